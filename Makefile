@@ -1,0 +1,64 @@
+# Everything runs in .venv, which is made from pyproject.toml; PYTHON chooses the interpreter that makes it (3.11 or later).
+PYTHON ?= python3
+CONTAINER_TOOL ?= $(shell command -v docker || command -v podman)
+IMAGE ?= dagorama
+VENV := .venv
+BIN := $(VENV)/bin
+TYPED := dagorama dagorama_broker samples benchmarks tests
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test check format proto bench image soak clean system
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1:\2/p' $(MAKEFILE_LIST) | while IFS=: read -r name text; do printf '%-16s %s\n' "$$name" "$$text"; done
+
+quickstart: $(VENV)/.installed ## install into .venv, then run samples/test2.py on a broker and 4 workers
+	$(BIN)/python samples/test2.py
+
+test: $(VENV)/.installed-dev system ## run all tests (ARGS="tests/core -k alias" for some)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.installed-dev ## format, lint, types, and generated code up to date
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(TYPED)
+	$(BIN)/pyright
+	./build_protobuf.sh --check
+	$(BIN)/buf lint protos
+
+format: $(VENV)/.installed-dev ## format the code and mend what lint can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+proto: $(VENV)/.installed-dev ## generate the modules of protos/
+	./build_protobuf.sh
+
+bench: $(VENV)/.installed-dev ## measure throughput, a chain and latency
+	$(BIN)/python -m benchmarks throughput
+	$(BIN)/python -m benchmarks chain
+	$(BIN)/python -m benchmarks latency
+
+image: ## build the container image (CONTAINER_TOOL, IMAGE, BASE_IMAGE)
+	$(CONTAINER_TOOL) build -t $(IMAGE) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) .
+
+soak: $(VENV)/.installed-dev system ## run the tests that take minutes
+	$(BIN)/python -m pytest -m soak --timeout=3600 $(ARGS)
+
+clean: ## remove .venv and what tools leave behind
+	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+system:
+	tests/setup_system.sh
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "dagorama needs Python 3.11 or later: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@ $(VENV)/.installed
