@@ -1,0 +1,1 @@
+"""The broker: authority over instances and nodes."""

@@ -1,0 +1,116 @@
+"""What can be asked of the core. `Scheduler.handle` takes one of these and the time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dagorama_broker.core.model import Failure, InstanceId, NewCall, NodeId, WorkerId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitNodes:
+    """Make an instance, where the id is new, and nodes in it. Repeating it is a no-op.
+
+    Raises `ConflictingNode`, `DuplicateCall` or `UnknownDependency`.
+    """
+
+    instance_id: InstanceId
+    definition: str
+    calls: Sequence[NewCall]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldLease:
+    """A node and the fencing token under which a worker holds, or held, it."""
+
+    node_id: NodeId
+    token: int
+    instance_id: InstanceId = InstanceId(b"")  #: only where the lease may be that of an earlier connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectWorker:
+    """Take a worker in, or take it in again over a new connection with what it still holds."""
+
+    worker_id: WorkerId
+    name: str
+    include_queues: frozenset[str] = frozenset()  #: empty: all
+    exclude_queues: frozenset[str] = frozenset()
+    tolerations: frozenset[str] = frozenset()
+    slots: int = 1
+    held: Sequence[HeldLease] = ()
+    exit_when_drained: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisconnectWorker:
+    """Take all leases of a worker back. Where it `left` in order that is no fault of the nodes it held."""
+
+    worker_id: WorkerId
+    left: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """The worker lives: its leases are good for another lease duration."""
+
+    worker_id: WorkerId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainWorker:
+    """Grant nothing further to this worker."""
+
+    worker_id: WorkerId
+
+
+@dataclass(slots=True, kw_only=True)
+class NodeResult:
+    """How one attempt ended: with a payload, an alias or a failure. Not frozen: one is made for every node."""
+
+    node_id: NodeId
+    token: int
+    payload: bytes | None = None
+    alias_id: NodeId | None = None
+    failure: Failure | None = None
+    promise_ids: Sequence[NodeId] = ()
+    children: Sequence[NewCall] = ()
+    duration_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompleteNodes:
+    """Take the results of a worker, each with the children that its function made. Stale ones are refused, singly."""
+
+    worker_id: WorkerId
+    results: Sequence[NodeResult]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandBack:
+    """Take back leases on nodes that the worker has not started."""
+
+    worker_id: WorkerId
+    leases: Sequence[HeldLease]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantWork:
+    """Grant what is ready to those who may run it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """Do what has become due. `Scheduler.next_wakeup` tells when that is."""
+
+
+Command = (
+    SubmitNodes
+    | ConnectWorker
+    | DisconnectWorker
+    | Heartbeat
+    | DrainWorker
+    | CompleteNodes
+    | HandBack
+    | GrantWork
+    | Tick
+)

@@ -1,0 +1,100 @@
+"""Why the core refuses something. Each error carries its evidence; its message is built from that.
+
+CoreError
+├── Refused                 the request is at fault; nothing has changed
+│   ├── UnknownInstance
+│   ├── UnknownNode
+│   ├── ConflictingNode     same id, other body
+│   ├── DuplicateCall       same id twice in one request
+│   ├── UnknownDependency   depends on what does not exist before it (so also: a cycle)
+│   └── UnknownWorker
+└── IllegalMove             the core is at fault
+"""
+
+from dagorama_broker.core.states import NodeState
+
+
+class CoreError(Exception):
+    """Base of all errors of the core."""
+
+
+class Refused(CoreError):
+    """The request is at fault; nothing has changed."""
+
+
+class UnknownInstance(Refused):
+    """No instance has this id."""
+
+    def __init__(self, *, instance_id: bytes) -> None:
+        self.instance_id = instance_id
+        super().__init__(f"no instance {show_id(instance_id)} is known to this broker; check the id and the broker's address")
+
+
+class UnknownNode(Refused):
+    """The instance has no node with this id."""
+
+    def __init__(self, *, instance_id: bytes, node_id: bytes) -> None:
+        self.instance_id = instance_id
+        self.node_id = node_id
+        super().__init__(f"instance {show_id(instance_id)} has no node {show_id(node_id)}")
+
+
+class ConflictingNode(Refused):
+    """A node with this id exists and has another body."""
+
+    def __init__(self, *, instance_id: bytes, node_id: bytes, function: str, existing_function: str) -> None:
+        self.instance_id = instance_id
+        self.node_id = node_id
+        self.function = function
+        self.existing_function = existing_function
+        super().__init__(
+            f"node {show_id(node_id)} of instance {show_id(instance_id)} exists as a call of {existing_function}; a call of "
+            f"{function} with another function, arguments or dependencies needs an id of its own"
+        )
+
+
+class DuplicateCall(Refused):
+    """One request has two calls with the same id."""
+
+    def __init__(self, *, node_id: bytes) -> None:
+        self.node_id = node_id
+        super().__init__(f"node {show_id(node_id)} stands twice in one request; every call needs an id of its own")
+
+
+class UnknownDependency(Refused):
+    """A call depends on something that does not exist before it."""
+
+    def __init__(self, *, node_id: bytes, dependency_id: bytes, function: str) -> None:
+        self.node_id = node_id
+        self.dependency_id = dependency_id
+        self.function = function
+        super().__init__(
+            f"node {show_id(node_id)} ({function}) depends on {show_id(dependency_id)}, which is no earlier node of its "
+            "instance; a promise can be passed on only within the instance that made it, after the call that returned it"
+        )
+
+
+class UnknownWorker(Refused):
+    """No worker with this id is connected."""
+
+    def __init__(self, *, worker_id: bytes) -> None:
+        self.worker_id = worker_id
+        super().__init__(f"worker {show_id(worker_id)} is not connected; say hello first")
+
+
+class IllegalMove(CoreError):
+    """A node was asked to make a move that the table does not have: a defect of the broker."""
+
+    def __init__(self, *, node_id: bytes, state: NodeState, target: NodeState) -> None:
+        self.node_id = node_id
+        self.state = state
+        self.target = target
+        super().__init__(f"node {show_id(node_id)} cannot go from {state} to {target}")
+
+
+def show_id(raw: bytes) -> str:
+    """Give a 16-byte id in the form of a UUID; anything else in plain hexadecimal digits."""
+    digits = raw.hex()
+    if len(raw) != 16:
+        return digits or "(empty)"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -1,0 +1,184 @@
+"""What the core has decided. The durable events go to the journal, in order; the others only to the shells.
+
+Of a node that an event names, the journal reads the fields that never change (see `Node`); everything else that it needs
+stands in the event itself, because the core may have moved on by the time the journal writes. The events that come with
+every node are not frozen: freezing costs more than the rest of making one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dagorama_broker.core.model import FailedAttempt, Instance, Node, NodeId, Worker, WorkerId
+from dagorama_broker.core.states import InstanceState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceCreated:
+    """A new instance, still without nodes. `seq`, `id`, `definition` and `created_at` never change."""
+
+    instance: Instance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceReopened:
+    """A finished instance has got further nodes and runs again."""
+
+    instance: Instance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceFinished:
+    """All nodes of the instance are terminal; the core has forgotten it."""
+
+    instance: Instance
+    state: InstanceState
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodesCreated:
+    """New nodes of one instance, in creation order, all in state waiting (to the journal ready is the same)."""
+
+    nodes: Sequence[Node]
+
+
+@dataclass(slots=True, kw_only=True)
+class NodeCompleted:
+    """The node has its final value: `payload`, or what `node_joining` stored before where that is None."""
+
+    node: Node
+    payload: bytes | None
+    at: float
+
+
+@dataclass(slots=True, kw_only=True)
+class NodeJoining:
+    """The node's function returned promises that have not all completed.
+
+    `payload` is None for an alias: the node's value will be that of the only promise. With a payload, the promises are
+    what it refers to. A node that returns promises which are all complete goes through this state too.
+    """
+
+    node: Node
+    payload: bytes | None
+    promises: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptFailed:
+    """An attempt failed. With `retry_at` the node backs off until then; else `NodeFailed` follows."""
+
+    node: Node
+    attempt: FailedAttempt
+    retry_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFailed:
+    """The node's attempts are used up, or it was quarantined."""
+
+    node: Node
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DependencyFailed:
+    """Something that the node waits for ended without a value; `cause` is where that began."""
+
+    node: Node
+    cause: Node
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseLost:
+    """A worker was lost with the node in its hands, for the `losses`-th time; the node is ready again or quarantined."""
+
+    node: Node
+    attempt: FailedAttempt
+    losses: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerJoined:
+    """A worker process has connected that was not known. After a restart its leases are waited for."""
+
+    worker_id: WorkerId
+    name: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLeft:
+    """A worker process has gone, in order or not."""
+
+    worker_id: WorkerId
+
+
+DurableEvent = (
+    InstanceCreated
+    | InstanceReopened
+    | InstanceFinished
+    | NodesCreated
+    | NodeCompleted
+    | NodeJoining
+    | AttemptFailed
+    | NodeFailed
+    | DependencyFailed
+    | LeaseLost
+    | WorkerJoined
+    | WorkerLeft
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkGranted:
+    """Nodes that a worker may run now, each with its fencing token."""
+
+    worker: Worker
+    leases: Sequence[tuple[Node, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerWelcomed:
+    """A worker is connected; of what it held it goes on with these nodes, under these new fencing tokens."""
+
+    worker: Worker
+    leases: Sequence[tuple[Node, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecallRequested:
+    """Others are idle: the worker is asked for those of these nodes that it has not started."""
+
+    worker: Worker
+    leases: Sequence[tuple[Node, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultRefused:
+    """A result changed nothing, because the lease that it names is not live."""
+
+    worker_id: WorkerId
+    node_id: NodeId
+    presented: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerDrained:
+    """No connected worker can bring anything further, so nothing can come for this one."""
+
+    worker: Worker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerEvicted:
+    """The worker was silent for a lease duration."""
+
+    worker: Worker
+
+
+VolatileEvent = WorkGranted | WorkerWelcomed | RecallRequested | ResultRefused | WorkerDrained | WorkerEvicted
+
+Event = DurableEvent | VolatileEvent

@@ -1,0 +1,239 @@
+"""What the core keeps in memory: functions, instances, nodes and workers.
+
+Nodes are made by the hundred thousand, so they are slotted, share their `Function`, and hold no container that is empty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, NewType, Protocol
+
+from dagorama_broker.core.errors import IllegalMove
+from dagorama_broker.core.states import MOVES, InstanceState, NodeState
+
+if TYPE_CHECKING:
+    from dagorama_broker.core.ready import Lane, View
+
+NodeId = NewType("NodeId", bytes)
+InstanceId = NewType("InstanceId", bytes)
+WorkerId = NewType("WorkerId", bytes)
+
+
+class Rng(Protocol):
+    """Where the core's randomness comes from: a seeded `random.Random`, passed in."""
+
+    def random(self) -> float:
+        """Give a number in [0, 1)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """When a failed attempt is followed by another."""
+
+    max_attempts: int = 1  #: total, the first included
+    interval_s: float = 0.0
+    multiplier: float = 1.0
+    interval_max_s: float = 0.0  #: 0: no cap
+    jitter: float = 0.0  #: share of the interval, 0 to 1, that is added at random
+
+    def delay_s(self, attempt: int, rng: Rng) -> float:
+        """Give the backoff after attempt `attempt` (from 1)."""
+        # The exponent is bounded because a float overflows at 2**1024; any real cap is reached long before.
+        delay = self.interval_s * self.multiplier ** min(attempt - 1, 500)
+        if self.interval_max_s:
+            delay = min(delay, self.interval_max_s)
+        return delay * (1 + self.jitter * rng.random()) if self.jitter else delay
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionSpec:
+    """What is the same for every call of a function; equal specs are one `Function` in the core."""
+
+    name: str  #: "module:Qualified.name"
+    code_version: str = ""
+    queue: str
+    taint: str = ""  #: empty: none
+    retry: RetryPolicy = RetryPolicy()
+    definition_arguments: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why an attempt gave no value."""
+
+    type: str
+    message: str
+    traceback: str = ""
+    exception: bytes = b""  #: payload of the exception itself; empty where it could not be encoded
+    permanent: bool = False  #: no further attempt, whatever the retry policy says
+
+
+class NewCall(NamedTuple):
+    """A captured call on its way in. A tuple, because one is made for every node."""
+
+    node_id: NodeId
+    function: FunctionSpec
+    arguments: bytes
+    dependency_ids: tuple[NodeId, ...]
+
+
+class Timing:
+    """How long the attempts of a function take, as far as its workers have told."""
+
+    __slots__ = ("duration_s",)
+
+    def __init__(self) -> None:
+        self.duration_s: float | None = None  #: None before the first attempt has ended
+
+    def observe(self, duration_s: float) -> None:
+        """Take in one more attempt. Rises at once and falls slowly: prefetching too little costs microseconds."""
+        known = self.duration_s
+        if known is None or duration_s > known:
+            self.duration_s = duration_s
+        else:
+            self.duration_s = known + 0.1 * (duration_s - known)
+
+
+class Function:
+    """A `FunctionSpec` as the core knows it. It lives as long as some node refers to it."""
+
+    __slots__ = ("__weakref__", "lane", "spec", "timing")
+
+    def __init__(self, spec: FunctionSpec, *, lane: Lane, timing: Timing) -> None:
+        self.spec = spec
+        self.lane = lane
+        self.timing = timing  #: shared by all functions of the same name
+
+
+class Node:
+    """One captured call.
+
+    `seq`, `id`, `instance`, `function`, `arguments`, `dependencies`, `parent_seq` and `created_at` never change after
+    creation; the journal, which works in another thread, reads no others.
+    """
+
+    __slots__ = (
+        "arguments",
+        "attempts",
+        "cause",
+        "charge_s",
+        "created_at",
+        "dependencies",
+        "dependents",
+        "failures",
+        "finished_at",
+        "function",
+        "id",
+        "instance",
+        "losses",
+        "missing",
+        "parent_seq",
+        "payload",
+        "promises",
+        "queued",
+        "retry_at",
+        "seq",
+        "source",
+        "state",
+        "token",
+        "worker",
+    )
+
+    def __init__(
+        self,
+        *,
+        seq: int,
+        id: NodeId,
+        instance: Instance,
+        function: Function,
+        arguments: bytes,
+        dependencies: tuple[Node, ...],
+        parent_seq: int,
+        created_at: float,
+    ) -> None:
+        self.seq = seq  #: grows with creation over all instances, from 1
+        self.id = id
+        self.instance = instance
+        self.function = function
+        self.arguments = arguments
+        self.dependencies = dependencies
+        self.parent_seq = parent_seq  #: the node whose function made this call; 0 for calls from outside
+        self.created_at = created_at
+        self.state = NodeState.WAITING
+        self.missing = 0  #: how many of `dependencies` (waiting) or `promises` (joining) have not completed
+        self.dependents: list[Node] | None = None  #: who counts this node in `missing`
+        self.attempts = 0  #: attempts that have failed
+        self.losses = 0  #: leases that ended because the worker was lost
+        self.token = 0  #: fencing token of the live or last lease
+        self.worker: Worker | None = None
+        self.charge_s = 0.0  #: what the live lease adds to its worker's `load_s`
+        self.queued = False  #: has an entry in its lane's heap, maybe a stale one
+        self.retry_at = 0.0
+        self.payload: bytes | None = None
+        self.promises: tuple[Node, ...] = ()  #: what `payload` refers to
+        self.source: Node | None = None  #: for an alias, the node whose value it has (or, while joining, will have)
+        self.failures: list[FailedAttempt] | None = None
+        self.cause: Node | None = None  #: for an unsuccessful node, the root cause, maybe itself
+        self.finished_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Node {self.seq} {self.function.spec.name} {self.state}>"
+
+    @property
+    def order(self) -> int:
+        """Its place in the queue: by instance, then by creation."""
+        return self.instance.seq << 64 | self.seq
+
+    def move(self, target: NodeState) -> None:
+        """Change the state; the only place where that happens."""
+        if target not in MOVES[self.state]:
+            raise IllegalMove(node_id=self.id, state=self.state, target=target)
+        self.state = target
+
+
+class FailedAttempt(NamedTuple):
+    """One attempt that gave no value."""
+
+    number: int
+    worker: str
+    ended_at: float
+    failure: Failure
+
+
+class Instance:
+    """One start of a definition."""
+
+    __slots__ = ("created_at", "definition", "failed", "finished_at", "id", "live", "nodes", "seq", "state")
+
+    def __init__(self, *, seq: int, id: InstanceId, definition: str, created_at: float) -> None:
+        self.seq = seq  #: grows with creation, from 1; the unit of FIFO order
+        self.id = id
+        self.definition = definition
+        self.created_at = created_at
+        self.state = InstanceState.RUNNING
+        self.nodes: dict[NodeId, Node] = {}
+        self.live = 0  #: nodes that are not terminal
+        self.failed = False  #: some node ended unsuccessfully
+        self.finished_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Instance {self.seq} {self.definition} {self.state}>"
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Worker:
+    """A connected worker process and what it holds."""
+
+    id: WorkerId
+    name: str
+    view: View
+    slots: int
+    expires_at: float
+    exit_when_drained: bool = False
+    draining: bool = False
+    told_drained: bool = False
+    leases: dict[NodeId, Node] = field(default_factory=dict)
+    load_s: float = 0.0  #: how long it will be busy with what it holds, as far as known
+    suspect: Node | None = None  #: it holds this node, which an earlier worker was lost with; no second one, no prefetch
+    reported_at: float = 0.0  #: when it last finished something or got its first node
+    recalled: bool = False  #: its unstarted nodes were asked for since `reported_at`

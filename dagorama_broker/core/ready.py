@@ -1,0 +1,186 @@
+"""Where ready nodes wait, and who may take which.
+
+A *lane* holds the ready nodes of one queue and taint in FIFO order. A *view* is what workers with the same filters see:
+the lanes that they serve and tolerate, ordered by their first nodes. Taking the first node of a view is O(log n) in its
+ready nodes and lanes, whatever else there is.
+
+Both heaps are lazy. A lane's heap may hold nodes that are no longer ready; a view's heap may hold keys that are too
+small, never ones that are too large. `View.peek` mends what it meets.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush, heapreplace
+from typing import NamedTuple
+
+from dagorama_broker.core.model import Node, Worker
+from dagorama_broker.core.states import NodeState
+
+
+class Filter(NamedTuple):
+    """Which lanes a worker serves."""
+
+    include_queues: frozenset[str]  #: empty: all
+    exclude_queues: frozenset[str]
+    tolerations: frozenset[str]
+
+    def admits(self, lane: Lane) -> bool:
+        """Tell whether nodes of this lane may be granted."""
+        if lane.taint and lane.taint not in self.tolerations:
+            return False
+        if self.include_queues and lane.queue not in self.include_queues:
+            return False
+        return lane.queue not in self.exclude_queues
+
+
+class Lane:
+    """The ready nodes of one queue and taint.
+
+    Suspects, nodes that an earlier worker was lost with, wait apart, because not every worker may take one.
+    """
+
+    __slots__ = ("active", "queue", "ready", "suspects", "taint", "trusted", "views")
+
+    def __init__(self, queue: str, taint: str) -> None:
+        self.queue = queue
+        self.taint = taint
+        self.trusted: list[tuple[int, Node]] = []
+        self.suspects: list[tuple[int, Node]] = []
+        self.views: list[View] = []
+        self.ready = 0  #: nodes in state ready
+        self.active = 0  #: nodes that are ready, leased or backing off
+
+    def __repr__(self) -> str:
+        return f"<Lane {self.queue}{f' taint={self.taint}' if self.taint else ''} ready={self.ready}>"
+
+
+def _first(heap: list[tuple[int, Node]]) -> tuple[int, Node] | None:
+    """Give the first entry whose node is still ready, dropping stale ones before it."""
+    while heap:
+        entry = heap[0]
+        if entry[1].state is NodeState.READY:
+            return entry
+        heappop(heap)
+        entry[1].queued = False
+    return None
+
+
+class View:
+    """What workers with the same filter see."""
+
+    __slots__ = ("filter", "lanes", "suspects", "trusted", "workers")
+
+    def __init__(self, filter: Filter) -> None:
+        self.filter = filter
+        self.lanes: list[Lane] = []
+        self.trusted: list[tuple[int, Lane]] = []
+        self.suspects: list[tuple[int, Lane]] = []
+        self.workers: dict[Worker, None] = {}
+
+    @property
+    def ready(self) -> int:
+        """How many nodes are ready for it."""
+        return sum(lane.ready for lane in self.lanes)
+
+    def peek(self, *, with_suspects: bool) -> Node | None:
+        """Give the first ready node, without taking it; suspects only if asked for."""
+        trusted = self._peek_trusted()
+        if not with_suspects or not self.suspects:
+            return trusted[1] if trusted else None
+        suspect = self._peek_suspect()
+        if trusted is None or (suspect is not None and suspect[0] < trusted[0]):
+            return suspect[1] if suspect else None
+        return trusted[1]
+
+    def _peek_trusted(self) -> tuple[int, Node] | None:
+        heap = self.trusted
+        while heap:
+            order, lane = heap[0]
+            entry = _first(lane.trusted)
+            if entry is None:
+                heappop(heap)
+            elif entry[0] == order:
+                return entry
+            else:
+                heapreplace(heap, (entry[0], lane))
+        return None
+
+    def _peek_suspect(self) -> tuple[int, Node] | None:
+        heap = self.suspects
+        while heap:
+            order, lane = heap[0]
+            entry = _first(lane.suspects)
+            if entry is None:
+                heappop(heap)
+            elif entry[0] == order:
+                return entry
+            else:
+                heapreplace(heap, (entry[0], lane))
+        return None
+
+
+class ReadyQueues:
+    """All lanes and views."""
+
+    def __init__(self) -> None:
+        self.lanes: dict[tuple[str, str], Lane] = {}
+        self.views: dict[Filter, View] = {}
+
+    def lane(self, queue: str, taint: str) -> Lane:
+        """Give the lane of a queue and taint, making it if need be."""
+        lane = self.lanes.get((queue, taint))
+        if lane is None:
+            lane = self.lanes[queue, taint] = Lane(queue, taint)
+            for view in self.views.values():
+                self._connect(view, lane)
+        return lane
+
+    def enter(self, worker: Worker) -> None:
+        """Let a worker take part in its view."""
+        worker.view.workers[worker] = None
+
+    def leave(self, worker: Worker) -> None:
+        """Take a worker out of its view, which goes with its last worker."""
+        view = worker.view
+        view.workers.pop(worker, None)
+        if not view.workers and self.views.pop(view.filter, None) is not None:
+            for lane in view.lanes:
+                lane.views.remove(view)
+
+    def view(self, filter: Filter) -> View:
+        """Give the view for a filter, making it if need be."""
+        view = self.views.get(filter)
+        if view is None:
+            view = self.views[filter] = View(filter)
+            for lane in self.lanes.values():
+                self._connect(view, lane)
+        return view
+
+    def push(self, node: Node) -> None:
+        """Put a node that has just become ready in its place."""
+        lane = node.function.lane
+        lane.ready += 1
+        if node.queued:
+            return  # its old entry is good again
+        node.queued = True
+        order = node.order
+        heap = lane.suspects if node.losses else lane.trusted
+        heappush(heap, (order, node))
+        if heap[0][1] is node:
+            for view in lane.views:
+                heappush(view.suspects if node.losses else view.trusted, (order, lane))
+
+    def take(self, node: Node) -> None:
+        """Count a node out that `View.peek` gave and that is about to be leased."""
+        node.function.lane.ready -= 1
+
+    @staticmethod
+    def _connect(view: View, lane: Lane) -> None:
+        if not view.filter.admits(lane):
+            return
+        view.lanes.append(lane)
+        lane.views.append(view)
+        if lane.trusted:
+            heappush(view.trusted, (lane.trusted[0][0], lane))
+        if lane.suspects:
+            heappush(view.suspects, (lane.suspects[0][0], lane))

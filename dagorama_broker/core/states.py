@@ -1,0 +1,56 @@
+"""The states of nodes and instances, and the one table of moves between them."""
+
+from enum import StrEnum
+
+
+class NodeState(StrEnum):
+    """Where a node stands. Strings, so that they hash in C and read well in the metadata tables."""
+
+    WAITING = "waiting"  #: Some dependency has not completed; in no queue.
+    READY = "ready"  #: In its lane, for the first worker that may run it.
+    LEASED = "leased"  #: One worker holds a live lease; in no queue.
+    JOINING = "joining"  #: Its function returned promises that have not all completed; nobody runs it.
+    BACKOFF = "backoff"  #: An attempt failed; becomes ready at `retry_at`.
+    COMPLETED = "completed"  #: Its value is final.
+    FAILED = "failed"  #: Its attempts are used up, or it was quarantined.
+    DEPENDENCY_FAILED = "dependency_failed"  #: Something that it waits for ended without a value.
+    CANCELLED = "cancelled"  #: Stopped on request.
+
+
+class InstanceState(StrEnum):
+    """Where an instance stands."""
+
+    RUNNING = "running"  #: It has no node yet, or one that is not terminal.
+    COMPLETED = "completed"  #: All its nodes completed.
+    FAILED = "failed"  #: All its nodes are terminal and at least one did not complete.
+    CANCELLED = "cancelled"  #: Stopped on request.
+
+
+UNSUCCESSFUL = frozenset({NodeState.FAILED, NodeState.DEPENDENCY_FAILED, NodeState.CANCELLED})
+TERMINAL = UNSUCCESSFUL | {NodeState.COMPLETED}
+LIVE = frozenset(NodeState) - TERMINAL
+
+#: Nodes that can bring the graph forward by themselves: a worker runs, may run, or will run them.
+ACTIVE = frozenset({NodeState.READY, NodeState.LEASED, NodeState.BACKOFF})
+
+#: Every move that a node may make. What is not here is an error (`IllegalMove`).
+MOVES: dict[NodeState, frozenset[NodeState]] = {
+    NodeState.WAITING: frozenset({NodeState.READY, NodeState.DEPENDENCY_FAILED, NodeState.CANCELLED}),
+    NodeState.READY: frozenset({NodeState.LEASED, NodeState.CANCELLED}),
+    NodeState.LEASED: frozenset(
+        {
+            NodeState.COMPLETED,
+            NodeState.JOINING,
+            NodeState.BACKOFF,
+            NodeState.FAILED,
+            NodeState.READY,  # the lease was lost or handed back
+            NodeState.CANCELLED,
+        }
+    ),
+    NodeState.JOINING: frozenset({NodeState.COMPLETED, NodeState.DEPENDENCY_FAILED, NodeState.CANCELLED}),
+    NodeState.BACKOFF: frozenset({NodeState.READY, NodeState.CANCELLED}),
+    NodeState.COMPLETED: frozenset(),
+    NodeState.FAILED: frozenset(),
+    NodeState.DEPENDENCY_FAILED: frozenset(),
+    NodeState.CANCELLED: frozenset(),
+}

@@ -1,0 +1,67 @@
+"""What a journal gives back: instances and nodes as they were last committed."""
+
+from dataclasses import dataclass, field
+
+from dagorama_broker.core.model import FailedAttempt, FunctionSpec, InstanceId, NodeId, WorkerId
+from dagorama_broker.core.states import InstanceState, NodeState
+
+
+@dataclass(slots=True, kw_only=True)
+class StoredNode:
+    """A node as it was last committed. Of the live states storage tells only waiting (which stands for ready and leased
+    too, as both are memory only), joining and backoff.
+    """
+
+    seq: int
+    id: NodeId
+    function: FunctionSpec
+    parent_seq: int
+    arguments: bytes
+    dependency_seqs: tuple[int, ...]
+    created_at: float
+    state: NodeState = NodeState.WAITING
+    finished_at: float = 0.0
+    attempts: int = 0
+    losses: int = 0
+    retry_at: float = 0.0
+    payload: bytes | None = None
+    promise_seqs: tuple[int, ...] = ()  #: with no payload: the one node that this is an alias of
+    cause_seq: int = 0  #: for unsuccessful nodes
+    failures: list[FailedAttempt] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True)
+class StoredInstance:
+    """An instance as it was last committed."""
+
+    seq: int
+    id: InstanceId
+    definition: str
+    state: InstanceState
+    created_at: float
+    finished_at: float = 0.0
+    nodes: list[StoredNode] = field(default_factory=list)  #: in creation order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceSummary:
+    """An instance without its nodes."""
+
+    seq: int
+    id: InstanceId
+    definition: str
+    state: InstanceState
+    created_at: float
+    finished_at: float
+    counts: dict[NodeState, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What a broker starts from."""
+
+    epoch: int  #: how often this storage has been opened by a broker, this time included
+    instance_seq_last: int  #: highest ever given, 0 for none
+    node_seq_last: int
+    instances: list[StoredInstance]  #: those that run, in creation order, with all their nodes
+    workers: dict[WorkerId, str]  #: those that had not left, with their names
