@@ -1,0 +1,166 @@
+"""Which part may import which. An arrow that is not drawn here does not exist."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+#: Each room of the house, by the prefix of its modules; the longest prefix that fits a module names its room.
+ROOMS = {
+    "dagorama": "user",
+    "dagorama.client": "client",
+    "dagorama.worker": "worker",
+    "dagorama.cli": "cli",
+    "dagorama.testing": "testing",
+    "dagorama.v1": "api",
+    "dagorama.api": "api",
+    "dagorama_broker": "launch",
+    "dagorama_broker.core": "core",
+    "dagorama_broker.storage": "storage",
+    "dagorama_broker.host": "host",
+    "dagorama_broker.service": "service",
+}
+
+#: From a room to the rooms that it may import, itself aside.
+ARROWS = {
+    "user": {"client"},
+    "client": {"api"},
+    "worker": {"client", "api", "user"},
+    "cli": {"user", "client", "worker", "launch"},
+    "testing": {"user", "core"},
+    "api": set[str](),
+    "launch": {"core", "storage", "host", "service"},
+    "core": set[str](),
+    "storage": {"core"},
+    "host": {"core", "storage"},
+    "service": {"core", "host", "api"},
+}
+
+#: The only module that knows both the generated messages and the core's types.
+MEETING_POINT = "dagorama_broker.service.convert"
+
+#: What the core may use of the standard library: nothing that reads a clock, draws at random, waits, or does I/O.
+PURE = {
+    "__future__",
+    "abc",
+    "bisect",
+    "collections",
+    "dataclasses",
+    "enum",
+    "functools",
+    "heapq",
+    "itertools",
+    "math",
+    "operator",
+    "types",
+    "typing",
+}
+
+#: What a bare install brings, beside the standard library.
+BARE = {"click", "google.protobuf", "grpc", "rich", "typing_extensions"}
+
+
+def within(module: str, prefix: str) -> bool:
+    """Tells whether `module` is `prefix` or inside it."""
+    return module == prefix or module.startswith(prefix + ".")
+
+
+def room_of(module: str) -> str | None:
+    """Returns the room of one of our modules, None for anybody else's."""
+    prefixes = [prefix for prefix in ROOMS if within(module, prefix)]
+    return ROOMS[max(prefixes, key=len)] if prefixes else None
+
+
+def imports_of(module: str, source: str, *, is_package: bool = False) -> Iterator[str]:
+    """Yields the full name of each module, or name in a module, that `source` imports, wherever the import stands."""
+    package = module.split(".") if is_package else module.split(".")[:-1]
+    for statement in ast.walk(ast.parse(source)):
+        if isinstance(statement, ast.Import):
+            yield from (alias.name for alias in statement.names)
+        elif isinstance(statement, ast.ImportFrom):
+            base = package[: len(package) - statement.level + 1] if statement.level else []
+            origin = ".".join([*base, *([statement.module] if statement.module else [])])
+            yield from (f"{origin}.{alias.name}" for alias in statement.names)
+
+
+def forbidden(module: str, source: str, *, is_package: bool = False) -> list[str]:
+    """Returns a line for each import in `source`, which is that of `module`, that the rules do not allow."""
+    room = room_of(module)
+    assert room is not None, module
+    found = []
+    for target in imports_of(module, source, is_package=is_package):
+        target_room = room_of(target)
+        if target_room is None:
+            top = target.partition(".")[0]
+            standard = top in sys.stdlib_module_names
+            if room == "core" and top not in PURE:
+                found.append(f"{module} -> {target}: the core is pure")
+            elif not standard and not any(within(target, name) for name in BARE):
+                found.append(f"{module} -> {target}: not in a bare install")
+            elif room in {"launch", "core", "storage", "host", "service"} and top in {
+                "pickle",
+                "cloudpickle",
+                "marshal",
+            }:
+                found.append(f"{module} -> {target}: the broker never opens a payload")
+        elif target_room != room and target_room not in ARROWS[room]:
+            found.append(f"{module} -> {target}: no arrow from {room} to {target_room}")
+    return found
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Yields the name and file of each of our modules."""
+    for package in ("dagorama", "dagorama_broker"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def test_imports_follow_the_arrows() -> None:
+    """No module imports along an arrow that is not drawn above."""
+    written = [(name, path) for name, path in modules() if "_pb2" not in path.name]
+    assert len(written) > 20
+    found = [
+        line
+        for name, path in written
+        for line in forbidden(name, path.read_text(), is_package=path.name == "__init__.py")
+    ]
+    assert found == []
+
+
+def test_messages_and_core_types_meet_in_one_module() -> None:
+    """One module translates between the generated messages and the core's commands and events."""
+    both = set()
+    for name, path in modules():
+        if room_of(name) == "service":
+            targets = {room_of(target) for target in imports_of(name, path.read_text())}
+            if targets >= {"api", "core"}:
+                both.add(name)
+    assert both == {MEETING_POINT}
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("dagorama_broker.core.scheduler", "import time"),
+        ("dagorama_broker.core.scheduler", "def f():\n    from random import Random"),
+        ("dagorama_broker.core.scheduler", "from dagorama_broker import host"),
+        ("dagorama_broker.core.scheduler", "from ..storage import journal"),
+        ("dagorama_broker.storage.sqlite", "from dagorama.v1 import graph_pb2"),
+        ("dagorama_broker.host", "from dagorama_broker.service.server import Server"),
+        ("dagorama_broker.service.server", "import pickle"),
+        ("dagorama.client.connection", "from dagorama.definition import DAGInstance"),
+        ("dagorama.definition", "from dagorama.v1 import dag_pb2"),
+        ("dagorama.definition", "from dagorama_broker.launch import launch_broker"),
+        ("dagorama.definition", "import pydantic"),
+    ],
+)
+def test_a_wrong_arrow_is_found(module: str, source: str) -> None:
+    """The walk sees absolute, relative and local imports, and each kind of rule."""
+    assert len(forbidden(module, source)) == 1
