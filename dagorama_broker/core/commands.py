@@ -24,7 +24,7 @@ class HeldLease:
 
     node_id: NodeId
     token: int
-    instance_id: InstanceId = InstanceId(b"")  #: only where the lease may be that of an earlier connection
+    instance_id: InstanceId | None = None  #: only where the lease may be that of an earlier connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,9 @@ class UnknownInstance(Refused):
 
     def __init__(self, *, instance_id: bytes) -> None:
         self.instance_id = instance_id
-        super().__init__(f"no instance {show_id(instance_id)} is known to this broker; check the id and the broker's address")
+        super().__init__(
+            f"no instance {show_id(instance_id)} is known to this broker; check the id and the broker's address"
+        )
 
 
 class UnknownNode(Refused):
@@ -48,8 +50,8 @@ class ConflictingNode(Refused):
         self.function = function
         self.existing_function = existing_function
         super().__init__(
-            f"node {show_id(node_id)} of instance {show_id(instance_id)} exists as a call of {existing_function}; a call of "
-            f"{function} with another function, arguments or dependencies needs an id of its own"
+            f"node {show_id(node_id)} of instance {show_id(instance_id)} exists as a call of {existing_function}; a call "
+            f"of {function} with another function, arguments or dependencies needs an id of its own"
         )
 
 
@@ -69,8 +71,8 @@ class UnknownDependency(Refused):
         self.dependency_id = dependency_id
         self.function = function
         super().__init__(
-            f"node {show_id(node_id)} ({function}) depends on {show_id(dependency_id)}, which is no earlier node of its "
-            "instance; a promise can be passed on only within the instance that made it, after the call that returned it"
+            f"node {show_id(node_id)} ({function}) depends on {show_id(dependency_id)}, which is no earlier node of "
+            "its instance; pass a promise on only within the instance that made it, after the call that returned it"
         )
 
 

@@ -1,8 +1,8 @@
 """What the core has decided. The durable events go to the journal, in order; the others only to the shells.
 
-Of a node that an event names, the journal reads the fields that never change (see `Node`); everything else that it needs
-stands in the event itself, because the core may have moved on by the time the journal writes. The events that come with
-every node are not frozen: freezing costs more than the rest of making one.
+Of a node that an event names, the journal reads the fields that never change (see `Node`); everything else that it
+needs stands in the event itself, because the core may have moved on by the time the journal writes. The events that
+come with every node are not frozen: freezing costs more than the rest of making one.
 """
 
 from collections.abc import Sequence
@@ -92,7 +92,7 @@ class DependencyFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseLost:
-    """A worker was lost with the node in its hands, for the `losses`-th time; the node is ready again or quarantined."""
+    """A worker was lost with the node in its hands, for the `losses`-th time. Now it is ready again, or quarantined."""
 
     node: Node
     attempt: FailedAttempt

@@ -1,6 +1,6 @@
 """What the core keeps in memory: functions, instances, nodes and workers.
 
-Nodes are made by the hundred thousand, so they are slotted, share their `Function`, and hold no container that is empty.
+Nodes are made by the hundred thousand, so they are slotted, share their `Function`, and hold no empty container.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ class Node:
     @property
     def order(self) -> int:
         """Its place in the queue: by instance, then by creation."""
-        return self.instance.seq << 64 | self.seq
+        return self.instance.seq << 40 | self.seq
 
     def move(self, target: NodeState) -> None:
         """Change the state; the only place where that happens."""
@@ -234,6 +234,8 @@ class Worker:
     told_drained: bool = False
     leases: dict[NodeId, Node] = field(default_factory=dict)
     load_s: float = 0.0  #: how long it will be busy with what it holds, as far as known
-    suspect: Node | None = None  #: it holds this node, which an earlier worker was lost with; no second one, no prefetch
+    suspect: Node | None = (
+        None  #: it holds this node, which an earlier worker was lost with; no second one, no prefetch
+    )
     reported_at: float = 0.0  #: when it last finished something or got its first node
-    recalled: bool = False  #: its unstarted nodes were asked for since `reported_at`
+    recalled: set[int] = field(default_factory=set)  #: tokens of leases that were asked for

@@ -36,16 +36,16 @@ class Filter(NamedTuple):
 class Lane:
     """The ready nodes of one queue and taint.
 
-    Suspects, nodes that an earlier worker was lost with, wait apart, because not every worker may take one.
+    Suspects, nodes that an earlier worker was lost with, wait apart, because not every worker may take one: `heaps` is
+    indexed by `is_suspect`.
     """
 
-    __slots__ = ("active", "queue", "ready", "suspects", "taint", "trusted", "views")
+    __slots__ = ("active", "heaps", "queue", "ready", "taint", "views")
 
     def __init__(self, queue: str, taint: str) -> None:
         self.queue = queue
         self.taint = taint
-        self.trusted: list[tuple[int, Node]] = []
-        self.suspects: list[tuple[int, Node]] = []
+        self.heaps: tuple[list[tuple[int, Node]], list[tuple[int, Node]]] = ([], [])
         self.views: list[View] = []
         self.ready = 0  #: nodes in state ready
         self.active = 0  #: nodes that are ready, leased or backing off
@@ -53,28 +53,33 @@ class Lane:
     def __repr__(self) -> str:
         return f"<Lane {self.queue}{f' taint={self.taint}' if self.taint else ''} ready={self.ready}>"
 
+    def first(self, *, suspect: bool) -> tuple[int, Node] | None:
+        """Give the first entry that still holds, dropping stale ones before it."""
+        heap = self.heaps[suspect]
+        while heap:
+            entry = heap[0]
+            node = entry[1]
+            if node.state is NodeState.READY and is_suspect(node) is suspect:
+                return entry
+            heappop(heap)
+            node.queued = False
+        return None
 
-def _first(heap: list[tuple[int, Node]]) -> tuple[int, Node] | None:
-    """Give the first entry whose node is still ready, dropping stale ones before it."""
-    while heap:
-        entry = heap[0]
-        if entry[1].state is NodeState.READY:
-            return entry
-        heappop(heap)
-        entry[1].queued = False
-    return None
+
+def is_suspect(node: Node) -> bool:
+    """Tell whether an earlier worker was lost with this node in its hands."""
+    return node.losses > 0
 
 
 class View:
     """What workers with the same filter see."""
 
-    __slots__ = ("filter", "lanes", "suspects", "trusted", "workers")
+    __slots__ = ("filter", "heaps", "lanes", "workers")
 
     def __init__(self, filter: Filter) -> None:
         self.filter = filter
         self.lanes: list[Lane] = []
-        self.trusted: list[tuple[int, Lane]] = []
-        self.suspects: list[tuple[int, Lane]] = []
+        self.heaps: tuple[list[tuple[int, Lane]], list[tuple[int, Lane]]] = ([], [])
         self.workers: dict[Worker, None] = {}
 
     @property
@@ -84,32 +89,17 @@ class View:
 
     def peek(self, *, with_suspects: bool) -> Node | None:
         """Give the first ready node, without taking it; suspects only if asked for."""
-        trusted = self._peek_trusted()
-        if not with_suspects or not self.suspects:
-            return trusted[1] if trusted else None
-        suspect = self._peek_suspect()
-        if trusted is None or (suspect is not None and suspect[0] < trusted[0]):
-            return suspect[1] if suspect else None
-        return trusted[1]
+        trusted = self._first(suspect=False)
+        suspect = self._first(suspect=True) if with_suspects and self.heaps[True] else None
+        if suspect is not None and (trusted is None or suspect[0] < trusted[0]):
+            return suspect[1]
+        return trusted[1] if trusted is not None else None
 
-    def _peek_trusted(self) -> tuple[int, Node] | None:
-        heap = self.trusted
+    def _first(self, *, suspect: bool) -> tuple[int, Node] | None:
+        heap = self.heaps[suspect]
         while heap:
             order, lane = heap[0]
-            entry = _first(lane.trusted)
-            if entry is None:
-                heappop(heap)
-            elif entry[0] == order:
-                return entry
-            else:
-                heapreplace(heap, (entry[0], lane))
-        return None
-
-    def _peek_suspect(self) -> tuple[int, Node] | None:
-        heap = self.suspects
-        while heap:
-            order, lane = heap[0]
-            entry = _first(lane.suspects)
+            entry = lane.first(suspect=suspect)
             if entry is None:
                 heappop(heap)
             elif entry[0] == order:
@@ -160,19 +150,17 @@ class ReadyQueues:
         """Put a node that has just become ready in its place."""
         lane = node.function.lane
         lane.ready += 1
-        if node.queued:
-            return  # its old entry is good again
+        suspect = is_suspect(node)
+        if node.queued and not suspect:
+            return  # its old entry holds again
+        # A node may have two entries that hold; the second goes stale with the first.
         node.queued = True
         order = node.order
-        heap = lane.suspects if node.losses else lane.trusted
+        heap = lane.heaps[suspect]
         heappush(heap, (order, node))
         if heap[0][1] is node:
             for view in lane.views:
-                heappush(view.suspects if node.losses else view.trusted, (order, lane))
-
-    def take(self, node: Node) -> None:
-        """Count a node out that `View.peek` gave and that is about to be leased."""
-        node.function.lane.ready -= 1
+                heappush(view.heaps[suspect], (order, lane))
 
     @staticmethod
     def _connect(view: View, lane: Lane) -> None:
@@ -180,7 +168,6 @@ class ReadyQueues:
             return
         view.lanes.append(lane)
         lane.views.append(view)
-        if lane.trusted:
-            heappush(view.trusted, (lane.trusted[0][0], lane))
-        if lane.suspects:
-            heappush(view.suspects, (lane.suspects[0][0], lane))
+        for heap, entries in zip(view.heaps, lane.heaps, strict=True):
+            if entries:
+                heappush(heap, (entries[0][0], lane))

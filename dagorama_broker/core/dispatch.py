@@ -1,0 +1,156 @@
+"""Who gets which node: leases, prefetch, recall, and the end of the work.
+
+A worker is granted what it can start soon: one node for each free slot and, beyond that, as much as will keep each slot
+busy for `PREFETCH_S`, judged by how long the functions have been taking. A function of 1 s is so never prefetched, and
+one of 50 us is granted by the hundred.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+from math import inf
+
+from dagorama_broker.core import events as e
+from dagorama_broker.core.model import Node, Worker
+from dagorama_broker.core.ready import Lane, ReadyQueues, View, is_suspect
+from dagorama_broker.core.states import NodeState
+
+#: Work granted ahead, for each slot. About ten times a round trip to the broker and back with a commit in between.
+PREFETCH_S = 0.010
+#: The least that a node is taken to cost, so that no message grows without bound on functions that take no time at all.
+_COST_MIN_S = 10e-6
+#: After this long without a result a worker's prefetched nodes are offered to idle workers. Twice the prefetch: before
+#: that, the worker is likely to be through with them by the time it could answer.
+RECALL_AFTER_S = 2 * PREFETCH_S
+
+
+class Dispatcher:
+    """Gives and takes leases. Of the nodes' states it moves ready to leased only."""
+
+    def __init__(self, queues: ReadyQueues, *, token: int) -> None:
+        self._queues = queues
+        self._token = token  #: the last one given
+        self.recall_at: float | None = None  #: when prefetched nodes are to be asked for, as some worker is idle
+
+    def lease(self, node: Node, worker: Worker, now: float) -> int:
+        """Lease a ready node to a worker; gives the fencing token."""
+        node.move(NodeState.LEASED)
+        node.function.lane.ready -= 1
+        self._token += 1
+        node.token = self._token
+        node.worker = worker
+        node.charge_s = max(node.function.timing.duration_s or 0.0, _COST_MIN_S)
+        if not worker.leases:
+            worker.reported_at = now
+        worker.leases[node.id] = node
+        worker.load_s += node.charge_s
+        if is_suspect(node):
+            worker.suspect = node
+        return node.token
+
+    def release(self, node: Node, now: float) -> None:
+        """End a lease. The caller moves the node on."""
+        worker = node.worker
+        if worker is None:
+            return
+        del worker.leases[node.id]
+        worker.load_s = worker.load_s - node.charge_s if worker.leases else 0.0
+        worker.reported_at = now
+        worker.recalled.discard(node.token)
+        if worker.suspect is node:
+            worker.suspect = None
+        node.worker = None
+
+    def grant(self, now: float) -> Iterator[e.WorkGranted]:
+        """Grant what is ready to those who may run it."""
+        for view in self._queues.views.values():
+            if view.peek(with_suspects=True) is not None:
+                yield from self._grant_view(view, now)
+        self._plan_recall()
+
+    def _grant_view(self, view: View, now: float) -> Iterator[e.WorkGranted]:
+        workers = [worker for worker in view.workers if not worker.draining]
+        granted: dict[Worker, list[tuple[Node, int]]] = {worker: [] for worker in workers}
+        ready = view.ready
+        # Free slots first, shared out evenly, so that all have something to run before any gets work ahead.
+        for limit, prefetch in ((_share(ready, workers), False), (ready, False), (None, True)):
+            limit = _share(view.ready, workers) if limit is None else limit
+            for worker in workers:
+                self._fill(view, worker, limit, prefetch, granted[worker], now)
+        for worker, leases in granted.items():
+            if leases:
+                yield e.WorkGranted(worker=worker, leases=leases)
+
+    def _fill(
+        self, view: View, worker: Worker, limit: int, prefetch: bool, granted: list[tuple[Node, int]], now: float
+    ) -> None:
+        """Lease up to `limit` nodes to a worker: into free slots, or ahead of them."""
+        budget_s = PREFETCH_S * worker.slots
+        while limit > 0:
+            if prefetch:
+                # What a suspect takes down with it becomes suspect too, so nothing is granted behind one.
+                node = None if worker.suspect else view.peek(with_suspects=False)
+                if node is None or worker.load_s + (node.function.timing.duration_s or inf) > budget_s:
+                    return
+            else:
+                if len(worker.leases) >= worker.slots:
+                    return
+                node = view.peek(with_suspects=worker.suspect is None)
+                if node is None:
+                    return
+            granted.append((node, self.lease(node, worker, now)))
+            limit -= 1
+
+    def _plan_recall(self) -> None:
+        """See whether some worker is idle that could start what another has only been granted ahead, and when to ask."""
+        idle = self._idle_views()
+        self.recall_at = min(
+            (worker.reported_at + RECALL_AFTER_S for worker in self._workers() if idle and _recallable(worker, idle)),
+            default=None,
+        )
+
+    def recall(self, now: float) -> Iterator[e.RecallRequested]:
+        """Ask for prefetched nodes that an idle worker could start at once, when that is due."""
+        if self.recall_at is None or self.recall_at > now:
+            return
+        idle = self._idle_views()
+        for worker in self._workers():
+            if worker.reported_at + RECALL_AFTER_S <= now and (leases := _recallable(worker, idle)):
+                worker.recalled.update(token for _, token in leases)
+                yield e.RecallRequested(worker=worker, leases=leases)
+        self._plan_recall()
+
+    def drained(self) -> Iterator[e.WorkerDrained]:
+        """Tell the workers that asked, once nothing that any connected worker could run is left."""
+        asking = [worker for worker in self._workers() if worker.exit_when_drained and not worker.told_drained]
+        if not asking or any(lane.active and _is_served(lane) for lane in self._queues.lanes.values()):
+            return
+        for worker in asking:
+            worker.told_drained = True
+            yield e.WorkerDrained(worker=worker)
+
+    def _workers(self) -> Iterator[Worker]:
+        for view in self._queues.views.values():
+            yield from view.workers
+
+    def _idle_views(self) -> list[View]:
+        views = self._queues.views.values()
+        return [view for view in views if any(not worker.leases and not worker.draining for worker in view.workers)]
+
+
+def _recallable(worker: Worker, idle: list[View]) -> list[tuple[Node, int]]:
+    """Give the leases, not asked for yet, of nodes that the worker cannot have started and that an idle view admits."""
+    return [
+        (node, node.token)
+        for node in islice(worker.leases.values(), worker.slots, None)
+        if node.token not in worker.recalled and any(view.filter.admits(node.function.lane) for view in idle)
+    ]
+
+
+def _is_served(lane: Lane) -> bool:
+    """Tell whether a connected worker would take nodes of this lane."""
+    return any(not worker.draining for view in lane.views for worker in view.workers)
+
+
+def _share(ready: int, workers: list[Worker]) -> int:
+    """Give how many of the ready nodes are one worker's part, rounded up."""
+    return -(-ready // max(1, len(workers)))
