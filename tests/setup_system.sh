@@ -12,6 +12,7 @@ mmdebstrap mmdebstrap
 buildah buildah
 podman podman
 runc runc
+podman-compose podman-compose
 /usr/lib/podman/netavark netavark
 /usr/lib/podman/aardvark-dns aardvark-dns"
 

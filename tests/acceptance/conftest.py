@@ -1,0 +1,121 @@
+"""Containers for the acceptance tests: real images, built and run by podman with a storage of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+CONTAINERS_CONF = """
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+[network]
+network_backend = "netavark"
+[containers]
+default_ulimits = ["nofile=1024:4096", "nproc=1024:1024"]
+"""
+
+STORAGE_CONF = """
+[storage]
+driver = "overlay"
+runroot = "{directory}/run"
+graphroot = "{directory}/graph"
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Containers:
+    """Runs podman, buildah and podman-compose on a storage that nobody else uses."""
+
+    environment: dict[str, str]
+
+    def run(self, *command: str, timeout_s: float = 120) -> str:
+        """Runs one command and returns what it prints, stripped. Fails the test with its output when it fails."""
+        outcome = subprocess.run(
+            command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+        if outcome.returncode:
+            pytest.fail(f"{' '.join(command)} exited {outcome.returncode}\n{outcome.stdout}\n{outcome.stderr}")
+        return outcome.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
+    """A container engine whose images, containers and firewall rules are gone when the session ends."""
+    directory = tmp_path_factory.mktemp("containers")
+    for name, text in (("containers.conf", CONTAINERS_CONF), ("storage.conf", STORAGE_CONF)):
+        (directory / name).write_text(text.format(directory=directory))
+    engine = Containers(
+        environment={
+            **os.environ,
+            "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin",
+            "CONTAINERS_CONF": str(directory / "containers.conf"),
+            "CONTAINERS_STORAGE_CONF": str(directory / "storage.conf"),
+        }
+    )
+    tables = set(engine.run("nft", "list", "tables").splitlines())
+    yield engine
+    engine.run("podman", "system", "reset", "--force")
+    # The engine leaves its tables of rules behind, and they slow down the loopback for whatever is measured next.
+    for table in set(engine.run("nft", "list", "tables").splitlines()) - tables:
+        engine.run("nft", "delete", *table.split())
+
+
+@pytest.fixture(scope="session")
+def base_image(containers: Containers) -> str:
+    """A Debian with Python, made from packages once and kept in the user's cache directory."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dagorama-tests"
+    archive = cache / "bookworm-python3.tar"
+    if not archive.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        fresh = cache / f"{archive.name}.{os.getpid()}"
+        packages = "--include=python3,python3-venv,ca-certificates"
+        containers.run(
+            "mmdebstrap", "--variant=minbase", packages, "--format=tar", "bookworm", str(fresh), timeout_s=600
+        )
+        fresh.rename(archive)
+    containers.run("podman", "import", "--quiet", str(archive), "dagorama-base:test")
+    return "localhost/dagorama-base:test"
+
+
+@pytest.fixture(scope="session")
+def image(containers: Containers, base_image: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The image of this tree, built as a user builds it but for the base and for where packages come from."""
+    pip_conf = tmp_path_factory.mktemp("pip") / "pip.conf"
+    pip_conf.write_text(pip_configuration())
+    containers.run(
+        "buildah",
+        "bud",
+        "--isolation=chroot",
+        "--format=docker",
+        "--volume=/etc/ssl/certs:/etc/ssl/certs:ro",
+        f"--volume={pip_conf}:/etc/pip.conf:ro",
+        f"--build-arg=BASE_IMAGE={base_image}",
+        "--tag=dagorama:test",
+        ".",
+        timeout_s=600,
+    )
+    return "localhost/dagorama:test"
+
+
+def pip_configuration() -> str:
+    """Returns a pip.conf for inside the build that names the package index that is configured outside."""
+    listing = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
+    ).stdout
+    chosen = {}
+    for line in listing.splitlines():
+        key, _, value = line.partition("=")
+        option = key.rpartition(".")[2]
+        if option in {"index-url", "trusted-host"} and "file:" not in value:
+            chosen[option] = value.strip("'\"")
+    return "[global]\n" + "".join(f"{option} = {value}\n" for option, value in chosen.items())

@@ -1,0 +1,67 @@
+"""What a user gets from `pip install dagorama`, without any extra."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+#: What `import dagorama` means to a user: the names of a first program.
+FIRST_PROGRAM = "from dagorama.decorators import dagorama; from dagorama.definition import DAGDefinition, resolve"
+
+MEASURE = f"import time; begun = time.perf_counter(); {FIRST_PROGRAM}; print(time.perf_counter() - begun)"
+
+
+def output(*command: str | Path) -> str:
+    """Runs a command outside the source tree and returns what it prints. Fails the test with its output when it fails."""
+    words = [str(word) for word in command]
+    outcome = subprocess.run(words, cwd="/", capture_output=True, text=True, check=False, timeout=300)
+    if outcome.returncode:
+        pytest.fail(f"{' '.join(words)} exited {outcome.returncode}\n{outcome.stdout}\n{outcome.stderr}")
+    return outcome.stdout
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of a fresh environment into which the wheel of this tree was installed."""
+    directory = tmp_path_factory.mktemp("bare")
+    pip = [sys.executable, "-m", "pip", "--quiet"]
+    output(*pip, "wheel", "--no-deps", "--wheel-dir", directory, ROOT)
+    (wheel,) = directory.glob("dagorama-*.whl")
+    venv.create(directory / "venv", symlinks=True)
+    programs = directory / "venv" / "bin"
+    output(*pip, "--python", programs / "python", "install", wheel)
+    return programs
+
+
+def test_at_most_12_packages_are_installed(bare: Path) -> None:
+    """A bare install stays small."""
+    packages = json.loads(output(sys.executable, "-m", "pip", "--python", bare / "python", "list", "--format=json"))
+    names = {package["name"] for package in packages} - {"pip", "setuptools"}
+    assert "dagorama" in names
+    assert len(names) <= 12, names
+
+
+def test_import_takes_less_than_a_quarter_second(bare: Path) -> None:
+    """Importing the library does not make a script feel slow."""
+    best_s = min(float(output(bare / "python", "-c", MEASURE)) for _ in range(5))
+    assert best_s < 0.25
+
+
+@pytest.mark.parametrize("script", ["dagorama", "worker", "dagorama-broker"])
+def test_every_script_explains_itself(bare: Path, script: str) -> None:
+    """Each installed command answers --help, without any extra installed."""
+    assert output(bare / script, "--help").startswith(("Usage:", "usage:"))
+
+
+@pytest.mark.parametrize("package", ["dagorama", "dagorama_broker"])
+def test_types_are_shipped(bare: Path, package: str) -> None:
+    """Type checkers read the annotations of the installed packages."""
+    where = output(bare / "python", "-c", f"import {package}; print({package}.__path__[0])").strip()
+    assert Path(where, "py.typed").is_file()
