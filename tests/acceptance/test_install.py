@@ -19,7 +19,7 @@ MEASURE = f"import time; begun = time.perf_counter(); {FIRST_PROGRAM}; print(tim
 
 
 def output(*command: str | Path) -> str:
-    """Runs a command outside the source tree and returns what it prints. Fails the test with its output when it fails."""
+    """Runs a command outside the source tree and returns what it prints. When it fails, so does the test."""
     words = [str(word) for word in command]
     outcome = subprocess.run(words, cwd="/", capture_output=True, text=True, check=False, timeout=300)
     if outcome.returncode:

@@ -1,0 +1,123 @@
+"""What the pages say is what happens."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import LANGUAGES, PAGES, ROOT, Command, blocks, commands
+
+#: Commands that a page shows and that this test does not type, with the file in which they are run for real.
+RUN_ELSEWHERE = {
+    "make quickstart": ".ci/run",
+    "make check": ".ci/run",
+    "make test": ".ci/run",
+}
+
+#: Printed between what two commands print.
+MARK = "--8<--"
+
+
+def ident(page: Path) -> str:
+    """Names a page in the test's id."""
+    return str(page.relative_to(ROOT))
+
+
+def free_port() -> int:
+    """Returns a port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def script(typed: list[Command]) -> str:
+    """Returns a bash script that runs the commands, marks where each ends, and stops what is left in the background."""
+    lines = []
+    for command in typed:
+        background = command.typed.endswith("&")
+        lines.append(f"{command.typed.removesuffix('&')} >>background.log 2>&1 &" if background else command.typed)
+        lines.append(f"echo '{MARK}'")
+    return "\n".join([*lines, "kill $(jobs -p) 2>/dev/null", "wait"])
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("page", PAGES, ids=ident)
+def test_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
+    """Every snippet of a page runs, and every command prints what the page shows."""
+    typed: list[Command] = []
+    for block in blocks(page):
+        if block.language == "python":
+            name = block.file or f"snippet_{block.line}.py"
+            (tmp_path / name).write_text(block.text)
+            if not block.file:
+                typed.append(Command(line=block.line, typed=f"python {name}", expected="..."))
+        elif block.language == "console":
+            typed.extend(command for command in commands(block) if command.typed not in RUN_ELSEWHERE)
+    if not typed:
+        return
+    (tmp_path / "samples").symlink_to(ROOT / "samples")
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "XDG_DATA_HOME": str(tmp_path / "data"),
+        "DAGORAMA_PORT": str(free_port()),
+        "TERM": "dumb",
+    }
+    shell = subprocess.run(
+        ["bash", "-c", script(typed)],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    printed = shell.stdout.split(f"{MARK}\n")
+    background = tmp_path / "background.log"
+    log = background.read_text() if background.exists() else ""
+    for command, output in zip(typed, printed, strict=False):
+        assert command.matches(output), f"{ident(page)}:{command.line}: $ {command.typed}\n{output}\n{log}"
+    assert len(printed) == len(typed) + 1, shell.stdout
+
+
+def test_what_is_run_elsewhere_is_run_there() -> None:
+    """A command that this test does not type stands in the file that is said to run it."""
+    for command, file in RUN_ELSEWHERE.items():
+        assert command in (ROOT / file).read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ident)
+def test_nothing_to_type_hides_from_the_test(page: Path) -> None:
+    """Every fenced block is of a kind that is either run or not something to type."""
+    assert [block.line for block in blocks(page) if block.language not in LANGUAGES] == []
+    shown = [line for block in blocks(page) if block.language == "text" for line in block.text.splitlines()]
+    assert [line for line in shown if line.startswith("$ ")] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ident)
+def test_links_lead_somewhere(page: Path) -> None:
+    """A relative link names a file that is there, and a heading of it where it names one."""
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text()):
+        file = (page.parent / target).resolve() if target else page
+        assert file.exists(), f"{ident(page)}: {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_readme_shows_the_real_difference() -> None:
+    """The diff in the README is the one between the two samples."""
+    plain, decorated = ((ROOT / "samples" / name).read_text().splitlines() for name in ("test1.py", "test2.py"))
+    real = list(difflib.unified_diff(plain, decorated, "samples/test1.py", "samples/test2.py", lineterm="", n=1))
+    (shown,) = (block.text.splitlines() for block in blocks(ROOT / "README.md") if block.language == "diff")
+    assert shown == real
