@@ -1,0 +1,82 @@
+"""dagorama: ordinary Python classes, run durably on many machines.
+
+Decorate the methods of a `DAGDefinition` that should run elsewhere; passing what one returns to another makes the graph.
+The names below are loaded when they are first used, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dagorama.decorators import dagorama
+    from dagorama.definition import DAGDefinition, DAGInstance, generate_instance_id, resolve, resolve_async
+    from dagorama.errors import (
+        BrokerRefused,
+        BrokerUnavailable,
+        DagoramaError,
+        InstanceCancelled,
+        NodeFailed,
+        PayloadError,
+        PromiseMisuse,
+        ResultTimeout,
+        UnknownFunction,
+    )
+    from dagorama.models.promise import DAGPromise
+    from dagorama.retry import ExponentialRetry, StaticRetry
+    from dagorama.runner import launch_workers
+    from dagorama.serializer import register_definition
+
+__all__ = [
+    "BrokerRefused",
+    "BrokerUnavailable",
+    "DAGDefinition",
+    "DAGInstance",
+    "DAGPromise",
+    "DagoramaError",
+    "ExponentialRetry",
+    "InstanceCancelled",
+    "NodeFailed",
+    "PayloadError",
+    "PromiseMisuse",
+    "ResultTimeout",
+    "StaticRetry",
+    "UnknownFunction",
+    "dagorama",
+    "generate_instance_id",
+    "launch_workers",
+    "register_definition",
+    "resolve",
+    "resolve_async",
+]
+
+#: The module of each name that is not an error.
+_MODULES = {
+    "DAGDefinition": "definition",
+    "DAGInstance": "definition",
+    "DAGPromise": "models.promise",
+    "ExponentialRetry": "retry",
+    "StaticRetry": "retry",
+    "dagorama": "decorators",
+    "generate_instance_id": "definition",
+    "launch_workers": "runner",
+    "register_definition": "serializer",
+    "resolve": "definition",
+    "resolve_async": "definition",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Loads an exported name (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"{__name__}.{_MODULES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Lists the exported names before they are loaded."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,155 @@
+"""Everything that dagorama raises on its own account. Each error carries its evidence as fields.
+
+    DagoramaError
+    |-- PayloadError                      a value cannot be encoded or decoded
+    |-- PromiseMisuse      (TypeError)    a promise was used as if it were its value
+    |-- UnknownFunction    (ValueError)   a name does not lead to a decorated function here
+    |-- BrokerUnavailable  (ConnectionError)   no broker answers
+    |-- BrokerRefused                     the broker says no, and why
+    |-- NodeFailed                        the value will never come: its function failed, or one that it depends on
+    |-- InstanceCancelled                 the value will never come: somebody stopped the work
+    `-- ResultTimeout      (TimeoutError) the value has not come yet
+
+Wrong arguments of a decorated call are plain `TypeError`s, and a call on the wrong kind of object is a `ValueError`.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+
+class DagoramaError(Exception):
+    """The base of all errors that dagorama raises on its own account."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keeps the fields: an error may cross processes as the failure of a node."""
+        return _restore, (type(self), self.args, self.__dict__.copy())
+
+
+def _restore(kind: type[DagoramaError], args: tuple[object, ...], fields: dict[str, object]) -> DagoramaError:
+    """Makes an error again from what `__reduce__` kept, without building its message anew."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
+
+
+class PayloadError(DagoramaError):
+    """A value cannot travel: it does not encode here, or does not decode there."""
+
+    def __init__(self, *, what: str, problem: str, way_out: str) -> None:
+        """`what` names the value ("argument 'x' of shop:Task.load"), `problem` what is wrong with it."""
+        self.what = what
+        self.problem = problem
+        self.way_out = way_out
+        super().__init__(f"{what}: {problem}. {way_out}")
+
+
+class PromiseMisuse(DagoramaError, TypeError):
+    """A promise was used as if it were its value, which is not known yet."""
+
+    def __init__(self, *, promise: str, use: str, way_out: str) -> None:
+        """`promise` is the promise's `repr`, `use` what was tried with it."""
+        self.promise = promise
+        self.use = use
+        self.way_out = way_out
+        super().__init__(f"{use} needs a value, but {promise} is only the promise of one. {way_out}")
+
+
+class UnknownFunction(DagoramaError, ValueError):
+    """A name does not lead to a decorated method of a DAGDefinition in this process."""
+
+    def __init__(self, *, name: str, problem: str, way_out: str) -> None:
+        """`name` is "module:Qualified.name"."""
+        self.name = name
+        self.problem = problem
+        self.way_out = way_out
+        super().__init__(f"{name!r} cannot be run here: {problem}. {way_out}")
+
+
+class BrokerUnavailable(DagoramaError, ConnectionError):
+    """No broker answers at the address."""
+
+    def __init__(self, *, host: str, port: int, waited_s: float, detail: str) -> None:
+        """`waited_s` is how long it was tried; `detail` is what the connection said last."""
+        self.host = host
+        self.port = port
+        self.waited_s = waited_s
+        self.detail = detail
+        super().__init__(
+            f"no broker answers at {host}:{port} (tried for {waited_s:.1f} s; {detail}): "
+            "start one with `dagorama broker`, or set DAGORAMA_HOST and DAGORAMA_PORT"
+        )
+
+
+class BrokerRefused(DagoramaError):
+    """The broker understood the request and says no: an unknown id, an id used twice, a cycle."""
+
+    def __init__(self, *, request: str, code: str, detail: str) -> None:
+        """`code` is the name of the gRPC status, such as "NOT_FOUND"."""
+        self.request = request
+        self.code = code
+        self.detail = detail
+        super().__init__(f"the broker refused {request} ({code}): {detail}")
+
+
+class NodeFailed(DagoramaError):
+    """A node gave no value: its own attempts are used up, or a node that it depends on failed.
+
+    `cause_id`, `function`, `attempts`, `exception_type`, `exception_message` and `remote_traceback` belong to the node
+    that failed itself; `node_id` is the one that was waited for. `__cause__` is the original exception where it could
+    be brought here.
+    """
+
+    def __init__(
+        self,
+        *,
+        instance_id: UUID,
+        node_id: UUID,
+        cause_id: UUID,
+        function: str,
+        attempts: int,
+        exception_type: str,
+        exception_message: str,
+        remote_traceback: str,
+    ) -> None:
+        """`attempts` counts those of the node that failed itself."""
+        self.instance_id = instance_id
+        self.node_id = node_id
+        self.cause_id = cause_id
+        self.function = function
+        self.attempts = attempts
+        self.exception_type = exception_type
+        self.exception_message = exception_message
+        self.remote_traceback = remote_traceback
+        times = "attempt" if attempts == 1 else "attempts"
+        failed = f"{function} (node {cause_id}) failed after {attempts} {times}"
+        if cause_id != node_id:
+            failed = f"node {node_id} has no value, because it depends on one that failed: {failed}"
+        raised = f"{exception_type}: {exception_message}" if exception_message else exception_type
+        remote = f"\n\nOn the worker:\n{remote_traceback.rstrip()}" if remote_traceback else ""
+        super().__init__(f"{failed}: {raised}{remote}")
+
+
+class InstanceCancelled(DagoramaError):
+    """The node was stopped on request, so its value will never come."""
+
+    def __init__(self, *, instance_id: UUID, node_id: UUID) -> None:
+        """`node_id` is the node that was waited for."""
+        self.instance_id = instance_id
+        self.node_id = node_id
+        super().__init__(f"instance {instance_id} was cancelled before node {node_id} had a value")
+
+
+class ResultTimeout(DagoramaError, TimeoutError):
+    """The value did not come in time. The work goes on; it can be waited for again."""
+
+    def __init__(self, *, instance_id: UUID, node_id: UUID, timeout_s: float) -> None:
+        """`node_id` is the node that was waited for."""
+        self.instance_id = instance_id
+        self.node_id = node_id
+        self.timeout_s = timeout_s
+        super().__init__(
+            f"node {node_id} of instance {instance_id} had no value within {timeout_s:g} s; it goes on, "
+            "and can be waited for again"
+        )

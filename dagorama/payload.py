@@ -1,0 +1,123 @@
+"""Payloads: how what a user's function takes and gives becomes bytes, with the promises in it replaced and found.
+
+The format is pickle, protocol 5. Finding promises is left to pickle too: it meets every object at any depth, so sets,
+dict keys, dataclasses, named tuples and objects of any other kind need nothing of their own.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+from uuid import UUID
+
+from dagorama.errors import DagoramaError, PayloadError
+from dagorama.models.promise import exchange
+
+PROTOCOL = 5
+
+#: How deep the search for the part that does not encode goes; deeper than that its path tells nobody anything.
+SEARCH_DEPTH_MAX = 20
+
+
+class Payload(NamedTuple):
+    """An encoded value, and the id of each promise in it, once, in the order in which they were met."""
+
+    data: bytes
+    promise_ids: tuple[bytes, ...]
+
+
+def encode(value: object, *, what: str) -> Payload:
+    """Encodes a value for its way to the broker; `what` names it in the `PayloadError` raised where it cannot be."""
+    recorded: dict[bytes, None] = {}
+    outer = exchange.recorded
+    exchange.recorded = recorded
+    try:
+        data = pickle.dumps(value, PROTOCOL)
+    except Exception as error:
+        raise _cannot_encode(value, what, error) from error
+    finally:
+        exchange.recorded = outer
+    return Payload(data, tuple(recorded))
+
+
+def decode(data: bytes, resolve: Callable[[bytes], object], *, what: str = "a payload") -> object:
+    """Decodes a payload, with `resolve(id)`, asked once for each, as the value of the promises in it.
+
+    `what` names the payload in the `PayloadError` that is raised where it cannot be decoded here. So it is when
+    `resolve` fails, but for errors of dagorama, which pass through.
+    """
+    values: dict[bytes, object] = {}
+
+    def value_of(node_id: bytes) -> object:
+        if node_id not in values:
+            values[node_id] = resolve(node_id)
+        return values[node_id]
+
+    outer = exchange.value_of
+    exchange.value_of = value_of
+    try:
+        return pickle.loads(data)
+    except DagoramaError:
+        raise
+    except Exception as error:
+        raise PayloadError(
+            what=what,
+            problem=f"it cannot be decoded here ({type(error).__name__}: {error})",
+            way_out="Whoever reads it needs the same modules, at fitting versions, as whoever wrote it.",
+        ) from error
+    finally:
+        exchange.value_of = outer
+
+
+def no_promises(node_id: bytes) -> object:
+    """The `resolve` for payloads that hold no promises."""
+    raise KeyError(f"the value of node {UUID(bytes=node_id)} is not here")
+
+
+def _cannot_encode(value: object, what: str, error: Exception) -> PayloadError:
+    """Makes the error that names the innermost part of `value` that does not encode."""
+    path, part = _offender(value)
+    problem = f"cannot be encoded ({type(error).__name__}: {error})"
+    if path:
+        problem = f"its part {path}, a {type(part).__qualname__}, {problem}"
+    return PayloadError(
+        what=what,
+        problem=problem,
+        way_out="Pass plain data that pickle can carry, and make such an object inside the function that uses it.",
+    )
+
+
+def _offender(value: object) -> tuple[str, object]:
+    """Walks down from a value that does not encode to the innermost part that doesn't; returns the path and the part."""
+    path = ""
+    for _ in range(SEARCH_DEPTH_MAX):
+        inner = next(((step, part) for step, part in _parts(value) if not _encodes(part)), None)
+        if inner is None:
+            break
+        path += inner[0]
+        value = inner[1]
+    return path, value
+
+
+def _parts(value: object) -> Iterator[tuple[str, object]]:
+    """Yields the parts of a value that an ordinary pickle would hold, each with the step that leads to it."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield f".key({key!r})", key
+            yield f"[{key!r}]", part
+    elif isinstance(value, (list, tuple)):
+        yield from ((f"[{index}]", part) for index, part in enumerate(value))
+    elif isinstance(value, (set, frozenset)):
+        yield from ((f".member({part!r})", part) for part in value)
+    elif not isinstance(value, type):
+        yield from ((f".{name}", part) for name, part in getattr(value, "__dict__", {}).items())
+
+
+def _encodes(value: object) -> bool:
+    """Tells whether a value encodes by itself."""
+    try:
+        pickle.dumps(value, PROTOCOL)
+    except Exception:
+        return False
+    return True
