@@ -1,0 +1,1 @@
+"""What the broker speaks: gRPC, over the host."""

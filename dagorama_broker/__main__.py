@@ -1,0 +1,123 @@
+"""The broker's process: `dagorama-broker`, `python -m dagorama_broker`, `dagorama broker`."""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from dataclasses import replace
+from random import Random
+
+import click
+
+from dagorama_broker.host.host import Host
+from dagorama_broker.service.server import AddressTaken, Server
+from dagorama_broker.settings import BrokerSettings, SettingsError, from_environment
+from dagorama_broker.storage.journal import StorageError
+from dagorama_broker.storage.url import open_journal
+
+log = logging.getLogger("dagorama.broker")
+
+EXIT_FAILED = 1
+EXIT_CANNOT_START = 3
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--host", help="Address to listen on.  [DAGORAMA_HOST; default: localhost]")
+@click.option("--port", type=int, help="Port to listen on; 0 picks a free one.  [DAGORAMA_PORT; default: 50051]")
+@click.option(
+    "--storage",
+    metavar="URL",
+    help="Where to keep everything: memory: or sqlite:///path.  [DAGORAMA_STORAGE; default: a file in the data folder]",
+)
+@click.option("--insecure", is_flag=True, help="Listen on an address that others can reach, without TLS and tokens.")
+@click.option("--log-level", default="info", show_default=True, help="debug, info, warning or error.")
+@click.option("--ready-fd", type=int, hidden=True, help="Write 'ready HOST PORT' or 'failed REASON' there.")
+@click.option("--lifeline-fd", type=int, hidden=True, help="Stop when the other end of this pipe is closed.")
+def main(
+    host: str | None,
+    port: int | None,
+    storage: str | None,
+    insecure: bool,
+    log_level: str,
+    ready_fd: int | None,
+    lifeline_fd: int | None,
+) -> None:
+    """Run a broker: it keeps the graphs and hands ready nodes to workers.
+
+    It runs until SIGTERM or SIGINT, which it answers by finishing what is on its way to disk. Exit status: 0 after
+    that, 1 if the storage failed, 3 if it could not start.
+    """
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        settings = from_environment()
+        settings = replace(
+            settings,
+            host=settings.host if host is None else host,
+            port=settings.port if port is None else port,
+            storage=settings.storage if storage is None else storage,
+            insecure=settings.insecure or insecure,
+        )
+        settings.check()
+        asyncio.run(serve(settings, ready_fd=ready_fd, lifeline_fd=lifeline_fd))
+    except (AddressTaken, SettingsError, StorageError) as error:
+        if ready_fd is None:
+            click.echo(f"dagorama-broker: {error}", err=True)
+        else:
+            _tell(ready_fd, f"failed {error}")
+        sys.exit(EXIT_CANNOT_START)
+
+
+async def serve(settings: BrokerSettings, *, ready_fd: int | None = None, lifeline_fd: int | None = None) -> None:
+    """Serve until asked to stop. Raises `AddressTaken` or `StorageError`; ends the process when a commit fails."""
+    # Nodes live long and die by the instance: the collector's youngest generation would walk them for nothing.
+    gc.set_threshold(50_000, 50, 100)
+    journal = open_journal(settings.storage)
+    host = Host(journal, settings=settings.scheduler, rng=Random())
+    server = Server(host)
+    port = server.bind(settings.host, settings.port)
+    await host.start()
+    gc.freeze()
+    running = asyncio.create_task(host.run())
+    await server.start()
+    log.info("broker ready on %s:%d, storage %s", settings.host, port, journal.location)
+    stop = _stop_event(lifeline_fd)
+    if ready_fd is not None:
+        _tell(ready_fd, f"ready {settings.host} {port}")
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if running.done():
+        _fail(running.exception())
+    log.info("broker stopping")
+    await server.stop()
+    host.stop()
+    await running
+    await host.close()
+
+
+def _tell(ready_fd: int, line: str) -> None:
+    with os.fdopen(ready_fd, "w") as ready:
+        ready.write(line)
+
+
+def _fail(error: BaseException | None) -> None:
+    """End at once: memory may hold what the storage lacks, so nothing more may leave this process."""
+    log.critical("broker stopped, because its storage failed: %s. Start it again when that is mended", error)
+    logging.shutdown()
+    os._exit(EXIT_FAILED)
+
+
+def _stop_event(lifeline_fd: int | None) -> asyncio.Event:
+    """Give an event that is set by SIGTERM, SIGINT or the end of the lifeline."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if lifeline_fd is not None:
+        loop.add_reader(lifeline_fd, stop.set)
+    return stop
+
+
+if __name__ == "__main__":
+    main()

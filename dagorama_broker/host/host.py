@@ -1,0 +1,217 @@
+"""The host: one scheduler, one journal, and the order between deciding, committing and answering.
+
+A command is decided on the moment it arrives. What it decided is put in the open batch: durable events for the journal,
+and what is to be released once they are durable. While one batch is on its way to disk the next one fills; that is the
+whole group commit, and there is no timer in it.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar, cast, get_args
+
+from dagorama_broker.core import events as e
+from dagorama_broker.core.commands import Command, GrantWork, SubmitNodes, Tick
+from dagorama_broker.core.errors import Refused
+from dagorama_broker.core.model import InstanceId, Rng
+from dagorama_broker.core.scheduler import Scheduler, Settings
+from dagorama_broker.host.listeners import Listeners
+from dagorama_broker.storage.journal import Journal
+
+T = TypeVar("T")
+log = logging.getLogger("dagorama.broker")
+
+_VOLATILE: frozenset[type] = frozenset(get_args(e.VolatileEvent))
+
+
+class HostStopped(Exception):
+    """The host takes no more commands, because it was asked to stop or because a commit failed."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What has been decided since the last commit began."""
+
+    durable: list[e.DurableEvent] = field(default_factory=list)
+    events: list[e.Event] = field(default_factory=list)  #: all of them, in order, for the listeners
+    then: list[Callable[[], None]] = field(default_factory=list)  #: called after the listeners
+    stopped: list[asyncio.Future[None]] = field(default_factory=list)  #: failed when the batch will never be durable
+
+    def __bool__(self) -> bool:
+        return bool(self.events or self.then)
+
+
+class Host:
+    """Owns the scheduler and the journal. Used from one event loop; not thread-safe.
+
+    Call `start`, then `run` in a task; `run` ends after `stop`, or raises what made a commit fail.
+    """
+
+    def __init__(self, journal: Journal, *, settings: Settings, rng: Rng) -> None:
+        self.listeners = Listeners()
+        self._journal = journal
+        self._settings = settings
+        self._rng = rng
+        self._scheduler: Scheduler | None = None
+        # One thread, because a journal is used by one at a time; it also keeps reads behind earlier commits.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal") if journal.blocking else None
+        self._batch = _Batch()
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._restoring = asyncio.Lock()
+        # Wall time at the start, carried on by the monotonic clock: a jump of the wall clock moves no lease.
+        self._clock_offset = time.time() - time.monotonic()
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """The core, to look at. It may be ahead of the storage: see `flush`."""
+        if self._scheduler is None:
+            raise HostStopped("the host has not been started")
+        return self._scheduler
+
+    def now(self) -> float:
+        """Give the time in seconds since the epoch; it never goes back."""
+        return time.monotonic() + self._clock_offset
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the journal and take over what is in it. Raises `StorageError`."""
+        snapshot = await self.read(self._journal.open)
+        self._scheduler = Scheduler(rng=self._rng, settings=self._settings, epoch=snapshot.epoch)
+        self._scheduler.restore(snapshot, self.now())
+        self._set_timer()
+
+    async def run(self) -> None:
+        """Commit batch after batch until `stop`. Raises what made a commit fail; then the process must end."""
+        try:
+            while not (self._stopping and not self._batch):
+                await self._wake.wait()
+                self._wake.clear()
+                while self._batch:
+                    await self._commit_batch()
+                self._set_timer()
+        finally:
+            self._stopping = True
+            self._fail_waiting()
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def stop(self) -> None:
+        """Take no more commands; `run` ends when what was taken is durable."""
+        self._stopping = True
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Let the journal go, after `run` has ended."""
+        await self.read(self._journal.close)
+        if self._thread is not None:
+            self._thread.shutdown()
+
+    # -- commands -----------------------------------------------------------------------------------------------------
+
+    def apply(self, command: Command, then: Callable[[], None] | None = None) -> None:
+        """Decide on a command; call `then` when that is durable. Raises `Refused`, or `HostStopped`.
+
+        Any other error means that memory can no longer be trusted: it stops the host.
+        """
+        if self._stopping:
+            raise HostStopped("the broker is stopping")
+        try:
+            events = self.scheduler.handle(command, self.now())
+        except Refused:
+            raise
+        except Exception:
+            log.critical("the broker stops: deciding on %s went wrong", type(command).__name__, exc_info=True)
+            self.stop()
+            raise
+        self._add(self._batch, events)
+        if then is not None:
+            self._batch.then.append(then)
+        self._wake.set()
+
+    async def commit(self, command: Command) -> None:
+        """Decide on a command and return when that is durable. Raises `Refused`, or `HostStopped`."""
+        self.apply(command)
+        await self.flush()
+
+    async def submit(self, command: SubmitNodes) -> None:
+        """Like `commit`; fetches the instance from the journal first if it has left memory."""
+        if command.instance_id not in self.scheduler.instances:
+            async with self._restoring:
+                await self._restore(command.instance_id)
+        await self.commit(command)
+
+    async def _restore(self, instance_id: InstanceId) -> None:
+        await self.flush()  # the instance may be on its way to the journal
+        if instance_id not in self.scheduler.instances:
+            stored = await self.read(self._journal.find_instance, instance_id)
+            if stored is not None:
+                self.scheduler.restore_instance(stored)
+
+    async def flush(self) -> None:
+        """Return when everything decided so far is durable and released. Raises `HostStopped` if it never will be."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._stopping and not self._batch:
+            raise HostStopped("the broker is stopping")
+        self._batch.then.append(lambda: None if done.done() else done.set_result(None))
+        self._batch.stopped.append(done)
+        self._wake.set()
+        await done
+
+    async def read(self, function: Callable[..., T], *args: object) -> T:
+        """Call a function of the journal where it may block."""
+        if self._thread is None:
+            return function(*args)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+
+    @property
+    def journal(self) -> Journal:
+        """For `read`."""
+        return self._journal
+
+    # -- committing ---------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _add(batch: _Batch, events: Sequence[e.Event]) -> None:
+        batch.events += events
+        batch.durable += cast(list[e.DurableEvent], [event for event in events if type(event) not in _VOLATILE])
+
+    async def _commit_batch(self) -> None:
+        batch = self._batch
+        # Granting here, once for all that has come, lets the grants go out with the commit that makes them possible.
+        self._add(batch, self.scheduler.handle(GrantWork(), self.now()))
+        self._batch = _Batch()
+        try:
+            if batch.durable:
+                await self.read(self._journal.commit, batch.durable)
+        except BaseException:
+            self._batch.stopped += batch.stopped
+            raise
+        self.listeners.tell(batch.events)
+        for function in batch.then:
+            function()
+
+    def _fail_waiting(self) -> None:
+        for waiting in self._batch.stopped:
+            if not waiting.done():
+                waiting.set_exception(HostStopped("the broker is stopping"))
+
+    def _set_timer(self) -> None:
+        """Have a tick at the time that the core asks for. There is no other timer, so an idle host does nothing."""
+        due = self.scheduler.next_wakeup()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if due is not None and not self._stopping:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, due - self.now()), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.apply(Tick())
+        if not self._batch:
+            self._set_timer()

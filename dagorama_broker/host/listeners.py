@@ -1,0 +1,125 @@
+"""Who is told of what, once it is durable."""
+
+import asyncio
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from dagorama_broker.core import events as e
+from dagorama_broker.core.model import Instance, InstanceId, Node, NodeId, WorkerId
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
+
+class WorkerChannel(Protocol):
+    """The connection to one worker."""
+
+    def grant(self, event: e.WorkGranted) -> None:
+        """Send these nodes."""
+
+    def welcome(self, event: e.WorkerWelcomed) -> None:
+        """Send what the worker may keep."""
+
+    def recall(self, event: e.RecallRequested) -> None:
+        """Ask for these nodes."""
+
+    def refuse(self, event: e.ResultRefused) -> None:
+        """Say that a result changed nothing."""
+
+    def drained(self) -> None:
+        """Say that nothing further can come."""
+
+    def close(self, reason: str) -> None:
+        """End the connection."""
+
+
+class Listeners:
+    """Passes durable outcomes and grants on. Waiters are futures of the host's event loop."""
+
+    def __init__(self) -> None:
+        self.channels: dict[WorkerId, WorkerChannel] = {}
+        self._outcomes: dict[tuple[InstanceId, NodeId], list[asyncio.Future[Node]]] = {}
+        self._changes: dict[InstanceId, list[asyncio.Future[Instance]]] = {}
+        self._tellers: dict[type[e.Event], Callable[[Any], None]] = {
+            e.NodeCompleted: self._tell_outcome,
+            e.NodeFailed: self._tell_outcome,
+            e.DependencyFailed: self._tell_outcome,
+            e.NodesCreated: lambda event: self._tell_change(event.nodes[0].instance),
+            e.InstanceFinished: lambda event: self._tell_change(event.instance),
+            e.AttemptFailed: lambda event: self._tell_change(event.node.instance),
+            e.NodeJoining: lambda event: self._tell_change(event.node.instance),
+            e.LeaseLost: lambda event: self._tell_change(event.node.instance),
+            e.WorkGranted: self._tell_grant,
+            e.WorkerWelcomed: lambda event: self._channel(event.worker.id, lambda channel: channel.welcome(event)),
+            e.RecallRequested: lambda event: self._channel(event.worker.id, lambda channel: channel.recall(event)),
+            e.ResultRefused: lambda event: self._channel(event.worker_id, lambda channel: channel.refuse(event)),
+            e.WorkerDrained: lambda event: self._channel(event.worker.id, lambda channel: channel.drained()),
+            e.WorkerEvicted: lambda event: self._channel(event.worker.id, lambda channel: channel.close(_SILENT)),
+        }
+
+    def outcome(self, instance_id: InstanceId, node_id: NodeId) -> asyncio.Future[Node]:
+        """Give a future of the node, set when it is terminal."""
+        future: asyncio.Future[Node] = asyncio.get_running_loop().create_future()
+        self._outcomes.setdefault((instance_id, node_id), []).append(future)
+        return future
+
+    def forget_outcome(self, instance_id: InstanceId, node_id: NodeId, future: asyncio.Future[Node]) -> None:
+        """Take back what `outcome` gave; a no-op after it was set."""
+        _discard(self._outcomes, (instance_id, node_id), future)
+
+    def change(self, instance_id: InstanceId) -> asyncio.Future[Instance]:
+        """Give a future of the instance, set with its next change."""
+        future: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
+        self._changes.setdefault(instance_id, []).append(future)
+        return future
+
+    def forget_change(self, instance_id: InstanceId, future: asyncio.Future[Instance]) -> None:
+        """Take back what `change` gave; a no-op after it was set."""
+        _discard(self._changes, instance_id, future)
+
+    def tell(self, events: Sequence[e.Event]) -> None:
+        """Tell everybody concerned. Called for every batch after its commit, in order."""
+        tellers = self._tellers
+        for event in events:
+            teller = tellers.get(type(event))
+            if teller is not None:
+                teller(event)
+
+    def _tell_outcome(self, event: e.NodeCompleted | e.NodeFailed | e.DependencyFailed) -> None:
+        node = event.node
+        if self._outcomes:
+            _set(self._outcomes.pop((node.instance.id, node.id), ()), node)
+        if self._changes:
+            self._tell_change(node.instance)
+
+    def _tell_change(self, instance: Instance) -> None:
+        if self._changes:
+            _set(self._changes.pop(instance.id, ()), instance)
+
+    def _tell_grant(self, event: e.WorkGranted) -> None:
+        self._channel(event.worker.id, lambda channel: channel.grant(event))
+        if self._changes:
+            for instance in {node.instance for node, _ in event.leases}:
+                self._tell_change(instance)
+
+    def _channel(self, worker_id: WorkerId, send: Callable[[WorkerChannel], None]) -> None:
+        channel = self.channels.get(worker_id)
+        if channel is not None:  # else it is gone, and the core hears of that by a command of its own
+            send(channel)
+
+
+_SILENT = "the worker was silent for longer than its leases last"
+
+
+def _set(futures: Sequence[asyncio.Future[T]], value: T) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(value)
+
+
+def _discard(table: dict[K, list[asyncio.Future[T]]], key: K, future: asyncio.Future[T]) -> None:
+    futures = table.get(key, [])
+    if future in futures:
+        futures.remove(future)
+        if not futures:
+            del table[key]

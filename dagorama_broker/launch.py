@@ -1,0 +1,90 @@
+"""A broker for as long as a block of code lasts: for tests, for samples, for `dagorama run`."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+_STOP_TIMEOUT_S = 10.0
+
+
+class BrokerNotStarted(RuntimeError):
+    """The broker's process ended before it was ready; the message is what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchedBroker:
+    """A broker that runs as a process of its own."""
+
+    host: str
+    port: int
+    process: "subprocess.Popen[bytes]"
+
+    @property
+    def target(self) -> str:
+        """Its address as host:port."""
+        return f"{self.host}:{self.port}"
+
+
+@contextmanager
+def launch_broker(
+    port: int = 50051, *, storage: str = "memory:", environment: Mapping[str, str] | None = None
+) -> Iterator[LaunchedBroker]:
+    """Run a broker as a process; it is ready when the block is entered and gone, its port free, when it is left.
+
+    `port=0` picks a free one. `storage` is the URL of its storage; the default is fresh and empty. `environment` has
+    further settings for it. Inside the block DAGORAMA_HOST and DAGORAMA_PORT of this process name the broker, so that
+    definitions and workers started here find it. The broker also ends when this process does, however that happens.
+
+    Raises `BrokerNotStarted` with the reason where it cannot start, such as a port that is taken.
+    """
+    ready_read, ready_write = os.pipe()
+    lifeline_read, lifeline_write = os.pipe()
+    command = [sys.executable, "-m", "dagorama_broker", "--host", "localhost", "--port", str(port)]
+    command += ["--storage", storage, "--log-level", "warning"]
+    command += ["--ready-fd", str(ready_write), "--lifeline-fd", str(lifeline_read)]
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **(environment or {})},
+        pass_fds=(ready_write, lifeline_read),
+        # Ctrl-C is for the program in front; the broker ends after it, through the lifeline.
+        start_new_session=True,
+    )
+    os.close(ready_write)
+    os.close(lifeline_read)
+    try:
+        with os.fdopen(ready_read) as ready:
+            kind, _, said = ready.read().partition(" ")
+        if kind != "ready":
+            raise BrokerNotStarted(said or f"the broker's process ended with status {process.wait()}")
+        host, bound = said.split()
+        broker = LaunchedBroker(host, int(bound), process)
+        with _environment({"DAGORAMA_HOST": broker.host, "DAGORAMA_PORT": str(broker.port)}):
+            yield broker
+    finally:
+        os.close(lifeline_write)
+        _wait(process)
+
+
+def _wait(process: "subprocess.Popen[bytes]") -> None:
+    try:
+        process.wait(_STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,310 @@
+"""The one place where generated messages and core types meet."""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
+from dagorama_broker.core import commands as c
+from dagorama_broker.core.model import (
+    FailedAttempt,
+    Failure,
+    Function,
+    FunctionSpec,
+    Instance,
+    InstanceId,
+    NewCall,
+    Node,
+    NodeId,
+    RetryPolicy,
+    WorkerId,
+)
+from dagorama_broker.core.states import InstanceState, NodeState
+from dagorama_broker.core.stored import InstanceSummary, StoredInstance, StoredNode
+
+ID_BYTES = 16
+
+NODE_STATES = {
+    NodeState.WAITING: graph_pb2.NODE_STATE_WAITING,
+    NodeState.READY: graph_pb2.NODE_STATE_READY,
+    NodeState.LEASED: graph_pb2.NODE_STATE_LEASED,
+    NodeState.JOINING: graph_pb2.NODE_STATE_JOINING,
+    NodeState.BACKOFF: graph_pb2.NODE_STATE_BACKOFF,
+    NodeState.COMPLETED: graph_pb2.NODE_STATE_COMPLETED,
+    NodeState.FAILED: graph_pb2.NODE_STATE_FAILED,
+    NodeState.DEPENDENCY_FAILED: graph_pb2.NODE_STATE_DEPENDENCY_FAILED,
+    NodeState.CANCELLED: graph_pb2.NODE_STATE_CANCELLED,
+}
+INSTANCE_STATES = {
+    InstanceState.RUNNING: graph_pb2.INSTANCE_STATE_RUNNING,
+    InstanceState.COMPLETED: graph_pb2.INSTANCE_STATE_COMPLETED,
+    InstanceState.FAILED: graph_pb2.INSTANCE_STATE_FAILED,
+    InstanceState.CANCELLED: graph_pb2.INSTANCE_STATE_CANCELLED,
+}
+
+
+class MalformedRequest(Exception):
+    """A message does not say what it must; the text names the field and what it holds."""
+
+
+# -- messages to core types -------------------------------------------------------------------------------------------
+
+
+def check_id(raw: bytes, field: str) -> bytes:
+    """Give the id back. Raises `MalformedRequest` where it cannot be one."""
+    if len(raw) != ID_BYTES:
+        raise MalformedRequest(f"{field} has {len(raw)} bytes; an id has {ID_BYTES}")
+    return raw
+
+
+def to_instance_id(raw: bytes) -> InstanceId:
+    """Give the id of an instance."""
+    return InstanceId(check_id(raw, "instance_id"))
+
+
+def to_node_id(raw: bytes) -> NodeId:
+    """Give the id of a node."""
+    return NodeId(check_id(raw, "node_id"))
+
+
+def to_function(message: graph_pb2.FunctionSpec) -> FunctionSpec:
+    """Give a function; its queue is its name where none is given."""
+    if not message.name:
+        raise MalformedRequest("a function has no name")
+    retry = message.retry
+    return FunctionSpec(
+        name=message.name,
+        code_version=message.code_version,
+        queue=message.queue or message.name,
+        taint=message.taint,
+        retry=RetryPolicy(
+            max_attempts=max(1, retry.max_attempts),
+            interval_s=max(0.0, retry.interval_s),
+            multiplier=retry.multiplier or 1.0,
+            interval_max_s=max(0.0, retry.interval_max_s),
+            jitter=min(1.0, max(0.0, retry.jitter)),
+        ),
+        definition_arguments=message.definition_arguments,
+    )
+
+
+def to_calls(messages: Iterable[graph_pb2.Call], functions: Sequence[FunctionSpec]) -> list[NewCall]:
+    """Give the calls of a message with the message's function table."""
+    calls = []
+    for message in messages:
+        node_id = message.node_id
+        dependency_ids = message.dependency_ids
+        if len(node_id) != ID_BYTES:
+            check_id(node_id, "node_id of a call")
+        try:
+            function = functions[message.function]
+        except IndexError:
+            raise MalformedRequest(
+                f"a call names function {message.function} of a table that has {len(functions)}"
+            ) from None
+        calls.append(NewCall(NodeId(node_id), function, message.arguments, _to_node_ids(dependency_ids)))
+    return calls
+
+
+def _to_node_ids(raw: Sequence[bytes]) -> tuple[NodeId, ...]:
+    return tuple(map(NodeId, raw)) if raw else ()
+
+
+def to_failure(message: graph_pb2.Failure) -> Failure:
+    """Give a failure."""
+    return Failure(
+        type=message.type,
+        message=message.message,
+        traceback=message.traceback,
+        exception=message.exception,
+        permanent=message.permanent,
+    )
+
+
+def to_results(request: work_pb2.WorkRequest) -> list[c.NodeResult]:
+    """Give the results of a worker's message."""
+    functions = [to_function(function) for function in request.functions]
+    results = []
+    for message in request.results:
+        result = c.NodeResult(
+            node_id=NodeId(message.node_id), token=message.token, duration_s=message.duration_us * 1e-6
+        )
+        outcome = message.WhichOneof("outcome")
+        if outcome == "value":
+            result.payload = message.value
+            result.promise_ids = _to_node_ids(message.promise_ids)
+        elif outcome == "alias_id":
+            result.alias_id = NodeId(message.alias_id)
+        elif outcome == "failure":
+            result.failure = to_failure(message.failure)
+        else:
+            raise MalformedRequest("a result has no outcome")
+        if message.children:
+            result.children = to_calls(message.children, functions)
+        results.append(result)
+    return results
+
+
+def to_leases(messages: Iterable[work_pb2.Lease]) -> list[c.HeldLease]:
+    """Give the leases that a worker names."""
+    return [
+        c.HeldLease(
+            node_id=NodeId(message.node_id),
+            token=message.token,
+            instance_id=InstanceId(message.instance_id) if message.instance_id else None,
+        )
+        for message in messages
+    ]
+
+
+def to_connect(hello: work_pb2.Hello) -> c.ConnectWorker:
+    """Give the command for a worker's hello."""
+    return c.ConnectWorker(
+        worker_id=WorkerId(check_id(hello.worker_id, "worker_id")),
+        name=hello.name or hello.worker_id.hex()[:8],
+        include_queues=frozenset(hello.include_queues),
+        exclude_queues=frozenset(hello.exclude_queues),
+        tolerations=frozenset(hello.tolerations),
+        slots=max(1, hello.slots),
+        held=to_leases(hello.held),
+        exit_when_drained=hello.exit_when_drained,
+    )
+
+
+# -- core types to messages -------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4096)
+def from_function(spec: FunctionSpec) -> graph_pb2.FunctionSpec:
+    """Give the message for a function. It is shared: copy it into others, do not change it."""
+    retry = spec.retry
+    return graph_pb2.FunctionSpec(
+        name=spec.name,
+        code_version=spec.code_version,
+        queue=spec.queue,
+        taint=spec.taint,
+        retry=graph_pb2.RetryPolicy(
+            max_attempts=retry.max_attempts,
+            interval_s=retry.interval_s,
+            multiplier=retry.multiplier,
+            interval_max_s=retry.interval_max_s,
+            jitter=retry.jitter,
+        ),
+        definition_arguments=spec.definition_arguments,
+    )
+
+
+class GrantTable:
+    """The grants of one response, with the function table that they share."""
+
+    def __init__(self, response: work_pb2.WorkResponse) -> None:
+        self._response = response
+        self._indices: dict[Function, int] = {}
+
+    def add(self, node: Node, token: int) -> None:
+        """Add a node."""
+        function = node.function
+        index = self._indices.get(function)
+        if index is None:
+            index = self._indices[function] = len(self._indices)
+            self._response.functions.append(from_function(function.spec))
+        self._response.grants.add(
+            node_id=node.id,
+            token=token,
+            instance_id=node.instance.id,
+            function=index,
+            arguments=node.arguments,
+            attempt=node.attempts + 1,
+        )
+
+
+def from_failure(failure: Failure) -> graph_pb2.Failure:
+    """Give the message for a failure."""
+    return graph_pb2.Failure(
+        type=failure.type,
+        message=failure.message,
+        traceback=failure.traceback,
+        exception=failure.exception,
+        permanent=failure.permanent,
+    )
+
+
+def from_outcome(
+    node_id: NodeId, state: NodeState, cause: tuple[NodeId, str, int, Failure | None] | None
+) -> graph_pb2.Outcome:
+    """Give the message for how a node ended; `cause` is the root cause's id, function name, attempts and failure."""
+    outcome = graph_pb2.Outcome(node_id=node_id, state=NODE_STATES[state])
+    if cause is not None:
+        outcome.cause_id, outcome.cause_function, outcome.cause_attempts, failure = cause
+        if failure is not None:
+            outcome.failure.CopyFrom(from_failure(failure))
+    return outcome
+
+
+def from_attempts(attempts: Iterable[FailedAttempt]) -> list[dag_pb2.AttemptInfo]:
+    """Give the messages for attempts that gave no value."""
+    return [
+        dag_pb2.AttemptInfo(
+            number=attempt.number,
+            worker=attempt.worker,
+            ended_at=attempt.ended_at,
+            failure=from_failure(attempt.failure),
+        )
+        for attempt in attempts
+    ]
+
+
+def put_live_state(info: dag_pb2.NodeInfo, node: Node) -> None:
+    """Put what only memory knows into the message for a node: ready and leased, and by whom."""
+    info.state = NODE_STATES[node.state]
+    if node.worker is not None:
+        info.worker = node.worker.name
+        info.attempts = node.attempts + 1
+
+
+def from_stored_node(node: StoredNode, instance_id: InstanceId, ids: dict[int, NodeId]) -> dag_pb2.NodeInfo:
+    """Give the message for a node from the journal; `ids` has those that it refers to, by number."""
+    spec = node.function
+    return dag_pb2.NodeInfo(
+        node_id=node.id,
+        instance_id=instance_id,
+        function=spec.name,
+        queue=spec.queue,
+        taint=spec.taint,
+        state=NODE_STATES[node.state],
+        dependency_ids=[ids[seq] for seq in node.dependency_seqs],
+        parent_id=ids.get(node.parent_seq, b""),
+        attempts=node.attempts + (node.state is NodeState.COMPLETED),
+        failures=from_attempts(node.failures),
+        created_at=node.created_at,
+        finished_at=node.finished_at,
+        retry_at=node.retry_at if node.state is NodeState.BACKOFF else 0.0,
+        cause_id=ids.get(node.cause_seq, b""),
+    )
+
+
+def from_instance(instance: Instance) -> dag_pb2.InstanceInfo:
+    """Give the message for an instance in memory, with its nodes counted."""
+    counts: dict[NodeState, int] = {}
+    for node in instance.nodes.values():
+        counts[node.state] = counts.get(node.state, 0) + 1
+    return _from_instance(instance, counts)
+
+
+def from_summary(summary: InstanceSummary) -> dag_pb2.InstanceInfo:
+    """Give the message for an instance from the journal."""
+    return _from_instance(summary, summary.counts)
+
+
+def _from_instance(
+    instance: Instance | InstanceSummary | StoredInstance, counts: dict[NodeState, int]
+) -> dag_pb2.InstanceInfo:
+    return dag_pb2.InstanceInfo(
+        instance_id=instance.id,
+        definition=instance.definition,
+        state=INSTANCE_STATES[instance.state],
+        created_at=instance.created_at,
+        finished_at=instance.finished_at,
+        counts=[
+            dag_pb2.StateCount(state=NODE_STATES[state], count=counts[state]) for state in NodeState if state in counts
+        ],
+    )

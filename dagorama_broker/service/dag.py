@@ -1,0 +1,256 @@
+"""Starting instances, waiting for them and looking at them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+
+from grpc import aio
+
+from dagorama.v1 import dag_pb2, dag_pb2_grpc, graph_pb2
+from dagorama_broker.core.commands import SubmitNodes
+from dagorama_broker.core.errors import UnknownInstance, UnknownNode
+from dagorama_broker.core.model import Failure, InstanceId, Node, NodeId
+from dagorama_broker.core.states import TERMINAL, NodeState
+from dagorama_broker.core.stored import StoredNode
+from dagorama_broker.core.values import collect_values
+from dagorama_broker.host.host import Host
+from dagorama_broker.service import convert
+from dagorama_broker.service.errors import answers
+
+_PAGE_SIZE = 100
+_PAGE_SIZE_MAX = 1000
+#: Changes that come closer together than this are told once: fast enough for an eye, slow enough to cost nothing.
+_CHANGE_INTERVAL_S = 0.1
+
+
+class DagService(dag_pb2_grpc.DagServiceServicer):
+    """Serves `DagService`. Everything that it tells is durable."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    @answers
+    async def Submit(self, request: dag_pb2.SubmitRequest, context: object) -> dag_pb2.SubmitResponse:
+        """Make an instance and nodes in it."""
+        functions = [convert.to_function(function) for function in request.functions]
+        await self._host.submit(
+            SubmitNodes(
+                instance_id=convert.to_instance_id(request.instance_id),
+                definition=request.definition,
+                calls=convert.to_calls(request.calls, functions),
+            )
+        )
+        return dag_pb2.SubmitResponse()
+
+    # -- waiting ------------------------------------------------------------------------------------------------------
+
+    async def Watch(
+        self, request: dag_pb2.WatchRequest, context: aio.ServicerContext[dag_pb2.WatchRequest, dag_pb2.WatchResponse]
+    ) -> AsyncIterator[dag_pb2.WatchResponse]:
+        """Send the outcome of each node as it ends."""
+        instance_id, waiting, ended = await self._begin_watch(request, context)
+        try:
+            for node_id in ended:
+                yield await self._stored_outcome(instance_id, node_id, context)
+            for future in asyncio.as_completed(waiting.values()):
+                yield _outcome(await future)
+        finally:
+            for node_id, future in waiting.items():
+                self._host.listeners.forget_outcome(instance_id, node_id, future)
+
+    @answers
+    async def _begin_watch(
+        self, request: dag_pb2.WatchRequest, context: object
+    ) -> tuple[InstanceId, dict[NodeId, asyncio.Future[Node]], list[NodeId]]:
+        """Tell the nodes that are still to end, each with its future, from those that have ended."""
+        instance_id = convert.to_instance_id(request.instance_id)
+        waiting: dict[NodeId, asyncio.Future[Node]] = {}
+        ended: list[NodeId] = []
+        instance = self._host.scheduler.instances.get(instance_id)
+        for raw in request.node_ids:
+            node_id = convert.to_node_id(raw)
+            node = instance.nodes.get(node_id) if instance else None
+            if node is not None and node.state not in TERMINAL:
+                waiting[node_id] = self._host.listeners.outcome(instance_id, node_id)
+            else:
+                ended.append(node_id)
+        if ended:
+            await self._host.flush()  # what has ended in memory is to be durable before it is told
+        return instance_id, waiting, ended
+
+    @answers
+    async def _stored_outcome(self, instance_id: InstanceId, node_id: NodeId, context: object) -> dag_pb2.WatchResponse:
+        """Give the outcome of a node that has ended: from memory, or from the journal if its instance has left it."""
+        instance = self._host.scheduler.instances.get(instance_id)
+        if instance is not None and node_id in instance.nodes:
+            return _outcome(instance.nodes[node_id])
+        stored = await self._find_node(instance_id, node_id)
+        if stored.state is not NodeState.COMPLETED:
+            return dag_pb2.WatchResponse(outcomes=[await self._stored_failure(stored)])
+        return dag_pb2.WatchResponse(
+            outcomes=[convert.from_outcome(node_id, stored.state, None)], values=await self._stored_values(stored)
+        )
+
+    async def _stored_failure(self, stored: StoredNode) -> graph_pb2.Outcome:
+        causes = await self._host.read(self._host.journal.find_nodes, [stored.cause_seq])
+        cause = causes.get(stored.cause_seq, stored)
+        return convert.from_outcome(
+            stored.id,
+            stored.state,
+            (cause.id, cause.function.name, cause.attempts, cause.failures[-1].failure if cause.failures else None),
+        )
+
+    async def _stored_values(self, stored: StoredNode) -> list[graph_pb2.Value]:
+        """Give what the value is made of, what others refer to first."""
+        known = {stored.seq: stored}
+        missing = set(stored.promise_seqs)
+        while missing:
+            known |= await self._host.read(self._host.journal.find_nodes, sorted(missing))
+            missing = {seq for node in known.values() for seq in node.promise_seqs} - known.keys()
+        return [graph_pb2.Value(node_id=known[seq].id, payload=payload) for seq, payload in _in_order(stored, known)]
+
+    async def WatchInstance(
+        self,
+        request: dag_pb2.WatchInstanceRequest,
+        context: aio.ServicerContext[dag_pb2.WatchInstanceRequest, dag_pb2.WatchInstanceResponse],
+    ) -> AsyncIterator[dag_pb2.WatchInstanceResponse]:
+        """Send how an instance stands, now and after every change."""
+        while True:
+            info, instance_id = await self._instance_info(request, context)
+            change = self._host.listeners.change(instance_id)
+            try:
+                yield dag_pb2.WatchInstanceResponse(instance=info)
+                if info.state != graph_pb2.INSTANCE_STATE_RUNNING:
+                    return
+                await change
+            finally:
+                self._host.listeners.forget_change(instance_id, change)
+            await asyncio.sleep(_CHANGE_INTERVAL_S)  # gathers what comes close together
+
+    @answers
+    async def _instance_info(
+        self, request: dag_pb2.WatchInstanceRequest | dag_pb2.GetInstanceRequest, context: object
+    ) -> tuple[dag_pb2.InstanceInfo, InstanceId]:
+        instance_id = convert.to_instance_id(request.instance_id)
+        await self._host.flush()
+        instance = self._host.scheduler.instances.get(instance_id)
+        if instance is not None:
+            return convert.from_instance(instance), instance_id
+        summary = await self._host.read(self._host.journal.summarize_instance, instance_id)
+        if summary is None:
+            raise UnknownInstance(instance_id=instance_id)
+        return convert.from_summary(summary), instance_id
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+
+    async def GetInstance(self, request: dag_pb2.GetInstanceRequest, context: object) -> dag_pb2.GetInstanceResponse:
+        """Give an instance."""
+        info, _ = await self._instance_info(request, context)
+        return dag_pb2.GetInstanceResponse(instance=info)
+
+    @answers
+    async def GetNode(self, request: dag_pb2.GetNodeRequest, context: object) -> dag_pb2.GetNodeResponse:
+        """Give a node."""
+        instance_id = convert.to_instance_id(request.instance_id)
+        node_id = convert.to_node_id(request.node_id)
+        await self._host.flush()
+        stored = await self._find_node(instance_id, node_id)
+        info = (await self._node_infos(instance_id, [stored]))[0]
+        return dag_pb2.GetNodeResponse(node=info)
+
+    @answers
+    async def ListInstances(
+        self, request: dag_pb2.ListInstancesRequest, context: object
+    ) -> dag_pb2.ListInstancesResponse:
+        """Give a page of instances, newest first."""
+        size = _page_size(request.page_size)
+        before_seq = _page_token(request.page_token)
+        await self._host.flush()
+        summaries = await self._host.read(
+            lambda: self._host.journal.list_instances(before_seq=before_seq, limit=size + 1)
+        )
+        more = len(summaries) > size
+        return dag_pb2.ListInstancesResponse(
+            instances=[convert.from_summary(summary) for summary in summaries[:size]],
+            next_page_token=str(summaries[size - 1].seq) if more else "",
+        )
+
+    @answers
+    async def ListNodes(self, request: dag_pb2.ListNodesRequest, context: object) -> dag_pb2.ListNodesResponse:
+        """Give a page of an instance's nodes in creation order."""
+        instance_id = convert.to_instance_id(request.instance_id)
+        size = _page_size(request.page_size)
+        after_seq = _page_token(request.page_token) or 0
+        await self._host.flush()
+        rows = await self._host.read(
+            lambda: self._host.journal.list_nodes(instance_id, after_seq=after_seq, limit=size + 1)
+        )
+        if not rows and not after_seq:
+            await self._instance_info(dag_pb2.GetInstanceRequest(instance_id=instance_id), context)
+        return dag_pb2.ListNodesResponse(
+            nodes=await self._node_infos(instance_id, rows[:size]),
+            next_page_token=str(rows[size - 1].seq) if len(rows) > size else "",
+        )
+
+    async def _find_node(self, instance_id: InstanceId, node_id: NodeId) -> StoredNode:
+        stored = await self._host.read(self._host.journal.find_node, instance_id, node_id)
+        if stored is None:
+            if await self._host.read(self._host.journal.summarize_instance, instance_id) is None:
+                raise UnknownInstance(instance_id=instance_id)
+            raise UnknownNode(instance_id=instance_id, node_id=node_id)
+        return stored
+
+    async def _node_infos(self, instance_id: InstanceId, rows: list[StoredNode]) -> list[dag_pb2.NodeInfo]:
+        """Give the messages for nodes from the journal, with what only memory knows put in."""
+        wanted = {seq for row in rows for seq in (*row.dependency_seqs, row.parent_seq, row.cause_seq) if seq}
+        others = await self._host.read(self._host.journal.find_nodes, sorted(wanted))
+        ids = {seq: other.id for seq, other in others.items()}
+        infos = [convert.from_stored_node(row, instance_id, ids) for row in rows]
+        instance = self._host.scheduler.instances.get(instance_id)
+        for info in infos if instance else ():
+            assert instance is not None
+            convert.put_live_state(info, instance.nodes[NodeId(info.node_id)])
+        return infos
+
+
+def _outcome(node: Node) -> dag_pb2.WatchResponse:
+    """Give the outcome of a node that has ended, from memory."""
+    if node.state is NodeState.COMPLETED:
+        return dag_pb2.WatchResponse(
+            outcomes=[convert.from_outcome(node.id, node.state, None)],
+            values=[graph_pb2.Value(node_id=node_id, payload=payload) for node_id, payload in collect_values([node])],
+        )
+    cause = node.cause or node
+    failure: Failure | None = cause.failures[-1].failure if cause.failures else None
+    return dag_pb2.WatchResponse(
+        outcomes=[
+            convert.from_outcome(node.id, node.state, (cause.id, cause.function.spec.name, cause.attempts, failure))
+        ]
+    )
+
+
+def _in_order(root: StoredNode, known: dict[int, StoredNode]) -> Iterable[tuple[int, bytes]]:
+    """Give number and payload of each node that the root's value is made of, what others refer to first."""
+    payloads: dict[int, bytes] = {}
+    stack = [root.seq]
+    while stack:
+        source = known[stack[-1]]
+        while source.payload is None and source.promise_seqs:  # an alias
+            source = known[source.promise_seqs[0]]
+        pending = [seq for seq in source.promise_seqs if seq not in payloads]
+        if pending:
+            stack.extend(reversed(pending))
+        else:
+            payloads[stack.pop()] = source.payload or b""
+    return payloads.items()
+
+
+def _page_size(asked: int) -> int:
+    return min(asked or _PAGE_SIZE, _PAGE_SIZE_MAX)
+
+
+def _page_token(token: str) -> int | None:
+    if not token:
+        return None
+    if not token.isascii() or not token.isdigit():
+        raise convert.MalformedRequest(f"page_token {token!r} is none that this broker gave")
+    return int(token)

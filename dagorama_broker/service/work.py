@@ -1,0 +1,223 @@
+"""The worker's stream."""
+
+import asyncio
+import logging
+from collections import deque
+from contextlib import suppress
+from importlib.metadata import version
+
+import grpc
+from grpc import aio
+
+from dagorama.v1 import graph_pb2, work_pb2, work_pb2_grpc
+from dagorama_broker.core import commands as c
+from dagorama_broker.core import events as e
+from dagorama_broker.core.errors import Refused
+from dagorama_broker.core.model import Node, WorkerId
+from dagorama_broker.core.values import collect_values
+from dagorama_broker.host.host import Host, HostStopped
+from dagorama_broker.service import convert
+
+_VERSION = version("dagorama")
+log = logging.getLogger("dagorama.broker")
+
+#: A response is closed when its payloads come to this many bytes, so that a worker can start before all has arrived.
+_RESPONSE_BYTES = 4 * 2**20
+
+_Context = aio.ServicerContext[work_pb2.WorkRequest, work_pb2.WorkResponse]
+
+
+class WorkService(work_pb2_grpc.WorkServiceServicer):
+    """Serves `Work`."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    async def Work(self, request_iterator: object, context: _Context) -> None:  # type: ignore[override]  # aio's style
+        """Serve one worker for as long as its stream lives."""
+        try:
+            first = await context.read()
+            if not isinstance(first, work_pb2.WorkRequest) or not first.HasField("hello"):
+                raise convert.MalformedRequest("the first message of a worker has no hello")
+            hello = convert.to_connect(first.hello)
+        except convert.MalformedRequest as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        await _Session(self._host, hello, context).serve()
+
+
+class _Session:
+    """One worker's stream: a reader that feeds the host and a writer that sends what has accumulated."""
+
+    def __init__(self, host: Host, hello: c.ConnectWorker, context: _Context) -> None:
+        self._host = host
+        self._hello = hello
+        self._id: WorkerId = hello.worker_id
+        self._context = context
+        self._wake = asyncio.Event()
+        self._closed: str | None = None
+        self._welcome: e.WorkerWelcomed | None = None
+        self._grants: deque[tuple[Node, int]] = deque()
+        self._recalls: list[work_pb2.Lease] = []
+        self._refusals: list[work_pb2.Refusal] = []
+        self._acknowledged = 0
+        self._acknowledged_sent = 0
+        self._drained = False
+
+    async def serve(self) -> None:
+        """Serve until either side ends the stream."""
+        channels = self._host.listeners.channels
+        earlier = channels.get(self._id)
+        if earlier is not None:
+            earlier.close("the worker has connected again")
+        channels[self._id] = self
+        left = False
+        writer = asyncio.create_task(self._write())
+        reader = asyncio.create_task(self._read())
+        try:
+            self._host.apply(self._hello)
+            log.info("worker %s connected with %d slots", self._hello.name, self._hello.slots)
+            ended, _ = await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+            await self._say_goodbye(ended)
+            left = True
+        except HostStopped as error:
+            await self._context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        finally:
+            reader.cancel()
+            writer.cancel()
+            if channels.get(self._id) is self:
+                del channels[self._id]
+                self._disconnect(left)
+
+    async def _say_goodbye(self, ended: set[asyncio.Task[None]]) -> None:
+        """End the stream with a status that says why, where it was not the worker that ended it."""
+        if self._closed is not None:
+            await self._context.abort(grpc.StatusCode.UNAVAILABLE, self._closed)
+        for task in ended:
+            error = task.exception()
+            if isinstance(error, convert.MalformedRequest):
+                await self._context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            if isinstance(error, Refused | HostStopped):
+                await self._context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+            if error is not None:
+                raise error
+
+    def _disconnect(self, left: bool) -> None:
+        log.info("worker %s %s", self._hello.name, "left" if left else "is gone")
+        with suppress(HostStopped):  # its leases end with the broker
+            self._host.apply(c.DisconnectWorker(worker_id=self._id, left=left))
+
+    # -- worker to broker ---------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        """Feed the host until the worker ends the stream in order."""
+        while True:
+            request = await self._context.read()
+            if not isinstance(request, work_pb2.WorkRequest):
+                return
+            self._take(request)
+
+    def _take(self, request: work_pb2.WorkRequest) -> None:
+        host = self._host
+        if request.draining:
+            host.apply(c.DrainWorker(worker_id=self._id))
+        if request.hand_backs:
+            host.apply(c.HandBack(worker_id=self._id, leases=convert.to_leases(request.hand_backs)))
+        if request.results:
+            sequence = request.sequence
+            results = convert.to_results(request)
+            host.apply(c.CompleteNodes(worker_id=self._id, results=results), lambda: self._acknowledge(sequence))
+        else:
+            host.apply(c.Heartbeat(worker_id=self._id))
+
+    # -- broker to worker: called by the host's listeners --------------------------------------------------------------
+
+    def _acknowledge(self, sequence: int) -> None:
+        self._acknowledged = sequence
+        self._wake.set()
+
+    def grant(self, event: e.WorkGranted) -> None:
+        """Send these nodes."""
+        self._grants.extend(event.leases)
+        self._wake.set()
+
+    def welcome(self, event: e.WorkerWelcomed) -> None:
+        """Send what the worker may keep."""
+        self._welcome = event
+        self._wake.set()
+
+    def recall(self, event: e.RecallRequested) -> None:
+        """Ask for these nodes."""
+        self._recalls += [work_pb2.Lease(node_id=node.id, token=token) for node, token in event.leases]
+        self._wake.set()
+
+    def refuse(self, event: e.ResultRefused) -> None:
+        """Say that a result changed nothing."""
+        self._refusals.append(work_pb2.Refusal(node_id=event.node_id, presented=event.presented, reason=event.reason))
+        self._wake.set()
+
+    def drained(self) -> None:
+        """Say that nothing further can come."""
+        self._drained = True
+        self._wake.set()
+
+    def close(self, reason: str) -> None:
+        """End the stream."""
+        self._closed = reason
+        self._wake.set()
+
+    async def _write(self) -> None:
+        """Send whatever has accumulated, message after message."""
+        while self._closed is None:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._closed is None and self._has_news():
+                await self._context.write(self._next_response())
+
+    def _has_news(self) -> bool:
+        return bool(
+            self._welcome
+            or self._grants
+            or self._recalls
+            or self._refusals
+            or self._drained
+            or self._acknowledged > self._acknowledged_sent
+        )
+
+    def _next_response(self) -> work_pb2.WorkResponse:
+        response = work_pb2.WorkResponse(
+            acknowledged=self._acknowledged, recalls=self._recalls, refusals=self._refusals
+        )
+        self._acknowledged_sent = self._acknowledged
+        self._recalls, self._refusals = [], []
+        if self._welcome is not None:
+            self._write_welcome(response, self._welcome)
+            self._welcome = None
+        if self._grants:
+            self._write_grants(response)
+        if self._drained and not self._grants:
+            response.drained = True
+            self._drained = False
+        return response
+
+    def _write_welcome(self, response: work_pb2.WorkResponse, event: e.WorkerWelcomed) -> None:
+        response.welcome.lease_duration_s = self._host.scheduler.settings.lease_duration_s
+        response.welcome.broker_version = _VERSION
+        response.welcome.leases.extend(work_pb2.Lease(node_id=node.id, token=token) for node, token in event.leases)
+
+    def _write_grants(self, response: work_pb2.WorkResponse) -> None:
+        """Move grants into the response, up to its size, with the values that their arguments refer to."""
+        table = convert.GrantTable(response)
+        dependencies: dict[Node, None] = {}
+        payload_bytes = 0
+        while self._grants and payload_bytes < _RESPONSE_BYTES:
+            node, token = self._grants.popleft()
+            table.add(node, token)
+            payload_bytes += len(node.arguments)
+            for dependency in node.dependencies:
+                if dependency not in dependencies:
+                    dependencies[dependency] = None
+                    payload_bytes += len((dependency.source or dependency).payload or b"")
+        if dependencies:
+            response.values.extend(
+                graph_pb2.Value(node_id=node_id, payload=payload) for node_id, payload in collect_values(dependencies)
+            )
