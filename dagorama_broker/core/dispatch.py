@@ -101,7 +101,7 @@ class Dispatcher:
             limit -= 1
 
     def _plan_recall(self) -> None:
-        """See whether some worker is idle that could start what another has only been granted ahead, and when to ask."""
+        """See whether some worker is idle that could start what another was granted ahead, and when to ask for that."""
         idle = self._idle_views()
         self.recall_at = min(
             (worker.reported_at + RECALL_AFTER_S for worker in self._workers() if idle and _recallable(worker, idle)),

@@ -8,7 +8,8 @@ CoreError
 │   ├── DuplicateCall       same id twice in one request
 │   ├── UnknownDependency   depends on what does not exist before it (so also: a cycle)
 │   └── UnknownWorker
-└── IllegalMove             the core is at fault
+├── IllegalMove             the core is at fault
+└── BrokenInvariant         the core is at fault, as `check_invariants` has seen
 """
 
 from dagorama_broker.core.states import NodeState
@@ -50,8 +51,8 @@ class ConflictingNode(Refused):
         self.function = function
         self.existing_function = existing_function
         super().__init__(
-            f"node {show_id(node_id)} of instance {show_id(instance_id)} exists as a call of {existing_function}; a call "
-            f"of {function} with another function, arguments or dependencies needs an id of its own"
+            f"node {show_id(node_id)} of instance {show_id(instance_id)} exists as a call of {existing_function}; a "
+            f"call of {function} with another function, arguments or dependencies needs an id of its own"
         )
 
 
@@ -92,6 +93,16 @@ class IllegalMove(CoreError):
         self.state = state
         self.target = target
         super().__init__(f"node {show_id(node_id)} cannot go from {state} to {target}")
+
+
+class BrokenInvariant(CoreError, AssertionError):
+    """Something that must always hold in the core does not: a defect of the broker."""
+
+    def __init__(self, rule: str, **evidence: object) -> None:
+        self.rule = rule
+        self.evidence = evidence
+        seen = ", ".join(f"{name}={value!r}" for name, value in evidence.items())
+        super().__init__(f"{rule} (seen: {seen})")
 
 
 def show_id(raw: bytes) -> str:
