@@ -1,0 +1,40 @@
+"""What SQLite's errors mean for whoever runs the broker."""
+
+import sqlite3
+
+from dagorama_broker.storage.journal import StorageError
+
+_ELSEWHERE = "or give this broker another storage with DAGORAMA_STORAGE=sqlite:///PATH"
+
+#: By primary result code: what is the matter, and the way out.
+_MEANINGS: dict[int, tuple[str, str]] = {
+    sqlite3.SQLITE_BUSY: (
+        "another broker holds it, or a program that has the file open",
+        f"Stop that one, {_ELSEWHERE}.",
+    ),
+    sqlite3.SQLITE_NOTADB: ("it is not an SQLite database", f"Name another file, {_ELSEWHERE}."),
+    sqlite3.SQLITE_CORRUPT: (
+        "the file is damaged",
+        "Restore it from a backup, or rescue what is readable with `sqlite3 FILE .recover`; to start empty, move it.",
+    ),
+    sqlite3.SQLITE_FULL: ("the disk is full", "Make room, then start the broker again: nothing acknowledged is lost."),
+    sqlite3.SQLITE_IOERR: (
+        "the disk failed to read or write",
+        "Check the disk and the kernel's log, then start the broker again: nothing acknowledged is lost.",
+    ),
+    sqlite3.SQLITE_READONLY: ("it cannot be written", f"Give the broker's user the right to write it, {_ELSEWHERE}."),
+    sqlite3.SQLITE_CANTOPEN: (
+        "it cannot be opened",
+        f"Check that it is a file and that the broker's user may write it and its folder, {_ELSEWHERE}.",
+    ),
+}
+
+
+def explain(location: str, error: Exception) -> StorageError:
+    """Give the error to raise for what came out of the use of SQLite."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return StorageError(f"{location}: {type(error).__name__}: {error}")
+    # The low byte is the primary result code; the rest says more precisely where it came from.
+    what, way_out = _MEANINGS.get(code & 0xFF, ("SQLite reports an error", "Start the broker again."))
+    return StorageError(f"{location}: {what} ({error}). {way_out}")

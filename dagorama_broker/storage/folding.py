@@ -1,0 +1,161 @@
+"""What a batch of events comes to, table by table.
+
+A journal that keeps tables writes each of them once in a batch, whatever the order of the events was. That gives the
+same as applying the events one after the other, because rows of different tables do not depend on each other and later
+rows of the same node or instance are merged here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, assert_never
+
+from dagorama_broker.core import events as e
+from dagorama_broker.core.model import FailedAttempt, Instance, Node, WorkerId
+from dagorama_broker.core.states import InstanceState, NodeState
+
+# Plain strings: database drivers take a slow path for subclasses of str.
+WAITING = str(NodeState.WAITING.value)
+JOINING = str(NodeState.JOINING.value)
+BACKOFF = str(NodeState.BACKOFF.value)
+COMPLETED = str(NodeState.COMPLETED.value)
+FAILED = str(NodeState.FAILED.value)
+DEPENDENCY_FAILED = str(NodeState.DEPENDENCY_FAILED.value)
+RUNNING = str(InstanceState.RUNNING.value)
+
+
+class InstanceRow(NamedTuple):
+    """An instance, whole."""
+
+    seq: int
+    id: bytes
+    definition: str
+    state: str
+    created_at: float
+    finished_at: float | None
+
+
+class OutcomeRow(NamedTuple):
+    """How far a node has got. None in the last three: as it was before."""
+
+    node: int
+    state: str
+    at: float | None  #: when it ended or, backing off, may run again
+    payload: bytes | None
+    promises: str | None  #: JSON list of numbers
+    cause: int | None
+
+
+class AttemptRow(NamedTuple):
+    """A failed attempt, or with `losses` a lost one."""
+
+    instance: int
+    node: int
+    number: int
+    losses: int
+    worker: str
+    ended_at: float
+    type: str
+    message: str
+    traceback: str
+    exception: bytes
+    permanent: bool
+
+
+class WorkerRow(NamedTuple):
+    """A worker that has joined."""
+
+    id: bytes
+    name: str
+    joined_at: float
+
+
+@dataclass(slots=True)
+class Batch:
+    """The rows to write."""
+
+    instances: dict[int, InstanceRow] = field(default_factory=dict)
+    nodes: list[Node] = field(default_factory=list)
+    outcomes: dict[int, OutcomeRow] = field(default_factory=dict)
+    attempts: list[AttemptRow] = field(default_factory=list)
+    workers: dict[WorkerId, WorkerRow | None] = field(default_factory=dict)  #: None: has left
+
+
+def fold(events: Sequence[e.DurableEvent]) -> Batch:
+    """Fold events, given in order, into the rows that they come to."""
+    batch = Batch()
+    for event in events:
+        _fold_one(batch, event)
+    return batch
+
+
+def show_seqs(nodes: Sequence[Node]) -> str | None:
+    """Give the numbers of some nodes as a JSON list, None for no nodes."""
+    return str([node.seq for node in nodes]) if nodes else None
+
+
+def _fold_one(batch: Batch, event: e.DurableEvent) -> None:
+    match event:  # the most frequent come first
+        case e.NodeCompleted():
+            _put(batch, OutcomeRow(event.node.seq, COMPLETED, event.at, event.payload, None, None))
+        case e.NodesCreated():
+            batch.nodes.extend(event.nodes)
+        case e.NodeJoining():
+            promises = show_seqs(event.promises)
+            _put(batch, OutcomeRow(event.node.seq, JOINING, None, event.payload, promises, None))
+        case e.AttemptFailed():
+            batch.attempts.append(_attempt_row(event.node, event.attempt, losses=0))
+            if event.retry_at is not None:
+                _put(batch, OutcomeRow(event.node.seq, BACKOFF, event.retry_at, None, None, None))
+        case e.LeaseLost():
+            batch.attempts.append(_attempt_row(event.node, event.attempt, losses=event.losses))
+            _put(batch, OutcomeRow(event.node.seq, WAITING, None, None, None, None))
+        case e.NodeFailed():
+            _put(batch, OutcomeRow(event.node.seq, FAILED, event.at, None, None, event.node.seq))
+        case e.DependencyFailed():
+            _put(batch, OutcomeRow(event.node.seq, DEPENDENCY_FAILED, event.at, None, None, event.cause.seq))
+        case e.InstanceCreated() | e.InstanceReopened():
+            _put_instance(batch, event.instance, RUNNING, None)
+        case e.InstanceFinished():
+            _put_instance(batch, event.instance, str(event.state.value), event.at)
+        case e.WorkerJoined():
+            batch.workers[event.worker_id] = WorkerRow(event.worker_id, event.name, event.at)
+        case e.WorkerLeft():
+            batch.workers[event.worker_id] = None
+        case _:
+            assert_never(event)
+
+
+def _put(batch: Batch, row: OutcomeRow) -> None:
+    earlier = batch.outcomes.get(row.node)
+    batch.outcomes[row.node] = _merge(earlier, row) if earlier else row
+
+
+def _merge(earlier: OutcomeRow, row: OutcomeRow) -> OutcomeRow:
+    return row._replace(
+        payload=earlier.payload if row.payload is None else row.payload,
+        promises=row.promises or earlier.promises,
+        cause=row.cause or earlier.cause,
+    )
+
+
+def _put_instance(batch: Batch, instance: Instance, state: str, finished_at: float | None) -> None:
+    batch.instances[instance.seq] = InstanceRow(
+        instance.seq, instance.id, instance.definition, state, instance.created_at, finished_at
+    )
+
+
+def _attempt_row(node: Node, attempt: FailedAttempt, *, losses: int) -> AttemptRow:
+    failure = attempt.failure
+    return AttemptRow(
+        node.instance.seq,
+        node.seq,
+        attempt.number,
+        losses,
+        attempt.worker,
+        attempt.ended_at,
+        failure.type,
+        failure.message,
+        failure.traceback,
+        failure.exception,
+        failure.permanent,
+    )

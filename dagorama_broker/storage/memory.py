@@ -1,0 +1,304 @@
+"""The storage that is gone with its process: for tests, for trying things out, and for work that is not worth a disk.
+
+It keeps what a table would keep, in columns: about 70 bytes for a node, beside its id, arguments and payload, which are
+the core's own objects. Columns that are mostly empty have entries only where there is something to tell.
+"""
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from typing import assert_never
+
+from dagorama_broker.core import events as e
+from dagorama_broker.core.model import FailedAttempt, FunctionSpec, Instance, InstanceId, Node, NodeId, WorkerId
+from dagorama_broker.core.states import InstanceState, NodeState
+from dagorama_broker.core.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
+
+#: A state is kept as its place in here: waiting is 0.
+_STATES = tuple(NodeState)
+_PLACES = {state: place for place, state in enumerate(_STATES)}
+
+
+class MemoryJournal:
+    """A journal without a disk. Opening it again, after `close` or without, is what a restart is to the others."""
+
+    blocking = False
+    location = "memory (nothing is kept when the broker stops)"
+
+    def __init__(self) -> None:
+        self._epoch = 0
+        self._records: list[_Record] = []  #: by the instance's number - 1
+        self._by_id: dict[InstanceId, _Record] = {}
+        self._running: dict[int, _Record] = {}
+        self._workers: dict[WorkerId, str] = {}
+        # Which instance a node is of: the first number of each run of nodes of one instance, and that instance.
+        self._run_starts = array("q")
+        self._run_instances = array("q")
+
+    def open(self) -> Snapshot:
+        """Count the epoch and give what is live. Never fails."""
+        self._epoch += 1
+        return Snapshot(
+            epoch=self._epoch,
+            instance_seq_last=self._records[-1].seq if self._records else 0,
+            node_seq_last=max((record.seqs[-1] for record in self._records if record.seqs), default=0),
+            instances=[self._running[seq].stored() for seq in sorted(self._running)],
+            workers=dict(self._workers),
+        )
+
+    def commit(self, events: Sequence[e.DurableEvent]) -> None:
+        """Take a batch over, event by event."""
+        for event in events:
+            self._take(event)
+
+    def find_instance(self, instance_id: InstanceId) -> StoredInstance | None:
+        """Give an instance with its nodes."""
+        record = self._by_id.get(instance_id)
+        return record.stored() if record else None
+
+    def summarize_instance(self, instance_id: InstanceId) -> InstanceSummary | None:
+        """Give an instance without its nodes."""
+        record = self._by_id.get(instance_id)
+        return record.summary() if record else None
+
+    def list_instances(self, *, before_seq: int | None, limit: int) -> list[InstanceSummary]:
+        """Give instances, newest first."""
+        end = len(self._records) if before_seq is None else self._place(before_seq)
+        return [record.summary() for record in reversed(self._records[max(0, end - limit) : end])]
+
+    def list_nodes(self, instance_id: InstanceId, *, after_seq: int, limit: int) -> list[StoredNode]:
+        """Give nodes in creation order."""
+        record = self._by_id.get(instance_id)
+        if record is None:
+            return []
+        start = bisect_right(record.seqs, after_seq)
+        return [record.node(row) for row in range(start, min(start + limit, len(record.seqs)))]
+
+    def find_node(self, instance_id: InstanceId, node_id: NodeId) -> StoredNode | None:
+        """Give one node. Looks through the ids of the instance's nodes."""
+        record = self._by_id.get(instance_id)
+        if record is None or node_id not in record.ids:
+            return None
+        return record.node(record.ids.index(node_id))
+
+    def find_nodes(self, seqs: Sequence[int]) -> dict[int, StoredNode]:
+        """Give these nodes by number."""
+        found = {}
+        for seq in seqs:
+            run = bisect_right(self._run_starts, seq) - 1
+            if run < 0:
+                continue
+            record = self._records[self._place(self._run_instances[run])]
+            row = record.row(seq)
+            if row < len(record.seqs) and record.seqs[row] == seq:
+                found[seq] = record.node(row)
+        return found
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to let go."""
+
+    def _place(self, instance_seq: int) -> int:
+        return bisect_left(self._records, instance_seq, key=lambda record: record.seq)
+
+    def _record(self, instance: Instance) -> "_Record":
+        return self._running[instance.seq]
+
+    def _add_nodes(self, nodes: Sequence[Node]) -> None:
+        instance = nodes[0].instance
+        if not self._run_instances or self._run_instances[-1] != instance.seq:
+            self._run_starts.append(nodes[0].seq)
+            self._run_instances.append(instance.seq)
+        self._record(instance).add(nodes)
+
+    def _take(self, event: e.DurableEvent) -> None:
+        match event:  # the most frequent come first
+            case e.NodeCompleted():
+                self._record(event.node.instance).complete(event)
+            case e.NodesCreated():
+                self._add_nodes(event.nodes)
+            case e.NodeJoining():
+                self._record(event.node.instance).join(event)
+            case e.AttemptFailed():
+                self._record(event.node.instance).fail_attempt(event)
+            case e.LeaseLost():
+                self._record(event.node.instance).lose(event)
+            case e.NodeFailed():
+                self._record(event.node.instance).end(event.node, NodeState.FAILED, event.node, event.at)
+            case e.DependencyFailed():
+                self._record(event.node.instance).end(event.node, NodeState.DEPENDENCY_FAILED, event.cause, event.at)
+            case e.InstanceCreated():
+                record = _Record(event.instance)
+                self._records.append(record)
+                self._by_id[record.id] = self._running[record.seq] = record
+            case e.InstanceReopened():
+                record = self._by_id[event.instance.id]
+                record.state, record.finished_at = InstanceState.RUNNING, 0.0
+                self._running[record.seq] = record
+            case e.InstanceFinished():
+                record = self._running.pop(event.instance.seq)
+                record.state, record.finished_at = event.state, event.at
+            case e.WorkerJoined():
+                self._workers[event.worker_id] = event.name
+            case e.WorkerLeft():
+                self._workers.pop(event.worker_id, None)
+            case _:
+                assert_never(event)
+
+
+class _Record:
+    """An instance and its nodes, a row for each, in columns."""
+
+    __slots__ = (
+        "_arguments",
+        "_at",
+        "_attempts",
+        "_causes",
+        "_created_at",
+        "_dependencies",
+        "_dependencies_end",
+        "_failures",
+        "_functions",
+        "_losses",
+        "_parents",
+        "_payloads",
+        "_promises",
+        "_states",
+        "created_at",
+        "definition",
+        "finished_at",
+        "id",
+        "ids",
+        "seq",
+        "seqs",
+        "state",
+    )
+
+    def __init__(self, instance: Instance) -> None:
+        self.seq = instance.seq
+        self.id = instance.id
+        self.definition = instance.definition
+        self.created_at = instance.created_at
+        self.state = InstanceState.RUNNING
+        self.finished_at = 0.0
+        self.seqs = array("q")
+        self.ids: list[NodeId] = []
+        self._functions: list[FunctionSpec] = []
+        self._parents = array("q")
+        self._created_at = array("d")
+        self._arguments: list[bytes] = []
+        self._dependencies = array("q")  #: of all rows, one after the other
+        self._dependencies_end = array("q")
+        self._states = bytearray()
+        self._at = array("d")  #: when it ended or, backing off, may run again
+        self._payloads: list[bytes | None] = []
+        self._promises: dict[int, tuple[int, ...]] = {}
+        self._causes: dict[int, int] = {}
+        self._attempts: dict[int, int] = {}
+        self._losses: dict[int, int] = {}
+        self._failures: dict[int, list[FailedAttempt]] = {}
+
+    def row(self, seq: int) -> int:
+        """Give the row of a node; where there is none, the one that it would have."""
+        return bisect_left(self.seqs, seq)
+
+    def add(self, nodes: Sequence[Node]) -> None:
+        """Take new nodes in, all waiting."""
+        for node in nodes:
+            self.seqs.append(node.seq)
+            self.ids.append(node.id)
+            self._functions.append(node.function.spec)
+            self._parents.append(node.parent_seq)
+            self._created_at.append(node.created_at)
+            self._arguments.append(node.arguments)
+            if node.dependencies:
+                self._dependencies.extend([dependency.seq for dependency in node.dependencies])
+            self._dependencies_end.append(len(self._dependencies))
+        count = len(nodes)
+        self._states += bytes(count)
+        self._at.frombytes(bytes(8 * count))
+        self._payloads += [None] * count
+
+    def complete(self, event: e.NodeCompleted) -> None:
+        """Give a node its value, if it has not stored it when it joined."""
+        row = self._move(event.node, NodeState.COMPLETED, event.at)
+        if event.payload is not None:
+            self._payloads[row] = event.payload
+
+    def join(self, event: e.NodeJoining) -> None:
+        """Note what a node waits for after its function has returned."""
+        row = self._move(event.node, NodeState.JOINING, 0.0)
+        self._payloads[row] = event.payload
+        self._promises[row] = tuple(promise.seq for promise in event.promises)
+
+    def fail_attempt(self, event: e.AttemptFailed) -> None:
+        """Note a failed attempt and when the next may be."""
+        row = self.row(event.node.seq)
+        if event.retry_at is not None:
+            self._move(event.node, NodeState.BACKOFF, event.retry_at)
+        self._attempts[row] = event.attempt.number
+        self._failures.setdefault(row, []).append(event.attempt)
+
+    def lose(self, event: e.LeaseLost) -> None:
+        """Note that a worker was lost with a node."""
+        row = self._move(event.node, NodeState.WAITING, 0.0)
+        self._losses[row] = event.losses
+        self._failures.setdefault(row, []).append(event.attempt)
+
+    def end(self, node: Node, state: NodeState, cause: Node, at: float) -> None:
+        """End a node without a value."""
+        self._causes[self._move(node, state, at)] = cause.seq
+
+    def node(self, row: int) -> StoredNode:
+        """Give one node."""
+        state = _STATES[self._states[row]]
+        at = self._at[row]
+        start = self._dependencies_end[row - 1] if row else 0
+        return StoredNode(
+            seq=self.seqs[row],
+            id=self.ids[row],
+            function=self._functions[row],
+            parent_seq=self._parents[row],
+            arguments=self._arguments[row],
+            dependency_seqs=tuple(self._dependencies[start : self._dependencies_end[row]]),
+            created_at=self._created_at[row],
+            state=state,
+            finished_at=0.0 if state is NodeState.BACKOFF else at,
+            attempts=self._attempts.get(row, 0),
+            losses=self._losses.get(row, 0),
+            retry_at=at if state is NodeState.BACKOFF else 0.0,
+            payload=self._payloads[row],
+            promise_seqs=self._promises.get(row, ()),
+            cause_seq=self._causes.get(row, 0),
+            failures=list(self._failures.get(row, ())),
+        )
+
+    def stored(self) -> StoredInstance:
+        """Give the instance with its nodes."""
+        return StoredInstance(
+            seq=self.seq,
+            id=self.id,
+            definition=self.definition,
+            state=self.state,
+            created_at=self.created_at,
+            finished_at=self.finished_at,
+            nodes=[self.node(row) for row in range(len(self.seqs))],
+        )
+
+    def summary(self) -> InstanceSummary:
+        """Give the instance without its nodes."""
+        return InstanceSummary(
+            seq=self.seq,
+            id=self.id,
+            definition=self.definition,
+            state=self.state,
+            created_at=self.created_at,
+            finished_at=self.finished_at,
+            counts={_STATES[place]: number for place, number in Counter(self._states).items()},
+        )
+
+    def _move(self, node: Node, state: NodeState, at: float) -> int:
+        row = self.row(node.seq)
+        self._states[row] = _PLACES[state]
+        self._at[row] = at
+        return row

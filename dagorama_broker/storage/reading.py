@@ -1,0 +1,195 @@
+"""Reading the metadata tables of SQLite back."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+from dagorama_broker.core.model import FailedAttempt, Failure, FunctionSpec, InstanceId, NodeId, RetryPolicy
+from dagorama_broker.core.states import TERMINAL, InstanceState, NodeState
+from dagorama_broker.core.stored import InstanceSummary, StoredInstance, StoredNode
+from dagorama_broker.storage.rows import Parameter
+
+_INSTANCES = "SELECT seq, id, definition, state, created_at, finished_at, counts FROM instances"
+
+_NODES = """
+SELECT calls.seq, calls.id, calls.instance, calls.function, calls.parent, calls.arguments, calls.dependencies,
+       calls.created_at, outcomes.state, outcomes.at, outcomes.payload, outcomes.promises, outcomes.cause
+FROM calls LEFT JOIN outcomes ON outcomes.node = calls.seq
+"""
+
+_OF_INSTANCE = "WHERE calls.instance = (SELECT seq FROM instances WHERE id = ?)"
+
+_FUNCTION = """
+SELECT name, code_version, queue, taint, definition_arguments,
+       max_attempts, interval_s, multiplier, interval_max_s, jitter
+FROM functions WHERE id = ?
+"""
+
+_COUNTS = """
+SELECT outcomes.state, count(*) FROM calls LEFT JOIN outcomes ON outcomes.node = calls.seq
+WHERE calls.instance = ? GROUP BY outcomes.state
+"""
+
+_ATTEMPTS = """
+SELECT node, number, losses, worker, ended_at, type, message, traceback, exception, permanent
+FROM attempts WHERE instance = ? AND node BETWEEN ? AND ? ORDER BY node, seq
+"""
+
+_STATES = {str(state.value): state for state in NodeState}
+
+_InstanceColumns = tuple[int, bytes, str, str, float, float | None, str | None]
+
+
+class Reader:
+    """Reads instances and nodes. Equal functions of one reader are one object."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._functions: dict[int, FunctionSpec] = {}
+
+    def running_instances(self) -> list[StoredInstance]:
+        """Give all that run, with their nodes, in creation order."""
+        rows = self._instance_rows("WHERE state = 'running' ORDER BY seq")
+        return [self._stored_instance(row) for row in rows]
+
+    def instance(self, instance_id: InstanceId) -> StoredInstance | None:
+        """Give one with its nodes."""
+        rows = self._instance_rows("WHERE id = ?", instance_id)
+        return self._stored_instance(rows[0]) if rows else None
+
+    def summary(self, instance_id: InstanceId) -> InstanceSummary | None:
+        """Give one without its nodes."""
+        rows = self._instance_rows("WHERE id = ?", instance_id)
+        return self._summary(rows[0]) if rows else None
+
+    def summaries(self, before_seq: int | None, limit: int) -> list[InstanceSummary]:
+        """Give up to `limit`, newest first."""
+        if before_seq is None:
+            rows = self._instance_rows("ORDER BY seq DESC LIMIT ?", limit)
+        else:
+            rows = self._instance_rows("WHERE seq < ? ORDER BY seq DESC LIMIT ?", before_seq, limit)
+        return [self._summary(row) for row in rows]
+
+    def page(self, instance_id: InstanceId, after_seq: int, limit: int) -> list[StoredNode]:
+        """Give up to `limit` nodes of an instance, in creation order."""
+        return self._nodes(
+            f"{_OF_INSTANCE} AND calls.seq > ? ORDER BY calls.seq LIMIT ?", instance_id, after_seq, limit
+        )
+
+    def node(self, instance_id: InstanceId, node_id: NodeId) -> StoredNode | None:
+        """Give one node of an instance."""
+        nodes = self._nodes(f"{_OF_INSTANCE} AND calls.id = ?", instance_id, node_id)
+        return nodes[0] if nodes else None
+
+    def nodes(self, seqs: Sequence[int]) -> dict[int, StoredNode]:
+        """Give nodes by number."""
+        nodes = self._nodes("WHERE calls.seq IN (SELECT value FROM json_each(?))", json.dumps(list(seqs)))
+        return {node.seq: node for node in nodes}
+
+    def _instance_rows(self, condition: str, *parameters: Parameter) -> list[_InstanceColumns]:
+        return self._connection.execute(f"{_INSTANCES} {condition}", parameters).fetchall()
+
+    def _stored_instance(self, row: _InstanceColumns) -> StoredInstance:
+        seq, id, definition, state, created_at, finished_at, _ = row
+        return StoredInstance(
+            seq=seq,
+            id=InstanceId(id),
+            definition=definition,
+            state=InstanceState(state),
+            created_at=created_at,
+            finished_at=finished_at or 0.0,
+            nodes=self._nodes("WHERE calls.instance = ? ORDER BY calls.seq", seq),
+        )
+
+    def _summary(self, row: _InstanceColumns) -> InstanceSummary:
+        seq, id, definition, state, created_at, finished_at, counts = row
+        known: Iterable[tuple[str | None, int]]
+        known = self._connection.execute(_COUNTS, (seq,)) if counts is None else json.loads(counts).items()
+        return InstanceSummary(
+            seq=seq,
+            id=InstanceId(id),
+            definition=definition,
+            state=InstanceState(state),
+            created_at=created_at,
+            finished_at=finished_at or 0.0,
+            counts={_STATES[state or "waiting"]: number for state, number in known},
+        )
+
+    def _nodes(self, condition: str, *parameters: Parameter) -> list[StoredNode]:
+        nodes = []
+        #: of each instance that the nodes are of, the nodes by number
+        by_instance: dict[int, dict[int, StoredNode]] = {}
+        for (
+            seq,
+            id,
+            instance,
+            function,
+            parent,
+            arguments,
+            dependencies,
+            created_at,
+            state_name,
+            at,
+            payload,
+            promises,
+            cause,
+        ) in self._connection.execute(_NODES + condition, parameters):
+            state = _STATES[state_name or "waiting"]
+            node = StoredNode(
+                seq=seq,
+                id=id,
+                function=self._functions.get(function) or self._function(function),
+                parent_seq=parent,
+                arguments=arguments,
+                dependency_seqs=tuple(json.loads(dependencies)) if dependencies else (),
+                created_at=created_at,
+                state=state,
+                finished_at=at if state in TERMINAL else 0.0,
+                retry_at=at if state is NodeState.BACKOFF else 0.0,
+                payload=payload,
+                promise_seqs=tuple(json.loads(promises)) if promises else (),
+                cause_seq=cause or 0,
+            )
+            nodes.append(node)
+            by_instance.setdefault(instance, {})[seq] = node
+        for instance, by_seq in by_instance.items():
+            self._add_attempts(instance, by_seq)
+        return nodes
+
+    def _add_attempts(self, instance: int, nodes: dict[int, StoredNode]) -> None:
+        """Give nodes of one instance their failed attempts."""
+        rows = self._connection.execute(_ATTEMPTS, (instance, min(nodes), max(nodes)))
+        for seq, number, losses, worker, ended_at, type, message, traceback, exception, permanent in rows:
+            node = nodes.get(seq)
+            if node is None:
+                continue
+            if losses:
+                node.losses = losses
+            else:
+                node.attempts = number
+            failure = Failure(
+                type=type, message=message, traceback=traceback, exception=exception, permanent=bool(permanent)
+            )
+            node.failures.append(FailedAttempt(number, worker, ended_at, failure))
+
+    def _function(self, id: int) -> FunctionSpec:
+        name, code_version, queue, taint, definition_arguments, *retry = self._connection.execute(
+            _FUNCTION, (id,)
+        ).fetchone()
+        max_attempts, interval_s, multiplier, interval_max_s, jitter = retry
+        spec = FunctionSpec(
+            name=name,
+            code_version=code_version,
+            queue=queue,
+            taint=taint,
+            retry=RetryPolicy(
+                max_attempts=max_attempts,
+                interval_s=interval_s,
+                multiplier=multiplier,
+                interval_max_s=interval_max_s,
+                jitter=jitter,
+            ),
+            definition_arguments=definition_arguments,
+        )
+        self._functions[id] = spec
+        return spec

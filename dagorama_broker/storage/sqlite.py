@@ -1,0 +1,291 @@
+"""The embedded storage: one SQLite file, which one broker holds."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from dagorama_broker.core.events import DurableEvent
+from dagorama_broker.core.model import Function, FunctionSpec, InstanceId, Node, NodeId, WorkerId
+from dagorama_broker.core.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
+from dagorama_broker.storage.faults import explain
+from dagorama_broker.storage.folding import AttemptRow, Batch, InstanceRow, OutcomeRow, fold, show_seqs
+from dagorama_broker.storage.journal import StorageError
+from dagorama_broker.storage.reading import Reader
+from dagorama_broker.storage.rows import Parameter, RowWriter
+from dagorama_broker.storage.schema import load_migrations, migrate
+
+#: Applied in this order. The lock mode comes first: only then does WAL mode work without a shared-memory file.
+_PRAGMAS = (
+    "page_size = 8192",  # of a new file; measured fastest for small payloads, which fill a few pages in each batch
+    "locking_mode = EXCLUSIVE",
+)
+_PRAGMAS_LOCKED = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "wal_autocheckpoint = 2000",  # 16 MiB: takes about 10 ms, and not with each batch
+    "journal_size_limit = 67108864",  # a log that one huge batch has blown up shrinks again
+    "cache_size = -16384",  # KiB
+    "temp_store = MEMORY",
+)
+
+#: How many functions are remembered. As definitions may be made with ever other arguments, there is no end of them.
+_FUNCTIONS_MAX = 10_000
+
+_FINISH_COUNTS = """
+UPDATE instances SET counts = (
+    SELECT json_group_object(state, number) FROM (
+        SELECT outcomes.state, count(*) AS number FROM calls JOIN outcomes ON outcomes.node = calls.seq
+        WHERE calls.instance = instances.seq GROUP BY outcomes.state
+    )
+) WHERE state <> 'running' AND seq IN (SELECT value FROM json_each(?))
+"""
+
+
+class SqliteJournal:
+    """A journal in one SQLite file: write-ahead log, synced with each commit, locked for as long as it is open.
+
+    It has one connection, which any thread may use, one at a time. After a failed commit it takes no more calls but
+    `close`, so that no later batch can be stored without the one that failed.
+    """
+
+    blocking = True
+
+    def __init__(self, path: str | Path) -> None:
+        """Name the file; its folder is made if missing, and the file readable by its owner alone. `~` is the home."""
+        self._path = Path(os.path.expanduser(path)).absolute()
+        self.location = str(self._path)
+        self._connection: sqlite3.Connection | None = None
+        self._failure: StorageError | None = None
+        self._functions = _Functions()
+
+    def open(self) -> Snapshot:
+        """Take the file, see `Journal.open`."""
+        _make_file(self._path)
+        try:
+            self._connection = sqlite3.connect(
+                self.location, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=128
+            )
+            self._failure = None
+            return self._take(self._connection)
+        except sqlite3.Error as error:
+            self.close()
+            raise explain(self.location, error) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _take(self, connection: sqlite3.Connection) -> Snapshot:
+        execute = connection.execute
+        for pragma in _PRAGMAS:
+            execute(f"PRAGMA {pragma}")
+        # In exclusive mode the lock outlives the transaction.
+        execute("BEGIN EXCLUSIVE")
+        execute("COMMIT")
+        migrations = load_migrations()
+        migrate(connection, self.location, migrations)
+        for pragma in _PRAGMAS_LOCKED:
+            execute(f"PRAGMA {pragma}")
+        epoch = execute("INSERT INTO epochs (opened_at) VALUES (?)", (time.time(),)).lastrowid
+        assert epoch is not None
+        (function_last,) = execute("SELECT coalesce(max(id), 0) FROM functions").fetchone()
+        self._functions = _Functions(function_last)
+        reader = Reader(connection)
+        return Snapshot(
+            epoch=epoch,
+            instance_seq_last=execute("SELECT coalesce(max(seq), 0) FROM instances").fetchone()[0],
+            node_seq_last=execute("SELECT coalesce(max(seq), 0) FROM calls").fetchone()[0],
+            instances=reader.running_instances(),
+            workers={WorkerId(id): name for id, name in execute("SELECT id, name FROM workers")},
+        )
+
+    def commit(self, events: Sequence[DurableEvent]) -> None:
+        """Write a batch and sync it, see `Journal.commit`."""
+        connection = self._live()
+        if not events:
+            return
+        batch = fold(events)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            self._write(connection, batch)
+            connection.execute("COMMIT")
+        except Exception as error:
+            self._failure = explain(self.location, error)
+            raise self._failure from error
+
+    def _write(self, connection: sqlite3.Connection, batch: Batch) -> None:
+        if batch.nodes:
+            functions = self._functions.identify({node.function for node in batch.nodes})
+            _FUNCTIONS.write(connection, self._functions.unwritten)
+            calls = [_call_row(node, functions[node.function]) for node in batch.nodes]
+            _CALLS.write(connection, calls, sum([len(node.arguments) for node in batch.nodes]))
+        if batch.outcomes:
+            outcomes = list(batch.outcomes.values())
+            _OUTCOMES.write(connection, outcomes, sum([len(row.payload) for row in outcomes if row.payload]))
+        if batch.attempts:
+            _ATTEMPTS.write(connection, batch.attempts)
+        if batch.instances:
+            _INSTANCES.write(connection, list(batch.instances.values()))
+            connection.execute(_FINISH_COUNTS, (str(list(batch.instances)),))
+        for worker_id, worker in batch.workers.items():
+            if worker:
+                connection.execute("INSERT OR REPLACE INTO workers VALUES (?, ?, ?)", worker)
+            else:
+                connection.execute("DELETE FROM workers WHERE id = ?", (worker_id,))
+
+    def find_instance(self, instance_id: InstanceId) -> StoredInstance | None:
+        """Give an instance with its nodes, see `Journal.find_instance`."""
+        with self._reading() as reader:
+            return reader.instance(instance_id)
+
+    def summarize_instance(self, instance_id: InstanceId) -> InstanceSummary | None:
+        """Give an instance without its nodes. Those of one that runs are counted now, others were when it finished."""
+        with self._reading() as reader:
+            return reader.summary(instance_id)
+
+    def list_instances(self, *, before_seq: int | None, limit: int) -> list[InstanceSummary]:
+        """Give instances, newest first, see `Journal.list_instances`."""
+        with self._reading() as reader:
+            return reader.summaries(before_seq, limit)
+
+    def list_nodes(self, instance_id: InstanceId, *, after_seq: int, limit: int) -> list[StoredNode]:
+        """Give nodes in creation order, see `Journal.list_nodes`."""
+        with self._reading() as reader:
+            return reader.page(instance_id, after_seq, limit)
+
+    def find_node(self, instance_id: InstanceId, node_id: NodeId) -> StoredNode | None:
+        """Give one node. Looks through all of the instance: ids are random, and an index on them would slow commits."""
+        with self._reading() as reader:
+            return reader.node(instance_id, node_id)
+
+    def find_nodes(self, seqs: Sequence[int]) -> dict[int, StoredNode]:
+        """Give these nodes by number, see `Journal.find_nodes`."""
+        with self._reading() as reader:
+            return reader.nodes(seqs)
+
+    def close(self) -> None:
+        """Let the file go; a transaction that failed is undone."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _live(self) -> sqlite3.Connection:
+        if self._failure is not None:
+            raise self._failure
+        if self._connection is None:
+            raise StorageError(f"{self.location}: the storage is not open. Call open() first.")
+        return self._connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[Reader]:
+        reader = Reader(self._live())
+        try:
+            yield reader
+        except sqlite3.Error as error:
+            raise explain(self.location, error) from error
+
+
+class _Functions:
+    """The rows that functions have. Of many functions the oldest are forgotten; one that comes again gets a new row."""
+
+    def __init__(self, last: int = 0) -> None:
+        self._last = last
+        self._ids: dict[FunctionSpec, int] = {}
+        self.unwritten: list[tuple[Parameter, ...]] = []
+
+    def identify(self, functions: Iterable[Function]) -> dict[Function, int]:
+        """Give the row of each. What is in `unwritten` then belongs to the same transaction."""
+        self.unwritten = []
+        return {function: self._ids.get(function.spec) or self._add(function.spec) for function in functions}
+
+    def _add(self, spec: FunctionSpec) -> int:
+        self._last += 1
+        self._ids[spec] = self._last
+        if len(self._ids) > _FUNCTIONS_MAX:
+            del self._ids[next(iter(self._ids))]
+        retry = spec.retry
+        self.unwritten.append(
+            (
+                self._last,
+                spec.name,
+                spec.code_version,
+                spec.queue,
+                spec.taint,
+                retry.max_attempts,
+                retry.interval_s,
+                retry.multiplier,
+                retry.interval_max_s,
+                retry.jitter,
+                spec.definition_arguments,
+            )
+        )
+        return self._last
+
+
+def _call_row(node: Node, function: int) -> tuple[Parameter, ...]:
+    return (
+        node.seq,
+        node.id,
+        node.instance.seq,
+        function,
+        node.parent_seq,
+        node.created_at,
+        show_seqs(node.dependencies),
+        node.arguments,
+    )
+
+
+def _make_file(path: Path) -> None:
+    """Make the file, for its owner alone, and its folder, so that a power cut cannot take them away again."""
+    try:
+        missing = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            return  # Not to be touched: closing any handle of a file drops the locks that this process has on it.
+        for folder in (path.parent, *(folder.parent for folder in missing)):
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+    except OSError as error:
+        raise StorageError(
+            f"{path}: the file cannot be made ({error.strerror}). Give the broker's user the right to write its "
+            "folder, or give this broker another storage with DAGORAMA_STORAGE=sqlite:///PATH."
+        ) from error
+
+
+_CALLS = RowWriter("calls", ("seq", "id", "instance", "function", "parent", "created_at", "dependencies", "arguments"))
+_OUTCOMES = RowWriter(
+    "outcomes",
+    OutcomeRow._fields,
+    "ON CONFLICT (node) DO UPDATE SET state = excluded.state, at = excluded.at,"
+    " payload = coalesce(excluded.payload, payload), promises = coalesce(excluded.promises, promises),"
+    " cause = coalesce(excluded.cause, cause)",
+)
+_ATTEMPTS = RowWriter("attempts", AttemptRow._fields)
+_INSTANCES = RowWriter(
+    "instances",
+    InstanceRow._fields,
+    "ON CONFLICT (seq) DO UPDATE SET state = excluded.state, finished_at = excluded.finished_at, counts = NULL",
+)
+_FUNCTIONS = RowWriter(
+    "functions",
+    (
+        "id",
+        "name",
+        "code_version",
+        "queue",
+        "taint",
+        "max_attempts",
+        "interval_s",
+        "multiplier",
+        "interval_max_s",
+        "jitter",
+        "definition_arguments",
+    ),
+)

@@ -1,0 +1,31 @@
+"""Which storage a broker is to use, as text: the values of DAGORAMA_STORAGE."""
+
+import os
+from pathlib import Path
+
+from dagorama_broker.storage.journal import Journal, StorageError
+from dagorama_broker.storage.memory import MemoryJournal
+from dagorama_broker.storage.sqlite import SqliteJournal
+
+_SQLITE = "sqlite:///"
+
+
+def open_journal(url: str) -> Journal:
+    """Give the journal that `url` names; its `open` is still to be called. Raises `StorageError` for any other text."""
+    if url == "memory:":
+        return MemoryJournal()
+    path = url.removeprefix(_SQLITE)
+    if path in {url, ""}:
+        raise StorageError(
+            f"{url!r} names no storage. Valid are `memory:` (nothing is kept), `sqlite:///broker.db` (a file, relative "
+            "to the working directory), `sqlite:////var/lib/dagorama/broker.db` (absolute) and `sqlite:///~/broker.db`."
+        )
+    return SqliteJournal(path)
+
+
+def default_url() -> str:
+    """Give the storage for brokers that are told of none: an SQLite file in the user's data directory."""
+    folder = os.environ.get("XDG_DATA_HOME", "")
+    # The XDG base directory specification says to ignore a relative path here.
+    data = Path(folder) if os.path.isabs(folder) else Path("~/.local/share")
+    return f"{_SQLITE}{data / 'dagorama' / 'broker.db'}"
