@@ -18,7 +18,7 @@ COPY broker/healthcheck.py /opt/dagorama/healthcheck.py
 ENV PATH=/opt/dagorama/bin:$PATH \
     PYTHONPATH=/code \
     PYTHONUNBUFFERED=1 \
-    DAGORAMA_STORAGE=sqlite:////data/broker.sqlite3
+    DAGORAMA_STORAGE=sqlite:////data/broker.db
 # By number, so that an orchestrator can see that it is not root.
 USER 10001:10001
 WORKDIR /code

@@ -118,6 +118,6 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_readme_shows_the_real_difference() -> None:
     """The diff in the README is the one between the two samples."""
     plain, decorated = ((ROOT / "samples" / name).read_text().splitlines() for name in ("test1.py", "test2.py"))
-    real = list(difflib.unified_diff(plain, decorated, "samples/test1.py", "samples/test2.py", lineterm="", n=1))
+    real = list(difflib.unified_diff(plain, decorated, "samples/test1.py", "samples/test2.py", lineterm="", n=100))
     (shown,) = (block.text.splitlines() for block in blocks(ROOT / "README.md") if block.language == "diff")
     assert shown == real
