@@ -41,7 +41,7 @@ class Dispatcher:
         node.charge_s = max(node.function.timing.duration_s or 0.0, _COST_MIN_S)
         if not worker.leases:
             worker.reported_at = now
-        worker.leases[node.id] = node
+        worker.leases[node.token] = node
         worker.load_s += node.charge_s
         if is_suspect(node):
             worker.suspect = node
@@ -52,33 +52,33 @@ class Dispatcher:
         worker = node.worker
         if worker is None:
             return
-        del worker.leases[node.id]
+        del worker.leases[node.token]
         worker.load_s = worker.load_s - node.charge_s if worker.leases else 0.0
         worker.reported_at = now
         worker.recalled.discard(node.token)
         if worker.suspect is node:
-            worker.suspect = None
+            # A worker that came back may have brought several.
+            worker.suspect = next((other for other in worker.leases.values() if is_suspect(other)), None)
         node.worker = None
 
     def grant(self, now: float) -> Iterator[e.WorkGranted]:
         """Grant what is ready to those who may run it."""
-        for view in self._queues.views.values():
-            if view.peek(with_suspects=True) is not None:
-                yield from self._grant_view(view, now)
+        takers = [
+            (view, [(worker, list[tuple[Node, int]]()) for worker in view.workers if not worker.draining])
+            for view in self._queues.views.values()
+            if view.peek(with_suspects=True) is not None
+        ]
+        # One for everybody, whatever the filters; then the free slots, evenly; and only then something ahead.
+        for limits, prefetch in ((_one, False), (_share, False), (_all, False), (_share, True)):
+            for view, workers in takers:
+                limit = limits(view, len(workers))
+                for worker, granted in workers:
+                    self._fill(view, worker, limit, prefetch, granted, now)
+        for _, workers in takers:
+            for worker, granted in workers:
+                if granted:
+                    yield e.WorkGranted(worker=worker, leases=granted)
         self._plan_recall()
-
-    def _grant_view(self, view: View, now: float) -> Iterator[e.WorkGranted]:
-        workers = [worker for worker in view.workers if not worker.draining]
-        granted: dict[Worker, list[tuple[Node, int]]] = {worker: [] for worker in workers}
-        ready = view.ready
-        # Free slots first, shared out evenly, so that all have something to run before any gets work ahead.
-        for limit, prefetch in ((_share(ready, workers), False), (ready, False), (None, True)):
-            limit = _share(view.ready, workers) if limit is None else limit
-            for worker in workers:
-                self._fill(view, worker, limit, prefetch, granted[worker], now)
-        for worker, leases in granted.items():
-            if leases:
-                yield e.WorkGranted(worker=worker, leases=leases)
 
     def _fill(
         self, view: View, worker: Worker, limit: int, prefetch: bool, granted: list[tuple[Node, int]], now: float
@@ -87,9 +87,12 @@ class Dispatcher:
         budget_s = PREFETCH_S * worker.slots
         while limit > 0:
             if prefetch:
-                # What a suspect takes down with it becomes suspect too, so nothing is granted behind one.
-                node = None if worker.suspect else view.peek(with_suspects=False)
-                if node is None or worker.load_s + (node.function.timing.duration_s or inf) > budget_s:
+                # What a suspect takes down with it becomes suspect too, so nothing is granted behind one; and nothing
+                # is granted past one, or it would find no free slot as long as there is other work.
+                node = None if worker.suspect else view.peek(with_suspects=True)
+                if node is None or is_suspect(node):
+                    return
+                if worker.load_s + (node.function.timing.duration_s or inf) > budget_s:
                     return
             else:
                 if len(worker.leases) >= worker.slots:
@@ -102,9 +105,13 @@ class Dispatcher:
 
     def _plan_recall(self) -> None:
         """See whether some worker is idle that could start what another was granted ahead, and when to ask for that."""
-        idle = self._idle_views()
+        idle = self._idle_lanes()
         self.recall_at = min(
-            (worker.reported_at + RECALL_AFTER_S for worker in self._workers() if idle and _recallable(worker, idle)),
+            (
+                worker.reported_at + RECALL_AFTER_S
+                for worker in self._workers()
+                if idle and any(_recallable(worker, idle))
+            ),
             default=None,
         )
 
@@ -112,9 +119,9 @@ class Dispatcher:
         """Ask for prefetched nodes that an idle worker could start at once, when that is due."""
         if self.recall_at is None or self.recall_at > now:
             return
-        idle = self._idle_views()
+        idle = self._idle_lanes()
         for worker in self._workers():
-            if worker.reported_at + RECALL_AFTER_S <= now and (leases := _recallable(worker, idle)):
+            if worker.reported_at + RECALL_AFTER_S <= now and (leases := list(_recallable(worker, idle))):
                 worker.recalled.update(token for _, token in leases)
                 yield e.RecallRequested(worker=worker, leases=leases)
         self._plan_recall()
@@ -122,7 +129,9 @@ class Dispatcher:
     def drained(self) -> Iterator[e.WorkerDrained]:
         """Tell the workers that asked, once nothing that any connected worker could run is left."""
         asking = [worker for worker in self._workers() if worker.exit_when_drained and not worker.told_drained]
-        if not asking or any(lane.active and _is_served(lane) for lane in self._queues.lanes.values()):
+        if not asking or any(worker.leases for worker in self._workers()):
+            return
+        if any(lane.active and _is_served(lane) for lane in self._queues.lanes.values()):
             return
         for worker in asking:
             worker.told_drained = True
@@ -132,25 +141,35 @@ class Dispatcher:
         for view in self._queues.views.values():
             yield from view.workers
 
-    def _idle_views(self) -> list[View]:
-        views = self._queues.views.values()
-        return [view for view in views if any(not worker.leases and not worker.draining for worker in view.workers)]
+    def _idle_lanes(self) -> set[Lane]:
+        """Give the lanes for whose nodes some worker has a free slot."""
+        return {
+            lane
+            for view in self._queues.views.values()
+            if any(len(worker.leases) < worker.slots and not worker.draining for worker in view.workers)
+            for lane in view.lanes
+        }
 
 
-def _recallable(worker: Worker, idle: list[View]) -> list[tuple[Node, int]]:
-    """Give the leases, not asked for yet, of nodes that the worker cannot have started and that an idle view admits."""
-    return [
-        (node, node.token)
-        for node in islice(worker.leases.values(), worker.slots, None)
-        if node.token not in worker.recalled and any(view.filter.admits(node.function.lane) for view in idle)
-    ]
+def _one(view: View, workers: int) -> int:
+    return 1
+
+
+def _share(view: View, workers: int) -> int:
+    return -(-view.ready // workers) if workers else 0
+
+
+def _all(view: View, workers: int) -> int:
+    return view.ready
+
+
+def _recallable(worker: Worker, idle: set[Lane]) -> Iterator[tuple[Node, int]]:
+    """Give the leases, not asked for yet, of nodes in these lanes that the worker cannot have started."""
+    for token, node in islice(worker.leases.items(), worker.slots, None):
+        if token not in worker.recalled and node.function.lane in idle:
+            yield node, token
 
 
 def _is_served(lane: Lane) -> bool:
     """Tell whether a connected worker would take nodes of this lane."""
     return any(not worker.draining for view in lane.views for worker in view.workers)
-
-
-def _share(ready: int, workers: list[Worker]) -> int:
-    """Give how many of the ready nodes are one worker's part, rounded up."""
-    return -(-ready // max(1, len(workers)))

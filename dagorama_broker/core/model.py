@@ -19,6 +19,10 @@ InstanceId = NewType("InstanceId", bytes)
 WorkerId = NewType("WorkerId", bytes)
 
 
+#: Without a cap, intervals that grow stop growing here: at a year.
+_BACKOFF_MAX_S = 365 * 86400.0
+
+
 class Rng(Protocol):
     """Where the core's randomness comes from: a seeded `random.Random`, passed in."""
 
@@ -38,10 +42,11 @@ class RetryPolicy:
 
     def delay_s(self, attempt: int, rng: Rng) -> float:
         """Give the backoff after attempt `attempt` (from 1)."""
-        # The exponent is bounded because a float overflows at 2**1024; any real cap is reached long before.
-        delay = self.interval_s * self.multiplier ** min(attempt - 1, 500)
-        if self.interval_max_s:
-            delay = min(delay, self.interval_max_s)
+        try:
+            delay = self.interval_s * self.multiplier ** (attempt - 1)
+        except OverflowError:
+            delay = _BACKOFF_MAX_S if self.interval_s else 0.0
+        delay = min(delay, self.interval_max_s or _BACKOFF_MAX_S)
         return delay * (1 + self.jitter * rng.random()) if self.jitter else delay
 
 
@@ -167,11 +172,11 @@ class Node:
         self.token = 0  #: fencing token of the live or last lease
         self.worker: Worker | None = None
         self.charge_s = 0.0  #: what the live lease adds to its worker's `load_s`
-        self.queued = False  #: has an entry in its lane's heap, maybe a stale one
+        self.queued = 0  #: in which of its lane's heaps it has an entry, maybe a stale one: bit 0, and 1 for suspects
         self.retry_at = 0.0
         self.payload: bytes | None = None
         self.promises: tuple[Node, ...] = ()  #: what `payload` refers to
-        self.source: Node | None = None  #: for an alias, the node whose value it has (or, while joining, will have)
+        self.source: Node | None = None  #: for a completed alias, the node whose value it has, never itself an alias
         self.failures: list[FailedAttempt] | None = None
         self.cause: Node | None = None  #: for an unsuccessful node, the root cause, maybe itself
         self.finished_at = 0.0
@@ -232,7 +237,7 @@ class Worker:
     exit_when_drained: bool = False
     draining: bool = False
     told_drained: bool = False
-    leases: dict[NodeId, Node] = field(default_factory=dict)
+    leases: dict[int, Node] = field(default_factory=dict)  #: by fencing token; ids differ only within an instance
     load_s: float = 0.0  #: how long it will be busy with what it holds, as far as known
     suspect: Node | None = (
         None  #: it holds this node, which an earlier worker was lost with; no second one, no prefetch

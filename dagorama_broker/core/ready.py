@@ -4,8 +4,8 @@ A *lane* holds the ready nodes of one queue and taint in FIFO order. A *view* is
 the lanes that they serve and tolerate, ordered by their first nodes. Taking the first node of a view is O(log n) in its
 ready nodes and lanes, whatever else there is.
 
-Both heaps are lazy. A lane's heap may hold nodes that are no longer ready; a view's heap may hold keys that are too
-small, never ones that are too large. `View.peek` mends what it meets.
+Both heaps are lazy. A lane's heap may hold nodes that are no longer ready; a lane's key in a view's heap may be too
+small, never too large. `View.peek` mends what it meets.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Lane:
             if node.state is NodeState.READY and is_suspect(node) is suspect:
                 return entry
             heappop(heap)
-            node.queued = False
+            node.queued &= ~(1 << suspect)
         return None
 
 
@@ -74,12 +74,14 @@ def is_suspect(node: Node) -> bool:
 class View:
     """What workers with the same filter see."""
 
-    __slots__ = ("filter", "heaps", "lanes", "workers")
+    __slots__ = ("filter", "heaps", "keys", "lanes", "workers")
 
     def __init__(self, filter: Filter) -> None:
         self.filter = filter
         self.lanes: list[Lane] = []
         self.heaps: tuple[list[tuple[int, Lane]], list[tuple[int, Lane]]] = ([], [])
+        #: Each lane's key in `heaps`. Others that are there for the lane have been overtaken by a smaller one.
+        self.keys: tuple[dict[Lane, int], dict[Lane, int]] = ({}, {})
         self.workers: dict[Worker, None] = {}
 
     @property
@@ -95,16 +97,29 @@ class View:
             return suspect[1]
         return trusted[1] if trusted is not None else None
 
+    def offer(self, lane: Lane, order: int, *, suspect: bool) -> None:
+        """Learn that a lane has a node of this order. Larger ones are left out, or an idle view would grow."""
+        keys = self.keys[suspect]
+        if lane not in keys or order < keys[lane]:
+            keys[lane] = order
+            heappush(self.heaps[suspect], (order, lane))
+
     def _first(self, *, suspect: bool) -> tuple[int, Node] | None:
         heap = self.heaps[suspect]
+        keys = self.keys[suspect]
         while heap:
             order, lane = heap[0]
+            if keys.get(lane) != order:
+                heappop(heap)
+                continue
             entry = lane.first(suspect=suspect)
             if entry is None:
                 heappop(heap)
+                del keys[lane]
             elif entry[0] == order:
                 return entry
             else:
+                keys[lane] = entry[0]
                 heapreplace(heap, (entry[0], lane))
         return None
 
@@ -151,16 +166,15 @@ class ReadyQueues:
         lane = node.function.lane
         lane.ready += 1
         suspect = is_suspect(node)
-        if node.queued and not suspect:
+        if node.queued & (1 << suspect):
             return  # its old entry holds again
-        # A node may have two entries that hold; the second goes stale with the first.
-        node.queued = True
+        node.queued |= 1 << suspect
         order = node.order
         heap = lane.heaps[suspect]
         heappush(heap, (order, node))
         if heap[0][1] is node:
             for view in lane.views:
-                heappush(view.heaps[suspect], (order, lane))
+                view.offer(lane, order, suspect=suspect)
 
     @staticmethod
     def _connect(view: View, lane: Lane) -> None:
@@ -168,6 +182,6 @@ class ReadyQueues:
             return
         view.lanes.append(lane)
         lane.views.append(view)
-        for heap, entries in zip(view.heaps, lane.heaps, strict=True):
-            if entries:
-                heappush(heap, (entries[0][0], lane))
+        for suspect in (False, True):
+            if lane.heaps[suspect]:
+                view.offer(lane, lane.heaps[suspect][0][0], suspect=suspect)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from math import inf
 from typing import Any, cast
 from weakref import WeakValueDictionary
 
@@ -149,8 +150,12 @@ class Scheduler:
         for row in stored.nodes:
             by_seq[row.seq] = self._restore_node(row, instance, by_seq)
         for row in stored.nodes:
+            by_seq[row.seq].promises = tuple(by_seq[seq] for seq in row.promise_seqs)
+        for row in stored.nodes:
             self._relink_node(by_seq[row.seq], row, by_seq)
         self.instances[instance.id] = instance
+        if not instance.live:
+            self._touched[instance] = None  # unless the next command adds nodes it leaves memory, also when refused
 
     def _restore_node(self, row: StoredNode, instance: Instance, by_seq: dict[int, Node]) -> Node:
         node = Node(
@@ -175,10 +180,9 @@ class Scheduler:
         return node
 
     def _relink_node(self, node: Node, row: StoredNode, by_seq: dict[int, Node]) -> None:
-        """Restore what refers to other nodes, maybe younger ones, and put the node where it belongs."""
-        node.promises = tuple(by_seq[seq] for seq in row.promise_seqs)
-        if node.promises and node.payload is None:
-            node.source = _final_source(node)
+        """Restore what depends on other nodes, maybe younger ones, and put the node where it belongs."""
+        if node.state is NodeState.COMPLETED and node.payload is None:
+            _find_source(node)
         node.cause = by_seq.get(row.cause_seq)
         if node.state is NodeState.WAITING:
             self._wait_for(node, node.dependencies)
@@ -224,12 +228,7 @@ class Scheduler:
             and tuple(dependency.id for dependency in node.dependencies) == tuple(call.dependency_ids)
         ):
             return True
-        raise ConflictingNode(
-            instance_id=instance.id,
-            node_id=call.node_id,
-            function=call.function.name,
-            existing_function=node.function.spec.name,
-        )
+        raise _conflict(node, call.function)
 
     def _build_nodes(
         self, instance: Instance, calls: Sequence[NewCall], *, parent: Node | None, now: float
@@ -246,8 +245,10 @@ class Scheduler:
         spec: FunctionSpec | None = None
         function: Function | None = None
         for node_id, call_spec, arguments, dependency_ids in calls:
-            if node_id in nodes or node_id in existing:
+            if node_id in nodes:
                 raise DuplicateCall(node_id=node_id)
+            if node_id in existing:
+                raise _conflict(existing[node_id], call_spec)
             if call_spec is not spec or function is None:  # calls of one function usually come in a row
                 spec = call_spec
                 function = self._function(spec)
@@ -306,26 +307,26 @@ class Scheduler:
         worker = self._worker(command.worker_id)
         worker.expires_at = now + self.settings.lease_duration_s
         for result in command.results:
-            node = worker.leases.get(result.node_id)
-            if node is None or node.token != result.token:
+            node = worker.leases.get(result.token)
+            if node is None or node.id != result.node_id:
                 self._refuse(worker, result)
                 continue
             self._dispatcher.release(node, now)
             if result.failure is None:
-                self._complete_node(node, result, now)
+                self._complete_node(node, worker, result, now)
             else:
                 self._fail_attempt(node, worker, result.failure, now)
-            if result.duration_s:
+            if 0 < result.duration_s < inf:  # no more, or less, is believed: it would spoil the estimate for good
                 node.function.timing.observe(result.duration_s)
 
     def _refuse(self, worker: Worker, result: c.NodeResult) -> None:
-        held = worker.leases.get(result.node_id)
-        reason = f"the lease was renewed under token {held.token}" if held else "the worker holds no lease on the node"
+        held = next((token for token, node in worker.leases.items() if node.id == result.node_id), None)
+        reason = f"the lease was renewed under token {held}" if held else "the worker holds no lease on the node"
         self._events.append(
             e.ResultRefused(worker_id=worker.id, node_id=result.node_id, presented=result.token, reason=reason)
         )
 
-    def _complete_node(self, node: Node, result: c.NodeResult, now: float) -> None:
+    def _complete_node(self, node: Node, worker: Worker, result: c.NodeResult, now: float) -> None:
         children: dict[NodeId, Node] = {}
         promises: tuple[Node, ...] = ()
         if result.children or result.promise_ids or result.alias_id is not None:
@@ -334,14 +335,14 @@ class Scheduler:
                 promises = self._promised(node, result, children)
             except Refused as refusal:
                 failure = Failure(type="InvalidExpansion", message=str(refusal), permanent=True)
-                self._fail_attempt(node, None, failure, now)
+                self._fail_attempt(node, worker, failure, now)
                 return
             self._add_nodes(node.instance, children, now)
         if promises:
-            self._join(node, result.payload if result.alias_id is None else None, promises, now)
+            self._join(node, (result.payload or b"") if result.alias_id is None else None, promises, now)
         else:
-            node.payload = result.payload
-            self._events.append(e.NodeCompleted(node=node, payload=result.payload, at=now))
+            node.payload = result.payload or b""  # None would stand for an alias
+            self._events.append(e.NodeCompleted(node=node, payload=node.payload, at=now))
             node.function.lane.active -= 1
             self._complete(node, now)
 
@@ -440,10 +441,10 @@ class Scheduler:
 
     # -- failures -----------------------------------------------------------------------------------------------------
 
-    def _fail_attempt(self, node: Node, worker: Worker | None, failure: Failure, now: float) -> None:
+    def _fail_attempt(self, node: Node, worker: Worker, failure: Failure, now: float) -> None:
         """Take a failed attempt of a node that is leased: back off, or fail for good."""
         node.attempts += 1
-        attempt = FailedAttempt(node.attempts, worker.name if worker else "", now, failure)
+        attempt = FailedAttempt(node.attempts, worker.name, now, failure)
         _remember(node, attempt)
         policy = node.function.spec.retry
         if failure.permanent or node.attempts >= policy.max_attempts:
@@ -535,7 +536,6 @@ class Scheduler:
             return None
         if node.losses and node.failures and node.failures[-1].worker == worker.name:
             node.losses -= 1  # the connection was lost, not the worker: the node is not to blame
-            node.queued = False
         return node, self._dispatcher.lease(node, worker, now)
 
     def _disconnect_worker(self, command: c.DisconnectWorker, now: float) -> None:
@@ -594,8 +594,8 @@ class Scheduler:
         worker = self._worker(command.worker_id)
         worker.expires_at = now + self.settings.lease_duration_s
         for held in command.leases:
-            node = worker.leases.get(held.node_id)
-            if node is not None and node.token == held.token:
+            node = worker.leases.get(held.token)
+            if node is not None and node.id == held.node_id:
                 self._take_back(node, now)
 
     # -- granting and time --------------------------------------------------------------------------------------------
@@ -625,6 +625,15 @@ class Scheduler:
         self._expiry_check_at = min((worker.expires_at for worker in self.workers.values()), default=None)
 
 
+def _conflict(node: Node, spec: FunctionSpec) -> ConflictingNode:
+    return ConflictingNode(
+        instance_id=node.instance.id,
+        node_id=node.id,
+        function=spec.name,
+        existing_function=node.function.spec.name,
+    )
+
+
 def _remember(node: Node, attempt: FailedAttempt) -> None:
     if node.failures is None:
         node.failures = [attempt]
@@ -632,8 +641,12 @@ def _remember(node: Node, attempt: FailedAttempt) -> None:
         node.failures.append(attempt)
 
 
-def _final_source(node: Node) -> Node:
-    """Follow aliases to the node that the value comes from, which may not have completed yet."""
-    while node.promises and node.payload is None:
+def _find_source(node: Node) -> None:
+    """Note the node that the value of a completed alias comes from, there and at every alias on the way to it."""
+    aliases: list[Node] = []
+    while node.source is None and node.payload is None and node.promises:
+        aliases.append(node)
         node = node.promises[0]
-    return node
+    source = node.source or node
+    for alias in aliases:
+        alias.source = source

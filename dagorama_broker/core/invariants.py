@@ -1,0 +1,244 @@
+"""What holds in the core between any two commands. Tests and the fault simulator check it; the server does not.
+
+Everything is counted anew from the nodes, so a check costs as much as there is in memory.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from math import isclose
+
+from dagorama_broker.core.errors import BrokenInvariant
+from dagorama_broker.core.model import Instance, Node, Worker
+from dagorama_broker.core.ready import Lane, View, is_suspect
+from dagorama_broker.core.scheduler import Scheduler
+from dagorama_broker.core.states import ACTIVE, LIVE, UNSUCCESSFUL, InstanceState, NodeState
+
+_WAITS = frozenset({NodeState.WAITING, NodeState.JOINING})
+
+
+def check_invariants(scheduler: Scheduler) -> None:
+    """Check everything that must hold between two commands. Raises `BrokenInvariant` with the evidence."""
+    nodes = [node for instance in scheduler.instances.values() for node in instance.nodes.values()]
+    for instance in scheduler.instances.values():
+        _check_instance(scheduler, instance)
+    for node in nodes:
+        _check_node(scheduler, node)
+    _check_waiting(nodes)
+    _check_backoffs(scheduler, nodes)
+    _check_workers(scheduler, nodes)
+    _check_queues(scheduler, nodes)
+
+
+def _require(holds: bool, rule: str, **evidence: object) -> None:
+    if not holds:
+        raise BrokenInvariant(rule, **evidence)
+
+
+# -- instances and nodes ----------------------------------------------------------------------------------------------
+
+
+def _check_instance(scheduler: Scheduler, instance: Instance) -> None:
+    states = [node.state for node in instance.nodes.values()]
+    live = sum(state in LIVE for state in states)
+    _require(
+        instance.live == live, "an instance counts its live nodes", instance=instance, count=instance.live, actual=live
+    )
+    failed = any(state in UNSUCCESSFUL for state in states)
+    _require(instance.failed == failed, "an instance knows whether a node failed", instance=instance, actual=failed)
+    leaving = instance in scheduler._touched  # restored a moment ago, for the next command to add nodes or to forget
+    _require(bool(live or not states or leaving), "a finished instance leaves memory", instance=instance)
+    if live:
+        _require(instance.state is InstanceState.RUNNING, "an instance with live nodes runs", instance=instance)
+
+
+def _check_node(scheduler: Scheduler, node: Node) -> None:
+    state = node.state
+    _require(node.instance.nodes.get(node.id) is node, "an instance has its nodes by id", node=node)
+    _require(all(dependency.seq < node.seq for dependency in node.dependencies), "dependencies come first", node=node)
+    _require(node.parent_seq < node.seq, "a node comes after the one whose function called it", node=node)
+    if state is not NodeState.WAITING and state not in UNSUCCESSFUL:
+        late = [other for other in node.dependencies if other.state is not NodeState.COMPLETED]
+        _require(not late, "a node starts when its dependencies have completed", node=node, late=late)
+    if state in LIVE:
+        losses_max = scheduler.settings.deliveries_max
+        _require(node.losses < max(1, losses_max), "a node that keeps killing workers is quarantined", node=node)
+    else:
+        _require(node.dependents is None, "nobody waits for a terminal node", node=node, dependents=node.dependents)
+    if state is NodeState.COMPLETED:
+        _check_value(node)
+    elif state in UNSUCCESSFUL:
+        cause = node.cause
+        _require(cause is not None and cause.cause is cause, "a failure names its root cause", node=node, cause=cause)
+        is_own = state is not NodeState.DEPENDENCY_FAILED
+        _require((cause is node) == is_own, "who fails by itself is its own cause", node=node, cause=cause)
+
+
+def _check_value(node: Node) -> None:
+    late = [promise for promise in node.promises if promise.state is not NodeState.COMPLETED]
+    _require(not late, "a value refers to completed nodes only", node=node, late=late)
+    source = node.source
+    if source is None:
+        _require(node.payload is not None, "a completed node has a payload or a source", node=node)
+        return
+    _require(node.payload is None and len(node.promises) == 1, "an alias has one promise and no payload", node=node)
+    _require(source.source is None and source.payload is not None, "an alias leads to a payload", node=node, to=source)
+    promise = node.promises[0]
+    _require(source is (promise.source or promise), "an alias has its promise's value", node=node, to=source)
+
+
+def _check_waiting(nodes: list[Node]) -> None:
+    """Check that everybody waits for the right ones, that those know it, and that nobody waits in a circle."""
+    known = {node: Counter(node.dependents or ()) for node in nodes}
+    awaited: dict[Node, list[Node]] = {}
+    for node in nodes:
+        if node.state not in _WAITS:
+            continue
+        others = [other for other in _waits_for(node) if other.state is not NodeState.COMPLETED]
+        awaited[node] = others
+        _require(node.missing == len(others) > 0, "a node counts what it waits for", node=node, missing=node.missing)
+        _require(all(other.state in LIVE for other in others), "nobody waits for what cannot come", node=node)
+        for other, times in Counter(others).items():
+            _require(known[other][node] == times, "who is waited for knows by whom", node=node, other=other)
+    for node, dependents in known.items():
+        strangers = [
+            other for other in dependents if other.state not in UNSUCCESSFUL and node not in awaited.get(other, ())
+        ]
+        _require(not strangers, "a live dependent waits", node=node, strangers=strangers)
+    _check_no_circle(awaited)
+
+
+def _waits_for(node: Node) -> tuple[Node, ...]:
+    return node.dependencies if node.state is NodeState.WAITING else node.promises
+
+
+def _check_no_circle(awaited: dict[Node, list[Node]]) -> None:
+    """Take away, again and again, those that wait for nobody who waits; a circle is what stays."""
+    blockers = {node: sum(other in awaited for other in others) for node, others in awaited.items()}
+    waiters: defaultdict[Node, list[Node]] = defaultdict(list)
+    for node, others in awaited.items():
+        for other in others:
+            waiters[other].append(node)
+    free = [node for node, count in blockers.items() if not count]
+    while free:
+        node = free.pop()
+        del blockers[node]
+        for waiter in waiters[node]:
+            blockers[waiter] -= 1
+            if not blockers[waiter]:
+                free.append(waiter)
+    _require(not blockers, "nobody waits in a circle", circle=list(blockers))
+
+
+# -- workers and time -------------------------------------------------------------------------------------------------
+
+
+def _check_backoffs(scheduler: Scheduler, nodes: list[Node]) -> None:
+    due = {(retry_at, node) for retry_at, _, node in scheduler._backoffs}
+    for node in nodes:
+        if node.state is NodeState.BACKOFF:
+            _require((node.retry_at, node) in due, "who backs off will be woken", node=node, retry_at=node.retry_at)
+
+
+def _check_workers(scheduler: Scheduler, nodes: list[Node]) -> None:
+    for node in nodes:
+        worker = node.worker
+        _require((worker is not None) == (node.state is NodeState.LEASED), "leased nodes have a worker", node=node)
+        if worker is not None:
+            known = scheduler.workers.get(worker.id) is worker
+            _require(known, "whoever holds a lease is connected", node=node, worker=worker.name)
+    holders = Counter(node for worker in scheduler.workers.values() for node in worker.leases.values())
+    leased = Counter(node for node in nodes if node.state is NodeState.LEASED)
+    _require(holders == leased, "each leased node has one holder", held=holders - leased, not_held=leased - holders)
+    tokens = [node.token for node in leased]
+    _require(len(set(tokens)) == len(tokens), "live fencing tokens differ", tokens=sorted(tokens))
+    given = scheduler._dispatcher._token
+    _require(all(token <= given for token in tokens), "no fencing token is ahead of the last given", last=given)
+    for worker in scheduler.workers.values():
+        _check_worker(scheduler, worker)
+
+
+def _check_worker(scheduler: Scheduler, worker: Worker) -> None:
+    name = worker.name
+    for token, node in worker.leases.items():
+        _require(node.worker is worker and node.token == token, "a lease and its node agree", worker=name, node=node)
+    load_s = sum(node.charge_s for node in worker.leases.values())
+    agrees = isclose(worker.load_s, load_s, rel_tol=1e-6, abs_tol=1e-9)
+    _require(agrees, "a worker's load is what its leases cost", worker=name, load_s=worker.load_s, actual=load_s)
+    suspects = [node for node in worker.leases.values() if is_suspect(node)]
+    _require(
+        (worker.suspect in suspects) if suspects else worker.suspect is None, "a worker knows its suspect", worker=name
+    )
+    _require(
+        worker.recalled <= worker.leases.keys(), "only live leases are recalled", worker=name, actual=worker.recalled
+    )
+    view = worker.view
+    known = scheduler.queues.views.get(view.filter) is view and worker in view.workers
+    _require(known, "a connected worker is in its view", worker=name)
+    check_at = scheduler._expiry_check_at
+    _require(check_at is not None and check_at <= worker.expires_at, "a silent worker is noticed", worker=name)
+
+
+# -- queues -----------------------------------------------------------------------------------------------------------
+
+
+def _check_queues(scheduler: Scheduler, nodes: list[Node]) -> None:
+    views = scheduler.queues.views.values()
+    lanes = set(scheduler.queues.lanes.values())
+    active: defaultdict[Lane, list[Node]] = defaultdict(list)
+    for node in nodes:
+        if node.state in ACTIVE:
+            active[node.function.lane].append(node)
+    _require(active.keys() <= lanes, "every node's lane is known", unknown=active.keys() - lanes)
+    for lane in lanes:
+        _check_lane(lane, active[lane])
+        admitting = [view for view in views if view.filter.admits(lane)]
+        _require(_same(lane.views, admitting), "a lane knows the views that admit it", lane=lane)
+    for view in views:
+        strangers = [worker.name for worker in view.workers if scheduler.workers.get(worker.id) is not worker]
+        _require(bool(view.workers) and not strangers, "a view is for connected workers", view=view.filter)
+        admitted = [lane for lane in lanes if view.filter.admits(lane)]
+        _require(_same(view.lanes, admitted), "a view knows the lanes that it admits", view=view.filter)
+        for lane in view.lanes:
+            _check_reachable(view, lane, active[lane])
+
+
+def _check_lane(lane: Lane, active: list[Node]) -> None:
+    ready = [node for node in active if node.state is NodeState.READY]
+    _require(
+        lane.active == len(active), "a lane counts its active nodes", lane=lane, count=lane.active, actual=len(active)
+    )
+    _require(lane.ready == len(ready), "a lane counts its ready nodes", lane=lane, count=lane.ready, actual=len(ready))
+    for suspect, heap in enumerate(lane.heaps):
+        entries = Counter(heap)
+        twice = [entry for entry, times in entries.items() if times > 1]
+        _require(not twice, "a lane has a node at most once", lane=lane, twice=twice)
+        lost = [node for node in ready if is_suspect(node) == suspect and (node.order, node) not in entries]
+        _require(not lost, "a ready node is in its lane's heap", lane=lane, lost=lost)
+        _require(_is_heap(heap), "a lane's heap is in order", lane=lane)
+
+
+def _check_reachable(view: View, lane: Lane, active: list[Node]) -> None:
+    """Check that the view will come to the lane's first node no later than its turn."""
+    for suspect, heap in enumerate(view.heaps):
+        _require(_is_heap(heap), "a view's heap is in order", view=view.filter)
+        orders = [node.order for node in active if node.state is NodeState.READY and is_suspect(node) == suspect]
+        keys = [key for key, other in heap if other is lane]
+        if orders:
+            first = min(orders)
+            _require(
+                bool(keys) and min(keys) <= first,
+                "a view finds a lane's first node",
+                lane=lane,
+                keys=keys,
+                actual=first,
+            )
+
+
+def _is_heap(heap: list[tuple[int, Node]] | list[tuple[int, Lane]]) -> bool:
+    return all(heap[(place - 1) // 2][0] <= heap[place][0] for place in range(1, len(heap)))
+
+
+def _same(one: Iterable[object], other: Iterable[object]) -> bool:
+    return Counter(map(id, one)) == Counter(map(id, other))

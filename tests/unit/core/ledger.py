@@ -1,0 +1,127 @@
+"""The smallest journal: durable events folded into plain dictionaries, by the book and no faster than that.
+
+It reads what a journal may read: the events, and of a node only what never changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import get_args
+
+from dagorama_broker.core import events as e
+from dagorama_broker.core.model import Instance, InstanceId, Node, WorkerId
+from dagorama_broker.core.states import InstanceState, NodeState
+from dagorama_broker.core.stored import Snapshot, StoredInstance, StoredNode
+
+DURABLE: tuple[type, ...] = get_args(e.DurableEvent)
+
+
+class Ledger:
+    """Everything that was ever committed."""
+
+    def __init__(self) -> None:
+        self.instances: dict[InstanceId, StoredInstance] = {}
+        self.nodes: dict[int, StoredNode] = {}
+        self.workers: dict[WorkerId, str] = {}
+        self.epoch = 1
+
+    def commit(self, events: Iterable[e.Event]) -> None:
+        """Fold in what a command gave."""
+        for event in events:
+            if isinstance(event, DURABLE):
+                self._apply(event)
+
+    def reopen(self) -> Snapshot:
+        """Give what a broker that starts now begins with."""
+        self.epoch += 1
+        return Snapshot(
+            epoch=self.epoch,
+            instance_seq_last=max((instance.seq for instance in self.instances.values()), default=0),
+            node_seq_last=max(self.nodes, default=0),
+            instances=[
+                self.stored(instance.id)
+                for instance in self.instances.values()
+                if instance.state is InstanceState.RUNNING
+            ],
+            workers=dict(self.workers),
+        )
+
+    def stored(self, instance_id: InstanceId) -> StoredInstance:
+        """Give an instance with its nodes, as copies."""
+        instance = self.instances[instance_id]
+        return replace(instance, nodes=[replace(row, failures=list(row.failures)) for row in instance.nodes])
+
+    def _apply(self, event: e.Event) -> None:
+        match event:
+            case e.InstanceCreated(instance=instance):
+                self._create_instance(instance)
+            case e.InstanceReopened(instance=instance):
+                self._set_instance(instance.id, InstanceState.RUNNING, 0.0)
+            case e.InstanceFinished(instance=instance, state=state, at=at):
+                self._set_instance(instance.id, state, at)
+            case e.NodesCreated(nodes=nodes):
+                for node in nodes:
+                    self._create_node(node)
+            case e.NodeJoining(node=node, payload=payload, promises=promises):
+                row = self.nodes[node.seq]
+                row.state, row.payload, row.promise_seqs = NodeState.JOINING, payload, tuple(p.seq for p in promises)
+            case e.NodeCompleted(node=node, payload=payload, at=at):
+                row = self.nodes[node.seq]
+                assert row.state in {NodeState.WAITING, NodeState.JOINING, NodeState.BACKOFF}
+                row.state, row.finished_at = NodeState.COMPLETED, at
+                row.payload = row.payload if payload is None else payload
+            case e.WorkerJoined(worker_id=worker_id, name=name):
+                self.workers[worker_id] = name
+            case e.WorkerLeft(worker_id=worker_id):
+                del self.workers[worker_id]
+            case _:
+                self._apply_failure(event)
+
+    def _apply_failure(self, event: e.Event) -> None:
+        match event:
+            case e.AttemptFailed(node=node, attempt=attempt, retry_at=retry_at):
+                row = self.nodes[node.seq]
+                row.attempts = attempt.number
+                row.failures.append(attempt)
+                if retry_at is not None:
+                    row.state, row.retry_at = NodeState.BACKOFF, retry_at
+            case e.LeaseLost(node=node, attempt=attempt, losses=losses):
+                row = self.nodes[node.seq]
+                row.failures.append(attempt)
+                row.state, row.losses = NodeState.WAITING, losses
+            case e.NodeFailed(node=node, at=at):
+                row = self.nodes[node.seq]
+                row.state, row.finished_at, row.cause_seq = NodeState.FAILED, at, node.seq
+            case e.DependencyFailed(node=node, cause=cause, at=at):
+                row = self.nodes[node.seq]
+                row.state, row.finished_at, row.cause_seq = NodeState.DEPENDENCY_FAILED, at, cause.seq
+            case _:
+                raise NotImplementedError(type(event).__name__)
+
+    def _create_instance(self, instance: Instance) -> None:
+        assert instance.id not in self.instances
+        self.instances[instance.id] = StoredInstance(
+            seq=instance.seq,
+            id=instance.id,
+            definition=instance.definition,
+            state=InstanceState.RUNNING,
+            created_at=instance.created_at,
+        )
+
+    def _set_instance(self, instance_id: InstanceId, state: InstanceState, at: float) -> None:
+        instance = self.instances[instance_id]
+        instance.state, instance.finished_at = state, at
+
+    def _create_node(self, node: Node) -> None:
+        assert node.seq not in self.nodes
+        row = self.nodes[node.seq] = StoredNode(
+            seq=node.seq,
+            id=node.id,
+            function=node.function.spec,
+            parent_seq=node.parent_seq,
+            arguments=node.arguments,
+            dependency_seqs=tuple(dependency.seq for dependency in node.dependencies),
+            created_at=node.created_at,
+        )
+        self.instances[node.instance.id].nodes.append(row)

@@ -1,0 +1,307 @@
+"""Tests of the core as transcripts: what is asked, a line of dashes, what is decided.
+
+    submit i1 a b(a)
+    grant
+    ----
+    InstanceCreated i1
+    NodesCreated a b
+    WorkGranted w1 a#1
+
+A node is written `name:function(dependencies)`; without `:function` it calls `f`, which serves queue `q` and is tried
+once. Times are seconds since the start. A token is its counter, with the epoch before it after a restart: `a#2.1`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
+from textwrap import dedent
+
+from dagorama_broker.core import commands as c
+from dagorama_broker.core import events as e
+from dagorama_broker.core.errors import Refused
+from dagorama_broker.core.invariants import check_invariants
+from dagorama_broker.core.model import (
+    Failure,
+    FunctionSpec,
+    InstanceId,
+    NewCall,
+    Node,
+    NodeId,
+    RetryPolicy,
+    WorkerId,
+)
+from dagorama_broker.core.scheduler import Scheduler, Settings
+from tests.unit.core.ledger import Ledger
+
+SETTINGS = Settings(lease_duration_s=15.0, deliveries_max=3, reconnect_grace_s=5.0)
+_CALL = re.compile(r"(?P<name>\w+)(:(?P<function>\w+))?(\((?P<dependencies>[\w,]*)\))?")
+
+
+class Bench:
+    """A scheduler, a clock that stands still, a journal, and the names of the transcript's things."""
+
+    def __init__(self, *, settings: Settings = SETTINGS, rng: Random | None = None) -> None:
+        self.settings = settings
+        self.rng = rng or Random(0)
+        self.now = 0.0
+        self.ledger = Ledger()
+        self.scheduler = Scheduler(rng=self.rng, settings=settings)
+        self.functions = {"f": FunctionSpec(name="f", queue="q")}
+        self.instance_of: dict[str, InstanceId] = {}
+
+    # -- transcripts --------------------------------------------------------------------------------------------------
+
+    def replay(self, transcript: str) -> str:
+        """Do what the transcript asks and give it again with what was decided in fact."""
+        return "\n\n".join(self._replay_paragraph(paragraph) for paragraph in _paragraphs(transcript))
+
+    def _replay_paragraph(self, paragraph: str) -> str:
+        asked = paragraph.partition("----\n")[0].splitlines()
+        decided: list[str] = []
+        for line in asked:
+            word, *rest = line.split()
+            action: Callable[[list[str]], Sequence[str]] = getattr(self, f"_do_{word}")
+            try:
+                decided += action(rest)
+            except Refused as refusal:
+                decided.append(f"{type(refusal).__name__}: {refusal}")
+            check_invariants(self.scheduler)
+        return "\n".join([*asked, "----", *decided]) if decided or "----" in paragraph else "\n".join(asked)
+
+    def handle(self, command: c.Command) -> list[e.Event]:
+        """Let the core decide, commit, and check."""
+        events = self.scheduler.handle(command, self.now)
+        self.ledger.commit(events)
+        return events
+
+    def tell(self, command: c.Command) -> list[str]:
+        """Like `handle`; gives what was decided, in words."""
+        return [show_event(event) for event in self.handle(command)]
+
+    # -- what a transcript may ask ------------------------------------------------------------------------------------
+
+    def _do_function(self, words: list[str]) -> list[str]:
+        name, options = words[0], _options(words[1:])
+        retry = RetryPolicy(
+            max_attempts=int(options.get("attempts", 1)),
+            interval_s=float(options.get("interval", 0)),
+            multiplier=float(options.get("multiplier", 1)),
+            interval_max_s=float(options.get("cap", 0)),
+            jitter=float(options.get("jitter", 0)),
+        )
+        queue, taint = options.get("queue", "q"), options.get("taint", "")
+        self.functions[name] = FunctionSpec(name=name, queue=queue, taint=taint, retry=retry)
+        return []
+
+    def _do_submit(self, words: list[str]) -> list[str]:
+        instance_id = InstanceId(words[0].encode())
+        calls = self.calls(words[1:])
+        for call in calls:
+            self.instance_of.setdefault(call.node_id.decode(), instance_id)
+        return self.tell(c.SubmitNodes(instance_id=instance_id, definition="D", calls=calls))
+
+    def _do_connect(self, words: list[str]) -> list[str]:
+        options = _options(words[1:])
+        held = [lease.split("#") for lease in _names(options.get("held", ""))]
+        return self.tell(
+            c.ConnectWorker(
+                worker_id=WorkerId(words[0].encode()),
+                name=words[0],
+                include_queues=frozenset(_names(options.get("include", ""))),
+                exclude_queues=frozenset(_names(options.get("exclude", ""))),
+                tolerations=frozenset(_names(options.get("tolerate", ""))),
+                slots=int(options.get("slots", 1)),
+                held=[self._lease(name, token) for name, token in held],
+                exit_when_drained="until_drained" in words,
+            )
+        )
+
+    def _do_disconnect(self, words: list[str]) -> list[str]:
+        return self.tell(c.DisconnectWorker(worker_id=WorkerId(words[0].encode())))
+
+    def _do_leave(self, words: list[str]) -> list[str]:
+        return self.tell(c.DisconnectWorker(worker_id=WorkerId(words[0].encode()), left=True))
+
+    def _do_heartbeat(self, words: list[str]) -> list[str]:
+        return self.tell(c.Heartbeat(worker_id=WorkerId(words[0].encode())))
+
+    def _do_drain(self, words: list[str]) -> list[str]:
+        return self.tell(c.DrainWorker(worker_id=WorkerId(words[0].encode())))
+
+    def _do_grant(self, words: list[str]) -> list[str]:
+        return self.tell(c.GrantWork())
+
+    def _do_tick(self, words: list[str]) -> list[str]:
+        return self.tell(c.Tick())
+
+    def _do_complete(self, words: list[str]) -> list[str]:
+        """complete WORKER NODE[#TOKEN]... [value=V] [alias=NODE] [promises=NODES] [seconds=S] [+ CHILDREN]"""
+        return self.tell(self._results(words, None))
+
+    def _do_fail(self, words: list[str]) -> list[str]:
+        """fail WORKER NODE[#TOKEN]... [permanent] [+ CHILDREN]"""
+        failure = Failure(type="ValueError", message="no", permanent="permanent" in words)
+        return self.tell(self._results([word for word in words if word != "permanent"], failure))
+
+    def _do_handback(self, words: list[str]) -> list[str]:
+        leases = [self._lease(*self._name_and_token(word)) for word in words[1:]]
+        return self.tell(c.HandBack(worker_id=WorkerId(words[0].encode()), leases=leases))
+
+    def _do_at(self, words: list[str]) -> list[str]:
+        self.now = float(words[0])
+        return []
+
+    def _do_wakeup(self, words: list[str]) -> list[str]:
+        at = self.scheduler.next_wakeup()
+        return ["never" if at is None else f"at {at:g}"]
+
+    def _do_states(self, words: list[str]) -> list[str]:
+        """Tell the states of an instance's nodes, as the core has them, or the journal for one that has left memory."""
+        instance_id = InstanceId(words[0].encode())
+        instance = self.scheduler.instances.get(instance_id)
+        if instance is not None:
+            return [" ".join(f"{node.id.decode()}={node.state}" for node in instance.nodes.values()) or "no nodes"]
+        stored = self.ledger.stored(instance_id)
+        return [" ".join([f"({stored.state})", *(f"{row.id.decode()}={row.state}" for row in stored.nodes)])]
+
+    def _do_memory(self, words: list[str]) -> list[str]:
+        return [" ".join(instance_id.decode() for instance_id in self.scheduler.instances) or "nothing"]
+
+    def _do_failures(self, words: list[str]) -> list[str]:
+        """Tell why each attempt of a node gave nothing."""
+        row = next(row for row in self.ledger.nodes.values() if row.id == words[0].encode())
+        return [f"{f.number} {f.worker or '-'}: {f.failure.type}: {f.failure.message}" for f in row.failures]
+
+    def _do_restart(self, words: list[str]) -> list[str]:
+        snapshot = self.ledger.reopen()
+        self.scheduler = Scheduler(rng=self.rng, settings=self.settings, epoch=snapshot.epoch)
+        self.scheduler.restore(snapshot, self.now)
+        return []
+
+    def _do_restore(self, words: list[str]) -> list[str]:
+        self.scheduler.restore_instance(self.ledger.stored(InstanceId(words[0].encode())))
+        return []
+
+    # -- names to things ----------------------------------------------------------------------------------------------
+
+    def calls(self, words: Sequence[str]) -> list[NewCall]:
+        """Read calls as they are written in a transcript."""
+        return [self._call(word) for word in words]
+
+    def _call(self, word: str) -> NewCall:
+        match = _CALL.fullmatch(word)
+        assert match, f"not a call: {word}"
+        dependencies = tuple(NodeId(name.encode()) for name in _names(match["dependencies"] or ""))
+        name = NodeId(match["name"].encode())
+        return NewCall(name, self.functions[match["function"] or "f"], b"", dependencies)
+
+    def _results(self, words: list[str], failure: Failure | None) -> c.CompleteNodes:
+        worker_id = WorkerId(words[0].encode())
+        plus = words.index("+") if "+" in words else len(words)
+        options = _options(words[:plus])
+        children = self.calls(words[plus + 1 :])
+        results = []
+        for word in words[1:plus]:
+            if "=" in word:
+                continue
+            name, token = self._name_and_token(word)
+            lease = self._lease(name, token)
+            for child in children:
+                self.instance_of.setdefault(child.node_id.decode(), self.instance_of[name])
+            alias = options.get("alias")
+            results.append(
+                c.NodeResult(
+                    node_id=lease.node_id,
+                    token=lease.token,
+                    payload=options.get("value", name).encode() if failure is None and alias is None else None,
+                    alias_id=NodeId(alias.encode()) if alias else None,
+                    failure=failure,
+                    promise_ids=[NodeId(promise.encode()) for promise in _names(options.get("promises", ""))],
+                    children=children,
+                    duration_s=float(options.get("seconds", 0)),
+                )
+            )
+        return c.CompleteNodes(worker_id=worker_id, results=results)
+
+    def _name_and_token(self, word: str) -> tuple[str, str]:
+        """Read `a#1`; for `a` take the token of the last lease."""
+        name, _, token = word.partition("#")
+        if not token:
+            token = show_token(self.scheduler.instances[self.instance_of[name]].nodes[NodeId(name.encode())].token)
+        return name, token
+
+    def _lease(self, name: str, token: str) -> c.HeldLease:
+        epoch, _, counter = token.rpartition(".")
+        return c.HeldLease(
+            node_id=NodeId(name.encode()),
+            token=int(epoch or 1) << 40 | int(counter),
+            instance_id=self.instance_of[name],
+        )
+
+
+def tidy(transcript: str) -> str:
+    """Give a transcript in the form in which `Bench.replay` gives it."""
+    return "\n\n".join(_paragraphs(transcript))
+
+
+def show_token(token: int) -> str:
+    """Give the counter of a token, after a restart with the epoch."""
+    epoch, counter = token >> 40, token & (1 << 40) - 1
+    return f"{counter}" if epoch == 1 else f"{epoch}.{counter}"
+
+
+def show_event(event: e.Event) -> str:
+    """Put an event in one line."""
+    words = " ".join(_words(event))
+    return f"{type(event).__name__} {words}"
+
+
+def _words(event: e.Event) -> Iterator[str]:
+    match event:
+        case e.InstanceCreated(instance=instance) | e.InstanceReopened(instance=instance):
+            yield instance.id.decode()
+        case e.InstanceFinished(instance=instance, state=state):
+            yield from (instance.id.decode(), state)
+        case e.NodesCreated(nodes=nodes):
+            yield from (_name(node) for node in nodes)
+        case e.NodeCompleted(node=node, payload=payload):
+            yield from (_name(node), "value" if payload is None else payload.decode())
+        case e.NodeJoining(node=node, payload=payload, promises=promises):
+            yield f"{_name(node)} {'alias' if payload is None else payload.decode()} of"
+            yield from (_name(promise) for promise in promises)
+        case e.AttemptFailed(node=node, attempt=attempt, retry_at=retry_at):
+            again = "" if retry_at is None else f" again at {retry_at:g}"
+            yield f"{_name(node)} attempt={attempt.number} {attempt.failure.type}{again}"
+        case e.NodeFailed(node=node):
+            yield _name(node)
+        case e.DependencyFailed(node=node, cause=cause):
+            yield f"{_name(node)} because of {_name(cause)}"
+        case e.LeaseLost(node=node, losses=losses):
+            yield f"{_name(node)} losses={losses}"
+        case e.WorkerJoined(worker_id=worker_id) | e.WorkerLeft(worker_id=worker_id):
+            yield worker_id.decode()
+        case e.ResultRefused(worker_id=worker_id, node_id=node_id, presented=token, reason=reason):
+            yield f"{worker_id.decode()} {node_id.decode()}#{show_token(token)}: {reason}"
+        case e.WorkGranted() | e.WorkerWelcomed() | e.RecallRequested():
+            yield event.worker.name
+            yield from (f"{_name(node)}#{show_token(token)}" for node, token in event.leases)
+        case e.WorkerDrained(worker=worker) | e.WorkerEvicted(worker=worker):
+            yield worker.name
+
+
+def _name(node: Node) -> str:
+    return node.id.decode()
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def _options(words: Sequence[str]) -> dict[str, str]:
+    return {word.partition("=")[0]: word.partition("=")[2] for word in words if "=" in word}
+
+
+def _paragraphs(transcript: str) -> list[str]:
+    return [paragraph.strip() for paragraph in dedent(transcript).strip().split("\n\n")]
