@@ -1,6 +1,6 @@
 """dagorama: ordinary Python classes, run durably on many machines.
 
-Decorate the methods of a `DAGDefinition` that should run elsewhere; passing what one returns to another makes the graph.
+Decorate the methods of a `DAGDefinition` that should run elsewhere; passing what one returns to another makes a graph.
 The names below are loaded when they are first used, so that importing the package costs next to nothing.
 """
 

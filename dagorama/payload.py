@@ -89,7 +89,7 @@ def _cannot_encode(value: object, what: str, error: Exception) -> PayloadError:
 
 
 def _offender(value: object) -> tuple[str, object]:
-    """Walks down from a value that does not encode to the innermost part that doesn't; returns the path and the part."""
+    """Walks down from a value that does not encode to the innermost part that doesn't. Returns its path, and itself."""
     path = ""
     for _ in range(SEARCH_DEPTH_MAX):
         inner = next(((step, part) for step, part in _parts(value) if not _encodes(part)), None)

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 #: Each room of the house, by the prefix of its modules; the longest prefix that fits a module names its room.
 ROOMS = {
     "dagorama": "user",
+    **{f"dagorama.{name}": "values" for name in ("capture", "errors", "ids", "models", "payload", "retry")},
     "dagorama.client": "client",
     "dagorama.worker": "worker",
     "dagorama.cli": "cli",
@@ -29,11 +30,12 @@ ROOMS = {
 
 #: From a room to the rooms that it may import, itself aside.
 ARROWS = {
-    "user": {"client"},
-    "client": {"api"},
-    "worker": {"client", "api", "user"},
-    "cli": {"user", "client", "worker", "launch"},
-    "testing": {"user", "core"},
+    "user": {"client", "values"},
+    "client": {"api", "values"},
+    "values": set[str](),
+    "worker": {"client", "api", "user", "values"},
+    "cli": {"user", "client", "worker", "launch", "values"},
+    "testing": {"user", "core", "values"},
     "api": set[str](),
     "launch": {"core", "storage", "host", "service"},
     "core": set[str](),

@@ -1,0 +1,85 @@
+"""What users' processes ask of the broker. Each request comes blocking, and for event loops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from dagorama.capture import CapturedCall
+from dagorama.client.connection import connection
+from dagorama.client.convert import submit_request
+from dagorama.client.outcomes import TERMINAL, value_in
+from dagorama.client.requests import Steps, ask, run, run_async, watch
+from dagorama.v1.dag_pb2 import GetInstanceRequest, GetNodeRequest, InstanceInfo, SubmitResponse
+
+Values = dict[bytes, object]
+
+
+def submit(instance_id: bytes, definition: str, calls: Sequence[CapturedCall]) -> None:
+    """Makes an instance, if it is new, and nodes in it; they are durable when this returns.
+
+    `definition` is "module:Class", for people. Raises `BrokerUnavailable` and `BrokerRefused`.
+    """
+    run(_submit(instance_id, definition, calls))
+
+
+async def submit_async(instance_id: bytes, definition: str, calls: Sequence[CapturedCall]) -> None:
+    """Does what `submit` does, without blocking the event loop."""
+    await run_async(_submit(instance_id, definition, calls))
+
+
+def wait_for_values(instance_id: bytes, node_ids: Sequence[bytes], timeout_s: float | None = None) -> Values:
+    """Waits until all these nodes have values, `timeout_s` for each at most; returns them by id.
+
+    Raises `NodeFailed`, `InstanceCancelled`, `ResultTimeout`, `BrokerRefused`, and `BrokerUnavailable` if the broker is
+    not there, or goes away and stays away.
+    """
+    return {node_id: run(_wait(instance_id, node_id, timeout_s)) for node_id in node_ids}
+
+
+async def wait_for_values_async(
+    instance_id: bytes, node_ids: Sequence[bytes], timeout_s: float | None = None
+) -> Values:
+    """Does what `wait_for_values` does, without blocking the event loop and without a thread that waits."""
+    return {node_id: await run_async(_wait(instance_id, node_id, timeout_s)) for node_id in node_ids}
+
+
+def poll_values(instance_id: bytes, node_ids: Sequence[bytes]) -> Values | None:
+    """Returns the values of these nodes by id, or None if one has not ended yet; raises like `wait_for_values`."""
+    return run(_poll(instance_id, node_ids))
+
+
+async def poll_values_async(instance_id: bytes, node_ids: Sequence[bytes]) -> Values | None:
+    """Does what `poll_values` does, without blocking the event loop."""
+    return await run_async(_poll(instance_id, node_ids))
+
+
+def instance_info(instance_id: bytes) -> InstanceInfo:
+    """Returns how an instance stands."""
+    to = connection()
+    request = GetInstanceRequest(instance_id=instance_id)
+    return run(ask(to, to.dag.GetInstance, request, f"a look at instance {UUID(bytes=instance_id)}")).instance
+
+
+def _submit(instance_id: bytes, definition: str, calls: Sequence[CapturedCall]) -> Steps[SubmitResponse]:
+    to = connection()
+    what = f"{len(calls)} new nodes for instance {UUID(bytes=instance_id)}"
+    return ask(to, to.dag.Submit, submit_request(instance_id, definition, calls), what)
+
+
+def _wait(instance_id: bytes, node_id: bytes, timeout_s: float | None) -> Steps[object]:
+    response = yield from watch(connection(), instance_id, node_id, timeout_s)
+    return value_in(response, instance_id, node_id)
+
+
+def _poll(instance_id: bytes, node_ids: Sequence[bytes]) -> Steps[Values | None]:
+    to = connection()
+    for node_id in node_ids:
+        request = GetNodeRequest(instance_id=instance_id, node_id=node_id)
+        answer = yield from ask(to, to.dag.GetNode, request, f"a look at node {UUID(bytes=node_id)}")
+        if answer.node.state not in TERMINAL:
+            return None
+    values: Values = {}
+    for node_id in node_ids:
+        values[node_id] = yield from _wait(instance_id, node_id, None)
+    return values

@@ -1,0 +1,87 @@
+"""The one connection of a process to a broker."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import cast
+
+import grpc
+
+from dagorama.v1.dag_pb2 import WatchRequest, WatchResponse
+from dagorama.v1.dag_pb2_grpc import DagServiceStub
+
+#: An attempt to connect that takes longer has failed; then the next one starts.
+CONNECT_S = 1.5
+
+OPTIONS: list[tuple[str, int]] = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # A broker is reached directly. Proxies that are set for web traffic don't know it.
+    ("grpc.enable_http_proxy", 0),
+    # Notices within 30 s that the broker's machine is gone while a value is awaited.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # This one bounds the attempt to connect, whatever its name.
+    ("grpc.min_reconnect_backoff_ms", int(CONNECT_S * 1000)),
+    # Each broker address has a connection of its own, even after it was given up.
+    ("grpc.use_local_subchannel_pool", 1),
+]
+
+WatchOne = grpc.UnaryUnaryMultiCallable[WatchRequest, WatchResponse]
+
+
+class Connection:
+    """A channel to one broker, with what is called on it."""
+
+    def __init__(self, host: str, port: int) -> None:
+        """Connects when the first request is made."""
+        self.host = host
+        self.port = port
+        self.channel = grpc.insecure_channel(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", options=OPTIONS)
+        self.dag = DagServiceStub(self.channel)
+        #: `Watch` for one node. It gets exactly one message, so it can be called like a unary method, which needs no
+        #: thread while it waits.
+        self.watch_one: WatchOne = self.channel.unary_unary(
+            "/dagorama.v1.DagService/Watch",
+            request_serializer=WatchRequest.SerializeToString,
+            response_deserializer=cast(Callable[[bytes], WatchResponse], WatchResponse.FromString),
+        )
+        #: Whether the broker has answered anything yet.
+        self.answered = False
+
+
+_connections: dict[tuple[int, str, int], Connection] = {}
+_making = threading.Lock()
+
+
+def _after_fork() -> None:
+    """Frees the child of a lock that a thread of the parent may have held. The parent's connections stay untouched."""
+    global _making
+    _making = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def broker_address() -> tuple[str, int]:
+    """Returns host and port as `DAGORAMA_HOST` and `DAGORAMA_PORT` set them now."""
+    port = os.environ.get("DAGORAMA_PORT") or "50051"
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
+        raise ValueError(f"DAGORAMA_PORT={port!r} is not a port: it must be a number from 1 to 65535")
+    return os.environ.get("DAGORAMA_HOST") or "localhost", int(port)
+
+
+def connection() -> Connection:
+    """Returns this process's connection to the broker that the environment names."""
+    host, port = broker_address()
+    key = (os.getpid(), host, port)
+    found = _connections.get(key)
+    if found is None:
+        with _making:
+            found = _connections.get(key) or Connection(host, port)
+            _connections[key] = found
+    return found

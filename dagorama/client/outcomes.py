@@ -1,0 +1,64 @@
+"""What became of a node: its value, or the error that says why there is none."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from dagorama.errors import InstanceCancelled, NodeFailed
+from dagorama.payload import decode, no_promises
+from dagorama.v1.dag_pb2 import WatchResponse
+from dagorama.v1.graph_pb2 import NodeState, Outcome
+
+#: The states after which nothing changes.
+TERMINAL = frozenset(
+    {
+        NodeState.NODE_STATE_COMPLETED,
+        NodeState.NODE_STATE_FAILED,
+        NodeState.NODE_STATE_DEPENDENCY_FAILED,
+        NodeState.NODE_STATE_CANCELLED,
+    }
+)
+
+
+def value_in(response: WatchResponse, instance_id: bytes, node_id: bytes) -> object:
+    """Returns the value of a node that has ended; raises `NodeFailed` or `InstanceCancelled` if it has none."""
+    outcome = next(outcome for outcome in response.outcomes if outcome.node_id == node_id)
+    if outcome.state == NodeState.NODE_STATE_CANCELLED:
+        raise InstanceCancelled(instance_id=UUID(bytes=instance_id), node_id=UUID(bytes=node_id))
+    if outcome.state != NodeState.NODE_STATE_COMPLETED:
+        raise failure_of(outcome, instance_id)
+    values: dict[bytes, object] = {}
+    for value in response.values:
+        what = f"the value of node {UUID(bytes=value.node_id)}"
+        values[value.node_id] = decode(value.payload, values.__getitem__, what=what)
+    return values[node_id]
+
+
+def failure_of(outcome: Outcome, instance_id: bytes) -> NodeFailed:
+    """Makes the error of a node without a value, with the original exception as its cause where that decodes here."""
+    node_id = UUID(bytes=outcome.node_id)
+    error = NodeFailed(
+        instance_id=UUID(bytes=instance_id),
+        node_id=node_id,
+        cause_id=UUID(bytes=outcome.cause_id) if outcome.cause_id else node_id,
+        function=outcome.cause_function,
+        attempts=outcome.cause_attempts,
+        exception_type=outcome.failure.type,
+        exception_message=outcome.failure.message,
+        remote_traceback=outcome.failure.traceback,
+    )
+    error.__cause__ = _exception_in(outcome.failure.exception)
+    return error
+
+
+def _exception_in(payload: bytes) -> BaseException | None:
+    """Returns the exception in a payload, None if there is none that can be decoded here."""
+    if not payload:
+        return None
+    try:
+        exception = decode(payload, no_promises)
+    except Exception:
+        # The failure itself is what the user has to see. That its exception needs a module that is missing here, or
+        # that its constructor fails, is no further failure.
+        return None
+    return exception if isinstance(exception, BaseException) else None

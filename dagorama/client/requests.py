@@ -1,0 +1,199 @@
+"""Requests that outlast hiccups of the connection.
+
+What to do next is decided in generators that do no I/O: they yield an `Attempt` or a `Pause`, and get the answer or the
+`grpc.RpcError` back. `run` and `run_async` carry them out, blocking and not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Generator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar, cast
+from uuid import UUID
+
+import grpc
+
+from dagorama.client.connection import CONNECT_S, Connection
+from dagorama.errors import BrokerRefused, BrokerUnavailable, ResultTimeout
+from dagorama.v1.dag_pb2 import GetNodeRequest, WatchRequest, WatchResponse
+
+#: A broker that never answered is given up after this long, plus one attempt to connect: 5 s at most.
+ABSENT_S = 5 - CONNECT_S - 0.1
+
+#: A broker that was there is awaited for this long when it goes away; `DAGORAMA_RECONNECT_S` sets another time.
+RECONNECT_S = 60.0
+
+#: The pauses between attempts double from the first to the last, each less a random part of up to half.
+PAUSE_FIRST_S, PAUSE_LAST_S = 0.05, 2.0
+
+#: How a request ends when the connection breaks or the broker stops.
+LOST = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
+
+T = TypeVar("T")
+Answer = TypeVar("Answer")
+
+
+class Attempt(NamedTuple):
+    """Call the method once; with a timeout, the call ends with `DEADLINE_EXCEEDED` after it."""
+
+    method: grpc.UnaryUnaryMultiCallable[Any, Any]
+    request: object
+    timeout_s: float | None = None
+
+
+class Pause(NamedTuple):
+    """Do nothing for a while."""
+
+    seconds: float
+
+
+Steps = Generator[Attempt | Pause, Any, T]
+
+
+@dataclass(slots=True)
+class Patience:
+    """How long the broker has been away, and how long the next pause is."""
+
+    connection: Connection
+    limit_s: float
+    lost_at: float = 0.0
+    pauses: int = 0
+
+    def pause(self, error: grpc.Call, tried_at: float) -> Pause:
+        """Returns the pause before the next attempt; `BrokerUnavailable` when patience has run out.
+
+        An attempt that lasted longer than connecting may take had reached the broker: waiting starts afresh.
+        """
+        now = time.monotonic()
+        if not self.pauses or now - tried_at > 2 * CONNECT_S:
+            self.lost_at, self.pauses = tried_at if not self.pauses else now, 0
+        if now - self.lost_at >= self.limit_s:
+            raise BrokerUnavailable(
+                host=self.connection.host,
+                port=self.connection.port,
+                waited_s=now - self.lost_at,
+                detail=error.details() or error.code().name,
+            )
+        pause_s = min(PAUSE_FIRST_S * 2**self.pauses, PAUSE_LAST_S)
+        self.pauses += 1
+        return Pause(pause_s * random.uniform(0.5, 1.0))
+
+
+def ask(
+    connection: Connection, method: grpc.UnaryUnaryMultiCallable[Any, Answer], request: object, what: str
+) -> Steps[Answer]:
+    """A request that the broker answers as soon as it can. It may be repeated, so it must be idempotent.
+
+    Raises `BrokerUnavailable` within 5 s if there is no broker, `BrokerRefused` naming `what` if it says no.
+    """
+    patience = Patience(connection, ABSENT_S)
+    while True:
+        tried_at = time.monotonic()
+        try:
+            answer: Answer = yield Attempt(method, request)
+        except grpc.RpcError as error:
+            call = cast(grpc.Call, error)
+            if call.code() not in LOST:
+                raise _refused(call, what) from None
+            pause = patience.pause(call, tried_at)
+        else:
+            connection.answered = True
+            return answer
+        yield pause
+
+
+def watch(
+    connection: Connection, instance_id: bytes, node_id: bytes, timeout_s: float | None = None
+) -> Steps[WatchResponse]:
+    """Waits until a node has ended, `timeout_s` at most (`ResultTimeout`), also while the broker restarts."""
+    what = f"watching node {UUID(bytes=node_id)}"
+    give_up_at = None if timeout_s is None else time.monotonic() + timeout_s
+    if not connection.answered:
+        request = GetNodeRequest(instance_id=instance_id, node_id=node_id)
+        yield from ask(connection, connection.dag.GetNode, request, what)
+    patience = Patience(connection, float(os.environ.get("DAGORAMA_RECONNECT_S") or RECONNECT_S))
+    while True:
+        tried_at = time.monotonic()
+        rest_s = None if give_up_at is None else max(give_up_at - tried_at, 0.0)
+        request_one = WatchRequest(instance_id=instance_id, node_ids=[node_id])
+        try:
+            answer: WatchResponse = yield Attempt(connection.watch_one, request_one, rest_s)
+        except grpc.RpcError as error:
+            call = cast(grpc.Call, error)
+            if timeout_s is not None and (rest_s == 0 or call.code() is grpc.StatusCode.DEADLINE_EXCEEDED):
+                raise ResultTimeout(
+                    instance_id=UUID(bytes=instance_id), node_id=UUID(bytes=node_id), timeout_s=timeout_s
+                ) from None
+            if call.code() not in LOST:
+                raise _refused(call, what) from None
+            pause = patience.pause(call, tried_at)
+        else:
+            return answer
+        yield pause if give_up_at is None else Pause(min(pause.seconds, max(give_up_at - time.monotonic(), 0.0)))
+
+
+def _refused(call: grpc.Call, what: str) -> BrokerRefused:
+    """Makes the error of a broker that says no."""
+    return BrokerRefused(request=what, code=call.code().name, detail=call.details() or "it gave no reason")
+
+
+def run(steps: Steps[T]) -> T:
+    """Carries out a request, blocking."""
+    try:
+        step = next(steps)
+        while True:
+            if isinstance(step, Pause):
+                time.sleep(step.seconds)
+                step = steps.send(None)
+                continue
+            try:
+                answer = step.method(step.request, timeout=step.timeout_s)
+            except grpc.RpcError as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(answer)
+    except StopIteration as stop:
+        return cast(T, stop.value)
+
+
+async def run_async(steps: Steps[T]) -> T:
+    """Carries out a request without blocking the event loop."""
+    try:
+        step = next(steps)
+        while True:
+            if isinstance(step, Pause):
+                await asyncio.sleep(step.seconds)
+                step = steps.send(None)
+                continue
+            try:
+                answer = await _answer(step)
+            except grpc.RpcError as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(answer)
+    except StopIteration as stop:
+        return cast(T, stop.value)
+
+
+async def _answer(attempt: Attempt) -> object:
+    """Waits for the answer to one attempt; no thread waits meanwhile. Cancelling the waiting cancels the attempt."""
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+    future = attempt.method.future(attempt.request, timeout=attempt.timeout_s)
+
+    def tell(_: object) -> None:
+        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
+            loop.call_soon_threadsafe(done.set)
+
+    future.add_done_callback(tell)
+    try:
+        await done.wait()
+    except asyncio.CancelledError:
+        future.cancel()
+        raise
+    return future.result()

@@ -1,0 +1,186 @@
+"""The decorators that turn methods of a definition into nodes.
+
+To a type checker a decorated method is what it was before: it takes the same arguments and returns the same value. At
+run time, called on an instance, it captures the call and returns the promise of that value.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast, overload
+
+from dagorama.capture import CapturedCall, FunctionSpec, current_scope
+from dagorama.code_signature import calculate_function_hash
+from dagorama.construction import class_name, construction_of
+from dagorama.definition import DAGDefinition, DAGInstance
+from dagorama.errors import PayloadError
+from dagorama.ids import new_id
+from dagorama.inspection import CallRules
+from dagorama.models.promise import DAGPromise, new_promise
+from dagorama.payload import encode
+from dagorama.resolution import id_of
+from dagorama.retry import RetryConfiguration
+
+F = TypeVar("F", bound=Callable[..., object])
+Args = tuple[object, ...]
+Kwargs = dict[str, object]
+
+
+class Decorator:
+    """What `dagorama(...)` gives: decorates any function, or with `syncfn` and `asyncfn` only one of that kind."""
+
+    def __init__(self, queue_name: str | None, taint_name: str | None, retry: RetryConfiguration | None) -> None:
+        """The arguments are those of `dagorama`."""
+        self.queue_name = queue_name
+        self.taint_name = taint_name
+        self.retry = retry
+
+    def __call__(self, fn: F) -> F:
+        """Decorates a function of either kind."""
+        if not inspect.isfunction(fn):
+            raise ValueError(f"@dagorama decorates functions, and {fn!r} is none")
+        if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+            raise ValueError(f"{fn.__qualname__} is a generator, which is no value that can travel: return a list")
+        return cast(F, _decorate(fn, self))
+
+    def syncfn(self, fn: F) -> F:
+        """Decorates an ordinary function; `ValueError` for an async one."""
+        if _is_async(fn):
+            raise ValueError(f"{fn.__qualname__} is an async function: decorate it with .asyncfn")
+        return self(fn)
+
+    def asyncfn(self, fn: F) -> F:
+        """Decorates an async function; `ValueError` for an ordinary one."""
+        if not _is_async(fn):
+            raise ValueError(f"{fn!r} is not an async function: decorate it with .syncfn")
+        return self(fn)
+
+
+@overload
+def dagorama(queue_name: F, /) -> F: ...
+@overload
+def dagorama(
+    queue_name: str | None = None, taint_name: str | None = None, retry: RetryConfiguration | None = None
+) -> Decorator: ...
+
+
+def dagorama(
+    queue_name: Callable[..., object] | str | None = None,
+    taint_name: str | None = None,
+    retry: RetryConfiguration | None = None,
+) -> object:
+    """Makes a decorator for methods of a `DAGDefinition`; bare `@dagorama` decorates at once.
+
+    Nodes go to the queue `queue_name` (the function's name unless given), and with `taint_name` only to workers that
+    have that toleration. `retry` says when a failed attempt is followed by another; without it, never.
+    """
+    if callable(queue_name):
+        return Decorator(None, None, None)(queue_name)
+    return Decorator(queue_name, taint_name, retry)
+
+
+def _is_async(fn: object) -> bool:
+    return inspect.iscoroutinefunction(fn)
+
+
+class _Captor:
+    """Captures the calls of one decorated function."""
+
+    def __init__(self, fn: Callable[..., object], options: Decorator) -> None:
+        """`fn` is the function as the user wrote it."""
+        self.fn = fn
+        self.options = options
+        self.rules = CallRules(fn)
+        self.decorated: Callable[..., object] = fn
+
+    def instance_in(self, args: Args) -> DAGInstance[Any]:
+        """Returns the instance that the function is called on; `ValueError` for anything else."""
+        receiver = args[0] if args else None
+        if type(receiver) is DAGInstance:
+            return receiver
+        name = self.fn.__qualname__
+        if isinstance(receiver, DAGDefinition):
+            raise ValueError(
+                f"{name} was called on a DAGDefinition, but nodes belong to an instance: start one with "
+                "`instance, promise = definition(...)`, which calls the entrypoint, and make the call from there"
+            )
+        raise ValueError(f"{name} can only be called as a method of a DAGInstance, not with {receiver!r} as self")
+
+    def capture(self, instance: DAGInstance[Any], args: Args, kwargs: Kwargs) -> CapturedCall:
+        """Makes a node to be of a call whose arguments are right."""
+        specs = construction_of(instance.definition).specs
+        spec = specs.get(self.decorated)
+        if spec is None:
+            spec = specs[self.decorated] = self._spec(instance.definition)
+        try:
+            arguments, dependency_ids = encode((args[1:], kwargs), what=spec.name)
+        except PayloadError:
+            for name, value in self.rules.signature.bind(*args, **kwargs).arguments.items():
+                if value is not instance:
+                    encode(value, what=f"argument {name!r} of {spec.name}")
+            raise
+        return CapturedCall(new_id(), spec, arguments, dependency_ids)
+
+    def _spec(self, definition: DAGDefinition) -> FunctionSpec:
+        """Makes the spec of the function as a method of this definition's class, which may have inherited it."""
+        name = f"{class_name(type(definition))}.{self.fn.__name__}"
+        if getattr(type(definition), self.fn.__name__, None) is not self.decorated:
+            raise ValueError(
+                f"{name} is not {self.fn.__qualname__}, so no worker would find this function by that name; "
+                "if it was called through super(), run it at once with greedy_execution=True"
+            )
+        return FunctionSpec(
+            name=name,
+            code_version=calculate_function_hash(self.fn),
+            queue=self.options.queue_name or name,
+            taint=self.options.taint_name or "",
+            retry=self.options.retry,
+            definition_arguments=construction_of(definition).arguments(),
+        )
+
+
+def _joins_running_node(instance: DAGInstance[Any], call: CapturedCall) -> bool:
+    """Stages a call that a running node of the same instance makes; it comes into being with the node's result."""
+    scope = current_scope.get()
+    if scope is None or scope.instance_id != id_of(instance):
+        return False
+    scope.calls.append(call)
+    return True
+
+
+def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., object]:
+    """Makes the function that stands in the place of `fn`, which it carries as `original_fn`."""
+    captor = _Captor(fn, options)
+
+    def call(*args: object, **kwargs: object) -> object:
+        instance = captor.instance_in(args)
+        if kwargs.pop("greedy_execution", False):
+            return fn(*args, **kwargs)
+        captor.rules.check(args, kwargs)
+        captured = captor.capture(instance, args, kwargs)
+        if not _joins_running_node(instance, captured):
+            from dagorama.client.broker import submit
+
+            submit(id_of(instance), class_name(type(instance.definition)), [captured])
+        return new_promise(captured.node_id, captured.function.name)
+
+    def call_async(*args: object, **kwargs: object) -> object:
+        instance = captor.instance_in(args)
+        if kwargs.pop("greedy_execution", False):
+            return fn(*args, **kwargs)
+        captor.rules.check(args, kwargs)
+        return promise_of(instance, args, kwargs)
+
+    async def promise_of(instance: DAGInstance[Any], args: Args, kwargs: Kwargs) -> DAGPromise:
+        captured = captor.capture(instance, args, kwargs)
+        if not _joins_running_node(instance, captured):
+            from dagorama.client.broker import submit_async
+
+            await submit_async(id_of(instance), class_name(type(instance.definition)), [captured])
+        return new_promise(captured.node_id, captured.function.name)
+
+    captor.decorated = wraps(fn)(call_async if _is_async(fn) else call)
+    setattr(captor.decorated, "original_fn", fn)  # noqa: B010 - a function's type knows no further attributes
+    return captor.decorated

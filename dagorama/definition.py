@@ -1,0 +1,222 @@
+"""Definitions and instances: the class that a user writes, and one start of it.
+
+A user's class derives from `DAGDefinition`. Calling an object of it starts a `DAGInstance`, and the entrypoint, like
+every other method, runs with that instance as `self`: it behaves like the definition, its decorated methods make nodes
+in the instance, and what is written to it stays with it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine
+from functools import cached_property
+from inspect import iscoroutine
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from uuid import UUID
+
+from dagorama.capture import current_scope
+from dagorama.construction import Construction, class_name, local_classes
+from dagorama.ids import new_id
+from dagorama.resolution import id_of, resolve, resolve_async, value_of, value_of_async
+
+__all__ = ["DAGDefinition", "DAGInstance", "generate_instance_id", "instance_of", "resolve", "resolve_async"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class _Starts(Protocol[P, R_co]):
+    """A definition whose entrypoint is an ordinary function."""
+
+    @property
+    def entrypoint(self) -> Callable[P, R_co]: ...
+
+
+class _StartsAsync(Protocol[P, R_co]):
+    """A definition whose entrypoint is an async function."""
+
+    @property
+    def entrypoint(self) -> Callable[P, Coroutine[Any, Any, R_co]]: ...
+
+
+class DAGDefinition(ABC):
+    """A DAG, as the user writes it: decorated methods are nodes, and `entrypoint` is where an instance starts."""
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        """Remembers classes to which no import leads."""
+        super().__init_subclass__(**kwargs)
+        if "<locals>" in cls.__qualname__:
+            local_classes[class_name(cls)] = cls
+
+    if not TYPE_CHECKING:  # so that the user's own __init__ is the only signature
+
+        def __new__(cls, *args, **kwargs):
+            """Remembers the arguments, with which the worker makes the definition again."""
+            if not args and not kwargs:
+                construction = cls.__dict__.get("_dagorama_construction")
+                if construction is None:
+                    construction = Construction(cls, (), {})
+                    type.__setattr__(cls, "_dagorama_construction", construction)
+            elif cls.__init__ is object.__init__:
+                raise TypeError(f"{cls.__name__}() takes no arguments")
+            else:
+                construction = Construction(cls, args, kwargs)
+            definition = super().__new__(cls)
+            object.__setattr__(definition, "_dagorama_construction", construction)
+            return definition
+
+    @abstractmethod
+    def entrypoint(self, *args: Any, **kwargs: Any) -> Any:
+        """What an instance starts with. Its arguments are those of the call that starts the instance."""
+
+    # An async function is an ordinary one too, which returns a coroutine: the more special case has to come first.
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self: _StartsAsync[P, R], *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, tuple[DAGInstance[R], R]]: ...
+
+    @overload
+    def __call__(self: _Starts[P, R], *args: P.args, **kwargs: P.kwargs) -> tuple[DAGInstance[R], R]: ...
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        """Starts an instance; returns it and the promise of what the entrypoint returns (awaitable if that is async).
+
+        The start is durable when this returns. Inside a running node it makes no instance of its own: the entrypoint
+        becomes a child of that node. `TypeError` for arguments that the entrypoint doesn't take.
+        """
+        scope = current_scope.get()
+        instance: DAGInstance[object] = instance_of(new_id() if scope is None else scope.instance_id, self)
+        promise: object = instance.entrypoint(*args, **kwargs)  # type: ignore[attr-defined] # the definition's
+        if iscoroutine(promise):
+            return _started(instance, promise)
+        instance.__dict__["_dagorama_promise"] = promise
+        return instance, promise
+
+
+async def _started(
+    instance: DAGInstance[object], entrypoint: Coroutine[object, None, object]
+) -> tuple[DAGInstance[object], object]:
+    """Waits until the start is durable."""
+    promise = await entrypoint
+    instance.__dict__["_dagorama_promise"] = promise
+    return instance, promise
+
+
+class DAGInstance(Generic[R_co]):
+    """One start of a definition; `R_co` is the type of its entrypoint's value.
+
+    Reads go to the definition, and its methods get the instance as `self`. Writes stay here. A name that the definition
+    has goes before `result` and `aresult`.
+    """
+
+    instance_id: UUID
+    definition: DAGDefinition
+
+    def __init__(self, instance_id: UUID, definition: DAGDefinition) -> None:
+        """`instance_id` is that of an instance that the broker knows, from `generate_instance_id()`."""
+        self.__dict__.update(instance_id=instance_id, _dagorama_id=instance_id.bytes, definition=definition)
+
+    if TYPE_CHECKING:
+
+        def result(self, timeout: float | None = None) -> R_co:
+            """Waits for the entrypoint's value, `timeout` seconds at most.
+
+            Raises `NodeFailed`, `InstanceCancelled`, `ResultTimeout`, `BrokerUnavailable`.
+            """
+            ...
+
+        # The twin of `result` takes its timeout the same way.
+        async def aresult(self, timeout: float | None = None) -> R_co:  # noqa: ASYNC109
+            """Waits like `result`, without blocking the event loop."""
+            ...
+
+    else:
+
+        def __getattr__(self, name):
+            """Reads from the definition, and binds what is bound there to the instance."""
+            if name == "instance_id":
+                return self.__dict__.setdefault(name, UUID(bytes=id_of(self)))
+            definition = self.__dict__["definition"]
+            attribute = getattr(type(definition), name, None)
+            if type(attribute) is FunctionType and name not in definition.__dict__:
+                return MethodType(attribute, self)
+            if isinstance(attribute, (property, cached_property)) and name not in definition.__dict__:
+                return attribute.__get__(self, type(definition))
+            try:
+                value = getattr(definition, name)
+            except AttributeError:
+                if name in _OWN:
+                    return MethodType(_OWN[name], self)
+                raise
+            if type(value) is MethodType and value.__self__ is definition:
+                return MethodType(value.__func__, self)
+            return value
+
+        def __setattr__(self, name, value):
+            """Writes here, never to the definition. A property's setter gets the instance as `self`."""
+            attribute = getattr(type(self.definition), name, None)
+            if isinstance(attribute, property):
+                attribute.__set__(self, value)
+            else:
+                self.__dict__[name] = value
+
+        @property
+        def __class__(self):
+            """The definition's class, so that `super()` and `isinstance` in its methods work as they read."""
+            return type(self.definition)
+
+        def __call__(self, *args, **kwargs):
+            """Does what calling the definition does: inside a node, it makes a sub-graph."""
+            return self.definition(*args, **kwargs)
+
+        def __reduce__(self):
+            """Travels as its id and definition."""
+            return DAGInstance, (self.instance_id, self.definition)
+
+    def __repr__(self) -> str:
+        """Shows its id and its definition's class."""
+        return f"DAGInstance({self.instance_id}, {class_name(type(self.definition))})"
+
+
+def instance_of(instance_id: bytes, definition: DAGDefinition) -> DAGInstance[Any]:
+    """Makes a `DAGInstance`; quicker than the class itself, because the UUID is made when it is first asked for."""
+    instance: DAGInstance[Any] = object.__new__(DAGInstance)
+    instance.__dict__.update(_dagorama_id=instance_id, definition=definition)
+    return instance
+
+
+def generate_instance_id() -> UUID:
+    """Registers a new instance, without nodes as yet, and returns its id."""
+    from dagorama.client.broker import submit
+
+    instance_id = new_id()
+    submit(instance_id, "", [])
+    return UUID(bytes=instance_id)
+
+
+def _result(instance: DAGInstance[object], timeout: float | None = None) -> object:
+    return value_of(instance, _promise_of(instance), timeout)
+
+
+async def _aresult(instance: DAGInstance[object], timeout: float | None = None) -> object:  # noqa: ASYNC109 - as `result`
+    return await value_of_async(instance, _promise_of(instance), timeout)
+
+
+#: What an instance has of its own where the definition has nothing of that name.
+_OWN: dict[str, Callable[..., object]] = {
+    "result": _result,
+    "aresult": _aresult,
+}
+
+
+def _promise_of(instance: DAGInstance[object]) -> object:
+    """Returns what the entrypoint returned when the instance was started."""
+    try:
+        return instance.__dict__["_dagorama_promise"]
+    except KeyError:
+        raise ValueError(
+            f"{instance!r} was not started by calling its definition, so it has no result of its own: "
+            "use resolve(instance, promise, wait_for_results=True) with the promise that you want"
+        ) from None

@@ -1,0 +1,96 @@
+"""Resolving promises from outside of the graph: looking for values, and waiting for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeVar, cast, overload
+
+from dagorama.capture import current_scope
+from dagorama.errors import InstanceCancelled, NodeFailed, PromiseMisuse
+from dagorama.logging import get_logger
+from dagorama.payload import decode, encode
+
+if TYPE_CHECKING:
+    from dagorama.definition import DAGInstance
+
+T = TypeVar("T")
+
+
+@overload
+def resolve(instance: DAGInstance[object], promise: T, wait_for_results: Literal[True]) -> T: ...
+@overload
+def resolve(instance: DAGInstance[object], promise: T, wait_for_results: bool = False) -> T | None: ...
+
+
+def resolve(instance: DAGInstance[object], promise: T, wait_for_results: bool = False) -> T | None:
+    """Returns the value of a promise, or of anything that holds promises.
+
+    Without waiting it is None while a value is missing, or will never come, which is logged as a warning. With
+    `wait_for_results` it blocks until the value is there; raises `NodeFailed`, `InstanceCancelled`,
+    `BrokerUnavailable`.
+    """
+    from dagorama.client.broker import poll_values
+
+    if wait_for_results:
+        return value_of(instance, promise)
+    data, node_ids = _wanted(promise)
+    try:
+        values = poll_values(id_of(instance), node_ids)
+    except (NodeFailed, InstanceCancelled) as error:
+        get_logger().warning("%s", error)
+        return None
+    return None if values is None else cast(T, decode(data, values.__getitem__))
+
+
+@overload
+async def resolve_async(instance: DAGInstance[object], promise: T, wait_for_results: Literal[True]) -> T: ...
+@overload
+async def resolve_async(instance: DAGInstance[object], promise: T, wait_for_results: bool = False) -> T | None: ...
+
+
+async def resolve_async(instance: DAGInstance[object], promise: T, wait_for_results: bool = False) -> T | None:
+    """Does what `resolve` does, without blocking the event loop."""
+    from dagorama.client.broker import poll_values_async
+
+    if wait_for_results:
+        return await value_of_async(instance, promise)
+    data, node_ids = _wanted(promise)
+    try:
+        values = await poll_values_async(id_of(instance), node_ids)
+    except (NodeFailed, InstanceCancelled) as error:
+        get_logger().warning("%s", error)
+        return None
+    return None if values is None else cast(T, decode(data, values.__getitem__))
+
+
+def value_of(instance: DAGInstance[object], promise: T, timeout_s: float | None = None) -> T:
+    """Waits until the promises in `promise` have values; raises like `DAGInstance.result`."""
+    from dagorama.client.broker import wait_for_values
+
+    data, node_ids = _wanted(promise)
+    return cast(T, decode(data, wait_for_values(id_of(instance), node_ids, timeout_s).__getitem__))
+
+
+async def value_of_async(instance: DAGInstance[object], promise: T, timeout_s: float | None = None) -> T:
+    """Does what `value_of` does, without blocking the event loop."""
+    from dagorama.client.broker import wait_for_values_async
+
+    data, node_ids = _wanted(promise)
+    return cast(T, decode(data, (await wait_for_values_async(id_of(instance), node_ids, timeout_s)).__getitem__))
+
+
+def id_of(instance: DAGInstance[object]) -> bytes:
+    """Returns an instance's id as it travels."""
+    return cast(bytes, instance.__dict__["_dagorama_id"])
+
+
+def _wanted(promise: object) -> tuple[bytes, tuple[bytes, ...]]:
+    """Encodes what is to be resolved; returns the payload, and the ids of the nodes whose values it needs."""
+    data, node_ids = encode(promise, what="what is to be resolved")
+    scope = current_scope.get()
+    if scope is not None and not {call.node_id for call in scope.calls}.isdisjoint(node_ids):
+        raise PromiseMisuse(
+            promise=repr(promise),
+            use="resolving inside of the function that made the call",
+            way_out="The node comes into being when this function returns: pass the promise on, or return it.",
+        )
+    return data, node_ids
