@@ -4,15 +4,16 @@ import sqlite3
 
 from dagorama_broker.storage.journal import StorageError
 
-_ELSEWHERE = "or give this broker another storage with DAGORAMA_STORAGE=sqlite:///PATH"
+#: The way out of most.
+ELSEWHERE = "or give this broker another storage with DAGORAMA_STORAGE=sqlite:///PATH"
 
 #: By primary result code: what is the matter, and the way out.
 _MEANINGS: dict[int, tuple[str, str]] = {
     sqlite3.SQLITE_BUSY: (
         "another broker holds it, or a program that has the file open",
-        f"Stop that one, {_ELSEWHERE}.",
+        f"Stop that one, {ELSEWHERE}.",
     ),
-    sqlite3.SQLITE_NOTADB: ("it is not an SQLite database", f"Name another file, {_ELSEWHERE}."),
+    sqlite3.SQLITE_NOTADB: ("it is not an SQLite database", f"Look whether the name is right, {ELSEWHERE}."),
     sqlite3.SQLITE_CORRUPT: (
         "the file is damaged",
         "Restore it from a backup, or rescue what is readable with `sqlite3 FILE .recover`; to start empty, move it.",
@@ -22,10 +23,10 @@ _MEANINGS: dict[int, tuple[str, str]] = {
         "the disk failed to read or write",
         "Check the disk and the kernel's log, then start the broker again: nothing acknowledged is lost.",
     ),
-    sqlite3.SQLITE_READONLY: ("it cannot be written", f"Give the broker's user the right to write it, {_ELSEWHERE}."),
+    sqlite3.SQLITE_READONLY: ("it cannot be written", f"Give the broker's user the right to write it, {ELSEWHERE}."),
     sqlite3.SQLITE_CANTOPEN: (
         "it cannot be opened",
-        f"Check that it is a file and that the broker's user may write it and its folder, {_ELSEWHERE}.",
+        f"Check that it is a file and that the broker's user may write it and its folder, {ELSEWHERE}.",
     ),
 }
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import NamedTuple
 
+from dagorama_broker.storage.faults import ELSEWHERE
 from dagorama_broker.storage.journal import StorageError
 
 
@@ -36,7 +37,7 @@ def migrate(connection: sqlite3.Connection, location: str, migrations: Sequence[
     if current > newest:
         raise StorageError(
             f"{location}: its schema has number {current}, and this version of dagorama knows those up to {newest}. "
-            "Start the newer version that wrote it, or give this broker another storage with DAGORAMA_STORAGE=sqlite:///PATH."
+            f"Start the newer version that wrote it, {ELSEWHERE}."
         )
     for migration in migrations[current:]:
         connection.executescript(
@@ -52,8 +53,7 @@ def _schema_number(connection: sqlite3.Connection, location: str) -> int:
         return 0
     if not {"schema", "epochs", "calls"} <= tables:
         raise StorageError(
-            f"{location}: this is a database of another program. Give the broker a file of its own with "
-            "DAGORAMA_STORAGE=sqlite:///PATH."
+            f"{location}: this is a database of another program. Look whether the name is right, {ELSEWHERE}."
         )
     (number,) = connection.execute("SELECT max(number) FROM schema").fetchone()
     return int(number)

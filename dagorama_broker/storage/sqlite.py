@@ -11,6 +11,7 @@ from dagorama_broker.core.events import DurableEvent
 from dagorama_broker.core.model import Function, FunctionSpec, InstanceId, Node, NodeId, WorkerId
 from dagorama_broker.core.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
 from dagorama_broker.storage.faults import explain
+from dagorama_broker.storage.files import prepare_file
 from dagorama_broker.storage.folding import AttemptRow, Batch, InstanceRow, OutcomeRow, fold, show_seqs
 from dagorama_broker.storage.journal import StorageError
 from dagorama_broker.storage.reading import Reader
@@ -63,7 +64,7 @@ class SqliteJournal:
 
     def open(self) -> Snapshot:
         """Take the file, see `Journal.open`."""
-        _make_file(self._path)
+        prepare_file(self._path)
         try:
             self._connection = sqlite3.connect(
                 self.location, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=128
@@ -235,28 +236,6 @@ def _call_row(node: Node, function: int) -> tuple[Parameter, ...]:
         show_seqs(node.dependencies),
         node.arguments,
     )
-
-
-def _make_file(path: Path) -> None:
-    """Make the file, for its owner alone, and its folder, so that a power cut cannot take them away again."""
-    try:
-        missing = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        except FileExistsError:
-            return  # Not to be touched: closing any handle of a file drops the locks that this process has on it.
-        for folder in (path.parent, *(folder.parent for folder in missing)):
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-    except OSError as error:
-        raise StorageError(
-            f"{path}: the file cannot be made ({error.strerror}). Give the broker's user the right to write its "
-            "folder, or give this broker another storage with DAGORAMA_STORAGE=sqlite:///PATH."
-        ) from error
 
 
 _CALLS = RowWriter("calls", ("seq", "id", "instance", "function", "parent", "created_at", "dependencies", "arguments"))

@@ -1,0 +1,48 @@
+"""Making the database file, and finding out whether it may be written."""
+
+import os
+from pathlib import Path
+
+from dagorama_broker.storage.faults import ELSEWHERE
+from dagorama_broker.storage.journal import StorageError
+
+
+def prepare_file(path: Path) -> None:
+    """Make the file, for its owner alone, and its folder, unless they exist. Raises `StorageError` if that fails or the
+    file may not be written.
+    """
+    try:
+        missing = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            # Not opened to find out: closing any handle of a file drops the locks that this process has on it.
+            _check_writable(path)
+            return
+        for folder in (path.parent, *(folder.parent for folder in missing)):
+            _sync_folder(folder)
+    except OSError as error:
+        raise StorageError(
+            f"{path}: the file cannot be made ({error.strerror}). Give the broker's user the right to write its "
+            f"folder, {ELSEWHERE}."
+        ) from error
+
+
+def _check_writable(path: Path) -> None:
+    # SQLite calls a read-only folder a disk error. The folder has to take the write-ahead log.
+    for target in (path, path.parent):
+        if not os.access(target, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise StorageError(
+                f"{path}: it cannot be written, because {target} is read-only for this user. Give the broker's user "
+                f"the right to write the file and its folder, {ELSEWHERE}."
+            )
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make new names in a folder durable, so that a power cut cannot take the file away with all that is in it."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

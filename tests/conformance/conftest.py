@@ -1,0 +1,52 @@
+"""The storages that the suite is run over."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dagorama_broker.core.stored import Snapshot
+from dagorama_broker.storage.journal import Journal
+from dagorama_broker.storage.memory import MemoryJournal
+from dagorama_broker.storage.sqlite import SqliteJournal
+
+
+class Storage:
+    """One storage, and the journal that has it open."""
+
+    def __init__(self, make: Callable[[], Journal]) -> None:
+        self._make = make
+        self.journal = make()
+
+    def open(self) -> Snapshot:
+        """Open it for the first time."""
+        return self.journal.open()
+
+    def reopen(self) -> Snapshot:
+        """Let it go and open it again, as a broker that is restarted."""
+        self.journal.close()
+        self.journal = self._make()
+        return self.journal.open()
+
+
+def make_storage(kind: str, folder: Path) -> Storage:
+    """Make an empty storage. A journal in memory lives through its restarts itself."""
+    if kind == "memory":
+        journal = MemoryJournal()
+        return Storage(lambda: journal)
+    return Storage(lambda: SqliteJournal(folder / "broker.db"))
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Name each storage in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def storage(kind: str, tmp_path: Path) -> Iterator[Storage]:
+    """Give an empty storage, open."""
+    storage = make_storage(kind, tmp_path)
+    storage.open()
+    yield storage
+    storage.journal.close()

@@ -1,0 +1,217 @@
+"""Instances, nodes and histories to commit, made without a scheduler."""
+
+from collections.abc import Iterable, Sequence
+
+from dagorama_broker.core import events as e
+from dagorama_broker.core.model import (
+    FailedAttempt,
+    Failure,
+    Function,
+    FunctionSpec,
+    Instance,
+    InstanceId,
+    Node,
+    NodeId,
+    RetryPolicy,
+    Timing,
+    WorkerId,
+)
+from dagorama_broker.core.ready import Lane
+from dagorama_broker.core.states import TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
+
+FUNCTIONS = [
+    Function(spec, lane=Lane(spec.queue, spec.taint), timing=Timing())
+    for spec in (
+        FunctionSpec(name="shop:Order.entrypoint", queue="default"),
+        FunctionSpec(
+            name="shop:Order.charge",
+            code_version="v2",
+            queue="slow",
+            taint="gpu",
+            retry=RetryPolicy(max_attempts=5, interval_s=1.5, multiplier=2.0, interval_max_s=60.0, jitter=0.25),
+            definition_arguments=b"\x00\xff",
+        ),
+    )
+]
+
+
+class Graph:
+    """Makes events that are legal one after the other, and numbers instances and nodes as the core does."""
+
+    def __init__(self, *, instance_seq: int = 0, node_seq: int = 0) -> None:
+        self.instance_seq = instance_seq
+        self.node_seq = node_seq
+        self.clock = 1_000.0
+
+    def now(self) -> float:
+        """Give the time, a second later at each call."""
+        self.clock += 1
+        return self.clock
+
+    def instance(self) -> Instance:
+        """Make an instance."""
+        self.instance_seq += 1
+        return Instance(
+            seq=self.instance_seq,
+            id=InstanceId(self.instance_seq.to_bytes(16, "big")),
+            definition="shop:Order",
+            created_at=self.now(),
+        )
+
+    def node(
+        self,
+        instance: Instance,
+        *,
+        dependencies: Iterable[Node] = (),
+        arguments: bytes = b"arguments",
+        function: Function = FUNCTIONS[0],
+        parent: Node | None = None,
+    ) -> Node:
+        """Make a node; its id is not in the order of its number, as with random ids."""
+        self.node_seq += 1
+        return Node(
+            seq=self.node_seq,
+            id=NodeId((self.node_seq * 0x9E3779B97F4A7C15 % 2**128).to_bytes(16, "little")),
+            instance=instance,
+            function=function,
+            arguments=arguments,
+            dependencies=tuple(dependencies),
+            parent_seq=parent.seq if parent else 0,
+            created_at=self.now(),
+        )
+
+
+def failed(number: int, *, worker: str = "w1", permanent: bool = False) -> FailedAttempt:
+    """Make a failed attempt with every field filled."""
+    failure = Failure(
+        type="ValueError", message="no ≠ yes", traceback="line 1\nline 2", exception=b"\x80\x00", permanent=permanent
+    )
+    return FailedAttempt(number, worker, 2_000.0 + number, failure)
+
+
+def history(choices: Sequence[tuple[int, int]]) -> list[e.DurableEvent]:
+    """Give the events that come of some choices, each a kind of event and what it is to happen to. What is not possible
+    at its turn is left out.
+    """
+    return _History().play(choices)
+
+
+class _History:
+    def __init__(self) -> None:
+        self.graph = Graph()
+        self.events: list[e.DurableEvent] = []
+        self.instances: list[Instance] = []
+        self.nodes: list[Node] = []
+        self.workers: set[WorkerId] = set()
+
+    def play(self, choices: Sequence[tuple[int, int]]) -> list[e.DurableEvent]:
+        moves = (
+            self._start,
+            self._create,
+            self._complete,
+            self._join,
+            self._fail_attempt,
+            self._fail,
+            self._fail_dependency,
+            self._lose,
+            self._finish,
+            self._worker,
+        )
+        for kind, choice in choices:
+            moves[kind % len(moves)](choice)
+        return self.events
+
+    def _node(self, choice: int, *states: NodeState) -> Node | None:
+        nodes = [node for node in self.nodes if node.state in states]
+        return nodes[choice % len(nodes)] if nodes else None
+
+    def _start(self, choice: int) -> None:
+        self.instances.append(self.graph.instance())
+        self.events.append(e.InstanceCreated(instance=self.instances[-1]))
+
+    def _create(self, choice: int) -> None:
+        if not self.instances:
+            return
+        instance = self.instances[choice % len(self.instances)]
+        if instance.state is not InstanceState.RUNNING:
+            instance.state = InstanceState.RUNNING
+            self.events.append(e.InstanceReopened(instance=instance))
+        earlier = list(instance.nodes.values())
+        new = [
+            self.graph.node(
+                instance,
+                dependencies=reversed(earlier[: (choice + number) % 4]),
+                arguments=bytes(choice % 5),
+                function=FUNCTIONS[(choice + number) % 2],
+                parent=earlier[-1] if earlier and choice % 2 else None,
+            )
+            for number in range(choice % 3 + 1)
+        ]
+        instance.nodes.update({node.id: node for node in new})
+        self.nodes += new
+        self.events.append(e.NodesCreated(nodes=new))
+
+    def _complete(self, choice: int) -> None:
+        node = self._node(choice, NodeState.WAITING, NodeState.BACKOFF, NodeState.JOINING)
+        if node is not None:
+            payload = None if node.state is NodeState.JOINING else bytes([choice % 256]) * (choice % 4)
+            node.state = NodeState.COMPLETED
+            self.events.append(e.NodeCompleted(node=node, payload=payload, at=self.graph.now()))
+
+    def _join(self, choice: int) -> None:
+        node = self._node(choice, NodeState.WAITING, NodeState.BACKOFF)
+        if node is None:
+            return
+        others = [other for other in node.instance.nodes.values() if other is not node]
+        if others:
+            node.state = NodeState.JOINING
+            alias = choice % 2 == 0
+            promises = tuple(others[: 1 if alias else choice % 4 + 1])
+            self.events.append(e.NodeJoining(node=node, payload=None if alias else b"refers", promises=promises))
+
+    def _fail_attempt(self, choice: int) -> None:
+        node = self._node(choice, NodeState.WAITING, NodeState.BACKOFF)
+        if node is not None:
+            node.state = NodeState.BACKOFF
+            node.attempts += 1
+            retry_at = self.graph.now()
+            self.events.append(e.AttemptFailed(node=node, attempt=failed(node.attempts), retry_at=retry_at))
+
+    def _fail(self, choice: int) -> None:
+        node = self._node(choice, NodeState.WAITING, NodeState.BACKOFF)
+        if node is not None:
+            node.state = NodeState.FAILED
+            attempt = failed(node.attempts + 1, permanent=True)
+            self.events.append(e.AttemptFailed(node=node, attempt=attempt, retry_at=None))
+            self.events.append(e.NodeFailed(node=node, at=self.graph.now()))
+
+    def _fail_dependency(self, choice: int) -> None:
+        node = self._node(choice, NodeState.WAITING, NodeState.JOINING)
+        causes = [] if node is None else [it for it in node.instance.nodes.values() if it.state in UNSUCCESSFUL]
+        if node is not None and causes:
+            node.state = NodeState.DEPENDENCY_FAILED
+            self.events.append(e.DependencyFailed(node=node, cause=causes[0], at=self.graph.now()))
+
+    def _lose(self, choice: int) -> None:
+        node = self._node(choice, NodeState.WAITING, NodeState.BACKOFF)
+        if node is not None:
+            node.state = NodeState.WAITING
+            node.losses += 1
+            attempt = failed(node.attempts + 1, worker=f"w{choice}")
+            self.events.append(e.LeaseLost(node=node, attempt=attempt, losses=node.losses))
+
+    def _finish(self, choice: int) -> None:
+        for instance in self.instances:
+            states = {node.state for node in instance.nodes.values()}
+            if states and states <= TERMINAL and instance.state is InstanceState.RUNNING:
+                instance.state = InstanceState.FAILED if states & UNSUCCESSFUL else InstanceState.COMPLETED
+                self.events.append(e.InstanceFinished(instance=instance, state=instance.state, at=self.graph.now()))
+
+    def _worker(self, choice: int) -> None:
+        worker_id = WorkerId(bytes([choice % 3]) * 16)
+        if worker_id in self.workers:
+            self.workers.remove(worker_id)
+            self.events.append(e.WorkerLeft(worker_id=worker_id))
+        else:
+            self.workers.add(worker_id)
+            self.events.append(e.WorkerJoined(worker_id=worker_id, name=f"w{choice}", at=self.graph.now()))

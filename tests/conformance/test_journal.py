@@ -1,0 +1,336 @@
+"""What every journal does. `storage` is each of them in turn."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dagorama_broker.core import events as e
+from dagorama_broker.core.model import InstanceId, NodeId, WorkerId
+from dagorama_broker.core.states import InstanceState, NodeState
+from dagorama_broker.core.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
+from tests.conformance.conftest import Storage, make_storage
+from tests.conformance.graphs import FUNCTIONS, Graph, failed
+
+
+def test_an_empty_storage_gives_an_empty_snapshot(kind: str, tmp_path: Path) -> None:
+    """The first broker on a storage starts from nothing, in epoch 1."""
+    storage = make_storage(kind, tmp_path)
+    assert storage.open() == Snapshot(epoch=1, instance_seq_last=0, node_seq_last=0, instances=[], workers={})
+    storage.journal.close()
+
+
+def test_the_epoch_grows_with_each_opening(storage: Storage) -> None:
+    """No two openings of a storage have the same epoch, and later ones have higher ones."""
+    assert [storage.reopen().epoch for _ in range(3)] == [2, 3, 4]
+
+
+def test_a_new_node_is_read_back_with_all_that_was_known_of_it(storage: Storage) -> None:
+    """Ids, function, arguments, parent, dependencies in their order, and time survive as they were."""
+    graph = Graph()
+    instance = graph.instance()
+    first = graph.node(instance, arguments=b"\x00\xff")
+    second = graph.node(instance, arguments=b"")
+    third = graph.node(instance, dependencies=(second, first), function=FUNCTIONS[1], parent=second)
+    storage.journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=[first, second, third])])
+    expected = StoredInstance(
+        seq=1,
+        id=instance.id,
+        definition="shop:Order",
+        state=InstanceState.RUNNING,
+        created_at=1_001.0,
+        nodes=[
+            StoredNode(
+                seq=1,
+                id=first.id,
+                function=FUNCTIONS[0].spec,
+                parent_seq=0,
+                arguments=b"\x00\xff",
+                dependency_seqs=(),
+                created_at=1_002.0,
+            ),
+            StoredNode(
+                seq=2,
+                id=second.id,
+                function=FUNCTIONS[0].spec,
+                parent_seq=0,
+                arguments=b"",
+                dependency_seqs=(),
+                created_at=1_003.0,
+            ),
+            StoredNode(
+                seq=3,
+                id=third.id,
+                function=FUNCTIONS[1].spec,
+                parent_seq=2,
+                arguments=b"arguments",
+                dependency_seqs=(2, 1),
+                created_at=1_004.0,
+            ),
+        ],
+    )
+    snapshot = storage.reopen()
+    assert (snapshot.instances, snapshot.instance_seq_last, snapshot.node_seq_last) == ([expected], 1, 3)
+
+
+def test_payloads_are_read_back_as_they_were(storage: Storage) -> None:
+    """An empty payload is a payload; a large one is whole."""
+    graph = Graph()
+    instance = graph.instance()
+    payloads = [b"", b"\x00", b"x" * 3_000_000]
+    nodes = [graph.node(instance) for _ in payloads]
+    storage.journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=nodes)])
+    completions = zip(nodes, payloads, strict=True)
+    storage.journal.commit([e.NodeCompleted(node=node, payload=payload, at=5.0) for node, payload in completions])
+    (stored,) = storage.reopen().instances
+    actual = [(node.state, node.finished_at, node.payload) for node in stored.nodes]
+    assert actual == [(NodeState.COMPLETED, 5.0, payload) for payload in payloads]
+
+
+def test_a_joining_node_keeps_its_payload_until_it_completes(storage: Storage) -> None:
+    """`NodeCompleted` without a payload leaves what the node stored when it joined."""
+    graph = Graph()
+    instance = graph.instance()
+    node, alias, child = (graph.node(instance) for _ in range(3))
+    storage.journal.commit(
+        [
+            e.InstanceCreated(instance=instance),
+            e.NodesCreated(nodes=[node, alias, child]),
+            e.NodeJoining(node=node, payload=b"[child]", promises=(child, alias)),
+            e.NodeJoining(node=alias, payload=None, promises=(child,)),
+        ]
+    )
+    joining = storage.reopen().instances[0].nodes[:2]
+    storage.journal.commit([e.NodeCompleted(node=it, payload=None, at=7.0) for it in (node, alias)])
+    completed = storage.reopen().instances[0].nodes[:2]
+
+    def shown(nodes: list[StoredNode]) -> list[object]:
+        return [(it.state, it.finished_at, it.payload, it.promise_seqs) for it in nodes]
+
+    assert (shown(joining), shown(completed)) == (
+        [(NodeState.JOINING, 0.0, b"[child]", (3, 2)), (NodeState.JOINING, 0.0, None, (3,))],
+        [(NodeState.COMPLETED, 7.0, b"[child]", (3, 2)), (NodeState.COMPLETED, 7.0, None, (3,))],
+    )
+
+
+def test_a_node_may_live_its_life_in_one_batch(storage: Storage) -> None:
+    """A node that is created, joins and completes in one batch, with its whole instance, is read back as it ended."""
+    graph = Graph()
+    instance = graph.instance()
+    node, child = graph.node(instance), graph.node(instance)
+    storage.journal.commit(
+        [
+            e.InstanceCreated(instance=instance),
+            e.NodesCreated(nodes=[node]),
+            e.NodesCreated(nodes=[child]),
+            e.NodeJoining(node=node, payload=b"[child]", promises=(child,)),
+            e.NodeCompleted(node=child, payload=b"7", at=3.0),
+            e.NodeCompleted(node=node, payload=None, at=3.0),
+            e.InstanceFinished(instance=instance, state=InstanceState.COMPLETED, at=4.0),
+        ]
+    )
+    assert storage.reopen().instances == []
+    stored = storage.journal.find_instance(instance.id)
+    assert stored is not None
+    assert (stored.state, stored.finished_at) == (InstanceState.COMPLETED, 4.0)
+    assert [(it.state, it.payload, it.promise_seqs) for it in stored.nodes] == [
+        (NodeState.COMPLETED, b"[child]", (2,)),
+        (NodeState.COMPLETED, b"7", ()),
+    ]
+
+
+def test_every_failed_attempt_is_kept(storage: Storage) -> None:
+    """Failed and lost attempts come back in order with their evidence; a lost worker is no attempt of the node's."""
+    graph = Graph()
+    instance = graph.instance()
+    node = graph.node(instance)
+    attempts = [failed(1), failed(2, worker="w2"), failed(2, worker="w3")]
+    storage.journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=[node])])
+    storage.journal.commit([e.AttemptFailed(node=node, attempt=attempts[0], retry_at=50.0)])
+    (backing_off,) = storage.reopen().instances[0].nodes
+    storage.journal.commit([e.LeaseLost(node=node, attempt=attempts[1], losses=1)])
+    (lost,) = storage.reopen().instances[0].nodes
+    storage.journal.commit(
+        [e.AttemptFailed(node=node, attempt=attempts[2], retry_at=None), e.NodeFailed(node=node, at=60.0)]
+    )
+    (ended,) = storage.reopen().instances[0].nodes
+    fresh = StoredNode(
+        seq=1,
+        id=node.id,
+        function=FUNCTIONS[0].spec,
+        parent_seq=0,
+        arguments=b"arguments",
+        dependency_seqs=(),
+        created_at=1_002.0,
+    )
+    assert [backing_off, lost, ended] == [
+        replace(fresh, state=NodeState.BACKOFF, attempts=1, retry_at=50.0, failures=attempts[:1]),
+        replace(fresh, state=NodeState.WAITING, attempts=1, losses=1, failures=attempts[:2]),
+        replace(fresh, state=NodeState.FAILED, attempts=2, losses=1, finished_at=60.0, cause_seq=1, failures=attempts),
+    ]
+
+
+def test_a_dependent_of_a_failed_node_names_the_cause(storage: Storage) -> None:
+    """A node that ended because of another one tells which."""
+    graph = Graph()
+    instance = graph.instance()
+    bad = graph.node(instance)
+    dependent = graph.node(instance, dependencies=(bad,))
+    storage.journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=[bad, dependent])])
+    storage.journal.commit(
+        [e.NodeFailed(node=bad, at=8.0), e.DependencyFailed(node=dependent, cause=bad, at=9.0)],
+    )
+    actual = [(it.state, it.finished_at, it.cause_seq) for it in storage.reopen().instances[0].nodes]
+    assert actual == [(NodeState.FAILED, 8.0, 1), (NodeState.DEPENDENCY_FAILED, 9.0, 1)]
+
+
+def test_only_running_instances_are_in_the_snapshot(storage: Storage) -> None:
+    """A finished instance stays readable but is not brought back to life, until it is reopened."""
+    graph = Graph()
+    instances = [graph.instance() for _ in range(3)]
+    nodes = [graph.node(instance) for instance in instances]
+    storage.journal.commit([e.InstanceCreated(instance=instance) for instance in instances])
+    storage.journal.commit([e.NodesCreated(nodes=[node]) for node in nodes])
+    storage.journal.commit(
+        [e.InstanceFinished(instance=it, state=InstanceState.FAILED, at=9.0) for it in instances[:2]]
+    )
+    running = [instance.seq for instance in storage.reopen().instances]
+    storage.journal.commit([e.InstanceReopened(instance=instances[0])])
+    reopened = [(instance.seq, instance.finished_at) for instance in storage.reopen().instances]
+    assert (running, reopened) == ([3], [(1, 0.0), (3, 0.0)])
+
+
+def test_workers_that_have_not_left_are_remembered(storage: Storage) -> None:
+    """After a restart the broker knows whom to wait for."""
+    first, second, third = (WorkerId(bytes([number]) * 16) for number in range(3))
+    storage.journal.commit([e.WorkerJoined(worker_id=it, name="old", at=1.0) for it in (first, second)])
+    storage.journal.commit(
+        [
+            e.WorkerLeft(worker_id=first),
+            e.WorkerJoined(worker_id=third, name="brief", at=2.0),
+            e.WorkerLeft(worker_id=third),
+            e.WorkerLeft(worker_id=second),
+            e.WorkerJoined(worker_id=second, name="new", at=3.0),
+        ]
+    )
+    assert storage.reopen().workers == {second: "new"}
+
+
+def test_summaries_count_nodes_by_state(storage: Storage) -> None:
+    """An instance's summary tells how many nodes are in each state, while it runs, after it, and when reopened."""
+    graph = Graph()
+    instance = graph.instance()
+    nodes = [graph.node(instance) for _ in range(4)]
+    events: list[list[e.DurableEvent]] = [
+        [e.InstanceCreated(instance=instance), e.NodesCreated(nodes=nodes)],
+        [
+            e.NodeCompleted(node=nodes[0], payload=b"", at=5.0),
+            e.NodeFailed(node=nodes[1], at=5.0),
+            e.NodeJoining(node=nodes[2], payload=None, promises=(nodes[3],)),
+        ],
+        [
+            e.NodeCompleted(node=nodes[3], payload=b"", at=6.0),
+            e.NodeCompleted(node=nodes[2], payload=None, at=6.0),
+            e.InstanceFinished(instance=instance, state=InstanceState.FAILED, at=6.0),
+        ],
+        [e.InstanceReopened(instance=instance), e.NodesCreated(nodes=[graph.node(instance)])],
+    ]
+    actual = []
+    for batch in events:
+        storage.journal.commit(batch)
+        actual.append(storage.journal.summarize_instance(instance.id))
+    running = InstanceSummary(
+        seq=1,
+        id=instance.id,
+        definition="shop:Order",
+        state=InstanceState.RUNNING,
+        created_at=1_001.0,
+        finished_at=0.0,
+        counts={NodeState.WAITING: 4},
+    )
+    ended = {NodeState.COMPLETED: 3, NodeState.FAILED: 1}
+    assert actual == [
+        running,
+        replace(
+            running,
+            counts={NodeState.COMPLETED: 1, NodeState.FAILED: 1, NodeState.JOINING: 1, NodeState.WAITING: 1},
+        ),
+        replace(running, state=InstanceState.FAILED, finished_at=6.0, counts=ended),
+        replace(running, counts={**ended, NodeState.WAITING: 1}),
+    ]
+    assert storage.journal.list_instances(before_seq=None, limit=5) == actual[-1:]
+
+
+def test_instances_are_listed_newest_first(storage: Storage) -> None:
+    """Pages of instances go back in time and don't overlap."""
+    graph = Graph()
+    storage.journal.commit([e.InstanceCreated(instance=graph.instance()) for _ in range(5)])
+    pages = [
+        [it.seq for it in storage.journal.list_instances(before_seq=before, limit=2)] for before in (None, 4, 2, 1)
+    ]
+    assert pages == [[5, 4], [3, 2], [1], []]
+
+
+def test_nodes_are_listed_in_creation_order(storage: Storage) -> None:
+    """Pages of an instance's nodes go on after a number, whatever else was made in between."""
+    graph = Graph()
+    one, other = graph.instance(), graph.instance()
+    storage.journal.commit([e.InstanceCreated(instance=it) for it in (one, other)])
+    storage.journal.commit([e.NodesCreated(nodes=[graph.node(it)]) for it in (one, other, one, one, other)])
+    pages = [[it.seq for it in storage.journal.list_nodes(one.id, after_seq=after, limit=2)] for after in (0, 1, 3, 4)]
+    assert pages == [[1, 3], [3, 4], [4], []]
+
+
+def test_a_node_is_found_by_its_id_in_its_instance(storage: Storage) -> None:
+    """The same id may stand for another node in another instance, and for none in a third."""
+    graph = Graph()
+    one, other, empty = (graph.instance() for _ in range(3))
+    storage.journal.commit([e.InstanceCreated(instance=it) for it in (one, other, empty)])
+    first, second = graph.node(one), graph.node(other)
+    second.id = first.id
+    storage.journal.commit([e.NodesCreated(nodes=[first]), e.NodesCreated(nodes=[second])])
+    found = [storage.journal.find_node(it.id, first.id) for it in (one, other, empty)]
+    assert [it and it.seq for it in found] == [1, 2, None]
+
+
+def test_nodes_are_found_by_number(storage: Storage) -> None:
+    """Numbers of several instances may be asked for at once, in any order; unknown ones are left out."""
+    graph = Graph()
+    instances = [graph.instance(), graph.instance()]
+    storage.journal.commit([e.InstanceCreated(instance=it) for it in instances])
+    nodes = [graph.node(instances[place]) for place in (0, 1, 0, 1)]
+    storage.journal.commit([e.NodesCreated(nodes=[it]) for it in nodes])
+    storage.journal.commit([e.AttemptFailed(node=nodes[3], attempt=failed(1), retry_at=9.0)])
+    found = storage.journal.find_nodes([4, 99, 1, 0, 2])
+    assert {seq: (it.id, it.attempts) for seq, it in found.items()} == {
+        4: (nodes[3].id, 1),
+        1: (nodes[0].id, 0),
+        2: (nodes[1].id, 0),
+    }
+
+
+def test_what_is_unknown_is_none(storage: Storage) -> None:
+    """Asking for what does not exist is no error."""
+    instance_id, node_id = InstanceId(b"i" * 16), NodeId(b"n" * 16)
+    journal = storage.journal
+    assert (
+        journal.find_instance(instance_id),
+        journal.summarize_instance(instance_id),
+        journal.find_node(instance_id, node_id),
+        journal.list_nodes(instance_id, after_seq=0, limit=9),
+        journal.find_nodes([]),
+    ) == (None, None, None, [], {})
+
+
+@pytest.mark.parametrize("count", [1, 5, 1_023, 1_025, 2_500])
+def test_batches_of_any_size_are_stored_whole(storage: Storage, count: int) -> None:
+    """However many nodes a batch has, each is stored once, with its own payload and dependencies."""
+    graph = Graph()
+    instance = graph.instance()
+    nodes = [graph.node(instance, arguments=b"%d" % number) for number in range(count)]
+    gather = graph.node(instance, dependencies=nodes)
+    storage.journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=[*nodes, gather])])
+    storage.journal.commit([e.NodeCompleted(node=it, payload=b"=" + it.arguments, at=1.0) for it in nodes])
+    *stored, stored_gather = storage.reopen().instances[0].nodes
+    assert [(it.arguments, it.payload) for it in stored] == [(b"%d" % it, b"=%d" % it) for it in range(count)]
+    assert stored_gather.dependency_seqs == tuple(range(1, count + 1))

@@ -1,0 +1,256 @@
+"""What is particular to the SQLite file: who may have it, its schema, what people read in it, and what is refused."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from dagorama_broker.core import events as e
+from dagorama_broker.storage.journal import StorageError
+from dagorama_broker.storage.reading import RUNNING_INSTANCES
+from dagorama_broker.storage.schema import Migration, load_migrations, migrate
+from dagorama_broker.storage.sqlite import SqliteJournal
+from tests.conformance.graphs import Graph
+
+ROOT = Path(__file__).parents[2]
+TO_OPEN = "import sys; from dagorama_broker.storage.sqlite import SqliteJournal; SqliteJournal(sys.argv[1]).open()"
+
+
+def refusal(journal: SqliteJournal) -> str:
+    """Give the message with which a journal refuses to open."""
+    with pytest.raises(StorageError) as caught:
+        journal.open()
+    return str(caught.value)
+
+
+def numbers(path: Path) -> list[int]:
+    """Give the migrations that a file has seen."""
+    with closing(sqlite3.connect(path)) as connection:
+        return [number for (number,) in connection.execute("SELECT number FROM schema ORDER BY number")]
+
+
+def test_a_second_broker_is_refused(tmp_path: Path) -> None:
+    """While a broker has the file, another in the same process gets an error that names the file and who has it."""
+    path = tmp_path / "broker.db"
+    first = SqliteJournal(path)
+    first.open()
+    message = refusal(SqliteJournal(path))
+    assert message.startswith(f"{path}: another broker holds it")
+    first.commit([e.InstanceCreated(instance=Graph().instance())])
+    first.close()
+    second = SqliteJournal(path)
+    assert [instance.seq for instance in second.open().instances] == [1]
+    second.close()
+
+
+def test_a_second_process_is_refused(tmp_path: Path) -> None:
+    """A broker in another process is refused too, and disturbs neither the lock nor the data."""
+    path = tmp_path / "broker.db"
+    journal = SqliteJournal(path)
+    journal.open()
+    for _ in range(2):
+        outcome = subprocess.run(
+            [sys.executable, "-c", TO_OPEN, str(path)], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert (outcome.returncode, f"{path}: another broker holds it" in outcome.stderr) == (1, True)
+    journal.commit([e.InstanceCreated(instance=Graph().instance())])
+    journal.close()
+
+
+def test_a_new_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """Folders are made as needed; nobody else may read what users pass between their functions."""
+    path = tmp_path / "a" / "b" / "broker.db"
+    journal = SqliteJournal(path)
+    journal.open()
+    modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+    journal.close()
+    assert modes == {"broker.db": 0o600, "broker.db-wal": 0o600}
+
+
+def test_commits_are_synced(tmp_path: Path) -> None:
+    """The file is in the modes that durability rests on."""
+    journal = SqliteJournal(tmp_path / "broker.db")
+    journal.open()
+    connection = journal._connection
+    assert connection is not None
+    modes = [
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous", "locking_mode")
+    ]
+    journal.close()
+    assert modes == ["wal", 2, "exclusive"]
+
+
+def test_after_a_failed_commit_nothing_is_taken(tmp_path: Path) -> None:
+    """No batch is stored after one that was not; a new journal starts from the last good batch."""
+    path = tmp_path / "broker.db"
+    journal = SqliteJournal(path)
+    journal.open()
+    graph = Graph()
+    instance = graph.instance()
+    node = graph.node(instance)
+    journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=[node])])
+    twin = graph.node(instance)
+    twin.seq = node.seq  # a defect of the core, which the storage refuses
+    with pytest.raises(StorageError, match="UNIQUE constraint failed"):
+        journal.commit([e.NodesCreated(nodes=[graph.node(instance), twin])])
+    with pytest.raises(StorageError, match="UNIQUE constraint failed"):
+        journal.commit([e.NodesCreated(nodes=[graph.node(instance)])])
+    journal.close()
+    again = SqliteJournal(path)
+    assert again.open().node_seq_last == 1
+    again.close()
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    """A file of a later version is left as it is, with a message that names both schemas."""
+    path = tmp_path / "broker.db"
+    journal = SqliteJournal(path)
+    journal.open()
+    journal.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO schema VALUES (999, 0)")
+    message = refusal(SqliteJournal(path))
+    known = load_migrations()[-1].number
+    assert f"{path}: its schema has number 999, and this version of dagorama knows those up to {known}" in message
+    assert numbers(path)[-1] == 999
+
+
+def test_migrations_are_numbered_without_gaps() -> None:
+    """The files of `migrations/` are 1, 2, 3, ..., so that a schema's number tells how many to skip."""
+    actual = [migration.number for migration in load_migrations()]
+    assert actual == list(range(1, len(actual) + 1))
+
+
+def test_a_migration_that_breaks_leaves_the_schema_before_it(tmp_path: Path) -> None:
+    """A migration happens as a whole or not at all, and can be run again."""
+    path = tmp_path / "broker.db"
+    known = load_migrations()
+    number = known[-1].number + 1
+    broken = Migration(number, "CREATE TABLE later (a); INSERT INTO nowhere VALUES (1);")
+    mended = Migration(number, "CREATE TABLE later (a);")
+    with (
+        closing(sqlite3.connect(path, isolation_level=None)) as connection,
+        pytest.raises(sqlite3.OperationalError, match="no such table: nowhere"),
+    ):
+        migrate(connection, str(path), [*known, broken])
+    assert numbers(path) == [migration.number for migration in known]
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        migrate(connection, str(path), [*known, mended])
+        assert connection.execute("SELECT count(*) FROM later").fetchone() == (0,)
+    assert numbers(path)[-1] == number
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"This is a letter to my aunt. " * 100, "it is not an SQLite database"),
+        (b"SQLite format 3\x00" + b"\x00" * 4000, "it is not an SQLite database"),
+    ],
+)
+def test_a_file_of_something_else_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
+    """What is no database is left as it is."""
+    path = tmp_path / "letter.txt"
+    path.write_bytes(content)
+    assert refusal(SqliteJournal(path)).startswith(f"{path}: {reason}")
+    assert path.read_bytes() == content
+
+
+def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
+    """A broker doesn't put its tables into somebody else's database."""
+    path = tmp_path / "addresses.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE addresses (name)")
+    content = path.read_bytes()
+    assert refusal(SqliteJournal(path)).startswith(f"{path}: this is a database of another program")
+    assert path.read_bytes() == content
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    """A database whose pages are overwritten says that it is damaged, and what to do."""
+    path = tmp_path / "broker.db"
+    journal = SqliteJournal(path)
+    journal.open()
+    graph = Graph()
+    instance = graph.instance()
+    nodes = [graph.node(instance, arguments=b"x" * 1_000) for _ in range(100)]
+    journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=nodes)])
+    journal.close()
+    content = path.read_bytes()
+    path.write_bytes(content[:8192] + b"\xee" * (len(content) - 8192))
+    assert refusal(SqliteJournal(path)).startswith(f"{path}: the file is damaged")
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    """A path that cannot be a file is refused with a hint."""
+    assert refusal(SqliteJournal(tmp_path)).startswith(f"{tmp_path}: it cannot be opened")
+    below_a_file = Path(os.devnull, "broker.db")
+    assert refusal(SqliteJournal(below_a_file)).startswith(f"{below_a_file}: the file cannot be made")
+
+
+@contextmanager
+def ordinary_user() -> Iterator[None]:
+    """Give up root's rights for a while; permissions don't hold root."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_what_cannot_be_written_is_refused() -> None:
+    """A folder or file that the broker's user may only read is named, with what is missing."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        old = SqliteJournal(folder / "old.db")
+        old.open()
+        old.close()
+        (folder / "old.db").chmod(0o444)
+        folder.chmod(0o555)
+        with ordinary_user():
+            messages = [refusal(SqliteJournal(folder / file)) for file in ("new.db", "old.db")]
+        folder.chmod(0o755)
+    assert messages[0].startswith(f"{folder / 'new.db'}: the file cannot be made (Permission denied).")
+    assert messages[1].startswith(f"{folder / 'old.db'}: it cannot be written")
+
+
+def test_people_can_read_the_tables(tmp_path: Path) -> None:
+    """The views `nodes` and `dependencies` show names, states and edges to any SQLite client."""
+    path = tmp_path / "broker.db"
+    journal = SqliteJournal(path)
+    journal.open()
+    graph = Graph()
+    instance = graph.instance()
+    first, second = graph.node(instance), graph.node(instance)
+    third = graph.node(instance, dependencies=(second, first))
+    journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=[first, second, third])])
+    journal.commit([e.NodeCompleted(node=first, payload=b"1", at=5.0)])
+    journal.close()
+    with closing(sqlite3.connect(path)) as connection:
+        nodes = connection.execute("SELECT seq, function, state, finished_at FROM nodes ORDER BY seq").fetchall()
+        edges = connection.execute("SELECT node, position, dependency FROM dependencies").fetchall()
+    assert nodes == [
+        (1, "shop:Order.entrypoint", "completed", 5.0),
+        (2, "shop:Order.entrypoint", "waiting", None),
+        (3, "shop:Order.entrypoint", "waiting", None),
+    ]
+    assert edges == [(3, 0, 2), (3, 1, 1)]
+
+
+def test_restoring_reads_only_what_runs(tmp_path: Path) -> None:
+    """Opening looks at running instances through an index, so it does not slow down as finished ones pile up."""
+    path = tmp_path / "broker.db"
+    journal = SqliteJournal(path)
+    journal.open()
+    journal.close()
+    with closing(sqlite3.connect(path)) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {RUNNING_INSTANCES}").fetchall()
+    assert [row[3] for row in plan] == ["SCAN instances USING INDEX instances_running"]
