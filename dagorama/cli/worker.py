@@ -1,0 +1,86 @@
+"""`worker` and `dagorama worker`: worker processes until told to end."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from dagorama.client.connection import broker_address
+from dagorama.worker.options import WorkerOptions
+from dagorama.worker.supervisor import Supervisor
+
+
+def usable_cpus() -> int:
+    """Returns how many CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--include-queue", multiple=True, metavar="QUEUE", help="Take only nodes of this queue (repeatable).")
+@click.option("--exclude-queue", multiple=True, metavar="QUEUE", help="Take no nodes of this queue (repeatable).")
+@click.option("--toleration", multiple=True, metavar="TAINT", help="Take nodes with this taint, too (repeatable).")
+@click.option(
+    "--processes", type=click.IntRange(min=1), default=usable_cpus, show_default="usable CPUs", help="Worker processes."
+)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Nodes that each process runs at once: in threads, or on one event loop where they are async.",
+)
+@click.option(
+    "--import",
+    "imports",
+    multiple=True,
+    metavar="MODULE",
+    help="Import this first, and run only functions of such modules and of modules inside them (repeatable).",
+)
+def worker(
+    include_queue: tuple[str, ...],
+    exclude_queue: tuple[str, ...],
+    toleration: tuple[str, ...],
+    processes: int,
+    concurrency: int,
+    imports: tuple[str, ...],
+) -> None:
+    """Run workers: processes that take nodes from the broker at DAGORAMA_HOST:DAGORAMA_PORT and run them.
+
+    Modules are looked for in the current directory first. SIGTERM and SIGINT drain: what runs is finished, the rest
+    handed back, and the exit status is 0; when sent again they stop everything at once, with status 143.
+    """
+    if not sys.flags.safe_path:
+        sys.path.insert(0, os.getcwd())
+    options = WorkerOptions(
+        include_queues=include_queue,
+        exclude_queues=exclude_queue,
+        tolerations=toleration,
+        concurrency=concurrency,
+        imports=imports,
+    )
+    try:
+        host, port = broker_address()
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    _say(f"{processes} x {concurrency} at {host}:{port}: {_serves(options)}")
+    sys.exit(Supervisor(processes, options, say=_say).run())
+
+
+def _serves(options: WorkerOptions) -> str:
+    """Says which nodes a worker takes."""
+    queues = f"queues {', '.join(options.include_queues)}" if options.include_queues else "all queues"
+    if options.exclude_queues:
+        queues += f" but {', '.join(options.exclude_queues)}"
+    taints = f", taints {', '.join(options.tolerations)}" if options.tolerations else ""
+    modules = f", functions of {', '.join(options.imports)}" if options.imports else ""
+    return f"{queues}{taints}{modules}"
+
+
+def _say(line: str) -> None:
+    click.echo(f"worker: {line}", err=True)
+
+
+if __name__ == "__main__":
+    worker()

@@ -1,0 +1,102 @@
+"""Running workers from Python: in this process, or in processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import Process
+
+from dagorama.client.connection import broker_address
+from dagorama.errors import DagoramaError
+from dagorama.worker.options import WorkerOptions
+from dagorama.worker.processes import running_workers
+from dagorama.worker.worker import Worker
+
+#: A broker that is not there is an error after this long.
+CONNECT_TIMEOUT_S = 5.0
+
+
+class CodeMismatchException(DagoramaError):
+    """Nothing but nodes of another code version is left for this worker."""
+
+
+def execute_worker(
+    exclude_queues: Iterable[str] | None = None,
+    include_queues: Iterable[str] | None = None,
+    queue_tolerations: Iterable[str] | None = None,
+    infinite_loop: bool = True,
+    catch_exceptions: bool = True,
+) -> None:
+    """Runs one worker in this process, one node at a time, and blocks meanwhile.
+
+    With `infinite_loop=False` it returns when no connected worker can bring anything further. With
+    `catch_exceptions=False` it raises the first exception of a node, after that was reported. An exception in the
+    calling thread, such as KeyboardInterrupt, drains it. Raises `BrokerUnavailable` if no broker answers within 5 s;
+    one that goes away later is waited for.
+    """
+    worker = _worker(exclude_queues, include_queues, queue_tolerations, infinite_loop, catch_exceptions)
+    worker.start()
+    try:
+        worker.wait()
+    finally:
+        worker.drain()  # where it has ended by itself, a no-op
+        worker.wait_until_ended()
+
+
+async def execute_worker_async(
+    exclude_queues: Iterable[str] | None = None,
+    include_queues: Iterable[str] | None = None,
+    queue_tolerations: Iterable[str] | None = None,
+    infinite_loop: bool = True,
+    catch_exceptions: bool = True,
+) -> None:
+    """Does what `execute_worker` does without blocking the event loop. Cancelling it drains the worker first.
+
+    Nodes run in threads, asynchronous ones on an event loop of the worker's own.
+    """
+    worker = _worker(exclude_queues, include_queues, queue_tolerations, infinite_loop, catch_exceptions)
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    worker.call_when_done(partial(loop.call_soon_threadsafe, ended.set))
+    worker.start()
+    try:
+        await ended.wait()
+    finally:
+        worker.drain()
+        await ended.wait()
+    worker.wait()
+
+
+@contextmanager
+def launch_workers(n: int = 1, exit_on_completion: bool = False) -> Iterator[list[Process]]:
+    """Runs `n` worker processes for as long as the block lasts, and gives them.
+
+    With `exit_on_completion` each ends by itself when no connected worker can bring anything further. When the block is
+    left, however that happens, they finish what they run; those that take more than 5 s for it are killed. Scripts need
+    `if __name__ == "__main__":` around it, since each process imports the script for its definitions.
+    """
+    if n < 1:
+        raise ValueError(f"launch_workers starts at least 1 worker, not {n}")
+    with running_workers(n, WorkerOptions(exit_when_drained=exit_on_completion)) as processes:
+        yield list[Process](processes)
+
+
+def _worker(
+    exclude_queues: Iterable[str] | None,
+    include_queues: Iterable[str] | None,
+    queue_tolerations: Iterable[str] | None,
+    infinite_loop: bool,
+    catch_exceptions: bool,
+) -> Worker:
+    options = WorkerOptions(
+        include_queues=tuple(include_queues or ()),
+        exclude_queues=tuple(exclude_queues or ()),
+        tolerations=tuple(queue_tolerations or ()),
+        exit_when_drained=not infinite_loop,
+        catch_exceptions=catch_exceptions,
+        connect_timeout_s=CONNECT_TIMEOUT_S,
+    )
+    host, port = broker_address()
+    return Worker(options, host=host, port=port)

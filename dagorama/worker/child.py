@@ -1,0 +1,87 @@
+"""What runs in a worker process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
+from types import FrameType
+
+from dagorama.client.connection import broker_address
+from dagorama.worker.options import WorkerOptions
+from dagorama.worker.worker import Worker
+
+#: Exit statuses: something to import could not be; a second SIGTERM; the process that started this one is gone.
+EXIT_IMPORT_FAILED = 3
+EXIT_STOPPED = 128 + signal.SIGTERM
+EXIT_ORPHANED = 4
+
+#: Threads take turns this often while several compute. Python's own 5 ms would hold up reports and grants while short
+#: nodes run one after another.
+SWITCH_INTERVAL_S = 0.001
+
+
+def run_child(options: WorkerOptions, environment: Mapping[str, str], status: Connection | None) -> None:
+    """Runs one worker until it is drained. The first SIGTERM drains it, the second stops it with `EXIT_STOPPED`.
+
+    `environment` is the parent's at the start. On `status` goes `(is_connected, text)` whenever that changes, which is
+    logged otherwise.
+    """
+    # Ctrl-C goes to the whole process group; what it means for the workers is for their parent to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    _end_with_parent()
+    try:
+        host, port = broker_address()
+        worker = Worker(
+            options,
+            host=host,
+            port=port,
+            connection_changed=None if status is None else lambda *news: _tell(status, news),
+        )
+    except Exception as error:
+        print(f"a worker cannot start: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        sys.exit(EXIT_IMPORT_FAILED)
+    _drain_on_sigterm(worker)
+    worker.start()
+    worker.wait()
+
+
+def _drain_on_sigterm(worker: Worker) -> None:
+    is_draining = False
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        nonlocal is_draining
+        if is_draining:
+            os._exit(EXIT_STOPPED)
+        is_draining = True
+        # Not here: a handler may run while this very thread holds a lock that draining takes.
+        threading.Thread(target=worker.drain, name="dagorama-drain", daemon=True).start()
+
+    signal.signal(signal.SIGTERM, handle)
+
+
+def _end_with_parent() -> None:
+    """Ends this process when its parent is gone, however that ended."""
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(EXIT_ORPHANED)
+
+    threading.Thread(target=watch, name="dagorama-parent", daemon=True).start()
+
+
+def _tell(status: Connection, news: tuple[bool, str]) -> None:
+    try:
+        status.send(news)
+    except OSError:  # the parent is going, and with it this process
+        return

@@ -1,0 +1,185 @@
+"""One attempt: the arguments are decoded, the function is called, and what it gives is encoded."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
+from time import perf_counter_ns
+from uuid import UUID
+
+from dagorama.capture import CapturedCall, Scope, current_scope
+from dagorama.errors import DagoramaError, PayloadError, UnknownFunction
+from dagorama.models.promise import DAGPromise, node_id_of
+from dagorama.payload import decode, encode, no_promises
+from dagorama.serializer import BoundNode, load_function
+from dagorama.v1.graph_pb2 import Failure
+from dagorama.worker.failures import failure_of, refusal_of
+from dagorama.worker.held import Held, Report, ValueTable
+from dagorama.worker.slots import Rest
+
+#: The field on the wire has 32 bits: 71 minutes. What took longer counts as that.
+_DURATION_US_MAX = 2**32 - 1
+
+
+class _EndedScope(list[CapturedCall]):
+    """Takes the place of a node's calls once its report is made."""
+
+    def append(self, call: CapturedCall) -> None:
+        """Refuses: the call would be lost."""
+        raise RuntimeError(
+            f"{call.function.name} was called after the node whose function calls it had ended; await or join what a "
+            "function starts before it returns"
+        )
+
+
+class Executor:
+    """Runs attempts and hands over their reports. One for each worker, used by all its slots."""
+
+    def __init__(
+        self,
+        *,
+        ended: Callable[[Held], None],
+        raised: Callable[[BaseException], None] | None = None,
+        only_modules: Sequence[str] = (),
+    ) -> None:
+        """Calls `ended` with each node once its report is made, and before that `raised` with what a node raised.
+
+        With `only_modules`, functions that are neither in these nor in modules inside them are not run.
+        """
+        self._only_modules = only_modules
+        self._ended = ended
+        self._raised = raised
+
+    def run(self, held: Held) -> Rest | None:
+        """Runs a node in this thread; for an asynchronous function it gives what is left, for the event loop."""
+        started_ns = perf_counter_ns()
+        scope = Scope(held.instance_id)
+        try:
+            name, definition_arguments = held.function
+            if self._only_modules:
+                _check_module(name, self._only_modules)
+            bound = load_function(name, definition_arguments, held.instance_id)
+            args, kwargs = _arguments(held)
+        except BaseException as error:
+            self._refuse(held, error, started_ns)
+            return None
+        if bound.is_async:
+            return self._run_async(held, bound, scope, args, kwargs, started_ns)
+        try:
+            # A context for each node: what one sets in context variables is not seen by the next.
+            value = copy_context().run(_call, scope, bound, args, kwargs)
+        except BaseException as error:
+            self._fail(held, error, started_ns)
+        else:
+            self._complete(held, scope, value, started_ns)
+        return None
+
+    async def _run_async(
+        self,
+        held: Held,
+        bound: BoundNode,
+        scope: Scope,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        started_ns: int,
+    ) -> None:
+        current_scope.set(scope)
+        try:
+            value = await bound.function(bound.instance, *args, **kwargs)
+        except BaseException as error:
+            self._fail(held, error, started_ns)
+        else:
+            self._complete(held, scope, value, started_ns)
+
+    def _complete(self, held: Held, scope: Scope, value: object, started_ns: int) -> None:
+        calls, scope.calls = scope.calls, _ENDED
+        if type(value) is DAGPromise:
+            held.report = Report(_elapsed_us(started_ns), alias_id=node_id_of(value), children=calls)
+        else:
+            try:
+                data, promise_ids = encode(value, what=f"the result of {held.function.name}")
+            except PayloadError as error:
+                # The same function will give such a value again.
+                self._end(held, refusal_of(error, permanent=True), started_ns)
+                return
+            except BaseException as error:  # such as from a __reduce__ of the user's that exits
+                self._fail(held, error, started_ns)
+                return
+            held.report = Report(_elapsed_us(started_ns), data, promise_ids=promise_ids, children=calls)
+        held.values = None
+        self._ended(held)
+
+    def _fail(self, held: Held, error: BaseException, started_ns: int) -> None:
+        """Ends an attempt whose function raised."""
+        if self._raised is not None:
+            self._raised(error)
+        self._end(held, failure_of(error), started_ns)
+
+    def _refuse(self, held: Held, error: BaseException, started_ns: int) -> None:
+        """Ends an attempt whose function was not called. Another worker may be able to: the retry policy decides."""
+        if isinstance(error, DagoramaError):
+            failure = refusal_of(error)
+            failure.message += f" (This was on {socket.gethostname()}.)"
+        else:
+            failure = failure_of(error)
+        if self._raised is not None:
+            self._raised(error)
+        self._end(held, failure, started_ns)
+
+    def _end(self, held: Held, failure: Failure, started_ns: int) -> None:
+        held.report = Report(_elapsed_us(started_ns), failure=failure)
+        held.values = None
+        self._ended(held)
+
+
+_ENDED = _EndedScope()
+
+
+def _call(scope: Scope, bound: BoundNode, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+    current_scope.set(scope)
+    value: object = bound.function(bound.instance, *args, **kwargs)
+    return value
+
+
+def _check_module(name: str, only_modules: Sequence[str]) -> None:
+    """Raises `UnknownFunction` for functions of other modules."""
+    module = name.partition(":")[0]
+    if not any(f"{module}.".startswith(f"{only}.") for only in only_modules):
+        raise UnknownFunction(
+            name=name,
+            problem=f"this worker runs only functions of {', '.join(only_modules)}",
+            way_out=f"Start a worker with --import {module}, or without --import.",
+        )
+
+
+def _elapsed_us(started_ns: int) -> int:
+    return min(max(1, (perf_counter_ns() - started_ns) // 1000), _DURATION_US_MAX)
+
+
+def _arguments(held: Held) -> tuple[tuple[object, ...], dict[str, object]]:
+    """Decodes a node's arguments, with objects of its own: no other node sees what this one does to them."""
+    resolve = no_promises if held.values is None else _resolver(held.values)
+    what = f"the arguments of {held.function.name}"
+    decoded = decode(held.arguments, resolve, what=what)
+    match decoded:
+        case (tuple() as args, dict() as kwargs):
+            return args, kwargs
+    raise PayloadError(
+        what=what,
+        problem=f"they are a {type(decoded).__qualname__} instead of (args, kwargs)",
+        way_out="Whoever submits needs a version of dagorama that fits the worker's.",
+    )
+
+
+def _resolver(values: ValueTable) -> Callable[[bytes], object]:
+    """Makes what gives one node the values that its arguments refer to, each decoded once."""
+    memo: dict[bytes, object] = {}
+
+    def resolve(node_id: bytes) -> object:
+        if node_id not in memo:
+            name = f"the value of node {UUID(bytes=node_id)}"
+            memo[node_id] = decode(values.payload(node_id), resolve, what=name)
+        return memo[node_id]
+
+    return resolve

@@ -1,0 +1,88 @@
+"""From an exception to the failure that is kept with the attempt."""
+
+from __future__ import annotations
+
+import traceback
+from types import TracebackType
+
+from dagorama.errors import DagoramaError
+from dagorama.payload import decode, encode, no_promises
+from dagorama.v1.graph_pb2 import Failure
+
+#: Messages and tracebacks are kept with every attempt, for people to read. More than this nobody reads.
+MESSAGE_CHARS_MAX = 10_000
+TRACEBACK_CHARS_MAX = 50_000
+#: A larger exception travels as type, message and traceback only.
+EXCEPTION_BYTES_MAX = 64 * 1024
+#: Frames of these modules stand between the worker and the user's function and tell the user nothing.
+_OWN_MODULES = ("dagorama.worker.", "dagorama.decorators", "asyncio.")
+
+
+def failure_of(error: BaseException, *, permanent: bool = False) -> Failure:
+    """Describes what a function raised. The exception itself goes along if it survives a round trip."""
+    return Failure(
+        type=type_name(error),
+        message=_sendable(_message(error), MESSAGE_CHARS_MAX),
+        traceback=_sendable(_traceback(error), TRACEBACK_CHARS_MAX),
+        exception=_payload(error),
+        permanent=permanent,
+    )
+
+
+def refusal_of(error: DagoramaError, *, permanent: bool = False) -> Failure:
+    """Describes why this worker could not run the function, or not send its value; no user frame is involved."""
+    cause = "" if error.__cause__ is None else _traceback(error.__cause__)
+    return Failure(
+        type=type_name(error),
+        message=_sendable(_message(error), MESSAGE_CHARS_MAX),
+        traceback=_sendable(cause, TRACEBACK_CHARS_MAX),
+        exception=_payload(error),
+        permanent=permanent,
+    )
+
+
+def type_name(error: BaseException) -> str:
+    """Returns "ValueError" for builtins, "module:Qualified.name" for others."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as second:
+        return f"(its message cannot be had: str() of it raised {type_name(second)})"
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(type(error), error, _users_part(error.__traceback__)))
+    except Exception as second:
+        return f"(no traceback: formatting it raised {type_name(second)})"
+
+
+def _users_part(frames: TracebackType | None) -> TracebackType | None:
+    """Drops the frames before the first that is the user's; all of them where none is."""
+    while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith(_OWN_MODULES):
+        frames = frames.tb_next
+    return frames
+
+
+def _payload(error: BaseException) -> bytes:
+    """Encodes an exception, or returns b"" where that fails, or where decoding it again would."""
+    try:
+        data, promise_ids = encode(error, what="an exception")
+        if promise_ids or len(data) > EXCEPTION_BYTES_MAX:
+            return b""
+        decode(data, no_promises)
+    except Exception:
+        return b""
+    return data
+
+
+def _sendable(text: str, chars_max: int) -> str:
+    """Shortens a text in the middle, and escapes what UTF-8 cannot carry."""
+    if len(text) > chars_max:
+        half = chars_max // 2
+        text = f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

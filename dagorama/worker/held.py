@@ -1,0 +1,90 @@
+"""A node in the hands of this worker, and how its attempt ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from dagorama.capture import CapturedCall
+from dagorama.v1.graph_pb2 import Failure, Value
+
+
+class Function(NamedTuple):
+    """Which function a node runs, as far as the worker needs to know."""
+
+    name: str
+    definition_arguments: bytes
+
+
+class Report(NamedTuple):
+    """How one attempt ended: exactly one of `value`, `alias_id` and `failure` is set."""
+
+    duration_us: int
+    value: bytes | None = None
+    alias_id: bytes | None = None
+    failure: Failure | None = None
+    promise_ids: Sequence[bytes] = ()
+    children: Sequence[CapturedCall] = ()
+
+
+class ValueTable:
+    """The values that came in one message, for all its grants."""
+
+    __slots__ = ("_payloads", "_values")
+
+    def __init__(self, values: Sequence[Value]) -> None:
+        """Keeps `values` as they are until the first of them is asked for."""
+        self._values = values
+        self._payloads: dict[bytes, bytes] | None = None
+
+    def payload(self, node_id: bytes) -> bytes:
+        """Returns the payload of a node's value; `KeyError` where it did not come."""
+        payloads = self._payloads
+        if payloads is None:
+            payloads = self._payloads = {value.node_id: value.payload for value in self._values}
+        return payloads[node_id]
+
+
+class Held:
+    """One node from its grant until its report is acknowledged, or the lease is lost.
+
+    The slots write `report`; the thread that receives writes `token` and `dropped`; the one that sends, `stream_sent`.
+    """
+
+    __slots__ = (
+        "arguments",
+        "attempt",
+        "dropped",
+        "function",
+        "instance_id",
+        "node_id",
+        "report",
+        "stream_sent",
+        "token",
+        "values",
+    )
+
+    def __init__(
+        self,
+        *,
+        node_id: bytes,
+        token: int,
+        instance_id: bytes,
+        attempt: int,
+        function: Function,
+        arguments: bytes,
+        values: ValueTable | None,
+    ) -> None:
+        """`values` is None where the message had none."""
+        self.node_id = node_id
+        self.token = token
+        self.instance_id = instance_id
+        self.attempt = attempt
+        self.function = function
+        self.arguments = arguments
+        self.values = values
+        self.report: Report | None = None
+        #: The lease is lost: a report would be refused, so none is sent.
+        self.dropped = False
+        #: Number of the stream that the report went out on; 0 for none.
+        self.stream_sent = 0

@@ -1,0 +1,24 @@
+"""What a worker is told when it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """How one worker process is to work. Travels to child processes."""
+
+    include_queues: tuple[str, ...] = ()  #: only these; empty for all
+    exclude_queues: tuple[str, ...] = ()
+    tolerations: tuple[str, ...] = ()
+    concurrency: int = 1  #: nodes that it runs at once
+    exit_when_drained: bool = False  #: end when no connected worker can bring anything further
+    imports: tuple[str, ...] = ()  #: import these first, and run functions of them and of modules inside them only
+    catch_exceptions: bool = True  #: False: the first exception of a node ends the worker, once it is reported
+    connect_timeout_s: float | None = None  #: give up when the first connection takes longer; None: never
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for a concurrency below 1."""
+        if self.concurrency < 1:
+            raise ValueError(f"concurrency is the number of nodes run at once, so at least 1, not {self.concurrency}")

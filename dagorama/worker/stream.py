@@ -1,0 +1,170 @@
+"""One connection to the broker: reports go out in batches of whatever has accumulated, responses come in."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from enum import Enum, auto
+from queue import SimpleQueue
+
+from dagorama.capture import FunctionSpec
+from dagorama.client.connection import Connection
+from dagorama.client.convert import write_call, write_function
+from dagorama.v1.work_pb2 import Hello, Lease, WorkRequest, WorkResponse
+from dagorama.v1.work_pb2_grpc import WorkServiceStub
+from dagorama.worker.held import Held
+
+#: A request is closed when its payloads come to this many bytes, so that the broker can begin before all has arrived.
+REQUEST_BYTES = 4 * 2**20
+#: Heartbeats in a lease duration: two may get lost.
+HEARTBEATS_PER_LEASE = 3
+
+
+class Signal(Enum):
+    """What goes out beside reports and leases."""
+
+    HEARTBEAT = auto()
+    DRAIN = auto()  #: the worker takes no more nodes
+    END = auto()  #: nothing follows
+
+
+class Stream:
+    """One `Work` stream. Used by the slots (`send`), one thread that receives, and grpc's thread that sends.
+
+    Reports are held back until `welcome`: which tokens are good is known only then.
+    """
+
+    def __init__(self, *, host: str, port: int, number: int, hello: Hello) -> None:
+        """`number` counts the streams of this worker, from 1."""
+        self._number = number
+        self._hello = hello
+        # A connection of its own, as what broke the last one says nothing about the next.
+        self._channel = Connection(host, port).channel
+        self._outbox: SimpleQueue[Held | Lease | Signal] = SimpleQueue()
+        self.was_welcome = False  #: whether the broker has answered
+        self._released = threading.Event()  #: reports may go out
+        self._ended = threading.Event()
+        self._requests_sent = 0
+        self._sequence = 0
+        self._unacknowledged: deque[tuple[int, list[Held]]] = deque()
+        self._call = WorkServiceStub(self._channel).Work(self._requests())
+
+    def responses(self) -> Iterator[WorkResponse]:
+        """Yields what the broker sends until the stream ends. Raises `grpc.RpcError` where it breaks."""
+        return iter(self._call)
+
+    def welcome(self, lease_duration_s: float) -> None:
+        """Lets reports go out, and heartbeats begin. Tokens must have been renewed before."""
+        self.was_welcome = True
+        self._released.set()
+        threading.Thread(
+            target=self._beat,
+            args=(lease_duration_s / HEARTBEATS_PER_LEASE,),
+            name="dagorama-heartbeat",
+            daemon=True,
+        ).start()
+
+    def send(self, item: Held | Lease | Signal) -> None:
+        """Sends a node's report, a lease that is handed back, or a signal, after those before it. From any thread."""
+        self._outbox.put(item)
+
+    def acknowledge(self, sequence: int) -> Iterator[Held]:
+        """Yields the nodes whose reports are acknowledged with this sequence number, each once."""
+        unacknowledged = self._unacknowledged
+        while unacknowledged and unacknowledged[0][0] <= sequence:
+            yield from unacknowledged.popleft()[1]
+
+    def cancel(self) -> None:
+        """Ends the stream at once, from any thread."""
+        self._call.cancel()
+
+    def close(self) -> None:
+        """Lets go of everything, once no more is received."""
+        self._ended.set()
+        self._released.set()
+        self._outbox.put(Signal.END)
+        self._call.cancel()
+        self._channel.close()
+
+    # -- in grpc's thread ---------------------------------------------------------------------------------------------
+
+    def _requests(self) -> Iterator[WorkRequest]:
+        yield WorkRequest(hello=self._hello)
+        self._released.wait()
+        is_last = False
+        while not (is_last or self._ended.is_set()):
+            request, is_last = self._next_request()
+            self._requests_sent += 1
+            yield request
+
+    def _next_request(self) -> tuple[WorkRequest, bool]:
+        """Waits for something to send and takes all there is; tells whether it is the last."""
+        outbox = self._outbox
+        request = WorkRequest()
+        reports: list[Held] = []
+        is_last = False
+        payload_bytes = 0
+        item = outbox.get()
+        while True:
+            if type(item) is Held:
+                # After a reconnect a report may be put here twice: see Worker._welcome.
+                if item.stream_sent != self._number and not item.dropped:
+                    item.stream_sent = self._number
+                    reports.append(item)
+                    payload_bytes += _payload_bytes(item)
+            elif type(item) is Lease:
+                request.hand_backs.append(item)
+            elif item is Signal.DRAIN:
+                request.draining = True
+            elif item is Signal.END:
+                is_last = True
+                break
+            if payload_bytes >= REQUEST_BYTES or outbox.empty():
+                break
+            item = outbox.get()
+        if reports:
+            self._sequence += 1
+            request.sequence = self._sequence
+            write_results(request, reports)
+            self._unacknowledged.append((self._sequence, reports))
+        return request, is_last
+
+    # -- in the heartbeat's thread ------------------------------------------------------------------------------------
+
+    def _beat(self, interval_s: float) -> None:
+        seen = -1
+        while not self._ended.wait(interval_s):
+            if self._requests_sent == seen:
+                self.send(Signal.HEARTBEAT)
+            seen = self._requests_sent
+
+
+def write_results(request: WorkRequest, reports: Iterable[Held]) -> None:
+    """Writes the reports, and the table of the functions that their children call."""
+    table: dict[FunctionSpec, int] = {}
+    add = request.results.add
+    for held in reports:
+        report = held.report
+        assert report is not None
+        result = add(
+            node_id=held.node_id,
+            token=held.token,
+            value=report.value,
+            alias_id=report.alias_id,
+            failure=report.failure,
+            promise_ids=report.promise_ids,
+            duration_us=report.duration_us,
+        )
+        for call in report.children:
+            index = table.get(call.function)
+            if index is None:
+                index = table[call.function] = len(table)
+                write_function(request.functions.add(), call.function)
+            write_call(result.children.add(), call, index)
+
+
+def _payload_bytes(held: Held) -> int:
+    report = held.report
+    assert report is not None
+    return len(report.value or b"") + sum(len(call.arguments) for call in report.children)

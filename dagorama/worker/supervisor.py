@@ -1,0 +1,153 @@
+"""Keeps a number of worker processes running."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from time import monotonic
+
+from dagorama.worker.child import EXIT_IMPORT_FAILED, EXIT_STOPPED
+from dagorama.worker.options import WorkerOptions
+from dagorama.worker.processes import WorkerProcess, describe_exit, start_worker
+
+#: A process that lived for less long than this died at once.
+SHORT_LIFE_S = 5.0
+#: The second process in a row that dies at once is replaced after the first of these; the wait doubles up to the other.
+REPLACE_BACKOFF_MIN_S = 0.1
+REPLACE_BACKOFF_MAX_S = 10.0
+#: All processes complain about a broker that is gone; one line in this time is enough.
+COMPLAINT_INTERVAL_S = 25.0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Child:
+    process: WorkerProcess
+    status: Connection
+    started_at: float = field(default_factory=monotonic)
+
+
+class Supervisor:
+    """Starts worker processes, replaces those that die, and passes on what it is told to end.
+
+    The first SIGTERM or SIGINT drains all; the second kills them.
+    """
+
+    def __init__(self, n: int, options: WorkerOptions, *, say: Callable[[str], None]) -> None:
+        """`say` is called with each line that people should see."""
+        self._n = n
+        self._options = options
+        self._say = say
+        self._children: list[_Child] = []
+        self._replace_at: list[float] = []
+        self._short_lives = 0
+        self._stopping = False
+        self._exit_status = 0
+        self._is_connected: bool | None = None
+        self._said_at = 0.0
+
+    def run(self) -> int:
+        """Runs until told to end. Returns the exit status: 0 after a drain."""
+        with _signals_in(signal.SIGTERM, signal.SIGINT) as signals:
+            try:
+                for _ in range(self._n):
+                    self._start()
+                while self._children or self._replace_at:
+                    self._step(signals)
+            finally:
+                for child in self._children:
+                    child.process.kill()
+        return self._exit_status
+
+    def _step(self, signals: socket.socket) -> None:
+        """Waits until something happens and deals with it."""
+        awaited = [signals, *(end for child in self._children for end in (child.process.sentinel, child.status))]
+        timeout_s = max(0.0, min(self._replace_at) - monotonic()) if self._replace_at else None
+        ready = set(wait(awaited, timeout_s))
+        if signals in ready:
+            for _ in signals.recv(4096):
+                self._end()
+        for child in list(self._children):
+            if child.status in ready:
+                self._take_news(child)
+            if child.process.sentinel in ready:
+                self._take_leave(child)
+        self._replace()
+
+    def _start(self) -> None:
+        reader, writer = Pipe(duplex=False)
+        with writer:
+            self._children.append(_Child(process=start_worker(self._options, status=writer), status=reader))
+
+    def _replace(self) -> None:
+        now = monotonic()
+        due = [at for at in self._replace_at if at <= now]
+        self._replace_at = [at for at in self._replace_at if at > now]
+        for _ in due:
+            self._start()
+
+    def _end(self) -> None:
+        """Drains all processes; kills them when asked again."""
+        for child in self._children:
+            if self._stopping:
+                self._exit_status = EXIT_STOPPED
+                child.process.kill()
+            else:
+                child.process.terminate()
+        self._stopping = True
+        self._replace_at = []
+
+    def _take_news(self, child: _Child) -> None:
+        """Says what is new about the connection, once for all processes."""
+        try:
+            is_connected, text = child.status.recv()
+        except (EOFError, OSError):  # it has ended; its sentinel says so too
+            return
+        now = monotonic()
+        if is_connected != self._is_connected or (not is_connected and now > self._said_at + COMPLAINT_INTERVAL_S):
+            self._is_connected = is_connected
+            self._said_at = now
+            self._say(text)
+
+    def _take_leave(self, child: _Child) -> None:
+        """Lets go of a process that has ended, and plans another in its place."""
+        child.process.join()
+        child.status.close()
+        self._children.remove(child)
+        if child.process.exitcode == EXIT_IMPORT_FAILED:  # it has said why, and another could not either
+            if not self._stopping:
+                self._exit_status = 1
+                self._end()
+            return
+        if self._stopping:
+            if child.process.exitcode and not self._exit_status:
+                self._say(describe_exit(child.process))
+            return
+        now = monotonic()
+        self._short_lives = self._short_lives + 1 if now < child.started_at + SHORT_LIFE_S else 0
+        delay_s = 0.0
+        if self._short_lives > 1:
+            delay_s = min(REPLACE_BACKOFF_MIN_S * 2 ** (self._short_lives - 2), REPLACE_BACKOFF_MAX_S)
+        self._replace_at.append(now + delay_s)
+        when = f"in {delay_s:g} s" if delay_s else "now"
+        self._say(f"{describe_exit(child.process)}; another one starts {when}")
+
+
+@contextmanager
+def _signals_in(*numbers: signal.Signals) -> Iterator[socket.socket]:
+    """Gives a socket from which the numbers of signals that arrive can be read, a byte each."""
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    with reader, writer:
+        before = {number: signal.signal(number, lambda *_: None) for number in numbers}
+        wakeup = signal.set_wakeup_fd(writer.fileno())
+        try:
+            yield reader
+        finally:
+            signal.set_wakeup_fd(wakeup)
+            for number, handler in before.items():
+                signal.signal(number, handler)

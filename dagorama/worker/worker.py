@@ -1,0 +1,367 @@
+"""The worker: leases, the connection and its loss, recalls, draining."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from time import monotonic
+from uuid import UUID
+
+import grpc
+
+from dagorama.errors import BrokerUnavailable
+from dagorama.ids import new_id
+from dagorama.logging import get_logger
+from dagorama.v1.work_pb2 import Hello, Lease, WorkResponse
+from dagorama.worker.execution import Executor
+from dagorama.worker.held import Function, Held, ValueTable
+from dagorama.worker.options import WorkerOptions
+from dagorama.worker.slots import Slots
+from dagorama.worker.stream import Signal, Stream
+
+#: Between attempts to connect: full jitter up to a bound that doubles from the first to the second. A restarted broker
+#: waits 5 s for the workers that it had, so a worker must be well below that.
+BACKOFF_MIN_S = 0.05
+BACKOFF_MAX_S = 1.0
+#: How often a worker says that the broker still does not answer.
+COMPLAINT_INTERVAL_S = 30.0
+
+
+class Worker:
+    """One worker process's side of the contract: runs what it is granted, and reports each node exactly once.
+
+    `start` it, `wait` for it; `drain` lets it end.
+    """
+
+    def __init__(
+        self,
+        options: WorkerOptions,
+        *,
+        host: str,
+        port: int,
+        connection_changed: Callable[[bool, str], None] | None = None,
+    ) -> None:
+        """Imports the modules that `options` names; what an import raises passes through.
+
+        `connection_changed(is_connected, text)` is told what a person may want to know; by default it is logged."""
+        self._options = options
+        self._host = host
+        self._port = port
+        self._connection_changed = connection_changed or _log_connection
+        self._id = new_id()
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        for module in options.imports:
+            import_module(module)
+        executor = Executor(
+            ended=self._ended,
+            raised=None if options.catch_exceptions else self._raised,
+            only_modules=options.imports,
+        )
+        self._slots = Slots(options.concurrency, executor.run)
+        #: Every node from its grant until its report is acknowledged or its lease is lost.
+        self._leases: dict[bytes, Held] = {}
+        #: Of those, the ones that were pending when the connection broke: not started before the broker says so.
+        self._parked: list[Held] = []
+        self._stream: Stream | None = None
+        self._streams = 0
+        self._draining = False
+        #: Guards the rare changes: connection lost, connected, draining. Not taken for a node.
+        self._lock = threading.RLock()
+        self._interrupt = threading.Event()  #: ends a backoff
+        self._was_welcome = False
+        self._is_connected: bool | None = None  #: as far as it was told; None: nothing was
+        self._last_detail = "it did not answer"
+        self._error: BaseException | None = None
+        self._done = threading.Event()
+        self._done_callbacks: list[Callable[[], object]] = []
+
+    # -- for those who run it -----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Connects and works, in threads of its own."""
+        threading.Thread(target=self._run, name="dagorama-worker", daemon=True).start()
+        if self._options.connect_timeout_s is not None:
+            timer = threading.Timer(self._options.connect_timeout_s, self._give_up)
+            timer.daemon = True
+            timer.start()
+
+    def wait(self) -> None:
+        """Blocks until the worker has ended. Raises `BrokerUnavailable`, or what a node raised (`catch_exceptions`)."""
+        self.wait_until_ended()
+        if self._error is not None:
+            raise self._error
+
+    def wait_until_ended(self) -> None:
+        """Blocks until the worker has ended, well or not."""
+        self._done.wait()
+
+    def call_when_done(self, callback: Callable[[], object]) -> None:
+        """Calls back, in some thread, when `wait` would not block any more."""
+        with self._lock:
+            if not self._done.is_set():
+                self._done_callbacks.append(callback)
+                return
+        callback()
+
+    def drain(self) -> None:
+        """Takes no more nodes, hands back what has not been started, and ends when the rest is acknowledged."""
+        with self._lock:
+            first, self._draining = not self._draining, True
+            unstarted = [*self._slots.take_back_all(), *self._parked]
+            self._parked = []
+            if first and self._stream is not None:
+                self._stream.send(Signal.DRAIN)
+            self._hand_back(unstarted)
+        self._interrupt.set()
+        self._end_if_drained()
+
+    # -- connections --------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._slots.close()
+            with self._lock:
+                self._done.set()
+            for callback in self._done_callbacks:
+                callback()
+
+    def _serve(self) -> None:
+        """Keeps a stream open until the worker is drained."""
+        bound_s = BACKOFF_MIN_S
+        lost_at = monotonic()
+        complain_at = lost_at
+        while not self._is_over():
+            started_at = monotonic()
+            was_welcome = self._serve_stream()
+            if self._is_over():
+                return
+            now = monotonic()
+            if was_welcome:
+                lost_at = complain_at = now
+                if now - started_at > BACKOFF_MAX_S:  # else the broker has something against this worker
+                    bound_s = BACKOFF_MIN_S
+            elif now >= complain_at:
+                # Not said when a connection breaks and the next attempt succeeds.
+                self._connection_changed(False, self._complaint(now - lost_at))
+                self._is_connected = False
+                complain_at = now + COMPLAINT_INTERVAL_S
+            self._interrupt.wait(random.uniform(0, bound_s))
+            self._interrupt.clear()
+            bound_s = min(2 * bound_s, BACKOFF_MAX_S)
+
+    def _serve_stream(self) -> bool:
+        """Serves one stream until it ends; tells whether the broker had answered."""
+        self._streams += 1
+        stream = Stream(host=self._host, port=self._port, number=self._streams, hello=self._hello())
+        with self._lock:
+            self._stream = stream
+        self._end_if_drained()
+        try:
+            for response in stream.responses():
+                self._receive(stream, response)
+            self._last_detail = "it ended the connection"
+        except grpc.RpcError as error:
+            self._last_detail = _describe(error)
+        finally:
+            with self._lock:
+                self._stream = None
+                # Nothing is started on a lease that may be gone.
+                self._parked = self._slots.take_back_all()
+            stream.close()
+        return stream.was_welcome
+
+    def _hello(self) -> Hello:
+        options = self._options
+        return Hello(
+            worker_id=self._id,
+            name=self._name,
+            include_queues=options.include_queues,
+            exclude_queues=options.exclude_queues,
+            tolerations=options.tolerations,
+            slots=options.concurrency,
+            held=[
+                Lease(node_id=held.node_id, token=held.token, instance_id=held.instance_id)
+                for held in list(self._leases.values())
+            ],
+            exit_when_drained=options.exit_when_drained,
+        )
+
+    def _give_up(self) -> None:
+        with self._lock:
+            if self._was_welcome or self._done.is_set():
+                return
+            self._error = BrokerUnavailable(
+                host=self._host,
+                port=self._port,
+                waited_s=self._options.connect_timeout_s or 0.0,
+                detail=self._last_detail,
+            )
+            if self._stream is not None:
+                self._stream.cancel()
+        self._interrupt.set()
+
+    def _is_over(self) -> bool:
+        return (self._draining and not self._leases) or (self._error is not None and not self._was_welcome)
+
+    def _end_if_drained(self) -> None:
+        """Ends the stream when nothing is left to report."""
+        if not self._draining or self._leases:
+            return
+        with self._lock:
+            if self._stream is not None:
+                if self._stream.was_welcome:
+                    self._stream.send(Signal.END)
+                else:
+                    self._stream.cancel()
+
+    def _complaint(self, since_s: float) -> str:
+        if not self._was_welcome:
+            return f"no broker answers at {self._host}:{self._port} ({self._last_detail}); still trying"
+        return (
+            f"the connection to the broker at {self._host}:{self._port} is lost for {since_s:.1f} s "
+            f"({self._last_detail}); still trying"
+        )
+
+    # -- what the broker says: in the thread that receives -------------------------------------------------------------
+
+    def _receive(self, stream: Stream, response: WorkResponse) -> None:
+        if response.acknowledged:
+            self._acknowledge(stream, response.acknowledged)
+        if response.refusals:
+            for refusal in response.refusals:
+                get_logger().warning(
+                    "the report of node %s was refused: %s", UUID(bytes=refusal.node_id), refusal.reason
+                )
+        if response.HasField("welcome"):
+            self._welcome(stream, response)
+        if response.recalls:
+            self._recall(response.recalls)
+        if response.grants:
+            self._take(response)
+        if response.drained:
+            self.drain()
+
+    def _acknowledge(self, stream: Stream, sequence: int) -> None:
+        leases = self._leases
+        for held in stream.acknowledge(sequence):
+            if leases.get(held.node_id) is held:
+                del leases[held.node_id]
+        self._end_if_drained()
+
+    def _welcome(self, stream: Stream, response: WorkResponse) -> None:
+        """Goes on with what the broker leaves to this worker, and drops the rest."""
+        tokens = {lease.node_id: lease.token for lease in response.welcome.leases}
+        with self._lock:
+            self._was_welcome = True
+            kept = []
+            for held in list(self._leases.values()):
+                if held.node_id in tokens:
+                    held.token = tokens[held.node_id]
+                    kept.append(held)
+                else:
+                    held.dropped = True
+                    self._leases.pop(held.node_id, None)
+            parked, self._parked = self._parked, []
+            stream.welcome(response.welcome.lease_duration_s)
+            if self._draining:
+                stream.send(Signal.DRAIN)
+            # A report that is made just now may come from its slot as well: the stream sends it once.
+            for held in kept:
+                if held.report is not None:
+                    stream.send(held)
+            self._start([held for held in parked if not held.dropped])
+        self._tell_connected()
+        self._end_if_drained()
+
+    def _tell_connected(self) -> None:
+        """Tells that the broker answers, where that is news."""
+        if self._is_connected is None and self._connection_changed is not _log_connection:
+            self._connection_changed(True, f"connected to the broker at {self._host}:{self._port}")
+        elif self._is_connected is False:
+            self._connection_changed(True, f"the broker at {self._host}:{self._port} answers again")
+        self._is_connected = True
+
+    def _take(self, response: WorkResponse) -> None:
+        """Takes granted nodes in."""
+        functions = [Function(spec.name, spec.definition_arguments) for spec in response.functions]
+        values = ValueTable(response.values) if response.values else None
+        granted = [
+            Held(
+                node_id=grant.node_id,
+                token=grant.token,
+                instance_id=grant.instance_id,
+                attempt=grant.attempt,
+                function=functions[grant.function],
+                arguments=grant.arguments,
+                values=values,
+            )
+            for grant in response.grants
+        ]
+        for held in granted:
+            self._leases[held.node_id] = held
+        self._start(granted)
+
+    def _start(self, nodes: list[Held]) -> None:
+        """Lets the slots have nodes; they go back if the worker drains, also where it begins to meanwhile."""
+        if not self._draining:
+            self._slots.add(nodes)
+            if self._draining:
+                self._hand_back(self._slots.take_back_all())
+        else:
+            self._hand_back(nodes)
+
+    def _recall(self, recalls: Iterable[Lease]) -> None:
+        """Hands back what the broker asks for, as far as it has not been started."""
+        tokens = {lease.node_id: lease.token for lease in recalls}
+        known = [node_id for node_id, token in tokens.items() if self._holds(node_id, token)]
+        self._hand_back(self._slots.take_back(known))
+
+    def _holds(self, node_id: bytes, token: int) -> bool:
+        held = self._leases.get(node_id)
+        return held is not None and held.token == token
+
+    def _hand_back(self, nodes: Iterable[Held]) -> None:
+        stream = self._stream
+        for held in nodes:
+            self._leases.pop(held.node_id, None)
+            if stream is not None:
+                stream.send(Lease(node_id=held.node_id, token=held.token))
+
+    # -- what the slots say -------------------------------------------------------------------------------------------
+
+    def _ended(self, held: Held) -> None:
+        """Sends a report. Without a connection it waits for the next welcome."""
+        if held.dropped:
+            get_logger().warning(
+                "what node %s (%s) gave is discarded: its lease was lost while it ran, so another worker runs it",
+                UUID(bytes=held.node_id),
+                held.function.name,
+            )
+            return
+        stream = self._stream
+        if stream is not None:
+            stream.send(held)
+
+    def _raised(self, error: BaseException) -> None:
+        """Ends the worker with what a node raised, once that is reported."""
+        self._error = self._error or error
+        threading.Thread(target=self.drain, name="dagorama-drain", daemon=True).start()
+
+
+def _log_connection(is_connected: bool, text: str) -> None:
+    get_logger().warning("%s", text)
+
+
+def _describe(error: grpc.RpcError) -> str:
+    """Says in a few words what broke a stream."""
+    if isinstance(error, grpc.Call):
+        return f"{error.code().name}: {error.details()}"
+    return str(error)
