@@ -46,8 +46,9 @@ ARROWS = {
     "service": {"core", "host", "api"},
 }
 
-#: Arrows of single modules. A retry policy says itself how it travels, as it did in dagorama 0.1.
-EXCEPTIONS = {("dagorama.retry", "api")}
+#: Arrows of single modules. A retry policy says itself how it travels, as it did in dagorama 0.1. The package itself
+#: offers the names of all that users import.
+EXCEPTIONS = {("dagorama.retry", "api"), ("dagorama", "runner")}
 
 #: The only modules that know both the generated messages and the core's types: the translator and the two servicers.
 MEETING_POINTS = {f"dagorama_broker.service.{name}" for name in ("convert", "dag", "work")}
