@@ -31,8 +31,6 @@ OPTIONS: list[tuple[str, int]] = [
     ("grpc.use_local_subchannel_pool", 1),
 ]
 
-WatchOne = grpc.UnaryUnaryMultiCallable[WatchRequest, WatchResponse]
-
 
 class Connection:
     """A channel to one broker, with what is called on it."""
@@ -45,7 +43,7 @@ class Connection:
         self.dag = DagServiceStub(self.channel)
         #: `Watch` for one node. It gets exactly one message, so it can be called like a unary method, which needs no
         #: thread while it waits.
-        self.watch_one: WatchOne = self.channel.unary_unary(
+        self.watch_one: grpc.UnaryUnaryMultiCallable[WatchRequest, WatchResponse] = self.channel.unary_unary(
             "/dagorama.v1.DagService/Watch",
             request_serializer=WatchRequest.SerializeToString,
             response_deserializer=cast(Callable[[bytes], WatchResponse], WatchResponse.FromString),

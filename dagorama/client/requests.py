@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import time
 from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass
+from time import monotonic, sleep
 from typing import Any, NamedTuple, TypeVar, cast
 from uuid import UUID
 
@@ -29,7 +29,7 @@ ABSENT_S = 5 - CONNECT_S - 0.1
 RECONNECT_S = 60.0
 
 #: The pauses between attempts double from the first to the last, each less a random part of up to half.
-PAUSE_FIRST_S, PAUSE_LAST_S = 0.05, 2.0
+PAUSE_FIRST_S, PAUSE_LAST_S = 0.05, 1.0
 
 #: How a request ends when the connection breaks or the broker stops.
 LOST = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
@@ -69,7 +69,7 @@ class Patience:
 
         An attempt that lasted longer than connecting may take had reached the broker: waiting starts afresh.
         """
-        now = time.monotonic()
+        now = monotonic()
         if not self.pauses or now - tried_at > 2 * CONNECT_S:
             self.lost_at, self.pauses = tried_at if not self.pauses else now, 0
         if now - self.lost_at >= self.limit_s:
@@ -79,9 +79,9 @@ class Patience:
                 waited_s=now - self.lost_at,
                 detail=error.details() or error.code().name,
             )
-        pause_s = min(PAUSE_FIRST_S * 2**self.pauses, PAUSE_LAST_S)
+        pause_s = min(PAUSE_FIRST_S * 2 ** min(self.pauses, 10), PAUSE_LAST_S) * random.uniform(0.5, 1.0)
         self.pauses += 1
-        return Pause(pause_s * random.uniform(0.5, 1.0))
+        return Pause(min(pause_s, self.lost_at + self.limit_s - now))
 
 
 def ask(
@@ -93,13 +93,13 @@ def ask(
     """
     patience = Patience(connection, ABSENT_S)
     while True:
-        tried_at = time.monotonic()
+        tried_at = monotonic()
         try:
             answer: Answer = yield Attempt(method, request)
         except grpc.RpcError as error:
             call = cast(grpc.Call, error)
             if call.code() not in LOST:
-                raise _refused(call, what) from None
+                raise _refused(connection, call, what) from None
             pause = patience.pause(call, tried_at)
         else:
             connection.answered = True
@@ -112,13 +112,13 @@ def watch(
 ) -> Steps[WatchResponse]:
     """Waits until a node has ended, `timeout_s` at most (`ResultTimeout`), also while the broker restarts."""
     what = f"watching node {UUID(bytes=node_id)}"
-    give_up_at = None if timeout_s is None else time.monotonic() + timeout_s
+    give_up_at = None if timeout_s is None else monotonic() + timeout_s
     if not connection.answered:
         request = GetNodeRequest(instance_id=instance_id, node_id=node_id)
         yield from ask(connection, connection.dag.GetNode, request, what)
     patience = Patience(connection, float(os.environ.get("DAGORAMA_RECONNECT_S") or RECONNECT_S))
     while True:
-        tried_at = time.monotonic()
+        tried_at = monotonic()
         rest_s = None if give_up_at is None else max(give_up_at - tried_at, 0.0)
         request_one = WatchRequest(instance_id=instance_id, node_ids=[node_id])
         try:
@@ -130,16 +130,19 @@ def watch(
                     instance_id=UUID(bytes=instance_id), node_id=UUID(bytes=node_id), timeout_s=timeout_s
                 ) from None
             if call.code() not in LOST:
-                raise _refused(call, what) from None
+                raise _refused(connection, call, what) from None
             pause = patience.pause(call, tried_at)
         else:
             return answer
-        yield pause if give_up_at is None else Pause(min(pause.seconds, max(give_up_at - time.monotonic(), 0.0)))
+        yield pause if give_up_at is None else Pause(min(pause.seconds, max(give_up_at - monotonic(), 0.0)))
 
 
-def _refused(call: grpc.Call, what: str) -> BrokerRefused:
-    """Makes the error of a broker that says no."""
-    return BrokerRefused(request=what, code=call.code().name, detail=call.details() or "it gave no reason")
+def _refused(connection: Connection, call: grpc.Call, what: str) -> BrokerRefused:
+    """Makes the error of a broker that says no, or of something else that listens in its place."""
+    detail = call.details() or "it gave no reason"
+    if call.code() is grpc.StatusCode.UNIMPLEMENTED:
+        detail += f"; is it a dagorama broker of this version that listens at {connection.host}:{connection.port}?"
+    return BrokerRefused(request=what, code=call.code().name, detail=detail)
 
 
 def run(steps: Steps[T]) -> T:
@@ -148,7 +151,7 @@ def run(steps: Steps[T]) -> T:
         step = next(steps)
         while True:
             if isinstance(step, Pause):
-                time.sleep(step.seconds)
+                sleep(step.seconds)
                 step = steps.send(None)
                 continue
             try:

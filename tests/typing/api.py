@@ -1,0 +1,94 @@
+"""What type checkers are told about the API. Never run; `test_typing` has mypy and pyright read it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import assert_type
+
+from dagorama import DAGDefinition, DAGInstance, StaticRetry, dagorama, resolve, resolve_async
+
+
+class Plain(DAGDefinition):
+    """A definition like those of the README."""
+
+    def __init__(self, factor: int = 1) -> None:
+        """Takes a constructor argument."""
+        self.factor = factor
+
+    @dagorama().syncfn
+    def entrypoint(self, count: int, *, label: str = "") -> Counter[int]:
+        """Fans out and in again."""
+        assert_type(self.work(1), int)
+        return self.rollup([self.work(number) for number in range(count)])
+
+    @dagorama(queue_name="work", taint_name="gpu", retry=StaticRetry(3, 1)).syncfn
+    def work(self, number: int) -> int:
+        """Works."""
+        return number * self.factor
+
+    @dagorama()
+    def rollup(self, numbers: list[int]) -> Counter[int]:
+        """Gathers."""
+        return Counter(numbers)
+
+
+class Asynchronous(DAGDefinition):
+    """A definition whose entrypoint is async."""
+
+    @dagorama().asyncfn
+    async def entrypoint(self, name: str) -> str:
+        """Awaits what it calls, as it would undecorated."""
+        part = await self.shout(name)
+        assert_type(part, str)
+        return part
+
+    @dagorama
+    async def shout(self, name: str) -> str:
+        """Shouts."""
+        return name.upper()
+
+
+class Derived(Plain):
+    """Inherits its entrypoint."""
+
+
+class Nested(DAGDefinition):
+    """Starts another definition inside a node."""
+
+    @dagorama().syncfn
+    def entrypoint(self) -> Counter[int]:
+        """A sub-graph's promise is the promise of its entrypoint's value."""
+        _, promise = Plain()(2)
+        assert_type(promise, Counter[int])
+        return promise
+
+
+def use_plain() -> None:
+    """An instance and a promise that passes for the value."""
+    instance, promise = Plain(2)(4, label="x")
+    assert_type(instance, DAGInstance[Counter[int]])
+    assert_type(promise, Counter[int])
+    assert_type(instance.result(timeout=1.5), Counter[int])
+    assert_type(resolve(instance, promise, wait_for_results=True), Counter[int])
+    assert_type(resolve(instance, promise), Counter[int] | None)
+    assert_type(resolve(instance, promise.most_common(1)), list[tuple[int, int]] | None)
+    derived, _ = Derived(3)(1)
+    assert_type(derived.result(), Counter[int])
+
+
+async def use_asynchronous() -> None:
+    """The awaitable form."""
+    instance, promise = await Asynchronous()("x")
+    assert_type(instance, DAGInstance[str])
+    assert_type(promise, str)
+    assert_type(await instance.aresult(), str)
+    assert_type(await resolve_async(instance, promise, wait_for_results=True), str)
+    assert_type(await resolve_async(instance, promise), str | None)
+
+
+def use_run() -> None:
+    """The awaitable form is a coroutine, as that of any async function."""
+    instance, promise = asyncio.run(Asynchronous()("x"))
+    assert_type(instance, DAGInstance[str])
+    assert_type(promise, str)
