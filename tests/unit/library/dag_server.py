@@ -1,0 +1,99 @@
+"""A gRPC server that speaks `DagService` over real connections; the test decides how nodes end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import NoReturn, cast
+
+import grpc
+
+from dagorama.payload import encode
+from dagorama.v1 import dag_pb2, graph_pb2
+from dagorama.v1.dag_pb2_grpc import DagServiceServicer, add_DagServiceServicer_to_server
+
+State = graph_pb2.NodeState
+
+
+class DagServer(DagServiceServicer):
+    """Keeps what was submitted, over restarts too, and tells outcomes when the test gives them."""
+
+    def __init__(self) -> None:
+        """Starts without any instance."""
+        self.port = 0
+        self.submits: list[dag_pb2.SubmitRequest] = []
+        self.nodes: dict[bytes, graph_pb2.Call] = {}
+        self.watched = threading.Semaphore(0)
+        self._responses: dict[bytes, dag_pb2.WatchResponse] = {}
+        self._changed = threading.Condition()
+        self._server: grpc.Server | None = None
+
+    def start(self) -> None:
+        """Listens, at the port of last time if there was one."""
+        server = grpc.server(ThreadPoolExecutor(300), options=[("grpc.so_reuseport", 0)])
+        add_DagServiceServicer_to_server(self, server)
+        self.port = server.add_insecure_port(f"localhost:{self.port}")
+        server.start()
+        self._server = server
+
+    def stop(self) -> None:
+        """Breaks all connections and frees the port."""
+        server, self._server = self._server, None
+        if server is not None:
+            stopped = server.stop(0)
+            with self._changed:
+                self._changed.notify_all()
+            stopped.wait()
+
+    def end(self, node_id: bytes, outcome: graph_pb2.Outcome, values: Mapping[bytes, bytes] | None = None) -> None:
+        """Ends a node; `values` are payloads by node id."""
+        outcome.node_id = node_id
+        listed = [graph_pb2.Value(node_id=key, payload=payload) for key, payload in (values or {}).items()]
+        with self._changed:
+            self._responses[node_id] = dag_pb2.WatchResponse(outcomes=[outcome], values=listed)
+            self._changed.notify_all()
+
+    def complete(self, node_id: bytes, value: object) -> None:
+        """Gives a node its value."""
+        outcome = graph_pb2.Outcome(state=State.NODE_STATE_COMPLETED)
+        self.end(node_id, outcome, {node_id: encode(value, what="a value").data})
+
+    def Submit(self, request: dag_pb2.SubmitRequest, context: grpc.ServicerContext) -> dag_pb2.SubmitResponse:
+        """Keeps the calls; refuses an id that has another call."""
+        for call in request.calls:
+            if self.nodes.setdefault(call.node_id, call) != call:
+                _refuse(context, grpc.StatusCode.ALREADY_EXISTS, "the id has another body")
+        self.submits.append(request)
+        return dag_pb2.SubmitResponse()
+
+    def GetNode(self, request: dag_pb2.GetNodeRequest, context: grpc.ServicerContext) -> dag_pb2.GetNodeResponse:
+        """Tells how a node stands."""
+        self._known(request.node_id, context)
+        response = self._responses.get(request.node_id)
+        state = State.NODE_STATE_READY if response is None else response.outcomes[0].state
+        return dag_pb2.GetNodeResponse(node=dag_pb2.NodeInfo(node_id=request.node_id, state=state))
+
+    def Watch(self, request: dag_pb2.WatchRequest, context: grpc.ServicerContext) -> Iterator[dag_pb2.WatchResponse]:
+        """Waits until each node has ended."""
+        for node_id in request.node_ids:
+            self._known(node_id, context)
+            self.watched.release()
+            context.add_callback(cast(Callable[[], None], self._wake))
+            with self._changed:
+                self._changed.wait_for(lambda node_id=node_id: node_id in self._responses or not context.is_active())
+            if context.is_active():
+                yield self._responses[node_id]
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _known(self, node_id: bytes, context: grpc.ServicerContext) -> None:
+        if node_id not in self.nodes:
+            _refuse(context, grpc.StatusCode.NOT_FOUND, f"there is no node {node_id.hex()}")
+
+
+def _refuse(context: grpc.ServicerContext, code: grpc.StatusCode, detail: str) -> NoReturn:
+    context.abort(code, detail)
+    raise AssertionError("abort raises")

@@ -1,0 +1,208 @@
+"""Values travel as payloads; promises in them are found and replaced at any depth."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dagorama.errors import BrokerUnavailable, PayloadError
+from dagorama.ids import new_id
+from dagorama.models.promise import DAGPromise, new_promise, node_id_of
+from dagorama.payload import decode, encode, no_promises
+from tests.unit.library.containers import AROUND, Plain
+
+
+@pytest.mark.parametrize("around", AROUND.values(), ids=AROUND.keys())
+def test_promises_become_values_in_every_kind_of_object(around: Callable[[object], object]) -> None:
+    """A promise is found wherever it is, and its value stands in its place after decoding."""
+    promise = new_promise(new_id(), "m:C.f")
+    data, promise_ids = encode(around(promise), what="x")
+    assert promise_ids == (node_id_of(promise),)
+    assert decode(data, {node_id_of(promise): "the value"}.__getitem__) == around("the value")
+
+
+@pytest.mark.parametrize("around", AROUND.values(), ids=AROUND.keys())
+def test_parts_of_promises_become_parts_of_values(around: Callable[[object], object]) -> None:
+    """A lifted promise costs no node: it depends on the node itself."""
+    promise = new_promise(new_id())
+    data, promise_ids = encode(around(promise["k"][1]), what="x")
+    assert promise_ids == (node_id_of(promise),)
+    assert decode(data, lambda _: {"k": [5, 6]}) == around(6)
+
+
+PROMISES = [new_promise(new_id(), f"m:C.f{number}") for number in range(5)]
+
+leaves = st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.sampled_from(PROMISES)
+nests = st.recursive(
+    leaves,
+    lambda part: (
+        st.lists(part, max_size=4)
+        | st.tuples(part, part)
+        | st.dictionaries(st.text(max_size=2) | st.sampled_from(PROMISES), part, max_size=3)
+        | st.sets(leaves, max_size=4)
+        | part.map(Plain)
+    ),
+    max_leaves=20,
+)
+
+
+def replaced(value: Any) -> Any:
+    """Puts the value of each promise in its place, the slow way."""
+    if isinstance(value, DAGPromise):
+        return value_of(node_id_of(value))
+    if isinstance(value, dict):
+        return {replaced(key): replaced(part) for key, part in value.items()}
+    if isinstance(value, Plain):
+        return Plain(replaced(value.part))
+    if isinstance(value, (list, tuple, set)):
+        return type(value)(replaced(part) for part in value)
+    return value
+
+
+def value_of(node_id: bytes) -> str:
+    """Returns the value of a node."""
+    return f"value of {node_id.hex()}"
+
+
+@given(nests)
+def test_any_nest_decodes_to_its_values(nest: object) -> None:
+    """Whatever the nest, decoding it gives what replacing each promise by hand gives."""
+    data, promise_ids = encode(nest, what="x")
+    assert decode(data, value_of) == replaced(nest)
+    assert len(set(promise_ids)) == len(promise_ids)
+
+
+def test_each_promise_is_listed_once_in_order() -> None:
+    """A promise that occurs often is one dependency."""
+    first, second = new_promise(new_id()), new_promise(new_id())
+    again = new_promise(node_id_of(first))
+    payload = encode([second, first, again, {"k": second[0]}], what="x")
+    assert payload.promise_ids == (node_id_of(second), node_id_of(first))
+
+
+def test_one_promise_is_one_object() -> None:
+    """The value of a promise that occurs twice is the same object twice, asked for once."""
+    node_id = new_id()
+    asked = []
+
+    def resolve(wanted: bytes) -> list[int]:
+        asked.append(wanted)
+        return [1]
+
+    data, _ = encode([new_promise(node_id), new_promise(node_id), new_promise(node_id)[0]], what="x")
+    first, second, part = decode(data, resolve)  # type: ignore[misc] # a list was encoded
+    assert first is second
+    assert (first, part, asked) == ([1], 1, [node_id])
+
+
+def test_a_path_may_hold_a_promise() -> None:
+    """An item may be chosen by a promised key; both promises are dependencies."""
+    table, key = new_promise(new_id()), new_promise(new_id())
+    data, promise_ids = encode(table[key], what="x")
+    assert promise_ids == (node_id_of(table), node_id_of(key))
+    assert decode(data, {node_id_of(table): {"a": 1}, node_id_of(key): "a"}.__getitem__) == 1
+
+
+class EncodesWithin:
+    """Encodes something else while it is itself encoded."""
+
+    def __init__(self, inner: object, outer: object) -> None:
+        """Holds two promises."""
+        self.inner = inner
+        self.outer = outer
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keeps the promise ids of the encoding within."""
+        return list, ((encode(self.inner, what="within").promise_ids, self.outer),)
+
+
+def test_encoding_within_encoding_keeps_apart() -> None:
+    """A nested encode finds its own promises and leaves the outer one's alone."""
+    inner, outer = new_promise(new_id()), new_promise(new_id())
+    data, promise_ids = encode([EncodesWithin(inner, outer)], what="x")
+    assert promise_ids == (node_id_of(outer),)
+    assert decode(data, lambda _: "value") == [[(node_id_of(inner),), "value"]]
+
+
+def test_threads_encode_apart() -> None:
+    """Encoding in one thread does not show in another."""
+    promise = new_promise(new_id())
+    reached, go_on = threading.Event(), threading.Event()
+
+    class Waits:
+        def __reduce__(self) -> tuple[object, ...]:
+            reached.set()
+            go_on.wait(10)
+            return int, ()
+
+    found = []
+    thread = threading.Thread(target=lambda: found.append(encode([Waits()], what="x").promise_ids))
+    thread.start()
+    reached.wait(10)
+    assert encode(promise, what="y").promise_ids == (node_id_of(promise),)
+    go_on.set()
+    thread.join()
+    assert found == [()]
+
+
+def test_what_does_not_encode_is_named() -> None:
+    """The error names the value, the way to the part that does not encode, and what to do."""
+    value = {"jobs": [1, Plain({"lock": threading.Lock()})]}
+    with pytest.raises(PayloadError) as raised:
+        encode(value, what="argument 'x' of m:C.f")
+    assert raised.value.what == "argument 'x' of m:C.f"
+    assert "['jobs'][1].part['lock'], a lock" in raised.value.problem
+    assert str(raised.value).startswith("argument 'x' of m:C.f: its part")
+    assert raised.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("value", [lambda: 1, (n for n in ()), threading.Lock()])
+def test_bare_values_that_do_not_encode_are_refused(value: object) -> None:
+    """A local function, a generator and a lock are no values that can travel."""
+    with pytest.raises(PayloadError, match="the value: cannot be encoded"):
+        encode(value, what="the value")
+
+
+def test_a_cycle_around_a_lock_is_refused() -> None:
+    """Looking for the part that does not encode ends, also in an object that holds itself."""
+    value: dict[str, object] = {"lock": threading.Lock()}
+    value["self"] = value
+    with pytest.raises(PayloadError, match="lock"):
+        encode(value, what="x")
+
+
+def test_after_a_failure_promises_are_ordinary_again() -> None:
+    """A failed encode leaves nothing behind in its thread."""
+    with pytest.raises(PayloadError):
+        encode(threading.Lock(), what="x")
+    promise = new_promise(new_id())
+    assert decode(encode(1, what="x").data, no_promises) == 1
+    assert promise.__reduce_ex__(5)[0] is DAGPromise
+
+
+def test_what_does_not_decode_is_named() -> None:
+    """Bytes that lead nowhere here give an error that names the payload and says what is missing."""
+    data = encode(Plain(1), what="x").data.replace(b"containers", b"disappears")
+    with pytest.raises(PayloadError, match=r"the result of m:C\.f: .*ModuleNotFoundError.*disappears"):
+        decode(data, no_promises, what="the result of m:C.f")
+
+
+def test_a_promise_without_a_value_is_named() -> None:
+    """A payload that refers to a value that isn't here does not decode."""
+    with pytest.raises(PayloadError, match="the value of node"):
+        decode(encode(new_promise(new_id()), what="x").data, no_promises)
+
+
+def test_own_errors_of_resolving_pass_through() -> None:
+    """What dagorama itself has to say while a value is fetched is not hidden in another error."""
+
+    def resolve(node_id: bytes) -> object:
+        raise BrokerUnavailable(host="h", port=1, waited_s=1, detail="d")
+
+    with pytest.raises(BrokerUnavailable):
+        decode(encode(new_promise(new_id()), what="x").data, resolve)
