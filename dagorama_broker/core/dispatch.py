@@ -89,7 +89,7 @@ class Dispatcher:
             if prefetch:
                 # What a suspect takes down with it becomes suspect too, so nothing is granted behind one; and nothing
                 # is granted past one, or it would find no free slot as long as there is other work.
-                node = None if worker.suspect else view.peek(with_suspects=True)
+                node = None if worker.suspect or worker.overdue else view.peek(with_suspects=True)
                 if node is None or is_suspect(node):
                     return
                 if worker.load_s + (node.function.timing.duration_s or inf) > budget_s:
@@ -122,6 +122,7 @@ class Dispatcher:
         idle = self._idle_lanes()
         for worker in self._workers():
             if worker.reported_at + RECALL_AFTER_S <= now and (leases := list(_recallable(worker, idle))):
+                worker.overdue = True
                 worker.recalled.update(token for _, token in leases)
                 yield e.RecallRequested(worker=worker, leases=leases)
         self._plan_recall()

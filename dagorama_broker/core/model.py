@@ -242,5 +242,6 @@ class Worker:
     suspect: Node | None = (
         None  #: it holds this node, which an earlier worker was lost with; no second one, no prefetch
     )
+    overdue: bool = False  #: it was asked for nodes and has finished nothing since, so it is granted none ahead
     reported_at: float = 0.0  #: when it last finished something or got its first node
     recalled: set[int] = field(default_factory=set)  #: tokens of leases that were asked for

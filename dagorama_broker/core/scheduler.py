@@ -312,6 +312,7 @@ class Scheduler:
                 self._refuse(worker, result)
                 continue
             self._dispatcher.release(node, now)
+            worker.overdue = False
             if result.failure is None:
                 self._complete_node(node, worker, result, now)
             else:

@@ -58,7 +58,7 @@ class Bench:
         return "\n\n".join(self._replay_paragraph(paragraph) for paragraph in _paragraphs(transcript))
 
     def _replay_paragraph(self, paragraph: str) -> str:
-        asked = paragraph.partition("----\n")[0].splitlines()
+        asked = paragraph.partition("----")[0].splitlines()
         decided: list[str] = []
         for line in asked:
             word, *rest = line.split()
@@ -250,6 +250,14 @@ def show_token(token: int) -> str:
     """Give the counter of a token, after a restart with the epoch."""
     epoch, counter = token >> 40, token & (1 << 40) - 1
     return f"{counter}" if epoch == 1 else f"{epoch}.{counter}"
+
+
+def show_value(node: Node) -> str:
+    """Give the value of a completed node with the values that it refers to in brackets."""
+    source = node.source or node
+    assert source.payload is not None, f"{node} has no value"
+    promises = ",".join(show_value(promise) for promise in source.promises)
+    return f"{source.payload.decode()}({promises})" if promises else source.payload.decode()
 
 
 def show_event(event: e.Event) -> str:

@@ -1,0 +1,360 @@
+"""Work granted ahead: how much, to whom, when it is asked back; and the word that nothing further comes."""
+
+from __future__ import annotations
+
+import pytest
+
+from dagorama_broker.core import commands as c
+from dagorama_broker.core import events as e
+from dagorama_broker.core.model import FunctionSpec, InstanceId, NewCall, NodeId, WorkerId
+from dagorama_broker.core.scheduler import Scheduler
+from tests.unit.core.transcript import Bench, tidy
+
+F = FunctionSpec(name="f", queue="q")
+
+
+def submit(scheduler: Scheduler, count: int) -> None:
+    """Submit one instance with so many ready nodes, after the one that `teach` has submitted."""
+    calls = [NewCall(NodeId(b"n%d" % at), F, b"", ()) for at in range(count)]
+    scheduler.handle(c.SubmitNodes(instance_id=InstanceId(b"i"), definition="D", calls=calls), 0.0)
+
+
+def teach(scheduler: Scheduler, duration_s: float) -> None:
+    """Have the scheduler see one attempt of `F` that took so long."""
+    worker_id, node_id = WorkerId(b"teacher"), NodeId(b"lesson")
+    scheduler.handle(c.ConnectWorker(worker_id=worker_id, name="teacher"), 0.0)
+    call = NewCall(node_id, F, b"", ())
+    scheduler.handle(c.SubmitNodes(instance_id=InstanceId(b"lesson"), definition="D", calls=[call]), 0.0)
+    (granted,) = [event for event in scheduler.handle(c.GrantWork(), 0.0) if isinstance(event, e.WorkGranted)]
+    result = c.NodeResult(node_id=node_id, token=granted.leases[0][1], payload=b"", duration_s=duration_s)
+    scheduler.handle(c.CompleteNodes(worker_id=worker_id, results=[result]), 0.0)
+    scheduler.handle(c.DisconnectWorker(worker_id=worker_id, left=True), 0.0)
+
+
+def connect(scheduler: Scheduler, name: str, slots: int = 1) -> None:
+    """Connect a worker that serves everything."""
+    scheduler.handle(c.ConnectWorker(worker_id=WorkerId(name.encode()), name=name, slots=slots), 0.0)
+
+
+def grant(scheduler: Scheduler) -> dict[str, int]:
+    """Grant what is ready; gives how much each worker holds then."""
+    scheduler.handle(c.GrantWork(), 0.0)
+    return {worker.name: len(worker.leases) for worker in scheduler.workers.values()}
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "slots", "expected"),
+    [
+        (1.0, 1, 1),
+        (1.0, 4, 4),
+        (0.011, 1, 1),
+        (0.004, 1, 2),
+        (0.004, 2, 5),
+        (50e-6, 1, 200),
+        (50e-6, 4, 800),
+        (1e-9, 1, 1000),  # no function is believed to take no time
+    ],
+)
+def test_about_10_ms_are_granted_ahead(scheduler: Scheduler, duration_s: float, slots: int, expected: int) -> None:
+    """A function of 1 s is never granted ahead, one of 50 us by the hundred, in proportion to the slots."""
+    teach(scheduler, duration_s)
+    connect(scheduler, "w1", slots)
+    submit(scheduler, 5000)
+    assert abs(grant(scheduler)["w1"] - expected) <= 1
+
+
+@pytest.mark.parametrize("duration_s", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_duration_that_is_none_teaches_nothing(scheduler: Scheduler, duration_s: float) -> None:
+    """Without a believable duration nothing is granted ahead, and a later one is believed."""
+    teach(scheduler, duration_s)
+    connect(scheduler, "w1")
+    submit(scheduler, 5000)
+    assert grant(scheduler) == {"w1": 1}
+    (token,) = scheduler.workers[WorkerId(b"w1")].leases
+    result = c.NodeResult(node_id=NodeId(b"n0"), token=token, payload=b"", duration_s=0.001)
+    scheduler.handle(c.CompleteNodes(worker_id=WorkerId(b"w1"), results=[result]), 0.0)
+    assert abs(grant(scheduler)["w1"] - 10) <= 1
+
+
+def test_a_function_that_has_become_slow_is_not_granted_ahead(bench: Bench) -> None:
+    """One long attempt ends the granting ahead at once."""
+    transcript = """
+        connect w1
+        submit i1 a b c d e f g h
+        grant
+        complete w1 a seconds=0.003
+        grant
+        complete w1 b seconds=1
+        complete w1 c seconds=1
+        complete w1 d seconds=1
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a b c d e f g h
+        WorkGranted w1 a#1
+        NodeCompleted a a
+        WorkGranted w1 b#2 c#3 d#4
+        NodeCompleted b b
+        NodeCompleted c c
+        NodeCompleted d d
+        WorkGranted w1 e#5
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_every_idle_worker_gets_something_first(scheduler: Scheduler) -> None:
+    """Nothing is granted ahead while a worker is idle, and what is then is shared evenly."""
+    teach(scheduler, 50e-6)
+    for name in ("w1", "w2", "w3"):
+        connect(scheduler, name)
+    submit(scheduler, 30)
+    assert grant(scheduler) == {"w1": 10, "w2": 10, "w3": 10}
+
+
+def test_every_idle_worker_gets_something_first_whatever_its_filter(bench: Bench) -> None:
+    """Workers with other queues or tolerations count as well as equal ones."""
+    transcript = """
+        connect w1 slots=4
+        connect w2 slots=4 tolerate=gpu
+        connect w3 slots=4 exclude=other
+        submit i1 a b c
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        WorkerJoined w2
+        WorkerWelcomed w2
+        WorkerJoined w3
+        WorkerWelcomed w3
+        InstanceCreated i1
+        NodesCreated a b c
+        WorkGranted w1 a#1
+        WorkGranted w2 b#2
+        WorkGranted w3 c#3
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_nodes_granted_ahead_are_asked_back_for_an_idle_worker(bench: Bench) -> None:
+    """Only when a worker has a free slot, the holder has been quiet for 20 ms, and only what it cannot have started."""
+    transcript = """
+        connect w1
+        submit i1 a b c d
+        grant
+        complete w1 a seconds=0.00005
+        grant
+        wakeup
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a b c d
+        WorkGranted w1 a#1
+        NodeCompleted a a
+        WorkGranted w1 b#2 c#3 d#4
+        at 15
+
+        at 1
+        connect w2
+        grant
+        wakeup
+        tick
+        wakeup
+        ----
+        WorkerJoined w2
+        WorkerWelcomed w2
+        at 0.02
+        RecallRequested w1 c#3 d#4
+        at 15
+
+        handback w1 c d
+        grant
+        tick
+        ----
+        WorkGranted w2 c#5 d#6
+
+        complete w2 c d seconds=0.00005
+        submit i1 e f g h
+        grant
+        complete w1 b
+        grant
+        ----
+        NodeCompleted c c
+        NodeCompleted d d
+        NodesCreated e f g h
+        WorkGranted w2 e#7 f#8 g#9
+        NodeCompleted b b
+        WorkGranted w1 h#10
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_a_busy_worker_that_reports_is_not_asked(bench: Bench) -> None:
+    """A worker that gets through what it holds keeps it: asking is put off with each result."""
+    transcript = """
+        connect w1
+        submit i1 a b c d
+        grant
+        complete w1 a seconds=0.00005
+        grant
+        connect w2
+        grant
+        at 0.015
+        complete w1 b
+        grant
+        wakeup
+        at 0.025
+        tick
+        at 0.035
+        tick
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a b c d
+        WorkGranted w1 a#1
+        NodeCompleted a a
+        WorkGranted w1 b#2 c#3 d#4
+        WorkerJoined w2
+        WorkerWelcomed w2
+        NodeCompleted b b
+        at 0.035
+        RecallRequested w1 d#4
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+@pytest.mark.parametrize("other", ["connect w2 include=other", "connect w2\ndrain w2", "connect w2\nleave w2"])
+def test_nothing_is_asked_back_for_a_worker_that_could_not_take_it(bench: Bench, other: str) -> None:
+    """A worker of other queues, one that drains and one that has left are not idle."""
+    bench.replay("connect w1\nsubmit i1 a b c d\ngrant\ncomplete w1 a seconds=0.00005\ngrant")
+    bench.replay(f"{other}\ngrant\nat 14")
+    assert bench.replay("tick") == "tick"
+
+
+def test_a_free_slot_is_enough_to_be_asked_for(bench: Bench) -> None:
+    """A worker that runs something may take what another holds ahead, as long as it has a slot left."""
+    transcript = """
+        function slow queue=slow
+
+        connect w2 slots=2 include=slow
+        connect w1
+        submit i1 s:slow a b c
+        grant
+        complete w1 a seconds=0.00005
+        grant
+        connect w2 slots=2 held=s#1
+        grant
+        at 1
+        tick
+        ----
+        WorkerJoined w2
+        WorkerWelcomed w2
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated s a b c
+        WorkGranted w2 s#1
+        WorkGranted w1 a#2
+        NodeCompleted a a
+        WorkGranted w1 b#3 c#4
+        WorkerWelcomed w2 s#5
+        RecallRequested w1 c#4
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_who_asked_is_told_when_nothing_further_can_come(bench: Bench) -> None:
+    """Neither while a node runs anywhere, nor while one is ready or backs off; then once."""
+    transcript = """
+        function flaky attempts=2 interval=1
+
+        connect w1 until_drained
+        connect w2
+        submit i1 a:flaky b(a)
+        grant
+        fail w1 a
+        grant
+        at 1
+        tick
+        grant
+        complete w1 a
+        grant
+        complete w1 b
+        grant
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        WorkerJoined w2
+        WorkerWelcomed w2
+        InstanceCreated i1
+        NodesCreated a b
+        WorkGranted w1 a#1
+        AttemptFailed a attempt=1 ValueError again at 1
+        WorkGranted w1 a#2
+        NodeCompleted a a
+        WorkGranted w1 b#3
+        NodeCompleted b b
+        InstanceFinished i1 completed
+        WorkerDrained w1
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_what_nobody_can_run_keeps_nobody_waiting(bench: Bench) -> None:
+    """A node that no connected worker serves can bring nothing."""
+    transcript = """
+        function red queue=red
+
+        connect w1 until_drained exclude=red
+        submit i1 a b:red
+        grant
+        complete w1 a
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a b
+        WorkGranted w1 a#1
+        NodeCompleted a a
+        WorkerDrained w1
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_what_a_draining_worker_runs_may_still_bring_something(bench: Bench) -> None:
+    """A node that runs may make calls for anybody, also where its worker takes nothing further itself."""
+    transcript = """
+        function red queue=red
+
+        connect w1 until_drained exclude=red
+        connect w2 include=red
+        submit i1 a:red
+        grant
+        drain w2
+        grant
+        complete w2 a alias=b + b
+        grant
+        complete w1 b
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        WorkerJoined w2
+        WorkerWelcomed w2
+        InstanceCreated i1
+        NodesCreated a
+        WorkGranted w2 a#1
+        NodesCreated b
+        NodeJoining a alias of b
+        WorkGranted w1 b#2
+        NodeCompleted b b
+        NodeCompleted a value
+        InstanceFinished i1 completed
+        WorkerDrained w1
+    """
+    assert bench.replay(transcript) == tidy(transcript)

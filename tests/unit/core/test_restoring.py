@@ -1,0 +1,264 @@
+"""A broker that starts again: what it finds, whom it waits for, and that nothing runs twice."""
+
+from __future__ import annotations
+
+from dagorama_broker.core.model import InstanceId, NodeId
+from tests.unit.core.transcript import Bench, show_value, tidy
+
+
+def test_workers_go_on_with_what_they_run(bench: Bench) -> None:
+    """Nothing is granted until the workers of before are back; what they name they keep under new, larger tokens."""
+    transcript = """
+        connect w1 slots=2
+        connect w2
+        submit i1 a b c d(a)
+        grant
+        restart
+        grant
+        states i1
+        wakeup
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        WorkerJoined w2
+        WorkerWelcomed w2
+        InstanceCreated i1
+        NodesCreated a b c d
+        WorkGranted w1 a#1 c#3
+        WorkGranted w2 b#2
+        a=ready b=ready c=ready d=waiting
+        at 5
+
+        connect w1 slots=2 held=a#1,c#3
+        connect w3
+        grant
+        connect w2 held=b#2
+        grant
+        complete w1 a#1
+        complete w1 a#2.1
+        grant
+        ----
+        WorkerWelcomed w1 a#2.1 c#2.2
+        WorkerJoined w3
+        WorkerWelcomed w3
+        WorkerWelcomed w2 b#2.3
+        ResultRefused w1 a#1: the lease was renewed under token 2199023255553
+        NodeCompleted a a
+        WorkGranted w1 d#2.4
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_workers_that_do_not_come_back_are_given_up(bench: Bench) -> None:
+    """After the grace time what they held is granted to others; who comes later keeps only what is still ready."""
+    transcript = """
+        connect w1 slots=2
+        submit i1 a b
+        grant
+        restart
+        connect w2
+        at 4.9
+        tick
+        grant
+        at 5
+        tick
+        grant
+        connect w1 slots=2 held=a#1,b#2
+        complete w1 a#1
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a b
+        WorkGranted w1 a#1 b#2
+        WorkerJoined w2
+        WorkerWelcomed w2
+        WorkerLeft w1
+        WorkGranted w2 a#2.1
+        WorkerJoined w1
+        WorkerWelcomed w1 b#2.2
+        ResultRefused w1 a#1: the worker holds no lease on the node
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_without_workers_of_before_nobody_is_waited_for(bench: Bench) -> None:
+    """A worker that had left in order is not expected back."""
+    transcript = """
+        connect w1
+        submit i1 a
+        grant
+        leave w1
+        restart
+        connect w2
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a
+        WorkGranted w1 a#1
+        WorkerLeft w1
+        WorkerJoined w2
+        WorkerWelcomed w2
+        WorkGranted w2 a#2.1
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_every_live_state_is_restored(bench: Bench) -> None:
+    """Waiting, joining and backing-off nodes stand where they stood; attempts and failures are still counted."""
+    transcript = """
+        function flaky attempts=2 interval=10
+
+        connect w1 slots=9
+        submit i1 a b(a) c:flaky d(c) x y(x)
+        grant
+        complete w1 a value=list promises=p,q + p q
+        fail w1 c
+        fail w1 x
+        leave w1
+        states i1
+        restart
+        states i1
+        wakeup
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a b c d x y
+        WorkGranted w1 a#1 c#2 x#3
+        NodesCreated p q
+        NodeJoining a list of p q
+        AttemptFailed c attempt=1 ValueError again at 10
+        AttemptFailed x attempt=1 ValueError
+        NodeFailed x
+        DependencyFailed y because of x
+        WorkerLeft w1
+        a=joining b=waiting c=backoff d=waiting x=failed y=dependency_failed p=ready q=ready
+        a=joining b=waiting c=backoff d=waiting x=failed y=dependency_failed p=ready q=ready
+        at 10
+
+        connect w2 slots=9
+        grant
+        complete w2 q p
+        grant
+        complete w2 b
+        at 10
+        tick
+        grant
+        fail w2 c
+        ----
+        WorkerJoined w2
+        WorkerWelcomed w2
+        WorkGranted w2 p#2.1 q#2.2
+        NodeCompleted q q
+        NodeCompleted p p
+        NodeCompleted a value
+        WorkGranted w2 b#2.3
+        NodeCompleted b b
+        WorkGranted w2 c#2.4
+        AttemptFailed c attempt=2 ValueError
+        NodeFailed c
+        DependencyFailed d because of c
+        InstanceFinished i1 failed
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_losses_are_counted_on(bench: Bench) -> None:
+    """A restart is no acquittal: the node is still a suspect, and quarantined after as many deliveries in all."""
+    transcript = """
+        connect w1
+        submit i1 a
+        grant
+        disconnect w1
+        restart
+        connect w2
+        grant
+        disconnect w2
+        restart
+        connect w3
+        grant
+        disconnect w3
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a
+        WorkGranted w1 a#1
+        LeaseLost a losses=1
+        WorkerLeft w1
+        WorkerJoined w2
+        WorkerWelcomed w2
+        WorkGranted w2 a#2.1
+        LeaseLost a losses=2
+        WorkerLeft w2
+        WorkerJoined w3
+        WorkerWelcomed w3
+        WorkGranted w3 a#3.1
+        LeaseLost a losses=3
+        AttemptFailed a attempt=1 Quarantined
+        NodeFailed a
+        WorkerLeft w3
+        InstanceFinished i1 failed
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_aliases_lead_to_their_value_as_before(bench: Bench) -> None:
+    """A chain of aliases, complete or still joining, has the same value after a restart."""
+    transcript = """
+        connect w1 slots=9
+        submit i1 a keep
+        submit i2 k
+        grant
+        complete w1 a alias=b + b
+        complete w1 k alias=l + l
+        grant
+        complete w1 b alias=c + c
+        complete w1 l alias=m + m
+        grant
+        complete w1 c value=deep
+        leave w1
+        restart
+        states i1
+        states i2
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a keep
+        InstanceCreated i2
+        NodesCreated k
+        WorkGranted w1 a#1 keep#2 k#3
+        NodesCreated b
+        NodeJoining a alias of b
+        NodesCreated l
+        NodeJoining k alias of l
+        WorkGranted w1 b#4 l#5
+        NodesCreated c
+        NodeJoining b alias of c
+        NodesCreated m
+        NodeJoining l alias of m
+        WorkGranted w1 c#6 m#7
+        NodeCompleted c deep
+        NodeCompleted b value
+        NodeCompleted a value
+        WorkerLeft w1
+        a=completed keep=ready b=completed c=completed
+        k=joining l=joining m=ready
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+    first, second = (bench.scheduler.instances[InstanceId(name)].nodes for name in (b"i1", b"i2"))
+    assert show_value(first[NodeId(b"a")]) == "deep"
+    bench.replay("connect w2 slots=9\ngrant\ncomplete w2 m value=deeper")
+    assert show_value(second[NodeId(b"k")]) == "deeper"
+
+
+def test_numbers_grow_on(bench: Bench) -> None:
+    """Instances made after a restart are younger than all of before, also than those that have finished."""
+    bench.replay("connect w1\nsubmit i1 a\nsubmit i2 b\ngrant\ncomplete w1 a\ngrant\ncomplete w1 b\nleave w1\nrestart")
+    bench.replay("submit i3 c")
+    instance = bench.scheduler.instances[InstanceId(b"i3")]
+    assert (instance.seq, [node.seq for node in instance.nodes.values()]) == (3, [3])
