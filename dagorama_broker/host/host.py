@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar, cast, get_args
+from weakref import WeakValueDictionary
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.commands import Command, GrantWork, SubmitNodes, Tick
@@ -61,8 +62,9 @@ class Host:
         self._batch = _Batch()
         self._wake = asyncio.Event()
         self._stopping = False
+        self._failure: Exception | None = None  #: what went wrong in the core; memory is not to be trusted after it
         self._timer: asyncio.TimerHandle | None = None
-        self._restoring = asyncio.Lock()
+        self._restoring: WeakValueDictionary[InstanceId, asyncio.Lock] = WeakValueDictionary()
         # Wall time at the start, carried on by the monotonic clock: a jump of the wall clock moves no lease.
         self._clock_offset = time.time() - time.monotonic()
 
@@ -89,15 +91,16 @@ class Host:
     async def run(self) -> None:
         """Commit batch after batch until `stop`. Raises what made a commit fail; then the process must end."""
         try:
-            while not (self._stopping and not self._batch):
+            while self._batch or not self._stopping:
                 await self._wake.wait()
                 self._wake.clear()
-                while self._batch:
+                while self._batch or self._failure:
                     await self._commit_batch()
                 self._set_timer()
         finally:
             self._stopping = True
-            self._fail_waiting()
+            self._give_up(self._batch)
+            self._batch = _Batch()  # else a call that comes now would wait in it
             if self._timer is not None:
                 self._timer.cancel()
 
@@ -125,8 +128,9 @@ class Host:
             events = self.scheduler.handle(command, self.now())
         except Refused:
             raise
-        except Exception:
-            log.critical("the broker stops: deciding on %s went wrong", type(command).__name__, exc_info=True)
+        except Exception as error:
+            log.critical("deciding on %s went wrong", type(command).__name__, exc_info=True)
+            self._failure = error
             self.stop()
             raise
         self._add(self._batch, events)
@@ -142,7 +146,8 @@ class Host:
     async def submit(self, command: SubmitNodes) -> None:
         """Like `commit`; fetches the instance from the journal first if it has left memory."""
         if command.instance_id not in self.scheduler.instances:
-            async with self._restoring:
+            # One lock for each instance: those that start instances do not wait for each other.
+            async with self._restoring.setdefault(command.instance_id, asyncio.Lock()):
                 await self._restore(command.instance_id)
         await self.commit(command)
 
@@ -183,21 +188,24 @@ class Host:
 
     async def _commit_batch(self) -> None:
         batch = self._batch
-        # Granting here, once for all that has come, lets the grants go out with the commit that makes them possible.
-        self._add(batch, self.scheduler.handle(GrantWork(), self.now()))
-        self._batch = _Batch()
         try:
+            if self._failure is not None:
+                raise self._failure
+            # Granting here, once for all that has come, lets grants go out with the commit that makes them possible.
+            self._add(batch, self.scheduler.handle(GrantWork(), self.now()))
+            self._batch = _Batch()
             if batch.durable:
                 await self.read(self._journal.commit, batch.durable)
+            self.listeners.tell(batch.events)
+            for function in batch.then:
+                function()
         except BaseException:
-            self._batch.stopped += batch.stopped
+            self._give_up(batch)
             raise
-        self.listeners.tell(batch.events)
-        for function in batch.then:
-            function()
 
-    def _fail_waiting(self) -> None:
-        for waiting in self._batch.stopped:
+    @staticmethod
+    def _give_up(batch: _Batch) -> None:
+        for waiting in batch.stopped:
             if not waiting.done():
                 waiting.set_exception(HostStopped("the broker is stopping"))
 
@@ -212,6 +220,8 @@ class Host:
 
     def _tick(self) -> None:
         self._timer = None
+        if self._stopping:
+            return
         self.apply(Tick())
         if not self._batch:
             self._set_timer()
