@@ -5,25 +5,46 @@ from collections.abc import Iterable
 from dagorama_broker.core.model import Node, NodeId
 
 
+class IdTaken(Exception):
+    """Values of two instances that gave nodes the same id cannot be collected together."""
+
+
 def collect_values(nodes: Iterable[Node]) -> list[tuple[NodeId, bytes]]:
-    """Give the payloads needed to decode the values of these completed nodes, each id once.
+    """Give the payloads needed to decode the values of these completed nodes of one instance, each id once.
 
     An entry comes after those that its payload refers to. An alias has an entry of its own, with the payload that it
     leads to.
     """
-    values: dict[NodeId, bytes] = {}
+    found: dict[NodeId, Node] = {}
+    add_values(nodes, found)
+    return [(node_id, payload_of(node)) for node_id, node in found.items()]
+
+
+def add_values(nodes: Iterable[Node], found: dict[NodeId, Node]) -> None:
+    """Add these completed nodes, and those that their payloads refer to, to what earlier calls have found.
+
+    A node comes after those that it refers to. Raises `IdTaken` where another instance's node has the same id; `found`
+    is then still complete for the earlier calls.
+    """
     stack = list(nodes)
     stack.reverse()
     while stack:
         node = stack[-1]
-        source = node.source or node
-        if node.id in values:
+        known = found.get(node.id)
+        if known is not None:
+            if known is not node:
+                raise IdTaken
             stack.pop()
             continue
-        pending = [promise for promise in source.promises if promise.id not in values] if source.promises else None
+        source = node.source or node
+        pending = [promise for promise in source.promises if found.get(promise.id) is not promise]
         if pending:
             stack.extend(reversed(pending))
             continue
         stack.pop()
-        values[node.id] = source.payload if source.payload is not None else b""
-    return list(values.items())
+        found[node.id] = node
+
+
+def payload_of(node: Node) -> bytes:
+    """Give the payload of a completed node; an alias has the one that it leads to."""
+    return (node.source or node).payload or b""
