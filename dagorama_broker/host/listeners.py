@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.model import Instance, InstanceId, Node, NodeId, WorkerId
+from dagorama_broker.core.model import Instance, InstanceId, Node, NodeId, Worker, WorkerId
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -13,6 +13,8 @@ T = TypeVar("T")
 
 class WorkerChannel(Protocol):
     """The connection to one worker."""
+
+    worker: Worker | None  #: as the core knows it; None as long as it has not been told of this connection
 
     def grant(self, event: e.WorkGranted) -> None:
         """Send these nodes."""
@@ -50,11 +52,11 @@ class Listeners:
             e.NodeJoining: lambda event: self._tell_change(event.node.instance),
             e.LeaseLost: lambda event: self._tell_change(event.node.instance),
             e.WorkGranted: self._tell_grant,
-            e.WorkerWelcomed: lambda event: self._channel(event.worker.id, lambda channel: channel.welcome(event)),
-            e.RecallRequested: lambda event: self._channel(event.worker.id, lambda channel: channel.recall(event)),
-            e.ResultRefused: lambda event: self._channel(event.worker_id, lambda channel: channel.refuse(event)),
-            e.WorkerDrained: lambda event: self._channel(event.worker.id, lambda channel: channel.drained()),
-            e.WorkerEvicted: lambda event: self._channel(event.worker.id, lambda channel: channel.close(_SILENT)),
+            e.WorkerWelcomed: lambda event: self._channel(event.worker, lambda channel: channel.welcome(event)),
+            e.RecallRequested: lambda event: self._channel(event.worker, lambda channel: channel.recall(event)),
+            e.ResultRefused: self._tell_refusal,
+            e.WorkerDrained: lambda event: self._channel(event.worker, lambda channel: channel.drained()),
+            e.WorkerEvicted: lambda event: self._channel(event.worker, lambda channel: channel.close(_SILENT)),
         }
 
     def outcome(self, instance_id: InstanceId, node_id: NodeId) -> asyncio.Future[Node]:
@@ -97,14 +99,21 @@ class Listeners:
             _set(self._changes.pop(instance.id, ()), instance)
 
     def _tell_grant(self, event: e.WorkGranted) -> None:
-        self._channel(event.worker.id, lambda channel: channel.grant(event))
+        self._channel(event.worker, lambda channel: channel.grant(event))
         if self._changes:
             for instance in {node.instance for node, _ in event.leases}:
                 self._tell_change(instance)
 
-    def _channel(self, worker_id: WorkerId, send: Callable[[WorkerChannel], None]) -> None:
-        channel = self.channels.get(worker_id)
-        if channel is not None:  # else it is gone, and the core hears of that by a command of its own
+    def _tell_refusal(self, event: e.ResultRefused) -> None:
+        channel = self.channels.get(event.worker_id)
+        if channel is not None:
+            channel.refuse(event)
+
+    def _channel(self, worker: Worker, send: Callable[[WorkerChannel], None]) -> None:
+        channel = self.channels.get(worker.id)
+        # None: it is gone, and the core hears of that by a command of its own. Another: the worker has connected again
+        # since the core decided this, and what it decided of the earlier connection is void.
+        if channel is not None and channel.worker is worker:
             send(channel)
 
 

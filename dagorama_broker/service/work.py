@@ -5,6 +5,7 @@ import logging
 from collections import deque
 from contextlib import suppress
 from importlib.metadata import version
+from itertools import islice
 
 import grpc
 from grpc import aio
@@ -13,8 +14,8 @@ from dagorama.v1 import graph_pb2, work_pb2, work_pb2_grpc
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.errors import Refused
-from dagorama_broker.core.model import Node, WorkerId
-from dagorama_broker.core.values import collect_values
+from dagorama_broker.core.model import Node, NodeId, Worker, WorkerId
+from dagorama_broker.core.values import IdTaken, add_values, payload_of
 from dagorama_broker.host.host import Host, HostStopped
 from dagorama_broker.service import convert
 
@@ -54,6 +55,8 @@ class _Session:
         self._id: WorkerId = hello.worker_id
         self._context = context
         self._wake = asyncio.Event()
+        self.worker: Worker | None = None
+        self._welcomed = False
         self._closed: str | None = None
         self._welcome: e.WorkerWelcomed | None = None
         self._grants: deque[tuple[Node, int]] = deque()
@@ -75,6 +78,7 @@ class _Session:
         reader = asyncio.create_task(self._read())
         try:
             self._host.apply(self._hello)
+            self.worker = self._host.scheduler.workers[self._id]
             log.info("worker %s connected with %d slots", self._hello.name, self._hello.slots)
             ended, _ = await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
             await self._say_goodbye(ended)
@@ -86,7 +90,10 @@ class _Session:
             writer.cancel()
             if channels.get(self._id) is self:
                 del channels[self._id]
-                self._disconnect(left)
+                # If the broker ended the stream, the worker is evicted already, or comes back to the next broker,
+                # which waits for it: it goes on with what it has.
+                if self._closed is None:
+                    self._disconnect(left)
 
     async def _say_goodbye(self, ended: set[asyncio.Task[None]]) -> None:
         """End the stream with a status that says why, where it was not the worker that ended it."""
@@ -143,6 +150,7 @@ class _Session:
     def welcome(self, event: e.WorkerWelcomed) -> None:
         """Send what the worker may keep."""
         self._welcome = event
+        self._welcomed = True
         self._wake.set()
 
     def recall(self, event: e.RecallRequested) -> None:
@@ -174,7 +182,8 @@ class _Session:
                 await self._context.write(self._next_response())
 
     def _has_news(self) -> bool:
-        return bool(
+        # A refusal to the stream before this one may come ahead of the welcome, which is to be first.
+        return self._welcomed and bool(
             self._welcome
             or self._grants
             or self._recalls
@@ -207,17 +216,21 @@ class _Session:
     def _write_grants(self, response: work_pb2.WorkResponse) -> None:
         """Move grants into the response, up to its size, with the values that their arguments refer to."""
         table = convert.GrantTable(response)
-        dependencies: dict[Node, None] = {}
+        values: dict[NodeId, Node] = {}
         payload_bytes = 0
         while self._grants and payload_bytes < _RESPONSE_BYTES:
-            node, token = self._grants.popleft()
+            node, token = self._grants[0]
+            if node.dependencies:
+                known = len(values)
+                try:
+                    add_values(node.dependencies, values)
+                except IdTaken:  # by a node of another instance: this one goes with the next response
+                    break
+                payload_bytes += sum(map(len, map(payload_of, islice(reversed(values.values()), len(values) - known))))
+            self._grants.popleft()
             table.add(node, token)
             payload_bytes += len(node.arguments)
-            for dependency in node.dependencies:
-                if dependency not in dependencies:
-                    dependencies[dependency] = None
-                    payload_bytes += len((dependency.source or dependency).payload or b"")
-        if dependencies:
+        if values:
             response.values.extend(
-                graph_pb2.Value(node_id=node_id, payload=payload) for node_id, payload in collect_values(dependencies)
+                graph_pb2.Value(node_id=node_id, payload=payload_of(value)) for node_id, value in values.items()
             )
