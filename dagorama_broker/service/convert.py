@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from math import isfinite
 
 from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
 from dagorama_broker.core import commands as c
@@ -71,6 +72,14 @@ def to_function(message: graph_pb2.FunctionSpec) -> FunctionSpec:
     if not message.name:
         raise MalformedRequest("a function has no name")
     retry = message.retry
+    for field, number in (
+        ("interval_s", retry.interval_s),
+        ("multiplier", retry.multiplier),
+        ("interval_max_s", retry.interval_max_s),
+        ("jitter", retry.jitter),
+    ):
+        if not (isfinite(number) and number >= 0):
+            raise MalformedRequest(f"retry.{field} of function {message.name} is {number}; it must be 0 or more")
     return FunctionSpec(
         name=message.name,
         code_version=message.code_version,
@@ -78,10 +87,10 @@ def to_function(message: graph_pb2.FunctionSpec) -> FunctionSpec:
         taint=message.taint,
         retry=RetryPolicy(
             max_attempts=max(1, retry.max_attempts),
-            interval_s=max(0.0, retry.interval_s),
+            interval_s=retry.interval_s,
             multiplier=retry.multiplier or 1.0,
-            interval_max_s=max(0.0, retry.interval_max_s),
-            jitter=min(1.0, max(0.0, retry.jitter)),
+            interval_max_s=retry.interval_max_s,
+            jitter=min(1.0, retry.jitter),
         ),
         definition_arguments=message.definition_arguments,
     )
@@ -255,7 +264,9 @@ def from_attempts(attempts: Iterable[FailedAttempt]) -> list[dag_pb2.AttemptInfo
 
 def put_live_state(info: dag_pb2.NodeInfo, node: Node) -> None:
     """Put what only memory knows into the message for a node: ready and leased, and by whom."""
-    info.state = NODE_STATES[node.state]
+    if node.state is NodeState.READY or node.state is NodeState.LEASED:
+        info.state = NODE_STATES[node.state]
+        info.retry_at = 0.0
     if node.worker is not None:
         info.worker = node.worker.name
         info.attempts = node.attempts + 1
@@ -273,7 +284,7 @@ def from_stored_node(node: StoredNode, instance_id: InstanceId, ids: dict[int, N
         state=NODE_STATES[node.state],
         dependency_ids=[ids[seq] for seq in node.dependency_seqs],
         parent_id=ids.get(node.parent_seq, b""),
-        attempts=node.attempts + (node.state is NodeState.COMPLETED),
+        attempts=node.attempts + (node.state is NodeState.COMPLETED or bool(node.promise_seqs)),
         failures=from_attempts(node.failures),
         created_at=node.created_at,
         finished_at=node.finished_at,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
 
 from grpc import aio
 
@@ -18,6 +19,8 @@ from dagorama_broker.service.errors import answers
 
 _PAGE_SIZE = 100
 _PAGE_SIZE_MAX = 1000
+#: A token is the number of an instance or node, of which no storage has more than 2**63.
+_PAGE_TOKEN_DIGITS = 18
 #: Changes that come closer together than this are told once: fast enough for an eye, slow enough to cost nothing.
 _CHANGE_INTERVAL_S = 0.1
 
@@ -47,43 +50,52 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
         self, request: dag_pb2.WatchRequest, context: aio.ServicerContext[dag_pb2.WatchRequest, dag_pb2.WatchResponse]
     ) -> AsyncIterator[dag_pb2.WatchResponse]:
         """Send the outcome of each node as it ends."""
-        instance_id, waiting, ended = await self._begin_watch(request, context)
+        watch = await self._begin_watch(request, context)
         try:
-            for node_id in ended:
-                yield await self._stored_outcome(instance_id, node_id, context)
-            for future in asyncio.as_completed(waiting.values()):
+            async for outcome in self._ended_before(watch, context):
+                yield outcome
+            for future in asyncio.as_completed(watch.waiting.values()):
                 yield _outcome(await future)
         finally:
-            for node_id, future in waiting.items():
-                self._host.listeners.forget_outcome(instance_id, node_id, future)
+            for node_id, future in watch.waiting.items():
+                self._host.listeners.forget_outcome(watch.instance_id, node_id, future)
 
     @answers
-    async def _begin_watch(
-        self, request: dag_pb2.WatchRequest, context: object
-    ) -> tuple[InstanceId, dict[NodeId, asyncio.Future[Node]], list[NodeId]]:
-        """Tell the nodes that are still to end, each with its future, from those that have ended."""
-        instance_id = convert.to_instance_id(request.instance_id)
-        waiting: dict[NodeId, asyncio.Future[Node]] = {}
-        ended: list[NodeId] = []
-        instance = self._host.scheduler.instances.get(instance_id)
-        for raw in request.node_ids:
-            node_id = convert.to_node_id(raw)
+    async def _begin_watch(self, request: dag_pb2.WatchRequest, context: object) -> "_Watch":
+        """Tell the nodes that are still to end, each with its future, from the others."""
+        watch = _Watch(convert.to_instance_id(request.instance_id))
+        node_ids = {convert.to_node_id(raw): None for raw in request.node_ids}
+        instance = self._host.scheduler.instances.get(watch.instance_id)
+        for node_id in node_ids:
             node = instance.nodes.get(node_id) if instance else None
-            if node is not None and node.state not in TERMINAL:
-                waiting[node_id] = self._host.listeners.outcome(instance_id, node_id)
+            if node is None:
+                watch.elsewhere.append(node_id)
+            elif node.state in TERMINAL:
+                watch.ended.append(node)
             else:
-                ended.append(node_id)
-        if ended:
-            await self._host.flush()  # what has ended in memory is to be durable before it is told
-        return instance_id, waiting, ended
+                watch.waiting[node_id] = self._host.listeners.outcome(watch.instance_id, node_id)
+        return watch
+
+    async def _ended_before(self, watch: "_Watch", context: object) -> AsyncIterator[dag_pb2.WatchResponse]:
+        """Give the outcomes of nodes that had ended when the watch began, in memory or in the journal."""
+        if watch.ended or watch.elsewhere:
+            await self._flush(watch, context)
+        for node in watch.ended:
+            yield _outcome(node)
+        for node_id in watch.elsewhere:
+            yield await self._stored_outcome(watch.instance_id, node_id, context)
+
+    @answers
+    async def _flush(self, watch: "_Watch", context: object) -> None:
+        """Wait until what has ended in memory, or left it, is durable."""
+        await self._host.flush()
 
     @answers
     async def _stored_outcome(self, instance_id: InstanceId, node_id: NodeId, context: object) -> dag_pb2.WatchResponse:
-        """Give the outcome of a node that has ended: from memory, or from the journal if its instance has left it."""
-        instance = self._host.scheduler.instances.get(instance_id)
-        if instance is not None and node_id in instance.nodes:
-            return _outcome(instance.nodes[node_id])
+        """Give the outcome of a node whose instance has left memory."""
         stored = await self._find_node(instance_id, node_id)
+        if stored.state not in TERMINAL:  # it came into being after the watch, which was for nothing then
+            raise UnknownNode(instance_id=instance_id, node_id=node_id)
         if stored.state is not NodeState.COMPLETED:
             return dag_pb2.WatchResponse(outcomes=[await self._stored_failure(stored)])
         return dag_pb2.WatchResponse(
@@ -102,10 +114,10 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
     async def _stored_values(self, stored: StoredNode) -> list[graph_pb2.Value]:
         """Give what the value is made of, what others refer to first."""
         known = {stored.seq: stored}
-        missing = set(stored.promise_seqs)
-        while missing:
-            known |= await self._host.read(self._host.journal.find_nodes, sorted(missing))
-            missing = {seq for node in known.values() for seq in node.promise_seqs} - known.keys()
+        new = dict(known)
+        while missing := {seq for node in new.values() for seq in node.promise_seqs} - known.keys():
+            new = await self._host.read(self._host.journal.find_nodes, sorted(missing))
+            known.update(new)
         return [graph_pb2.Value(node_id=known[seq].id, payload=payload) for seq, payload in _in_order(stored, known)]
 
     async def WatchInstance(
@@ -114,10 +126,12 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
         context: aio.ServicerContext[dag_pb2.WatchInstanceRequest, dag_pb2.WatchInstanceResponse],
     ) -> AsyncIterator[dag_pb2.WatchInstanceResponse]:
         """Send how an instance stands, now and after every change."""
+        instance_id = await self._check_instance_id(request, context)
         while True:
-            info, instance_id = await self._instance_info(request, context)
+            # Before looking, so that no change falls between.
             change = self._host.listeners.change(instance_id)
             try:
+                info = await self._instance_info(request, context)
                 yield dag_pb2.WatchInstanceResponse(instance=info)
                 if info.state != graph_pb2.INSTANCE_STATE_RUNNING:
                     return
@@ -127,34 +141,41 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
             await asyncio.sleep(_CHANGE_INTERVAL_S)  # gathers what comes close together
 
     @answers
+    async def _check_instance_id(self, request: dag_pb2.WatchInstanceRequest, context: object) -> InstanceId:
+        return convert.to_instance_id(request.instance_id)
+
+    @answers
     async def _instance_info(
         self, request: dag_pb2.WatchInstanceRequest | dag_pb2.GetInstanceRequest, context: object
-    ) -> tuple[dag_pb2.InstanceInfo, InstanceId]:
+    ) -> dag_pb2.InstanceInfo:
         instance_id = convert.to_instance_id(request.instance_id)
-        await self._host.flush()
-        instance = self._host.scheduler.instances.get(instance_id)
-        if instance is not None:
-            return convert.from_instance(instance), instance_id
+        info = self._live_info(instance_id)
+        await self._host.flush()  # what was seen in memory, or has left it
+        if info is not None:
+            return info
         summary = await self._host.read(self._host.journal.summarize_instance, instance_id)
         if summary is None:
             raise UnknownInstance(instance_id=instance_id)
-        return convert.from_summary(summary), instance_id
+        return convert.from_summary(summary)
+
+    def _live_info(self, instance_id: InstanceId) -> dag_pb2.InstanceInfo | None:
+        """Give the message for an instance that is in memory."""
+        instance = self._host.scheduler.instances.get(instance_id)
+        return None if instance is None else convert.from_instance(instance)
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
     async def GetInstance(self, request: dag_pb2.GetInstanceRequest, context: object) -> dag_pb2.GetInstanceResponse:
         """Give an instance."""
-        info, _ = await self._instance_info(request, context)
-        return dag_pb2.GetInstanceResponse(instance=info)
+        return dag_pb2.GetInstanceResponse(instance=await self._instance_info(request, context))
 
     @answers
     async def GetNode(self, request: dag_pb2.GetNodeRequest, context: object) -> dag_pb2.GetNodeResponse:
         """Give a node."""
         instance_id = convert.to_instance_id(request.instance_id)
         node_id = convert.to_node_id(request.node_id)
-        await self._host.flush()
         stored = await self._find_node(instance_id, node_id)
-        info = (await self._node_infos(instance_id, [stored]))[0]
+        (info,) = await self._node_infos(instance_id, [stored])
         return dag_pb2.GetNodeResponse(node=info)
 
     @answers
@@ -164,13 +185,14 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
         """Give a page of instances, newest first."""
         size = _page_size(request.page_size)
         before_seq = _page_token(request.page_token)
-        await self._host.flush()
         summaries = await self._host.read(
             lambda: self._host.journal.list_instances(before_seq=before_seq, limit=size + 1)
         )
         more = len(summaries) > size
+        infos = [self._live_info(summary.id) or convert.from_summary(summary) for summary in summaries[:size]]
+        await self._host.flush()
         return dag_pb2.ListInstancesResponse(
-            instances=[convert.from_summary(summary) for summary in summaries[:size]],
+            instances=infos,
             next_page_token=str(summaries[size - 1].seq) if more else "",
         )
 
@@ -180,7 +202,6 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
         instance_id = convert.to_instance_id(request.instance_id)
         size = _page_size(request.page_size)
         after_seq = _page_token(request.page_token) or 0
-        await self._host.flush()
         rows = await self._host.read(
             lambda: self._host.journal.list_nodes(instance_id, after_seq=after_seq, limit=size + 1)
         )
@@ -209,7 +230,18 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
         for info in infos if instance else ():
             assert instance is not None
             convert.put_live_state(info, instance.nodes[NodeId(info.node_id)])
+        await self._host.flush()  # what memory has told may rest on something that is on its way to the journal
         return infos
+
+
+@dataclass(slots=True)
+class _Watch:
+    """The nodes of a watch, by where their outcomes are to come from."""
+
+    instance_id: InstanceId
+    waiting: dict[NodeId, asyncio.Future[Node]] = field(default_factory=dict)
+    ended: list[Node] = field(default_factory=list)  #: in memory, maybe not durable yet
+    elsewhere: list[NodeId] = field(default_factory=list)  #: in the journal, or unknown
 
 
 def _outcome(node: Node) -> dag_pb2.WatchResponse:
@@ -251,6 +283,6 @@ def _page_size(asked: int) -> int:
 def _page_token(token: str) -> int | None:
     if not token:
         return None
-    if not token.isascii() or not token.isdigit():
+    if not (token.isascii() and token.isdigit() and len(token) <= _PAGE_TOKEN_DIGITS):
         raise convert.MalformedRequest(f"page_token {token!r} is none that this broker gave")
     return int(token)
