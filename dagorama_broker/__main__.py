@@ -32,7 +32,13 @@ EXIT_CANNOT_START = 3
     help="Where to keep everything: memory: or sqlite:///path.  [DAGORAMA_STORAGE; default: a file in the data folder]",
 )
 @click.option("--insecure", is_flag=True, help="Listen on an address that others can reach, without TLS and tokens.")
-@click.option("--log-level", default="info", show_default=True, help="debug, info, warning or error.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+    default="info",
+    show_default=True,
+    help="The least that is logged.",
+)
 @click.option("--ready-fd", type=int, hidden=True, help="Write 'ready HOST PORT' or 'failed REASON' there.")
 @click.option("--lifeline-fd", type=int, hidden=True, help="Stop when the other end of this pipe is closed.")
 def main(
@@ -87,13 +93,15 @@ async def serve(settings: BrokerSettings, *, ready_fd: int | None = None, lifeli
         _tell(ready_fd, f"ready {settings.host} {port}")
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
-    if running.done():
-        _fail(running.exception())
-    log.info("broker stopping")
-    await server.stop()
-    host.stop()
-    await running
-    await host.close()
+    if not running.done():
+        log.info("broker stopping")
+        await server.stop()
+        host.stop()
+    try:
+        await running
+        await host.close()
+    except Exception as error:
+        _fail(error)
 
 
 def _tell(ready_fd: int, line: str) -> None:
@@ -101,9 +109,14 @@ def _tell(ready_fd: int, line: str) -> None:
         ready.write(line)
 
 
-def _fail(error: BaseException | None) -> None:
+def _fail(error: Exception) -> None:
     """End at once: memory may hold what the storage lacks, so nothing more may leave this process."""
-    log.critical("broker stopped, because its storage failed: %s. Start it again when that is mended", error)
+    if isinstance(error, StorageError):
+        log.critical("broker stopped, because its storage failed: %s", error)
+    else:
+        log.critical(
+            "broker stopped, because of a defect in it: %r. Start it again; nothing acknowledged is lost", error
+        )
     logging.shutdown()
     os._exit(EXIT_FAILED)
 
@@ -115,7 +128,12 @@ def _stop_event(lifeline_fd: int | None) -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if lifeline_fd is not None:
-        loop.add_reader(lifeline_fd, stop.set)
+
+        def end() -> None:
+            loop.remove_reader(lifeline_fd)  # it stays readable, and would keep the loop busy
+            stop.set()
+
+        loop.add_reader(lifeline_fd, end)
     return stop
 
 

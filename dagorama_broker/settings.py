@@ -4,9 +4,13 @@ import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite, nan
+from typing import TypeVar
 
 from dagorama_broker.core.scheduler import Settings
 from dagorama_broker.storage.url import default_url
+
+N = TypeVar("N", int, float)
 
 PORT = 50051
 _DEFAULTS = Settings()
@@ -41,12 +45,16 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> BrokerSettings:
     """Read the DAGORAMA_* variables. Raises `SettingsError`."""
     return BrokerSettings(
         host=environ.get("DAGORAMA_HOST") or "localhost",
-        port=int(_number(environ, "DAGORAMA_PORT", PORT)),
+        port=_integer(environ, "DAGORAMA_PORT", PORT),
         storage=environ.get("DAGORAMA_STORAGE") or default_url(),
         insecure=_flag(environ, "DAGORAMA_INSECURE"),
         scheduler=Settings(
-            lease_duration_s=_positive(environ, "DAGORAMA_LEASE_DURATION_S", _DEFAULTS.lease_duration_s),
-            deliveries_max=int(_positive(environ, "DAGORAMA_DELIVERIES_MAX", _DEFAULTS.deliveries_max)),
+            lease_duration_s=_positive(
+                "DAGORAMA_LEASE_DURATION_S", _number(environ, "DAGORAMA_LEASE_DURATION_S", _DEFAULTS.lease_duration_s)
+            ),
+            deliveries_max=_positive(
+                "DAGORAMA_DELIVERIES_MAX", _integer(environ, "DAGORAMA_DELIVERIES_MAX", _DEFAULTS.deliveries_max)
+            ),
             reconnect_grace_s=_number(environ, "DAGORAMA_RECONNECT_GRACE_S", _DEFAULTS.reconnect_grace_s),
         ),
     )
@@ -55,13 +63,25 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> BrokerSettings:
 def _number(environ: Mapping[str, str], name: str, default: float) -> float:
     text = environ.get(name) or str(default)
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise SettingsError(f"{name}={text!r} is not a number") from None
+        value = nan
+    if not isfinite(value):
+        raise SettingsError(f"{name}={text!r} is not a number")
+    if value < 0:
+        raise SettingsError(f"{name}={text} must not be negative")
+    return value
 
 
-def _positive(environ: Mapping[str, str], name: str, default: float) -> float:
-    value = _number(environ, name, default)
+def _integer(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name) or str(default)
+    try:
+        return int(text)
+    except ValueError:
+        raise SettingsError(f"{name}={text!r} is not a whole number") from None
+
+
+def _positive(name: str, value: N) -> N:
     if value <= 0:
         raise SettingsError(f"{name}={value:g} must be greater than 0")
     return value
