@@ -1,0 +1,80 @@
+"""The `dagorama` command. Subcommands are imported when they are used, so that `dagorama --help` comes at once.
+
+Exit status of all of them: 0 done, 1 failed, 2 called wrongly, 3 could not start or reach a broker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version as installed_version
+
+import click
+
+#: For each subcommand the module and name of its click command, and what `dagorama --help` says about it.
+SUBCOMMANDS = {
+    "broker": ("dagorama_broker.__main__:main", "Run a broker: it keeps the graphs and hands nodes to workers."),
+    "run": ("dagorama.cli.run:run", "Run one definition on a broker and workers of its own, and print the value."),
+    "version": ("dagorama.cli.main:version", "Print the version."),
+    "worker": ("dagorama.cli.worker:worker", "Run a worker: it executes nodes."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its subcommands by name and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names the subcommands."""
+        return sorted(SUBCOMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports a subcommand; None for a name that is none."""
+        if cmd_name not in SUBCOMMANDS:
+            return None
+        module, _, attribute = SUBCOMMANDS[cmd_name][0].partition(":")
+        command: object = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the subcommands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, SUBCOMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+
+def print_version(ctx: click.Context, option: click.Parameter, value: bool) -> None:
+    """Prints the version and ends, for `--version`."""
+    if value and not ctx.resilient_parsing:
+        click.echo(version_line())
+        ctx.exit()
+
+
+def version_line() -> str:
+    """Returns "dagorama" and the installed version."""
+    return f"dagorama {installed_version('dagorama')}"
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version, help="As `version`."
+)
+def group() -> None:
+    """Run ordinary Python classes, durably and fast, on many machines.
+
+    Exit status of every command: 0 done, 1 failed, 2 called wrongly, 3 could not start or reach a broker.
+    """
+
+
+@click.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(version_line())
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Runs the command line; never returns."""
+    group.main(args=args, prog_name="dagorama")
+
+
+if __name__ == "__main__":
+    main()

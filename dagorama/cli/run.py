@@ -1,0 +1,128 @@
+"""`dagorama run`: a definition on a broker and workers that live as long as the command does."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import click
+
+from dagorama.cli.failure import EXIT_FAILED, Failure
+from dagorama.cli.progress import LiveProgress
+from dagorama.cli.session import Outcome, Settings, execute
+from dagorama.cli.target import check_arguments, load_target, parse_arguments
+
+#: So many failures are told in full; the rest is counted.
+FAILURES_SHOWN_MAX = 3
+
+
+class Stopped(BaseException):
+    """The command was told to end by a signal. Not an `Exception`, so that nothing on the way handles it."""
+
+    def __init__(self, number: int) -> None:
+        """`number` is the signal's."""
+        self.number = number
+        super().__init__(number)
+
+
+def usable_cpus() -> int:
+    """Returns how many CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("target")
+@click.argument("arguments", nargs=-1)
+@click.option("--json", "json_text", metavar="JSON", help="The arguments: a list, or an object with their names.")
+@click.option("--workers", type=click.IntRange(min=1), help="Worker processes.  [default: one for each usable CPU]")
+@click.option(
+    "--concurrency", type=click.IntRange(min=1), default=1, show_default=True, help="Nodes that each runs at once."
+)
+@click.option("--storage", metavar="URL", default="memory:", show_default=True, help="memory: or sqlite:///path.")
+@click.option("--toleration", "tolerations", metavar="TAINT", multiple=True, help="Taint that the workers tolerate.")
+@click.option(
+    "--output", type=click.Choice(["python", "json"]), default="python", show_default=True, help="Form of the value."
+)
+def run(
+    target: str,
+    arguments: tuple[str, ...],
+    json_text: str | None,
+    workers: int | None,
+    concurrency: int,
+    storage: str,
+    tolerations: tuple[str, ...],
+    output: str,
+) -> None:
+    """Run a definition on a broker and workers of its own, and print the value.
+
+    TARGET is module:Class or path.py:Class. ARGUMENTS are Python literals, such as 1, "['a', 'b']" or name=None; what
+    is no literal is a string. Put -- before arguments that begin with a dash.
+
+    The value goes to standard output: a string as it is, everything else as Python writes it. What nodes print, and how
+    it goes on, goes to standard error. Exit status: 0 done, 1 a node failed, 2 called wrongly, 3 could not start.
+    """
+    loaded = load_target(target)
+    parsed = parse_arguments(arguments, json_text)
+    check_arguments(loaded.definition, parsed)
+    settings = Settings(
+        workers=workers or usable_cpus(), concurrency=concurrency, storage=storage, tolerations=tolerations
+    )
+    with stopping_on_signals():
+        with LiveProgress(target) as progress:
+            outcome = execute(loaded, parsed, settings, progress)
+        click.echo(rendered(outcome.value, output))
+    complain(outcome)
+
+
+@contextmanager
+def stopping_on_signals() -> Iterator[None]:
+    """Turns signals that end a process into `Stopped`, so that everything is cleaned up, and then ends as they do."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    except Stopped as stopped:
+        click.echo(f"stopped by {signal.Signals(stopped.number).name}", err=True)
+        # What a shell reports for a process that a signal ended.
+        sys.exit(128 + stopped.number)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def rendered(value: object, output: str) -> str:
+    """Returns the value as it is printed; raises `Failure` with the value in it if it can't be written as JSON."""
+    if output == "json":
+        try:
+            return json.dumps(value, default=_fields)
+        except (TypeError, ValueError) as error:
+            raise Failure(f"the value can't be written as JSON ({error}): {value!r}", EXIT_FAILED) from None
+    return value if isinstance(value, str) else repr(value)
+
+
+def _fields(value: object) -> object:
+    """Gives JSON an object for a dataclass and a sorted list for a set."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    raise TypeError(f"there is no JSON for a {type(value).__name__}")
+
+
+def complain(outcome: Outcome) -> None:
+    """Raises `Failure` if nodes failed that the value does not depend on."""
+    if outcome.failed:
+        shown = [f"{node.function} (node {node.node_id})\n{node.failure}" for node in outcome.failed]
+        rest = len(shown) - FAILURES_SHOWN_MAX
+        more = [f"and {rest} more"] if rest > 0 else []
+        told = "\n".join([*shown[:FAILURES_SHOWN_MAX], *more])
+        raise Failure(f"nodes failed that the value does not depend on:\n{told}", EXIT_FAILED)

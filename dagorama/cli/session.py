@@ -1,0 +1,155 @@
+"""One instance from start to end, on a broker and workers of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from inspect import isawaitable
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import TypeAlias, TypeVar
+
+from dagorama.cli.crew import crew
+from dagorama.cli.failure import EXIT_CANNOT_START, EXIT_FAILED, EXIT_USAGE, Failure
+from dagorama.cli.progress import LiveProgress
+from dagorama.cli.target import Arguments, Target
+from dagorama.client.status import InstanceStatus, NodeStatus, list_nodes, watch_instance
+from dagorama.definition import DAGInstance
+from dagorama.errors import BrokerRefused, BrokerUnavailable, DagoramaError
+
+T = TypeVar("T")
+
+#: How long ready nodes may wait while nothing runs, before it is looked into whether any worker may run them.
+IDLE_S = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """With what a target is run."""
+
+    workers: int
+    concurrency: int
+    storage: str
+    tolerations: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of an instance that gave a value."""
+
+    value: object
+    #: Nodes that failed and that the value does not depend on.
+    failed: list[NodeStatus]
+
+
+@dataclass(frozen=True)
+class WorkersEnded:
+    """All workers are gone, so nothing more will happen."""
+
+    status: int
+
+
+Happening: TypeAlias = InstanceStatus | WorkersEnded | DagoramaError
+
+
+def execute(target: Target, arguments: Arguments, settings: Settings, progress: LiveProgress) -> Outcome:
+    """Starts a broker and workers, runs the target until nothing of it is left to run, and stops them.
+
+    Raises `Failure`, also when there is no value.
+    """
+    from dagorama_broker.launch import BrokerNotStarted, launch_broker
+
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(launch_broker(port=0, storage=settings.storage))
+        except BrokerNotStarted as error:
+            raise Failure(f"the broker could not be started: {error}", EXIT_CANNOT_START) from None
+        workers = stack.enter_context(
+            crew(
+                target.folder,
+                processes=settings.workers,
+                concurrency=settings.concurrency,
+                tolerations=settings.tolerations,
+                show=progress.show if progress.live else None,
+            )
+        )
+        try:
+            instance = start(target, arguments)
+            follow(instance, workers, progress, settings.tolerations)
+            value = instance.result()
+            failed = [node for node in list_nodes(instance.instance_id.bytes) if node.state == "failed"]
+        except (BrokerUnavailable, BrokerRefused) as error:
+            raise Failure(str(error), EXIT_CANNOT_START) from None
+        except DagoramaError as error:
+            raise Failure(str(error), EXIT_FAILED) from None
+    return Outcome(value=value, failed=failed)
+
+
+def start(target: Target, arguments: Arguments) -> DAGInstance[object]:
+    """Starts an instance; the entrypoint may be an ordinary or an async function."""
+    started: object = target.definition(*arguments.args, **arguments.kwargs)
+    if isawaitable(started):
+        started = asyncio.run(_awaited(started))
+    assert isinstance(started, tuple)
+    instance: DAGInstance[object] = started[0]
+    return instance
+
+
+async def _awaited(started: Awaitable[T]) -> T:
+    return await started
+
+
+def follow(
+    instance: DAGInstance[object],
+    workers: subprocess.Popen[str],
+    progress: LiveProgress,
+    tolerations: Sequence[str],
+) -> None:
+    """Shows progress until no node of the instance is left to run; raises `Failure` if that can't come to be.
+
+    It waits for the whole instance, not for its value only: nodes that nobody waits for are run as well.
+    """
+    happenings: SimpleQueue[Happening] = SimpleQueue()
+    Thread(target=_watch_instance, args=(instance, happenings.put), daemon=True).start()
+    Thread(target=_watch_workers, args=(workers, happenings.put), daemon=True).start()
+    idle = False
+    while True:
+        try:
+            happening = happenings.get(timeout=IDLE_S if idle else None)
+        except Empty:
+            refuse_what_cannot_run(instance, tolerations)
+            idle = False
+            continue
+        if isinstance(happening, DagoramaError):
+            raise happening
+        if isinstance(happening, WorkersEnded):
+            raise Failure(f"the workers ended with status {happening.status}", EXIT_CANNOT_START)
+        progress.update(happening.counts)
+        if happening.state != "running":
+            return
+        idle = "ready" in happening.counts and happening.counts.keys().isdisjoint({"leased", "backoff"})
+
+
+def _watch_instance(instance: DAGInstance[object], tell: Callable[[Happening], None]) -> None:
+    try:
+        for status in watch_instance(instance.instance_id.bytes):
+            tell(status)
+    except DagoramaError as error:
+        tell(error)
+
+
+def _watch_workers(workers: subprocess.Popen[str], tell: Callable[[Happening], None]) -> None:
+    tell(WorkersEnded(workers.wait()))
+
+
+def refuse_what_cannot_run(instance: DAGInstance[object], tolerations: Sequence[str]) -> None:
+    """Raises `Failure` if no worker here tolerates the taint of any node that is ready: they would wait for ever."""
+    ready = [node for node in list_nodes(instance.instance_id.bytes) if node.state == "ready"]
+    taints = {node.taint for node in ready}
+    if taints and taints.isdisjoint({"", *tolerations}):
+        functions = ", ".join(sorted({node.function for node in ready}))
+        options = " ".join(f"--toleration {taint}" for taint in sorted(taints))
+        raise Failure(f"no worker here may run {functions}: add {options}", EXIT_USAGE)

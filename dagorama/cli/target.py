@@ -1,0 +1,190 @@
+"""What `dagorama run` is asked to run: a definition, and the arguments for its entrypoint."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+import traceback
+from ast import literal_eval
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import click
+
+from dagorama.definition import DAGDefinition
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A definition, and the folder from which its module was imported."""
+
+    definition: DAGDefinition
+    folder: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What the entrypoint is called with."""
+
+    args: tuple[object, ...]
+    kwargs: dict[str, object]
+
+
+def load_target(text: str) -> Target:
+    """Imports "module:Class" or "path.py:Class"; raises `click.UsageError` that says what is wrong with it."""
+    where, colon, name = text.rpartition(":")
+    if not colon or not where or not name:
+        raise click.UsageError(f"{text!r} names no definition: write module:Class or path.py:Class")
+    if where.endswith(".py") or "/" in where:
+        folder, module_name = _module_of(Path(where))
+        module = _import(module_name, folder, where)
+        _check_origin(module, Path(where))
+    else:
+        folder = Path.cwd()
+        module = _import(where, folder, where)
+    return Target(definition=_definition(module, name, where), folder=folder)
+
+
+def _module_of(path: Path) -> tuple[Path, str]:
+    """Returns the folder from which a file is imported, and its name there; files of packages keep their full name."""
+    if not path.is_file():
+        raise click.UsageError(f"there is no file {str(path)!r} here (in {Path.cwd()})")
+    path = path.resolve()
+    parts = [path.stem]
+    folder = path.parent
+    while (folder / "__init__.py").exists():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    return folder, ".".join(parts)
+
+
+def _import(name: str, folder: Path, where: str) -> ModuleType:
+    """Imports a module, looking into `folder` first; what it raises is shown with the user's part of the traceback."""
+    sys.path.insert(0, str(folder))
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            raise click.UsageError(
+                f"there is no module {error.name!r} here (in {folder}); for a file write path.py:Class"
+            ) from None
+        raise _not_importable(where, error) from None
+    except Exception as error:
+        raise _not_importable(where, error) from None
+
+
+def _not_importable(where: str, error: Exception) -> click.UsageError:
+    """Shows the traceback without the frames of the import machinery and of this module."""
+    shown = traceback.TracebackException.from_exception(error)
+    machinery = (__file__, import_module.__code__.co_filename)
+    frames = [one for one in shown.stack if one.filename not in machinery and not one.filename.startswith("<frozen")]
+    shown.stack = traceback.StackSummary.from_list(frames)
+    click.echo("".join(shown.format(chain=False)), err=True, nl=False)
+    return click.UsageError(f"{where} cannot be imported: {type(error).__name__}: {error}")
+
+
+def _check_origin(module: ModuleType, path: Path) -> None:
+    """Refuses a file whose name leads to another module, as a `random.py` may."""
+    origin = getattr(module, "__file__", None)
+    if origin is None or not Path(origin).samefile(path):
+        raise click.UsageError(
+            f"the name of {path} is taken: `import {module.__name__}` gives {origin or 'a built-in module'}; "
+            "rename the file"
+        )
+
+
+def _definition(module: ModuleType, name: str, where: str) -> DAGDefinition:
+    """Finds the class and makes a definition of it; an object of such a class is taken as it is."""
+    found: object = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if isinstance(found, DAGDefinition):
+        return _with_nodes(found, where)
+    if not (inspect.isclass(found) and issubclass(found, DAGDefinition)):
+        problem = f"has no {name}" if found is None else f"has a {name}, but it is no DAGDefinition"
+        there = ", ".join(_definitions(module)) or "none"
+        raise click.UsageError(f"{where} {problem}; definitions there: {there}")
+    if inspect.isabstract(found):
+        raise click.UsageError(f"{name} in {where} has no entrypoint")
+    try:
+        definition: DAGDefinition = found()
+    except TypeError as error:
+        raise click.UsageError(
+            f"{name} in {where} is made with arguments ({error}): make an object of it there, `job = {name}(...)`, "
+            f"and run {where}:job"
+        ) from None
+    return _with_nodes(definition, where)
+
+
+def _with_nodes(definition: DAGDefinition, where: str) -> DAGDefinition:
+    """Refuses a definition whose entrypoint would run here and not on a worker."""
+    if not hasattr(type(definition).entrypoint, "original_fn"):
+        raise click.UsageError(
+            f"the entrypoint of {type(definition).__name__} in {where} is not decorated: "
+            "write @dagorama().syncfn or @dagorama().asyncfn above it"
+        )
+    return definition
+
+
+def _definitions(module: ModuleType) -> list[str]:
+    """Names the definitions that a module itself defines."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and issubclass(value, DAGDefinition) and value.__module__ == module.__name__
+    ]
+
+
+def parse_arguments(words: Sequence[str], json_text: str | None) -> Arguments:
+    """Reads the arguments from Python literals, or all of them from one JSON list or object."""
+    if json_text is not None:
+        if words:
+            raise click.UsageError("give the arguments either one by one or as --json")
+        return _from_json(json_text)
+    args: list[object] = []
+    kwargs: dict[str, object] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if equals and name.isidentifier():
+            if name in kwargs:
+                raise click.UsageError(f"the argument {name} is given twice")
+            kwargs[name] = literal(text)
+        else:
+            args.append(literal(word))
+    return Arguments(args=tuple(args), kwargs=kwargs)
+
+
+def literal(text: str) -> object:
+    """Returns the value of a Python literal; what is none is a string."""
+    try:
+        value: object = literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+    return value
+
+
+def _from_json(text: str) -> Arguments:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise click.UsageError(f"--json is not JSON: {error}") from None
+    if isinstance(value, list):
+        return Arguments(args=tuple(value), kwargs={})
+    if isinstance(value, dict):
+        return Arguments(args=(), kwargs=value)
+    raise click.UsageError("--json takes a list of the arguments, or an object with their names")
+
+
+def check_arguments(definition: DAGDefinition, arguments: Arguments) -> None:
+    """Raises `click.UsageError` with the entrypoint's signature if it can't be called with the arguments."""
+    signature = inspect.signature(definition.entrypoint)
+    try:
+        signature.bind(*arguments.args, **arguments.kwargs)
+    except TypeError as error:
+        raise click.UsageError(
+            f"wrong arguments: {error}; the signature is {type(definition).__name__}.entrypoint{signature}"
+        ) from None

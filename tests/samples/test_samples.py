@@ -1,0 +1,127 @@
+"""The samples run as scripts and through `dagorama run`, and type checkers have nothing to say about them."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "samples"
+
+
+def output(*command: str | Path) -> str:
+    """Runs Python with these words and returns what it prints on standard output; what goes wrong fails the test."""
+    words = [sys.executable, *map(str, command)]
+    outcome = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    if outcome.returncode:
+        pytest.fail(f"{' '.join(words)} exited {outcome.returncode}\n{outcome.stdout}\n{outcome.stderr}")
+    return outcome.stdout
+
+
+def value(sample: str, *arguments: str) -> str:
+    """Returns what `dagorama run` prints for a definition of a sample."""
+    return output("-m", "dagorama.cli.main", "run", f"samples/{sample}", *arguments).strip()
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    """A folder with a few text files, one of them without words and one in a folder of its own."""
+    (tmp_path / "more").mkdir()
+    (tmp_path / "a.txt").write_text("the cat and the dog\nand a cat\n" * 50)
+    (tmp_path / "b.txt").write_text("The bird, naïve; no newline at the end")
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "more" / "c.txt").write_text("cat\n" * 7)
+    (tmp_path / "not a text.md").write_text("cat")
+    return tmp_path
+
+
+def test_the_plain_class_runs_as_it_is() -> None:
+    """The class needs nothing of dagorama to run."""
+    assert re.fullmatch(r"Counter\({0: 2, 1: 2}\) in 8\.\d s\n", output(SAMPLES / "test1.py"))
+
+
+def test_four_workers_take_under_three_seconds() -> None:
+    """Four times 2 s of work on four workers take under 3.0 s, with the start of broker and workers in them."""
+    printed = re.fullmatch(r"Counter\({0: 2, 1: 2}\) in (\d\.\d) s\n", output(SAMPLES / "test2.py"))
+    assert printed is not None
+    assert 2.0 <= float(printed[1]) < 3.0
+
+
+def test_the_difference_is_three_decorators_and_a_base_class() -> None:
+    """Imports and the main block aside, a distributed class differs from a plain one in four lines."""
+    plain, decorated = (
+        ast.unparse(
+            next(node for node in ast.parse((SAMPLES / name).read_text()).body if isinstance(node, ast.ClassDef))
+        )
+        for name in ("test1.py", "test2.py")
+    )
+    difference = [line for line in difflib.ndiff(plain.splitlines(), decorated.splitlines()) if line[0] in "+-"]
+    assert difference == [
+        "- class MyTask:",
+        "+ class MyTask(DAGDefinition):",
+        *["+     @dagorama().syncfn"] * 3,
+    ]
+
+
+def test_branching_ships_every_order_by_the_cheapest_carrier() -> None:
+    """Branches, sub-graphs and promises in containers give what the same code gives without dagorama."""
+    assert output(SAMPLES / "branching.py").splitlines() == [
+        "Ada: 1.00 kg by bike for 3.90",
+        "Bo: 12.00 kg by van for 10.80",
+        *["Cy: 22.62 kg by rail for 12.26"] * 4,
+        "total: 63.74",
+    ]
+
+
+def test_branching_runs_as_a_command() -> None:
+    """The sample is an importable definition too."""
+    quote = "Quote(carrier='bike', price_cents=660)"
+    assert value("branching.py:Shipping", "{'Ada': ['lamp']}") == (
+        f"Invoice(parcels={{'Ada': [Parcel(weight_kg=4.0, quote={quote})]}}, total_cents=660)"
+    )
+
+
+def test_tainted_work_runs_where_it_is_tolerated() -> None:
+    """What needs the GPU runs in the one process that has it."""
+    assert output(SAMPLES / "gpu.py").startswith("the best model was trained here")
+
+
+def test_gpu_runs_as_a_command_with_the_toleration() -> None:
+    """`dagorama run --toleration` gives its workers the toleration."""
+    assert value("gpu.py:Training", "2", "--toleration", "gpu").startswith("Model(loss=")
+
+
+def test_pipeline_counts_what_the_whole_counts(texts: Path) -> None:
+    """Counting in parts gives the count of the whole."""
+    assert output(SAMPLES / "pipeline.py", texts).splitlines() == [
+        "415 words in 4 files, 11 different ones; the most frequent:",
+        "    107 cat",
+        "    102 the",
+        "    100 and",
+        "     50 dog",
+        "     50 a",
+        "the same as a count of the whole",
+    ]
+
+
+def test_lines_are_counted_once_however_small_the_parts(texts: Path) -> None:
+    """A part that begins or ends inside a line neither loses nor repeats a word."""
+    whole = Counter(
+        word for path in texts.rglob("*.txt") for word in re.findall(r"\w+", path.read_text(encoding="utf-8").lower())
+    )
+    counted = value("pipeline.py:WordCount", repr(str(texts)), "part_size_bytes=97")
+    assert eval(counted, {"Counter": Counter}) == whole
+
+
+def test_type_checkers_have_nothing_to_say() -> None:
+    """Decorated calls are plain values to mypy in strict mode and to pyright, without a plugin."""
+    files = [str(path) for path in sorted(SAMPLES.glob("*.py"))]
+    assert output("-m", "mypy", "--strict", *files).startswith("Success")
+    assert output("-m", "pyright", *files).startswith("0 errors, 0 warnings")

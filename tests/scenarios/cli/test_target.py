@@ -1,0 +1,52 @@
+"""What `dagorama run` makes of its words."""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+from dagorama.cli.target import Arguments, parse_arguments
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["1", "-2.5", "None", "True"], Arguments(args=(1, -2.5, None, True), kwargs={})),
+        (["a", '"a"', "'1'", "a b"], Arguments(args=("a", "a", "1", "a b"), kwargs={})),
+        (["[1, 2]", "{'a': (1,)}", "{1}"], Arguments(args=([1, 2], {"a": (1,)}, {1}), kwargs={})),
+        (["1", "name=2", "text=a=b"], Arguments(args=(1,), kwargs={"name": 2, "text": "a=b"})),
+        (["'a=b'", "1=2", "=", ""], Arguments(args=("a=b", "1=2", "=", ""), kwargs={})),
+        (["open('x')", "1 +", "__import__('os')"], Arguments(args=("open('x')", "1 +", "__import__('os')"), kwargs={})),
+    ],
+)
+def test_arguments_are_literals_or_strings(words: list[str], expected: Arguments) -> None:
+    """A Python literal is its value, name=literal a keyword, and everything else a string."""
+    assert parse_arguments(words, None) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[1, null, {"a": true}]', Arguments(args=(1, None, {"a": True}), kwargs={})),
+        ('{"name": [1]}', Arguments(args=(), kwargs={"name": [1]})),
+        ("[]", Arguments(args=(), kwargs={})),
+    ],
+)
+def test_arguments_may_be_json(text: str, expected: Arguments) -> None:
+    """A JSON list gives the arguments by position, an object by name."""
+    assert parse_arguments([], text) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "message"),
+    [
+        (["x=1", "x=2"], None, "the argument x is given twice"),
+        (["1"], "[1]", "either one by one or as --json"),
+        ([], "[1", "--json is not JSON"),
+        ([], "1", "--json takes a list"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(words: list[str], text: str | None, message: str) -> None:
+    """Whatever can't be meant is refused with the reason."""
+    with pytest.raises(click.UsageError, match=message):
+        parse_arguments(words, text)
