@@ -36,13 +36,14 @@ class HostStopped(Exception):
 class _Batch:
     """What has been decided since the last commit began."""
 
+    decided: bool = False  #: on some command; even one without events may have made nodes ready, to be granted
     durable: list[e.DurableEvent] = field(default_factory=list)
     events: list[e.Event] = field(default_factory=list)  #: all of them, in order, for the listeners
     then: list[Callable[[], None]] = field(default_factory=list)  #: called after the listeners
     stopped: list[asyncio.Future[None]] = field(default_factory=list)  #: failed when the batch will never be durable
 
     def __bool__(self) -> bool:
-        return bool(self.events or self.then)
+        return self.decided or bool(self.then)
 
 
 class Host:
@@ -133,6 +134,7 @@ class Host:
             self._failure = error
             self.stop()
             raise
+        self._batch.decided = True
         self._add(self._batch, events)
         if then is not None:
             self._batch.then.append(then)
@@ -223,5 +225,3 @@ class Host:
         if self._stopping:
             return
         self.apply(Tick())
-        if not self._batch:
-            self._set_timer()
