@@ -79,6 +79,9 @@ async def serve(settings: BrokerSettings, *, ready_fd: int | None = None, lifeli
     """Serve until asked to stop. Raises `AddressTaken` or `StorageError`; ends the process when a commit fails."""
     # Nodes live long and die by the instance: the collector's youngest generation would walk them for nothing.
     gc.set_threshold(50_000, 50, 100)
+    # The journal's thread needs the interpreter a few times in each commit, for microseconds; at the default of 5 ms a
+    # busy event loop would make it wait as long as a slow disk.
+    sys.setswitchinterval(0.0005)
     journal = open_journal(settings.storage)
     host = Host(journal, settings=settings.scheduler, rng=Random())
     server = Server(host)

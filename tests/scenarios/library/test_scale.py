@@ -1,0 +1,79 @@
+"""Deep chains and wide fan-outs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dagorama.decorators import dagorama
+from dagorama.definition import DAGDefinition
+from dagorama.runner import launch_workers
+from dagorama_broker.launch import LaunchedBroker, launch_broker
+
+MEMORY_MAX_MIB = 200
+
+
+class Chain(DAGDefinition):
+    @dagorama().syncfn
+    def entrypoint(self, length: int) -> int:
+        value = 0
+        for _ in range(length):
+            value = self.increment(value)
+        return value
+
+    @dagorama().syncfn
+    def increment(self, value: int) -> int:
+        return value + 1
+
+
+class Tail(DAGDefinition):
+    @dagorama().syncfn
+    def entrypoint(self, left: int, total: int = 0) -> int:
+        return total if left == 0 else self.entrypoint(left - 1, total + 1)
+
+
+class Fan(DAGDefinition):
+    @dagorama().syncfn
+    def entrypoint(self, width: int) -> int:
+        return self.total([self.double(index) for index in range(width)])
+
+    @dagorama().syncfn
+    def double(self, value: int) -> int:
+        return 2 * value
+
+    @dagorama().syncfn
+    def total(self, values: list[int]) -> int:
+        return sum(values)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LaunchedBroker]:
+    url = "memory:" if request.param == "memory" else f"sqlite:///{tmp_path}/broker.db"
+    with launch_broker(port=0, storage=url) as broker, launch_workers(2):
+        yield broker
+
+
+def peak_mib(broker: LaunchedBroker) -> float:
+    status = Path(f"/proc/{broker.process.pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
+
+
+def test_fan_out_of_100_000(broker: LaunchedBroker) -> None:
+    """100,000 nodes and a gather complete, with a broker that stays small."""
+    instance, _ = Fan()(100_000)
+    assert instance.result(timeout=100) == 2 * sum(range(100_000))
+    assert peak_mib(broker) < MEMORY_MAX_MIB
+
+
+@pytest.mark.timeout(240)
+def test_chain_of_100_000() -> None:
+    """100,000 nodes, each of which depends on the one before, complete."""
+    with launch_broker(port=0), launch_workers(1):
+        instance, _ = Chain()(100_000)
+        assert instance.result(timeout=220) == 100_000
+
+
+def test_tail_recursion_of_10_000(broker: LaunchedBroker) -> None:
+    """10,000 nodes, each of which returns the promise of the next, complete without recursion."""
+    instance, _ = Tail()(10_000)
+    assert instance.result(timeout=60) == 10_000
