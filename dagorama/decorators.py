@@ -143,7 +143,8 @@ class _Captor:
 
 def _joins_running_node(instance: DAGInstance[Any], call: CapturedCall) -> bool:
     """Stages a call that a running node of the same instance makes; it comes into being with the node's result."""
-    scope = current_scope.get()
+    # In a thread that the function started there is no current scope, but it has its instance all the same.
+    scope = instance.__dict__.get("_dagorama_scope") or current_scope.get()
     if scope is None or scope.instance_id != id_of(instance):
         return False
     scope.calls.append(call)

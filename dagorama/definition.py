@@ -11,11 +11,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from functools import cached_property
 from inspect import iscoroutine
-from types import FunctionType, MethodType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 from uuid import UUID
 
-from dagorama.capture import current_scope
+from dagorama.capture import Scope, current_scope
 from dagorama.construction import Construction, class_name, local_classes
 from dagorama.ids import new_id
 from dagorama.resolution import id_of, resolve, resolve_async, value_of, value_of_async
@@ -32,6 +32,10 @@ class _Starts(Protocol[P, R_co]):
 
     @property
     def entrypoint(self) -> Callable[P, R_co]: ...
+
+
+class _Unsaid:
+    """What nobody returns, so that only `Any` passes for it."""
 
 
 class _StartsAsync(Protocol[P, R_co]):
@@ -71,7 +75,11 @@ class DAGDefinition(ABC):
     def entrypoint(self, *args: Any, **kwargs: Any) -> Any:
         """What an instance starts with. Its arguments are those of the call that starts the instance."""
 
-    # An async function is an ordinary one too, which returns a coroutine: the more special case has to come first.
+    # The more special case has to come first: a function that says nothing of what it returns could be async, and an
+    # async function is an ordinary one too, which returns a coroutine.
+    @overload
+    def __call__(self: _Starts[P, _Unsaid], *args: P.args, **kwargs: P.kwargs) -> tuple[DAGInstance[Any], Any]: ...
+
     @overload
     def __call__(  # type: ignore[overload-overlap]
         self: _StartsAsync[P, R], *args: P.args, **kwargs: P.kwargs
@@ -87,8 +95,8 @@ class DAGDefinition(ABC):
         becomes a child of that node. `TypeError` for arguments that the entrypoint doesn't take.
         """
         scope = current_scope.get()
-        instance: DAGInstance[object] = instance_of(new_id() if scope is None else scope.instance_id, self)
-        promise: object = instance.entrypoint(*args, **kwargs)  # type: ignore[attr-defined] # the definition's
+        instance = instance_of(new_id() if scope is None else scope.instance_id, self, scope)
+        promise: object = cast(Any, instance).entrypoint(*args, **kwargs)
         if iscoroutine(promise):
             return _started(instance, promise)
         instance.__dict__["_dagorama_promise"] = promise
@@ -114,7 +122,16 @@ class DAGInstance(Generic[R_co]):
     instance_id: UUID
     definition: DAGDefinition
 
-    def __init__(self, instance_id: UUID, definition: DAGDefinition) -> None:
+    @overload
+    def __init__(self: DAGInstance[Any], instance_id: UUID, definition: _Starts[..., _Unsaid]) -> None: ...
+
+    @overload
+    def __init__(self: DAGInstance[R], instance_id: UUID, definition: _StartsAsync[..., R]) -> None: ...
+
+    @overload
+    def __init__(self: DAGInstance[R], instance_id: UUID, definition: _Starts[..., R]) -> None: ...
+
+    def __init__(self, instance_id: UUID, definition: object) -> None:
         """`instance_id` is that of an instance that the broker knows, from `generate_instance_id()`."""
         self.__dict__.update(instance_id=instance_id, _dagorama_id=instance_id.bytes, definition=definition)
 
@@ -140,8 +157,6 @@ class DAGInstance(Generic[R_co]):
                 return self.__dict__.setdefault(name, UUID(bytes=id_of(self)))
             definition = self.__dict__["definition"]
             attribute = getattr(type(definition), name, None)
-            if type(attribute) is FunctionType and name not in definition.__dict__:
-                return MethodType(attribute, self)
             if isinstance(attribute, (property, cached_property)) and name not in definition.__dict__:
                 return attribute.__get__(self, type(definition))
             try:
@@ -180,10 +195,13 @@ class DAGInstance(Generic[R_co]):
         return f"DAGInstance({self.instance_id}, {class_name(type(self.definition))})"
 
 
-def instance_of(instance_id: bytes, definition: DAGDefinition) -> DAGInstance[Any]:
-    """Makes a `DAGInstance`; quicker than the class itself, because the UUID is made when it is first asked for."""
+def instance_of(instance_id: bytes, definition: DAGDefinition, scope: Scope | None = None) -> DAGInstance[Any]:
+    """Makes a `DAGInstance`; quicker than the class itself, because the UUID is made when it is first asked for.
+
+    `scope` is that of the running node whose `self` it is. Calls on it join that node from any thread.
+    """
     instance: DAGInstance[Any] = object.__new__(DAGInstance)
-    instance.__dict__.update(_dagorama_id=instance_id, definition=definition)
+    instance.__dict__.update(_dagorama_id=instance_id, _dagorama_scope=scope, definition=definition)
     return instance
 
 

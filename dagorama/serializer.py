@@ -10,6 +10,7 @@ from types import MethodType
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
+from dagorama.capture import Scope
 from dagorama.code_signature import calculate_function_hash
 from dagorama.construction import class_name, local_classes, module_name, registered
 from dagorama.definition import DAGDefinition, DAGInstance, instance_of
@@ -70,8 +71,10 @@ def name_to_function(name: str, instance_id: UUID) -> Callable[..., Any]:
     return cast(Callable[..., Any], getattr(instance, name.rpartition(".")[2]))
 
 
-def load_function(name: str, definition_arguments: bytes, instance_id: UUID | bytes) -> BoundNode:
-    """Finds a node's function, and makes the instance that is its `self`, each node its own.
+def load_function(
+    name: str, definition_arguments: bytes, instance_id: UUID | bytes, scope: Scope | None = None
+) -> BoundNode:
+    """Finds a node's function, and makes the instance that is its `self`, each node its own, with the node's scope.
 
     Definitions are made once for each `definition_arguments` and kept. Raises `UnknownFunction` if the name doesn't
     lead to a decorated method of a `DAGDefinition`; what the definition's constructor raises passes through.
@@ -81,7 +84,9 @@ def load_function(name: str, definition_arguments: bytes, instance_id: UUID | by
     loaded = load(name, definition_arguments)
     if isinstance(instance_id, UUID):
         instance_id = instance_id.bytes
-    return BoundNode(instance_of(instance_id, loaded.definition), loaded.function, loaded.is_async, loaded.code_version)
+    return BoundNode(
+        instance_of(instance_id, loaded.definition, scope), loaded.function, loaded.is_async, loaded.code_version
+    )
 
 
 @lru_cache(maxsize=DEFINITIONS_MAX)

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from typing import assert_type
 
-from dagorama import DAGDefinition, DAGInstance, StaticRetry, dagorama, resolve, resolve_async
+from dagorama import DAGDefinition, DAGInstance, StaticRetry, dagorama, generate_instance_id, resolve, resolve_async
 
 
 class Plain(DAGDefinition):
@@ -49,6 +49,15 @@ class Asynchronous(DAGDefinition):
         return name.upper()
 
 
+class Unannotated(DAGDefinition):
+    """A definition that says nothing of types."""
+
+    @dagorama().syncfn
+    def entrypoint(self, count):  # type: ignore[no-untyped-def] # that is the point
+        """Returns something."""
+        return count
+
+
 class Derived(Plain):
     """Inherits its entrypoint."""
 
@@ -73,6 +82,10 @@ def use_plain() -> None:
     assert_type(resolve(instance, promise, wait_for_results=True), Counter[int])
     assert_type(resolve(instance, promise), Counter[int] | None)
     assert_type(resolve(instance, promise.most_common(1)), list[tuple[int, int]] | None)
+    assert_type(DAGInstance(generate_instance_id(), Plain(2)), DAGInstance[Counter[int]])
+    untyped, anything = Unannotated()(3)
+    untyped.result()
+    print(anything)
     derived, _ = Derived(3)(1)
     assert_type(derived.result(), Counter[int])
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import NoReturn, cast
+from typing import NoReturn
 
 import grpc
 
@@ -79,11 +79,32 @@ class DagServer(DagServiceServicer):
         for node_id in request.node_ids:
             self._known(node_id, context)
             self.watched.release()
-            context.add_callback(cast(Callable[[], None], self._wake))
+            context.add_callback(self._wake)
             with self._changed:
-                self._changed.wait_for(lambda node_id=node_id: node_id in self._responses or not context.is_active())
+                while node_id not in self._responses and context.is_active():
+                    self._changed.wait()
             if context.is_active():
                 yield self._responses[node_id]
+
+    def GetInstance(
+        self, request: dag_pb2.GetInstanceRequest, context: grpc.ServicerContext
+    ) -> dag_pb2.GetInstanceResponse:
+        """Tells the name of the definition."""
+        first = next(submit for submit in self.submits if submit.instance_id == request.instance_id)
+        info = dag_pb2.InstanceInfo(instance_id=request.instance_id, definition=first.definition)
+        return dag_pb2.GetInstanceResponse(instance=info)
+
+    def WatchInstance(self, request: dag_pb2.WatchInstanceRequest, context: grpc.ServicerContext) -> NoReturn:
+        """Is not there, as in a broker of another version."""
+        _refuse(context, grpc.StatusCode.UNIMPLEMENTED, "unknown method")
+
+    def ListInstances(self, request: dag_pb2.ListInstancesRequest, context: grpc.ServicerContext) -> NoReturn:
+        """Is not there either."""
+        _refuse(context, grpc.StatusCode.UNIMPLEMENTED, "unknown method")
+
+    def ListNodes(self, request: dag_pb2.ListNodesRequest, context: grpc.ServicerContext) -> NoReturn:
+        """Is not there either."""
+        _refuse(context, grpc.StatusCode.UNIMPLEMENTED, "unknown method")
 
     def _wake(self) -> None:
         with self._changed:

@@ -1,0 +1,496 @@
+"""Users' processes and a broker: starting, waiting, and everything that can go wrong between them."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from dagorama.capture import CapturedCall, FunctionSpec
+from dagorama.client.broker import instance_info, submit
+from dagorama.client.connection import broker_address, connection
+from dagorama.decorators import dagorama
+from dagorama.definition import DAGDefinition, DAGInstance, generate_instance_id, resolve, resolve_async
+from dagorama.errors import BrokerRefused, BrokerUnavailable, InstanceCancelled, NodeFailed, ResultTimeout
+from dagorama.ids import new_id
+from dagorama.models.promise import new_promise, node_id_of
+from dagorama.payload import encode
+from dagorama.retry import StaticRetry
+from dagorama.v1.graph_pb2 import Failure, NodeState, Outcome
+from tests.unit.library.dag_server import DagServer
+
+
+class Task(DAGDefinition):
+    """A definition."""
+
+    @dagorama().syncfn
+    def entrypoint(self, value: Any) -> Any:
+        """Returns its argument."""
+        return value
+
+
+class Started:
+    """An instance, its promise and the id of its node."""
+
+    def __init__(self) -> None:
+        """Starts it."""
+        instance, promise = Task()(1)
+        self.instance: Any = instance
+        self.promise: Any = promise
+        self.node_id = node_id_of(self.promise)
+
+
+@pytest.fixture
+def started(server: DagServer) -> Started:
+    """An instance that was started on the server."""
+    return Started()
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A port at which nobody listens, and which nobody else gets."""
+    with socket.socket() as taken:
+        taken.bind(("localhost", 0))
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("DAGORAMA_HOST", "localhost")
+        monkeypatch.setenv("DAGORAMA_PORT", str(port))
+        yield port
+
+
+def failure(state: NodeState.ValueType, exception: bytes = b"", cause_id: bytes = b"") -> Outcome:
+    """Makes the outcome of a node without a value."""
+    return Outcome(
+        state=state,
+        failure=Failure(type="ValueError", message="boom", traceback="Traceback ...", exception=exception),
+        cause_id=cause_id,
+        cause_function="m:C.f",
+        cause_attempts=3,
+    )
+
+
+class Unloadable(Exception):
+    """An exception that pickles, and doesn't come back."""
+
+    def __init__(self, one: int, two: int) -> None:
+        """Keeps none of its arguments."""
+        super().__init__("message")
+
+
+WAYS: list[Callable[[Any, Any], object]] = [
+    lambda instance, promise: instance.result(timeout=30),
+    lambda instance, promise: asyncio.run(instance.aresult(timeout=30)),
+    lambda instance, promise: resolve(instance, promise, wait_for_results=True),
+    lambda instance, promise: asyncio.run(resolve_async(instance, promise, wait_for_results=True)),
+    lambda instance, promise: resolve(instance, promise),
+    lambda instance, promise: asyncio.run(resolve_async(instance, promise)),
+]
+ways = pytest.mark.parametrize("way", WAYS)
+waiting_ways = pytest.mark.parametrize("way", WAYS[:4])
+polling_ways = pytest.mark.parametrize("way", WAYS[4:])
+
+
+@ways
+@pytest.mark.parametrize("value", [0, "", [], False, None, {"k": (1, {2})}])
+def test_values_come_as_they_are(
+    server: DagServer, started: Started, way: Callable[[Any, Any], object], value: object
+) -> None:
+    """Every way to ask for a value that is there gives exactly it, also where it is falsy."""
+    server.complete(started.node_id, value)
+    found = way(started.instance, started.promise)
+    assert (found, type(found)) == (value, type(value))
+
+
+@polling_ways
+def test_a_pending_value_is_none_without_waiting(started: Started, way: Callable[[Any, Any], object]) -> None:
+    """Without waiting, a value that has not come yet is None."""
+    assert way(started.instance, started.promise) is None
+
+
+@waiting_ways
+def test_waiting_ends_when_the_value_comes(
+    server: DagServer, started: Started, way: Callable[[Any, Any], object]
+) -> None:
+    """A value is pushed to whoever waits for it."""
+
+    def complete() -> None:
+        assert server.watched.acquire(timeout=30)
+        server.complete(started.node_id, "late")
+
+    thread = threading.Thread(target=complete)
+    thread.start()
+    assert way(started.instance, started.promise) == "late"
+    thread.join()
+
+
+def test_values_refer_to_values(server: DagServer, started: Started) -> None:
+    """A value that holds promises is made of the values before it; equal promises are one object."""
+    ids = [new_id() for _ in range(2)]
+    payloads = [
+        encode([1], what="x").data,
+        encode({"a": new_promise(ids[0])}, what="x").data,
+        encode((new_promise(ids[1]), new_promise(ids[0]), new_promise(ids[1])["a"][0]), what="x").data,
+    ]
+    values = dict(zip([*ids, started.node_id], payloads, strict=True))
+    server.end(started.node_id, Outcome(state=NodeState.NODE_STATE_COMPLETED), values)
+    found = started.instance.result()
+    assert found == ({"a": [1]}, [1], 1)
+    assert found[0]["a"] is found[1]
+
+
+def test_a_long_chain_of_values_decodes(server: DagServer, started: Started) -> None:
+    """Values that refer to each other 10,000 deep need no recursion."""
+    ids = [*[new_id() for _ in range(10_000)], started.node_id]
+    values = {ids[0]: encode("end", what="x").data}
+    values |= {this: encode(new_promise(before), what="x").data for before, this in pairwise(ids)}
+    server.end(started.node_id, Outcome(state=NodeState.NODE_STATE_COMPLETED), values)
+    assert started.instance.result() == "end"
+
+
+def test_anything_with_promises_resolves(server: DagServer, started: Started) -> None:
+    """Parts of promises, and containers of them, resolve like the promises; other values are themselves."""
+    server.complete(started.node_id, {"k": [5]})
+    promise = started.promise
+    assert resolve(started.instance, [promise["k"][0], {promise["k"][0]: promise}], wait_for_results=True) == [
+        5,
+        {5: {"k": [5]}},
+    ]
+    assert resolve(started.instance, promise["k"]) == [5]
+    assert resolve(started.instance, 3) == 3
+
+
+@waiting_ways
+def test_a_failed_node_raises(server: DagServer, started: Started, way: Callable[[Any, Any], object]) -> None:
+    """Waiting for a value that will never come raises, with what happened on the worker."""
+    server.end(started.node_id, failure(NodeState.NODE_STATE_FAILED, encode(ValueError("boom"), what="x").data))
+    with pytest.raises(NodeFailed) as raised:
+        way(started.instance, started.promise)
+    error = raised.value
+    assert (error.instance_id, error.node_id, error.cause_id) == (
+        started.instance.instance_id,
+        UUID(bytes=started.node_id),
+        UUID(bytes=started.node_id),
+    )
+    assert (error.function, error.attempts, error.exception_type, error.exception_message, error.remote_traceback) == (
+        "m:C.f",
+        3,
+        "ValueError",
+        "boom",
+        "Traceback ...",
+    )
+    assert repr(error.__cause__) == "ValueError('boom')"
+
+
+@pytest.mark.parametrize(
+    "exception",
+    [
+        b"",
+        b"not a payload",
+        encode("no exception", what="x").data,
+        encode(new_promise(bytes(16)), what="x").data,
+        encode(Unloadable(1, 2), what="x").data,
+    ],
+)
+def test_an_exception_that_cannot_be_brought_here_is_no_further_failure(
+    server: DagServer, started: Started, exception: bytes
+) -> None:
+    """The failure is told all the same, without a cause."""
+    server.end(started.node_id, failure(NodeState.NODE_STATE_FAILED, exception))
+    with pytest.raises(NodeFailed, match="boom") as raised:
+        started.instance.result()
+    assert raised.value.__cause__ is None
+
+
+def test_a_dependency_failure_names_its_cause(server: DagServer, started: Started) -> None:
+    """The error tells the node that failed from the one that was waited for."""
+    cause_id = new_id()
+    server.end(started.node_id, failure(NodeState.NODE_STATE_DEPENDENCY_FAILED, cause_id=cause_id))
+    with pytest.raises(NodeFailed, match="depends on one that failed") as raised:
+        started.instance.result()
+    assert raised.value.cause_id == UUID(bytes=cause_id)
+
+
+def test_a_cancelled_node_raises(server: DagServer, started: Started) -> None:
+    """Waiting for what was stopped on request says so."""
+    server.end(started.node_id, Outcome(state=NodeState.NODE_STATE_CANCELLED))
+    with pytest.raises(InstanceCancelled, match=str(started.instance.instance_id)):
+        started.instance.result()
+
+
+@polling_ways
+def test_without_waiting_a_failure_is_a_warning(
+    server: DagServer,
+    started: Started,
+    way: Callable[[Any, Any], object],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Without waiting, a value that will never come is None, and the log says why."""
+    server.end(started.node_id, failure(NodeState.NODE_STATE_FAILED))
+    assert way(started.instance, started.promise) is None
+    assert "[WARNING] - m:C.f" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [lambda instance: instance.result(timeout=0.05), lambda instance: asyncio.run(instance.aresult(timeout=0.05))],
+)
+def test_waiting_ends_with_its_timeout(started: Started, wait: Callable[[Any], object]) -> None:
+    """A value that doesn't come in time is a timeout that names node and time."""
+    with pytest.raises(ResultTimeout, match=r"had no value within 0\.05 s") as raised:
+        wait(started.instance)
+    assert raised.value.timeout_s == 0.05
+    assert isinstance(raised.value, TimeoutError)
+
+
+@ways
+def test_an_unknown_node_is_refused(started: Started, way: Callable[[Any, Any], object]) -> None:
+    """The broker's answer is told, with what was asked."""
+    other = DAGInstance(generate_instance_id(), Task())
+    promise = new_promise(new_id())
+    other.__dict__["_dagorama_promise"] = promise
+    with pytest.raises(BrokerRefused, match=str(promise.identifier)) as raised:
+        way(other, promise)
+    assert raised.value.code == "NOT_FOUND"
+
+
+def call(node_id: bytes, arguments: bytes = b"") -> CapturedCall:
+    """Makes a call by hand."""
+    spec = FunctionSpec("m:C.f", "1", "q", "gpu", StaticRetry(2, 1), b"d")
+    return CapturedCall(node_id, spec, arguments, ())
+
+
+def test_functions_travel_once(server: DagServer) -> None:
+    """A submit has each function once, and the calls in order."""
+    first, other = call(new_id()), call(new_id())
+    submit(new_id(), "m:C", [first, other, first._replace(node_id=new_id(), dependency_ids=(first.node_id,))])
+    (request,) = server.submits
+    assert [message.function for message in request.calls] == [0, 1, 0]
+    assert list(request.calls[2].dependency_ids) == [first.node_id]
+    function = request.functions[0]
+    assert (function.name, function.code_version, function.queue, function.taint) == ("m:C.f", "1", "q", "gpu")
+    assert (function.retry, function.definition_arguments) == (StaticRetry(2, 1).as_message(), b"d")
+
+
+def test_an_id_with_another_body_is_refused(server: DagServer) -> None:
+    """The same id may be sent again, but not for something else."""
+    instance_id, node_id = new_id(), new_id()
+    submit(instance_id, "", [call(node_id)])
+    submit(instance_id, "", [call(node_id)])
+    with pytest.raises(BrokerRefused, match=r"1 new nodes for instance .* \(ALREADY_EXISTS\)"):
+        submit(instance_id, "", [call(node_id, b"other")])
+
+
+def test_an_instance_can_be_looked_at(server: DagServer, started: Started) -> None:
+    """The broker tells how an instance stands."""
+    assert instance_info(started.instance.instance_id.bytes).definition == f"{__name__}:Task"
+
+
+def start() -> object:
+    """Starts an instance."""
+    return Task()(1)
+
+
+async def wait_async() -> object:
+    """Waits for a node."""
+    return await resolve_async(DAGInstance(UUID(int=1), Task()), new_promise(new_id()), wait_for_results=True)
+
+
+ABSENT: list[Callable[[], object]] = [
+    start,
+    generate_instance_id,
+    lambda: resolve(DAGInstance(UUID(int=1), Task()), new_promise(new_id())),
+    lambda: resolve(DAGInstance(UUID(int=1), Task()), new_promise(new_id()), wait_for_results=True),
+    lambda: asyncio.run(wait_async()),
+]
+
+
+def test_an_absent_broker_is_named_within_5_s(nobody: int) -> None:
+    """Every request to a broker that isn't there ends in time, with host, port and the way out."""
+    errors: list[BaseException] = []
+
+    def ask(request: Callable[[], object]) -> None:
+        try:
+            request()
+        except BaseException as error:
+            errors.append(error)
+
+    begun = time.monotonic()
+    threads = [threading.Thread(target=ask, args=[request]) for request in ABSENT]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - begun < 5
+    assert [type(error) for error in errors] == [BrokerUnavailable] * len(ABSENT)
+    assert all(f"no broker answers at localhost:{nobody}" in str(error) for error in errors)
+    assert all("start one with `dagorama broker`" in str(error) for error in errors)
+
+
+def test_a_broker_that_comes_up_in_time_is_found(server: DagServer) -> None:
+    """A start that finds no broker is repeated for a while."""
+    server.stop()
+    result: list[object] = []
+    thread = threading.Thread(target=lambda: result.append(start()))
+    thread.start()
+    server.start()
+    thread.join()
+    assert len(result) == len(server.submits) == 1
+
+
+@waiting_ways
+def test_waiting_rides_out_a_restart(server: DagServer, started: Started, way: Callable[[Any, Any], object]) -> None:
+    """Who waits for a value while the broker restarts gets it afterwards."""
+
+    def restart() -> None:
+        assert server.watched.acquire(timeout=30)
+        server.stop()
+        server.start()
+        assert server.watched.acquire(timeout=30)
+        server.complete(started.node_id, "after all")
+
+    thread = threading.Thread(target=restart)
+    thread.start()
+    assert way(started.instance, started.promise) == "after all"
+    thread.join()
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_waiting_for_a_broker_that_stays_away_ends(
+    server: DagServer, started: Started, monkeypatch: pytest.MonkeyPatch, asynchronous: bool
+) -> None:
+    """After `DAGORAMA_RECONNECT_S` a lost broker is given up."""
+    monkeypatch.setenv("DAGORAMA_RECONNECT_S", "0.3")
+
+    def stop() -> None:
+        assert server.watched.acquire(timeout=30)
+        server.stop()
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(BrokerUnavailable, match=str(server.port)):
+        asyncio.run(started.instance.aresult()) if asynchronous else started.instance.result()
+    thread.join()
+
+
+def test_a_timeout_holds_while_the_broker_is_away(server: DagServer, started: Started) -> None:
+    """Waiting ends in time also when the broker is lost meanwhile."""
+
+    def stop() -> None:
+        assert server.watched.acquire(timeout=30)
+        server.stop()
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(ResultTimeout):
+        started.instance.result(timeout=0.5)
+    thread.join()
+
+
+def test_what_listens_there_may_be_no_broker(server: DagServer) -> None:
+    """A server that doesn't know a method is named; it may be of another version."""
+    from dagorama.client.requests import ask, run
+    from dagorama.v1.dag_pb2 import ListNodesRequest
+
+    to = connection()
+    with pytest.raises(BrokerRefused, match=f"listens at localhost:{server.port}"):
+        run(ask(to, to.dag.ListNodes, ListNodesRequest(), "a list"))
+
+
+def test_async_waiting_needs_no_threads(server: DagServer) -> None:
+    """Hundreds wait in one event loop, without a thread for each, and the loop goes on meanwhile."""
+    waiting = [Started() for _ in range(200)]
+
+    async def wait() -> list[Any]:
+        tasks = [asyncio.create_task(one.instance.aresult()) for one in waiting]
+        for _ in waiting:
+            await asyncio.to_thread(server.watched.acquire)
+        named = [thread for thread in threading.enumerate() if "ThreadPoolExecutor" not in thread.name]
+        assert len(named) < 20
+        for number, one in enumerate(waiting):
+            server.complete(one.node_id, number)
+        return await asyncio.gather(*tasks)
+
+    assert asyncio.run(wait()) == list(range(200))
+
+
+def test_cancelled_waiting_is_over(server: DagServer, started: Started) -> None:
+    """Cancelling a task that waits cancels its request, and the next one works."""
+
+    async def wait() -> object:
+        task = asyncio.create_task(started.instance.aresult())
+        await asyncio.to_thread(server.watched.acquire)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        server.complete(started.node_id, 3)
+        return await started.instance.aresult()
+
+    assert asyncio.run(wait()) == 3
+
+
+def test_resolving_works_inside_a_running_loop(server: DagServer, started: Started) -> None:
+    """The blocking form may be used in a coroutine; it blocks."""
+    server.complete(started.node_id, 4)
+
+    async def body() -> object:
+        return resolve(started.instance, started.promise, wait_for_results=True)
+
+    assert asyncio.run(body()) == 4
+
+
+def test_a_process_has_one_connection_to_a_broker(server: DagServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All threads share one, and the environment is read at each use."""
+    found: list[object] = []
+    threads = [threading.Thread(target=lambda: found.append(connection())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(found) == {connection()}
+    monkeypatch.setenv("DAGORAMA_PORT", "1")
+    assert (connection().host, connection().port) == ("localhost", 1)
+
+
+def test_the_address_has_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without settings the broker is on this machine, at its usual port."""
+    monkeypatch.delenv("DAGORAMA_HOST", raising=False)
+    monkeypatch.delenv("DAGORAMA_PORT", raising=False)
+    assert broker_address() == ("localhost", 50051)
+
+
+@pytest.mark.parametrize("port", ["abc", "-1", "0", "65536", "1.5"])
+def test_a_port_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+    """The error names the setting."""
+    monkeypatch.setenv("DAGORAMA_PORT", port)
+    with pytest.raises(ValueError, match="DAGORAMA_PORT"):
+        start()
+
+
+def test_a_forked_child_has_its_own_connection(server: DagServer, started: Started) -> None:
+    """A child that was forked after the parent had connected can start and wait, and so can the parent afterwards."""
+    server.complete(started.node_id, "both")
+    assert started.instance.result() == "both"
+    context: Any = multiprocessing.get_context("fork")
+    results = context.SimpleQueue()
+    child = context.Process(target=lambda: results.put((started.instance.result(), start() and os.getpid())))
+    child.start()
+    child.join(30)
+    assert child.exitcode == 0
+    assert results.get() == ("both", child.pid)
+    assert started.instance.result() == "both"
+    assert len(server.submits) == 2
+
+
+def test_a_large_value_comes_through(server: DagServer, started: Started) -> None:
+    """No limit on the size of messages shows."""
+    value = bytes(20_000_000)
+    server.complete(started.node_id, value)
+    assert started.instance.result() == value

@@ -1,0 +1,101 @@
+"""Each error carries its evidence, reads as a user would want, and crosses processes."""
+
+from __future__ import annotations
+
+import pickle
+from uuid import UUID
+
+import pytest
+
+from dagorama import errors
+from dagorama.errors import (
+    BrokerRefused,
+    BrokerUnavailable,
+    DagoramaError,
+    InstanceCancelled,
+    NodeFailed,
+    PayloadError,
+    PromiseMisuse,
+    ResultTimeout,
+    UnknownFunction,
+)
+
+ONE, TWO, THREE = UUID(int=1), UUID(int=2), UUID(int=3)
+
+
+def failed(cause_id: UUID, traceback: str = "Traceback: ...") -> NodeFailed:
+    """Makes the error of node 2, which failed itself or because of another."""
+    return NodeFailed(
+        instance_id=ONE,
+        node_id=TWO,
+        cause_id=cause_id,
+        function="m:C.f",
+        attempts=3,
+        exception_type="ValueError",
+        exception_message="boom",
+        remote_traceback=traceback,
+    )
+
+
+EXAMPLES = [
+    PayloadError(what="argument 'x'", problem="cannot be encoded", way_out="Pass data."),
+    PromiseMisuse(promise="p", use="calling", way_out="Pass it on."),
+    UnknownFunction(name="m:C.f", problem="no module", way_out="Install it."),
+    BrokerUnavailable(host="localhost", port=50051, waited_s=4.2, detail="refused"),
+    BrokerRefused(request="a look", code="NOT_FOUND", detail="no such node"),
+    failed(THREE),
+    InstanceCancelled(instance_id=ONE, node_id=TWO),
+    ResultTimeout(instance_id=ONE, node_id=TWO, timeout_s=1.5),
+]
+
+
+def test_there_is_an_example_of_every_error() -> None:
+    """The tests below cover the whole tree."""
+    kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, DagoramaError)}
+    assert {type(example) for example in EXAMPLES} == kinds - {DagoramaError}
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+def test_errors_survive_pickling(error: DagoramaError) -> None:
+    """An error that is itself the failure of a node comes back with message and fields."""
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert (str(again), again.__dict__) == (str(error), error.__dict__)
+
+
+@pytest.mark.parametrize(
+    ("kind", "base"),
+    [
+        (PromiseMisuse, TypeError),
+        (UnknownFunction, ValueError),
+        (BrokerUnavailable, ConnectionError),
+        (ResultTimeout, TimeoutError),
+    ],
+)
+def test_errors_are_what_python_calls_them(kind: type[Exception], base: type[Exception]) -> None:
+    """Code that handles the builtin error handles ours."""
+    assert issubclass(kind, base)
+
+
+def test_an_absent_broker_is_named_with_the_way_out() -> None:
+    """The message says where no broker is, and how to get one there."""
+    error = BrokerUnavailable(host="localhost", port=50051, waited_s=4.2, detail="refused")
+    assert str(error) == (
+        "no broker answers at localhost:50051 (tried for 4.2 s; refused): "
+        "start one with `dagorama broker`, or set DAGORAMA_HOST and DAGORAMA_PORT"
+    )
+
+
+def test_a_failed_node_shows_what_happened_there() -> None:
+    """The message has function, attempts, exception and the worker's traceback."""
+    assert str(failed(TWO, "Traceback:\n  line\n")) == (
+        f"m:C.f (node {TWO}) failed after 3 attempts: ValueError: boom\n\nOn the worker:\nTraceback:\n  line"
+    )
+
+
+def test_a_dependency_failure_names_the_root_cause() -> None:
+    """The message says that another node failed, and which."""
+    assert str(failed(THREE, "")) == (
+        f"node {TWO} has no value, because it depends on one that failed: "
+        f"m:C.f (node {THREE}) failed after 3 attempts: ValueError: boom"
+    )

@@ -1,0 +1,31 @@
+"""`import dagorama` costs next to nothing, and every exported name is there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import dagorama
+
+HEAVY = ("grpc", "google.protobuf", "pickle", "asyncio", "dagorama.definition")
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    """Neither gRPC nor pickle nor asyncio is imported before a name is used."""
+    script = f"import sys, dagorama; print([name for name in {HEAVY} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", dagorama.__all__)
+def test_every_exported_name_is_there(name: str) -> None:
+    """Names are loaded when they are used, and listed before that."""
+    assert getattr(dagorama, name).__module__.startswith("dagorama.")
+    assert name in dir(dagorama)
+
+
+def test_other_names_are_not_there() -> None:
+    """A name that is not exported is an ordinary `AttributeError`."""
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = dagorama.nonsense

@@ -1,0 +1,55 @@
+"""Retry policies travel as they were meant, and nonsense is refused where it is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from dagorama.retry import ExponentialRetry, RetryConfiguration, StaticRetry
+from dagorama.v1.graph_pb2 import RetryPolicy
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (StaticRetry(2, 1), RetryPolicy(max_attempts=2, interval_s=1, multiplier=1)),
+        (StaticRetry(max_attempts=1, interval=0), RetryPolicy(max_attempts=1, multiplier=1)),
+        (
+            StaticRetry(max_attempts=5, interval=0.5, jitter=0.1),
+            RetryPolicy(max_attempts=5, interval_s=0.5, multiplier=1, jitter=0.1),
+        ),
+        (ExponentialRetry(max_attempts=3), RetryPolicy(max_attempts=3, interval_s=1, multiplier=2)),
+        (
+            ExponentialRetry(4, 1.5, jitter=1, max_interval=10),
+            RetryPolicy(max_attempts=4, interval_s=1, multiplier=1.5, interval_max_s=10, jitter=1),
+        ),
+    ],
+)
+def test_a_policy_becomes_its_message(policy: RetryConfiguration, message: RetryPolicy) -> None:
+    """The message says the same as the policy."""
+    assert policy.as_message() == message
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: StaticRetry(0, 1), "max_attempts"),
+        (lambda: StaticRetry(True, 1), "max_attempts"),
+        (lambda: StaticRetry(2.5, 1), "max_attempts"),  # type: ignore[arg-type] # that is the mistake
+        (lambda: StaticRetry(2, -1), "interval"),
+        (lambda: StaticRetry(2, math.inf), "interval"),
+        (lambda: StaticRetry(2, "1"), "interval"),  # type: ignore[arg-type] # that is the mistake
+        (lambda: StaticRetry(2, 1, jitter=1.5), "jitter"),
+        (lambda: ExponentialRetry(-1), "max_attempts"),
+        (lambda: ExponentialRetry(2, 0.5), "base_interval"),
+        (lambda: ExponentialRetry(2, math.nan), "base_interval"),
+        (lambda: ExponentialRetry(2, max_interval=0), "max_interval"),
+        (lambda: ExponentialRetry(2, jitter=-0.1), "jitter"),
+    ],
+)
+def test_values_without_meaning_are_refused(make: Callable[[], object], name: str) -> None:
+    """The error names the argument."""
+    with pytest.raises(ValueError, match=rf"^{name} must"):
+        make()

@@ -1,0 +1,244 @@
+"""Names lead from one process to the same function in another."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from dagorama.construction import registered
+from dagorama.decorators import dagorama
+from dagorama.definition import DAGDefinition, DAGInstance
+from dagorama.errors import PayloadError, UnknownFunction
+from dagorama.ids import new_id
+from dagorama.payload import encode
+from dagorama.serializer import function_to_name, load_function, name_to_function, register_definition
+
+
+class Task(DAGDefinition):
+    """A definition with a constructor argument."""
+
+    made = 0
+
+    def __init__(self, factor: int = 1) -> None:
+        """Counts how many were made."""
+        if factor == 0:
+            raise ZeroDivisionError("factor")
+        type(self).made += 1
+        self.factor = factor
+
+    @dagorama().syncfn
+    def entrypoint(self) -> int:
+        """Returns the constructor's argument."""
+        return self.factor
+
+    @dagorama()
+    async def later(self) -> int:
+        """Is async."""
+        return self.factor
+
+    def plain(self) -> int:
+        """Is not decorated."""
+        return 1
+
+    class Inner(DAGDefinition):
+        """A definition inside another."""
+
+        @dagorama().syncfn
+        def entrypoint(self) -> int:
+            """Does little."""
+            return 2
+
+
+class Derived(Task):
+    """Inherits from the other."""
+
+    @dagorama().syncfn
+    def entrypoint(self) -> int:
+        """Overrides."""
+        return -self.factor
+
+
+def not_decorated() -> None:
+    """Is no method."""
+
+
+HERE = f"{__name__}:"
+
+
+def run(name: str, definition_arguments: bytes = b"") -> Any:
+    """Runs a function by its name."""
+    bound = load_function(name, definition_arguments, new_id())
+    return bound.function(bound.instance)
+
+
+def arguments(*args: object, **kwargs: object) -> bytes:
+    """Encodes a constructor's arguments."""
+    return encode((args, kwargs), what="x").data
+
+
+def test_names_say_where_a_thing_is() -> None:
+    """Functions, classes, definitions, instances and their methods have the name of where they are."""
+    instance: Any = DAGInstance(uuid4(), Derived())
+    assert function_to_name(Task.entrypoint) == f"{HERE}Task.entrypoint"
+    assert function_to_name(Task.entrypoint.original_fn) == f"{HERE}Task.entrypoint"  # type: ignore[attr-defined] # not for type checkers
+    assert function_to_name(Task.Inner) == f"{HERE}Task.Inner"
+    assert function_to_name(Derived()) == f"{HERE}Derived"
+    assert function_to_name(instance) == f"{HERE}Derived"
+    assert function_to_name(instance.later) == f"{HERE}Derived.later"
+    assert function_to_name(not_decorated) == f"{HERE}not_decorated"
+
+
+def test_names_lead_to_the_function() -> None:
+    """Loading a name gives the original function and an instance with the right id for it."""
+    instance_id = uuid4()
+    bound = load_function(f"{HERE}Task.entrypoint", b"", instance_id)
+    assert bound.function is Task.entrypoint.original_fn  # type: ignore[attr-defined] # not for type checkers
+    assert (bound.instance.instance_id, bound.is_async) == (instance_id, False)
+    later = load_function(f"{HERE}Task.later", arguments(4), instance_id.bytes)
+    assert later.is_async
+    assert asyncio.run(later.function(later.instance)) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "definition_arguments", "value"),
+    [
+        ("Task.entrypoint", b"", 1),
+        ("Task.entrypoint", arguments(3), 3),
+        ("Task.entrypoint", arguments(factor=4), 4),
+        ("Derived.entrypoint", arguments(3), -3),
+        ("Task.Inner.entrypoint", b"", 2),
+    ],
+)
+def test_definitions_are_made_as_their_callers_made_them(name: str, definition_arguments: bytes, value: int) -> None:
+    """The constructor gets the arguments that it was called with, on the class that the instance had."""
+    assert run(HERE + name, definition_arguments) == value
+
+
+def test_definitions_are_made_once() -> None:
+    """Two nodes with the same constructor arguments have the same definition, but instances of their own."""
+    before = Task.made
+    one = load_function(f"{HERE}Task.entrypoint", arguments(77), new_id())
+    other = load_function(f"{HERE}Task.later", arguments(77), new_id())
+    assert Task.made - before == 1
+    assert one.instance.definition is other.instance.definition
+    assert one.instance is not other.instance
+
+
+def test_a_registered_object_stands_for_its_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `register_definition` functions of the class run on that object, also if they ran before."""
+    monkeypatch.setattr("dagorama.construction.registered", registered)
+    assert run(f"{HERE}Task.entrypoint") == 1
+    register_definition(Task(10))
+    try:
+        assert run(f"{HERE}Task.entrypoint") == 10
+        assert run(f"{HERE}Task.entrypoint", arguments(3)) == 10
+        assert run(f"{HERE}Derived.entrypoint", arguments(3)) == -3
+    finally:
+        registered.clear()
+        load_function.__globals__["_load"].cache_clear()
+
+
+def test_classes_inside_functions_are_found_in_their_process() -> None:
+    """A class that no import reaches is found where it was made, always the latest of its name."""
+
+    def make(value: int) -> type[DAGDefinition]:
+        class Local(DAGDefinition):
+            @dagorama().syncfn
+            def entrypoint(self) -> int:
+                """Returns the value."""
+                return value
+
+        return Local
+
+    for value in (1, 2):
+        local = make(value)
+        assert run(f"{function_to_name(local)}.entrypoint") == value
+
+
+def test_a_name_gives_the_bound_method() -> None:
+    """`name_to_function` gives the decorated method, bound to an instance, as in 0.1."""
+    bound: Any = name_to_function(f"{HERE}Task.entrypoint", uuid4())
+    assert bound(greedy_execution=True) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "problem", "way_out"),
+    [
+        ("no_such_module:Task.entrypoint", "module 'no_such_module' cannot be imported.*No module named", "PYTHONPATH"),
+        (f"{HERE}Nothing.entrypoint", "has no Nothing", "code that made the node"),
+        (f"{HERE}Task.nothing", "'nothing' of .*Task does not exist", "code that made the node"),
+        (f"{HERE}Task.plain", "'plain' of .*Task is not decorated", "decorate"),
+        (f"{HERE}Task.__init__", "'__init__' of .*Task is not decorated", "decorate"),
+        ("os:path.join", "os:path is not a subclass of DAGDefinition", "nothing else"),
+        (f"{HERE}not_decorated", "malformed", "module:Class.method"),
+        ("nonsense", "malformed", "module:Class.method"),
+        ("", "malformed", "module:Class.method"),
+        ("__main__:Absent.entrypoint", "module '__main__' has no Absent", "launch_workers"),
+        (f"{HERE}f.<locals>.Task.entrypoint", "has no f", "top level"),
+    ],
+)
+def test_names_that_lead_nowhere_say_so(name: str, problem: str, way_out: str) -> None:
+    """The error names the name, what is missing here, and what to do."""
+    with pytest.raises(UnknownFunction, match=problem) as raised:
+        load_function(name, b"", new_id())
+    assert isinstance(raised.value, ValueError)
+    assert raised.value.name == name
+    assert way_out in raised.value.way_out
+
+
+def test_a_module_that_fails_while_it_is_imported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error has what the module raised."""
+    (tmp_path / "fails_on_import.py").write_text("raise RuntimeError('no licence')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UnknownFunction, match="RuntimeError: no licence"):
+        load_function("fails_on_import:Task.entrypoint", b"", new_id())
+
+
+def test_what_a_constructor_raises_passes_through() -> None:
+    """A constructor that fails is the user's code failing."""
+    with pytest.raises(ZeroDivisionError):
+        load_function(f"{HERE}Task.entrypoint", arguments(0), new_id())
+
+
+def test_constructor_arguments_that_do_not_decode_are_named() -> None:
+    """The error says which arguments it was."""
+    with pytest.raises(PayloadError, match=r"the arguments that .*:Task was made with"):
+        load_function(f"{HERE}Task.entrypoint", b"not a payload", new_id())
+
+
+def test_multiprocessing_children_name_the_main_module_as_their_parent_does(tmp_path: Path) -> None:
+    """A function of a script has the same name in the script and in the processes that it starts."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import multiprocessing
+            from dagorama.decorators import dagorama
+            from dagorama.definition import DAGDefinition
+            from dagorama.serializer import function_to_name, load_function
+
+            class Task(DAGDefinition):
+                @dagorama().syncfn
+                def entrypoint(self): return 5
+
+            def names(_):
+                bound = load_function("__main__:Task.entrypoint", b"", bytes(16))
+                return function_to_name(Task.entrypoint), function_to_name(Task), bound.function(bound.instance)
+
+            if __name__ == "__main__":
+                with multiprocessing.get_context("spawn").Pool(1) as pool:
+                    print(names(0) == pool.map(names, [0])[0] == ("__main__:Task.entrypoint", "__main__:Task", 5))
+            """
+        )
+    )
+    root = str(Path(__file__).parents[3])
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, cwd=root, env={"PYTHONPATH": root}, capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
