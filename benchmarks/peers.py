@@ -155,8 +155,20 @@ def missing(name: str) -> str | None:
     module, _ = PEERS[name]
     if find_spec(module) is None:
         return f"{name}: not installed (pip install {module})"
-    if name == "celery" and find_spec("redis") is None:
+    if name == "celery":
+        return _without_redis()
+    return None
+
+
+def _without_redis() -> str | None:
+    """Returns why Celery has nothing to go over, None if it has."""
+    if find_spec("redis") is None:
         return "celery: its Redis client is not installed (pip install redis)"
+    module = import_module("redis")
+    try:
+        module.Redis.from_url(redis_url()).ping()
+    except module.ConnectionError:
+        return f"celery: no Redis answers at {redis_url()} (set REDIS_URL)"
     return None
 
 

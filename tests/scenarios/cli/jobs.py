@@ -63,6 +63,7 @@ class Aside(DAGDefinition):
 
     @dagorama().syncfn
     def write(self, path: str) -> None:
+        Path(path + ".started").touch()
         sleep(0.5)
         Path(path).write_text("written")
 

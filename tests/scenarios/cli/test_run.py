@@ -243,6 +243,18 @@ def test_no_process_is_left_when_it_is_stopped(number: signal.Signals, status: i
         wait_until(lambda: not any(map(is_alive, pids)), command)
 
 
+def test_nohup_is_heeded(tmp_path: Path) -> None:
+    """A signal that the command was started to ignore, as `nohup` has it, does not stop it."""
+    target = [job("Aside"), str(tmp_path / "file")]
+    with subprocess.Popen(
+        ["nohup", *DAGORAMA, "run", *target], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as command:
+        wait_until((tmp_path / "file.started").exists, command)
+        command.send_signal(signal.SIGHUP)
+        out, _ = command.communicate(timeout=30)
+    assert (command.returncode, out) == (0, b"a value\n")
+
+
 def test_progress_is_drawn_on_a_terminal() -> None:
     """On a terminal the counts are shown while it runs, above them what nodes print, and the value alone on a pipe."""
     controller, terminal = pty.openpty()
