@@ -34,15 +34,15 @@ class _Starts(Protocol[P, R_co]):
     def entrypoint(self) -> Callable[P, R_co]: ...
 
 
-class _Unsaid:
-    """What nobody returns, so that only `Any` passes for it."""
-
-
 class _StartsAsync(Protocol[P, R_co]):
     """A definition whose entrypoint is an async function."""
 
     @property
     def entrypoint(self) -> Callable[P, Coroutine[Any, Any, R_co]]: ...
+
+
+class _Unsaid:
+    """What nobody returns, so that only `Any` passes for it."""
 
 
 class DAGDefinition(ABC):

@@ -67,12 +67,15 @@ class Patience:
     def pause(self, error: grpc.Call, tried_at: float) -> Pause:
         """Returns the pause before the next attempt; `BrokerUnavailable` when patience has run out.
 
-        An attempt that lasted longer than connecting may take had reached the broker: waiting starts afresh.
+        An attempt that lasted longer than connecting may take had reached the broker: patience starts afresh.
         """
         now = monotonic()
-        if not self.pauses or now - tried_at > 2 * CONNECT_S:
-            self.lost_at, self.pauses = tried_at if not self.pauses else now, 0
-        if now - self.lost_at >= self.limit_s:
+        if self.connection.answered and now - tried_at > 2 * CONNECT_S:
+            self.lost_at, self.pauses = now, 0
+        elif not self.pauses:
+            self.lost_at = tried_at
+        give_up_at = self.lost_at + self.limit_s
+        if now >= give_up_at:
             raise BrokerUnavailable(
                 host=self.connection.host,
                 port=self.connection.port,
@@ -81,7 +84,7 @@ class Patience:
             )
         pause_s = min(PAUSE_FIRST_S * 2 ** min(self.pauses, 10), PAUSE_LAST_S) * random.uniform(0.5, 1.0)
         self.pauses += 1
-        return Pause(min(pause_s, self.lost_at + self.limit_s - now))
+        return Pause(min(pause_s, give_up_at - now))
 
 
 def ask(
