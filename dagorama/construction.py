@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from dagorama.capture import FunctionSpec
@@ -69,7 +69,8 @@ class Construction:
 
 def construction_of(definition: DAGDefinition) -> Construction:
     """Returns how a definition was made."""
-    return cast(Construction, definition.__dict__["_dagorama_construction"])
+    construction: Construction = definition.__dict__["_dagorama_construction"]
+    return construction
 
 
 def class_name(definition_class: type) -> str:

@@ -80,7 +80,8 @@ async def value_of_async(instance: DAGInstance[object], promise: T, timeout_s: f
 
 def id_of(instance: DAGInstance[object]) -> bytes:
     """Returns an instance's id as it travels."""
-    return cast(bytes, instance.__dict__["_dagorama_id"])
+    instance_id: bytes = instance.__dict__["_dagorama_id"]
+    return instance_id
 
 
 def _wanted(promise: object) -> tuple[bytes, tuple[bytes, ...]]:
