@@ -18,8 +18,10 @@ CONTAINERS_CONF = """
 runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
+tmp_dir = "{directory}/engine"
 [network]
 network_backend = "netavark"
+network_config_dir = "{directory}/networks"
 [containers]
 default_ulimits = ["nofile=1024:4096", "nproc=1024:1024"]
 """
@@ -64,7 +66,8 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]
     )
     tables = set(engine.run("nft", "list", "tables").splitlines())
     yield engine
-    engine.run("podman", "system", "reset", "--force")
+    engine.run("podman", "rm", "--all", "--force", "--volumes")
+    engine.run("podman", "rmi", "--all", "--force")
     # The engine leaves its tables of rules behind, and they slow down the loopback for whatever is measured next.
     for table in set(engine.run("nft", "list", "tables").splitlines()) - tables:
         engine.run("nft", "delete", *table.split())

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,14 @@ pytestmark = pytest.mark.timeout(900)
 
 PROGRAMS = Path(sys.executable).parent
 
-SPAWNER = "from test2 import MyTask; instance, promise = MyTask()(); print(instance.result(timeout=60))"
+SPAWNER = """
+from test2 import MyTask
+instance, promise = MyTask()()
+print("submitted", flush=True)
+print(instance.result(timeout=60))
+"""
+
+VALUE = "Counter({0: 2, 1: 2})"
 
 #: 15 s to drain, far above what it takes.
 GRACE = "--time=15"
@@ -52,16 +60,15 @@ def wait_until_healthy(port: int) -> None:
     subprocess.run([sys.executable, ROOT / "broker" / "healthcheck.py", f"127.0.0.1:{port}"], check=True, timeout=30)
 
 
-def spawn(broker: Broker) -> str:
-    """Runs the quick start's definition against the broker and returns what the program prints."""
-    return subprocess.run(
-        [sys.executable, "-c", SPAWNER],
-        env=broker.client_environment(),
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=True,
-    ).stdout.strip()
+@contextmanager
+def running(broker: Broker, *command: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """Runs a program outside that uses the broker; it is gone when the block is left."""
+    environment = broker.client_environment()
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.fixture
@@ -78,36 +85,27 @@ def broker(containers: Containers, image: str) -> Iterator[Broker]:
 
 def test_quick_start_runs_against_the_broker_inside(containers: Containers, broker: Broker) -> None:
     """A worker outside runs the quick start on the broker inside; told to stop, both drain and exit 0."""
-    worker = subprocess.Popen([PROGRAMS / "worker"], env=broker.client_environment())
-    try:
-        value = spawn(broker)
+    with running(broker, PROGRAMS / "worker") as worker:
+        with running(broker, sys.executable, "-c", SPAWNER) as spawner:
+            printed, _ = spawner.communicate(timeout=90)
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(timeout=30) == 0
-    finally:
-        worker.kill()
-        worker.wait()
     containers.run("podman", "stop", GRACE, broker.name)
     exit_status = containers.run("podman", "inspect", "--format={{.State.ExitCode}}", broker.name)
-    assert (value, exit_status) == ("Counter({4: 1})", "0")
+    assert (printed, exit_status) == (f"submitted\n{VALUE}\n", "0")
 
 
 def test_state_survives_the_container_being_restarted(containers: Containers, broker: Broker) -> None:
     """What was submitted before a restart is run after it, by a worker that comes only then."""
-    first_half = (
-        "from test2 import MyTask; instance, promise = MyTask()(); print(instance.instance_id, promise.identifier)"
-    )
-    pending = subprocess.run(
-        [sys.executable, "-c", first_half],
-        env=broker.client_environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    ).stdout
-    assert len(pending.split()) == 2
-    containers.run("podman", "restart", GRACE, broker.name)
-    wait_until_healthy(broker.port)
-    containers.run("podman", "healthcheck", "run", broker.name)
+    with running(broker, sys.executable, "-c", SPAWNER) as spawner:
+        assert spawner.stdout is not None
+        assert spawner.stdout.readline() == "submitted\n"
+        containers.run("podman", "restart", GRACE, broker.name)
+        wait_until_healthy(broker.port)
+        containers.run("podman", "healthcheck", "run", broker.name)
+        with running(broker, PROGRAMS / "worker"):
+            printed, _ = spawner.communicate(timeout=90)
+    assert printed == f"{VALUE}\n"
 
 
 def test_compose_runs_a_broker_and_workers(containers: Containers, image: str) -> None:
@@ -123,7 +121,9 @@ def test_compose_runs_a_broker_and_workers(containers: Containers, image: str) -
     try:
         broker = Broker(name="dagorama-test_broker_1", port=int(settings["DAGORAMA_PORT"]))
         wait_until_healthy(broker.port)
-        assert spawn(broker) == "Counter({4: 1})"
+        with running(broker, sys.executable, "-c", SPAWNER) as spawner:
+            printed, _ = spawner.communicate(timeout=90)
+        assert printed == f"submitted\n{VALUE}\n"
     finally:
         composed.run(*compose, "down", "--volumes", "--timeout=15")
 

@@ -71,6 +71,7 @@ def test_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
         "XDG_DATA_HOME": str(tmp_path / "data"),
         "DAGORAMA_PORT": str(free_port()),
         "TERM": "dumb",
+        "COLUMNS": "80",
     }
     shell = subprocess.run(
         ["bash", "-c", script(typed)],
