@@ -136,6 +136,7 @@ class Scheduler:
         self._node_seq = snapshot.node_seq_last
         for stored in snapshot.instances:
             self.restore_instance(stored)
+        self._end_backoffs(now)  # a worker may have such a node already, and must be able to keep it
         self._awaited = set(snapshot.workers)
         self._awaited_until = now + self.settings.reconnect_grace_s
 
@@ -607,17 +608,20 @@ class Scheduler:
             self._events.extend(self._dispatcher.drained())
 
     def _tick(self, command: c.Tick, now: float) -> None:
-        while self._backoffs and self._backoffs[0][0] <= now:
-            node = heappop(self._backoffs)[2]
-            if node.state is NodeState.BACKOFF:
-                node.move(NodeState.READY)
-                self.queues.push(node)
+        self._end_backoffs(now)
         if self._expiry_check_at is not None and self._expiry_check_at <= now:
             self._evict_silent(now)
         if self._awaited and self._awaited_until <= now:
             self._events.extend(e.WorkerLeft(worker_id=worker_id) for worker_id in self._awaited)
             self._awaited = set()
         self._events.extend(self._dispatcher.recall(now))
+
+    def _end_backoffs(self, now: float) -> None:
+        while self._backoffs and self._backoffs[0][0] <= now:
+            node = heappop(self._backoffs)[2]
+            if node.state is NodeState.BACKOFF:
+                node.move(NodeState.READY)
+                self.queues.push(node)
 
     def _evict_silent(self, now: float) -> None:
         for worker in [worker for worker in self.workers.values() if worker.expires_at <= now]:

@@ -166,6 +166,36 @@ def test_every_live_state_is_restored(bench: Bench) -> None:
     assert bench.replay(transcript) == tidy(transcript)
 
 
+def test_a_retry_that_runs_goes_on_running(bench: Bench) -> None:
+    """A worker keeps a node whose backoff had ended before the restart, though the journal knows only of that."""
+    transcript = """
+        function flaky attempts=2 interval=1
+
+        connect w1
+        submit i1 a:flaky
+        grant
+        fail w1 a
+        at 1
+        tick
+        grant
+        restart
+        connect w1 held=a#2
+        complete w1 a
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a
+        WorkGranted w1 a#1
+        AttemptFailed a attempt=1 ValueError again at 1
+        WorkGranted w1 a#2
+        WorkerWelcomed w1 a#2.1
+        NodeCompleted a a
+        InstanceFinished i1 completed
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
 def test_losses_are_counted_on(bench: Bench) -> None:
     """A restart is no acquittal: the node is still a suspect, and quarantined after as many deliveries in all."""
     transcript = """

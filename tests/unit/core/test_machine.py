@@ -1,0 +1,562 @@
+"""Random commands against a simple model: who holds what, and what every node must come to.
+
+DAGORAMA_LONG_TESTS=1 runs many more of them, other ones each time, and makes what fails as small as it can.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from itertools import count
+from typing import NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from dagorama_broker.core import commands as c
+from dagorama_broker.core import events as e
+from dagorama_broker.core.errors import Refused
+from dagorama_broker.core.invariants import check_invariants
+from dagorama_broker.core.model import (
+    Failure,
+    FunctionSpec,
+    InstanceId,
+    NewCall,
+    Node,
+    NodeId,
+    RetryPolicy,
+    WorkerId,
+)
+from dagorama_broker.core.ready import is_suspect
+from dagorama_broker.core.scheduler import Scheduler
+from dagorama_broker.core.states import LIVE, TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
+from dagorama_broker.core.stored import StoredNode
+from tests.unit.core.transcript import SETTINGS, Bench
+
+LONG = bool(os.environ.get("DAGORAMA_LONG_TESTS"))
+PROFILE = settings(
+    max_examples=2000 if LONG else 120,
+    stateful_step_count=80 if LONG else 40,
+    derandomize=not LONG,
+    database=None,
+    deadline=None,
+    report_multiple_bugs=False,
+    phases=[Phase.generate, Phase.shrink] if LONG else [Phase.generate],  # shrinking takes minutes
+    suppress_health_check=list(HealthCheck),
+)
+
+FUNCTIONS = [
+    FunctionSpec(name="plain", queue="q"),
+    FunctionSpec(name="flaky", queue="q", retry=RetryPolicy(max_attempts=3, interval_s=1.0, jitter=0.5)),
+    FunctionSpec(name="train", queue="q", taint="gpu"),
+    FunctionSpec(name="other", queue="r", retry=RetryPolicy(max_attempts=2)),
+]
+WORKERS = [WorkerId(b"w1"), WorkerId(b"w2"), WorkerId(b"w3")]
+FINISHER = WorkerId(b"finisher")
+QUEUES = st.sampled_from([frozenset[str](), frozenset({"q"}), frozenset({"r"})])
+TAINTS = st.sampled_from([frozenset[str](), frozenset({"gpu"})])
+
+
+class Lease(NamedTuple):
+    """What a worker was given once."""
+
+    node_id: NodeId
+    token: int
+    instance_id: InstanceId
+
+
+@dataclass
+class Outcome:
+    """What the accepted report of a node said."""
+
+    failed: bool = False
+    value: bytes = b""
+    is_alias: bool = False
+    promises: tuple[NodeId, ...] = ()
+
+
+@dataclass
+class Person:
+    """A worker as the model sees it."""
+
+    heard_at: float
+    connected: bool = True
+    left: bool = False
+    live: dict[NodeId, int] = field(default_factory=dict)  #: the leases that are good, by its own account
+    given: list[Lease] = field(default_factory=list)
+
+
+class Model:
+    """What the tests expect, kept by rules much simpler than the core's."""
+
+    def __init__(self) -> None:
+        self.calls: dict[InstanceId, list[NewCall]] = {}
+        self.instance_of: dict[NodeId, InstanceId] = {}
+        self.specs: dict[NodeId, NewCall] = {}
+        self.outcomes: dict[NodeId, Outcome] = {}
+        self.attempts: dict[NodeId, int] = {}
+        self.workers: dict[WorkerId, Person] = {}
+        self.token_last = 0
+        self.tokens_new: set[int] = set()
+
+    def add(self, instance_id: InstanceId, calls: list[NewCall]) -> None:
+        """Note calls that were accepted."""
+        self.calls.setdefault(instance_id, []).extend(calls)
+        for call in calls:
+            self.instance_of[call.node_id] = instance_id
+            self.specs[call.node_id] = call
+
+    def settle(self, node_id: NodeId, outcome: Outcome) -> None:
+        """Note the one report that ends a node's running."""
+        assert node_id not in self.outcomes, "a node ends once"
+        self.outcomes[node_id] = outcome
+
+    def expected(self, node_id: NodeId) -> tuple[str | None, frozenset[NodeId]]:
+        """Give a node's value in words, or None and which nodes may be named as the root cause."""
+        waits = self.specs[node_id].dependency_ids
+        causes = frozenset[NodeId]().union(*(self.expected(other)[1] for other in waits))
+        if causes:
+            assert node_id not in self.outcomes, "who depends on a failure does not run"
+            return None, causes
+        outcome = self.outcomes[node_id]
+        if outcome.failed:
+            return None, frozenset({node_id})
+        parts = [self.expected(other) for other in outcome.promises]
+        causes = frozenset[NodeId]().union(*(part[1] for part in parts))
+        if causes:
+            return None, causes
+        if outcome.is_alias:
+            return parts[0]
+        return f"{outcome.value.decode()}({','.join(str(part[0]) for part in parts)})", frozenset()
+
+
+class CoreMachine(RuleBasedStateMachine):
+    """Clients, workers that break in every way, and a broker that is restarted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bench = Bench()
+        self.model = Model()
+        self.number = count(1)
+        self.is_eager = True
+        self.grace_until = 0.0  # nothing is granted before, unless all workers of before are back
+        self.in_doubt: set[WorkerId] = set()
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """The broker of the moment."""
+        return self.bench.scheduler
+
+    # -- what is seen -------------------------------------------------------------------------------------------------
+
+    def tell(self, command: c.Command) -> list[e.Event]:
+        """Have a command decided and committed, and let the model see what came of it."""
+        events = self.bench.handle(command)
+        for event in events:
+            self.see(event)
+        self.model.token_last = max([self.model.token_last, *self.model.tokens_new])
+        self.model.tokens_new.clear()
+        return events
+
+    def see(self, event: e.Event) -> None:
+        """Follow the leases; check what can be checked of a single event."""
+        match event:
+            case e.WorkGranted(worker=worker, leases=leases) | e.WorkerWelcomed(worker=worker, leases=leases):
+                for node, token in leases:
+                    self.see_lease(worker.id, node, token)
+            case e.WorkerEvicted(worker=worker):
+                person = self.model.workers[worker.id]
+                assert person.heard_at + SETTINGS.lease_duration_s <= self.bench.now, "only the silent are evicted"
+                person.connected = False
+                person.live.clear()
+            case e.AttemptFailed(node=node, attempt=attempt) if attempt.failure.type == "Quarantined":
+                assert node.losses == SETTINGS.deliveries_max
+                self.model.settle(node.id, Outcome(failed=True))
+
+    def see_lease(self, worker_id: WorkerId, node: Node, token: int) -> None:
+        """Check that nobody else runs the node, that it can run, and that its token is the largest ever."""
+        holders = [person for person in self.model.workers.values() if node.id in person.live]
+        assert not holders, "a node has one live lease"
+        assert token > self.model.token_last, "fencing tokens grow from command to command"
+        assert token not in self.model.tokens_new, "fencing tokens differ"
+        self.model.tokens_new.add(token)
+        assert all(dependency.state is NodeState.COMPLETED for dependency in node.dependencies)
+        assert self.scheduler.workers[worker_id].view.filter.admits(node.function.lane)
+        person = self.model.workers[worker_id]
+        person.live[node.id] = token
+        person.given.append(Lease(node.id, token, node.instance.id))
+
+    @invariant()
+    def holds(self) -> None:
+        """Check what must hold after every command, and that the model's leases are the core's."""
+        check_invariants(self.scheduler)
+        for worker_id, person in self.model.workers.items():
+            worker = self.scheduler.workers.get(worker_id)
+            assert person.connected == (worker is not None)
+            leases = {node.id: token for token, node in worker.leases.items()} if worker else {}
+            assert leases == person.live
+
+    # -- clients ------------------------------------------------------------------------------------------------------
+
+    def draw_calls(self, data: st.DataObject, known: list[NodeId], most: int) -> list[NewCall]:
+        """Draw new calls that depend on known nodes and on each other."""
+        calls: list[NewCall] = []
+        for _ in range(data.draw(st.integers(0, most))):
+            pool = known + [call.node_id for call in calls]
+            dependencies = data.draw(st.lists(st.sampled_from(pool), max_size=3)) if pool else []
+            node_id = NodeId(b"n%d" % next(self.number))
+            calls.append(NewCall(node_id, data.draw(st.sampled_from(FUNCTIONS)), b"", tuple(dependencies)))
+        return calls
+
+    def submit(self, instance_id: InstanceId, calls: list[NewCall]) -> list[e.Event]:
+        """Submit as the host does, which fetches a finished instance first."""
+        if instance_id not in self.scheduler.instances and instance_id in self.bench.ledger.instances:
+            self.scheduler.restore_instance(self.bench.ledger.stored(instance_id))
+        return self.tell(c.SubmitNodes(instance_id=instance_id, definition="D", calls=calls))
+
+    @initialize(data=st.data())
+    def begin(self, data: st.DataObject) -> None:
+        """Begin with some work and a worker."""
+        self.submit_nodes(data, instance=0)
+        self.connect_worker(WORKERS[0], frozenset(), frozenset({"gpu"}), slots=2, held=data)
+
+    @rule(data=st.data(), instance=st.integers(0, 3))
+    def submit_nodes(self, data: st.DataObject, instance: int) -> None:
+        """Add nodes to an instance: new, running or finished."""
+        instance_id = InstanceId(b"i%d" % instance)
+        calls = self.draw_calls(data, [call.node_id for call in self.model.calls.get(instance_id, [])], 4)
+        self.submit(instance_id, calls)
+        self.model.add(instance_id, calls)
+        self.maybe_grant()
+
+    @rule(data=st.data())
+    def submit_in_vain(self, data: st.DataObject) -> None:
+        """Repeat what was submitted or called before: nothing happens. Submit nonsense: it is refused whole."""
+        instance_id = data.draw(st.sampled_from(sorted(self.model.calls)))
+        known = self.model.calls[instance_id]
+        calls = data.draw(st.lists(st.sampled_from(known), unique_by=lambda call: call.node_id)) if known else []
+        assert self.submit(instance_id, calls) == []
+        good = self.draw_calls(data, [call.node_id for call in self.model.calls[instance_id]], 2)
+        nonsense = NewCall(NodeId(b"nonsense"), FUNCTIONS[0], b"", (NodeId(b"nonsense"),))
+        with pytest.raises(Refused):
+            self.submit(instance_id, [*good, nonsense])
+
+    # -- workers ------------------------------------------------------------------------------------------------------
+
+    @rule(
+        worker_id=st.sampled_from(WORKERS),
+        exclude=QUEUES,
+        tolerations=TAINTS,
+        slots=st.integers(1, 3),
+        held=st.data(),
+    )
+    def connect_worker(
+        self, worker_id: WorkerId, exclude: frozenset[str], tolerations: frozenset[str], slots: int, held: st.DataObject
+    ) -> None:
+        """Connect, maybe again, maybe with leases of before, which need not be good any more."""
+        earlier = self.model.workers.get(worker_id)
+        if earlier and earlier.connected and held.draw(st.integers(0, 3)):
+            return
+        given = earlier.given if earlier else []
+        fitting = [
+            lease
+            for lease in given
+            if self.model.specs[lease.node_id].function.queue not in exclude
+            and self.model.specs[lease.node_id].function.taint in {"", *tolerations}
+        ]
+        leases = held.draw(st.lists(st.sampled_from(fitting[-5:]), unique=True)) if fitting else []
+        self.model.workers[worker_id] = Person(heard_at=self.bench.now, given=given)
+        self.tell(
+            c.ConnectWorker(
+                worker_id=worker_id,
+                name=worker_id.decode(),
+                exclude_queues=exclude,
+                tolerations=tolerations,
+                slots=slots,
+                held=[c.HeldLease(node_id=node_id, token=token, instance_id=of) for node_id, token, of in leases],
+            )
+        )
+        self.in_doubt.discard(worker_id)
+        self.maybe_grant()
+
+    def connected(self) -> list[WorkerId]:
+        """Give the workers that are connected."""
+        return sorted(worker_id for worker_id, person in self.model.workers.items() if person.connected)
+
+    def has_workers(self) -> bool:
+        """Tell whether a worker is connected."""
+        return bool(self.connected())
+
+    @precondition(has_workers)
+    @rule(data=st.data(), left=st.booleans())
+    def disconnect_worker(self, data: st.DataObject, left: bool) -> None:
+        """Leave in order, or break."""
+        worker_id = data.draw(st.sampled_from(self.connected()))
+        self.model.workers[worker_id].connected = False
+        self.model.workers[worker_id].live.clear()
+        self.tell(c.DisconnectWorker(worker_id=worker_id, left=left))
+
+    @precondition(has_workers)
+    @rule(data=st.data(), drains=st.sampled_from([False, False, False, True]))
+    def heartbeat(self, data: st.DataObject, drains: bool) -> None:
+        """Say that a worker lives, or wants nothing further."""
+        worker_id = data.draw(st.sampled_from(self.connected()))
+        self.model.workers[worker_id].heard_at = self.bench.now
+        self.tell(c.Heartbeat(worker_id=worker_id))
+        if drains:
+            self.tell(c.DrainWorker(worker_id=worker_id))
+
+    @precondition(has_workers)
+    @rule(data=st.data())
+    def hand_back(self, data: st.DataObject) -> None:
+        """Give leases back, good ones and others."""
+        worker_id = data.draw(st.sampled_from(self.connected()))
+        person = self.model.workers[worker_id]
+        leases = data.draw(st.lists(st.sampled_from(person.given), max_size=3)) if person.given else []
+        person.heard_at = self.bench.now
+        for lease in leases:
+            if person.live.get(lease.node_id) == lease.token:
+                del person.live[lease.node_id]
+        self.tell(
+            c.HandBack(
+                worker_id=worker_id, leases=[c.HeldLease(node_id=lease.node_id, token=lease.token) for lease in leases]
+            )
+        )
+
+    @precondition(has_workers)
+    @rule(data=st.data())
+    def report(self, data: st.DataObject) -> None:
+        """Report on a few leases; each report is accepted exactly while the lease is live."""
+        for _ in range(data.draw(st.integers(1, 5))):
+            self.report_one(data)
+
+    def report_one(self, data: st.DataObject) -> None:
+        """Report on a lease, good or not."""
+        worker_id = data.draw(st.sampled_from(self.connected()))
+        given = self.model.workers[worker_id].given
+        if given:
+            live = [lease for lease in given if self.model.workers[worker_id].live.get(lease.node_id) == lease.token]
+            lease = data.draw(st.sampled_from(live * 3 + given[-3:]))
+            draw = data.draw(st.sampled_from([self.value, self.expansion, self.expansion, self.failure, self.nonsense]))
+            self.deliver(worker_id, draw(lease, data))
+            if data.draw(st.integers(0, 9)) == 9:
+                self.deliver(worker_id, draw(lease, data))
+            self.maybe_grant()
+
+    def deliver(self, worker_id: WorkerId, result: c.NodeResult) -> None:
+        """Deliver a result, and note what it must lead to."""
+        person = self.model.workers[worker_id]
+        person.heard_at = self.bench.now
+        is_good = person.live.get(result.node_id) == result.token
+        if is_good:
+            del person.live[result.node_id]
+        events = self.tell(c.CompleteNodes(worker_id=worker_id, results=[result]))
+        assert any(isinstance(event, e.ResultRefused) for event in events) == (not is_good)
+        if is_good:
+            self.note(result)
+        else:
+            assert len(events) == 1, "a refused result changes nothing"
+
+    def note(self, result: c.NodeResult) -> None:
+        """Note an accepted result."""
+        node_id = result.node_id
+        if result.failure is not None:
+            self.model.attempts[node_id] = self.model.attempts.get(node_id, 0) + 1
+            policy = self.model.specs[node_id].function.retry
+            if result.failure.permanent or self.model.attempts[node_id] >= policy.max_attempts:
+                self.model.settle(node_id, Outcome(failed=True))
+            return
+        if any(node_id in call.dependency_ids for call in result.children):
+            self.model.settle(node_id, Outcome(failed=True))  # see `nonsense`
+            return
+        self.model.add(self.model.instance_of[node_id], list(result.children))
+        if result.alias_id is not None:
+            self.model.settle(node_id, Outcome(is_alias=True, promises=(result.alias_id,)))
+        else:
+            self.model.settle(node_id, Outcome(value=result.payload or b"", promises=tuple(result.promise_ids)))
+
+    def value(self, lease: Lease, data: st.DataObject) -> c.NodeResult:
+        """Complete with a value."""
+        duration_s = data.draw(st.sampled_from([0.0, 0.00005, 0.003, 1.0]))
+        return c.NodeResult(node_id=lease.node_id, token=lease.token, payload=lease.node_id, duration_s=duration_s)
+
+    def expansion(self, lease: Lease, data: st.DataObject) -> c.NodeResult:
+        """Complete with children, and with promises for them or for what has ended before."""
+        rows = self.bench.ledger.instances[lease.instance_id].nodes
+        ended = [row.id for row in rows if row.state in TERMINAL]
+        result = self.value(lease, data)
+        result.children = self.draw_calls(data, ended, 3)
+        promisable = ended + [call.node_id for call in result.children]
+        if promisable:
+            promises = data.draw(st.lists(st.sampled_from(promisable), max_size=3))
+            if len(promises) == 1:
+                result.payload, result.alias_id = None, promises[0]
+            else:
+                result.promise_ids = promises
+        return result
+
+    def failure(self, lease: Lease, data: st.DataObject) -> c.NodeResult:
+        """Fail, with children that nobody must see."""
+        failure = Failure(type="ValueError", message="no", permanent=data.draw(st.sampled_from([False, False, True])))
+        children = self.draw_calls(data, [], 2)
+        return c.NodeResult(node_id=lease.node_id, token=lease.token, failure=failure, children=children)
+
+    def nonsense(self, lease: Lease, data: st.DataObject) -> c.NodeResult:
+        """Complete with a child that waits for its own maker."""
+        result = self.value(lease, data)
+        waiting = NewCall(NodeId(b"n%d" % next(self.number)), FUNCTIONS[0], b"", (lease.node_id,))
+        result.children = [*self.draw_calls(data, [], 2), waiting]
+        return result
+
+    # -- the broker ---------------------------------------------------------------------------------------------------
+
+    def maybe_grant(self) -> None:
+        """Grant, as the host does after each batch, unless the batch has further commands."""
+        if self.is_eager:
+            self.grant()
+
+    @rule(is_eager=st.sampled_from([True, True, False]))
+    def batch(self, is_eager: bool) -> None:
+        """Have each command be a batch of its own, or only those before a grant."""
+        self.is_eager = is_eager
+
+    @rule()
+    def grant(self) -> None:
+        """Grant: nobody who could run something stays idle, and nobody is passed by a younger node."""
+        events = self.tell(c.GrantWork())
+        granted = {event.worker.id: event.leases for event in events if isinstance(event, e.WorkGranted)}
+        if self.in_doubt:
+            assert not granted, "nothing is granted before the workers of before are back"
+            return
+        for worker in self.scheduler.workers.values():
+            left = [
+                node
+                for instance in self.scheduler.instances.values()
+                for node in instance.nodes.values()
+                if node.state is NodeState.READY and worker.view.filter.admits(node.function.lane)
+            ]
+            trusted = [node.order for node in left if not is_suspect(node)]
+            assert all(node.order < order for node, _ in granted.get(worker.id, ()) for order in trusted)
+            if not worker.draining and len(worker.leases) < worker.slots:
+                assert not trusted
+                assert not left or worker.suspect
+
+    @rule(seconds=st.sampled_from([0.001, 0.03, 1.5, 4.0, 8.0]))
+    def wait(self, seconds: float) -> None:
+        """Let time pass, in the steps in which the broker wants to be woken."""
+        until = self.bench.now + seconds
+        for _ in range(1000):
+            due = self.scheduler.next_wakeup()
+            self.bench.now = until if due is None else max(self.bench.now, min(due, until))
+            self.tell(c.Tick())
+            if self.bench.now >= self.grace_until:
+                self.in_doubt.clear()
+            if due is None or due > until:
+                self.maybe_grant()
+                return
+        pytest.fail("the broker asks to be woken again and again and does nothing")
+
+    @rule()
+    def restart(self) -> None:
+        """Start a new broker from what was committed: the graph is the same, and nobody holds a lease."""
+        before = {instance.id: instance for instance in self.scheduler.instances.values()}
+        self.bench.replay("restart")
+        after = self.scheduler.instances
+        assert sorted(after) == sorted(before), "what runs is restored"
+        assert [instance.seq for instance in after.values()] == sorted(instance.seq for instance in after.values())
+        for instance_id, instance in before.items():
+            assert list(after[instance_id].nodes) == list(instance.nodes)
+            for node_id, node in instance.nodes.items():
+                assert facts(after[instance_id].nodes[node_id], self.bench.now) == facts(node, self.bench.now)
+        self.in_doubt = set(self.bench.ledger.workers)
+        self.grace_until = self.bench.now + SETTINGS.reconnect_grace_s
+        for person in self.model.workers.values():
+            person.connected = False
+            person.live.clear()
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    def teardown(self) -> None:
+        """Bring everything to its end, then compare with what the model expects of every node."""
+        self.finish()
+        rows = {row.id: row for row in self.bench.ledger.nodes.values()}
+        assert rows.keys() == self.model.specs.keys(), "what was accepted exists, and nothing else"
+        for node_id, row in rows.items():
+            self.check_end(row)
+            assert row.id == node_id
+        for instance in self.bench.ledger.instances.values():
+            states = {row.state for row in instance.nodes}
+            failed = InstanceState.FAILED if states & UNSUCCESSFUL else InstanceState.COMPLETED
+            assert instance.state == (failed if states else InstanceState.RUNNING)
+            assert (instance.id in self.scheduler.instances) == (not states)
+
+    def finish(self) -> None:
+        """Let one worker that can do everything complete whatever is left."""
+        for worker_id in self.connected():
+            self.model.workers[worker_id].connected = False
+            self.model.workers[worker_id].live.clear()
+            self.tell(c.DisconnectWorker(worker_id=worker_id, left=True))
+        person = self.model.workers[FINISHER] = Person(heard_at=self.bench.now)
+        self.tell(c.ConnectWorker(worker_id=FINISHER, name="finisher", slots=3, tolerations=frozenset({"gpu"})))
+        for _ in range(1000):
+            if not any(instance.live for instance in self.scheduler.instances.values()):
+                return
+            self.grant()
+            for node_id, token in list(person.live.items()):
+                self.deliver(FINISHER, c.NodeResult(node_id=node_id, token=token, payload=node_id))
+            if not person.live:
+                self.heartbeat_finisher(person)
+                self.wait(1.5)
+            self.holds()
+        pytest.fail("something is stuck")
+
+    def heartbeat_finisher(self, person: Person) -> None:
+        """Keep the last worker."""
+        person.heard_at = self.bench.now
+        self.tell(c.Heartbeat(worker_id=FINISHER))
+
+    def check_end(self, row: StoredNode) -> None:
+        """Check a node's last state, its value or its root cause."""
+        value, causes = self.model.expected(row.id)
+        if value is not None:
+            assert (row.state, show_stored(row, self.bench.ledger.nodes)) == (NodeState.COMPLETED, value)
+            return
+        assert self.bench.ledger.nodes[row.cause_seq].id in causes
+        is_own = causes == {row.id}
+        assert row.state is (NodeState.FAILED if is_own else NodeState.DEPENDENCY_FAILED)
+
+
+def facts(node: Node, now: float) -> dict[str, object]:
+    """Give what a restart must not change about a node. Ready, after its backoff too, and leased are memory only."""
+    backs_off = node.state is NodeState.BACKOFF and node.retry_at > now
+    is_runnable = node.state in {NodeState.READY, NodeState.LEASED, NodeState.BACKOFF} and not backs_off
+    return {
+        "seq": node.seq,
+        "state": "runnable" if is_runnable else node.state,
+        "dependencies": [other.id for other in node.dependencies],
+        "missing": node.missing if node.state in LIVE else 0,
+        "attempts": node.attempts,
+        "failures": node.failures,
+        "payload": node.payload,
+        "promises": [other.id for other in node.promises],
+        "source": node.source and node.source.id,
+        "cause": node.cause and node.cause.id,
+        "retry_at": node.retry_at if backs_off else 0,
+        "finished_at": node.finished_at,
+        "parent": node.parent_seq,
+        "function": node.function.spec,
+    }
+
+
+def show_stored(row: StoredNode, rows: dict[int, StoredNode]) -> str:
+    """Put a stored value in the words of `Model.expected`."""
+    while row.payload is None:
+        (seq,) = row.promise_seqs
+        row = rows[seq]
+    return f"{row.payload.decode()}({','.join(show_stored(rows[seq], rows) for seq in row.promise_seqs)})"
+
+
+TestCoreMachine = CoreMachine.TestCase
+TestCoreMachine.settings = PROFILE
