@@ -48,6 +48,7 @@ class Executor:
         With `only_modules`, functions that are neither in these nor in modules inside them are not run.
         """
         self._only_modules = only_modules
+        self._async_names: set[str] = set()
         self._ended = ended
         self._raised = raised
 
@@ -65,6 +66,7 @@ class Executor:
             self._refuse(held, error, started_ns)
             return None
         if bound.is_async:
+            self._async_names.add(name)
             return self._run_async(held, bound, scope, args, kwargs, started_ns)
         try:
             # A context for each node: what one sets in context variables is not seen by the next.
@@ -74,6 +76,10 @@ class Executor:
         else:
             self._complete(held, scope, value, started_ns)
         return None
+
+    def is_known_async(self, held: Held) -> bool:
+        """Tells whether the node's function turned out to be asynchronous before."""
+        return held.function.name in self._async_names
 
     async def _run_async(
         self,

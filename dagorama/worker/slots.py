@@ -22,9 +22,15 @@ Rest = Coroutine[object, object, None]
 class Slots:
     """Runs nodes in the order in which they were added."""
 
-    def __init__(self, count: int, run: Callable[[Held], Rest | None]) -> None:
-        """`run` executes a node in the calling thread; for an asynchronous function it gives what is left instead."""
+    def __init__(
+        self, count: int, run: Callable[[Held], Rest | None], *, is_known_async: Callable[[Held], bool]
+    ) -> None:
+        """`run` executes a node in the calling thread; for an asynchronous function it gives what is left instead.
+
+        Where `is_known_async` tells beforehand that it will, no thread is troubled with the node.
+        """
         self._run = run
+        self._is_known_async = is_known_async
         self._lock = threading.Lock()
         self._pending: OrderedDict[bytes, Held] = OrderedDict()
         self._free = count
@@ -69,7 +75,10 @@ class Slots:
                 self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _start(self, held: Held) -> None:
-        """Hands a node, which has a slot, to a thread."""
+        """Hands a node, which has a slot, to the event loop or a thread."""
+        if self._loop is not None and self._is_known_async(held):
+            self._loop.call_soon_threadsafe(self._advance, held)
+            return
         with self._lock:
             if self._idle_threads:
                 self._idle_threads -= 1
@@ -119,6 +128,18 @@ class Slots:
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
 
+    def _advance(self, held: Held | None) -> None:
+        """Begins a node whose function is asynchronous; when that fails at once, the slot's next one."""
+        while held is not None:
+            if not self._is_known_async(held):
+                self._start(held)
+                return
+            rest = self._run(held)
+            if rest is not None:
+                self._begin(rest)
+                return
+            held = self._next(idle_threads=0)
+
     def _begin(self, rest: Rest) -> None:
         assert self._loop is not None
         task = self._loop.create_task(rest)
@@ -127,6 +148,4 @@ class Slots:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        held = self._next(idle_threads=0)
-        if held is not None:
-            self._start(held)
+        self._advance(self._next(idle_threads=0))

@@ -23,6 +23,8 @@ REPLACE_BACKOFF_MAX_S = 10.0
 #: All processes complain about a broker that is gone; one line in this time is enough.
 COMPLAINT_INTERVAL_S = 25.0
 
+ENDING = "finishing what runs; a second signal stops it at once"
+
 
 @dataclass(slots=True, kw_only=True)
 class _Child:
@@ -92,6 +94,8 @@ class Supervisor:
 
     def _end(self) -> None:
         """Drains all processes; kills them when asked again."""
+        if not self._stopping:
+            self._say(ENDING)
         for child in self._children:
             if self._stopping:
                 self._exit_status = EXIT_STOPPED
@@ -124,7 +128,8 @@ class Supervisor:
                 self._end()
             return
         if self._stopping:
-            if child.process.exitcode and not self._exit_status:
+            # By SIGTERM dies who had not even got so far as to handle it.
+            if child.process.exitcode not in (0, -signal.SIGTERM) and not self._exit_status:
                 self._say(describe_exit(child.process))
             return
         now = monotonic()

@@ -61,7 +61,7 @@ class Worker:
             raised=None if options.catch_exceptions else self._raised,
             only_modules=options.imports,
         )
-        self._slots = Slots(options.concurrency, executor.run)
+        self._slots = Slots(options.concurrency, executor.run, is_known_async=executor.is_known_async)
         #: Every node from its grant until its report is acknowledged or its lease is lost.
         self._leases: dict[bytes, Held] = {}
         #: Of those, the ones that were pending when the connection broke: not started before the broker says so.

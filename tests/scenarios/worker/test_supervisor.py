@@ -1,0 +1,120 @@
+"""The `worker` command."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from dagorama.worker.supervisor import ENDING
+from dagorama_broker.launch import LaunchedBroker
+from tests.scenarios.worker.conftest import MakePipe
+from tests.scenarios.worker.worker_definitions import Work, hear, say
+
+ROOT = Path(__file__).parents[3]
+
+
+@contextmanager
+def command(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """Runs the command; kills it in the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dagorama.cli.worker", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def line_of(process: subprocess.Popen[str], part: str) -> str:
+    """Reads lines until one has this part, and gives that."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if part in line:
+            return line
+    raise AssertionError(f"the command ended without saying {part!r}")
+
+
+def test_the_command_says_what_it_serves(broker: LaunchedBroker) -> None:
+    """One line says what is served where, one that the broker answers; SIGTERM ends it with status 0."""
+    arguments = ["--processes", "2", "--concurrency", "3", "--toleration", "gpu", "--exclude-queue", "slow"]
+    with command(*arguments) as process:
+        serves = f"worker: 2 x 3 at localhost:{broker.port}: all queues but slow, taints gpu\n"
+        assert line_of(process, "2 x 3") == serves
+        assert line_of(process, "connected") == f"worker: connected to the broker at localhost:{broker.port}\n"
+        Work()("pid")[0].result(timeout=20)
+        process.terminate()
+        _, said = process.communicate(timeout=20)
+        assert said == f"worker: {ENDING}\n"
+    assert process.returncode == 0
+
+
+def test_a_process_that_dies_is_named_and_replaced(broker: LaunchedBroker, tmp_path: Path) -> None:
+    """The supervisor says which signal killed a worker process, and starts another."""
+    with command("--processes", "1") as process:
+        instance, _ = Work()("crash", tmp_path / "trace", int(signal.SIGSEGV))
+        died = line_of(process, "killed")
+        assert died.endswith("was killed by SIGSEGV; another one starts now\n")
+        assert instance.result(timeout=20) != int(died.split()[3])
+
+
+def test_the_supervisor_waits_for_running_nodes(broker: LaunchedBroker, pipe: MakePipe) -> None:
+    """SIGTERM to the supervisor drains its processes: what runs is finished."""
+    started, go = pipe(), pipe()
+    with command("--processes", "2") as process:
+        instance, _ = Work()("hold", started, go)
+        pid = hear(started)
+        process.terminate()
+        say(go, "finished")
+        assert instance.result(timeout=20) == f"finished in {pid}"
+        assert process.wait(20) == 0
+
+
+def test_a_second_signal_stops_the_supervisor(broker: LaunchedBroker, pipe: MakePipe) -> None:
+    """The second SIGINT ends everything, with status 143."""
+    lifeline = pipe()
+    with command("--processes", "1") as process:
+        Work()("hold_open", lifeline, pipe())
+        with lifeline.open() as end:
+            end.readline()
+            process.send_signal(signal.SIGINT)
+            line_of(process, ENDING)
+            process.send_signal(signal.SIGINT)
+            assert end.read() == ""
+        assert process.wait(20) == 143
+
+
+def test_a_broker_that_is_not_there_is_named() -> None:
+    """Without a broker the command says where it looks, and goes on trying."""
+    with command("--processes", "2", DAGORAMA_PORT="1") as process:
+        assert "no broker answers at localhost:1" in line_of(process, "no broker")
+        assert process.poll() is None
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def test_a_module_that_cannot_be_imported_ends_the_command(broker: LaunchedBroker) -> None:
+    """A wrong --import is an error at once, not a circle of dying processes."""
+    with command("--processes", "2", "--import", "no_such_module") as process:
+        assert "No module named 'no_such_module'" in line_of(process, "no_such_module'")
+        assert process.wait(20) == 1
+
+
+@pytest.mark.parametrize("port", ["", "http", "70000"])
+def test_a_wrong_port_is_named(port: str) -> None:
+    """A port that is none is an error that names the variable; an empty one is not set."""
+    with command("--processes", "1", DAGORAMA_PORT=port) as process:
+        if port:
+            assert f"DAGORAMA_PORT={port!r}" in line_of(process, "DAGORAMA_PORT")
+            assert process.wait(20) == 1
+        else:
+            assert "localhost:50051" in line_of(process, "1 x 1")

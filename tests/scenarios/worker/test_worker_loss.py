@@ -1,0 +1,95 @@
+"""Lost workers, lost connections, restarted brokers: nothing is lost, and nothing counts twice."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from dagorama_broker.launch import LaunchedBroker, launch_broker
+from tests.scenarios.worker.conftest import MakePipe, StartWorkers
+from tests.scenarios.worker.worker_definitions import Work, hear, say
+
+
+def test_a_killed_workers_node_runs_elsewhere_at_once(
+    broker: LaunchedBroker, workers: StartWorkers, pipe: MakePipe, tmp_path: Path
+) -> None:
+    """When a worker is killed in the middle of a node, another takes the node, long before the lease would end."""
+    trace, started = tmp_path / "trace", pipe()
+    workers(2)
+    instance, _ = Work()("hold_once", trace, started, pipe())
+    victim = int(hear(started))
+    os.kill(victim, signal.SIGKILL)
+    survivor = instance.result(timeout=5)  # the lease is 15 s
+    assert trace.read_text().splitlines() == [str(victim), str(survivor)]
+
+
+def test_a_paused_worker_loses_its_node_and_its_late_report(
+    workers: StartWorkers, pipe: MakePipe, tmp_path: Path
+) -> None:
+    """A worker that was silent for a lease duration changes nothing when it wakes up, and works on."""
+    trace, started, go = tmp_path / "trace", pipe(), pipe()
+    with launch_broker(port=0, environment={"DAGORAMA_LEASE_DURATION_S": "0.3"}):
+        workers(2)
+        instance, _ = Work()("hold_once", trace, started, go)
+        paused = int(hear(started))
+        os.kill(paused, signal.SIGSTOP)
+        other = instance.result(timeout=10)
+        os.kill(paused, signal.SIGCONT)
+        say(go, "go on")
+        assert other != paused
+        assert trace.read_text().splitlines() == [str(paused), str(other)]
+        assert instance.result(timeout=5) == other
+        os.kill(other, signal.SIGKILL)
+        assert Work()("pid")[0].result(timeout=10) == paused
+
+
+def kill(broker: LaunchedBroker) -> None:
+    """Ends a broker as a power cut would."""
+    broker.process.kill()
+    broker.process.wait()
+
+
+def test_a_node_outlives_a_restart_of_the_broker(workers: StartWorkers, pipe: MakePipe, tmp_path: Path) -> None:
+    """A node that runs while the broker restarts is not run again; its report counts."""
+    trace, started, go = tmp_path / "trace", pipe(), pipe()
+    storage = f"sqlite:///{tmp_path}/broker.sqlite"
+    with launch_broker(port=0, storage=storage) as broker:
+        workers(2)
+        instance, _ = Work()("hold_once", trace, started, go)
+        holder = int(hear(started))
+        kill(broker)
+    with launch_broker(port=broker.port, storage=storage):
+        # Both are back when this is answered: the broker grants nothing before.
+        assert Work()("give", 7)[0].result(timeout=20) == 7
+        say(go, "go on")
+        assert instance.result(timeout=20) == holder
+    assert trace.read_text().splitlines() == [str(holder)]
+
+
+def test_a_report_made_without_a_broker_counts(workers: StartWorkers, pipe: MakePipe, tmp_path: Path) -> None:
+    """A node that ends while the broker is down is reported when it is back, and not run again."""
+    trace, started, go = tmp_path / "trace", pipe(), pipe()
+    storage = f"sqlite:///{tmp_path}/broker.sqlite"
+    with launch_broker(port=0, storage=storage) as broker:
+        workers(1)
+        instance, _ = Work()("hold_once", trace, started, go)
+        holder = int(hear(started))
+        kill(broker)
+    say(go, "go on")
+    with launch_broker(port=broker.port, storage=storage):
+        assert instance.result(timeout=20) == holder
+    assert trace.read_text().splitlines() == [str(holder)]
+
+
+def test_workers_end_with_the_process_that_started_them(broker: LaunchedBroker, pipe: MakePipe) -> None:
+    """When the process that launched workers is killed, they end too, whatever they run."""
+    lifeline = pipe()
+    code = "from dagorama.runner import launch_workers\nwith launch_workers(1): input()"
+    launcher = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+    Work()("hold_open", lifeline, pipe())
+    with lifeline.open() as end:
+        assert end.readline() == "open\n"
+        launcher.kill()
+        launcher.communicate()
+        assert end.read() == ""  # nobody has the other end any more
