@@ -27,15 +27,19 @@ class System(Protocol):
 
     def fan_out(self, width: int) -> int:
         """Runs `width` no-ops and gathers them; returns how many it gathered."""
+        ...
 
     def chain(self, length: int) -> int:
         """Runs `length` steps, each of which needs the one before; returns their number."""
+        ...
 
     def clock(self) -> float:
         """Runs one function that returns when it was started, in seconds since the epoch."""
+        ...
 
     def crew(self, width: int) -> set[int]:
         """Runs `width` functions of 10 ms and returns the ids of the processes that ran them."""
+        ...
 
 
 class Starter(Protocol):
@@ -43,6 +47,7 @@ class Starter(Protocol):
 
     def __call__(self, workers: int) -> AbstractContextManager[System]:
         """`workers` is the number of processes that run the functions."""
+        ...
 
 
 def warm(system: System, workers: int) -> None:

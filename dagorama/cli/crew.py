@@ -71,8 +71,8 @@ def supervise() -> None:
 
 
 def _say(line: str) -> None:
-    """Says what the supervisor says, but for what goes without saying with a broker of one's own."""
-    if not line.startswith("connected to the broker"):
+    """Tells which worker died and how. What else a supervisor says is about a broker and signals of other people."""
+    if line.startswith("worker process"):
         click.echo(f"workers: {line}", err=True)
 
 

@@ -1,20 +1,23 @@
-"""How a command ends when it does not succeed."""
+"""How a command ends when it does not succeed. A wrong call is a `click.UsageError`, with status 2."""
 
 from __future__ import annotations
 
 import click
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_CANNOT_START = 3
+
+class Failed(click.ClickException):
+    """It was done, and it failed."""
+
+    exit_code = 1
 
 
-class Failure(click.ClickException):
-    """Ends the command with a message and an exit status."""
+class CalledWrongly(click.ClickException):
+    """It can't be done as it was called, which showed only while it ran."""
 
-    exit_code: int  # type: ignore[misc] # click has it as a class variable, and reads it from the object
+    exit_code = 2
 
-    def __init__(self, message: str, exit_code: int) -> None:
-        """`exit_code` is one of those above."""
-        super().__init__(message)
-        self.exit_code = exit_code
+
+class CannotStart(click.ClickException):
+    """The broker or the workers could not be started, or are gone."""
+
+    exit_code = 3

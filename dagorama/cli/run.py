@@ -13,7 +13,7 @@ from types import FrameType
 
 import click
 
-from dagorama.cli.failure import EXIT_FAILED, Failure
+from dagorama.cli.failure import Failed
 from dagorama.cli.progress import LiveProgress
 from dagorama.cli.session import Outcome, Settings, execute
 from dagorama.cli.target import check_arguments, load_target, parse_arguments
@@ -103,12 +103,12 @@ def stopping_on_signals() -> Iterator[None]:
 
 
 def rendered(value: object, output: str) -> str:
-    """Returns the value as it is printed; raises `Failure` with the value in it if it can't be written as JSON."""
+    """Returns the value as it is printed; raises `Failed` with the value in it if it can't be written as JSON."""
     if output == "json":
         try:
             return json.dumps(value, default=_fields)
         except (TypeError, ValueError) as error:
-            raise Failure(f"the value can't be written as JSON ({error}): {value!r}", EXIT_FAILED) from None
+            raise Failed(f"the value can't be written as JSON ({error}): {value!r}") from None
     return value if isinstance(value, str) else repr(value)
 
 
@@ -122,10 +122,10 @@ def _fields(value: object) -> object:
 
 
 def complain(outcome: Outcome) -> None:
-    """Raises `Failure` if nodes failed that the value does not depend on."""
+    """Raises `Failed` if nodes failed that the value does not depend on."""
     if outcome.failed:
         shown = [f"{node.function} (node {node.node_id})\n{node.failure}" for node in outcome.failed]
         rest = len(shown) - FAILURES_SHOWN_MAX
         more = [f"and {rest} more"] if rest > 0 else []
         told = "\n".join([*shown[:FAILURES_SHOWN_MAX], *more])
-        raise Failure(f"nodes failed that the value does not depend on:\n{told}", EXIT_FAILED)
+        raise Failed(f"nodes failed that the value does not depend on:\n{told}")

@@ -13,7 +13,7 @@ from threading import Thread
 from typing import TypeAlias, TypeVar
 
 from dagorama.cli.crew import crew
-from dagorama.cli.failure import EXIT_CANNOT_START, EXIT_FAILED, EXIT_USAGE, Failure
+from dagorama.cli.failure import CalledWrongly, CannotStart, Failed
 from dagorama.cli.progress import LiveProgress
 from dagorama.cli.target import Arguments, Target
 from dagorama.client.status import InstanceStatus, NodeStatus, list_nodes, watch_instance
@@ -58,7 +58,7 @@ Happening: TypeAlias = InstanceStatus | WorkersEnded | DagoramaError
 def execute(target: Target, arguments: Arguments, settings: Settings, progress: LiveProgress) -> Outcome:
     """Starts a broker and workers, runs the target until nothing of it is left to run, and stops them.
 
-    Raises `Failure`, also when there is no value.
+    Raises `Failed` when there is no value, `CannotStart` and `CalledWrongly`.
     """
     from dagorama_broker.launch import BrokerNotStarted, launch_broker
 
@@ -66,7 +66,7 @@ def execute(target: Target, arguments: Arguments, settings: Settings, progress: 
         try:
             stack.enter_context(launch_broker(port=0, storage=settings.storage))
         except BrokerNotStarted as error:
-            raise Failure(f"the broker could not be started: {error}", EXIT_CANNOT_START) from None
+            raise CannotStart(f"the broker could not be started: {error}") from None
         workers = stack.enter_context(
             crew(
                 target.folder,
@@ -82,9 +82,9 @@ def execute(target: Target, arguments: Arguments, settings: Settings, progress: 
             value = instance.result()
             failed = [node for node in list_nodes(instance.instance_id.bytes) if node.state == "failed"]
         except (BrokerUnavailable, BrokerRefused) as error:
-            raise Failure(str(error), EXIT_CANNOT_START) from None
+            raise CannotStart(str(error)) from None
         except DagoramaError as error:
-            raise Failure(str(error), EXIT_FAILED) from None
+            raise Failed(str(error)) from None
     return Outcome(value=value, failed=failed)
 
 
@@ -108,7 +108,7 @@ def follow(
     progress: LiveProgress,
     tolerations: Sequence[str],
 ) -> None:
-    """Shows progress until no node of the instance is left to run; raises `Failure` if that can't come to be.
+    """Shows progress until no node of the instance is left to run; raises when that can't come to be.
 
     It waits for the whole instance, not for its value only: nodes that nobody waits for are run as well.
     """
@@ -126,7 +126,7 @@ def follow(
         if isinstance(happening, DagoramaError):
             raise happening
         if isinstance(happening, WorkersEnded):
-            raise Failure(f"the workers ended with status {happening.status}", EXIT_CANNOT_START)
+            raise CannotStart(f"the workers ended with status {happening.status}")
         progress.update(happening.counts)
         if happening.state != "running":
             return
@@ -146,10 +146,10 @@ def _watch_workers(workers: subprocess.Popen[str], tell: Callable[[Happening], N
 
 
 def refuse_what_cannot_run(instance: DAGInstance[object], tolerations: Sequence[str]) -> None:
-    """Raises `Failure` if no worker here tolerates the taint of any node that is ready: they would wait for ever."""
+    """Raises `CalledWrongly` if no worker here tolerates the taint of any ready node: they would wait for ever."""
     ready = [node for node in list_nodes(instance.instance_id.bytes) if node.state == "ready"]
     taints = {node.taint for node in ready}
     if taints and taints.isdisjoint({"", *tolerations}):
         functions = ", ".join(sorted({node.function for node in ready}))
         options = " ".join(f"--toleration {taint}" for taint in sorted(taints))
-        raise Failure(f"no worker here may run {functions}: add {options}", EXIT_USAGE)
+        raise CalledWrongly(f"no worker here may run {functions}: add {options}")
