@@ -2,6 +2,7 @@
 PYTHON ?= python3
 CONTAINER_TOOL ?= $(shell command -v docker || command -v podman)
 IMAGE ?= dagorama
+SEED ?= $(shell date +%s)
 VENV := .venv
 BIN := $(VENV)/bin
 TYPED := dagorama dagorama_broker samples benchmarks tests
@@ -41,8 +42,11 @@ bench: $(VENV)/.installed-dev ## measure throughput, a chain and latency
 image: ## build the container image (CONTAINER_TOOL, IMAGE, BASE_IMAGE)
 	$(CONTAINER_TOOL) build -t $(IMAGE) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) .
 
-soak: $(VENV)/.installed-dev system ## run the tests that take minutes
-	$(BIN)/python -m pytest -m soak --timeout=3600 $(ARGS)
+soak: $(VENV)/.installed-dev system ## look for faults for an hour or so: random histories, crashes, kills (SEED=...)
+	@echo "SEED=$(SEED)"
+	DAGORAMA_LONG_TESTS=1 DAGORAMA_CRASH_POINTS=100 DAGORAMA_CRASH_SEED=$(SEED) DAGORAMA_TEST_KILLS=1000 \
+	DAGORAMA_TEST_SEED=$(SEED) $(BIN)/python -m pytest --timeout=7200 tests/unit/core/test_machine.py \
+	  tests/conformance/test_crash.py tests/scenarios/library/test_durability.py $(ARGS)
 
 clean: ## remove .venv and what tools leave behind
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
