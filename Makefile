@@ -2,7 +2,7 @@
 PYTHON ?= python3
 CONTAINER_TOOL ?= $(shell command -v docker || command -v podman)
 IMAGE ?= dagorama
-SEED ?= $(shell date +%s)
+SEED := $(or $(SEED),$(shell date +%s))
 VENV := .venv
 BIN := $(VENV)/bin
 TYPED := dagorama dagorama_broker samples benchmarks tests
@@ -16,7 +16,7 @@ help: ## list the targets
 quickstart: $(VENV)/.installed ## install into .venv, then run samples/test2.py on a broker and 4 workers
 	$(BIN)/python samples/test2.py
 
-test: $(VENV)/.installed-dev system ## run all tests (ARGS="tests/core -k alias" for some)
+test: $(VENV)/.installed-dev system ## run all tests (ARGS="tests/unit/core -k alias" for some)
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.installed-dev ## format, lint, types, and generated code up to date
