@@ -1,7 +1,5 @@
 """The definitions that the tests of the command line run."""
 
-# ruff: noqa: D101, D102  each is as long as a docstring that would say what it does
-
 from __future__ import annotations
 
 import os
