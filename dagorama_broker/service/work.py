@@ -65,9 +65,12 @@ class _Session:
         self._acknowledged = 0
         self._acknowledged_sent = 0
         self._drained = False
+        self._draining = False
 
     async def serve(self) -> None:
         """Serve until either side ends the stream."""
+        # By themselves: with the first message they would be sent twice if the stream ends while that is on its way.
+        await self._context.send_initial_metadata(())
         channels = self._host.listeners.channels
         earlier = channels.get(self._id)
         if earlier is not None:
@@ -82,7 +85,8 @@ class _Session:
             log.info("worker %s connected with %d slots", self._hello.name, self._hello.slots)
             ended, _ = await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
             await self._say_goodbye(ended)
-            left = True
+            # The end of the stream alone may just as well be that of a worker that was killed.
+            left = self._draining
         except HostStopped as error:
             await self._context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         finally:
@@ -126,6 +130,7 @@ class _Session:
     def _take(self, request: work_pb2.WorkRequest) -> None:
         host = self._host
         if request.draining:
+            self._draining = True
             host.apply(c.DrainWorker(worker_id=self._id))
         if request.hand_backs:
             host.apply(c.HandBack(worker_id=self._id, leases=convert.to_leases(request.hand_backs)))
