@@ -79,6 +79,11 @@ class Listeners:
         """Take back what `change` gave; a no-op after it was set."""
         _discard(self._changes, instance_id, future)
 
+    @property
+    def waiting(self) -> int:
+        """How many things are waited for: nodes and instances."""
+        return len(self._outcomes) + len(self._changes)
+
     def tell(self, events: Sequence[e.Event]) -> None:
         """Tell everybody concerned. Called for every batch after its commit, in order."""
         tellers = self._tellers

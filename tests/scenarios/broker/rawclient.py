@@ -214,6 +214,7 @@ class Worker:
 
     def leave(self) -> StreamEnded:
         """End the stream in order."""
+        self.send(work_pb2.WorkRequest(draining=True))
         self._requests.put(None)
         return self.end()
 
@@ -243,13 +244,16 @@ def result(
     duration_us: int = 0,
 ) -> work_pb2.Result:
     """Give the result of a granted node."""
-    return work_pb2.Result(
+    message = work_pb2.Result(
         node_id=grant.node_id,
         token=grant.token,
-        value=value,
-        alias_id=alias_id,
         failure=failure,
         promise_ids=promise_ids,
         children=children,
         duration_us=duration_us,
     )
+    if value is not None:
+        message.value = value
+    if alias_id is not None:
+        message.alias_id = alias_id
+    return message

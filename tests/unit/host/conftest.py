@@ -1,0 +1,53 @@
+"""Hosts whose commits a test can hold."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from dagorama_broker.core.scheduler import Settings
+from dagorama_broker.host.host import Host
+from dagorama_broker.storage.journal import Journal
+from tests.unit.host.gate import Gate, GatedMemory, GatedSqlite
+
+Running = Callable[[], AbstractAsyncContextManager[Host]]
+
+
+@pytest.fixture
+def gate() -> Gate:
+    """Give the gate of the journal."""
+    return Gate()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def journal(request: pytest.FixtureRequest, gate: Gate, tmp_path: Path) -> Journal:
+    """Give each journal in turn, behind the gate."""
+    return GatedMemory(gate) if request.param == "memory" else GatedSqlite(gate, tmp_path / "broker.db")
+
+
+@pytest.fixture
+def running(journal: Journal) -> Running:
+    """Give a context in which a host runs that a test stops in order."""
+
+    @asynccontextmanager
+    async def run() -> AsyncIterator[Host]:
+        host = Host(journal, settings=Settings(), rng=Random(0))
+        await host.start()
+        task = asyncio.create_task(host.run())
+        yield host
+        host.stop()
+        await task
+        await host.close()
+
+    return run
+
+
+@pytest.fixture
+def started(journal: Journal) -> Host:
+    """Give a host that is still to be started and run, for tests of its end."""
+    return Host(journal, settings=Settings(), rng=Random(0))
