@@ -33,16 +33,19 @@ def execute_worker(
 
     With `infinite_loop=False` it returns when no connected worker can bring anything further. With
     `catch_exceptions=False` it raises the first exception of a node, after that was reported. An exception in the
-    calling thread, such as KeyboardInterrupt, drains it. Raises `BrokerUnavailable` if no broker answers within 5 s;
-    one that goes away later is waited for.
+    calling thread, such as KeyboardInterrupt, drains it, and a second one stops it. Raises `BrokerUnavailable` if no
+    broker answers within 5 s; one that goes away later is waited for.
     """
     worker = _worker(exclude_queues, include_queues, queue_tolerations, infinite_loop, catch_exceptions)
     worker.start()
     try:
         worker.wait()
     finally:
-        worker.drain()  # where it has ended by itself, a no-op
-        worker.wait_until_ended()
+        try:
+            worker.drain()
+            worker.wait_until_ended()
+        finally:
+            worker.stop()  # for those who interrupt the draining, too
 
 
 async def execute_worker_async(
@@ -52,7 +55,7 @@ async def execute_worker_async(
     infinite_loop: bool = True,
     catch_exceptions: bool = True,
 ) -> None:
-    """Does what `execute_worker` does without blocking the event loop. Cancelling it drains the worker first.
+    """Does what `execute_worker` does without blocking the event loop. Cancelling it drains the worker, twice stops it.
 
     Nodes run in threads, asynchronous ones on an event loop of the worker's own.
     """
@@ -64,8 +67,11 @@ async def execute_worker_async(
     try:
         await ended.wait()
     finally:
-        worker.drain()
-        await ended.wait()
+        try:
+            worker.drain()
+            await ended.wait()
+        finally:
+            worker.stop()
     worker.wait()
 
 

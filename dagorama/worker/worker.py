@@ -72,6 +72,7 @@ class Worker:
         #: Guards the rare changes: connection lost, connected, draining. Not taken for a node.
         self._lock = threading.RLock()
         self._interrupt = threading.Event()  #: ends a backoff
+        self._stopped = False
         self._was_welcome = False
         self._is_connected: bool | None = None  #: as far as it was told; None: nothing was
         self._last_detail = "it did not answer"
@@ -119,6 +120,14 @@ class Worker:
         self._interrupt.set()
         self._end_if_drained()
 
+    def stop(self) -> None:
+        """Ends at once. What it holds is lost to it; the broker gives it to others."""
+        self._stopped = True
+        with self._lock:
+            if self._stream is not None:
+                self._stream.cancel()
+        self._interrupt.set()
+
     # -- connections --------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -163,6 +172,8 @@ class Worker:
         stream = Stream(host=self._host, port=self._port, number=self._streams, hello=self._hello())
         with self._lock:
             self._stream = stream
+            if self._stopped:
+                stream.cancel()
         self._end_if_drained()
         try:
             for response in stream.responses():
@@ -204,12 +215,10 @@ class Worker:
                 waited_s=self._options.connect_timeout_s or 0.0,
                 detail=self._last_detail,
             )
-            if self._stream is not None:
-                self._stream.cancel()
-        self._interrupt.set()
+        self.stop()
 
     def _is_over(self) -> bool:
-        return (self._draining and not self._leases) or (self._error is not None and not self._was_welcome)
+        return self._stopped or (self._draining and not self._leases)
 
     def _end_if_drained(self) -> None:
         """Ends the stream when nothing is left to report."""

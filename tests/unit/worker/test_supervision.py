@@ -1,0 +1,39 @@
+"""What can be told about worker processes without a broker."""
+
+import os
+import signal
+
+import pytest
+
+from dagorama.worker.options import WorkerOptions
+from dagorama.worker.processes import WorkerProcess, describe_exit
+
+
+@pytest.mark.parametrize(
+    ("number", "how"), [(signal.SIGKILL, "was killed by SIGKILL"), (signal.SIGRTMIN + 3, "was killed by signal 37")]
+)
+def test_a_signal_is_named(number: int, how: str) -> None:
+    """A process that a signal ended is described with the signal's name."""
+    process = WorkerProcess(target=_kill_oneself, args=(number,))
+    process.start()
+    process.join(20)
+    assert describe_exit(process) == f"worker process {process.pid} {how}"
+
+
+def _kill_oneself(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def test_a_status_is_given() -> None:
+    """A process that exited is described with its status."""
+    process = WorkerProcess(target=os._exit, args=(9,))
+    process.start()
+    process.join(20)
+    assert describe_exit(process) == f"worker process {process.pid} exited with status 9"
+
+
+@pytest.mark.parametrize("concurrency", [0, -1])
+def test_a_worker_has_a_slot(concurrency: int) -> None:
+    """Less than one node at once is refused."""
+    with pytest.raises(ValueError, match="at least 1"):
+        WorkerOptions(concurrency=concurrency)

@@ -1,0 +1,219 @@
+"""A worker's side of the stream, against a broker that does what each test says."""
+
+from collections.abc import Iterator
+from threading import Event
+
+import pytest
+
+from dagorama.decorators import dagorama
+from dagorama.definition import DAGDefinition
+from dagorama.payload import encode
+from dagorama.v1.work_pb2 import Lease, WorkResponse
+from dagorama.worker.options import WorkerOptions
+from dagorama.worker.worker import Worker
+from tests.unit.worker.work_server import TIMEOUT_S, WorkServer, work_server
+
+NODES = [bytes([number]) * 16 for number in range(8)]
+gates = {name: Event() for name in ("started", "go")}
+ran: list[str] = []
+
+
+class Gated(DAGDefinition):
+    @dagorama().syncfn
+    def entrypoint(self, name: str) -> str:
+        ran.append(name)
+        return name
+
+    @dagorama().syncfn
+    def hold(self, name: str) -> str:
+        ran.append(name)
+        gates["started"].set()
+        assert gates["go"].wait(TIMEOUT_S)
+        return name
+
+    @dagorama().syncfn
+    def expand(self, name: str) -> list[str]:
+        return [self.entrypoint(name), self.hold(name), self.entrypoint(name)]
+
+
+RUN = f"{Gated.__module__}:Gated.entrypoint"
+HOLD = f"{Gated.__module__}:Gated.hold"
+EXPAND = f"{Gated.__module__}:Gated.expand"
+
+
+def arguments(name: str) -> bytes:
+    """Encodes the arguments."""
+    return encode(((name,), {}), what="the arguments").data
+
+
+@pytest.fixture
+def server() -> Iterator[WorkServer]:
+    """Runs a server, and resets what nodes leave behind."""
+    for gate in gates.values():
+        gate.clear()
+    ran.clear()
+    with work_server() as running:
+        yield running
+
+
+@pytest.fixture
+def worker(server: WorkServer) -> Iterator[Worker]:
+    """Runs a worker with one slot."""
+    running = Worker(WorkerOptions(), host="localhost", port=server.port)
+    running.start()
+    yield running
+    gates["go"].set()
+    running.stop()
+    running.wait_until_ended()
+
+
+def test_a_report_that_was_not_acknowledged_is_sent_again(server: WorkServer, worker: Worker) -> None:
+    """After a reconnect the worker names what it holds, and reports it under its new token."""
+    session = server.session()
+    assert list(session.hello().held) == []
+    session.welcome()
+    session.grant(RUN, (NODES[0], 1, arguments("zero")), (NODES[1], 2, arguments("one")))
+    assert session.results(2) == [(NODES[0], 1), (NODES[1], 2)]
+    session.close()
+    again = server.session()
+    held = [(lease.node_id, lease.instance_id) for lease in again.hello().held]
+    assert held == [(NODES[0], b"i" * 16), (NODES[1], b"i" * 16)]
+    again.welcome((NODES[0], 11), (NODES[1], 12))
+    assert again.results(2) == [(NODES[0], 11), (NODES[1], 12)]
+    assert ran == ["zero", "one"]
+
+
+def test_an_acknowledged_report_is_forgotten(server: WorkServer, worker: Worker) -> None:
+    """What the broker has acknowledged is not named in the next hello."""
+    session = server.session()
+    session.welcome()
+    session.grant(RUN, (NODES[0], 1, arguments("zero")))
+    session.results(1)
+    session.send(WorkResponse(acknowledged=1))
+    session.close()
+    assert list(server.session().hello().held) == []
+
+
+def test_what_a_lost_lease_gave_is_discarded(server: WorkServer, worker: Worker) -> None:
+    """A node that the broker gave to somebody else is not reported, and not started where it was pending."""
+    session = server.session()
+    session.welcome()
+    session.grant(HOLD, (NODES[0], 1, arguments("running")), (NODES[1], 2, arguments("pending")))
+    assert gates["started"].wait(TIMEOUT_S)
+    session.close()
+    again = server.session()
+    assert len(again.hello().held) == 2
+    again.welcome()
+    again.grant(RUN, (NODES[2], 13, arguments("next")))
+    gates["go"].set()
+    assert again.results(1) == [(NODES[2], 13)]
+    assert ran == ["running", "next"]
+
+
+def test_what_ends_without_a_connection_is_reported_later(server: WorkServer, worker: Worker) -> None:
+    """Of what was granted before the connection broke, each node may be kept or lost by itself."""
+    session = server.session()
+    session.welcome()
+    session.grant(HOLD, (NODES[0], 1, arguments("running")), (NODES[1], 2, arguments("pending")))
+    assert gates["started"].wait(TIMEOUT_S)
+    session.close()
+    again = server.session()
+    gates["started"].clear()
+    gates["go"].set()
+    again.welcome((NODES[0], 11))
+    assert again.results(1) == [(NODES[0], 11)]
+    assert (ran, gates["started"].is_set()) == (["running"], False)
+
+
+def test_only_what_was_not_started_is_handed_back(server: WorkServer, worker: Worker) -> None:
+    """A recall gets pending nodes back, under the token that they were granted with; a running one stays."""
+    session = server.session()
+    session.hello()
+    session.welcome()
+    nodes = [(NODES[number], number + 1, arguments(str(number))) for number in range(3)]
+    session.grant(HOLD, *nodes)
+    assert gates["started"].wait(TIMEOUT_S)
+    session.send(WorkResponse(recalls=[Lease(node_id=node_id, token=token) for node_id, token, _ in nodes]))
+    request = session.request()
+    assert request is not None
+    assert [(lease.node_id, lease.token) for lease in request.hand_backs] == [(NODES[1], 2), (NODES[2], 3)]
+    gates["go"].set()
+    assert session.results(1) == [(NODES[0], 1)]
+
+
+def test_a_silent_worker_sends_heartbeats(server: WorkServer, worker: Worker) -> None:
+    """An empty request goes out when nothing else has for a third of the lease duration."""
+    session = server.session()
+    session.hello()
+    session.welcome(lease_duration_s=0.03)
+    request = session.requests.get(timeout=TIMEOUT_S)
+    assert request is not None
+    assert request.ByteSize() == 0
+
+
+def test_children_share_a_table_of_functions(server: WorkServer, worker: Worker) -> None:
+    """Each function that a request's children call stands in it once."""
+    session = server.session()
+    session.welcome()
+    session.hello()
+    session.grant(EXPAND, (NODES[0], 1, arguments("child")))
+    request = session.request()
+    assert request is not None
+    (result,) = request.results
+    assert [function.name for function in request.functions] == [RUN, HOLD]
+    assert [call.function for call in result.children] == [0, 1, 0]
+    assert list(result.promise_ids) == [call.node_id for call in result.children]
+    assert (request.sequence, result.duration_us > 0) == (1, True)
+
+
+def test_a_drained_worker_hands_back_reports_and_leaves(server: WorkServer, worker: Worker) -> None:
+    """Draining: no more nodes, what is pending goes back, and the stream ends once the last report is acknowledged."""
+    session = server.session()
+    session.hello()
+    session.welcome()
+    session.grant(HOLD, (NODES[0], 1, arguments("running")), (NODES[1], 2, arguments("pending")))
+    assert gates["started"].wait(TIMEOUT_S)
+    worker.drain()
+    session.grant(RUN, (NODES[2], 3, arguments("late")))
+    handed_back: set[bytes] = set()
+    while len(handed_back) < 2:
+        request = session.request()
+        assert request is not None
+        handed_back |= {lease.node_id for lease in request.hand_backs}
+    assert handed_back == {NODES[1], NODES[2]}
+    gates["go"].set()
+    assert session.results(1) == [(NODES[0], 1)]
+    session.send(WorkResponse(acknowledged=1))
+    assert session.request() is None
+    worker.wait()
+
+
+def test_a_worker_that_is_told_that_all_is_done_leaves(server: WorkServer, worker: Worker) -> None:
+    """`drained` ends the worker."""
+    session = server.session()
+    session.welcome()
+    session.send(WorkResponse(drained=True))
+    worker.wait()
+
+
+def test_a_broken_connection_is_told_once_until_it_is_mended(server: WorkServer) -> None:
+    """Who asked to be told hears of the connection when that changes."""
+    news: list[bool] = []
+    told = Event()
+
+    def changed(is_connected: bool, text: str) -> None:
+        news.append(is_connected)
+        assert f"localhost:{server.port}" in text
+        told.set()
+
+    worker = Worker(WorkerOptions(), host="localhost", port=server.port, connection_changed=changed)
+    worker.start()
+    server.session().close()
+    assert told.wait(TIMEOUT_S)
+    told.clear()
+    session = server.session()
+    session.welcome()
+    assert told.wait(TIMEOUT_S)
+    worker.drain()
+    worker.wait()
+    assert news == [False, True]

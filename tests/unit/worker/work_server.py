@@ -1,0 +1,118 @@
+"""A broker's side of `Work` that does exactly what a test says."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from queue import SimpleQueue
+from threading import Thread
+
+import grpc
+
+from dagorama.v1.graph_pb2 import FunctionSpec
+from dagorama.v1.work_pb2 import Grant, Hello, Lease, Welcome, WorkRequest, WorkResponse
+from dagorama.v1.work_pb2_grpc import WorkServiceServicer, add_WorkServiceServicer_to_server
+
+TIMEOUT_S = 20
+
+
+class Session:
+    """One stream of a worker: what it sent can be taken, and it can be answered."""
+
+    def __init__(self) -> None:
+        self.requests: SimpleQueue[WorkRequest | None] = SimpleQueue()
+        self.responses: SimpleQueue[WorkResponse | None] = SimpleQueue()
+
+    def hello(self) -> Hello:
+        """Takes the first request."""
+        request = self.requests.get(timeout=TIMEOUT_S)
+        assert request is not None
+        return request.hello
+
+    def request(self) -> WorkRequest | None:
+        """Takes the next request that is more than a heartbeat; None when the worker has ended the stream."""
+        while True:
+            request = self.requests.get(timeout=TIMEOUT_S)
+            if request is None or request.ByteSize():
+                return request
+
+    def results(self, count: int) -> list[tuple[bytes, int]]:
+        """Takes requests until so many results have come, in however many requests; gives node ids and tokens."""
+        found: list[tuple[bytes, int]] = []
+        while len(found) < count:
+            request = self.request()
+            assert request is not None
+            found += [(result.node_id, result.token) for result in request.results]
+        return found
+
+    def welcome(self, *leases: tuple[bytes, int], lease_duration_s: float = 60) -> None:
+        """Answers the hello."""
+        kept = [Lease(node_id=node_id, token=token) for node_id, token in leases]
+        self.responses.put(WorkResponse(welcome=Welcome(lease_duration_s=lease_duration_s, leases=kept)))
+
+    def grant(self, name: str, *nodes: tuple[bytes, int, bytes]) -> None:
+        """Grants nodes of one function, each with token and arguments."""
+        grants = [
+            Grant(node_id=node_id, token=token, instance_id=b"i" * 16, arguments=arguments, attempt=1)
+            for node_id, token, arguments in nodes
+        ]
+        self.responses.put(WorkResponse(functions=[FunctionSpec(name=name)], grants=grants))
+
+    def send(self, response: WorkResponse) -> None:
+        """Sends a response."""
+        self.responses.put(response)
+
+    def close(self) -> None:
+        """Breaks the stream."""
+        self.responses.put(None)
+
+
+class WorkServer(WorkServiceServicer):
+    """Hands each stream to the test."""
+
+    def __init__(self) -> None:
+        self.sessions: SimpleQueue[Session] = SimpleQueue()
+        self.port = 0
+        self._all: list[Session] = []
+
+    def session(self) -> Session:
+        """Waits for the next stream."""
+        return self.sessions.get(timeout=TIMEOUT_S)
+
+    def Work(self, request_iterator: Iterator[WorkRequest], context: grpc.ServicerContext) -> Iterator[WorkResponse]:
+        """Serves one stream."""
+        session = Session()
+        self._all.append(session)
+        self.sessions.put(session)
+        Thread(target=self._read, args=(request_iterator, session), daemon=True).start()
+        while (response := session.responses.get()) is not None:
+            yield response
+
+    def close(self) -> None:
+        """Breaks all streams."""
+        for session in self._all:
+            session.close()
+
+    @staticmethod
+    def _read(requests: Iterator[WorkRequest], session: Session) -> None:
+        try:
+            for request in requests:
+                session.requests.put(request)
+        except grpc.RpcError:  # broken
+            return
+        session.requests.put(None)
+        session.responses.put(None)
+
+
+@contextmanager
+def work_server() -> Iterator[WorkServer]:
+    """Runs a server."""
+    server = grpc.server(ThreadPoolExecutor(4))
+    served = WorkServer()
+    add_WorkServiceServicer_to_server(served, server)
+    served.port = server.add_insecure_port("localhost:0")
+    server.start()
+    try:
+        yield served
+    finally:
+        served.close()
+        server.stop(0).wait()
