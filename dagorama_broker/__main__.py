@@ -82,6 +82,7 @@ async def serve(settings: BrokerSettings, *, ready_fd: int | None = None, lifeli
     # The journal's thread needs the interpreter a few times in each commit, for microseconds; at the default of 5 ms a
     # busy event loop would make it wait as long as a slow disk.
     sys.setswitchinterval(0.0005)
+    stop = _stop_event(lifeline_fd)
     journal = open_journal(settings.storage)
     host = Host(journal, settings=settings.scheduler, rng=Random())
     server = Server(host)
@@ -91,7 +92,6 @@ async def serve(settings: BrokerSettings, *, ready_fd: int | None = None, lifeli
     running = asyncio.create_task(host.run())
     await server.start()
     log.info("broker ready on %s:%d, storage %s", settings.host, port, journal.location)
-    stop = _stop_event(lifeline_fd)
     if ready_fd is not None:
         _tell(ready_fd, f"ready {settings.host} {port}")
     stopping = asyncio.create_task(stop.wait())

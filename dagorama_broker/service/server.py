@@ -1,6 +1,7 @@
 """The gRPC server."""
 
 import asyncio
+import socket
 
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -21,6 +22,14 @@ _OPTIONS: list[tuple[str, int]] = [
 ]
 #: How long calls may take to end after the streams were told to.
 _GRACE_S = 1.0
+
+
+def _try(address: str, port: int) -> None:
+    """Raise the system's own `OSError` where an address cannot be taken: gRPC would only log it."""
+    for family, kind, protocol, _, place in socket.getaddrinfo(address, port, type=socket.SOCK_STREAM):
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
 
 
 class AddressTaken(Exception):
@@ -51,12 +60,11 @@ class Server:
         # By name, gRPC would be content with one of the addresses behind it, and so not notice a second broker.
         address = "127.0.0.1" if host == "localhost" else host
         try:
-            bound = self._server.add_insecure_port(f"[{address}]:{port}" if ":" in address else f"{address}:{port}")
-        except RuntimeError as error:
-            raise AddressTaken(host=host, port=port, reason="the address is in use or not of this machine") from error
-        if bound == 0:
-            raise AddressTaken(host=host, port=port, reason="the address is in use or not of this machine")
-        return bound
+            _try(address, port)
+            return self._server.add_insecure_port(f"[{address}]:{port}" if ":" in address else f"{address}:{port}")
+        except (OSError, RuntimeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise AddressTaken(host=host, port=port, reason=reason or str(error)) from error
 
     async def start(self) -> None:
         """Begin to answer."""
