@@ -1,0 +1,32 @@
+"""What a broker costs that has nothing to do."""
+
+import os
+from pathlib import Path
+
+from dagorama_broker.launch import launch_broker
+from tests.scenarios.broker.conftest import Connect
+from tests.scenarios.broker.rawclient import Client, call, new_id
+
+_SECONDS = 3.0
+
+
+def cpu_s(pid: int) -> float:
+    """Give the CPU time that a process has used, from the kernel's accounts."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_an_idle_broker_uses_under_a_hundredth_of_a_core(database: str, connect: Connect) -> None:
+    """With an idle worker, a node that it may not run and a client that watches that, a broker does next to nothing."""
+    with launch_broker(port=0, storage=database) as broker, Client(broker.target) as client:
+        node_id = new_id()
+        instance_id = client.start(call(node_id))
+        watch = client.watch(instance_id, node_id)
+        worker = connect(broker.target, include_queues=["other"])
+        worker.settle()
+        before = cpu_s(broker.process.pid)
+        quiet = worker.is_quiet(_SECONDS)
+        used_s = cpu_s(broker.process.pid) - before
+        del watch
+    assert quiet
+    assert used_s <= 0.01 * _SECONDS
