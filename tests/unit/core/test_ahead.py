@@ -84,9 +84,9 @@ def test_a_function_that_has_become_slow_is_not_granted_ahead(bench: Bench) -> N
         grant
         complete w1 a seconds=0.003
         grant
-        complete w1 b seconds=1
-        complete w1 c seconds=1
-        complete w1 d seconds=1
+        complete w1 b seconds=0.02
+        complete w1 c
+        complete w1 d
         grant
         ----
         WorkerJoined w1
@@ -226,11 +226,11 @@ def test_a_busy_worker_that_reports_is_not_asked(bench: Bench) -> None:
     assert bench.replay(transcript) == tidy(transcript)
 
 
-@pytest.mark.parametrize("other", ["connect w2 include=other", "connect w2\ndrain w2", "connect w2\nleave w2"])
+@pytest.mark.parametrize("other", ["connect w2 include=other slots=2", "connect w2\ndrain w2", "connect w2\nleave w2"])
 def test_nothing_is_asked_back_for_a_worker_that_could_not_take_it(bench: Bench, other: str) -> None:
     """A worker of other queues, one that drains and one that has left are not idle."""
-    bench.replay("connect w1\nsubmit i1 a b c d\ngrant\ncomplete w1 a seconds=0.00005\ngrant")
-    bench.replay(f"{other}\ngrant\nat 14")
+    bench.replay("connect w1 exclude=other\nsubmit i1 a b c d\ngrant\ncomplete w1 a seconds=0.00005\ngrant")
+    bench.replay(f"function g queue=other\n\nsubmit i2 x:g\n{other}\ngrant\nat 14")
     assert bench.replay("tick") == "tick"
 
 

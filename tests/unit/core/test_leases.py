@@ -39,7 +39,7 @@ def test_only_the_holder_of_the_lease_can_report(bench: Bench) -> None:
     transcript = """
         connect w1 slots=2
         connect w2
-        submit i1 a b
+        submit i1 a b c
         grant
         ----
         WorkerJoined w1
@@ -47,20 +47,23 @@ def test_only_the_holder_of_the_lease_can_report(bench: Bench) -> None:
         WorkerJoined w2
         WorkerWelcomed w2
         InstanceCreated i1
-        NodesCreated a b
-        WorkGranted w1 a#1
+        NodesCreated a b c
+        WorkGranted w1 a#1 c#3
         WorkGranted w2 b#2
 
         complete w2 a#1
         complete w1 a#2
+        complete w1 a#3
         complete w1 a#9 + x
         handback w2 a#1
+        handback w1 a#3
         states i1
         ----
         ResultRefused w2 a#1: the worker holds no lease on the node
         ResultRefused w1 a#2: the lease was renewed under token 1099511627777
+        ResultRefused w1 a#3: the lease was renewed under token 1099511627777
         ResultRefused w1 a#9: the lease was renewed under token 1099511627777
-        a=leased b=leased
+        a=leased b=leased c=leased
     """
     assert bench.replay(transcript) == tidy(transcript)
 

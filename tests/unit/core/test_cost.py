@@ -1,0 +1,198 @@
+"""What things cost, counted in calls of functions and not in time, so that it is the same on every machine."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from types import FrameType
+
+import pytest
+
+from dagorama_broker.core import commands as c
+from dagorama_broker.core.invariants import check_invariants
+from dagorama_broker.core.model import FunctionSpec, InstanceId, NewCall, NodeId, WorkerId
+from dagorama_broker.core.scheduler import Scheduler
+from dagorama_broker.core.states import InstanceState, NodeState
+from dagorama_broker.core.stored import StoredInstance, StoredNode
+
+W = WorkerId(b"w1")
+SMALL, LARGE = 1_000, 10_000
+
+
+def count_calls(function: Callable[[], object]) -> int:
+    """Count the calls, of Python functions and of built-in ones, until `function` has returned."""
+    calls = 0
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    sys.setprofile(note)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def make_scheduler() -> Scheduler:
+    """Make a scheduler with one worker for queue `q`."""
+    scheduler = Scheduler(rng=Random(0))
+    scheduler.handle(c.ConnectWorker(worker_id=W, name="w1", include_queues=frozenset({"q"})), 0.0)
+    return scheduler
+
+
+def submit(scheduler: Scheduler, at: int, *, queue: str = "q", nodes: int = 1, chained: bool = False) -> None:
+    """Submit an instance with so many nodes."""
+    spec = FunctionSpec(name="f", queue=queue)
+    ids = [NodeId(b"%d.%d" % (at, number)) for number in range(nodes)]
+    calls = [NewCall(ids[n], spec, b"", (ids[n - 1],) if chained and n else ()) for n in range(nodes)]
+    scheduler.handle(c.SubmitNodes(instance_id=InstanceId(b"%d" % at), definition="D", calls=calls), 0.0)
+
+
+def run_some(scheduler: Scheduler) -> None:
+    """Grant and complete twenty nodes, one after the other."""
+    for _ in range(20):
+        scheduler.handle(c.GrantWork(), 0.0)
+        ((token, node),) = scheduler.workers[W].leases.items()
+        result = c.NodeResult(node_id=node.id, token=token, payload=b"")
+        scheduler.handle(c.CompleteNodes(worker_id=W, results=[result]), 0.0)
+
+
+def many_instances(scheduler: Scheduler, count: int) -> None:
+    """Have many instances with a ready node each."""
+    for at in range(count):
+        submit(scheduler, at)
+
+
+def many_ready(scheduler: Scheduler, count: int) -> None:
+    """Have one instance with many ready nodes."""
+    submit(scheduler, 0, nodes=count)
+
+
+def many_waiting(scheduler: Scheduler, count: int) -> None:
+    """Have one instance with many nodes that wait, each for the one before."""
+    submit(scheduler, 0, nodes=count, chained=True)
+
+
+def many_foreign_queues(scheduler: Scheduler, count: int) -> None:
+    """Have older instances with ready nodes in many queues that the worker doesn't serve."""
+    for at in range(count // 10):
+        submit(scheduler, at, queue=f"q{at}")
+    submit(scheduler, count, nodes=30)
+
+
+@pytest.mark.parametrize("fill", [many_instances, many_ready, many_waiting, many_foreign_queues])
+def test_a_grant_costs_the_same_however_much_there_is(fill: Callable[[Scheduler, int], None]) -> None:
+    """Granting and completing a node takes as many calls with ten times the instances, nodes or foreign queues."""
+    calls = {}
+    for size in (SMALL, LARGE):
+        scheduler = make_scheduler()
+        fill(scheduler, size)
+        calls[size] = count_calls(partial(run_some, scheduler))
+    assert calls[SMALL] > 100
+    assert calls[LARGE] < 1.1 * calls[SMALL]
+
+
+def test_a_worker_of_other_queues_costs_no_more_for_what_others_hold_ahead() -> None:
+    """Planning recalls compares no filter with every node that a worker holds."""
+    calls = {}
+    for size in (1, 100):
+        scheduler = make_scheduler()
+        submit(scheduler, 0, nodes=200)
+        scheduler.handle(c.GrantWork(), 0.0)
+        ((token, node),) = scheduler.workers[W].leases.items()
+        result = c.NodeResult(node_id=node.id, token=token, payload=b"", duration_s=0.01 / size)
+        scheduler.handle(c.CompleteNodes(worker_id=W, results=[result]), 0.0)
+        idle = c.ConnectWorker(worker_id=WorkerId(b"w2"), name="w2", include_queues=frozenset({"other"}))
+        scheduler.handle(idle, 0.0)
+        scheduler.handle(c.GrantWork(), 0.0)
+        assert abs(len(scheduler.workers[W].leases) - size) <= 1
+        calls[size] = count_calls(partial(scheduler.handle, c.GrantWork(), 0.0))
+    assert calls[100] < calls[1] + 20
+
+
+def test_submitting_costs_the_same_for_each_node() -> None:
+    """A request with ten times the nodes takes ten times the calls."""
+    calls = {}
+    for size in (SMALL, LARGE):
+        scheduler = make_scheduler()
+        calls[size] = count_calls(partial(submit, scheduler, 0, nodes=size, chained=True))
+    assert calls[LARGE] < 10.5 * calls[SMALL]
+
+
+def test_a_hop_of_a_tail_recursion_costs_the_same_however_deep_it_is() -> None:
+    """The first hundred aliases of a chain cost as much as a hundred that come after a thousand."""
+    scheduler = make_scheduler()
+    submit(scheduler, 0)
+    made = iter(range(1, 100_000))
+
+    def hop(times: int) -> None:
+        for _ in range(times):
+            scheduler.handle(c.GrantWork(), 0.0)
+            ((token, node),) = scheduler.workers[W].leases.items()
+            child = NewCall(NodeId(b"child%d" % next(made)), node.function.spec, b"", ())
+            result = c.NodeResult(node_id=node.id, token=token, alias_id=child.node_id, children=[child])
+            scheduler.handle(c.CompleteNodes(worker_id=W, results=[result]), 0.0)
+
+    hop(10)
+    early = count_calls(partial(hop, 100))
+    hop(1000)
+    late = count_calls(partial(hop, 100))
+    assert late <= 1.05 * early
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+def test_restoring_a_tail_recursion_costs_the_same_for_each_hop(is_over: bool) -> None:
+    """Whether it has come to its end or not, a chain of aliases is restored in time that grows with its length only."""
+    spec = FunctionSpec(name="f", queue="q")
+
+    def row(seq: int, last: int) -> StoredNode:
+        node = StoredNode(
+            seq=seq,
+            id=NodeId(b"%d" % seq),
+            function=spec,
+            parent_seq=seq - 1,
+            arguments=b"",
+            dependency_seqs=(),
+            created_at=0.0,
+            state=NodeState.COMPLETED if is_over else NodeState.JOINING,
+            promise_seqs=(seq + 1,),
+        )
+        if seq == last:
+            node.promise_seqs = ()
+            node.payload, node.state = (b"", NodeState.COMPLETED) if is_over else (None, NodeState.WAITING)
+        return node
+
+    calls = {}
+    for length in (SMALL, LARGE):
+        nodes = [row(seq, length) for seq in range(1, length + 1)]
+        stored = StoredInstance(
+            seq=1, id=InstanceId(b"i"), definition="D", state=InstanceState.RUNNING, created_at=0.0, nodes=nodes
+        )
+        scheduler = make_scheduler()
+        calls[length] = count_calls(partial(scheduler.restore_instance, stored))
+        check_invariants(scheduler)
+    assert calls[LARGE] < 10.5 * calls[SMALL]
+
+
+def test_a_view_that_waits_does_not_grow_with_what_others_run() -> None:
+    """While a worker is busy, what passes through the queues that it shares leaves nothing behind in its view."""
+    scheduler = make_scheduler()
+    both = c.ConnectWorker(worker_id=WorkerId(b"w2"), name="w2", exclude_queues=frozenset({"other"}))
+    scheduler.handle(both, 0.0)
+    submit(scheduler, 0, queue="slow", nodes=2)  # one for w2, one that stays first in its view
+    scheduler.handle(c.GrantWork(), 0.0)
+    for at in range(1, 51):
+        submit(scheduler, at, nodes=1)
+        scheduler.handle(c.GrantWork(), 0.0)
+        ((token, node),) = scheduler.workers[W].leases.items()
+        result = c.NodeResult(node_id=node.id, token=token, payload=b"")
+        scheduler.handle(c.CompleteNodes(worker_id=W, results=[result]), 0.0)
+        scheduler.handle(c.GrantWork(), 0.0)
+    sizes = [len(heap) for view in scheduler.queues.views.values() for heap in view.heaps]
+    sizes += [len(heap) for lane in scheduler.queues.lanes.values() for heap in lane.heaps]
+    check_invariants(scheduler)
+    assert max(sizes) <= 2
