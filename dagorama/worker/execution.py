@@ -6,12 +6,11 @@ import socket
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from time import perf_counter_ns
-from uuid import UUID
 
 from dagorama.capture import CapturedCall, Scope, current_scope
 from dagorama.errors import DagoramaError, PayloadError, UnknownFunction
 from dagorama.models.promise import DAGPromise, node_id_of
-from dagorama.payload import decode, encode, no_promises
+from dagorama.payload import decode, decode_value, encode, no_promises
 from dagorama.serializer import BoundNode, load_function
 from dagorama.v1.graph_pb2 import Failure
 from dagorama.worker.failures import failure_of, refusal_of
@@ -184,8 +183,7 @@ def _resolver(values: ValueTable) -> Callable[[bytes], object]:
 
     def resolve(node_id: bytes) -> object:
         if node_id not in memo:
-            name = f"the value of node {UUID(bytes=node_id)}"
-            memo[node_id] = decode(values.payload(node_id), resolve, what=name)
+            memo[node_id] = decode_value(values.payload(node_id), resolve, node_id)
         return memo[node_id]
 
     return resolve
