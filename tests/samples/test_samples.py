@@ -49,7 +49,7 @@ def test_the_plain_class_runs_as_it_is() -> None:
 
 def test_four_workers_take_under_three_seconds() -> None:
     """Four times 2 s of work on four workers take under 3.0 s, with the start of broker and workers in them."""
-    times_s = []
+    times_s: list[float] = []
     # Another try, because whatever else the machine does meanwhile is in the time too.
     while not times_s or (min(times_s) >= 3.0 and len(times_s) < 3):
         printed = re.fullmatch(r"Counter\({0: 2, 1: 2}\) in (\d\.\d) s\n", output(SAMPLES / "test2.py"))

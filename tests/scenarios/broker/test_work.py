@@ -273,6 +273,16 @@ def test_a_malformed_report_ends_the_stream(client: Client, connect: Connect, ba
     assert [attempt.worker for attempt in client.node(instance_id, node_id).failures] == ["bad"]
 
 
+def test_a_stream_can_end_while_it_is_written_to(connect: Connect) -> None:
+    """A fault that comes right behind the hello, while the welcome is on its way, ends the stream with its status."""
+    ends = []
+    for _ in range(20):
+        worker = connect()
+        worker.report(work_pb2.Result(node_id=bytes(16)))
+        ends.append(worker.end().code)
+    assert ends == [INVALID] * 20
+
+
 def test_children_that_are_faulty_fail_the_node(client: Client, connect: Connect) -> None:
     """A result with a child that depends on something unknown fails its node for good, and makes no child."""
     node_id, child, unknown = new_id(), new_id(), new_id()

@@ -44,6 +44,7 @@ class Recorded(DAGDefinition):
 
 
 def executions(folder: Path) -> list[tuple[int, float]]:
+    """Each execution of `work`: its index, and when it began."""
     lines = [line.split() for record in folder.iterdir() for line in record.read_text().splitlines()]
     return [(int(index), float(at)) for index, at in lines]
 

@@ -47,6 +47,7 @@ class Mixed(DAGDefinition):
 
 @pytest.fixture(autouse=True)
 def broker() -> Iterator[None]:
+    """A fresh broker for each test."""
     with launch_broker(port=0):
         yield
 

@@ -48,12 +48,14 @@ class Fan(DAGDefinition):
 
 @pytest.fixture(params=["memory", "sqlite"])
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LaunchedBroker]:
+    """A fresh broker with two workers, on each storage."""
     url = "memory:" if request.param == "memory" else f"sqlite:///{tmp_path}/broker.db"
     with launch_broker(port=0, storage=url) as broker, launch_workers(2):
         yield broker
 
 
 def peak_mib(broker: LaunchedBroker) -> float:
+    """The most memory that the broker has had, in MiB."""
     status = Path(f"/proc/{broker.process.pid}/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
 

@@ -35,6 +35,7 @@ class FailsOnce(DAGDefinition):
 
 
 def cpu_s(pid: int) -> float:
+    """The CPU time that a process has used, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 

@@ -143,6 +143,7 @@ CONTAINERS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def workers() -> Iterator[None]:
+    """A broker and two workers for all tests of this file."""
     with launch_broker(port=0), launch_workers(2):
         yield
 
@@ -157,8 +158,10 @@ def workers() -> Iterator[None]:
         ("containers", CONTAINERS),
         (
             "containers_as_arguments",
-            ["[1, [2]]", "(1, (2,))", "{1}", "{'k': 1}", "{2: 'v'}"]
-            + [repr(Pair(1, 2)), repr(Box(2)), repr(Crate(1)), repr(Parcel(value=2))],
+            [
+                *("[1, [2]]", "(1, (2,))", "{1}", "{'k': 1}", "{2: 'v'}"),
+                *map(repr, (Pair(1, 2), Box(2), Crate(1), Parcel(value=2))),
+            ],
         ),
         ("promise_twice", True),
         ("lifted", [5, 9]),

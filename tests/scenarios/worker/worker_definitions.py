@@ -1,5 +1,4 @@
 """What the workers of these tests run. Nodes wait on named pipes, so that tests need no clock."""
-# ruff: noqa: D101, D102  the names of these say what they do
 
 import asyncio
 import contextvars

@@ -30,8 +30,12 @@ class Gate:
         """Let every commit from now on wait for `let_through`."""
         self._held = True
 
+    def let_one_through(self) -> None:
+        """Let the commit that is held go on; the next is held again."""
+        self._permits.release()
+
     def let_through(self) -> None:
-        """Let one commit go on, and those after it too."""
+        """Let the commit that is held go on, and those after it too."""
         self._held = False
         self._permits.release()
 

@@ -178,6 +178,17 @@ async def test_an_earlier_connection_has_no_say_over_the_next(running: Running, 
         assert gate.log == ["committing", "durable", "welcome", "grant a"]
 
 
+async def test_an_instance_that_is_just_leaving_memory_is_waited_for(running: Running, gate: Gate) -> None:
+    """A submit to an instance whose end is not durable yet finds it as it ended, not as it was before."""
+    async with running() as host:
+        Channel(host, gate.log)
+        await host.submit(submit("a"))
+        host.apply(complete(host, "a"))
+        await host.submit(submit("b", after=["a"]))
+        states = {node.id: node.state for node in host.scheduler.instances[instance_id("i")].nodes.values()}
+        assert states == {node_id("a"): NodeState.COMPLETED, node_id("b"): NodeState.LEASED}
+
+
 async def test_a_finished_instance_is_fetched_once(running: Running, gate: Gate) -> None:
     """Submits that reopen the same instance at the same time add to the same one, and lose nothing."""
     async with running() as host:
