@@ -273,11 +273,11 @@ def test_a_malformed_report_ends_the_stream(client: Client, connect: Connect, ba
     assert [attempt.worker for attempt in client.node(instance_id, node_id).failures] == ["bad"]
 
 
-def test_a_stream_can_end_while_it_is_written_to(connect: Connect) -> None:
+def test_a_stream_can_end_while_it_is_written_to(broker: LaunchedBroker, connect: Connect) -> None:
     """A fault that comes right behind the hello, while the welcome is on its way, ends the stream with its status."""
     ends = []
     for _ in range(20):
-        worker = connect()
+        worker = connect(broker.target)
         worker.report(work_pb2.Result(node_id=bytes(16)))
         ends.append(worker.end().code)
     assert ends == [INVALID] * 20
