@@ -5,7 +5,7 @@ IMAGE ?= dagorama
 SEED := $(or $(SEED),$(shell date +%s))
 VENV := .venv
 BIN := $(VENV)/bin
-TYPED := dagorama dagorama_broker samples benchmarks tests
+TYPED := dagorama dagorama_broker broker samples benchmarks tests
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test check format proto bench image soak clean system
@@ -39,8 +39,8 @@ bench: $(VENV)/.installed-dev ## measure throughput, a chain and latency
 	$(BIN)/python -m benchmarks chain
 	$(BIN)/python -m benchmarks latency
 
-image: ## build the container image (CONTAINER_TOOL, IMAGE, BASE_IMAGE)
-	$(CONTAINER_TOOL) build -t $(IMAGE) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) .
+image: ## build the container image (CONTAINER_TOOL, IMAGE, BASE_IMAGE, BUILD_OPTIONS)
+	$(or $(CONTAINER_TOOL),$(error install docker or podman)) build $(BUILD_OPTIONS) -t $(IMAGE) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) .
 
 soak: $(VENV)/.installed-dev system ## look for faults for an hour or so: random histories, crashes, kills (SEED=...)
 	@echo "SEED=$(SEED)"
