@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import MutableSequence, Sequence
+from itertools import chain
 
 from dagorama.capture import CapturedCall, FunctionSpec
 from dagorama.v1 import dag_pb2, graph_pb2
 
 
-def write_call(message: graph_pb2.Call, call: CapturedCall, function_index: int) -> None:
-    """Fills the message of a call; `function_index` is its function's place in the table of the enclosing message."""
-    message.node_id = call.node_id
-    message.function = function_index
-    message.arguments = call.arguments
-    message.dependency_ids.extend(call.dependency_ids)
+class FunctionTable(dict[FunctionSpec, int]):
+    """The functions of a message, by their place in its table; what is asked for is written there."""
+
+    def __init__(self, messages: MutableSequence[graph_pb2.FunctionSpec]) -> None:
+        """`messages` is the table in the message."""
+        self._messages = messages
+
+    def __missing__(self, function: FunctionSpec) -> int:
+        """Adds a function."""
+        message = graph_pb2.FunctionSpec()
+        write_function(message, function)
+        self._messages.append(message)
+        self[function] = index = len(self)
+        return index
+
+
+def write_calls(message: graph_pb2.Calls, calls: Sequence[CapturedCall], table: FunctionTable) -> None:
+    """Fills the message of calls with the function table of the message around it."""
+    if not calls:
+        return
+    node_ids, functions, arguments, dependency_ids = zip(*calls, strict=True)
+    message.node_ids.extend(node_ids)
+    message.functions.extend([table[function] for function in functions])
+    message.arguments.extend(arguments)
+    if any(dependency_ids):
+        message.dependency_counts.extend(map(len, dependency_ids))
+        message.dependency_ids.extend(chain.from_iterable(dependency_ids))
 
 
 def write_function(message: graph_pb2.FunctionSpec, function: FunctionSpec) -> None:
@@ -27,14 +49,8 @@ def write_function(message: graph_pb2.FunctionSpec, function: FunctionSpec) -> N
     message.definition_arguments = function.definition_arguments
 
 
-def submit_request(instance_id: bytes, definition: str, calls: Iterable[CapturedCall]) -> dag_pb2.SubmitRequest:
+def submit_request(instance_id: bytes, definition: str, calls: Sequence[CapturedCall]) -> dag_pb2.SubmitRequest:
     """Returns the request that makes an instance and nodes in it."""
     request = dag_pb2.SubmitRequest(instance_id=instance_id, definition=definition)
-    table: dict[FunctionSpec, int] = {}
-    for call in calls:
-        index = table.get(call.function)
-        if index is None:
-            index = table[call.function] = len(table)
-            write_function(request.functions.add(), call.function)
-        write_call(request.calls.add(), call, index)
+    write_calls(request.calls, calls, FunctionTable(request.functions))
     return request

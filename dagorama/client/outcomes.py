@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from dagorama.errors import InstanceCancelled, NodeFailed
-from dagorama.payload import decode, no_promises
+from dagorama.payload import decode, decode_value, no_promises
 from dagorama.v1.dag_pb2 import WatchResponse
 from dagorama.v1.graph_pb2 import NodeState, Outcome
 
@@ -28,9 +28,8 @@ def value_in(response: WatchResponse, instance_id: bytes, node_id: bytes) -> obj
     if outcome.state != NodeState.NODE_STATE_COMPLETED:
         raise failure_of(outcome, instance_id)
     values: dict[bytes, object] = {}
-    for value in response.values:
-        what = f"the value of node {UUID(bytes=value.node_id)}"
-        values[value.node_id] = decode(value.payload, values.__getitem__, what=what)
+    for part_id, payload in zip(response.values.node_ids, response.values.payloads, strict=True):
+        values[part_id] = decode_value(payload, values.__getitem__, part_id)
     return values[node_id]
 
 

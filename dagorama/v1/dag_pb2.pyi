@@ -33,7 +33,7 @@ class SubmitRequest(_message.Message):
     @_builtins.property
     def functions(self) -> _containers.RepeatedCompositeFieldContainer[_graph_pb2.FunctionSpec]: ...
     @_builtins.property
-    def calls(self) -> _containers.RepeatedCompositeFieldContainer[_graph_pb2.Call]:
+    def calls(self) -> _graph_pb2.Calls:
         """May depend on nodes of this instance, and on earlier calls of this request."""
 
     def __init__(
@@ -42,9 +42,9 @@ class SubmitRequest(_message.Message):
         instance_id: _builtins.bytes = ...,
         definition: _builtins.str = ...,
         functions: _abc.Iterable[_graph_pb2.FunctionSpec] | None = ...,
-        calls: _abc.Iterable[_graph_pb2.Call] | None = ...,
+        calls: _graph_pb2.Calls | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "definition", b"definition", "functions", b"functions", "instance_id", b"instance_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
@@ -99,16 +99,16 @@ class WatchResponse(_message.Message):
     @_builtins.property
     def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[_graph_pb2.Outcome]: ...
     @_builtins.property
-    def values(self) -> _containers.RepeatedCompositeFieldContainer[_graph_pb2.Value]:
+    def values(self) -> _graph_pb2.Values:
         """For each completed node its value, after those that it refers to."""
 
     def __init__(
         self,
         *,
         outcomes: _abc.Iterable[_graph_pb2.Outcome] | None = ...,
-        values: _abc.Iterable[_graph_pb2.Value] | None = ...,
+        values: _graph_pb2.Values | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...

@@ -192,63 +192,78 @@ class FunctionSpec(_message.Message):
 Global___FunctionSpec: _TypeAlias = FunctionSpec  # noqa: Y015
 
 @_typing.final
-class Call(_message.Message):
-    """One captured call."""
+class Calls(_message.Message):
+    """Captured calls, by columns: the i-th entry of each belongs to the i-th call. There may be a hundred thousand, and a
+    message for each would cost more than all else that is done with it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    NODE_ID_FIELD_NUMBER: _builtins.int
-    FUNCTION_FIELD_NUMBER: _builtins.int
+    NODE_IDS_FIELD_NUMBER: _builtins.int
+    FUNCTIONS_FIELD_NUMBER: _builtins.int
     ARGUMENTS_FIELD_NUMBER: _builtins.int
+    DEPENDENCY_COUNTS_FIELD_NUMBER: _builtins.int
     DEPENDENCY_IDS_FIELD_NUMBER: _builtins.int
-    node_id: _builtins.bytes
-    function: _builtins.int
-    """Index into the function table of the enclosing message."""
-    arguments: _builtins.bytes
-    """Payload of the call-time arguments. Promises in it are placeholders that carry the promised node's id."""
+    @_builtins.property
+    def node_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def functions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Indices into the function table of the enclosing message."""
+
+    @_builtins.property
+    def arguments(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Payloads of the call-time arguments. Promises in them are placeholders that carry the promised node's id."""
+
+    @_builtins.property
+    def dependency_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """How many of `dependency_ids` belong to each call; empty where no call has any."""
+
     @_builtins.property
     def dependency_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """Each promise in `arguments`, once. In one message a call may depend only on earlier ones, which rules out cycles."""
+        """For each call, each promise in its arguments, once. A call may depend only on earlier ones, which rules out cycles."""
 
     def __init__(
         self,
         *,
-        node_id: _builtins.bytes = ...,
-        function: _builtins.int = ...,
-        arguments: _builtins.bytes = ...,
+        node_ids: _abc.Iterable[_builtins.bytes] | None = ...,
+        functions: _abc.Iterable[_builtins.int] | None = ...,
+        arguments: _abc.Iterable[_builtins.bytes] | None = ...,
+        dependency_counts: _abc.Iterable[_builtins.int] | None = ...,
         dependency_ids: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "dependency_ids", b"dependency_ids", "function", b"function", "node_id", b"node_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "dependency_counts", b"dependency_counts", "dependency_ids", b"dependency_ids", "functions", b"functions", "node_ids", b"node_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Call: _TypeAlias = Call  # noqa: Y015
+Global___Calls: _TypeAlias = Calls  # noqa: Y015
 
 @_typing.final
-class Value(_message.Message):
-    """The value of a completed node. Placeholders inside `payload` are found in the same message, before this entry."""
+class Values(_message.Message):
+    """The values of completed nodes, by columns. Placeholders in a payload refer to entries before it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    NODE_ID_FIELD_NUMBER: _builtins.int
-    PAYLOAD_FIELD_NUMBER: _builtins.int
-    node_id: _builtins.bytes
-    payload: _builtins.bytes
+    NODE_IDS_FIELD_NUMBER: _builtins.int
+    PAYLOADS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def node_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def payloads(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     def __init__(
         self,
         *,
-        node_id: _builtins.bytes = ...,
-        payload: _builtins.bytes = ...,
+        node_ids: _abc.Iterable[_builtins.bytes] | None = ...,
+        payloads: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "payload", b"payload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_ids", b"node_ids", "payloads", b"payloads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Value: _TypeAlias = Value  # noqa: Y015
+Global___Values: _TypeAlias = Values  # noqa: Y015
 
 @_typing.final
 class Failure(_message.Message):

@@ -29,12 +29,13 @@ class WorkRequest(_message.Message):
 
     HELLO_FIELD_NUMBER: _builtins.int
     FUNCTIONS_FIELD_NUMBER: _builtins.int
+    COMPLETIONS_FIELD_NUMBER: _builtins.int
     RESULTS_FIELD_NUMBER: _builtins.int
     HAND_BACKS_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Counts this stream's messages that have results, from 1."""
+    """Counts this stream's messages that have completions or results, from 1."""
     draining: _builtins.bool
     """The worker takes no more nodes; it finishes what runs."""
     @_builtins.property
@@ -44,7 +45,13 @@ class WorkRequest(_message.Message):
         """Table for the calls in `results`."""
 
     @_builtins.property
-    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___Result]: ...
+    def completions(self) -> Global___Completions:
+        """Attempts that gave a plain value, as most do."""
+
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___Result]:
+        """Attempts that ended in any other way."""
+
     @_builtins.property
     def hand_backs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Lease]:
         """Granted nodes that the worker has not started and gives back. They go to their place in the queue."""
@@ -54,14 +61,15 @@ class WorkRequest(_message.Message):
         *,
         hello: Global___Hello | None = ...,
         functions: _abc.Iterable[_graph_pb2.FunctionSpec] | None = ...,
+        completions: Global___Completions | None = ...,
         results: _abc.Iterable[Global___Result] | None = ...,
         hand_backs: _abc.Iterable[Global___Lease] | None = ...,
         sequence: _builtins.int = ...,
         draining: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions", "hello", b"hello"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "functions", b"functions", "hand_backs", b"hand_backs", "hello", b"hello", "results", b"results", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions", "draining", b"draining", "functions", b"functions", "hand_backs", b"hand_backs", "hello", b"hello", "results", b"results", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -149,6 +157,48 @@ class Lease(_message.Message):
 Global___Lease: _TypeAlias = Lease  # noqa: Y015
 
 @_typing.final
+class Completions(_message.Message):
+    """Attempts that gave a value without promises and made no calls, by columns: the i-th entry of each belongs to the i-th
+    attempt. Each is accepted only while its lease is live.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_IDS_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    DURATIONS_US_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def node_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Fencing tokens of the leases."""
+
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Payloads of what the functions returned."""
+
+    @_builtins.property
+    def durations_us(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """How long the attempts took, decoding and encoding included."""
+
+    def __init__(
+        self,
+        *,
+        node_ids: _abc.Iterable[_builtins.bytes] | None = ...,
+        tokens: _abc.Iterable[_builtins.int] | None = ...,
+        values: _abc.Iterable[_builtins.bytes] | None = ...,
+        durations_us: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["durations_us", b"durations_us", "node_ids", b"node_ids", "tokens", b"tokens", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Completions: _TypeAlias = Completions  # noqa: Y015
+
+@_typing.final
 class Result(_message.Message):
     """How one attempt ended. It is accepted only while the lease that it names is live."""
 
@@ -177,7 +227,7 @@ class Result(_message.Message):
         """Each promise in `value`, once: among `children`, or a node that is complete already."""
 
     @_builtins.property
-    def children(self) -> _containers.RepeatedCompositeFieldContainer[_graph_pb2.Call]:
+    def children(self) -> _graph_pb2.Calls:
         """The calls that the function made, in order. They come into being in the same commit as this result; with a failure,
         none does.
         """
@@ -191,10 +241,10 @@ class Result(_message.Message):
         failure: _graph_pb2.Failure | None = ...,
         alias_id: _builtins.bytes = ...,
         promise_ids: _abc.Iterable[_builtins.bytes] | None = ...,
-        children: _abc.Iterable[_graph_pb2.Call] | None = ...,
+        children: _graph_pb2.Calls | None = ...,
         duration_us: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["alias_id", b"alias_id", "failure", b"failure", "outcome", b"outcome", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alias_id", b"alias_id", "children", b"children", "failure", b"failure", "outcome", b"outcome", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["alias_id", b"alias_id", "children", b"children", "duration_us", b"duration_us", "failure", b"failure", "node_id", b"node_id", "outcome", b"outcome", "promise_ids", b"promise_ids", "token", b"token", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
@@ -229,9 +279,9 @@ class WorkResponse(_message.Message):
         """Table for `grants`."""
 
     @_builtins.property
-    def grants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Grant]: ...
+    def grants(self) -> Global___Grants: ...
     @_builtins.property
-    def values(self) -> _containers.RepeatedCompositeFieldContainer[_graph_pb2.Value]:
+    def values(self) -> _graph_pb2.Values:
         """The values that the grants' arguments refer to, each once for all grants of this message."""
 
     @_builtins.property
@@ -247,14 +297,14 @@ class WorkResponse(_message.Message):
         *,
         welcome: Global___Welcome | None = ...,
         functions: _abc.Iterable[_graph_pb2.FunctionSpec] | None = ...,
-        grants: _abc.Iterable[Global___Grant] | None = ...,
-        values: _abc.Iterable[_graph_pb2.Value] | None = ...,
+        grants: Global___Grants | None = ...,
+        values: _graph_pb2.Values | None = ...,
         recalls: _abc.Iterable[Global___Lease] | None = ...,
         refusals: _abc.Iterable[Global___Refusal] | None = ...,
         acknowledged: _builtins.int = ...,
         drained: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grants", b"grants", "values", b"values", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "drained", b"drained", "functions", b"functions", "grants", b"grants", "recalls", b"recalls", "refusals", b"refusals", "values", b"values", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
@@ -292,40 +342,52 @@ class Welcome(_message.Message):
 Global___Welcome: _TypeAlias = Welcome  # noqa: Y015
 
 @_typing.final
-class Grant(_message.Message):
+class Grants(_message.Message):
+    """Nodes to run, in this order, by columns: the i-th entry of each belongs to the i-th node."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
-    NODE_ID_FIELD_NUMBER: _builtins.int
-    TOKEN_FIELD_NUMBER: _builtins.int
-    INSTANCE_ID_FIELD_NUMBER: _builtins.int
-    FUNCTION_FIELD_NUMBER: _builtins.int
+    NODE_IDS_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    INSTANCE_IDS_FIELD_NUMBER: _builtins.int
+    FUNCTIONS_FIELD_NUMBER: _builtins.int
     ARGUMENTS_FIELD_NUMBER: _builtins.int
-    ATTEMPT_FIELD_NUMBER: _builtins.int
-    node_id: _builtins.bytes
-    token: _builtins.int
-    instance_id: _builtins.bytes
-    function: _builtins.int
-    """Index into `functions`."""
-    arguments: _builtins.bytes
-    attempt: _builtins.int
-    """Which attempt this is, from 1."""
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def node_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Fencing tokens of the leases."""
+
+    @_builtins.property
+    def instance_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def functions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Indices into `functions` of the enclosing message."""
+
+    @_builtins.property
+    def arguments(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Which attempt of the node this is, from 1."""
+
     def __init__(
         self,
         *,
-        node_id: _builtins.bytes = ...,
-        token: _builtins.int = ...,
-        instance_id: _builtins.bytes = ...,
-        function: _builtins.int = ...,
-        arguments: _builtins.bytes = ...,
-        attempt: _builtins.int = ...,
+        node_ids: _abc.Iterable[_builtins.bytes] | None = ...,
+        tokens: _abc.Iterable[_builtins.int] | None = ...,
+        instance_ids: _abc.Iterable[_builtins.bytes] | None = ...,
+        functions: _abc.Iterable[_builtins.int] | None = ...,
+        arguments: _abc.Iterable[_builtins.bytes] | None = ...,
+        attempts: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "attempt", b"attempt", "function", b"function", "instance_id", b"instance_id", "node_id", b"node_id", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "attempts", b"attempts", "functions", b"functions", "instance_ids", b"instance_ids", "node_ids", b"node_ids", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Grant: _TypeAlias = Grant  # noqa: Y015
+Global___Grants: _TypeAlias = Grants  # noqa: Y015
 
 @_typing.final
 class Refusal(_message.Message):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from dagorama.capture import CapturedCall
-from dagorama.v1.graph_pb2 import Failure, Value
+from dagorama.v1.graph_pb2 import Failure, Values
 
 
 class Function(NamedTuple):
@@ -32,7 +32,7 @@ class ValueTable:
 
     __slots__ = ("_payloads", "_values")
 
-    def __init__(self, values: Sequence[Value]) -> None:
+    def __init__(self, values: Values) -> None:
         """Keeps `values` as they are until the first of them is asked for."""
         self._values = values
         self._payloads: dict[bytes, bytes] | None = None
@@ -41,7 +41,7 @@ class ValueTable:
         """Returns the payload of a node's value; `KeyError` where it did not come."""
         payloads = self._payloads
         if payloads is None:
-            payloads = self._payloads = {value.node_id: value.payload for value in self._values}
+            payloads = self._payloads = dict(zip(self._values.node_ids, self._values.payloads, strict=True))
         return payloads[node_id]
 
 
@@ -66,13 +66,12 @@ class Held:
 
     def __init__(
         self,
-        *,
         node_id: bytes,
         token: int,
         instance_id: bytes,
-        attempt: int,
         function: Function,
         arguments: bytes,
+        attempt: int,
         values: ValueTable | None,
     ) -> None:
         """`values` is None where the message had none."""

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator
 from enum import Enum, auto
 from queue import SimpleQueue
 
-from dagorama.capture import FunctionSpec
 from dagorama.client.connection import Connection
-from dagorama.client.convert import write_call, write_function
-from dagorama.v1.work_pb2 import Hello, Lease, WorkRequest, WorkResponse
+from dagorama.client.convert import FunctionTable, write_calls
+from dagorama.v1.work_pb2 import Completions, Hello, Lease, WorkRequest, WorkResponse
 from dagorama.v1.work_pb2_grpc import WorkServiceStub
 from dagorama.worker.held import Held
 
@@ -141,13 +140,16 @@ class Stream:
 
 
 def write_results(request: WorkRequest, reports: Iterable[Held]) -> None:
-    """Writes the reports, and the table of the functions that their children call."""
-    table: dict[FunctionSpec, int] = {}
-    add = request.results.add
+    """Writes the reports: those of plain values by columns, the others each as a message of its own."""
+    plain: list[tuple[bytes, int, bytes, int]] = []
+    table = FunctionTable(request.functions)
     for held in reports:
         report = held.report
         assert report is not None
-        result = add(
+        if report.value is not None and not report.promise_ids and not report.children:
+            plain.append((held.node_id, held.token, report.value, report.duration_us))
+            continue
+        result = request.results.add(
             node_id=held.node_id,
             token=held.token,
             value=report.value,
@@ -156,12 +158,11 @@ def write_results(request: WorkRequest, reports: Iterable[Held]) -> None:
             promise_ids=report.promise_ids,
             duration_us=report.duration_us,
         )
-        for call in report.children:
-            index = table.get(call.function)
-            if index is None:
-                index = table[call.function] = len(table)
-                write_function(request.functions.add(), call.function)
-            write_call(result.children.add(), call, index)
+        write_calls(result.children, report.children, table)
+    if plain:
+        node_ids, tokens, values, durations_us = zip(*plain, strict=True)
+        columns = Completions(node_ids=node_ids, tokens=tokens, values=values, durations_us=durations_us)
+        request.completions.CopyFrom(columns)
 
 
 def _payload_bytes(held: Held) -> int:

@@ -253,7 +253,7 @@ class Worker:
             self._welcome(stream, response)
         if response.recalls:
             self._recall(response.recalls)
-        if response.grants:
+        if response.HasField("grants"):
             self._take(response)
         if response.drained:
             self.drain()
@@ -301,21 +301,21 @@ class Worker:
     def _take(self, response: WorkResponse) -> None:
         """Takes granted nodes in."""
         functions = [Function(spec.name, spec.definition_arguments) for spec in response.functions]
-        values = ValueTable(response.values) if response.values else None
+        values = ValueTable(response.values) if response.HasField("values") else None
+        grants = response.grants
         granted = [
-            Held(
-                node_id=grant.node_id,
-                token=grant.token,
-                instance_id=grant.instance_id,
-                attempt=grant.attempt,
-                function=functions[grant.function],
-                arguments=grant.arguments,
-                values=values,
+            Held(node_id, token, instance_id, functions[function], arguments, attempt, values)
+            for node_id, token, instance_id, function, arguments, attempt in zip(
+                grants.node_ids,
+                grants.tokens,
+                grants.instance_ids,
+                grants.functions,
+                grants.arguments,
+                grants.attempts,
+                strict=True,
             )
-            for grant in response.grants
         ]
-        for held in granted:
-            self._leases[held.node_id] = held
+        self._leases.update((held.node_id, held) for held in granted)
         self._start(granted)
 
     def _start(self, nodes: list[Held]) -> None:

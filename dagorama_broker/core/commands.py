@@ -1,6 +1,6 @@
 """What can be asked of the core. `Scheduler.handle` takes one of these and the time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dagorama_broker.core.model import Failure, InstanceId, NewCall, NodeId, WorkerId
@@ -65,7 +65,7 @@ class DrainWorker:
 
 @dataclass(slots=True, kw_only=True)
 class NodeResult:
-    """How one attempt ended: with a payload, an alias or a failure. Not frozen: one is made for every node."""
+    """How one attempt ended: with a payload, an alias or a failure."""
 
     node_id: NodeId
     token: int
@@ -77,12 +77,18 @@ class NodeResult:
     duration_s: float = 0.0
 
 
+#: An attempt that gave a value without promises and made no calls: node, token, payload, duration in seconds. Most are
+#: like that, so it is no more than a tuple.
+Completion = tuple[NodeId, int, bytes, float]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompleteNodes:
     """Take the results of a worker, each with the children that its function made. Stale ones are refused, singly."""
 
     worker_id: WorkerId
-    results: Sequence[NodeResult]
+    results: Sequence[NodeResult] = ()
+    completions: Iterable[Completion] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

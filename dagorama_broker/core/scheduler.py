@@ -307,26 +307,35 @@ class Scheduler:
     def _complete_nodes(self, command: c.CompleteNodes, now: float) -> None:
         worker = self._worker(command.worker_id)
         worker.expires_at = now + self.settings.lease_duration_s
+        for node_id, token, payload, duration_s in command.completions:
+            node = self._end_attempt(worker, node_id, token, duration_s, now)
+            if node is not None:
+                self._complete_plainly(node, payload, now)
         for result in command.results:
-            node = worker.leases.get(result.token)
-            if node is None or node.id != result.node_id:
-                self._refuse(worker, result)
+            node = self._end_attempt(worker, result.node_id, result.token, result.duration_s, now)
+            if node is None:
                 continue
-            self._dispatcher.release(node, now)
-            worker.overdue = False
             if result.failure is None:
                 self._complete_node(node, worker, result, now)
             else:
                 self._fail_attempt(node, worker, result.failure, now)
-            if 0 < result.duration_s < inf:  # no more, or less, is believed: it would spoil the estimate for good
-                node.function.timing.observe(result.duration_s)
 
-    def _refuse(self, worker: Worker, result: c.NodeResult) -> None:
-        held = next((token for token, node in worker.leases.items() if node.id == result.node_id), None)
+    def _end_attempt(self, worker: Worker, node_id: NodeId, token: int, duration_s: float, now: float) -> Node | None:
+        """End the lease that a result names and give its node; None, and a refusal, where that lease is not live."""
+        node = worker.leases.get(token)
+        if node is None or node.id != node_id:
+            self._refuse(worker, node_id, token)
+            return None
+        self._dispatcher.release(node, now)
+        worker.overdue = False
+        if 0 < duration_s < inf:  # no more, or less, is believed: it would spoil the estimate for good
+            node.function.timing.observe(duration_s)
+        return node
+
+    def _refuse(self, worker: Worker, node_id: NodeId, presented: int) -> None:
+        held = next((token for token, node in worker.leases.items() if node.id == node_id), None)
         reason = f"the lease was renewed under token {held}" if held else "the worker holds no lease on the node"
-        self._events.append(
-            e.ResultRefused(worker_id=worker.id, node_id=result.node_id, presented=result.token, reason=reason)
-        )
+        self._events.append(e.ResultRefused(worker_id=worker.id, node_id=node_id, presented=presented, reason=reason))
 
     def _complete_node(self, node: Node, worker: Worker, result: c.NodeResult, now: float) -> None:
         children: dict[NodeId, Node] = {}
@@ -343,10 +352,14 @@ class Scheduler:
         if promises:
             self._join(node, (result.payload or b"") if result.alias_id is None else None, promises, now)
         else:
-            node.payload = result.payload or b""  # None would stand for an alias
-            self._events.append(e.NodeCompleted(node=node, payload=node.payload, at=now))
-            node.function.lane.active -= 1
-            self._complete(node, now)
+            self._complete_plainly(node, result.payload or b"", now)  # None would stand for an alias
+
+    def _complete_plainly(self, node: Node, payload: bytes, now: float) -> None:
+        """Complete a node whose value waits for nothing."""
+        node.payload = payload
+        self._events.append(e.NodeCompleted(node=node, payload=payload, at=now))
+        node.function.lane.active -= 1
+        self._complete(node, now)
 
     @staticmethod
     def _promised(node: Node, result: c.NodeResult, children: dict[NodeId, Node]) -> tuple[Node, ...]:

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import accumulate, repeat
 from math import isfinite
+from typing import cast
 
 from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
 from dagorama_broker.core import commands as c
@@ -96,26 +98,47 @@ def to_function(message: graph_pb2.FunctionSpec) -> FunctionSpec:
     )
 
 
-def to_calls(messages: Iterable[graph_pb2.Call], functions: Sequence[FunctionSpec]) -> list[NewCall]:
-    """Give the calls of a message with the message's function table."""
-    calls = []
-    for message in messages:
-        node_id = message.node_id
-        dependency_ids = message.dependency_ids
-        if len(node_id) != ID_BYTES:
-            check_id(node_id, "node_id of a call")
-        try:
-            function = functions[message.function]
-        except IndexError:
-            raise MalformedRequest(
-                f"a call names function {message.function} of a table that has {len(functions)}"
-            ) from None
-        calls.append(NewCall(NodeId(node_id), function, message.arguments, _to_node_ids(dependency_ids)))
-    return calls
+def to_calls(message: graph_pb2.Calls, functions: Sequence[FunctionSpec]) -> list[NewCall]:
+    """Give calls, with the function table of the enclosing message."""
+    node_ids = _columns("calls", message.node_ids, message.functions, message.arguments)
+    _check_ids(node_ids, "node_ids of calls")
+    _check_ids(message.dependency_ids, "dependency_ids of calls")
+    last = max(message.functions, default=-1)
+    if last >= len(functions):
+        raise MalformedRequest(f"a call names function {last} of a table that has {len(functions)}")
+    specs = [functions[index] for index in message.functions]
+    dependencies = _dependencies(message, len(node_ids))
+    return list(map(NewCall._make, zip(node_ids, specs, message.arguments, dependencies, strict=False)))
+
+
+def _dependencies(message: graph_pb2.Calls, calls: int) -> Iterable[tuple[NodeId, ...]]:
+    """Give the dependencies of each call."""
+    counts, ids = message.dependency_counts, cast(tuple[NodeId, ...], tuple(message.dependency_ids))
+    if not counts and not ids:
+        return repeat(())
+    if len(counts) != calls or sum(counts) != len(ids):
+        raise MalformedRequest(
+            f"calls have {len(counts)} dependency_counts for {calls} calls, which add up to {sum(counts)}, and "
+            f"{len(ids)} dependency_ids"
+        )
+    return [ids[end - count : end] for end, count in zip(accumulate(counts), counts, strict=True)]
+
+
+def _columns(what: str, first: Sequence[bytes], *others: Sequence[object]) -> list[bytes]:
+    """Give the first of some columns. Raises `MalformedRequest` where they are not of one length."""
+    lengths = [len(first), *map(len, others)]
+    if len(set(lengths)) != 1:
+        raise MalformedRequest(f"the columns of {what} have different lengths: {', '.join(map(str, lengths))}")
+    return list(first)
+
+
+def _check_ids(raw: Sequence[bytes], field: str) -> None:
+    for length in set(map(len, raw)) - {ID_BYTES}:
+        raise MalformedRequest(f"one of the {field} has {length} bytes; an id has {ID_BYTES}")
 
 
 def _to_node_ids(raw: Sequence[bytes]) -> tuple[NodeId, ...]:
-    return tuple(map(NodeId, raw)) if raw else ()
+    return cast(tuple[NodeId, ...], tuple(raw))
 
 
 def to_failure(message: graph_pb2.Failure) -> Failure:
@@ -129,8 +152,16 @@ def to_failure(message: graph_pb2.Failure) -> Failure:
     )
 
 
+def to_completions(message: work_pb2.Completions) -> Iterable[c.Completion]:
+    """Give the attempts that gave a plain value."""
+    columns = (message.tokens, message.values, message.durations_us)
+    node_ids = cast(list[NodeId], _columns("completions", message.node_ids, *columns))
+    durations_s = [duration_us * 1e-6 for duration_us in message.durations_us]
+    return zip(node_ids, message.tokens, message.values, durations_s, strict=True)
+
+
 def to_results(request: work_pb2.WorkRequest) -> list[c.NodeResult]:
-    """Give the results of a worker's message."""
+    """Give the results of a worker's message that are more than a plain value."""
     functions = [to_function(function) for function in request.functions]
     results = []
     for message in request.results:
@@ -147,7 +178,7 @@ def to_results(request: work_pb2.WorkRequest) -> list[c.NodeResult]:
             result.failure = to_failure(message.failure)
         else:
             raise MalformedRequest("a result has no outcome")
-        if message.children:
+        if message.HasField("children"):
             result.children = to_calls(message.children, functions)
         results.append(result)
     return results
@@ -203,27 +234,43 @@ def from_function(spec: FunctionSpec) -> graph_pb2.FunctionSpec:
 
 
 class GrantTable:
-    """The grants of one response, with the function table that they share."""
+    """The grants of one response: columns, and the function table that they refer to."""
 
-    def __init__(self, response: work_pb2.WorkResponse) -> None:
-        self._response = response
-        self._indices: dict[Function, int] = {}
+    def __init__(self) -> None:
+        self._nodes: list[Node] = []
+        self._tokens: list[int] = []
+        self._functions: dict[Function, int] = {}
 
     def add(self, node: Node, token: int) -> None:
         """Add a node."""
-        function = node.function
-        index = self._indices.get(function)
-        if index is None:
-            index = self._indices[function] = len(self._indices)
-            self._response.functions.append(from_function(function.spec))
-        self._response.grants.add(
-            node_id=node.id,
-            token=token,
-            instance_id=node.instance.id,
-            function=index,
-            arguments=node.arguments,
-            attempt=node.attempts + 1,
-        )
+        self._nodes.append(node)
+        self._tokens.append(token)
+
+    def write(self, response: work_pb2.WorkResponse) -> None:
+        """Write everything into a response."""
+        nodes, table = self._nodes, self._functions
+        functions = [table.setdefault(node.function, len(table)) for node in nodes]
+        response.functions.extend(from_function(function.spec) for function in table)
+        grants = response.grants
+        grants.node_ids.extend([node.id for node in nodes])
+        grants.tokens.extend(self._tokens)
+        grants.instance_ids.extend([node.instance.id for node in nodes])
+        grants.functions.extend(functions)
+        grants.arguments.extend([node.arguments for node in nodes])
+        grants.attempts.extend([node.attempts + 1 for node in nodes])
+
+
+def write_values(message: graph_pb2.Values, values: Sequence[tuple[NodeId, bytes]]) -> None:
+    """Write payloads by the nodes whose values they are, in the order in which they are to be decoded."""
+    message.node_ids.extend([node_id for node_id, _ in values])
+    message.payloads.extend([payload for _, payload in values])
+
+
+def completed(node_id: NodeId, values: Sequence[tuple[NodeId, bytes]]) -> dag_pb2.WatchResponse:
+    """Give the message for a node that has completed, with what its value is made of."""
+    response = dag_pb2.WatchResponse(outcomes=[from_outcome(node_id, NodeState.COMPLETED, None)])
+    write_values(response.values, values)
+    return response
 
 
 def from_failure(failure: Failure) -> graph_pb2.Failure:

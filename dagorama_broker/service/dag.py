@@ -98,9 +98,7 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
             raise UnknownNode(instance_id=instance_id, node_id=node_id)
         if stored.state is not NodeState.COMPLETED:
             return dag_pb2.WatchResponse(outcomes=[await self._stored_failure(stored)])
-        return dag_pb2.WatchResponse(
-            outcomes=[convert.from_outcome(node_id, stored.state, None)], values=await self._stored_values(stored)
-        )
+        return convert.completed(node_id, await self._stored_values(stored))
 
     async def _stored_failure(self, stored: StoredNode) -> graph_pb2.Outcome:
         causes = await self._host.read(self._host.journal.find_nodes, [stored.cause_seq])
@@ -111,14 +109,14 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
             (cause.id, cause.function.name, cause.attempts, cause.failures[-1].failure if cause.failures else None),
         )
 
-    async def _stored_values(self, stored: StoredNode) -> list[graph_pb2.Value]:
+    async def _stored_values(self, stored: StoredNode) -> list[tuple[NodeId, bytes]]:
         """Give what the value is made of, what others refer to first."""
         known = {stored.seq: stored}
         new = dict(known)
         while missing := {seq for node in new.values() for seq in node.promise_seqs} - known.keys():
             new = await self._host.read(self._host.journal.find_nodes, sorted(missing))
             known.update(new)
-        return [graph_pb2.Value(node_id=known[seq].id, payload=payload) for seq, payload in _in_order(stored, known)]
+        return [(known[seq].id, payload) for seq, payload in _in_order(stored, known)]
 
     async def WatchInstance(
         self,
@@ -247,10 +245,7 @@ class _Watch:
 def _outcome(node: Node) -> dag_pb2.WatchResponse:
     """Give the outcome of a node that has ended, from memory."""
     if node.state is NodeState.COMPLETED:
-        return dag_pb2.WatchResponse(
-            outcomes=[convert.from_outcome(node.id, node.state, None)],
-            values=[graph_pb2.Value(node_id=node_id, payload=payload) for node_id, payload in collect_values([node])],
-        )
+        return convert.completed(node.id, collect_values([node]))
     cause = node.cause or node
     failure: Failure | None = cause.failures[-1].failure if cause.failures else None
     return dag_pb2.WatchResponse(

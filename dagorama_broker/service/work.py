@@ -10,7 +10,7 @@ from itertools import islice
 import grpc
 from grpc import aio
 
-from dagorama.v1 import graph_pb2, work_pb2, work_pb2_grpc
+from dagorama.v1 import work_pb2, work_pb2_grpc
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.errors import Refused
@@ -134,10 +134,14 @@ class _Session:
             host.apply(c.DrainWorker(worker_id=self._id))
         if request.hand_backs:
             host.apply(c.HandBack(worker_id=self._id, leases=convert.to_leases(request.hand_backs)))
-        if request.results:
+        if request.results or request.HasField("completions"):
             sequence = request.sequence
-            results = convert.to_results(request)
-            host.apply(c.CompleteNodes(worker_id=self._id, results=results), lambda: self._acknowledge(sequence))
+            command = c.CompleteNodes(
+                worker_id=self._id,
+                results=convert.to_results(request),
+                completions=convert.to_completions(request.completions),
+            )
+            host.apply(command, lambda: self._acknowledge(sequence))
         else:
             host.apply(c.Heartbeat(worker_id=self._id))
 
@@ -220,7 +224,7 @@ class _Session:
 
     def _write_grants(self, response: work_pb2.WorkResponse) -> None:
         """Move grants into the response, up to its size, with the values that their arguments refer to."""
-        table = convert.GrantTable(response)
+        table = convert.GrantTable()
         values: dict[NodeId, Node] = {}
         payload_bytes = 0
         while self._grants and payload_bytes < _RESPONSE_BYTES:
@@ -235,7 +239,6 @@ class _Session:
             self._grants.popleft()
             table.add(node, token)
             payload_bytes += len(node.arguments)
+        table.write(response)
         if values:
-            response.values.extend(
-                graph_pb2.Value(node_id=node_id, payload=payload_of(value)) for node_id, value in values.items()
-            )
+            convert.write_values(response.values, [(node_id, payload_of(value)) for node_id, value in values.items()])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import chain
 from queue import Empty, SimpleQueue
 from threading import Thread
 from types import TracebackType
+from typing import NamedTuple
 from uuid import uuid4
 
 import grpc
@@ -30,9 +32,54 @@ def function(
     return graph_pb2.FunctionSpec(name=name, queue=queue, taint=taint, retry=retry)
 
 
-def call(node_id: bytes, *dependency_ids: bytes, arguments: bytes = b"", function: int = 0) -> graph_pb2.Call:
+class Call(NamedTuple):
+    """One row of `Calls`; `function` is an index into the table of the message that it will stand in."""
+
+    node_id: bytes
+    dependency_ids: tuple[bytes, ...]
+    arguments: bytes
+    function: int
+
+
+def call(node_id: bytes, *dependency_ids: bytes, arguments: bytes = b"", function: int = 0) -> Call:
     """Give a call of a function of the message that it will stand in."""
-    return graph_pb2.Call(node_id=node_id, function=function, arguments=arguments, dependency_ids=dependency_ids)
+    return Call(node_id, dependency_ids, arguments, function)
+
+
+def calls(*rows: Call) -> graph_pb2.Calls:
+    """Give calls by columns."""
+    message = graph_pb2.Calls(
+        node_ids=[row.node_id for row in rows],
+        functions=[row.function for row in rows],
+        arguments=[row.arguments for row in rows],
+        dependency_ids=chain.from_iterable(row.dependency_ids for row in rows),
+    )
+    if message.dependency_ids:
+        message.dependency_counts.extend(len(row.dependency_ids) for row in rows)
+    return message
+
+
+class Grant(NamedTuple):
+    """One row of `Grants`."""
+
+    node_id: bytes
+    token: int
+    instance_id: bytes
+    function: int
+    arguments: bytes
+    attempt: int
+
+
+def grants_in(response: work_pb2.WorkResponse) -> list[Grant]:
+    """Give the grants of a message by rows."""
+    grants = response.grants
+    columns = (grants.node_ids, grants.tokens, grants.instance_ids, grants.functions, grants.arguments, grants.attempts)
+    return [Grant(*row) for row in zip(*columns, strict=True)]
+
+
+def values_in(response: work_pb2.WorkResponse | dag_pb2.WatchResponse) -> list[tuple[bytes, bytes]]:
+    """Give the values of a message: node ids and payloads."""
+    return list(zip(response.values.node_ids, response.values.payloads, strict=True))
 
 
 def failure(
@@ -69,24 +116,22 @@ class Client:
     ) -> None:
         self.channel.close()
 
-    def submit(
-        self, instance_id: bytes, *calls: graph_pb2.Call, functions: list[graph_pb2.FunctionSpec] | None = None
-    ) -> None:
+    def submit(self, instance_id: bytes, *rows: Call, functions: list[graph_pb2.FunctionSpec] | None = None) -> None:
         """Submit calls, of this client's function unless others are given."""
         self.dag.Submit(
             dag_pb2.SubmitRequest(
                 instance_id=instance_id,
                 definition="shop:Order",
                 functions=self.functions if functions is None else functions,
-                calls=calls,
+                calls=calls(*rows),
             ),
             timeout=WAIT_S,
         )
 
-    def start(self, *calls: graph_pb2.Call, functions: list[graph_pb2.FunctionSpec] | None = None) -> bytes:
+    def start(self, *rows: Call, functions: list[graph_pb2.FunctionSpec] | None = None) -> bytes:
         """Submit calls as a new instance; gives its id."""
         instance_id = new_id()
-        self.submit(instance_id, *calls, functions=functions)
+        self.submit(instance_id, *rows, functions=functions)
         return instance_id
 
     def watch(self, instance_id: bytes, *node_ids: bytes) -> Iterator[dag_pb2.WatchResponse]:
@@ -117,7 +162,7 @@ class Worker:
 
     def __init__(self, target: str, hello: work_pb2.Hello) -> None:
         self.id = hello.worker_id
-        self.grants: list[work_pb2.Grant] = []
+        self.grants: list[Grant] = []
         self.functions: dict[bytes, graph_pb2.FunctionSpec] = {}  #: of granted nodes, by node id
         self.values: list[tuple[bytes, bytes]] = []
         self.recalls: list[work_pb2.Lease] = []
@@ -150,19 +195,28 @@ class Worker:
 
     def report(self, *results: work_pb2.Result, functions: list[graph_pb2.FunctionSpec] | None = None) -> None:
         """Send results, and do not wait for the acknowledgement."""
+        self._report(work_pb2.WorkRequest(results=results, functions=functions or []))
+
+    def _report(self, request: work_pb2.WorkRequest) -> None:
         self._sequence += 1
-        self.send(work_pb2.WorkRequest(results=results, functions=functions or [], sequence=self._sequence))
+        request.sequence = self._sequence
+        self.send(request)
 
     def finish(self, *results: work_pb2.Result, functions: list[graph_pb2.FunctionSpec] | None = None) -> None:
         """Send results and wait until they are acknowledged."""
         self.report(*results, functions=functions)
         self.wait(lambda: self.acknowledged == self._sequence)
 
-    def complete(self, grant: work_pb2.Grant, value: bytes = b"") -> None:
-        """Complete a node with a plain value and wait until that is acknowledged."""
-        self.finish(result(grant, value=value))
+    def report_plain(self, *rows: tuple[bytes, int, bytes]) -> None:
+        """Send plain values by columns, each with node id and token, and do not wait for the acknowledgement."""
+        self._report(work_pb2.WorkRequest(completions=completions(*rows)))
 
-    def hand_back(self, *grants: work_pb2.Grant) -> None:
+    def complete(self, grant: Grant, value: bytes = b"") -> None:
+        """Complete a node with a plain value and wait until that is acknowledged."""
+        self.report_plain((grant.node_id, grant.token, value))
+        self.wait(lambda: self.acknowledged == self._sequence)
+
+    def hand_back(self, *grants: Grant) -> None:
         """Give nodes back."""
         leases = [work_pb2.Lease(node_id=grant.node_id, token=grant.token) for grant in grants]
         self.send(work_pb2.WorkRequest(hand_backs=leases))
@@ -175,9 +229,10 @@ class Worker:
         if isinstance(response, StreamEnded):
             raise response
         self.responses.append(response)
-        self.grants += response.grants
-        self.functions.update({grant.node_id: response.functions[grant.function] for grant in response.grants})
-        self.values += [(value.node_id, value.payload) for value in response.values]
+        grants = grants_in(response)
+        self.grants += grants
+        self.functions.update({grant.node_id: response.functions[grant.function] for grant in grants})
+        self.values += values_in(response)
         self.recalls += response.recalls
         self.refusals += response.refusals
         self.acknowledged = max(self.acknowledged, response.acknowledged)
@@ -189,7 +244,7 @@ class Worker:
         while not condition():
             self.receive()
 
-    def take(self, count: int = 1) -> list[work_pb2.Grant]:
+    def take(self, count: int = 1) -> list[Grant]:
         """Wait for so many grants and take them out of `grants`."""
         self.wait(lambda: len(self.grants) >= count)
         taken, self.grants = self.grants[:count], self.grants[count:]
@@ -233,14 +288,24 @@ class Worker:
         return True
 
 
+def completions(*rows: tuple[bytes, int, bytes]) -> work_pb2.Completions:
+    """Give plain values by columns, each with node id and token."""
+    return work_pb2.Completions(
+        node_ids=[node_id for node_id, _, _ in rows],
+        tokens=[token for _, token, _ in rows],
+        values=[value for _, _, value in rows],
+        durations_us=[0] * len(rows),
+    )
+
+
 def result(
-    grant: work_pb2.Grant,
+    grant: Grant,
     *,
     value: bytes | None = None,
     alias_id: bytes | None = None,
     failure: graph_pb2.Failure | None = None,
     promise_ids: tuple[bytes, ...] = (),
-    children: tuple[graph_pb2.Call, ...] = (),
+    children: tuple[Call, ...] = (),
     duration_us: int = 0,
 ) -> work_pb2.Result:
     """Give the result of a granted node."""
@@ -249,7 +314,7 @@ def result(
         token=grant.token,
         failure=failure,
         promise_ids=promise_ids,
-        children=children,
+        children=calls(*children) if children else None,
         duration_us=duration_us,
     )
     if value is not None:

@@ -9,7 +9,7 @@ import pytest
 from dagorama.v1 import graph_pb2, work_pb2
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 from tests.scenarios.broker.conftest import Connect
-from tests.scenarios.broker.rawclient import Client, call, failure, function, new_id, refusal, result
+from tests.scenarios.broker.rawclient import Client, call, failure, function, new_id, refusal, result, values_in
 
 #: Longer than any test: whatever happens sooner does not happen because the broker has stopped waiting.
 PATIENT = {"DAGORAMA_RECONNECT_GRACE_S": "60"}
@@ -49,7 +49,10 @@ def test_a_running_node_stays_with_its_worker(database: str, connect: Connect, n
         (response,) = client.watch(instance_id, node_id)
     assert (lease.node_id, lease.token > grant.token, [other.grants for other in others]) == (node_id, True, [[], []])
     assert (info.state, info.attempts, list(info.failures)) == (graph_pb2.NODE_STATE_LEASED, 1, [])
-    assert ([refused.presented for refused in worker.refusals], response.values[0].payload) == ([grant.token], b"value")
+    assert ([refused.presented for refused in worker.refusals], values_in(response)) == (
+        [grant.token],
+        [(node_id, b"value")],
+    )
 
 
 def test_workers_that_do_not_come_back_are_not_waited_for(database: str, connect: Connect) -> None:

@@ -7,15 +7,15 @@ import pytest
 
 from dagorama.v1 import dag_pb2, graph_pb2
 from tests.scenarios.broker.conftest import Connect
-from tests.scenarios.broker.rawclient import Client, call, function, new_id, refusal
+from tests.scenarios.broker.rawclient import WAIT_S, Call, Client, call, calls, function, new_id, refusal
 
 
 def test_a_submit_may_be_repeated(client: Client) -> None:
     """The same request twice makes its nodes once."""
     first, second = new_id(), new_id()
-    calls = (call(first, arguments=b"1"), call(second, first))
-    instance_id = client.start(*calls)
-    client.submit(instance_id, *calls)
+    rows = (call(first, arguments=b"1"), call(second, first))
+    instance_id = client.start(*rows)
+    client.submit(instance_id, *rows)
     assert [(count.state, count.count) for count in client.instance(instance_id).counts] == [
         (graph_pb2.NODE_STATE_WAITING, 1),
         (graph_pb2.NODE_STATE_READY, 1),
@@ -54,7 +54,7 @@ def test_a_finished_instance_takes_further_nodes(client: Client, connect: Connec
     ],
     ids=["arguments", "dependencies", "function"],
 )
-def test_an_id_with_another_body_is_refused(client: Client, change: Callable[[bytes, bytes], graph_pb2.Call]) -> None:
+def test_an_id_with_another_body_is_refused(client: Client, change: Callable[[bytes, bytes], Call]) -> None:
     """The same node id with other content is ALREADY_EXISTS, and what was there stays as it was."""
     node_id, other = new_id(), new_id()
     functions = [*client.functions, function("shop:g", queue=client.functions[0].queue)]
@@ -73,29 +73,67 @@ SHOWN_A, SHOWN_B = "00000000-0000-0000-0000-000000000061", "00000000-0000-0000-0
 
 
 @pytest.mark.parametrize(
-    ("calls", "said"),
+    ("rows", "said"),
     [
         ([call(A, B)], f"depends on {SHOWN_B}"),
         ([call(A, A)], f"depends on {SHOWN_A}"),
         ([call(A, B), call(B, A)], f"depends on {SHOWN_B}"),
         ([call(A), call(A)], f"node {SHOWN_A} stands twice"),
-        ([call(A, b"short")], "depends on 73686f7274"),
-        ([call(b"short")], "node_id of a call has 5 bytes"),
-        ([call(b"")], "node_id of a call has 0 bytes"),
+        ([call(A, b"short")], "one of the dependency_ids of calls has 5 bytes"),
+        ([call(b"short")], "one of the node_ids of calls has 5 bytes"),
+        ([call(b"")], "one of the node_ids of calls has 0 bytes"),
         ([call(A, function=1)], "function 1 of a table that has 1"),
         ([call(A, function=2**32 - 1)], "function 4294967295 of a table that has 1"),
     ],
     ids=["unknown", "itself", "cycle", "twice", "no-dependency-id", "short-id", "no-id", "index", "huge-index"],
 )
-def test_a_faulty_call_is_refused_whole(client: Client, calls: list[graph_pb2.Call], said: str) -> None:
+def test_a_faulty_call_is_refused_whole(client: Client, rows: list[Call], said: str) -> None:
     """The error names what is at fault, and neither the instance nor a call beside the faulty one comes into being."""
     instance_id = new_id()
-    code, details = refusal(lambda: client.submit(instance_id, call(new_id()), *calls))
+    code, details = refusal(lambda: client.submit(instance_id, call(new_id()), *rows))
     assert (code, said in details, refusal(lambda: client.instance(instance_id))[0]) == (
         grpc.StatusCode.INVALID_ARGUMENT,
         True,
         grpc.StatusCode.NOT_FOUND,
     )
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"node_ids": [A]}, "the columns of calls have different lengths: 1, 2, 2"),
+        ({"functions": [0, 0, 0]}, "the columns of calls have different lengths: 2, 3, 2"),
+        ({"arguments": []}, "the columns of calls have different lengths: 2, 2, 0"),
+        (
+            {"dependency_counts": [0, 2]},
+            "calls have 2 dependency_counts for 2 calls, which add up to 2, and 1 dependency_ids",
+        ),
+        (
+            {"dependency_counts": [0, 0]},
+            "calls have 2 dependency_counts for 2 calls, which add up to 0, and 1 dependency_ids",
+        ),
+        (
+            {"dependency_counts": [1]},
+            "calls have 1 dependency_counts for 2 calls, which add up to 1, and 1 dependency_ids",
+        ),
+        (
+            {"dependency_counts": []},
+            "calls have 0 dependency_counts for 2 calls, which add up to 0, and 1 dependency_ids",
+        ),
+        ({"dependency_ids": []}, "calls have 2 dependency_counts for 2 calls, which add up to 1, and 0 dependency_ids"),
+    ],
+    ids=["node_ids", "functions", "arguments", "too-high", "too-low", "too-few", "no-counts", "no-ids"],
+)
+def test_columns_that_do_not_fit_are_refused(client: Client, columns: dict[str, list[object]], said: str) -> None:
+    """The error names the columns and how long they are, and no instance comes into being."""
+    message = calls(call(A), call(B, A))
+    for name, entries in columns.items():
+        message.ClearField(name)  # type: ignore[arg-type]  # one of its fields
+        getattr(message, name).extend(entries)
+    instance_id = new_id()
+    request = dag_pb2.SubmitRequest(instance_id=instance_id, functions=client.functions, calls=message)
+    assert refusal(lambda: client.dag.Submit(request, timeout=WAIT_S)) == (grpc.StatusCode.INVALID_ARGUMENT, said)
+    assert refusal(lambda: client.instance(instance_id))[0] == grpc.StatusCode.NOT_FOUND
 
 
 @pytest.mark.parametrize("instance_id", [b"", b"short", bytes(17)])

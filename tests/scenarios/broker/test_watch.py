@@ -8,7 +8,7 @@ import pytest
 
 from dagorama.v1 import dag_pb2, graph_pb2
 from tests.scenarios.broker.conftest import Connect
-from tests.scenarios.broker.rawclient import WAIT_S, Client, call, failure, new_id, refusal, result
+from tests.scenarios.broker.rawclient import WAIT_S, Client, call, failure, new_id, refusal, result, values_in
 
 Told = tuple[bytes, int, list[tuple[bytes, bytes]]]
 
@@ -16,7 +16,7 @@ Told = tuple[bytes, int, list[tuple[bytes, bytes]]]
 def told(response: dag_pb2.WatchResponse) -> Told:
     """Give a response with one outcome: node id, state, values."""
     (outcome,) = response.outcomes
-    return outcome.node_id, outcome.state, [(value.node_id, value.payload) for value in response.values]
+    return outcome.node_id, outcome.state, values_in(response)
 
 
 def watch(client: Client, instance_id: bytes, *node_ids: bytes) -> list[Told]:

@@ -11,7 +11,18 @@ import pytest
 from dagorama.v1 import graph_pb2, work_pb2
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 from tests.scenarios.broker.conftest import Connect
-from tests.scenarios.broker.rawclient import Client, Worker, call, function, new_id, result
+from tests.scenarios.broker.rawclient import (
+    Client,
+    Worker,
+    call,
+    calls,
+    completions,
+    function,
+    grants_in,
+    new_id,
+    result,
+    values_in,
+)
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
@@ -96,7 +107,30 @@ def test_a_stale_token_is_refused(client: Client, connect: Connect) -> None:
         (node_id, grant.token),
     ]
     (response,) = client.watch(instance_id, node_id)
-    assert response.values[0].payload == b"live"
+    assert values_in(response) == [(node_id, b"live")]
+
+
+def test_a_stale_token_among_completions_is_refused_singly(client: Client, connect: Connect) -> None:
+    """Of plain values that come in one message the stale ones change nothing; those beside them count."""
+    first, second = new_id(), new_id()
+    instance_id = client.start(call(first), call(second))
+    worker = connect(slots=2)
+    one, two = worker.take(2)
+    worker.report_plain(
+        (first, one.token - 1, b"stale"),
+        (second, one.token, b"of another node"),
+        (first, one.token, b"1"),
+        (first, one.token, b"again"),
+        (second, two.token, b"2"),
+    )
+    worker.wait(lambda: worker.acknowledged == 1)
+    told = dict(value for response in client.watch(instance_id, first, second) for value in values_in(response))
+    assert [(refusal.node_id, refusal.presented) for refusal in worker.refusals] == [
+        (first, one.token - 1),
+        (second, one.token),
+        (first, one.token),
+    ]
+    assert told == {first: b"1", second: b"2"}
 
 
 def test_a_node_handed_back_goes_to_another(client: Client, connect: Connect) -> None:
@@ -167,8 +201,7 @@ def test_a_worker_that_connects_again_replaces_itself(client: Client, connect: C
     ended = first.end()
     assert (ended.code, ended.details) == (grpc.StatusCode.UNAVAILABLE, "the worker has connected again")
     assert (lease.node_id, lease.token > dropped.token, again.node_id) == (kept.node_id, True, dropped.node_id)
-    kept.token = lease.token
-    second.complete(kept, b"kept")
+    second.complete(kept._replace(token=lease.token), b"kept")
     assert second.refusals == []
 
 
@@ -253,10 +286,21 @@ def test_a_silent_worker_is_evicted(connect: Connect) -> None:
     ("bad", "said"),
     [
         (work_pb2.Result(token=1), "a result has no outcome"),
-        (work_pb2.Result(value=b"", children=[call(b"short")]), "node_id of a call has 5 bytes; an id has 16"),
-        (work_pb2.Result(value=b"", children=[call(bytes(16), function=7)]), "function 7 of a table that has 1"),
+        (
+            work_pb2.Result(value=b"", children=calls(call(b"short"))),
+            "one of the node_ids of calls has 5 bytes; an id has 16",
+        ),
+        (
+            work_pb2.Result(value=b"", children=calls(call(bytes(16), b"short"))),
+            "one of the dependency_ids of calls has 5 bytes; an id has 16",
+        ),
+        (work_pb2.Result(value=b"", children=calls(call(bytes(16), function=7))), "function 7 of a table that has 1"),
+        (
+            work_pb2.Result(value=b"", children=graph_pb2.Calls(node_ids=[bytes(16)], functions=[0])),
+            "the columns of calls have different lengths: 1, 1, 0",
+        ),
     ],
-    ids=["outcome", "child-id", "function"],
+    ids=["outcome", "child-id", "dependency-id", "function", "columns"],
 )
 def test_a_malformed_report_ends_the_stream(client: Client, connect: Connect, bad: work_pb2.Result, said: str) -> None:
     """The worker is told what is wrong with it; its node goes to another, with the loss noted; the broker stays up."""
@@ -271,6 +315,26 @@ def test_a_malformed_report_ends_the_stream(client: Client, connect: Connect, ba
     other.complete(other.take()[0], b"good")
     assert (ended.code, said in ended.details) == (INVALID, True)
     assert [attempt.worker for attempt in client.node(instance_id, node_id).failures] == ["bad"]
+
+
+@pytest.mark.parametrize("column", ["node_ids", "tokens", "values", "durations_us"])
+def test_completions_of_different_lengths_end_the_stream(client: Client, connect: Connect, column: str) -> None:
+    """Whichever column lacks an entry: the worker is told which message it is in, and none of its values counts."""
+    node_id = new_id()
+    instance_id = client.start(call(node_id))
+    worker = connect(name="bad")
+    (grant,) = worker.take()
+    bad = completions((node_id, grant.token, b"bad"), (new_id(), grant.token + 1, b"bad"))
+    getattr(bad, column).pop()
+    worker.send(work_pb2.WorkRequest(completions=bad, sequence=1))
+    ended = worker.end()
+    other = connect()
+    other.complete(other.take()[0], b"good")
+    (response,) = client.watch(instance_id, node_id)
+    lengths = ", ".join("1" if name == column else "2" for name in ("node_ids", "tokens", "values", "durations_us"))
+    assert (ended.code, lengths in ended.details) == (INVALID, True)
+    assert "the columns of completions have different lengths" in ended.details
+    assert values_in(response) == [(node_id, b"good")]
 
 
 def test_a_stream_can_end_while_it_is_written_to(broker: LaunchedBroker, connect: Connect) -> None:
@@ -318,10 +382,10 @@ def test_values_of_two_instances_with_equal_ids_are_kept_apart(client: Client, c
     worker.finish(result(one, value=b"of the first"), result(two, value=b"of the second"))
     worker.take(2)
     seen = {
-        grant.node_id: [value.payload for value in response.values]
+        grant.node_id: [payload for _, payload in values_in(response)]
         for response in worker.responses
-        for grant in response.grants
-        if response.values
+        for grant in grants_in(response)
+        if response.HasField("values")
     }
     assert seen == {first: [b"of the first"], second: [b"of the second"]}
 
@@ -331,7 +395,7 @@ def test_many_large_grants_are_split_over_messages(client: Client, connect: Conn
     client.start(*(call(new_id(), arguments=bytes(3 * 2**20)) for _ in range(6)))
     worker = connect(slots=6)
     worker.take(6)
-    assert [len(response.grants) for response in worker.responses if response.grants] == [2, 2, 2]
+    assert [len(grants) for grants in map(grants_in, worker.responses) if grants] == [2, 2, 2]
 
 
 def test_values_beyond_the_usual_message_limit_pass(client: Client, connect: Connect) -> None:
@@ -344,8 +408,5 @@ def test_values_beyond_the_usual_message_limit_pass(client: Client, connect: Con
     worker.complete(grant, payload)
     worker.take()
     (response,) = client.watch(instance_id, big)
-    assert (grant.arguments == payload, worker.values == [(big, payload)], response.values[0].payload == payload) == (
-        True,
-        True,
-        True,
-    )
+    expected = [(big, payload)]
+    assert (grant.arguments == payload, worker.values == expected, values_in(response) == expected) == (True,) * 3

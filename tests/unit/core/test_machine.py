@@ -365,7 +365,7 @@ class CoreMachine(RuleBasedStateMachine):
         is_good = self.is_live(worker_id, Lease(result.node_id, result.token, self.model.instance_of[result.node_id]))
         if is_good:
             del person.live[result.node_id]
-        events = self.tell(c.CompleteNodes(worker_id=worker_id, results=[result]))
+        events = self.tell(report(worker_id, result))
         assert any(isinstance(event, e.ResultRefused) for event in events) == (not is_good)
         if is_good:
             self.note(result)
@@ -544,6 +544,14 @@ class CoreMachine(RuleBasedStateMachine):
         assert row.state is (NodeState.FAILED if has_failed else NodeState.DEPENDENCY_FAILED)
         dependencies = self.model.specs[row.id].dependency_ids
         assert not has_run or all(dependency in self.model.outcomes for dependency in dependencies)
+
+
+def report(worker_id: WorkerId, result: c.NodeResult) -> c.CompleteNodes:
+    """Report a result as a worker does: a plain value as a completion."""
+    if result.payload is None or result.promise_ids or result.children:
+        return c.CompleteNodes(worker_id=worker_id, results=[result])
+    completion = (result.node_id, result.token, result.payload, result.duration_s)
+    return c.CompleteNodes(worker_id=worker_id, completions=[completion])
 
 
 def facts(node: Node, now: float) -> dict[str, object]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import NoReturn
+from itertools import islice
+from typing import NamedTuple, NoReturn
 
 import grpc
 
@@ -16,6 +17,30 @@ from dagorama.v1.dag_pb2_grpc import DagServiceServicer, add_DagServiceServicer_
 State = graph_pb2.NodeState
 
 
+class Call(NamedTuple):
+    """One row of `Calls`."""
+
+    node_id: bytes
+    function: int
+    arguments: bytes
+    dependency_ids: tuple[bytes, ...]
+
+
+def calls_in(request: dag_pb2.SubmitRequest) -> list[Call]:
+    """Gives the calls of a request by rows."""
+    calls = request.calls
+    dependency_ids = iter(calls.dependency_ids)
+    counts = calls.dependency_counts or [0] * len(calls.node_ids)
+    rows = [
+        Call(node_id, function, arguments, tuple(islice(dependency_ids, count)))
+        for node_id, function, arguments, count in zip(
+            calls.node_ids, calls.functions, calls.arguments, counts, strict=True
+        )
+    ]
+    assert list(dependency_ids) == []
+    return rows
+
+
 class DagServer(DagServiceServicer):
     """Keeps what was submitted, over restarts too, and tells outcomes when the test gives them."""
 
@@ -23,7 +48,7 @@ class DagServer(DagServiceServicer):
         """Starts without any instance."""
         self.port = 0
         self.submits: list[dag_pb2.SubmitRequest] = []
-        self.nodes: dict[bytes, graph_pb2.Call] = {}
+        self.nodes: dict[bytes, Call] = {}
         self.watched = threading.Semaphore(0)
         self._responses: dict[bytes, dag_pb2.WatchResponse] = {}
         self._changed = threading.Condition()
@@ -49,9 +74,9 @@ class DagServer(DagServiceServicer):
     def end(self, node_id: bytes, outcome: graph_pb2.Outcome, values: Mapping[bytes, bytes] | None = None) -> None:
         """Ends a node; `values` are payloads by node id."""
         outcome.node_id = node_id
-        listed = [graph_pb2.Value(node_id=key, payload=payload) for key, payload in (values or {}).items()]
+        columns = graph_pb2.Values(node_ids=values.keys(), payloads=values.values()) if values else None
         with self._changed:
-            self._responses[node_id] = dag_pb2.WatchResponse(outcomes=[outcome], values=listed)
+            self._responses[node_id] = dag_pb2.WatchResponse(outcomes=[outcome], values=columns)
             self._changed.notify_all()
 
     def complete(self, node_id: bytes, value: object) -> None:
@@ -61,7 +86,7 @@ class DagServer(DagServiceServicer):
 
     def Submit(self, request: dag_pb2.SubmitRequest, context: grpc.ServicerContext) -> dag_pb2.SubmitResponse:
         """Keeps the calls; refuses an id that has another call."""
-        for call in request.calls:
+        for call in calls_in(request):
             if self.nodes.setdefault(call.node_id, call) != call:
                 _refuse(context, grpc.StatusCode.ALREADY_EXISTS, "the id has another body")
         self.submits.append(request)

@@ -275,9 +275,9 @@ def test_outside_of_nodes_calls_are_submitted_at_once(server: DagServer) -> None
     behaves.work(promised)
     first, second = server.submits
     assert (first.instance_id, first.definition) == (instance.instance_id.bytes, f"{__name__}:Task")
-    assert first.calls[0].node_id == node_id_of(promised)
+    assert first.calls.node_ids == [node_id_of(promised)]
     assert first.functions[0].name == f"{__name__}:Task.entrypoint"
-    assert second.calls[0].dependency_ids == [node_id_of(promised)]
+    assert second.calls.dependency_ids == [node_id_of(promised)]
     function = second.functions[0]
     assert (function.queue, function.taint, function.retry.max_attempts) == ("heavy", "gpu", 3)
 
@@ -314,7 +314,7 @@ def test_async_starts_are_awaited(server: DagServer) -> None:
     instance, promise = asyncio.run(Asynchronous()("x"))
     promised: Any = promise
     assert isinstance(instance.instance_id, UUID)
-    assert server.submits[0].calls[0].node_id == node_id_of(promised)
+    assert server.submits[0].calls.node_ids == [node_id_of(promised)]
 
 
 def test_capturing_is_quick() -> None:

@@ -26,7 +26,7 @@ from dagorama.models.promise import new_promise, node_id_of
 from dagorama.payload import encode
 from dagorama.retry import StaticRetry
 from dagorama.v1.graph_pb2 import Failure, NodeState, Outcome
-from tests.unit.library.dag_server import DagServer
+from tests.unit.library.dag_server import DagServer, calls_in
 
 
 class Task(DAGDefinition):
@@ -272,8 +272,9 @@ def test_functions_travel_once(server: DagServer) -> None:
     first, other = call(new_id()), call(new_id())
     submit(new_id(), "m:C", [first, other, first._replace(node_id=new_id(), dependency_ids=(first.node_id,))])
     (request,) = server.submits
-    assert [message.function for message in request.calls] == [0, 1, 0]
-    assert list(request.calls[2].dependency_ids) == [first.node_id]
+    rows = calls_in(request)
+    assert [row.function for row in rows] == [0, 1, 0]
+    assert [row.dependency_ids for row in rows] == [(), (), (first.node_id,)]
     function = request.functions[0]
     assert (function.name, function.code_version, function.queue, function.taint) == ("m:C.f", "1", "q", "gpu")
     assert (function.retry, function.definition_arguments) == (StaticRetry(2, 1).as_message(), b"d")

@@ -161,8 +161,8 @@ def test_children_share_a_table_of_functions(server: WorkServer, worker: Worker)
     assert request is not None
     (result,) = request.results
     assert [function.name for function in request.functions] == [RUN, HOLD]
-    assert [call.function for call in result.children] == [0, 1, 0]
-    assert list(result.promise_ids) == [call.node_id for call in result.children]
+    assert list(result.children.functions) == [0, 1, 0]
+    assert list(result.promise_ids) == list(result.children.node_ids)
     assert (request.sequence, result.duration_us > 0) == (1, True)
 
 

@@ -9,7 +9,7 @@ from threading import Thread
 import grpc
 
 from dagorama.v1.graph_pb2 import FunctionSpec
-from dagorama.v1.work_pb2 import Grant, Hello, Lease, Welcome, WorkRequest, WorkResponse
+from dagorama.v1.work_pb2 import Grants, Hello, Lease, Welcome, WorkRequest, WorkResponse
 from dagorama.v1.work_pb2_grpc import WorkServiceServicer, add_WorkServiceServicer_to_server
 
 TIMEOUT_S = 20
@@ -41,6 +41,8 @@ class Session:
         while len(found) < count:
             request = self.request()
             assert request is not None
+            completions = request.completions
+            found += zip(completions.node_ids, completions.tokens, strict=True)
             found += [(result.node_id, result.token) for result in request.results]
         return found
 
@@ -51,10 +53,14 @@ class Session:
 
     def grant(self, name: str, *nodes: tuple[bytes, int, bytes]) -> None:
         """Grants nodes of one function, each with token and arguments."""
-        grants = [
-            Grant(node_id=node_id, token=token, instance_id=b"i" * 16, arguments=arguments, attempt=1)
-            for node_id, token, arguments in nodes
-        ]
+        grants = Grants(
+            node_ids=[node_id for node_id, _, _ in nodes],
+            tokens=[token for _, token, _ in nodes],
+            instance_ids=[b"i" * 16] * len(nodes),
+            functions=[0] * len(nodes),
+            arguments=[arguments for _, _, arguments in nodes],
+            attempts=[1] * len(nodes),
+        )
         self.responses.put(WorkResponse(functions=[FunctionSpec(name=name)], grants=grants))
 
     def send(self, response: WorkResponse) -> None:

@@ -1,0 +1,81 @@
+"""How a worker's reports are written."""
+
+from dagorama.capture import CapturedCall, FunctionSpec
+from dagorama.retry import StaticRetry
+from dagorama.v1.graph_pb2 import Calls, Failure
+from dagorama.v1.work_pb2 import Completions, Result, WorkRequest
+from dagorama.worker.held import Function, Held, Report
+from dagorama.worker.stream import write_results
+
+NODES = [bytes([number]) * 16 for number in range(8)]
+CHILDREN = [bytes([100 + number]) * 16 for number in range(3)]
+FUNCTIONS = {name: FunctionSpec(name, "1", "q", "", StaticRetry(1, 0), b"") for name in ("m:C.f", "m:C.g")}
+
+
+def held(number: int, report: Report) -> Held:
+    """Gives a node that has ended; its token is its number and 10."""
+    node = Held(NODES[number], 10 + number, b"i" * 16, Function("m:C.f", b""), b"", 1, None)
+    node.report = report
+    return node
+
+
+def written(*reports: Report) -> WorkRequest:
+    """Gives the request for the reports, of nodes in their order."""
+    request = WorkRequest()
+    write_results(request, [held(number, report) for number, report in enumerate(reports)])
+    return request
+
+
+def child(number: int, function: str, *dependency_ids: bytes) -> CapturedCall:
+    """Gives a call that a node made."""
+    return CapturedCall(CHILDREN[number], FUNCTIONS[function], b"arguments", dependency_ids)
+
+
+def test_plain_values_go_out_as_completions() -> None:
+    """Values without promises and children stand in columns, in their order, an empty payload too."""
+    request = written(Report(5, value=b"zero"), Report(6, value=b""))
+    assert request == WorkRequest(
+        completions=Completions(node_ids=NODES[:2], tokens=[10, 11], values=[b"zero", b""], durations_us=[5, 6])
+    )
+
+
+def test_everything_else_goes_out_as_a_result() -> None:
+    """A failure, an alias, a value with promises and one with children are a message each; none is a completion."""
+    failure = Failure(type="ValueError", message="no stock")
+    request = written(
+        Report(1, failure=failure),
+        Report(2, alias_id=NODES[7]),
+        Report(3, value=b"[7]", promise_ids=[NODES[7]]),
+        Report(4, value=b"made one", children=[child(0, "m:C.f")]),
+    )
+    children = Calls(node_ids=CHILDREN[:1], functions=[0], arguments=[b"arguments"])
+    assert list(request.results) == [
+        Result(node_id=NODES[0], token=10, failure=failure, duration_us=1),
+        Result(node_id=NODES[1], token=11, alias_id=NODES[7], duration_us=2),
+        Result(node_id=NODES[2], token=12, value=b"[7]", promise_ids=[NODES[7]], duration_us=3),
+        Result(node_id=NODES[3], token=13, value=b"made one", children=children, duration_us=4),
+    ]
+    assert not request.HasField("completions")
+
+
+def test_each_report_of_a_request_goes_its_own_way() -> None:
+    """Plain values do not wait for, or become, results because others beside them are."""
+    request = written(Report(1, value=b"plain"), Report(2, alias_id=NODES[7]), Report(3, value=b"plain too"))
+    assert list(request.completions.node_ids) == [NODES[0], NODES[2]]
+    assert [result.node_id for result in request.results] == [NODES[1]]
+
+
+def test_the_children_of_a_request_share_its_functions() -> None:
+    """Children of several nodes refer to one table, and each has the dependencies that are its own."""
+    first = [child(0, "m:C.f"), child(1, "m:C.g", CHILDREN[0], NODES[7])]
+    request = written(Report(1, value=b"", children=first), Report(2, value=b"", children=[child(2, "m:C.g")]))
+    one, two = [result.children for result in request.results]
+    assert [function.name for function in request.functions] == ["m:C.f", "m:C.g"]
+    assert one == Calls(
+        node_ids=CHILDREN[:2],
+        functions=[0, 1],
+        arguments=[b"arguments"] * 2,
+        dependency_counts=[0, 2],
+        dependency_ids=[CHILDREN[0], NODES[7]],
+    )
+    assert two == Calls(node_ids=CHILDREN[2:], functions=[1], arguments=[b"arguments"])
