@@ -5,15 +5,16 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Mapping
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
-from types import FrameType
 
 from dagorama.client.connection import broker_address
 from dagorama.worker.options import WorkerOptions
+from dagorama.worker.signals import signals_in
 from dagorama.worker.worker import Worker
 
 #: Exit statuses: something to import could not be; a second SIGTERM; the process that started this one is gone.
@@ -50,23 +51,23 @@ def run_child(options: WorkerOptions, environment: Mapping[str, str], status: Co
     except Exception as error:
         print(f"a worker cannot start: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         sys.exit(EXIT_IMPORT_FAILED)
-    _drain_on_sigterm(worker)
-    worker.start()
-    worker.wait()
+    _work(worker)
 
 
-def _drain_on_sigterm(worker: Worker) -> None:
+def _work(worker: Worker) -> None:
+    """Runs a worker until it has ended, draining it on SIGTERM."""
+    ended, ending = socket.socketpair()
     is_draining = False
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        nonlocal is_draining
-        if is_draining:
-            os._exit(EXIT_STOPPED)
-        is_draining = True
-        # Not here: a handler may run while this very thread holds a lock that draining takes.
-        threading.Thread(target=worker.drain, name="dagorama-drain", daemon=True).start()
-
-    signal.signal(signal.SIGTERM, handle)
+    with signals_in(signal.SIGTERM) as signals, ended, ending:
+        worker.call_when_done(lambda: ending.send(b"."))
+        worker.start()
+        while ended not in wait([signals, ended]):
+            for _ in range(signals.recv(4096).count(signal.SIGTERM)):
+                if is_draining:
+                    os._exit(EXIT_STOPPED)
+                is_draining = True
+                worker.drain()
+    worker.wait()
 
 
 def _end_with_parent() -> None:

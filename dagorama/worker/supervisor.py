@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -14,6 +13,7 @@ from time import monotonic
 from dagorama.worker.child import EXIT_IMPORT_FAILED, EXIT_STOPPED
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.processes import WorkerProcess, describe_exit, start_worker
+from dagorama.worker.signals import signals_in
 
 #: A process that lived for less long than this died at once.
 SHORT_LIFE_S = 5.0
@@ -54,7 +54,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Runs until told to end. Returns the exit status: 0 after a drain."""
-        with _signals_in(signal.SIGTERM, signal.SIGINT) as signals:
+        with signals_in(signal.SIGTERM, signal.SIGINT) as signals:
             try:
                 for _ in range(self._n):
                     self._start()
@@ -140,19 +140,3 @@ class Supervisor:
         self._replace_at.append(now + delay_s)
         when = f"in {delay_s:g} s" if delay_s else "now"
         self._say(f"{describe_exit(child.process)}; another one starts {when}")
-
-
-@contextmanager
-def _signals_in(*numbers: signal.Signals) -> Iterator[socket.socket]:
-    """Gives a socket from which the numbers of signals that arrive can be read, a byte each."""
-    reader, writer = socket.socketpair()
-    writer.setblocking(False)
-    with reader, writer:
-        before = {number: signal.signal(number, lambda *_: None) for number in numbers}
-        wakeup = signal.set_wakeup_fd(writer.fileno())
-        try:
-            yield reader
-        finally:
-            signal.set_wakeup_fd(wakeup)
-            for number, handler in before.items():
-                signal.signal(number, handler)
