@@ -74,10 +74,16 @@ def dagorama(
     """Makes a decorator for methods of a `DAGDefinition`; bare `@dagorama` decorates at once.
 
     Nodes go to the queue `queue_name` (the function's name unless given), and with `taint_name` only to workers that
-    have that toleration. `retry` says when a failed attempt is followed by another; without it, never.
+    have that toleration. `retry` says when a failed attempt is followed by another; without it, never. Raises
+    `ValueError` naming the argument that cannot be used.
     """
     if callable(queue_name):
         return Decorator(None, None, None)(queue_name)
+    for argument, name in (("queue_name", queue_name), ("taint_name", taint_name)):
+        if name is not None and not (isinstance(name, str) and name):
+            raise ValueError(f"{argument}={name!r}: it must be a name, or left out")
+    if retry is not None and not isinstance(retry, RetryConfiguration):
+        raise ValueError(f"retry={retry!r}: it must be a policy such as StaticRetry(max_attempts=3, interval=1)")
     return Decorator(queue_name, taint_name, retry)
 
 

@@ -24,6 +24,7 @@ EXIT_CANNOT_START = 3
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="dagorama", message="%(version)s")
 @click.option("--host", help="Address to listen on.  [DAGORAMA_HOST; default: localhost]")
 @click.option("--port", type=int, help="Port to listen on; 0 picks a free one.  [DAGORAMA_PORT; default: 50051]")
 @click.option(

@@ -18,6 +18,7 @@ def usable_cpus() -> int:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="dagorama", message="%(version)s")
 @click.option("--include-queue", multiple=True, metavar="QUEUE", help="Take only nodes of this queue (repeatable).")
 @click.option("--exclude-queue", multiple=True, metavar="QUEUE", help="Take no nodes of this queue (repeatable).")
 @click.option("--toleration", multiple=True, metavar="TAINT", help="Take nodes with this taint, too (repeatable).")

@@ -12,6 +12,7 @@ import random
 from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from time import monotonic, sleep
 from typing import Any, NamedTuple, TypeVar, cast
 from uuid import UUID
@@ -81,7 +82,7 @@ class Patience:
                 port=self.connection.port,
                 waited_s=now - self.lost_at,
                 detail=error.details() or error.code().name,
-            )
+            ) from None  # what gRPC says of it is in the detail
         pause_s = min(PAUSE_FIRST_S * 2 ** min(self.pauses, 10), PAUSE_LAST_S) * random.uniform(0.5, 1.0)
         self.pauses += 1
         return Pause(min(pause_s, give_up_at - now))
@@ -119,7 +120,7 @@ def watch(
     if not connection.answered:
         request = GetNodeRequest(instance_id=instance_id, node_id=node_id)
         yield from ask(connection, connection.dag.GetNode, request, what)
-    patience = Patience(connection, float(os.environ.get("DAGORAMA_RECONNECT_S") or RECONNECT_S))
+    patience = Patience(connection, _reconnect_s())
     while True:
         tried_at = monotonic()
         rest_s = None if give_up_at is None else max(give_up_at - tried_at, 0.0)
@@ -138,6 +139,18 @@ def watch(
         else:
             return answer
         yield pause if give_up_at is None else Pause(min(pause.seconds, max(give_up_at - monotonic(), 0.0)))
+
+
+def _reconnect_s() -> float:
+    """Returns how long a broker that was there is awaited; `ValueError` if what is set is no such time."""
+    text = os.environ.get("DAGORAMA_RECONNECT_S") or str(RECONNECT_S)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < inf:
+        raise ValueError(f"DAGORAMA_RECONNECT_S={text!r} is not a number of seconds, 0 or more")
+    return seconds
 
 
 def _refused(connection: Connection, call: grpc.Call, what: str) -> BrokerRefused:

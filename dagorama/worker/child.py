@@ -31,7 +31,7 @@ def run_child(options: WorkerOptions, environment: Mapping[str, str], status: Co
     """Runs one worker until it is drained. The first SIGTERM drains it, the second stops it with `EXIT_STOPPED`.
 
     `environment` is the parent's at the start. On `status` goes `(is_connected, text)` whenever that changes, which is
-    logged otherwise.
+    logged otherwise; and `(None, text)` if the worker cannot start.
     """
     # Ctrl-C goes to the whole process group; what it means for the workers is for their parent to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -49,21 +49,29 @@ def run_child(options: WorkerOptions, environment: Mapping[str, str], status: Co
             connection_changed=None if status is None else lambda *news: _tell(status, news),
         )
     except Exception as error:
-        print(f"a worker cannot start: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        reason = f"a worker cannot start: {type(error).__name__}: {error}"
+        if status is None:
+            print(reason, file=sys.stderr, flush=True)
+        else:
+            _tell(status, (None, reason))
         sys.exit(EXIT_IMPORT_FAILED)
-    _work(worker)
+    _work(worker, is_supervised=status is not None)
 
 
-def _work(worker: Worker) -> None:
-    """Runs a worker until it has ended, draining it on SIGTERM."""
+def _work(worker: Worker, *, is_supervised: bool) -> None:
+    """Runs a worker until it has ended, draining it on SIGTERM.
+
+    A second SIGTERM stops it at once, unless it has a supervisor: that decides, and may pass on what came here as well.
+    """
     ended, ending = socket.socketpair()
     is_draining = False
     with signals_in(signal.SIGTERM) as signals, ended, ending:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # see dagorama.worker.shield
         worker.call_when_done(lambda: ending.send(b"."))
         worker.start()
         while ended not in wait([signals, ended]):
             for _ in range(signals.recv(4096).count(signal.SIGTERM)):
-                if is_draining:
+                if is_draining and not is_supervised:
                     os._exit(EXIT_STOPPED)
                 is_draining = True
                 worker.drain()
@@ -83,7 +91,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, name="dagorama-parent", daemon=True).start()
 
 
-def _tell(status: Connection, news: tuple[bool, str]) -> None:
+def _tell(status: Connection, news: tuple[bool | None, str]) -> None:
     try:
         status.send(news)
     except OSError:  # the parent is going, and with it this process

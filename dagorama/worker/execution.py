@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
@@ -9,6 +10,7 @@ from time import perf_counter_ns
 
 from dagorama.capture import CapturedCall, Scope, current_scope
 from dagorama.errors import DagoramaError, PayloadError, UnknownFunction
+from dagorama.logging import get_logger
 from dagorama.models.promise import DAGPromise, node_id_of
 from dagorama.payload import decode, decode_value, encode, no_promises
 from dagorama.serializer import BoundNode, load_function
@@ -125,9 +127,10 @@ class Executor:
         """Ends an attempt whose function was not called. Another worker may be able to: the retry policy decides."""
         if isinstance(error, DagoramaError):
             failure = refusal_of(error)
-            failure.message += f" (This was on {socket.gethostname()}.)"
+            failure.message += f" (This was worker {socket.gethostname()}:{os.getpid()} in {os.getcwd()}.)"
         else:
             failure = failure_of(error)
+        get_logger().warning("cannot run a node of %s: %s", held.function.name, failure.message)
         if self._raised is not None:
             self._raised(error)
         self._end(held, failure, started_ns)

@@ -34,9 +34,10 @@ class WorkerProcess(multiprocessing.Process):
 def start_worker(options: WorkerOptions, *, status: Connection | None = None) -> WorkerProcess:
     """Starts one worker process with the environment as it is now. Whoever calls must `stop_workers` it.
 
-    For `status` see `run_child`.
+    For `status` see `run_child`. Only a supervisor gives one, and a program that is a supervisor forks nothing else: so
+    its server is shielded from SIGTERM.
     """
-    _context.set_forkserver_preload([__name__])
+    _context.set_forkserver_preload([__name__] if status is None else [__name__, "dagorama.worker.shield"])
     process = WorkerProcess(target=run_child, args=(options, dict(os.environ), status), name="dagorama-worker")
     process.start()
     return process

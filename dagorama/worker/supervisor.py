@@ -10,7 +10,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from time import monotonic
 
-from dagorama.worker.child import EXIT_IMPORT_FAILED, EXIT_STOPPED
+from dagorama.worker.child import EXIT_STOPPED
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.processes import WorkerProcess, describe_exit, start_worker
 from dagorama.worker.signals import signals_in
@@ -31,6 +31,7 @@ class _Child:
     process: WorkerProcess
     status: Connection
     started_at: float = field(default_factory=monotonic)
+    cannot_start: bool = False  #: it has said why, and another could not either
 
 
 class Supervisor:
@@ -94,7 +95,7 @@ class Supervisor:
 
     def _end(self) -> None:
         """Drains all processes; kills them when asked again."""
-        if not self._stopping:
+        if not self._stopping and not self._exit_status:
             self._say(ENDING)
         for child in self._children:
             if self._stopping:
@@ -105,26 +106,33 @@ class Supervisor:
         self._stopping = True
         self._replace_at = []
 
-    def _take_news(self, child: _Child) -> None:
-        """Says what is new about the connection, once for all processes."""
+    def _take_news(self, child: _Child) -> bool:
+        """Says what is new about the connection, once for all processes. Returns False when nothing more can come."""
         try:
             is_connected, text = child.status.recv()
         except (EOFError, OSError):  # it has ended; its sentinel says so too
-            return
+            return False
+        if is_connected is None:
+            if not self._exit_status:
+                self._say(text)
+            child.cannot_start, self._exit_status = True, 1
+            return True
         now = monotonic()
         if is_connected != self._is_connected or (not is_connected and now > self._said_at + COMPLAINT_INTERVAL_S):
             self._is_connected = is_connected
             self._said_at = now
             self._say(text)
+        return True
 
     def _take_leave(self, child: _Child) -> None:
         """Lets go of a process that has ended, and plans another in its place."""
         child.process.join()
+        while child.status.poll() and self._take_news(child):
+            pass  # its last words
         child.status.close()
         self._children.remove(child)
-        if child.process.exitcode == EXIT_IMPORT_FAILED:  # it has said why, and another could not either
+        if child.cannot_start:
             if not self._stopping:
-                self._exit_status = 1
                 self._end()
             return
         if self._stopping:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @contextmanager
-def command(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+def command(*arguments: str, start_new_session: bool = False, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """Runs the command; kills it in the end."""
     process = subprocess.Popen(
         [sys.executable, "-m", "dagorama.cli.worker", *arguments],
@@ -27,6 +27,7 @@ def command(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[st
         env={**os.environ, **environment},
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=start_new_session,
     )
     with process:
         try:
@@ -77,6 +78,28 @@ def test_the_supervisor_waits_for_running_nodes(broker: LaunchedBroker, pipe: Ma
         say(go, "finished")
         assert instance.result(timeout=20) == f"finished in {pid}"
         assert process.wait(20) == 0
+
+
+def test_a_signal_to_all_processes_drains_them(broker: LaunchedBroker, pipe: MakePipe) -> None:
+    """SIGTERM to every process of the service, as service managers send it, lets what runs be finished, too."""
+    started, go = pipe(), pipe()
+    with command("--processes", "2", start_new_session=True) as process:
+        instance, _ = Work()("hold", started, go)
+        pid = hear(started)
+        os.killpg(process.pid, signal.SIGTERM)
+        line_of(process, ENDING)
+        say(go, "finished")
+        assert instance.result(timeout=20) == f"finished in {pid}"
+        assert process.wait(20) == 0
+
+
+def test_a_process_is_replaced_whatever_its_status_is(broker: LaunchedBroker, tmp_path: Path) -> None:
+    """A node that ends its process with the status of a failed import is a node that kills workers, no more."""
+    with command("--processes", "1") as process:
+        instance, _ = Work()("exit_once", tmp_path / "trace", 3)
+        died = line_of(process, "exited")
+        assert died.endswith("exited with status 3; another one starts now\n")
+        assert instance.result(timeout=20) != int(died.split()[3])
 
 
 def test_a_second_signal_stops_the_supervisor(broker: LaunchedBroker, pipe: MakePipe) -> None:

@@ -132,6 +132,14 @@ class Work(DAGDefinition):
         return os.getpid()
 
     @dagorama().syncfn
+    def exit_once(self, trace: Path, status: int) -> int:
+        """Ends the first process that runs it."""
+        if not trace.exists():
+            note(trace, "ended")
+            os._exit(status)
+        return os.getpid()
+
+    @dagorama().syncfn
     def hold_once(self, trace: Path, started: Path, go: Path) -> int:
         """Holds in the first process that runs it, and returns at once in the next."""
         is_first = not trace.exists()
