@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from types import FrameType
 import click
 
 from dagorama.cli.failure import Failed
+from dagorama.cli.options import usable_cpus
 from dagorama.cli.progress import LiveProgress
 from dagorama.cli.session import Outcome, Settings, execute
 from dagorama.cli.target import check_arguments, load_target, parse_arguments
@@ -29,11 +29,6 @@ class Stopped(BaseException):
         """`number` is the signal's."""
         self.number = number
         super().__init__(number)
-
-
-def usable_cpus() -> int:
-    """Returns how many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -7,14 +7,10 @@ import sys
 
 import click
 
+from dagorama.cli.options import usable_cpus
 from dagorama.client.connection import broker_address
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.supervisor import Supervisor
-
-
-def usable_cpus() -> int:
-    """Returns how many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import copy_context
 from time import perf_counter_ns
 
@@ -21,6 +22,10 @@ from dagorama.worker.slots import Rest
 
 #: The field on the wire has 32 bits: 71 minutes. What took longer counts as that.
 _DURATION_US_MAX = 2**32 - 1
+
+
+#: Values that refer to values are decoded within each other so deep; the stack would not bear any number.
+_DEPTH_MAX = 20
 
 
 class _EndedScope(list[CapturedCall]):
@@ -61,7 +66,7 @@ class Executor:
             name, definition_arguments = held.function
             if self._only_modules:
                 _check_module(name, self._only_modules)
-            bound = load_function(name, definition_arguments, held.instance_id)
+            bound = load_function(name, definition_arguments, held.instance_id, scope)
             args, kwargs = _arguments(held)
         except BaseException as error:
             self._refuse(held, error, started_ns)
@@ -183,10 +188,25 @@ def _arguments(held: Held) -> tuple[tuple[object, ...], dict[str, object]]:
 def _resolver(values: ValueTable) -> Callable[[bytes], object]:
     """Makes what gives one node the values that its arguments refer to, each decoded once."""
     memo: dict[bytes, object] = {}
+    depth = 0
 
     def resolve(node_id: bytes) -> object:
+        nonlocal depth
         if node_id not in memo:
-            memo[node_id] = decode_value(values.payload(node_id), resolve, node_id)
+            depth += 1
+            try:
+                if depth > _DEPTH_MAX:
+                    decode_all_before(node_id)
+                memo[node_id] = decode_value(values.payload(node_id), resolve, node_id)
+            finally:
+                depth -= 1
         return memo[node_id]
+
+    def decode_all_before(node_id: bytes) -> None:
+        # Each comes after those that it refers to, so this way none needs another that is not there.
+        for other_id in values.before(node_id):
+            if other_id not in memo:
+                with suppress(PayloadError):  # maybe it is of another node; if not, it fails again where it is needed
+                    memo[other_id] = decode_value(values.payload(other_id), resolve, other_id)
 
     return resolve

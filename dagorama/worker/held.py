@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 from dagorama.capture import CapturedCall
@@ -43,6 +44,10 @@ class ValueTable:
         if payloads is None:
             payloads = self._payloads = dict(zip(self._values.node_ids, self._values.payloads, strict=True))
         return payloads[node_id]
+
+    def before(self, node_id: bytes) -> Iterator[bytes]:
+        """Yields the nodes whose values came before that of this one, among them all that its payload refers to."""
+        return takewhile(lambda other_id: other_id != node_id, self._values.node_ids)
 
 
 class Held:

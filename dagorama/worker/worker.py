@@ -15,7 +15,7 @@ import grpc
 
 from dagorama.errors import BrokerUnavailable
 from dagorama.ids import new_id
-from dagorama.logging import get_logger
+from dagorama.logging import get_log_level, get_logger
 from dagorama.v1.work_pb2 import Hello, Lease, WorkResponse
 from dagorama.worker.execution import Executor
 from dagorama.worker.held import Function, Held, ValueTable
@@ -54,6 +54,7 @@ class Worker:
         self._connection_changed = connection_changed or _log_connection
         self._id = new_id()
         self._name = f"{socket.gethostname()}:{os.getpid()}"
+        get_log_level()  # a wrong one is better told now than by the first warning
         for module in options.imports:
             import_module(module)
         executor = Executor(
@@ -185,7 +186,7 @@ class Worker:
             with self._lock:
                 self._stream = None
                 # Nothing is started on a lease that may be gone.
-                self._parked = self._slots.take_back_all()
+                self._parked += self._slots.take_back_all()  # to those of a stream that was never welcome
             stream.close()
         return stream.was_welcome
 
@@ -286,6 +287,10 @@ class Worker:
             for held in kept:
                 if held.report is not None:
                     stream.send(held)
+            # What went back since the hello, because the worker drains, is leased to it again.
+            for lease in response.welcome.leases:
+                if lease.node_id not in self._leases:
+                    stream.send(Lease(node_id=lease.node_id, token=lease.token))
             self._start([held for held in parked if not held.dropped])
         self._tell_connected()
         self._end_if_drained()

@@ -129,6 +129,7 @@ class Work(DAGDefinition):
         if not trace.exists():
             note(trace, "crashed")
             os.kill(os.getpid(), signal_number)
+            threading.Event().wait()  # the signal may come to another thread, a moment later
         return os.getpid()
 
     @dagorama().syncfn

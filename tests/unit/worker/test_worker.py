@@ -125,6 +125,37 @@ def test_what_ends_without_a_connection_is_reported_later(server: WorkServer, wo
     assert (ran, gates["started"].is_set()) == (["running"], False)
 
 
+def test_pending_nodes_outlast_streams_that_were_never_welcome(server: WorkServer, worker: Worker) -> None:
+    """What was pending when the connection broke is started once a broker answers, however many attempts that takes."""
+    session = server.session()
+    session.welcome()
+    session.hello()
+    session.grant(HOLD, (NODES[0], 1, arguments("first")))
+    session.grant(RUN, (NODES[1], 2, arguments("second")))
+    assert gates["started"].wait(TIMEOUT_S)
+    session.close()
+    for _ in range(3):
+        failed = server.session()
+        assert {lease.node_id for lease in failed.hello().held} == {NODES[0], NODES[1]}
+        failed.close()
+    session = server.session()
+    session.hello()
+    session.welcome((NODES[0], 11), (NODES[1], 12))
+    gates["go"].set()
+    assert session.results(2) == [(NODES[0], 11), (NODES[1], 12)]
+    assert ran == ["first", "second"]
+
+
+def test_a_lease_that_is_not_held_any_more_goes_back(server: WorkServer, worker: Worker) -> None:
+    """What a welcome leases and the worker has given up meanwhile is handed back under the new token."""
+    session = server.session()
+    session.hello()
+    session.welcome((NODES[0], 11))
+    request = session.request()
+    assert request is not None
+    assert [(lease.node_id, lease.token) for lease in request.hand_backs] == [(NODES[0], 11)]
+
+
 def test_only_what_was_not_started_is_handed_back(server: WorkServer, worker: Worker) -> None:
     """A recall gets pending nodes back, under the token that they were granted with; a running one stays."""
     session = server.session()

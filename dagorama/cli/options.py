@@ -1,0 +1,10 @@
+"""What several commands have for defaults."""
+
+from __future__ import annotations
+
+import os
+
+
+def usable_cpus() -> int:
+    """Returns how many CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
