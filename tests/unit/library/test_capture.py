@@ -318,7 +318,7 @@ def test_async_starts_are_awaited(server: DagServer) -> None:
 
 
 def test_capturing_does_no_work_per_function() -> None:
-    """A captured call costs a few function calls, counted and not timed: specs, signatures and digests are made once."""
+    """A captured call costs a few function calls: specs, signatures and digests are made once. Counted, not timed."""
     scope = Scope(new_id())
     self: Any = instance_of(scope.instance_id, Task(), scope)
     self.work(0)
