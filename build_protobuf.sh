@@ -11,7 +11,7 @@ if [ "${1:-}" = --check ]; then
 fi
 PATH="$(cd "$(dirname "$python")" && pwd):$PATH" "$python" -m grpc_tools.protoc --proto_path=protos \
   --python_out="$out" --grpc_python_out="$out" --mypy_out="quiet:$out" --mypy_grpc_out="quiet:$out" \
-  protos/dagorama/v1/*.proto
+  protos/dagorama/*/*.proto
 if [ "$out" != . ]; then
   status=0
   while IFS= read -r file; do

@@ -43,14 +43,19 @@ class BrokerSettings:
 
 def from_environment(environ: Mapping[str, str] = os.environ) -> BrokerSettings:
     """Read the DAGORAMA_* variables. Raises `SettingsError`."""
+    lease_duration_s = _positive(
+        "DAGORAMA_LEASE_DURATION_S", _number(environ, "DAGORAMA_LEASE_DURATION_S", _DEFAULTS.lease_duration_s)
+    )
     return BrokerSettings(
         host=environ.get("DAGORAMA_HOST") or "localhost",
         port=_integer(environ, "DAGORAMA_PORT", PORT),
         storage=environ.get("DAGORAMA_STORAGE") or default_url(),
         insecure=_flag(environ, "DAGORAMA_INSECURE"),
         scheduler=Settings(
-            lease_duration_s=_positive(
-                "DAGORAMA_LEASE_DURATION_S", _number(environ, "DAGORAMA_LEASE_DURATION_S", _DEFAULTS.lease_duration_s)
+            lease_duration_s=lease_duration_s,
+            # Whoever sets the duration means it for all; only the defaults differ.
+            pull_lease_duration_s=(
+                lease_duration_s if environ.get("DAGORAMA_LEASE_DURATION_S") else _DEFAULTS.pull_lease_duration_s
             ),
             deliveries_max=_positive(
                 "DAGORAMA_DELIVERIES_MAX", _integer(environ, "DAGORAMA_DELIVERIES_MAX", _DEFAULTS.deliveries_max)

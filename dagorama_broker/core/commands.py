@@ -36,7 +36,7 @@ class ConnectWorker:
     include_queues: frozenset[str] = frozenset()  #: empty: all
     exclude_queues: frozenset[str] = frozenset()
     tolerations: frozenset[str] = frozenset()
-    slots: int = 1
+    slots: int = 1  #: 0: it has no stream that grants could be sent over, and asks for each node with `PullNode`
     held: Sequence[HeldLease] = ()
     exit_when_drained: bool = False
 
@@ -100,6 +100,13 @@ class HandBack:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PullNode:
+    """Grant this worker the first node that it may run, now, if there is one. It is also a heartbeat."""
+
+    worker_id: WorkerId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GrantWork:
     """Grant what is ready to those who may run it."""
 
@@ -117,6 +124,7 @@ Command = (
     | DrainWorker
     | CompleteNodes
     | HandBack
+    | PullNode
     | GrantWork
     | Tick
 )

@@ -64,7 +64,7 @@ class Dispatcher:
     def grant(self, now: float) -> Iterator[e.WorkGranted]:
         """Grant what is ready to those who may run it."""
         takers = [
-            (view, [(worker, list[tuple[Node, int]]()) for worker in view.workers if not worker.draining])
+            (view, [(worker, list[tuple[Node, int]]()) for worker in view.workers if _takes(worker)])
             for view in self._queues.views.values()
             if view.peek(with_suspects=True) is not None
         ]
@@ -79,6 +79,12 @@ class Dispatcher:
                 if granted:
                     yield e.WorkGranted(worker=worker, leases=granted)
         self._plan_recall()
+
+    def pull(self, worker: Worker, now: float) -> Iterator[e.WorkGranted]:
+        """Grant one node to a worker that asks for it, whatever it holds already."""
+        node = worker.view.peek(with_suspects=worker.suspect is None)
+        if node is not None:
+            yield e.WorkGranted(worker=worker, leases=[(node, self.lease(node, worker, now))])
 
     def _fill(
         self, view: View, worker: Worker, limit: int, prefetch: bool, granted: list[tuple[Node, int]], now: float
@@ -156,6 +162,11 @@ def _one(view: View, workers: int) -> int:
     return 1
 
 
+def _takes(worker: Worker) -> bool:
+    """Tell whether a worker is to be granted nodes as they become ready."""
+    return not worker.draining and worker.slots > 0
+
+
 def _share(view: View, workers: int) -> int:
     return -(-view.ready // workers) if workers else 0
 
@@ -166,6 +177,8 @@ def _all(view: View, workers: int) -> int:
 
 def _recallable(worker: Worker, idle: set[Lane]) -> Iterator[tuple[Node, int]]:
     """Give the leases, not asked for yet, of nodes in these lanes that the worker cannot have started."""
+    if not worker.slots:
+        return  # it has started whatever it asked for
     for token, node in islice(worker.leases.items(), worker.slots, None):
         if token not in worker.recalled and node.function.lane in idle:
             yield node, token

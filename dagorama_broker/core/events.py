@@ -101,7 +101,10 @@ class LeaseLost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerJoined:
-    """A worker process has connected that was not known. After a restart its leases are waited for."""
+    """A worker process has connected that was not known. After a restart its leases are waited for.
+
+    Workers that pull come and go without: they cannot say after a restart what they hold.
+    """
 
     worker_id: WorkerId
     name: str

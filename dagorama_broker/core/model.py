@@ -232,7 +232,8 @@ class Worker:
     id: WorkerId
     name: str
     view: View
-    slots: int
+    slots: int  #: 0: it pulls, that is, it is granted a node only when it asks for one
+    lease_duration_s: float
     expires_at: float
     exit_when_drained: bool = False
     draining: bool = False

@@ -50,6 +50,7 @@ class Settings:
     """What an operator may choose."""
 
     lease_duration_s: float = 15.0  #: a worker that is silent for so long loses its leases
+    pull_lease_duration_s: float = 60.0  #: the same for workers that pull: those of dagorama 0.1 ping every 30 s
     deliveries_max: int = 5  #: a node that so many workers were lost with is quarantined
     reconnect_grace_s: float = 5.0  #: how long a restarted broker waits for the workers that it had
 
@@ -87,6 +88,7 @@ class Scheduler:
             c.DrainWorker: self._drain_worker,
             c.CompleteNodes: self._complete_nodes,
             c.HandBack: self._hand_back,
+            c.PullNode: self._pull_node,
             c.GrantWork: self._grant_work,
             c.Tick: self._tick,
         }
@@ -305,8 +307,7 @@ class Scheduler:
     # -- results ------------------------------------------------------------------------------------------------------
 
     def _complete_nodes(self, command: c.CompleteNodes, now: float) -> None:
-        worker = self._worker(command.worker_id)
-        worker.expires_at = now + self.settings.lease_duration_s
+        worker = self._hear(command.worker_id, now)
         for node_id, token, payload, duration_s in command.completions:
             node = self._end_attempt(worker, node_id, token, duration_s, now)
             if node is not None:
@@ -516,15 +517,23 @@ class Scheduler:
             raise UnknownWorker(worker_id=worker_id)
         return worker
 
+    def _hear(self, worker_id: WorkerId, now: float) -> Worker:
+        """Give a worker and note that it lives."""
+        worker = self._worker(worker_id)
+        worker.expires_at = now + worker.lease_duration_s
+        return worker
+
     def _connect_worker(self, command: c.ConnectWorker, now: float) -> None:
-        expires_at = now + self.settings.lease_duration_s
+        settings = self.settings
+        lease_duration_s = settings.lease_duration_s if command.slots else settings.pull_lease_duration_s
         view = self.queues.view(Filter(command.include_queues, command.exclude_queues, command.tolerations))
         worker = Worker(
             id=command.worker_id,
             name=command.name,
             view=view,
-            slots=max(1, command.slots),
-            expires_at=expires_at,
+            slots=command.slots,
+            lease_duration_s=lease_duration_s,
+            expires_at=now + lease_duration_s,
             exit_when_drained=command.exit_when_drained,
         )
         earlier = self.workers.pop(worker.id, None)
@@ -533,13 +542,12 @@ class Scheduler:
             self._take_back_all(earlier, now)
             self.queues.leave(earlier)
             view = worker.view = self.queues.view(view.filter)  # the earlier one may have been the view's last
-        elif worker.id not in self._awaited:
+        elif worker.slots and worker.id not in self._awaited:
             self._events.append(e.WorkerJoined(worker_id=worker.id, name=worker.name, at=now))
         self.workers[worker.id] = worker
         self.queues.enter(worker)
         self._awaited.discard(worker.id)
-        if self._expiry_check_at is None:
-            self._expiry_check_at = expires_at
+        self._expiry_check_at = min(worker.expires_at, self._expiry_check_at or inf)
         leases = [lease for held in command.held if (lease := self._keep(worker, held, now)) is not None]
         self._events.append(e.WorkerWelcomed(worker=worker, leases=leases))
 
@@ -567,7 +575,8 @@ class Scheduler:
         else:
             for node in list(worker.leases.values()):
                 self._lose(node, worker, reason, now)
-        self._events.append(e.WorkerLeft(worker_id=worker.id))
+        if worker.slots:
+            self._events.append(e.WorkerLeft(worker_id=worker.id))
 
     def _take_back_all(self, worker: Worker, now: float) -> None:
         for node in list(worker.leases.values()):
@@ -600,20 +609,24 @@ class Scheduler:
         self._fail_attempt(node, worker, quarantine, now)
 
     def _heartbeat(self, command: c.Heartbeat, now: float) -> None:
-        self._worker(command.worker_id).expires_at = now + self.settings.lease_duration_s
+        self._hear(command.worker_id, now)
 
     def _drain_worker(self, command: c.DrainWorker, now: float) -> None:
         self._worker(command.worker_id).draining = True
 
     def _hand_back(self, command: c.HandBack, now: float) -> None:
-        worker = self._worker(command.worker_id)
-        worker.expires_at = now + self.settings.lease_duration_s
+        worker = self._hear(command.worker_id, now)
         for held in command.leases:
             node = worker.leases.get(held.token)
             if node is not None and node.id == held.node_id:
                 self._take_back(node, now)
 
     # -- granting and time --------------------------------------------------------------------------------------------
+
+    def _pull_node(self, command: c.PullNode, now: float) -> None:
+        worker = self._hear(command.worker_id, now)
+        if not self._awaited:
+            self._events.extend(self._dispatcher.pull(worker, now))
 
     def _grant_work(self, command: c.GrantWork, now: float) -> None:
         if not self._awaited:
@@ -639,7 +652,7 @@ class Scheduler:
     def _evict_silent(self, now: float) -> None:
         for worker in [worker for worker in self.workers.values() if worker.expires_at <= now]:
             self._events.append(e.WorkerEvicted(worker=worker))
-            self._remove(worker, f"no heartbeat for {self.settings.lease_duration_s:g} s", now)
+            self._remove(worker, f"no heartbeat for {worker.lease_duration_s:g} s", now)
         self._expiry_check_at = min((worker.expires_at for worker in self.workers.values()), default=None)
 
 

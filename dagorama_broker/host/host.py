@@ -118,8 +118,10 @@ class Host:
 
     # -- commands -----------------------------------------------------------------------------------------------------
 
-    def apply(self, command: Command, then: Callable[[], None] | None = None) -> None:
+    def apply(self, command: Command, then: Callable[[], None] | None = None) -> Sequence[e.Event]:
         """Decide on a command; call `then` when that is durable. Raises `Refused`, or `HostStopped`.
+
+        Gives what was decided, of which nothing may leave the process before `then`, or before a `flush` has returned.
 
         Any other error means that memory can no longer be trusted: it stops the host.
         """
@@ -139,6 +141,7 @@ class Host:
         if then is not None:
             self._batch.then.append(then)
         self._wake.set()
+        return events
 
     async def commit(self, command: Command) -> None:
         """Decide on a command and return when that is durable. Raises `Refused`, or `HostStopped`."""

@@ -93,7 +93,7 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
     @answers
     async def _stored_outcome(self, instance_id: InstanceId, node_id: NodeId, context: object) -> dag_pb2.WatchResponse:
         """Give the outcome of a node whose instance has left memory."""
-        stored = await self._find_node(instance_id, node_id)
+        stored = await find_node(self._host, instance_id, node_id)
         if stored.state not in TERMINAL:  # it came into being after the watch, which was for nothing then
             raise UnknownNode(instance_id=instance_id, node_id=node_id)
         if stored.state is not NodeState.COMPLETED:
@@ -172,7 +172,7 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
         """Give a node."""
         instance_id = convert.to_instance_id(request.instance_id)
         node_id = convert.to_node_id(request.node_id)
-        stored = await self._find_node(instance_id, node_id)
+        stored = await find_node(self._host, instance_id, node_id)
         (info,) = await self._node_infos(instance_id, [stored])
         return dag_pb2.GetNodeResponse(node=info)
 
@@ -210,14 +210,6 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
             next_page_token=str(rows[size - 1].seq) if len(rows) > size else "",
         )
 
-    async def _find_node(self, instance_id: InstanceId, node_id: NodeId) -> StoredNode:
-        stored = await self._host.read(self._host.journal.find_node, instance_id, node_id)
-        if stored is None:
-            if await self._host.read(self._host.journal.summarize_instance, instance_id) is None:
-                raise UnknownInstance(instance_id=instance_id)
-            raise UnknownNode(instance_id=instance_id, node_id=node_id)
-        return stored
-
     async def _node_infos(self, instance_id: InstanceId, rows: list[StoredNode]) -> list[dag_pb2.NodeInfo]:
         """Give the messages for nodes from the journal, with what only memory knows put in."""
         wanted = {seq for row in rows for seq in (*row.dependency_seqs, row.parent_seq, row.cause_seq) if seq}
@@ -240,6 +232,16 @@ class _Watch:
     waiting: dict[NodeId, asyncio.Future[Node]] = field(default_factory=dict)
     ended: list[Node] = field(default_factory=list)  #: in memory, maybe not durable yet
     elsewhere: list[NodeId] = field(default_factory=list)  #: in the journal, or unknown
+
+
+async def find_node(host: Host, instance_id: InstanceId, node_id: NodeId) -> StoredNode:
+    """Give a node from the journal. Raises `UnknownInstance` or `UnknownNode`."""
+    stored = await host.read(host.journal.find_node, instance_id, node_id)
+    if stored is None:
+        if await host.read(host.journal.summarize_instance, instance_id) is None:
+            raise UnknownInstance(instance_id=instance_id)
+        raise UnknownNode(instance_id=instance_id, node_id=node_id)
+    return stored
 
 
 def _outcome(node: Node) -> dag_pb2.WatchResponse:

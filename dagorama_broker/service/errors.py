@@ -7,6 +7,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 import grpc
 
 from dagorama_broker.core import errors
+from dagorama_broker.core.states import NodeState
 from dagorama_broker.host.host import HostStopped
 from dagorama_broker.service.convert import MalformedRequest
 
@@ -14,6 +15,34 @@ P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
 Q = TypeVar("Q")
+
+
+class WorkerInvalidated(Exception):
+    """A client of the unary API names a worker that is not, or no longer, connected by it."""
+
+    def __init__(self) -> None:
+        super().__init__("worker invalidated")  # by these very words clients know it
+
+
+class NoWork(Exception):
+    """There is no node that the worker of the unary API may run now. It is no error to anybody else."""
+
+    def __init__(self) -> None:
+        super().__init__("no work available")  # by these very words clients know it
+
+
+class NoLease(Exception):
+    """A worker of the unary API reports on a node that it does not hold."""
+
+    def __init__(self, *, worker_id: bytes, node_id: bytes, state: NodeState) -> None:
+        self.worker_id = worker_id
+        self.node_id = node_id
+        self.state = state
+        super().__init__(
+            f"worker {errors.show_id(worker_id)} holds no lease on node {errors.show_id(node_id)}, which is {state}; "
+            "the report changed nothing"
+        )
+
 
 STATUS: dict[type[Exception], grpc.StatusCode] = {
     errors.UnknownInstance: grpc.StatusCode.NOT_FOUND,
@@ -23,6 +52,9 @@ STATUS: dict[type[Exception], grpc.StatusCode] = {
     errors.DuplicateCall: grpc.StatusCode.INVALID_ARGUMENT,
     errors.UnknownDependency: grpc.StatusCode.INVALID_ARGUMENT,
     MalformedRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    WorkerInvalidated: grpc.StatusCode.NOT_FOUND,
+    NoWork: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    NoLease: grpc.StatusCode.FAILED_PRECONDITION,
     HostStopped: grpc.StatusCode.UNAVAILABLE,
 }
 

@@ -7,9 +7,11 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
+from dagorama.api import api_pb2_grpc
 from dagorama.v1 import dag_pb2_grpc, work_pb2_grpc
 from dagorama_broker.host.host import Host
 from dagorama_broker.service.dag import DagService
+from dagorama_broker.service.unary import UnaryService
 from dagorama_broker.service.work import WorkService
 
 _OPTIONS: list[tuple[str, int]] = [
@@ -53,6 +55,7 @@ class Server:
         self._health = HealthServicer()
         work_pb2_grpc.add_WorkServiceServicer_to_server(WorkService(host), self._server)
         dag_pb2_grpc.add_DagServiceServicer_to_server(DagService(host), self._server)
+        api_pb2_grpc.add_DagoramaServicer_to_server(UnaryService(host), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
     def bind(self, host: str, port: int) -> int:

@@ -50,8 +50,8 @@ ARROWS = {
 #: offers the names of all that users import.
 EXCEPTIONS = {("dagorama.retry", "api"), ("dagorama", "runner")}
 
-#: The only modules that know both the generated messages and the core's types: the translator and the two servicers.
-MEETING_POINTS = {f"dagorama_broker.service.{name}" for name in ("convert", "dag", "work")}
+#: The only modules that know both the generated messages and the core's types: the translators and the servicers.
+MEETING_POINTS = {f"dagorama_broker.service.{name}" for name in ("convert", "dag", "unary", "unary_convert", "work")}
 
 #: What the core may use of the standard library: nothing that reads a clock, draws at random, waits, or does I/O.
 PURE = {

@@ -327,6 +327,7 @@ def test_who_is_not_connected_is_told_to_say_hello(scheduler: Scheduler) -> None
         c.DrainWorker(worker_id=worker_id),
         c.CompleteNodes(worker_id=worker_id, results=[]),
         c.HandBack(worker_id=worker_id, leases=[]),
+        c.PullNode(worker_id=worker_id),
     ]
     for command in commands:
         with pytest.raises(UnknownWorker, match="7731 is not connected"):

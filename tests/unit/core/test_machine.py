@@ -28,6 +28,7 @@ from dagorama_broker.core.model import (
     Node,
     NodeId,
     RetryPolicy,
+    Worker,
     WorkerId,
 )
 from dagorama_broker.core.ready import is_suspect
@@ -55,6 +56,8 @@ FUNCTIONS = [
     FunctionSpec(name="other", queue="r", retry=RetryPolicy(max_attempts=2)),
 ]
 WORKERS = [WorkerId(b"w1"), WorkerId(b"w2"), WorkerId(b"w3")]
+#: Has no stream, so it asks for each node; the others are sent what they may run.
+PULLER = WorkerId(b"puller")
 FINISHER = WorkerId(b"finisher")
 QUEUES = st.sampled_from([frozenset[str](), frozenset({"q"}), frozenset({"r"})])
 TAINTS = st.sampled_from([frozenset[str](), frozenset({"gpu"})])
@@ -175,7 +178,7 @@ class CoreMachine(RuleBasedStateMachine):
                     self.see_lease(worker.id, node, token)
             case e.WorkerEvicted(worker=worker):
                 person = self.model.workers[worker.id]
-                assert person.heard_at + SETTINGS.lease_duration_s <= self.bench.now, "only the silent are evicted"
+                assert person.heard_at + worker.lease_duration_s <= self.bench.now, "only the silent are evicted"
                 person.connected = False
                 person.live.clear()
             case e.AttemptFailed(node=node, attempt=attempt) if attempt.failure.type == "Quarantined":
@@ -253,7 +256,7 @@ class CoreMachine(RuleBasedStateMachine):
     # -- workers ------------------------------------------------------------------------------------------------------
 
     @rule(
-        worker_id=st.sampled_from(WORKERS),
+        worker_id=st.sampled_from([*WORKERS, PULLER]),
         exclude=QUEUES,
         tolerations=TAINTS,
         slots=st.integers(1, 3),
@@ -263,6 +266,8 @@ class CoreMachine(RuleBasedStateMachine):
         self, worker_id: WorkerId, exclude: frozenset[str], tolerations: frozenset[str], slots: int, held: st.DataObject
     ) -> None:
         """Connect, maybe again, maybe with leases of before, which need not be good any more."""
+        if worker_id == PULLER:
+            slots = 0
         earlier = self.model.workers.get(worker_id)
         if earlier and earlier.connected and held.draw(st.integers(0, 3)):
             return
@@ -423,6 +428,29 @@ class CoreMachine(RuleBasedStateMachine):
         result.children = [*self.draw_calls(data, [], 2), waiting]
         return result
 
+    @precondition(lambda self: PULLER in self.connected())
+    @rule()
+    def pull(self) -> None:
+        """Ask for a node: it is the oldest that the worker may run, and there is none only where there is none."""
+        person = self.model.workers[PULLER]
+        person.heard_at = self.bench.now
+        worker = self.scheduler.workers[PULLER]
+        ready = [node for node in self.ready_for(worker) if not worker.suspect or not is_suspect(node)]
+        first = [] if self.in_doubt else sorted(ready, key=lambda node: node.order)[:1]
+        events = self.tell(c.PullNode(worker_id=PULLER))
+        granted = [node for event in events if isinstance(event, e.WorkGranted) for node, _ in event.leases]
+        assert granted == first
+        self.maybe_grant()
+
+    def ready_for(self, worker: Worker) -> list[Node]:
+        """Give the ready nodes whose queue and taint are the worker's."""
+        return [
+            node
+            for instance in self.scheduler.instances.values()
+            for node in instance.nodes.values()
+            if node.state is NodeState.READY and worker.view.filter.admits(node.function.lane)
+        ]
+
     # -- the broker ---------------------------------------------------------------------------------------------------
 
     def maybe_grant(self) -> None:
@@ -444,12 +472,8 @@ class CoreMachine(RuleBasedStateMachine):
             assert not granted, "nothing is granted before the workers of before are back"
             return
         for worker in self.scheduler.workers.values():
-            left = [
-                node
-                for instance in self.scheduler.instances.values()
-                for node in instance.nodes.values()
-                if node.state is NodeState.READY and worker.view.filter.admits(node.function.lane)
-            ]
+            left = self.ready_for(worker)
+            assert worker.slots or worker.id not in granted, "who pulls is sent nothing"
             trusted = [node.order for node in left if not is_suspect(node)]
             assert all(node.order < order for node, _ in granted.get(worker.id, ()) for order in trusted)
             if not worker.draining and len(worker.leases) < worker.slots:

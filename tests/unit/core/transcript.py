@@ -35,7 +35,7 @@ from dagorama_broker.core.model import (
 from dagorama_broker.core.scheduler import Scheduler, Settings
 from tests.unit.core.ledger import Ledger
 
-SETTINGS = Settings(lease_duration_s=15.0, deliveries_max=3, reconnect_grace_s=5.0)
+SETTINGS = Settings(lease_duration_s=15.0, pull_lease_duration_s=20.0, deliveries_max=3, reconnect_grace_s=5.0)
 _CALL = re.compile(r"(?P<name>\w+)(:(?P<function>\w+))?(\((?P<dependencies>[\w,]*)\))?")
 
 
@@ -129,6 +129,9 @@ class Bench:
 
     def _do_drain(self, words: list[str]) -> list[str]:
         return self.tell(c.DrainWorker(worker_id=WorkerId(words[0].encode())))
+
+    def _do_pull(self, words: list[str]) -> list[str]:
+        return self.tell(c.PullNode(worker_id=WorkerId(words[0].encode())))
 
     def _do_grant(self, words: list[str]) -> list[str]:
         return self.tell(c.GrantWork())
