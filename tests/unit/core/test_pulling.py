@@ -93,6 +93,32 @@ def test_workers_with_and_without_a_stream_share_the_queue(bench: Bench) -> None
     assert bench.replay(transcript) == tidy(transcript)
 
 
+def test_who_pulls_takes_no_share_of_what_is_granted_ahead(bench: Bench) -> None:
+    """What is granted ahead is divided among those who are granted something."""
+    transcript = """
+        connect p slots=0
+        connect w1
+        submit i1 a
+        grant
+        complete w1 a seconds=0.001
+        submit i2 b c d e
+        grant
+        ----
+        WorkerWelcomed p
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a
+        WorkGranted w1 a#1
+        NodeCompleted a a
+        InstanceFinished i1 completed
+        InstanceCreated i2
+        NodesCreated b c d e
+        WorkGranted w1 b#2 c#3 d#4 e#5
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
 def test_who_pulls_lives_by_asking(bench: Bench) -> None:
     """A worker without a stream has a lease duration of its own, which every question renews."""
     transcript = """
