@@ -1,93 +1,99 @@
 """The code version of a function: a digest that changes when what the function does changes.
 
-It covers the bytecode with the constants and names that it uses, nested functions, parameters and their defaults. It
-leaves out what says nothing about that: file names, line numbers, docstrings, annotations, and the name in the source
-text. It is the same in every process and on every machine of one Python version.
+It covers the function and what it uses of the project: functions, classes, constants, closures, defaults and the
+methods that it calls on `self`. It leaves out what says nothing about the effect: where files are, lines, comments,
+docstrings, formatting, annotations. Where there is source, it is the same on every machine with Python 3.11 or later;
+where there is none, on every machine with the same version of Python.
 """
 
 from __future__ import annotations
 
-import dis
-import inspect
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import blake2b
-from importlib.metadata import distributions
-from types import CodeType, FunctionType
+from types import MethodType
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
+
+from dagorama.code.sources import remember_files
+from dagorama.code.units import AtHand, Unit, home_of, layers, packages_imported, units_of
 
 DIGEST_BYTES = 16
 
-#: Where an object lives says nothing about what it is.
-ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
-#: Which of the code's flags tell what kind of function it is; the others tell where it stands.
-KINDS = (
-    inspect.CO_VARARGS
-    | inspect.CO_VARKEYWORDS
-    | inspect.CO_GENERATOR
-    | inspect.CO_COROUTINE
-    | inspect.CO_ASYNC_GENERATOR
-)
+class _Body(NamedTuple):
+    """All that counts of a function but its name."""
 
-_bodies: WeakKeyDictionary[Callable[..., object], str] = WeakKeyDictionary()
+    digest: str
+    #: The top names of what the modules it goes through import.
+    packages: frozenset[str]
 
 
-def calculate_function_hash(fn: Callable[..., object], include_package_versions: bool = False) -> str:
+class _NoClass:
+    """Stands for the class around the function."""
+
+
+#: By function and by the class of `self`; both may go away.
+_bodies: WeakKeyDictionary[Callable[..., object], WeakKeyDictionary[type, _Body]] = WeakKeyDictionary()
+
+
+def calculate_function_hash(
+    fn: Callable[..., object], include_package_versions: bool = False, *, owner: type | None = None
+) -> str:
     """Returns the code version of `fn`, or of the function that was decorated to give `fn`.
 
-    It depends on the present `fn.__name__`. With `include_package_versions` it depends on the name and version of every
-    installed package too.
+    It depends on the present `fn.__name__`. With `include_package_versions` it depends on the installed versions of
+    what the modules import in which `fn` and what it uses stand. `owner` is the class of `self`, where that is not the
+    class around `fn`. Raises `TypeError` if `fn` has no Python code.
     """
-    body = _bodies.get(fn)
+    if isinstance(fn, MethodType):
+        fn = fn.__func__
+    bodies = _bodies.setdefault(fn, WeakKeyDictionary())
+    body = bodies.get(owner or _NoClass)
     if body is None:
-        layers = list(_layers(fn))
-        if not layers:
-            raise TypeError(f"{fn!r} has no Python code to calculate a hash of")
-        body = _bodies[fn] = "\n".join(line for layer in layers for line in _describe_function(layer))
-    text = f"{fn.__name__}\n{body}"
+        body = bodies[owner or _NoClass] = _body(fn, owner)
+    text = f"{fn.__name__}\n{body.digest}"
     if include_package_versions:
-        text += "\n".join(sorted(f"{package.name}=={package.version}" for package in distributions()))
+        text += "\n" + "\n".join(_versions(body.packages))
     return blake2b(text.encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 
-def _layers(fn: Callable[..., object]) -> Iterator[FunctionType]:
-    """Yields the function and those that it wraps, but for the wrapper of dagorama's own decorators."""
-    layer: object = fn
-    while layer is not None:
-        if isinstance(layer, FunctionType) and not hasattr(layer, "original_fn"):
-            yield layer
-        layer = getattr(layer, "__wrapped__", None)
+def remember_code(fn: Callable[..., object]) -> None:
+    """Has to be called when `fn` is loaded, so that its files can change later without changing its code version."""
+    if remember_files(fn):
+        units_of.cache_clear()
 
 
-def _describe_function(function: FunctionType) -> Iterator[str]:
-    """Writes down all that counts of a function but its name."""
-    yield _describe(function.__defaults__)
-    yield _describe(function.__kwdefaults__)
-    yield from _describe_code(function.__code__)
+def _body(fn: Callable[..., object], owner: type | None) -> _Body:
+    """Walks through the function and all that it leads to, nearest first, and numbers what it meets."""
+    functions = list(layers(fn))
+    if not functions:
+        raise TypeError(f"{fn!r} has no Python code to calculate a hash of")
+    units = units_of(home_of(functions[-1]))
+    place = units.class_place(owner) if owner else None
+    met: list[Unit] = [AtHand(function, place) for function in functions]
+    numbers = {unit: number for number, unit in enumerate(met)}
+    digest = blake2b(digest_size=DIGEST_BYTES)
+    packages: set[str] = set()
+    # The list grows while it is read.
+    for unit in met:
+        text, links = units.describe(unit)
+        lines = [text]
+        for label, target in links:
+            if not isinstance(target, str):
+                if target not in numbers:
+                    numbers[target] = len(met)
+                    met.append(target)
+                target = f"#{numbers[target]}"
+            lines.append(f"{label} is {target}")
+        digest.update("\n".join([*lines, ""]).encode())
+        packages |= packages_imported(unit)
+    return _Body(digest.hexdigest(), frozenset(packages - {units.project.home}))
 
 
-def _describe_code(code: CodeType) -> Iterator[str]:
-    """Writes down what code does. Constants appear where they are used, not by index: a docstring is one too."""
-    parameters = code.co_argcount + code.co_kwonlyargcount
-    yield f"{code.co_posonlyargcount} {code.co_argcount} {code.co_kwonlyargcount} {code.co_flags & KINDS}"
-    yield " ".join(code.co_varnames[:parameters])
-    for instruction in dis.get_instructions(code):
-        value = instruction.argval
-        yield f"{instruction.opname} {_describe(value)}"
-    yield code.co_exceptiontable.hex()
+def _versions(packages: frozenset[str]) -> list[str]:
+    """Returns a line for each installed distribution that brings one of the packages."""
+    from importlib.metadata import packages_distributions, version
 
-
-def _describe(value: object) -> str:
-    """Writes down a constant or a default, the same in every process."""
-    if isinstance(value, CodeType):
-        return f"{value.co_name}({'; '.join(_describe_code(value))})"
-    if isinstance(value, (tuple, list)):
-        return f"{type(value).__name__}({', '.join(map(_describe, value))})"
-    if isinstance(value, (set, frozenset)):
-        return f"{type(value).__name__}({', '.join(sorted(map(_describe, value)))})"
-    if isinstance(value, dict):
-        return f"dict({', '.join(f'{_describe(key)}: {_describe(part)}' for key, part in value.items())})"
-    if isinstance(value, (type, FunctionType)):
-        return f"{value.__module__}:{value.__qualname__}"
-    return f"{type(value).__name__}({ADDRESS.sub('', repr(value))})"
+    brought = packages_distributions()
+    names = {name for package in packages for name in brought.get(package, ())}
+    return ["packages", *sorted(f"{name}=={version(name)}" for name in names)]

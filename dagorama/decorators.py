@@ -12,7 +12,7 @@ from functools import wraps
 from typing import Any, TypeVar, cast, overload
 
 from dagorama.capture import CapturedCall, FunctionSpec, current_scope
-from dagorama.code_signature import calculate_function_hash
+from dagorama.code_signature import calculate_function_hash, remember_code
 from dagorama.construction import class_name, construction_of
 from dagorama.definition import DAGDefinition, DAGInstance
 from dagorama.errors import PayloadError
@@ -139,7 +139,7 @@ class _Captor:
             )
         return FunctionSpec(
             name=name,
-            code_version=calculate_function_hash(self.fn),
+            code_version=calculate_function_hash(self.fn, owner=type(definition)),
             queue=self.options.queue_name or name,
             taint=self.options.taint_name or "",
             retry=self.options.retry,
@@ -159,6 +159,7 @@ def _joins_running_node(instance: DAGInstance[Any], call: CapturedCall) -> bool:
 
 def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., object]:
     """Makes the function that stands in the place of `fn`, which it carries as `original_fn`."""
+    remember_code(fn)
     captor = _Captor(fn, options)
 
     def call(*args: object, **kwargs: object) -> object:

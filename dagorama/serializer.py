@@ -103,7 +103,8 @@ def _load(name: str, definition_arguments: bytes) -> LoadedFunction:
             problem=f"{attribute!r} of {path} {has} in this version of the code",
             way_out="Run workers with the code that made the node, and decorate what should run on them.",
         )
-    return LoadedFunction(definition, function, iscoroutinefunction(function), calculate_function_hash(function))
+    code_version = calculate_function_hash(function, owner=type(definition))
+    return LoadedFunction(definition, function, iscoroutinefunction(function), code_version)
 
 
 @lru_cache(maxsize=DEFINITIONS_MAX)

@@ -1,0 +1,351 @@
+"""The project's modules: where their sources are, what they define, and what their names lead to.
+
+The project is what is neither the standard library nor installed (`site-packages`, `dist-packages`) nor dagorama, and
+in any case the package in which it begins. Modules are found the way an import finds them, and none is imported.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+import tokenize
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import FunctionType, ModuleType
+from typing import NamedTuple, cast
+
+from dagorama.code.syntax import (
+    FUNCTIONS,
+    Function,
+    Reference,
+    bindings,
+    imports,
+    root_name,
+    simplify,
+)
+
+#: Packages of our own, which are no part of anybody's project.
+OURS = {"dagorama", "dagorama_broker"}
+
+#: The folders of the standard library and of this package, as written and with links followed.
+_FOLDERS = (os.path.dirname(os.__file__), os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+NOT_PROJECTS = tuple(folder + os.sep for written in _FOLDERS for folder in (written, os.path.realpath(written)))
+
+#: Folders that packages are installed into.
+INSTALLED = {"site-packages", "dist-packages"}
+
+#: Parsed files kept at a time; a parsed file takes about a hundred times its size.
+SOURCES_MAX = 64
+
+#: Each file's size and time of change when it was first seen, which is when what is loaded was read from it.
+_seen_files: dict[str, tuple[int, int]] = {}
+_seen_modules: set[str] = set()
+_located: dict[str, Located] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Definition:
+    """A function or lambda where it stands in a file."""
+
+    node: Function
+    #: The qualified name of the class whose body it is in, empty for none.
+    class_name: str
+    #: The function around it, None at the top or in a class.
+    around: Function | None
+
+
+class Source:
+    """One file of the project, parsed."""
+
+    def __init__(self, path: str, package: str, text: str) -> None:
+        """`package` is what relative imports in the file begin from. Raises `SyntaxError`."""
+        self.path = path
+        self.package = package
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.tree = ast.parse(text)
+        self._members: dict[str, dict[str, list[ast.AST]]] = {}
+        simplify(self.tree)
+        self.bindings = bindings(self.tree.body)
+        #: Of all imports in the file, also those inside functions.
+        self.imports = imports([self.tree])
+        #: By first line, with the decorators, and name.
+        self.functions: dict[tuple[int, str], list[Definition]] = {}
+        self.classes: dict[str, ast.ClassDef] = {}
+        #: Functions that are decorated as nodes.
+        self.nodes: set[ast.AST] = set()
+        self._index()
+
+    def members(self, class_name: str) -> dict[str, list[ast.AST]]:
+        """Returns what gives each name in the body of a class its value."""
+        if class_name not in self._members:
+            self._members[class_name] = bindings(self.classes[class_name].body)
+        return self._members[class_name]
+
+    def _index(self) -> None:
+        """Finds the functions and classes, and takes dagorama's decorators away."""
+        decorators = {name for name, (_, path) in self.imports.items() if path[0] in OURS}
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Assign) and root_name(node.value) in decorators:
+                decorators |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        left: list[tuple[ast.AST, str, str, Function | None]] = [(self.tree, "", "", None)]
+        while left:
+            parent, prefix, class_name, around = left.pop()
+            for node in ast.iter_child_nodes(parent):
+                if isinstance(node, FUNCTIONS):
+                    name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
+                    lines = [node.lineno, *(part.lineno for part in getattr(node, "decorator_list", []))]
+                    self.functions.setdefault((min(lines), name), []).append(Definition(node, class_name, around))
+                    if not isinstance(node, ast.Lambda):
+                        kept = [part for part in node.decorator_list if root_name(part) not in decorators]
+                        if len(kept) < len(node.decorator_list):
+                            self.nodes.add(node)
+                            node.decorator_list = kept
+                    left.append((node, f"{prefix}{name}.<locals>.", "", node))
+                elif isinstance(node, ast.ClassDef):
+                    self.classes[prefix + node.name] = node
+                    left.append((node, f"{prefix}{node.name}.", prefix + node.name, None))
+                else:
+                    left.append((node, prefix, class_name, around))
+
+
+class Place(NamedTuple):
+    """A name at the top of a project's file."""
+
+    path: str
+    name: str
+
+
+class ClassPlace(NamedTuple):
+    """A class of the project."""
+
+    path: str
+    qualified_name: str
+
+
+class Changed(Exception):
+    """A file is no longer what was loaded from it."""
+
+    def __init__(self, path: str) -> None:
+        """Says what was loaded, as far as that can be said."""
+        super().__init__(f"changed since it was loaded: {_seen_files.get(path)}")
+
+
+class Located(NamedTuple):
+    """Where a module is."""
+
+    module: str
+    #: What its relative imports begin from.
+    package: str
+    #: None where there is no file, as for a namespace package.
+    path: str | None
+    #: Where its submodules are, None if it is no package.
+    folders: list[str] | None
+    loader: object
+
+
+class Project:
+    """The modules that count as the user's own, seen from one of their packages."""
+
+    def __init__(self, home: str) -> None:
+        """`home` is the top package that always belongs to the project."""
+        self.home = home
+
+    def contains(self, module: str, path: str | None) -> bool:
+        """Tells whether a module belongs to the project."""
+        top = module.partition(".")[0]
+        return top not in OURS and (top == self.home or path is None or is_project_file(path))
+
+    def source(self, module: str) -> Source | None:
+        """Returns the parsed module, None if it isn't the project's or has no source. Raises `Changed`."""
+        located = locate(module)
+        if located is None or not self.contains(module, located.path):
+            return None
+        return parse(located)
+
+    def trace(self, source: Source, reference: Reference) -> Iterator[Place | str]:
+        """Yields what a reference in a module leads to, imports followed; text for what is not the project's.
+
+        Names that the module doesn't bind, builtins among them, lead nowhere. Raises `Changed`.
+        """
+        left = [(source, reference)]
+        done = set()
+        while left:
+            source, reference = left.pop()
+            name = reference[0]
+            if (source.path, reference) in done:
+                continue
+            done.add((source.path, reference))
+            bound = source.bindings.get(name)
+            if bound is None:
+                stars = [node for node in source.bindings.get("*", ()) if isinstance(node, ast.ImportFrom)]
+                for star in stars:
+                    origin = self.source(".".join(absolute(source, star.level, tuple((star.module or "").split(".")))))
+                    if origin is not None:
+                        left.append((origin, reference))
+                continue
+            if any(not isinstance(node, (ast.Import, ast.ImportFrom)) for node in bound):
+                yield Place(source.path, name)
+            for node in bound:
+                if isinstance(node, (ast.Import, ast.ImportFrom)):
+                    level, path = imports([node])[name]
+                    found = self.imported(source, level, path + reference[1:])
+                    if isinstance(found, str):
+                        yield found
+                    else:
+                        left.append(found)
+
+    def imported(self, source: Source, level: int, path: Reference) -> tuple[Source, Reference] | str:
+        """Returns the module of the project and the name in it that an import leads to, text if it leads elsewhere."""
+        path = absolute(source, level, path)
+        module = path[0]
+        located = locate(module)
+        if located is None or not self.contains(module, located.path):
+            return ".".join(path)
+        for position in range(1, len(path)):
+            current = self.source(module)
+            if current is not None and (path[position] in current.bindings):
+                return current, path[position:]
+            deeper = f"{module}.{path[position]}"
+            if locate(deeper) is None:
+                # A module can make names while it runs; a star import is looked into as well.
+                return (current, path[position:]) if current is not None else ".".join(path)
+            module = deeper
+        return "a module of the project"
+
+
+def absolute(source: Source, level: int, path: Reference) -> Reference:
+    """Makes the path of an import begin at the top."""
+    if not level:
+        return path
+    package = source.package.split(".")
+    return (*package[: len(package) - level + 1], *(name for name in path if name))
+
+
+def is_project_file(path: str) -> bool:
+    """Tells whether a file belongs neither to Python nor to an installed package nor to dagorama."""
+    if path.startswith(("<", "frozen", "built-in")):
+        return False
+    return not (_is_installed(path) or _is_installed(os.path.realpath(path)))
+
+
+def _is_installed(path: str) -> bool:
+    return path.startswith(NOT_PROJECTS) or not INSTALLED.isdisjoint(path.split(os.sep))
+
+
+def locate(module: str) -> Located | None:
+    """Finds a module without importing it; None if there is none."""
+    loaded = sys.modules.get(module)
+    if loaded is not None:
+        return located_by(module, vars(loaded))
+    parent, _, _ = module.rpartition(".")
+    folders = None
+    if parent:
+        located = locate(parent)
+        if located is None or located.folders is None:
+            return None
+        folders = located.folders
+    for finder in sys.meta_path:
+        find = getattr(finder, "find_spec", None)
+        spec = find(module, folders) if find else None
+        if spec is not None:
+            inside = spec.submodule_search_locations
+            path = spec.origin if spec.has_location else None
+            return Located(module, spec.parent or "", path, None if inside is None else list(inside), spec.loader)
+    return None
+
+
+def located_by(module: str, names: Mapping[str, object]) -> Located:
+    """Returns where a loaded module is, by its names."""
+    path, folders, package = names.get("__file__"), names.get("__path__"), names.get("__package__")
+    return Located(
+        module,
+        package if isinstance(package, str) else module.rpartition(".")[0],
+        path if isinstance(path, str) else None,
+        list(folders) if isinstance(folders, Iterable) else None,
+        names.get("__loader__"),
+    )
+
+
+def parse(located: Located) -> Source | None:
+    """Returns the parsed file of a module, None if there is nothing to parse.
+
+    Raises `Changed` if it isn't what was loaded.
+    """
+    if located.path is None:
+        return None
+    _located.setdefault(located.path, located)
+    return parsed(located.path)
+
+
+def parsed(path: str) -> Source | None:
+    """Returns a file that `parse` was asked for before, like it."""
+    source = _parsed(path)
+    # In this order, so that what was read is what was there when the module was loaded.
+    if path in _seen_files and _seen_files[path] != _state(path):
+        raise Changed(path)
+    return source
+
+
+@lru_cache(maxsize=SOURCES_MAX)
+def _parsed(path: str) -> Source | None:
+    located = _located[path]
+    try:
+        return Source(path, located.package, _read(path, located.module, located.loader))
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
+def _read(path: str, module: str, loader: object) -> str:
+    """Reads a module's text from its file, or, in an archive, as its loader does."""
+    if not os.path.isfile(path):
+        get_source = cast("Callable[[str], str | None] | None", getattr(loader, "get_source", None))
+        text = get_source(module) if get_source else None
+        if text is None:
+            raise OSError(f"no source of {module}")
+        return text
+    if not path.endswith(".py"):
+        # A script may have any name, but what is compiled cannot be read.
+        with open(path, "rb") as file:
+            if b"\0" in file.read(1024):
+                raise OSError(f"{path} is no source")
+    with tokenize.open(path) as text_file:
+        return text_file.read()
+
+
+def _state(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+def remember_files(function: Callable[..., object]) -> bool:
+    """Remembers the state of the project's files as they are now, when `function` and what it uses are loaded.
+
+    Whoever asks for a code version later gets that of the code that was loaded, or learns that the file has changed.
+    Returns whether the file of `function` has been loaded anew, so that what was described before is out of date.
+    """
+    anew = False
+    if isinstance(function, FunctionType):
+        path = function.__code__.co_filename
+        state = _state(path)
+        if state is not None:
+            anew = _seen_files.get(path, state) != state
+            if anew:
+                _parsed.cache_clear()
+            _seen_files[path] = state
+    for name in sys.modules.keys() - _seen_modules:
+        module = sys.modules.get(name)
+        if isinstance(module, ModuleType):
+            file = vars(module).get("__file__")
+            if isinstance(file, str) and file not in _seen_files and is_project_file(file):
+                state = _state(file)
+                if state is not None:
+                    _seen_files[file] = state
+        _seen_modules.add(name)
+    return anew

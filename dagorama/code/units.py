@@ -1,0 +1,389 @@
+"""The parts of a project that a function's effect depends on, each with what it does and what it leads to."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
+from types import CellType, FunctionType, MethodType, ModuleType
+from typing import NamedTuple, TypeAlias
+
+from dagorama.code.sources import Changed, ClassPlace, Definition, Place, Project, Source, located_by, parse, parsed
+from dagorama.code.syntax import (
+    FUNCTIONS,
+    SUPER,
+    Function,
+    Reference,
+    bindings,
+    dotted,
+    imports,
+    parameters,
+    references,
+    write,
+)
+from dagorama.code.values import describe, describe_code, external_name, globals_read, is_constant
+
+
+class Member(NamedTuple):
+    """What a class has under a name, where `self` may be of a subclass."""
+
+    #: The class of `self`.
+    owner: ClassPlace
+    #: The class in whose body it stands.
+    place: ClassPlace
+    name: str
+
+
+class AtHand(NamedTuple):
+    """A function that is an object of this process, with its closure."""
+
+    #: A `FunctionType`; a field of that type would be taken for a method.
+    function: object
+    #: The class of `self`; None for the class in whose body the function stands.
+    owner: ClassPlace | None
+
+
+Unit: TypeAlias = Place | ClassPlace | Member | AtHand
+#: A name as it is used, and what it leads to: a part of the project, or text about what isn't.
+Link: TypeAlias = tuple[str, Unit | str]
+
+
+class Described(NamedTuple):
+    """What a unit does by itself, and what it uses."""
+
+    text: str
+    links: list[Link]
+
+
+class Units:
+    """Describes the parts of one project. What stands in files is described once and kept."""
+
+    def __init__(self, home: str) -> None:
+        """`home` is the top package that always belongs to the project."""
+        self.project = Project(home)
+        self._described: dict[Unit, Described] = {}
+
+    def describe(self, unit: Unit) -> Described:
+        """Returns what a unit does and leads to."""
+        if isinstance(unit, AtHand):
+            assert isinstance(unit.function, FunctionType)
+            return self._function(unit.function, unit.owner)
+        described = self._described.get(unit)
+        if described is None:
+            try:
+                described = self._static(unit)
+            except Changed as changed:
+                described = Described(str(changed), [])
+            self._described[unit] = described
+        return described
+
+    def _static(self, unit: Place | ClassPlace | Member) -> Described:
+        source = parsed(unit.place.path if isinstance(unit, Member) else unit.path)
+        if source is None:
+            return Described("no source", [])
+        if isinstance(unit, Member):
+            return self._member(source, unit)
+        if isinstance(unit, ClassPlace):
+            return self._statements(source, [source.classes[unit.qualified_name]])
+        nodes = [node for node in source.bindings[unit.name] if not isinstance(node, (ast.Import, ast.ImportFrom))]
+        return self._statements(source, nodes)
+
+    def _statements(self, source: Source, nodes: list[ast.AST]) -> Described:
+        text = "".join(write(node, source.nodes) for node in nodes)
+        used = references(nodes, opaque=source.nodes)
+        return Described(text, list(self._links(source, imports(nodes), used)))
+
+    def _links(
+        self, source: Source, local: Mapping[str, tuple[int, Reference]], used: Iterable[Reference]
+    ) -> Iterator[Link]:
+        """Yields where names lead that are looked up in a module; `local` are the imports on the spot."""
+        for reference in sorted(used):
+            label = ".".join(reference)
+            try:
+                if reference[0] in local:
+                    level, path = local[reference[0]]
+                    yield from ((label, target) for target in self._imported(source, level, path + reference[1:]))
+                else:
+                    yield from ((label, target) for target in self.project.trace(source, reference))
+            except Changed as changed:
+                yield label, str(changed)
+
+    def _imported(self, source: Source, level: int, path: Reference) -> Iterator[Place | str]:
+        found = self.project.imported(source, level, path)
+        if isinstance(found, str):
+            yield found
+        else:
+            yield from self.project.trace(*found)
+
+    # Members of classes
+
+    def _member(self, source: Source, member: Member) -> Described:
+        names = source.members(member.place.qualified_name)
+        nodes = names[member.name]
+        if any(node in source.nodes for node in nodes):
+            return Described("a node, which has a code version of its own", [])
+        links: list[Link] = []
+        for node in nodes:
+            receiver = _receiver(node)
+            used = references([node], receiver=receiver, opaque=source.nodes)
+            if not receiver:
+                beside = {reference for reference in used if reference[0] in names and reference[0] != member.name}
+                if not isinstance(node, FUNCTIONS):
+                    links += [(name[0], Member(member.owner, member.place, name[0])) for name in sorted(beside)]
+                    used -= beside
+            links += self._self_links(used, receiver, member.owner, member.place)
+            links += self._links(source, imports([node]), _others(used, receiver))
+        return Described("".join(write(node, source.nodes) for node in nodes), links)
+
+    def _self_links(
+        self, used: Iterable[Reference], receiver: str, owner: ClassPlace, place: ClassPlace
+    ) -> Iterator[Link]:
+        """Yields where `self.name` and `super().name` lead in a method of `place`."""
+        for reference in sorted(used):
+            if len(reference) < 2 or reference[0] not in (receiver, SUPER):
+                continue
+            try:
+                order = self.resolution_order(owner)
+                if reference[0] == SUPER:
+                    order = order[order.index(place) + 1 :] if place in order else []
+                # An attribute that no class has is set by the constructor.
+                found = self._lookup(owner, order, reference[1])
+                if found is None and reference[0] == receiver:
+                    found = self._lookup(owner, order, "__init__")
+            except Changed as changed:
+                yield ".".join(reference[:2]), str(changed)
+            else:
+                if found is not None:
+                    yield ".".join(reference[:2]), found
+
+    def _lookup(self, owner: ClassPlace, order: list[ClassPlace], name: str) -> Member | None:
+        for place in order:
+            source = parsed(place.path)
+            if source is not None and name in source.members(place.qualified_name):
+                return Member(owner, place, name)
+        return None
+
+    def resolution_order(self, place: ClassPlace, below: tuple[ClassPlace, ...] = ()) -> list[ClassPlace]:
+        """Returns the project's classes in which an attribute of `place` is looked up, in Python's order."""
+        source = parsed(place.path)
+        if source is None:
+            return []
+        bases = [
+            base
+            for node in source.classes[place.qualified_name].bases
+            for base in self._bases(source, place.qualified_name, node)
+            if base not in below and base != place
+        ]
+        return [place, *_merge([*(self.resolution_order(base, (*below, place)) for base in bases), bases])]
+
+    def _bases(self, source: Source, scope: str, node: ast.expr) -> Iterator[ClassPlace]:
+        """Yields the classes of the project that a base in the statement of the class `scope` is."""
+        reference = dotted(node.value if isinstance(node, ast.Subscript) else node)
+        if reference is None:
+            return
+        enclosing = scope.split(".")[:-1]
+        while enclosing:
+            inner = ".".join([*enclosing, *reference])
+            if inner in source.classes:
+                yield ClassPlace(source.path, inner)
+                return
+            enclosing.pop()
+        for place in self.project.trace(source, reference):
+            if isinstance(place, Place):
+                found = parsed(place.path)
+                if found is not None and place.name in found.classes:
+                    yield ClassPlace(place.path, place.name)
+
+    # Functions and values at hand
+
+    def _function(self, function: FunctionType, owner: ClassPlace | None) -> Described:
+        """Describes a function by its source, and where there is none by its bytecode."""
+        located = located_by(str(function.__globals__.get("__name__", "")), function.__globals__)
+        if not self.project.contains(located.module, located.path):
+            return Described(f"{located.module.partition('.')[0]}:{function.__code__.co_qualname}", [])
+        code = function.__code__
+        source = None
+        changed = ""
+        if located.path is not None and _same_file(located.path, code.co_filename):
+            try:
+                source = parse(located)
+            except Changed as error:
+                changed = str(error)
+        definitions = source.functions.get((code.co_firstlineno, code.co_name), []) if source else []
+        if not source or not definitions:
+            defaults = f"{describe(function.__defaults__)} {describe(function.__kwdefaults__)}"
+            text = " ".join([changed, defaults, *describe_code(code)])
+            return Described(text, list(self._values_read(function)))
+        text = "".join(write(definition.node, source.nodes) for definition in definitions)
+        if "<locals>" in code.co_qualname:
+            values = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
+            text += " ".join(describe(value) for value in values if is_constant(value))
+        links: list[Link] = []
+        for definition in definitions:
+            links += self._definition(source, definition, _cells(function), owner)
+        return Described(text, links)
+
+    def _definition(
+        self, source: Source, definition: Definition, cells: Mapping[str, CellType], owner: ClassPlace | None
+    ) -> Iterator[Link]:
+        """Yields what a function at hand uses: its closure, its class, its module."""
+        node = definition.node
+        receiver = _receiver(node) if definition.class_name else ""
+        used = references([node], receiver=receiver, opaque=source.nodes)
+        if definition.class_name:
+            place = ClassPlace(source.path, definition.class_name)
+            yield from self._self_links(used, receiver, owner or place, place)
+        used = _others(used, receiver)
+        enclosed = {reference for reference in used if reference[0] in cells}
+        yield from self._links(source, imports([node]), used - enclosed)
+        for reference in sorted(enclosed):
+            yield from self._closure(source, definition, reference, cells[reference[0]])
+
+    def _closure(self, source: Source, definition: Definition, reference: Reference, cell: CellType) -> Iterator[Link]:
+        """Yields what a closed-over name leads to: the object at hand, and the statements that gave it."""
+        label = ".".join(reference)
+        try:
+            value = cell.cell_contents
+        except ValueError:
+            yield label, "not yet bound"
+            return
+        name, around = reference[0], definition.around
+        passed = around is not None and name in parameters(around)
+        if passed and isinstance(value, (list, dict, set)):
+            yield label, describe(value)
+        elif around is None or passed or not _varies(value, name, around):
+            yield from ((label, target) for target in self._value(value, reference[1:]))
+        else:
+            for node in bindings(_body(around)).get(name, ()):
+                yield label, write(node, source.nodes)
+                yield from self._links(source, imports([node]), references([node], opaque=source.nodes))
+
+    def _values_read(self, function: FunctionType) -> Iterator[Link]:
+        """Yields what a function without source uses."""
+        for name in sorted(globals_read(function.__code__)):
+            if name in function.__globals__:
+                yield from ((name, target) for target in self._value(function.__globals__[name], ()))
+        for name, cell in sorted(_cells(function).items()):
+            try:
+                value = cell.cell_contents
+            except ValueError:
+                continue
+            yield from ((name, target) for target in self._value(value, ()))
+
+    def _value(self, value: object, attributes: Reference) -> Iterator[Unit | str]:
+        """Yields what an object at hand is; `attributes` are those that are read from it."""
+        if isinstance(value, MethodType):
+            value = value.__func__
+        found = list(layers(value))
+        if found:
+            yield from (AtHand(layer, None) for layer in found)
+        elif isinstance(value, ModuleType):
+            source = self.project.source(value.__name__) if attributes else None
+            if source is None:
+                yield value.__name__
+            else:
+                yield from self._imported(source, 0, (*value.__name__.split("."), *attributes))
+        elif is_constant(value):
+            yield describe(value)
+        else:
+            kind = value if isinstance(value, type) else type(value)
+            yield self.class_place(kind) or external_name(kind)
+
+    def class_place(self, kind: type) -> ClassPlace | None:
+        """Returns where a class of the project stands, None if it is another's or has no source."""
+        try:
+            source = self.project.source(kind.__module__)
+        except Changed:
+            return None
+        if source is None or kind.__qualname__ not in source.classes:
+            return None
+        return ClassPlace(source.path, kind.__qualname__)
+
+
+#: Descriptions of each project, by its top package.
+units_of = lru_cache(maxsize=64)(Units)
+
+
+def layers(value: object) -> Iterator[FunctionType]:
+    """Yields the function and those that it wraps, but for the wrapper of dagorama's own decorators."""
+    layer = value
+    passed: list[object] = []
+    while layer is not None and not any(layer is other for other in passed):
+        passed.append(layer)
+        if isinstance(layer, FunctionType) and not hasattr(layer, "original_fn"):
+            yield layer
+        layer = None if isinstance(layer, type) else getattr(layer, "__wrapped__", None)
+
+
+def _receiver(node: ast.AST) -> str:
+    """Returns the name of the parameter that gets the object or class, `""` for none."""
+    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return ""
+    if any(dotted(decorator) == ("staticmethod",) for decorator in node.decorator_list):
+        return ""
+    arguments = [*node.args.posonlyargs, *node.args.args]
+    return arguments[0].arg if arguments else ""
+
+
+def _others(used: set[Reference], receiver: str) -> set[Reference]:
+    return {reference for reference in used if reference[0] not in (receiver, SUPER)}
+
+
+def _cells(function: FunctionType) -> dict[str, CellType]:
+    return dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+
+
+def _same_file(path: str, other: str) -> bool:
+    return path == other or os.path.realpath(path) == os.path.realpath(other)
+
+
+def _merge(orders: list[list[ClassPlace]]) -> list[ClassPlace]:
+    """Merges the orders of several bases (C3, as Python does)."""
+    merged: list[ClassPlace] = []
+    while orders := [order for order in orders if order]:
+        heads = [order[0] for order in orders]
+        fits = (head for head in heads if not any(head in order[1:] for order in orders))
+        head = next(fits, heads[0])
+        merged.append(head)
+        orders = [[place for place in order if place != head] for order in orders]
+    return merged
+
+
+def _varies(value: object, name: str, around: Function) -> bool:
+    """Tells whether what a local name holds may change, so that only its source can be relied on."""
+    if any(isinstance(node, ast.Nonlocal) and name in node.names for node in ast.walk(around)):
+        return True
+    return not (isinstance(value, (type, ModuleType, MethodType)) or is_constant(value) or any(layers(value)))
+
+
+def _body(function: Function) -> list[ast.stmt]:
+    return [] if isinstance(function, ast.Lambda) else function.body
+
+
+def packages_imported(unit: Unit) -> set[str]:
+    """Returns the top names that the file of a unit imports, or that a function without source has at hand."""
+    path: str | None
+    at_hand: Mapping[str, object] = {}
+    if isinstance(unit, AtHand):
+        assert isinstance(unit.function, FunctionType)
+        at_hand = unit.function.__globals__
+        path = located_by("", at_hand).path
+    else:
+        path = unit.place.path if isinstance(unit, Member) else unit.path
+    try:
+        source = parsed(path) if path is not None else None
+    except (Changed, KeyError):
+        source = None
+    if source is not None:
+        return {path[0] for level, path in source.imports.values() if not level}
+    modules = {
+        getattr(value, "__name__" if isinstance(value, ModuleType) else "__module__", None)
+        for value in at_hand.values()
+    }
+    return {module.partition(".")[0] for module in modules if isinstance(module, str)}
+
+
+def home_of(function: Callable[..., object]) -> str:
+    """Returns the top package that a function is in."""
+    return str(getattr(function, "__globals__", {}).get("__name__", "")).partition(".")[0]

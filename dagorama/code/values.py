@@ -1,0 +1,86 @@
+"""Plain values and bytecode, written down the same in every process."""
+
+from __future__ import annotations
+
+import dis
+import enum
+import inspect
+import re
+from collections.abc import Iterator
+from types import CodeType, FunctionType, ModuleType
+
+#: Whose `repr` says all there is to say, and nothing about where or when.
+PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...), range)
+PLAIN_MODULES = {"datetime", "decimal", "fractions", "uuid", "zoneinfo"}
+
+#: Which of the code's flags tell what kind of function it is; the others tell where it stands.
+KINDS = (
+    inspect.CO_VARARGS
+    | inspect.CO_VARKEYWORDS
+    | inspect.CO_GENERATOR
+    | inspect.CO_COROUTINE
+    | inspect.CO_ASYNC_GENERATOR
+)
+
+READS_GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME"}
+
+
+def external_name(value: object) -> str:
+    """Names a class, a function or a module of somebody else by its package and name.
+
+    Inner modules are left out: where a package keeps what it offers changes from release to release.
+    """
+    if isinstance(value, ModuleType):
+        return value.__name__
+    package = str(getattr(value, "__module__", "")).partition(".")[0]
+    return f"{package}:{getattr(value, '__qualname__', type(value).__qualname__)}"
+
+
+def is_constant(value: object) -> bool:
+    """Tells whether a value is plain and cannot change."""
+    if isinstance(value, (tuple, frozenset)):
+        return all(map(is_constant, value))
+    return isinstance(value, (*PLAIN, enum.Enum, re.Pattern)) or type(value).__module__ in PLAIN_MODULES
+
+
+def describe(value: object) -> str:
+    """Writes down a value. Of what is not plain only the kind is written."""
+    kind = type(value).__qualname__
+    if isinstance(value, CodeType):
+        return f"{value.co_name}({'; '.join(describe_code(value))})"
+    if isinstance(value, enum.Enum):
+        return f"{kind}.{value.name}"
+    if isinstance(value, re.Pattern):
+        return f"Pattern({value.pattern!a}, {value.flags})"
+    if isinstance(value, (tuple, list)):
+        return f"{kind}({', '.join(map(describe, value))})"
+    if isinstance(value, (set, frozenset)):
+        return f"{kind}({', '.join(sorted(map(describe, value)))})"
+    if isinstance(value, dict):
+        return f"{kind}({', '.join(f'{describe(key)}: {describe(part)}' for key, part in value.items())})"
+    if is_constant(value):
+        return f"{kind}({value!a})"
+    if isinstance(value, (type, FunctionType, ModuleType)):
+        return external_name(value)
+    return f"an object of {external_name(type(value))}"
+
+
+def describe_code(code: CodeType) -> Iterator[str]:
+    """Writes down what code does. Constants appear where they are used, not by index: a docstring is one too."""
+    parameters = code.co_argcount + code.co_kwonlyargcount
+    yield f"{code.co_posonlyargcount} {code.co_argcount} {code.co_kwonlyargcount} {code.co_flags & KINDS}"
+    yield " ".join(code.co_varnames[:parameters])
+    for instruction in dis.get_instructions(code):
+        yield f"{instruction.opname} {describe(instruction.argval)}"
+    yield code.co_exceptiontable.hex()
+
+
+def globals_read(code: CodeType) -> set[str]:
+    """Returns the names that code, and the code inside it, looks for in its module and among the builtins."""
+    read: set[str] = set()
+    left = [code]
+    while left:
+        part = left.pop()
+        read |= {step.argval for step in dis.get_instructions(part) if step.opname in READS_GLOBAL}
+        left += [constant for constant in part.co_consts if isinstance(constant, CodeType)]
+    return read
