@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from dagorama.v1 import graph_pb2 as dagorama_dot_v1_dot_graph__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x64\x61gorama/v1/dag.proto\x12\x0b\x64\x61gorama.v1\x1a\x17\x64\x61gorama/v1/graph.proto\"\x89\x01\n\rSubmitRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\x12\x12\n\ndefinition\x18\x02 \x01(\t\x12,\n\tfunctions\x18\x03 \x03(\x0b\x32\x19.dagorama.v1.FunctionSpec\x12!\n\x05\x63\x61lls\x18\x04 \x01(\x0b\x32\x12.dagorama.v1.Calls\"\x10\n\x0eSubmitResponse\"5\n\x0cWatchRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\x12\x10\n\x08node_ids\x18\x02 \x03(\x0c\"\\\n\rWatchResponse\x12&\n\x08outcomes\x18\x01 \x03(\x0b\x32\x14.dagorama.v1.Outcome\x12#\n\x06values\x18\x02 \x01(\x0b\x32\x13.dagorama.v1.Values\"+\n\x14WatchInstanceRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\"D\n\x15WatchInstanceResponse\x12+\n\x08instance\x18\x01 \x01(\x0b\x32\x19.dagorama.v1.InstanceInfo\"6\n\x0eGetNodeRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\x12\x0f\n\x07node_id\x18\x02 \x01(\x0c\"6\n\x0fGetNodeResponse\x12#\n\x04node\x18\x01 \x01(\x0b\x32\x15.dagorama.v1.NodeInfo\")\n\x12GetInstanceRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\"B\n\x13GetInstanceResponse\x12+\n\x08instance\x18\x01 \x01(\x0b\x32\x19.dagorama.v1.InstanceInfo\"=\n\x14ListInstancesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x15ListInstancesResponse\x12,\n\tinstances\x18\x01 \x03(\x0b\x32\x19.dagorama.v1.InstanceInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"N\n\x10ListNodesRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"R\n\x11ListNodesResponse\x12$\n\x05nodes\x18\x01 \x03(\x0b\x32\x15.dagorama.v1.NodeInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb4\x01\n\x0cInstanceInfo\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\x12\x12\n\ndefinition\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.dagorama.v1.InstanceState\x12\x12\n\ncreated_at\x18\x04 \x01(\x01\x12\x13\n\x0b\x66inished_at\x18\x05 \x01(\x01\x12\'\n\x06\x63ounts\x18\x06 \x03(\x0b\x32\x17.dagorama.v1.StateCount\"B\n\nStateCount\x12%\n\x05state\x18\x01 \x01(\x0e\x32\x16.dagorama.v1.NodeState\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"\xcd\x02\n\x08NodeInfo\x12\x0f\n\x07node_id\x18\x01 \x01(\x0c\x12\x13\n\x0binstance_id\x18\x02 \x01(\x0c\x12\x10\n\x08\x66unction\x18\x03 \x01(\t\x12\r\n\x05queue\x18\x04 \x01(\t\x12\r\n\x05taint\x18\x05 \x01(\t\x12%\n\x05state\x18\x06 \x01(\x0e\x32\x16.dagorama.v1.NodeState\x12\x16\n\x0e\x64\x65pendency_ids\x18\x07 \x03(\x0c\x12\x11\n\tparent_id\x18\x08 \x01(\x0c\x12\x10\n\x08\x61ttempts\x18\t \x01(\r\x12*\n\x08\x66\x61ilures\x18\n \x03(\x0b\x32\x18.dagorama.v1.AttemptInfo\x12\x0e\n\x06worker\x18\x0b \x01(\t\x12\x12\n\ncreated_at\x18\x0c \x01(\x01\x12\x13\n\x0b\x66inished_at\x18\r \x01(\x01\x12\x10\n\x08retry_at\x18\x0e \x01(\x01\x12\x10\n\x08\x63\x61use_id\x18\x0f \x01(\x0c\"f\n\x0b\x41ttemptInfo\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0e\n\x06worker\x18\x02 \x01(\t\x12\x10\n\x08\x65nded_at\x18\x03 \x01(\x01\x12%\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x14.dagorama.v1.Failure2\xa7\x04\n\nDagService\x12\x41\n\x06Submit\x12\x1a.dagorama.v1.SubmitRequest\x1a\x1b.dagorama.v1.SubmitResponse\x12@\n\x05Watch\x12\x19.dagorama.v1.WatchRequest\x1a\x1a.dagorama.v1.WatchResponse0\x01\x12X\n\rWatchInstance\x12!.dagorama.v1.WatchInstanceRequest\x1a\".dagorama.v1.WatchInstanceResponse0\x01\x12\x44\n\x07GetNode\x12\x1b.dagorama.v1.GetNodeRequest\x1a\x1c.dagorama.v1.GetNodeResponse\x12P\n\x0bGetInstance\x12\x1f.dagorama.v1.GetInstanceRequest\x1a .dagorama.v1.GetInstanceResponse\x12V\n\rListInstances\x12!.dagorama.v1.ListInstancesRequest\x1a\".dagorama.v1.ListInstancesResponse\x12J\n\tListNodes\x12\x1d.dagorama.v1.ListNodesRequest\x1a\x1e.dagorama.v1.ListNodesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x64\x61gorama/v1/dag.proto\x12\x0b\x64\x61gorama.v1\x1a\x17\x64\x61gorama/v1/graph.proto\"\x89\x01\n\rSubmitRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\x12\x12\n\ndefinition\x18\x02 \x01(\t\x12,\n\tfunctions\x18\x03 \x03(\x0b\x32\x19.dagorama.v1.FunctionSpec\x12!\n\x05\x63\x61lls\x18\x04 \x01(\x0b\x32\x12.dagorama.v1.Calls\"\x10\n\x0eSubmitResponse\"5\n\x0cWatchRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\x12\x10\n\x08node_ids\x18\x02 \x03(\x0c\"\\\n\rWatchResponse\x12&\n\x08outcomes\x18\x01 \x03(\x0b\x32\x14.dagorama.v1.Outcome\x12#\n\x06values\x18\x02 \x01(\x0b\x32\x13.dagorama.v1.Values\"+\n\x14WatchInstanceRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\"D\n\x15WatchInstanceResponse\x12+\n\x08instance\x18\x01 \x01(\x0b\x32\x19.dagorama.v1.InstanceInfo\",\n\x15\x43\x61ncelInstanceRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\"\x18\n\x16\x43\x61ncelInstanceResponse\"6\n\x0eGetNodeRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\x12\x0f\n\x07node_id\x18\x02 \x01(\x0c\"6\n\x0fGetNodeResponse\x12#\n\x04node\x18\x01 \x01(\x0b\x32\x15.dagorama.v1.NodeInfo\")\n\x12GetInstanceRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\"B\n\x13GetInstanceResponse\x12+\n\x08instance\x18\x01 \x01(\x0b\x32\x19.dagorama.v1.InstanceInfo\"=\n\x14ListInstancesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x15ListInstancesResponse\x12,\n\tinstances\x18\x01 \x03(\x0b\x32\x19.dagorama.v1.InstanceInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"N\n\x10ListNodesRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"R\n\x11ListNodesResponse\x12$\n\x05nodes\x18\x01 \x03(\x0b\x32\x15.dagorama.v1.NodeInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb4\x01\n\x0cInstanceInfo\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\x12\x12\n\ndefinition\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.dagorama.v1.InstanceState\x12\x12\n\ncreated_at\x18\x04 \x01(\x01\x12\x13\n\x0b\x66inished_at\x18\x05 \x01(\x01\x12\'\n\x06\x63ounts\x18\x06 \x03(\x0b\x32\x17.dagorama.v1.StateCount\"B\n\nStateCount\x12%\n\x05state\x18\x01 \x01(\x0e\x32\x16.dagorama.v1.NodeState\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"\xcd\x02\n\x08NodeInfo\x12\x0f\n\x07node_id\x18\x01 \x01(\x0c\x12\x13\n\x0binstance_id\x18\x02 \x01(\x0c\x12\x10\n\x08\x66unction\x18\x03 \x01(\t\x12\r\n\x05queue\x18\x04 \x01(\t\x12\r\n\x05taint\x18\x05 \x01(\t\x12%\n\x05state\x18\x06 \x01(\x0e\x32\x16.dagorama.v1.NodeState\x12\x16\n\x0e\x64\x65pendency_ids\x18\x07 \x03(\x0c\x12\x11\n\tparent_id\x18\x08 \x01(\x0c\x12\x10\n\x08\x61ttempts\x18\t \x01(\r\x12*\n\x08\x66\x61ilures\x18\n \x03(\x0b\x32\x18.dagorama.v1.AttemptInfo\x12\x0e\n\x06worker\x18\x0b \x01(\t\x12\x12\n\ncreated_at\x18\x0c \x01(\x01\x12\x13\n\x0b\x66inished_at\x18\r \x01(\x01\x12\x10\n\x08retry_at\x18\x0e \x01(\x01\x12\x10\n\x08\x63\x61use_id\x18\x0f \x01(\x0c\"f\n\x0b\x41ttemptInfo\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0e\n\x06worker\x18\x02 \x01(\t\x12\x10\n\x08\x65nded_at\x18\x03 \x01(\x01\x12%\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x14.dagorama.v1.Failure2\x82\x05\n\nDagService\x12\x41\n\x06Submit\x12\x1a.dagorama.v1.SubmitRequest\x1a\x1b.dagorama.v1.SubmitResponse\x12@\n\x05Watch\x12\x19.dagorama.v1.WatchRequest\x1a\x1a.dagorama.v1.WatchResponse0\x01\x12X\n\rWatchInstance\x12!.dagorama.v1.WatchInstanceRequest\x1a\".dagorama.v1.WatchInstanceResponse0\x01\x12Y\n\x0e\x43\x61ncelInstance\x12\".dagorama.v1.CancelInstanceRequest\x1a#.dagorama.v1.CancelInstanceResponse\x12\x44\n\x07GetNode\x12\x1b.dagorama.v1.GetNodeRequest\x1a\x1c.dagorama.v1.GetNodeResponse\x12P\n\x0bGetInstance\x12\x1f.dagorama.v1.GetInstanceRequest\x1a .dagorama.v1.GetInstanceResponse\x12V\n\rListInstances\x12!.dagorama.v1.ListInstancesRequest\x1a\".dagorama.v1.ListInstancesResponse\x12J\n\tListNodes\x12\x1d.dagorama.v1.ListNodesRequest\x1a\x1e.dagorama.v1.ListNodesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,30 +44,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHINSTANCEREQUEST']._serialized_end=413
   _globals['_WATCHINSTANCERESPONSE']._serialized_start=415
   _globals['_WATCHINSTANCERESPONSE']._serialized_end=483
-  _globals['_GETNODEREQUEST']._serialized_start=485
-  _globals['_GETNODEREQUEST']._serialized_end=539
-  _globals['_GETNODERESPONSE']._serialized_start=541
-  _globals['_GETNODERESPONSE']._serialized_end=595
-  _globals['_GETINSTANCEREQUEST']._serialized_start=597
-  _globals['_GETINSTANCEREQUEST']._serialized_end=638
-  _globals['_GETINSTANCERESPONSE']._serialized_start=640
-  _globals['_GETINSTANCERESPONSE']._serialized_end=706
-  _globals['_LISTINSTANCESREQUEST']._serialized_start=708
-  _globals['_LISTINSTANCESREQUEST']._serialized_end=769
-  _globals['_LISTINSTANCESRESPONSE']._serialized_start=771
-  _globals['_LISTINSTANCESRESPONSE']._serialized_end=865
-  _globals['_LISTNODESREQUEST']._serialized_start=867
-  _globals['_LISTNODESREQUEST']._serialized_end=945
-  _globals['_LISTNODESRESPONSE']._serialized_start=947
-  _globals['_LISTNODESRESPONSE']._serialized_end=1029
-  _globals['_INSTANCEINFO']._serialized_start=1032
-  _globals['_INSTANCEINFO']._serialized_end=1212
-  _globals['_STATECOUNT']._serialized_start=1214
-  _globals['_STATECOUNT']._serialized_end=1280
-  _globals['_NODEINFO']._serialized_start=1283
-  _globals['_NODEINFO']._serialized_end=1616
-  _globals['_ATTEMPTINFO']._serialized_start=1618
-  _globals['_ATTEMPTINFO']._serialized_end=1720
-  _globals['_DAGSERVICE']._serialized_start=1723
-  _globals['_DAGSERVICE']._serialized_end=2274
+  _globals['_CANCELINSTANCEREQUEST']._serialized_start=485
+  _globals['_CANCELINSTANCEREQUEST']._serialized_end=529
+  _globals['_CANCELINSTANCERESPONSE']._serialized_start=531
+  _globals['_CANCELINSTANCERESPONSE']._serialized_end=555
+  _globals['_GETNODEREQUEST']._serialized_start=557
+  _globals['_GETNODEREQUEST']._serialized_end=611
+  _globals['_GETNODERESPONSE']._serialized_start=613
+  _globals['_GETNODERESPONSE']._serialized_end=667
+  _globals['_GETINSTANCEREQUEST']._serialized_start=669
+  _globals['_GETINSTANCEREQUEST']._serialized_end=710
+  _globals['_GETINSTANCERESPONSE']._serialized_start=712
+  _globals['_GETINSTANCERESPONSE']._serialized_end=778
+  _globals['_LISTINSTANCESREQUEST']._serialized_start=780
+  _globals['_LISTINSTANCESREQUEST']._serialized_end=841
+  _globals['_LISTINSTANCESRESPONSE']._serialized_start=843
+  _globals['_LISTINSTANCESRESPONSE']._serialized_end=937
+  _globals['_LISTNODESREQUEST']._serialized_start=939
+  _globals['_LISTNODESREQUEST']._serialized_end=1017
+  _globals['_LISTNODESRESPONSE']._serialized_start=1019
+  _globals['_LISTNODESRESPONSE']._serialized_end=1101
+  _globals['_INSTANCEINFO']._serialized_start=1104
+  _globals['_INSTANCEINFO']._serialized_end=1284
+  _globals['_STATECOUNT']._serialized_start=1286
+  _globals['_STATECOUNT']._serialized_end=1352
+  _globals['_NODEINFO']._serialized_start=1355
+  _globals['_NODEINFO']._serialized_end=1688
+  _globals['_ATTEMPTINFO']._serialized_start=1690
+  _globals['_ATTEMPTINFO']._serialized_end=1792
+  _globals['_DAGSERVICE']._serialized_start=1795
+  _globals['_DAGSERVICE']._serialized_end=2437
 # @@protoc_insertion_point(module_scope)

@@ -49,6 +49,11 @@ class DagServiceStub:
                 request_serializer=dagorama_dot_v1_dot_dag__pb2.WatchInstanceRequest.SerializeToString,
                 response_deserializer=dagorama_dot_v1_dot_dag__pb2.WatchInstanceResponse.FromString,
                 _registered_method=True)
+        self.CancelInstance = channel.unary_unary(
+                '/dagorama.v1.DagService/CancelInstance',
+                request_serializer=dagorama_dot_v1_dot_dag__pb2.CancelInstanceRequest.SerializeToString,
+                response_deserializer=dagorama_dot_v1_dot_dag__pb2.CancelInstanceResponse.FromString,
+                _registered_method=True)
         self.GetNode = channel.unary_unary(
                 '/dagorama.v1.DagService/GetNode',
                 request_serializer=dagorama_dot_v1_dot_dag__pb2.GetNodeRequest.SerializeToString,
@@ -91,6 +96,14 @@ class DagServiceServicer:
     def WatchInstance(self, request, context):
         """Sends how an instance stands now and after every change (changes that come close together are told once); the stream
         closes when the instance is no longer running.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelInstance(self, request, context):
+        """Stops an instance: what has not started never does, and what runs loses its lease. Answered once that is durable.
+        FAILED_PRECONDITION where the instance has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -139,6 +152,11 @@ def add_DagServiceServicer_to_server(servicer, server):
                     servicer.WatchInstance,
                     request_deserializer=dagorama_dot_v1_dot_dag__pb2.WatchInstanceRequest.FromString,
                     response_serializer=dagorama_dot_v1_dot_dag__pb2.WatchInstanceResponse.SerializeToString,
+            ),
+            'CancelInstance': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelInstance,
+                    request_deserializer=dagorama_dot_v1_dot_dag__pb2.CancelInstanceRequest.FromString,
+                    response_serializer=dagorama_dot_v1_dot_dag__pb2.CancelInstanceResponse.SerializeToString,
             ),
             'GetNode': grpc.unary_unary_rpc_method_handler(
                     servicer.GetNode,
@@ -242,6 +260,33 @@ class DagService:
             '/dagorama.v1.DagService/WatchInstance',
             dagorama_dot_v1_dot_dag__pb2.WatchInstanceRequest.SerializeToString,
             dagorama_dot_v1_dot_dag__pb2.WatchInstanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelInstance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dagorama.v1.DagService/CancelInstance',
+            dagorama_dot_v1_dot_dag__pb2.CancelInstanceRequest.SerializeToString,
+            dagorama_dot_v1_dot_dag__pb2.CancelInstanceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,10 @@ class DagServiceStub:
     """Sends how an instance stands now and after every change (changes that come close together are told once); the stream
     closes when the instance is no longer running.
     """
+    CancelInstance: _grpc.UnaryUnaryMultiCallable[_dag_pb2.CancelInstanceRequest, _dag_pb2.CancelInstanceResponse]
+    """Stops an instance: what has not started never does, and what runs loses its lease. Answered once that is durable.
+    FAILED_PRECONDITION where the instance has ended.
+    """
     GetNode: _grpc.UnaryUnaryMultiCallable[_dag_pb2.GetNodeRequest, _dag_pb2.GetNodeResponse]
     GetInstance: _grpc.UnaryUnaryMultiCallable[_dag_pb2.GetInstanceRequest, _dag_pb2.GetInstanceResponse]
     ListInstances: _grpc.UnaryUnaryMultiCallable[_dag_pb2.ListInstancesRequest, _dag_pb2.ListInstancesResponse]
@@ -56,6 +60,10 @@ class DagServiceAsyncStub(DagServiceStub):
     WatchInstance: _aio.UnaryStreamMultiCallable[_dag_pb2.WatchInstanceRequest, _dag_pb2.WatchInstanceResponse]  # type: ignore[assignment]
     """Sends how an instance stands now and after every change (changes that come close together are told once); the stream
     closes when the instance is no longer running.
+    """
+    CancelInstance: _aio.UnaryUnaryMultiCallable[_dag_pb2.CancelInstanceRequest, _dag_pb2.CancelInstanceResponse]  # type: ignore[assignment]
+    """Stops an instance: what has not started never does, and what runs loses its lease. Answered once that is durable.
+    FAILED_PRECONDITION where the instance has ended.
     """
     GetNode: _aio.UnaryUnaryMultiCallable[_dag_pb2.GetNodeRequest, _dag_pb2.GetNodeResponse]  # type: ignore[assignment]
     GetInstance: _aio.UnaryUnaryMultiCallable[_dag_pb2.GetInstanceRequest, _dag_pb2.GetInstanceResponse]  # type: ignore[assignment]
@@ -89,6 +97,16 @@ class DagServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_dag_pb2.WatchInstanceResponse], _abc.AsyncIterator[_dag_pb2.WatchInstanceResponse]]:
         """Sends how an instance stands now and after every change (changes that come close together are told once); the stream
         closes when the instance is no longer running.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelInstance(
+        self,
+        request: _dag_pb2.CancelInstanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dag_pb2.CancelInstanceResponse, _abc.Awaitable[_dag_pb2.CancelInstanceResponse]]:
+        """Stops an instance: what has not started never does, and what runs loses its lease. Answered once that is durable.
+        FAILED_PRECONDITION where the instance has ended.
         """
 
     @_abc_1.abstractmethod

@@ -160,6 +160,7 @@ class FunctionSpec(_message.Message):
     QUEUE_FIELD_NUMBER: _builtins.int
     TAINT_FIELD_NUMBER: _builtins.int
     RETRY_FIELD_NUMBER: _builtins.int
+    TIMEOUT_S_FIELD_NUMBER: _builtins.int
     DEFINITION_ARGUMENTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"module:Qualified.name"."""
@@ -169,6 +170,8 @@ class FunctionSpec(_message.Message):
     """Name of the queue; the function's name unless the user chose another."""
     taint: _builtins.str
     """Only a worker with this toleration gets the node; empty for no taint."""
+    timeout_s: _builtins.float
+    """Longest time that an attempt may take, from the grant on; 0 for no limit. After that it has failed with TimeoutError."""
     definition_arguments: _builtins.bytes
     """Payload of the constructor arguments of the definition that the function is a method of; empty for none."""
     @_builtins.property
@@ -181,11 +184,12 @@ class FunctionSpec(_message.Message):
         queue: _builtins.str = ...,
         taint: _builtins.str = ...,
         retry: Global___RetryPolicy | None = ...,
+        timeout_s: _builtins.float = ...,
         definition_arguments: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["retry", b"retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_version", b"code_version", "definition_arguments", b"definition_arguments", "name", b"name", "queue", b"queue", "retry", b"retry", "taint", b"taint"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_version", b"code_version", "definition_arguments", b"definition_arguments", "name", b"name", "queue", b"queue", "retry", b"retry", "taint", b"taint", "timeout_s", b"timeout_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

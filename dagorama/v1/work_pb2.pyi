@@ -265,6 +265,7 @@ class WorkResponse(_message.Message):
     GRANTS_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
     RECALLS_FIELD_NUMBER: _builtins.int
+    REVOCATIONS_FIELD_NUMBER: _builtins.int
     REFUSALS_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
     DRAINED_FIELD_NUMBER: _builtins.int
@@ -289,6 +290,10 @@ class WorkResponse(_message.Message):
         """Leases that the broker would like back if the node has not been started; answered in `hand_backs`."""
 
     @_builtins.property
+    def revocations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Lease]:
+        """Leases that have ended before the worker reported, because of a timeout or a cancellation: it stops running these."""
+
+    @_builtins.property
     def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refusal]:
         """Results that changed nothing because the lease that they name had ended."""
 
@@ -300,13 +305,14 @@ class WorkResponse(_message.Message):
         grants: Global___Grants | None = ...,
         values: _graph_pb2.Values | None = ...,
         recalls: _abc.Iterable[Global___Lease] | None = ...,
+        revocations: _abc.Iterable[Global___Lease] | None = ...,
         refusals: _abc.Iterable[Global___Refusal] | None = ...,
         acknowledged: _builtins.int = ...,
         drained: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["grants", b"grants", "values", b"values", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "drained", b"drained", "functions", b"functions", "grants", b"grants", "recalls", b"recalls", "refusals", b"refusals", "values", b"values", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "drained", b"drained", "functions", b"functions", "grants", b"grants", "recalls", b"recalls", "refusals", b"refusals", "revocations", b"revocations", "values", b"values", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -107,6 +107,16 @@ class PullNode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CancelInstance:
+    """Stop an instance: what has not started never does, and what runs loses its lease.
+
+    Repeating it is a no-op. Raises `UnknownInstance`, or `InstanceEnded` where nothing is left to stop.
+    """
+
+    instance_id: InstanceId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GrantWork:
     """Grant what is ready to those who may run it."""
 
@@ -125,6 +135,7 @@ Command = (
     | CompleteNodes
     | HandBack
     | PullNode
+    | CancelInstance
     | GrantWork
     | Tick
 )

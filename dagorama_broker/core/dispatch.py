@@ -6,6 +6,7 @@ one of 50 us is granted by the hundred.
 """
 
 from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
 from itertools import islice
 from math import inf
 
@@ -23,6 +24,10 @@ _COST_MIN_S = 10e-6
 RECALL_AFTER_S = 2 * PREFETCH_S
 
 
+#: So many timeouts are kept before those of attempts that have ended are looked for.
+_TIMEOUTS_MIN = 1024
+
+
 class Dispatcher:
     """Gives and takes leases. Of the nodes' states it moves ready to leased only."""
 
@@ -30,6 +35,8 @@ class Dispatcher:
         self._queues = queues
         self._token = token  #: the last one given
         self.recall_at: float | None = None  #: when prefetched nodes are to be asked for, as some worker is idle
+        self._timeouts: list[tuple[float, int, Node]] = []  #: when attempts are to end, with the tokens of their leases
+        self._timeouts_max = _TIMEOUTS_MIN
 
     def lease(self, node: Node, worker: Worker, now: float) -> int:
         """Lease a ready node to a worker; gives the fencing token."""
@@ -45,7 +52,28 @@ class Dispatcher:
         worker.load_s += node.charge_s
         if is_suspect(node):
             worker.suspect = node
+        if node.function.spec.timeout_s:
+            self._watch(node, now + node.function.spec.timeout_s)
         return node.token
+
+    def _watch(self, node: Node, until: float) -> None:
+        """Note when the attempt is to end; forget, now and then, about those that have ended."""
+        heappush(self._timeouts, (until, node.token, node))
+        if len(self._timeouts) > self._timeouts_max:
+            self._timeouts = [entry for entry in self._timeouts if entry[2].worker and entry[2].token == entry[1]]
+            heapify(self._timeouts)
+            self._timeouts_max = max(_TIMEOUTS_MIN, 2 * len(self._timeouts))
+
+    @property
+    def overrun_at(self) -> float | None:
+        """When the next attempt is to end for having taken too long, unless it has ended before."""
+        return self._timeouts[0][0] if self._timeouts else None
+
+    def overrun(self, now: float) -> Iterator[tuple[Node, int]]:
+        """Give the nodes that were leased for their whole timeout, each with the token of that lease."""
+        while self._timeouts and self._timeouts[0][0] <= now:
+            _, token, node = heappop(self._timeouts)
+            yield node, token
 
     def release(self, node: Node, now: float) -> None:
         """End a lease. The caller moves the node on."""
@@ -100,6 +128,8 @@ class Dispatcher:
                     return
                 if worker.load_s + (node.function.timing.duration_s or inf) > budget_s:
                     return
+                if node.function.spec.timeout_s:
+                    return  # its time counts from the grant, so it must be able to start at once
             else:
                 if len(worker.leases) >= worker.slots:
                     return

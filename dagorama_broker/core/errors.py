@@ -33,6 +33,16 @@ class UnknownInstance(Refused):
         )
 
 
+class InstanceEnded(Refused):
+    """The instance has ended, so what was asked cannot be done any more."""
+
+    def __init__(self, *, instance_id: bytes, state: str, wanted: str) -> None:
+        self.instance_id = instance_id
+        self.state = state
+        self.wanted = wanted
+        super().__init__(f"instance {show_id(instance_id)} is {state} already, so it cannot be {wanted}")
+
+
 class UnknownNode(Refused):
     """The instance has no node with this id."""
 

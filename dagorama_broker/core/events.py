@@ -91,6 +91,14 @@ class DependencyFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodesCancelled:
+    """All nodes of an instance that were live have been stopped on request."""
+
+    nodes: Sequence[Node]
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseLost:
     """A worker was lost with the node in its hands, for the `losses`-th time. Now it is ready again, or quarantined."""
 
@@ -128,6 +136,7 @@ DurableEvent = (
     | AttemptFailed
     | NodeFailed
     | DependencyFailed
+    | NodesCancelled
     | LeaseLost
     | WorkerJoined
     | WorkerLeft
@@ -159,6 +168,14 @@ class RecallRequested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeasesRevoked:
+    """A worker's leases on these nodes have ended before it reported: it is to stop running them."""
+
+    worker: Worker
+    leases: Sequence[tuple[Node, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRefused:
     """A result changed nothing, because the lease that it names is not live."""
 
@@ -182,6 +199,8 @@ class WorkerEvicted:
     worker: Worker
 
 
-VolatileEvent = WorkGranted | WorkerWelcomed | RecallRequested | ResultRefused | WorkerDrained | WorkerEvicted
+VolatileEvent = (
+    WorkGranted | WorkerWelcomed | RecallRequested | LeasesRevoked | ResultRefused | WorkerDrained | WorkerEvicted
+)
 
 Event = DurableEvent | VolatileEvent

@@ -59,6 +59,7 @@ class FunctionSpec:
     queue: str
     taint: str = ""  #: empty: none
     retry: RetryPolicy = RetryPolicy()
+    timeout_s: float = 0.0  #: longest time that an attempt may take; 0: no limit
     definition_arguments: bytes = b""
 
 
@@ -208,7 +209,18 @@ class FailedAttempt(NamedTuple):
 class Instance:
     """One start of a definition."""
 
-    __slots__ = ("created_at", "definition", "failed", "finished_at", "id", "live", "nodes", "seq", "state")
+    __slots__ = (
+        "cancelled",
+        "created_at",
+        "definition",
+        "failed",
+        "finished_at",
+        "id",
+        "live",
+        "nodes",
+        "seq",
+        "state",
+    )
 
     def __init__(self, *, seq: int, id: InstanceId, definition: str, created_at: float) -> None:
         self.seq = seq  #: grows with creation, from 1; the unit of FIFO order
@@ -219,6 +231,7 @@ class Instance:
         self.nodes: dict[NodeId, Node] = {}
         self.live = 0  #: nodes that are not terminal
         self.failed = False  #: some node ended unsuccessfully
+        self.cancelled = False  #: it was stopped on request
         self.finished_at = 0.0
 
     def __repr__(self) -> str:

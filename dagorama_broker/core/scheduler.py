@@ -15,6 +15,7 @@ from dagorama_broker.core.dispatch import Dispatcher
 from dagorama_broker.core.errors import (
     ConflictingNode,
     DuplicateCall,
+    InstanceEnded,
     Refused,
     UnknownDependency,
     UnknownInstance,
@@ -37,7 +38,7 @@ from dagorama_broker.core.model import (
     WorkerId,
 )
 from dagorama_broker.core.ready import Filter, ReadyQueues
-from dagorama_broker.core.states import TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
+from dagorama_broker.core.states import ACTIVE, TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
 from dagorama_broker.core.stored import Snapshot, StoredInstance, StoredNode
 
 #: Fencing tokens are `epoch << 40 | counter`: a broker would have to grant a trillion leases between two restarts to
@@ -89,6 +90,7 @@ class Scheduler:
             c.CompleteNodes: self._complete_nodes,
             c.HandBack: self._hand_back,
             c.PullNode: self._pull_node,
+            c.CancelInstance: self._cancel_instance,
             c.GrantWork: self._grant_work,
             c.Tick: self._tick,
         }
@@ -105,7 +107,7 @@ class Scheduler:
 
     def next_wakeup(self) -> float | None:
         """Give the time at which a `Tick` is due, or None. Ask again after each batch of commands."""
-        due = [self._expiry_check_at, self._dispatcher.recall_at]
+        due = [self._expiry_check_at, self._dispatcher.recall_at, self._dispatcher.overrun_at]
         if self._backoffs:
             due.append(self._backoffs[0][0])
         if self._awaited:
@@ -180,6 +182,7 @@ class Scheduler:
         instance.nodes[node.id] = node
         instance.live += row.state not in TERMINAL
         instance.failed |= row.state in UNSUCCESSFUL
+        instance.cancelled |= row.state is NodeState.CANCELLED
         return node
 
     def _relink_node(self, node: Node, row: StoredNode, by_seq: dict[int, Node]) -> None:
@@ -212,6 +215,8 @@ class Scheduler:
             self._instance_seq = instance.seq
             self.instances[instance.id] = instance
             self._events.append(e.InstanceCreated(instance=instance))
+        elif nodes and instance.state is InstanceState.CANCELLED:
+            raise InstanceEnded(instance_id=instance.id, state=instance.state, wanted="given further nodes")
         elif nodes and instance.state is not InstanceState.RUNNING:
             instance.state = InstanceState.RUNNING
             instance.finished_at = 0.0
@@ -446,11 +451,12 @@ class Scheduler:
 
     def _finish_instances(self, now: float) -> None:
         for instance in self._touched:
-            if instance.live or not instance.nodes or instance.id not in self.instances:
+            is_empty = not instance.nodes and not instance.cancelled
+            if instance.live or is_empty or instance.id not in self.instances:
                 continue
             del self.instances[instance.id]
             if instance.state is InstanceState.RUNNING:
-                instance.state = InstanceState.FAILED if instance.failed else InstanceState.COMPLETED
+                instance.state = _end_state(instance)
                 instance.finished_at = now
                 self._events.append(e.InstanceFinished(instance=instance, state=instance.state, at=now))
         self._touched = {}
@@ -508,6 +514,43 @@ class Scheduler:
         node.instance.failed = True
         self._events.append(e.DependencyFailed(node=node, cause=cause, at=now))
         self._end(node, now)
+
+    # -- stopping -----------------------------------------------------------------------------------------------------
+
+    def _cancel_instance(self, command: c.CancelInstance, now: float) -> None:
+        instance = self.instance(command.instance_id)
+        if instance.state is not InstanceState.RUNNING:
+            raise InstanceEnded(instance_id=instance.id, state=instance.state, wanted="cancelled")
+        instance.cancelled = True
+        nodes = [node for node in instance.nodes.values() if node.state not in TERMINAL]
+        revoked: dict[Worker, list[tuple[Node, int]]] = {}
+        for node in nodes:
+            if node.state is NodeState.LEASED and node.worker is not None:
+                revoked.setdefault(node.worker, []).append((node, node.token))
+                self._dispatcher.release(node, now)
+            elif node.state is NodeState.READY:
+                node.function.lane.ready -= 1
+            if node.state in ACTIVE:
+                node.function.lane.active -= 1
+            node.move(NodeState.CANCELLED)
+            node.dependents = None
+            node.cause = node
+            self._end(node, now)
+        if nodes:
+            instance.failed = True
+            self._events.append(e.NodesCancelled(nodes=nodes, at=now))
+        self._events.extend(e.LeasesRevoked(worker=worker, leases=leases) for worker, leases in revoked.items())
+        self._touched[instance] = None
+
+    def _time_out(self, node: Node, token: int, now: float) -> None:
+        """End an attempt that takes too long, if it is still the one that was leased under this token."""
+        worker = node.worker
+        if worker is None or node.token != token:
+            return
+        self._dispatcher.release(node, now)
+        self._events.append(e.LeasesRevoked(worker=worker, leases=[(node, token)]))
+        message = f"the attempt took longer than the timeout of {node.function.spec.timeout_s:g} s"
+        self._fail_attempt(node, worker, Failure(type="TimeoutError", message=message), now)
 
     # -- workers ------------------------------------------------------------------------------------------------------
 
@@ -635,6 +678,8 @@ class Scheduler:
 
     def _tick(self, command: c.Tick, now: float) -> None:
         self._end_backoffs(now)
+        for node, token in self._dispatcher.overrun(now):
+            self._time_out(node, token, now)
         if self._expiry_check_at is not None and self._expiry_check_at <= now:
             self._evict_silent(now)
         if self._awaited and self._awaited_until <= now:
@@ -654,6 +699,12 @@ class Scheduler:
             self._events.append(e.WorkerEvicted(worker=worker))
             self._remove(worker, f"no heartbeat for {worker.lease_duration_s:g} s", now)
         self._expiry_check_at = min((worker.expires_at for worker in self.workers.values()), default=None)
+
+
+def _end_state(instance: Instance) -> InstanceState:
+    if instance.cancelled:
+        return InstanceState.CANCELLED
+    return InstanceState.FAILED if instance.failed else InstanceState.COMPLETED
 
 
 def _conflict(node: Node, spec: FunctionSpec) -> ConflictingNode:

@@ -25,6 +25,9 @@ class WorkerChannel(Protocol):
     def recall(self, event: e.RecallRequested) -> None:
         """Ask for these nodes."""
 
+    def revoke(self, event: e.LeasesRevoked) -> None:
+        """Say that these leases have ended."""
+
     def refuse(self, event: e.ResultRefused) -> None:
         """Say that a result changed nothing."""
 
@@ -53,6 +56,8 @@ class Listeners:
             e.LeaseLost: lambda event: self._tell_change(event.node.instance),
             e.WorkGranted: self._tell_grant,
             e.WorkerWelcomed: lambda event: self._channel(event.worker, lambda channel: channel.welcome(event)),
+            e.LeasesRevoked: lambda event: self._channel(event.worker, lambda channel: channel.revoke(event)),
+            e.NodesCancelled: self._tell_cancelled,
             e.RecallRequested: lambda event: self._channel(event.worker, lambda channel: channel.recall(event)),
             e.ResultRefused: self._tell_refusal,
             e.WorkerDrained: lambda event: self._channel(event.worker, lambda channel: channel.drained()),
@@ -98,6 +103,11 @@ class Listeners:
             _set(self._outcomes.pop((node.instance.id, node.id), ()), node)
         if self._changes:
             self._tell_change(node.instance)
+
+    def _tell_cancelled(self, event: e.NodesCancelled) -> None:
+        for node in event.nodes:
+            _set(self._outcomes.pop((node.instance.id, node.id), ()), node)
+        self._tell_change(event.nodes[0].instance)
 
     def _tell_change(self, instance: Instance) -> None:
         if self._changes:

@@ -75,13 +75,14 @@ def to_function(message: graph_pb2.FunctionSpec) -> FunctionSpec:
         raise MalformedRequest("a function has no name")
     retry = message.retry
     for field, number in (
-        ("interval_s", retry.interval_s),
-        ("multiplier", retry.multiplier),
-        ("interval_max_s", retry.interval_max_s),
-        ("jitter", retry.jitter),
+        ("timeout_s", message.timeout_s),
+        ("retry.interval_s", retry.interval_s),
+        ("retry.multiplier", retry.multiplier),
+        ("retry.interval_max_s", retry.interval_max_s),
+        ("retry.jitter", retry.jitter),
     ):
         if not (isfinite(number) and number >= 0):
-            raise MalformedRequest(f"retry.{field} of function {message.name} is {number}; it must be 0 or more")
+            raise MalformedRequest(f"{field} of function {message.name} is {number}; it must be 0 or more")
     return FunctionSpec(
         name=message.name,
         code_version=message.code_version,
@@ -94,6 +95,7 @@ def to_function(message: graph_pb2.FunctionSpec) -> FunctionSpec:
             interval_max_s=retry.interval_max_s,
             jitter=min(1.0, retry.jitter),
         ),
+        timeout_s=message.timeout_s,
         definition_arguments=message.definition_arguments,
     )
 
@@ -229,6 +231,7 @@ def from_function(spec: FunctionSpec) -> graph_pb2.FunctionSpec:
             interval_max_s=retry.interval_max_s,
             jitter=retry.jitter,
         ),
+        timeout_s=spec.timeout_s,
         definition_arguments=spec.definition_arguments,
     )
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from grpc import aio
 
 from dagorama.v1 import dag_pb2, dag_pb2_grpc, graph_pb2
-from dagorama_broker.core.commands import SubmitNodes
-from dagorama_broker.core.errors import UnknownInstance, UnknownNode
+from dagorama_broker.core.commands import CancelInstance, SubmitNodes
+from dagorama_broker.core.errors import InstanceEnded, UnknownInstance, UnknownNode
 from dagorama_broker.core.model import Failure, InstanceId, Node, NodeId
 from dagorama_broker.core.states import TERMINAL, NodeState
 from dagorama_broker.core.stored import StoredNode
@@ -160,6 +160,23 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
         """Give the message for an instance that is in memory."""
         instance = self._host.scheduler.instances.get(instance_id)
         return None if instance is None else convert.from_instance(instance)
+
+    # -- stopping -----------------------------------------------------------------------------------------------------
+
+    @answers
+    async def CancelInstance(
+        self, request: dag_pb2.CancelInstanceRequest, context: object
+    ) -> dag_pb2.CancelInstanceResponse:
+        """Stop an instance."""
+        instance_id = convert.to_instance_id(request.instance_id)
+        try:
+            await self._host.commit(CancelInstance(instance_id=instance_id))
+        except UnknownInstance:  # at least to memory
+            summary = await self._host.read(self._host.journal.summarize_instance, instance_id)
+            if summary is None:
+                raise
+            raise InstanceEnded(instance_id=instance_id, state=summary.state, wanted="cancelled") from None
+        return dag_pb2.CancelInstanceResponse()
 
     # -- looking ------------------------------------------------------------------------------------------------------
 

@@ -61,6 +61,7 @@ class _Session:
         self._welcome: e.WorkerWelcomed | None = None
         self._grants: deque[tuple[Node, int]] = deque()
         self._recalls: list[work_pb2.Lease] = []
+        self._revocations: list[work_pb2.Lease] = []
         self._refusals: list[work_pb2.Refusal] = []
         self._acknowledged = 0
         self._acknowledged_sent = 0
@@ -162,6 +163,16 @@ class _Session:
         self._welcomed = True
         self._wake.set()
 
+    def revoke(self, event: e.LeasesRevoked) -> None:
+        """Say that these leases have ended. Those that were not even sent are not."""
+        ended = {token for _, token in event.leases}
+        unsent = {token for _, token in self._grants if token in ended}
+        self._grants = deque(grant for grant in self._grants if grant[1] not in unsent)
+        self._revocations += [
+            work_pb2.Lease(node_id=node.id, token=token) for node, token in event.leases if token not in unsent
+        ]
+        self._wake.set()
+
     def recall(self, event: e.RecallRequested) -> None:
         """Ask for these nodes."""
         self._recalls += [work_pb2.Lease(node_id=node.id, token=token) for node, token in event.leases]
@@ -196,6 +207,7 @@ class _Session:
             self._welcome
             or self._grants
             or self._recalls
+            or self._revocations
             or self._refusals
             or self._drained
             or self._acknowledged > self._acknowledged_sent
@@ -203,10 +215,13 @@ class _Session:
 
     def _next_response(self) -> work_pb2.WorkResponse:
         response = work_pb2.WorkResponse(
-            acknowledged=self._acknowledged, recalls=self._recalls, refusals=self._refusals
+            acknowledged=self._acknowledged,
+            recalls=self._recalls,
+            revocations=self._revocations,
+            refusals=self._refusals,
         )
         self._acknowledged_sent = self._acknowledged
-        self._recalls, self._refusals = [], []
+        self._recalls, self._revocations, self._refusals = [], [], []
         if self._welcome is not None:
             self._write_welcome(response, self._welcome)
             self._welcome = None

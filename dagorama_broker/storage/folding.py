@@ -20,6 +20,7 @@ BACKOFF = str(NodeState.BACKOFF.value)
 COMPLETED = str(NodeState.COMPLETED.value)
 FAILED = str(NodeState.FAILED.value)
 DEPENDENCY_FAILED = str(NodeState.DEPENDENCY_FAILED.value)
+CANCELLED = str(NodeState.CANCELLED.value)
 RUNNING = str(InstanceState.RUNNING.value)
 
 
@@ -113,6 +114,9 @@ def _fold_one(batch: Batch, event: e.DurableEvent) -> None:
             _put(batch, OutcomeRow(event.node.seq, FAILED, event.at, None, None, event.node.seq))
         case e.DependencyFailed():
             _put(batch, OutcomeRow(event.node.seq, DEPENDENCY_FAILED, event.at, None, None, event.cause.seq))
+        case e.NodesCancelled():
+            for node in event.nodes:
+                _put(batch, OutcomeRow(node.seq, CANCELLED, event.at, None, None, node.seq))
         case e.InstanceCreated() | e.InstanceReopened():
             _put_instance(batch, event.instance, RUNNING, None)
         case e.InstanceFinished():

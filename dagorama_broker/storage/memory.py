@@ -125,6 +125,9 @@ class MemoryJournal:
                 self._record(event.node.instance).lose(event)
             case e.NodeFailed():
                 self._record(event.node.instance).end(event.node, NodeState.FAILED, event.node, event.at)
+            case e.NodesCancelled():
+                for node in event.nodes:
+                    self._record(node.instance).end(node, NodeState.CANCELLED, node, event.at)
             case e.DependencyFailed():
                 self._record(event.node.instance).end(event.node, NodeState.DEPENDENCY_FAILED, event.cause, event.at)
             case e.InstanceCreated():

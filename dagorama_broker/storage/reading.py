@@ -24,7 +24,7 @@ _OF_INSTANCE = "WHERE calls.instance = (SELECT seq FROM instances WHERE id = ?)"
 
 _FUNCTION = """
 SELECT name, code_version, queue, taint, definition_arguments,
-       max_attempts, interval_s, multiplier, interval_max_s, jitter
+       max_attempts, interval_s, multiplier, interval_max_s, jitter, timeout_s
 FROM functions WHERE id = ?
 """
 
@@ -178,7 +178,7 @@ class Reader:
         name, code_version, queue, taint, definition_arguments, *retry = self._connection.execute(
             _FUNCTION, (id,)
         ).fetchone()
-        max_attempts, interval_s, multiplier, interval_max_s, jitter = retry
+        max_attempts, interval_s, multiplier, interval_max_s, jitter, timeout_s = retry
         spec = FunctionSpec(
             name=name,
             code_version=code_version,
@@ -191,6 +191,7 @@ class Reader:
                 interval_max_s=interval_max_s,
                 jitter=jitter,
             ),
+            timeout_s=timeout_s,
             definition_arguments=definition_arguments,
         )
         self._functions[id] = spec

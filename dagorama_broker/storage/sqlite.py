@@ -219,6 +219,7 @@ class _Functions:
                 retry.multiplier,
                 retry.interval_max_s,
                 retry.jitter,
+                spec.timeout_s,
                 spec.definition_arguments,
             )
         )
@@ -265,6 +266,7 @@ _FUNCTIONS = RowWriter(
         "multiplier",
         "interval_max_s",
         "jitter",
+        "timeout_s",
         "definition_arguments",
     ),
 )
