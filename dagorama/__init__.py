@@ -17,12 +17,15 @@ if TYPE_CHECKING:
         DagoramaError,
         InstanceCancelled,
         NodeFailed,
+        NodeStopped,
+        NotInNode,
         PayloadError,
         PromiseMisuse,
         ResultTimeout,
         UnknownFunction,
     )
     from dagorama.models.promise import DAGPromise
+    from dagorama.node_context import NodeContext, context
     from dagorama.retry import ExponentialRetry, StaticRetry
     from dagorama.runner import launch_workers
     from dagorama.serializer import register_definition
@@ -36,12 +39,16 @@ __all__ = [
     "DagoramaError",
     "ExponentialRetry",
     "InstanceCancelled",
+    "NodeContext",
     "NodeFailed",
+    "NodeStopped",
+    "NotInNode",
     "PayloadError",
     "PromiseMisuse",
     "ResultTimeout",
     "StaticRetry",
     "UnknownFunction",
+    "context",
     "dagorama",
     "generate_instance_id",
     "launch_workers",
@@ -56,7 +63,9 @@ _MODULES = {
     "DAGInstance": "definition",
     "DAGPromise": "models.promise",
     "ExponentialRetry": "retry",
+    "NodeContext": "node_context",
     "StaticRetry": "retry",
+    "context": "node_context",
     "dagorama": "decorators",
     "generate_instance_id": "definition",
     "launch_workers": "runner",

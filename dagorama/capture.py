@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from dagorama.retry import RetryConfiguration
 
@@ -23,6 +23,8 @@ class FunctionSpec:
     retry: RetryConfiguration | None
     #: Payload of the constructor arguments of the definition, `(args, kwargs)`; empty for none.
     definition_arguments: bytes
+    #: Longest time that an attempt may take; 0 for no limit.
+    timeout_s: float = 0.0
 
 
 class CapturedCall(NamedTuple):
@@ -36,14 +38,47 @@ class CapturedCall(NamedTuple):
     dependency_ids: tuple[bytes, ...]
 
 
+class RunningNode(Protocol):
+    """What a worker knows of a node that it runs."""
+
+    @property
+    def instance_id(self) -> bytes:
+        """The instance that it belongs to."""
+
+    @property
+    def node_id(self) -> bytes:
+        """The same in all its attempts."""
+
+    @property
+    def function_name(self) -> str:
+        """As "module:Class.method"."""
+
+    @property
+    def attempt(self) -> int:
+        """Counts from 1."""
+
+    @property
+    def token(self) -> int:
+        """The fencing token of its lease, which may be renewed."""
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the lease has ended."""
+
+    @property
+    def deadline(self) -> float | None:
+        """When its time is over, by `time.monotonic()`; None for never."""
+
+
 class Scope:
     """The calls that a running node has made so far. They come into being together with its result."""
 
-    __slots__ = ("calls", "instance_id")
+    __slots__ = ("calls", "instance_id", "node")
 
-    def __init__(self, instance_id: bytes) -> None:
-        """`instance_id` is the instance of the running node, which its children join."""
+    def __init__(self, instance_id: bytes, node: RunningNode | None = None) -> None:
+        """`instance_id` is the instance of the running node, which its children join; `node` the node itself."""
         self.instance_id = instance_id
+        self.node = node
         self.calls: list[CapturedCall] = []
 
 

@@ -7,6 +7,7 @@ run time, called on an instance, it captures the call and returns the promise of
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar, cast, overload
@@ -31,11 +32,18 @@ Kwargs = dict[str, object]
 class Decorator:
     """What `dagorama(...)` gives: decorates any function, or with `syncfn` and `asyncfn` only one of that kind."""
 
-    def __init__(self, queue_name: str | None, taint_name: str | None, retry: RetryConfiguration | None) -> None:
+    def __init__(
+        self,
+        queue_name: str | None,
+        taint_name: str | None,
+        retry: RetryConfiguration | None,
+        timeout: float | None = None,
+    ) -> None:
         """The arguments are those of `dagorama`."""
         self.queue_name = queue_name
         self.taint_name = taint_name
         self.retry = retry
+        self.timeout_s = 0.0 if timeout is None else _checked_timeout(timeout)
 
     def __call__(self, fn: F) -> F:
         """Decorates a function of either kind."""
@@ -62,7 +70,11 @@ class Decorator:
 def dagorama(queue_name: F, /) -> F: ...
 @overload
 def dagorama(
-    queue_name: str | None = None, taint_name: str | None = None, retry: RetryConfiguration | None = None
+    queue_name: str | None = None,
+    taint_name: str | None = None,
+    retry: RetryConfiguration | None = None,
+    *,
+    timeout: float | None = None,
 ) -> Decorator: ...
 
 
@@ -70,12 +82,15 @@ def dagorama(
     queue_name: Callable[..., object] | str | None = None,
     taint_name: str | None = None,
     retry: RetryConfiguration | None = None,
+    *,
+    timeout: float | None = None,
 ) -> object:
     """Makes a decorator for methods of a `DAGDefinition`; bare `@dagorama` decorates at once.
 
     Nodes go to the queue `queue_name` (the function's name unless given), and with `taint_name` only to workers that
-    have that toleration. `retry` says when a failed attempt is followed by another; without it, never. Raises
-    `ValueError` naming the argument that cannot be used.
+    have that toleration. `retry` says when a failed attempt is followed by another; without it, never. An attempt that
+    takes longer than `timeout` seconds is stopped, and has failed with `TimeoutError`. Raises `ValueError` naming the
+    argument that cannot be used.
     """
     if callable(queue_name):
         return Decorator(None, None, None)(queue_name)
@@ -84,7 +99,16 @@ def dagorama(
             raise ValueError(f"{argument}={name!r}: it must be a name, or left out")
     if retry is not None and not isinstance(retry, RetryConfiguration):
         raise ValueError(f"retry={retry!r}: it must be a policy such as StaticRetry(max_attempts=3, interval=1)")
-    return Decorator(queue_name, taint_name, retry)
+    return Decorator(queue_name, taint_name, retry, timeout)
+
+
+def _checked_timeout(timeout: float) -> float:
+    """Refuses what is no length of time."""
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise ValueError(f"timeout must be a number of seconds, not {timeout!r}")
+    if not (math.isfinite(timeout) and timeout > 0):
+        raise ValueError(f"timeout must be finite and more than 0 seconds, not {timeout!r}")
+    return float(timeout)
 
 
 def _is_async(fn: object) -> bool:
@@ -144,6 +168,7 @@ class _Captor:
             taint=self.options.taint_name or "",
             retry=self.options.retry,
             definition_arguments=construction_of(definition).arguments(),
+            timeout_s=self.options.timeout_s,
         )
 
 

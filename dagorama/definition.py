@@ -116,7 +116,7 @@ class DAGInstance(Generic[R_co]):
     """One start of a definition; `R_co` is the type of its entrypoint's value.
 
     Reads go to the definition, and its methods get the instance as `self`. Writes stay here. A name that the definition
-    has goes before `result` and `aresult`.
+    has goes before `result`, `aresult`, `cancel` and `acancel`.
     """
 
     instance_id: UUID
@@ -147,6 +147,18 @@ class DAGInstance(Generic[R_co]):
         # The twin of `result` takes its timeout the same way.
         async def aresult(self, timeout: float | None = None) -> R_co:  # noqa: ASYNC109
             """Waits like `result`, without blocking the event loop."""
+            ...
+
+        def cancel(self) -> None:
+            """Stops the instance: what has not started never does, and what runs is told to stop.
+
+            That is durable when this returns; whoever waits for a value gets `InstanceCancelled`. Raises
+            `BrokerRefused`, naming the state, where the instance has ended already, and `BrokerUnavailable`.
+            """
+            ...
+
+        async def acancel(self) -> None:
+            """Stops like `cancel`, without blocking the event loop."""
             ...
 
     else:
@@ -222,10 +234,24 @@ async def _aresult(instance: DAGInstance[object], timeout: float | None = None) 
     return await value_of_async(instance, _promise_of(instance), timeout)
 
 
+def _cancel(instance: DAGInstance[object]) -> None:
+    from dagorama.client.broker import cancel
+
+    cancel(id_of(instance))
+
+
+async def _acancel(instance: DAGInstance[object]) -> None:
+    from dagorama.client.broker import cancel_async
+
+    await cancel_async(id_of(instance))
+
+
 #: What an instance has of its own where the definition has nothing of that name.
 _OWN: dict[str, Callable[..., object]] = {
     "result": _result,
     "aresult": _aresult,
+    "cancel": _cancel,
+    "acancel": _acancel,
 }
 
 

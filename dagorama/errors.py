@@ -8,6 +8,8 @@
     |-- BrokerRefused                     the broker says no, and why
     |-- NodeFailed                        the value will never come: its function failed, or one that it depends on
     |-- InstanceCancelled                 the value will never come: somebody stopped the work
+    |-- NodeStopped                       the running node is to stop: what it gives would be refused
+    |-- NotInNode          (RuntimeError) `context()` was asked for where no node runs
     `-- ResultTimeout      (TimeoutError) the value has not come yet
 
 Wrong arguments of a decorated call are plain `TypeError`s, and a call on the wrong kind of object is a `ValueError`.
@@ -139,6 +141,27 @@ class InstanceCancelled(DagoramaError):
         self.instance_id = instance_id
         self.node_id = node_id
         super().__init__(f"instance {instance_id} was cancelled before node {node_id} had a value")
+
+
+class NodeStopped(DagoramaError):
+    """The node that runs is to stop: it was cancelled, took too long, or was given to another worker."""
+
+    def __init__(self, *, instance_id: UUID, node_id: UUID) -> None:
+        """`node_id` is the node that runs."""
+        self.instance_id = instance_id
+        self.node_id = node_id
+        super().__init__(f"node {node_id} of instance {instance_id} is to stop: its lease has ended")
+
+
+class NotInNode(DagoramaError, RuntimeError):
+    """No node runs here, so there is no context."""
+
+    def __init__(self) -> None:
+        """Says where there is one."""
+        super().__init__(
+            "no node runs here: context() works in a decorated function that a worker runs, and in coroutines and "
+            "threads that it starts; run those threads in a copy of its context, as asyncio.to_thread does"
+        )
 
 
 class ResultTimeout(DagoramaError, TimeoutError):

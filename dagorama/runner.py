@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import Process
+from typing import cast
 
 from dagorama.client.connection import broker_address
 from dagorama.errors import DagoramaError
@@ -80,13 +81,14 @@ def launch_workers(n: int = 1, exit_on_completion: bool = False) -> Iterator[lis
     """Runs `n` worker processes for as long as the block lasts, and gives them.
 
     With `exit_on_completion` each ends by itself when no connected worker can bring anything further. When the block is
-    left, however that happens, they finish what they run; those that take more than 5 s for it are killed. Scripts need
+    left, however that happens, they finish what they run; those that take more than 5 s for it are killed. One that has
+    to end because a node overran its timeout, or went on after it was cancelled, is replaced in the list. Scripts need
     `if __name__ == "__main__":` around it, since each process imports the script for its definitions.
     """
     if n < 1:
         raise ValueError(f"launch_workers starts at least 1 worker, not {n}")
     with running_workers(n, WorkerOptions(exit_when_drained=exit_on_completion)) as processes:
-        yield list[Process](processes)
+        yield cast(list[Process], processes)
 
 
 def _worker(

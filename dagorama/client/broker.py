@@ -10,7 +10,14 @@ from dagorama.client.connection import connection
 from dagorama.client.convert import submit_request
 from dagorama.client.outcomes import TERMINAL, value_in
 from dagorama.client.requests import Steps, ask, run, run_async, watch
-from dagorama.v1.dag_pb2 import GetInstanceRequest, GetNodeRequest, InstanceInfo, SubmitResponse
+from dagorama.v1.dag_pb2 import (
+    CancelInstanceRequest,
+    CancelInstanceResponse,
+    GetInstanceRequest,
+    GetNodeRequest,
+    InstanceInfo,
+    SubmitResponse,
+)
 
 Values = dict[bytes, object]
 
@@ -54,6 +61,19 @@ async def poll_values_async(instance_id: bytes, node_ids: Sequence[bytes]) -> Va
     return await run_async(_poll(instance_id, node_ids))
 
 
+def cancel(instance_id: bytes) -> None:
+    """Stops an instance, which is durable when this returns.
+
+    Raises `BrokerRefused` for one that is not known or has ended, and `BrokerUnavailable`.
+    """
+    run(_cancel(instance_id))
+
+
+async def cancel_async(instance_id: bytes) -> None:
+    """Does what `cancel` does, without blocking the event loop."""
+    await run_async(_cancel(instance_id))
+
+
 def instance_info(instance_id: bytes) -> InstanceInfo:
     """Returns how an instance stands."""
     to = connection()
@@ -65,6 +85,12 @@ def _submit(instance_id: bytes, definition: str, calls: Sequence[CapturedCall]) 
     to = connection()
     what = f"{len(calls)} new nodes for instance {UUID(bytes=instance_id)}"
     return ask(to, to.dag.Submit, submit_request(instance_id, definition, calls), what)
+
+
+def _cancel(instance_id: bytes) -> Steps[CancelInstanceResponse]:
+    to = connection()
+    request = CancelInstanceRequest(instance_id=instance_id)
+    return ask(to, to.dag.CancelInstance, request, f"to cancel instance {UUID(bytes=instance_id)}")
 
 
 def _wait(instance_id: bytes, node_id: bytes, timeout_s: float | None) -> Steps[object]:

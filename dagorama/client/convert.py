@@ -46,6 +46,7 @@ def write_function(message: graph_pb2.FunctionSpec, function: FunctionSpec) -> N
     message.taint = function.taint
     if function.retry is not None:
         message.retry.CopyFrom(function.retry.as_message())
+    message.timeout_s = function.timeout_s
     message.definition_arguments = function.definition_arguments
 
 

@@ -5,6 +5,7 @@ held         a node in the hands of this worker, and how its attempt ended
 execution    one attempt: decode, call, encode
 failures     what an exception becomes on the wire
 slots        threads and the event loop that attempts run in
+alarm        the kernel's timer, for nodes that can be ended in no other way
 stream       one connection to the broker: what goes out and what comes in
 worker       the worker itself: leases, reconnecting, draining
 child, processes, supervisor    workers as processes; signals and shield: how they are told to end

@@ -13,14 +13,22 @@ from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 
 from dagorama.client.connection import broker_address
+from dagorama.worker.alarm import Alarm
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.signals import signals_in
-from dagorama.worker.worker import Worker
+from dagorama.worker.worker import EXIT_CANCELLED, EXIT_OVERRUN, Worker
 
 #: Exit statuses: something to import could not be; a second SIGTERM; the process that started this one is gone.
 EXIT_IMPORT_FAILED = 3
 EXIT_STOPPED = 128 + signal.SIGTERM
 EXIT_ORPHANED = 4
+
+#: Exit codes, as multiprocessing gives them, of processes that ended because a node didn't stop; another takes its place.
+ENDED_FOR_NODE = {
+    EXIT_OVERRUN: "a node overran its timeout",
+    -signal.SIGALRM: "a node overran its timeout",
+    EXIT_CANCELLED: "a node went on after it was cancelled",
+}
 
 #: New objects before the collector looks at the young ones. Nodes come and go by the hundred, without cycles; at
 #: Python's own 700 the collector would walk them for nothing, 20,000 times in a fan-out of a million.
@@ -29,6 +37,8 @@ GC_THRESHOLDS = (20_000, 20, 50)
 
 def run_child(options: WorkerOptions, environment: Mapping[str, str], status: Connection | None) -> None:
     """Runs one worker until it is drained. The first SIGTERM drains it, the second stops it with `EXIT_STOPPED`.
+
+    It ends also when a node does not stop that has to: see `ENDED_FOR_NODE`.
 
     `environment` is the parent's at the start. On `status` goes `(is_connected, text)` whenever that changes, which is
     logged otherwise; and `(None, text)` if the worker cannot start.
@@ -40,6 +50,7 @@ def run_child(options: WorkerOptions, environment: Mapping[str, str], status: Co
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     _end_with_parent()
+    Alarm.take_signal()
     try:
         host, port = broker_address()
         worker = Worker(
@@ -47,6 +58,7 @@ def run_child(options: WorkerOptions, environment: Mapping[str, str], status: Co
             host=host,
             port=port,
             connection_changed=None if status is None else lambda *news: _tell(status, news),
+            alarm=Alarm(),
         )
     except Exception as error:
         reason = f"a worker cannot start: {type(error).__name__}: {error}"
@@ -56,6 +68,7 @@ def run_child(options: WorkerOptions, environment: Mapping[str, str], status: Co
             _tell(status, (None, reason))
         sys.exit(EXIT_IMPORT_FAILED)
     _work(worker, is_supervised=status is not None)
+    sys.exit(worker.exit_status)
 
 
 def _work(worker: Worker, *, is_supervised: bool) -> None:

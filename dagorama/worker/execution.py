@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from asyncio import CancelledError
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import copy_context
@@ -59,11 +60,16 @@ class Executor:
         self._raised = raised
 
     def run(self, held: Held) -> Rest | None:
-        """Runs a node in this thread; for an asynchronous function it gives what is left, for the event loop."""
+        """Runs a node in this thread; for an asynchronous function it gives what is left, for the event loop.
+
+        A node whose lease has ended is not begun.
+        """
+        if held.dropped:
+            return None
         started_ns = perf_counter_ns()
-        scope = Scope(held.instance_id)
+        scope = Scope(held.instance_id, held)
         try:
-            name, definition_arguments = held.function
+            name, definition_arguments, _ = held.function
             if self._only_modules:
                 _check_module(name, self._only_modules)
             bound = load_function(name, definition_arguments, held.instance_id, scope)
@@ -99,6 +105,9 @@ class Executor:
         current_scope.set(scope)
         try:
             value = await bound.function(bound.instance, *args, **kwargs)
+        except CancelledError as error:
+            if not held.dropped:  # else it is how we stopped it, and nobody waits for a report
+                self._fail(held, error, started_ns)
         except BaseException as error:
             self._fail(held, error, started_ns)
         else:
@@ -124,7 +133,7 @@ class Executor:
 
     def _fail(self, held: Held, error: BaseException, started_ns: int) -> None:
         """Ends an attempt whose function raised."""
-        if self._raised is not None:
+        if self._raised is not None and not held.dropped:
             self._raised(error)
         self._end(held, failure_of(error), started_ns)
 

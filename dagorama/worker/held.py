@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
+from time import monotonic
 from typing import NamedTuple
 
 from dagorama.capture import CapturedCall
@@ -15,6 +16,7 @@ class Function(NamedTuple):
 
     name: str
     definition_arguments: bytes
+    timeout_s: float = 0.0  #: how long an attempt may take; 0: no limit
 
 
 class Report(NamedTuple):
@@ -53,17 +55,22 @@ class ValueTable:
 class Held:
     """One node from its grant until its report is acknowledged, or the lease is lost.
 
-    The slots write `report`; the thread that receives writes `token` and `dropped`; the one that sends, `stream_sent`.
+    The slots write `report`, `running` and `abandoned`; the thread that receives writes `token`, `deadline` and
+    `dropped` and `revoked`; the one that sends, `stream_sent`.
     """
 
     __slots__ = (
+        "abandoned",
         "arguments",
         "attempt",
+        "deadline",
         "dropped",
         "function",
         "instance_id",
         "node_id",
         "report",
+        "revoked",
+        "running",
         "stream_sent",
         "token",
         "values",
@@ -88,7 +95,26 @@ class Held:
         self.arguments = arguments
         self.values = values
         self.report: Report | None = None
+        #: When its time is over, by `time.monotonic()`; None for never.
+        self.deadline = monotonic() + function.timeout_s if function.timeout_s else None
+        #: Some thread, or a task on the event loop, is at it.
+        self.running = False
+        #: Its thread has lost its slot.
+        self.abandoned = False
         #: The lease is lost: a report would be refused, so none is sent.
         self.dropped = False
+        #: It is lost because the broker has ended it: somebody cancelled the node, or its time is over.
+        self.revoked = False
         #: Number of the stream that the report went out on; 0 for none.
         self.stream_sent = 0
+
+    @property
+    def function_name(self) -> str:
+        """The name of its function."""
+        return self.function.name
+
+    def renew(self, token: int) -> None:
+        """Goes on under another lease, from whose grant on its time counts anew."""
+        self.token = token
+        if self.deadline is not None:
+            self.deadline = monotonic() + self.function.timeout_s

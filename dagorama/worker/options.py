@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from math import isfinite
+
+#: A node that was cancelled may go on for so long; `DAGORAMA_CANCEL_GRACE_S` sets another time.
+CANCEL_GRACE_S = 5.0
+
+
+def cancel_grace_s() -> float:
+    """Returns how long a node may go on after it was cancelled; `ValueError` for a setting that is no time."""
+    setting = os.environ.get("DAGORAMA_CANCEL_GRACE_S") or CANCEL_GRACE_S
+    try:
+        grace_s = float(setting)
+    except ValueError:
+        grace_s = -1.0
+    if not (isfinite(grace_s) and grace_s >= 0):
+        raise ValueError(f"DAGORAMA_CANCEL_GRACE_S={setting!r} is not a number of seconds from 0")
+    return grace_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

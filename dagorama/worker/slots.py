@@ -3,6 +3,8 @@
 A slot is the right to run one node. Plain functions run in a thread, asynchronous ones as tasks on one event loop that
 all share; both take a slot, so no more than `count` nodes are ever started at once. Whoever finishes a node takes the
 next one itself, without waking anybody.
+
+A task can be stopped where it waits; a thread cannot. It can lose its slot to another, and ends when its node does.
 """
 
 from __future__ import annotations
@@ -11,26 +13,42 @@ import asyncio
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 
+from dagorama.worker.alarm import Alarm
 from dagorama.worker.held import Held
 
 #: A node whose function is asynchronous: what is left to do, on the event loop.
 Rest = Coroutine[object, object, None]
 
 
+class _Abandoned(Exception):
+    """The thread has lost its slot."""
+
+
 class Slots:
     """Runs nodes in the order in which they were added."""
 
     def __init__(
-        self, count: int, run: Callable[[Held], Rest | None], *, is_known_async: Callable[[Held], bool]
+        self,
+        count: int,
+        run: Callable[[Held], Rest | None],
+        *,
+        is_known_async: Callable[[Held], bool],
+        alarm: Alarm | None = None,
+        cancel_grace_s: float = 0.0,
     ) -> None:
         """`run` executes a node in the calling thread; for an asynchronous function it gives what is left instead.
 
-        Where `is_known_async` tells beforehand that it will, no thread is troubled with the node.
+        Where `is_known_async` tells beforehand that it will, no thread is troubled with the node. With `alarm` this
+        process ends if a node goes on after its deadline; a task that was stopped then gets `cancel_grace_s` to end.
         """
         self._run = run
         self._is_known_async = is_known_async
+        self._alarm = alarm
+        self._cancel_grace_s = cancel_grace_s
         self._lock = threading.Lock()
         self._pending: OrderedDict[bytes, Held] = OrderedDict()
         self._free = count
@@ -39,7 +57,7 @@ class Slots:
         #: A node to start, or None for one thread to end.
         self._starts: SimpleQueue[Held | None] = SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[Held, asyncio.Task[None]] = {}
 
     def add(self, nodes: Iterable[Held]) -> None:
         """Starts nodes as slots are free; the others are pending."""
@@ -66,6 +84,30 @@ class Slots:
             self._pending.clear()
             return held
 
+    def cancel(self, held: Held) -> None:
+        """Stops a node that runs on the event loop; what runs in a thread goes on. It must be `dropped` already."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._cancel, held)
+
+    def is_in_thread(self, held: Held) -> bool:
+        """Tells whether a node runs in a thread of its own."""
+        return held.running and not self._is_known_async(held)
+
+    def abandon(self, held: Held) -> None:
+        """Gives the slot of a node that runs in a thread to another thread. The node's own ends when the node does."""
+        with self._lock:
+            if not held.running or held.abandoned:
+                return
+            held.abandoned = True
+            self._threads -= 1
+            self._free += 1
+        self.add([])
+
+    def renewed(self) -> None:
+        """Heeds that deadlines of running nodes have changed."""
+        if self._alarm is not None:
+            self._alarm.reset()
+
     def close(self) -> None:
         """Lets threads and loop end, once what runs has ended. Nothing may be added any more."""
         with self._lock:
@@ -88,9 +130,22 @@ class Slots:
                 threading.Thread(target=self._work, name=f"dagorama-slot-{self._threads}", daemon=True).start()
         self._starts.put(held)
 
-    def _next(self, *, idle_threads: int) -> Held | None:
-        """Takes the next node for a slot; where there is none it frees the slot, and so many threads are idle."""
+    def _begins(self, held: Held, grace_s: float = 0.0) -> None:
+        held.running = True
+        if held.deadline is not None and self._alarm is not None:
+            self._alarm.watch(held, grace_s)
+
+    def _next(self, ended: Held, *, idle_threads: int) -> Held | None:
+        """Takes the next node for a slot; where there is none it frees the slot, and so many threads are idle.
+
+        Raises `_Abandoned` in a thread that has lost its slot while the node that has `ended` ran.
+        """
+        if ended.deadline is not None and self._alarm is not None:
+            self._alarm.forget(ended)
         with self._lock:
+            ended.running = False
+            if ended.abandoned:
+                raise _Abandoned
             if self._pending:
                 return self._pending.popitem(last=False)[1]
             self._free += 1
@@ -100,24 +155,26 @@ class Slots:
     # -- in a slot's thread -------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        while (held := self._starts.get()) is not None:
-            while held is not None:
-                rest = self._run(held)
-                if rest is not None:
-                    self._hand_over(rest)
-                    break
-                held = self._next(idle_threads=1)
-            # Nothing of the last node may live on while this thread waits.
-            rest = held = None
+        with suppress(_Abandoned):
+            while (held := self._starts.get()) is not None:
+                while held is not None:
+                    self._begins(held)
+                    rest = self._run(held)
+                    if rest is not None:
+                        self._hand_over(held, rest)
+                        break
+                    held = self._next(held, idle_threads=1)
+                # Nothing of the last node may live on while this thread waits.
+                rest = held = None
 
-    def _hand_over(self, rest: Rest) -> None:
+    def _hand_over(self, held: Held, rest: Rest) -> None:
         """Passes this thread's slot on to the event loop."""
         with self._lock:
             self._idle_threads += 1
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(target=self._run_loop, args=(self._loop,), name="dagorama-loop", daemon=True).start()
-        self._loop.call_soon_threadsafe(self._begin, rest)
+        self._loop.call_soon_threadsafe(self._begin, held, rest)
 
     # -- on the event loop --------------------------------------------------------------------------------------------
 
@@ -134,18 +191,27 @@ class Slots:
             if not self._is_known_async(held):
                 self._start(held)
                 return
+            self._begins(held, self._cancel_grace_s)
             rest = self._run(held)
             if rest is not None:
-                self._begin(rest)
+                self._begin(held, rest)
                 return
-            held = self._next(idle_threads=0)
+            held = self._next(held, idle_threads=0)
 
-    def _begin(self, rest: Rest) -> None:
+    def _begin(self, held: Held, rest: Rest) -> None:
         assert self._loop is not None
+        self._begins(held, self._cancel_grace_s)
         task = self._loop.create_task(rest)
-        self._tasks.add(task)  # the loop itself keeps only weak references
-        task.add_done_callback(self._ended)
+        self._tasks[held] = task  # the loop itself keeps only weak references
+        task.add_done_callback(partial(self._ended, held))
+        if held.dropped:  # since before it came here
+            task.cancel()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._advance(self._next(idle_threads=0))
+    def _cancel(self, held: Held) -> None:
+        task = self._tasks.get(held)
+        if task is not None:
+            task.cancel()
+
+    def _ended(self, held: Held, _task: asyncio.Task[None]) -> None:
+        del self._tasks[held]
+        self._advance(self._next(held, idle_threads=0))

@@ -10,7 +10,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from time import monotonic
 
-from dagorama.worker.child import EXIT_STOPPED
+from dagorama.worker.child import ENDED_FOR_NODE, EXIT_STOPPED
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.processes import WorkerProcess, describe_exit, start_worker
 from dagorama.worker.signals import signals_in
@@ -137,11 +137,12 @@ class Supervisor:
             return
         if self._stopping:
             # By SIGTERM dies who had not even got so far as to handle it.
-            if child.process.exitcode not in (0, -signal.SIGTERM) and not self._exit_status:
+            if child.process.exitcode not in (0, -signal.SIGTERM, *ENDED_FOR_NODE) and not self._exit_status:
                 self._say(describe_exit(child.process))
             return
         now = monotonic()
-        self._short_lives = self._short_lives + 1 if now < child.started_at + SHORT_LIFE_S else 0
+        dies_at_once = now < child.started_at + SHORT_LIFE_S and child.process.exitcode not in ENDED_FOR_NODE
+        self._short_lives = self._short_lives + 1 if dies_at_once else 0
         delay_s = 0.0
         if self._short_lives > 1:
             delay_s = min(REPLACE_BACKOFF_MIN_S * 2 ** (self._short_lives - 2), REPLACE_BACKOFF_MAX_S)

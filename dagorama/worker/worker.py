@@ -6,9 +6,10 @@ import os
 import random
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
-from time import monotonic
+from operator import itemgetter
+from time import monotonic, sleep
 from uuid import UUID
 
 import grpc
@@ -17,9 +18,10 @@ from dagorama.errors import BrokerUnavailable
 from dagorama.ids import new_id
 from dagorama.logging import get_log_level, get_logger
 from dagorama.v1.work_pb2 import Hello, Lease, WorkResponse
+from dagorama.worker.alarm import Alarm
 from dagorama.worker.execution import Executor
 from dagorama.worker.held import Function, Held, ValueTable
-from dagorama.worker.options import WorkerOptions
+from dagorama.worker.options import WorkerOptions, cancel_grace_s
 from dagorama.worker.slots import Slots
 from dagorama.worker.stream import Signal, Stream
 
@@ -29,6 +31,12 @@ BACKOFF_MIN_S = 0.05
 BACKOFF_MAX_S = 1.0
 #: How often a worker says that the broker still does not answer.
 COMPLAINT_INTERVAL_S = 30.0
+
+#: Exit statuses of a process that ends because a node does not: its time was over; it was cancelled.
+EXIT_OVERRUN = 5
+EXIT_CANCELLED = 6
+#: So long it may take then to bring out the reports that are made, and what was printed.
+LEAVE_S = 0.3
 
 
 class Worker:
@@ -44,10 +52,14 @@ class Worker:
         host: str,
         port: int,
         connection_changed: Callable[[bool, str], None] | None = None,
+        alarm: Alarm | None = None,
     ) -> None:
         """Imports the modules that `options` names; what an import raises passes through.
 
-        `connection_changed(is_connected, text)` is told what a person may want to know; by default it is logged."""
+        `connection_changed(is_connected, text)` is told what a person may want to know; by default it is logged.
+        `alarm` says that the process is the worker's own: it ends when a node can't be stopped in any other way, with
+        `exit_status` where there is time for that. Without it such a node goes on, and nobody waits for it.
+        """
         self._options = options
         self._host = host
         self._port = port
@@ -62,7 +74,17 @@ class Worker:
             raised=None if options.catch_exceptions else self._raised,
             only_modules=options.imports,
         )
-        self._slots = Slots(options.concurrency, executor.run, is_known_async=executor.is_known_async)
+        self._cancel_grace_s = cancel_grace_s()
+        self._slots = Slots(
+            options.concurrency,
+            executor.run,
+            is_known_async=executor.is_known_async,
+            alarm=alarm,
+            cancel_grace_s=self._cancel_grace_s,
+        )
+        self._owns_process = alarm is not None
+        #: With what the process is to end: 0 unless a node makes it end.
+        self.exit_status = 0
         #: Every node from its grant until its report is acknowledged or its lease is lost.
         self._leases: dict[bytes, Held] = {}
         #: Of those, the ones that were pending when the connection broke: not started before the broker says so.
@@ -252,6 +274,8 @@ class Worker:
                 )
         if response.HasField("welcome"):
             self._welcome(stream, response)
+        if response.revocations:
+            self._revoke(response.revocations)
         if response.recalls:
             self._recall(response.recalls)
         if response.HasField("grants"):
@@ -272,13 +296,15 @@ class Worker:
         with self._lock:
             self._was_welcome = True
             kept = []
+            lost = []
             for held in list(self._leases.values()):
                 if held.node_id in tokens:
-                    held.token = tokens[held.node_id]
+                    held.renew(tokens[held.node_id])
                     kept.append(held)
                 else:
-                    held.dropped = True
-                    self._leases.pop(held.node_id, None)
+                    lost.append(held)
+            self._slots.renewed()
+            self._drop(lost)
             parked, self._parked = self._parked, []
             stream.welcome(response.welcome.lease_duration_s)
             if self._draining:
@@ -305,7 +331,7 @@ class Worker:
 
     def _take(self, response: WorkResponse) -> None:
         """Takes granted nodes in."""
-        functions = [Function(spec.name, spec.definition_arguments) for spec in response.functions]
+        functions = [Function(spec.name, spec.definition_arguments, spec.timeout_s) for spec in response.functions]
         values = ValueTable(response.values) if response.HasField("values") else None
         grants = response.grants
         granted = [
@@ -338,6 +364,67 @@ class Worker:
         known = [node_id for node_id, token in tokens.items() if self._holds(node_id, token)]
         self._hand_back(self._slots.take_back(known))
 
+    def _revoke(self, revocations: Iterable[Lease]) -> None:
+        """Stops nodes whose leases have ended."""
+        revoked = [self._leases[lease.node_id] for lease in revocations if self._holds(lease.node_id, lease.token)]
+        for held in revoked:
+            held.revoked = True
+        self._slots.take_back(held.node_id for held in revoked)
+        self._drop(revoked)
+        self._end_if_drained()
+
+    def _drop(self, nodes: Sequence[Held]) -> None:
+        """Lets go of nodes whose leases are lost, and has those that run stopped."""
+        for held in nodes:
+            held.dropped = True
+            self._leases.pop(held.node_id, None)
+        running = [held for held in nodes if held.running]
+        for held in running:
+            self._slots.cancel(held)
+        if running:
+            threading.Thread(target=self._see_off, args=(running,), name="dagorama-stop", daemon=True).start()
+
+    def _see_off(self, nodes: Iterable[Held]) -> None:
+        """Waits until nodes that are to stop have stopped; ends what goes on for too long."""
+        now = monotonic()
+        for at, held in sorted(((self._patience_until(held, now), held) for held in nodes), key=itemgetter(0)):
+            sleep(max(0.0, at - monotonic()))
+            if held.running:
+                self._end_overrunning(held)
+
+    def _patience_until(self, held: Held, now: float) -> float:
+        """Tells when a node that is to stop has to have stopped."""
+        at = now + self._cancel_grace_s
+        # A task is told to stop by the cancellation; it would be news to a function in a thread that its time is over.
+        return at if held.deadline is None or not self._slots.is_in_thread(held) else min(at, held.deadline)
+
+    def _end_overrunning(self, held: Held) -> None:
+        """Ends the process if it is the worker's own; else lets the node go on without a slot."""
+        is_late = held.deadline is not None and held.deadline <= monotonic()
+        problem = "runs on after its timeout" if is_late else "runs on after its lease had ended"
+        node = f"node {UUID(bytes=held.node_id)} ({held.function.name}) {problem}"
+        if self._owns_process:
+            get_logger().warning("%s, so its worker process ends", node)
+            self._leave(EXIT_OVERRUN if is_late else EXIT_CANCELLED)
+        elif self._slots.is_in_thread(held):
+            get_logger().warning("%s; the thread that it runs in cannot be ended and is replaced", node)
+            self._slots.abandon(held)
+        else:
+            get_logger().warning("%s; it does not heed that it was cancelled", node)
+
+    def _leave(self, exit_status: int) -> None:
+        """Ends the process: what is pending is handed back, reports go out, and what runs is run again elsewhere."""
+        self.exit_status = exit_status
+        self.drain()
+        with self._lock:
+            self._stopped = True
+            if self._stream is not None:
+                self._stream.send(Signal.END)
+        self._interrupt.set()
+        # The main thread is on its way out, unless something that a node has left behind keeps it.
+        sleep(LEAVE_S)
+        os._exit(exit_status)
+
     def _holds(self, node_id: bytes, token: int) -> bool:
         held = self._leases.get(node_id)
         return held is not None and held.token == token
@@ -353,6 +440,8 @@ class Worker:
 
     def _ended(self, held: Held) -> None:
         """Sends a report. Without a connection it waits for the next welcome."""
+        if held.revoked:
+            return
         if held.dropped:
             get_logger().warning(
                 "what node %s (%s) gave is discarded: its lease was lost while it ran, so another worker runs it",

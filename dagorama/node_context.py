@@ -1,0 +1,89 @@
+"""What a running function can learn about the node that it runs for."""
+
+# The module is not called `context`: that name in the package is the function.
+
+from __future__ import annotations
+
+from time import monotonic
+from uuid import UUID
+
+from dagorama.capture import RunningNode, current_scope
+from dagorama.errors import NodeStopped, NotInNode
+
+
+class NodeContext:
+    """The node that runs here. May be passed on to threads, and asked as long as the function runs."""
+
+    __slots__ = ("_node",)
+
+    def __init__(self, node: RunningNode) -> None:
+        """Made by `context()`."""
+        self._node = node
+
+    @property
+    def instance_id(self) -> UUID:
+        """The instance that the node belongs to."""
+        return UUID(bytes=self._node.instance_id)
+
+    @property
+    def node_id(self) -> UUID:
+        """The node, the same in all its attempts."""
+        return UUID(bytes=self._node.node_id)
+
+    @property
+    def function(self) -> str:
+        """The function, as "module:Class.method"."""
+        return self._node.function_name
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt of the node this is, from 1. One that was cut off with its worker is not counted."""
+        return self._node.attempt
+
+    @property
+    def fencing_token(self) -> int:
+        """Grows with every grant: what refuses a smaller one than it has seen is safe from attempts thought dead.
+
+        It grows within an attempt, too, when the worker reconnects.
+        """
+        return self._node.token
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same in all attempts of the node, and in no other: what has seen it has had this work done."""
+        return str(self.node_id)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the function should stop, as what it gives would be refused: its lease has ended.
+
+        It was cancelled, its time is over, or the broker gave the node to another worker.
+        """
+        return self._node.dropped
+
+    @property
+    def remaining_s(self) -> float | None:
+        """How many seconds the attempt may still take, not less than 0; None without a timeout."""
+        deadline = self._node.deadline
+        return None if deadline is None else max(0.0, deadline - monotonic())
+
+    def raise_if_cancelled(self) -> None:
+        """Raises `NodeStopped` if the function should stop."""
+        if self.cancelled:
+            raise NodeStopped(instance_id=self.instance_id, node_id=self.node_id)
+
+    def __repr__(self) -> str:
+        """Shows function, node and attempt."""
+        return f"NodeContext({self.function}, node {self.node_id}, attempt {self.attempt})"
+
+
+def context() -> NodeContext:
+    """Returns the context of the node that runs here.
+
+    That is: in a decorated function that a worker runs, in its coroutines and tasks, and in threads that it starts with
+    a copy of its context (`contextvars.copy_context().run`, `asyncio.to_thread`). Raises `NotInNode` elsewhere.
+    """
+    scope = current_scope.get()
+    if scope is None or scope.node is None:
+        raise NotInNode
+    return NodeContext(scope.node)

@@ -1,0 +1,57 @@
+"""The kernel's own timer, which ends this process when a node overruns its time, whatever Python does.
+
+A function may hold the interpreter's lock for as long as it likes, in C. No thread of ours runs meanwhile, and no
+handler of a signal: only what the kernel does by itself still happens. SIGALRM at its default action ends the process.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from time import monotonic
+
+from dagorama.worker.held import Held
+
+#: So long after its deadline a node may still be at it: time in which the worker itself ends the process in good order.
+ALARM_AFTER_S = 0.5
+#: The kernel does not count further than this. What takes longer outlives the machine.
+_TIMER_MAX_S = 10 * 365 * 86_400.0
+
+
+class Alarm:
+    """Watches over the deadlines of running nodes. For processes that run nothing but a worker. From any thread."""
+
+    def __init__(self) -> None:
+        """Nothing is watched as yet. `take_signal` must have been called by the main thread."""
+        self._lock = threading.Lock()
+        #: How long each may go on after its deadline.
+        self._running: dict[Held, float] = {}
+
+    @staticmethod
+    def take_signal() -> None:
+        """Gives SIGALRM its default action, whatever this process has inherited. Only in the main thread."""
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+
+    def watch(self, held: Held, grace_s: float = 0.0) -> None:
+        """Ends this process if the node is still running `grace_s` seconds, and a little, after its deadline."""
+        with self._lock:
+            self._running[held] = grace_s + ALARM_AFTER_S
+            self._set()
+
+    def forget(self, held: Held) -> None:
+        """The node has ended."""
+        with self._lock:
+            if self._running.pop(held, None) is not None:
+                self._set()
+
+    def reset(self) -> None:
+        """Heeds deadlines that have been renewed."""
+        with self._lock:
+            self._set()
+
+    def _set(self) -> None:
+        at = min((held.deadline + after_s for held, after_s in self._running.items() if held.deadline), default=None)
+        # 0 would disarm it.
+        after_s = 0.0 if at is None else min(max(at - monotonic(), 0.001), _TIMER_MAX_S)
+        signal.setitimer(signal.ITIMER_REAL, after_s)
