@@ -54,7 +54,9 @@ class WorkRequest(_message.Message):
 
     @_builtins.property
     def hand_backs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Lease]:
-        """Granted nodes that the worker has not started and gives back. They go to their place in the queue."""
+        """Granted nodes that the worker has not started and gives back. They go to their place in the queue. Also revoked
+        leases, once their nodes no longer run.
+        """
 
     def __init__(
         self,
@@ -291,7 +293,9 @@ class WorkResponse(_message.Message):
 
     @_builtins.property
     def revocations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Lease]:
-        """Leases that have ended before the worker reported, because of a timeout or a cancellation: it stops running these."""
+        """Leases that have ended before the worker reported, because of a timeout or a cancellation. It stops running these,
+        and names each in `hand_backs` once it has: until then it is taken to have a slot less.
+        """
 
     @_builtins.property
     def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refusal]:

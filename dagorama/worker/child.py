@@ -23,7 +23,7 @@ EXIT_IMPORT_FAILED = 3
 EXIT_STOPPED = 128 + signal.SIGTERM
 EXIT_ORPHANED = 4
 
-#: Exit codes, as multiprocessing gives them, of processes that ended because a node didn't stop; another takes its place.
+#: Exit codes, as multiprocessing gives them, of processes that end because a node does not; another takes its place.
 ENDED_FOR_NODE = {
     EXIT_OVERRUN: "a node overran its timeout",
     -signal.SIGALRM: "a node overran its timeout",

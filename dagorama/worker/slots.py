@@ -37,16 +37,19 @@ class Slots:
         run: Callable[[Held], Rest | None],
         *,
         is_known_async: Callable[[Held], bool],
+        stopped: Callable[[Held], None],
         alarm: Alarm | None = None,
         cancel_grace_s: float = 0.0,
     ) -> None:
         """`run` executes a node in the calling thread; for an asynchronous function it gives what is left instead.
 
-        Where `is_known_async` tells beforehand that it will, no thread is troubled with the node. With `alarm` this
-        process ends if a node goes on after its deadline; a task that was stopped then gets `cancel_grace_s` to end.
+        Where `is_known_async` tells beforehand that it will, no thread is troubled with the node. `stopped` is called
+        with each node that was revoked while it ran, as soon as it takes no slot any more. With `alarm` this process
+        ends if a node goes on after its deadline; a task that was stopped then gets `cancel_grace_s` to end.
         """
         self._run = run
         self._is_known_async = is_known_async
+        self._stopped = stopped
         self._alarm = alarm
         self._cancel_grace_s = cancel_grace_s
         self._lock = threading.Lock()
@@ -101,6 +104,7 @@ class Slots:
             held.abandoned = True
             self._threads -= 1
             self._free += 1
+        self._stopped(held)
         self.add([])
 
     def renewed(self) -> None:
@@ -142,8 +146,10 @@ class Slots:
         """
         if ended.deadline is not None and self._alarm is not None:
             self._alarm.forget(ended)
+        ended.running = False
+        if ended.revoked:
+            self._stopped(ended)
         with self._lock:
-            ended.running = False
             if ended.abandoned:
                 raise _Abandoned
             if self._pending:

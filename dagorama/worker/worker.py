@@ -79,6 +79,7 @@ class Worker:
             options.concurrency,
             executor.run,
             is_known_async=executor.is_known_async,
+            stopped=self._stopped_running,
             alarm=alarm,
             cancel_grace_s=self._cancel_grace_s,
         )
@@ -366,11 +367,19 @@ class Worker:
 
     def _revoke(self, revocations: Iterable[Lease]) -> None:
         """Stops nodes whose leases have ended."""
-        revoked = [self._leases[lease.node_id] for lease in revocations if self._holds(lease.node_id, lease.token)]
-        for held in revoked:
-            held.revoked = True
+        revoked = []
+        for lease in revocations:
+            if self._holds(lease.node_id, lease.token):
+                held = self._leases[lease.node_id]
+                held.revoked = True
+                revoked.append(held)
         self._slots.take_back(held.node_id for held in revoked)
         self._drop(revoked)
+        # What runs is handed back when it has stopped.
+        running = {held.token for held in revoked if held.running}
+        for lease in revocations:
+            if lease.token not in running and self._stream is not None:
+                self._stream.send(Lease(node_id=lease.node_id, token=lease.token))
         self._end_if_drained()
 
     def _drop(self, nodes: Sequence[Held]) -> None:
@@ -452,6 +461,12 @@ class Worker:
         stream = self._stream
         if stream is not None:
             stream.send(held)
+
+    def _stopped_running(self, held: Held) -> None:
+        """Tells that the slot of a node that was revoked is free."""
+        stream = self._stream
+        if stream is not None:
+            stream.send(Lease(node_id=held.node_id, token=held.token))
 
     def _raised(self, error: BaseException) -> None:
         """Ends the worker with what a node raised, once that is reported."""

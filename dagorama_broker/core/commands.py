@@ -93,7 +93,7 @@ class CompleteNodes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandBack:
-    """Take back leases on nodes that the worker has not started."""
+    """Take back leases on nodes that the worker has not started, or has stopped running after they were revoked."""
 
     worker_id: WorkerId
     leases: Sequence[HeldLease]

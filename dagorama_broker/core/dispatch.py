@@ -89,6 +89,11 @@ class Dispatcher:
             worker.suspect = next((other for other in worker.leases.values() if is_suspect(other)), None)
         node.worker = None
 
+    def revoke(self, node: Node, worker: Worker, now: float) -> None:
+        """End a lease before the worker reports. Its slot is free when it hands the lease back."""
+        self.release(node, now)
+        worker.stopping.add(node.token)
+
     def grant(self, now: float) -> Iterator[e.WorkGranted]:
         """Grant what is ready to those who may run it."""
         takers = [
@@ -123,7 +128,8 @@ class Dispatcher:
             if prefetch:
                 # What a suspect takes down with it becomes suspect too, so nothing is granted behind one; and nothing
                 # is granted past one, or it would find no free slot as long as there is other work.
-                node = None if worker.suspect or worker.overdue else view.peek(with_suspects=True)
+                is_held_up = worker.suspect or worker.overdue or worker.stopping
+                node = None if is_held_up else view.peek(with_suspects=True)
                 if node is None or is_suspect(node):
                     return
                 if worker.load_s + (node.function.timing.duration_s or inf) > budget_s:
@@ -131,7 +137,7 @@ class Dispatcher:
                 if node.function.spec.timeout_s:
                     return  # its time counts from the grant, so it must be able to start at once
             else:
-                if len(worker.leases) >= worker.slots:
+                if not worker.has_free_slot:
                     return
                 node = view.peek(with_suspects=worker.suspect is None)
                 if node is None:
@@ -183,7 +189,7 @@ class Dispatcher:
         return {
             lane
             for view in self._queues.views.values()
-            if any(len(worker.leases) < worker.slots and not worker.draining for worker in view.workers)
+            if any(worker.has_free_slot and not worker.draining for worker in view.workers)
             for lane in view.lanes
         }
 
@@ -209,7 +215,7 @@ def _recallable(worker: Worker, idle: set[Lane]) -> Iterator[tuple[Node, int]]:
     """Give the leases, not asked for yet, of nodes in these lanes that the worker cannot have started."""
     if not worker.slots:
         return  # it has started whatever it asked for
-    for token, node in islice(worker.leases.items(), worker.slots, None):
+    for token, node in islice(worker.leases.items(), max(0, worker.slots - len(worker.stopping)), None):
         if token not in worker.recalled and node.function.lane in idle:
             yield node, token
 

@@ -173,6 +173,7 @@ def _check_worker(scheduler: Scheduler, worker: Worker) -> None:
     _require(
         worker.recalled <= worker.leases.keys(), "only live leases are recalled", worker=name, actual=worker.recalled
     )
+    _require(worker.stopping.isdisjoint(worker.leases), "a revoked lease is not live", worker=name)
     view = worker.view
     known = scheduler.queues.views.get(view.filter) is view and worker in view.workers
     _require(known, "a connected worker is in its view", worker=name)

@@ -259,3 +259,11 @@ class Worker:
     overdue: bool = False  #: it was asked for nodes and has finished nothing since, so it is granted none ahead
     reported_at: float = 0.0  #: when it last finished something or got its first node
     recalled: set[int] = field(default_factory=set)  #: tokens of leases that were asked for
+    #: Tokens of leases that were revoked, and whose nodes it may still be at work on: each takes a slot until it is
+    #: handed back. What is granted to a worker that hangs would be lost with it.
+    stopping: set[int] = field(default_factory=set)
+
+    @property
+    def has_free_slot(self) -> bool:
+        """Whether it could start a node at once."""
+        return len(self.leases) + len(self.stopping) < self.slots

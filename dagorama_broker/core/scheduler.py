@@ -339,6 +339,7 @@ class Scheduler:
         return node
 
     def _refuse(self, worker: Worker, node_id: NodeId, presented: int) -> None:
+        worker.stopping.discard(presented)
         held = next((token for token, node in worker.leases.items() if node.id == node_id), None)
         reason = f"the lease was renewed under token {held}" if held else "the worker holds no lease on the node"
         self._events.append(e.ResultRefused(worker_id=worker.id, node_id=node_id, presented=presented, reason=reason))
@@ -527,7 +528,7 @@ class Scheduler:
         for node in nodes:
             if node.state is NodeState.LEASED and node.worker is not None:
                 revoked.setdefault(node.worker, []).append((node, node.token))
-                self._dispatcher.release(node, now)
+                self._dispatcher.revoke(node, node.worker, now)
             elif node.state is NodeState.READY:
                 node.function.lane.ready -= 1
             if node.state in ACTIVE:
@@ -547,7 +548,7 @@ class Scheduler:
         worker = node.worker
         if worker is None or node.token != token:
             return
-        self._dispatcher.release(node, now)
+        self._dispatcher.revoke(node, worker, now)
         self._events.append(e.LeasesRevoked(worker=worker, leases=[(node, token)]))
         message = f"the attempt took longer than the timeout of {node.function.spec.timeout_s:g} s"
         self._fail_attempt(node, worker, Failure(type="TimeoutError", message=message), now)
@@ -660,6 +661,7 @@ class Scheduler:
     def _hand_back(self, command: c.HandBack, now: float) -> None:
         worker = self._hear(command.worker_id, now)
         for held in command.leases:
+            worker.stopping.discard(held.token)
             node = worker.leases.get(held.token)
             if node is not None and node.id == held.node_id:
                 self._take_back(node, now)

@@ -164,13 +164,10 @@ class _Session:
         self._wake.set()
 
     def revoke(self, event: e.LeasesRevoked) -> None:
-        """Say that these leases have ended. Those that were not even sent are not."""
+        """Say that these leases have ended. Nodes that were not even sent are not."""
         ended = {token for _, token in event.leases}
-        unsent = {token for _, token in self._grants if token in ended}
-        self._grants = deque(grant for grant in self._grants if grant[1] not in unsent)
-        self._revocations += [
-            work_pb2.Lease(node_id=node.id, token=token) for node, token in event.leases if token not in unsent
-        ]
+        self._grants = deque(grant for grant in self._grants if grant[1] not in ended)
+        self._revocations += [work_pb2.Lease(node_id=node.id, token=token) for node, token in event.leases]
         self._wake.set()
 
     def recall(self, event: e.RecallRequested) -> None:
