@@ -6,7 +6,17 @@ import asyncio
 from collections import Counter
 from typing import assert_type
 
-from dagorama import DAGDefinition, DAGInstance, StaticRetry, dagorama, generate_instance_id, resolve, resolve_async
+from dagorama import (
+    DAGDefinition,
+    DAGInstance,
+    NodeContext,
+    StaticRetry,
+    context,
+    dagorama,
+    generate_instance_id,
+    resolve,
+    resolve_async,
+)
 
 
 class Plain(DAGDefinition):
@@ -22,9 +32,12 @@ class Plain(DAGDefinition):
         assert_type(self.work(1), int)
         return self.rollup([self.work(number) for number in range(count)])
 
-    @dagorama(queue_name="work", taint_name="gpu", retry=StaticRetry(3, 1)).syncfn
+    @dagorama(queue_name="work", taint_name="gpu", retry=StaticRetry(3, 1), timeout=1.5).syncfn
     def work(self, number: int) -> int:
-        """Works."""
+        """Works, and looks whether it should stop."""
+        assert_type(context(), NodeContext)
+        context().raise_if_cancelled()
+        assert_type(context().remaining_s, float | None)
         return number * self.factor
 
     @dagorama()
@@ -86,6 +99,7 @@ def use_plain() -> None:
     untyped, anything = Unannotated()(3)
     untyped.result()
     print(anything)
+    instance.cancel()
     derived, _ = Derived(3)(1)
     assert_type(derived.result(), Counter[int])
 
@@ -96,6 +110,7 @@ async def use_asynchronous() -> None:
     assert_type(instance, DAGInstance[str])
     assert_type(promise, str)
     assert_type(await instance.aresult(), str)
+    await instance.acancel()
     assert_type(await resolve_async(instance, promise, wait_for_results=True), str)
     assert_type(await resolve_async(instance, promise), str | None)
 

@@ -48,6 +48,7 @@ class DagServer(DagServiceServicer):
         """Starts without any instance."""
         self.port = 0
         self.submits: list[dag_pb2.SubmitRequest] = []
+        self.cancelled: list[bytes] = []
         self.nodes: dict[bytes, Call] = {}
         self.watched = threading.Semaphore(0)
         self._responses: dict[bytes, dag_pb2.WatchResponse] = {}
@@ -91,6 +92,15 @@ class DagServer(DagServiceServicer):
                 _refuse(context, grpc.StatusCode.ALREADY_EXISTS, "the id has another body")
         self.submits.append(request)
         return dag_pb2.SubmitResponse()
+
+    def CancelInstance(
+        self, request: dag_pb2.CancelInstanceRequest, context: grpc.ServicerContext
+    ) -> dag_pb2.CancelInstanceResponse:
+        """Keeps the id; refuses one that it was told before."""
+        if request.instance_id in self.cancelled:
+            _refuse(context, grpc.StatusCode.FAILED_PRECONDITION, "it is cancelled already")
+        self.cancelled.append(request.instance_id)
+        return dag_pb2.CancelInstanceResponse()
 
     def GetNode(self, request: dag_pb2.GetNodeRequest, context: grpc.ServicerContext) -> dag_pb2.GetNodeResponse:
         """Tells how a node stands."""

@@ -14,6 +14,8 @@ from dagorama.errors import (
     DagoramaError,
     InstanceCancelled,
     NodeFailed,
+    NodeStopped,
+    NotInNode,
     PayloadError,
     PromiseMisuse,
     ResultTimeout,
@@ -45,6 +47,8 @@ EXAMPLES = [
     BrokerRefused(request="a look", code="NOT_FOUND", detail="no such node"),
     failed(THREE),
     InstanceCancelled(instance_id=ONE, node_id=TWO),
+    NodeStopped(instance_id=ONE, node_id=TWO),
+    NotInNode(),
     ResultTimeout(instance_id=ONE, node_id=TWO, timeout_s=1.5),
 ]
 

@@ -1,0 +1,88 @@
+"""Timeouts and cancellations, on their way to the broker."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from dagorama import (
+    BrokerRefused,
+    DAGDefinition,
+    DAGInstance,
+    NodeContext,
+    NodeStopped,
+    context,
+    dagorama,
+    generate_instance_id,
+)
+from dagorama.capture import Scope, current_scope
+from dagorama.worker.held import Function, Held
+from tests.unit.library.dag_server import DagServer
+
+
+class Task(DAGDefinition):
+    """Functions with and without a timeout."""
+
+    @dagorama(timeout=2).syncfn
+    def entrypoint(self) -> int:
+        """Is stopped after 2 s."""
+        return 1
+
+    @dagorama().syncfn
+    def patient(self) -> int:
+        """Is never stopped."""
+        return 1
+
+
+def test_a_timeout_travels(server: DagServer) -> None:
+    """The function's spec has the timeout in seconds, and 0 where there is none."""
+    instance: Any = Task()()[0]
+    instance.patient()
+    assert [submit.functions[0].timeout_s for submit in server.submits] == [2.0, 0.0]
+
+
+@pytest.mark.parametrize("timeout", [0, -1, -0.5, float("nan"), float("inf"), "1", True, [1]])
+def test_a_wrong_timeout_is_refused_where_it_is_written(timeout: Any) -> None:
+    """The error names the argument and what it was."""
+    with pytest.raises(ValueError, match=r"^timeout must be .* not ") as caught:
+        dagorama(timeout=timeout)
+    assert str(caught.value).endswith(repr(timeout))
+
+
+def test_an_instance_is_cancelled_once(server: DagServer) -> None:
+    """`cancel` and `acancel` ask the broker, whose refusal is told."""
+    first, second = DAGInstance(generate_instance_id(), Task()), DAGInstance(generate_instance_id(), Task())
+    first.cancel()
+    asyncio.run(second.acancel())
+    assert server.cancelled == [first.instance_id.bytes, second.instance_id.bytes]
+    for again in (first.cancel, lambda: asyncio.run(first.acancel())):
+        with pytest.raises(BrokerRefused, match=f"to cancel instance {first.instance_id} .*it is cancelled already"):
+            again()
+
+
+def test_a_context_follows_the_lease() -> None:
+    """Token and cancellation are read when they are asked for; ids and key stay."""
+    held = Held(b"n" * 16, 7, b"i" * 16, Function("m:C.f", b"", 60.0), b"", 3, None)
+    node = NodeContext(held)
+    key = node.idempotency_key
+    assert (node.fencing_token, node.cancelled, node.attempt, node.function) == (7, False, 3, "m:C.f")
+    held.renew(9)
+    assert (node.fencing_token, node.idempotency_key) == (9, key)
+    node.raise_if_cancelled()
+    held.dropped = True
+    with pytest.raises(NodeStopped, match=str(node.node_id)):
+        node.raise_if_cancelled()
+    assert repr(node) == f"NodeContext(m:C.f, node {node.node_id}, attempt 3)"
+
+
+def test_the_remaining_time_is_never_negative() -> None:
+    """It is 0 once the time is over."""
+    held = Held(b"n" * 16, 7, b"i" * 16, Function("m:C.f", b"", 60.0), b"", 1, None)
+    held.deadline = 0.001
+    token = current_scope.set(Scope(b"i" * 16, held))
+    try:
+        assert context().remaining_s == 0.0
+    finally:
+        current_scope.reset(token)

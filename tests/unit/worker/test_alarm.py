@@ -1,0 +1,104 @@
+"""The kernel's timer. Each test has a process that it may end."""
+
+import os
+import signal
+from collections.abc import Callable
+from time import monotonic
+
+import pytest
+
+from dagorama.worker.alarm import Alarm
+from dagorama.worker.held import Function, Held
+from dagorama.worker.processes import WorkerProcess, describe_exit
+
+CALM = 3  #: the status of a process that the alarm let live
+
+
+def node(timeout_s: float) -> Held:
+    """Makes a node whose time begins now."""
+    return Held(b"n" * 16, 1, b"i" * 16, Function("m:C.f", b"", timeout_s), b"", 1, None)
+
+
+def rest(seconds: float) -> None:
+    """Waits, whatever the main thread's signals do meanwhile; then exits."""
+    until = monotonic() + seconds
+    while monotonic() < until:
+        pass
+    os._exit(CALM)
+
+
+def overrun() -> None:
+    """Goes on after its deadline, although this process was told to ignore the alarm."""
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    Alarm.take_signal()
+    Alarm().watch(node(0.1))
+    rest(20)
+
+
+def one_of_two() -> None:
+    """The earlier deadline counts, whichever was watched first."""
+    alarm = Alarm()
+    alarm.watch(node(60))
+    alarm.watch(node(0.1))
+    rest(20)
+
+
+def in_time() -> None:
+    """Ends before its deadline; the other has not come to its own."""
+    alarm = Alarm()
+    short = node(0.1)
+    alarm.watch(node(60))
+    alarm.watch(short)
+    alarm.forget(short)
+    alarm.forget(short)
+    rest(0.8)
+
+
+def renewed() -> None:
+    """Its deadline is put off in time."""
+    alarm = Alarm()
+    held = node(0.1)
+    alarm.watch(held)
+    held.deadline = monotonic() + 60
+    alarm.reset()
+    rest(0.8)
+
+
+def patient() -> None:
+    """May go on for a while after its deadline."""
+    Alarm().watch(node(0.1), grace_s=60)
+    rest(0.8)
+
+
+def boundless() -> None:
+    """Has a deadline that the kernel cannot count to."""
+    Alarm().watch(node(1e300))
+    rest(0)
+
+
+@pytest.mark.parametrize(
+    ("run", "exitcode"),
+    [
+        (overrun, -signal.SIGALRM),
+        (one_of_two, -signal.SIGALRM),
+        (in_time, CALM),
+        (renewed, CALM),
+        (patient, CALM),
+        (boundless, CALM),
+    ],
+)
+def test_the_alarm_ends_who_overruns(run: Callable[[], None], exitcode: int) -> None:
+    """A node that runs on after its deadline ends the process; one that does not leaves no alarm behind."""
+    process = WorkerProcess(target=run)
+    process.start()
+    process.join(30)
+    assert process.exitcode == exitcode
+
+
+def test_an_alarm_is_described() -> None:
+    """Who reads the log learns what ended the process."""
+    process = WorkerProcess(target=overrun)
+    process.start()
+    process.join(30)
+    assert describe_exit(process) == f"worker process {process.pid} was ended because a node overran its timeout"
