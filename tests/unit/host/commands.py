@@ -80,6 +80,10 @@ class Channel:
         """Note the nodes."""
         self._log.append("recall")
 
+    def revoke(self, event: e.LeasesRevoked) -> None:
+        """Note the nodes."""
+        self._log.append("revoke")
+
     def refuse(self, event: e.ResultRefused) -> None:
         """Note the node."""
         self._log.append("refuse " + event.node_id.decode().strip())
