@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from dagorama.v1 import graph_pb2 as dagorama_dot_v1_dot_graph__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x64\x61gorama/v1/dag.proto\x12\x0b\x64\x61gorama.v1\x1a\x17\x64\x61gorama/v1/graph.proto\"\x89\x01\n\rSubmitRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\x12\x12\n\ndefinition\x18\x02 \x01(\t\x12,\n\tfunctions\x18\x03 \x03(\x0b\x32\x19.dagorama.v1.FunctionSpec\x12!\n\x05\x63\x61lls\x18\x04 \x01(\x0b\x32\x12.dagorama.v1.Calls\"\x10\n\x0eSubmitResponse\"5\n\x0cWatchRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\x12\x10\n\x08node_ids\x18\x02 \x03(\x0c\"\\\n\rWatchResponse\x12&\n\x08outcomes\x18\x01 \x03(\x0b\x32\x14.dagorama.v1.Outcome\x12#\n\x06values\x18\x02 \x01(\x0b\x32\x13.dagorama.v1.Values\"+\n\x14WatchInstanceRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\"D\n\x15WatchInstanceResponse\x12+\n\x08instance\x18\x01 \x01(\x0b\x32\x19.dagorama.v1.InstanceInfo\",\n\x15\x43\x61ncelInstanceRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\"\x18\n\x16\x43\x61ncelInstanceResponse\"6\n\x0eGetNodeRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\x12\x0f\n\x07node_id\x18\x02 \x01(\x0c\"6\n\x0fGetNodeResponse\x12#\n\x04node\x18\x01 \x01(\x0b\x32\x15.dagorama.v1.NodeInfo\")\n\x12GetInstanceRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\"B\n\x13GetInstanceResponse\x12+\n\x08instance\x18\x01 \x01(\x0b\x32\x19.dagorama.v1.InstanceInfo\"=\n\x14ListInstancesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x15ListInstancesResponse\x12,\n\tinstances\x18\x01 \x03(\x0b\x32\x19.dagorama.v1.InstanceInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"N\n\x10ListNodesRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"R\n\x11ListNodesResponse\x12$\n\x05nodes\x18\x01 \x03(\x0b\x32\x15.dagorama.v1.NodeInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb4\x01\n\x0cInstanceInfo\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\x12\x12\n\ndefinition\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.dagorama.v1.InstanceState\x12\x12\n\ncreated_at\x18\x04 \x01(\x01\x12\x13\n\x0b\x66inished_at\x18\x05 \x01(\x01\x12\'\n\x06\x63ounts\x18\x06 \x03(\x0b\x32\x17.dagorama.v1.StateCount\"B\n\nStateCount\x12%\n\x05state\x18\x01 \x01(\x0e\x32\x16.dagorama.v1.NodeState\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"\xcd\x02\n\x08NodeInfo\x12\x0f\n\x07node_id\x18\x01 \x01(\x0c\x12\x13\n\x0binstance_id\x18\x02 \x01(\x0c\x12\x10\n\x08\x66unction\x18\x03 \x01(\t\x12\r\n\x05queue\x18\x04 \x01(\t\x12\r\n\x05taint\x18\x05 \x01(\t\x12%\n\x05state\x18\x06 \x01(\x0e\x32\x16.dagorama.v1.NodeState\x12\x16\n\x0e\x64\x65pendency_ids\x18\x07 \x03(\x0c\x12\x11\n\tparent_id\x18\x08 \x01(\x0c\x12\x10\n\x08\x61ttempts\x18\t \x01(\r\x12*\n\x08\x66\x61ilures\x18\n \x03(\x0b\x32\x18.dagorama.v1.AttemptInfo\x12\x0e\n\x06worker\x18\x0b \x01(\t\x12\x12\n\ncreated_at\x18\x0c \x01(\x01\x12\x13\n\x0b\x66inished_at\x18\r \x01(\x01\x12\x10\n\x08retry_at\x18\x0e \x01(\x01\x12\x10\n\x08\x63\x61use_id\x18\x0f \x01(\x0c\"f\n\x0b\x41ttemptInfo\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0e\n\x06worker\x18\x02 \x01(\t\x12\x10\n\x08\x65nded_at\x18\x03 \x01(\x01\x12%\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x14.dagorama.v1.Failure2\x82\x05\n\nDagService\x12\x41\n\x06Submit\x12\x1a.dagorama.v1.SubmitRequest\x1a\x1b.dagorama.v1.SubmitResponse\x12@\n\x05Watch\x12\x19.dagorama.v1.WatchRequest\x1a\x1a.dagorama.v1.WatchResponse0\x01\x12X\n\rWatchInstance\x12!.dagorama.v1.WatchInstanceRequest\x1a\".dagorama.v1.WatchInstanceResponse0\x01\x12Y\n\x0e\x43\x61ncelInstance\x12\".dagorama.v1.CancelInstanceRequest\x1a#.dagorama.v1.CancelInstanceResponse\x12\x44\n\x07GetNode\x12\x1b.dagorama.v1.GetNodeRequest\x1a\x1c.dagorama.v1.GetNodeResponse\x12P\n\x0bGetInstance\x12\x1f.dagorama.v1.GetInstanceRequest\x1a .dagorama.v1.GetInstanceResponse\x12V\n\rListInstances\x12!.dagorama.v1.ListInstancesRequest\x1a\".dagorama.v1.ListInstancesResponse\x12J\n\tListNodes\x12\x1d.dagorama.v1.ListNodesRequest\x1a\x1e.dagorama.v1.ListNodesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x64\x61gorama/v1/dag.proto\x12\x0b\x64\x61gorama.v1\x1a\x17\x64\x61gorama/v1/graph.proto\"\x89\x01\n\rSubmitRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\x12\x12\n\ndefinition\x18\x02 \x01(\t\x12,\n\tfunctions\x18\x03 \x03(\x0b\x32\x19.dagorama.v1.FunctionSpec\x12!\n\x05\x63\x61lls\x18\x04 \x01(\x0b\x32\x12.dagorama.v1.Calls\"\x10\n\x0eSubmitResponse\"5\n\x0cWatchRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\x12\x10\n\x08node_ids\x18\x02 \x03(\x0c\"\\\n\rWatchResponse\x12&\n\x08outcomes\x18\x01 \x03(\x0b\x32\x14.dagorama.v1.Outcome\x12#\n\x06values\x18\x02 \x01(\x0b\x32\x13.dagorama.v1.Values\"+\n\x14WatchInstanceRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\"D\n\x15WatchInstanceResponse\x12+\n\x08instance\x18\x01 \x01(\x0b\x32\x19.dagorama.v1.InstanceInfo\",\n\x15\x43\x61ncelInstanceRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\"\x18\n\x16\x43\x61ncelInstanceResponse\"2\n\nWhyRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\x12\x0f\n\x07node_id\x18\x02 \x01(\x0c\"X\n\x0bWhyResponse\x12#\n\x04node\x18\x01 \x01(\x0b\x32\x15.dagorama.v1.NodeInfo\x12$\n\x07reasons\x18\x02 \x03(\x0b\x32\x13.dagorama.v1.Reason\"|\n\x06Reason\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x10\n\x08node_ids\x18\x03 \x03(\x0c\x12\x0f\n\x07workers\x18\x04 \x03(\t\x12\r\n\x05until\x18\x05 \x01(\x01\x12$\n\x07\x62\x65\x63\x61use\x18\x06 \x03(\x0b\x32\x13.dagorama.v1.Reason\"\x14\n\x12ListWorkersRequest\"?\n\x13ListWorkersResponse\x12(\n\x07workers\x18\x01 \x03(\x0b\x32\x17.dagorama.v1.WorkerInfo\"\xbc\x01\n\nWorkerInfo\x12\x11\n\tworker_id\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0einclude_queues\x18\x03 \x03(\t\x12\x16\n\x0e\x65xclude_queues\x18\x04 \x03(\t\x12\x13\n\x0btolerations\x18\x05 \x03(\t\x12\r\n\x05slots\x18\x06 \x01(\r\x12\x0e\n\x06leases\x18\x07 \x01(\r\x12\x10\n\x08\x64raining\x18\x08 \x01(\x08\x12\x17\n\x0funfit_functions\x18\t \x03(\t\"\x13\n\x11ListQueuesRequest\"<\n\x12ListQueuesResponse\x12&\n\x06queues\x18\x01 \x03(\x0b\x32\x16.dagorama.v1.QueueInfo\"Y\n\tQueueInfo\x12\r\n\x05queue\x18\x01 \x01(\t\x12\r\n\x05taint\x18\x02 \x01(\t\x12\r\n\x05ready\x18\x03 \x01(\r\x12\x0e\n\x06\x61\x63tive\x18\x04 \x01(\r\x12\x0f\n\x07workers\x18\x05 \x01(\r\"6\n\x0eGetNodeRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\x12\x0f\n\x07node_id\x18\x02 \x01(\x0c\"6\n\x0fGetNodeResponse\x12#\n\x04node\x18\x01 \x01(\x0b\x32\x15.dagorama.v1.NodeInfo\")\n\x12GetInstanceRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\"B\n\x13GetInstanceResponse\x12+\n\x08instance\x18\x01 \x01(\x0b\x32\x19.dagorama.v1.InstanceInfo\"=\n\x14ListInstancesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x15ListInstancesResponse\x12,\n\tinstances\x18\x01 \x03(\x0b\x32\x19.dagorama.v1.InstanceInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"N\n\x10ListNodesRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"R\n\x11ListNodesResponse\x12$\n\x05nodes\x18\x01 \x03(\x0b\x32\x15.dagorama.v1.NodeInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb4\x01\n\x0cInstanceInfo\x12\x13\n\x0binstance_id\x18\x01 \x01(\x0c\x12\x12\n\ndefinition\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.dagorama.v1.InstanceState\x12\x12\n\ncreated_at\x18\x04 \x01(\x01\x12\x13\n\x0b\x66inished_at\x18\x05 \x01(\x01\x12\'\n\x06\x63ounts\x18\x06 \x03(\x0b\x32\x17.dagorama.v1.StateCount\"B\n\nStateCount\x12%\n\x05state\x18\x01 \x01(\x0e\x32\x16.dagorama.v1.NodeState\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"\xcd\x02\n\x08NodeInfo\x12\x0f\n\x07node_id\x18\x01 \x01(\x0c\x12\x13\n\x0binstance_id\x18\x02 \x01(\x0c\x12\x10\n\x08\x66unction\x18\x03 \x01(\t\x12\r\n\x05queue\x18\x04 \x01(\t\x12\r\n\x05taint\x18\x05 \x01(\t\x12%\n\x05state\x18\x06 \x01(\x0e\x32\x16.dagorama.v1.NodeState\x12\x16\n\x0e\x64\x65pendency_ids\x18\x07 \x03(\x0c\x12\x11\n\tparent_id\x18\x08 \x01(\x0c\x12\x10\n\x08\x61ttempts\x18\t \x01(\r\x12*\n\x08\x66\x61ilures\x18\n \x03(\x0b\x32\x18.dagorama.v1.AttemptInfo\x12\x0e\n\x06worker\x18\x0b \x01(\t\x12\x12\n\ncreated_at\x18\x0c \x01(\x01\x12\x13\n\x0b\x66inished_at\x18\r \x01(\x01\x12\x10\n\x08retry_at\x18\x0e \x01(\x01\x12\x10\n\x08\x63\x61use_id\x18\x0f \x01(\x0c\"f\n\x0b\x41ttemptInfo\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0e\n\x06worker\x18\x02 \x01(\t\x12\x10\n\x08\x65nded_at\x18\x03 \x01(\x01\x12%\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x14.dagorama.v1.Failure2\xdd\x06\n\nDagService\x12\x41\n\x06Submit\x12\x1a.dagorama.v1.SubmitRequest\x1a\x1b.dagorama.v1.SubmitResponse\x12@\n\x05Watch\x12\x19.dagorama.v1.WatchRequest\x1a\x1a.dagorama.v1.WatchResponse0\x01\x12X\n\rWatchInstance\x12!.dagorama.v1.WatchInstanceRequest\x1a\".dagorama.v1.WatchInstanceResponse0\x01\x12Y\n\x0e\x43\x61ncelInstance\x12\".dagorama.v1.CancelInstanceRequest\x1a#.dagorama.v1.CancelInstanceResponse\x12\x38\n\x03Why\x12\x17.dagorama.v1.WhyRequest\x1a\x18.dagorama.v1.WhyResponse\x12P\n\x0bListWorkers\x12\x1f.dagorama.v1.ListWorkersRequest\x1a .dagorama.v1.ListWorkersResponse\x12M\n\nListQueues\x12\x1e.dagorama.v1.ListQueuesRequest\x1a\x1f.dagorama.v1.ListQueuesResponse\x12\x44\n\x07GetNode\x12\x1b.dagorama.v1.GetNodeRequest\x1a\x1c.dagorama.v1.GetNodeResponse\x12P\n\x0bGetInstance\x12\x1f.dagorama.v1.GetInstanceRequest\x1a .dagorama.v1.GetInstanceResponse\x12V\n\rListInstances\x12!.dagorama.v1.ListInstancesRequest\x1a\".dagorama.v1.ListInstancesResponse\x12J\n\tListNodes\x12\x1d.dagorama.v1.ListNodesRequest\x1a\x1e.dagorama.v1.ListNodesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,30 +48,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANCELINSTANCEREQUEST']._serialized_end=529
   _globals['_CANCELINSTANCERESPONSE']._serialized_start=531
   _globals['_CANCELINSTANCERESPONSE']._serialized_end=555
-  _globals['_GETNODEREQUEST']._serialized_start=557
-  _globals['_GETNODEREQUEST']._serialized_end=611
-  _globals['_GETNODERESPONSE']._serialized_start=613
-  _globals['_GETNODERESPONSE']._serialized_end=667
-  _globals['_GETINSTANCEREQUEST']._serialized_start=669
-  _globals['_GETINSTANCEREQUEST']._serialized_end=710
-  _globals['_GETINSTANCERESPONSE']._serialized_start=712
-  _globals['_GETINSTANCERESPONSE']._serialized_end=778
-  _globals['_LISTINSTANCESREQUEST']._serialized_start=780
-  _globals['_LISTINSTANCESREQUEST']._serialized_end=841
-  _globals['_LISTINSTANCESRESPONSE']._serialized_start=843
-  _globals['_LISTINSTANCESRESPONSE']._serialized_end=937
-  _globals['_LISTNODESREQUEST']._serialized_start=939
-  _globals['_LISTNODESREQUEST']._serialized_end=1017
-  _globals['_LISTNODESRESPONSE']._serialized_start=1019
-  _globals['_LISTNODESRESPONSE']._serialized_end=1101
-  _globals['_INSTANCEINFO']._serialized_start=1104
-  _globals['_INSTANCEINFO']._serialized_end=1284
-  _globals['_STATECOUNT']._serialized_start=1286
-  _globals['_STATECOUNT']._serialized_end=1352
-  _globals['_NODEINFO']._serialized_start=1355
-  _globals['_NODEINFO']._serialized_end=1688
-  _globals['_ATTEMPTINFO']._serialized_start=1690
-  _globals['_ATTEMPTINFO']._serialized_end=1792
-  _globals['_DAGSERVICE']._serialized_start=1795
-  _globals['_DAGSERVICE']._serialized_end=2437
+  _globals['_WHYREQUEST']._serialized_start=557
+  _globals['_WHYREQUEST']._serialized_end=607
+  _globals['_WHYRESPONSE']._serialized_start=609
+  _globals['_WHYRESPONSE']._serialized_end=697
+  _globals['_REASON']._serialized_start=699
+  _globals['_REASON']._serialized_end=823
+  _globals['_LISTWORKERSREQUEST']._serialized_start=825
+  _globals['_LISTWORKERSREQUEST']._serialized_end=845
+  _globals['_LISTWORKERSRESPONSE']._serialized_start=847
+  _globals['_LISTWORKERSRESPONSE']._serialized_end=910
+  _globals['_WORKERINFO']._serialized_start=913
+  _globals['_WORKERINFO']._serialized_end=1101
+  _globals['_LISTQUEUESREQUEST']._serialized_start=1103
+  _globals['_LISTQUEUESREQUEST']._serialized_end=1122
+  _globals['_LISTQUEUESRESPONSE']._serialized_start=1124
+  _globals['_LISTQUEUESRESPONSE']._serialized_end=1184
+  _globals['_QUEUEINFO']._serialized_start=1186
+  _globals['_QUEUEINFO']._serialized_end=1275
+  _globals['_GETNODEREQUEST']._serialized_start=1277
+  _globals['_GETNODEREQUEST']._serialized_end=1331
+  _globals['_GETNODERESPONSE']._serialized_start=1333
+  _globals['_GETNODERESPONSE']._serialized_end=1387
+  _globals['_GETINSTANCEREQUEST']._serialized_start=1389
+  _globals['_GETINSTANCEREQUEST']._serialized_end=1430
+  _globals['_GETINSTANCERESPONSE']._serialized_start=1432
+  _globals['_GETINSTANCERESPONSE']._serialized_end=1498
+  _globals['_LISTINSTANCESREQUEST']._serialized_start=1500
+  _globals['_LISTINSTANCESREQUEST']._serialized_end=1561
+  _globals['_LISTINSTANCESRESPONSE']._serialized_start=1563
+  _globals['_LISTINSTANCESRESPONSE']._serialized_end=1657
+  _globals['_LISTNODESREQUEST']._serialized_start=1659
+  _globals['_LISTNODESREQUEST']._serialized_end=1737
+  _globals['_LISTNODESRESPONSE']._serialized_start=1739
+  _globals['_LISTNODESRESPONSE']._serialized_end=1821
+  _globals['_INSTANCEINFO']._serialized_start=1824
+  _globals['_INSTANCEINFO']._serialized_end=2004
+  _globals['_STATECOUNT']._serialized_start=2006
+  _globals['_STATECOUNT']._serialized_end=2072
+  _globals['_NODEINFO']._serialized_start=2075
+  _globals['_NODEINFO']._serialized_end=2408
+  _globals['_ATTEMPTINFO']._serialized_start=2410
+  _globals['_ATTEMPTINFO']._serialized_end=2512
+  _globals['_DAGSERVICE']._serialized_start=2515
+  _globals['_DAGSERVICE']._serialized_end=3376
 # @@protoc_insertion_point(module_scope)

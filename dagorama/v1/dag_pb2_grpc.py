@@ -54,6 +54,21 @@ class DagServiceStub:
                 request_serializer=dagorama_dot_v1_dot_dag__pb2.CancelInstanceRequest.SerializeToString,
                 response_deserializer=dagorama_dot_v1_dot_dag__pb2.CancelInstanceResponse.FromString,
                 _registered_method=True)
+        self.Why = channel.unary_unary(
+                '/dagorama.v1.DagService/Why',
+                request_serializer=dagorama_dot_v1_dot_dag__pb2.WhyRequest.SerializeToString,
+                response_deserializer=dagorama_dot_v1_dot_dag__pb2.WhyResponse.FromString,
+                _registered_method=True)
+        self.ListWorkers = channel.unary_unary(
+                '/dagorama.v1.DagService/ListWorkers',
+                request_serializer=dagorama_dot_v1_dot_dag__pb2.ListWorkersRequest.SerializeToString,
+                response_deserializer=dagorama_dot_v1_dot_dag__pb2.ListWorkersResponse.FromString,
+                _registered_method=True)
+        self.ListQueues = channel.unary_unary(
+                '/dagorama.v1.DagService/ListQueues',
+                request_serializer=dagorama_dot_v1_dot_dag__pb2.ListQueuesRequest.SerializeToString,
+                response_deserializer=dagorama_dot_v1_dot_dag__pb2.ListQueuesResponse.FromString,
+                _registered_method=True)
         self.GetNode = channel.unary_unary(
                 '/dagorama.v1.DagService/GetNode',
                 request_serializer=dagorama_dot_v1_dot_dag__pb2.GetNodeRequest.SerializeToString,
@@ -109,6 +124,27 @@ class DagServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Why(self, request, context):
+        """Tells why a node is not running.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWorkers(self, request, context):
+        """Tells who is connected.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListQueues(self, request, context):
+        """Tells what is ready and running, by queue and taint.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetNode(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -157,6 +193,21 @@ def add_DagServiceServicer_to_server(servicer, server):
                     servicer.CancelInstance,
                     request_deserializer=dagorama_dot_v1_dot_dag__pb2.CancelInstanceRequest.FromString,
                     response_serializer=dagorama_dot_v1_dot_dag__pb2.CancelInstanceResponse.SerializeToString,
+            ),
+            'Why': grpc.unary_unary_rpc_method_handler(
+                    servicer.Why,
+                    request_deserializer=dagorama_dot_v1_dot_dag__pb2.WhyRequest.FromString,
+                    response_serializer=dagorama_dot_v1_dot_dag__pb2.WhyResponse.SerializeToString,
+            ),
+            'ListWorkers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWorkers,
+                    request_deserializer=dagorama_dot_v1_dot_dag__pb2.ListWorkersRequest.FromString,
+                    response_serializer=dagorama_dot_v1_dot_dag__pb2.ListWorkersResponse.SerializeToString,
+            ),
+            'ListQueues': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListQueues,
+                    request_deserializer=dagorama_dot_v1_dot_dag__pb2.ListQueuesRequest.FromString,
+                    response_serializer=dagorama_dot_v1_dot_dag__pb2.ListQueuesResponse.SerializeToString,
             ),
             'GetNode': grpc.unary_unary_rpc_method_handler(
                     servicer.GetNode,
@@ -287,6 +338,87 @@ class DagService:
             '/dagorama.v1.DagService/CancelInstance',
             dagorama_dot_v1_dot_dag__pb2.CancelInstanceRequest.SerializeToString,
             dagorama_dot_v1_dot_dag__pb2.CancelInstanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Why(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dagorama.v1.DagService/Why',
+            dagorama_dot_v1_dot_dag__pb2.WhyRequest.SerializeToString,
+            dagorama_dot_v1_dot_dag__pb2.WhyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWorkers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dagorama.v1.DagService/ListWorkers',
+            dagorama_dot_v1_dot_dag__pb2.ListWorkersRequest.SerializeToString,
+            dagorama_dot_v1_dot_dag__pb2.ListWorkersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListQueues(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dagorama.v1.DagService/ListQueues',
+            dagorama_dot_v1_dot_dag__pb2.ListQueuesRequest.SerializeToString,
+            dagorama_dot_v1_dot_dag__pb2.ListQueuesResponse.FromString,
             options,
             channel_credentials,
             insecure,

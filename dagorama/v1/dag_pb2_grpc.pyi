@@ -43,6 +43,12 @@ class DagServiceStub:
     """Stops an instance: what has not started never does, and what runs loses its lease. Answered once that is durable.
     FAILED_PRECONDITION where the instance has ended.
     """
+    Why: _grpc.UnaryUnaryMultiCallable[_dag_pb2.WhyRequest, _dag_pb2.WhyResponse]
+    """Tells why a node is not running."""
+    ListWorkers: _grpc.UnaryUnaryMultiCallable[_dag_pb2.ListWorkersRequest, _dag_pb2.ListWorkersResponse]
+    """Tells who is connected."""
+    ListQueues: _grpc.UnaryUnaryMultiCallable[_dag_pb2.ListQueuesRequest, _dag_pb2.ListQueuesResponse]
+    """Tells what is ready and running, by queue and taint."""
     GetNode: _grpc.UnaryUnaryMultiCallable[_dag_pb2.GetNodeRequest, _dag_pb2.GetNodeResponse]
     GetInstance: _grpc.UnaryUnaryMultiCallable[_dag_pb2.GetInstanceRequest, _dag_pb2.GetInstanceResponse]
     ListInstances: _grpc.UnaryUnaryMultiCallable[_dag_pb2.ListInstancesRequest, _dag_pb2.ListInstancesResponse]
@@ -65,6 +71,12 @@ class DagServiceAsyncStub(DagServiceStub):
     """Stops an instance: what has not started never does, and what runs loses its lease. Answered once that is durable.
     FAILED_PRECONDITION where the instance has ended.
     """
+    Why: _aio.UnaryUnaryMultiCallable[_dag_pb2.WhyRequest, _dag_pb2.WhyResponse]  # type: ignore[assignment]
+    """Tells why a node is not running."""
+    ListWorkers: _aio.UnaryUnaryMultiCallable[_dag_pb2.ListWorkersRequest, _dag_pb2.ListWorkersResponse]  # type: ignore[assignment]
+    """Tells who is connected."""
+    ListQueues: _aio.UnaryUnaryMultiCallable[_dag_pb2.ListQueuesRequest, _dag_pb2.ListQueuesResponse]  # type: ignore[assignment]
+    """Tells what is ready and running, by queue and taint."""
     GetNode: _aio.UnaryUnaryMultiCallable[_dag_pb2.GetNodeRequest, _dag_pb2.GetNodeResponse]  # type: ignore[assignment]
     GetInstance: _aio.UnaryUnaryMultiCallable[_dag_pb2.GetInstanceRequest, _dag_pb2.GetInstanceResponse]  # type: ignore[assignment]
     ListInstances: _aio.UnaryUnaryMultiCallable[_dag_pb2.ListInstancesRequest, _dag_pb2.ListInstancesResponse]  # type: ignore[assignment]
@@ -108,6 +120,30 @@ class DagServiceServicer(metaclass=_abc_1.ABCMeta):
         """Stops an instance: what has not started never does, and what runs loses its lease. Answered once that is durable.
         FAILED_PRECONDITION where the instance has ended.
         """
+
+    @_abc_1.abstractmethod
+    def Why(
+        self,
+        request: _dag_pb2.WhyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dag_pb2.WhyResponse, _abc.Awaitable[_dag_pb2.WhyResponse]]:
+        """Tells why a node is not running."""
+
+    @_abc_1.abstractmethod
+    def ListWorkers(
+        self,
+        request: _dag_pb2.ListWorkersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dag_pb2.ListWorkersResponse, _abc.Awaitable[_dag_pb2.ListWorkersResponse]]:
+        """Tells who is connected."""
+
+    @_abc_1.abstractmethod
+    def ListQueues(
+        self,
+        request: _dag_pb2.ListQueuesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dag_pb2.ListQueuesResponse, _abc.Awaitable[_dag_pb2.ListQueuesResponse]]:
+        """Tells what is ready and running, by queue and taint."""
 
     @_abc_1.abstractmethod
     def GetNode(

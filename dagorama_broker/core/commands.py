@@ -107,6 +107,15 @@ class PullNode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RejectVersion:
+    """Take back a lease, because the worker has the function in this other version; it is granted no more such nodes."""
+
+    worker_id: WorkerId
+    lease: HeldLease
+    code_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CancelInstance:
     """Stop an instance: what has not started never does, and what runs loses its lease.
 
@@ -135,6 +144,7 @@ Command = (
     | CompleteNodes
     | HandBack
     | PullNode
+    | RejectVersion
     | CancelInstance
     | GrantWork
     | Tick

@@ -258,6 +258,7 @@ class Worker:
     )
     overdue: bool = False  #: it was asked for nodes and has finished nothing since, so it is granted none ahead
     reported_at: float = 0.0  #: when it last finished something or got its first node
+    versions: dict[str, str] = field(default_factory=dict)  #: of functions that it has in another version than a node
     recalled: set[int] = field(default_factory=set)  #: tokens of leases that were asked for
     #: Tokens of leases that were revoked, and whose nodes it may still be at work on: each takes a slot until it is
     #: handed back. What is granted to a worker that hangs would be lost with it.

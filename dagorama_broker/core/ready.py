@@ -1,8 +1,8 @@
 """Where ready nodes wait, and who may take which.
 
-A *lane* holds the ready nodes of one queue and taint in FIFO order. A *view* is what workers with the same filters see:
-the lanes that they serve and tolerate, ordered by their first nodes. Taking the first node of a view is O(log n) in its
-ready nodes and lanes, whatever else there is.
+A *lane* holds the ready nodes of one queue, taint and function version in FIFO order. A *view* is what workers with the
+same filters see: the lanes that they may take from, ordered by their first nodes. Taking the first node of a view is
+O(log n) in its ready nodes and lanes, whatever else there is.
 
 Both heaps are lazy. A lane's heap may hold nodes that are no longer ready; a lane's key in a view's heap may be too
 small, never too large. `View.peek` mends what it meets.
@@ -10,11 +10,20 @@ small, never too large. `View.peek` mends what it meets.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from heapq import heappop, heappush, heapreplace
 from typing import NamedTuple
 
-from dagorama_broker.core.model import Node, Worker
+from dagorama_broker.core.model import FunctionSpec, Node, Worker
 from dagorama_broker.core.states import NodeState
+
+
+class Obstacle(StrEnum):
+    """What keeps the nodes of a lane from a worker for good."""
+
+    TAINT = "taint"  #: The worker does not tolerate it.
+    QUEUE = "queue"  #: The worker does not serve it.
+    CODE_VERSION = "code_version"  #: The worker has the function in another version.
 
 
 class Filter(NamedTuple):
@@ -23,28 +32,39 @@ class Filter(NamedTuple):
     include_queues: frozenset[str]  #: empty: all
     exclude_queues: frozenset[str]
     tolerations: frozenset[str]
+    unfit: frozenset[tuple[str, str]] = frozenset()  #: functions, by name and code version, that it has in another one
+
+    def obstacle(self, lane: Lane) -> Obstacle | None:
+        """Tell what keeps the nodes of a lane from these workers, None where nothing does."""
+        if lane.taint and lane.taint not in self.tolerations:
+            return Obstacle.TAINT
+        if self.include_queues and lane.queue not in self.include_queues:
+            return Obstacle.QUEUE
+        if lane.queue in self.exclude_queues:
+            return Obstacle.QUEUE
+        if (lane.function, lane.code_version) in self.unfit:
+            return Obstacle.CODE_VERSION
+        return None
 
     def admits(self, lane: Lane) -> bool:
         """Tell whether nodes of this lane may be granted."""
-        if lane.taint and lane.taint not in self.tolerations:
-            return False
-        if self.include_queues and lane.queue not in self.include_queues:
-            return False
-        return lane.queue not in self.exclude_queues
+        return self.obstacle(lane) is None
 
 
 class Lane:
-    """The ready nodes of one queue and taint.
+    """The ready nodes of one queue, taint and version of a function: whoever may take one of them may take any.
 
     Suspects, nodes that an earlier worker was lost with, wait apart, because not every worker may take one: `heaps` is
     indexed by `is_suspect`.
     """
 
-    __slots__ = ("active", "heaps", "queue", "ready", "taint", "views")
+    __slots__ = ("active", "code_version", "function", "heaps", "queue", "ready", "taint", "views")
 
-    def __init__(self, queue: str, taint: str) -> None:
+    def __init__(self, queue: str, taint: str, function: str = "", code_version: str = "") -> None:
         self.queue = queue
         self.taint = taint
+        self.function = function
+        self.code_version = code_version
         self.heaps: tuple[list[tuple[int, Node]], list[tuple[int, Node]]] = ([], [])
         self.views: list[View] = []
         self.ready = 0  #: nodes in state ready
@@ -128,14 +148,15 @@ class ReadyQueues:
     """All lanes and views."""
 
     def __init__(self) -> None:
-        self.lanes: dict[tuple[str, str], Lane] = {}
+        self.lanes: dict[tuple[str, str, str, str], Lane] = {}
         self.views: dict[Filter, View] = {}
 
-    def lane(self, queue: str, taint: str) -> Lane:
-        """Give the lane of a queue and taint, making it if need be."""
-        lane = self.lanes.get((queue, taint))
+    def lane(self, spec: FunctionSpec) -> Lane:
+        """Give the lane of a function's nodes, making it if need be."""
+        key = (spec.queue, spec.taint, spec.name, spec.code_version)
+        lane = self.lanes.get(key)
         if lane is None:
-            lane = self.lanes[queue, taint] = Lane(queue, taint)
+            lane = self.lanes[key] = Lane(*key)
             for view in self.views.values():
                 self._connect(view, lane)
         return lane

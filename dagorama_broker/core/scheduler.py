@@ -77,8 +77,8 @@ class Scheduler:
         self._node_seq = 0
         self._backoffs: list[tuple[float, int, Node]] = []
         self._expiry_check_at: float | None = None  #: not later than the first worker's expiry
-        self._awaited: set[WorkerId] = set()
-        self._awaited_until = 0.0
+        self.awaited: set[WorkerId] = set()  #: workers from before a restart; nothing is granted until they are back
+        self.awaited_until = 0.0
         self._touched: dict[Instance, None] = {}  #: instances whose last live node may have ended in this command
         self._events: list[e.Event] = []
         self._handlers: dict[type[c.Command], Callable[[Any, float], None]] = {
@@ -90,6 +90,7 @@ class Scheduler:
             c.CompleteNodes: self._complete_nodes,
             c.HandBack: self._hand_back,
             c.PullNode: self._pull_node,
+            c.RejectVersion: self._reject_version,
             c.CancelInstance: self._cancel_instance,
             c.GrantWork: self._grant_work,
             c.Tick: self._tick,
@@ -110,8 +111,8 @@ class Scheduler:
         due = [self._expiry_check_at, self._dispatcher.recall_at, self._dispatcher.overrun_at]
         if self._backoffs:
             due.append(self._backoffs[0][0])
-        if self._awaited:
-            due.append(self._awaited_until)
+        if self.awaited:
+            due.append(self.awaited_until)
         return min((at for at in due if at is not None), default=None)
 
     def instance(self, instance_id: InstanceId) -> Instance:
@@ -141,8 +142,8 @@ class Scheduler:
         for stored in snapshot.instances:
             self.restore_instance(stored)
         self._end_backoffs(now)  # a worker may have such a node already, and must be able to keep it
-        self._awaited = set(snapshot.workers)
-        self._awaited_until = now + self.settings.reconnect_grace_s
+        self.awaited = set(snapshot.workers)
+        self.awaited_until = now + self.settings.reconnect_grace_s
 
     def restore_instance(self, stored: StoredInstance) -> None:
         """Take an instance back into memory, so that nodes can be added to it. A no-op when it is there."""
@@ -304,7 +305,7 @@ class Scheduler:
         if function is None:
             function = self._functions[spec] = Function(
                 spec,
-                lane=self.queues.lane(spec.queue, spec.taint),
+                lane=self.queues.lane(spec),
                 timing=self._timings.setdefault(spec.name, Timing()),
             )
         return function
@@ -586,11 +587,11 @@ class Scheduler:
             self._take_back_all(earlier, now)
             self.queues.leave(earlier)
             view = worker.view = self.queues.view(view.filter)  # the earlier one may have been the view's last
-        elif worker.slots and worker.id not in self._awaited:
+        elif worker.slots and worker.id not in self.awaited:
             self._events.append(e.WorkerJoined(worker_id=worker.id, name=worker.name, at=now))
         self.workers[worker.id] = worker
         self.queues.enter(worker)
-        self._awaited.discard(worker.id)
+        self.awaited.discard(worker.id)
         self._expiry_check_at = min(worker.expires_at, self._expiry_check_at or inf)
         leases = [lease for held in command.held if (lease := self._keep(worker, held, now)) is not None]
         self._events.append(e.WorkerWelcomed(worker=worker, leases=leases))
@@ -666,15 +667,28 @@ class Scheduler:
             if node is not None and node.id == held.node_id:
                 self._take_back(node, now)
 
+    def _reject_version(self, command: c.RejectVersion, now: float) -> None:
+        worker = self._worker(command.worker_id)
+        node = worker.leases.get(command.lease.token)
+        if node is None or node.id != command.lease.node_id:
+            return
+        self._take_back(node, now)
+        spec = node.function.spec
+        worker.versions[spec.name] = command.code_version
+        filter = worker.view.filter
+        self.queues.leave(worker)
+        worker.view = self.queues.view(filter._replace(unfit=filter.unfit | {(spec.name, spec.code_version)}))
+        self.queues.enter(worker)
+
     # -- granting and time --------------------------------------------------------------------------------------------
 
     def _pull_node(self, command: c.PullNode, now: float) -> None:
         worker = self._hear(command.worker_id, now)
-        if not self._awaited:
+        if not self.awaited:
             self._events.extend(self._dispatcher.pull(worker, now))
 
     def _grant_work(self, command: c.GrantWork, now: float) -> None:
-        if not self._awaited:
+        if not self.awaited:
             self._events.extend(self._dispatcher.grant(now))
             self._events.extend(self._dispatcher.drained())
 
@@ -684,9 +698,9 @@ class Scheduler:
             self._time_out(node, token, now)
         if self._expiry_check_at is not None and self._expiry_check_at <= now:
             self._evict_silent(now)
-        if self._awaited and self._awaited_until <= now:
-            self._events.extend(e.WorkerLeft(worker_id=worker_id) for worker_id in self._awaited)
-            self._awaited = set()
+        if self.awaited and self.awaited_until <= now:
+            self._events.extend(e.WorkerLeft(worker_id=worker_id) for worker_id in self.awaited)
+            self.awaited = set()
         self._events.extend(self._dispatcher.recall(now))
 
     def _end_backoffs(self, now: float) -> None:

@@ -19,10 +19,13 @@ from dagorama_broker.core.model import (
     Node,
     NodeId,
     RetryPolicy,
+    Worker,
     WorkerId,
 )
+from dagorama_broker.core.ready import Lane
 from dagorama_broker.core.states import InstanceState, NodeState
 from dagorama_broker.core.stored import InstanceSummary, StoredInstance, StoredNode
+from dagorama_broker.core.why import Reason
 
 ID_BYTES = 16
 
@@ -341,6 +344,51 @@ def from_stored_node(node: StoredNode, instance_id: InstanceId, ids: dict[int, N
         retry_at=node.retry_at if node.state is NodeState.BACKOFF else 0.0,
         cause_id=ids.get(node.cause_seq, b""),
     )
+
+
+def from_reason(reason: Reason) -> dag_pb2.Reason:
+    """Give the message for what holds a node."""
+    return dag_pb2.Reason(
+        kind=reason.kind,
+        text=reason.text,
+        node_ids=reason.node_ids,
+        workers=reason.workers,
+        until=reason.until or 0.0,
+        because=map(from_reason, reason.because),
+    )
+
+
+def from_worker(worker: Worker) -> dag_pb2.WorkerInfo:
+    """Give the message for a connected worker."""
+    filter = worker.view.filter
+    return dag_pb2.WorkerInfo(
+        worker_id=worker.id,
+        name=worker.name,
+        include_queues=sorted(filter.include_queues),
+        exclude_queues=sorted(filter.exclude_queues),
+        tolerations=sorted(filter.tolerations),
+        slots=worker.slots,
+        leases=len(worker.leases),
+        draining=worker.draining,
+        unfit_functions=sorted(name for name, _ in filter.unfit),
+    )
+
+
+def from_lanes(lanes: Iterable[Lane]) -> list[dag_pb2.QueueInfo]:
+    """Give the messages for queues that have something to run, by queue and taint."""
+    infos: dict[tuple[str, str], dag_pb2.QueueInfo] = {}
+    serving: dict[tuple[str, str], set[WorkerId]] = {}
+    for lane in lanes:
+        if not lane.active:
+            continue
+        key = (lane.queue, lane.taint)
+        info = infos.setdefault(key, dag_pb2.QueueInfo(queue=lane.queue, taint=lane.taint))
+        info.ready += lane.ready
+        info.active += lane.active - lane.ready
+        workers = {worker.id for view in lane.views for worker in view.workers if not worker.draining}
+        serving[key] = serving.get(key, set()) | workers
+        info.workers = len(serving[key])
+    return [infos[key] for key in sorted(infos)]
 
 
 def from_instance(instance: Instance) -> dag_pb2.InstanceInfo:

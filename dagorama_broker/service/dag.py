@@ -9,10 +9,11 @@ from grpc import aio
 from dagorama.v1 import dag_pb2, dag_pb2_grpc, graph_pb2
 from dagorama_broker.core.commands import CancelInstance, SubmitNodes
 from dagorama_broker.core.errors import InstanceEnded, UnknownInstance, UnknownNode
-from dagorama_broker.core.model import Failure, InstanceId, Node, NodeId
+from dagorama_broker.core.model import Failure, Instance, InstanceId, Node, NodeId
 from dagorama_broker.core.states import TERMINAL, NodeState
 from dagorama_broker.core.stored import StoredNode
 from dagorama_broker.core.values import collect_values
+from dagorama_broker.core.why import Kind, Reason, explain
 from dagorama_broker.host.host import Host
 from dagorama_broker.service import convert
 from dagorama_broker.service.errors import answers
@@ -179,6 +180,46 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
         return dag_pb2.CancelInstanceResponse()
 
     # -- looking ------------------------------------------------------------------------------------------------------
+
+    @answers
+    async def Why(self, request: dag_pb2.WhyRequest, context: object) -> dag_pb2.WhyResponse:
+        """Tell why a node is not running."""
+        instance_id = convert.to_instance_id(request.instance_id)
+        await self._host.flush()
+        instance = self._host.scheduler.instances.get(instance_id)
+        node_id = convert.to_node_id(request.node_id) if request.node_id else None
+        if node_id is None:
+            node_id = await self._first_live(instance_id, instance)
+        stored = await self._find_node(instance_id, node_id)
+        response = dag_pb2.WhyResponse(node=(await self._node_infos(instance_id, [stored]))[0])
+        node = instance.nodes.get(node_id) if instance else None
+        if node is not None:
+            reasons = explain(self._host.scheduler, node, self._host.now())
+        else:
+            reasons = (Reason(kind=Kind.ENDED, text=f"it is {stored.state}"),)
+        response.reasons.extend(map(convert.from_reason, reasons))
+        return response
+
+    async def _first_live(self, instance_id: InstanceId, instance: Instance | None) -> NodeId:
+        """Give the node of an instance that it makes most sense to ask about."""
+        for node in instance.nodes.values() if instance else ():
+            if node.state not in TERMINAL:
+                return node.id
+        rows = await self._host.read(lambda: self._host.journal.list_nodes(instance_id, after_seq=0, limit=1))
+        if not rows:
+            await self._instance_info(dag_pb2.GetInstanceRequest(instance_id=instance_id), None)
+            raise convert.MalformedRequest("the instance has no node yet, so there is none to ask about")
+        return rows[0].id
+
+    @answers
+    async def ListWorkers(self, request: dag_pb2.ListWorkersRequest, context: object) -> dag_pb2.ListWorkersResponse:
+        """Tell who is connected."""
+        return dag_pb2.ListWorkersResponse(workers=map(convert.from_worker, self._host.scheduler.workers.values()))
+
+    @answers
+    async def ListQueues(self, request: dag_pb2.ListQueuesRequest, context: object) -> dag_pb2.ListQueuesResponse:
+        """Tell what is ready and running."""
+        return dag_pb2.ListQueuesResponse(queues=convert.from_lanes(self._host.scheduler.queues.lanes.values()))
 
     async def GetInstance(self, request: dag_pb2.GetInstanceRequest, context: object) -> dag_pb2.GetInstanceResponse:
         """Give an instance."""

@@ -135,6 +135,9 @@ class _Session:
             host.apply(c.DrainWorker(worker_id=self._id))
         if request.hand_backs:
             host.apply(c.HandBack(worker_id=self._id, leases=convert.to_leases(request.hand_backs)))
+        for rejection in request.rejections:
+            (lease,) = convert.to_leases([rejection.lease])
+            host.apply(c.RejectVersion(worker_id=self._id, lease=lease, code_version=rejection.code_version))
         if request.results or request.HasField("completions"):
             sequence = request.sequence
             command = c.CompleteNodes(

@@ -1,0 +1,157 @@
+"""Why a node is not running: the scheduler's own predicates, asked one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dagorama_broker.core.errors import show_id
+from dagorama_broker.core.model import Node, NodeId, Worker
+from dagorama_broker.core.ready import Obstacle, is_suspect
+from dagorama_broker.core.scheduler import Scheduler
+from dagorama_broker.core.states import TERMINAL, NodeState
+
+#: So many promises or workers are named one by one; of the others only the number is told.
+NAMED_MAX = 20
+#: How far the chain of what waits for what is followed.
+DEPTH_MAX = 20
+
+
+class Kind(StrEnum):
+    """What holds a node."""
+
+    ENDED = "ended"  #: It is terminal; nothing holds it.
+    RUNNING = "running"  #: A worker has it.
+    WAITS_FOR = "waits_for"  #: Dependencies that have not completed.
+    JOINS = "joins"  #: Promises that its function returned and that have not completed.
+    BACKS_OFF = "backs_off"  #: An attempt failed, and the next one is not due yet.
+    RESTARTED = "restarted"  #: The broker has restarted and waits for the workers that it had.
+    NO_WORKER = "no_worker"  #: No worker is connected at all.
+    TAINT = "taint"  #: No worker that serves its queue tolerates its taint.
+    QUEUE = "queue"  #: No worker serves its queue.
+    CODE_VERSION = "code_version"  #: Every worker that could run it has its function in another version.
+    DRAINING = "draining"  #: Every worker that could run it takes no more nodes.
+    SUSPECT = "suspect"  #: A worker was lost with it, and every worker that could run it has another such node.
+    BUSY = "busy"  #: Every worker that could run it has its slots full.
+    DUE = "due"  #: Nothing holds it: it is granted with the next batch.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One thing that holds a node, with its evidence."""
+
+    kind: Kind
+    text: str
+    node_ids: tuple[NodeId, ...] = ()  #: what it waits for, or for suspects and busy workers, who has what it needs
+    workers: tuple[str, ...] = ()  #: names of those concerned
+    until: float | None = None  #: when it ends by itself, in seconds since the epoch
+    because: tuple[Reason, ...] = ()  #: for the first of `node_ids`: what holds that one
+
+
+def explain(scheduler: Scheduler, node: Node, now: float, *, depth: int = DEPTH_MAX) -> tuple[Reason, ...]:
+    """Give what holds a node, the most telling first."""
+    match node.state:
+        case state if state in TERMINAL:
+            return (Reason(kind=Kind.ENDED, text=f"it is {state}"),)
+        case NodeState.WAITING:
+            return (_waits(scheduler, node.dependencies, Kind.WAITS_FOR, "it waits for", now, depth),)
+        case NodeState.JOINING:
+            return (_waits(scheduler, node.promises, Kind.JOINS, "its function has returned promises of", now, depth),)
+        case NodeState.BACKOFF:
+            text = f"attempt {node.attempts} failed; the next one is due in {max(0.0, node.retry_at - now):.1f} s"
+            return (Reason(kind=Kind.BACKS_OFF, text=text, until=node.retry_at),)
+        case NodeState.LEASED:
+            name = node.worker.name if node.worker else ""
+            return (Reason(kind=Kind.RUNNING, text=f"worker {name} has it", workers=(name,)),)
+    return tuple(_explain_ready(scheduler, node))
+
+
+def _waits(scheduler: Scheduler, others: tuple[Node, ...], kind: Kind, words: str, now: float, depth: int) -> Reason:
+    open_nodes = [other for other in others if other.state is not NodeState.COMPLETED]
+    named = open_nodes[:NAMED_MAX]
+    text = f"{words} {', '.join(f'{other.function.spec.name} ({show_id(other.id)})' for other in named)}"
+    if len(open_nodes) > len(named):
+        text += f" and {len(open_nodes) - len(named)} more"
+    return Reason(
+        kind=kind,
+        text=text,
+        node_ids=tuple(other.id for other in named),
+        because=explain(scheduler, named[0], now, depth=depth - 1) if depth > 0 and named else (),
+    )
+
+
+def _explain_ready(scheduler: Scheduler, node: Node) -> Iterator[Reason]:
+    """Give what keeps a ready node from being granted."""
+    spec = node.function.spec
+    if scheduler.awaited:
+        yield Reason(
+            kind=Kind.RESTARTED,
+            text=f"the broker has restarted and waits for {len(scheduler.awaited)} workers that may have it",
+            until=scheduler.awaited_until,
+        )
+        return
+    workers = list(scheduler.workers.values())
+    if not workers:
+        yield Reason(kind=Kind.NO_WORKER, text="no worker is connected")
+        return
+    able = [worker for worker in workers if worker.view.filter.admits(node.function.lane)]
+    if not able:
+        yield from _obstacles(workers, node)
+        return
+    names = tuple(worker.name for worker in able)
+    taking = [worker for worker in able if not worker.draining]
+    if not taking:
+        yield Reason(kind=Kind.DRAINING, text=f"{_are(names)} draining", workers=names)
+    elif is_suspect(node) and all(worker.suspect for worker in taking):
+        yield Reason(
+            kind=Kind.SUSPECT,
+            text=f"a worker was lost with it, and {_are(names)} running another node with which one was lost",
+            workers=names,
+            node_ids=tuple(worker.suspect.id for worker in taking if worker.suspect),
+        )
+    elif all(len(worker.leases) >= worker.slots for worker in taking):
+        yield Reason(
+            kind=Kind.BUSY,
+            text=f"{_are(names)} busy; {spec.queue} has {node.function.lane.ready} ready nodes of {spec.name}",
+            workers=names,
+            node_ids=tuple(held.id for worker in taking for held in list(worker.leases.values())[: worker.slots])[
+                :NAMED_MAX
+            ],
+        )
+    else:
+        yield Reason(kind=Kind.DUE, text="it is granted next", workers=names)
+
+
+def _obstacles(workers: list[Worker], node: Node) -> Iterator[Reason]:
+    """Give what keeps a node from every worker, those that are nearest to being able first."""
+    spec = node.function.spec
+    by_obstacle: dict[Obstacle, list[Worker]] = {}
+    for worker in workers:
+        obstacle = worker.view.filter.obstacle(node.function.lane)
+        if obstacle is not None:
+            by_obstacle.setdefault(obstacle, []).append(worker)
+    for obstacle in (Obstacle.CODE_VERSION, Obstacle.TAINT, Obstacle.QUEUE):
+        unable = by_obstacle.get(obstacle, [])
+        if not unable:
+            continue
+        names = tuple(worker.name for worker in unable)
+        match obstacle:
+            case Obstacle.CODE_VERSION:
+                others = sorted({worker.versions.get(spec.name, "another") for worker in unable})
+                have = ", ".join(others)
+                text = f"it needs version {spec.code_version} of {spec.name}, and {_are(names)} at {have}"
+            case Obstacle.TAINT:
+                way_out = f"start one with --toleration {spec.taint}"
+                text = f"it has taint {spec.taint}, which {_do(names)} not tolerate: {way_out}"
+            case Obstacle.QUEUE:
+                text = f"it is in queue {spec.queue}, which {_do(names)} not serve"
+        yield Reason(kind=Kind(obstacle.value), text=text, workers=names)
+
+
+def _are(names: tuple[str, ...]) -> str:
+    return f"worker {names[0]} is" if len(names) == 1 else f"all {len(names)} workers that could run it are"
+
+
+def _do(names: tuple[str, ...]) -> str:
+    return f"worker {names[0]} does" if len(names) == 1 else f"{len(names)} workers do"
