@@ -108,7 +108,7 @@ class PullNode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectVersion:
-    """Take back a lease, because the worker has the function in this other version; it is granted no more such nodes."""
+    """Take back a lease, because the worker has the function in this version; it is granted no more such nodes."""
 
     worker_id: WorkerId
     lease: HeldLease
@@ -119,7 +119,7 @@ class RejectVersion:
 class CancelInstance:
     """Stop an instance: what has not started never does, and what runs loses its lease.
 
-    Repeating it is a no-op. Raises `UnknownInstance`, or `InstanceEnded` where nothing is left to stop.
+    Raises `UnknownInstance`, also for one that has ended and so left memory, or `InstanceEnded`.
     """
 
     instance_id: InstanceId

@@ -3,6 +3,7 @@
 CoreError
 ├── Refused                 the request is at fault; nothing has changed
 │   ├── UnknownInstance
+│   ├── InstanceEnded
 │   ├── UnknownNode
 │   ├── ConflictingNode     same id, other body
 │   ├── DuplicateCall       same id twice in one request

@@ -155,6 +155,9 @@ def _check_workers(scheduler: Scheduler, nodes: list[Node]) -> None:
     _require(len(set(tokens)) == len(tokens), "live fencing tokens differ", tokens=sorted(tokens))
     given = scheduler._dispatcher._token
     _require(all(token <= given for token in tokens), "no fencing token is ahead of the last given", last=given)
+    timeouts = {(token, node) for _, token, node in scheduler._dispatcher._timeouts}
+    limited = [node for node in leased if node.function.spec.timeout_s]
+    _require(all((node.token, node) in timeouts for node in limited), "an attempt with a timeout is watched")
     for worker in scheduler.workers.values():
         _check_worker(scheduler, worker)
 

@@ -152,6 +152,7 @@ class Scheduler:
         instance = Instance(seq=stored.seq, id=stored.id, definition=stored.definition, created_at=stored.created_at)
         instance.state = stored.state
         instance.finished_at = stored.finished_at
+        instance.cancelled = stored.state is InstanceState.CANCELLED
         by_seq: dict[int, Node] = {}
         for row in stored.nodes:
             by_seq[row.seq] = self._restore_node(row, instance, by_seq)
@@ -183,7 +184,6 @@ class Scheduler:
         instance.nodes[node.id] = node
         instance.live += row.state not in TERMINAL
         instance.failed |= row.state in UNSUCCESSFUL
-        instance.cancelled |= row.state is NodeState.CANCELLED
         return node
 
     def _relink_node(self, node: Node, row: StoredNode, by_seq: dict[int, Node]) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 
 from dagorama_broker.core.errors import show_id
-from dagorama_broker.core.model import Node, NodeId, Worker
+from dagorama_broker.core.model import Failure, Node, NodeId, Worker
 from dagorama_broker.core.ready import Obstacle, is_suspect
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.states import TERMINAL, NodeState
 
 #: So many promises or workers are named one by one; of the others only the number is told.
 NAMED_MAX = 20
-#: How far the chain of what waits for what is followed.
+#: So many links of the chain of what waits for what are told one by one; then comes its end.
 DEPTH_MAX = 20
+#: So many of the nodes that workers are busy with are put into words.
+DESCRIBED_MAX = 3
 
 
 class Kind(StrEnum):
@@ -43,7 +46,7 @@ class Reason:
 
     kind: Kind
     text: str
-    node_ids: tuple[NodeId, ...] = ()  #: what it waits for, or for suspects and busy workers, who has what it needs
+    node_ids: tuple[NodeId, ...] = ()  #: what it waits for, who has what it needs (maybe of other instances), its cause
     workers: tuple[str, ...] = ()  #: names of those concerned
     until: float | None = None  #: when it ends by itself, in seconds since the epoch
     because: tuple[Reason, ...] = ()  #: for the first of `node_ids`: what holds that one
@@ -53,7 +56,9 @@ def explain(scheduler: Scheduler, node: Node, now: float, *, depth: int = DEPTH_
     """Give what holds a node, the most telling first."""
     match node.state:
         case state if state in TERMINAL:
-            return (Reason(kind=Kind.ENDED, text=f"it is {state}"),)
+            cause = node.cause or node
+            failure = cause.failures[-1].failure if cause.failures else None
+            return (ended(state, cause.id, cause.function.spec.name, cause.attempts, failure),)
         case NodeState.WAITING:
             return (_waits(scheduler, node.dependencies, Kind.WAITS_FOR, "it waits for", now, depth),)
         case NodeState.JOINING:
@@ -67,18 +72,60 @@ def explain(scheduler: Scheduler, node: Node, now: float, *, depth: int = DEPTH_
     return tuple(_explain_ready(scheduler, node))
 
 
+def ended(state: NodeState, cause_id: NodeId, function: str, attempts: int, failure: Failure | None) -> Reason:
+    """Give the reason of a node in this terminal state; all but the state are those of its root cause."""
+    if state is NodeState.COMPLETED:
+        return Reason(kind=Kind.ENDED, text="it has completed")
+    if state is NodeState.CANCELLED:
+        return Reason(kind=Kind.ENDED, text="it was cancelled")
+    what = f": {failure.type}: {failure.message}" if failure else ""
+    times = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+    if state is NodeState.FAILED:
+        return Reason(kind=Kind.ENDED, text=f"it failed after {times}{what}", node_ids=(cause_id,))
+    because = f"it depends on {function} ({show_id(cause_id)}), which failed after {times}{what}"
+    return Reason(kind=Kind.ENDED, text=because, node_ids=(cause_id,))
+
+
 def _waits(scheduler: Scheduler, others: tuple[Node, ...], kind: Kind, words: str, now: float, depth: int) -> Reason:
-    open_nodes = [other for other in others if other.state is not NodeState.COMPLETED]
+    open_nodes = _open(others)
     named = open_nodes[:NAMED_MAX]
-    text = f"{words} {', '.join(f'{other.function.spec.name} ({show_id(other.id)})' for other in named)}"
+    text = f"{words} {', '.join(map(_describe, named))}"
     if len(open_nodes) > len(named):
         text += f" and {len(open_nodes) - len(named)} more"
     return Reason(
         kind=kind,
         text=text,
         node_ids=tuple(other.id for other in named),
-        because=explain(scheduler, named[0], now, depth=depth - 1) if depth > 0 and named else (),
+        because=_because(scheduler, named[0], now, depth - 1),
     )
+
+
+def _because(scheduler: Scheduler, node: Node, now: float, depth: int) -> tuple[Reason, ...]:
+    """Give what holds a node that another waits for. Iterative where the chain is long: it may have 100,000 links."""
+    if depth > 0:
+        return explain(scheduler, node, now, depth=depth)
+    last, links = node, 0
+    while waits_for := last.dependencies if last.state is NodeState.WAITING else _joined(last):
+        last = _open(waits_for)[0]
+        links += 1
+    if not links:
+        return explain(scheduler, last, now)
+    text = f"it waits, over {links} more links of this chain, for {_describe(last)}"
+    return (
+        Reason(kind=Kind.WAITS_FOR, text=text, node_ids=(last.id,), because=explain(scheduler, last, now)),
+    )
+
+
+def _joined(node: Node) -> tuple[Node, ...]:
+    return node.promises if node.state is NodeState.JOINING else ()
+
+
+def _open(others: tuple[Node, ...]) -> list[Node]:
+    return [other for other in others if other.state is not NodeState.COMPLETED]
+
+
+def _describe(node: Node) -> str:
+    return f"{node.function.spec.name} ({show_id(node.id)})"
 
 
 def _explain_ready(scheduler: Scheduler, node: Node) -> Iterator[Reason]:
@@ -99,28 +146,37 @@ def _explain_ready(scheduler: Scheduler, node: Node) -> Iterator[Reason]:
     if not able:
         yield from _obstacles(workers, node)
         return
-    names = tuple(worker.name for worker in able)
     taking = [worker for worker in able if not worker.draining]
+    free = [worker for worker in taking if len(worker.leases) < worker.slots]
     if not taking:
+        names = _names(able)
         yield Reason(kind=Kind.DRAINING, text=f"{_are(names)} draining", workers=names)
-    elif is_suspect(node) and all(worker.suspect for worker in taking):
+    elif is_suspect(node) and all(worker.suspect for worker in free or taking):
+        names = _names(free or taking)
         yield Reason(
             kind=Kind.SUSPECT,
             text=f"a worker was lost with it, and {_are(names)} running another node with which one was lost",
             workers=names,
-            node_ids=tuple(worker.suspect.id for worker in taking if worker.suspect),
+            node_ids=tuple(worker.suspect.id for worker in free or taking if worker.suspect),
         )
-    elif all(len(worker.leases) >= worker.slots for worker in taking):
-        yield Reason(
-            kind=Kind.BUSY,
-            text=f"{_are(names)} busy; {spec.queue} has {node.function.lane.ready} ready nodes of {spec.name}",
-            workers=names,
-            node_ids=tuple(held.id for worker in taking for held in list(worker.leases.values())[: worker.slots])[
-                :NAMED_MAX
-            ],
-        )
+    elif not free:
+        yield _busy(taking, node)
     else:
-        yield Reason(kind=Kind.DUE, text="it is granted next", workers=names)
+        yield Reason(kind=Kind.DUE, text="it is granted next", workers=_names(free))
+
+
+def _busy(workers: list[Worker], node: Node) -> Reason:
+    names = _names(workers)
+    held = [held for worker in workers for held in islice(worker.leases.values(), worker.slots)]
+    told = ", ".join(f"{_describe(other)} of instance {show_id(other.instance.id)}" for other in held[:DESCRIBED_MAX])
+    more = f" and {len(held) - DESCRIBED_MAX} more" if len(held) > DESCRIBED_MAX else ""
+    ready = node.function.lane.ready
+    return Reason(
+        kind=Kind.BUSY,
+        text=f"{_are(names)} busy with {told}{more}; ready nodes of {node.function.spec.name}: {ready}",
+        workers=names,
+        node_ids=tuple(other.id for other in held[:NAMED_MAX]),
+    )
 
 
 def _obstacles(workers: list[Worker], node: Node) -> Iterator[Reason]:
@@ -135,7 +191,7 @@ def _obstacles(workers: list[Worker], node: Node) -> Iterator[Reason]:
         unable = by_obstacle.get(obstacle, [])
         if not unable:
             continue
-        names = tuple(worker.name for worker in unable)
+        names = _names(unable)
         match obstacle:
             case Obstacle.CODE_VERSION:
                 others = sorted({worker.versions.get(spec.name, "another") for worker in unable})
@@ -147,6 +203,10 @@ def _obstacles(workers: list[Worker], node: Node) -> Iterator[Reason]:
             case Obstacle.QUEUE:
                 text = f"it is in queue {spec.queue}, which {_do(names)} not serve"
         yield Reason(kind=Kind(obstacle.value), text=text, workers=names)
+
+
+def _names(workers: list[Worker]) -> tuple[str, ...]:
+    return tuple(worker.name for worker in workers)
 
 
 def _are(names: tuple[str, ...]) -> str:

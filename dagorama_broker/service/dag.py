@@ -13,7 +13,7 @@ from dagorama_broker.core.model import Failure, Instance, InstanceId, Node, Node
 from dagorama_broker.core.states import TERMINAL, NodeState
 from dagorama_broker.core.stored import StoredNode
 from dagorama_broker.core.values import collect_values
-from dagorama_broker.core.why import Kind, Reason, explain
+from dagorama_broker.core.why import Reason, ended, explain
 from dagorama_broker.host.host import Host
 from dagorama_broker.service import convert
 from dagorama_broker.service.errors import answers
@@ -147,7 +147,10 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
     async def _instance_info(
         self, request: dag_pb2.WatchInstanceRequest | dag_pb2.GetInstanceRequest, context: object
     ) -> dag_pb2.InstanceInfo:
-        instance_id = convert.to_instance_id(request.instance_id)
+        return await self._look_at(convert.to_instance_id(request.instance_id))
+
+    async def _look_at(self, instance_id: InstanceId) -> dag_pb2.InstanceInfo:
+        """Give an instance as it stands. Raises `UnknownInstance`."""
         info = self._live_info(instance_id)
         await self._host.flush()  # what was seen in memory, or has left it
         if info is not None:
@@ -173,6 +176,7 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
         try:
             await self._host.commit(CancelInstance(instance_id=instance_id))
         except UnknownInstance:  # at least to memory
+            await self._host.flush()  # it may be on its way to the journal
             summary = await self._host.read(self._host.journal.summarize_instance, instance_id)
             if summary is None:
                 raise
@@ -196,9 +200,17 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
         if node is not None:
             reasons = explain(self._host.scheduler, node, self._host.now())
         else:
-            reasons = (Reason(kind=Kind.ENDED, text=f"it is {stored.state}"),)
+            reasons = (await self._why_ended(stored),)
         response.reasons.extend(map(convert.from_reason, reasons))
         return response
+
+    async def _why_ended(self, stored: StoredNode) -> Reason:
+        """Give the reason of a node whose instance has left memory."""
+        cause = stored
+        if stored.cause_seq not in (0, stored.seq):
+            cause = (await self._host.read(self._host.journal.find_nodes, [stored.cause_seq]))[stored.cause_seq]
+        failure = cause.failures[-1].failure if cause.failures else None
+        return ended(stored.state, cause.id, cause.function.name, cause.attempts, failure)
 
     async def _first_live(self, instance_id: InstanceId, instance: Instance | None) -> NodeId:
         """Give the node of an instance that it makes most sense to ask about."""
@@ -207,8 +219,7 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
                 return node.id
         rows = await self._host.read(lambda: self._host.journal.list_nodes(instance_id, after_seq=0, limit=1))
         if not rows:
-            await self._instance_info(dag_pb2.GetInstanceRequest(instance_id=instance_id), None)
-            raise convert.MalformedRequest("the instance has no node yet, so there is none to ask about")
+            raise NoNodes(instance_id=instance_id, state=await self._state_of(instance_id))
         return rows[0].id
 
     @answers
