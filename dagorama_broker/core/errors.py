@@ -4,6 +4,7 @@ CoreError
 ├── Refused                 the request is at fault; nothing has changed
 │   ├── UnknownInstance
 │   ├── InstanceEnded
+│   ├── EmptyInstance
 │   ├── UnknownNode
 │   ├── ConflictingNode     same id, other body
 │   ├── DuplicateCall       same id twice in one request
@@ -42,6 +43,14 @@ class InstanceEnded(Refused):
         self.state = state
         self.wanted = wanted
         super().__init__(f"instance {show_id(instance_id)} is {state} already, so it cannot be {wanted}")
+
+
+class EmptyInstance(Refused):
+    """The instance has no node, so there is none to ask about."""
+
+    def __init__(self, *, instance_id: bytes) -> None:
+        self.instance_id = instance_id
+        super().__init__(f"instance {show_id(instance_id)} has no node, so there is none to ask about")
 
 
 class UnknownNode(Refused):

@@ -111,9 +111,7 @@ def _because(scheduler: Scheduler, node: Node, now: float, depth: int) -> tuple[
     if not links:
         return explain(scheduler, last, now)
     text = f"it waits, over {links} more links of this chain, for {_describe(last)}"
-    return (
-        Reason(kind=Kind.WAITS_FOR, text=text, node_ids=(last.id,), because=explain(scheduler, last, now)),
-    )
+    return (Reason(kind=Kind.WAITS_FOR, text=text, node_ids=(last.id,), because=explain(scheduler, last, now)),)
 
 
 def _joined(node: Node) -> tuple[Node, ...]:

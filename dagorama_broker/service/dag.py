@@ -8,7 +8,7 @@ from grpc import aio
 
 from dagorama.v1 import dag_pb2, dag_pb2_grpc, graph_pb2
 from dagorama_broker.core.commands import CancelInstance, SubmitNodes
-from dagorama_broker.core.errors import InstanceEnded, UnknownInstance, UnknownNode
+from dagorama_broker.core.errors import EmptyInstance, InstanceEnded, UnknownInstance, UnknownNode
 from dagorama_broker.core.model import Failure, Instance, InstanceId, Node, NodeId
 from dagorama_broker.core.states import TERMINAL, NodeState
 from dagorama_broker.core.stored import StoredNode
@@ -219,7 +219,8 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
                 return node.id
         rows = await self._host.read(lambda: self._host.journal.list_nodes(instance_id, after_seq=0, limit=1))
         if not rows:
-            raise NoNodes(instance_id=instance_id, state=await self._state_of(instance_id))
+            await self._look_at(instance_id)  # raises for one that does not exist
+            raise EmptyInstance(instance_id=instance_id)
         return rows[0].id
 
     @answers
