@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dagorama.retry import ExponentialRetry, StaticRetry
     from dagorama.runner import launch_workers
     from dagorama.serializer import register_definition
+    from dagorama.why import Reason, Why
 
 __all__ = [
     "BrokerRefused",
@@ -45,9 +46,11 @@ __all__ = [
     "NotInNode",
     "PayloadError",
     "PromiseMisuse",
+    "Reason",
     "ResultTimeout",
     "StaticRetry",
     "UnknownFunction",
+    "Why",
     "context",
     "dagorama",
     "generate_instance_id",
@@ -64,7 +67,9 @@ _MODULES = {
     "DAGPromise": "models.promise",
     "ExponentialRetry": "retry",
     "NodeContext": "node_context",
+    "Reason": "why",
     "StaticRetry": "retry",
+    "Why": "why",
     "context": "node_context",
     "dagorama": "decorators",
     "generate_instance_id": "definition",

@@ -18,7 +18,11 @@ from uuid import UUID
 from dagorama.capture import Scope, current_scope
 from dagorama.construction import Construction, class_name, local_classes
 from dagorama.ids import new_id
+from dagorama.models.promise import Promise, node_id_of
 from dagorama.resolution import id_of, resolve, resolve_async, value_of, value_of_async
+
+if TYPE_CHECKING:
+    from dagorama.why import Why
 
 __all__ = ["DAGDefinition", "DAGInstance", "generate_instance_id", "instance_of", "resolve", "resolve_async"]
 
@@ -116,7 +120,7 @@ class DAGInstance(Generic[R_co]):
     """One start of a definition; `R_co` is the type of its entrypoint's value.
 
     Reads go to the definition, and its methods get the instance as `self`. Writes stay here. A name that the definition
-    has goes before `result`, `aresult`, `cancel` and `acancel`.
+    has goes before `result`, `aresult`, `cancel`, `acancel`, `why` and `awhy`.
     """
 
     instance_id: UUID
@@ -159,6 +163,17 @@ class DAGInstance(Generic[R_co]):
 
         async def acancel(self) -> None:
             """Stops like `cancel`, without blocking the event loop."""
+            ...
+
+        def why(self, promise: object = None) -> Why:
+            """Says what holds the node of `promise`; without one, the instance's first node that has not ended.
+
+            Raises `BrokerRefused` for an instance without nodes, `BrokerUnavailable`.
+            """
+            ...
+
+        async def awhy(self, promise: object = None) -> Why:
+            """Says what `why` says, without blocking the event loop."""
             ...
 
     else:
@@ -246,12 +261,34 @@ async def _acancel(instance: DAGInstance[object]) -> None:
     await cancel_async(id_of(instance))
 
 
+def _why(instance: DAGInstance[object], promise: object = None) -> Why:
+    from dagorama.client.status import why
+
+    return why(id_of(instance), _asked_about(promise))
+
+
+async def _awhy(instance: DAGInstance[object], promise: object = None) -> Why:
+    from dagorama.client.status import why_async
+
+    return await why_async(id_of(instance), _asked_about(promise))
+
+
+def _asked_about(promise: object) -> bytes:
+    if promise is None:
+        return b""
+    if not isinstance(promise, Promise):
+        raise TypeError(f"why() takes a promise, which a decorated call has returned, not {type(promise).__name__}")
+    return node_id_of(promise)
+
+
 #: What an instance has of its own where the definition has nothing of that name.
 _OWN: dict[str, Callable[..., object]] = {
     "result": _result,
     "aresult": _aresult,
     "cancel": _cancel,
     "acancel": _acancel,
+    "why": _why,
+    "awhy": _awhy,
 }
 
 

@@ -1,19 +1,22 @@
-"""How an instance stands, and its nodes, for those who show it to people."""
+"""How instances, nodes, workers and queues stand, for those who show it to people."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
 from typing import cast
 from uuid import UUID
 
 import grpc
 
 from dagorama.client.connection import connection
-from dagorama.client.requests import ask, run
+from dagorama.client.requests import Steps, ask, run, run_async
 from dagorama.errors import BrokerRefused, BrokerUnavailable
-from dagorama.v1.dag_pb2 import InstanceInfo, ListNodesRequest, NodeInfo, WatchInstanceRequest
+from dagorama.v1 import dag_pb2
 from dagorama.v1.graph_pb2 import InstanceState, NodeState
+from dagorama.why import Reason, Why
 
 PAGE_SIZE = 1000
 
@@ -22,9 +25,29 @@ PAGE_SIZE = 1000
 class InstanceStatus:
     """An instance at one moment. States are in small letters, such as "running" and "dependency_failed"."""
 
+    instance_id: UUID
+    #: "module:Class" of the definition.
+    definition: str
     state: str
+    created_at: datetime
+    #: None while it runs.
+    finished_at: datetime | None
     #: How many nodes are in a state; states without nodes are left out.
     counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptStatus:
+    """One attempt that gave no value."""
+
+    #: From 1.
+    number: int
+    worker: str
+    ended_at: datetime
+    #: The exception's type and message, and its traceback on the worker.
+    type: str
+    message: str
+    traceback: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +55,64 @@ class NodeStatus:
     """A node at one moment."""
 
     node_id: UUID
+    instance_id: UUID
     function: str
-    state: str
+    queue: str
+    #: Empty for none.
     taint: str
-    #: Type, message and traceback of the last attempt that failed, empty for none.
-    failure: str
+    state: str
+    dependency_ids: tuple[UUID, ...]
+    #: The node whose function made this call; None for calls from outside.
+    parent_id: UUID | None
+    #: Attempts started so far.
+    attempts: int
+    failures: tuple[AttemptStatus, ...]
+    #: Name of the worker that holds the lease, empty for none.
+    worker: str
+    created_at: datetime
+    #: None until it has ended.
+    finished_at: datetime | None
+    #: When a node that backs off may run again; None for others.
+    retry_at: datetime | None
+    #: The node that failed, for this one and for what depends on it; None where nothing has.
+    cause_id: UUID | None
+
+    @property
+    def failure(self) -> str:
+        """The traceback of the last attempt that failed, empty for none."""
+        return self.failures[-1].traceback if self.failures else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStatus:
+    """A connected worker process at one moment."""
+
+    worker_id: UUID
+    name: str
+    #: Empty: all.
+    include_queues: tuple[str, ...]
+    exclude_queues: tuple[str, ...]
+    tolerations: tuple[str, ...]
+    #: How many nodes it runs at once, and how many it has, started or not.
+    slots: int
+    leases: int
+    draining: bool
+    #: Functions that it has in another version than nodes here need.
+    unfit_functions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueStatus:
+    """The nodes of one queue and taint at one moment."""
+
+    queue: str
+    #: Empty for none.
+    taint: str
+    #: How many may run, and how many run or back off.
+    ready: int
+    active: int
+    #: How many connected workers take them, draining ones left out.
+    workers: int
 
 
 def watch_instance(instance_id: bytes) -> Iterator[InstanceStatus]:
@@ -46,7 +122,7 @@ def watch_instance(instance_id: bytes) -> Iterator[InstanceStatus]:
     """
     to = connection()
     try:
-        for response in to.dag.WatchInstance(WatchInstanceRequest(instance_id=instance_id)):
+        for response in to.dag.WatchInstance(dag_pb2.WatchInstanceRequest(instance_id=instance_id)):
             yield _instance_status(response.instance)
     except grpc.RpcError as error:
         call = cast(grpc.Call, error)
@@ -57,12 +133,41 @@ def watch_instance(instance_id: bytes) -> Iterator[InstanceStatus]:
         raise BrokerRefused(request=what, code=call.code().name, detail=detail) from None
 
 
-def list_nodes(instance_id: bytes) -> Iterator[NodeStatus]:
-    """Yields the nodes of an instance in creation order, page by page; raises like any request to the broker."""
+# -- what follows raises `BrokerUnavailable`, and `BrokerRefused` for an id that the broker does not know --------------
+
+
+def list_instances() -> Iterator[InstanceStatus]:
+    """Yields all instances, newest first, page by page."""
     to = connection()
     token = ""
     while True:
-        request = ListNodesRequest(instance_id=instance_id, page_size=PAGE_SIZE, page_token=token)
+        request = dag_pb2.ListInstancesRequest(page_size=PAGE_SIZE, page_token=token)
+        page = run(ask(to, to.dag.ListInstances, request, "the list of instances"))
+        yield from map(_instance_status, page.instances)
+        token = page.next_page_token
+        if not token:
+            return
+
+
+def newest_instances(limit: int) -> list[InstanceStatus]:
+    """Returns the `limit` newest instances, newest first."""
+    return list(islice(list_instances(), limit))
+
+
+def get_instance(instance_id: bytes) -> InstanceStatus:
+    """Returns how an instance stands."""
+    to = connection()
+    request = dag_pb2.GetInstanceRequest(instance_id=instance_id)
+    what = f"a look at instance {UUID(bytes=instance_id)}"
+    return _instance_status(run(ask(to, to.dag.GetInstance, request, what)).instance)
+
+
+def list_nodes(instance_id: bytes) -> Iterator[NodeStatus]:
+    """Yields the nodes of an instance in creation order, page by page."""
+    to = connection()
+    token = ""
+    while True:
+        request = dag_pb2.ListNodesRequest(instance_id=instance_id, page_size=PAGE_SIZE, page_token=token)
         page = run(ask(to, to.dag.ListNodes, request, f"the nodes of instance {UUID(bytes=instance_id)}"))
         yield from map(_node_status, page.nodes)
         token = page.next_page_token
@@ -70,22 +175,140 @@ def list_nodes(instance_id: bytes) -> Iterator[NodeStatus]:
             return
 
 
-def _instance_status(info: InstanceInfo) -> InstanceStatus:
+def get_node(instance_id: bytes, node_id: bytes) -> NodeStatus:
+    """Returns how a node stands."""
+    to = connection()
+    request = dag_pb2.GetNodeRequest(instance_id=instance_id, node_id=node_id)
+    what = f"a look at node {UUID(bytes=node_id)}"
+    return _node_status(run(ask(to, to.dag.GetNode, request, what)).node)
+
+
+def list_workers() -> list[WorkerStatus]:
+    """Returns the connected workers, in the order in which they came."""
+    to = connection()
+    answer = run(ask(to, to.dag.ListWorkers, dag_pb2.ListWorkersRequest(), "the list of workers"))
+    return [_worker_status(info) for info in answer.workers]
+
+
+def list_queues() -> list[QueueStatus]:
+    """Returns what is ready and running, by queue and taint."""
+    to = connection()
+    answer = run(ask(to, to.dag.ListQueues, dag_pb2.ListQueuesRequest(), "the list of queues"))
+    return [
+        QueueStatus(queue=info.queue, taint=info.taint, ready=info.ready, active=info.active, workers=info.workers)
+        for info in answer.queues
+    ]
+
+
+def why(instance_id: bytes, node_id: bytes = b"") -> Why:
+    """Returns what holds a node; without one, the first node of the instance that has not ended."""
+    return run(_why(instance_id, node_id))
+
+
+async def why_async(instance_id: bytes, node_id: bytes = b"") -> Why:
+    """Does what `why` does, without blocking the event loop."""
+    return await run_async(_why(instance_id, node_id))
+
+
+def _why(instance_id: bytes, node_id: bytes) -> Steps[Why]:
+    to = connection()
+    request = dag_pb2.WhyRequest(instance_id=instance_id, node_id=node_id)
+    whose = f"node {UUID(bytes=node_id)}" if node_id else f"instance {UUID(bytes=instance_id)}"
+    answer = yield from ask(to, to.dag.Why, request, f"to say why {whose} does not run")
+    return Why(
+        instance_id=UUID(bytes=instance_id),
+        node_id=UUID(bytes=answer.node.node_id),
+        function=answer.node.function,
+        state=_state_name(answer.node.state),
+        reasons=tuple(map(_reason, answer.reasons)),
+    )
+
+
+# -- messages to what stands above -------------------------------------------------------------------------------------
+
+
+def _reason(message: dag_pb2.Reason) -> Reason:
+    return Reason(
+        kind=message.kind,
+        text=message.text,
+        node_ids=_ids(message.node_ids),
+        workers=tuple(message.workers),
+        until=_moment(message.until),
+        because=tuple(map(_reason, message.because)),
+    )
+
+
+def _instance_status(info: dag_pb2.InstanceInfo) -> InstanceStatus:
     return InstanceStatus(
+        instance_id=UUID(bytes=info.instance_id),
+        definition=info.definition,
         state=InstanceState.Name(info.state).removeprefix("INSTANCE_STATE_").lower(),
+        created_at=_time(info.created_at),
+        finished_at=_moment(info.finished_at),
         counts={_state_name(count.state): count.count for count in info.counts},
     )
 
 
-def _node_status(info: NodeInfo) -> NodeStatus:
+def _node_status(info: dag_pb2.NodeInfo) -> NodeStatus:
     return NodeStatus(
         node_id=UUID(bytes=info.node_id),
+        instance_id=UUID(bytes=info.instance_id),
         function=info.function,
-        state=_state_name(info.state),
+        queue=info.queue,
         taint=info.taint,
-        failure=info.failures[-1].failure.traceback if info.failures else "",
+        state=_state_name(info.state),
+        dependency_ids=_ids(info.dependency_ids),
+        parent_id=_id(info.parent_id),
+        attempts=info.attempts,
+        failures=tuple(map(_attempt_status, info.failures)),
+        worker=info.worker,
+        created_at=_time(info.created_at),
+        finished_at=_moment(info.finished_at),
+        retry_at=_moment(info.retry_at),
+        cause_id=_id(info.cause_id),
+    )
+
+
+def _attempt_status(info: dag_pb2.AttemptInfo) -> AttemptStatus:
+    return AttemptStatus(
+        number=info.number,
+        worker=info.worker,
+        ended_at=_time(info.ended_at),
+        type=info.failure.type,
+        message=info.failure.message,
+        traceback=info.failure.traceback,
+    )
+
+
+def _worker_status(info: dag_pb2.WorkerInfo) -> WorkerStatus:
+    return WorkerStatus(
+        worker_id=UUID(bytes=info.worker_id),
+        name=info.name,
+        include_queues=tuple(info.include_queues),
+        exclude_queues=tuple(info.exclude_queues),
+        tolerations=tuple(info.tolerations),
+        slots=info.slots,
+        leases=info.leases,
+        draining=info.draining,
+        unfit_functions=tuple(info.unfit_functions),
     )
 
 
 def _state_name(state: NodeState.ValueType) -> str:
     return NodeState.Name(state).removeprefix("NODE_STATE_").lower()
+
+
+def _ids(raw: Sequence[bytes]) -> tuple[UUID, ...]:
+    return tuple(UUID(bytes=one) for one in raw)
+
+
+def _id(raw: bytes) -> UUID | None:
+    return UUID(bytes=raw) if raw else None
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _moment(seconds: float) -> datetime | None:
+    return _time(seconds) if seconds else None
