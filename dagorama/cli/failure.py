@@ -21,3 +21,9 @@ class CannotStart(click.ClickException):
     """The broker or the workers could not be started, or are gone."""
 
     exit_code = 3
+
+
+class Refused(click.ClickException):
+    """The broker says no: an id that it does not know, an instance that has ended."""
+
+    exit_code = 4

@@ -1,6 +1,7 @@
 """The `dagorama` command. Subcommands are imported when they are used, so that `dagorama --help` comes at once.
 
-Exit status of all of them: 0 done, 1 failed, 2 called wrongly, 3 could not start or reach a broker.
+Exit status of all of them: 0 done, 1 failed, 2 called wrongly, 3 could not start or reach a broker, 4 the broker refused
+(it does not know the id, or the instance has ended).
 """
 
 from __future__ import annotations
@@ -14,9 +15,16 @@ import click
 #: For each subcommand the module and name of its click command, and what `dagorama --help` says about it.
 SUBCOMMANDS = {
     "broker": ("dagorama_broker.__main__:main", "Run a broker: it keeps the graphs and hands nodes to workers."),
+    "cancel": ("dagorama.cli.cancel:cancel", "Stop an instance."),
+    "instances": ("dagorama.cli.looking:instances", "List instances, newest first."),
+    "node": ("dagorama.cli.looking:node", "Show all there is to know of a node, with its failed attempts."),
+    "queues": ("dagorama.cli.looking:queues", "List what is ready and running, by queue and taint."),
     "run": ("dagorama.cli.run:run", "Run one definition on a broker and workers of its own, and print the value."),
+    "show": ("dagorama.cli.looking:show", "Show an instance, with what has failed and what has not ended."),
     "version": ("dagorama.cli.main:version", "Print the version."),
+    "why": ("dagorama.cli.why:why", "Say why a node or an instance does not go on."),
     "worker": ("dagorama.cli.worker:worker", "Run a worker: it executes nodes."),
+    "workers": ("dagorama.cli.looking:workers", "List the connected workers."),
 }
 
 
@@ -61,7 +69,8 @@ def version_line() -> str:
 def group() -> None:
     """Run ordinary Python classes, durably and fast, on many machines.
 
-    Exit status of every command: 0 done, 1 failed, 2 called wrongly, 3 could not start or reach a broker.
+    Exit status of every command: 0 done, 1 failed, 2 called wrongly, 3 could not start or reach a broker, 4 the broker
+    refused: it does not know the id, or the instance has ended.
     """
 
 

@@ -128,7 +128,6 @@ def _describe(node: Node) -> str:
 
 def _explain_ready(scheduler: Scheduler, node: Node) -> Iterator[Reason]:
     """Give what keeps a ready node from being granted."""
-    spec = node.function.spec
     if scheduler.awaited:
         yield Reason(
             kind=Kind.RESTARTED,

@@ -96,6 +96,10 @@ class Ledger:
             case e.DependencyFailed(node=node, cause=cause, at=at):
                 row = self.nodes[node.seq]
                 row.state, row.finished_at, row.cause_seq = NodeState.DEPENDENCY_FAILED, at, cause.seq
+            case e.NodesCancelled(nodes=nodes, at=at):
+                for node in nodes:
+                    row = self.nodes[node.seq]
+                    row.state, row.finished_at, row.cause_seq = NodeState.CANCELLED, at, node.seq
             case _:
                 raise NotImplementedError(type(event).__name__)
 

@@ -92,7 +92,14 @@ class Bench:
             jitter=float(options.get("jitter", 0)),
         )
         queue, taint = options.get("queue", "q"), options.get("taint", "")
-        self.functions[name] = FunctionSpec(name=name, queue=queue, taint=taint, retry=retry)
+        self.functions[name] = FunctionSpec(
+            name=options.get("name", name),
+            code_version=options.get("version", ""),
+            queue=queue,
+            taint=taint,
+            retry=retry,
+            timeout_s=float(options.get("timeout", 0)),
+        )
         return []
 
     def _do_submit(self, words: list[str]) -> list[str]:
@@ -151,6 +158,14 @@ class Bench:
     def _do_handback(self, words: list[str]) -> list[str]:
         leases = [self._lease(*self._name_and_token(word)) for word in words[1:]]
         return self.tell(c.HandBack(worker_id=WorkerId(words[0].encode()), leases=leases))
+
+    def _do_reject(self, words: list[str]) -> list[str]:
+        """reject WORKER NODE[#TOKEN] VERSION"""
+        lease = self._lease(*self._name_and_token(words[1]))
+        return self.tell(c.RejectVersion(worker_id=WorkerId(words[0].encode()), lease=lease, code_version=words[2]))
+
+    def _do_cancel(self, words: list[str]) -> list[str]:
+        return self.tell(c.CancelInstance(instance_id=InstanceId(words[0].encode())))
 
     def _do_at(self, words: list[str]) -> list[str]:
         self.now = float(words[0])
@@ -295,7 +310,9 @@ def _words(event: e.Event) -> Iterator[str]:
             yield worker_id.decode()
         case e.ResultRefused(worker_id=worker_id, node_id=node_id, presented=token, reason=reason):
             yield f"{worker_id.decode()} {node_id.decode()}#{show_token(token)}: {reason}"
-        case e.WorkGranted() | e.WorkerWelcomed() | e.RecallRequested():
+        case e.NodesCancelled(nodes=nodes):
+            yield from (_name(node) for node in nodes)
+        case e.WorkGranted() | e.WorkerWelcomed() | e.RecallRequested() | e.LeasesRevoked():
             yield event.worker.name
             yield from (f"{_name(node)}#{show_token(token)}" for node, token in event.leases)
         case e.WorkerDrained(worker=worker) | e.WorkerEvicted(worker=worker):

@@ -1,0 +1,26 @@
+"""`dagorama cancel`: stops an instance."""
+
+from __future__ import annotations
+
+import click
+
+from dagorama.cli.asking import asks_broker, find_instance, print_json
+from dagorama.cli.looking import counted
+from dagorama.client import broker, status
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("instance")
+@asks_broker
+def cancel(instance: str, as_json: bool) -> None:
+    """Stop an instance: what has not started never does, and what runs is told to stop.
+
+    INSTANCE is an id, or at least four of the digits that it begins or ends with. Status 4 if it has ended already.
+    """
+    instance_id = find_instance(instance)
+    broker.cancel(instance_id)
+    stopped = status.get_instance(instance_id)
+    if as_json:
+        print_json(stopped)
+    else:
+        click.echo(f"{stopped.instance_id} is {stopped.state}: {counted(stopped.counts)}")

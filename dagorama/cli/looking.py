@@ -1,0 +1,179 @@
+"""The commands that look at a running broker: `instances`, `show`, `node`, `workers`, `queues`."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import islice
+
+import click
+
+from dagorama.cli.asking import asks_broker, find_instance, find_node, print_json
+from dagorama.cli.progress import describe
+from dagorama.cli.tables import moment, print_fields, print_table
+from dagorama.client import status
+from dagorama.client.status import AttemptStatus, InstanceStatus, NodeStatus, WorkerStatus
+
+HELP = {"help_option_names": ["-h", "--help"]}
+INSTANCE_STATES = ["running", "completed", "failed", "cancelled"]
+ENDED = frozenset({"completed", "failed", "dependency_failed", "cancelled"})
+
+
+@click.command(context_settings=HELP)
+@click.option("--state", type=click.Choice(INSTANCE_STATES), help="Only instances in this state.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")
+@asks_broker
+def instances(state: str | None, limit: int, as_json: bool) -> None:
+    """List instances, newest first."""
+    listed = list(islice((one for one in status.list_instances() if state in (None, one.state)), limit))
+    if as_json:
+        print_json(listed)
+        return
+    rows = [
+        (str(one.instance_id), one.definition, one.state, moment(one.created_at), counted(one.counts)) for one in listed
+    ]
+    print_table(("INSTANCE", "DEFINITION", "STATE", "CREATED", "NODES"), rows)
+
+
+@click.command(context_settings=HELP)
+@click.argument("instance")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many nodes of each kind."
+)
+@asks_broker
+def show(instance: str, limit: int, as_json: bool) -> None:
+    """Show an instance, with what has failed and what has not ended.
+
+    INSTANCE is an id, or at least four of the digits that it begins or ends with.
+    """
+    instance_id = find_instance(instance)
+    found = status.get_instance(instance_id)
+    failed, unfinished = noteworthy(found, limit)
+    if as_json:
+        fields = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
+        print_json({**fields, "failed": failed, "unfinished": unfinished})
+        return
+    print_fields(
+        [
+            ("instance", str(found.instance_id)),
+            ("definition", found.definition),
+            ("state", found.state),
+            ("created", moment(found.created_at)),
+            ("finished", moment(found.finished_at)),
+            ("nodes", counted(found.counts)),
+        ]
+    )
+    for one in failed:
+        click.echo(f"\n{one.function} ({one.node_id}) failed:")
+        print_attempt(one.failures[-1])
+    if unfinished:
+        click.echo()
+        rows = [(str(one.node_id), one.function, one.state, str(one.attempts), one.worker) for one in unfinished]
+        print_table(("NODE", "FUNCTION", "STATE", "ATTEMPTS", "WORKER"), rows)
+
+
+@click.command(context_settings=HELP)
+@click.argument("instance")
+@click.argument("node")
+@asks_broker
+def node(instance: str, node: str, as_json: bool) -> None:
+    """Show all there is to know of a node, with its failed attempts.
+
+    INSTANCE and NODE are ids, or at least four of the digits that they begin or end with.
+    """
+    instance_id = find_instance(instance)
+    found = status.get_node(instance_id, find_node(instance_id, node))
+    if as_json:
+        print_json(found)
+        return
+    print_fields(
+        [
+            ("node", str(found.node_id)),
+            ("instance", str(found.instance_id)),
+            ("function", found.function),
+            ("queue", found.queue),
+            ("taint", found.taint),
+            ("state", found.state),
+            ("worker", found.worker),
+            ("attempts", str(found.attempts)),
+            ("created", moment(found.created_at)),
+            ("finished", moment(found.finished_at)),
+            ("retry", moment(found.retry_at)),
+            ("depends on", ", ".join(map(str, found.dependency_ids))),
+            ("called by", str(found.parent_id or "")),
+            ("cause", str(found.cause_id or "") if found.cause_id != found.node_id else ""),
+        ]
+    )
+    for attempt in found.failures:
+        click.echo()
+        print_attempt(attempt)
+
+
+@click.command(context_settings=HELP)
+@asks_broker
+def workers(as_json: bool) -> None:
+    """List the connected workers."""
+    listed = status.list_workers()
+    if as_json:
+        print_json(listed)
+        return
+    rows = [
+        (
+            one.name,
+            f"{min(one.leases, one.slots)}/{one.slots}",
+            served(one),
+            ", ".join(one.tolerations),
+            "draining" if one.draining else "",
+            ", ".join(one.unfit_functions),
+        )
+        for one in listed
+    ]
+    print_table(("WORKER", "BUSY", "QUEUES", "TOLERATIONS", "STATE", "OTHER VERSION OF"), rows)
+
+
+@click.command(context_settings=HELP)
+@asks_broker
+def queues(as_json: bool) -> None:
+    """List what is ready and running, by queue and taint."""
+    listed = status.list_queues()
+    if as_json:
+        print_json(listed)
+        return
+    rows = [(one.queue, one.taint, str(one.ready), str(one.active), str(one.workers)) for one in listed]
+    print_table(("QUEUE", "TAINT", "READY", "ACTIVE", "WORKERS"), rows)
+
+
+def noteworthy(instance: InstanceStatus, limit: int) -> tuple[list[NodeStatus], list[NodeStatus]]:
+    """Returns the first nodes that failed themselves, and the first that have not ended; reads no further than that."""
+    failed: list[NodeStatus] = []
+    unfinished: list[NodeStatus] = []
+    failed_max = min(limit, instance.counts.get("failed", 0))
+    unfinished_max = min(limit, sum(count for state, count in instance.counts.items() if state not in ENDED))
+    nodes = status.list_nodes(instance.instance_id.bytes)
+    while len(failed) < failed_max or len(unfinished) < unfinished_max:
+        one = next(nodes, None)
+        if one is None:  # some ended meanwhile
+            break
+        if one.state == "failed" and len(failed) < limit:
+            failed.append(one)
+        elif one.state not in ENDED and len(unfinished) < limit:
+            unfinished.append(one)
+    return failed, unfinished
+
+
+def counted(counts: dict[str, int]) -> str:
+    """Returns how many nodes are completed, how many there are, and how the others stand."""
+    rest = describe(counts)
+    return f"{counts.get('completed', 0)}/{sum(counts.values())} completed{', ' if rest else ''}{rest}"
+
+
+def served(worker: WorkerStatus) -> str:
+    """Returns in words which queues a worker takes nodes of."""
+    queues = ", ".join(worker.include_queues) or "all"
+    return f"{queues} but {', '.join(worker.exclude_queues)}" if worker.exclude_queues else queues
+
+
+def print_attempt(attempt: AttemptStatus) -> None:
+    """Prints a failed attempt with its traceback."""
+    click.echo(f"attempt {attempt.number} on {attempt.worker or '?'}, {moment(attempt.ended_at)}:")
+    text = attempt.traceback.rstrip() or f"{attempt.type}: {attempt.message}"
+    click.echo("\n".join(f"  {line}" for line in text.splitlines()))

@@ -1,0 +1,26 @@
+"""`dagorama why`: what holds a node."""
+
+from __future__ import annotations
+
+import click
+
+from dagorama.cli.asking import asks_broker, find_instance, find_node, print_json
+from dagorama.client import status
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("instance")
+@click.argument("node", required=False)
+@asks_broker
+def why(instance: str, node: str | None, as_json: bool) -> None:
+    """Say why a node does not run; without NODE, the first node of the instance that has not ended.
+
+    INSTANCE and NODE are ids, or at least four of the digits that they begin or end with. Each line is held by the one
+    below it that stands deeper.
+    """
+    instance_id = find_instance(instance)
+    told = status.why(instance_id, find_node(instance_id, node) if node else b"")
+    if as_json:
+        print_json(told)
+    else:
+        click.echo(str(told))
