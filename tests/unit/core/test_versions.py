@@ -1,0 +1,230 @@
+"""Nodes go to workers that have their functions in the version that they were made with."""
+
+from __future__ import annotations
+
+from tests.unit.core.transcript import Bench, tidy
+
+#: A function in two versions, in one queue with another function.
+FUNCTIONS = """
+    function old name=f version=1
+    function new name=f version=2
+    function other
+"""
+
+
+def test_functions_and_versions_share_a_queue_first_in_first_out(bench: Bench) -> None:
+    """Whatever the function and its version: the node of the oldest instance goes first, then the first created."""
+    bench.replay(FUNCTIONS)
+    transcript = """
+        connect w1
+        submit i1 a1:new b1:other
+        submit i2 a2:old b2:other c2:new
+        submit i1 c1:old
+        grant
+        complete w1 a1
+        grant
+        complete w1 b1
+        grant
+        complete w1 c1
+        grant
+        complete w1 a2
+        grant
+        complete w1 b2
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a1 b1
+        InstanceCreated i2
+        NodesCreated a2 b2 c2
+        NodesCreated c1
+        WorkGranted w1 a1#1
+        NodeCompleted a1 a1
+        WorkGranted w1 b1#2
+        NodeCompleted b1 b1
+        WorkGranted w1 c1#3
+        NodeCompleted c1 c1
+        InstanceFinished i1 completed
+        WorkGranted w1 a2#4
+        NodeCompleted a2 a2
+        WorkGranted w1 b2#5
+        NodeCompleted b2 b2
+        WorkGranted w1 c2#6
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_a_worker_gets_no_more_of_a_version_that_it_rejected(bench: Bench) -> None:
+    """Everything else it still gets: other versions of the function, and other functions of the queue."""
+    bench.replay(FUNCTIONS)
+    transcript = """
+        connect w1 slots=3
+        submit i1 a:old
+        grant
+        reject w1 a 2
+        grant
+        submit i2 b:old c:new d:other
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a
+        WorkGranted w1 a#1
+        InstanceCreated i2
+        NodesCreated b c d
+        WorkGranted w1 c#2 d#3
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_what_one_worker_rejected_another_gets_in_its_old_place(bench: Bench) -> None:
+    """A node that was given back keeps its turn, and the rejection is no attempt and no loss."""
+    bench.replay(FUNCTIONS)
+    transcript = """
+        connect w1
+        submit i1 a:old
+        submit i2 b:old
+        grant
+        reject w1 a 2
+        connect w2
+        grant
+        failures a
+        complete w2 a
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a
+        InstanceCreated i2
+        NodesCreated b
+        WorkGranted w1 a#1
+        WorkerJoined w2
+        WorkerWelcomed w2
+        WorkGranted w2 a#2
+        NodeCompleted a a
+        InstanceFinished i1 completed
+        WorkGranted w2 b#3
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_several_versions_may_be_rejected(bench: Bench) -> None:
+    """What a worker rejected adds up."""
+    bench.replay(FUNCTIONS)
+    transcript = """
+        connect w1 slots=2
+        submit i1 a:old b:new
+        grant
+        reject w1 a 3
+        reject w1 b 3
+        grant
+        submit i2 c:old d:new e:other
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a b
+        WorkGranted w1 a#1 b#2
+        InstanceCreated i2
+        NodesCreated c d e
+        WorkGranted w1 e#3
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_a_rejection_of_what_the_worker_does_not_hold_changes_nothing(bench: Bench) -> None:
+    """Neither under a token that is not live nor by a worker that has another lease."""
+    bench.replay(FUNCTIONS)
+    transcript = """
+        connect w1
+        connect w2
+        submit i1 a:old b:old c:old
+        grant
+        reject w1 b#2 9
+        reject w1 a#7 9
+        states i1
+        complete w1 a
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        WorkerJoined w2
+        WorkerWelcomed w2
+        InstanceCreated i1
+        NodesCreated a b c
+        WorkGranted w1 a#1
+        WorkGranted w2 b#2
+        a=leased b=leased c=ready
+        NodeCompleted a a
+        WorkGranted w1 c#3
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_a_worker_that_connects_anew_is_asked_again(bench: Bench) -> None:
+    """What it rejected belongs to the connection: a process that was restarted may have other code."""
+    bench.replay(FUNCTIONS)
+    transcript = """
+        connect w1
+        submit i1 a:old
+        grant
+        reject w1 a 2
+        grant
+        connect w1
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a
+        WorkGranted w1 a#1
+        WorkerWelcomed w1
+        WorkGranted w1 a#2
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_a_worker_keeps_what_else_it_runs_when_it_rejects(bench: Bench) -> None:
+    """Its other leases stay live, and their results count."""
+    bench.replay(FUNCTIONS)
+    transcript = """
+        connect w1 slots=2
+        submit i1 a:other b:old
+        grant
+        reject w1 b 2
+        complete w1 a
+        states i1
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a b
+        WorkGranted w1 a#1 b#2
+        NodeCompleted a a
+        a=completed b=ready
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_a_worker_that_asked_is_drained_when_only_what_it_rejected_is_left(bench: Bench) -> None:
+    """Nodes that no connected worker has the code for keep nobody waiting for the end."""
+    bench.replay(FUNCTIONS)
+    transcript = """
+        connect w1 until_drained
+        submit i1 a:old
+        grant
+        reject w1 a 2
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a
+        WorkGranted w1 a#1
+        WorkerDrained w1
+    """
+    assert bench.replay(transcript) == tidy(transcript)
