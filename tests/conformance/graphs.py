@@ -29,6 +29,7 @@ FUNCTIONS = [
             queue="slow",
             taint="gpu",
             retry=RetryPolicy(max_attempts=5, interval_s=1.5, multiplier=2.0, interval_max_s=60.0, jitter=0.25),
+            timeout_s=2.5,
             definition_arguments=b"\x00\xff",
         ),
     )
@@ -116,6 +117,7 @@ class _History:
             self._lose,
             self._finish,
             self._worker,
+            self._cancel,
         )
         for kind, choice in ((0, 0), (1, 2), *choices):
             moves[kind % len(moves)](choice)
@@ -133,6 +135,8 @@ class _History:
         if not self.instances:
             return
         instance = self.instances[choice % len(self.instances)]
+        if instance.state is InstanceState.CANCELLED:
+            return
         if instance.state is not InstanceState.RUNNING:
             instance.state = InstanceState.RUNNING
             self.events.append(e.InstanceReopened(instance=instance))
@@ -199,6 +203,19 @@ class _History:
             node.losses += 1
             attempt = failed(node.attempts + 1, worker=f"w{choice}")
             self.events.append(e.LeaseLost(node=node, attempt=attempt, losses=node.losses))
+
+    def _cancel(self, choice: int) -> None:
+        running = [it for it in self.instances if it.state is InstanceState.RUNNING]
+        if not running:
+            return
+        instance = running[choice % len(running)]
+        nodes = [node for node in instance.nodes.values() if node.state not in TERMINAL]
+        for node in nodes:
+            node.state = NodeState.CANCELLED
+        if nodes:
+            self.events.append(e.NodesCancelled(nodes=nodes, at=self.graph.now()))
+        instance.state = InstanceState.CANCELLED
+        self.events.append(e.InstanceFinished(instance=instance, state=instance.state, at=self.graph.now()))
 
     def _finish(self, choice: int) -> None:
         for instance in self.instances:

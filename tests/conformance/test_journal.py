@@ -184,6 +184,61 @@ def test_a_dependent_of_a_failed_node_names_the_cause(storage: Storage) -> None:
     assert actual == [(NodeState.FAILED, 8.0, 1), (NodeState.DEPENDENCY_FAILED, 9.0, 1)]
 
 
+def test_cancelled_nodes_are_read_back_with_their_instance(storage: Storage) -> None:
+    """Each is cancelled by itself, what it was before and had done included; what had completed stays so."""
+    graph = Graph()
+    instance = graph.instance()
+    done, backing_off, joining, waiting = nodes = [graph.node(instance) for _ in range(4)]
+    storage.journal.commit(
+        [
+            e.InstanceCreated(instance=instance),
+            e.NodesCreated(nodes=nodes),
+            e.NodeCompleted(node=done, payload=b"7", at=5.0),
+            e.AttemptFailed(node=backing_off, attempt=failed(1), retry_at=50.0),
+            e.NodeJoining(node=joining, payload=b"[waiting]", promises=(waiting,)),
+        ]
+    )
+    storage.journal.commit(
+        [
+            e.NodesCancelled(nodes=[backing_off, joining, waiting], at=8.0),
+            e.InstanceFinished(instance=instance, state=InstanceState.CANCELLED, at=8.0),
+        ]
+    )
+    assert storage.reopen().instances == []
+    stored = storage.journal.find_instance(instance.id)
+    assert stored is not None
+    assert (stored.state, stored.finished_at) == (InstanceState.CANCELLED, 8.0)
+    assert [(it.state, it.finished_at, it.cause_seq, it.retry_at, len(it.failures)) for it in stored.nodes] == [
+        (NodeState.COMPLETED, 5.0, 0, 0.0, 0),
+        (NodeState.CANCELLED, 8.0, 2, 0.0, 1),
+        (NodeState.CANCELLED, 8.0, 3, 0.0, 0),
+        (NodeState.CANCELLED, 8.0, 4, 0.0, 0),
+    ]
+
+
+def test_an_instance_may_be_made_and_cancelled_in_one_batch(storage: Storage) -> None:
+    """With nodes and without, it is read back as it ended, and its nodes are counted."""
+    graph = Graph()
+    empty, instance = graph.instance(), graph.instance()
+    nodes = [graph.node(instance) for _ in range(3)]
+    storage.journal.commit(
+        [
+            e.InstanceCreated(instance=empty),
+            e.InstanceFinished(instance=empty, state=InstanceState.CANCELLED, at=4.0),
+            e.InstanceCreated(instance=instance),
+            e.NodesCreated(nodes=nodes),
+            e.NodesCancelled(nodes=nodes, at=5.0),
+            e.InstanceFinished(instance=instance, state=InstanceState.CANCELLED, at=5.0),
+        ]
+    )
+    assert [
+        (it.state, it.finished_at, it.counts) for it in storage.journal.list_instances(before_seq=None, limit=9)
+    ] == [
+        (InstanceState.CANCELLED, 5.0, {NodeState.CANCELLED: 3}),
+        (InstanceState.CANCELLED, 4.0, {}),
+    ]
+
+
 def test_only_running_instances_are_in_the_snapshot(storage: Storage) -> None:
     """A finished instance stays readable but is not brought back to life, until it is reopened."""
     graph = Graph()

@@ -143,6 +143,14 @@ class Client:
         request = dag_pb2.GetNodeRequest(instance_id=instance_id, node_id=node_id)
         return self.dag.GetNode(request, timeout=WAIT_S).node
 
+    def cancel(self, instance_id: bytes) -> None:
+        """Stop an instance."""
+        self.dag.CancelInstance(dag_pb2.CancelInstanceRequest(instance_id=instance_id), timeout=WAIT_S)
+
+    def why(self, instance_id: bytes, node_id: bytes = b"") -> dag_pb2.WhyResponse:
+        """Ask what holds a node."""
+        return self.dag.Why(dag_pb2.WhyRequest(instance_id=instance_id, node_id=node_id), timeout=WAIT_S)
+
     def instance(self, instance_id: bytes) -> dag_pb2.InstanceInfo:
         """Look at an instance."""
         return self.dag.GetInstance(dag_pb2.GetInstanceRequest(instance_id=instance_id), timeout=WAIT_S).instance
@@ -166,6 +174,7 @@ class Worker:
         self.functions: dict[bytes, graph_pb2.FunctionSpec] = {}  #: of granted nodes, by node id
         self.values: list[tuple[bytes, bytes]] = []
         self.recalls: list[work_pb2.Lease] = []
+        self.revocations: list[work_pb2.Lease] = []
         self.refusals: list[work_pb2.Refusal] = []
         self.responses: list[work_pb2.WorkResponse] = []
         self.acknowledged = 0
@@ -221,6 +230,11 @@ class Worker:
         leases = [work_pb2.Lease(node_id=grant.node_id, token=grant.token) for grant in grants]
         self.send(work_pb2.WorkRequest(hand_backs=leases))
 
+    def reject(self, grant: Grant, code_version: str) -> None:
+        """Give a node back, because this worker has its function in this other version."""
+        lease = work_pb2.Lease(node_id=grant.node_id, token=grant.token)
+        self.send(work_pb2.WorkRequest(rejections=[work_pb2.Rejection(lease=lease, code_version=code_version)]))
+
     # -- receiving ----------------------------------------------------------------------------------------------------
 
     def receive(self, timeout_s: float = WAIT_S) -> work_pb2.WorkResponse:
@@ -234,6 +248,7 @@ class Worker:
         self.functions.update({grant.node_id: response.functions[grant.function] for grant in grants})
         self.values += values_in(response)
         self.recalls += response.recalls
+        self.revocations += response.revocations
         self.refusals += response.refusals
         self.acknowledged = max(self.acknowledged, response.acknowledged)
         self.drained |= response.drained

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from dagorama_broker.core.commands import SubmitNodes
@@ -155,7 +157,7 @@ def test_the_end_of_a_long_chain_is_told(bench: Bench) -> None:
 
 def _long_chain(bench: Bench, length: int) -> SubmitNodes:
     names = [*(f"n{number}" for number in range(length)), "last"]
-    words = [names[0], *(f"{name}({before})" for before, name in zip(names, names[1:], strict=False))]
+    words = [names[0], *(f"{name}({before})" for before, name in pairwise(names))]
     return SubmitNodes(instance_id=InstanceId(b"i1"), definition="D", calls=bench.calls(words))
 
 
