@@ -8,6 +8,8 @@ from importlib.metadata import version
 
 import pytest
 
+from dagorama.cli.main import SUBCOMMANDS
+
 SLOW = ("grpc", "google.protobuf", "rich", "asyncio", "dagorama_broker")
 
 
@@ -34,7 +36,7 @@ def test_version_is_the_installed_one(words: list[str]) -> None:
     assert python("-m", "dagorama.cli.main", *words).stdout == f"dagorama {version('dagorama')}\n"
 
 
-@pytest.mark.parametrize("command", ["broker", "run", "worker"])
+@pytest.mark.parametrize("command", sorted(SUBCOMMANDS))
 def test_every_subcommand_explains_itself(command: str) -> None:
     """Each subcommand has a help of its own, and is named in that of all."""
     assert python("-m", "dagorama.cli.main", command, "--help").stdout.startswith(f"Usage: dagorama {command} ")

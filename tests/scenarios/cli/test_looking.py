@@ -1,0 +1,401 @@
+"""The commands that look at a running broker and stop instances, as a shell sees them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from dagorama.v1 import graph_pb2, work_pb2
+from dagorama_broker.launch import LaunchedBroker, launch_broker
+from tests.scenarios.broker.rawclient import Client, Worker, call, failure, function, new_id, result
+
+DAGORAMA = str(Path(sys.executable).parent / "dagorama")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What is left of a command that has ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+def dagorama(*words: str) -> Finished:
+    """Runs a command with the broker that the environment names."""
+    outcome = subprocess.run([DAGORAMA, *words], capture_output=True, text=True, check=False, timeout=30)
+    return Finished(outcome.returncode, outcome.stdout, outcome.stderr)
+
+
+def as_json(*words: str) -> Any:
+    """Runs a command with --json and reads what it prints."""
+    finished = dagorama(*words, "--json")
+    assert (finished.status, finished.err) == (0, "")
+    return json.loads(finished.out)
+
+
+def show(raw: bytes) -> str:
+    """Gives an id as people see it."""
+    return str(UUID(bytes=raw))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A broker with a worker and three instances: one failed, one that runs, one that is queued."""
+
+    broker: LaunchedBroker
+    client: Client
+    failed: bytes
+    bad: bytes  #: the node that failed, after two attempts
+    after: bytes  #: what depends on it
+    running: bytes
+    held: bytes  #: the node that runs
+    waiting: bytes
+    queued: bytes
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    """Makes all of it, once; tests leave it as it is."""
+    retry = graph_pb2.RetryPolicy(max_attempts=2)
+    spec = function("shop:Order.charge", queue="payments", taint="pci", retry=retry)
+    bad, after, held, waiting = (new_id() for _ in range(4))
+    # The worker sends no heartbeats.
+    patient = {"DAGORAMA_LEASE_DURATION_S": "600"}
+    with launch_broker(port=0, environment=patient) as broker, Client(broker.target, "orders") as client:
+        failed = client.start(call(bad), call(after, bad), functions=[spec])
+        hello = work_pb2.Hello(
+            worker_id=new_id(), name="bench-1", slots=2, tolerations=["pci"], exclude_queues=["batch"]
+        )
+        worker = Worker(broker.target, hello)
+        for number in (1, 2):
+            (grant,) = worker.take()
+            cause = failure("CardDeclined", f"no {number}", traceback=f"Traceback:\n  line {number}\nCardDeclined: no")
+            worker.finish(result(grant, failure=cause))
+        running = client.start(call(held), call(waiting, held))
+        worker.take()
+        queued = client.start(call(new_id()), functions=[function("shop:Batch.load", queue="batch")])
+        yield Scene(broker, client, failed, bad, after, running, held, waiting, queued)
+        worker.close()
+
+
+# -- for people -------------------------------------------------------------------------------------------------------
+
+
+def test_instances_are_listed_newest_first(scene: Scene) -> None:
+    """A line for each, whole, with its nodes counted."""
+    finished = dagorama("instances")
+    header, *lines = (line.split(maxsplit=5) for line in finished.out.splitlines())
+    assert (finished.status, header) == (0, ["INSTANCE", "DEFINITION", "STATE", "CREATED", "NODES"])
+    assert [(words[0], words[1], words[2], words[5]) for words in lines] == [
+        (show(scene.queued), "shop:Order", "running", "0/1 completed, 1 ready"),
+        (show(scene.running), "shop:Order", "running", "0/2 completed, 1 running, 1 waiting"),
+        (show(scene.failed), "shop:Order", "failed", "0/2 completed, 1 failed, 1 dependency failed"),
+    ]
+
+
+def test_instances_are_chosen_by_state_and_number(scene: Scene) -> None:
+    """--state leaves out what is in another one, and --limit ends the list."""
+    chosen = [
+        as_json("instances", *words) for words in (["--state", "failed"], ["--limit", "2"], ["--state", "completed"])
+    ]
+    assert [[one["instance_id"] for one in listed] for listed in chosen] == [
+        [show(scene.failed)],
+        [show(scene.queued), show(scene.running)],
+        [],
+    ]
+
+
+def test_a_failed_instance_is_shown_with_its_traceback(scene: Scene) -> None:
+    """What failed is told with the last attempt; what only depends on it is counted."""
+    finished = dagorama("show", show(scene.failed))
+    lines = finished.out.splitlines()
+    assert finished.status == 0
+    assert ("state       failed" in lines, f"shop:Order.charge ({show(scene.bad)}) failed:" in lines) == (True, True)
+    assert lines[-3:] == ["  Traceback:", "    line 2", "  CardDeclined: no"]
+    assert show(scene.after) not in finished.out
+
+
+def test_a_running_instance_is_shown_with_what_has_not_ended(scene: Scene) -> None:
+    """Each such node with its state and worker."""
+    lines = [line.split() for line in dagorama("show", show(scene.running)).out.splitlines()]
+    assert lines[-2:] == [
+        [show(scene.held), "shop:f", "leased", "1", "bench-1"],
+        [show(scene.waiting), "shop:f", "waiting", "0"],
+    ]
+
+
+def test_a_node_is_shown_with_all_failed_attempts(scene: Scene) -> None:
+    """Everything that is known of it, and each attempt with its traceback."""
+    finished = dagorama("node", show(scene.failed), show(scene.bad))
+    fields = dict(line.split(maxsplit=1) for line in finished.out.partition("\n\n")[0].splitlines())
+    assert finished.status == 0
+    assert {name: fields[name] for name in ("node", "function", "queue", "taint", "state", "attempts")} == {
+        "node": show(scene.bad),
+        "function": "shop:Order.charge",
+        "queue": "payments",
+        "taint": "pci",
+        "state": "failed",
+        "attempts": "2",
+    }
+    lines = [line.partition(",")[0] for line in finished.out.splitlines()]
+    assert [line for line in lines if line.startswith(("attempt ", "    line"))] == [
+        "attempt 1 on bench-1",
+        "    line 1",
+        "attempt 2 on bench-1",
+        "    line 2",
+    ]
+
+
+def test_why_of_an_instance_and_of_a_node(scene: Scene) -> None:
+    """Without a node, the first that has not ended; each link of the chain is a line."""
+    instance, node = dagorama("why", show(scene.running)), dagorama("why", show(scene.running), show(scene.waiting))
+    assert (instance.out, node.out, instance.status) == (
+        f"shop:f ({show(scene.held)}) is leased\n  running: worker bench-1 has it\n",
+        f"shop:f ({show(scene.waiting)}) is waiting\n"
+        f"  waits_for: it waits for shop:f ({show(scene.held)})\n"
+        "    running: worker bench-1 has it\n",
+        0,
+    )
+
+
+def test_workers_and_queues_are_listed(scene: Scene) -> None:
+    """Who is connected and serves what, and what is ready and runs."""
+    workers, queues = (dagorama(word).out.splitlines() for word in ("workers", "queues"))
+    assert [workers[1].split(), [line.split() for line in queues[1:]]] == [
+        ["bench-1", "1/2", "all", "but", "batch", "pci"],
+        [["batch", "1", "0", "0"], ["orders", "0", "1", "1"]],
+    ]
+
+
+def test_on_a_terminal_a_table_is_drawn_in_its_width(scene: Scene) -> None:
+    """Nothing is cut off: ids stay on one line, and other cells are wrapped."""
+    reader, terminal = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "60", "TERM": "xterm"}
+    with subprocess.Popen([DAGORAMA, "instances"], stdout=terminal, env=environment) as process:
+        assert process.wait(30) == 0
+    os.close(terminal)
+    drawn = os.read(reader, 65536).decode()
+    os.close(reader)
+    assert "\x1b[1m" in drawn
+    assert [show(one) in drawn for one in (scene.queued, scene.running, scene.failed)] == [True] * 3
+
+
+# -- for programs -----------------------------------------------------------------------------------------------------
+
+
+def test_the_json_of_an_instance(scene: Scene) -> None:
+    """Stable keys, ids as UUIDs, times in ISO 8601 and UTC, null for what is not yet."""
+    shown = as_json("show", show(scene.running))
+    (held, waiting) = shown.pop("unfinished")
+    created_at = datetime.fromisoformat(shown.pop("created_at"))
+    assert shown == {
+        "instance_id": show(scene.running),
+        "definition": "shop:Order",
+        "state": "running",
+        "finished_at": None,
+        "counts": {"leased": 1, "waiting": 1},
+        "failed": [],
+    }
+    assert created_at.utcoffset() == timedelta(0)
+    assert timedelta(0) < datetime.now(UTC) - created_at < timedelta(minutes=2)
+    assert (held["worker"], waiting["dependency_ids"]) == ("bench-1", [show(scene.held)])
+
+
+def test_the_json_of_a_node(scene: Scene) -> None:
+    """Everything that is known of it, with each failed attempt."""
+    shown = as_json("node", show(scene.failed), show(scene.after))
+    times = {key: shown.pop(key) for key in ("created_at", "finished_at")}
+    assert shown == {
+        "node_id": show(scene.after),
+        "instance_id": show(scene.failed),
+        "function": "shop:Order.charge",
+        "queue": "payments",
+        "taint": "pci",
+        "state": "dependency_failed",
+        "dependency_ids": [show(scene.bad)],
+        "parent_id": None,
+        "attempts": 0,
+        "failures": [],
+        "worker": "",
+        "retry_at": None,
+        "cause_id": show(scene.bad),
+    }
+    assert times["created_at"] <= times["finished_at"]
+    (_, attempt) = as_json("node", show(scene.failed), show(scene.bad))["failures"]
+    assert datetime.fromisoformat(attempt.pop("ended_at")).utcoffset() == timedelta(0)
+    assert attempt == {
+        "number": 2,
+        "worker": "bench-1",
+        "type": "CardDeclined",
+        "message": "no 2",
+        "traceback": "Traceback:\n  line 2\nCardDeclined: no",
+    }
+
+
+def test_the_json_of_why(scene: Scene) -> None:
+    """The chain is nested, with the evidence of each link."""
+    running = {
+        "kind": "running",
+        "text": "worker bench-1 has it",
+        "node_ids": [],
+        "workers": ["bench-1"],
+        "until": None,
+        "because": [],
+    }
+    assert as_json("why", show(scene.running), show(scene.waiting)) == {
+        "instance_id": show(scene.running),
+        "node_id": show(scene.waiting),
+        "function": "shop:f",
+        "state": "waiting",
+        "reasons": [
+            {
+                "kind": "waits_for",
+                "text": f"it waits for shop:f ({show(scene.held)})",
+                "node_ids": [show(scene.held)],
+                "workers": [],
+                "until": None,
+                "because": [running],
+            }
+        ],
+    }
+
+
+def test_the_json_of_workers_and_queues(scene: Scene) -> None:
+    """All that the broker knows of them."""
+    (worker,) = as_json("workers")
+    UUID(worker.pop("worker_id"))
+    assert (worker, as_json("queues")) == (
+        {
+            "name": "bench-1",
+            "include_queues": [],
+            "exclude_queues": ["batch"],
+            "tolerations": ["pci"],
+            "slots": 2,
+            "leases": 1,
+            "draining": False,
+            "unfit_functions": [],
+        },
+        [
+            {"queue": "batch", "taint": "", "ready": 1, "active": 0, "workers": 0},
+            {"queue": "orders", "taint": "", "ready": 0, "active": 1, "workers": 1},
+        ],
+    )
+
+
+# -- ids --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", [slice(None, 8), slice(-8, None), slice(None, None)], ids=["begin", "end", "hex"])
+def test_an_id_may_be_abbreviated(scene: Scene, part: slice) -> None:
+    """The digits that it begins or ends with will do, for instances and nodes, in small letters or large."""
+    instance, node = scene.running.hex()[part], scene.held.hex()[part].upper()
+    assert as_json("node", instance, node)["node_id"] == show(scene.held)
+
+
+def test_an_abbreviation_must_be_unique(scene: Scene) -> None:
+    """Otherwise the ids that it may stand for are named, with status 4."""
+    nodes = [b"\xab\xcd" + new_id()[2:] for _ in range(2)]
+    instance_id = scene.client.start(*(call(node_id, function=0) for node_id in nodes))
+    scene.client.cancel(instance_id)
+    finished = dagorama("node", show(instance_id), "abcd")
+    assert finished.status == 4
+    assert finished.err.splitlines() == [
+        f"Error: 2 of the nodes of instance {show(instance_id)} have ids that begin or end with abcd:",
+        *(f"  {show(node_id)}" for node_id in nodes),
+    ]
+
+
+@pytest.mark.parametrize("command", ["show", "why", "cancel", "node"])
+def test_an_unknown_id_is_refused(scene: Scene, command: str) -> None:
+    """Status 4 with a message that has the id, for whole ones and for abbreviations."""
+    node = [show(new_id())] if command == "node" else []
+    unknown = new_id()
+    whole, short = dagorama(command, show(unknown), *node), dagorama(command, unknown.hex()[:12], *node)
+    assert [whole.status, short.status] == [4, 4]
+    assert whole.err == (
+        f"Error: no instance {show(unknown)} is known to this broker; check the id and the broker's address\n"
+    )
+    assert short.err == (
+        f"Error: none of the 1000 newest instances has an id that begins or ends with {unknown.hex()[:12]}\n"
+    )
+
+
+def test_an_unknown_node_is_refused(scene: Scene) -> None:
+    """Status 4 with a message that has the instance and the node."""
+    unknown = show(new_id())
+    said = [dagorama(command, show(scene.running), unknown) for command in ("node", "why")]
+    expected = Finished(4, "", f"Error: instance {show(scene.running)} has no node {unknown}\n")
+    assert said == [expected, expected]
+
+
+@pytest.mark.parametrize("text", ["xyz", "abc", "", "--", "0" * 33])
+def test_what_is_no_id_is_a_wrong_call(scene: Scene, text: str) -> None:
+    """Status 2, and what an id looks like; too few digits are no abbreviation."""
+    finished = dagorama("show", "--", text)
+    assert (finished.status, f"{text!r} is no id" in finished.err) == (2, True)
+
+
+# -- stopping ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_instance_is_cancelled_once(scene: Scene) -> None:
+    """Status 0 and how it stands; a second time status 4, naming the state."""
+    instance_id = scene.client.start(call(new_id()), functions=[function(queue="batch")])
+    first, second = dagorama("cancel", show(instance_id)), dagorama("cancel", show(instance_id))
+    assert first == Finished(0, f"{show(instance_id)} is cancelled: 0/1 completed, 1 cancelled\n", "")
+    assert second == Finished(
+        4, "", f"Error: instance {show(instance_id)} is cancelled already, so it cannot be cancelled\n"
+    )
+
+
+def test_the_json_of_a_cancel(scene: Scene) -> None:
+    """The instance as it stands then."""
+    instance_id = scene.client.start(call(new_id()), functions=[function(queue="batch")])
+    told = as_json("cancel", show(instance_id))
+    assert (told["instance_id"], told["state"], told["counts"]) == (show(instance_id), "cancelled", {"cancelled": 1})
+
+
+def test_what_failed_cannot_be_cancelled(scene: Scene) -> None:
+    """Status 4, naming the state."""
+    finished = dagorama("cancel", show(scene.failed))
+    assert (finished.status, "is failed already, so it cannot be cancelled" in finished.err) == (4, True)
+
+
+# -- the broker's address ---------------------------------------------------------------------------------------------
+
+
+def test_the_address_may_be_given(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--host and --port go before the environment."""
+    monkeypatch.setenv("DAGORAMA_HOST", "nowhere.invalid")
+    monkeypatch.setenv("DAGORAMA_PORT", "1")
+    finished = dagorama("workers", "--host", scene.broker.host, "--port", str(scene.broker.port))
+    assert (finished.status, "bench-1" in finished.out) == (0, True)
+
+
+def test_without_a_broker_the_status_is_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within 5 s, and the message says what to do."""
+    monkeypatch.setenv("DAGORAMA_HOST", "localhost")
+    finished = dagorama("queues", "--port", "1")
+    assert (finished.status, finished.out, "start one with `dagorama broker`" in finished.err) == (3, "", True)
+
+
+@pytest.mark.parametrize(
+    ("words", "variable"),
+    [(["instances", "--port", "0"], ""), (["instances"], "nonsense"), (["instances", "--limit", "0"], "")],
+)
+def test_a_wrong_setting_is_a_wrong_call(words: list[str], variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Status 2 for options and variables that can't be."""
+    monkeypatch.setenv("DAGORAMA_PORT", variable)
+    assert dagorama(*words).status == 2
