@@ -194,7 +194,7 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
         node_id = convert.to_node_id(request.node_id) if request.node_id else None
         if node_id is None:
             node_id = await self._first_live(instance_id, instance)
-        stored = await self._find_node(instance_id, node_id)
+        stored = await find_node(self._host, instance_id, node_id)
         response = dag_pb2.WhyResponse(node=(await self._node_infos(instance_id, [stored]))[0])
         node = instance.nodes.get(node_id) if instance else None
         if node is not None:

@@ -113,7 +113,7 @@ def test_late_results_of_a_cancelled_instance_are_refused(bench: Bench) -> None:
 
 
 def test_the_worker_that_ran_cancelled_nodes_is_free(bench: Bench) -> None:
-    """Revoked leases count no more: each worker is told of its own, and gets other work for them at once."""
+    """Each worker is told of its own revoked leases, and gets other work as it hands them back: then it has stopped."""
     transcript = """
         connect w1 slots=2
         connect w2
@@ -121,6 +121,11 @@ def test_the_worker_that_ran_cancelled_nodes_is_free(bench: Bench) -> None:
         submit i2 d e f
         grant
         cancel i1
+        grant
+        handback w1 a#1
+        grant
+        handback w1 c#3
+        handback w2 b#2
         grant
         ----
         WorkerJoined w1
@@ -137,8 +142,9 @@ def test_the_worker_that_ran_cancelled_nodes_is_free(bench: Bench) -> None:
         LeasesRevoked w1 a#1 c#3
         LeasesRevoked w2 b#2
         InstanceFinished i1 cancelled
-        WorkGranted w1 d#4 f#6
-        WorkGranted w2 e#5
+        WorkGranted w1 d#4
+        WorkGranted w1 e#5
+        WorkGranted w2 f#6
     """
     assert bench.replay(transcript) == tidy(transcript)
 
@@ -249,6 +255,7 @@ def test_an_attempt_ends_with_its_timeout(bench: Bench) -> None:
         failures a
         at 5
         tick
+        handback w1 a#1
         grant
         ----
         WorkerJoined w1

@@ -141,6 +141,18 @@ class DagServer(DagServiceServicer):
         """Is not there either."""
         _refuse(context, grpc.StatusCode.UNIMPLEMENTED, "unknown method")
 
+    def Why(self, request: dag_pb2.WhyRequest, context: grpc.ServicerContext) -> NoReturn:
+        """Is not there either."""
+        _refuse(context, grpc.StatusCode.UNIMPLEMENTED, "unknown method")
+
+    def ListWorkers(self, request: dag_pb2.ListWorkersRequest, context: grpc.ServicerContext) -> NoReturn:
+        """Is not there either."""
+        _refuse(context, grpc.StatusCode.UNIMPLEMENTED, "unknown method")
+
+    def ListQueues(self, request: dag_pb2.ListQueuesRequest, context: grpc.ServicerContext) -> NoReturn:
+        """Is not there either."""
+        _refuse(context, grpc.StatusCode.UNIMPLEMENTED, "unknown method")
+
     def _wake(self) -> None:
         with self._changed:
             self._changed.notify_all()
