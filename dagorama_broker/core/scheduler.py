@@ -44,6 +44,9 @@ from dagorama_broker.core.stored import Snapshot, StoredInstance, StoredNode
 #: meet the tokens of its successor.
 _EPOCH_SHIFT = 40
 
+#: A tick that comes later than this part of a lease duration shows that the broker has been away. Less is jitter.
+_AWAY_PART = 0.1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -622,6 +625,8 @@ class Scheduler:
 
     def _tick(self, command: c.Tick, now: float) -> None:
         self._end_backoffs(now)
+        if command.late_s > _AWAY_PART * self.settings.lease_duration_s:
+            self._forgive_silence(now)
         if self._expiry_check_at is not None and self._expiry_check_at <= now:
             self._evict_silent(now)
         if self._awaited and self._awaited_until <= now:
@@ -635,6 +640,13 @@ class Scheduler:
             if node.state is NodeState.BACKOFF:
                 node.move(NodeState.READY)
                 self.queues.push(node)
+
+    def _forgive_silence(self, now: float) -> None:
+        """Give everybody as much time as if all had been heard of now: what they sent meanwhile is still unread."""
+        for worker in self.workers.values():
+            worker.expires_at = now + self.settings.lease_duration_s
+        self._expiry_check_at = now + self.settings.lease_duration_s if self.workers else None
+        self._awaited_until = now + self.settings.reconnect_grace_s
 
     def _evict_silent(self, now: float) -> None:
         for worker in [worker for worker in self.workers.values() if worker.expires_at <= now]:
