@@ -8,7 +8,7 @@ import grpc
 
 from dagorama_broker.core import errors
 from dagorama_broker.host.host import HostStopped
-from dagorama_broker.service.convert import MalformedRequest
+from dagorama_broker.service.convert import MalformedRequest, TooLarge
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,6 +23,7 @@ STATUS: dict[type[Exception], grpc.StatusCode] = {
     errors.DuplicateCall: grpc.StatusCode.INVALID_ARGUMENT,
     errors.UnknownDependency: grpc.StatusCode.INVALID_ARGUMENT,
     MalformedRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    TooLarge: grpc.StatusCode.INVALID_ARGUMENT,
     HostStopped: grpc.StatusCode.UNAVAILABLE,
 }
 
