@@ -80,6 +80,7 @@ class Scheduler:
         self._expiry_check_at: float | None = None  #: not later than the first worker's expiry
         self._awaited: set[WorkerId] = set()
         self._awaited_until = 0.0
+        self._may_be_held = False  #: whether there is anything that those who are awaited could have
         self._touched: dict[Instance, None] = {}  #: instances whose last live node may have ended in this command
         self._events: list[e.Event] = []
         self._handlers: dict[type[c.Command], Callable[[Any, float], None]] = {
@@ -132,8 +133,8 @@ class Scheduler:
     def restore(self, snapshot: Snapshot, now: float) -> None:
         """Take over what a journal gave, once, before the first command.
 
-        Until the workers that were connected are back, or the grace time has passed, nothing is granted: what they
-        still run must not be run a second time.
+        Where nodes are ready, nothing is granted until the workers that were connected are back, or the grace time has
+        passed: what they still run must not be run a second time.
         """
         self._instance_seq = snapshot.instance_seq_last
         self._node_seq = snapshot.node_seq_last
@@ -142,6 +143,7 @@ class Scheduler:
         self._end_backoffs(now)  # a worker may have such a node already, and must be able to keep it
         self._awaited = set(snapshot.workers)
         self._awaited_until = now + self.settings.reconnect_grace_s
+        self._may_be_held = any(lane.ready for lane in self.queues.lanes.values())
 
     def restore_instance(self, stored: StoredInstance) -> None:
         """Take an instance back into memory, so that nodes can be added to it. A no-op when it is there."""
@@ -619,7 +621,7 @@ class Scheduler:
     # -- granting and time --------------------------------------------------------------------------------------------
 
     def _grant_work(self, command: c.GrantWork, now: float) -> None:
-        if not self._awaited:
+        if not (self._awaited and self._may_be_held):
             self._events.extend(self._dispatcher.grant(now))
             self._events.extend(self._dispatcher.drained())
 
