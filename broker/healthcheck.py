@@ -1,8 +1,11 @@
 """Exits 0 when the broker in this container answers that it serves, 1 otherwise; HOST:PORT as an argument for another.
 
+Without an argument the port is DAGORAMA_PORT, as for the broker itself.
+
 It speaks `grpc.health.v1` by hand: an empty request asks for the server as a whole, field 1 of the reply is the status.
 """
 
+import os
 import sys
 
 import grpc
@@ -21,4 +24,5 @@ def check(address: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if check(sys.argv[1] if len(sys.argv) > 1 else "localhost:50051") else 1)
+    own = f"localhost:{os.environ.get('DAGORAMA_PORT') or 50051}"
+    sys.exit(0 if check(sys.argv[1] if len(sys.argv) > 1 else own) else 1)

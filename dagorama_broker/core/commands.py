@@ -134,6 +134,8 @@ class GrantWork:
 class Tick:
     """Do what has become due. `Scheduler.next_wakeup` tells when that is."""
 
+    late_s: float = 0.0  #: how long ago that was; the broker may have been stopped, and its machine suspended
+
 
 Command = (
     SubmitNodes

@@ -45,6 +45,9 @@ from dagorama_broker.core.stored import Snapshot, StoredInstance, StoredNode
 #: meet the tokens of its successor.
 _EPOCH_SHIFT = 40
 
+#: A tick that comes later than this part of a lease duration shows that the broker has been away. Less is jitter.
+_AWAY_PART = 0.1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -79,6 +82,7 @@ class Scheduler:
         self._expiry_check_at: float | None = None  #: not later than the first worker's expiry
         self.awaited: set[WorkerId] = set()  #: workers from before a restart; nothing is granted until they are back
         self.awaited_until = 0.0
+        self._may_be_held = False  #: whether there is anything that those who are awaited could have
         self._touched: dict[Instance, None] = {}  #: instances whose last live node may have ended in this command
         self._events: list[e.Event] = []
         self._handlers: dict[type[c.Command], Callable[[Any, float], None]] = {
@@ -115,6 +119,11 @@ class Scheduler:
             due.append(self.awaited_until)
         return min((at for at in due if at is not None), default=None)
 
+    @property
+    def is_recovering(self) -> bool:
+        """Whether nothing is granted yet, because workers from before a restart may still have what is ready."""
+        return bool(self.awaited) and self._may_be_held
+
     def instance(self, instance_id: InstanceId) -> Instance:
         """Give an instance that is in memory. Raises `UnknownInstance`; the journal may still know it."""
         instance = self.instances.get(instance_id)
@@ -134,8 +143,8 @@ class Scheduler:
     def restore(self, snapshot: Snapshot, now: float) -> None:
         """Take over what a journal gave, once, before the first command.
 
-        Until the workers that were connected are back, or the grace time has passed, nothing is granted: what they
-        still run must not be run a second time.
+        Where nodes are ready, nothing is granted until the workers that were connected are back, or the grace time has
+        passed: what they still run must not be run a second time.
         """
         self._instance_seq = snapshot.instance_seq_last
         self._node_seq = snapshot.node_seq_last
@@ -144,6 +153,7 @@ class Scheduler:
         self._end_backoffs(now)  # a worker may have such a node already, and must be able to keep it
         self.awaited = set(snapshot.workers)
         self.awaited_until = now + self.settings.reconnect_grace_s
+        self._may_be_held = any(lane.ready for lane in self.queues.lanes.values())
 
     def restore_instance(self, stored: StoredInstance) -> None:
         """Take an instance back into memory, so that nodes can be added to it. A no-op when it is there."""
@@ -684,11 +694,11 @@ class Scheduler:
 
     def _pull_node(self, command: c.PullNode, now: float) -> None:
         worker = self._hear(command.worker_id, now)
-        if not self.awaited:
+        if not self.is_recovering:
             self._events.extend(self._dispatcher.pull(worker, now))
 
     def _grant_work(self, command: c.GrantWork, now: float) -> None:
-        if not self.awaited:
+        if not self.is_recovering:
             self._events.extend(self._dispatcher.grant(now))
             self._events.extend(self._dispatcher.drained())
 
@@ -696,6 +706,8 @@ class Scheduler:
         self._end_backoffs(now)
         for node, token in self._dispatcher.overrun(now):
             self._time_out(node, token, now)
+        if command.late_s > _AWAY_PART * self.settings.lease_duration_s:
+            self._forgive_silence(now)
         if self._expiry_check_at is not None and self._expiry_check_at <= now:
             self._evict_silent(now)
         if self.awaited and self.awaited_until <= now:
@@ -709,6 +721,13 @@ class Scheduler:
             if node.state is NodeState.BACKOFF:
                 node.move(NodeState.READY)
                 self.queues.push(node)
+
+    def _forgive_silence(self, now: float) -> None:
+        """Give everybody as much time as if all had been heard of now: what they sent meanwhile is still unread."""
+        for worker in self.workers.values():
+            worker.expires_at = now + worker.lease_duration_s
+        self._expiry_check_at = min((worker.expires_at for worker in self.workers.values()), default=None)
+        self.awaited_until = now + self.settings.reconnect_grace_s
 
     def _evict_silent(self, now: float) -> None:
         for worker in [worker for worker in self.workers.values() if worker.expires_at <= now]:

@@ -128,7 +128,7 @@ def _describe(node: Node) -> str:
 
 def _explain_ready(scheduler: Scheduler, node: Node) -> Iterator[Reason]:
     """Give what keeps a ready node from being granted."""
-    if scheduler.awaited:
+    if scheduler.is_recovering:
         yield Reason(
             kind=Kind.RESTARTED,
             text=f"the broker has restarted and waits for {len(scheduler.awaited)} workers that may have it",

@@ -221,10 +221,10 @@ class Host:
             self._timer.cancel()
             self._timer = None
         if due is not None and not self._stopping:
-            self._timer = asyncio.get_running_loop().call_later(max(0.0, due - self.now()), self._tick)
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, due - self.now()), self._tick, due)
 
-    def _tick(self) -> None:
+    def _tick(self, due: float) -> None:
         self._timer = None
         if self._stopping:
             return
-        self.apply(Tick())
+        self.apply(Tick(late_s=max(0.0, self.now() - due)))

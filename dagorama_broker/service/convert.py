@@ -29,6 +29,9 @@ from dagorama_broker.core.why import Reason
 
 ID_BYTES = 16
 
+#: The largest payload. SQLite stores up to 1e9 bytes in a row; a commit with more would fail, and the broker with it.
+PAYLOAD_BYTES_MAX = 512 * 2**20
+
 NODE_STATES = {
     NodeState.WAITING: graph_pb2.NODE_STATE_WAITING,
     NodeState.READY: graph_pb2.NODE_STATE_READY,
@@ -52,6 +55,16 @@ class MalformedRequest(Exception):
     """A message does not say what it must; the text names the field and what it holds."""
 
 
+class TooLarge(MalformedRequest):
+    """Something is larger than the broker can keep."""
+
+    def __init__(self, what: str, size: int) -> None:
+        super().__init__(
+            f"{what} has {size} bytes; the limit is {PAYLOAD_BYTES_MAX} bytes. Keep the data in a file or a store that "
+            "all workers reach, and pass its name"
+        )
+
+
 # -- messages to core types -------------------------------------------------------------------------------------------
 
 
@@ -60,6 +73,12 @@ def check_id(raw: bytes, field: str) -> bytes:
     if len(raw) != ID_BYTES:
         raise MalformedRequest(f"{field} has {len(raw)} bytes; an id has {ID_BYTES}")
     return raw
+
+
+def check_size(what: str, size: int) -> None:
+    """Raise `TooLarge` where something has more bytes than the broker can keep."""
+    if size > PAYLOAD_BYTES_MAX:
+        raise TooLarge(what, size)
 
 
 def to_instance_id(raw: bytes) -> InstanceId:
@@ -104,7 +123,7 @@ def to_function(message: graph_pb2.FunctionSpec) -> FunctionSpec:
 
 
 def to_calls(message: graph_pb2.Calls, functions: Sequence[FunctionSpec]) -> list[NewCall]:
-    """Give calls, with the function table of the enclosing message."""
+    """Give calls, with the function table of the enclosing message. Raises `TooLarge` as well."""
     node_ids = _columns("calls", message.node_ids, message.functions, message.arguments)
     _check_ids(node_ids, "node_ids of calls")
     _check_ids(message.dependency_ids, "dependency_ids of calls")
@@ -112,8 +131,18 @@ def to_calls(message: graph_pb2.Calls, functions: Sequence[FunctionSpec]) -> lis
     if last >= len(functions):
         raise MalformedRequest(f"a call names function {last} of a table that has {len(functions)}")
     specs = [functions[index] for index in message.functions]
+    for index in set(message.functions):
+        check_size(f"function {functions[index].name[:200]}", _function_bytes(functions[index]))
+    if max(map(len, message.arguments), default=0) > PAYLOAD_BYTES_MAX:
+        spec, arguments = max(zip(specs, message.arguments, strict=True), key=lambda call: len(call[1]))
+        raise TooLarge(f"a call of {spec.name[:200]} with its arguments", len(arguments))
     dependencies = _dependencies(message, len(node_ids))
     return list(map(NewCall._make, zip(node_ids, specs, message.arguments, dependencies, strict=False)))
+
+
+def _function_bytes(spec: FunctionSpec) -> int:
+    texts = (spec.name, spec.code_version, spec.queue, spec.taint)
+    return len(spec.definition_arguments) + sum(len(text.encode()) for text in texts)
 
 
 def _dependencies(message: graph_pb2.Calls, calls: int) -> Iterable[tuple[NodeId, ...]]:
@@ -147,7 +176,11 @@ def _to_node_ids(raw: Sequence[bytes]) -> tuple[NodeId, ...]:
 
 
 def to_failure(message: graph_pb2.Failure) -> Failure:
-    """Give a failure."""
+    """Give a failure; of one that is too large, what it was and how large."""
+    try:
+        check_size(f"a failure of type {message.type[:200]}", message.ByteSize())
+    except TooLarge as error:
+        return Failure(type="ValueTooLarge", message=str(error), permanent=message.permanent)
     return Failure(
         type=message.type,
         message=message.message,
@@ -158,17 +191,25 @@ def to_failure(message: graph_pb2.Failure) -> Failure:
 
 
 def to_completions(message: work_pb2.Completions) -> Iterable[c.Completion]:
-    """Give the attempts that gave a plain value."""
+    """Give the attempts that gave a plain value, but for those whose value is too large: they are in `to_results`."""
     columns = (message.tokens, message.values, message.durations_us)
     node_ids = cast(list[NodeId], _columns("completions", message.node_ids, *columns))
     durations_s = [duration_us * 1e-6 for duration_us in message.durations_us]
-    return zip(node_ids, message.tokens, message.values, durations_s, strict=True)
+    rows = zip(node_ids, message.tokens, message.values, durations_s, strict=True)
+    if max(map(len, message.values), default=0) > PAYLOAD_BYTES_MAX:
+        return [row for row in rows if len(row[2]) <= PAYLOAD_BYTES_MAX]
+    return rows
 
 
 def to_results(request: work_pb2.WorkRequest) -> list[c.NodeResult]:
-    """Give the results of a worker's message that are more than a plain value."""
+    """Give the results of a worker's message that are more than a plain value. What is too large fails its node."""
     functions = [to_function(function) for function in request.functions]
-    results = []
+    plain = request.completions
+    results = [
+        c.NodeResult(node_id=NodeId(node_id), token=token, failure=_too_large(TooLarge("the value", len(value))))
+        for node_id, token, value in zip(plain.node_ids, plain.tokens, plain.values, strict=False)
+        if len(value) > PAYLOAD_BYTES_MAX
+    ]
     for message in request.results:
         result = c.NodeResult(
             node_id=NodeId(message.node_id), token=message.token, duration_s=message.duration_us * 1e-6
@@ -183,10 +224,18 @@ def to_results(request: work_pb2.WorkRequest) -> list[c.NodeResult]:
             result.failure = to_failure(message.failure)
         else:
             raise MalformedRequest("a result has no outcome")
-        if message.HasField("children"):
-            result.children = to_calls(message.children, functions)
+        try:
+            check_size("the value", len(message.value))
+            if message.HasField("children"):
+                result.children = to_calls(message.children, functions)
+        except TooLarge as error:
+            result = c.NodeResult(node_id=result.node_id, token=result.token, failure=_too_large(error))
         results.append(result)
     return results
+
+
+def _too_large(error: TooLarge) -> Failure:
+    return Failure(type="ValueTooLarge", message=str(error), permanent=True)
 
 
 def to_leases(messages: Iterable[work_pb2.Lease]) -> list[c.HeldLease]:
@@ -203,6 +252,7 @@ def to_leases(messages: Iterable[work_pb2.Lease]) -> list[c.HeldLease]:
 
 def to_connect(hello: work_pb2.Hello) -> c.ConnectWorker:
     """Give the command for a worker's hello."""
+    check_size("a worker's name", len(hello.name.encode()))
     return c.ConnectWorker(
         worker_id=WorkerId(check_id(hello.worker_id, "worker_id")),
         name=hello.name or hello.worker_id.hex()[:8],

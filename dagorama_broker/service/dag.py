@@ -35,6 +35,7 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
     @answers
     async def Submit(self, request: dag_pb2.SubmitRequest, context: object) -> dag_pb2.SubmitResponse:
         """Make an instance and nodes in it."""
+        convert.check_size("definition", len(request.definition.encode()))
         functions = [convert.to_function(function) for function in request.functions]
         await self._host.submit(
             SubmitNodes(

@@ -9,7 +9,7 @@ import grpc
 from dagorama_broker.core import errors
 from dagorama_broker.core.states import NodeState
 from dagorama_broker.host.host import HostStopped
-from dagorama_broker.service.convert import MalformedRequest
+from dagorama_broker.service.convert import MalformedRequest, TooLarge
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,6 +57,7 @@ STATUS: dict[type[Exception], grpc.StatusCode] = {
     WorkerInvalidated: grpc.StatusCode.NOT_FOUND,
     NoWork: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NoLease: grpc.StatusCode.FAILED_PRECONDITION,
+    TooLarge: grpc.StatusCode.INVALID_ARGUMENT,
     HostStopped: grpc.StatusCode.UNAVAILABLE,
 }
 

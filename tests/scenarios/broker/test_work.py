@@ -410,3 +410,22 @@ def test_values_beyond_the_usual_message_limit_pass(client: Client, connect: Con
     (response,) = client.watch(instance_id, big)
     expected = [(big, payload)]
     assert (grant.arguments == payload, worker.values == expected, values_in(response) == expected) == (True,) * 3
+
+
+def test_a_broker_that_was_stopped_blames_no_worker(connect: Connect) -> None:
+    """When the broker's process stood still for longer than a lease, workers that live keep what they hold."""
+    node_id = new_id()
+    with (
+        launch_broker(port=0, environment={"DAGORAMA_LEASE_DURATION_S": "1"}) as broker,
+        Client(broker.target) as client,
+    ):
+        instance_id = client.start(call(node_id))
+        worker = connect(broker.target, include_queues=[])
+        (grant,) = worker.take()
+        broker.process.send_signal(signal.SIGSTOP)
+        worker.send(work_pb2.WorkRequest())
+        quiet = worker.is_quiet(2.0)
+        broker.process.send_signal(signal.SIGCONT)
+        worker.complete(grant, b"value")
+        info = client.node(instance_id, node_id)
+    assert (quiet, info.state, list(info.failures)) == (True, graph_pb2.NODE_STATE_COMPLETED, [])

@@ -151,6 +151,41 @@ def test_a_silent_worker_is_evicted(bench: Bench) -> None:
     assert bench.replay(transcript) == tidy(transcript)
 
 
+def test_nobody_is_evicted_for_the_silence_of_the_broker(bench: Bench) -> None:
+    """A tick that comes long after it was due evicts nobody: everybody has another lease duration to be heard of."""
+    transcript = """
+        connect w1
+        connect w2
+        submit i1 a b
+        grant
+        at 20
+        tick late=5
+        wakeup
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        WorkerJoined w2
+        WorkerWelcomed w2
+        InstanceCreated i1
+        NodesCreated a b
+        WorkGranted w1 a#1
+        WorkGranted w2 b#2
+        at 35
+
+        at 34
+        heartbeat w2
+        at 35
+        tick late=0.5
+        wakeup
+        ----
+        WorkerEvicted w1
+        LeaseLost a losses=1
+        WorkerLeft w1
+        at 49
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
 def test_a_worker_that_leaves_in_order_is_not_blamed_on_its_nodes(bench: Bench) -> None:
     """Nodes of a worker that leaves go back to their place in the queue, and no loss is counted."""
     transcript = """

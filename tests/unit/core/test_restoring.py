@@ -106,6 +106,38 @@ def test_without_workers_of_before_nobody_is_waited_for(bench: Bench) -> None:
     assert bench.replay(transcript) == tidy(transcript)
 
 
+def test_workers_of_before_are_not_awaited_where_they_can_hold_nothing(bench: Bench) -> None:
+    """Without a restored node that was ready new nodes are granted at once; who comes back is no new worker."""
+    transcript = """
+        connect w1
+        submit i1 a
+        grant
+        complete w1 a
+        restart
+        connect w2
+        submit i2 b c
+        grant
+        connect w1
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a
+        WorkGranted w1 a#1
+        NodeCompleted a a
+        InstanceFinished i1 completed
+        WorkerJoined w2
+        WorkerWelcomed w2
+        InstanceCreated i2
+        NodesCreated b c
+        WorkGranted w2 b#2.1
+        WorkerWelcomed w1
+        WorkGranted w1 c#2.2
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
 def test_every_live_state_is_restored(bench: Bench) -> None:
     """Waiting, joining and backing-off nodes stand where they stood; attempts and failures are still counted."""
     transcript = """

@@ -144,7 +144,8 @@ class Bench:
         return self.tell(c.GrantWork())
 
     def _do_tick(self, words: list[str]) -> list[str]:
-        return self.tell(c.Tick())
+        """tick [late=S]"""
+        return self.tell(c.Tick(late_s=float(_options(words).get("late", 0))))
 
     def _do_complete(self, words: list[str]) -> list[str]:
         """complete WORKER NODE[#TOKEN]... [value=V] [alias=NODE] [promises=NODES] [seconds=S] [+ CHILDREN]"""
