@@ -84,3 +84,6 @@ class Scope:
 
 #: The scope of the node that runs in this context; None outside of nodes.
 current_scope: ContextVar[Scope | None] = ContextVar("current_scope", default=None)
+
+#: The instance of the node that runs inline in this context; None outside of such nodes.
+inline_instance_id: ContextVar[bytes | None] = ContextVar("inline_instance_id", default=None)

@@ -1,7 +1,7 @@
 """The decorators that turn methods of a definition into nodes.
 
 To a type checker a decorated method is what it was before: it takes the same arguments and returns the same value. At
-run time, called on an instance, it captures the call and returns the promise of that value.
+run time, called on an instance, it captures the call and returns the promise of that value; inline it runs at once.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar, cast, overload
 
-from dagorama.capture import CapturedCall, FunctionSpec, current_scope
+from dagorama.capture import CapturedCall, FunctionSpec, Scope, current_scope
 from dagorama.code_signature import calculate_function_hash, remember_code
 from dagorama.construction import class_name, construction_of
 from dagorama.definition import DAGDefinition, DAGInstance
 from dagorama.errors import PayloadError
 from dagorama.ids import new_id
+from dagorama.inline import InlineCall
 from dagorama.inspection import CallRules
-from dagorama.models.promise import DAGPromise, new_promise
-from dagorama.payload import encode
+from dagorama.models.promise import new_promise
+from dagorama.payload import Payload, encode
 from dagorama.resolution import id_of
 from dagorama.retry import RetryConfiguration
+from dagorama.settings import should_run_inline
 
 F = TypeVar("F", bound=Callable[..., object])
 Args = tuple[object, ...]
@@ -144,23 +146,45 @@ class _Captor:
         spec = specs.get(self.decorated)
         if spec is None:
             spec = specs[self.decorated] = self._spec(instance.definition)
-        try:
-            arguments, dependency_ids = encode((args[1:], kwargs), what=spec.name)
-        except PayloadError:
-            for name, value in self.rules.signature.bind(*args, **kwargs).arguments.items():
-                if value is not instance:
-                    encode(value, what=f"argument {name!r} of {spec.name}")
-            raise
+        arguments, dependency_ids = self._payload(spec.name, args, kwargs)
         return CapturedCall(new_id(), spec, arguments, dependency_ids)
 
-    def _spec(self, definition: DAGDefinition) -> FunctionSpec:
-        """Makes the spec of the function as a method of this definition's class, which may have inherited it."""
+    def capture_inline(self, instance: DAGInstance[Any], args: Args, kwargs: Kwargs) -> InlineCall:
+        """Makes what runs a call at once, if its arguments are right."""
+        retry = self.options.retry
+        name = self._name(instance.definition)
+        return InlineCall(
+            name=name,
+            function=self.fn,
+            instance_id=id_of(instance),
+            definition=instance.definition,
+            arguments=self._payload(name, args, kwargs).data,
+            attempts_max=1 if retry is None else retry.as_message().max_attempts,
+        )
+
+    def _payload(self, name: str, args: Args, kwargs: Kwargs) -> Payload:
+        """Encodes the arguments; the error names the one that can't be."""
+        try:
+            return encode((args[1:], kwargs), what=name)
+        except PayloadError:
+            for argument, value in self.rules.signature.bind(*args, **kwargs).arguments.items():
+                if value is not args[0]:
+                    encode(value, what=f"argument {argument!r} of {name}")
+            raise
+
+    def _name(self, definition: DAGDefinition) -> str:
+        """Names the function as a method of this definition's class, which may have inherited it."""
         name = f"{class_name(type(definition))}.{self.fn.__name__}"
         if getattr(type(definition), self.fn.__name__, None) is not self.decorated:
             raise ValueError(
                 f"{name} is not {self.fn.__qualname__}, so no worker would find this function by that name; "
                 "if it was called through super(), run it at once with greedy_execution=True"
             )
+        return name
+
+    def _spec(self, definition: DAGDefinition) -> FunctionSpec:
+        """Makes the spec of the function as a method of this definition's class."""
+        name = self._name(definition)
         return FunctionSpec(
             name=name,
             code_version=calculate_function_hash(self.fn, owner=type(definition)),
@@ -172,14 +196,11 @@ class _Captor:
         )
 
 
-def _joins_running_node(instance: DAGInstance[Any], call: CapturedCall) -> bool:
-    """Stages a call that a running node of the same instance makes; it comes into being with the node's result."""
+def _scope_of(instance: DAGInstance[Any]) -> Scope | None:
+    """Returns the scope of the running node that makes a call on its own instance; the call comes into being with it."""
     # In a thread that the function started there is no current scope, but it has its instance all the same.
-    scope = instance.__dict__.get("_dagorama_scope") or current_scope.get()
-    if scope is None or scope.instance_id != id_of(instance):
-        return False
-    scope.calls.append(call)
-    return True
+    scope: Scope | None = instance.__dict__.get("_dagorama_scope") or current_scope.get()
+    return scope if scope is not None and scope.instance_id == id_of(instance) else None
 
 
 def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., object]:
@@ -192,8 +213,13 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         if kwargs.pop("greedy_execution", False):
             return fn(*args, **kwargs)
         captor.rules.check(args, kwargs)
+        scope = _scope_of(instance)
+        if scope is None and should_run_inline():
+            return captor.capture_inline(instance, args, kwargs).run()
         captured = captor.capture(instance, args, kwargs)
-        if not _joins_running_node(instance, captured):
+        if scope is not None:
+            scope.calls.append(captured)
+        else:
             from dagorama.client.broker import submit
 
             submit(id_of(instance), class_name(type(instance.definition)), [captured])
@@ -206,9 +232,14 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         captor.rules.check(args, kwargs)
         return promise_of(instance, args, kwargs)
 
-    async def promise_of(instance: DAGInstance[Any], args: Args, kwargs: Kwargs) -> DAGPromise:
+    async def promise_of(instance: DAGInstance[Any], args: Args, kwargs: Kwargs) -> object:
+        scope = _scope_of(instance)
+        if scope is None and should_run_inline():
+            return await captor.capture_inline(instance, args, kwargs).run_async()
         captured = captor.capture(instance, args, kwargs)
-        if not _joins_running_node(instance, captured):
+        if scope is not None:
+            scope.calls.append(captured)
+        else:
             from dagorama.client.broker import submit_async
 
             await submit_async(id_of(instance), class_name(type(instance.definition)), [captured])

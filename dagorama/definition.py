@@ -15,11 +15,12 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 from uuid import UUID
 
-from dagorama.capture import Scope, current_scope
+from dagorama.capture import Scope, current_scope, inline_instance_id
 from dagorama.construction import Construction, class_name, local_classes
 from dagorama.ids import new_id
 from dagorama.models.promise import Promise, node_id_of
 from dagorama.resolution import id_of, resolve, resolve_async, value_of, value_of_async
+from dagorama.settings import should_run_inline
 
 if TYPE_CHECKING:
     from dagorama.why import Why
@@ -97,9 +98,12 @@ class DAGDefinition(ABC):
 
         The start is durable when this returns. Inside a running node it makes no instance of its own: the entrypoint
         becomes a child of that node. `TypeError` for arguments that the entrypoint doesn't take.
+
+        Inline (see `dagorama.settings`) it gives the value in place of the promise.
         """
         scope = current_scope.get()
-        instance = instance_of(new_id() if scope is None else scope.instance_id, self, scope)
+        instance_id = inline_instance_id.get() if scope is None else scope.instance_id
+        instance = instance_of(instance_id or new_id(), self, scope)
         promise: object = cast(Any, instance).entrypoint(*args, **kwargs)
         if iscoroutine(promise):
             return _started(instance, promise)
@@ -237,7 +241,8 @@ def generate_instance_id() -> UUID:
     from dagorama.client.broker import submit
 
     instance_id = new_id()
-    submit(instance_id, "", [])
+    if not should_run_inline():
+        submit(instance_id, "", [])
     return UUID(bytes=instance_id)
 
 

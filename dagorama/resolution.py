@@ -22,7 +22,7 @@ def resolve(instance: DAGInstance[object], promise: T, wait_for_results: bool = 
 
 
 def resolve(instance: DAGInstance[object], promise: T, wait_for_results: bool = False) -> T | None:
-    """Returns the value of a promise, or of anything that holds promises.
+    """Returns the value of a promise, or of anything that holds promises; what holds none is given back, asking no one.
 
     Without waiting it is None while a value is missing, or will never come, which is logged as a warning. With
     `wait_for_results` it blocks until the value is there; raises `NodeFailed`, `InstanceCancelled`,
@@ -33,6 +33,8 @@ def resolve(instance: DAGInstance[object], promise: T, wait_for_results: bool = 
     if wait_for_results:
         return value_of(instance, promise)
     data, node_ids = _wanted(promise)
+    if not node_ids:
+        return promise
     try:
         values = poll_values(id_of(instance), node_ids)
     except (NodeFailed, InstanceCancelled) as error:
@@ -54,6 +56,8 @@ async def resolve_async(instance: DAGInstance[object], promise: T, wait_for_resu
     if wait_for_results:
         return await value_of_async(instance, promise)
     data, node_ids = _wanted(promise)
+    if not node_ids:
+        return promise
     try:
         values = await poll_values_async(id_of(instance), node_ids)
     except (NodeFailed, InstanceCancelled) as error:
@@ -67,6 +71,8 @@ def value_of(instance: DAGInstance[object], promise: T, timeout_s: float | None 
     from dagorama.client.broker import wait_for_values
 
     data, node_ids = _wanted(promise)
+    if not node_ids:
+        return promise
     return cast(T, decode(data, wait_for_values(id_of(instance), node_ids, timeout_s).__getitem__))
 
 
@@ -75,6 +81,8 @@ async def value_of_async(instance: DAGInstance[object], promise: T, timeout_s: f
     from dagorama.client.broker import wait_for_values_async
 
     data, node_ids = _wanted(promise)
+    if not node_ids:
+        return promise
     return cast(T, decode(data, (await wait_for_values_async(id_of(instance), node_ids, timeout_s)).__getitem__))
 
 
