@@ -197,7 +197,7 @@ class _Captor:
 
 
 def _scope_of(instance: DAGInstance[Any]) -> Scope | None:
-    """Returns the scope of the running node that makes a call on its own instance; the call comes into being with it."""
+    """Returns the scope of the running node that makes a call on its own instance, None for any other call."""
     # In a thread that the function started there is no current scope, but it has its instance all the same.
     scope: Scope | None = instance.__dict__.get("_dagorama_scope") or current_scope.get()
     return scope if scope is not None and scope.instance_id == id_of(instance) else None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
 from inspect import isawaitable
 from queue import Empty, SimpleQueue
@@ -19,6 +20,7 @@ from dagorama.cli.target import Arguments, Target
 from dagorama.client.status import InstanceStatus, NodeStatus, list_nodes, watch_instance
 from dagorama.definition import DAGInstance
 from dagorama.errors import BrokerRefused, BrokerUnavailable, DagoramaError
+from dagorama.settings import should_run_inline
 
 T = TypeVar("T")
 
@@ -58,8 +60,12 @@ Happening: TypeAlias = InstanceStatus | WorkersEnded | DagoramaError
 def execute(target: Target, arguments: Arguments, settings: Settings, progress: LiveProgress) -> Outcome:
     """Starts a broker and workers, runs the target until nothing of it is left to run, and stops them.
 
-    Raises `Failed` when there is no value, `CannotStart` and `CalledWrongly`.
+    Raises `Failed` when there is no value, `CannotStart` and `CalledWrongly`. Inline it starts nothing, and what a node
+    raises comes out as it is.
     """
+    if should_run_inline():
+        with redirect_stdout(sys.stderr):
+            return Outcome(value=start(target, arguments).result(), failed=[])
     from dagorama_broker.launch import BrokerNotStarted, launch_broker
 
     with ExitStack() as stack:

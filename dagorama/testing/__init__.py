@@ -24,6 +24,6 @@ def inline() -> Iterator[None]:
         yield
     finally:
         if before is None:
-            del os.environ[INLINE_ENVIRONMENT_FLAG]
+            os.environ.pop(INLINE_ENVIRONMENT_FLAG, None)
         else:
             os.environ[INLINE_ENVIRONMENT_FLAG] = before

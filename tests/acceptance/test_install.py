@@ -54,7 +54,7 @@ def test_import_takes_less_than_a_quarter_second(bare: Path) -> None:
     assert best_s < 0.25
 
 
-@pytest.mark.parametrize("script", ["dagorama", "worker", "dagorama-broker"])
+@pytest.mark.parametrize("script", ["dagorama", "worker", "worker-hot-reload", "dagorama-broker"])
 def test_every_script_explains_itself(bare: Path, script: str) -> None:
     """Each installed command answers --help, without any extra installed."""
     assert output(bare / script, "--help").startswith(("Usage:", "usage:"))

@@ -19,6 +19,7 @@ ROOMS = {
     "dagorama.worker": "worker",
     "dagorama.runner": "runner",
     "dagorama.cli": "cli",
+    "dagorama.hot_reload": "cli",
     "dagorama.testing": "testing",
     "dagorama.v1": "api",
     "dagorama.api": "api",
@@ -75,6 +76,10 @@ PURE = {
 BARE = {"click", "google.protobuf", "grpc", "grpc_health", "rich", "typing_extensions"}
 
 
+#: What single modules use beyond that. They import it where they use it, and say how to install it where it is missing.
+EXTRAS = {"dagorama.hot_reload": {"watchfiles"}}
+
+
 def within(module: str, prefix: str) -> bool:
     """Tells whether `module` is `prefix` or inside it."""
     return module == prefix or module.startswith(prefix + ".")
@@ -110,7 +115,7 @@ def forbidden(module: str, source: str, *, is_package: bool = False) -> list[str
             standard = top in sys.stdlib_module_names
             if room == "core" and top not in PURE:
                 found.append(f"{module} -> {target}: the core is pure")
-            elif not standard and not any(within(target, name) for name in BARE):
+            elif not standard and not any(within(target, name) for name in BARE | EXTRAS.get(module, set())):
                 found.append(f"{module} -> {target}: not in a bare install")
             elif room in {"launch", "core", "storage", "host", "service"} and top in {
                 "pickle",

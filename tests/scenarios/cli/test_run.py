@@ -73,6 +73,29 @@ def test_a_definition_may_be_made_with_arguments() -> None:
     assert run(job("made")) == Finished(0, "hello\n", "")
 
 
+def test_inline_it_runs_here(tmp_path: Path) -> None:
+    """With DAGORAMA_INLINE nodes run in the command's own process, and only the value is on standard output."""
+    (tmp_path / "here.py").write_text(
+        "import os\n"
+        "from dagorama import DAGDefinition, dagorama\n"
+        "class Here(DAGDefinition):\n"
+        "    @dagorama\n"
+        "    def entrypoint(self):\n"
+        "        print('printed by a node')\n"
+        "        return os.getpid()\n"
+    )
+    with subprocess.Popen(
+        [*DAGORAMA, "run", "here.py:Here"],
+        cwd=tmp_path,
+        env={**os.environ, "DAGORAMA_INLINE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.communicate(timeout=60) == (f"{process.pid}\n", "printed by a node\n")
+        assert process.returncode == 0
+
+
 def test_a_module_is_found_from_the_current_folder() -> None:
     """module:Class is imported as Python imports it from here, by the workers too."""
     assert run("jobs:Later", "1", cwd=JOBS.parent) == Finished(0, "2\n", "")
