@@ -24,12 +24,19 @@ from dagorama.testing import inline
 seen: ContextVar[str] = ContextVar("seen", default="nothing")
 
 
+@pytest.fixture
+def variable() -> Iterator[pytest.MonkeyPatch]:
+    """Lets a test set `DAGORAMA_INLINE`, and sets it back before the block that is inline ends."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
 @pytest.fixture(autouse=True)
-def no_broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_broker() -> Iterator[None]:
     """Runs each test inline, and fails it if anything has connected to where the broker would be."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        monkeypatch.setenv("DAGORAMA_HOST", "127.0.0.1")
-        monkeypatch.setenv("DAGORAMA_PORT", str(listener.getsockname()[1]))
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGORAMA_HOST", "127.0.0.1")
+        patch.setenv("DAGORAMA_PORT", str(listener.getsockname()[1]))
         with inline():
             yield
         listener.setblocking(False)
@@ -320,28 +327,28 @@ def test_it_holds_in_other_threads() -> None:
         *[(text, False) for text in ("", "false", "False", "0", "no", "off")],
     ],
 )
-def test_the_variable_is_read_at_each_use(text: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variable_is_read_at_each_use(text: str, expected: bool, variable: pytest.MonkeyPatch) -> None:
     """`DAGORAMA_INLINE` counts as it is now."""
-    monkeypatch.setenv(INLINE_ENVIRONMENT_FLAG, text)
+    variable.setenv(INLINE_ENVIRONMENT_FLAG, text)
     assert should_run_inline() is expected
-    monkeypatch.delenv(INLINE_ENVIRONMENT_FLAG)
+    variable.delenv(INLINE_ENVIRONMENT_FLAG)
     assert should_run_inline() is False
 
 
-def test_a_misspelt_variable_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelt_variable_is_an_error(variable: pytest.MonkeyPatch) -> None:
     """What is neither true nor false does not count as either."""
-    monkeypatch.setenv(INLINE_ENVIRONMENT_FLAG, "ture")
+    variable.setenv(INLINE_ENVIRONMENT_FLAG, "ture")
     with pytest.raises(ValueError, match="DAGORAMA_INLINE='ture'"):
         should_run_inline()
 
 
 @pytest.mark.parametrize("before", [None, "", "false", "true"])
-def test_the_block_leaves_things_as_they_were(before: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_block_leaves_things_as_they_were(before: str | None, variable: pytest.MonkeyPatch) -> None:
     """After `inline()` the variable is what it was, also when the block fails."""
     if before is None:
-        monkeypatch.delenv(INLINE_ENVIRONMENT_FLAG)
+        variable.delenv(INLINE_ENVIRONMENT_FLAG)
     else:
-        monkeypatch.setenv(INLINE_ENVIRONMENT_FLAG, before)
+        variable.setenv(INLINE_ENVIRONMENT_FLAG, before)
     with pytest.raises(LookupError):
         fail_inline()
     assert os.environ.get(INLINE_ENVIRONMENT_FLAG) == before

@@ -1,0 +1,21 @@
+"""One broker for the whole suite; tests that leave nodes behind take one of their own."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from dagorama_broker.launch import LaunchedBroker, launch_broker
+
+
+@pytest.fixture(scope="session", autouse=True)
+def broker() -> Iterator[LaunchedBroker]:
+    """Runs the broker to which everything connects that is not told otherwise."""
+    with launch_broker(port=0) as launched:
+        yield launched
+
+
+@pytest.fixture
+def own_broker() -> Iterator[LaunchedBroker]:
+    """Runs a broker for one test, which everything connects to meanwhile."""
+    with launch_broker(port=0) as launched:
+        yield launched
