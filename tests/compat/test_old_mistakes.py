@@ -190,15 +190,15 @@ def test_a_promise_used_twice_runs_its_consumer_once(record: str) -> None:
 
 
 def test_a_repeated_or_late_result_changes_nothing(own_broker: LaunchedBroker) -> None:
-    """The result of a worker that was given up is refused when another has the node, and when it has completed."""
+    """Whoever has lost a node is refused, while another runs it and afterwards, and nothing downstream runs again."""
     first, second = new_id(), new_id()
     hello = partial(work_pb2.Hello, name="w", slots=1)
     with Client(own_broker.target) as client:
         instance_id = client.start(call(first), call(second, first))
         lost = Worker(own_broker.target, hello(worker_id=new_id()))
         (old,) = lost.take()
-        lost.hand_back(old)
         lost.send(work_pb2.WorkRequest(draining=True))
+        lost.hand_back(old)
         worker = Worker(own_broker.target, hello(worker_id=new_id()))
         (grant,) = worker.take()
         lost.complete(old, b"late")
