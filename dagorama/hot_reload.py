@@ -167,6 +167,8 @@ def _words(options: dict[str, object]) -> list[str]:
     """Writes the worker's options as they would be typed."""
     words = []
     for parameter in worker.params:
+        if not parameter.expose_value:  # such as --version, which ends the command itself
+            continue
         value = options[str(parameter.name)]
         name = parameter.opts[0]
         if isinstance(value, bool):
