@@ -153,6 +153,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.is_eager = True
         self.grace_until = 0.0  # nothing is granted before, unless all workers of before are back
         self.in_doubt: set[WorkerId] = set()
+        self.may_be_held = False  #: whether some node was ready at the restart, so that those in doubt may have it
 
     @property
     def scheduler(self) -> Scheduler:
@@ -468,7 +469,7 @@ class CoreMachine(RuleBasedStateMachine):
         """Grant: nobody who could run something stays idle, and nobody is passed by a younger node."""
         events = self.tell(c.GrantWork())
         granted = {event.worker.id: event.leases for event in events if isinstance(event, e.WorkGranted)}
-        if self.in_doubt:
+        if self.in_doubt and self.may_be_held:
             assert not granted, "nothing is granted before the workers of before are back"
             return
         for worker in self.scheduler.workers.values():
@@ -511,6 +512,8 @@ class CoreMachine(RuleBasedStateMachine):
             for node_id, node in instance.nodes.items():
                 assert facts(after[instance_id].nodes[node_id], self.bench.now) == facts(node, self.bench.now)
         self.in_doubt = set(self.bench.ledger.workers)
+        nodes = [node for instance in after.values() for node in instance.nodes.values()]
+        self.may_be_held = any(node.state is NodeState.READY for node in nodes)
         self.grace_until = self.bench.now + SETTINGS.reconnect_grace_s
         for person in self.model.workers.values():
             person.connected = False
