@@ -9,7 +9,7 @@ from dagorama.capture import CapturedCall
 from dagorama.client.connection import connection
 from dagorama.client.convert import submit_request
 from dagorama.client.outcomes import TERMINAL, value_in
-from dagorama.client.requests import Steps, ask, run, run_async, watch
+from dagorama.client.requests import Deadline, Steps, ask, run, run_async, watch
 from dagorama.v1.dag_pb2 import (
     CancelInstanceRequest,
     CancelInstanceResponse,
@@ -36,19 +36,19 @@ async def submit_async(instance_id: bytes, definition: str, calls: Sequence[Capt
 
 
 def wait_for_values(instance_id: bytes, node_ids: Sequence[bytes], timeout_s: float | None = None) -> Values:
-    """Waits until all these nodes have values, `timeout_s` for each at most; returns them by id.
+    """Waits until all these nodes have values, `timeout_s` in all at most; returns them by id.
 
     Raises `NodeFailed`, `InstanceCancelled`, `ResultTimeout`, `BrokerRefused`, and `BrokerUnavailable` if the broker is
     not there, or goes away and stays away.
     """
-    return {node_id: run(_wait(instance_id, node_id, timeout_s)) for node_id in node_ids}
+    return run(_wait_for_all(instance_id, node_ids, timeout_s))
 
 
 async def wait_for_values_async(
     instance_id: bytes, node_ids: Sequence[bytes], timeout_s: float | None = None
 ) -> Values:
     """Does what `wait_for_values` does, without blocking the event loop and without a thread that waits."""
-    return {node_id: await run_async(_wait(instance_id, node_id, timeout_s)) for node_id in node_ids}
+    return await run_async(_wait_for_all(instance_id, node_ids, timeout_s))
 
 
 def poll_values(instance_id: bytes, node_ids: Sequence[bytes]) -> Values | None:
@@ -93,9 +93,13 @@ def _cancel(instance_id: bytes) -> Steps[CancelInstanceResponse]:
     return ask(to, to.dag.CancelInstance, request, f"to cancel instance {UUID(bytes=instance_id)}")
 
 
-def _wait(instance_id: bytes, node_id: bytes, timeout_s: float | None) -> Steps[object]:
-    response = yield from watch(connection(), instance_id, node_id, timeout_s)
-    return value_in(response, instance_id, node_id)
+def _wait_for_all(instance_id: bytes, node_ids: Sequence[bytes], timeout_s: float | None) -> Steps[Values]:
+    deadline = None if timeout_s is None else Deadline(timeout_s)
+    values: Values = {}
+    for node_id in node_ids:
+        response = yield from watch(connection(), instance_id, node_id, deadline)
+        values[node_id] = value_in(response, instance_id, node_id)
+    return values
 
 
 def _poll(instance_id: bytes, node_ids: Sequence[bytes]) -> Steps[Values | None]:
@@ -105,7 +109,4 @@ def _poll(instance_id: bytes, node_ids: Sequence[bytes]) -> Steps[Values | None]
         answer = yield from ask(to, to.dag.GetNode, request, f"a look at node {UUID(bytes=node_id)}")
         if answer.node.state not in TERMINAL:
             return None
-    values: Values = {}
-    for node_id in node_ids:
-        values[node_id] = yield from _wait(instance_id, node_id, None)
-    return values
+    return (yield from _wait_for_all(instance_id, node_ids, None))

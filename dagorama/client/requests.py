@@ -111,34 +111,46 @@ def ask(
         yield pause
 
 
+class Deadline:
+    """A time that several waits share."""
+
+    def __init__(self, timeout_s: float) -> None:
+        """It is reached after this time from now."""
+        self.timeout_s = timeout_s
+        self._at = monotonic() + timeout_s
+
+    def rest_s(self) -> float:
+        """Returns the seconds that are left, 0 when there are none."""
+        return max(self._at - monotonic(), 0.0)
+
+
 def watch(
-    connection: Connection, instance_id: bytes, node_id: bytes, timeout_s: float | None = None
+    connection: Connection, instance_id: bytes, node_id: bytes, deadline: Deadline | None = None
 ) -> Steps[WatchResponse]:
-    """Waits until a node has ended, `timeout_s` at most (`ResultTimeout`), also while the broker restarts."""
+    """Waits until a node has ended, not beyond the deadline (`ResultTimeout`), also while the broker restarts."""
     what = f"watching node {UUID(bytes=node_id)}"
-    give_up_at = None if timeout_s is None else monotonic() + timeout_s
     if not connection.answered:
         request = GetNodeRequest(instance_id=instance_id, node_id=node_id)
         yield from ask(connection, connection.dag.GetNode, request, what)
     patience = Patience(connection, _reconnect_s())
     while True:
         tried_at = monotonic()
-        rest_s = None if give_up_at is None else max(give_up_at - tried_at, 0.0)
+        rest_s = None if deadline is None else deadline.rest_s()
         request_one = WatchRequest(instance_id=instance_id, node_ids=[node_id])
         try:
             answer: WatchResponse = yield Attempt(connection.watch_one, request_one, rest_s)
         except grpc.RpcError as error:
             call = cast(grpc.Call, error)
-            if timeout_s is not None and (rest_s == 0 or call.code() is grpc.StatusCode.DEADLINE_EXCEEDED):
+            if deadline is not None and (rest_s == 0 or call.code() is grpc.StatusCode.DEADLINE_EXCEEDED):
                 raise ResultTimeout(
-                    instance_id=UUID(bytes=instance_id), node_id=UUID(bytes=node_id), timeout_s=timeout_s
+                    instance_id=UUID(bytes=instance_id), node_id=UUID(bytes=node_id), timeout_s=deadline.timeout_s
                 ) from None
             if call.code() not in LOST:
                 raise _refused(connection, call, what) from None
             pause = patience.pause(call, tried_at)
         else:
             return answer
-        yield pause if give_up_at is None else Pause(min(pause.seconds, max(give_up_at - monotonic(), 0.0)))
+        yield pause if deadline is None else Pause(min(pause.seconds, deadline.rest_s()))
 
 
 def _reconnect_s() -> float:

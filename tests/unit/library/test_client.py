@@ -250,6 +250,26 @@ def test_waiting_ends_with_its_timeout(started: Started, wait: Callable[[Any], o
     assert isinstance(raised.value, TimeoutError)
 
 
+@pytest.mark.parametrize("wait", [lambda task: task.result(timeout=1.0), lambda task: asyncio.run(task.aresult(1.0))])
+def test_many_values_share_one_timeout(server: DagServer, wait: Callable[[Any], object]) -> None:
+    """Values that come one by one, each well within the timeout but not all of them, are a timeout all the same."""
+    instance = DAGInstance(generate_instance_id(), Task())
+    function = FunctionSpec("m:C.f", "", "q", "", None, b"")
+    calls = [CapturedCall(new_id(), function, b"", ()) for _ in range(4)]
+    submit(instance.instance_id.bytes, "m:C", calls)
+    instance.__dict__["_dagorama_promise"] = [new_promise(call.node_id) for call in calls]
+    timers = [
+        threading.Timer(0.4 * number, server.complete, (call.node_id, number)) for number, call in enumerate(calls, 1)
+    ]
+    for timer in timers:
+        timer.start()
+    with pytest.raises(ResultTimeout) as raised:
+        wait(instance)
+    for timer in timers:
+        timer.join()
+    assert raised.value.node_id.bytes == calls[2].node_id
+
+
 @ways
 def test_an_unknown_node_is_refused(started: Started, way: Callable[[Any, Any], object]) -> None:
     """The broker's answer is told, with what was asked."""
