@@ -1,7 +1,7 @@
 """The `dagorama` command. Subcommands are imported when they are used, so that `dagorama --help` comes at once.
 
-Exit status of all of them: 0 done, 1 failed, 2 called wrongly, 3 could not start or reach a broker, 4 it refused
-(it does not know the id, or the instance has ended).
+Exit status of all of them: 0 done, 1 failed, 2 called wrongly, 3 could not start or reach a broker, 4 the broker
+refused: it does not know the id, or the instance has ended.
 """
 
 from __future__ import annotations

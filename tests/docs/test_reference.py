@@ -1,7 +1,13 @@
 """The reference pages are complete."""
 
 import re
+from dataclasses import fields
 
+import pytest
+
+from dagorama.client.status import AttemptStatus, InstanceStatus, NodeStatus, QueueStatus, WorkerStatus
+from dagorama.why import Reason
+from dagorama_broker.core.why import Kind
 from tests.docs.pages import ROOT
 
 VARIABLE = re.compile(r"\bDAGORAMA_[A-Z_]+\b")
@@ -15,3 +21,41 @@ def test_every_setting_is_documented() -> None:
             read.update(VARIABLE.findall(path.read_text()))
     table = re.findall(r"^\| `(DAGORAMA_[A-Z_]+)`", (ROOT / "broker" / "README.md").read_text(), re.MULTILINE)
     assert sorted(table) == sorted(read)
+
+
+def test_every_kind_of_reason_is_documented() -> None:
+    """The page about `why` has exactly the kinds that the broker gives."""
+    table = re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "docs/reference/why.md").read_text(), re.MULTILINE)
+    assert sorted(table) == sorted(Kind)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("Instance", InstanceStatus),
+        ("Node", NodeStatus),
+        ("Failure", AttemptStatus),
+        ("Reason", Reason),
+        ("Worker", WorkerStatus),
+        ("Queue", QueueStatus),
+    ],
+)
+def test_every_key_of_the_json_is_documented(name: str, kind: type) -> None:
+    """The page about commands has exactly the keys that they print, in this order."""
+    page = (ROOT / "docs/reference/commands.md").read_text()
+    (row,) = re.findall(rf"^\| {name} \| (`.*) \|$", page, re.MULTILINE)
+    assert re.findall(r"`(\w+)`", row) == [field.name for field in fields(kind)]
+
+
+def test_features_name_tests_that_exist() -> None:
+    """Every test that the page about features names is there, and every feature names one."""
+    page = (ROOT / "docs/reference/features.md").read_text()
+    rows = re.findall(r"^\| (?!Feature|---)(.*?) \| (.*) \|$", page, re.MULTILINE)
+    named = {feature: re.findall(r"`(tests/\S+?\.py)(?:::(\w+))?`", shown) for feature, shown in rows}
+    assert [feature for feature, tests in named.items() if not tests] == []
+    assert [
+        (file, test)
+        for tests in named.values()
+        for file, test in tests
+        if not (ROOT / file).exists() or f"def {test}" not in (ROOT / file).read_text()
+    ] == []
