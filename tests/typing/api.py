@@ -11,6 +11,7 @@ from dagorama import (
     DAGInstance,
     NodeContext,
     StaticRetry,
+    Why,
     context,
     dagorama,
     generate_instance_id,
@@ -92,6 +93,8 @@ def use_plain() -> None:
     assert_type(instance, DAGInstance[Counter[int]])
     assert_type(promise, Counter[int])
     assert_type(instance.result(timeout=1.5), Counter[int])
+    assert_type(instance.why(), Why)
+    assert_type(instance.why(promise), Why)
     assert_type(resolve(instance, promise, wait_for_results=True), Counter[int])
     assert_type(resolve(instance, promise), Counter[int] | None)
     assert_type(resolve(instance, promise.most_common(1)), list[tuple[int, int]] | None)
@@ -111,6 +114,7 @@ async def use_asynchronous() -> None:
     assert_type(promise, str)
     assert_type(await instance.aresult(), str)
     await instance.acancel()
+    assert_type(await instance.awhy(), Why)
     assert_type(await resolve_async(instance, promise, wait_for_results=True), str)
     assert_type(await resolve_async(instance, promise), str | None)
 

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
-from dagorama_broker.core.errors import Refused
+from dagorama_broker.core.errors import InstanceEnded, Refused
 from dagorama_broker.core.invariants import check_invariants
 from dagorama_broker.core.model import (
     Failure,
@@ -54,6 +54,8 @@ FUNCTIONS = [
     FunctionSpec(name="flaky", queue="q", retry=RetryPolicy(max_attempts=3, interval_s=1.0, jitter=0.5)),
     FunctionSpec(name="train", queue="q", taint="gpu"),
     FunctionSpec(name="other", queue="r", retry=RetryPolicy(max_attempts=2)),
+    FunctionSpec(name="other", queue="r", code_version="2"),
+    FunctionSpec(name="slow", queue="q", retry=RetryPolicy(max_attempts=2), timeout_s=2.0),
 ]
 WORKERS = [WorkerId(b"w1"), WorkerId(b"w2"), WorkerId(b"w3")]
 #: Has no stream, so it asks for each node; the others are sent what they may run.
@@ -101,6 +103,7 @@ class Model:
         self.specs: dict[NodeId, NewCall] = {}
         self.outcomes: dict[NodeId, Outcome] = {}
         self.attempts: dict[NodeId, int] = {}
+        self.cancelled: dict[InstanceId, set[NodeId]] = {}  #: of stopped instances the nodes that had not ended
         self.workers: dict[WorkerId, Person] = {}
         self.token_last = 0
         self.tokens_new: set[int] = set()
@@ -182,6 +185,12 @@ class CoreMachine(RuleBasedStateMachine):
                 assert person.heard_at + worker.lease_duration_s <= self.bench.now, "only the silent are evicted"
                 person.connected = False
                 person.live.clear()
+            case e.LeasesRevoked(worker=worker, leases=leases):
+                for node, token in leases:
+                    assert self.model.workers[worker.id].live.pop(node.id) == token
+            case e.AttemptFailed(node=node, attempt=attempt) if attempt.failure.type == "TimeoutError":
+                assert node.function.spec.timeout_s, "only what has a timeout can take too long"
+                self.note(c.NodeResult(node_id=node.id, token=node.token, failure=attempt.failure))
             case e.AttemptFailed(node=node, attempt=attempt) if attempt.failure.type == "Quarantined":
                 assert node.losses == SETTINGS.deliveries_max
                 self.model.settle(node.id, Outcome(failed=True))
@@ -238,6 +247,10 @@ class CoreMachine(RuleBasedStateMachine):
         """Add nodes to an instance: new, running or finished."""
         instance_id = InstanceId(b"i%d" % instance)
         calls = self.draw_calls(data, [call.node_id for call in self.model.calls.get(instance_id, [])], 4)
+        if calls and instance_id in self.model.cancelled:
+            with pytest.raises(InstanceEnded):
+                self.submit(instance_id, calls)
+            return
         self.submit(instance_id, calls)
         self.model.add(instance_id, calls)
         self.maybe_grant()
@@ -253,6 +266,23 @@ class CoreMachine(RuleBasedStateMachine):
         nonsense = NewCall(NodeId(b"nonsense"), FUNCTIONS[0], b"", (NodeId(b"nonsense"),))
         with pytest.raises(Refused):
             self.submit(instance_id, [*good, nonsense])
+
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        """Stop an instance, now and then: whatever has not ended never gives anything."""
+        if data.draw(st.integers(0, 4)):
+            return
+        instance_id = data.draw(st.sampled_from(sorted(self.model.calls)))
+        instance = self.scheduler.instances.get(instance_id)
+        command = c.CancelInstance(instance_id=instance_id)
+        if instance is None or instance.state is not InstanceState.RUNNING:
+            with pytest.raises(Refused):
+                self.tell(command)
+            return
+        self.model.cancelled[instance_id] = {node.id for node in instance.nodes.values() if node.state in LIVE}
+        self.tell(command)
+        assert instance_id not in self.scheduler.instances
+        self.maybe_grant()
 
     # -- workers ------------------------------------------------------------------------------------------------------
 
@@ -337,6 +367,25 @@ class CoreMachine(RuleBasedStateMachine):
                 worker_id=worker_id, leases=[c.HeldLease(node_id=lease.node_id, token=lease.token) for lease in leases]
             )
         )
+
+    @precondition(has_workers)
+    @rule(data=st.data())
+    def reject(self, data: st.DataObject) -> None:
+        """Give a node back, because of other code: it and its like go to others from then on."""
+        worker_id = data.draw(st.sampled_from(self.connected()))
+        person = self.model.workers[worker_id]
+        if not person.given or data.draw(st.integers(0, 2)):
+            return
+        lease = data.draw(st.sampled_from(person.given[-5:]))
+        held = c.HeldLease(node_id=lease.node_id, token=lease.token)
+        is_good = self.is_live(worker_id, lease)
+        if is_good:
+            del person.live[lease.node_id]
+        assert self.tell(c.RejectVersion(worker_id=worker_id, lease=held, code_version="9")) == []
+        if is_good:
+            lane = self.scheduler.instances[lease.instance_id].nodes[lease.node_id].function.lane
+            assert not self.scheduler.workers[worker_id].view.filter.admits(lane)
+        self.maybe_grant()
 
     @precondition(has_workers)
     @rule(data=st.data())
@@ -530,6 +579,10 @@ class CoreMachine(RuleBasedStateMachine):
             self.check_end(rows[node_id], causes)
         for instance in self.bench.ledger.instances.values():
             states = {row.state for row in instance.nodes}
+            if instance.id in self.model.cancelled:
+                assert instance.state is InstanceState.CANCELLED
+                assert instance.id not in self.scheduler.instances
+                continue
             failed = InstanceState.FAILED if states & UNSUCCESSFUL else InstanceState.COMPLETED
             assert instance.state == (failed if states else InstanceState.RUNNING)
             assert (instance.id in self.scheduler.instances) == (not states)
@@ -561,6 +614,9 @@ class CoreMachine(RuleBasedStateMachine):
 
     def check_end(self, row: StoredNode, causes: set[NodeId]) -> None:
         """Check a node's last state, its value or its root cause."""
+        if row.id in self.model.cancelled.get(self.model.instance_of[row.id], ()):
+            assert (row.state, row.cause_seq) == (NodeState.CANCELLED, row.seq)
+            return
         if not causes:
             assert row.state is NodeState.COMPLETED
             assert show_stored(row, self.bench.ledger.nodes) == self.model.value(row.id)
