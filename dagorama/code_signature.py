@@ -15,7 +15,8 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from dagorama.code.sources import remember_files
-from dagorama.code.units import AtHand, Unit, home_of, layers, packages_imported, units_of
+from dagorama.code.units import AtHand, Unit, home_of, packages_imported, units_of
+from dagorama.code.values import layers
 
 DIGEST_BYTES = 16
 
@@ -69,7 +70,7 @@ def _body(fn: Callable[..., object], owner: type | None) -> _Body:
     if not functions:
         raise TypeError(f"{fn!r} has no Python code to calculate a hash of")
     units = units_of(home_of(functions[-1]))
-    place = units.class_place(owner) if owner else None
+    place = units.classes.place(owner) if owner else None
     met: list[Unit] = [AtHand(function, place) for function in functions]
     numbers = {unit: number for number, unit in enumerate(met)}
     digest = blake2b(digest_size=DIGEST_BYTES)

@@ -12,6 +12,7 @@ import sys
 import tokenize
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from types import FunctionType, ModuleType
@@ -20,6 +21,7 @@ from typing import NamedTuple, cast
 from dagorama.code.syntax import (
     FUNCTIONS,
     Function,
+    Import,
     Reference,
     bindings,
     imports,
@@ -87,7 +89,7 @@ class Source:
 
     def _index(self) -> None:
         """Finds the functions and classes, and takes dagorama's decorators away."""
-        decorators = {name for name, (_, path) in self.imports.items() if path[0] in OURS}
+        decorators = {name for name, origin in self.imports.items() if not origin.level and origin.module[0] in OURS}
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Assign) and root_name(node.value) in decorators:
                 decorators |= {target.id for target in node.targets if isinstance(target, ast.Name)}
@@ -154,17 +156,18 @@ class Project:
         """`home` is the top package that always belongs to the project."""
         self.home = home
 
-    def contains(self, module: str, path: str | None) -> bool:
+    def contains(self, located: Located) -> bool:
         """Tells whether a module belongs to the project."""
-        top = module.partition(".")[0]
-        return top not in OURS and (top == self.home or path is None or is_project_file(path))
+        top = located.module.partition(".")[0]
+        if top in OURS or top == self.home:
+            return top == self.home
+        # A package without a file is nothing but its folders; what has neither is built into Python.
+        return any(is_project_file(path) for path in (located.path, *(located.folders or [])[:1]) if path)
 
     def source(self, module: str) -> Source | None:
         """Returns the parsed module, None if it isn't the project's or has no source. Raises `Changed`."""
         located = locate(module)
-        if located is None or not self.contains(module, located.path):
-            return None
-        return parse(located)
+        return parse(located) if located is not None and self.contains(located) else None
 
     def trace(self, source: Source, reference: Reference) -> Iterator[Place | str]:
         """Yields what a reference in a module leads to, imports followed; text for what is not the project's.
@@ -181,48 +184,47 @@ class Project:
             done.add((source.path, reference))
             bound = source.bindings.get(name)
             if bound is None:
-                stars = [node for node in source.bindings.get("*", ()) if isinstance(node, ast.ImportFrom)]
-                for star in stars:
-                    origin = self.source(".".join(absolute(source, star.level, tuple((star.module or "").split(".")))))
-                    if origin is not None:
-                        left.append((origin, reference))
+                for star in source.bindings.get("*", ()):
+                    found = self.imported(source, imports([star])["*"], reference)
+                    left += [] if isinstance(found, str) else [found]
                 continue
             if any(not isinstance(node, (ast.Import, ast.ImportFrom)) for node in bound):
                 yield Place(source.path, name)
             for node in bound:
                 if isinstance(node, (ast.Import, ast.ImportFrom)):
-                    level, path = imports([node])[name]
-                    found = self.imported(source, level, path + reference[1:])
+                    found = self.imported(source, imports([node])[name], reference[1:])
                     if isinstance(found, str):
                         yield found
                     else:
                         left.append(found)
 
-    def imported(self, source: Source, level: int, path: Reference) -> tuple[Source, Reference] | str:
-        """Returns the module of the project and the name in it that an import leads to, text if it leads elsewhere."""
-        path = absolute(source, level, path)
-        module = path[0]
-        located = locate(module)
-        if located is None or not self.contains(module, located.path):
-            return ".".join(path)
-        for position in range(1, len(path)):
-            current = self.source(module)
-            if current is not None and (path[position] in current.bindings):
-                return current, path[position:]
-            deeper = f"{module}.{path[position]}"
-            if locate(deeper) is None:
-                # A module can make names while it runs; a star import is looked into as well.
-                return (current, path[position:]) if current is not None else ".".join(path)
-            module = deeper
+    def imported(self, source: Source, origin: Import, attributes: Reference) -> tuple[Source, Reference] | str:
+        """Returns the module of the project and the name in it that an import leads to, text if it leads elsewhere.
+
+        `attributes` are read from what was imported.
+        """
+        path = absolute(source, origin)
+        left = (*(name for name in origin.attribute if name != "*"), *attributes)
+        located = locate(".".join(path)) if path else None
+        if located is None or not self.contains(located):
+            return "." * origin.level + ".".join((*origin.module, *left))
+        while left:
+            current, inner = self.source(located.module), locate(f"{located.module}.{left[0]}")
+            # What a package takes from itself is a submodule. Otherwise a name in the package goes before that.
+            if inner is None or (current is not None and current.path != source.path and left[0] in current.bindings):
+                return (current, left) if current is not None else ".".join((located.module, *left))
+            located, left = inner, left[1:]
         return "a module of the project"
 
 
-def absolute(source: Source, level: int, path: Reference) -> Reference:
-    """Makes the path of an import begin at the top."""
-    if not level:
-        return path
-    package = source.package.split(".")
-    return (*package[: len(package) - level + 1], *(name for name in path if name))
+def absolute(source: Source, origin: Import) -> Reference | None:
+    """Returns the path of the module of an import, None if it begins above the top."""
+    if not origin.level:
+        return origin.module
+    package = source.package.split(".") if source.package else []
+    if origin.level > len(package):
+        return None
+    return (*package[: len(package) - origin.level + 1], *origin.module)
 
 
 def is_project_file(path: str) -> bool:
@@ -249,8 +251,9 @@ def locate(module: str) -> Located | None:
             return None
         folders = located.folders
     for finder in sys.meta_path:
-        find = getattr(finder, "find_spec", None)
-        spec = find(module, folders) if find else None
+        spec = None
+        with suppress(Exception):  # a finder that fails would fail the import, too, if it came to that
+            spec = finder.find_spec(module, folders)
         if spec is not None:
             inside = spec.submodule_search_locations
             path = spec.origin if spec.has_location else None
@@ -293,6 +296,9 @@ def parsed(path: str) -> Source | None:
 @lru_cache(maxsize=SOURCES_MAX)
 def _parsed(path: str) -> Source | None:
     located = _located[path]
+    state = _state(path)
+    if state is not None:
+        _seen_files.setdefault(path, state)
     try:
         return Source(path, located.package, _read(path, located.module, located.loader))
     except (OSError, SyntaxError, ValueError):

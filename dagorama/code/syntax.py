@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection, Iterable, Iterator
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 #: A dotted name as it is used, split: `("helpers", "compute")`.
 Reference: TypeAlias = tuple[str, ...]
@@ -273,19 +273,29 @@ def _root(node: ast.AST) -> ast.AST:
     return node
 
 
-def imports(nodes: Iterable[ast.AST]) -> dict[str, tuple[int, Reference]]:
-    """Returns what each name stands for that imports in `nodes` bind: how many levels up to begin, and the path."""
-    bound: dict[str, tuple[int, Reference]] = {}
+class Import(NamedTuple):
+    """What an import binds a name to."""
+
+    #: How many packages up the path of the module begins, 0 for at the top.
+    level: int
+    module: Reference
+    #: The name in that module, in a tuple; empty for the module itself.
+    attribute: Reference
+
+
+def imports(nodes: Iterable[ast.AST]) -> dict[str, Import]:
+    """Returns what each name stands for that imports in `nodes` bind, also those inside functions."""
+    bound: dict[str, Import] = {}
     for top in nodes:
         for node in ast.walk(top):
             if isinstance(node, ast.Import):
                 for alias in node.names:
-                    path = tuple(alias.name.split("."))
-                    bound[alias.asname or path[0]] = (0, path if alias.asname else path[:1])
+                    module = tuple(alias.name.split("."))
+                    bound[alias.asname or module[0]] = Import(0, module if alias.asname else module[:1], ())
             elif isinstance(node, ast.ImportFrom):
-                origin = tuple((node.module or "").split(".")) if node.module else ()
+                module = tuple(node.module.split(".")) if node.module else ()
                 for alias in node.names:
-                    bound[alias.asname or alias.name] = (node.level, (*origin, alias.name))
+                    bound[alias.asname or alias.name] = Import(node.level, module, (alias.name,))
     return bound
 
 

@@ -9,11 +9,13 @@ from functools import lru_cache
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import NamedTuple, TypeAlias
 
+from dagorama.code.classes import Classes, Member
 from dagorama.code.sources import Changed, ClassPlace, Definition, Place, Project, Source, located_by, parse, parsed
 from dagorama.code.syntax import (
     FUNCTIONS,
     SUPER,
     Function,
+    Import,
     Reference,
     bindings,
     dotted,
@@ -22,17 +24,7 @@ from dagorama.code.syntax import (
     references,
     write,
 )
-from dagorama.code.values import describe, describe_code, external_name, globals_read, is_constant
-
-
-class Member(NamedTuple):
-    """What a class has under a name, where `self` may be of a subclass."""
-
-    #: The class of `self`.
-    owner: ClassPlace
-    #: The class in whose body it stands.
-    place: ClassPlace
-    name: str
+from dagorama.code.values import describe, describe_code, external_name, globals_read, is_constant, layers
 
 
 class AtHand(NamedTuple):
@@ -62,6 +54,7 @@ class Units:
     def __init__(self, home: str) -> None:
         """`home` is the top package that always belongs to the project."""
         self.project = Project(home)
+        self.classes = Classes(self.project)
         self._described: dict[Unit, Described] = {}
 
     def describe(self, unit: Unit) -> Described:
@@ -94,23 +87,21 @@ class Units:
         used = references(nodes, opaque=source.nodes)
         return Described(text, list(self._links(source, imports(nodes), used)))
 
-    def _links(
-        self, source: Source, local: Mapping[str, tuple[int, Reference]], used: Iterable[Reference]
-    ) -> Iterator[Link]:
+    def _links(self, source: Source, local: Mapping[str, Import], used: Iterable[Reference]) -> Iterator[Link]:
         """Yields where names lead that are looked up in a module; `local` are the imports on the spot."""
         for reference in sorted(used):
             label = ".".join(reference)
             try:
                 if reference[0] in local:
-                    level, path = local[reference[0]]
-                    yield from ((label, target) for target in self._imported(source, level, path + reference[1:]))
+                    targets = self._imported(source, local[reference[0]], reference[1:])
+                    yield from ((label, target) for target in targets)
                 else:
                     yield from ((label, target) for target in self.project.trace(source, reference))
             except Changed as changed:
                 yield label, str(changed)
 
-    def _imported(self, source: Source, level: int, path: Reference) -> Iterator[Place | str]:
-        found = self.project.imported(source, level, path)
+    def _imported(self, source: Source, origin: Import, attributes: Reference) -> Iterator[Place | str]:
+        found = self.project.imported(source, origin, attributes)
         if isinstance(found, str):
             yield found
         else:
@@ -144,63 +135,25 @@ class Units:
             if len(reference) < 2 or reference[0] not in (receiver, SUPER):
                 continue
             try:
-                order = self.resolution_order(owner)
+                order = self.classes.order(owner)
                 if reference[0] == SUPER:
                     order = order[order.index(place) + 1 :] if place in order else []
                 # An attribute that no class has is set by the constructor.
-                found = self._lookup(owner, order, reference[1])
+                found = self.classes.lookup(owner, order, reference[1])
                 if found is None and reference[0] == receiver:
-                    found = self._lookup(owner, order, "__init__")
+                    found = self.classes.lookup(owner, order, "__init__")
             except Changed as changed:
                 yield ".".join(reference[:2]), str(changed)
             else:
                 if found is not None:
                     yield ".".join(reference[:2]), found
 
-    def _lookup(self, owner: ClassPlace, order: list[ClassPlace], name: str) -> Member | None:
-        for place in order:
-            source = parsed(place.path)
-            if source is not None and name in source.members(place.qualified_name):
-                return Member(owner, place, name)
-        return None
-
-    def resolution_order(self, place: ClassPlace, below: tuple[ClassPlace, ...] = ()) -> list[ClassPlace]:
-        """Returns the project's classes in which an attribute of `place` is looked up, in Python's order."""
-        source = parsed(place.path)
-        if source is None:
-            return []
-        bases = [
-            base
-            for node in source.classes[place.qualified_name].bases
-            for base in self._bases(source, place.qualified_name, node)
-            if base not in below and base != place
-        ]
-        return [place, *_merge([*(self.resolution_order(base, (*below, place)) for base in bases), bases])]
-
-    def _bases(self, source: Source, scope: str, node: ast.expr) -> Iterator[ClassPlace]:
-        """Yields the classes of the project that a base in the statement of the class `scope` is."""
-        reference = dotted(node.value if isinstance(node, ast.Subscript) else node)
-        if reference is None:
-            return
-        enclosing = scope.split(".")[:-1]
-        while enclosing:
-            inner = ".".join([*enclosing, *reference])
-            if inner in source.classes:
-                yield ClassPlace(source.path, inner)
-                return
-            enclosing.pop()
-        for place in self.project.trace(source, reference):
-            if isinstance(place, Place):
-                found = parsed(place.path)
-                if found is not None and place.name in found.classes:
-                    yield ClassPlace(place.path, place.name)
-
     # Functions and values at hand
 
     def _function(self, function: FunctionType, owner: ClassPlace | None) -> Described:
         """Describes a function by its source, and where there is none by its bytecode."""
         located = located_by(str(function.__globals__.get("__name__", "")), function.__globals__)
-        if not self.project.contains(located.module, located.path):
+        if located.path is not None and not self.project.contains(located):
             return Described(f"{located.module.partition('.')[0]}:{function.__code__.co_qualname}", [])
         code = function.__code__
         source = None
@@ -283,37 +236,16 @@ class Units:
             if source is None:
                 yield value.__name__
             else:
-                yield from self._imported(source, 0, (*value.__name__.split("."), *attributes))
+                yield from self._imported(source, Import(0, tuple(value.__name__.split(".")), ()), attributes)
         elif is_constant(value):
             yield describe(value)
         else:
             kind = value if isinstance(value, type) else type(value)
-            yield self.class_place(kind) or external_name(kind)
-
-    def class_place(self, kind: type) -> ClassPlace | None:
-        """Returns where a class of the project stands, None if it is another's or has no source."""
-        try:
-            source = self.project.source(kind.__module__)
-        except Changed:
-            return None
-        if source is None or kind.__qualname__ not in source.classes:
-            return None
-        return ClassPlace(source.path, kind.__qualname__)
+            yield self.classes.place(kind) or external_name(kind)
 
 
 #: Descriptions of each project, by its top package.
 units_of = lru_cache(maxsize=64)(Units)
-
-
-def layers(value: object) -> Iterator[FunctionType]:
-    """Yields the function and those that it wraps, but for the wrapper of dagorama's own decorators."""
-    layer = value
-    passed: list[object] = []
-    while layer is not None and not any(layer is other for other in passed):
-        passed.append(layer)
-        if isinstance(layer, FunctionType) and not hasattr(layer, "original_fn"):
-            yield layer
-        layer = None if isinstance(layer, type) else getattr(layer, "__wrapped__", None)
 
 
 def _receiver(node: ast.AST) -> str:
@@ -336,18 +268,6 @@ def _cells(function: FunctionType) -> dict[str, CellType]:
 
 def _same_file(path: str, other: str) -> bool:
     return path == other or os.path.realpath(path) == os.path.realpath(other)
-
-
-def _merge(orders: list[list[ClassPlace]]) -> list[ClassPlace]:
-    """Merges the orders of several bases (C3, as Python does)."""
-    merged: list[ClassPlace] = []
-    while orders := [order for order in orders if order]:
-        heads = [order[0] for order in orders]
-        fits = (head for head in heads if not any(head in order[1:] for order in orders))
-        head = next(fits, heads[0])
-        merged.append(head)
-        orders = [[place for place in order if place != head] for order in orders]
-    return merged
 
 
 def _varies(value: object, name: str, around: Function) -> bool:
@@ -376,7 +296,7 @@ def packages_imported(unit: Unit) -> set[str]:
     except (Changed, KeyError):
         source = None
     if source is not None:
-        return {path[0] for level, path in source.imports.values() if not level}
+        return {origin.module[0] for origin in source.imports.values() if not origin.level}
     modules = {
         getattr(value, "__name__" if isinstance(value, ModuleType) else "__module__", None)
         for value in at_hand.values()

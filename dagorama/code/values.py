@@ -84,3 +84,14 @@ def globals_read(code: CodeType) -> set[str]:
         read |= {step.argval for step in dis.get_instructions(part) if step.opname in READS_GLOBAL}
         left += [constant for constant in part.co_consts if isinstance(constant, CodeType)]
     return read
+
+
+def layers(value: object) -> Iterator[FunctionType]:
+    """Yields the function and those that it wraps, but for the wrapper of dagorama's own decorators."""
+    layer = value
+    passed: list[object] = []
+    while layer is not None and not any(layer is other for other in passed):
+        passed.append(layer)
+        if isinstance(layer, FunctionType) and not hasattr(layer, "original_fn"):
+            yield layer
+        layer = None if isinstance(layer, type) else getattr(layer, "__wrapped__", None)

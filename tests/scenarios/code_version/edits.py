@@ -81,6 +81,19 @@ PROJECT = {
                 return min(number + amount, limit) + table["limit"] + len(extras)
             return add
     """,
+    "shop/other.py": """
+        from dagorama import dagorama as node, DAGDefinition
+
+        on_gpu = node(queue_name="gpu")
+
+        class Other(DAGDefinition):
+            @on_gpu.syncfn
+            def entrypoint(self, number):
+                return self.halved(number)
+
+            def halved(self, number):
+                return number // 2
+    """,
     "shop/tasks.py": '''
         """The tasks."""
         from __future__ import annotations
@@ -92,6 +105,7 @@ PROJECT = {
         from dagorama.decorators import dagorama
         from dagorama.definition import DAGDefinition
         from dagorama.retry import StaticRetry
+        from shop.other import Other
         from shop.pricing import Base, Discount
         from shop.pricing import price as compute
         from shop.wrappers import adder, repeated
@@ -127,6 +141,9 @@ PROJECT = {
 
         def external(path):
             return json.loads(Path(path).read_text())
+
+        def started(number):
+            return Other()(number)
 
         def recursive(number):
             return 1 if number < 2 else number * recursive(number - 1)
@@ -190,12 +207,8 @@ PROJECT = {
                 return 5
 
         VERSIONED = {
-            **{
-                function.__name__: function
-                for function in (
-                    plain, helped, configured, lazily, discounted, external, recursive, defaulted, wrapped, matched
-                )
-            },
+            **{function.__name__: function for function in (plain, helped, configured, lazily, discounted)},
+            **{function.__name__: function for function in (external, started, recursive, defaulted, wrapped, matched)},
             "add_one": add_one,
             **{name: vars(Task)[name] for name in ("entrypoint", "finish", "measure", "supered")},
         }
@@ -267,6 +280,10 @@ EDITS = [
         "def inner(value): return value * 2",
         "def inner(value):\n        return value * 2",
     ),
+    same("alias of the decorator", "other", 'queue_name="gpu"', 'queue_name="cpu"'),
+    same("node of a used definition", "other", "return self.halved(number)", "return self.halved(number) + 1"),
+    different("name of a node of a used definition", "other", "def entrypoint", "def beginning", "started"),
+    different("helper of a used definition", "other", "number // 2", "number / 2", "started"),
     different("operator", "tasks", "total += number", "total -= number", "plain"),
     different("comparison", "tasks", "number < LIMIT", "number <= LIMIT", "plain"),
     different("constant in the body", "tasks", "value * 2", "value * 3", "plain"),
