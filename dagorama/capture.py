@@ -44,30 +44,37 @@ class RunningNode(Protocol):
     @property
     def instance_id(self) -> bytes:
         """The instance that it belongs to."""
+        ...
 
     @property
     def node_id(self) -> bytes:
         """The same in all its attempts."""
+        ...
 
     @property
     def function_name(self) -> str:
         """As "module:Class.method"."""
+        ...
 
     @property
     def attempt(self) -> int:
         """Counts from 1."""
+        ...
 
     @property
     def token(self) -> int:
         """The fencing token of its lease, which may be renewed."""
+        ...
 
     @property
     def dropped(self) -> bool:
         """Whether the lease has ended."""
+        ...
 
     @property
     def deadline(self) -> float | None:
         """When its time is over, by `time.monotonic()`; None for never."""
+        ...
 
 
 class Scope:
