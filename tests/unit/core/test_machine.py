@@ -526,7 +526,7 @@ class CoreMachine(RuleBasedStateMachine):
             assert worker.slots or worker.id not in granted, "who pulls is sent nothing"
             trusted = [node.order for node in left if not is_suspect(node)]
             assert all(node.order < order for node, _ in granted.get(worker.id, ()) for order in trusted)
-            if not worker.draining and len(worker.leases) < worker.slots:
+            if not worker.draining and worker.has_free_slot:
                 assert not trusted
                 assert not left or worker.suspect
 
