@@ -50,9 +50,9 @@ class Containers:
         return outcome.stdout.strip()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
-    """A container engine whose images, containers and firewall rules are gone when the session ends."""
+    """A container engine whose images, containers and firewall rules are gone before the next module begins."""
     directory = tmp_path_factory.mktemp("containers")
     for name, text in (("containers.conf", CONTAINERS_CONF), ("storage.conf", STORAGE_CONF)):
         (directory / name).write_text(text.format(directory=directory))
@@ -73,7 +73,7 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]
         engine.run("nft", "delete", *table.split())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def base_image(containers: Containers) -> str:
     """A Debian with Python, made from packages once and kept in the user's cache directory."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dagorama-tests"
@@ -90,7 +90,7 @@ def base_image(containers: Containers) -> str:
     return "localhost/dagorama-base:test"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def image(containers: Containers, base_image: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The image of this tree, built as a user builds it but for the base and for where packages come from."""
     pip_conf = tmp_path_factory.mktemp("pip") / "pip.conf"
