@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import isfinite, nan
 from typing import TypeVar
 
-from dagorama_broker.core.scheduler import Settings
+from dagorama_broker.core.settings import Settings
 from dagorama_broker.storage.url import default_url
 
 N = TypeVar("N", int, float)

@@ -47,7 +47,7 @@ def _check_instance(scheduler: Scheduler, instance: Instance) -> None:
     )
     failed = any(state in UNSUCCESSFUL for state in states)
     _require(instance.failed == failed, "an instance knows whether a node failed", instance=instance, actual=failed)
-    leaving = instance in scheduler._touched  # restored a moment ago, for the next command to add nodes or to forget
+    leaving = instance in scheduler.graph.touched  # restored a moment ago for the next command
     _require(bool(live or not states or leaving), "a finished instance leaves memory", instance=instance)
     if live:
         _require(instance.state is InstanceState.RUNNING, "an instance with live nodes runs", instance=instance)
@@ -135,7 +135,7 @@ def _check_no_circle(awaited: dict[Node, list[Node]]) -> None:
 
 
 def _check_backoffs(scheduler: Scheduler, nodes: list[Node]) -> None:
-    due = {(retry_at, node) for retry_at, _, node in scheduler._backoffs}
+    due = {(retry_at, node) for retry_at, _, node in scheduler.attempts.backoffs}
     for node in nodes:
         if node.state is NodeState.BACKOFF:
             _require((node.retry_at, node) in due, "who backs off will be woken", node=node, retry_at=node.retry_at)
@@ -153,9 +153,9 @@ def _check_workers(scheduler: Scheduler, nodes: list[Node]) -> None:
     _require(holders == leased, "each leased node has one holder", held=holders - leased, not_held=leased - holders)
     tokens = [node.token for node in leased]
     _require(len(set(tokens)) == len(tokens), "live fencing tokens differ", tokens=sorted(tokens))
-    given = scheduler._dispatcher._token
+    given = scheduler.dispatcher._token
     _require(all(token <= given for token in tokens), "no fencing token is ahead of the last given", last=given)
-    timeouts = {(token, node) for _, token, node in scheduler._dispatcher._timeouts}
+    timeouts = {(token, node) for _, token, node in scheduler.dispatcher._timeouts}
     limited = [node for node in leased if node.function.spec.timeout_s]
     _require(all((node.token, node) in timeouts for node in limited), "an attempt with a timeout is watched")
     for worker in scheduler.workers.values():
@@ -180,7 +180,7 @@ def _check_worker(scheduler: Scheduler, worker: Worker) -> None:
     view = worker.view
     known = scheduler.queues.views.get(view.filter) is view and worker in view.workers
     _require(known, "a connected worker is in its view", worker=name)
-    check_at = scheduler._expiry_check_at
+    check_at = scheduler.fleet.expiry_check_at
     _require(check_at is not None and check_at <= worker.expires_at, "a silent worker is noticed", worker=name)
 
 

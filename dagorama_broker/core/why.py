@@ -131,8 +131,8 @@ def _explain_ready(scheduler: Scheduler, node: Node) -> Iterator[Reason]:
     if scheduler.is_recovering:
         yield Reason(
             kind=Kind.RESTARTED,
-            text=f"the broker has restarted and waits for {len(scheduler.awaited)} workers that may have it",
-            until=scheduler.awaited_until,
+            text=f"the broker has restarted and waits for {len(scheduler.fleet.awaited)} workers that may have it",
+            until=scheduler.fleet.awaited_until,
         )
         return
     workers = list(scheduler.workers.values())

@@ -18,7 +18,8 @@ from dagorama_broker.core import events as e
 from dagorama_broker.core.commands import Command, GrantWork, SubmitNodes, Tick
 from dagorama_broker.core.errors import Refused
 from dagorama_broker.core.model import InstanceId, Rng
-from dagorama_broker.core.scheduler import Scheduler, Settings
+from dagorama_broker.core.scheduler import Scheduler
+from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.listeners import Listeners
 from dagorama_broker.storage.journal import Journal
 

@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from dagorama.api import api_pb2, api_pb2_grpc
-from dagorama_broker.core.scheduler import Settings
+from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.host import Host
 from dagorama_broker.service.server import Server
 from tests.unit.host.commands import spin, submit, until

@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from dagorama.v1 import dag_pb2, dag_pb2_grpc, graph_pb2
-from dagorama_broker.core.scheduler import Settings
+from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.host import Host
 from dagorama_broker.service.server import Server
 from tests.unit.host.commands import Channel, complete, instance_id, node_id, spin, submit, until

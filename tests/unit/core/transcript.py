@@ -32,7 +32,8 @@ from dagorama_broker.core.model import (
     RetryPolicy,
     WorkerId,
 )
-from dagorama_broker.core.scheduler import Scheduler, Settings
+from dagorama_broker.core.scheduler import Scheduler
+from dagorama_broker.core.settings import Settings
 from tests.unit.core.ledger import Ledger
 
 SETTINGS = Settings(lease_duration_s=15.0, pull_lease_duration_s=20.0, deliveries_max=3, reconnect_grace_s=5.0)

@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from dagorama_broker.core.scheduler import Settings
+from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.host import Host
 from dagorama_broker.storage.journal import Journal
 from tests.unit.host.gate import Gate, GatedMemory, GatedSqlite

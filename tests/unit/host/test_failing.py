@@ -7,7 +7,7 @@ import pytest
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.model import RetryPolicy
-from dagorama_broker.core.scheduler import Settings
+from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.host import Host, HostStopped
 from dagorama_broker.storage.journal import Journal, StorageError
 from tests.unit.host.commands import WORKER, Channel, complete, fail, instance_id, node_id, spin, submit

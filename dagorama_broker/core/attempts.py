@@ -1,0 +1,195 @@
+"""What becomes of attempts: values, expansions, failures, backoffs, and leases that end without a report."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from math import inf
+
+from dagorama_broker.core import commands as c
+from dagorama_broker.core import events as e
+from dagorama_broker.core.dispatch import Dispatcher
+from dagorama_broker.core.errors import Refused, UnknownDependency
+from dagorama_broker.core.graph import Graph
+from dagorama_broker.core.model import FailedAttempt, Failure, Node, NodeId, Rng, Worker
+from dagorama_broker.core.ready import ReadyQueues
+from dagorama_broker.core.states import TERMINAL, NodeState
+from dagorama_broker.core.submitting import build_nodes
+
+
+class Attempts:
+    """Ends attempts, and lets those that backed off begin again."""
+
+    def __init__(
+        self, graph: Graph, queues: ReadyQueues, dispatcher: Dispatcher, *, rng: Rng, deliveries_max: int
+    ) -> None:
+        self.backoffs: list[tuple[float, int, Node]] = []
+        self._graph = graph
+        self._queues = queues
+        self._dispatcher = dispatcher
+        self._rng = rng
+        self._deliveries_max = deliveries_max
+
+    # -- reports ------------------------------------------------------------------------------------------------------
+
+    def report(self, worker: Worker, command: c.CompleteNodes, now: float) -> None:
+        """Take the results of a worker."""
+        for node_id, token, payload, duration_s in command.completions:
+            node = self._end_attempt(worker, node_id, token, duration_s, now)
+            if node is not None:
+                self._complete_plainly(node, payload, now)
+        for result in command.results:
+            node = self._end_attempt(worker, result.node_id, result.token, result.duration_s, now)
+            if node is None:
+                continue
+            if result.failure is None:
+                self._complete_node(node, worker, result, now)
+            else:
+                self.fail(node, worker, result.failure, now)
+
+    def _end_attempt(self, worker: Worker, node_id: NodeId, token: int, duration_s: float, now: float) -> Node | None:
+        """End the lease that a result names and give its node; None, and a refusal, where that lease is not live."""
+        node = worker.leases.get(token)
+        if node is None or node.id != node_id:
+            self._refuse(worker, node_id, token)
+            return None
+        self._dispatcher.release(node, now)
+        worker.overdue = False
+        if 0 < duration_s < inf:  # no more, or less, is believed: it would spoil the estimate for good
+            node.function.timing.observe(duration_s)
+        return node
+
+    def _refuse(self, worker: Worker, node_id: NodeId, presented: int) -> None:
+        worker.stopping.discard(presented)
+        held = next((token for token, node in worker.leases.items() if node.id == node_id), None)
+        reason = f"the lease was renewed under token {held}" if held else "the worker holds no lease on the node"
+        self._graph.events.append(
+            e.ResultRefused(worker_id=worker.id, node_id=node_id, presented=presented, reason=reason)
+        )
+
+    def _complete_node(self, node: Node, worker: Worker, result: c.NodeResult, now: float) -> None:
+        children: dict[NodeId, Node] = {}
+        promises: tuple[Node, ...] = ()
+        if result.children or result.promise_ids or result.alias_id is not None:
+            try:
+                children = build_nodes(self._graph, node.instance, result.children, parent=node, now=now)
+                promises = self._promised(node, result, children)
+            except Refused as refusal:
+                failure = Failure(type="InvalidExpansion", message=str(refusal), permanent=True)
+                self.fail(node, worker, failure, now)
+                return
+            self._graph.add_nodes(node.instance, children, now)
+        if promises:
+            self._join(node, (result.payload or b"") if result.alias_id is None else None, promises, now)
+        else:
+            self._complete_plainly(node, result.payload or b"", now)  # None would stand for an alias
+
+    def _complete_plainly(self, node: Node, payload: bytes, now: float) -> None:
+        """Complete a node whose value waits for nothing."""
+        node.payload = payload
+        self._graph.events.append(e.NodeCompleted(node=node, payload=payload, at=now))
+        node.function.lane.active -= 1
+        self._graph.complete(node, now)
+
+    @staticmethod
+    def _promised(node: Node, result: c.NodeResult, children: dict[NodeId, Node]) -> tuple[Node, ...]:
+        ids = result.promise_ids if result.alias_id is None else (result.alias_id,)
+        promises = []
+        for promise_id in ids:
+            promise = children.get(promise_id)
+            if promise is None:
+                promise = node.instance.nodes.get(promise_id)
+                if promise is None or promise.state not in TERMINAL:
+                    raise UnknownDependency(
+                        node_id=node.id, dependency_id=promise_id, function=f"result of {node.function.spec.name}"
+                    )
+            promises.append(promise)
+        return tuple(promises)
+
+    def _join(self, node: Node, payload: bytes | None, promises: tuple[Node, ...], now: float) -> None:
+        node.payload = payload
+        node.promises = promises
+        node.move(NodeState.JOINING)
+        node.function.lane.active -= 1
+        self._graph.events.append(e.NodeJoining(node=node, payload=payload, promises=promises))
+        cause = self._graph.wait_for(node, promises)
+        if cause is not None:
+            self._graph.fail_dependency(node, cause, now)
+        elif not node.missing:
+            self._graph.finish_join(node, now)
+            self._graph.complete(node, now)
+
+    # -- failures -----------------------------------------------------------------------------------------------------
+
+    def fail(self, node: Node, worker: Worker, failure: Failure, now: float) -> None:
+        """Take a failed attempt of a node that is leased: back off, or fail for good."""
+        node.attempts += 1
+        attempt = FailedAttempt(node.attempts, worker.name, now, failure)
+        _remember(node, attempt)
+        policy = node.function.spec.retry
+        if failure.permanent or node.attempts >= policy.max_attempts:
+            self._graph.events.append(e.AttemptFailed(node=node, attempt=attempt, retry_at=None))
+            self._graph.fail(node, now)
+            return
+        retry_at = now + policy.delay_s(node.attempts, self._rng)
+        self._graph.events.append(e.AttemptFailed(node=node, attempt=attempt, retry_at=retry_at))
+        node.move(NodeState.BACKOFF)
+        self.back_off(node, retry_at)
+
+    def back_off(self, node: Node, retry_at: float) -> None:
+        """Let a node wait for its next attempt."""
+        node.retry_at = retry_at
+        heappush(self.backoffs, (retry_at, node.seq, node))
+
+    def end_backoffs(self, now: float) -> None:
+        """Make ready what has waited for long enough."""
+        while self.backoffs and self.backoffs[0][0] <= now:
+            node = heappop(self.backoffs)[2]
+            if node.state is NodeState.BACKOFF:
+                node.move(NodeState.READY)
+                self._queues.push(node)
+
+    def time_out(self, node: Node, token: int, now: float) -> None:
+        """End an attempt that takes too long, if it is still the one that was leased under this token."""
+        worker = node.worker
+        if worker is None or node.token != token:
+            return
+        self._dispatcher.revoke(node, worker, now)
+        self._graph.events.append(e.LeasesRevoked(worker=worker, leases=[(node, token)]))
+        message = f"the attempt took longer than the timeout of {node.function.spec.timeout_s:g} s"
+        self.fail(node, worker, Failure(type="TimeoutError", message=message), now)
+
+    # -- leases that end without a report -----------------------------------------------------------------------------
+
+    def take_back(self, node: Node, now: float) -> None:
+        """End a lease; the node goes back to its place in the queue."""
+        self._dispatcher.release(node, now)
+        node.move(NodeState.READY)
+        self._queues.push(node)
+
+    def lose(self, node: Node, worker: Worker, reason: str, now: float) -> None:
+        """End the lease of a lost worker. A node that many workers were lost with is not tried on yet another."""
+        self._dispatcher.release(node, now)
+        node.losses += 1
+        failure = Failure(type="WorkerLost", message=f"worker {worker.name} was lost while it held the node: {reason}")
+        attempt = FailedAttempt(node.attempts + 1, worker.name, now, failure)
+        _remember(node, attempt)
+        self._graph.events.append(e.LeaseLost(node=node, attempt=attempt, losses=node.losses))
+        if node.losses < self._deliveries_max:
+            node.move(NodeState.READY)
+            self._queues.push(node)
+            return
+        lost_with = ", ".join(failed.worker for failed in node.failures or () if failed.failure.type == "WorkerLost")
+        quarantine = Failure(
+            type="Quarantined",
+            message=f"{node.losses} workers were lost while they held this node ({lost_with}), so it is not tried "
+            "again; look for what kills a process in it: memory, a crash in native code, os._exit",
+            permanent=True,
+        )
+        self.fail(node, worker, quarantine, now)
+
+
+def _remember(node: Node, attempt: FailedAttempt) -> None:
+    if node.failures is None:
+        node.failures = [attempt]
+    else:
+        node.failures.append(attempt)

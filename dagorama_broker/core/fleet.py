@@ -1,0 +1,162 @@
+"""The workers: who is connected, what they keep over a broken connection, and when they are given up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import inf
+
+from dagorama_broker.core import commands as c
+from dagorama_broker.core import events as e
+from dagorama_broker.core.attempts import Attempts
+from dagorama_broker.core.dispatch import Dispatcher
+from dagorama_broker.core.errors import UnknownWorker
+from dagorama_broker.core.graph import Graph
+from dagorama_broker.core.model import Node, Worker, WorkerId
+from dagorama_broker.core.ready import Filter, ReadyQueues
+from dagorama_broker.core.settings import Settings
+from dagorama_broker.core.states import NodeState
+
+#: A tick that comes later than this part of a lease duration shows that the broker has been away. Less is jitter.
+_AWAY_PART = 0.1
+
+
+class Fleet:
+    """Connects, hears, drains and evicts workers."""
+
+    def __init__(
+        self, graph: Graph, queues: ReadyQueues, dispatcher: Dispatcher, attempts: Attempts, settings: Settings
+    ) -> None:
+        self.workers: dict[WorkerId, Worker] = {}
+        self.expiry_check_at: float | None = None  #: not later than the first worker's expiry
+        self.awaited: set[WorkerId] = set()  #: workers from before a restart; nothing is granted until they are back
+        self.awaited_until = 0.0
+        self._graph = graph
+        self._queues = queues
+        self._dispatcher = dispatcher
+        self._attempts = attempts
+        self._settings = settings
+
+    def worker(self, worker_id: WorkerId) -> Worker:
+        """Give a connected worker. Raises `UnknownWorker`."""
+        worker = self.workers.get(worker_id)
+        if worker is None:
+            raise UnknownWorker(worker_id=worker_id)
+        return worker
+
+    def hear(self, worker_id: WorkerId, now: float) -> Worker:
+        """Give a worker and note that it lives."""
+        worker = self.worker(worker_id)
+        worker.expires_at = now + worker.lease_duration_s
+        return worker
+
+    def connect(self, command: c.ConnectWorker, now: float) -> None:
+        """Take a worker in, with what it still holds."""
+        settings = self._settings
+        lease_duration_s = settings.lease_duration_s if command.slots else settings.pull_lease_duration_s
+        view = self._queues.view(Filter(command.include_queues, command.exclude_queues, command.tolerations))
+        worker = Worker(
+            id=command.worker_id,
+            name=command.name,
+            view=view,
+            slots=command.slots,
+            lease_duration_s=lease_duration_s,
+            expires_at=now + lease_duration_s,
+            exit_when_drained=command.exit_when_drained,
+        )
+        earlier = self.workers.pop(worker.id, None)
+        if earlier is not None:
+            # The new connection came before the end of the old one was seen. What it still holds it keeps below.
+            self._take_back_all(earlier, now)
+            self._queues.leave(earlier)
+            view = worker.view = self._queues.view(view.filter)  # the earlier one may have been the view's last
+        elif worker.slots and worker.id not in self.awaited:
+            self._graph.events.append(e.WorkerJoined(worker_id=worker.id, name=worker.name, at=now))
+        self.workers[worker.id] = worker
+        self._queues.enter(worker)
+        self.awaited.discard(worker.id)
+        self.expiry_check_at = min(worker.expires_at, self.expiry_check_at or inf)
+        leases = [lease for held in command.held if (lease := self._keep(worker, held, now)) is not None]
+        self._graph.events.append(e.WorkerWelcomed(worker=worker, leases=leases))
+
+    def _keep(self, worker: Worker, held: c.HeldLease, now: float) -> tuple[Node, int] | None:
+        """Lease a node again to the worker that still has it, unless somebody else got it or it has ended."""
+        instance = self._graph.instances.get(held.instance_id) if held.instance_id else None
+        node = instance.nodes.get(held.node_id) if instance else None
+        if node is None or node.state is not NodeState.READY:
+            return None
+        if node.losses and node.failures and node.failures[-1].worker == worker.name:
+            node.losses -= 1  # the connection was lost, not the worker: the node is not to blame
+        return node, self._dispatcher.lease(node, worker, now)
+
+    def disconnect(self, command: c.DisconnectWorker, now: float) -> None:
+        """Let a worker go whose stream has ended."""
+        worker = self.workers.get(command.worker_id)
+        if worker is not None:
+            self._remove(worker, None if command.left else "the connection to the worker broke", now)
+
+    def _remove(self, worker: Worker, reason: str | None, now: float) -> None:
+        """Let a worker go; with a reason, it was lost with what it held."""
+        del self.workers[worker.id]
+        self._queues.leave(worker)
+        if reason is None:
+            self._take_back_all(worker, now)
+        else:
+            for node in list(worker.leases.values()):
+                self._attempts.lose(node, worker, reason, now)
+        if worker.slots:
+            self._graph.events.append(e.WorkerLeft(worker_id=worker.id))
+
+    def _take_back_all(self, worker: Worker, now: float) -> None:
+        for node in list(worker.leases.values()):
+            self._attempts.take_back(node, now)
+
+    def hand_back(self, command: c.HandBack, now: float) -> None:
+        """Take leases back that the worker gives back."""
+        worker = self.hear(command.worker_id, now)
+        for held in command.leases:
+            worker.stopping.discard(held.token)
+            node = worker.leases.get(held.token)
+            if node is not None and node.id == held.node_id:
+                self._attempts.take_back(node, now)
+
+    def reject_version(self, command: c.RejectVersion, now: float) -> None:
+        """Take a lease back, and grant this worker no more of that version."""
+        worker = self.worker(command.worker_id)
+        node = worker.leases.get(command.lease.token)
+        if node is None or node.id != command.lease.node_id:
+            return
+        self._attempts.take_back(node, now)
+        spec = node.function.spec
+        worker.versions[spec.name] = command.code_version
+        filter = worker.view.filter
+        self._queues.leave(worker)
+        worker.view = self._queues.view(filter._replace(unfit=filter.unfit | {(spec.name, spec.code_version)}))
+        self._queues.enter(worker)
+
+    def await_workers(self, worker_ids: Iterable[WorkerId], now: float) -> None:
+        """Wait for the workers from before a restart."""
+        self.awaited = set(worker_ids)
+        self.awaited_until = now + self._settings.reconnect_grace_s
+
+    def tick(self, now: float, late_s: float) -> None:
+        """Give up who has been silent for too long, unless the broker itself was away."""
+        if late_s > _AWAY_PART * self._settings.lease_duration_s:
+            self._forgive_silence(now)
+        if self.expiry_check_at is not None and self.expiry_check_at <= now:
+            self._evict_silent(now)
+        if self.awaited and self.awaited_until <= now:
+            self._graph.events.extend(e.WorkerLeft(worker_id=worker_id) for worker_id in self.awaited)
+            self.awaited = set()
+
+    def _forgive_silence(self, now: float) -> None:
+        """Give everybody as much time as if all had been heard of now: what they sent meanwhile is still unread."""
+        for worker in self.workers.values():
+            worker.expires_at = now + worker.lease_duration_s
+        self.expiry_check_at = min((worker.expires_at for worker in self.workers.values()), default=None)
+        self.awaited_until = now + self._settings.reconnect_grace_s
+
+    def _evict_silent(self, now: float) -> None:
+        for worker in [worker for worker in self.workers.values() if worker.expires_at <= now]:
+            self._graph.events.append(e.WorkerEvicted(worker=worker))
+            self._remove(worker, f"no heartbeat for {worker.lease_duration_s:g} s", now)
+        self.expiry_check_at = min((worker.expires_at for worker in self.workers.values()), default=None)

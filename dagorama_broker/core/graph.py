@@ -1,0 +1,181 @@
+"""The graph: instances, nodes, who waits for whom, and what follows when a node ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from weakref import WeakValueDictionary
+
+from dagorama_broker.core import events as e
+from dagorama_broker.core.errors import UnknownInstance, UnknownNode
+from dagorama_broker.core.model import Function, FunctionSpec, Instance, InstanceId, Node, NodeId, Timing
+from dagorama_broker.core.ready import ReadyQueues
+from dagorama_broker.core.states import TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
+
+
+class Graph:
+    """What is in memory of instances and nodes. `events` takes what the current command decides."""
+
+    def __init__(self, queues: ReadyQueues) -> None:
+        self.events: list[e.Event] = []
+        self.instances: dict[InstanceId, Instance] = {}
+        self.instance_seq = 0  #: the last one given
+        self.node_seq = 0
+        self.touched: dict[Instance, None] = {}  #: instances whose last live node may have ended in this command
+        self._queues = queues
+        self._functions: WeakValueDictionary[FunctionSpec, Function] = WeakValueDictionary()
+        self._timings: dict[str, Timing] = {}
+
+    def instance(self, instance_id: InstanceId) -> Instance:
+        """Give an instance that is in memory. Raises `UnknownInstance`; the journal may still know it."""
+        instance = self.instances.get(instance_id)
+        if instance is None:
+            raise UnknownInstance(instance_id=instance_id)
+        return instance
+
+    def node(self, instance_id: InstanceId, node_id: NodeId) -> Node:
+        """Give a node that is in memory. Raises `UnknownInstance` or `UnknownNode`."""
+        node = self.instance(instance_id).nodes.get(node_id)
+        if node is None:
+            raise UnknownNode(instance_id=instance_id, node_id=node_id)
+        return node
+
+    def function(self, spec: FunctionSpec) -> Function:
+        """Give a function as the core knows it; equal specs are one."""
+        function = self._functions.get(spec)
+        if function is None:
+            function = self._functions[spec] = Function(
+                spec,
+                lane=self._queues.lane(spec),
+                timing=self._timings.setdefault(spec.name, Timing()),
+            )
+        return function
+
+    # -- growing ------------------------------------------------------------------------------------------------------
+
+    def add_nodes(self, instance: Instance, nodes: dict[NodeId, Node], now: float) -> None:
+        """Add nodes that have been built to their instance; those that wait for nothing are ready."""
+        if not nodes:
+            return
+        self.node_seq += len(nodes)
+        instance.nodes.update(nodes)
+        instance.live += len(nodes)
+        self.events.append(e.NodesCreated(nodes=list(nodes.values())))
+        for node in nodes.values():
+            if node.dependencies:
+                cause = self.wait_for(node, node.dependencies)
+                if cause is not None:
+                    self.fail_dependency(node, cause, now)
+                    continue
+                if node.missing:
+                    continue
+            self.make_ready(node)
+
+    def wait_for(self, node: Node, others: Iterable[Node]) -> Node | None:
+        """Let `node` wait for those that have not completed; give the root cause if one of them never will."""
+        missing = 0
+        for other in others:
+            state = other.state
+            if state is NodeState.COMPLETED:
+                continue
+            if state in UNSUCCESSFUL:
+                return other.cause or other
+            missing += 1
+            if other.dependents is None:
+                other.dependents = [node]
+            else:
+                other.dependents.append(node)
+        node.missing = missing
+        return None
+
+    def make_ready(self, node: Node) -> None:
+        """Let a node that waits for nothing any more be granted."""
+        node.move(NodeState.READY)
+        node.function.lane.active += 1
+        self._queues.push(node)
+
+    # -- ending -------------------------------------------------------------------------------------------------------
+
+    def complete(self, node: Node, now: float) -> None:
+        """Complete a node, and whoever joins on it, and make ready what waited for them. Iterative: chains are long."""
+        done = [node]
+        while done:
+            node = done.pop()
+            node.move(NodeState.COMPLETED)
+            self.end(node, now)
+            dependents, node.dependents = node.dependents, None
+            for dependent in dependents or ():
+                dependent.missing -= 1
+                if dependent.missing:
+                    continue
+                if dependent.state is NodeState.WAITING:
+                    self.make_ready(dependent)
+                elif dependent.state is NodeState.JOINING:
+                    self.finish_join(dependent, now)
+                    done.append(dependent)
+
+    def finish_join(self, node: Node, now: float) -> None:
+        """Complete a node that joined, but for its move."""
+        if node.payload is None:
+            promise = node.promises[0]
+            node.source = promise.source or promise
+        self.events.append(e.NodeCompleted(node=node, payload=None, at=now))
+
+    def fail(self, node: Node, now: float) -> None:
+        """Fail a leased node for good, and with it whatever waits for it."""
+        node.move(NodeState.FAILED)
+        node.function.lane.active -= 1
+        node.cause = node
+        node.instance.failed = True
+        self.events.append(e.NodeFailed(node=node, at=now))
+        self.end(node, now)
+        self._fail_dependents(node, now)
+
+    def fail_dependency(self, node: Node, cause: Node, now: float) -> None:
+        """Fail a waiting or joining node because of another, and with it whatever waits for it."""
+        self._mark_dependency_failed(node, cause, now)
+        self._fail_dependents(node, now)
+
+    def _fail_dependents(self, node: Node, now: float) -> None:
+        cause = node.cause or node
+        failed = [node]
+        while failed:
+            node = failed.pop()
+            dependents, node.dependents = node.dependents, None
+            for dependent in dependents or ():
+                if dependent.state not in TERMINAL:  # it may wait for two that have failed
+                    self._mark_dependency_failed(dependent, cause, now)
+                    failed.append(dependent)
+
+    def _mark_dependency_failed(self, node: Node, cause: Node, now: float) -> None:
+        node.move(NodeState.DEPENDENCY_FAILED)
+        node.cause = cause
+        node.instance.failed = True
+        self.events.append(e.DependencyFailed(node=node, cause=cause, at=now))
+        self.end(node, now)
+
+    def end(self, node: Node, now: float) -> None:
+        """Note that a node has become terminal."""
+        node.finished_at = now
+        instance = node.instance
+        instance.live -= 1
+        if not instance.live:
+            self.touched[instance] = None
+
+    def finish_instances(self, now: float) -> None:
+        """Forget the instances that have come to their end in this command."""
+        for instance in self.touched:
+            is_empty = not instance.nodes and not instance.cancelled
+            if instance.live or is_empty or instance.id not in self.instances:
+                continue
+            del self.instances[instance.id]
+            if instance.state is InstanceState.RUNNING:
+                instance.state = _end_state(instance)
+                instance.finished_at = now
+                self.events.append(e.InstanceFinished(instance=instance, state=instance.state, at=now))
+        self.touched = {}
+
+
+def _end_state(instance: Instance) -> InstanceState:
+    if instance.cancelled:
+        return InstanceState.CANCELLED
+    return InstanceState.FAILED if instance.failed else InstanceState.COMPLETED

@@ -1,0 +1,79 @@
+"""Taking instances over from the journal."""
+
+from __future__ import annotations
+
+from dagorama_broker.core.attempts import Attempts
+from dagorama_broker.core.graph import Graph
+from dagorama_broker.core.model import Instance, Node
+from dagorama_broker.core.states import TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
+from dagorama_broker.core.stored import StoredInstance, StoredNode
+
+
+def restore_instance(graph: Graph, attempts: Attempts, stored: StoredInstance) -> None:
+    """Take an instance back into memory, so that nodes can be added to it. A no-op when it is there."""
+    if stored.id in graph.instances:
+        return
+    instance = Instance(seq=stored.seq, id=stored.id, definition=stored.definition, created_at=stored.created_at)
+    instance.state = stored.state
+    instance.finished_at = stored.finished_at
+    instance.cancelled = stored.state is InstanceState.CANCELLED
+    by_seq: dict[int, Node] = {}
+    for row in stored.nodes:
+        by_seq[row.seq] = _restore_node(graph, row, instance, by_seq)
+    for row in stored.nodes:
+        by_seq[row.seq].promises = tuple(by_seq[seq] for seq in row.promise_seqs)
+    for row in stored.nodes:
+        _relink_node(graph, attempts, by_seq[row.seq], row, by_seq)
+    graph.instances[instance.id] = instance
+    if not instance.live:
+        graph.touched[instance] = None  # unless the next command adds nodes it leaves memory, also when refused
+
+
+def _restore_node(graph: Graph, row: StoredNode, instance: Instance, by_seq: dict[int, Node]) -> Node:
+    node = Node(
+        seq=row.seq,
+        id=row.id,
+        instance=instance,
+        function=graph.function(row.function),
+        arguments=row.arguments,
+        dependencies=tuple(by_seq[seq] for seq in row.dependency_seqs),
+        parent_seq=row.parent_seq,
+        created_at=row.created_at,
+    )
+    node.state = row.state
+    node.finished_at = row.finished_at
+    node.attempts = row.attempts
+    node.losses = row.losses
+    node.payload = row.payload
+    node.failures = row.failures or None
+    instance.nodes[node.id] = node
+    instance.live += row.state not in TERMINAL
+    instance.failed |= row.state in UNSUCCESSFUL
+    return node
+
+
+def _relink_node(graph: Graph, attempts: Attempts, node: Node, row: StoredNode, by_seq: dict[int, Node]) -> None:
+    """Restore what depends on other nodes, maybe younger ones, and put the node where it belongs."""
+    if node.state is NodeState.COMPLETED and node.payload is None:
+        _find_source(node)
+    node.cause = by_seq.get(row.cause_seq)
+    if node.state is NodeState.WAITING:
+        graph.wait_for(node, node.dependencies)
+        if not node.missing:
+            graph.make_ready(node)
+    elif node.state is NodeState.JOINING:
+        graph.wait_for(node, node.promises)
+    elif node.state is NodeState.BACKOFF:
+        node.function.lane.active += 1
+        attempts.back_off(node, row.retry_at)
+
+
+def _find_source(node: Node) -> None:
+    """Note the node that the value of a completed alias comes from, there and at every alias on the way to it."""
+    aliases: list[Node] = []
+    while node.source is None and node.payload is None and node.promises:
+        aliases.append(node)
+        node = node.promises[0]
+    source = node.source or node
+    for alias in aliases:
+        alias.source = source

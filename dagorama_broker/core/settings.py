@@ -1,0 +1,13 @@
+"""What an operator may choose of the core."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What an operator may choose."""
+
+    lease_duration_s: float = 15.0  #: a worker that is silent for so long loses its leases
+    pull_lease_duration_s: float = 60.0  #: the same for workers that pull: those of dagorama 0.1 ping every 30 s
+    deliveries_max: int = 5  #: a node that so many workers were lost with is quarantined
+    reconnect_grace_s: float = 5.0  #: how long a restarted broker waits for the workers that it had

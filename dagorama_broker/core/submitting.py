@@ -1,0 +1,103 @@
+"""Taking calls in: from outside, and those that nodes make while they run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from dagorama_broker.core import commands as c
+from dagorama_broker.core import events as e
+from dagorama_broker.core.errors import ConflictingNode, DuplicateCall, InstanceEnded, UnknownDependency
+from dagorama_broker.core.graph import Graph
+from dagorama_broker.core.model import Function, FunctionSpec, Instance, NewCall, Node, NodeId
+from dagorama_broker.core.states import TERMINAL, InstanceState
+
+
+def submit_nodes(graph: Graph, command: c.SubmitNodes, now: float) -> None:
+    """Make an instance, where it is new, and nodes in it."""
+    instance = graph.instances.get(command.instance_id)
+    is_new = instance is None
+    if instance is None:
+        instance = Instance(
+            seq=graph.instance_seq + 1, id=command.instance_id, definition=command.definition, created_at=now
+        )
+    calls = [call for call in command.calls if not _is_repeated(instance, call)]
+    nodes = build_nodes(graph, instance, calls, parent=None, now=now)
+    if is_new:
+        graph.instance_seq = instance.seq
+        graph.instances[instance.id] = instance
+        graph.events.append(e.InstanceCreated(instance=instance))
+    elif nodes and instance.state is InstanceState.CANCELLED:
+        raise InstanceEnded(instance_id=instance.id, state=instance.state, wanted="given further nodes")
+    elif nodes and instance.state is not InstanceState.RUNNING:
+        instance.state = InstanceState.RUNNING
+        instance.finished_at = 0.0
+        graph.events.append(e.InstanceReopened(instance=instance))
+    graph.add_nodes(instance, nodes, now)
+    graph.touched[instance] = None
+
+
+def build_nodes(
+    graph: Graph, instance: Instance, calls: Sequence[NewCall], *, parent: Node | None, now: float
+) -> dict[NodeId, Node]:
+    """Make nodes of calls, without adding them yet, so that a fault in one leaves no trace of the others.
+
+    Calls made inside a node may depend only on each other and on what has ended, so that nothing that it waits for
+    can wait for it.
+    """
+    existing = instance.nodes
+    nodes: dict[NodeId, Node] = {}
+    seq = graph.node_seq
+    parent_seq = parent.seq if parent else 0
+    spec: FunctionSpec | None = None
+    function: Function | None = None
+    for node_id, call_spec, arguments, dependency_ids in calls:
+        if node_id in nodes:
+            raise DuplicateCall(node_id=node_id)
+        if node_id in existing:
+            raise _conflict(existing[node_id], call_spec)
+        if call_spec is not spec or function is None:  # calls of one function usually come in a row
+            spec = call_spec
+            function = graph.function(spec)
+        dependencies: tuple[Node, ...] = ()
+        if dependency_ids:
+            found = [nodes.get(dependency_id) or existing.get(dependency_id) for dependency_id in dependency_ids]
+            for dependency, dependency_id in zip(found, dependency_ids, strict=True):
+                if dependency is None or (parent and dependency.id not in nodes and dependency.state not in TERMINAL):
+                    raise UnknownDependency(node_id=node_id, dependency_id=dependency_id, function=spec.name)
+            dependencies = tuple(cast(list[Node], found))
+        seq += 1
+        nodes[node_id] = Node(
+            seq=seq,
+            id=node_id,
+            instance=instance,
+            function=function,
+            arguments=arguments,
+            dependencies=dependencies,
+            parent_seq=parent_seq,
+            created_at=now,
+        )
+    return nodes
+
+
+def _is_repeated(instance: Instance, call: NewCall) -> bool:
+    """Tell whether the instance has this very call already. Raises `ConflictingNode` where it has another one."""
+    node = instance.nodes.get(call.node_id)
+    if node is None:
+        return False
+    if (
+        node.function.spec == call.function
+        and node.arguments == call.arguments
+        and tuple(dependency.id for dependency in node.dependencies) == tuple(call.dependency_ids)
+    ):
+        return True
+    raise _conflict(node, call.function)
+
+
+def _conflict(node: Node, spec: FunctionSpec) -> ConflictingNode:
+    return ConflictingNode(
+        instance_id=node.instance.id,
+        node_id=node.id,
+        function=spec.name,
+        existing_function=node.function.spec.name,
+    )
