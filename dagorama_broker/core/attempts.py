@@ -50,7 +50,7 @@ class Attempts:
         """End the lease that a result names and give its node; None, and a refusal, where that lease is not live."""
         node = worker.leases.get(token)
         if node is None or node.id != node_id:
-            self._refuse(worker, node_id, token)
+            self._refuse(worker, node_id, token, now)
             return None
         self._dispatcher.release(node, now)
         worker.overdue = False
@@ -58,8 +58,8 @@ class Attempts:
             node.function.timing.observe(duration_s)
         return node
 
-    def _refuse(self, worker: Worker, node_id: NodeId, presented: int) -> None:
-        worker.stopping.discard(presented)
+    def _refuse(self, worker: Worker, node_id: NodeId, presented: int, now: float) -> None:
+        self._dispatcher.stopped(worker, presented, now)
         held = next((token for token, node in worker.leases.items() if node.id == node_id), None)
         reason = f"the lease was renewed under token {held}" if held else "the worker holds no lease on the node"
         self._graph.events.append(

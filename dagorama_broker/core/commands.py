@@ -7,6 +7,15 @@ from dagorama_broker.core.model import Failure, InstanceId, NewCall, NodeId, Wor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceOptions:
+    """How an instance is to be run; read when it is made."""
+
+    priority: int = 0  #: higher ones go first; equal ones in the order in which they were made
+    group: str = ""  #: it shares the workers' time fairly with instances of other groups
+    running_max: int = 0  #: so many of its nodes may run at once; 0: any number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitNodes:
     """Make an instance, where the id is new, and nodes in it. Repeating it is a no-op.
 
@@ -16,6 +25,7 @@ class SubmitNodes:
     instance_id: InstanceId
     definition: str
     calls: Sequence[NewCall]
+    options: InstanceOptions = InstanceOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +136,29 @@ class CancelInstance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ControlInstance:
+    """Change the priority of an instance, pause it or let it go on, or cap it; None leaves a thing as it is.
+
+    What workers have been granted they finish. Raises `UnknownInstance`, also for one that has ended and so left
+    memory, or `InstanceEnded`.
+    """
+
+    instance_id: InstanceId
+    priority: int | None = None
+    paused: bool | None = None
+    running_max: int | None = None  #: 0: any number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlQueue:
+    """Pause a queue or let it go on, or cap it; None leaves a thing as it is. The queue need not be known."""
+
+    queue: str
+    paused: bool | None = None
+    running_max: int | None = None  #: 0: any number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GrantWork:
     """Grant what is ready to those who may run it."""
 
@@ -148,6 +181,8 @@ Command = (
     | PullNode
     | RejectVersion
     | CancelInstance
+    | ControlInstance
+    | ControlQueue
     | GrantWork
     | Tick
 )

@@ -1,38 +1,123 @@
-"""What people ask of instances that run."""
+"""What people ask of instances and queues: to stop, to pause, to go first, to run so many nodes at once."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.dispatch import Dispatcher
-from dagorama_broker.core.errors import InstanceEnded
+from dagorama_broker.core.errors import InstanceEnded, show_id
+from dagorama_broker.core.fleet import Fleet
 from dagorama_broker.core.graph import Graph
-from dagorama_broker.core.model import Node, Worker
+from dagorama_broker.core.limits import Limit
+from dagorama_broker.core.model import Control, Instance, InstanceId, Node, QueueControl, Worker
+from dagorama_broker.core.ready import ReadyQueues
 from dagorama_broker.core.states import ACTIVE, TERMINAL, InstanceState, NodeState
 
 
-def cancel_instance(graph: Graph, dispatcher: Dispatcher, command: c.CancelInstance, now: float) -> None:
-    """Stop an instance: what has not started never does, and what runs loses its lease."""
-    instance = graph.instance(command.instance_id)
-    if instance.state is not InstanceState.RUNNING:
-        raise InstanceEnded(instance_id=instance.id, state=instance.state, wanted="cancelled")
-    instance.cancelled = True
-    nodes = [node for node in instance.nodes.values() if node.state not in TERMINAL]
-    revoked: dict[Worker, list[tuple[Node, int]]] = {}
-    for node in nodes:
-        if node.state is NodeState.LEASED and node.worker is not None:
-            revoked.setdefault(node.worker, []).append((node, node.token))
-            dispatcher.revoke(node, node.worker, now)
-        elif node.state is NodeState.READY:
-            node.function.lane.ready -= 1
-        if node.state in ACTIVE:
-            node.function.lane.active -= 1
-        node.move(NodeState.CANCELLED)
-        node.dependents = None
-        node.cause = node
-        graph.end(node, now)
-    if nodes:
-        instance.failed = True
-        graph.events.append(e.NodesCancelled(nodes=nodes, at=now))
-    graph.events.extend(e.LeasesRevoked(worker=worker, leases=leases) for worker, leases in revoked.items())
-    graph.touched[instance] = None
+class Controller:
+    """Does what people ask."""
+
+    def __init__(self, graph: Graph, queues: ReadyQueues, dispatcher: Dispatcher, fleet: Fleet) -> None:
+        self._graph = graph
+        self._queues = queues
+        self._dispatcher = dispatcher
+        self._fleet = fleet
+
+    def _running(self, instance_id: InstanceId, wanted: str) -> Instance:
+        instance = self._graph.instance(instance_id)
+        if instance.state is not InstanceState.RUNNING:
+            raise InstanceEnded(instance_id=instance.id, state=instance.state, wanted=wanted)
+        return instance
+
+    def cancel_instance(self, command: c.CancelInstance, now: float) -> None:
+        """Stop an instance: what has not started never does, and what runs loses its lease."""
+        graph = self._graph
+        instance = self._running(command.instance_id, "cancelled")
+        instance.cancelled = True
+        nodes = [node for node in instance.nodes.values() if node.state not in TERMINAL]
+        revoked: dict[Worker, list[tuple[Node, int]]] = {}
+        for node in nodes:
+            if node.state is NodeState.LEASED and node.worker is not None:
+                revoked.setdefault(node.worker, []).append((node, node.token))
+                self._dispatcher.revoke(node, node.worker, now)
+            elif node.state is NodeState.READY:
+                self._queues.withdraw(node, now)
+            if node.state in ACTIVE:
+                node.function.lane.active -= 1
+            node.move(NodeState.CANCELLED)
+            node.dependents = None
+            node.cause = node
+            graph.end(node, now)
+        if nodes:
+            instance.failed = True
+            graph.events.append(e.NodesCancelled(nodes=nodes, at=now))
+        graph.events.extend(e.LeasesRevoked(worker=worker, leases=leases) for worker, leases in revoked.items())
+        graph.touched[instance] = None
+
+    def control_instance(self, command: c.ControlInstance, now: float) -> None:
+        """Change the priority of an instance, pause it or let it go on, or cap it."""
+        instance = self._running(command.instance_id, "controlled")
+        before = instance.control
+        control = Control(
+            priority=before.priority if command.priority is None else command.priority,
+            paused=before.paused if command.paused is None else command.paused,
+            running_max=before.running_max if command.running_max is None else command.running_max,
+        )
+        if control == before:
+            return
+        instance.set_control(control)
+        self._graph.events.append(e.InstanceControlled(instance=instance, control=control))
+        if control.paused and not before.paused:
+            self._queues.pause_instance(instance, now)
+        if control.priority != before.priority:
+            self._queues.reorder(instance)
+        if control.running_max != before.running_max:
+            earlier = instance.limit
+            instance.limit = self._recap(
+                earlier, f"instance {show_id(instance.id)}", control.running_max, lambda node: node.instance is instance
+            )
+            self._wake(earlier, now)
+        if before.paused and not control.paused:
+            self._queues.resume_instance(instance)
+
+    def control_queue(self, command: c.ControlQueue, now: float) -> None:
+        """Pause a queue or let it go on, or cap it."""
+        before = self._queues.control(command.queue)
+        control = QueueControl(
+            paused=before.paused if command.paused is None else command.paused,
+            running_max=before.running_max if command.running_max is None else command.running_max,
+        )
+        if control != before:
+            self._graph.events.append(e.QueueControlled(queue=command.queue, control=control))
+            self.restore_queue(command.queue, control, now)
+
+    def restore_queue(self, queue: str, control: QueueControl, now: float) -> None:
+        """Have a queue be as people want it."""
+        queues = self._queues
+        earlier = queues.limits.get(queue)
+        limit = self._recap(
+            earlier, f"queue {queue}", control.running_max, lambda node: node.function.lane.queue == queue
+        )
+        queues.set_limit(queue, limit)
+        self._wake(earlier, now)
+        if control.paused:
+            queues.pause_queue(queue)
+        else:
+            queues.resume_queue(queue)
+
+    def _recap(self, limit: Limit | None, key: str, running_max: int, holds: Callable[[Node], bool]) -> Limit | None:
+        return self._graph.limits.recap(
+            limit, key, running_max, ((token, node) for token, node in self._held() if holds(node))
+        )
+
+    def _held(self) -> Iterator[tuple[int, Node]]:
+        """Give the nodes that workers may be running, each with the token of its lease."""
+        for worker in self._fleet.workers.values():
+            yield from worker.leases.items()
+            yield from worker.stopping.items()
+
+    def _wake(self, limit: Limit | None, now: float) -> None:
+        if limit is not None:
+            self._queues.wake(limit, now)

@@ -11,8 +11,9 @@ from itertools import islice
 from math import inf
 
 from dagorama_broker.core import events as e
+from dagorama_broker.core.limits import Limit, Limits
 from dagorama_broker.core.model import Node, Worker
-from dagorama_broker.core.ready import Lane, ReadyQueues, View, is_suspect
+from dagorama_broker.core.ready import Lane, ReadyQueues, View, is_suspect, limits_of
 from dagorama_broker.core.states import NodeState
 
 #: Work granted ahead, for each slot. About ten times a round trip to the broker and back with a commit in between.
@@ -31,8 +32,9 @@ _TIMEOUTS_MIN = 1024
 class Dispatcher:
     """Gives and takes leases. Of the nodes' states it moves ready to leased only."""
 
-    def __init__(self, queues: ReadyQueues, *, token: int) -> None:
+    def __init__(self, queues: ReadyQueues, limits: Limits, *, token: int) -> None:
         self._queues = queues
+        self._limits = limits
         self._token = token  #: the last one given
         self.recall_at: float | None = None  #: when prefetched nodes are to be asked for, as some worker is idle
         self._timeouts: list[tuple[float, int, Node]] = []  #: when attempts are to end, with the tokens of their leases
@@ -41,7 +43,7 @@ class Dispatcher:
     def lease(self, node: Node, worker: Worker, now: float) -> int:
         """Lease a ready node to a worker; gives the fencing token."""
         node.move(NodeState.LEASED)
-        node.function.lane.ready -= 1
+        self._queues.remove(node)
         self._token += 1
         node.token = self._token
         node.worker = worker
@@ -50,8 +52,13 @@ class Dispatcher:
             worker.reported_at = now
         worker.leases[node.token] = node
         worker.load_s += node.charge_s
+        if self._queues.is_shared:
+            self._queues.serve(node)
         if is_suspect(node):
             worker.suspect = node
+        if node.limits or self._limits.is_capped:
+            for limit in limits_of(node):
+                self._limits.enter(limit, node, node.token, now)
         if node.function.spec.timeout_s:
             self._watch(node, now + node.function.spec.timeout_s)
         return node.token
@@ -75,7 +82,7 @@ class Dispatcher:
             _, token, node = heappop(self._timeouts)
             yield node, token
 
-    def release(self, node: Node, now: float) -> None:
+    def release(self, node: Node, now: float, *, keeps_places: bool = False) -> None:
         """End a lease. The caller moves the node on."""
         worker = node.worker
         if worker is None:
@@ -88,18 +95,63 @@ class Dispatcher:
             # A worker that came back may have brought several.
             worker.suspect = next((other for other in worker.leases.values() if is_suspect(other)), None)
         node.worker = None
+        if (node.limits or self._limits.is_capped) and not keeps_places:
+            self._leave(node, node.token, now)
+
+    def _leave(self, node: Node, token: int, now: float) -> None:
+        """Give up the places that a lease has taken."""
+        for limit in limits_of(node):
+            if limit.holders.pop(token, None) is not None and limit.waiting:
+                self._queues.wake(limit, now)
 
     def revoke(self, node: Node, worker: Worker, now: float) -> None:
-        """End a lease before the worker reports. Its slot is free when it hands the lease back."""
-        self.release(node, now)
-        worker.stopping.add(node.token)
+        """End a lease before the worker reports. Its slot and its places are free when it hands the lease back.
+
+        One that pulls is not told and would never hand it back, so nothing is kept for it.
+        """
+        self.release(node, now, keeps_places=worker.slots > 0)
+        if worker.slots:
+            worker.stopping[node.token] = node
+
+    def stopped(self, worker: Worker, token: int, now: float) -> None:
+        """Note that a worker no longer runs what it had under a revoked lease."""
+        node = worker.stopping.pop(token, None)
+        if node is not None:
+            self._leave(node, token, now)
+
+    def forget(self, worker: Worker, now: float) -> None:
+        """Give up what is kept for a worker that is gone."""
+        for token in list(worker.stopping):
+            self.stopped(worker, token, now)
+
+    def full_limit(self, node: Node, now: float) -> Limit | None:
+        """Give the first of a node's limits that has no room for it."""
+        return next((limit for limit in limits_of(node) if not limit.room(now)), None)
+
+    def open_rates(self, now: float) -> None:
+        """Let in who waits for rates that let another node start."""
+        for limit in self._limits.due(now):
+            self._queues.wake(limit, now)
+            self._limits.plan(limit, now)
+
+    def _next(self, view: View, now: float, *, with_suspects: bool) -> Node | None:
+        """Give the first node of a view that may start now. Those before it that limits hold are parked."""
+        while (node := view.peek(with_suspects=with_suspects)) is not None:
+            if not node.limits and not self._limits.is_capped:
+                return node
+            limit = self.full_limit(node, now)
+            if limit is None:
+                return node
+            self._queues.park(node, limit, now)
+            self._limits.plan(limit, now)
+        return None
 
     def grant(self, now: float) -> Iterator[e.WorkGranted]:
         """Grant what is ready to those who may run it."""
         takers = [
             (view, [(worker, list[tuple[Node, int]]()) for worker in view.workers if _takes(worker)])
             for view in self._queues.views.values()
-            if view.peek(with_suspects=True) is not None
+            if view.ready and self._next(view, now, with_suspects=True) is not None
         ]
         # One for everybody, whatever the filters; then the free slots, evenly; and only then something ahead.
         for limits, prefetch in ((_one, False), (_share, False), (_all, False), (_share, True)):
@@ -115,7 +167,7 @@ class Dispatcher:
 
     def pull(self, worker: Worker, now: float) -> Iterator[e.WorkGranted]:
         """Grant one node to a worker that asks for it, whatever it holds already."""
-        node = worker.view.peek(with_suspects=worker.suspect is None)
+        node = self._next(worker.view, now, with_suspects=worker.suspect is None)
         if node is not None:
             yield e.WorkGranted(worker=worker, leases=[(node, self.lease(node, worker, now))])
 
@@ -129,17 +181,17 @@ class Dispatcher:
                 # What a suspect takes down with it becomes suspect too, so nothing is granted behind one; and nothing
                 # is granted past one, or it would find no free slot as long as there is other work.
                 is_held_up = worker.suspect or worker.overdue or worker.stopping
-                node = None if is_held_up else view.peek(with_suspects=True)
+                node = None if is_held_up else self._next(view, now, with_suspects=True)
                 if node is None or is_suspect(node):
                     return
                 if worker.load_s + (node.function.timing.duration_s or inf) > budget_s:
                     return
-                if node.function.spec.timeout_s:
-                    return  # its time counts from the grant, so it must be able to start at once
+                if node.function.spec.timeout_s or node.limits or (self._limits.is_capped and limits_of(node)):
+                    return  # its time counts from the grant, and so does its place, so it must start at once
             else:
                 if not worker.has_free_slot:
                     return
-                node = view.peek(with_suspects=worker.suspect is None)
+                node = self._next(view, now, with_suspects=worker.suspect is None)
                 if node is None:
                     return
             granted.append((node, self.lease(node, worker, now)))
@@ -185,13 +237,21 @@ class Dispatcher:
             yield from view.workers
 
     def _idle_lanes(self) -> set[Lane]:
-        """Give the lanes for whose nodes some worker has a free slot."""
-        return {
-            lane
+        """Give those lanes of prefetched nodes for which some worker has a free slot."""
+        idle = {
+            view
             for view in self._queues.views.values()
             if any(worker.has_free_slot and not worker.draining for worker in view.workers)
-            for lane in view.lanes
         }
+        if not idle:
+            return set()
+        held = {
+            node.function.lane
+            for worker in self._workers()
+            if len(worker.leases) > worker.slots
+            for node in worker.leases.values()
+        }
+        return {lane for lane in held if not idle.isdisjoint(lane.views)}
 
 
 def _one(view: View, workers: int) -> int:

@@ -8,15 +8,32 @@ come with every node are not frozen: freezing costs more than the rest of making
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dagorama_broker.core.model import FailedAttempt, Instance, Node, NodeId, Worker, WorkerId
+from dagorama_broker.core.model import Control, FailedAttempt, Instance, Node, NodeId, QueueControl, Worker, WorkerId
 from dagorama_broker.core.states import InstanceState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceCreated:
-    """A new instance, still without nodes. `seq`, `id`, `definition` and `created_at` never change."""
+    """A new instance, still without nodes. Of `instance` the journal reads what never changes."""
 
     instance: Instance
+    control: Control = Control()  # noqa: RUF009 - a tuple
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceControlled:
+    """People have changed how an instance is to be run."""
+
+    instance: Instance
+    control: Control
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueControlled:
+    """People have changed how a queue is to be run."""
+
+    queue: str
+    control: QueueControl
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +145,8 @@ class WorkerLeft:
 
 DurableEvent = (
     InstanceCreated
+    | InstanceControlled
+    | QueueControlled
     | InstanceReopened
     | InstanceFinished
     | NodesCreated

@@ -67,6 +67,7 @@ class Fleet:
         if earlier is not None:
             # The new connection came before the end of the old one was seen. What it still holds it keeps below.
             self._take_back_all(earlier, now)
+            self._dispatcher.forget(earlier, now)
             self._queues.leave(earlier)
             view = worker.view = self._queues.view(view.filter)  # the earlier one may have been the view's last
         elif worker.slots and worker.id not in self.awaited:
@@ -98,6 +99,7 @@ class Fleet:
         """Let a worker go; with a reason, it was lost with what it held."""
         del self.workers[worker.id]
         self._queues.leave(worker)
+        self._dispatcher.forget(worker, now)
         if reason is None:
             self._take_back_all(worker, now)
         else:
@@ -114,7 +116,7 @@ class Fleet:
         """Take leases back that the worker gives back."""
         worker = self.hear(command.worker_id, now)
         for held in command.leases:
-            worker.stopping.discard(held.token)
+            self._dispatcher.stopped(worker, held.token, now)
             node = worker.leases.get(held.token)
             if node is not None and node.id == held.node_id:
                 self._attempts.take_back(node, now)

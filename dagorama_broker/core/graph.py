@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from weakref import WeakValueDictionary
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.errors import UnknownInstance, UnknownNode
+from dagorama_broker.core.limits import Limit, Limits
 from dagorama_broker.core.model import Function, FunctionSpec, Instance, InstanceId, Node, NodeId, Timing
 from dagorama_broker.core.ready import ReadyQueues
 from dagorama_broker.core.states import TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
@@ -15,14 +16,15 @@ from dagorama_broker.core.states import TERMINAL, UNSUCCESSFUL, InstanceState, N
 class Graph:
     """What is in memory of instances and nodes. `events` takes what the current command decides."""
 
-    def __init__(self, queues: ReadyQueues) -> None:
+    def __init__(self, queues: ReadyQueues, limits: Limits) -> None:
         self.events: list[e.Event] = []
         self.instances: dict[InstanceId, Instance] = {}
         self.instance_seq = 0  #: the last one given
         self.node_seq = 0
         self.touched: dict[Instance, None] = {}  #: instances whose last live node may have ended in this command
+        self.limits = limits
         self._queues = queues
-        self._functions: WeakValueDictionary[FunctionSpec, Function] = WeakValueDictionary()
+        self._functions: WeakValueDictionary[tuple[FunctionSpec, str], Function] = WeakValueDictionary()
         self._timings: dict[str, Timing] = {}
 
     def instance(self, instance_id: InstanceId) -> Instance:
@@ -39,16 +41,20 @@ class Graph:
             raise UnknownNode(instance_id=instance_id, node_id=node_id)
         return node
 
-    def function(self, spec: FunctionSpec) -> Function:
-        """Give a function as the core knows it; equal specs are one."""
-        function = self._functions.get(spec)
+    def function(self, spec: FunctionSpec, group: str) -> Function:
+        """Give a function as the core knows it; equal specs in one group of instances are one."""
+        function = self._functions.get((spec, group))
         if function is None:
-            function = self._functions[spec] = Function(
+            function = self._functions[spec, group] = Function(
                 spec,
-                lane=self._queues.lane(spec),
+                lane=self._queues.lane(spec, group),
                 timing=self._timings.setdefault(spec.name, Timing()),
             )
         return function
+
+    def limits_of_call(self, spec: FunctionSpec, keys: Sequence[str]) -> tuple[Limit, ...]:
+        """Give the limits that a call with these keys is subject to."""
+        return tuple(self.limits.limit(key, limit) for key, limit in zip(keys, spec.limits, strict=True))
 
     # -- growing ------------------------------------------------------------------------------------------------------
 

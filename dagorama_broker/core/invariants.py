@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from math import isclose
 
 from dagorama_broker.core.errors import BrokenInvariant
+from dagorama_broker.core.limits import Limit
 from dagorama_broker.core.model import Instance, Node, Worker
-from dagorama_broker.core.ready import Lane, View, is_suspect
+from dagorama_broker.core.ready import Lane, View, is_suspect, limits_of
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.states import ACTIVE, LIVE, UNSUCCESSFUL, InstanceState, NodeState
 
@@ -29,6 +30,7 @@ def check_invariants(scheduler: Scheduler) -> None:
     _check_backoffs(scheduler, nodes)
     _check_workers(scheduler, nodes)
     _check_queues(scheduler, nodes)
+    _check_limits(scheduler, nodes)
 
 
 def _require(holds: bool, rule: str, **evidence: object) -> None:
@@ -176,7 +178,7 @@ def _check_worker(scheduler: Scheduler, worker: Worker) -> None:
     _require(
         worker.recalled <= worker.leases.keys(), "only live leases are recalled", worker=name, actual=worker.recalled
     )
-    _require(worker.stopping.isdisjoint(worker.leases), "a revoked lease is not live", worker=name)
+    _require(worker.stopping.keys().isdisjoint(worker.leases), "a revoked lease is not live", worker=name)
     view = worker.view
     known = scheduler.queues.views.get(view.filter) is view and worker in view.workers
     _require(known, "a connected worker is in its view", worker=name)
@@ -206,10 +208,17 @@ def _check_queues(scheduler: Scheduler, nodes: list[Node]) -> None:
         _require(_same(view.lanes, admitted), "a view knows the lanes that it admits", view=view.filter)
         for lane in view.lanes:
             _check_reachable(view, lane, active[lane])
+        ready = sum(lane.ready for lane in view.lanes if not lane.paused)
+        _require(view.ready == ready, "a view counts what may be granted", view=view.filter, count=view.ready)
+    for group in {lane.group for lane in lanes}:
+        busy = sum(lane.group is group and lane.ready > 0 for lane in lanes)
+        _require(group.lanes == busy, "a group counts its lanes with work", group=group, actual=busy)
 
 
 def _check_lane(lane: Lane, active: list[Node]) -> None:
-    ready = [node for node in active if node.state is NodeState.READY]
+    parked = sum(node.parked is not None for node in active)
+    _require(lane.parked == parked, "a lane counts its parked nodes", lane=lane, count=lane.parked, actual=parked)
+    ready = _grantable(active)
     _require(
         lane.active == len(active), "a lane counts its active nodes", lane=lane, count=lane.active, actual=len(active)
     )
@@ -227,7 +236,8 @@ def _check_reachable(view: View, lane: Lane, active: list[Node]) -> None:
     """Check that the view will come to the lane's first node no later than its turn."""
     for suspect, heap in enumerate(view.heaps):
         _require(_is_heap(heap), "a view's heap is in order", view=view.filter)
-        orders = [node.order for node in active if node.state is NodeState.READY and is_suspect(node) == suspect]
+        ready = [] if lane.paused else _grantable(active)
+        orders = [node.order + lane.group.rank for node in ready if is_suspect(node) == suspect]
         keys = [key for key, other in heap if other is lane]
         if orders:
             first = min(orders)
@@ -238,6 +248,41 @@ def _check_reachable(view: View, lane: Lane, active: list[Node]) -> None:
                 keys=keys,
                 actual=first,
             )
+
+
+def _grantable(nodes: list[Node]) -> list[Node]:
+    return [node for node in nodes if node.state is NodeState.READY and node.parked is None]
+
+
+# -- limits -----------------------------------------------------------------------------------------------------------
+
+
+def _check_limits(scheduler: Scheduler, nodes: list[Node]) -> None:
+    """Check that limits are views over the leases that there are, and that who waits for one is let in again."""
+    held: defaultdict[Limit, dict[int, Node]] = defaultdict(dict)
+    for worker in scheduler.workers.values():
+        for leases in (worker.leases, worker.stopping):
+            for token, node in leases.items():
+                for limit in limits_of(node):
+                    held[limit][token] = node
+    for limit in {limit for node in nodes for limit in limits_of(node)} | held.keys():
+        _require(limit.holders == held[limit], "a limit's holders are leases", limit=limit, actual=held[limit])
+        for lane, waiting in limit.waiting.items():
+            _require(_is_heap(waiting), "who waits for a limit waits in order", limit=limit)
+            parked = [node for _, node in waiting if node.parked is limit]
+            has_room = len(limit.holders) < limit.spec.max if limit.spec.max else True
+            is_planned = bool(limit.spec.rate_per_s and limit.due_at)
+            others = [node for node in nodes if node.function.lane is lane and limit in limits_of(node)]
+            stuck = bool(parked) and has_room and not is_planned and not _grantable(others)
+            _require(not stuck, "a limit with room lets in who waits for it", limit=limit, lane=lane, parked=parked)
+    for node in nodes:
+        paused = node.state is NodeState.READY and node.instance.control.paused
+        _require(not paused or node.parked is not None, "nothing of a paused instance may be granted", node=node)
+        if node.parked is not None:
+            _require(node.state is NodeState.READY, "only ready nodes are parked", node=node)
+        if isinstance(node.parked, Limit):
+            known = (node.order, node) in node.parked.waiting.get(node.function.lane, ())
+            _require(known, "who waits for a limit is known to it", node=node, limit=node.parked)
 
 
 def _is_heap(heap: list[tuple[int, Node]] | list[tuple[int, Lane]]) -> bool:

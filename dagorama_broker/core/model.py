@@ -6,18 +6,26 @@ Nodes are made by the hundred thousand, so they are slotted, share their `Functi
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, NewType, Protocol
 
 from dagorama_broker.core.errors import IllegalMove
 from dagorama_broker.core.states import MOVES, InstanceState, NodeState
 
 if TYPE_CHECKING:
+    from dagorama_broker.core.limits import Limit
     from dagorama_broker.core.ready import Lane, View
 
 NodeId = NewType("NodeId", bytes)
 InstanceId = NewType("InstanceId", bytes)
 WorkerId = NewType("WorkerId", bytes)
 
+
+#: A place in the order of ready nodes is one number: the priority, then what the group has had (64 bits), then the
+#: instance (40 bits), then the node (40 bits).
+_INSTANCE_SHIFT = 40
+RANK_SHIFT = 80
+_PRIORITY_SHIFT = 144
 
 #: Without a cap, intervals that grow stop growing here: at a year.
 _BACKOFF_MAX_S = 365 * 86400.0
@@ -51,6 +59,15 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LimitSpec:
+    """How many nodes of one key may run at once, and how many may start in a second."""
+
+    max: int = 0  #: 0: any number
+    rate_per_s: float = 0.0  #: 0: any rate
+    burst: int = 1  #: so many may start at once after a while without a start
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionSpec:
     """What is the same for every call of a function; equal specs are one `Function` in the core."""
 
@@ -61,6 +78,7 @@ class FunctionSpec:
     retry: RetryPolicy = RetryPolicy()
     timeout_s: float = 0.0  #: longest time that an attempt may take; 0: no limit
     definition_arguments: bytes = b""
+    limits: tuple[LimitSpec, ...] = ()  #: each call has a key for each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +99,7 @@ class NewCall(NamedTuple):
     function: FunctionSpec
     arguments: bytes
     dependency_ids: tuple[NodeId, ...]
+    limit_keys: tuple[str, ...] = ()  #: one for each limit of the function
 
 
 class Timing:
@@ -101,7 +120,7 @@ class Timing:
 
 
 class Function:
-    """A `FunctionSpec` as the core knows it. It lives as long as some node refers to it."""
+    """A `FunctionSpec` as the core knows it, in a group. It lives as long as some node refers to it."""
 
     __slots__ = ("__weakref__", "lane", "spec", "timing")
 
@@ -111,11 +130,18 @@ class Function:
         self.timing = timing  #: shared by all functions of the same name
 
 
+class Park(StrEnum):
+    """Why a ready node is kept out of its lane, where it is no limit that does it."""
+
+    PAUSED = "paused"  #: Its instance is paused.
+
+
 class Node:
     """One captured call.
 
-    `seq`, `id`, `instance`, `function`, `arguments`, `dependencies`, `parent_seq` and `created_at` never change after
-    creation; the journal, which works in another thread, reads no others.
+    `seq`, `id`, `instance`, `function`, `arguments`, `dependencies`, `parent_seq`, `created_at` and `limits` (but not
+    what is in them, their keys aside) never change after creation; the journal, which works in another thread, reads no
+    others.
     """
 
     __slots__ = (
@@ -131,9 +157,11 @@ class Node:
         "function",
         "id",
         "instance",
+        "limits",
         "losses",
         "missing",
         "parent_seq",
+        "parked",
         "payload",
         "promises",
         "queued",
@@ -156,6 +184,7 @@ class Node:
         dependencies: tuple[Node, ...],
         parent_seq: int,
         created_at: float,
+        limits: tuple[Limit, ...] = (),
     ) -> None:
         self.seq = seq  #: grows with creation over all instances, from 1
         self.id = id
@@ -165,6 +194,7 @@ class Node:
         self.dependencies = dependencies
         self.parent_seq = parent_seq  #: the node whose function made this call; 0 for calls from outside
         self.created_at = created_at
+        self.limits = limits
         self.state = NodeState.WAITING
         self.missing = 0  #: how many of `dependencies` (waiting) or `promises` (joining) have not completed
         self.dependents: list[Node] | None = None  #: who counts this node in `missing`
@@ -174,6 +204,7 @@ class Node:
         self.worker: Worker | None = None
         self.charge_s = 0.0  #: what the live lease adds to its worker's `load_s`
         self.queued = 0  #: in which of its lane's heaps it has an entry, maybe a stale one: bit 0, and 1 for suspects
+        self.parked: Park | Limit | None = None  #: for a ready node, what keeps it out of its lane
         self.retry_at = 0.0
         self.payload: bytes | None = None
         self.promises: tuple[Node, ...] = ()  #: what `payload` refers to
@@ -187,8 +218,8 @@ class Node:
 
     @property
     def order(self) -> int:
-        """Its place in the queue: by instance, then by creation."""
-        return self.instance.seq << 40 | self.seq
+        """Its place within its group: by the priority of its instance, then by instance, then by creation."""
+        return self.instance.base + self.seq
 
     def move(self, target: NodeState) -> None:
         """Change the state; the only place where that happens."""
@@ -206,33 +237,69 @@ class FailedAttempt(NamedTuple):
     failure: Failure
 
 
+class Control(NamedTuple):
+    """What people may change about an instance while it runs."""
+
+    priority: int = 0  #: higher ones go first
+    paused: bool = False  #: nothing of it is granted
+    running_max: int = 0  #: so many of its nodes may run at once; 0: any number
+
+
+class QueueControl(NamedTuple):
+    """What people may change about a queue."""
+
+    paused: bool = False  #: nothing in it is granted
+    running_max: int = 0  #: so many of its nodes may run at once; 0: any number
+
+
 class Instance:
-    """One start of a definition."""
+    """One start of a definition. `seq`, `id`, `definition`, `created_at` and `group` never change after creation."""
 
     __slots__ = (
+        "base",
         "cancelled",
+        "control",
         "created_at",
         "definition",
         "failed",
         "finished_at",
+        "group",
         "id",
+        "limit",
         "live",
         "nodes",
         "seq",
         "state",
     )
 
-    def __init__(self, *, seq: int, id: InstanceId, definition: str, created_at: float) -> None:
+    def __init__(
+        self,
+        *,
+        seq: int,
+        id: InstanceId,
+        definition: str,
+        created_at: float,
+        group: str = "",
+        control: Control = Control(),  # noqa: B008 - a tuple
+    ) -> None:
         self.seq = seq  #: grows with creation, from 1; the unit of FIFO order
         self.id = id
         self.definition = definition
         self.created_at = created_at
+        self.group = group  #: it shares the workers' time fairly with instances of other groups; empty: none
         self.state = InstanceState.RUNNING
         self.nodes: dict[NodeId, Node] = {}
         self.live = 0  #: nodes that are not terminal
         self.failed = False  #: some node ended unsuccessfully
         self.cancelled = False  #: it was stopped on request
         self.finished_at = 0.0
+        self.limit: Limit | None = None  #: its cap, where it has one
+        self.set_control(control)
+
+    def set_control(self, control: Control) -> None:
+        """Note what people want; it is for the caller to move the nodes accordingly."""
+        self.control = control
+        self.base = (self.seq << _INSTANCE_SHIFT) - (control.priority << _PRIORITY_SHIFT)
 
     def __repr__(self) -> str:
         return f"<Instance {self.seq} {self.definition} {self.state}>"
@@ -262,7 +329,7 @@ class Worker:
     recalled: set[int] = field(default_factory=set)  #: tokens of leases that were asked for
     #: Tokens of leases that were revoked, and whose nodes it may still be at work on: each takes a slot until it is
     #: handed back. What is granted to a worker that hangs would be lost with it.
-    stopping: set[int] = field(default_factory=set)
+    stopping: dict[int, Node] = field(default_factory=dict)
 
     @property
     def has_free_slot(self) -> bool:

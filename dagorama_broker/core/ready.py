@@ -1,20 +1,26 @@
 """Where ready nodes wait, and who may take which.
 
-A *lane* holds the ready nodes of one queue, taint and function version in FIFO order. A *view* is what workers with the
-same filters see: the lanes that they may take from, ordered by their first nodes. Taking the first node of a view is
-O(log n) in its ready nodes and lanes, whatever else there is.
+A *lane* holds the ready nodes of one queue, taint, function version and group in order. A *view* is what workers with
+the same filters see: the lanes that they may take from, ordered by their first nodes. Taking the first node of a view
+is O(log n) in its ready nodes and lanes, whatever else there is.
+
+A ready node may be *parked*: kept out of its lane because its instance is paused or a limit is full. It costs nothing
+there until it is let in again.
 
 Both heaps are lazy. A lane's heap may hold nodes that are no longer ready; a lane's key in a view's heap may be too
-small, never too large. `View.peek` mends what it meets.
+small, never too large: keys grow, as nodes are taken and as groups get their share. `View.peek` mends what it meets.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
-from heapq import heappop, heappush, heapreplace
+from heapq import heapify, heappop, heappush, heapreplace
 from typing import NamedTuple
+from weakref import WeakSet, WeakValueDictionary
 
-from dagorama_broker.core.model import FunctionSpec, Node, Worker
+from dagorama_broker.core.limits import Limit
+from dagorama_broker.core.model import RANK_SHIFT, FunctionSpec, Instance, Node, Park, QueueControl, Worker
 from dagorama_broker.core.states import NodeState
 
 
@@ -51,24 +57,64 @@ class Filter(NamedTuple):
         return self.obstacle(lane) is None
 
 
+class Group:
+    """Instances that share what workers give them with other groups: each gets as much time as the others."""
+
+    __slots__ = ("__weakref__", "lanes", "name", "rank", "served_us")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.served_us = 0  #: time on workers that it was granted, and no less than the others had when it came
+        self.rank = 0  #: that, as the part of a key in a view's heap
+        self.lanes = 0  #: lanes of this group with nodes that may be granted
+
+    def __repr__(self) -> str:
+        return f"<Group {self.name or '(none)'} served={self.served_us} us>"
+
+    def serve(self, served_us: int) -> None:
+        """Note how much it was granted in all."""
+        self.served_us = served_us
+        self.rank = served_us << RANK_SHIFT
+
+
 class Lane:
-    """The ready nodes of one queue, taint and version of a function: whoever may take one of them may take any.
+    """The ready nodes of one queue, taint, version of a function and group: who may take one may take any.
 
     Suspects, nodes that an earlier worker was lost with, wait apart, because not every worker may take one: `heaps` is
     indexed by `is_suspect`.
     """
 
-    __slots__ = ("active", "code_version", "function", "heaps", "queue", "ready", "taint", "views")
+    __slots__ = (
+        "__weakref__",
+        "active",
+        "code_version",
+        "function",
+        "group",
+        "heaps",
+        "limit",
+        "parked",
+        "paused",
+        "queue",
+        "ready",
+        "taint",
+        "views",
+    )
 
-    def __init__(self, queue: str, taint: str, function: str = "", code_version: str = "") -> None:
+    def __init__(
+        self, queue: str, taint: str, function: str = "", code_version: str = "", *, group: Group | None = None
+    ) -> None:
         self.queue = queue
         self.taint = taint
         self.function = function
         self.code_version = code_version
+        self.group = group or Group("")
         self.heaps: tuple[list[tuple[int, Node]], list[tuple[int, Node]]] = ([], [])
         self.views: list[View] = []
-        self.ready = 0  #: nodes in state ready
+        self.ready = 0  #: nodes in state ready, but for those that are parked
+        self.parked = 0  #: nodes in state ready that are parked
         self.active = 0  #: nodes that are ready, leased or backing off
+        self.paused = False  #: its queue is paused: nothing of it is granted
+        self.limit: Limit | None = None  #: the cap of its queue
 
     def __repr__(self) -> str:
         return f"<Lane {self.queue}{f' taint={self.taint}' if self.taint else ''} ready={self.ready}>"
@@ -79,7 +125,7 @@ class Lane:
         while heap:
             entry = heap[0]
             node = entry[1]
-            if node.state is NodeState.READY and is_suspect(node) is suspect:
+            if node.state is NodeState.READY and node.parked is None and is_suspect(node) is suspect:
                 return entry
             heappop(heap)
             node.queued &= ~(1 << suspect)
@@ -94,20 +140,16 @@ def is_suspect(node: Node) -> bool:
 class View:
     """What workers with the same filter see."""
 
-    __slots__ = ("filter", "heaps", "keys", "lanes", "workers")
+    __slots__ = ("filter", "heaps", "keys", "lanes", "ready", "workers")
 
     def __init__(self, filter: Filter) -> None:
         self.filter = filter
-        self.lanes: list[Lane] = []
+        self.lanes: WeakSet[Lane] = WeakSet()
         self.heaps: tuple[list[tuple[int, Lane]], list[tuple[int, Lane]]] = ([], [])
         #: Each lane's key in `heaps`. Others that are there for the lane have been overtaken by a smaller one.
         self.keys: tuple[dict[Lane, int], dict[Lane, int]] = ({}, {})
+        self.ready = 0  #: how many nodes it may be granted
         self.workers: dict[Worker, None] = {}
-
-    @property
-    def ready(self) -> int:
-        """How many nodes are ready for it."""
-        return sum(lane.ready for lane in self.lanes)
 
     def peek(self, *, with_suspects: bool) -> Node | None:
         """Give the first ready node, without taking it; suspects only if asked for."""
@@ -120,27 +162,29 @@ class View:
     def offer(self, lane: Lane, order: int, *, suspect: bool) -> None:
         """Learn that a lane has a node of this order. Larger ones are left out, or an idle view would grow."""
         keys = self.keys[suspect]
-        if lane not in keys or order < keys[lane]:
-            keys[lane] = order
-            heappush(self.heaps[suspect], (order, lane))
+        key = order + lane.group.rank
+        if lane not in keys or key < keys[lane]:
+            keys[lane] = key
+            heappush(self.heaps[suspect], (key, lane))
 
     def _first(self, *, suspect: bool) -> tuple[int, Node] | None:
         heap = self.heaps[suspect]
         keys = self.keys[suspect]
         while heap:
-            order, lane = heap[0]
-            if keys.get(lane) != order:
+            key, lane = heap[0]
+            if keys.get(lane) != key:
                 heappop(heap)
                 continue
-            entry = lane.first(suspect=suspect)
+            entry = None if lane.paused else lane.first(suspect=suspect)
             if entry is None:
                 heappop(heap)
                 del keys[lane]
-            elif entry[0] == order:
-                return entry
-            else:
-                keys[lane] = entry[0]
-                heapreplace(heap, (entry[0], lane))
+                continue
+            found = entry[0] + lane.group.rank
+            if found == key:
+                return key, entry[1]
+            keys[lane] = found
+            heapreplace(heap, (found, lane))
         return None
 
 
@@ -148,18 +192,34 @@ class ReadyQueues:
     """All lanes and views."""
 
     def __init__(self) -> None:
-        self.lanes: dict[tuple[str, str, str, str], Lane] = {}
+        self.lanes: WeakValueDictionary[tuple[str, str, str, str, str], Lane] = WeakValueDictionary()
         self.views: dict[Filter, View] = {}
+        self.groups: WeakValueDictionary[str, Group] = WeakValueDictionary()
+        self.paused: set[str] = set()  #: queues of which nothing is granted
+        self.limits: dict[str, Limit] = {}  #: caps of queues
+        self.is_shared = False  #: whether there has been a group, so that it has to be counted who gets how much
+        self._served_us = 0  #: what the group that was granted a node last had been granted by then
 
-    def lane(self, spec: FunctionSpec) -> Lane:
-        """Give the lane of a function's nodes, making it if need be."""
-        key = (spec.queue, spec.taint, spec.name, spec.code_version)
+    def lane(self, spec: FunctionSpec, group: str = "") -> Lane:
+        """Give the lane of a function's nodes, making it if need be. It lives for as long as somebody refers to it."""
+        key = (spec.queue, spec.taint, spec.name, spec.code_version, group)
         lane = self.lanes.get(key)
         if lane is None:
-            lane = self.lanes[key] = Lane(*key)
+            lane = self.lanes[key] = Lane(*key[:4], group=self._group(group))
+            lane.paused = lane.queue in self.paused
+            lane.limit = self.limits.get(lane.queue)
             for view in self.views.values():
                 self._connect(view, lane)
         return lane
+
+    def _group(self, name: str) -> Group:
+        group = self.groups.get(name)
+        if group is None:
+            group = self.groups[name] = Group(name)
+            self.is_shared |= bool(name)
+        return group
+
+    # -- workers ------------------------------------------------------------------------------------------------------
 
     def enter(self, worker: Worker) -> None:
         """Let a worker take part in its view."""
@@ -182,10 +242,28 @@ class ReadyQueues:
                 self._connect(view, lane)
         return view
 
+    def _connect(self, view: View, lane: Lane) -> None:
+        if view.filter.admits(lane):
+            view.lanes.add(lane)
+            lane.views.append(view)
+            if not lane.paused:
+                view.ready += lane.ready
+                self._offer(lane, [view])
+
+    # -- nodes --------------------------------------------------------------------------------------------------------
+
     def push(self, node: Node) -> None:
         """Put a node that has just become ready in its place."""
         lane = node.function.lane
+        if node.instance.control.paused:
+            self._park(node, Park.PAUSED)
+            return
+        if not lane.ready:
+            self._wake_group(lane.group)
         lane.ready += 1
+        if not lane.paused:
+            for view in lane.views:
+                view.ready += 1
         suspect = is_suspect(node)
         if node.queued & (1 << suspect):
             return  # its old entry holds again
@@ -193,16 +271,155 @@ class ReadyQueues:
         order = node.order
         heap = lane.heaps[suspect]
         heappush(heap, (order, node))
-        if heap[0][1] is node:
+        if heap[0][1] is node and not lane.paused:
             for view in lane.views:
                 view.offer(lane, order, suspect=suspect)
 
-    @staticmethod
-    def _connect(view: View, lane: Lane) -> None:
-        if not view.filter.admits(lane):
+    def remove(self, node: Node) -> None:
+        """Take out a ready node, parked or not, that is leased now."""
+        lane = node.function.lane
+        if node.parked is not None:
+            node.parked = None
+            lane.parked -= 1
             return
-        view.lanes.append(lane)
-        lane.views.append(view)
+        lane.ready -= 1
+        if not lane.paused:
+            for view in lane.views:
+                view.ready -= 1
+        if not lane.ready:
+            lane.group.lanes -= 1
+
+    def withdraw(self, node: Node, now: float) -> None:
+        """Take out a ready node that has ended or is paused. Others may start in its stead."""
+        self.remove(node)
+        for limit in limits_of(node):
+            if limit.waiting:
+                self.wake(limit, now)
+
+    def _park(self, node: Node, reason: Park | Limit) -> None:
+        node.parked = reason
+        node.function.lane.parked += 1
+
+    # -- groups -------------------------------------------------------------------------------------------------------
+
+    def _wake_group(self, group: Group) -> None:
+        """Note that a group has one lane more to take from. It has no claim on what was done while it had none."""
+        if not group.lanes and group.served_us < self._served_us:
+            group.serve(self._served_us)
+        group.lanes += 1
+
+    def serve(self, node: Node) -> None:
+        """Charge a node that is granted to its group; call it where `is_shared`."""
+        group = node.function.lane.group
+        self._served_us = max(self._served_us, group.served_us)
+        group.serve(group.served_us + int(node.charge_s * 1e6))
+
+    # -- limits -------------------------------------------------------------------------------------------------------
+
+    def park(self, node: Node, limit: Limit, now: float) -> None:
+        """Keep a ready node out of its lane until a limit has room. Others get what it leaves of its other limits."""
+        self.remove(node)
+        self._park(node, limit)
+        limit.wait(node)
+        for other in limits_of(node):
+            if other is not limit and other.waiting:
+                self.wake(other, now)
+
+    def wake(self, limit: Limit, now: float) -> None:
+        """Let in again as many nodes of each lane as a limit has room for: nobody knows which lanes are taken from."""
+        room = limit.room(now)
+        for lane, waiting in list(limit.waiting.items()) if room else ():
+            woken = 0
+            while waiting and woken < room:
+                _, node = heappop(waiting)
+                if node.parked is limit:
+                    self.remove(node)
+                    self.push(node)
+                    woken += node.parked is None  # its instance may be paused
+            if not waiting:
+                del limit.waiting[lane]
+
+    # -- pauses and priorities ----------------------------------------------------------------------------------------
+
+    def pause_instance(self, instance: Instance, now: float) -> None:
+        """Park what is ready in an instance that has been paused."""
+        for node in instance.nodes.values():
+            if node.state is NodeState.READY and node.parked is None:
+                self.withdraw(node, now)
+                self._park(node, Park.PAUSED)
+
+    def resume_instance(self, instance: Instance) -> None:
+        """Let in again what is ready in an instance that goes on."""
+        for node in instance.nodes.values():
+            if node.parked is Park.PAUSED:
+                self.remove(node)
+                self.push(node)
+
+    def pause_queue(self, queue: str) -> None:
+        """Hold what is in a queue."""
+        self.paused.add(queue)
+        for lane in self.lanes_of(queue):
+            if not lane.paused:
+                lane.paused = True
+                for view in lane.views:
+                    view.ready -= lane.ready
+
+    def resume_queue(self, queue: str) -> None:
+        """Grant again what is in a queue."""
+        self.paused.discard(queue)
+        for lane in self.lanes_of(queue):
+            if lane.paused:
+                lane.paused = False
+                for view in lane.views:
+                    view.ready += lane.ready
+                self._offer(lane, lane.views)
+
+    def reorder(self, instance: Instance) -> None:
+        """Give the nodes of an instance their places anew, as its priority has changed."""
+        nodes = [node for node in instance.nodes.values() if node.queued or node.parked is not None]
+        for lane in {node.function.lane for node in nodes}:
+            for heap in lane.heaps:
+                heap[:] = [entry for entry in heap if entry[1].instance is not instance]
+                heapify(heap)
+        for node in nodes:
+            node.queued = 0
+            if node.state is NodeState.READY and node.parked is None:
+                self.remove(node)
+                self.push(node)
+            elif isinstance(node.parked, Limit):
+                node.parked.wait(node)
+
+    def control(self, queue: str) -> QueueControl:
+        """Give what people have said about a queue."""
+        limit = self.limits.get(queue)
+        return QueueControl(paused=queue in self.paused, running_max=limit.spec.max if limit else 0)
+
+    def set_limit(self, queue: str, limit: Limit | None) -> None:
+        """Cap a queue, or take its cap away."""
+        self.limits.pop(queue, None)
+        if limit is not None:
+            self.limits[queue] = limit
+        for lane in self.lanes_of(queue):
+            lane.limit = limit
+
+    def lanes_of(self, queue: str) -> list[Lane]:
+        """Give the lanes of a queue."""
+        return [lane for lane in self.lanes.values() if lane.queue == queue]
+
+    @staticmethod
+    def _offer(lane: Lane, views: Iterable[View]) -> None:
+        """Let views know of what is in a lane."""
         for suspect in (False, True):
             if lane.heaps[suspect]:
-                view.offer(lane, lane.heaps[suspect][0][0], suspect=suspect)
+                for view in views:
+                    view.offer(lane, lane.heaps[suspect][0][0], suspect=suspect)
+
+
+def limits_of(node: Node) -> tuple[Limit, ...]:
+    """Give all limits that a node is subject to: its own, its instance's and its queue's."""
+    limits = node.limits
+    if node.instance.limit is not None:
+        limits += (node.instance.limit,)
+    if node.function.lane.limit is not None:
+        limits += (node.function.lane.limit,)
+    return limits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dagorama_broker.core.attempts import Attempts
+from dagorama_broker.core.errors import show_id
 from dagorama_broker.core.graph import Graph
 from dagorama_broker.core.model import Instance, Node
 from dagorama_broker.core.states import TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
@@ -13,7 +14,15 @@ def restore_instance(graph: Graph, attempts: Attempts, stored: StoredInstance) -
     """Take an instance back into memory, so that nodes can be added to it. A no-op when it is there."""
     if stored.id in graph.instances:
         return
-    instance = Instance(seq=stored.seq, id=stored.id, definition=stored.definition, created_at=stored.created_at)
+    instance = Instance(
+        seq=stored.seq,
+        id=stored.id,
+        definition=stored.definition,
+        created_at=stored.created_at,
+        group=stored.group,
+        control=stored.control,
+    )
+    instance.limit = graph.limits.recap(None, f"instance {show_id(instance.id)}", instance.control.running_max, ())
     instance.state = stored.state
     instance.finished_at = stored.finished_at
     instance.cancelled = stored.state is InstanceState.CANCELLED
@@ -34,11 +43,12 @@ def _restore_node(graph: Graph, row: StoredNode, instance: Instance, by_seq: dic
         seq=row.seq,
         id=row.id,
         instance=instance,
-        function=graph.function(row.function),
+        function=graph.function(row.function, instance.group),
         arguments=row.arguments,
         dependencies=tuple(by_seq[seq] for seq in row.dependency_seqs),
         parent_seq=row.parent_seq,
         created_at=row.created_at,
+        limits=graph.limits_of_call(row.function, row.limit_keys) if row.limit_keys else (),
     )
     node.state = row.state
     node.finished_at = row.finished_at

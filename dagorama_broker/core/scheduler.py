@@ -8,10 +8,11 @@ from typing import Any
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.attempts import Attempts
-from dagorama_broker.core.control import cancel_instance
+from dagorama_broker.core.control import Controller
 from dagorama_broker.core.dispatch import Dispatcher
 from dagorama_broker.core.fleet import Fleet
 from dagorama_broker.core.graph import Graph
+from dagorama_broker.core.limits import Limits
 from dagorama_broker.core.model import Instance, InstanceId, Node, NodeId, Rng, Worker, WorkerId
 from dagorama_broker.core.ready import ReadyQueues
 from dagorama_broker.core.restoring import restore_instance
@@ -35,12 +36,14 @@ class Scheduler:
     def __init__(self, *, rng: Rng, settings: Settings | None = None, epoch: int = 1) -> None:
         self.settings = settings or Settings()
         self.queues = ReadyQueues()
-        self.graph = Graph(self.queues)
-        self.dispatcher = Dispatcher(self.queues, token=epoch << _EPOCH_SHIFT)
+        self.limits = Limits()
+        self.graph = Graph(self.queues, self.limits)
+        self.dispatcher = Dispatcher(self.queues, self.limits, token=epoch << _EPOCH_SHIFT)
         self.attempts = Attempts(
             self.graph, self.queues, self.dispatcher, rng=rng, deliveries_max=self.settings.deliveries_max
         )
         self.fleet = Fleet(self.graph, self.queues, self.dispatcher, self.attempts, self.settings)
+        self.controller = Controller(self.graph, self.queues, self.dispatcher, self.fleet)
         self._may_be_held = False  #: whether there is anything that the workers who are awaited could have
         fleet = self.fleet
         self._handlers: dict[type[c.Command], Callable[[Any, float], None]] = {
@@ -53,7 +56,9 @@ class Scheduler:
             c.HandBack: fleet.hand_back,
             c.PullNode: self._pull_node,
             c.RejectVersion: fleet.reject_version,
-            c.CancelInstance: self._cancel_instance,
+            c.CancelInstance: self.controller.cancel_instance,
+            c.ControlInstance: self.controller.control_instance,
+            c.ControlQueue: self.controller.control_queue,
             c.GrantWork: self._grant_work,
             c.Tick: self._tick,
         }
@@ -70,7 +75,8 @@ class Scheduler:
 
     def next_wakeup(self) -> float | None:
         """Give the time at which a `Tick` is due, or None. Ask again after each batch of commands."""
-        due = [self.fleet.expiry_check_at, self.dispatcher.recall_at, self.dispatcher.overrun_at]
+        dispatcher = self.dispatcher
+        due = [self.fleet.expiry_check_at, dispatcher.recall_at, dispatcher.overrun_at, self.limits.due_at]
         if self.attempts.backoffs:
             due.append(self.attempts.backoffs[0][0])
         if self.fleet.awaited:
@@ -112,11 +118,15 @@ class Scheduler:
         """
         self.graph.instance_seq = snapshot.instance_seq_last
         self.graph.node_seq = snapshot.node_seq_last
+        if snapshot.epoch > 1:
+            self.limits.restored_at = now
+        for queue, control in snapshot.queues.items():
+            self.controller.restore_queue(queue, control, now)
         for stored in snapshot.instances:
             self.restore_instance(stored)
         self.attempts.end_backoffs(now)  # a worker may have such a node already, and must be able to keep it
         self.fleet.await_workers(snapshot.workers, now)
-        self._may_be_held = any(lane.ready for lane in self.queues.lanes.values())
+        self._may_be_held = any(lane.ready or lane.parked for lane in self.queues.lanes.values())
 
     def restore_instance(self, stored: StoredInstance) -> None:
         """Take an instance back into memory, so that nodes can be added to it. A no-op when it is there."""
@@ -126,9 +136,6 @@ class Scheduler:
 
     def _submit_nodes(self, command: c.SubmitNodes, now: float) -> None:
         submit_nodes(self.graph, command, now)
-
-    def _cancel_instance(self, command: c.CancelInstance, now: float) -> None:
-        cancel_instance(self.graph, self.dispatcher, command, now)
 
     def _heartbeat(self, command: c.Heartbeat, now: float) -> None:
         self.fleet.hear(command.worker_id, now)
@@ -151,6 +158,7 @@ class Scheduler:
 
     def _tick(self, command: c.Tick, now: float) -> None:
         self.attempts.end_backoffs(now)
+        self.dispatcher.open_rates(now)
         for node, token in self.dispatcher.overrun(now):
             self.attempts.time_out(node, token, now)
         self.fleet.tick(now, command.late_s)

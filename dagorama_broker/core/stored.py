@@ -2,7 +2,15 @@
 
 from dataclasses import dataclass, field
 
-from dagorama_broker.core.model import FailedAttempt, FunctionSpec, InstanceId, NodeId, WorkerId
+from dagorama_broker.core.model import (
+    Control,
+    FailedAttempt,
+    FunctionSpec,
+    InstanceId,
+    NodeId,
+    QueueControl,
+    WorkerId,
+)
 from dagorama_broker.core.states import InstanceState, NodeState
 
 
@@ -18,6 +26,7 @@ class StoredNode:
     parent_seq: int
     arguments: bytes
     dependency_seqs: tuple[int, ...]
+    limit_keys: tuple[str, ...] = ()
     created_at: float
     state: NodeState = NodeState.WAITING
     finished_at: float = 0.0
@@ -40,6 +49,8 @@ class StoredInstance:
     state: InstanceState
     created_at: float
     finished_at: float = 0.0
+    group: str = ""
+    control: Control = Control()  # noqa: RUF009 - a tuple
     nodes: list[StoredNode] = field(default_factory=list)  #: in creation order
 
 
@@ -54,6 +65,8 @@ class InstanceSummary:
     created_at: float
     finished_at: float
     counts: dict[NodeState, int]
+    group: str = ""
+    control: Control = Control()  # noqa: RUF009 - a tuple
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,3 +78,4 @@ class Snapshot:
     node_seq_last: int
     instances: list[StoredInstance]  #: those that run, in creation order, with all their nodes
     workers: dict[WorkerId, str]  #: those that had not left, with their names
+    queues: dict[str, QueueControl] = field(default_factory=dict)  #: those about which people have said something

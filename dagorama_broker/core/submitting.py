@@ -7,9 +7,9 @@ from typing import cast
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
-from dagorama_broker.core.errors import ConflictingNode, DuplicateCall, InstanceEnded, UnknownDependency
+from dagorama_broker.core.errors import ConflictingNode, DuplicateCall, InstanceEnded, UnknownDependency, show_id
 from dagorama_broker.core.graph import Graph
-from dagorama_broker.core.model import Function, FunctionSpec, Instance, NewCall, Node, NodeId
+from dagorama_broker.core.model import Control, Function, FunctionSpec, Instance, NewCall, Node, NodeId
 from dagorama_broker.core.states import TERMINAL, InstanceState
 
 
@@ -19,14 +19,20 @@ def submit_nodes(graph: Graph, command: c.SubmitNodes, now: float) -> None:
     is_new = instance is None
     if instance is None:
         instance = Instance(
-            seq=graph.instance_seq + 1, id=command.instance_id, definition=command.definition, created_at=now
+            seq=graph.instance_seq + 1,
+            id=command.instance_id,
+            definition=command.definition,
+            created_at=now,
+            group=command.options.group,
+            control=Control(priority=command.options.priority, running_max=command.options.running_max),
         )
+        instance.limit = graph.limits.recap(None, f"instance {show_id(instance.id)}", instance.control.running_max, ())
     calls = [call for call in command.calls if not _is_repeated(instance, call)]
     nodes = build_nodes(graph, instance, calls, parent=None, now=now)
     if is_new:
         graph.instance_seq = instance.seq
         graph.instances[instance.id] = instance
-        graph.events.append(e.InstanceCreated(instance=instance))
+        graph.events.append(e.InstanceCreated(instance=instance, control=instance.control))
     elif nodes and instance.state is InstanceState.CANCELLED:
         raise InstanceEnded(instance_id=instance.id, state=instance.state, wanted="given further nodes")
     elif nodes and instance.state is not InstanceState.RUNNING:
@@ -51,14 +57,14 @@ def build_nodes(
     parent_seq = parent.seq if parent else 0
     spec: FunctionSpec | None = None
     function: Function | None = None
-    for node_id, call_spec, arguments, dependency_ids in calls:
+    for node_id, call_spec, arguments, dependency_ids, limit_keys in calls:
         if node_id in nodes:
             raise DuplicateCall(node_id=node_id)
         if node_id in existing:
             raise _conflict(existing[node_id], call_spec)
         if call_spec is not spec or function is None:  # calls of one function usually come in a row
             spec = call_spec
-            function = graph.function(spec)
+            function = graph.function(spec, instance.group)
         dependencies: tuple[Node, ...] = ()
         if dependency_ids:
             found = [nodes.get(dependency_id) or existing.get(dependency_id) for dependency_id in dependency_ids]
@@ -76,6 +82,7 @@ def build_nodes(
             dependencies=dependencies,
             parent_seq=parent_seq,
             created_at=now,
+            limits=graph.limits_of_call(spec, limit_keys) if limit_keys else (),
         )
     return nodes
 
@@ -88,6 +95,7 @@ def _is_repeated(instance: Instance, call: NewCall) -> bool:
     if (
         node.function.spec == call.function
         and node.arguments == call.arguments
+        and tuple(limit.key for limit in node.limits) == tuple(call.limit_keys)
         and tuple(dependency.id for dependency in node.dependencies) == tuple(call.dependency_ids)
     ):
         return True

@@ -137,7 +137,7 @@ def to_calls(message: graph_pb2.Calls, functions: Sequence[FunctionSpec]) -> lis
         spec, arguments = max(zip(specs, message.arguments, strict=True), key=lambda call: len(call[1]))
         raise TooLarge(f"a call of {spec.name[:200]} with its arguments", len(arguments))
     dependencies = _dependencies(message, len(node_ids))
-    return list(map(NewCall._make, zip(node_ids, specs, message.arguments, dependencies, strict=False)))
+    return list(map(NewCall._make, zip(node_ids, specs, message.arguments, dependencies, repeat(()), strict=False)))
 
 
 def _function_bytes(spec: FunctionSpec) -> int:

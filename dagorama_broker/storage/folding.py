@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, assert_never
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.model import FailedAttempt, Instance, Node, WorkerId
+from dagorama_broker.core.model import Control, FailedAttempt, Instance, Node, WorkerId
 from dagorama_broker.core.states import InstanceState, NodeState
 
 # Plain strings: database drivers take a slow path for subclasses of str.
@@ -33,6 +33,24 @@ class InstanceRow(NamedTuple):
     state: str
     created_at: float
     finished_at: float | None
+    share_group: str
+
+
+class ControlRow(NamedTuple):
+    """What people have changed about an instance."""
+
+    priority: int
+    paused: bool
+    running_max: int
+    seq: int
+
+
+class QueueRow(NamedTuple):
+    """What people have said about a queue."""
+
+    name: str
+    paused: bool
+    running_max: int
 
 
 class OutcomeRow(NamedTuple):
@@ -75,6 +93,8 @@ class Batch:
     """The rows to write."""
 
     instances: dict[int, InstanceRow] = field(default_factory=dict)
+    controls: dict[int, ControlRow] = field(default_factory=dict)  #: after the instances
+    queues: dict[str, QueueRow] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     outcomes: dict[int, OutcomeRow] = field(default_factory=dict)
     attempts: list[AttemptRow] = field(default_factory=list)
@@ -117,10 +137,18 @@ def _fold_one(batch: Batch, event: e.DurableEvent) -> None:
         case e.NodesCancelled():
             for node in event.nodes:
                 _put(batch, OutcomeRow(node.seq, CANCELLED, event.at, None, None, node.seq))
-        case e.InstanceCreated() | e.InstanceReopened():
+        case e.InstanceCreated():
+            _put_instance(batch, event.instance, RUNNING, None)
+            if event.control != Control():
+                batch.controls[event.instance.seq] = ControlRow(*event.control, event.instance.seq)
+        case e.InstanceReopened():
             _put_instance(batch, event.instance, RUNNING, None)
         case e.InstanceFinished():
             _put_instance(batch, event.instance, str(event.state.value), event.at)
+        case e.InstanceControlled():
+            batch.controls[event.instance.seq] = ControlRow(*event.control, event.instance.seq)
+        case e.QueueControlled():
+            batch.queues[event.queue] = QueueRow(event.queue, *event.control)
         case e.WorkerJoined():
             batch.workers[event.worker_id] = WorkerRow(event.worker_id, event.name, event.at)
         case e.WorkerLeft():
@@ -144,7 +172,7 @@ def _merge(earlier: OutcomeRow, row: OutcomeRow) -> OutcomeRow:
 
 def _put_instance(batch: Batch, instance: Instance, state: str, finished_at: float | None) -> None:
     batch.instances[instance.seq] = InstanceRow(
-        instance.seq, instance.id, instance.definition, state, instance.created_at, finished_at
+        instance.seq, instance.id, instance.definition, state, instance.created_at, finished_at, instance.group
     )
 
 

@@ -11,7 +11,17 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.model import FailedAttempt, FunctionSpec, Instance, InstanceId, Node, NodeId, WorkerId
+from dagorama_broker.core.model import (
+    Control,
+    FailedAttempt,
+    FunctionSpec,
+    Instance,
+    InstanceId,
+    Node,
+    NodeId,
+    QueueControl,
+    WorkerId,
+)
 from dagorama_broker.core.states import InstanceState, NodeState
 from dagorama_broker.core.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
 
@@ -32,6 +42,7 @@ class MemoryJournal:
         self._by_id: dict[InstanceId, _Record] = {}
         self._running: dict[int, _Record] = {}
         self._workers: dict[WorkerId, str] = {}
+        self._queues: dict[str, QueueControl] = {}
         # Which instance a node is of: the first number of each run of nodes of one instance, and that instance.
         self._run_starts = array("q")
         self._run_instances = array("q")
@@ -45,6 +56,7 @@ class MemoryJournal:
             node_seq_last=max((record.seqs[-1] for record in self._records if record.seqs), default=0),
             instances=[self._running[seq].stored() for seq in sorted(self._running)],
             workers=dict(self._workers),
+            queues=dict(self._queues),
         )
 
     def commit(self, events: Sequence[e.DurableEvent]) -> None:
@@ -131,7 +143,7 @@ class MemoryJournal:
             case e.DependencyFailed():
                 self._record(event.node.instance).end(event.node, NodeState.DEPENDENCY_FAILED, event.cause, event.at)
             case e.InstanceCreated():
-                record = _Record(event.instance)
+                record = _Record(event.instance, event.control)
                 self._records.append(record)
                 self._by_id[record.id] = self._running[record.seq] = record
             case e.InstanceReopened():
@@ -141,6 +153,10 @@ class MemoryJournal:
             case e.InstanceFinished():
                 record = self._running.pop(event.instance.seq)
                 record.state, record.finished_at = event.state, event.at
+            case e.InstanceControlled():
+                self._record(event.instance).control = event.control
+            case e.QueueControlled():
+                self._queues[event.queue] = event.control
             case e.WorkerJoined():
                 self._workers[event.worker_id] = event.name
             case e.WorkerLeft():
@@ -162,14 +178,17 @@ class _Record:
         "_dependencies_end",
         "_failures",
         "_functions",
+        "_limit_keys",
         "_losses",
         "_parents",
         "_payloads",
         "_promises",
         "_states",
+        "control",
         "created_at",
         "definition",
         "finished_at",
+        "group",
         "id",
         "ids",
         "seq",
@@ -177,11 +196,13 @@ class _Record:
         "state",
     )
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Instance, control: Control) -> None:
         self.seq = instance.seq
         self.id = instance.id
         self.definition = instance.definition
         self.created_at = instance.created_at
+        self.group = instance.group
+        self.control = control
         self.state = InstanceState.RUNNING
         self.finished_at = 0.0
         self.seqs = array("q")
@@ -197,6 +218,7 @@ class _Record:
         self._payloads: list[bytes | None] = []
         self._promises: dict[int, tuple[int, ...]] = {}
         self._causes: dict[int, int] = {}
+        self._limit_keys: dict[int, tuple[str, ...]] = {}
         self._attempts: dict[int, int] = {}
         self._losses: dict[int, int] = {}
         self._failures: dict[int, list[FailedAttempt]] = {}
@@ -217,6 +239,8 @@ class _Record:
             if node.dependencies:
                 self._dependencies.extend([dependency.seq for dependency in node.dependencies])
             self._dependencies_end.append(len(self._dependencies))
+            if node.limits:
+                self._limit_keys[self.row(node.seq)] = tuple(limit.key for limit in node.limits)
         count = len(nodes)
         self._states += bytes(count)
         self._at.frombytes(bytes(8 * count))
@@ -264,6 +288,7 @@ class _Record:
             parent_seq=self._parents[row],
             arguments=self._arguments[row],
             dependency_seqs=tuple(self._dependencies[start : self._dependencies_end[row]]),
+            limit_keys=self._limit_keys.get(row, ()),
             created_at=self._created_at[row],
             state=state,
             finished_at=0.0 if state is NodeState.BACKOFF else at,
@@ -285,6 +310,8 @@ class _Record:
             state=self.state,
             created_at=self.created_at,
             finished_at=self.finished_at,
+            group=self.group,
+            control=self.control,
             nodes=[self.node(row) for row in range(len(self.seqs))],
         )
 
@@ -298,6 +325,8 @@ class _Record:
             created_at=self.created_at,
             finished_at=self.finished_at,
             counts={_STATES[place]: number for place, number in Counter(self._states).items()},
+            group=self.group,
+            control=self.control,
         )
 
     def _move(self, node: Node, state: NodeState, at: float) -> int:

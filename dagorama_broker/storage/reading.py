@@ -4,27 +4,41 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from dagorama_broker.core.model import FailedAttempt, Failure, FunctionSpec, InstanceId, NodeId, RetryPolicy
+from dagorama_broker.core.model import (
+    Control,
+    FailedAttempt,
+    Failure,
+    FunctionSpec,
+    InstanceId,
+    LimitSpec,
+    NodeId,
+    QueueControl,
+    RetryPolicy,
+)
 from dagorama_broker.core.states import TERMINAL, InstanceState, NodeState
 from dagorama_broker.core.stored import InstanceSummary, StoredInstance, StoredNode
 from dagorama_broker.storage.rows import Parameter
 
-_INSTANCES = "SELECT seq, id, definition, state, created_at, finished_at, counts FROM instances"
+_INSTANCES = """
+SELECT seq, id, definition, state, created_at, finished_at, counts, share_group, priority, paused, running_max
+FROM instances"""
 
 #: Through a partial index, so that opening does not slow down as finished instances pile up.
 RUNNING_INSTANCES = f"{_INSTANCES} WHERE state = 'running' ORDER BY seq"
 
 _NODES = """
 SELECT calls.seq, calls.id, calls.instance, calls.function, calls.parent, calls.arguments, calls.dependencies,
-       calls.created_at, outcomes.state, outcomes.at, outcomes.payload, outcomes.promises, outcomes.cause
-FROM calls LEFT JOIN outcomes ON outcomes.node = calls.seq
+       calls.created_at, outcomes.state, outcomes.at, outcomes.payload, outcomes.promises, outcomes.cause, limited.keys
+FROM calls
+LEFT JOIN outcomes ON outcomes.node = calls.seq
+LEFT JOIN limited ON limited.node = calls.seq
 """
 
 _OF_INSTANCE = "WHERE calls.instance = (SELECT seq FROM instances WHERE id = ?)"
 
 _FUNCTION = """
 SELECT name, code_version, queue, taint, definition_arguments,
-       max_attempts, interval_s, multiplier, interval_max_s, jitter, timeout_s
+       max_attempts, interval_s, multiplier, interval_max_s, jitter, timeout_s, limits
 FROM functions WHERE id = ?
 """
 
@@ -40,7 +54,7 @@ FROM attempts WHERE instance = ? AND node BETWEEN ? AND ? ORDER BY node, seq
 
 _STATES = {str(state.value): state for state in NodeState}
 
-_InstanceColumns = tuple[int, bytes, str, str, float, float | None, str | None]
+_InstanceColumns = tuple[int, bytes, str, str, float, float | None, str | None, str, int, int, int]
 
 
 class Reader:
@@ -88,11 +102,16 @@ class Reader:
         nodes = self._nodes("WHERE calls.seq IN (SELECT value FROM json_each(?))", json.dumps(list(seqs)))
         return {node.seq: node for node in nodes}
 
+    def queues(self) -> dict[str, QueueControl]:
+        """Give the queues about which people have said something."""
+        rows = self._connection.execute("SELECT name, paused, running_max FROM queues")
+        return {name: QueueControl(bool(paused), running_max) for name, paused, running_max in rows}
+
     def _instance_rows(self, condition: str, *parameters: Parameter) -> list[_InstanceColumns]:
         return self._connection.execute(f"{_INSTANCES} {condition}", parameters).fetchall()
 
     def _stored_instance(self, row: _InstanceColumns) -> StoredInstance:
-        seq, id, definition, state, created_at, finished_at, _ = row
+        seq, id, definition, state, created_at, finished_at, _, group, *control = row
         return StoredInstance(
             seq=seq,
             id=InstanceId(id),
@@ -100,11 +119,13 @@ class Reader:
             state=InstanceState(state),
             created_at=created_at,
             finished_at=finished_at or 0.0,
+            group=group,
+            control=_control(*control),
             nodes=self._nodes("WHERE calls.instance = ? ORDER BY calls.seq", seq),
         )
 
     def _summary(self, row: _InstanceColumns) -> InstanceSummary:
-        seq, id, definition, state, created_at, finished_at, counts = row
+        seq, id, definition, state, created_at, finished_at, counts, group, *control = row
         known: Iterable[tuple[str, int]]
         known = self._connection.execute(_COUNTS, (seq,)) if counts is None else json.loads(counts).items()
         return InstanceSummary(
@@ -115,6 +136,8 @@ class Reader:
             created_at=created_at,
             finished_at=finished_at or 0.0,
             counts={_STATES[state]: number for state, number in known},
+            group=group,
+            control=_control(*control),
         )
 
     def _nodes(self, condition: str, *parameters: Parameter) -> list[StoredNode]:
@@ -135,6 +158,7 @@ class Reader:
             payload,
             promises,
             cause,
+            limit_keys,
         ) in self._connection.execute(_NODES + condition, parameters):
             state = _STATES[state_name or "waiting"]
             node = StoredNode(
@@ -144,6 +168,7 @@ class Reader:
                 parent_seq=parent,
                 arguments=arguments,
                 dependency_seqs=tuple(json.loads(dependencies)) if dependencies else (),
+                limit_keys=tuple(json.loads(limit_keys)) if limit_keys else (),
                 created_at=created_at,
                 state=state,
                 finished_at=at if state in TERMINAL else 0.0,
@@ -178,7 +203,7 @@ class Reader:
         name, code_version, queue, taint, definition_arguments, *retry = self._connection.execute(
             _FUNCTION, (id,)
         ).fetchone()
-        max_attempts, interval_s, multiplier, interval_max_s, jitter, timeout_s = retry
+        max_attempts, interval_s, multiplier, interval_max_s, jitter, timeout_s, limits = retry
         spec = FunctionSpec(
             name=name,
             code_version=code_version,
@@ -193,6 +218,14 @@ class Reader:
             ),
             timeout_s=timeout_s,
             definition_arguments=definition_arguments,
+            limits=tuple(
+                LimitSpec(max=max, rate_per_s=rate_per_s, burst=burst)
+                for max, rate_per_s, burst in json.loads(limits or "[]")
+            ),
         )
         self._functions[id] = spec
         return spec
+
+
+def _control(priority: int, paused: int, running_max: int) -> Control:
+    return Control(priority, bool(paused), running_max)

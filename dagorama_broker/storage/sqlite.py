@@ -1,5 +1,6 @@
 """The embedded storage: one SQLite file, which one broker holds."""
 
+import json
 import os
 import sqlite3
 import time
@@ -8,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dagorama_broker.core.events import DurableEvent
-from dagorama_broker.core.model import Function, FunctionSpec, InstanceId, Node, NodeId, WorkerId
+from dagorama_broker.core.model import Function, FunctionSpec, InstanceId, LimitSpec, Node, NodeId, WorkerId
 from dagorama_broker.core.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
 from dagorama_broker.storage.faults import explain
 from dagorama_broker.storage.files import prepare_file
-from dagorama_broker.storage.folding import AttemptRow, Batch, InstanceRow, OutcomeRow, fold, show_seqs
+from dagorama_broker.storage.folding import AttemptRow, Batch, InstanceRow, OutcomeRow, QueueRow, fold, show_seqs
 from dagorama_broker.storage.journal import StorageError
 from dagorama_broker.storage.reading import Reader
 from dagorama_broker.storage.rows import Parameter, RowWriter
@@ -100,6 +101,7 @@ class SqliteJournal:
             node_seq_last=execute("SELECT coalesce(max(seq), 0) FROM calls").fetchone()[0],
             instances=reader.running_instances(),
             workers={WorkerId(id): name for id, name in execute("SELECT id, name FROM workers")},
+            queues=reader.queues(),
         )
 
     def commit(self, events: Sequence[DurableEvent]) -> None:
@@ -122,6 +124,7 @@ class SqliteJournal:
             _FUNCTIONS.write(connection, self._functions.unwritten)
             calls = [_call_row(node, functions[node.function]) for node in batch.nodes]
             _CALLS.write(connection, calls, sum([len(node.arguments) for node in batch.nodes]))
+            _LIMITED.write(connection, [_limited_row(node) for node in batch.nodes if node.limits])
         if batch.outcomes:
             outcomes = list(batch.outcomes.values())
             _OUTCOMES.write(connection, outcomes, sum([len(row.payload) for row in outcomes if row.payload]))
@@ -130,6 +133,8 @@ class SqliteJournal:
         if batch.instances:
             _INSTANCES.write(connection, list(batch.instances.values()))
             connection.execute(_FINISH_COUNTS, (str(list(batch.instances)),))
+        connection.executemany(_CONTROL, batch.controls.values())
+        _QUEUES.write(connection, list(batch.queues.values()))
         for worker_id, worker in batch.workers.items():
             if worker:
                 connection.execute("INSERT OR REPLACE INTO workers VALUES (?, ?, ?)", worker)
@@ -221,9 +226,18 @@ class _Functions:
                 retry.jitter,
                 spec.timeout_s,
                 spec.definition_arguments,
+                _show_limits(spec.limits),
             )
         )
         return self._last
+
+
+def _show_limits(limits: Sequence[LimitSpec]) -> str | None:
+    return json.dumps([(limit.max, limit.rate_per_s, limit.burst) for limit in limits]) if limits else None
+
+
+def _limited_row(node: Node) -> tuple[Parameter, ...]:
+    return node.seq, json.dumps([limit.key for limit in node.limits])
 
 
 def _call_row(node: Node, function: int) -> tuple[Parameter, ...]:
@@ -268,5 +282,13 @@ _FUNCTIONS = RowWriter(
         "jitter",
         "timeout_s",
         "definition_arguments",
+        "limits",
     ),
 )
+_LIMITED = RowWriter("limited", ("node", "keys"))
+_QUEUES = RowWriter(
+    "queues",
+    QueueRow._fields,
+    "ON CONFLICT (name) DO UPDATE SET paused = excluded.paused, running_max = excluded.running_max",
+)
+_CONTROL = "UPDATE instances SET priority = ?, paused = ?, running_max = ? WHERE seq = ?"

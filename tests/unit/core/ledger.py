@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import get_args
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.model import Instance, InstanceId, Node, WorkerId
+from dagorama_broker.core.model import Control, Instance, InstanceId, Node, QueueControl, WorkerId
 from dagorama_broker.core.states import InstanceState, NodeState
 from dagorama_broker.core.stored import Snapshot, StoredInstance, StoredNode
 
@@ -24,6 +24,7 @@ class Ledger:
         self.instances: dict[InstanceId, StoredInstance] = {}
         self.nodes: dict[int, StoredNode] = {}
         self.workers: dict[WorkerId, str] = {}
+        self.queues: dict[str, QueueControl] = {}
         self.epoch = 1
 
     def commit(self, events: Iterable[e.Event]) -> None:
@@ -45,6 +46,7 @@ class Ledger:
                 if instance.state is InstanceState.RUNNING
             ],
             workers=dict(self.workers),
+            queues=dict(self.queues),
         )
 
     def stored(self, instance_id: InstanceId) -> StoredInstance:
@@ -54,8 +56,12 @@ class Ledger:
 
     def _apply(self, event: e.Event) -> None:
         match event:
-            case e.InstanceCreated(instance=instance):
-                self._create_instance(instance)
+            case e.InstanceCreated(instance=instance, control=control):
+                self._create_instance(instance, control)
+            case e.InstanceControlled(instance=instance, control=control):
+                self.instances[instance.id].control = control
+            case e.QueueControlled(queue=queue, control=queue_control):
+                self.queues[queue] = queue_control
             case e.InstanceReopened(instance=instance):
                 self._set_instance(instance.id, InstanceState.RUNNING, 0.0)
             case e.InstanceFinished(instance=instance, state=state, at=at):
@@ -103,7 +109,7 @@ class Ledger:
             case _:
                 raise NotImplementedError(type(event).__name__)
 
-    def _create_instance(self, instance: Instance) -> None:
+    def _create_instance(self, instance: Instance, control: Control) -> None:
         assert instance.id not in self.instances
         self.instances[instance.id] = StoredInstance(
             seq=instance.seq,
@@ -111,6 +117,8 @@ class Ledger:
             definition=instance.definition,
             state=InstanceState.RUNNING,
             created_at=instance.created_at,
+            group=instance.group,
+            control=control,
         )
 
     def _set_instance(self, instance_id: InstanceId, state: InstanceState, at: float) -> None:
@@ -126,6 +134,7 @@ class Ledger:
             parent_seq=node.parent_seq,
             arguments=node.arguments,
             dependency_seqs=tuple(dependency.seq for dependency in node.dependencies),
+            limit_keys=tuple(limit.key for limit in node.limits),
             created_at=node.created_at,
         )
         self.instances[node.instance.id].nodes.append(row)

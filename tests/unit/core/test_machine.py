@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
+from math import inf
 from typing import NamedTuple
 
 import pytest
@@ -24,6 +25,7 @@ from dagorama_broker.core.model import (
     Failure,
     FunctionSpec,
     InstanceId,
+    LimitSpec,
     NewCall,
     Node,
     NodeId,
@@ -31,7 +33,7 @@ from dagorama_broker.core.model import (
     Worker,
     WorkerId,
 )
-from dagorama_broker.core.ready import is_suspect
+from dagorama_broker.core.ready import is_suspect, limits_of
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.states import LIVE, TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
 from dagorama_broker.core.stored import StoredNode
@@ -56,7 +58,11 @@ FUNCTIONS = [
     FunctionSpec(name="other", queue="r", retry=RetryPolicy(max_attempts=2)),
     FunctionSpec(name="other", queue="r", code_version="2"),
     FunctionSpec(name="slow", queue="q", retry=RetryPolicy(max_attempts=2), timeout_s=2.0),
+    FunctionSpec(name="narrow", queue="q", limits=(LimitSpec(max=1),), timeout_s=3.0),
+    FunctionSpec(name="rare", queue="r", limits=(LimitSpec(max=2), LimitSpec(rate_per_s=2.0, burst=2))),
 ]
+KEYS = ["a", "b"]
+QUEUE_NAMES = ["q", "r"]
 WORKERS = [WorkerId(b"w1"), WorkerId(b"w2"), WorkerId(b"w3")]
 #: Has no stream, so it asks for each node; the others are sent what they may run.
 PULLER = WorkerId(b"puller")
@@ -177,7 +183,14 @@ class CoreMachine(RuleBasedStateMachine):
     def see(self, event: e.Event) -> None:
         """Follow the leases; check what can be checked of a single event."""
         match event:
-            case e.WorkGranted(worker=worker, leases=leases) | e.WorkerWelcomed(worker=worker, leases=leases):
+            case e.WorkGranted(worker=worker, leases=leases):
+                for node, token in leases:
+                    self.see_lease(worker.id, node, token)
+                    full = [limit for limit in limits_of(node) if len(limit.holders) > (limit.spec.max or inf)]
+                    assert not full, "no more run at once than a limit lets"
+                    assert not node.instance.control.paused, "a pause holds"
+                    assert not node.function.lane.paused, "a pause holds"
+            case e.WorkerWelcomed(worker=worker, leases=leases):
                 for node, token in leases:
                     self.see_lease(worker.id, node, token)
             case e.WorkerEvicted(worker=worker):
@@ -227,14 +240,18 @@ class CoreMachine(RuleBasedStateMachine):
             pool = known + [call.node_id for call in calls]
             dependencies = data.draw(st.lists(st.sampled_from(pool), max_size=3)) if pool else []
             node_id = NodeId(b"n%d" % next(self.number))
-            calls.append(NewCall(node_id, data.draw(st.sampled_from(FUNCTIONS)), b"", tuple(dependencies)))
+            spec = data.draw(st.sampled_from(FUNCTIONS))
+            key = data.draw(st.sampled_from(KEYS)) if spec.limits else ""
+            keys = tuple(f"{spec.name} {key} {place}" for place in range(len(spec.limits)))
+            calls.append(NewCall(node_id, spec, b"", tuple(dependencies), keys))
         return calls
 
     def submit(self, instance_id: InstanceId, calls: list[NewCall]) -> list[e.Event]:
         """Submit as the host does, which fetches a finished instance first."""
         if instance_id not in self.scheduler.instances and instance_id in self.bench.ledger.instances:
             self.scheduler.restore_instance(self.bench.ledger.stored(instance_id))
-        return self.tell(c.SubmitNodes(instance_id=instance_id, definition="D", calls=calls))
+        options = c.InstanceOptions(group="g" if instance_id in {b"i1", b"i3"} else "")
+        return self.tell(c.SubmitNodes(instance_id=instance_id, definition="D", calls=calls, options=options))
 
     @initialize(data=st.data())
     def begin(self, data: st.DataObject) -> None:
@@ -282,6 +299,37 @@ class CoreMachine(RuleBasedStateMachine):
         self.model.cancelled[instance_id] = {node.id for node in instance.nodes.values() if node.state in LIVE}
         self.tell(command)
         assert instance_id not in self.scheduler.instances
+        self.maybe_grant()
+
+    @rule(
+        data=st.data(),
+        priority=st.sampled_from([None, None, -1, 0, 5]),
+        paused=st.sampled_from([None, False, True]),
+        running_max=st.sampled_from([None, 0, 1, 2]),
+    )
+    def control(self, data: st.DataObject, priority: int | None, paused: bool | None, running_max: int | None) -> None:
+        """Change how an instance is run."""
+        instance_id = data.draw(st.sampled_from(sorted(self.model.calls)))
+        command = c.ControlInstance(instance_id=instance_id, priority=priority, paused=paused, running_max=running_max)
+        instance = self.scheduler.instances.get(instance_id)
+        if instance is None or instance.state is not InstanceState.RUNNING:
+            with pytest.raises(Refused):
+                self.tell(command)
+            return
+        self.tell(command)
+        assert self.tell(command) == [], "saying it again changes nothing"
+        self.maybe_grant()
+
+    @rule(
+        queue=st.sampled_from(QUEUE_NAMES),
+        paused=st.sampled_from([None, False, True]),
+        running_max=st.sampled_from([None, 0, 1, 2]),
+    )
+    def control_queue(self, queue: str, paused: bool | None, running_max: int | None) -> None:
+        """Change how a queue is run."""
+        command = c.ControlQueue(queue=queue, paused=paused, running_max=running_max)
+        self.tell(command)
+        assert self.tell(command) == [], "saying it again changes nothing"
         self.maybe_grant()
 
     # -- workers ------------------------------------------------------------------------------------------------------
@@ -486,19 +534,23 @@ class CoreMachine(RuleBasedStateMachine):
         person.heard_at = self.bench.now
         worker = self.scheduler.workers[PULLER]
         ready = [node for node in self.ready_for(worker) if not worker.suspect or not is_suspect(node)]
-        first = [] if self.in_doubt else sorted(ready, key=lambda node: node.order)[:1]
+        first = [] if self.in_doubt else sorted(ready, key=key_of)[:1]
         events = self.tell(c.PullNode(worker_id=PULLER))
         granted = [node for event in events if isinstance(event, e.WorkGranted) for node, _ in event.leases]
         assert granted == first
         self.maybe_grant()
 
     def ready_for(self, worker: Worker) -> list[Node]:
-        """Give the ready nodes whose queue and taint are the worker's."""
+        """Give the ready nodes whose queue and taint are the worker's, and which nothing else holds."""
         return [
             node
             for instance in self.scheduler.instances.values()
             for node in instance.nodes.values()
-            if node.state is NodeState.READY and worker.view.filter.admits(node.function.lane)
+            if node.state is NodeState.READY
+            and worker.view.filter.admits(node.function.lane)
+            and not node.instance.control.paused
+            and not node.function.lane.paused
+            and all(limit.room(self.bench.now) for limit in limits_of(node))
         ]
 
     # -- the broker ---------------------------------------------------------------------------------------------------
@@ -524,8 +576,10 @@ class CoreMachine(RuleBasedStateMachine):
         for worker in self.scheduler.workers.values():
             left = self.ready_for(worker)
             assert worker.slots or worker.id not in granted, "who pulls is sent nothing"
-            trusted = [node.order for node in left if not is_suspect(node)]
-            assert all(node.order < order for node, _ in granted.get(worker.id, ()) for order in trusted)
+            trusted = [node for node in left if not is_suspect(node)]
+            for node, _ in granted.get(worker.id, ()):
+                lane = node.function.lane
+                assert all(node.order < other.order for other in trusted if other.function.lane.group is lane.group)
             if not worker.draining and worker.has_free_slot:
                 assert not trusted
                 assert not left or worker.suspect
@@ -552,8 +606,10 @@ class CoreMachine(RuleBasedStateMachine):
             return
         running = [i for i in self.scheduler.instances.values() if i.state is InstanceState.RUNNING]
         before = {instance.id: instance for instance in running}
+        queues = (self.scheduler.queues.paused, capped(self.scheduler))
         self.bench.replay("restart")
         after = self.scheduler.instances
+        assert (self.scheduler.queues.paused, capped(self.scheduler)) == queues, "queues are as they were"
         assert sorted(after) == sorted(before), "what runs is restored"
         assert [instance.seq for instance in after.values()] == sorted(instance.seq for instance in after.values())
         for instance_id, instance in before.items():
@@ -593,6 +649,10 @@ class CoreMachine(RuleBasedStateMachine):
             self.model.workers[worker_id].connected = False
             self.model.workers[worker_id].live.clear()
             self.tell(c.DisconnectWorker(worker_id=worker_id, left=True))
+        for queue in QUEUE_NAMES:
+            self.tell(c.ControlQueue(queue=queue, paused=False))
+        for instance_id in list(self.scheduler.instances):
+            self.tell(c.ControlInstance(instance_id=instance_id, paused=False))
         person = self.model.workers[FINISHER] = Person(heard_at=self.bench.now)
         self.tell(c.ConnectWorker(worker_id=FINISHER, name="finisher", slots=3, tolerations=frozenset({"gpu"})))
         for _ in range(1000):
@@ -629,6 +689,16 @@ class CoreMachine(RuleBasedStateMachine):
         assert not has_run or all(dependency in self.model.outcomes for dependency in dependencies)
 
 
+def capped(scheduler: Scheduler) -> dict[str, int]:
+    """Give the caps of queues."""
+    return {queue: limit.spec.max for queue, limit in scheduler.queues.limits.items()}
+
+
+def key_of(node: Node) -> int:
+    """Give the place of a ready node among those of all groups."""
+    return node.order + node.function.lane.group.rank
+
+
 def report(worker_id: WorkerId, result: c.NodeResult) -> c.CompleteNodes:
     """Report a result as a worker does: a plain value as a completion."""
     if result.payload is None or result.promise_ids or result.children:
@@ -656,6 +726,8 @@ def facts(node: Node, now: float) -> dict[str, object]:
         "finished_at": node.finished_at,
         "parent": node.parent_seq,
         "function": node.function.spec,
+        "limits": [limit.key for limit in node.limits],
+        "instance": (node.instance.group, node.instance.control),
     }
 
 

@@ -7,8 +7,9 @@
     NodesCreated a b
     WorkGranted w1 a#1
 
-A node is written `name:function(dependencies)`; without `:function` it calls `f`, which serves queue `q` and is tried
-once. Times are seconds since the start. A token is its counter, with the epoch before it after a restart: `a#2.1`.
+A node is written `name:function(dependencies)@limit_key`; without `:function` it calls `f`, which serves queue `q` and
+is tried once. Times are seconds since the start. A token is its counter, with the epoch before it after a restart:
+`a#2.1`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from dagorama_broker.core.model import (
     Failure,
     FunctionSpec,
     InstanceId,
+    LimitSpec,
     NewCall,
     Node,
     NodeId,
@@ -37,7 +39,7 @@ from dagorama_broker.core.settings import Settings
 from tests.unit.core.ledger import Ledger
 
 SETTINGS = Settings(lease_duration_s=15.0, pull_lease_duration_s=20.0, deliveries_max=3, reconnect_grace_s=5.0)
-_CALL = re.compile(r"(?P<name>\w+)(:(?P<function>\w+))?(\((?P<dependencies>[\w,]*)\))?")
+_CALL = re.compile(r"(?P<name>\w+)(:(?P<function>\w+))?(\((?P<dependencies>[\w,]*)\))?(@(?P<key>\w+))?")
 
 
 class Bench:
@@ -93,6 +95,11 @@ class Bench:
             jitter=float(options.get("jitter", 0)),
         )
         queue, taint = options.get("queue", "q"), options.get("taint", "")
+        limit = LimitSpec(
+            max=int(options.get("limit", 0)),
+            rate_per_s=float(options.get("rate", 0)),
+            burst=int(options.get("burst", 1)),
+        )
         self.functions[name] = FunctionSpec(
             name=options.get("name", name),
             code_version=options.get("version", ""),
@@ -100,15 +107,29 @@ class Bench:
             taint=taint,
             retry=retry,
             timeout_s=float(options.get("timeout", 0)),
+            limits=(limit,) if limit != LimitSpec() else (),
         )
         return []
 
     def _do_submit(self, words: list[str]) -> list[str]:
+        """submit INSTANCE [group=G] [priority=N] [cap=N] CALLS"""
         instance_id = InstanceId(words[0].encode())
-        calls = self.calls(words[1:])
+        options = _options([word for word in words[1:] if "=" in word])
+        calls = self.calls([word for word in words[1:] if "=" not in word])
         for call in calls:
             self.instance_of.setdefault(call.node_id.decode(), instance_id)
-        return self.tell(c.SubmitNodes(instance_id=instance_id, definition="D", calls=calls))
+        return self.tell(
+            c.SubmitNodes(
+                instance_id=instance_id,
+                definition="D",
+                calls=calls,
+                options=c.InstanceOptions(
+                    priority=int(options.get("priority", 0)),
+                    group=options.get("group", ""),
+                    running_max=int(options.get("cap", 0)),
+                ),
+            )
+        )
 
     def _do_connect(self, words: list[str]) -> list[str]:
         options = _options(words[1:])
@@ -169,6 +190,29 @@ class Bench:
     def _do_cancel(self, words: list[str]) -> list[str]:
         return self.tell(c.CancelInstance(instance_id=InstanceId(words[0].encode())))
 
+    def _do_control(self, words: list[str]) -> list[str]:
+        """control INSTANCE [priority=N] [paused=yes|no] [cap=N]"""
+        options = _options(words[1:])
+        return self.tell(
+            c.ControlInstance(
+                instance_id=InstanceId(words[0].encode()),
+                priority=_number(options.get("priority")),
+                paused={"yes": True, "no": False}.get(options.get("paused", "")),
+                running_max=_number(options.get("cap")),
+            )
+        )
+
+    def _do_queue(self, words: list[str]) -> list[str]:
+        """queue QUEUE [paused=yes|no] [cap=N]"""
+        options = _options(words[1:])
+        return self.tell(
+            c.ControlQueue(
+                queue=words[0],
+                paused={"yes": True, "no": False}.get(options.get("paused", "")),
+                running_max=_number(options.get("cap")),
+            )
+        )
+
     def _do_at(self, words: list[str]) -> list[str]:
         self.now = float(words[0])
         return []
@@ -215,7 +259,9 @@ class Bench:
         assert match, f"not a call: {word}"
         dependencies = tuple(NodeId(name.encode()) for name in _names(match["dependencies"] or ""))
         name = NodeId(match["name"].encode())
-        return NewCall(name, self.functions[match["function"] or "f"], b"", dependencies)
+        spec = self.functions[match["function"] or "f"]
+        keys = (match["key"] or "k",) if spec.limits else ()
+        return NewCall(name, spec, b"", dependencies, keys)
 
     def _results(self, words: list[str], failure: Failure | None) -> c.CompleteNodes:
         worker_id = WorkerId(words[0].encode())
@@ -292,6 +338,11 @@ def _words(event: e.Event) -> Iterator[str]:
             yield instance.id.decode()
         case e.InstanceFinished(instance=instance, state=state):
             yield from (instance.id.decode(), state)
+        case e.InstanceControlled(instance=instance, control=control):
+            yield f"{instance.id.decode()} priority={control.priority} paused={control.paused}"
+            yield f"cap={control.running_max}"
+        case e.QueueControlled(queue=queue, control=queue_control):
+            yield f"{queue} paused={queue_control.paused} cap={queue_control.running_max}"
         case e.NodesCreated(nodes=nodes):
             yield from (_name(node) for node in nodes)
         case e.NodeCompleted(node=node, payload=payload):
@@ -331,6 +382,10 @@ def _names(text: str) -> list[str]:
 
 def _options(words: Sequence[str]) -> dict[str, str]:
     return {word.partition("=")[0]: word.partition("=")[2] for word in words if "=" in word}
+
+
+def _number(text: str | None) -> int | None:
+    return None if text is None else int(text)
 
 
 def _paragraphs(transcript: str) -> list[str]:

@@ -1,0 +1,131 @@
+"""Limits: how many nodes of a key may run at once, and how many may start in a second.
+
+A limit is a view over live leases: its holders are the leases of its nodes, entered and left where a lease begins and
+ends, so a place cannot stay taken after its holder is gone. Of a rate only one moment is kept: when its burst will be
+whole again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from dagorama_broker.core.model import LimitSpec, Node
+
+if TYPE_CHECKING:
+    from dagorama_broker.core.ready import Lane
+
+#: Room where there is no limit: more than there can be nodes.
+_ANY = 1 << 40
+
+#: So many limits with a spent burst are kept before those whose burst is whole again are looked for.
+_SPENT_MIN = 1024
+
+
+class Limit:
+    """One key's limit: who holds its places, and which nodes wait for one."""
+
+    __slots__ = ("__weakref__", "due_at", "holders", "key", "spec", "waiting", "whole_at")
+
+    def __init__(self, key: str, spec: LimitSpec, *, whole_at: float = 0.0) -> None:
+        self.key = key
+        self.spec = spec  #: the one that was given last
+        self.holders: dict[int, Node] = {}  #: by fencing token: live leases, and revoked ones whose nodes may still run
+        self.waiting: dict[Lane, list[tuple[int, Node]]] = {}  #: parked nodes in order, and stale entries
+        self.whole_at = whole_at  #: when its burst is whole, if nothing starts until then
+        self.due_at = 0.0  #: when those that wait for its rate are to be let in; 0: that is not planned
+
+    def __repr__(self) -> str:
+        return f"<Limit {self.key} {len(self.holders)} of {self.spec.max or 'any'}>"
+
+    def room(self, now: float) -> int:
+        """Give how many nodes may start now."""
+        spec = self.spec
+        room = max(0, spec.max - len(self.holders)) if spec.max else _ANY
+        if spec.rate_per_s:
+            passed_s = now - self.opens_at
+            room = min(room, spec.burst, 1 + int(passed_s * spec.rate_per_s)) if passed_s >= 0 else 0
+        return room
+
+    @property
+    def opens_at(self) -> float:
+        """When its rate lets a node start; 0 for a limit without a rate."""
+        spec = self.spec
+        return self.whole_at - (spec.burst - 1) / spec.rate_per_s if spec.rate_per_s else 0.0
+
+    def enter(self, node: Node, token: int, now: float) -> None:
+        """Take a place for a lease that begins."""
+        self.holders[token] = node
+        if self.spec.rate_per_s:
+            self.whole_at = max(self.whole_at, now) + 1 / self.spec.rate_per_s
+
+    def wait(self, node: Node) -> None:
+        """Note a node that is parked for this limit."""
+        heappush(self.waiting.setdefault(node.function.lane, []), (node.order, node))
+
+
+class Limits:
+    """The limits of all keys. One lives for as long as a node refers to it, and until its burst is whole."""
+
+    def __init__(self) -> None:
+        self.is_capped = False  #: whether any instance or queue has had a cap, so that it has to be looked
+        self.restored_at = 0.0  #: what had started before that is not known, so bursts begin used up
+        self._by_key: WeakValueDictionary[str, Limit] = WeakValueDictionary()
+        self._spent: dict[Limit, None] = {}  #: those whose bursts are not whole, and maybe some that are again
+        self._spent_max = _SPENT_MIN
+        self._due: list[tuple[float, str, Limit]] = []  #: rates that nodes wait for
+
+    def limit(self, key: str, spec: LimitSpec) -> Limit:
+        """Give the limit of a key, making it if need be. A new spec takes the place of the one before."""
+        limit = self._by_key.get(key)
+        if limit is None:
+            limit = self._by_key[key] = Limit(key, spec)
+            if self.restored_at and spec.rate_per_s:
+                limit.whole_at = self.restored_at + spec.burst / spec.rate_per_s
+        limit.spec = spec
+        return limit
+
+    def enter(self, limit: Limit, node: Node, token: int, now: float) -> None:
+        """Take a place for a lease that begins."""
+        limit.enter(node, token, now)
+        if limit.spec.rate_per_s:
+            self._spent[limit] = None
+            if len(self._spent) > self._spent_max:
+                self._spent = {limit: None for limit in self._spent if limit.whole_at > now}
+                self._spent_max = max(_SPENT_MIN, 2 * len(self._spent))
+            self.plan(limit, now)
+
+    def plan(self, limit: Limit, now: float) -> None:
+        """See to it that those that wait for a rate are let in in time."""
+        at = limit.opens_at
+        if limit.waiting and not limit.due_at and at > now:
+            limit.due_at = at
+            heappush(self._due, (at, limit.key, limit))
+
+    @property
+    def due_at(self) -> float | None:
+        """When the next rate lets in who waits for it."""
+        return self._due[0][0] if self._due else None
+
+    def due(self, now: float) -> Iterator[Limit]:
+        """Give the limits whose rates let in who waits for them. Wake each, then `plan` again."""
+        while self._due and self._due[0][0] <= now:
+            limit = heappop(self._due)[2]
+            limit.due_at = 0.0
+            yield limit
+
+    def recap(self, limit: Limit | None, key: str, running_max: int, held: Iterable[tuple[int, Node]]) -> Limit | None:
+        """Give the cap of an instance or queue of which so many nodes may run at once, 0 for none.
+
+        `held` has the leases, with their tokens, that take places of a cap that did not exist before. One that exists
+        is changed: wake it then, also where it ends.
+        """
+        if limit is None and running_max:
+            self.is_capped = True
+            limit = Limit(key, LimitSpec())
+            limit.holders.update(held)
+        if limit is not None:
+            limit.spec = LimitSpec(max=running_max)
+        return limit if running_max else None
