@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 
 from dagorama.v1.graph_pb2 import RetryPolicy
 
+#: One type of exception, or several; a type stands for its subclasses too.
+ExceptionTypes = type[BaseException] | tuple[type[BaseException], ...]
+
 
 class RetryConfiguration(ABC):
     """A retry policy, given to a decorator as `retry=`."""
@@ -16,12 +19,48 @@ class RetryConfiguration(ABC):
     def as_message(self) -> RetryPolicy:
         """Returns the policy as it travels."""
 
+    def retries(self, error: BaseException) -> bool:
+        """Tells whether an attempt whose function raised `error` may be followed by another, if any is left.
+
+        Asked where the function ran, which knows the type; the broker counts attempts and sees to the waits.
+        """
+        return True
+
 
 @dataclass(frozen=True)
-class StaticRetry(RetryConfiguration):
+class _RetryByType(RetryConfiguration):
+    """What the policies have in common: which exceptions are worth another attempt.
+
+    With `retry_on` only these types are, subclasses included. Those of `give_up_on` never are, also where `retry_on`
+    has a type that they are a kind of.
+    """
+
+    retry_on: ExceptionTypes | None = field(default=None, kw_only=True)
+    give_up_on: ExceptionTypes | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Refuses what is no exception type, and types that could never be retried."""
+        given_up = _types("give_up_on", self.give_up_on)
+        for kind in _types("retry_on", self.retry_on):
+            if issubclass(kind, given_up):
+                raise ValueError(
+                    f"retry_on has {kind.__qualname__}, which give_up_on rules out: an exception that is in both is "
+                    "never retried, so take it out of one"
+                )
+
+    def retries(self, error: BaseException) -> bool:
+        """Tells whether the type of `error` is worth another attempt."""
+        if isinstance(error, _types("give_up_on", self.give_up_on)):
+            return False
+        return self.retry_on is None or isinstance(error, self.retry_on)
+
+
+@dataclass(frozen=True)
+class StaticRetry(_RetryByType):
     """Up to `max_attempts` attempts, the first included, `interval` seconds apart.
 
-    Each wait is prolonged by a random part of up to `jitter` (0 to 1) of it.
+    Each wait is prolonged by a random part of up to `jitter` (0 to 1) of it. `retry_on` and `give_up_on` are exception
+    types, or tuples of them: only what is of the former and not of the latter is tried again.
     """
 
     max_attempts: int
@@ -30,6 +69,7 @@ class StaticRetry(RetryConfiguration):
 
     def __post_init__(self) -> None:
         """Refuses values that mean nothing."""
+        super().__post_init__()
         _check_attempts(self.max_attempts)
         _check_between("interval", self.interval, 0)
         _check_between("jitter", self.jitter, 0, 1)
@@ -40,10 +80,11 @@ class StaticRetry(RetryConfiguration):
 
 
 @dataclass(frozen=True)
-class ExponentialRetry(RetryConfiguration):
+class ExponentialRetry(_RetryByType):
     """Up to `max_attempts` attempts, the first included, 1, b, b^2, ... seconds apart, with b = `base_interval`.
 
     No wait is longer than `max_interval`; each is prolonged by a random part of up to `jitter` (0 to 1) of it.
+    `retry_on` and `give_up_on` are those of `StaticRetry`.
     """
 
     max_attempts: int
@@ -53,6 +94,7 @@ class ExponentialRetry(RetryConfiguration):
 
     def __post_init__(self) -> None:
         """Refuses values that mean nothing."""
+        super().__post_init__()
         _check_attempts(self.max_attempts)
         _check_between("base_interval", self.base_interval, 1)
         _check_between("jitter", self.jitter, 0, 1)
@@ -68,6 +110,17 @@ class ExponentialRetry(RetryConfiguration):
             interval_max_s=self.max_interval or 0.0,
             jitter=self.jitter,
         )
+
+
+def _types(name: str, value: ExceptionTypes | None) -> tuple[type[BaseException], ...]:
+    """Returns exception types as a tuple; refuses anything else, and a tuple of none, which says nothing."""
+    types = () if value is None else value if isinstance(value, tuple) else (value,)
+    for kind in types:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise ValueError(f"{name} must be an exception type or a tuple of them, not {value!r}")
+    if value == ():
+        raise ValueError(f"{name} must name at least one exception type, not (); leave it out to have no such rule")
+    return types
 
 
 def _check_attempts(value: int) -> None:

@@ -16,6 +16,7 @@ from dagorama.construction import class_name, local_classes, module_name, regist
 from dagorama.definition import DAGDefinition, DAGInstance, instance_of
 from dagorama.errors import UnknownFunction
 from dagorama.payload import decode, no_promises
+from dagorama.retry import RetryConfiguration
 
 #: Definitions kept ready, each with its constructor's arguments; far more than a worker serves at a time.
 DEFINITIONS_MAX = 1024
@@ -30,6 +31,8 @@ class LoadedFunction(NamedTuple):
     is_async: bool
     #: That of the code in this process.
     code_version: str
+    #: Which exceptions are worth another attempt, by the code in this process.
+    retry: RetryConfiguration | None
 
 
 class BoundNode(NamedTuple):
@@ -39,6 +42,7 @@ class BoundNode(NamedTuple):
     function: Callable[..., Any]
     is_async: bool
     code_version: str
+    retry: RetryConfiguration | None
 
 
 def function_to_name(func: object) -> str:
@@ -84,9 +88,8 @@ def load_function(
     loaded = load(name, definition_arguments)
     if isinstance(instance_id, UUID):
         instance_id = instance_id.bytes
-    return BoundNode(
-        instance_of(instance_id, loaded.definition, scope), loaded.function, loaded.is_async, loaded.code_version
-    )
+    instance = instance_of(instance_id, loaded.definition, scope)
+    return BoundNode(instance, loaded.function, loaded.is_async, loaded.code_version, loaded.retry)
 
 
 @lru_cache(maxsize=DEFINITIONS_MAX)
@@ -104,7 +107,8 @@ def _load(name: str, definition_arguments: bytes) -> LoadedFunction:
             way_out="Run workers with the code that made the node, and decorate what should run on them.",
         )
     code_version = calculate_function_hash(function, owner=type(definition))
-    return LoadedFunction(definition, function, iscoroutinefunction(function), code_version)
+    retry = getattr(decorated, "retry_policy", None)
+    return LoadedFunction(definition, function, iscoroutinefunction(function), code_version, retry)
 
 
 @lru_cache(maxsize=DEFINITIONS_MAX)

@@ -15,6 +15,7 @@ from dagorama.errors import DagoramaError, PayloadError, UnknownFunction
 from dagorama.logging import get_logger
 from dagorama.models.promise import DAGPromise, node_id_of
 from dagorama.payload import decode, decode_value, encode, no_promises
+from dagorama.retry import RetryConfiguration
 from dagorama.serializer import BoundNode, load_function
 from dagorama.v1.graph_pb2 import Failure
 from dagorama.worker.failures import failure_of, refusal_of
@@ -84,7 +85,7 @@ class Executor:
             # A context for each node: what one sets in context variables is not seen by the next.
             value = copy_context().run(_call, scope, bound, args, kwargs)
         except BaseException as error:
-            self._fail(held, error, started_ns)
+            self._fail(held, error, started_ns, bound.retry)
         else:
             self._complete(held, scope, value, started_ns)
         return None
@@ -107,9 +108,9 @@ class Executor:
             value = await bound.function(bound.instance, *args, **kwargs)
         except CancelledError as error:
             if not held.dropped:  # else it is how we stopped it, and nobody waits for a report
-                self._fail(held, error, started_ns)
+                self._fail(held, error, started_ns, bound.retry)
         except BaseException as error:
-            self._fail(held, error, started_ns)
+            self._fail(held, error, started_ns, bound.retry)
         else:
             self._complete(held, scope, value, started_ns)
 
@@ -131,11 +132,11 @@ class Executor:
         held.values = None
         self._ended(held)
 
-    def _fail(self, held: Held, error: BaseException, started_ns: int) -> None:
-        """Ends an attempt whose function raised."""
+    def _fail(self, held: Held, error: BaseException, started_ns: int, retry: RetryConfiguration | None = None) -> None:
+        """Ends an attempt whose function raised; for good where the function's policy gives up on such an error."""
         if self._raised is not None and not held.dropped:
             self._raised(error)
-        self._end(held, failure_of(error), started_ns)
+        self._end(held, failure_of(error, permanent=retry is not None and _gives_up(retry, error)), started_ns)
 
     def _refuse(self, held: Held, error: BaseException, started_ns: int) -> None:
         """Ends an attempt whose function was not called. Another worker may be able to: the retry policy decides."""
@@ -162,6 +163,15 @@ def _call(scope: Scope, bound: BoundNode, args: tuple[object, ...], kwargs: dict
     current_scope.set(scope)
     value: object = bound.function(bound.instance, *args, **kwargs)
     return value
+
+
+def _gives_up(retry: RetryConfiguration, error: BaseException) -> bool:
+    """Tells whether the policy has no further attempt for an error. One that cannot tell has its attempts."""
+    try:
+        return not retry.retries(error)
+    except Exception:  # the policy, or the exception's type, may be the user's own
+        get_logger().warning("the retry policy %r cannot tell whether it retries %r", retry, error, exc_info=True)
+        return False
 
 
 def _check_module(name: str, only_modules: Sequence[str]) -> None:

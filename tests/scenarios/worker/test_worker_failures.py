@@ -99,6 +99,22 @@ def test_a_result_that_does_not_pickle_fails_for_good(worker: WorkerProcess) -> 
     assert failure.attempts == 1
 
 
+@pytest.mark.parametrize(
+    ("kind", "attempts"), [(ConnectionError, 3), (KeyError, 3), (FileNotFoundError, 1), (ValueError, 1)]
+)
+@pytest.mark.parametrize("definition", [Work, AsyncWork])
+def test_only_some_exceptions_are_retried(
+    worker: WorkerProcess, tmp_path: Path, definition: type[Work | AsyncWork], kind: type[Exception], attempts: int
+) -> None:
+    """What is of a type in `retry_on`, and of none in `give_up_on`, has all its attempts; everything else has one."""
+    trace = tmp_path / "trace"
+    call = definition()("raise_noted", trace, kind)
+    instance, _ = asyncio.run(call) if asyncio.iscoroutine(call) else call
+    with pytest.raises(NodeFailed, match="not this time") as raised:
+        instance.result(timeout=20)
+    assert (raised.value.exception_type, len(trace.read_text().splitlines())) == (kind.__name__, attempts)
+
+
 def test_a_failed_attempt_leaves_no_children(worker: WorkerProcess, tmp_path: Path) -> None:
     """Calls that a function made before it raised never come into being."""
     trace = tmp_path / "trace"

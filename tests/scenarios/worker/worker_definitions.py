@@ -13,6 +13,9 @@ from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
 from dagorama.retry import StaticRetry
 
+#: Gives up on a kind of what it retries, and on everything else.
+PICKY = StaticRetry(max_attempts=3, interval=0, retry_on=(OSError, LookupError), give_up_on=FileNotFoundError)
+
 seen_by: contextvars.ContextVar[str] = contextvars.ContextVar("seen_by", default="nobody")
 
 
@@ -94,6 +97,11 @@ class Work(DAGDefinition):
     @dagorama(retry=StaticRetry(max_attempts=3, interval=0)).syncfn
     def give_lock(self) -> Any:
         return {"lock": [threading.Lock()]}
+
+    @dagorama(retry=PICKY).syncfn
+    def raise_noted(self, trace: Path, kind: type[Exception]) -> None:
+        note(trace, "attempt")
+        raise kind("not this time")
 
     @dagorama().syncfn
     def expand_then_fail(self, trace: Path) -> None:
@@ -202,6 +210,12 @@ class AsyncWork(DAGDefinition):
     async def fail(self) -> None:
         await asyncio.sleep(0)
         raise ValueError("later")
+
+    @dagorama(retry=PICKY).asyncfn
+    async def raise_noted(self, trace: Path, kind: type[Exception]) -> None:
+        note(trace, "attempt")
+        await asyncio.sleep(0)
+        raise kind("not this time")
 
     @dagorama().asyncfn
     async def rest(self, duration_s: float) -> float:

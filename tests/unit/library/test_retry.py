@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dagorama.retry import ExponentialRetry, RetryConfiguration, StaticRetry
+from dagorama.retry import ExceptionTypes, ExponentialRetry, RetryConfiguration, StaticRetry
 from dagorama.v1.graph_pb2 import RetryPolicy
 
 
@@ -47,9 +47,36 @@ def test_a_policy_becomes_its_message(policy: RetryConfiguration, message: Retry
         (lambda: ExponentialRetry(2, math.nan), "base_interval"),
         (lambda: ExponentialRetry(2, max_interval=0), "max_interval"),
         (lambda: ExponentialRetry(2, jitter=-0.1), "jitter"),
+        (lambda: StaticRetry(2, 1, retry_on="ValueError"), "retry_on"),  # type: ignore[arg-type] # that is the mistake
+        (lambda: StaticRetry(2, 1, retry_on=ValueError()), "retry_on"),  # type: ignore[arg-type] # that is the mistake
+        (lambda: StaticRetry(2, 1, retry_on=()), "retry_on"),
+        (lambda: ExponentialRetry(2, give_up_on=(OSError, int)), "give_up_on"),  # type: ignore[arg-type] # as above
+        (lambda: ExponentialRetry(2, give_up_on=[OSError]), "give_up_on"),  # type: ignore[arg-type] # as above
     ],
 )
 def test_values_without_meaning_are_refused(make: Callable[[], object], name: str) -> None:
     """The error names the argument."""
     with pytest.raises(ValueError, match=rf"^{name} must"):
         make()
+
+
+@pytest.mark.parametrize("give_up_on", [ValueError, Exception, (KeyError, ValueError)])
+def test_a_type_that_could_never_be_retried_is_refused(give_up_on: ExceptionTypes) -> None:
+    """A type in `retry_on` that is one in `give_up_on`, or a kind of it, is a mistake."""
+    with pytest.raises(ValueError, match=r"^retry_on has ValueError, which give_up_on rules out"):
+        StaticRetry(2, 1, retry_on=(KeyboardInterrupt, ValueError), give_up_on=give_up_on)
+
+
+@pytest.mark.parametrize(
+    ("policy", "retried"),
+    [
+        (StaticRetry(2, 1), [OSError, ConnectionError, ValueError, KeyboardInterrupt]),
+        (StaticRetry(2, 1, retry_on=OSError), [OSError, ConnectionError]),
+        (StaticRetry(2, 1, give_up_on=OSError), [ValueError, KeyboardInterrupt]),
+        (ExponentialRetry(2, retry_on=(OSError, ValueError), give_up_on=ConnectionError), [OSError, ValueError]),
+    ],
+)
+def test_types_decide_who_is_retried(policy: RetryConfiguration, retried: list[type[BaseException]]) -> None:
+    """A type stands for its subclasses; an exception that is in both is not retried."""
+    kinds = (OSError, ConnectionError, ValueError, KeyboardInterrupt)
+    assert [kind for kind in kinds if policy.retries(kind())] == retried
