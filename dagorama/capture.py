@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -76,16 +77,25 @@ class RunningNode(Protocol):
         """When its time is over, by `time.monotonic()`; None for never."""
         ...
 
+    #: How far its function says that it has got, with a few words; None before it does.
+    progress: tuple[float, str] | None
+
 
 class Scope:
     """The calls that a running node has made so far. They come into being together with its result."""
 
-    __slots__ = ("calls", "instance_id", "node")
+    __slots__ = ("calls", "instance_id", "node", "progressed")
 
-    def __init__(self, instance_id: bytes, node: RunningNode | None = None) -> None:
-        """`instance_id` is the instance of the running node, which its children join; `node` the node itself."""
+    def __init__(
+        self, instance_id: bytes, node: RunningNode | None = None, progressed: Callable[[bytes], None] | None = None
+    ) -> None:
+        """`instance_id` is the instance of the running node, which its children join; `node` the node itself.
+
+        `progressed` is to be called with the node's id when its `progress` has changed.
+        """
         self.instance_id = instance_id
         self.node = node
+        self.progressed = progressed
         self.calls: list[CapturedCall] = []
 
 

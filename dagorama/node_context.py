@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import monotonic
 from uuid import UUID
 
@@ -14,11 +15,12 @@ from dagorama.errors import NodeStopped, NotInNode
 class NodeContext:
     """The node that runs here. May be passed on to threads, and asked as long as the function runs."""
 
-    __slots__ = ("_node",)
+    __slots__ = ("_node", "_progressed")
 
-    def __init__(self, node: RunningNode) -> None:
+    def __init__(self, node: RunningNode, progressed: Callable[[bytes], None] | None = None) -> None:
         """Made by `context()`."""
         self._node = node
+        self._progressed = progressed
 
     @property
     def instance_id(self) -> UUID:
@@ -72,6 +74,21 @@ class NodeContext:
         if self.cancelled:
             raise NodeStopped(instance_id=self.instance_id, node_id=self.node_id)
 
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Says how far the function has got, for people who look: a `fraction` from 0 to 1, and a few words.
+
+        It waits for nobody and may be called as often as you like: the worker passes on the last word, several times in
+        a second. It is forgotten when the attempt ends. Raises `ValueError` for a fraction that is none, or a message
+        that is no string; of a long message the middle is left out.
+        """
+        if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 <= fraction <= 1:
+            raise ValueError(f"the fraction of progress must be a number from 0 to 1, not {fraction!r}")
+        if not isinstance(message, str):
+            raise ValueError(f"the message of progress must be a string, not {message!r}")
+        self._node.progress = (float(fraction), message)
+        if self._progressed is not None:
+            self._progressed(self._node.node_id)
+
     def __repr__(self) -> str:
         """Shows function, node and attempt."""
         return f"NodeContext({self.function}, node {self.node_id}, attempt {self.attempt})"
@@ -86,4 +103,4 @@ def context() -> NodeContext:
     scope = current_scope.get()
     if scope is None or scope.node is None:
         raise NotInNode
-    return NodeContext(scope.node)
+    return NodeContext(scope.node, scope.progressed)

@@ -67,8 +67,11 @@ def show(instance: str, limit: int, as_json: bool) -> None:
         print_attempt(one.failures[-1])
     if unfinished:
         click.echo()
-        rows = [(str(one.node_id), one.function, one.state, str(one.attempts), one.worker) for one in unfinished]
-        print_table(("NODE", "FUNCTION", "STATE", "ATTEMPTS", "WORKER"), rows)
+        rows = [
+            (str(one.node_id), one.function, one.state, str(one.attempts), one.worker, str(one.progress or ""))
+            for one in unfinished
+        ]
+        print_table(("NODE", "FUNCTION", "STATE", "ATTEMPTS", "WORKER", "PROGRESS"), rows)
 
 
 @click.command(context_settings=HELP)
@@ -95,6 +98,7 @@ def node(instance: str, node: str, as_json: bool) -> None:
             ("state", found.state),
             ("worker", found.worker),
             ("attempts", str(found.attempts)),
+            ("progress", str(found.progress or "")),
             ("created", moment(found.created_at)),
             ("finished", moment(found.finished_at)),
             ("retry", moment(found.retry_at)),

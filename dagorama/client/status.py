@@ -51,6 +51,20 @@ class AttemptStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressStatus:
+    """How far a running function says that it has got."""
+
+    #: From 0 to 1.
+    fraction: float
+    #: Empty for none.
+    message: str
+
+    def __str__(self) -> str:
+        """Shows percent and message in one line."""
+        return " ".join([f"{self.fraction:.0%}", *self.message.split()])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatus:
     """A node at one moment."""
 
@@ -76,6 +90,8 @@ class NodeStatus:
     retry_at: datetime | None
     #: The node that failed, for this one and for what depends on it; None where nothing has.
     cause_id: UUID | None
+    #: What the running function told last; None where it told nothing, and once the attempt has ended.
+    progress: ProgressStatus | None
 
     @property
     def failure(self) -> str:
@@ -266,7 +282,12 @@ def _node_status(info: dag_pb2.NodeInfo) -> NodeStatus:
         finished_at=_moment(info.finished_at),
         retry_at=_moment(info.retry_at),
         cause_id=_id(info.cause_id),
+        progress=_progress_status(info.progress) if info.HasField("progress") else None,
     )
+
+
+def _progress_status(message: dag_pb2.Progress) -> ProgressStatus:
+    return ProgressStatus(fraction=message.fraction, message=message.message)
 
 
 def _attempt_status(info: dag_pb2.AttemptInfo) -> AttemptStatus:

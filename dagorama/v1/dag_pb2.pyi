@@ -698,6 +698,7 @@ class NodeInfo(_message.Message):
     FINISHED_AT_FIELD_NUMBER: _builtins.int
     RETRY_AT_FIELD_NUMBER: _builtins.int
     CAUSE_ID_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     node_id: _builtins.bytes
     instance_id: _builtins.bytes
     function: _builtins.str
@@ -720,6 +721,10 @@ class NodeInfo(_message.Message):
     def dependency_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     @_builtins.property
     def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptInfo]: ...
+    @_builtins.property
+    def progress(self) -> Global___Progress:
+        """What its function last told of this attempt; not set where it has told nothing, and once the attempt has ended."""
+
     def __init__(
         self,
         *,
@@ -738,14 +743,40 @@ class NodeInfo(_message.Message):
         finished_at: _builtins.float = ...,
         retry_at: _builtins.float = ...,
         cause_id: _builtins.bytes = ...,
+        progress: Global___Progress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cause_id", b"cause_id", "created_at", b"created_at", "dependency_ids", b"dependency_ids", "failures", b"failures", "finished_at", b"finished_at", "function", b"function", "instance_id", b"instance_id", "node_id", b"node_id", "parent_id", b"parent_id", "queue", b"queue", "retry_at", b"retry_at", "state", b"state", "taint", b"taint", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cause_id", b"cause_id", "created_at", b"created_at", "dependency_ids", b"dependency_ids", "failures", b"failures", "finished_at", b"finished_at", "function", b"function", "instance_id", b"instance_id", "node_id", b"node_id", "parent_id", b"parent_id", "progress", b"progress", "queue", b"queue", "retry_at", b"retry_at", "state", b"state", "taint", b"taint", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NodeInfo: _TypeAlias = NodeInfo  # noqa: Y015
+
+@_typing.final
+class Progress(_message.Message):
+    """How far a running function says that it has got."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRACTION_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    fraction: _builtins.float
+    """From 0 to 1."""
+    message: _builtins.str
+    def __init__(
+        self,
+        *,
+        fraction: _builtins.float = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fraction", b"fraction", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Progress: _TypeAlias = Progress  # noqa: Y015
 
 @_typing.final
 class AttemptInfo(_message.Message):

@@ -35,6 +35,7 @@ class WorkRequest(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     REJECTIONS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Counts this stream's messages that have completions or results, from 1."""
     draining: _builtins.bool
@@ -65,6 +66,12 @@ class WorkRequest(_message.Message):
         them.
         """
 
+    @_builtins.property
+    def progress(self) -> Global___ProgressReports:
+        """How far running nodes say that they have got. Only the last word of each counts, so a worker sends no more of it than
+        a few messages in a second.
+        """
+
     def __init__(
         self,
         *,
@@ -76,10 +83,11 @@ class WorkRequest(_message.Message):
         sequence: _builtins.int = ...,
         rejections: _abc.Iterable[Global___Rejection] | None = ...,
         draining: _builtins.bool = ...,
+        progress: Global___ProgressReports | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions", "hello", b"hello"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions", "hello", b"hello", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions", "draining", b"draining", "functions", b"functions", "hand_backs", b"hand_backs", "hello", b"hello", "rejections", b"rejections", "results", b"results", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions", "draining", b"draining", "functions", b"functions", "hand_backs", b"hand_backs", "hello", b"hello", "progress", b"progress", "rejections", b"rejections", "results", b"results", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -233,6 +241,44 @@ class Completions(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Completions: _TypeAlias = Completions  # noqa: Y015
+
+@_typing.final
+class ProgressReports(_message.Message):
+    """What running functions tell of their progress, by columns: the i-th entry of each belongs to the i-th attempt. It is
+    shown while the attempt lasts, and kept nowhere. Tokens of leases that have ended are ignored.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKENS_FIELD_NUMBER: _builtins.int
+    FRACTIONS_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Fencing tokens of the leases."""
+
+    @_builtins.property
+    def fractions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """From 0 to 1."""
+
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For people; 1,024 bytes at most."""
+
+    def __init__(
+        self,
+        *,
+        tokens: _abc.Iterable[_builtins.int] | None = ...,
+        fractions: _abc.Iterable[_builtins.float] | None = ...,
+        messages: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fractions", b"fractions", "messages", b"messages", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProgressReports: _TypeAlias = ProgressReports  # noqa: Y015
 
 @_typing.final
 class Result(_message.Message):

@@ -49,16 +49,19 @@ class Executor:
         *,
         ended: Callable[[Held], None],
         raised: Callable[[BaseException], None] | None = None,
+        progressed: Callable[[bytes], None] | None = None,
         only_modules: Sequence[str] = (),
     ) -> None:
         """Calls `ended` with each node once its report is made, and before that `raised` with what a node raised.
 
-        With `only_modules`, functions that are neither in these nor in modules inside them are not run.
+        `progressed` is called with a running node's id when its function has told how far it has got. With
+        `only_modules`, functions that are neither in these nor in modules inside them are not run.
         """
         self._only_modules = only_modules
         self._async_names: set[str] = set()
         self._ended = ended
         self._raised = raised
+        self._progressed = progressed
 
     def run(self, held: Held) -> Rest | None:
         """Runs a node in this thread; for an asynchronous function it gives what is left, for the event loop.
@@ -68,7 +71,7 @@ class Executor:
         if held.dropped:
             return None
         started_ns = perf_counter_ns()
-        scope = Scope(held.instance_id, held)
+        scope = Scope(held.instance_id, held, self._progressed)
         try:
             name, definition_arguments, _ = held.function
             if self._only_modules:

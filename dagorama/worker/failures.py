@@ -22,8 +22,8 @@ def failure_of(error: BaseException, *, permanent: bool = False) -> Failure:
     """Describes what a function raised. The exception itself goes along if it survives a round trip."""
     return Failure(
         type=type_name(error),
-        message=_sendable(_message(error), MESSAGE_CHARS_MAX),
-        traceback=_sendable(_traceback(error), TRACEBACK_CHARS_MAX),
+        message=sendable(_message(error), MESSAGE_CHARS_MAX),
+        traceback=sendable(_traceback(error), TRACEBACK_CHARS_MAX),
         exception=_payload(error),
         permanent=permanent,
     )
@@ -34,8 +34,8 @@ def refusal_of(error: DagoramaError, *, permanent: bool = False) -> Failure:
     cause = "" if error.__cause__ is None else _traceback(error.__cause__)
     return Failure(
         type=type_name(error),
-        message=_sendable(_message(error), MESSAGE_CHARS_MAX),
-        traceback=_sendable(cause, TRACEBACK_CHARS_MAX),
+        message=sendable(_message(error), MESSAGE_CHARS_MAX),
+        traceback=sendable(cause, TRACEBACK_CHARS_MAX),
         exception=_payload(error),
         permanent=permanent,
     )
@@ -80,7 +80,7 @@ def _payload(error: BaseException) -> bytes:
     return data
 
 
-def _sendable(text: str, chars_max: int) -> str:
+def sendable(text: str, chars_max: int) -> str:
     """Shortens a text in the middle, and escapes what UTF-8 cannot carry."""
     if len(text) > chars_max:
         half = chars_max // 2

@@ -55,8 +55,8 @@ class ValueTable:
 class Held:
     """One node from its grant until its report is acknowledged, or the lease is lost.
 
-    The slots write `report`, `running` and `abandoned`; the thread that receives writes `token`, `deadline` and
-    `dropped` and `revoked`; the one that sends, `stream_sent`.
+    The slots write `report`, `progress`, `running` and `abandoned`; the thread that receives writes `token`,
+    `deadline`, `dropped` and `revoked`; the one that sends, `stream_sent`.
     """
 
     __slots__ = (
@@ -68,6 +68,7 @@ class Held:
         "function",
         "instance_id",
         "node_id",
+        "progress",
         "report",
         "revoked",
         "running",
@@ -95,6 +96,7 @@ class Held:
         self.arguments = arguments
         self.values = values
         self.report: Report | None = None
+        self.progress: tuple[float, str] | None = None
         #: When its time is over, by `time.monotonic()`; None for never.
         self.deadline = monotonic() + function.timeout_s if function.timeout_s else None
         #: Some thread, or a task on the event loop, is at it.

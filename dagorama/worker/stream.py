@@ -6,24 +6,31 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from enum import Enum, auto
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
+from time import monotonic
 
 from dagorama.client.connection import Connection
 from dagorama.client.convert import FunctionTable, write_calls
-from dagorama.v1.work_pb2 import Completions, Hello, Lease, WorkRequest, WorkResponse
+from dagorama.v1.work_pb2 import Completions, Hello, Lease, ProgressReports, WorkRequest, WorkResponse
 from dagorama.v1.work_pb2_grpc import WorkServiceStub
+from dagorama.worker.failures import sendable
 from dagorama.worker.held import Held
 
 #: A request is closed when its payloads come to this many bytes, so that the broker can begin before all has arrived.
 REQUEST_BYTES = 4 * 2**20
 #: Heartbeats in a lease duration: two may get lost.
 HEARTBEATS_PER_LEASE = 3
+#: Progress goes out no more often than this: a function may tell it in its innermost loop, and eyes are slow.
+PROGRESS_INTERVAL_S = 0.1
+#: The broker takes 1,024 bytes. A character has up to four, or six where it is escaped.
+PROGRESS_CHARS_MAX = 150
 
 
 class Signal(Enum):
     """What goes out beside reports and leases."""
 
     HEARTBEAT = auto()
+    PROGRESS = auto()  #: some node has told how far it has got
     DRAIN = auto()  #: the worker takes no more nodes
     END = auto()  #: nothing follows
 
@@ -46,6 +53,9 @@ class Stream:
         self._ended = threading.Event()
         self._requests_sent = 0
         self._sequence = 0
+        self._progressed: dict[Held, None] = {}  #: whose progress is to be told
+        self._progress_lock = threading.Lock()  #: for the dict above
+        self._progress_at = 0.0  #: when it may be told again, by `time.monotonic()`
         self._unacknowledged: deque[tuple[int, list[Held]]] = deque()
         self._call = WorkServiceStub(self._channel).Work(self._requests())
 
@@ -67,6 +77,14 @@ class Stream:
     def send(self, item: Held | Lease | Signal) -> None:
         """Sends a node's report, a lease that is handed back, or a signal, after those before it. From any thread."""
         self._outbox.put(item)
+
+    def tell_progress(self, held: Held) -> None:
+        """Sends a node's progress soon, as it is then. From any thread."""
+        with self._progress_lock:
+            is_first = not self._progressed
+            self._progressed[held] = None
+        if is_first:
+            self._outbox.put(Signal.PROGRESS)
 
     def acknowledge(self, sequence: int) -> Iterator[Held]:
         """Yields the nodes whose reports are acknowledged with this sequence number, each once."""
@@ -104,7 +122,7 @@ class Stream:
         reports: list[Held] = []
         is_last = False
         payload_bytes = 0
-        item = outbox.get()
+        item = self._next_item()
         while True:
             if type(item) is Held:
                 # After a reconnect a report may be put here twice: see Worker._welcome.
@@ -122,12 +140,43 @@ class Stream:
             if payload_bytes >= REQUEST_BYTES or outbox.empty():
                 break
             item = outbox.get()
+        if self._progressed and monotonic() >= self._progress_at:
+            self._write_progress(request)
         if reports:
             self._sequence += 1
             request.sequence = self._sequence
             write_results(request, reports)
             self._unacknowledged.append((self._sequence, reports))
         return request, is_last
+
+    def _next_item(self) -> Held | Lease | Signal:
+        """Waits for something to send; while there is progress to tell, no longer than until it may be told."""
+        while self._progressed:
+            wait_s = self._progress_at - monotonic()
+            if wait_s <= 0:
+                return Signal.PROGRESS
+            try:
+                item = self._outbox.get(timeout=wait_s)
+            except Empty:
+                continue
+            if item is not Signal.PROGRESS:
+                return item
+        return self._outbox.get()
+
+    def _write_progress(self, request: WorkRequest) -> None:
+        """Writes what the nodes that still run have told last."""
+        with self._progress_lock:
+            progressed, self._progressed = self._progressed, {}
+        self._progress_at = monotonic() + PROGRESS_INTERVAL_S
+        told = [
+            (held.token, *held.progress)
+            for held in progressed
+            if held.progress is not None and held.report is None and not held.dropped
+        ]
+        if told:
+            tokens, fractions, messages = zip(*told, strict=True)
+            texts = [sendable(message, PROGRESS_CHARS_MAX) for message in messages]
+            request.progress.CopyFrom(ProgressReports(tokens=tokens, fractions=fractions, messages=texts))
 
     # -- in the heartbeat's thread ------------------------------------------------------------------------------------
 

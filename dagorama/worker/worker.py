@@ -72,6 +72,7 @@ class Worker:
         executor = Executor(
             ended=self._ended,
             raised=None if options.catch_exceptions else self._raised,
+            progressed=self._progressed,
             only_modules=options.imports,
         )
         self._cancel_grace_s = cancel_grace_s()
@@ -314,6 +315,8 @@ class Worker:
             for held in kept:
                 if held.report is not None:
                     stream.send(held)
+                elif held.progress is not None:  # the broker may have forgotten it
+                    stream.tell_progress(held)
             # What went back since the hello, because the worker drains, is leased to it again.
             for lease in response.welcome.leases:
                 if lease.node_id not in self._leases:
@@ -461,6 +464,12 @@ class Worker:
         stream = self._stream
         if stream is not None:
             stream.send(held)
+
+    def _progressed(self, node_id: bytes) -> None:
+        """Tells how far a node has got. Without a connection that waits for the next welcome."""
+        held, stream = self._leases.get(node_id), self._stream
+        if held is not None and stream is not None:
+            stream.tell_progress(held)
 
     def _stopped_running(self, held: Held) -> None:
         """Tells that the slot of a node that was revoked is free."""

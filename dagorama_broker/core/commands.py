@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dagorama_broker.core.model import Failure, InstanceId, NewCall, NodeId, WorkerId
+from dagorama_broker.core.model import Failure, InstanceId, NewCall, NodeId, Progress, WorkerId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +64,14 @@ class Heartbeat:
     """The worker lives: its leases are good for another lease duration."""
 
     worker_id: WorkerId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportProgress:
+    """Remember how far the attempts under these tokens have got, until they end. Stale tokens are ignored."""
+
+    worker_id: WorkerId
+    progress: Sequence[tuple[int, Progress]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +183,7 @@ Command = (
     | ConnectWorker
     | DisconnectWorker
     | Heartbeat
+    | ReportProgress
     | DrainWorker
     | CompleteNodes
     | HandBack

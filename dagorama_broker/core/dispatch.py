@@ -91,6 +91,8 @@ class Dispatcher:
         worker.load_s = worker.load_s - node.charge_s if worker.leases else 0.0
         worker.reported_at = now
         worker.recalled.discard(node.token)
+        if worker.progress:
+            worker.progress.pop(node.token, None)
         if worker.suspect is node:
             # A worker that came back may have brought several.
             worker.suspect = next((other for other in worker.leases.values() if is_suspect(other)), None)

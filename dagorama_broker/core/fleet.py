@@ -112,6 +112,11 @@ class Fleet:
         for node in list(worker.leases.values()):
             self._attempts.take_back(node, now)
 
+    def report_progress(self, command: c.ReportProgress, now: float) -> None:
+        """Remember how far attempts have got. Nothing depends on it, so it is decided on without an event."""
+        worker = self.hear(command.worker_id, now)
+        worker.progress.update((token, progress) for token, progress in command.progress if token in worker.leases)
+
     def hand_back(self, command: c.HandBack, now: float) -> None:
         """Take leases back that the worker gives back."""
         worker = self.hear(command.worker_id, now)

@@ -178,6 +178,8 @@ def _check_worker(scheduler: Scheduler, worker: Worker) -> None:
     _require(
         worker.recalled <= worker.leases.keys(), "only live leases are recalled", worker=name, actual=worker.recalled
     )
+    told = worker.progress.keys()
+    _require(told <= worker.leases.keys(), "progress ends with its lease", worker=name, told=sorted(told))
     _require(worker.stopping.keys().isdisjoint(worker.leases), "a revoked lease is not live", worker=name)
     view = worker.view
     known = scheduler.queues.views.get(view.filter) is view and worker in view.workers

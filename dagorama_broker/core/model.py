@@ -305,6 +305,13 @@ class Instance:
         return f"<Instance {self.seq} {self.definition} {self.state}>"
 
 
+class Progress(NamedTuple):
+    """How far a running function says that it has got."""
+
+    fraction: float  #: from 0 to 1
+    message: str
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Worker:
     """A connected worker process and what it holds."""
@@ -327,6 +334,7 @@ class Worker:
     reported_at: float = 0.0  #: when it last finished something or got its first node
     versions: dict[str, str] = field(default_factory=dict)  #: of functions that it has in another version than a node
     recalled: set[int] = field(default_factory=set)  #: tokens of leases that were asked for
+    progress: dict[int, Progress] = field(default_factory=dict)  #: by token, of those whose functions tell it
     #: Tokens of leases that were revoked, and whose nodes it may still be at work on: each takes a slot until it is
     #: handed back. What is granted to a worker that hangs would be lost with it.
     stopping: dict[int, Node] = field(default_factory=dict)

@@ -51,6 +51,7 @@ class Scheduler:
             c.ConnectWorker: fleet.connect,
             c.DisconnectWorker: fleet.disconnect,
             c.Heartbeat: self._heartbeat,
+            c.ReportProgress: fleet.report_progress,
             c.DrainWorker: self._drain_worker,
             c.CompleteNodes: self._complete_nodes,
             c.HandBack: fleet.hand_back,

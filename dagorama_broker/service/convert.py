@@ -18,6 +18,7 @@ from dagorama_broker.core.model import (
     NewCall,
     Node,
     NodeId,
+    Progress,
     RetryPolicy,
     Worker,
     WorkerId,
@@ -28,6 +29,9 @@ from dagorama_broker.core.stored import InstanceSummary, StoredInstance, StoredN
 from dagorama_broker.core.why import Reason
 
 ID_BYTES = 16
+
+#: What a running function may say beside how far it has got. It is for one line on a screen.
+PROGRESS_BYTES_MAX = 1024
 
 #: The largest payload. SQLite stores up to 1e9 bytes in a row; a commit with more would fail, and the broker with it.
 PAYLOAD_BYTES_MAX = 512 * 2**20
@@ -234,6 +238,25 @@ def to_results(request: work_pb2.WorkRequest) -> list[c.NodeResult]:
     return results
 
 
+def to_progress(message: work_pb2.ProgressReports) -> list[tuple[int, Progress]]:
+    """Give what running functions tell, by token. Raises `MalformedRequest`."""
+    tokens, fractions, messages = message.tokens, message.fractions, message.messages
+    if not len(tokens) == len(fractions) == len(messages):
+        lengths = f"{len(tokens)}, {len(fractions)}, {len(messages)}"
+        raise MalformedRequest(f"the columns of progress have different lengths: {lengths}")
+    for fraction in fractions:
+        if not 0 <= fraction <= 1:  # as is NaN
+            raise MalformedRequest(f"one of the fractions of progress is {fraction}; it must be from 0 to 1")
+    longest = max((len(text.encode()) for text in messages), default=0)
+    if longest > PROGRESS_BYTES_MAX:
+        raise MalformedRequest(
+            f"one of the messages of progress has {longest} bytes; the limit is {PROGRESS_BYTES_MAX} bytes"
+        )
+    return [
+        (token, Progress(fraction, text)) for token, fraction, text in zip(tokens, fractions, messages, strict=True)
+    ]
+
+
 def _too_large(error: TooLarge) -> Failure:
     return Failure(type="ValueTooLarge", message=str(error), permanent=True)
 
@@ -373,6 +396,9 @@ def put_live_state(info: dag_pb2.NodeInfo, node: Node) -> None:
     if node.worker is not None:
         info.worker = node.worker.name
         info.attempts = node.attempts + 1
+        progress = node.worker.progress.get(node.token)
+        if progress is not None:
+            info.progress.fraction, info.progress.message = progress
 
 
 def from_stored_node(node: StoredNode, instance_id: InstanceId, ids: dict[int, NodeId]) -> dag_pb2.NodeInfo:

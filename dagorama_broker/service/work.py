@@ -138,6 +138,8 @@ class _Session:
         for rejection in request.rejections:
             (lease,) = convert.to_leases([rejection.lease])
             host.apply(c.RejectVersion(worker_id=self._id, lease=lease, code_version=rejection.code_version))
+        if request.HasField("progress"):
+            host.apply(c.ReportProgress(worker_id=self._id, progress=convert.to_progress(request.progress)))
         if request.results or request.HasField("completions"):
             sequence = request.sequence
             command = c.CompleteNodes(

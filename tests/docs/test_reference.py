@@ -5,7 +5,14 @@ from dataclasses import fields
 
 import pytest
 
-from dagorama.client.status import AttemptStatus, InstanceStatus, NodeStatus, QueueStatus, WorkerStatus
+from dagorama.client.status import (
+    AttemptStatus,
+    InstanceStatus,
+    NodeStatus,
+    ProgressStatus,
+    QueueStatus,
+    WorkerStatus,
+)
 from dagorama.why import Reason
 from dagorama_broker.core.why import Kind
 from tests.docs.pages import ROOT
@@ -35,6 +42,7 @@ def test_every_kind_of_reason_is_documented() -> None:
         ("Instance", InstanceStatus),
         ("Node", NodeStatus),
         ("Failure", AttemptStatus),
+        ("Progress", ProgressStatus),
         ("Reason", Reason),
         ("Worker", WorkerStatus),
         ("Queue", QueueStatus),

@@ -3,7 +3,7 @@
 import grpc
 import pytest
 
-from dagorama.v1 import dag_pb2, graph_pb2
+from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
 from tests.scenarios.broker.conftest import Connect
 from tests.scenarios.broker.rawclient import Client, call, failure, function, new_id, refusal, result
 
@@ -27,6 +27,11 @@ def list_nodes(client: Client, instance_id: bytes, page_size: int) -> list[list[
     return pages
 
 
+def progress_of(info: dag_pb2.NodeInfo) -> tuple[float, str] | None:
+    """Give fraction and message where the node has told any."""
+    return (info.progress.fraction, info.progress.message) if info.HasField("progress") else None
+
+
 def test_a_node_tells_what_only_memory_knows(client: Client, connect: Connect) -> None:
     """Waiting, ready, leased with the worker's name and attempt, completed: a node is told as it stands."""
     first, second = new_id(), new_id()
@@ -48,6 +53,51 @@ def test_a_node_tells_what_only_memory_knows(client: Client, connect: Connect) -
         [(LEASED, "bench-1", 1), (WAITING, "", 0)],
         [(COMPLETED, "", 1), (LEASED, "bench-1", 1)],
     ]
+
+
+def test_a_running_node_tells_its_progress(client: Client, connect: Connect) -> None:
+    """What the worker told last is shown while the attempt runs, also 0, and not after it has failed."""
+    node_id = new_id()
+    instance_id = client.start(call(node_id))
+    worker = connect()
+    (grant,) = worker.take()
+    shown: list[tuple[float, str]] = []
+    for fraction, message in ((0.5, "half"), (0.0, "")):
+        told = work_pb2.ProgressReports(tokens=[grant.token, 7], fractions=[fraction, 1], messages=[message, "stale"])
+        worker.send(work_pb2.WorkRequest(progress=told))
+        while (progress := progress_of(client.node(instance_id, node_id))) != (fraction, message):
+            assert progress in (None, *shown)
+        shown.append(progress)
+    worker.finish(result(grant, failure=failure()))
+    assert progress_of(client.node(instance_id, node_id)) is None
+
+
+@pytest.mark.parametrize(
+    ("progress", "complaint"),
+    [
+        (
+            work_pb2.ProgressReports(tokens=[1], fractions=[0.5]),
+            "the columns of progress have different lengths: 1, 1, 0",
+        ),
+        (
+            work_pb2.ProgressReports(tokens=[1], fractions=[float("nan")], messages=[""]),
+            "one of the fractions of progress is nan; it must be from 0 to 1",
+        ),
+        (
+            work_pb2.ProgressReports(tokens=[1], fractions=[1], messages=["x" * 1025]),
+            "one of the messages of progress has 1025 bytes; the limit is 1024 bytes",
+        ),
+    ],
+)
+def test_malformed_progress_is_refused(
+    client: Client, connect: Connect, progress: work_pb2.ProgressReports, complaint: str
+) -> None:
+    """The stream ends with what is wrong."""
+    worker = connect()
+    worker.receive()
+    worker.send(work_pb2.WorkRequest(progress=progress))
+    ended = worker.end()
+    assert (ended.code, ended.details) == (grpc.StatusCode.INVALID_ARGUMENT, complaint)
 
 
 def test_a_node_tells_what_it_was_made_of(client: Client, connect: Connect, queue: str) -> None:

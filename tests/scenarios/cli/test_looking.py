@@ -84,7 +84,11 @@ def scene() -> Iterator[Scene]:
             cause = failure("CardDeclined", f"no {number}", traceback=f"Traceback:\n  line {number}\nCardDeclined: no")
             worker.finish(result(grant, failure=cause))
         running = client.start(call(held), call(waiting, held))
-        worker.take()
+        (grant,) = worker.take()
+        told = work_pb2.ProgressReports(tokens=[grant.token], fractions=[0.4], messages=["4 of\n10 cards"])
+        worker.send(work_pb2.WorkRequest(progress=told))
+        while not client.node(running, held).HasField("progress"):
+            pass
         queued = client.start(call(new_id()), functions=[function("shop:Batch.load", queue="batch")])
         yield Scene(broker, client, failed, bad, after, running, held, waiting, queued)
         worker.close()
@@ -131,7 +135,7 @@ def test_a_running_instance_is_shown_with_what_has_not_ended(scene: Scene) -> No
     """Each such node with its state and worker."""
     lines = [line.split() for line in dagorama("show", show(scene.running)).out.splitlines()]
     assert lines[-2:] == [
-        [show(scene.held), "shop:f", "leased", "1", "bench-1"],
+        [show(scene.held), "shop:f", "leased", "1", "bench-1", "40%", "4", "of", "10", "cards"],
         [show(scene.waiting), "shop:f", "waiting", "0"],
     ]
 
@@ -156,6 +160,14 @@ def test_a_node_is_shown_with_all_failed_attempts(scene: Scene) -> None:
         "attempt 2 on bench-1",
         "    line 2",
     ]
+
+
+def test_a_running_node_is_shown_with_its_progress(scene: Scene) -> None:
+    """Percent and message in one line; as it was told in JSON."""
+    finished = dagorama("node", show(scene.running), show(scene.held))
+    assert "progress  40% 4 of 10 cards" in finished.out.splitlines()
+    shown = as_json("node", show(scene.running), show(scene.held))
+    assert shown["progress"] == {"fraction": 0.4, "message": "4 of\n10 cards"}
 
 
 def test_why_of_an_instance_and_of_a_node(scene: Scene) -> None:
@@ -231,6 +243,7 @@ def test_the_json_of_a_node(scene: Scene) -> None:
         "worker": "",
         "retry_at": None,
         "cause_id": show(scene.bad),
+        "progress": None,
     }
     assert times["created_at"] <= times["finished_at"]
     (_, attempt) = as_json("node", show(scene.failed), show(scene.bad))["failures"]

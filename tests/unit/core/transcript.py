@@ -31,6 +31,7 @@ from dagorama_broker.core.model import (
     NewCall,
     Node,
     NodeId,
+    Progress,
     RetryPolicy,
     WorkerId,
 )
@@ -155,6 +156,25 @@ class Bench:
 
     def _do_heartbeat(self, words: list[str]) -> list[str]:
         return self.tell(c.Heartbeat(worker_id=WorkerId(words[0].encode())))
+
+    def _do_progress(self, words: list[str]) -> list[str]:
+        """progress WORKER NODE#TOKEN=FRACTION:MESSAGE..."""
+        told = []
+        for word in words[1:]:
+            lease, _, said = word.partition("=")
+            fraction, _, message = said.partition(":")
+            held = self._lease(*self._name_and_token(lease))
+            told.append((held.token, Progress(float(fraction), message)))
+        return self.tell(c.ReportProgress(worker_id=WorkerId(words[0].encode()), progress=told))
+
+    def _do_told(self, words: list[str]) -> list[str]:
+        """Tell how far the nodes that workers hold have got, as they say."""
+        told = {
+            node.id.decode(): worker.progress.get(token)
+            for worker in self.scheduler.workers.values()
+            for token, node in worker.leases.items()
+        }
+        return [" ".join(f"{name}={at.fraction:g}:{at.message}" for name, at in told.items() if at) or "nothing"]
 
     def _do_drain(self, words: list[str]) -> list[str]:
         return self.tell(c.DrainWorker(worker_id=WorkerId(words[0].encode())))

@@ -86,3 +86,15 @@ def test_the_remaining_time_is_never_negative() -> None:
         assert context().remaining_s == 0.0
     finally:
         current_scope.reset(token)
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan"), float("inf"), "0.5", None, True])
+def test_a_fraction_that_is_none_is_refused(fraction: Any) -> None:
+    """The error names what it was; a message that is no string is refused alike."""
+    held = Held(b"n" * 16, 7, b"i" * 16, Function("m:C.f", b""), b"", 1, None)
+    with pytest.raises(ValueError, match="fraction of progress must be a number from 0 to 1, not") as caught:
+        NodeContext(held).progress(fraction)
+    assert str(caught.value).endswith(repr(fraction))
+    with pytest.raises(ValueError, match="message of progress must be a string, not 3"):
+        NodeContext(held).progress(1, 3)  # type: ignore[arg-type] # that is the mistake
+    assert held.progress is None
