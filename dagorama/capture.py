@@ -40,7 +40,7 @@ class CapturedCall(NamedTuple):
 
 
 class RunningNode(Protocol):
-    """What a worker knows of a node that it runs."""
+    """What whoever runs a node knows of it: a worker, or inline mode."""
 
     @property
     def instance_id(self) -> bytes:
@@ -102,5 +102,5 @@ class Scope:
 #: The scope of the node that runs in this context; None outside of nodes.
 current_scope: ContextVar[Scope | None] = ContextVar("current_scope", default=None)
 
-#: The instance of the node that runs inline in this context; None outside of such nodes.
-inline_instance_id: ContextVar[bytes | None] = ContextVar("inline_instance_id", default=None)
+#: The node that runs inline in this context; None outside of such nodes.
+inline_node: ContextVar[RunningNode | None] = ContextVar("inline_node", default=None)

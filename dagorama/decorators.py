@@ -151,7 +151,6 @@ class _Captor:
 
     def capture_inline(self, instance: DAGInstance[Any], args: Args, kwargs: Kwargs) -> InlineCall:
         """Makes what runs a call at once, if its arguments are right."""
-        retry = self.options.retry
         name = self._name(instance.definition)
         return InlineCall(
             name=name,
@@ -159,7 +158,8 @@ class _Captor:
             instance_id=id_of(instance),
             definition=instance.definition,
             arguments=self._payload(name, args, kwargs).data,
-            attempts_max=1 if retry is None else retry.as_message().max_attempts,
+            retry=self.options.retry,
+            timeout_s=self.options.timeout_s,
         )
 
     def _payload(self, name: str, args: Args, kwargs: Kwargs) -> Payload:

@@ -15,7 +15,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 from uuid import UUID
 
-from dagorama.capture import Scope, current_scope, inline_instance_id
+from dagorama.capture import Scope, current_scope, inline_node
 from dagorama.construction import Construction, class_name, local_classes
 from dagorama.ids import new_id
 from dagorama.models.promise import Promise, node_id_of
@@ -102,8 +102,8 @@ class DAGDefinition(ABC):
         Inline (see `dagorama.settings`) it gives the value in place of the promise.
         """
         scope = current_scope.get()
-        instance_id = inline_instance_id.get() if scope is None else scope.instance_id
-        instance = instance_of(instance_id or new_id(), self, scope)
+        running = inline_node.get() if scope is None else scope
+        instance = instance_of(new_id() if running is None else running.instance_id, self, scope)
         promise: object = cast(Any, instance).entrypoint(*args, **kwargs)
         if iscoroutine(promise):
             return _started(instance, promise)

@@ -6,16 +6,93 @@ So each node has arguments of its own, which it may change unseen, and what a br
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import count
+from threading import Lock
+from time import monotonic
 from typing import Any, cast
 
-from dagorama.capture import inline_instance_id
+from dagorama.capture import current_scope, inline_node
 from dagorama.definition import DAGDefinition, instance_of
+from dagorama.ids import new_id
 from dagorama.models.promise import new_promise
 from dagorama.payload import decode, encode
+from dagorama.retry import RetryConfiguration
+
+#: Fencing tokens. They grow over all nodes of the process, as a broker's do.
+_tokens = count(1)
+
+#: A node whose time stands still is looked at again after this long, or when its time would be over, if that is later.
+_LOOK_AGAIN_S = 0.01
+
+
+class InlineNode:
+    """A node that runs inline: what `context()` tells of it, and the time that it takes.
+
+    The nodes that it calls run inside of it, where with a broker they would run after it. So its time stands still
+    meanwhile.
+    """
+
+    def __init__(self, call: InlineCall) -> None:
+        """Before its first attempt."""
+        self.instance_id = call.instance_id
+        self.node_id = new_id()
+        self.function_name = call.name
+        self.attempt = 0
+        self.token = 0
+        self.progress: tuple[float, str] | None = None
+        self.overran = False  #: whether this attempt has failed because of its timeout
+        self._timeout_s = call.timeout_s
+        self._lock = Lock()  # what it calls may run in threads
+        self._children = 0
+        self._left_s = 0.0  #: how much of its time was left when its clock last started
+        self._started_at = 0.0
+
+    def begin_attempt(self) -> None:
+        """Starts the next attempt, and the clock."""
+        self.attempt += 1
+        self.token = next(_tokens)
+        self.progress = None
+        self.overran = False
+        self._left_s = self._timeout_s
+        self._started_at = monotonic()
+
+    @property
+    def deadline(self) -> float | None:
+        """When its time is over if it calls nothing more, by `time.monotonic()`; None for never."""
+        if not self._timeout_s:
+            return None
+        return self._left_s + (monotonic() if self._children else self._started_at)
+
+    @property
+    def dropped(self) -> bool:
+        """Whether its time is over. Nothing else ends an attempt inline."""
+        deadline = self.deadline
+        return deadline is not None and deadline <= monotonic()
+
+    @contextmanager
+    def child_runs(self) -> Iterator[None]:
+        """Stops its clock for the block."""
+        with self._lock:
+            if not self._children:
+                self._left_s -= monotonic() - self._started_at
+            self._children += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._children -= 1
+                if not self._children:
+                    self._started_at = monotonic()
+
+    def raise_if_late(self, cause: BaseException | None = None) -> None:
+        """Raises `TimeoutError` if the attempt took too long, whatever it gave."""
+        if self.dropped:
+            self.overran = True
+            raise TimeoutError(f"the attempt took longer than the timeout of {self._timeout_s:g} s") from cause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,45 +106,113 @@ class InlineCall:
     definition: DAGDefinition
     #: Payload of `(args, kwargs)`.
     arguments: bytes
-    #: Total number of attempts. They follow each other at once: a test has nothing to wait for.
-    attempts_max: int
+    #: Attempts follow each other at once: a test has nothing to wait for.
+    retry: RetryConfiguration | None
+    #: 0 for no limit.
+    timeout_s: float
 
     def run(self) -> object:
         """Returns the value; raises what the last attempt raised."""
-        for attempt in count(1):
-            try:
-                # A context for each node: what one sets in context variables is not seen by the next.
-                value = copy_context().run(self._attempt)
-            except Exception:
-                if attempt >= self.attempts_max:
-                    raise
-            else:
-                return self._arrived(value)
-        raise AssertionError("count() has no end")
+        node = InlineNode(self)
+        with _called_by_current_node():
+            while True:
+                node.begin_attempt()
+                try:
+                    # A context for each node: what one sets in context variables is not seen by the next.
+                    value = copy_context().run(self._attempt, node)
+                except Exception as error:
+                    if self._gives_up(node, error):
+                        raise
+                else:
+                    return self._arrived(value)
 
     async def run_async(self) -> object:
         """Does what `run` does for an async function."""
-        for attempt in count(1):
-            try:
-                # A task has a context of its own.
-                value = await asyncio.create_task(self._attempt_async())
-            except Exception:
-                if attempt >= self.attempts_max:
-                    raise
-            else:
-                return self._arrived(value)
-        raise AssertionError("count() has no end")
+        node = InlineNode(self)
+        with _called_by_current_node():
+            while True:
+                node.begin_attempt()
+                try:
+                    # A task has a context of its own.
+                    value = await _in_time(asyncio.create_task(self._attempt_async(node)), node)
+                except Exception as error:
+                    if self._gives_up(node, error):
+                        raise
+                else:
+                    return self._arrived(value)
 
-    def _attempt(self) -> object:
+    def _gives_up(self, node: InlineNode, error: Exception) -> bool:
+        """Tells whether no further attempt follows."""
+        retry = self.retry
+        if retry is None or node.attempt >= retry.as_message().max_attempts:
+            return True
+        # A broker ends what takes too long, and knows no types.
+        return not (node.overran or retry.retries(error))
+
+    def _attempt(self, node: InlineNode) -> object:
+        """Calls the function. Nothing can interrupt it, so it has failed afterwards if it took too long."""
+        try:
+            value = self._call(node)
+        except Exception as error:
+            node.raise_if_late(error)
+            raise
+        node.raise_if_late()
+        return value
+
+    async def _attempt_async(self, node: InlineNode) -> object:
+        try:
+            value = await cast(Any, self._call(node))
+        except Exception as error:
+            node.raise_if_late(error)
+            raise
+        node.raise_if_late()
+        return value
+
+    def _call(self, node: InlineNode) -> object:
         """Calls the function with an instance and arguments that are this attempt's alone."""
-        inline_instance_id.set(self.instance_id)
+        current_scope.set(None)  # a worker's node may run things inline
+        inline_node.set(node)
         args, kwargs = cast(Any, decode(self.arguments, new_promise, what=f"the arguments of {self.name}"))
         return self.function(instance_of(self.instance_id, self.definition), *args, **kwargs)
-
-    async def _attempt_async(self) -> object:
-        return await cast(Any, self._attempt())
 
     def _arrived(self, value: object) -> object:
         """Returns the value as whoever uses it gets it. One that can't travel is no reason for another attempt."""
         what = f"the result of {self.name}"
         return decode(encode(value, what=what).data, new_promise, what=what)
+
+
+@contextmanager
+def _called_by_current_node() -> Iterator[None]:
+    """Lets the time of the node that makes a call stand still for the block."""
+    caller = inline_node.get()
+    if isinstance(caller, InlineNode):
+        with caller.child_runs():
+            yield
+    else:
+        yield
+
+
+async def _in_time(attempt: asyncio.Task[object], node: InlineNode) -> object:
+    """Returns what an attempt gives; cancels it when its time is over, and raises `TimeoutError` then."""
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle | None = None
+
+    def look() -> None:
+        nonlocal timer
+        deadline = node.deadline
+        if node.dropped:
+            attempt.cancel()
+        elif deadline is not None:
+            timer = loop.call_later(max(_LOOK_AGAIN_S, deadline - monotonic()), look)
+
+    look()
+    try:
+        return await attempt
+    except asyncio.CancelledError:
+        caller = asyncio.current_task()
+        if caller is None or not caller.cancelling():  # else it is the caller that is to stop
+            node.raise_if_late()
+        raise
+    finally:
+        if timer is not None:
+            timer.cancel()

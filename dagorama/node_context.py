@@ -8,7 +8,7 @@ from collections.abc import Callable
 from time import monotonic
 from uuid import UUID
 
-from dagorama.capture import RunningNode, current_scope
+from dagorama.capture import RunningNode, current_scope, inline_node
 from dagorama.errors import NodeStopped, NotInNode
 
 
@@ -97,10 +97,14 @@ class NodeContext:
 def context() -> NodeContext:
     """Returns the context of the node that runs here.
 
-    That is: in a decorated function that a worker runs, in its coroutines and tasks, and in threads that it starts with
-    a copy of its context (`contextvars.copy_context().run`, `asyncio.to_thread`). Raises `NotInNode` elsewhere.
+    That is: in a decorated function that a worker runs, or that runs inline, in its coroutines and tasks, and in
+    threads that it starts with a copy of its context (`contextvars.copy_context().run`, `asyncio.to_thread`). Raises
+    `NotInNode` elsewhere.
     """
     scope = current_scope.get()
-    if scope is None or scope.node is None:
+    if scope is not None and scope.node is not None:
+        return NodeContext(scope.node, scope.progressed)
+    node = inline_node.get()
+    if node is None:
         raise NotInNode
-    return NodeContext(scope.node, scope.progressed)
+    return NodeContext(node)
