@@ -58,12 +58,11 @@ def main(
     """
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
-        settings = from_environment()
+        settings = from_environment(storage=storage)
         settings = replace(
             settings,
             host=settings.host if host is None else host,
             port=settings.port if port is None else port,
-            storage=settings.storage if storage is None else storage,
             insecure=settings.insecure or insecure,
         )
         settings.check()
@@ -93,6 +92,8 @@ async def serve(settings: BrokerSettings, *, ready_fd: int | None = None, lifeli
     running = asyncio.create_task(host.run())
     await server.start()
     log.info("broker ready on %s:%d, storage %s", settings.host, port, journal.location)
+    if settings.environment:
+        log.info("environment %s", settings.environment)
     if ready_fd is not None:
         _tell(ready_fd, f"ready {settings.host} {port}")
     stopping = asyncio.create_task(stop.wait())

@@ -2,7 +2,7 @@
 
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
 from typing import TypeVar
@@ -13,6 +13,17 @@ from dagorama_broker.storage.url import default_url
 N = TypeVar("N", int, float)
 
 PORT = 50051
+ENVIRONMENTS = ("development", "production")
+
+#: What named the PostgreSQL database in dagorama 0.1, where DAGORAMA_STORAGE_ENABLED asked for one.
+_POSTGRESQL = (
+    "DAGORAMA_STORAGE_HOST",
+    "DAGORAMA_STORAGE_PORT",
+    "DAGORAMA_STORAGE_USERNAME",
+    "DAGORAMA_STORAGE_USER",
+    "DAGORAMA_STORAGE_PASSWORD",
+    "DAGORAMA_STORAGE_DATABASE",
+)
 _DEFAULTS = Settings()
 
 
@@ -28,6 +39,7 @@ class BrokerSettings:
     port: int
     storage: str
     insecure: bool
+    environment: str  #: one of `ENVIRONMENTS`, or empty; for people, since nothing depends on it
     scheduler: Settings
 
     def check(self) -> None:
@@ -41,16 +53,21 @@ class BrokerSettings:
             )
 
 
-def from_environment(environ: Mapping[str, str] = os.environ) -> BrokerSettings:
-    """Read the DAGORAMA_* variables. Raises `SettingsError`."""
+def from_environment(environ: Mapping[str, str] = os.environ, *, storage: str | None = None) -> BrokerSettings:
+    """Read the DAGORAMA_* variables; `storage`, from the command line, goes before those about it.
+
+    Raises `SettingsError`.
+    """
+    _check_postgresql(environ, wanted=storage is None)
     lease_duration_s = _positive(
         "DAGORAMA_LEASE_DURATION_S", _number(environ, "DAGORAMA_LEASE_DURATION_S", _DEFAULTS.lease_duration_s)
     )
     return BrokerSettings(
         host=environ.get("DAGORAMA_HOST") or "localhost",
         port=_integer(environ, "DAGORAMA_PORT", PORT),
-        storage=environ.get("DAGORAMA_STORAGE") or default_url(),
+        storage=storage if storage is not None else environ.get("DAGORAMA_STORAGE") or default_url(),
         insecure=_flag(environ, "DAGORAMA_INSECURE"),
+        environment=_choice(environ, "DAGORAMA_ENVIRONMENT", ENVIRONMENTS),
         scheduler=Settings(
             lease_duration_s=lease_duration_s,
             # Whoever sets the duration means it for all; only the defaults differ.
@@ -63,6 +80,26 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> BrokerSettings:
             reconnect_grace_s=_number(environ, "DAGORAMA_RECONNECT_GRACE_S", _DEFAULTS.reconnect_grace_s),
         ),
     )
+
+
+def _check_postgresql(environ: Mapping[str, str], *, wanted: bool) -> None:
+    """Check the settings that dagorama 0.1 had for PostgreSQL; where it is `wanted` and enabled, raise.
+
+    This version cannot store anything there. Whoever asks for a database must not get less without a word.
+    """
+    port = _integer(environ, "DAGORAMA_STORAGE_PORT", 5432)
+    if not 1 <= port <= 65535:
+        raise SettingsError(f"DAGORAMA_STORAGE_PORT={port} is not between 1 and 65535")
+    users = {environ[name] for name in ("DAGORAMA_STORAGE_USERNAME", "DAGORAMA_STORAGE_USER") if environ.get(name)}
+    if len(users) > 1:
+        raise SettingsError("DAGORAMA_STORAGE_USERNAME and DAGORAMA_STORAGE_USER differ; they are the same: set one")
+    if _flag(environ, "DAGORAMA_STORAGE_ENABLED") and wanted:
+        given = ["DAGORAMA_STORAGE_ENABLED", *(name for name in _POSTGRESQL if name in environ)]
+        raise SettingsError(
+            f"DAGORAMA_STORAGE_ENABLED asks for PostgreSQL, at {environ.get('DAGORAMA_STORAGE_HOST') or 'localhost'}:"
+            f"{port}, and this version cannot keep its state there. Take away {', '.join(given)}, and set "
+            "DAGORAMA_STORAGE=sqlite:////path/to/broker.db: a file on a local disk, as durable and without a server"
+        )
 
 
 def _number(environ: Mapping[str, str], name: str, default: float) -> float:
@@ -99,6 +136,13 @@ def _flag(environ: Mapping[str, str], name: str) -> bool:
     if text in ("", "0", "false", "no", "off"):
         return False
     raise SettingsError(f"{name}={text!r} is neither true nor false")
+
+
+def _choice(environ: Mapping[str, str], name: str, choices: Sequence[str]) -> str:
+    text = environ.get(name, "").lower()
+    if text and text not in choices:
+        raise SettingsError(f"{name}={environ[name]!r} is none of {', '.join(choices)}")
+    return text
 
 
 def _is_loopback(host: str) -> bool:

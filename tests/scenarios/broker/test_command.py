@@ -70,6 +70,13 @@ def failing(*arguments: str, **variables: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+def test_the_environment_is_told_at_the_start() -> None:
+    """DAGORAMA_ENVIRONMENT is for people: they see what they have set."""
+    with running(COMMAND, "--storage", "memory:", DAGORAMA_ENVIRONMENT="production") as broker:
+        assert broker.process.stderr is not None
+        assert broker.process.stderr.readline().endswith("environment production\n")
+
+
 @pytest.mark.parametrize("command", [COMMAND, MODULE], ids=["command", "module"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_a_broker_that_is_asked_to_stop_ends_in_order(
@@ -170,6 +177,7 @@ def test_the_loopback_needs_nothing(host: str) -> None:
         ({"DAGORAMA_DELIVERIES_MAX": "0"}, "DAGORAMA_DELIVERIES_MAX=0 must be greater than 0"),
         ({"DAGORAMA_DELIVERIES_MAX": "0.5"}, "DAGORAMA_DELIVERIES_MAX='0.5' is not a whole number"),
         ({"DAGORAMA_RECONNECT_GRACE_S": "-1"}, "DAGORAMA_RECONNECT_GRACE_S=-1 must not be negative"),
+        ({"DAGORAMA_ENVIRONMENT": "staging"}, "DAGORAMA_ENVIRONMENT='staging' is none of development, production"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(variables: dict[str, str], said: str) -> None:
