@@ -8,11 +8,13 @@ import re
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from tests.docs.pages import LANGUAGES, PAGES, ROOT, Command, blocks, commands
+from tests.postgresql import postgresql
 
 #: Commands that a page shows and that this test does not type, with the file in which they are run for real.
 RUN_ELSEWHERE = {
@@ -20,6 +22,9 @@ RUN_ELSEWHERE = {
     "make check": ".ci/run",
     "make test": ".ci/run",
 }
+
+#: The variable that names the reader's own PostgreSQL database, on pages that need one.
+DATABASE = "DATABASE_URL"
 
 #: Printed between what two commands print.
 MARK = "--8<--"
@@ -73,16 +78,17 @@ def test_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
         "TERM": "dumb",
         "COLUMNS": "80",
     }
-    shell = subprocess.run(
-        ["bash", "-c", script(typed)],
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    with postgresql() if DATABASE in page.read_text() else nullcontext("") as url:
+        shell = subprocess.run(
+            ["bash", "-c", script(typed)],
+            cwd=tmp_path,
+            env={**environment, DATABASE: url},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=100,
+            check=False,
+        )
     printed = shell.stdout.split(f"{MARK}\n")
     background = tmp_path / "background.log"
     log = background.read_text() if background.exists() else ""

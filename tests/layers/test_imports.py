@@ -77,7 +77,7 @@ BARE = {"click", "google.protobuf", "grpc", "grpc_health", "rich", "typing_exten
 
 
 #: What single modules use beyond that. They import it where they use it, and say how to install it where it is missing.
-EXTRAS = {"dagorama.hot_reload": {"watchfiles"}}
+EXTRAS = {"dagorama.hot_reload": {"watchfiles"}, "dagorama.effects": {"psycopg"}}
 
 
 def within(module: str, prefix: str) -> bool:
