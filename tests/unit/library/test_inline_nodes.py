@@ -127,7 +127,7 @@ class Nodes(DAGDefinition):
 
     @dagorama(timeout=0.02).asyncfn
     async def block(self) -> None:
-        time.sleep(0.03)
+        time.sleep(0.03)  # noqa: ASYNC251 - so that both timers are due when the loop goes on
         await asyncio.sleep(3600)
 
     @dagorama(timeout=60).asyncfn
