@@ -60,7 +60,8 @@ class StaticRetry(_RetryByType):
     """Up to `max_attempts` attempts, the first included, `interval` seconds apart.
 
     Each wait is prolonged by a random part of up to `jitter` (0 to 1) of it. `retry_on` and `give_up_on` are exception
-    types, or tuples of them: only what is of the former and not of the latter is tried again.
+    types, or tuples of them: of what the function raises, only what is of the former and not of the latter is tried
+    again. They do not count for an attempt that the function's `timeout` ends, which the broker does.
     """
 
     max_attempts: int
