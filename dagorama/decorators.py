@@ -247,5 +247,5 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
 
     captor.decorated = wraps(fn)(call_async if _is_async(fn) else call)
     setattr(captor.decorated, "original_fn", fn)  # noqa: B010 - a function's type knows no further attributes
-    setattr(captor.decorated, "retry_policy", options.retry)  # noqa: B010
+    setattr(captor.decorated, "dagorama_options", options)  # noqa: B010 - as above
     return captor.decorated

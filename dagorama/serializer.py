@@ -107,7 +107,7 @@ def _load(name: str, definition_arguments: bytes) -> LoadedFunction:
             way_out="Run workers with the code that made the node, and decorate what should run on them.",
         )
     code_version = calculate_function_hash(function, owner=type(definition))
-    retry = getattr(decorated, "retry_policy", None)
+    retry = cast(Any, decorated).dagorama_options.retry
     return LoadedFunction(definition, function, iscoroutinefunction(function), code_version, retry)
 
 
