@@ -17,7 +17,7 @@ from dagorama.cli.crew import crew
 from dagorama.cli.failure import CalledWrongly, CannotStart, Failed
 from dagorama.cli.progress import LiveProgress
 from dagorama.cli.target import Arguments, Target
-from dagorama.client.status import InstanceStatus, NodeStatus, list_nodes, watch_instance
+from dagorama.client.status import InstanceStatus, NodeStatus, list_instances, list_nodes, watch_instance
 from dagorama.definition import DAGInstance
 from dagorama.errors import BrokerRefused, BrokerUnavailable, DagoramaError
 from dagorama.settings import should_run_inline
@@ -82,6 +82,10 @@ def execute(target: Target, arguments: Arguments, settings: Settings, progress: 
                 show=progress.show if progress.live else None,
             )
         )
+        left = sum(earlier.state == "running" for earlier in list_instances())
+        if left:
+            what = "an instance" if left == 1 else f"{left} instances"
+            progress.show(f"{settings.storage} has {what} that had not ended: what is older is run first")
         try:
             instance = start(target, arguments)
             follow(instance, workers, progress, settings.tolerations)

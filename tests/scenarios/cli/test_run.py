@@ -151,11 +151,13 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
 
 
 def test_a_durable_storage_can_be_chosen(tmp_path: Path) -> None:
-    """--storage keeps the run in a file, and the next run may use the same one."""
-    for value in ("1", "2"):
-        finished = run(job("Later"), value, "--storage", f"sqlite:///{tmp_path}/broker.sqlite3")
-        assert finished == Finished(0, f"{2 * int(value)}\n", "")
+    """--storage keeps the run in a file. The next run may use the same one, and is told of what goes before it."""
+    storage = f"sqlite:///{tmp_path}/broker.sqlite3"
+    assert run(job("Later"), "1", "--storage", storage) == Finished(0, "2\n", "")
     assert (tmp_path / "broker.sqlite3").exists()
+    assert run(job("Tainted"), "--storage", storage).status == 2
+    told = f"{storage} has an instance that had not ended: what is older is run first\n"
+    assert run(job("Later"), "2", "--storage", storage) == Finished(0, "4\n", told)
 
 
 def test_what_no_worker_tolerates_is_refused() -> None:
