@@ -59,6 +59,11 @@ class DagServiceStub:
                 request_serializer=dagorama_dot_v1_dot_dag__pb2.WhyRequest.SerializeToString,
                 response_deserializer=dagorama_dot_v1_dot_dag__pb2.WhyResponse.FromString,
                 _registered_method=True)
+        self.CheckFunctions = channel.unary_unary(
+                '/dagorama.v1.DagService/CheckFunctions',
+                request_serializer=dagorama_dot_v1_dot_dag__pb2.CheckFunctionsRequest.SerializeToString,
+                response_deserializer=dagorama_dot_v1_dot_dag__pb2.CheckFunctionsResponse.FromString,
+                _registered_method=True)
         self.ListWorkers = channel.unary_unary(
                 '/dagorama.v1.DagService/ListWorkers',
                 request_serializer=dagorama_dot_v1_dot_dag__pb2.ListWorkersRequest.SerializeToString,
@@ -131,6 +136,13 @@ class DagServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckFunctions(self, request, context):
+        """Tells which functions no connected worker would run, before anything is submitted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListWorkers(self, request, context):
         """Tells who is connected.
         """
@@ -198,6 +210,11 @@ def add_DagServiceServicer_to_server(servicer, server):
                     servicer.Why,
                     request_deserializer=dagorama_dot_v1_dot_dag__pb2.WhyRequest.FromString,
                     response_serializer=dagorama_dot_v1_dot_dag__pb2.WhyResponse.SerializeToString,
+            ),
+            'CheckFunctions': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckFunctions,
+                    request_deserializer=dagorama_dot_v1_dot_dag__pb2.CheckFunctionsRequest.FromString,
+                    response_serializer=dagorama_dot_v1_dot_dag__pb2.CheckFunctionsResponse.SerializeToString,
             ),
             'ListWorkers': grpc.unary_unary_rpc_method_handler(
                     servicer.ListWorkers,
@@ -365,6 +382,33 @@ class DagService:
             '/dagorama.v1.DagService/Why',
             dagorama_dot_v1_dot_dag__pb2.WhyRequest.SerializeToString,
             dagorama_dot_v1_dot_dag__pb2.WhyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckFunctions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dagorama.v1.DagService/CheckFunctions',
+            dagorama_dot_v1_dot_dag__pb2.CheckFunctionsRequest.SerializeToString,
+            dagorama_dot_v1_dot_dag__pb2.CheckFunctionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,8 @@ class DagServiceStub:
     """
     Why: _grpc.UnaryUnaryMultiCallable[_dag_pb2.WhyRequest, _dag_pb2.WhyResponse]
     """Tells why a node is not running."""
+    CheckFunctions: _grpc.UnaryUnaryMultiCallable[_dag_pb2.CheckFunctionsRequest, _dag_pb2.CheckFunctionsResponse]
+    """Tells which functions no connected worker would run, before anything is submitted."""
     ListWorkers: _grpc.UnaryUnaryMultiCallable[_dag_pb2.ListWorkersRequest, _dag_pb2.ListWorkersResponse]
     """Tells who is connected."""
     ListQueues: _grpc.UnaryUnaryMultiCallable[_dag_pb2.ListQueuesRequest, _dag_pb2.ListQueuesResponse]
@@ -73,6 +75,8 @@ class DagServiceAsyncStub(DagServiceStub):
     """
     Why: _aio.UnaryUnaryMultiCallable[_dag_pb2.WhyRequest, _dag_pb2.WhyResponse]  # type: ignore[assignment]
     """Tells why a node is not running."""
+    CheckFunctions: _aio.UnaryUnaryMultiCallable[_dag_pb2.CheckFunctionsRequest, _dag_pb2.CheckFunctionsResponse]  # type: ignore[assignment]
+    """Tells which functions no connected worker would run, before anything is submitted."""
     ListWorkers: _aio.UnaryUnaryMultiCallable[_dag_pb2.ListWorkersRequest, _dag_pb2.ListWorkersResponse]  # type: ignore[assignment]
     """Tells who is connected."""
     ListQueues: _aio.UnaryUnaryMultiCallable[_dag_pb2.ListQueuesRequest, _dag_pb2.ListQueuesResponse]  # type: ignore[assignment]
@@ -128,6 +132,14 @@ class DagServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_dag_pb2.WhyResponse, _abc.Awaitable[_dag_pb2.WhyResponse]]:
         """Tells why a node is not running."""
+
+    @_abc_1.abstractmethod
+    def CheckFunctions(
+        self,
+        request: _dag_pb2.CheckFunctionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dag_pb2.CheckFunctionsResponse, _abc.Awaitable[_dag_pb2.CheckFunctionsResponse]]:
+        """Tells which functions no connected worker would run, before anything is submitted."""
 
     @_abc_1.abstractmethod
     def ListWorkers(

@@ -105,6 +105,10 @@ class Hello(_message.Message):
     SLOTS_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
     EXIT_WHEN_DRAINED_FIELD_NUMBER: _builtins.int
+    MODULES_FIELD_NUMBER: _builtins.int
+    FUNCTION_NAMES_FIELD_NUMBER: _builtins.int
+    CODE_VERSIONS_FIELD_NUMBER: _builtins.int
+    EXIT_WHEN_MISMATCHED_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.bytes
     """Chosen by the worker process when it starts, kept over reconnects."""
     name: _builtins.str
@@ -113,6 +117,8 @@ class Hello(_message.Message):
     """Nodes that it can run at once."""
     exit_when_drained: _builtins.bool
     """Tell it (`drained`) when no connected worker can bring anything further."""
+    exit_when_mismatched: _builtins.bool
+    """Tell it (`drained`) when no connected worker can bring anything further, if there is a `mismatch`."""
     @_builtins.property
     def include_queues(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only these queues; empty for all."""
@@ -125,6 +131,16 @@ class Hello(_message.Message):
     def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___Lease]:
         """Every lease that it holds from an earlier stream, including those whose results were not acknowledged."""
 
+    @_builtins.property
+    def modules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only functions of these modules and of modules inside them; empty for all."""
+
+    @_builtins.property
+    def function_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Functions, by columns, that it takes in this code version only: nodes of others are for workers that have them."""
+
+    @_builtins.property
+    def code_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -136,10 +152,14 @@ class Hello(_message.Message):
         slots: _builtins.int = ...,
         held: _abc.Iterable[Global___Lease] | None = ...,
         exit_when_drained: _builtins.bool = ...,
+        modules: _abc.Iterable[_builtins.str] | None = ...,
+        function_names: _abc.Iterable[_builtins.str] | None = ...,
+        code_versions: _abc.Iterable[_builtins.str] | None = ...,
+        exit_when_mismatched: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exclude_queues", b"exclude_queues", "exit_when_drained", b"exit_when_drained", "held", b"held", "include_queues", b"include_queues", "name", b"name", "slots", b"slots", "tolerations", b"tolerations", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_versions", b"code_versions", "exclude_queues", b"exclude_queues", "exit_when_drained", b"exit_when_drained", "exit_when_mismatched", b"exit_when_mismatched", "function_names", b"function_names", "held", b"held", "include_queues", b"include_queues", "modules", b"modules", "name", b"name", "slots", b"slots", "tolerations", b"tolerations", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -351,6 +371,7 @@ class WorkResponse(_message.Message):
     REFUSALS_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
     DRAINED_FIELD_NUMBER: _builtins.int
+    MISMATCH_FIELD_NUMBER: _builtins.int
     acknowledged: _builtins.int
     """All results up to this sequence number are durable, or refused."""
     drained: _builtins.bool
@@ -381,6 +402,10 @@ class WorkResponse(_message.Message):
     def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refusal]:
         """Results that changed nothing because the lease that they name had ended."""
 
+    @_builtins.property
+    def mismatch(self) -> Global___FunctionVersion:
+        """With `drained`: a function of which nodes are left that this worker has in another version."""
+
     def __init__(
         self,
         *,
@@ -393,14 +418,40 @@ class WorkResponse(_message.Message):
         refusals: _abc.Iterable[Global___Refusal] | None = ...,
         acknowledged: _builtins.int = ...,
         drained: _builtins.bool = ...,
+        mismatch: Global___FunctionVersion | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["grants", b"grants", "values", b"values", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grants", b"grants", "mismatch", b"mismatch", "values", b"values", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "drained", b"drained", "functions", b"functions", "grants", b"grants", "recalls", b"recalls", "refusals", b"refusals", "revocations", b"revocations", "values", b"values", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "drained", b"drained", "functions", b"functions", "grants", b"grants", "mismatch", b"mismatch", "recalls", b"recalls", "refusals", b"refusals", "revocations", b"revocations", "values", b"values", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WorkResponse: _TypeAlias = WorkResponse  # noqa: Y015
+
+@_typing.final
+class FunctionVersion(_message.Message):
+    """The version of a function that nodes were made with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CODE_VERSION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"module:Qualified.name"."""
+    code_version: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        code_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_version", b"code_version", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FunctionVersion: _TypeAlias = FunctionVersion  # noqa: Y015
 
 @_typing.final
 class Welcome(_message.Message):

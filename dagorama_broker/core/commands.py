@@ -46,9 +46,12 @@ class ConnectWorker:
     include_queues: frozenset[str] = frozenset()  #: empty: all
     exclude_queues: frozenset[str] = frozenset()
     tolerations: frozenset[str] = frozenset()
+    modules: frozenset[str] = frozenset()  #: only functions of these and of modules inside them; empty: of all
+    versions: Sequence[tuple[str, str]] = ()  #: functions, and the only code version in which it takes each
     slots: int = 1  #: 0: it has no stream that grants could be sent over, and asks for each node with `PullNode`
     held: Sequence[HeldLease] = ()
     exit_when_drained: bool = False
+    exit_when_mismatched: bool = False  #: the same, but only where nodes are left that it has in another version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from math import inf
 from dagorama_broker.core import events as e
 from dagorama_broker.core.limits import Limit, Limits
 from dagorama_broker.core.model import Node, Worker
-from dagorama_broker.core.ready import Lane, ReadyQueues, View, is_suspect, limits_of
+from dagorama_broker.core.ready import Lane, Obstacle, ReadyQueues, View, is_suspect, limits_of
 from dagorama_broker.core.states import NodeState
 
 #: Work granted ahead, for each slot. About ten times a round trip to the broker and back with a commit in between.
@@ -225,14 +225,28 @@ class Dispatcher:
 
     def drained(self) -> Iterator[e.WorkerDrained]:
         """Tell the workers that asked, once nothing that any connected worker could run is left."""
-        asking = [worker for worker in self._workers() if worker.exit_when_drained and not worker.told_drained]
+        asking = [
+            worker
+            for worker in self._workers()
+            if (worker.exit_when_drained or worker.exit_when_mismatched) and not worker.told_drained
+        ]
         if not asking or any(worker.leases for worker in self._workers()):
             return
         if any(lane.active and _is_served(lane) for lane in self._queues.lanes.values()):
             return
         for worker in asking:
-            worker.told_drained = True
-            yield e.WorkerDrained(worker=worker)
+            mismatch = self._mismatch(worker)
+            if mismatch or worker.exit_when_drained:
+                worker.told_drained = True
+                yield e.WorkerDrained(worker=worker, mismatch=mismatch)
+
+    def _mismatch(self, worker: Worker) -> tuple[str, str] | None:
+        """Give a function, and its version, that nodes are left of and that the worker has in another version."""
+        obstacle = worker.view.filter.obstacle
+        for lane in self._queues.lanes.values():
+            if lane.active and obstacle(lane) is Obstacle.CODE_VERSION:
+                return lane.function, lane.code_version
+        return None
 
     def _workers(self) -> Iterator[Worker]:
         for view in self._queues.views.values():

@@ -206,9 +206,13 @@ class ResultRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerDrained:
-    """No connected worker can bring anything further, so nothing can come for this one."""
+    """No connected worker can bring anything further, so nothing can come for this one.
+
+    `mismatch` is a function, with its code version, of which nodes are left that this worker has in another version.
+    """
 
     worker: Worker
+    mismatch: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

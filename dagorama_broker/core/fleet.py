@@ -19,6 +19,9 @@ from dagorama_broker.core.states import NodeState
 #: A tick that comes later than this part of a lease duration shows that the broker has been away. Less is jitter.
 _AWAY_PART = 0.1
 
+#: The version of nodes that any version of the code may run.
+_ANY = frozenset({""})
+
 
 class Fleet:
     """Connects, hears, drains and evicts workers."""
@@ -53,7 +56,10 @@ class Fleet:
         """Take a worker in, with what it still holds."""
         settings = self._settings
         lease_duration_s = settings.lease_duration_s if command.slots else settings.pull_lease_duration_s
-        view = self._queues.view(Filter(command.include_queues, command.exclude_queues, command.tolerations))
+        # A node without a version is for any.
+        versions = {name: frozenset({version, ""}) for name, version in command.versions}
+        filter = Filter(command.include_queues, command.exclude_queues, command.tolerations, command.modules)
+        view = self._queues.view(filter.taking(versions))
         worker = Worker(
             id=command.worker_id,
             name=command.name,
@@ -62,6 +68,8 @@ class Fleet:
             lease_duration_s=lease_duration_s,
             expires_at=now + lease_duration_s,
             exit_when_drained=command.exit_when_drained,
+            exit_when_mismatched=command.exit_when_mismatched,
+            versions=versions,
         )
         earlier = self.workers.pop(worker.id, None)
         if earlier is not None:
@@ -127,17 +135,21 @@ class Fleet:
                 self._attempts.take_back(node, now)
 
     def reject_version(self, command: c.RejectVersion, now: float) -> None:
-        """Take a lease back, and grant this worker no more of that version."""
+        """Take a lease back, and grant this worker no more of that version, nor of others that it doesn't have."""
         worker = self.worker(command.worker_id)
         node = worker.leases.get(command.lease.token)
         if node is None or node.id != command.lease.node_id:
             return
         self._attempts.take_back(node, now)
         spec = node.function.spec
-        worker.versions[spec.name] = command.code_version
-        filter = worker.view.filter
+        before = worker.versions.get(spec.name, _ANY)
+        taken = (before & _ANY | {command.code_version}) - {spec.code_version}
+        if taken == worker.versions.get(spec.name):
+            return  # as for most nodes of a batch that is given back
+        worker.versions[spec.name] = taken
+        filter = worker.view.filter.taking(worker.versions)
         self._queues.leave(worker)
-        worker.view = self._queues.view(filter._replace(unfit=filter.unfit | {(spec.name, spec.code_version)}))
+        worker.view = self._queues.view(filter)
         self._queues.enter(worker)
 
     def await_workers(self, worker_ids: Iterable[WorkerId], now: float) -> None:

@@ -323,6 +323,7 @@ class Worker:
     lease_duration_s: float
     expires_at: float
     exit_when_drained: bool = False
+    exit_when_mismatched: bool = False
     draining: bool = False
     told_drained: bool = False
     leases: dict[int, Node] = field(default_factory=dict)  #: by fencing token; ids differ only within an instance
@@ -332,7 +333,8 @@ class Worker:
     )
     overdue: bool = False  #: it was asked for nodes and has finished nothing since, so it is granted none ahead
     reported_at: float = 0.0  #: when it last finished something or got its first node
-    versions: dict[str, str] = field(default_factory=dict)  #: of functions that it has in another version than a node
+    #: Of functions, by name, the only code versions in which it takes them: what the view's filter goes by.
+    versions: dict[str, frozenset[str]] = field(default_factory=dict)
     recalled: set[int] = field(default_factory=set)  #: tokens of leases that were asked for
     progress: dict[int, Progress] = field(default_factory=dict)  #: by token, of those whose functions tell it
     #: Tokens of leases that were revoked, and whose nodes it may still be at work on: each takes a slot until it is

@@ -13,7 +13,7 @@ small, never too large: keys grow, as nodes are taken and as groups get their sh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import NamedTuple
@@ -29,6 +29,7 @@ class Obstacle(StrEnum):
 
     TAINT = "taint"  #: The worker does not tolerate it.
     QUEUE = "queue"  #: The worker does not serve it.
+    MODULE = "module"  #: The worker runs functions of other modules only.
     CODE_VERSION = "code_version"  #: The worker has the function in another version.
 
 
@@ -38,7 +39,9 @@ class Filter(NamedTuple):
     include_queues: frozenset[str]  #: empty: all
     exclude_queues: frozenset[str]
     tolerations: frozenset[str]
-    unfit: frozenset[tuple[str, str]] = frozenset()  #: functions, by name and code version, that it has in another one
+    modules: frozenset[str] = frozenset()  #: only functions of these and of modules inside them; empty: of all
+    functions: frozenset[str] = frozenset()  #: by name, those that it takes in some code versions only
+    versions: frozenset[tuple[str, str]] = frozenset()  #: which those are
 
     def obstacle(self, lane: Lane) -> Obstacle | None:
         """Tell what keeps the nodes of a lane from these workers, None where nothing does."""
@@ -48,9 +51,23 @@ class Filter(NamedTuple):
             return Obstacle.QUEUE
         if lane.queue in self.exclude_queues:
             return Obstacle.QUEUE
-        if (lane.function, lane.code_version) in self.unfit:
+        if self.modules and not self._has_module(lane.function.partition(":")[0]):
+            return Obstacle.MODULE
+        if lane.function in self.functions and (lane.function, lane.code_version) not in self.versions:
             return Obstacle.CODE_VERSION
         return None
+
+    def _has_module(self, module: str) -> bool:
+        while module not in self.modules:
+            module, dot, _ = module.rpartition(".")
+            if not dot:
+                return False
+        return True
+
+    def taking(self, versions: Mapping[str, frozenset[str]]) -> Filter:
+        """Give the filter of such workers that take these functions in these code versions only."""
+        pairs = frozenset((name, version) for name, taken in versions.items() for version in taken)
+        return self._replace(functions=frozenset(versions), versions=pairs)
 
     def admits(self, lane: Lane) -> bool:
         """Tell whether nodes of this lane may be granted."""

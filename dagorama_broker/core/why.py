@@ -8,8 +8,8 @@ from enum import StrEnum
 from itertools import islice
 
 from dagorama_broker.core.errors import show_id
-from dagorama_broker.core.model import Failure, Node, NodeId, Worker
-from dagorama_broker.core.ready import Obstacle, is_suspect
+from dagorama_broker.core.model import Failure, FunctionSpec, Node, NodeId, Worker
+from dagorama_broker.core.ready import Lane, Obstacle, is_suspect
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.states import TERMINAL, NodeState
 
@@ -33,6 +33,7 @@ class Kind(StrEnum):
     NO_WORKER = "no_worker"  #: No worker is connected at all.
     TAINT = "taint"  #: No worker that serves its queue tolerates its taint.
     QUEUE = "queue"  #: No worker serves its queue.
+    MODULE = "module"  #: No worker that could run it runs functions of its module.
     CODE_VERSION = "code_version"  #: Every worker that could run it has its function in another version.
     DRAINING = "draining"  #: Every worker that could run it takes no more nodes.
     SUSPECT = "suspect"  #: A worker was lost with it, and every worker that could run it has another such node.
@@ -135,19 +136,13 @@ def _explain_ready(scheduler: Scheduler, node: Node) -> Iterator[Reason]:
             until=scheduler.fleet.awaited_until,
         )
         return
-    workers = list(scheduler.workers.values())
-    if not workers:
-        yield Reason(kind=Kind.NO_WORKER, text="no worker is connected")
-        return
-    able = [worker for worker in workers if worker.view.filter.admits(node.function.lane)]
-    if not able:
-        yield from _obstacles(workers, node)
-        return
-    taking = [worker for worker in able if not worker.draining]
+    lane = node.function.lane
+    taking = [
+        worker for worker in scheduler.workers.values() if worker.view.filter.admits(lane) and not worker.draining
+    ]
     free = [worker for worker in taking if len(worker.leases) < worker.slots]
     if not taking:
-        names = _names(able)
-        yield Reason(kind=Kind.DRAINING, text=f"{_are(names)} draining", workers=names)
+        yield from _nobody_takes(list(scheduler.workers.values()), lane)
     elif is_suspect(node) and all(worker.suspect for worker in free or taking):
         names = _names(free or taking)
         yield Reason(
@@ -176,29 +171,52 @@ def _busy(workers: list[Worker], node: Node) -> Reason:
     )
 
 
-def _obstacles(workers: list[Worker], node: Node) -> Iterator[Reason]:
-    """Give what keeps a node from every worker, those that are nearest to being able first."""
-    spec = node.function.spec
+def explain_function(scheduler: Scheduler, spec: FunctionSpec) -> tuple[Reason, ...]:
+    """Give what would keep a node of this function from every worker; nothing where some worker takes such nodes."""
+    workers = list(scheduler.workers.values())
+    lane = Lane(spec.queue, spec.taint, spec.name, spec.code_version)
+    if any(worker.view.filter.admits(lane) and not worker.draining for worker in workers):
+        return ()
+    return tuple(_nobody_takes(workers, lane))
+
+
+def _nobody_takes(workers: list[Worker], lane: Lane) -> Iterator[Reason]:
+    """Give why none of the workers takes nodes of a lane."""
+    able = _names([worker for worker in workers if worker.view.filter.admits(lane)])
+    if not workers:
+        yield Reason(kind=Kind.NO_WORKER, text="no worker is connected")
+    elif able:
+        yield Reason(kind=Kind.DRAINING, text=f"{_are(able)} draining", workers=able)
+    else:
+        yield from _obstacles(workers, lane)
+
+
+def _obstacles(workers: list[Worker], lane: Lane) -> Iterator[Reason]:
+    """Give what keeps nodes of a lane from every worker, those that are nearest to being able first."""
     by_obstacle: dict[Obstacle, list[Worker]] = {}
     for worker in workers:
-        obstacle = worker.view.filter.obstacle(node.function.lane)
+        obstacle = worker.view.filter.obstacle(lane)
         if obstacle is not None:
             by_obstacle.setdefault(obstacle, []).append(worker)
-    for obstacle in (Obstacle.CODE_VERSION, Obstacle.TAINT, Obstacle.QUEUE):
+    for obstacle in (Obstacle.CODE_VERSION, Obstacle.MODULE, Obstacle.TAINT, Obstacle.QUEUE):
         unable = by_obstacle.get(obstacle, [])
         if not unable:
             continue
         names = _names(unable)
         match obstacle:
             case Obstacle.CODE_VERSION:
-                others = sorted({worker.versions.get(spec.name, "another") for worker in unable})
-                have = ", ".join(others)
-                text = f"it needs version {spec.code_version} of {spec.name}, and {_are(names)} at {have}"
+                others = {version for worker in unable for version in worker.versions[lane.function] if version}
+                have = ", ".join(sorted(others)) or "another"
+                text = f"it needs version {lane.code_version} of {lane.function}, and {_are(names)} at {have}"
+            case Obstacle.MODULE:
+                module = lane.function.partition(":")[0]
+                way_out = f"start one with --import {module}, or without --import"
+                text = f"it is of module {module}, which {_do(names)} not have: {way_out}"
             case Obstacle.TAINT:
-                way_out = f"start one with --toleration {spec.taint}"
-                text = f"it has taint {spec.taint}, which {_do(names)} not tolerate: {way_out}"
+                way_out = f"start one with --toleration {lane.taint}"
+                text = f"it has taint {lane.taint}, which {_do(names)} not tolerate: {way_out}"
             case Obstacle.QUEUE:
-                text = f"it is in queue {spec.queue}, which {_do(names)} not serve"
+                text = f"it is in queue {lane.queue}, which {_do(names)} not serve"
         yield Reason(kind=Kind(obstacle.value), text=text, workers=names)
 
 

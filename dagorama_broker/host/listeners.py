@@ -31,7 +31,7 @@ class WorkerChannel(Protocol):
     def refuse(self, event: e.ResultRefused) -> None:
         """Say that a result changed nothing."""
 
-    def drained(self) -> None:
+    def drained(self, event: e.WorkerDrained) -> None:
         """Say that nothing further can come."""
 
     def close(self, reason: str) -> None:
@@ -60,7 +60,7 @@ class Listeners:
             e.NodesCancelled: self._tell_cancelled,
             e.RecallRequested: lambda event: self._channel(event.worker, lambda channel: channel.recall(event)),
             e.ResultRefused: self._tell_refusal,
-            e.WorkerDrained: lambda event: self._channel(event.worker, lambda channel: channel.drained()),
+            e.WorkerDrained: lambda event: self._channel(event.worker, lambda channel: channel.drained(event)),
             e.WorkerEvicted: lambda event: self._channel(event.worker, lambda channel: channel.close(_SILENT)),
         }
 

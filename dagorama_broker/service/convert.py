@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import accumulate, repeat
 from math import isfinite
-from typing import cast
+from typing import TypeVar, cast
 
 from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
 from dagorama_broker.core import commands as c
@@ -23,10 +23,12 @@ from dagorama_broker.core.model import (
     Worker,
     WorkerId,
 )
-from dagorama_broker.core.ready import Lane
+from dagorama_broker.core.ready import Lane, Obstacle
 from dagorama_broker.core.states import InstanceState, NodeState
 from dagorama_broker.core.stored import InstanceSummary, StoredInstance, StoredNode
 from dagorama_broker.core.why import Reason
+
+T = TypeVar("T")
 
 ID_BYTES = 16
 
@@ -162,7 +164,7 @@ def _dependencies(message: graph_pb2.Calls, calls: int) -> Iterable[tuple[NodeId
     return [ids[end - count : end] for end, count in zip(accumulate(counts), counts, strict=True)]
 
 
-def _columns(what: str, first: Sequence[bytes], *others: Sequence[object]) -> list[bytes]:
+def _columns(what: str, first: Sequence[T], *others: Sequence[object]) -> list[T]:
     """Give the first of some columns. Raises `MalformedRequest` where they are not of one length."""
     lengths = [len(first), *map(len, others)]
     if len(set(lengths)) != 1:
@@ -276,15 +278,19 @@ def to_leases(messages: Iterable[work_pb2.Lease]) -> list[c.HeldLease]:
 def to_connect(hello: work_pb2.Hello) -> c.ConnectWorker:
     """Give the command for a worker's hello."""
     check_size("a worker's name", len(hello.name.encode()))
+    _columns("a worker's versions", hello.function_names, hello.code_versions)
     return c.ConnectWorker(
         worker_id=WorkerId(check_id(hello.worker_id, "worker_id")),
         name=hello.name or hello.worker_id.hex()[:8],
         include_queues=frozenset(hello.include_queues),
         exclude_queues=frozenset(hello.exclude_queues),
         tolerations=frozenset(hello.tolerations),
+        modules=frozenset(hello.modules),
+        versions=list(zip(hello.function_names, hello.code_versions, strict=True)),
         slots=max(1, hello.slots),
         held=to_leases(hello.held),
         exit_when_drained=hello.exit_when_drained,
+        exit_when_mismatched=hello.exit_when_mismatched,
     )
 
 
@@ -434,8 +440,8 @@ def from_reason(reason: Reason) -> dag_pb2.Reason:
     )
 
 
-def from_worker(worker: Worker) -> dag_pb2.WorkerInfo:
-    """Give the message for a connected worker."""
+def from_worker(worker: Worker, lanes: Iterable[Lane]) -> dag_pb2.WorkerInfo:
+    """Give the message for a connected worker; `lanes` are all that there are."""
     filter = worker.view.filter
     return dag_pb2.WorkerInfo(
         worker_id=worker.id,
@@ -446,7 +452,9 @@ def from_worker(worker: Worker) -> dag_pb2.WorkerInfo:
         slots=worker.slots,
         leases=len(worker.leases),
         draining=worker.draining,
-        unfit_functions=sorted(name for name, _ in filter.unfit),
+        unfit_functions=sorted(
+            {lane.function for lane in lanes if lane.active and filter.obstacle(lane) is Obstacle.CODE_VERSION}
+        ),
     )
 
 

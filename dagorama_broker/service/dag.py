@@ -13,7 +13,7 @@ from dagorama_broker.core.model import Failure, Instance, InstanceId, Node, Node
 from dagorama_broker.core.states import TERMINAL, NodeState
 from dagorama_broker.core.stored import StoredNode
 from dagorama_broker.core.values import collect_values
-from dagorama_broker.core.why import Reason, ended, explain
+from dagorama_broker.core.why import Reason, ended, explain, explain_function
 from dagorama_broker.host.host import Host
 from dagorama_broker.service import convert
 from dagorama_broker.service.errors import answers
@@ -225,9 +225,23 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
         return rows[0].id
 
     @answers
+    async def CheckFunctions(
+        self, request: dag_pb2.CheckFunctionsRequest, context: object
+    ) -> dag_pb2.CheckFunctionsResponse:
+        """Tell which functions no connected worker would run."""
+        told = [explain_function(self._host.scheduler, convert.to_function(message)) for message in request.functions]
+        return dag_pb2.CheckFunctionsResponse(
+            checks=[dag_pb2.FunctionCheck(reasons=map(convert.from_reason, reasons)) for reasons in told]
+        )
+
+    @answers
     async def ListWorkers(self, request: dag_pb2.ListWorkersRequest, context: object) -> dag_pb2.ListWorkersResponse:
         """Tell who is connected."""
-        return dag_pb2.ListWorkersResponse(workers=map(convert.from_worker, self._host.scheduler.workers.values()))
+        scheduler = self._host.scheduler
+        lanes = scheduler.queues.lanes.values()
+        return dag_pb2.ListWorkersResponse(
+            workers=[convert.from_worker(worker, lanes) for worker in scheduler.workers.values()]
+        )
 
     @answers
     async def ListQueues(self, request: dag_pb2.ListQueuesRequest, context: object) -> dag_pb2.ListQueuesResponse:

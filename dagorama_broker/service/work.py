@@ -65,7 +65,7 @@ class _Session:
         self._refusals: list[work_pb2.Refusal] = []
         self._acknowledged = 0
         self._acknowledged_sent = 0
-        self._drained = False
+        self._drained: e.WorkerDrained | None = None
         self._draining = False
 
     async def serve(self) -> None:
@@ -185,9 +185,9 @@ class _Session:
         self._refusals.append(work_pb2.Refusal(node_id=event.node_id, presented=event.presented, reason=event.reason))
         self._wake.set()
 
-    def drained(self) -> None:
+    def drained(self, event: e.WorkerDrained) -> None:
         """Say that nothing further can come."""
-        self._drained = True
+        self._drained = event
         self._wake.set()
 
     def close(self, reason: str) -> None:
@@ -231,7 +231,9 @@ class _Session:
             self._write_grants(response)
         if self._drained and not self._grants:
             response.drained = True
-            self._drained = False
+            if self._drained.mismatch is not None:
+                response.mismatch.name, response.mismatch.code_version = self._drained.mismatch
+            self._drained = None
         return response
 
     def _write_welcome(self, response: work_pb2.WorkResponse, event: e.WorkerWelcomed) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dagorama_broker.core.model import WorkerId
 from tests.unit.core.transcript import Bench, tidy
 
 #: A function in two versions, in one queue with another function.
@@ -225,6 +226,155 @@ def test_a_worker_that_asked_is_drained_when_only_what_it_rejected_is_left(bench
         InstanceCreated i1
         NodesCreated a
         WorkGranted w1 a#1
-        WorkerDrained w1
+        WorkerDrained w1 mismatch=f:1
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_a_rejection_rules_out_every_other_version(bench: Bench) -> None:
+    """A worker has one version of a function: none of the others is tried on it."""
+    bench.replay(FUNCTIONS)
+    transcript = """
+        connect w1 slots=3
+        submit i1 a:old
+        grant
+        reject w1 a 9
+        submit i2 b:new c:other
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a
+        WorkGranted w1 a#1
+        InstanceCreated i2
+        NodesCreated b c
+        WorkGranted w1 c#2
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_versions_that_were_announced_need_no_rejection(bench: Bench) -> None:
+    """Each worker gets its version from the first grant on, and nodes without a version; of other functions, all."""
+    bench.replay(FUNCTIONS)
+    transcript = """
+        function any name=f
+        connect w1 slots=4 has=f:1,g:7
+        connect w2 slots=4 has=f:2
+        submit i1 a:old b:new c:new d:old
+        grant
+        submit i2 e:any f:other
+        disconnect w2
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        WorkerJoined w2
+        WorkerWelcomed w2
+        InstanceCreated i1
+        NodesCreated a b c d
+        WorkGranted w1 a#1 d#3
+        WorkGranted w2 b#2 c#4
+        InstanceCreated i2
+        NodesCreated e f
+        LeaseLost b losses=1
+        LeaseLost c losses=1
+        WorkerLeft w2
+        WorkGranted w1 e#5 f#6
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_workers_with_the_same_versions_share_a_view(bench: Bench) -> None:
+    """Whether they announced them or rejected others: the broker looks through one list for all."""
+    bench.replay(
+        FUNCTIONS
+        + """
+        connect w1 has=f:2
+        connect w2 has=f:2
+        submit i1 a:old b:old
+        connect w3
+        grant
+        reject w3 a 2
+        connect w4
+        grant
+        reject w4 a 2
+    """
+    )
+    assert [len(view.workers) for view in bench.scheduler.queues.views.values()] == [4]
+
+
+def test_a_batch_that_is_rejected_makes_one_view(bench: Bench) -> None:
+    """What the first node of a version has told costs nothing for the others."""
+    bench.replay(FUNCTIONS + "\nconnect w1 slots=3\nsubmit i1 a:old b:old c:old\ngrant\nreject w1 a 2")
+    view = bench.scheduler.workers[WorkerId(b"w1")].view
+    bench.replay("reject w1 b 2\nreject w1 c 2")
+    assert bench.scheduler.workers[WorkerId(b"w1")].view is view
+    assert bench.replay("grant\nstates i1\n----").splitlines()[-1] == "a=ready b=ready c=ready"
+
+
+def test_a_worker_with_modules_gets_functions_of_these_alone(bench: Bench) -> None:
+    """Modules inside them count, those whose names merely begin like them do not."""
+    transcript = """
+        function in name=shop.orders:Task.f
+        function inside name=shop.orders.parts:Task.f
+        function around name=shop:Task.f
+        function beside name=shop.orders_old:Task.f
+        function main name=__main__:Task.f
+        connect w1 slots=9 modules=shop.orders,bank
+        submit i1 a:in b:inside c:around d:beside e:main
+        grant
+        connect w2 slots=9 modules=shop
+        grant
+        states i1
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a b c d e
+        WorkGranted w1 a#1 b#2
+        WorkerJoined w2
+        WorkerWelcomed w2
+        WorkGranted w2 c#3 d#4
+        a=leased b=leased c=leased d=leased e=ready
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_a_worker_that_asked_hears_of_a_mismatch_only_when_nothing_else_can_come(bench: Bench) -> None:
+    """Neither while somebody runs something, nor when there is simply no work, nor while another has the version."""
+    bench.replay(FUNCTIONS)
+    transcript = """
+        connect w1 until_mismatched
+        connect w2 has=f:1
+        grant
+        submit i1 a:other b:old
+        grant
+        complete w1 a
+        grant
+        complete w2 b
+        grant
+        disconnect w2
+        submit i2 c:old
+        grant
+        reject w1 c 2
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        WorkerJoined w2
+        WorkerWelcomed w2
+        InstanceCreated i1
+        NodesCreated a b
+        WorkGranted w1 a#1
+        WorkGranted w2 b#2
+        NodeCompleted a a
+        NodeCompleted b b
+        InstanceFinished i1 completed
+        WorkerLeft w2
+        InstanceCreated i2
+        NodesCreated c
+        WorkGranted w1 c#3
+        WorkerDrained w1 mismatch=f:1
     """
     assert bench.replay(transcript) == tidy(transcript)

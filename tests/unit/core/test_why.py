@@ -54,6 +54,8 @@ def chain(bench: Bench, name: str) -> list[str]:
         ("connect w1 exclude=q\nsubmit i1 a", ["queue @w1"]),
         ("function f taint=gpu\nconnect w1\nconnect w2 tolerate=tpu\nsubmit i1 a", ["taint @w1 @w2"]),
         ("function f version=1\nconnect w1\nsubmit i1 a\ngrant\nreject w1 a 2", ["code_version @w1"]),
+        ("function f name=m:f version=1\nconnect w1 has=m:f:2\nsubmit i1 a", ["code_version @w1"]),
+        ("function f name=m.n:f\nconnect w1 modules=m.o\nsubmit i1 a", ["module @w1"]),
         ("connect w1\nsubmit i1 a\nrestart", ["restarted until 5"]),
     ],
 )

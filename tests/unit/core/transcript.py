@@ -142,9 +142,14 @@ class Bench:
                 include_queues=frozenset(_names(options.get("include", ""))),
                 exclude_queues=frozenset(_names(options.get("exclude", ""))),
                 tolerations=frozenset(_names(options.get("tolerate", ""))),
+                modules=frozenset(_names(options.get("modules", ""))),
+                versions=[
+                    (name, version) for name, _, version in (v.rpartition(":") for v in _names(options.get("has", "")))
+                ],
                 slots=int(options.get("slots", 1)),
                 held=[self._lease(name, token) for name, token in held],
                 exit_when_drained="until_drained" in words,
+                exit_when_mismatched="until_mismatched" in words,
             )
         )
 
@@ -388,7 +393,10 @@ def _words(event: e.Event) -> Iterator[str]:
         case e.WorkGranted() | e.WorkerWelcomed() | e.RecallRequested() | e.LeasesRevoked():
             yield event.worker.name
             yield from (f"{_name(node)}#{show_token(token)}" for node, token in event.leases)
-        case e.WorkerDrained(worker=worker) | e.WorkerEvicted(worker=worker):
+        case e.WorkerDrained(worker=worker, mismatch=mismatch):
+            yield worker.name
+            yield from (f"mismatch={':'.join(mismatch)}",) if mismatch else ()
+        case e.WorkerEvicted(worker=worker):
             yield worker.name
 
 

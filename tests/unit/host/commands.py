@@ -88,7 +88,7 @@ class Channel:
         """Note the node."""
         self._log.append("refuse " + event.node_id.decode().strip())
 
-    def drained(self) -> None:
+    def drained(self, event: e.WorkerDrained) -> None:
         """Note that nothing further comes."""
         self._log.append("drained")
 
