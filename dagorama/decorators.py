@@ -10,9 +10,10 @@ import inspect
 import math
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar, cast, overload
+from typing import Any, Literal, TypeVar, cast, overload
 
 from dagorama.capture import CapturedCall, FunctionSpec, Scope, current_scope
+from dagorama.code.policy import CodeMismatch, code_mismatch_named
 from dagorama.code_signature import calculate_function_hash, remember_code
 from dagorama.construction import class_name, construction_of
 from dagorama.definition import DAGDefinition, DAGInstance
@@ -40,12 +41,17 @@ class Decorator:
         taint_name: str | None,
         retry: RetryConfiguration | None,
         timeout: float | None = None,
+        code_mismatch: str | None = None,
     ) -> None:
         """The arguments are those of `dagorama`."""
         self.queue_name = queue_name
         self.taint_name = taint_name
         self.retry = retry
         self.timeout_s = 0.0 if timeout is None else _checked_timeout(timeout)
+        #: None leaves it to the worker.
+        self.code_mismatch: CodeMismatch | None = (
+            None if code_mismatch is None else code_mismatch_named(code_mismatch, "code_mismatch")
+        )
 
     def __call__(self, fn: F) -> F:
         """Decorates a function of either kind."""
@@ -77,6 +83,7 @@ def dagorama(
     retry: RetryConfiguration | None = None,
     *,
     timeout: float | None = None,
+    code_mismatch: Literal["wait", "warn", "ignore", "fail"] | None = None,
 ) -> Decorator: ...
 
 
@@ -86,12 +93,15 @@ def dagorama(
     retry: RetryConfiguration | None = None,
     *,
     timeout: float | None = None,
+    code_mismatch: Literal["wait", "warn", "ignore", "fail"] | None = None,
 ) -> object:
     """Makes a decorator for methods of a `DAGDefinition`; bare `@dagorama` decorates at once.
 
     Nodes go to the queue `queue_name` (the function's name unless given), and with `taint_name` only to workers that
     have that toleration. `retry` says when a failed attempt is followed by another; without it, never. An attempt that
-    takes longer than `timeout` seconds is stopped, and has failed with `TimeoutError`. Raises `ValueError` naming the
+    takes longer than `timeout` seconds is stopped, and has failed with `TimeoutError`. `code_mismatch` says
+    what a worker does with nodes of another version of this function than it has: they "wait" for another worker, run
+    after a warning ("warn"), run ("ignore") or "fail"; by default the worker decides. Raises `ValueError` naming the
     argument that cannot be used.
     """
     if callable(queue_name):
@@ -101,7 +111,7 @@ def dagorama(
             raise ValueError(f"{argument}={name!r}: it must be a name, or left out")
     if retry is not None and not isinstance(retry, RetryConfiguration):
         raise ValueError(f"retry={retry!r}: it must be a policy such as StaticRetry(max_attempts=3, interval=1)")
-    return Decorator(queue_name, taint_name, retry, timeout)
+    return Decorator(queue_name, taint_name, retry, timeout, code_mismatch)
 
 
 def _checked_timeout(timeout: float) -> float:

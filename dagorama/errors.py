@@ -4,6 +4,7 @@
     |-- PayloadError                      a value cannot be encoded or decoded
     |-- PromiseMisuse      (TypeError)    a promise was used as if it were its value
     |-- UnknownFunction    (ValueError)   a name does not lead to a decorated function here
+    |-- CodeMismatchException             a node was made with another version of its function than there is here
     |-- BrokerUnavailable  (ConnectionError)   no broker answers
     |-- BrokerRefused                     the broker says no, and why
     |-- NodeFailed                        the value will never come: its function failed, or one that it depends on
@@ -67,6 +68,21 @@ class UnknownFunction(DagoramaError, ValueError):
         self.problem = problem
         self.way_out = way_out
         super().__init__(f"{name!r} cannot be run here: {problem}. {way_out}")
+
+
+class CodeMismatchException(DagoramaError):
+    """A node was made with a version of its function that this worker doesn't have."""
+
+    def __init__(self, *, function: str, node_version: str, worker_version: str) -> None:
+        """`function` is "module:Qualified.name"; the versions are those of `calculate_function_hash`."""
+        self.function = function
+        self.node_version = node_version
+        self.worker_version = worker_version
+        super().__init__(
+            f"{function}: the node was made with version {node_version} of the code, and this worker has version "
+            f"{worker_version}. Start a worker with the node's version, cancel the instance, or have it run all the "
+            'same: with dagorama(..., code_mismatch="warn") there, or with `worker --code-mismatch warn`'
+        )
 
 
 class BrokerUnavailable(DagoramaError, ConnectionError):

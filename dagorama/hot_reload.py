@@ -84,7 +84,12 @@ class EventHandler:
         return start_group(
             [sys.executable, "-c", COMMAND, *self.worker_options],
             # Python takes compiled code for current if the source has the same size and was written in the same second.
-            environment={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            environment={
+                **os.environ,
+                "PYTHONDONTWRITEBYTECODE": "1",
+                # The point of it is that the code changes, also for nodes that were made before.
+                "DAGORAMA_CODE_MISMATCH": os.environ.get("DAGORAMA_CODE_MISMATCH") or "ignore",
+            },
         )
 
     def tell_of_end(self) -> None:
@@ -130,7 +135,8 @@ def run_hot_reload_worker(watch_dir: Path, **worker_options: object) -> None:
     """Run a worker that starts anew when the code changes: for development.
 
     It takes the options of `worker`, and works as that does. Changes that come together restart it once. What runs may
-    go on for 5 s; what is not finished then is run again, by the new worker. SIGTERM and SIGINT end it, and its worker,
+    go on for 5 s; what is not finished then is run again, by the new worker. Nodes of other versions of the code run
+    (--code-mismatch ignore) unless another choice is made. SIGTERM and SIGINT end it, and its worker,
     with exit status 0. Exit status 3: it could not start.
     """
     try:

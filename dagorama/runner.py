@@ -10,17 +10,13 @@ from multiprocessing import Process
 from typing import cast
 
 from dagorama.client.connection import broker_address
-from dagorama.errors import DagoramaError
+from dagorama.errors import CodeMismatchException as CodeMismatchException
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.processes import running_workers
 from dagorama.worker.worker import Worker
 
 #: A broker that is not there is an error after this long.
 CONNECT_TIMEOUT_S = 5.0
-
-
-class CodeMismatchException(DagoramaError):
-    """Nothing but nodes of another code version is left for this worker."""
 
 
 def execute_worker(
@@ -33,7 +29,9 @@ def execute_worker(
     """Runs one worker in this process, one node at a time, and blocks meanwhile.
 
     With `infinite_loop=False` it returns when no connected worker can bring anything further. With
-    `catch_exceptions=False` it raises the first exception of a node, after that was reported. An exception in the
+    `catch_exceptions=False` it raises the first exception of a node, after that was reported; and
+    `CodeMismatchException` when no connected worker can bring anything further, but nodes are left of a function that
+    this process has in another version. An exception in the
     calling thread, such as KeyboardInterrupt, drains it, and a second one stops it. Raises `BrokerUnavailable` if no
     broker answers within 5 s; one that goes away later is waited for.
     """

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from dagorama.capture import Scope
+from dagorama.code.policy import CodeMismatch
 from dagorama.code_signature import calculate_function_hash
 from dagorama.construction import class_name, local_classes, module_name, registered
 from dagorama.definition import DAGDefinition, DAGInstance, instance_of
@@ -33,6 +34,8 @@ class LoadedFunction(NamedTuple):
     code_version: str
     #: Which exceptions are worth another attempt, by the code in this process.
     retry: RetryConfiguration | None
+    #: What its decorator says about nodes of another version; None for nothing.
+    code_mismatch: CodeMismatch | None
 
 
 class BoundNode(NamedTuple):
@@ -43,6 +46,7 @@ class BoundNode(NamedTuple):
     is_async: bool
     code_version: str
     retry: RetryConfiguration | None
+    code_mismatch: CodeMismatch | None
 
 
 def function_to_name(func: object) -> str:
@@ -89,7 +93,8 @@ def load_function(
     if isinstance(instance_id, UUID):
         instance_id = instance_id.bytes
     instance = instance_of(instance_id, loaded.definition, scope)
-    return BoundNode(instance, loaded.function, loaded.is_async, loaded.code_version, loaded.retry)
+    _, function, is_async, code_version, retry, code_mismatch = loaded
+    return BoundNode(instance, function, is_async, code_version, retry, code_mismatch)
 
 
 @lru_cache(maxsize=DEFINITIONS_MAX)
@@ -107,8 +112,10 @@ def _load(name: str, definition_arguments: bytes) -> LoadedFunction:
             way_out="Run workers with the code that made the node, and decorate what should run on them.",
         )
     code_version = calculate_function_hash(function, owner=type(definition))
-    retry = cast(Any, decorated).dagorama_options.retry
-    return LoadedFunction(definition, function, iscoroutinefunction(function), code_version, retry)
+    options = cast(Any, decorated).dagorama_options
+    return LoadedFunction(
+        definition, function, iscoroutinefunction(function), code_version, options.retry, options.code_mismatch
+    )
 
 
 @lru_cache(maxsize=DEFINITIONS_MAX)

@@ -9,6 +9,7 @@ import click
 
 from dagorama.cli.options import usable_cpus
 from dagorama.client.connection import broker_address
+from dagorama.code.policy import CodeMismatch
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.supervisor import Supervisor
 
@@ -35,6 +36,13 @@ from dagorama.worker.supervisor import Supervisor
     metavar="MODULE",
     help="Import this first, and run only functions of such modules and of modules inside them (repeatable).",
 )
+@click.option(
+    "--code-mismatch",
+    type=click.Choice([choice.value for choice in CodeMismatch]),
+    envvar="DAGORAMA_CODE_MISMATCH",
+    help="Unless a function's decorator says it: nodes of another version of the function wait for a worker that has "
+    "theirs, run after a warning, run, or fail.  [DAGORAMA_CODE_MISMATCH; default: wait]",
+)
 def worker(
     include_queue: tuple[str, ...],
     exclude_queue: tuple[str, ...],
@@ -42,6 +50,7 @@ def worker(
     processes: int,
     concurrency: int,
     imports: tuple[str, ...],
+    code_mismatch: str | None,
 ) -> None:
     """Run workers: processes that take nodes from the broker at DAGORAMA_HOST:DAGORAMA_PORT and run them.
 
@@ -56,6 +65,7 @@ def worker(
         tolerations=toleration,
         concurrency=concurrency,
         imports=imports,
+        code_mismatch=None if code_mismatch is None else CodeMismatch(code_mismatch),
     )
     try:
         host, port = broker_address()

@@ -11,7 +11,8 @@ from contextvars import copy_context
 from time import perf_counter_ns
 
 from dagorama.capture import CapturedCall, Scope, current_scope
-from dagorama.errors import DagoramaError, PayloadError, UnknownFunction
+from dagorama.errors import CodeMismatchException, DagoramaError, PayloadError, UnknownFunction
+from dagorama.listing import is_inside
 from dagorama.logging import get_logger
 from dagorama.models.promise import DAGPromise, node_id_of
 from dagorama.payload import decode, decode_value, encode, no_promises
@@ -21,6 +22,7 @@ from dagorama.v1.graph_pb2 import Failure
 from dagorama.worker.failures import failure_of, refusal_of
 from dagorama.worker.held import Held, Report, ValueTable
 from dagorama.worker.slots import Rest
+from dagorama.worker.versions import VersionCheck
 
 #: The field on the wire has 32 bits: 71 minutes. What took longer counts as that.
 _DURATION_US_MAX = 2**32 - 1
@@ -48,15 +50,20 @@ class Executor:
         self,
         *,
         ended: Callable[[Held], None],
+        versions: VersionCheck,
+        rejected: Callable[[Held, str], None],
         raised: Callable[[BaseException], None] | None = None,
         progressed: Callable[[bytes], None] | None = None,
         only_modules: Sequence[str] = (),
     ) -> None:
         """Calls `ended` with each node once its report is made, and before that `raised` with what a node raised.
 
-        `progressed` is called with a running node's id when its function has told how far it has got. With
+        `progressed` is called with a running node's id when its function has told how far it has got. A node of a
+        version that `versions` doesn't accept goes to `rejected`, with the version that there is here. With
         `only_modules`, functions that are neither in these nor in modules inside them are not run.
         """
+        self._versions = versions
+        self._rejected = rejected
         self._only_modules = only_modules
         self._async_names: set[str] = set()
         self._ended = ended
@@ -73,10 +80,13 @@ class Executor:
         started_ns = perf_counter_ns()
         scope = Scope(held.instance_id, held, self._progressed)
         try:
-            name, definition_arguments, _ = held.function
+            name, definition_arguments, _, wanted = held.function
             if self._only_modules:
                 _check_module(name, self._only_modules)
             bound = load_function(name, definition_arguments, held.instance_id, scope)
+            if wanted and wanted != bound.code_version and not self._versions.accepts(held.function, bound):
+                self._rejected(held, bound.code_version)
+                return None
             args, kwargs = _arguments(held)
         except BaseException as error:
             self._refuse(held, error, started_ns)
@@ -144,7 +154,7 @@ class Executor:
     def _refuse(self, held: Held, error: BaseException, started_ns: int) -> None:
         """Ends an attempt whose function was not called. Another worker may be able to: the retry policy decides."""
         if isinstance(error, DagoramaError):
-            failure = refusal_of(error)
+            failure = refusal_of(error, permanent=isinstance(error, CodeMismatchException))
             failure.message += f" (This was worker {socket.gethostname()}:{os.getpid()} in {os.getcwd()}.)"
         else:
             failure = failure_of(error)
@@ -180,7 +190,7 @@ def _gives_up(retry: RetryConfiguration, error: BaseException) -> bool:
 def _check_module(name: str, only_modules: Sequence[str]) -> None:
     """Raises `UnknownFunction` for functions of other modules."""
     module = name.partition(":")[0]
-    if not any(f"{module}.".startswith(f"{only}.") for only in only_modules):
+    if not is_inside(module, only_modules):
         raise UnknownFunction(
             name=name,
             problem=f"this worker runs only functions of {', '.join(only_modules)}",

@@ -17,6 +17,7 @@ class Function(NamedTuple):
     name: str
     definition_arguments: bytes
     timeout_s: float = 0.0  #: how long an attempt may take; 0: no limit
+    code_version: str = ""  #: that which the node was made with; empty: any
 
 
 class Report(NamedTuple):

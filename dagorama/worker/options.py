@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from math import isfinite
 
+from dagorama.code.policy import CodeMismatch, code_mismatch_named
+
 #: A node that was cancelled may go on for so long; `DAGORAMA_CANCEL_GRACE_S` sets another time.
 CANCEL_GRACE_S = 5.0
 
@@ -22,6 +24,12 @@ def cancel_grace_s() -> float:
     return grace_s
 
 
+def default_code_mismatch() -> CodeMismatch:
+    """Returns what `DAGORAMA_CODE_MISMATCH` says, by default that nodes wait; `ValueError` where it is no choice."""
+    setting = os.environ.get("DAGORAMA_CODE_MISMATCH") or CodeMismatch.WAIT
+    return code_mismatch_named(setting, "DAGORAMA_CODE_MISMATCH")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
     """How one worker process is to work. Travels to child processes."""
@@ -32,6 +40,7 @@ class WorkerOptions:
     concurrency: int = 1  #: nodes that it runs at once
     exit_when_drained: bool = False  #: end when no connected worker can bring anything further
     imports: tuple[str, ...] = ()  #: import these first, and run functions of them and of modules inside them only
+    code_mismatch: CodeMismatch | None = None  #: what nodes of other versions meet; None: see `default_code_mismatch`
     catch_exceptions: bool = True  #: False: the first exception of a node ends the worker, once it is reported
     connect_timeout_s: float | None = None  #: give up when the first connection takes longer; None: never
 

@@ -11,7 +11,7 @@ from time import monotonic
 
 from dagorama.client.connection import Connection
 from dagorama.client.convert import FunctionTable, write_calls
-from dagorama.v1.work_pb2 import Completions, Hello, Lease, ProgressReports, WorkRequest, WorkResponse
+from dagorama.v1.work_pb2 import Completions, Hello, Lease, ProgressReports, Rejection, WorkRequest, WorkResponse
 from dagorama.v1.work_pb2_grpc import WorkServiceStub
 from dagorama.worker.failures import sendable
 from dagorama.worker.held import Held
@@ -47,7 +47,7 @@ class Stream:
         self._hello = hello
         # A connection of its own, as what broke the last one says nothing about the next.
         self._channel = Connection(host, port).channel
-        self._outbox: SimpleQueue[Held | Lease | Signal] = SimpleQueue()
+        self._outbox: SimpleQueue[Held | Lease | Rejection | Signal] = SimpleQueue()
         self.was_welcome = False  #: whether the broker has answered
         self._released = threading.Event()  #: reports may go out
         self._ended = threading.Event()
@@ -74,8 +74,8 @@ class Stream:
             daemon=True,
         ).start()
 
-    def send(self, item: Held | Lease | Signal) -> None:
-        """Sends a node's report, a lease that is handed back, or a signal, after those before it. From any thread."""
+    def send(self, item: Held | Lease | Rejection | Signal) -> None:
+        """Sends a report, a lease that is handed back or rejected, or a signal, after those before. From any thread."""
         self._outbox.put(item)
 
     def tell_progress(self, held: Held) -> None:
@@ -132,6 +132,8 @@ class Stream:
                     payload_bytes += _payload_bytes(item)
             elif type(item) is Lease:
                 request.hand_backs.append(item)
+            elif type(item) is Rejection:
+                request.rejections.append(item)
             elif item is Signal.DRAIN:
                 request.draining = True
             elif item is Signal.END:
@@ -149,7 +151,7 @@ class Stream:
             self._unacknowledged.append((self._sequence, reports))
         return request, is_last
 
-    def _next_item(self) -> Held | Lease | Signal:
+    def _next_item(self) -> Held | Lease | Rejection | Signal:
         """Waits for something to send; while there is progress to tell, no longer than until it may be told."""
         while self._progressed:
             wait_s = self._progress_at - monotonic()

@@ -14,16 +14,17 @@ from uuid import UUID
 
 import grpc
 
-from dagorama.errors import BrokerUnavailable
+from dagorama.errors import BrokerUnavailable, CodeMismatchException
 from dagorama.ids import new_id
 from dagorama.logging import get_log_level, get_logger
-from dagorama.v1.work_pb2 import Hello, Lease, WorkResponse
+from dagorama.v1.work_pb2 import FunctionVersion, Hello, Lease, Rejection, WorkResponse
 from dagorama.worker.alarm import Alarm
 from dagorama.worker.execution import Executor
 from dagorama.worker.held import Function, Held, ValueTable
-from dagorama.worker.options import WorkerOptions, cancel_grace_s
+from dagorama.worker.options import WorkerOptions, cancel_grace_s, default_code_mismatch
 from dagorama.worker.slots import Slots
 from dagorama.worker.stream import Signal, Stream
+from dagorama.worker.versions import VersionCheck
 
 #: Between attempts to connect: full jitter up to a bound that doubles from the first to the second. A restarted broker
 #: waits 5 s for the workers that it had, so a worker must be well below that.
@@ -69,8 +70,12 @@ class Worker:
         get_log_level()  # a wrong one is better told now than by the first warning
         for module in options.imports:
             import_module(module)
+        #: Has all functions of those modules in it: computing their versions takes a few milliseconds for each file.
+        self._versions = VersionCheck(options.code_mismatch or default_code_mismatch(), options.imports)
         executor = Executor(
             ended=self._ended,
+            versions=self._versions,
+            rejected=self._reject,
             raised=None if options.catch_exceptions else self._raised,
             progressed=self._progressed,
             only_modules=options.imports,
@@ -216,18 +221,23 @@ class Worker:
 
     def _hello(self) -> Hello:
         options = self._options
+        taken = self._versions.taken.copy()
         return Hello(
             worker_id=self._id,
             name=self._name,
             include_queues=options.include_queues,
             exclude_queues=options.exclude_queues,
             tolerations=options.tolerations,
+            modules=options.imports,
+            function_names=taken.keys(),
+            code_versions=taken.values(),
             slots=options.concurrency,
             held=[
                 Lease(node_id=held.node_id, token=held.token, instance_id=held.instance_id)
                 for held in list(self._leases.values())
             ],
             exit_when_drained=options.exit_when_drained,
+            exit_when_mismatched=not options.catch_exceptions,
         )
 
     def _give_up(self) -> None:
@@ -283,7 +293,14 @@ class Worker:
         if response.HasField("grants"):
             self._take(response)
         if response.drained:
+            if response.HasField("mismatch") and not self._options.catch_exceptions:
+                self._error = self._error or self._mismatch(response.mismatch)
             self.drain()
+
+    def _mismatch(self, left: FunctionVersion) -> CodeMismatchException:
+        """Describes that nothing but nodes of another version is left."""
+        here = self._versions.taken.get(left.name, "another")
+        return CodeMismatchException(function=left.name, node_version=left.code_version, worker_version=here)
 
     def _acknowledge(self, stream: Stream, sequence: int) -> None:
         leases = self._leases
@@ -335,7 +352,10 @@ class Worker:
 
     def _take(self, response: WorkResponse) -> None:
         """Takes granted nodes in."""
-        functions = [Function(spec.name, spec.definition_arguments, spec.timeout_s) for spec in response.functions]
+        functions = [
+            Function(spec.name, spec.definition_arguments, spec.timeout_s, spec.code_version)
+            for spec in response.functions
+        ]
         values = ValueTable(response.values) if response.HasField("values") else None
         grants = response.grants
         granted = [
@@ -470,6 +490,23 @@ class Worker:
         held, stream = self._leases.get(node_id), self._stream
         if held is not None and stream is not None:
             stream.tell_progress(held)
+
+    def _reject(self, held: Held, code_version: str) -> None:
+        """Gives a node back whose function is here in this version, with all of its kind that have not been started."""
+        function = held.function
+        wanted = (function.name, function.code_version)
+        of_its_kind = [
+            other.node_id
+            for other in list(self._leases.values())
+            if (other.function.name, other.function.code_version) == wanted
+        ]
+        stream = self._stream
+        for other in [held, *self._slots.take_back(of_its_kind)]:
+            self._leases.pop(other.node_id, None)
+            if stream is not None and not other.dropped:
+                lease = Lease(node_id=other.node_id, token=other.token)
+                stream.send(Rejection(lease=lease, code_version=code_version))
+        self._end_if_drained()
 
     def _stopped_running(self, held: Held) -> None:
         """Tells that the slot of a node that was revoked is free."""

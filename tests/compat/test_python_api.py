@@ -22,7 +22,7 @@ from functools import partial
 from multiprocessing import Process, get_context
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import click
@@ -563,9 +563,51 @@ def test_no_worker_cannot_be_launched() -> None:
         pass
 
 
-def test_the_exception_for_code_mismatches_can_be_caught() -> None:
-    """`CodeMismatchException` is an exception to name in an `except`."""
-    assert issubclass(CodeMismatchException, Exception)
+def in_version(number: int) -> DAGDefinition:
+    """Makes a definition whose class has one name in both versions of its code: here is the one that was made last."""
+    if number == 1:
+
+        class Versioned(DAGDefinition):
+            @dagorama().syncfn
+            def entrypoint(self) -> int:
+                return 1
+
+    else:
+
+        class Versioned(DAGDefinition):  # type: ignore[no-redef]  # that is what a new version of the code is
+            @dagorama().syncfn
+            def entrypoint(self) -> int:
+                return 2
+
+    return Versioned()
+
+
+@pytest.mark.parametrize("infinite_loop", [False, True])
+def test_a_worker_raises_when_nothing_but_another_code_version_is_left(infinite_loop: bool) -> None:
+    """With `catch_exceptions=False`; it runs what it can before that, and the node waits for another worker."""
+    old = in_version(1)
+    other, other_promise = Sample()(1)
+    instance, promise = cast(Any, old)()
+    new = in_version(2)
+    with pytest.raises(CodeMismatchException, match=r"Versioned\.entrypoint"):
+        execute_worker(infinite_loop=infinite_loop, catch_exceptions=False)
+    assert new is not old
+    assert resolve(instance, promise) is None
+    assert resolve(other, other_promise) is not None
+    again = in_version(1)
+    execute_worker(infinite_loop=False, catch_exceptions=False)
+    assert (resolve(instance, promise), again is old) == (1, False)
+
+
+def test_a_worker_that_catches_exceptions_leaves_other_code_versions_alone() -> None:
+    """It ends when it is drained, as if the node were not there."""
+    instance, promise = cast(Any, in_version(1))()
+    new = in_version(2)
+    execute_worker(infinite_loop=False)
+    assert (resolve(instance, promise), new is None) == (None, False)
+    again = in_version(1)
+    execute_worker(infinite_loop=False)
+    assert (resolve(instance, promise), again is None) == (1, False)
 
 
 # -- dagorama.serializer, dagorama.code_signature ----------------------------------------------------------------------

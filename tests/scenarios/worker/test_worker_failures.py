@@ -10,6 +10,7 @@ import pytest
 
 from dagorama.capture import CapturedCall, FunctionSpec
 from dagorama.client.broker import submit
+from dagorama.client.status import list_workers
 from dagorama.definition import instance_of, resolve
 from dagorama.errors import NodeFailed
 from dagorama.ids import new_id
@@ -166,8 +167,12 @@ def test_arguments_that_do_not_decode_are_named_on_the_node(worker: WorkerProces
 
 
 def test_a_worker_with_imports_runs_nothing_else() -> None:
-    """A worker that was told its modules refuses functions of others."""
+    """A worker that was told its modules gets no functions of others: they wait for one that has theirs."""
     with launch_broker(port=0), running_workers(1, WorkerOptions(imports=("json",))):
-        failure = failure_of("pid")
-    assert failure.exception_type == "dagorama.errors:UnknownFunction"
-    assert "this worker runs only functions of json" in failure.exception_message
+        while not list_workers():
+            pass
+        instance, _ = Work()("pid")
+        (reason,) = instance.why().reasons
+        assert (reason.kind, f"start one with --import {HERE}, or without" in reason.text) == ("module", True)
+        with running_workers(1, WorkerOptions(imports=(HERE.rpartition(".")[0],))) as (process,):
+            assert instance.result(timeout=20) == process.pid

@@ -153,6 +153,10 @@ class DagServer(DagServiceServicer):
         """Is not there either."""
         _refuse(context, grpc.StatusCode.UNIMPLEMENTED, "unknown method")
 
+    def CheckFunctions(self, request: dag_pb2.CheckFunctionsRequest, context: grpc.ServicerContext) -> NoReturn:
+        """Is not there either."""
+        _refuse(context, grpc.StatusCode.UNIMPLEMENTED, "unknown method")
+
     def _wake(self) -> None:
         with self._changed:
             self._changed.notify_all()

@@ -11,6 +11,7 @@ from dagorama import errors
 from dagorama.errors import (
     BrokerRefused,
     BrokerUnavailable,
+    CodeMismatchException,
     DagoramaError,
     InstanceCancelled,
     NodeFailed,
@@ -43,6 +44,7 @@ EXAMPLES = [
     PayloadError(what="argument 'x'", problem="cannot be encoded", way_out="Pass data."),
     PromiseMisuse(promise="p", use="calling", way_out="Pass it on."),
     UnknownFunction(name="m:C.f", problem="no module", way_out="Install it."),
+    CodeMismatchException(function="m:C.f", node_version="12", worker_version="34"),
     BrokerUnavailable(host="localhost", port=50051, waited_s=4.2, detail="refused"),
     BrokerRefused(request="a look", code="NOT_FOUND", detail="no such node"),
     failed(THREE),

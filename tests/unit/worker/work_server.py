@@ -46,12 +46,21 @@ class Session:
             found += [(result.node_id, result.token) for result in request.results]
         return found
 
+    def rejections(self, count: int) -> list[tuple[bytes, int, str]]:
+        """Takes requests until so many rejections have come; gives node ids, tokens and the worker's version."""
+        found: list[tuple[bytes, int, str]] = []
+        while len(found) < count:
+            request = self.request()
+            assert request is not None
+            found += [(one.lease.node_id, one.lease.token, one.code_version) for one in request.rejections]
+        return found
+
     def welcome(self, *leases: tuple[bytes, int], lease_duration_s: float = 60) -> None:
         """Answers the hello."""
         kept = [Lease(node_id=node_id, token=token) for node_id, token in leases]
         self.responses.put(WorkResponse(welcome=Welcome(lease_duration_s=lease_duration_s, leases=kept)))
 
-    def grant(self, name: str, *nodes: tuple[bytes, int, bytes]) -> None:
+    def grant(self, name: str, *nodes: tuple[bytes, int, bytes], code_version: str = "") -> None:
         """Grants nodes of one function, each with token and arguments."""
         grants = Grants(
             node_ids=[node_id for node_id, _, _ in nodes],
@@ -61,7 +70,7 @@ class Session:
             arguments=[arguments for _, _, arguments in nodes],
             attempts=[1] * len(nodes),
         )
-        self.responses.put(WorkResponse(functions=[FunctionSpec(name=name)], grants=grants))
+        self.responses.put(WorkResponse(functions=[FunctionSpec(name=name, code_version=code_version)], grants=grants))
 
     def send(self, response: WorkResponse) -> None:
         """Sends a response."""

@@ -1,0 +1,82 @@
+"""The decorated functions of modules, as a submit would name them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from inspect import isabstract
+from typing import Any, NamedTuple
+
+from dagorama.code.policy import CodeMismatch
+from dagorama.code_signature import calculate_function_hash
+from dagorama.construction import class_name
+from dagorama.definition import DAGDefinition
+
+
+class ListedFunction(NamedTuple):
+    """A decorated method of a definition, inherited ones included."""
+
+    #: "module:Class.method".
+    name: str
+    code_version: str
+    queue: str
+    #: Empty for none.
+    taint: str
+    #: None where the decorator leaves it to the worker.
+    code_mismatch: CodeMismatch | None
+
+
+def is_inside(module: str, modules: Iterable[str]) -> bool:
+    """Tells whether a module is one of `modules`, or inside one of them."""
+    return any(f"{module}.".startswith(f"{outer}.") for outer in modules)
+
+
+def functions_of(modules: Iterable[str]) -> list[ListedFunction]:
+    """Returns the functions of the definitions in these modules, which have been imported, and in those inside them.
+
+    Definitions that cannot be started, for want of an entrypoint, are left out, and so are classes made by functions.
+    """
+    outer = tuple(modules)
+    return [
+        listed
+        for definition_class in _subclasses(DAGDefinition)
+        if is_inside(definition_class.__module__, outer)
+        if not isabstract(definition_class) and _is_at_its_name(definition_class)
+        for listed in _functions(definition_class)
+    ]
+
+
+def _subclasses(parent: type[Any]) -> Iterator[type[DAGDefinition]]:
+    """Yields all classes below one, each once, those before that were made before."""
+    found = dict.fromkeys(parent.__subclasses__())
+    left = list(found)
+    for child in left:  # which grows meanwhile
+        new = [grandchild for grandchild in child.__subclasses__() if grandchild not in found]
+        found.update(dict.fromkeys(new))
+        left += new
+    yield from found
+
+
+def _is_at_its_name(definition_class: type) -> bool:
+    """Tells whether its name leads to a class, and not to nothing or to one that has taken its place."""
+    found: object = sys.modules.get(definition_class.__module__)
+    for part in definition_class.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is definition_class
+
+
+def _functions(definition_class: type[DAGDefinition]) -> Iterator[ListedFunction]:
+    for attribute in dir(definition_class):
+        decorated: Any = getattr(definition_class, attribute, None)
+        function = getattr(decorated, "original_fn", None)
+        if function is None or function.__name__ != attribute:  # by another name it cannot be called
+            continue
+        name = f"{class_name(definition_class)}.{attribute}"
+        options = decorated.dagorama_options
+        yield ListedFunction(
+            name=name,
+            code_version=calculate_function_hash(function, owner=definition_class),
+            queue=options.queue_name or name,
+            taint=options.taint_name or "",
+            code_mismatch=options.code_mismatch,
+        )

@@ -1,0 +1,61 @@
+"""Comparing the versions of functions: that which a node was made with, and the one that this worker has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dagorama.code.policy import CodeMismatch
+from dagorama.errors import CodeMismatchException
+from dagorama.listing import functions_of
+from dagorama.logging import get_logger
+from dagorama.serializer import BoundNode
+from dagorama.worker.held import Function
+
+
+class VersionCheck:
+    """Decides on nodes of other versions than there are here. One for each worker, used by all its slots."""
+
+    def __init__(self, default: CodeMismatch, modules: Sequence[str] = ()) -> None:
+        """`default` holds for functions whose decorator says nothing. Functions of `modules` are known beforehand."""
+        self._default = default
+        #: Functions, and the only version in which this worker takes each: what the broker is told.
+        self.taken = {
+            function.name: function.code_version
+            for function in functions_of(modules)
+            if (function.code_mismatch or default) is CodeMismatch.WAIT
+        }
+        #: Functions with a version that was rejected, or that runs here although it is another.
+        self._told: set[tuple[str, str]] = set()
+
+    def accepts(self, function: Function, bound: BoundNode) -> bool:
+        """Tells whether a node that was made with another version is to run here.
+
+        Raises `CodeMismatchException` if it is to fail.
+        """
+        match bound.code_mismatch or self._default:
+            case CodeMismatch.FAIL:
+                raise CodeMismatchException(
+                    function=function.name,
+                    node_version=function.code_version,
+                    worker_version=bound.code_version,
+                )
+            case CodeMismatch.WAIT:
+                self.taken[function.name] = bound.code_version
+                self._tell(function, bound, "nodes of it wait for a worker that has their version")
+                return False
+            case CodeMismatch.WARN:
+                self._tell(function, bound, "it runs all the same")
+        return True
+
+    def _tell(self, function: Function, bound: BoundNode, what: str) -> None:
+        """Logs what happens, once for each function and version of it."""
+        if (function.name, function.code_version) in self._told:
+            return
+        self._told.add((function.name, function.code_version))
+        get_logger().warning(
+            "%s has version %s here, and nodes were made with %s: %s",
+            function.name,
+            bound.code_version,
+            function.code_version,
+            what,
+        )

@@ -1,0 +1,230 @@
+"""What a worker does with nodes of other versions than its own, against a broker that does what each test says."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from dagorama.code.policy import CodeMismatch
+from dagorama.code_signature import calculate_function_hash
+from dagorama.decorators import dagorama
+from dagorama.definition import DAGDefinition
+from dagorama.errors import CodeMismatchException
+from dagorama.payload import decode, encode, no_promises
+from dagorama.v1.work_pb2 import FunctionVersion, WorkResponse
+from dagorama.worker.options import WorkerOptions
+from dagorama.worker.worker import Worker
+from tests.unit.worker.work_server import Session, WorkServer, work_server
+
+NODES = [bytes([number]) * 16 for number in range(8)]
+ARGUMENTS = encode(((), {}), what="nothing").data
+ran: list[str] = []
+
+
+class Versioned(DAGDefinition):
+    @dagorama().syncfn
+    def entrypoint(self) -> None:
+        ran.append("entrypoint")
+
+    @dagorama(code_mismatch="ignore").syncfn
+    def lenient(self) -> None:
+        ran.append("lenient")
+
+    @dagorama(code_mismatch="wait").syncfn
+    def patient(self) -> None:
+        ran.append("patient")
+
+    @dagorama().asyncfn
+    async def awaited(self) -> None:
+        ran.append("awaited")
+
+
+class Unstartable(DAGDefinition):
+    """A definition without an entrypoint, which others inherit from."""
+
+    @dagorama().syncfn
+    def inherited(self) -> None:
+        return None
+
+
+def name_of(function: str) -> str:
+    """Names a function."""
+    return f"{__name__}:Versioned.{function}"
+
+
+def version_of(function: str) -> str:
+    """Gives the version that it has here."""
+    decorated: Any = getattr(Versioned, function)
+    return calculate_function_hash(decorated.original_fn, owner=Versioned)
+
+
+@pytest.fixture
+def server() -> Iterator[WorkServer]:
+    """Runs a server, and forgets what nodes left behind."""
+    ran.clear()
+    with work_server() as running:
+        yield running
+
+
+@contextmanager
+def connected(server: WorkServer, **options: Any) -> Iterator[tuple[Worker, Session]]:
+    """Runs a worker with these options that is welcome."""
+    worker = Worker(WorkerOptions(**options), host="localhost", port=server.port)
+    worker.start()
+    session = server.session()
+    session.hello()
+    session.welcome()
+    yield worker, session
+    worker.stop()
+    worker.wait_until_ended()
+
+
+def test_all_of_a_version_goes_back_and_the_rest_runs(server: WorkServer) -> None:
+    """What is granted together and has not been started goes back together, with the version that there is here."""
+    with connected(server) as (_, session):
+        session.grant(name_of("entrypoint"), *((NODES[n], n, ARGUMENTS) for n in (1, 2, 3)), code_version="old")
+        own = version_of("entrypoint")
+        assert sorted(session.rejections(3)) == [(NODES[n], n, own) for n in (1, 2, 3)]
+        session.grant(name_of("entrypoint"), (NODES[4], 4, ARGUMENTS), code_version=own)
+        session.grant(name_of("entrypoint"), (NODES[5], 5, ARGUMENTS), code_version="")
+        assert session.results(2) == [(NODES[4], 4), (NODES[5], 5)]
+    assert ran == ["entrypoint", "entrypoint"]
+
+
+def test_async_functions_are_compared_too(server: WorkServer) -> None:
+    """Also once the worker knows that a function is asynchronous, and starts it on its event loop."""
+    with connected(server) as (_, session):
+        session.grant(name_of("awaited"), (NODES[0], 1, ARGUMENTS), code_version=version_of("awaited"))
+        session.results(1)
+        session.grant(name_of("awaited"), *((NODES[n], n, ARGUMENTS) for n in (1, 2)), code_version="old")
+        assert len(session.rejections(2)) == 2
+    assert ran == ["awaited"]
+
+
+def test_what_was_rejected_is_announced_at_the_next_hello(server: WorkServer) -> None:
+    """A broker that has restarted need not find out anew."""
+    with connected(server) as (_, session):
+        session.grant(name_of("entrypoint"), (NODES[0], 1, ARGUMENTS), code_version="old")
+        session.rejections(1)
+        session.close()
+        hello = server.session().hello()
+        assert (list(hello.function_names), list(hello.code_versions)) == (
+            [name_of("entrypoint")],
+            [version_of("entrypoint")],
+        )
+        assert list(hello.held) == []
+
+
+def test_a_worker_that_drains_ends_when_all_was_rejected(server: WorkServer) -> None:
+    """A node that goes back is nothing to wait for."""
+    with connected(server, exit_when_drained=True) as (worker, session):
+        session.grant(name_of("entrypoint"), (NODES[0], 1, ARGUMENTS), code_version="old")
+        session.rejections(1)
+        session.send(WorkResponse(drained=True))
+        while session.request() is not None:
+            pass
+        worker.wait()
+
+
+@pytest.mark.parametrize("chosen", ["option", "environment"])
+@pytest.mark.parametrize("choice", [CodeMismatch.IGNORE, CodeMismatch.WARN])
+def test_nodes_of_other_versions_run(
+    server: WorkServer,
+    choice: CodeMismatch,
+    chosen: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """With `warn` the worker says so once for each function; what a decorator says comes first."""
+    monkeypatch.setattr(logging.getLogger("Dagorama"), "propagate", True)
+    if chosen == "environment":
+        monkeypatch.setenv("DAGORAMA_CODE_MISMATCH", choice)
+    with connected(server, code_mismatch=choice if chosen == "option" else None) as (_, session):
+        session.grant(name_of("entrypoint"), *((NODES[n], n, ARGUMENTS) for n in (1, 2)), code_version="old")
+        session.results(2)
+        session.grant(name_of("patient"), (NODES[3], 3, ARGUMENTS), code_version="old")
+        session.rejections(1)
+    assert ran == ["entrypoint", "entrypoint"]
+    own = version_of("entrypoint")
+    said = f"{name_of('entrypoint')} has version {own} here, and nodes were made with old: it runs all the same"
+    assert caplog.messages.count(said) == (choice is CodeMismatch.WARN)
+
+
+def test_nodes_of_other_versions_fail_for_good(server: WorkServer) -> None:
+    """The failure names both versions and the way out; a decorator that says something else comes first."""
+    with connected(server, code_mismatch=CodeMismatch.FAIL) as (_, session):
+        session.grant(name_of("entrypoint"), (NODES[0], 1, ARGUMENTS), code_version="old")
+        request = session.request()
+        assert request is not None
+        (result,) = request.results
+        session.grant(name_of("lenient"), (NODES[1], 2, ARGUMENTS), code_version="old")
+        session.results(1)
+    failure = result.failure
+    assert (failure.type, failure.permanent) == ("dagorama.errors:CodeMismatchException", True)
+    for part in ("version old", f"version {version_of('entrypoint')}", "--code-mismatch warn"):
+        assert part in failure.message
+    error = decode(failure.exception, no_promises)
+    assert isinstance(error, CodeMismatchException)
+    assert (error.function, error.node_version) == (name_of("entrypoint"), "old")
+    assert ran == ["lenient"]
+
+
+def test_functions_of_imported_modules_are_announced(server: WorkServer) -> None:
+    """But for those that run in any version."""
+    worker = Worker(WorkerOptions(imports=(__name__,)), host="localhost", port=server.port)
+    worker.start()
+    hello = server.session().hello()
+    worker.stop()
+    worker.wait_until_ended()
+    announced = dict(zip(hello.function_names, hello.code_versions, strict=True))
+    assert announced == {name_of(name): version_of(name) for name in ("awaited", "entrypoint", "patient")}
+    assert list(hello.modules) == [__name__]
+
+
+def test_a_function_of_another_module_is_not_run(server: WorkServer) -> None:
+    """Whatever a broker grants: it is for whoever starts the worker to say what it runs."""
+    with connected(server, imports=("json",)) as (_, session):
+        session.grant(name_of("entrypoint"), (NODES[0], 1, ARGUMENTS))
+        request = session.request()
+        assert request is not None
+        (result,) = request.results
+    assert result.failure.type == "dagorama.errors:UnknownFunction"
+    assert "this worker runs only functions of json" in result.failure.message
+    assert not ran
+
+
+def test_a_mismatch_is_raised_when_nothing_else_is_left(server: WorkServer) -> None:
+    """Only where exceptions are not caught; such a worker asks the broker to tell."""
+    for catches in (True, False):
+        worker = Worker(WorkerOptions(catch_exceptions=catches), host="localhost", port=server.port)
+        worker.start()
+        session = server.session()
+        assert session.hello().exit_when_mismatched is not catches
+        session.welcome()
+        mismatch = FunctionVersion(name=name_of("entrypoint"), code_version="old")
+        session.send(WorkResponse(drained=True, mismatch=mismatch))
+        worker.wait_until_ended()
+        if catches:
+            worker.wait()
+            continue
+        with pytest.raises(CodeMismatchException, match="made with version old of the code"):
+            worker.wait()
+
+
+@pytest.mark.parametrize("setting", ["sometimes", "WAIT"])
+def test_a_wrong_setting_is_refused(setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the setting, its value, and what it may be."""
+    monkeypatch.setenv("DAGORAMA_CODE_MISMATCH", setting)
+    with pytest.raises(ValueError, match=f"DAGORAMA_CODE_MISMATCH='{setting}' is none of wait, warn, ignore, fail"):
+        Worker(WorkerOptions(), host="localhost", port=1)
+
+
+def test_a_wrong_choice_of_a_decorator_is_refused() -> None:
+    """When the module is imported, and not when a worker meets another version."""
+    choice: Any = "sometimes"
+    with pytest.raises(ValueError, match="code_mismatch='sometimes' is none of wait, warn, ignore, fail"):
+        dagorama(code_mismatch=choice)
