@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from inspect import isabstract
 from typing import Any, NamedTuple
 
+from dagorama.capture import FunctionSpec
 from dagorama.code.policy import CodeMismatch
 from dagorama.code_signature import calculate_function_hash
 from dagorama.construction import class_name
@@ -16,12 +17,8 @@ from dagorama.definition import DAGDefinition
 class ListedFunction(NamedTuple):
     """A decorated method of a definition, inherited ones included."""
 
-    #: "module:Class.method".
-    name: str
-    code_version: str
-    queue: str
-    #: Empty for none.
-    taint: str
+    #: As a submit has it, but for the arguments that its definition is made with.
+    spec: FunctionSpec
     #: None where the decorator leaves it to the worker.
     code_mismatch: CodeMismatch | None
 
@@ -73,10 +70,13 @@ def _functions(definition_class: type[DAGDefinition]) -> Iterator[ListedFunction
             continue
         name = f"{class_name(definition_class)}.{attribute}"
         options = decorated.dagorama_options
-        yield ListedFunction(
+        spec = FunctionSpec(
             name=name,
             code_version=calculate_function_hash(function, owner=definition_class),
             queue=options.queue_name or name,
             taint=options.taint_name or "",
-            code_mismatch=options.code_mismatch,
+            retry=options.retry,
+            definition_arguments=b"",
+            timeout_s=options.timeout_s,
         )
+        yield ListedFunction(spec, options.code_mismatch)

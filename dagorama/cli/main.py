@@ -16,6 +16,7 @@ import click
 SUBCOMMANDS = {
     "broker": ("dagorama_broker.__main__:main", "Run a broker: it keeps the graphs and hands nodes to workers."),
     "cancel": ("dagorama.cli.cancel:cancel", "Stop an instance."),
+    "check": ("dagorama.cli.check:check", "List functions of a module that no connected worker would run."),
     "instances": ("dagorama.cli.looking:instances", "List instances, newest first."),
     "node": ("dagorama.cli.looking:node", "Show all there is to know of a node, with its failed attempts."),
     "queues": ("dagorama.cli.looking:queues", "List what is ready and running, by queue and taint."),

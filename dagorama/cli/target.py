@@ -39,14 +39,18 @@ def load_target(text: str) -> Target:
     where, colon, name = text.rpartition(":")
     if not colon or not where or not name:
         raise click.UsageError(f"{text!r} names no definition: write module:Class or path.py:Class")
+    module, folder = import_target(where)
+    return Target(definition=_definition(module, name, where), folder=folder)
+
+
+def import_target(where: str) -> tuple[ModuleType, Path]:
+    """Imports "module" or "path.py"; returns it with the folder it came from. Raises `click.UsageError` likewise."""
     if where.endswith(".py") or "/" in where:
         folder, module_name = _module_of(Path(where))
         module = _import(module_name, folder, where)
         _check_origin(module, Path(where))
-    else:
-        folder = Path.cwd()
-        module = _import(where, folder, where)
-    return Target(definition=_definition(module, name, where), folder=folder)
+        return module, folder
+    return _import(where, Path.cwd(), where), Path.cwd()
 
 
 def _module_of(path: Path) -> tuple[Path, str]:

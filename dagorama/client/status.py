@@ -11,7 +11,9 @@ from uuid import UUID
 
 import grpc
 
+from dagorama.capture import FunctionSpec
 from dagorama.client.connection import connection
+from dagorama.client.convert import write_function
 from dagorama.client.requests import Steps, ask, run, run_async
 from dagorama.errors import BrokerRefused, BrokerUnavailable
 from dagorama.v1 import dag_pb2
@@ -131,6 +133,23 @@ class QueueStatus:
     workers: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionStatus:
+    """Whether some connected worker would run a function at one moment. `str` of it is for people."""
+
+    function: str
+    code_version: str
+    queue: str
+    #: Empty for none.
+    taint: str
+    #: Empty where some worker would.
+    reasons: tuple[Reason, ...]
+
+    def __str__(self) -> str:
+        """Tells each reason on a line of its own."""
+        return "\n".join([self.function, *(f"  {reason.kind}: {reason.text}" for reason in self.reasons)])
+
+
 def watch_instance(instance_id: bytes) -> Iterator[InstanceStatus]:
     """Yields how an instance stands now and after each change, until it is no longer running.
 
@@ -213,6 +232,25 @@ def list_queues() -> list[QueueStatus]:
     return [
         QueueStatus(queue=info.queue, taint=info.taint, ready=info.ready, active=info.active, workers=info.workers)
         for info in answer.queues
+    ]
+
+
+def check_functions(functions: Sequence[FunctionSpec]) -> list[FunctionStatus]:
+    """Returns for each function what would keep its nodes from every connected worker, in the same order."""
+    to = connection()
+    request = dag_pb2.CheckFunctionsRequest()
+    for function in functions:
+        write_function(request.functions.add(), function)
+    answer = run(ask(to, to.dag.CheckFunctions, request, "to check functions"))
+    return [
+        FunctionStatus(
+            function=function.name,
+            code_version=function.code_version,
+            queue=function.queue,
+            taint=function.taint,
+            reasons=tuple(map(_reason, check.reasons)),
+        )
+        for function, check in zip(functions, answer.checks, strict=True)
     ]
 
 

@@ -20,9 +20,9 @@ class VersionCheck:
         self._default = default
         #: Functions, and the only version in which this worker takes each: what the broker is told.
         self.taken = {
-            function.name: function.code_version
-            for function in functions_of(modules)
-            if (function.code_mismatch or default) is CodeMismatch.WAIT
+            spec.name: spec.code_version
+            for spec, code_mismatch in functions_of(modules)
+            if (code_mismatch or default) is CodeMismatch.WAIT
         }
         #: Functions with a version that was rejected, or that runs here although it is another.
         self._told: set[tuple[str, str]] = set()
