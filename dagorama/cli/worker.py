@@ -40,8 +40,9 @@ from dagorama.worker.supervisor import Supervisor
     "--code-mismatch",
     type=click.Choice([choice.value for choice in CodeMismatch]),
     envvar="DAGORAMA_CODE_MISMATCH",
-    help="Unless a function's decorator says it: nodes of another version of the function wait for a worker that has "
-    "theirs, run after a warning, run, or fail.  [DAGORAMA_CODE_MISMATCH; default: wait]",
+    metavar="CHOICE",
+    help="What to do with nodes of another version of their function, unless its decorator says it: wait (for a worker "
+    "that has it), warn (and run them), ignore (that), or fail.  [DAGORAMA_CODE_MISMATCH; default: wait]",
 )
 def worker(
     include_queue: tuple[str, ...],

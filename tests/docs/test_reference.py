@@ -7,6 +7,7 @@ import pytest
 
 from dagorama.client.status import (
     AttemptStatus,
+    FunctionStatus,
     InstanceStatus,
     NodeStatus,
     ProgressStatus,
@@ -44,6 +45,7 @@ def test_every_kind_of_reason_is_documented() -> None:
         ("Failure", AttemptStatus),
         ("Progress", ProgressStatus),
         ("Reason", Reason),
+        ("Function", FunctionStatus),
         ("Worker", WorkerStatus),
         ("Queue", QueueStatus),
     ],

@@ -33,7 +33,7 @@ class Plain(DAGDefinition):
         assert_type(self.work(1), int)
         return self.rollup([self.work(number) for number in range(count)])
 
-    @dagorama(queue_name="work", taint_name="gpu", retry=StaticRetry(3, 1), timeout=1.5).syncfn
+    @dagorama(queue_name="work", taint_name="gpu", retry=StaticRetry(3, 1), timeout=1.5, code_mismatch="warn").syncfn
     def work(self, number: int) -> int:
         """Works, and looks whether it should stop."""
         assert_type(context(), NodeContext)

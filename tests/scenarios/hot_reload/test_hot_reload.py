@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
+from uuid import UUID
 
 import pytest
 
+from dagorama.client.status import get_instance
 from dagorama.hot_reload import EventHandler, SourceChanged
 from dagorama_broker.launch import launch_broker
 
@@ -122,6 +124,16 @@ def test_the_new_code_runs_after_a_change(project: Path) -> None:
         write(project, 3)
         reloader.read_until("jobs.py changed; restart 2")
         assert value(project) == 3
+
+
+def test_nodes_that_were_made_before_a_change_run_the_new_code(project: Path) -> None:
+    """They have another code version, which this worker ignores."""
+    instance_id = UUID(run(project, "print(instance.instance_id)").strip()).bytes
+    write(project, 2)
+    with reloading(project, "--processes", "1"):
+        while (state := get_instance(instance_id).state) == "running":
+            pass
+        assert state == "completed"
 
 
 def test_many_changes_at_once_restart_the_worker_once(project: Path) -> None:
