@@ -68,6 +68,8 @@ WORKERS = [WorkerId(b"w1"), WorkerId(b"w2"), WorkerId(b"w3")]
 PULLER = WorkerId(b"puller")
 FINISHER = WorkerId(b"finisher")
 QUEUES = st.sampled_from([frozenset[str](), frozenset({"q"}), frozenset({"r"})])
+#: Of function "other", the version that a worker announces; empty: none.
+VERSIONS = st.sampled_from(["", "1", "2"])
 TAINTS = st.sampled_from([frozenset[str](), frozenset({"gpu"})])
 
 
@@ -257,7 +259,7 @@ class CoreMachine(RuleBasedStateMachine):
     def begin(self, data: st.DataObject) -> None:
         """Begin with some work and a worker."""
         self.submit_nodes(data, instance=0)
-        self.connect_worker(WORKERS[0], frozenset(), frozenset({"gpu"}), slots=2, held=data)
+        self.connect_worker(WORKERS[0], frozenset(), frozenset({"gpu"}), version="", slots=2, held=data)
 
     @rule(data=st.data(), instance=st.integers(0, 3))
     def submit_nodes(self, data: st.DataObject, instance: int) -> None:
@@ -338,11 +340,18 @@ class CoreMachine(RuleBasedStateMachine):
         worker_id=st.sampled_from([*WORKERS, PULLER]),
         exclude=QUEUES,
         tolerations=TAINTS,
+        version=VERSIONS,
         slots=st.integers(1, 3),
         held=st.data(),
     )
     def connect_worker(
-        self, worker_id: WorkerId, exclude: frozenset[str], tolerations: frozenset[str], slots: int, held: st.DataObject
+        self,
+        worker_id: WorkerId,
+        exclude: frozenset[str],
+        tolerations: frozenset[str],
+        version: str,
+        slots: int,
+        held: st.DataObject,
     ) -> None:
         """Connect, maybe again, maybe with leases of before, which need not be good any more."""
         if worker_id == PULLER:
@@ -356,6 +365,7 @@ class CoreMachine(RuleBasedStateMachine):
             for lease in given
             if self.model.specs[lease.node_id].function.queue not in exclude
             and self.model.specs[lease.node_id].function.taint in {"", *tolerations}
+            and (not version or self.model.specs[lease.node_id].function.code_version in {"", version})
         ]
         leases = held.draw(st.lists(st.sampled_from(fitting[-5:]), unique=True)) if fitting else []
         self.model.workers[worker_id] = Person(heard_at=self.bench.now, given=given)
@@ -365,6 +375,7 @@ class CoreMachine(RuleBasedStateMachine):
                 name=worker_id.decode(),
                 exclude_queues=exclude,
                 tolerations=tolerations,
+                versions=[("other", version)] if version else [],
                 slots=slots,
                 held=[c.HeldLease(node_id=node_id, token=token, instance_id=of) for node_id, token, of in leases],
             )

@@ -254,6 +254,32 @@ def test_a_rejection_rules_out_every_other_version(bench: Bench) -> None:
     assert bench.replay(transcript) == tidy(transcript)
 
 
+def test_the_version_that_a_worker_named_last_counts(bench: Bench) -> None:
+    """A class that a function makes anew may be another one each time."""
+    bench.replay(FUNCTIONS)
+    transcript = """
+        function third name=f version=3
+        function fourth name=f version=4
+        connect w1 slots=2
+        submit i1 a:old b:new
+        grant
+        reject w1 a 3
+        reject w1 b 4
+        submit i2 c:third d:fourth
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a b
+        WorkGranted w1 a#1 b#2
+        InstanceCreated i2
+        NodesCreated c d
+        WorkGranted w1 d#3
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
 def test_versions_that_were_announced_need_no_rejection(bench: Bench) -> None:
     """Each worker gets its version from the first grant on, and nodes without a version; of other functions, all."""
     bench.replay(FUNCTIONS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Event
 from typing import Any
 
 import pytest
@@ -15,14 +16,15 @@ from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
 from dagorama.errors import CodeMismatchException
 from dagorama.payload import decode, encode, no_promises
-from dagorama.v1.work_pb2 import FunctionVersion, WorkResponse
+from dagorama.v1.work_pb2 import FunctionVersion, Lease, WorkResponse
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.worker import Worker
-from tests.unit.worker.work_server import Session, WorkServer, work_server
+from tests.unit.worker.work_server import TIMEOUT_S, Session, WorkServer, work_server
 
 NODES = [bytes([number]) * 16 for number in range(8)]
 ARGUMENTS = encode(((), {}), what="nothing").data
 ran: list[str] = []
+gates = {name: Event() for name in ("first", "second")}
 
 
 class Versioned(DAGDefinition):
@@ -41,6 +43,10 @@ class Versioned(DAGDefinition):
     @dagorama().asyncfn
     async def awaited(self) -> None:
         ran.append("awaited")
+
+    @dagorama().syncfn
+    def hold(self, gate: str) -> None:
+        assert gates[gate].wait(TIMEOUT_S)
 
 
 class Unstartable(DAGDefinition):
@@ -93,6 +99,24 @@ def test_all_of_a_version_goes_back_and_the_rest_runs(server: WorkServer) -> Non
         session.grant(name_of("entrypoint"), (NODES[5], 5, ARGUMENTS), code_version="")
         assert session.results(2) == [(NODES[4], 4), (NODES[5], 5)]
     assert ran == ["entrypoint", "entrypoint"]
+
+
+def test_what_has_not_been_started_goes_back_at_once(server: WorkServer) -> None:
+    """It does not wait until its turn comes in this worker, which may be long."""
+    gates["first"].clear()
+    gates["second"].clear()
+    with connected(server) as (_, session):
+        session.grant(name_of("hold"), (NODES[0], 1, encode((("first",), {}), what="a gate").data))
+        session.grant(name_of("entrypoint"), (NODES[1], 2, ARGUMENTS), code_version="old")
+        session.grant(name_of("hold"), (NODES[2], 3, encode((("second",), {}), what="a gate").data))
+        session.grant(name_of("entrypoint"), *((NODES[n], n + 1, ARGUMENTS) for n in (3, 4)), code_version="old")
+        session.send(WorkResponse(recalls=[Lease(node_id=NODES[4], token=5)]))
+        request = session.request()  # the answer to the recall: the worker has taken in all of the above
+        assert request is not None
+        assert [lease.node_id for lease in request.hand_backs] == [NODES[4]]
+        gates["first"].set()
+        assert [node_id for node_id, _, _ in session.rejections(2)] == [NODES[1], NODES[3]]
+        gates["second"].set()
 
 
 def test_async_functions_are_compared_too(server: WorkServer) -> None:
@@ -181,7 +205,7 @@ def test_functions_of_imported_modules_are_announced(server: WorkServer) -> None
     worker.stop()
     worker.wait_until_ended()
     announced = dict(zip(hello.function_names, hello.code_versions, strict=True))
-    assert announced == {name_of(name): version_of(name) for name in ("awaited", "entrypoint", "patient")}
+    assert announced == {name_of(name): version_of(name) for name in ("awaited", "entrypoint", "hold", "patient")}
     assert list(hello.modules) == [__name__]
 
 
