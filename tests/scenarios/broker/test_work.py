@@ -41,6 +41,12 @@ def test_hello_comes_first(broker: LaunchedBroker) -> None:
     assert (ended.code, ended.details) == (INVALID, "worker_id has 5 bytes; an id has 16")
 
 
+def test_a_hello_with_a_function_that_has_no_version_is_refused(broker: LaunchedBroker, connect: Connect) -> None:
+    """The columns of what it announces belong together."""
+    ended = connect(function_names=["m:f", "m:g"], code_versions=["1"]).end()
+    assert (ended.code, ended.details) == (INVALID, "the columns of a worker's versions have different lengths: 2, 1")
+
+
 def test_a_stream_without_a_hello_is_refused(broker: LaunchedBroker) -> None:
     """A first message that has no hello is refused by name."""
     with grpc.insecure_channel(broker.target) as channel:
