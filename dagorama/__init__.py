@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         PayloadError,
         PromiseMisuse,
         ResultTimeout,
+        Stuck,
         UnknownFunction,
     )
     from dagorama.models.promise import DAGPromise
@@ -49,6 +50,7 @@ __all__ = [
     "Reason",
     "ResultTimeout",
     "StaticRetry",
+    "Stuck",
     "UnknownFunction",
     "Why",
     "context",

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from dagorama.capture import Scope, current_scope, inline_node
 from dagorama.construction import Construction, class_name, local_classes
+from dagorama.errors import BrokerRefused
 from dagorama.ids import new_id
 from dagorama.models.promise import Promise, node_id_of
 from dagorama.resolution import id_of, resolve, resolve_async, value_of, value_of_async
@@ -257,25 +258,40 @@ async def _aresult(instance: DAGInstance[object], timeout: float | None = None) 
 def _cancel(instance: DAGInstance[object]) -> None:
     from dagorama.client.broker import cancel
 
+    _check_is_kept(instance, "to cancel")
     cancel(id_of(instance))
 
 
 async def _acancel(instance: DAGInstance[object]) -> None:
     from dagorama.client.broker import cancel_async
 
+    _check_is_kept(instance, "to cancel")
     await cancel_async(id_of(instance))
 
 
 def _why(instance: DAGInstance[object], promise: object = None) -> Why:
     from dagorama.client.status import why
 
+    _check_is_kept(instance, "to say what holds")
     return why(id_of(instance), _asked_about(promise))
 
 
 async def _awhy(instance: DAGInstance[object], promise: object = None) -> Why:
     from dagorama.client.status import why_async
 
+    _check_is_kept(instance, "to say what holds")
     return await why_async(id_of(instance), _asked_about(promise))
+
+
+def _check_is_kept(instance: DAGInstance[object], what: str) -> None:
+    """Says no in place of a broker where nodes run inline: none keeps the instance."""
+    if should_run_inline():
+        raise BrokerRefused(
+            request=f"{what} instance {instance.instance_id}",
+            code="FAILED_PRECONDITION",
+            detail="nodes run inline, where they are called, so nothing of the instance is waiting any more; use "
+            "dagorama.testing.in_process_broker() to see instances on their way",
+        )
 
 
 def _asked_about(promise: object) -> bytes:

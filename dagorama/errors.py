@@ -11,7 +11,8 @@
     |-- InstanceCancelled                 the value will never come: somebody stopped the work
     |-- NodeStopped                       the running node is to stop: what it gives would be refused
     |-- NotInNode          (RuntimeError) `context()` was asked for where no node runs
-    `-- ResultTimeout      (TimeoutError) the value has not come yet
+    |-- ResultTimeout      (TimeoutError) the value has not come yet
+    `-- Stuck                             the value cannot come: nothing is left to run (in-process broker only)
 
 Wrong arguments of a decorated call are plain `TypeError`s, and a call on the wrong kind of object is a `ValueError`.
 """
@@ -192,3 +193,14 @@ class ResultTimeout(DagoramaError, TimeoutError):
             f"node {node_id} of instance {instance_id} had no value within {timeout_s:g} s; it goes on, "
             "and can be waited for again"
         )
+
+
+class Stuck(DagoramaError):
+    """The value cannot come: nothing is left that could run. A broker that has all its workers in itself knows that."""
+
+    def __init__(self, *, instance_id: UUID, node_id: UUID, why: str) -> None:
+        """`node_id` is the node that was waited for; `why` says what holds it."""
+        self.instance_id = instance_id
+        self.node_id = node_id
+        self.why = why
+        super().__init__(f"waiting would never end, as nothing is left that could run:\n{why}")

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from threading import Lock
 from time import monotonic
@@ -19,6 +19,7 @@ from dagorama.capture import current_scope, inline_node
 from dagorama.definition import DAGDefinition, instance_of
 from dagorama.ids import new_id
 from dagorama.models.promise import new_promise
+from dagorama.own_stack import run_in_copy
 from dagorama.payload import decode, encode
 from dagorama.retry import RetryConfiguration
 
@@ -119,7 +120,7 @@ class InlineCall:
                 node.begin_attempt()
                 try:
                     # A context for each node: what one sets in context variables is not seen by the next.
-                    value = copy_context().run(self._attempt, node)
+                    value = run_in_copy(partial(self._attempt, node))
                 except Exception as error:
                     if self._gives_up(node, error):
                         raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from inspect import iscoroutine
 from typing import NamedTuple
 from uuid import UUID
 
@@ -93,11 +94,10 @@ def _cannot_encode(value: object, what: str, error: Exception) -> PayloadError:
     problem = f"cannot be encoded ({type(error).__name__}: {error})"
     if path:
         problem = f"its part {path}, a {type(part).__qualname__}, {problem}"
-    return PayloadError(
-        what=what,
-        problem=problem,
-        way_out="Pass plain data that pickle can carry, and make such an object inside the function that uses it.",
-    )
+    way_out = "Pass plain data that pickle can carry, and make such an object inside the function that uses it."
+    if iscoroutine(part):
+        way_out = "Await it: the call of an asynchronous function gives its promise only then."
+    return PayloadError(what=what, problem=problem, way_out=way_out)
 
 
 def _offender(value: object) -> tuple[str, object]:

@@ -70,6 +70,17 @@ def register_definition(definition: DAGDefinition) -> None:
     _load.cache_clear()
 
 
+def forget_functions() -> None:
+    """Has names lead to what is there now: a test may have replaced a method since they were last followed."""
+    _load.cache_clear()
+
+
+def forget_definitions() -> None:
+    """Has definitions made anew for the nodes that run from now on."""
+    _load.cache_clear()
+    _make.cache_clear()
+
+
 def name_to_function(name: str, instance_id: UUID) -> Callable[..., Any]:
     """Returns the decorated method that a name leads to, bound to the instance; `UnknownFunction` if it leads nowhere.
 

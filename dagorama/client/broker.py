@@ -1,25 +1,73 @@
-"""What users' processes ask of the broker. Each request comes blocking, and for event loops."""
+"""What users' processes ask of the broker. Each request comes blocking, and for event loops.
+
+Which broker that is, is chosen here: the one that the environment names, or one in this process (`use_broker`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
 from uuid import UUID
 
 from dagorama.capture import CapturedCall
 from dagorama.client.connection import connection
-from dagorama.client.convert import submit_request
-from dagorama.client.outcomes import TERMINAL, value_in
-from dagorama.client.requests import Deadline, Steps, ask, run, run_async, watch
-from dagorama.v1.dag_pb2 import (
-    CancelInstanceRequest,
-    CancelInstanceResponse,
-    GetInstanceRequest,
-    GetNodeRequest,
-    InstanceInfo,
-    SubmitResponse,
-)
+from dagorama.client.outcomes import value_in
+from dagorama.client.remote import RemoteBroker
+from dagorama.client.requests import Deadline, Steps, ask, run, run_async
+from dagorama.v1.dag_pb2 import GetInstanceRequest, InstanceInfo, WatchResponse, WhyResponse
 
 Values = dict[bytes, object]
+
+
+class Broker(Protocol):
+    """What answers the requests of this process.
+
+    Each request raises `BrokerRefused`, naming `what` was asked, where the broker says no.
+    """
+
+    def submit(self, instance_id: bytes, definition: str, calls: Sequence[CapturedCall], what: str) -> Steps[None]:
+        """Makes an instance, if it is new, and nodes in it."""
+        ...
+
+    def outcome(self, instance_id: bytes, node_id: bytes, deadline: Deadline | None) -> Steps[WatchResponse]:
+        """Waits until the node has ended, not beyond the deadline (`ResultTimeout`)."""
+        ...
+
+    def deadline(self, timeout_s: float) -> Deadline:
+        """Returns the deadline that is so long from now by the broker's clock."""
+        ...
+
+    def has_ended(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[bool]:
+        """Tells whether the node has ended."""
+        ...
+
+    def cancel(self, instance_id: bytes, what: str) -> Steps[None]:
+        """Stops an instance."""
+        ...
+
+    def why(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[WhyResponse]:
+        """Tells what holds a node; with no id, the instance's first that has not ended."""
+        ...
+
+
+_chosen: Broker = RemoteBroker()
+
+
+def broker() -> Broker:
+    """Returns what answers the requests of this process now."""
+    return _chosen
+
+
+@contextmanager
+def use_broker(broker: Broker) -> Iterator[None]:
+    """Has all requests of this process, from every thread, answered by `broker` for as long as the block lasts."""
+    global _chosen
+    before, _chosen = _chosen, broker
+    try:
+        yield
+    finally:
+        _chosen = before
 
 
 def submit(instance_id: bytes, definition: str, calls: Sequence[CapturedCall]) -> None:
@@ -81,32 +129,28 @@ def instance_info(instance_id: bytes) -> InstanceInfo:
     return run(ask(to, to.dag.GetInstance, request, f"a look at instance {UUID(bytes=instance_id)}")).instance
 
 
-def _submit(instance_id: bytes, definition: str, calls: Sequence[CapturedCall]) -> Steps[SubmitResponse]:
-    to = connection()
+def _submit(instance_id: bytes, definition: str, calls: Sequence[CapturedCall]) -> Steps[None]:
     what = f"{len(calls)} new nodes for instance {UUID(bytes=instance_id)}"
-    return ask(to, to.dag.Submit, submit_request(instance_id, definition, calls), what)
+    return broker().submit(instance_id, definition, calls, what)
 
 
-def _cancel(instance_id: bytes) -> Steps[CancelInstanceResponse]:
-    to = connection()
-    request = CancelInstanceRequest(instance_id=instance_id)
-    return ask(to, to.dag.CancelInstance, request, f"to cancel instance {UUID(bytes=instance_id)}")
+def _cancel(instance_id: bytes) -> Steps[None]:
+    return broker().cancel(instance_id, f"to cancel instance {UUID(bytes=instance_id)}")
 
 
 def _wait_for_all(instance_id: bytes, node_ids: Sequence[bytes], timeout_s: float | None) -> Steps[Values]:
-    deadline = None if timeout_s is None else Deadline(timeout_s)
+    asked = broker()
+    deadline = None if timeout_s is None else asked.deadline(timeout_s)
     values: Values = {}
     for node_id in node_ids:
-        response = yield from watch(connection(), instance_id, node_id, deadline)
+        response = yield from asked.outcome(instance_id, node_id, deadline)
         values[node_id] = value_in(response, instance_id, node_id)
     return values
 
 
 def _poll(instance_id: bytes, node_ids: Sequence[bytes]) -> Steps[Values | None]:
-    to = connection()
     for node_id in node_ids:
-        request = GetNodeRequest(instance_id=instance_id, node_id=node_id)
-        answer = yield from ask(to, to.dag.GetNode, request, f"a look at node {UUID(bytes=node_id)}")
-        if answer.node.state not in TERMINAL:
+        has_ended = yield from broker().has_ended(instance_id, node_id, f"a look at node {UUID(bytes=node_id)}")
+        if not has_ended:
             return None
     return (yield from _wait_for_all(instance_id, node_ids, None))

@@ -1,7 +1,7 @@
 """Requests that outlast hiccups of the connection.
 
-What to do next is decided in generators that do no I/O: they yield an `Attempt` or a `Pause`, and get the answer or the
-`grpc.RpcError` back. `run` and `run_async` carry them out, blocking and not.
+What to do next is decided in generators that do not wait: they yield a step, such as an `Attempt` or a `Pause`, and get
+the answer or the `grpc.RpcError` back. `run` and `run_async` carry them out, blocking and not.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from time import monotonic, sleep
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 from uuid import UUID
 
 import grpc
@@ -39,6 +39,18 @@ T = TypeVar("T")
 Answer = TypeVar("Answer")
 
 
+class Step(Protocol):
+    """Something that a request has to wait for."""
+
+    def run(self) -> object:
+        """Does it, blocking; returns the answer."""
+        ...
+
+    async def run_async(self) -> object:
+        """Does it without blocking the event loop."""
+        ...
+
+
 class Attempt(NamedTuple):
     """Call the method once; with a timeout, the call ends with `DEADLINE_EXCEEDED` after it."""
 
@@ -46,14 +58,44 @@ class Attempt(NamedTuple):
     request: object
     timeout_s: float | None = None
 
+    def run(self) -> object:
+        """Waits for the answer."""
+        return self.method(self.request, timeout=self.timeout_s)
+
+    async def run_async(self) -> object:
+        """Waits for the answer; no thread waits meanwhile. Cancelling the waiting cancels the attempt."""
+        loop = asyncio.get_running_loop()
+        done = asyncio.Event()
+        future = self.method.future(self.request, timeout=self.timeout_s)
+
+        def tell(_: object) -> None:
+            with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
+                loop.call_soon_threadsafe(done.set)
+
+        future.add_done_callback(tell)
+        try:
+            await done.wait()
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+        return future.result()
+
 
 class Pause(NamedTuple):
     """Do nothing for a while."""
 
     seconds: float
 
+    def run(self) -> None:
+        """Sleeps."""
+        sleep(self.seconds)
 
-Steps = Generator[Attempt | Pause, Any, T]
+    async def run_async(self) -> None:
+        """Sleeps."""
+        await asyncio.sleep(self.seconds)
+
+
+Steps = Generator[Step, Any, T]
 
 
 @dataclass(slots=True)
@@ -114,14 +156,15 @@ def ask(
 class Deadline:
     """A time that several waits share."""
 
-    def __init__(self, timeout_s: float) -> None:
-        """It is reached after this time from now."""
+    def __init__(self, timeout_s: float, clock: Callable[[], float] | None = None) -> None:
+        """It is reached after this time from now, by the broker's clock where that is not this machine's."""
         self.timeout_s = timeout_s
-        self._at = monotonic() + timeout_s
+        self._clock = clock or monotonic
+        self._at = self._clock() + timeout_s
 
     def rest_s(self) -> float:
         """Returns the seconds that are left, 0 when there are none."""
-        return max(self._at - monotonic(), 0.0)
+        return max(self._at - self._clock(), 0.0)
 
 
 def watch(
@@ -178,12 +221,8 @@ def run(steps: Steps[T]) -> T:
     try:
         step = next(steps)
         while True:
-            if isinstance(step, Pause):
-                sleep(step.seconds)
-                step = steps.send(None)
-                continue
             try:
-                answer = step.method(step.request, timeout=step.timeout_s)
+                answer = step.run()
             except grpc.RpcError as error:
                 step = steps.throw(error)
             else:
@@ -197,34 +236,11 @@ async def run_async(steps: Steps[T]) -> T:
     try:
         step = next(steps)
         while True:
-            if isinstance(step, Pause):
-                await asyncio.sleep(step.seconds)
-                step = steps.send(None)
-                continue
             try:
-                answer = await _answer(step)
+                answer = await step.run_async()
             except grpc.RpcError as error:
                 step = steps.throw(error)
             else:
                 step = steps.send(answer)
     except StopIteration as stop:
         return cast(T, stop.value)
-
-
-async def _answer(attempt: Attempt) -> object:
-    """Waits for the answer to one attempt; no thread waits meanwhile. Cancelling the waiting cancels the attempt."""
-    loop = asyncio.get_running_loop()
-    done = asyncio.Event()
-    future = attempt.method.future(attempt.request, timeout=attempt.timeout_s)
-
-    def tell(_: object) -> None:
-        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
-            loop.call_soon_threadsafe(done.set)
-
-    future.add_done_callback(tell)
-    try:
-        await done.wait()
-    except asyncio.CancelledError:
-        future.cancel()
-        raise
-    return future.result()

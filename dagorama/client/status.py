@@ -12,6 +12,7 @@ from uuid import UUID
 import grpc
 
 from dagorama.capture import FunctionSpec
+from dagorama.client.broker import broker
 from dagorama.client.connection import connection
 from dagorama.client.convert import write_function
 from dagorama.client.requests import Steps, ask, run, run_async
@@ -265,20 +266,22 @@ async def why_async(instance_id: bytes, node_id: bytes = b"") -> Why:
 
 
 def _why(instance_id: bytes, node_id: bytes) -> Steps[Why]:
-    to = connection()
-    request = dag_pb2.WhyRequest(instance_id=instance_id, node_id=node_id)
     whose = f"node {UUID(bytes=node_id)}" if node_id else f"instance {UUID(bytes=instance_id)}"
-    answer = yield from ask(to, to.dag.Why, request, f"to say why {whose} does not run")
-    return Why(
-        instance_id=UUID(bytes=instance_id),
-        node_id=UUID(bytes=answer.node.node_id),
-        function=answer.node.function,
-        state=_state_name(answer.node.state),
-        reasons=tuple(map(_reason, answer.reasons)),
-    )
+    return why_in((yield from broker().why(instance_id, node_id, f"to say why {whose} does not run")))
 
 
 # -- messages to what stands above -------------------------------------------------------------------------------------
+
+
+def why_in(response: dag_pb2.WhyResponse) -> Why:
+    """Returns what a broker has answered about a node."""
+    return Why(
+        instance_id=UUID(bytes=response.node.instance_id),
+        node_id=UUID(bytes=response.node.node_id),
+        function=response.node.function,
+        state=_state_name(response.node.state),
+        reasons=tuple(map(_reason, response.reasons)),
+    )
 
 
 def _reason(message: dag_pb2.Reason) -> Reason:

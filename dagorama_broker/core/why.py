@@ -140,7 +140,7 @@ def _explain_ready(scheduler: Scheduler, node: Node) -> Iterator[Reason]:
     taking = [
         worker for worker in scheduler.workers.values() if worker.view.filter.admits(lane) and not worker.draining
     ]
-    free = [worker for worker in taking if len(worker.leases) < worker.slots]
+    free = [worker for worker in taking if len(worker.leases) < _slots(worker)]
     if not taking:
         yield from _nobody_takes(list(scheduler.workers.values()), lane)
     elif is_suspect(node) and all(worker.suspect for worker in free or taking):
@@ -159,7 +159,7 @@ def _explain_ready(scheduler: Scheduler, node: Node) -> Iterator[Reason]:
 
 def _busy(workers: list[Worker], node: Node) -> Reason:
     names = _names(workers)
-    held = [held for worker in workers for held in islice(worker.leases.values(), worker.slots)]
+    held = [held for worker in workers for held in islice(worker.leases.values(), _slots(worker))]
     told = ", ".join(f"{_describe(other)} of instance {show_id(other.instance.id)}" for other in held[:DESCRIBED_MAX])
     more = f" and {len(held) - DESCRIBED_MAX} more" if len(held) > DESCRIBED_MAX else ""
     ready = node.function.lane.ready
@@ -169,6 +169,11 @@ def _busy(workers: list[Worker], node: Node) -> Reason:
         workers=names,
         node_ids=tuple(other.id for other in held[:NAMED_MAX]),
     )
+
+
+def _slots(worker: Worker) -> int:
+    """Give how many nodes a worker runs at once; one that pulls asks for the next when it is through with one."""
+    return worker.slots or 1
 
 
 def explain_function(scheduler: Scheduler, spec: FunctionSpec) -> tuple[Reason, ...]:

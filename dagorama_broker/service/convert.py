@@ -26,6 +26,7 @@ from dagorama_broker.core.model import (
 from dagorama_broker.core.ready import Lane, Obstacle
 from dagorama_broker.core.states import InstanceState, NodeState
 from dagorama_broker.core.stored import InstanceSummary, StoredInstance, StoredNode
+from dagorama_broker.core.values import collect_values
 from dagorama_broker.core.why import Reason
 
 T = TypeVar("T")
@@ -356,6 +357,16 @@ def completed(node_id: NodeId, values: Sequence[tuple[NodeId, bytes]]) -> dag_pb
     response = dag_pb2.WatchResponse(outcomes=[from_outcome(node_id, NodeState.COMPLETED, None)])
     write_values(response.values, values)
     return response
+
+
+def outcome_of(node: Node) -> dag_pb2.WatchResponse:
+    """Give the message for a node in memory that has ended: its value, or the failure of the root cause."""
+    if node.state is NodeState.COMPLETED:
+        return completed(node.id, collect_values([node]))
+    cause = node.cause or node
+    failure = cause.failures[-1].failure if cause.failures else None
+    how = (cause.id, cause.function.spec.name, cause.attempts, failure)
+    return dag_pb2.WatchResponse(outcomes=[from_outcome(node.id, node.state, how)])
 
 
 def from_failure(failure: Failure) -> graph_pb2.Failure:

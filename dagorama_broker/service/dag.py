@@ -9,10 +9,9 @@ from grpc import aio
 from dagorama.v1 import dag_pb2, dag_pb2_grpc, graph_pb2
 from dagorama_broker.core.commands import CancelInstance, SubmitNodes
 from dagorama_broker.core.errors import EmptyInstance, InstanceEnded, UnknownInstance, UnknownNode
-from dagorama_broker.core.model import Failure, Instance, InstanceId, Node, NodeId
+from dagorama_broker.core.model import Instance, InstanceId, Node, NodeId
 from dagorama_broker.core.states import TERMINAL, NodeState
 from dagorama_broker.core.stored import StoredNode
-from dagorama_broker.core.values import collect_values
 from dagorama_broker.core.why import Reason, ended, explain, explain_function
 from dagorama_broker.host.host import Host
 from dagorama_broker.service import convert
@@ -57,7 +56,7 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
             async for outcome in self._ended_before(watch, context):
                 yield outcome
             for future in asyncio.as_completed(watch.waiting.values()):
-                yield _outcome(await future)
+                yield convert.outcome_of(await future)
         finally:
             for node_id, future in watch.waiting.items():
                 self._host.listeners.forget_outcome(watch.instance_id, node_id, future)
@@ -83,7 +82,7 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
         if watch.ended or watch.elsewhere:
             await self._flush(watch, context)
         for node in watch.ended:
-            yield _outcome(node)
+            yield convert.outcome_of(node)
         for node_id in watch.elsewhere:
             yield await self._stored_outcome(watch.instance_id, node_id, context)
 
@@ -327,19 +326,6 @@ async def find_node(host: Host, instance_id: InstanceId, node_id: NodeId) -> Sto
             raise UnknownInstance(instance_id=instance_id)
         raise UnknownNode(instance_id=instance_id, node_id=node_id)
     return stored
-
-
-def _outcome(node: Node) -> dag_pb2.WatchResponse:
-    """Give the outcome of a node that has ended, from memory."""
-    if node.state is NodeState.COMPLETED:
-        return convert.completed(node.id, collect_values([node]))
-    cause = node.cause or node
-    failure: Failure | None = cause.failures[-1].failure if cause.failures else None
-    return dag_pb2.WatchResponse(
-        outcomes=[
-            convert.from_outcome(node.id, node.state, (cause.id, cause.function.spec.name, cause.attempts, failure))
-        ]
-    )
 
 
 def _in_order(root: StoredNode, known: dict[int, StoredNode]) -> Iterable[tuple[int, bytes]]:

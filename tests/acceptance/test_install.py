@@ -65,3 +65,9 @@ def test_types_are_shipped(bare: Path, package: str) -> None:
     """Type checkers read the annotations of the installed packages."""
     where = output(bare / "python", "-c", f"import {package}; print({package}.__path__[0])").strip()
     assert Path(where, "py.typed").is_file()
+
+
+def test_pytest_finds_the_plugin(bare: Path) -> None:
+    """The fixtures of `dagorama.testing.plugin` are there wherever the package is installed."""
+    look = "from importlib.metadata import entry_points; print(*entry_points(group='pytest11', name='dagorama'))"
+    assert "value='dagorama.testing.plugin'" in output(bare / "python", "-c", look)

@@ -38,7 +38,9 @@ ARROWS = {
     "worker": {"client", "api", "user", "values"},
     "runner": {"client", "worker", "values"},
     "cli": {"user", "client", "worker", "launch", "values"},
-    "testing": {"user", "core", "values"},
+    # The in-process broker is a broker with its worker: it has the worker's executor run what the core grants,
+    # translates with the service's own converters, and has the memory journal keep finished instances.
+    "testing": {"user", "client", "worker", "api", "core", "storage", "service", "values"},
     "api": set[str](),
     "launch": {"core", "storage", "host", "service"},
     "core": set[str](),
@@ -51,8 +53,12 @@ ARROWS = {
 #: offers the names of all that users import.
 EXCEPTIONS = {("dagorama.retry", "api"), ("dagorama", "runner")}
 
-#: The only modules that know both the generated messages and the core's types: the translators and the servicers.
-MEETING_POINTS = {f"dagorama_broker.service.{name}" for name in ("convert", "dag", "unary", "unary_convert", "work")}
+#: The only modules that know both the generated messages and the core's types: the translators, the servicers, and what
+#: stands in their place within a process.
+MEETING_POINTS = {
+    *(f"dagorama_broker.service.{name}" for name in ("convert", "dag", "unary", "unary_convert", "work")),
+    "dagorama.testing.core",
+}
 
 #: What the core may use of the standard library: nothing that reads a clock, draws at random, waits, or does I/O.
 PURE = {
@@ -76,8 +82,13 @@ PURE = {
 BARE = {"click", "google.protobuf", "grpc", "grpc_health", "rich", "typing_extensions"}
 
 
-#: What single modules use beyond that. They import it where they use it, and say how to install it where it is missing.
-EXTRAS = {"dagorama.hot_reload": {"watchfiles"}, "dagorama.effects": {"psycopg"}}
+#: What single modules use beyond that. They import it where they use it, and say how to install it where it is missing;
+#: the plugin is imported by pytest alone.
+EXTRAS = {
+    "dagorama.hot_reload": {"watchfiles"},
+    "dagorama.effects": {"psycopg"},
+    "dagorama.testing.plugin": {"pytest"},
+}
 
 
 def within(module: str, prefix: str) -> bool:
@@ -172,6 +183,8 @@ def test_messages_and_core_types_meet_where_they_are_translated() -> None:
         ("dagorama.definition", "from dagorama.v1 import dag_pb2"),
         ("dagorama.definition", "from dagorama_broker.launch import launch_broker"),
         ("dagorama.definition", "import pydantic"),
+        ("dagorama.testing.in_process", "from dagorama_broker.host.host import Host"),
+        ("dagorama.testing.in_process", "import pytest"),
     ],
 )
 def test_a_wrong_arrow_is_found(module: str, source: str) -> None:

@@ -44,6 +44,8 @@ def chain(bench: Bench, name: str) -> list[str]:
         ("connect w1\nsubmit i1 a\ngrant", ["running @w1"]),
         ("connect w1\nsubmit i1 b a\ngrant", ["busy b @w1"]),
         ("connect w1\nconnect w2\nsubmit i1 b c a\ngrant", ["busy b c @w1 @w2"]),
+        ("connect p slots=0\nsubmit i1 a", ["due @p"]),
+        ("connect p slots=0\nsubmit i1 b a\npull p", ["busy b @p"]),
         ("connect w1\nsubmit i1 b a(b)\ngrant", ["waits_for b", "running @w1"]),
         ("submit i1 b c d a(d,c,b)\nsubmit i1 e(a)", ["waits_for d c b", "no_worker"]),
         ("connect w1\nsubmit i1 a\ngrant\ncomplete w1 a promises=b,c + b c(b)", ["joins b c", "due @w1"]),

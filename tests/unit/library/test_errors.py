@@ -20,6 +20,7 @@ from dagorama.errors import (
     PayloadError,
     PromiseMisuse,
     ResultTimeout,
+    Stuck,
     UnknownFunction,
 )
 
@@ -52,6 +53,7 @@ EXAMPLES = [
     NodeStopped(instance_id=ONE, node_id=TWO),
     NotInNode(),
     ResultTimeout(instance_id=ONE, node_id=TWO, timeout_s=1.5),
+    Stuck(instance_id=ONE, node_id=TWO, why="m:C.f is ready"),
 ]
 
 

@@ -6,22 +6,24 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from threading import Thread
 from typing import Any, cast
 
 import pytest
 
+from dagorama import own_stack
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, DAGInstance, generate_instance_id, resolve, resolve_async
-from dagorama.errors import PayloadError
+from dagorama.errors import BrokerRefused, PayloadError
 from dagorama.inspection import find_promises
 from dagorama.retry import ExponentialRetry, StaticRetry
 from dagorama.settings import INLINE_ENVIRONMENT_FLAG, should_run_inline
 from dagorama.testing import inline
 
 seen: ContextVar[str] = ContextVar("seen", default="nothing")
+chain: ContextVar[str] = ContextVar("chain", default="main")
 
 
 @pytest.fixture
@@ -91,6 +93,14 @@ class Sums(DAGDefinition):
         self.factor = 100
         seen.set("written")
         return self.scale(1)
+
+    @dagorama()
+    def count_down(self, n: int, fails: bool = False) -> Any:
+        if n:
+            return self.count_down(n - 1, fails)
+        if fails:
+            raise LookupError("at the bottom")
+        return [self.factor, chain.get()]
 
     @dagorama()
     def fetched(self) -> object:
@@ -250,6 +260,39 @@ def test_nested_definitions_join_the_instance() -> None:
     instance, value = Nested()()
     assert value == [instance.instance_id, instance.instance_id, [instance.instance_id, 12, 12]]
     assert Plain()()[1] != Plain()()[1]
+
+
+def test_nodes_call_each_other_deeper_than_the_stack() -> None:
+    """A long chain has the end that it has with a broker; its instance, its values and its failure come through."""
+    instance = instance_of(Sums(7))
+    context = copy_context()
+    context.run(chain.set, "caller")
+    assert context.run(instance.count_down, 700) == [7, "caller"]
+    with pytest.raises(LookupError, match="at the bottom"):
+        instance.count_down(700, fails=True)
+
+
+def test_a_chain_without_end_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes that call each other for ever are an error, as functions are."""
+    monkeypatch.setattr(own_stack, "CALLS_MAX", 120)
+    with pytest.raises(RecursionError, match="called each other 120 deep"):
+        instance_of(Sums()).count_down(200)
+    assert instance_of(Sums()).count_down(100)[0] == 1
+
+
+def test_nothing_is_left_to_ask_about() -> None:
+    """No broker has the instance, which is said at once, and where to look instead."""
+    instance = instance_of(Sums())
+    for ask in (
+        instance.cancel,
+        instance.why,
+        lambda: asyncio.run(instance.acancel()),
+        lambda: asyncio.run(instance.awhy()),
+    ):
+        with pytest.raises(
+            BrokerRefused, match=r"instance .* \(FAILED_PRECONDITION\): nodes run inline.*in_process_broker"
+        ):
+            ask()
 
 
 def test_greedy_execution_runs_the_body_in_place() -> None:

@@ -207,3 +207,14 @@ def test_own_errors_of_resolving_pass_through() -> None:
 
     with pytest.raises(BrokerUnavailable):
         decode(encode(new_promise(new_id()), what="x").data, resolve)
+
+
+def test_a_coroutine_is_to_be_awaited() -> None:
+    """Who forgets to await a call is told that, and not that coroutines cannot be encoded."""
+
+    async def call() -> None: ...
+
+    coroutine = call()
+    with pytest.raises(PayloadError, match=r"its part \[1\], a coroutine, .* Await it: the call of an asynchronous"):
+        encode([1, coroutine], what="x")
+    coroutine.close()

@@ -1,0 +1,46 @@
+"""The broker that the environment names, over this process's connection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dagorama.capture import CapturedCall
+from dagorama.client.connection import connection
+from dagorama.client.convert import submit_request
+from dagorama.client.outcomes import TERMINAL
+from dagorama.client.requests import Deadline, Steps, ask, watch
+from dagorama.v1.dag_pb2 import CancelInstanceRequest, GetNodeRequest, WatchResponse, WhyRequest, WhyResponse
+
+
+class RemoteBroker:
+    """The `Broker` at the other end of the connection. Has no state of its own."""
+
+    def submit(self, instance_id: bytes, definition: str, calls: Sequence[CapturedCall], what: str) -> Steps[None]:
+        """Repeats the request until it is known to be durable."""
+        to = connection()
+        yield from ask(to, to.dag.Submit, submit_request(instance_id, definition, calls), what)
+
+    def outcome(self, instance_id: bytes, node_id: bytes, deadline: Deadline | None) -> Steps[WatchResponse]:
+        """Waits until the broker tells, also while it restarts."""
+        return watch(connection(), instance_id, node_id, deadline)
+
+    def deadline(self, timeout_s: float) -> Deadline:
+        """Counts the time of this machine."""
+        return Deadline(timeout_s)
+
+    def has_ended(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[bool]:
+        """Asks once."""
+        to = connection()
+        request = GetNodeRequest(instance_id=instance_id, node_id=node_id)
+        answer = yield from ask(to, to.dag.GetNode, request, what)
+        return answer.node.state in TERMINAL
+
+    def cancel(self, instance_id: bytes, what: str) -> Steps[None]:
+        """Repeats the request until it is known to be durable."""
+        to = connection()
+        yield from ask(to, to.dag.CancelInstance, CancelInstanceRequest(instance_id=instance_id), what)
+
+    def why(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[WhyResponse]:
+        """Asks once."""
+        to = connection()
+        return ask(to, to.dag.Why, WhyRequest(instance_id=instance_id, node_id=node_id), what)

@@ -1,0 +1,63 @@
+"""Calls that need a stack of their own: within each other deeper than one holds, or beside an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextvars import Context, ContextVar, copy_context
+from typing import TypeVar
+
+T = TypeVar("T")
+
+#: So many calls within each other share a thread's stack. Each takes a handful of the 1,000 frames that Python allows,
+#: beside those of the user's own.
+CALLS_PER_THREAD = 25
+#: A chain of nodes with an end is hardly ever longer. One that has none must end somehow.
+CALLS_MAX = 10_000
+
+_depth: ContextVar[int] = ContextVar("_depth", default=0)
+
+
+def run_in_copy(function: Callable[[], T]) -> T:
+    """Calls a function in a copy of the current context.
+
+    That is in another thread where this one's stack is getting full, or where it runs an event loop: as on a worker, a
+    plain function finds none there, and may run one of its own.
+
+    Raises `RecursionError` where it is called by itself, in whichever way, more than `CALLS_MAX` deep.
+    """
+    context = copy_context()
+    depth = _depth.get() + 1
+    if depth > CALLS_MAX:
+        raise RecursionError(f"nodes have called each other {CALLS_MAX:,} deep; is there an end to it?")
+    context.run(_depth.set, depth)
+    if depth % CALLS_PER_THREAD == 0:
+        return run_in_thread(context, function)
+    return run_off_loop(context, function)
+
+
+def run_off_loop(context: Context, function: Callable[[], T]) -> T:
+    """Calls a function in this thread, or in another where this one runs an event loop, which is blocked meanwhile."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return context.run(function)
+    return run_in_thread(context, function)
+
+
+def run_in_thread(context: Context, function: Callable[[], T]) -> T:
+    """Calls a function in another thread, and blocks this one meanwhile."""
+    outcome: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(context.run(function))
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    thread = threading.Thread(target=run, name="dagorama-node", daemon=True)
+    thread.start()
+    thread.join()
+    return outcome.result()

@@ -1,0 +1,207 @@
+"""The broker's core for the in-process broker, with what a host keeps around it, and a clock that is moved by hand.
+
+Requests come as messages and are translated by the service's own converters. Nothing here runs, waits or locks.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from math import inf
+
+from dagorama.capture import CapturedCall
+from dagorama.client.convert import submit_request
+from dagorama.ids import new_id
+from dagorama.v1.dag_pb2 import NodeInfo, WatchResponse, WhyResponse
+from dagorama.v1.graph_pb2 import Values
+from dagorama.v1.work_pb2 import WorkRequest
+from dagorama.worker.held import Function, Held, ValueTable
+from dagorama.worker.stream import write_results
+from dagorama_broker.core import commands as c
+from dagorama_broker.core import events as e
+from dagorama_broker.core.errors import EmptyInstance, InstanceEnded, UnknownInstance, UnknownNode
+from dagorama_broker.core.invariants import check_invariants
+from dagorama_broker.core.model import InstanceId, Node, NodeId, WorkerId
+from dagorama_broker.core.scheduler import Scheduler
+from dagorama_broker.core.settings import Settings
+from dagorama_broker.core.states import TERMINAL
+from dagorama_broker.core.values import collect_values
+from dagorama_broker.core.why import explain
+from dagorama_broker.service import convert
+from dagorama_broker.service.errors import STATUS
+from dagorama_broker.storage.memory import MemoryJournal
+
+#: What a request may raise, and the name of its code.
+CODES: dict[type[Exception], str] = {kind: status.name for kind, status in STATUS.items()}
+
+
+class Core:
+    """A scheduler with one worker, which asks for each node when it has done with the last. Not for several threads.
+
+    Requests raise what `CODES` names.
+    """
+
+    def __init__(
+        self,
+        *,
+        worker: c.ConnectWorker,
+        seed: int,
+        check: bool,
+        revoked: Callable[[set[int]], None],
+        changed: Callable[[], None],
+    ) -> None:
+        """Calls `changed` after each step, and `revoked` with the tokens of leases that have been ended by one."""
+        # The worker is here for as long as this is: there is no silence to wait for.
+        self.scheduler = Scheduler(rng=random.Random(seed), settings=Settings(pull_lease_duration_s=inf))
+        self.began_at = self.now = time.time()
+        #: Knows the instances that have left the scheduler's memory, for those that get further nodes.
+        self._journal = MemoryJournal()
+        self._nodes: dict[tuple[bytes, bytes], Node] = {}
+        self._worker_id = worker.worker_id
+        self._check = check
+        self._revoked = revoked
+        self._changed = changed
+        self._handle(worker)
+
+    # -- requests ------------------------------------------------------------------------------------------------------
+
+    def submit(self, instance_id: bytes, definition: str, calls: Sequence[CapturedCall]) -> None:
+        """Makes an instance, if it is new, and nodes in it."""
+        request = submit_request(instance_id, definition, calls)
+        functions = [convert.to_function(function) for function in request.functions]
+        command = c.SubmitNodes(
+            instance_id=convert.to_instance_id(instance_id),
+            definition=definition,
+            calls=convert.to_calls(request.calls, functions),
+        )
+        if command.instance_id not in self.scheduler.instances:
+            stored = self._journal.find_instance(command.instance_id)
+            if stored is not None:
+                self.scheduler.restore_instance(stored)
+        self._handle(command)
+
+    def cancel(self, instance_id: bytes) -> None:
+        """Stops an instance."""
+        try:
+            self._handle(c.CancelInstance(instance_id=InstanceId(instance_id)))
+        except UnknownInstance:
+            summary = self._journal.summarize_instance(InstanceId(instance_id))
+            if summary is None:
+                raise
+            raise InstanceEnded(instance_id=instance_id, state=summary.state, wanted="cancelled") from None
+
+    def has_ended(self, instance_id: bytes, node_id: bytes) -> bool:
+        """Tells whether a node has ended."""
+        return self._node(instance_id, node_id).state in TERMINAL
+
+    def outcome(self, instance_id: bytes, node_id: bytes) -> WatchResponse:
+        """Tells how a node has ended."""
+        return convert.outcome_of(self._node(instance_id, node_id))
+
+    def why(self, instance_id: bytes, node_id: bytes) -> WhyResponse:
+        """Tells what holds a node; with no id, the instance's first that has not ended."""
+        node = self._node(instance_id, node_id) if node_id else self._first_live(instance_id)
+        info = NodeInfo(
+            node_id=node.id,
+            instance_id=instance_id,
+            function=node.function.spec.name,
+            state=convert.NODE_STATES[node.state],
+        )
+        return WhyResponse(node=info, reasons=map(convert.from_reason, explain(self.scheduler, node, self.now)))
+
+    # -- the worker's side ---------------------------------------------------------------------------------------------
+
+    def grant(self) -> Held | None:
+        """Leases the first node that may run now."""
+        for event in self._handle(c.PullNode(worker_id=self._worker_id)):
+            if isinstance(event, e.WorkGranted):
+                ((node, token),) = event.leases
+                return _held(node, token)
+        return None
+
+    def report(self, held: Held) -> None:
+        """Takes the report of an attempt."""
+        request = WorkRequest()
+        write_results(request, [held])
+        results = convert.to_results(request)
+        completions = convert.to_completions(request.completions)
+        self._handle(c.CompleteNodes(worker_id=self._worker_id, results=results, completions=completions))
+
+    def hand_back(self, held: Held) -> None:
+        """Takes back a lease whose node does not run any more."""
+        lease = c.HeldLease(node_id=NodeId(held.node_id), token=held.token)
+        self._handle(c.HandBack(worker_id=self._worker_id, leases=[lease]))
+
+    def reject(self, held: Held, code_version: str) -> None:
+        """Takes back a lease whose function is here in this version, which is not the node's."""
+        lease = c.HeldLease(node_id=NodeId(held.node_id), token=held.token)
+        self._handle(c.RejectVersion(worker_id=self._worker_id, lease=lease, code_version=code_version))
+
+    # -- time ----------------------------------------------------------------------------------------------------------
+
+    def due_at(self) -> float:
+        """Returns when something is due by itself; infinity for never."""
+        due = self.scheduler.next_wakeup()
+        return inf if due is None else due
+
+    def advance(self, now: float) -> None:
+        """Lets it be that time, unless it is later already, and does what is due then."""
+        self.now = max(self.now, now)
+        self._handle(c.Tick())
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _handle(self, command: c.Command) -> list[e.Event]:
+        events = self.scheduler.handle(command, self.now)
+        self._journal.commit([event for event in events if not isinstance(event, e.VolatileEvent)])
+        for event in events:
+            if isinstance(event, e.NodesCreated):
+                self._nodes.update({(node.instance.id, node.id): node for node in event.nodes})
+            elif isinstance(event, e.LeasesRevoked):
+                self._revoked({token for _, token in event.leases})
+        if self._check:
+            check_invariants(self.scheduler)
+        self._changed()
+        return events
+
+    def _node(self, instance_id: bytes, node_id: bytes) -> Node:
+        node = self._nodes.get((instance_id, node_id))
+        if node is None:
+            self._check_known(instance_id)
+            raise UnknownNode(instance_id=instance_id, node_id=node_id)
+        return node
+
+    def _first_live(self, instance_id: bytes) -> Node:
+        nodes = [node for (whose, _), node in self._nodes.items() if whose == instance_id]
+        if not nodes:
+            self._check_known(instance_id)
+            raise EmptyInstance(instance_id=instance_id)
+        return next((node for node in nodes if node.state not in TERMINAL), nodes[0])
+
+    def _check_known(self, instance_id: bytes) -> None:
+        if self._journal.summarize_instance(InstanceId(instance_id)) is None:
+            raise UnknownInstance(instance_id=instance_id)
+
+
+def worker_with(
+    *, tolerations: Iterable[str], include_queues: Iterable[str], exclude_queues: Iterable[str]
+) -> c.ConnectWorker:
+    """Makes the worker of a `Core`."""
+    return c.ConnectWorker(
+        worker_id=WorkerId(new_id()),
+        name="in-process",
+        include_queues=frozenset(include_queues),
+        exclude_queues=frozenset(exclude_queues),
+        tolerations=frozenset(tolerations),
+        slots=0,  # it takes node by node, so that each is the first in the queue at that time
+    )
+
+
+def _held(node: Node, token: int) -> Held:
+    spec = node.function.spec
+    values = Values()
+    convert.write_values(values, collect_values(node.dependencies))
+    function = Function(spec.name, spec.definition_arguments, spec.timeout_s, spec.code_version)
+    attempt = node.attempts + 1
+    return Held(node.id, token, node.instance.id, function, node.arguments, attempt, ValueTable(values))

@@ -1,0 +1,267 @@
+"""A broker and its only worker inside of the process that asks: no sockets, no processes, no waiting.
+
+The broker's own core decides, the worker's own executor runs, and everything is encoded on its way between them as it
+is elsewhere. Whoever waits for a value runs what is ready, one node at a time, until it is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import Context
+from functools import partial
+from math import inf
+from typing import NamedTuple
+from uuid import UUID
+
+from dagorama.capture import CapturedCall, current_scope
+from dagorama.client.requests import Deadline, Steps
+from dagorama.client.status import why_in
+from dagorama.errors import BrokerRefused, ResultTimeout, Stuck
+from dagorama.own_stack import run_off_loop
+from dagorama.serializer import forget_definitions, forget_functions
+from dagorama.testing.core import CODES, Core, worker_with
+from dagorama.testing.event_loop import EventLoop
+from dagorama.v1.dag_pb2 import WatchResponse, WhyResponse
+from dagorama.worker.execution import Executor
+from dagorama.worker.held import Held
+from dagorama.worker.options import default_code_mismatch
+from dagorama.worker.slots import Rest
+from dagorama.worker.versions import VersionCheck
+
+
+class _Change(NamedTuple):
+    """Wait until another thread or task has brought things forward."""
+
+    happened: Future[None]
+
+    def run(self) -> None:
+        """Blocks."""
+        self.happened.result()
+
+    async def run_async(self) -> None:
+        """Does not block the event loop."""
+        await asyncio.wrap_future(self.happened)
+
+
+class InProcessBroker:
+    """The `Broker` of this process while `dagorama.testing.in_process_broker()` lasts.
+
+    Its clock stands still while nodes run. When nothing is ready it jumps to when something is due, so that a backoff
+    of an hour takes no time; `elapsed_s` tells how far it has come.
+    """
+
+    def __init__(
+        self,
+        *,
+        tolerations: Iterable[str] = (),
+        include_queues: Iterable[str] = (),
+        exclude_queues: Iterable[str] = (),
+        seed: int = 0,
+        check: bool = False,
+    ) -> None:
+        """The first three are those of its worker. `check` has the core's invariants checked after every step."""
+        self._lock = threading.RLock()
+        #: What runs, each with the time of its lease, and which of them wait for others in turn.
+        self._running: dict[Held, float] = {}
+        self._waiting: Counter[Held] = Counter()
+        self._tasks: dict[Held, asyncio.Task[None]] = {}
+        self._changes: list[Future[None]] = []
+        self._interrupt: KeyboardInterrupt | None = None
+        self._executor = Executor(
+            ended=lambda _: None,
+            raised=self._raised,
+            versions=VersionCheck(default_code_mismatch()),
+            rejected=self._rejected,
+        )
+        self._loop = EventLoop()
+        # Those that nodes of earlier tests may have changed.
+        forget_definitions()
+        worker = worker_with(tolerations=tolerations, include_queues=include_queues, exclude_queues=exclude_queues)
+        self._core = Core(worker=worker, seed=seed, check=check, revoked=self._revoked, changed=self._changed)
+
+    @property
+    def elapsed_s(self) -> float:
+        """How many seconds have passed by the broker's clock: what backoffs and timeouts have come to."""
+        return self._core.now - self._core.began_at
+
+    def close(self) -> None:
+        """Ends what still runs."""
+        self._loop.close()
+        forget_definitions()
+
+    # -- what a process asks of its broker -----------------------------------------------------------------------------
+
+    def submit(self, instance_id: bytes, definition: str, calls: Sequence[CapturedCall], what: str) -> Steps[None]:
+        """Makes an instance, if it is new, and nodes in it. Nothing runs yet."""
+        yield from ()
+        with self._asked(what):
+            self._core.submit(instance_id, definition, calls)
+
+    def outcome(self, instance_id: bytes, node_id: bytes, deadline: Deadline | None) -> Steps[WatchResponse]:
+        """Runs nodes until this one has ended. Raises `Stuck`, or with a deadline `ResultTimeout`, where it can't."""
+        what = f"watching node {UUID(bytes=node_id)}"
+        has_ended = yield from self._run_until_ended(instance_id, node_id, deadline, what)
+        with self._asked(what):
+            if has_ended:
+                return self._core.outcome(instance_id, node_id)
+            why = str(why_in(self._core.why(instance_id, node_id)))
+        ids = {"instance_id": UUID(bytes=instance_id), "node_id": UUID(bytes=node_id)}
+        if deadline is None:
+            raise Stuck(**ids, why=why)
+        error = ResultTimeout(**ids, timeout_s=deadline.timeout_s)
+        error.add_note(why)
+        raise error
+
+    def deadline(self, timeout_s: float) -> Deadline:
+        """Counts by the broker's clock."""
+        return Deadline(timeout_s, lambda: self._core.now)
+
+    def has_ended(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[bool]:
+        """Runs nodes until this one has ended, or nothing more can run."""
+        return (yield from self._run_until_ended(instance_id, node_id, None, what))
+
+    def cancel(self, instance_id: bytes, what: str) -> Steps[None]:
+        """Stops an instance; what runs asynchronously is cancelled."""
+        yield from ()
+        with self._asked(what):
+            self._core.cancel(instance_id)
+
+    def why(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[WhyResponse]:
+        """Tells what holds a node. Nothing runs for it."""
+        yield from ()
+        with self._asked(what):
+            return self._core.why(instance_id, node_id)
+
+    @contextmanager
+    def _asked(self, what: str) -> Iterator[None]:
+        """Does what was asked, alone; says no as a broker over a connection does."""
+        with self._lock:
+            try:
+                yield
+            except tuple(CODES) as error:
+                raise BrokerRefused(request=what, code=CODES[type(error)], detail=str(error)) from None
+
+    # -- who waits, works ----------------------------------------------------------------------------------------------
+
+    def _run_until_ended(self, instance_id: bytes, node_id: bytes, deadline: Deadline | None, what: str) -> Steps[bool]:
+        """Runs what is ready until a node has ended; tells whether it has, or nothing more can run before then."""
+        scope = current_scope.get()
+        waiter = scope.node if scope is not None and isinstance(scope.node, Held) else None
+        until = inf if deadline is None else self._core.now + deadline.rest_s()
+        if waiter is None:
+            forget_functions()
+        with self._waits(waiter):
+            while True:
+                with self._asked(what):
+                    if self._core.has_ended(instance_id, node_id):
+                        return True
+                    following = self._next(until)
+                if following is None:
+                    return False
+                if isinstance(following, _Change):
+                    yield following
+                else:
+                    self._run(following)
+
+    @contextmanager
+    def _waits(self, waiter: Held | None) -> Iterator[None]:
+        """Lets others run while a node waits for a value."""
+        if waiter is None:
+            yield
+            return
+        self._waiting[waiter] += 1
+        try:
+            yield
+        finally:
+            self._waiting[waiter] -= 1
+
+    def _next(self, until: float) -> Held | _Change | None:
+        """Returns what is to be run, or waited for; None if there is neither, not before `until` at least."""
+        while True:
+            if any(not self._waiting[held] for held in self._running):
+                change = _Change(Future())
+                change.happened.set_running_or_notify_cancel()  # so that nobody who gives up waiting cancels it
+                self._changes.append(change.happened)
+                return change
+            held = self._core.grant()
+            if held is not None:
+                self._running[held] = self._core.now
+                return held
+            due_at = self._core.due_at()
+            if due_at == inf or due_at > until:
+                if until < inf:
+                    self._core.advance(until)
+                return None
+            self._core.advance(due_at)
+
+    def _run(self, held: Held) -> None:
+        """Runs a plain function; begins an asynchronous one on the event loop."""
+        rest = run_off_loop(Context(), partial(self._executor.run, held))
+        if rest is not None:
+            self._loop.start(self._attend(held, rest))
+            return
+        self._end(held)
+        interrupt, self._interrupt = self._interrupt, None
+        if interrupt is not None:
+            raise interrupt
+
+    async def _attend(self, held: Held, rest: Rest) -> None:
+        """Runs a coroutine for no longer than it may take."""
+        task = asyncio.create_task(rest)
+        with self._lock:
+            self._tasks[held] = task
+            if held.revoked:
+                task.cancel()
+        try:
+            rest_s = None if held.deadline is None else max(0.0, held.deadline - time.monotonic())
+            done, _ = await asyncio.wait({task}, timeout=rest_s)
+            if not done:
+                held.dropped = True
+                task.cancel()
+                await asyncio.wait({task})
+        finally:
+            self._end(held)
+
+    def _end(self, held: Held) -> None:
+        """Reports how an attempt has ended, or that it has, where its lease was revoked or its time is over."""
+        with self._lock:
+            leased_at = self._running.pop(held)
+            self._tasks.pop(held, None)
+            is_late = held.deadline is not None and held.deadline <= time.monotonic()
+            if is_late and not held.revoked:
+                self._core.advance(leased_at + held.function.timeout_s)
+            if is_late or held.revoked or held.report is None:
+                self._core.hand_back(held)
+            else:
+                self._core.report(held)
+
+    # -- what the core and the executor say ----------------------------------------------------------------------------
+
+    def _revoked(self, tokens: set[int]) -> None:
+        """Has nodes stop that run under these tokens, as far as that can be."""
+        for held in self._running:
+            if held.token in tokens:
+                held.dropped = held.revoked = True
+                if held in self._tasks:
+                    self._loop.cancel(self._tasks[held])
+
+    def _rejected(self, held: Held, code_version: str) -> None:
+        """Gives a node back whose function was replaced by another since the call."""
+        with self._lock:
+            self._core.reject(held, code_version)
+
+    def _changed(self) -> None:
+        changes, self._changes = self._changes, []
+        for happened in changes:
+            happened.set_result(None)
+
+    def _raised(self, error: BaseException) -> None:
+        """Keeps Ctrl-C from passing for the failure of a node."""
+        if isinstance(error, KeyboardInterrupt):
+            self._interrupt = error
