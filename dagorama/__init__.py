@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         BrokerUnavailable,
         DagoramaError,
         InstanceCancelled,
+        LimitKeyError,
         NodeFailed,
         NodeStopped,
         NotInNode,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         Stuck,
         UnknownFunction,
     )
+    from dagorama.limits import Limit
     from dagorama.models.promise import DAGPromise
     from dagorama.node_context import NodeContext, context
     from dagorama.retry import ExponentialRetry, StaticRetry
@@ -41,6 +43,8 @@ __all__ = [
     "DagoramaError",
     "ExponentialRetry",
     "InstanceCancelled",
+    "Limit",
+    "LimitKeyError",
     "NodeContext",
     "NodeFailed",
     "NodeStopped",
@@ -68,6 +72,7 @@ _MODULES = {
     "DAGInstance": "definition",
     "DAGPromise": "models.promise",
     "ExponentialRetry": "retry",
+    "Limit": "limits",
     "NodeContext": "node_context",
     "Reason": "why",
     "StaticRetry": "retry",

@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from dagorama.limits import Limit
 from dagorama.retry import RetryConfiguration
 
 
@@ -26,6 +27,7 @@ class FunctionSpec:
     definition_arguments: bytes
     #: Longest time that an attempt may take; 0 for no limit.
     timeout_s: float = 0.0
+    limits: tuple[Limit, ...] = ()
 
 
 class CapturedCall(NamedTuple):
@@ -37,6 +39,8 @@ class CapturedCall(NamedTuple):
     arguments: bytes
     #: Each promise in the arguments, once.
     dependency_ids: tuple[bytes, ...]
+    #: One for each limit of the function.
+    limit_keys: tuple[str, ...] = ()
 
 
 class RunningNode(Protocol):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, Literal, TypeVar, cast, overload
 
@@ -21,6 +21,7 @@ from dagorama.errors import PayloadError
 from dagorama.ids import new_id
 from dagorama.inline import InlineCall
 from dagorama.inspection import CallRules
+from dagorama.limits import Limit, LimitKeys, checked_limits
 from dagorama.models.promise import new_promise
 from dagorama.payload import Payload, encode
 from dagorama.resolution import id_of
@@ -42,6 +43,7 @@ class Decorator:
         retry: RetryConfiguration | None,
         timeout: float | None = None,
         code_mismatch: str | None = None,
+        limit: Limit | Sequence[Limit] | None = None,
     ) -> None:
         """The arguments are those of `dagorama`."""
         self.queue_name = queue_name
@@ -52,6 +54,7 @@ class Decorator:
         self.code_mismatch: CodeMismatch | None = (
             None if code_mismatch is None else code_mismatch_named(code_mismatch, "code_mismatch")
         )
+        self.limits = checked_limits(limit)
 
     def __call__(self, fn: F) -> F:
         """Decorates a function of either kind."""
@@ -84,6 +87,7 @@ def dagorama(
     *,
     timeout: float | None = None,
     code_mismatch: Literal["wait", "warn", "ignore", "fail"] | None = None,
+    limit: Limit | Sequence[Limit] | None = None,
 ) -> Decorator: ...
 
 
@@ -94,15 +98,16 @@ def dagorama(
     *,
     timeout: float | None = None,
     code_mismatch: Literal["wait", "warn", "ignore", "fail"] | None = None,
+    limit: Limit | Sequence[Limit] | None = None,
 ) -> object:
     """Makes a decorator for methods of a `DAGDefinition`; bare `@dagorama` decorates at once.
 
     Nodes go to the queue `queue_name` (the function's name unless given), and with `taint_name` only to workers that
     have that toleration. `retry` says when a failed attempt is followed by another; without it, never. An attempt that
-    takes longer than `timeout` seconds is stopped, and has failed with `TimeoutError`. `code_mismatch` says
-    what a worker does with nodes of another version of this function than it has: they "wait" for another worker, run
-    after a warning ("warn"), run ("ignore") or "fail"; by default the worker decides. Raises `ValueError` naming the
-    argument that cannot be used.
+    takes longer than `timeout` seconds is stopped, and has failed with `TimeoutError`. A node starts when each `limit`
+    has room for it. `code_mismatch` says what a worker does with nodes of another version of this function than it has:
+    they "wait" for another worker, run after a warning ("warn"), run ("ignore") or "fail"; by default the worker
+    decides. Raises `ValueError` naming the argument that cannot be used.
     """
     if callable(queue_name):
         return Decorator(None, None, None)(queue_name)
@@ -111,7 +116,7 @@ def dagorama(
             raise ValueError(f"{argument}={name!r}: it must be a name, or left out")
     if retry is not None and not isinstance(retry, RetryConfiguration):
         raise ValueError(f"retry={retry!r}: it must be a policy such as StaticRetry(max_attempts=3, interval=1)")
-    return Decorator(queue_name, taint_name, retry, timeout, code_mismatch)
+    return Decorator(queue_name, taint_name, retry, timeout, code_mismatch, limit)
 
 
 def _checked_timeout(timeout: float) -> float:
@@ -135,6 +140,7 @@ class _Captor:
         self.fn = fn
         self.options = options
         self.rules = CallRules(fn)
+        self.limits = LimitKeys(fn, self.rules.signature, options.limits) if options.limits else None
         self.decorated: Callable[..., object] = fn
 
     def instance_in(self, args: Args) -> DAGInstance[Any]:
@@ -157,11 +163,14 @@ class _Captor:
         if spec is None:
             spec = specs[self.decorated] = self._spec(instance.definition)
         arguments, dependency_ids = self._payload(spec.name, args, kwargs)
-        return CapturedCall(new_id(), spec, arguments, dependency_ids)
+        limit_keys = self.limits.of_call(spec.name, args, kwargs) if self.limits else ()
+        return CapturedCall(new_id(), spec, arguments, dependency_ids, limit_keys)
 
     def capture_inline(self, instance: DAGInstance[Any], args: Args, kwargs: Kwargs) -> InlineCall:
         """Makes what runs a call at once, if its arguments are right."""
         name = self._name(instance.definition)
+        if self.limits:
+            self.limits.of_call(name, args, kwargs)  # they have no effect inline, but tests are to see the error
         return InlineCall(
             name=name,
             function=self.fn,
@@ -203,6 +212,7 @@ class _Captor:
             retry=self.options.retry,
             definition_arguments=construction_of(definition).arguments(),
             timeout_s=self.options.timeout_s,
+            limits=self.options.limits,
         )
 
 

@@ -3,6 +3,7 @@
     DagoramaError
     |-- PayloadError                      a value cannot be encoded or decoded
     |-- PromiseMisuse      (TypeError)    a promise was used as if it were its value
+    |-- LimitKeyError      (ValueError)   a call has no key for a limit of its function
     |-- UnknownFunction    (ValueError)   a name does not lead to a decorated function here
     |-- CodeMismatchException             a node was made with another version of its function than there is here
     |-- BrokerUnavailable  (ConnectionError)   no broker answers
@@ -58,6 +59,18 @@ class PromiseMisuse(DagoramaError, TypeError):
         self.use = use
         self.way_out = way_out
         super().__init__(f"{use} needs a value, but {promise} is only the promise of one. {way_out}")
+
+
+class LimitKeyError(DagoramaError, ValueError):
+    """A call has no key for a limit of its function, so nobody could say how many of its kind may run."""
+
+    def __init__(self, *, function: str, limit: str, problem: str, way_out: str) -> None:
+        """`function` is "module:Class.method", `limit` names the limit as "Limit(key)"."""
+        self.function = function
+        self.limit = limit
+        self.problem = problem
+        self.way_out = way_out
+        super().__init__(f"a call of {function} has no key for {limit}: {problem}. {way_out}")
 
 
 class UnknownFunction(DagoramaError, ValueError):

@@ -29,13 +29,15 @@ def write_calls(message: graph_pb2.Calls, calls: Sequence[CapturedCall], table: 
     """Fills the message of calls with the function table of the message around it."""
     if not calls:
         return
-    node_ids, functions, arguments, dependency_ids = zip(*calls, strict=True)
+    node_ids, functions, arguments, dependency_ids, limit_keys = zip(*calls, strict=True)
     message.node_ids.extend(node_ids)
     message.functions.extend([table[function] for function in functions])
     message.arguments.extend(arguments)
     if any(dependency_ids):
         message.dependency_counts.extend(map(len, dependency_ids))
         message.dependency_ids.extend(chain.from_iterable(dependency_ids))
+    if any(limit_keys):
+        message.limit_keys.extend(chain.from_iterable(limit_keys))
 
 
 def write_function(message: graph_pb2.FunctionSpec, function: FunctionSpec) -> None:
@@ -48,6 +50,8 @@ def write_function(message: graph_pb2.FunctionSpec, function: FunctionSpec) -> N
         message.retry.CopyFrom(function.retry.as_message())
     message.timeout_s = function.timeout_s
     message.definition_arguments = function.definition_arguments
+    for limit in function.limits:
+        message.limits.add(max=limit.max or 0, rate_per_s=limit.per_second or 0.0, burst=limit.burst or 0)
 
 
 def submit_request(instance_id: bytes, definition: str, calls: Sequence[CapturedCall]) -> dag_pb2.SubmitRequest:

@@ -24,27 +24,29 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x64\x61gorama/v1/graph.proto\x12\x0b\x64\x61gorama.v1\"s\n\x0bRetryPolicy\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\r\x12\x12\n\ninterval_s\x18\x02 \x01(\x01\x12\x12\n\nmultiplier\x18\x03 \x01(\x01\x12\x16\n\x0einterval_max_s\x18\x04 \x01(\x01\x12\x0e\n\x06jitter\x18\x05 \x01(\x01\"\xaa\x01\n\x0c\x46unctionSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x63ode_version\x18\x02 \x01(\t\x12\r\n\x05queue\x18\x03 \x01(\t\x12\r\n\x05taint\x18\x04 \x01(\t\x12\'\n\x05retry\x18\x05 \x01(\x0b\x32\x18.dagorama.v1.RetryPolicy\x12\x11\n\ttimeout_s\x18\x07 \x01(\x01\x12\x1c\n\x14\x64\x65\x66inition_arguments\x18\x06 \x01(\x0c\"r\n\x05\x43\x61lls\x12\x10\n\x08node_ids\x18\x01 \x03(\x0c\x12\x11\n\tfunctions\x18\x02 \x03(\r\x12\x11\n\targuments\x18\x03 \x03(\x0c\x12\x19\n\x11\x64\x65pendency_counts\x18\x04 \x03(\r\x12\x16\n\x0e\x64\x65pendency_ids\x18\x05 \x03(\x0c\",\n\x06Values\x12\x10\n\x08node_ids\x18\x01 \x03(\x0c\x12\x10\n\x08payloads\x18\x02 \x03(\x0c\"a\n\x07\x46\x61ilure\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\ttraceback\x18\x03 \x01(\t\x12\x11\n\texception\x18\x04 \x01(\x0c\x12\x11\n\tpermanent\x18\x05 \x01(\x08\"\xaa\x01\n\x07Outcome\x12\x0f\n\x07node_id\x18\x01 \x01(\x0c\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.dagorama.v1.NodeState\x12%\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x14.dagorama.v1.Failure\x12\x10\n\x08\x63\x61use_id\x18\x04 \x01(\x0c\x12\x16\n\x0e\x63\x61use_function\x18\x05 \x01(\t\x12\x16\n\x0e\x63\x61use_attempts\x18\x06 \x01(\r*\x89\x02\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12NODE_STATE_WAITING\x10\x01\x12\x14\n\x10NODE_STATE_READY\x10\x02\x12\x15\n\x11NODE_STATE_LEASED\x10\x03\x12\x16\n\x12NODE_STATE_JOINING\x10\x04\x12\x16\n\x12NODE_STATE_BACKOFF\x10\x05\x12\x18\n\x14NODE_STATE_COMPLETED\x10\x06\x12\x15\n\x11NODE_STATE_FAILED\x10\x07\x12 \n\x1cNODE_STATE_DEPENDENCY_FAILED\x10\x08\x12\x18\n\x14NODE_STATE_CANCELLED\x10\t*\xa2\x01\n\rInstanceState\x12\x1e\n\x1aINSTANCE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16INSTANCE_STATE_RUNNING\x10\x01\x12\x1c\n\x18INSTANCE_STATE_COMPLETED\x10\x02\x12\x19\n\x15INSTANCE_STATE_FAILED\x10\x03\x12\x1c\n\x18INSTANCE_STATE_CANCELLED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x64\x61gorama/v1/graph.proto\x12\x0b\x64\x61gorama.v1\"s\n\x0bRetryPolicy\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\r\x12\x12\n\ninterval_s\x18\x02 \x01(\x01\x12\x12\n\nmultiplier\x18\x03 \x01(\x01\x12\x16\n\x0einterval_max_s\x18\x04 \x01(\x01\x12\x0e\n\x06jitter\x18\x05 \x01(\x01\"7\n\x05Limit\x12\x0b\n\x03max\x18\x01 \x01(\r\x12\x12\n\nrate_per_s\x18\x02 \x01(\x01\x12\r\n\x05\x62urst\x18\x03 \x01(\r\"\xce\x01\n\x0c\x46unctionSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x63ode_version\x18\x02 \x01(\t\x12\r\n\x05queue\x18\x03 \x01(\t\x12\r\n\x05taint\x18\x04 \x01(\t\x12\'\n\x05retry\x18\x05 \x01(\x0b\x32\x18.dagorama.v1.RetryPolicy\x12\x11\n\ttimeout_s\x18\x07 \x01(\x01\x12\x1c\n\x14\x64\x65\x66inition_arguments\x18\x06 \x01(\x0c\x12\"\n\x06limits\x18\x08 \x03(\x0b\x32\x12.dagorama.v1.Limit\"\x86\x01\n\x05\x43\x61lls\x12\x10\n\x08node_ids\x18\x01 \x03(\x0c\x12\x11\n\tfunctions\x18\x02 \x03(\r\x12\x11\n\targuments\x18\x03 \x03(\x0c\x12\x19\n\x11\x64\x65pendency_counts\x18\x04 \x03(\r\x12\x16\n\x0e\x64\x65pendency_ids\x18\x05 \x03(\x0c\x12\x12\n\nlimit_keys\x18\x06 \x03(\t\",\n\x06Values\x12\x10\n\x08node_ids\x18\x01 \x03(\x0c\x12\x10\n\x08payloads\x18\x02 \x03(\x0c\"a\n\x07\x46\x61ilure\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\ttraceback\x18\x03 \x01(\t\x12\x11\n\texception\x18\x04 \x01(\x0c\x12\x11\n\tpermanent\x18\x05 \x01(\x08\"\xaa\x01\n\x07Outcome\x12\x0f\n\x07node_id\x18\x01 \x01(\x0c\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.dagorama.v1.NodeState\x12%\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x14.dagorama.v1.Failure\x12\x10\n\x08\x63\x61use_id\x18\x04 \x01(\x0c\x12\x16\n\x0e\x63\x61use_function\x18\x05 \x01(\t\x12\x16\n\x0e\x63\x61use_attempts\x18\x06 \x01(\r*\x89\x02\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12NODE_STATE_WAITING\x10\x01\x12\x14\n\x10NODE_STATE_READY\x10\x02\x12\x15\n\x11NODE_STATE_LEASED\x10\x03\x12\x16\n\x12NODE_STATE_JOINING\x10\x04\x12\x16\n\x12NODE_STATE_BACKOFF\x10\x05\x12\x18\n\x14NODE_STATE_COMPLETED\x10\x06\x12\x15\n\x11NODE_STATE_FAILED\x10\x07\x12 \n\x1cNODE_STATE_DEPENDENCY_FAILED\x10\x08\x12\x18\n\x14NODE_STATE_CANCELLED\x10\t*\xa2\x01\n\rInstanceState\x12\x1e\n\x1aINSTANCE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16INSTANCE_STATE_RUNNING\x10\x01\x12\x1c\n\x18INSTANCE_STATE_COMPLETED\x10\x02\x12\x19\n\x15INSTANCE_STATE_FAILED\x10\x03\x12\x1c\n\x18INSTANCE_STATE_CANCELLED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dagorama.v1.graph_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_NODESTATE']._serialized_start=765
-  _globals['_NODESTATE']._serialized_end=1030
-  _globals['_INSTANCESTATE']._serialized_start=1033
-  _globals['_INSTANCESTATE']._serialized_end=1195
+  _globals['_NODESTATE']._serialized_start=879
+  _globals['_NODESTATE']._serialized_end=1144
+  _globals['_INSTANCESTATE']._serialized_start=1147
+  _globals['_INSTANCESTATE']._serialized_end=1309
   _globals['_RETRYPOLICY']._serialized_start=40
   _globals['_RETRYPOLICY']._serialized_end=155
-  _globals['_FUNCTIONSPEC']._serialized_start=158
-  _globals['_FUNCTIONSPEC']._serialized_end=328
-  _globals['_CALLS']._serialized_start=330
-  _globals['_CALLS']._serialized_end=444
-  _globals['_VALUES']._serialized_start=446
-  _globals['_VALUES']._serialized_end=490
-  _globals['_FAILURE']._serialized_start=492
-  _globals['_FAILURE']._serialized_end=589
-  _globals['_OUTCOME']._serialized_start=592
-  _globals['_OUTCOME']._serialized_end=762
+  _globals['_LIMIT']._serialized_start=157
+  _globals['_LIMIT']._serialized_end=212
+  _globals['_FUNCTIONSPEC']._serialized_start=215
+  _globals['_FUNCTIONSPEC']._serialized_end=421
+  _globals['_CALLS']._serialized_start=424
+  _globals['_CALLS']._serialized_end=558
+  _globals['_VALUES']._serialized_start=560
+  _globals['_VALUES']._serialized_end=604
+  _globals['_FAILURE']._serialized_start=606
+  _globals['_FAILURE']._serialized_end=703
+  _globals['_OUTCOME']._serialized_start=706
+  _globals['_OUTCOME']._serialized_end=876
 # @@protoc_insertion_point(module_scope)

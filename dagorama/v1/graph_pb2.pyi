@@ -148,6 +148,38 @@ class RetryPolicy(_message.Message):
 Global___RetryPolicy: _TypeAlias = RetryPolicy  # noqa: Y015
 
 @_typing.final
+class Limit(_message.Message):
+    """How many nodes with one key may run at once, and how many may start in a second. The limit belongs to the key, which each
+    call brings (`Calls.limit_keys`); of a key with several, the one that came last counts.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_FIELD_NUMBER: _builtins.int
+    RATE_PER_S_FIELD_NUMBER: _builtins.int
+    BURST_FIELD_NUMBER: _builtins.int
+    max: _builtins.int
+    """0: any number may run at once."""
+    rate_per_s: _builtins.float
+    """0: any number may start; otherwise from 1e-9 to 1e9. A limit without `max` has a rate."""
+    burst: _builtins.int
+    """So many may start at once after a while without a start; 0 is read as 1."""
+    def __init__(
+        self,
+        *,
+        max: _builtins.int = ...,
+        rate_per_s: _builtins.float = ...,
+        burst: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["burst", b"burst", "max", b"max", "rate_per_s", b"rate_per_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Limit: _TypeAlias = Limit  # noqa: Y015
+
+@_typing.final
 class FunctionSpec(_message.Message):
     """What is the same for every call of a decorated function. Messages carry each distinct one once, in a table that the
     calls refer to by index.
@@ -162,6 +194,7 @@ class FunctionSpec(_message.Message):
     RETRY_FIELD_NUMBER: _builtins.int
     TIMEOUT_S_FIELD_NUMBER: _builtins.int
     DEFINITION_ARGUMENTS_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"module:Qualified.name"."""
     code_version: _builtins.str
@@ -176,6 +209,10 @@ class FunctionSpec(_message.Message):
     """Payload of the constructor arguments of the definition that the function is a method of; empty for none."""
     @_builtins.property
     def retry(self) -> Global___RetryPolicy: ...
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Limit]:
+        """At most 10. A node starts when all of them have room for it."""
+
     def __init__(
         self,
         *,
@@ -186,10 +223,11 @@ class FunctionSpec(_message.Message):
         retry: Global___RetryPolicy | None = ...,
         timeout_s: _builtins.float = ...,
         definition_arguments: _builtins.bytes = ...,
+        limits: _abc.Iterable[Global___Limit] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["retry", b"retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_version", b"code_version", "definition_arguments", b"definition_arguments", "name", b"name", "queue", b"queue", "retry", b"retry", "taint", b"taint", "timeout_s", b"timeout_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_version", b"code_version", "definition_arguments", b"definition_arguments", "limits", b"limits", "name", b"name", "queue", b"queue", "retry", b"retry", "taint", b"taint", "timeout_s", b"timeout_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -208,6 +246,7 @@ class Calls(_message.Message):
     ARGUMENTS_FIELD_NUMBER: _builtins.int
     DEPENDENCY_COUNTS_FIELD_NUMBER: _builtins.int
     DEPENDENCY_IDS_FIELD_NUMBER: _builtins.int
+    LIMIT_KEYS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def node_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     @_builtins.property
@@ -226,6 +265,12 @@ class Calls(_message.Message):
     def dependency_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """For each call, each promise in its arguments, once. A call may depend only on earlier ones, which rules out cycles."""
 
+    @_builtins.property
+    def limit_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For each call, in order, a key for each limit of its function, of 1 to 500 bytes and without NUL; empty where no
+        function of the calls has any.
+        """
+
     def __init__(
         self,
         *,
@@ -234,10 +279,11 @@ class Calls(_message.Message):
         arguments: _abc.Iterable[_builtins.bytes] | None = ...,
         dependency_counts: _abc.Iterable[_builtins.int] | None = ...,
         dependency_ids: _abc.Iterable[_builtins.bytes] | None = ...,
+        limit_keys: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "dependency_counts", b"dependency_counts", "dependency_ids", b"dependency_ids", "functions", b"functions", "node_ids", b"node_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "dependency_counts", b"dependency_counts", "dependency_ids", b"dependency_ids", "functions", b"functions", "limit_keys", b"limit_keys", "node_ids", b"node_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

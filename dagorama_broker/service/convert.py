@@ -15,6 +15,7 @@ from dagorama_broker.core.model import (
     FunctionSpec,
     Instance,
     InstanceId,
+    LimitSpec,
     NewCall,
     Node,
     NodeId,
@@ -56,6 +57,13 @@ INSTANCE_STATES = {
     InstanceState.FAILED: graph_pb2.INSTANCE_STATE_FAILED,
     InstanceState.CANCELLED: graph_pb2.INSTANCE_STATE_CANCELLED,
 }
+
+
+#: The most limits that a function may have, and bytes of a key. Each call carries its keys, here and in the storage.
+LIMITS_MAX, LIMIT_KEY_BYTES_MAX = 10, 500
+
+#: Rates beyond these are as good as none: one start in 30 years, one in a nanosecond. Reckoning stays finite between.
+RATE_MIN, RATE_MAX = 1e-9, 1e9
 
 
 class MalformedRequest(Exception):
@@ -126,6 +134,25 @@ def to_function(message: graph_pb2.FunctionSpec) -> FunctionSpec:
         ),
         timeout_s=message.timeout_s,
         definition_arguments=message.definition_arguments,
+        limits=_to_limits(message) if message.limits else (),
+    )
+
+
+def _to_limits(message: graph_pb2.FunctionSpec) -> tuple[LimitSpec, ...]:
+    if len(message.limits) > LIMITS_MAX:
+        raise MalformedRequest(f"function {message.name} has {len(message.limits)} limits; the most is {LIMITS_MAX}")
+    for index, limit in enumerate(message.limits):
+        what = f"limits[{index}] of function {message.name}"
+        if not limit.rate_per_s:
+            if not limit.max:
+                raise MalformedRequest(f"{what} has neither max nor rate_per_s, and limits nothing")
+            if limit.burst:
+                raise MalformedRequest(f"{what} has a burst of {limit.burst}, which means nothing without rate_per_s")
+        elif not RATE_MIN <= limit.rate_per_s <= RATE_MAX:  # NaN neither
+            bounds = f"must be from {RATE_MIN:g} to {RATE_MAX:g}, or 0 for any"
+            raise MalformedRequest(f"rate_per_s of {what} is {limit.rate_per_s}; it {bounds}")
+    return tuple(
+        LimitSpec(max=limit.max, rate_per_s=limit.rate_per_s, burst=max(1, limit.burst)) for limit in message.limits
     )
 
 
@@ -138,13 +165,16 @@ def to_calls(message: graph_pb2.Calls, functions: Sequence[FunctionSpec]) -> lis
     if last >= len(functions):
         raise MalformedRequest(f"a call names function {last} of a table that has {len(functions)}")
     specs = [functions[index] for index in message.functions]
+    limits = False
     for index in set(message.functions):
+        limits = limits or bool(functions[index].limits)
         check_size(f"function {functions[index].name[:200]}", _function_bytes(functions[index]))
     if max(map(len, message.arguments), default=0) > PAYLOAD_BYTES_MAX:
         spec, arguments = max(zip(specs, message.arguments, strict=True), key=lambda call: len(call[1]))
         raise TooLarge(f"a call of {spec.name[:200]} with its arguments", len(arguments))
     dependencies = _dependencies(message, len(node_ids))
-    return list(map(NewCall._make, zip(node_ids, specs, message.arguments, dependencies, repeat(()), strict=False)))
+    keys = _limit_keys(message.limit_keys, specs) if limits or message.limit_keys else repeat(())
+    return list(map(NewCall._make, zip(node_ids, specs, message.arguments, dependencies, keys, strict=False)))
 
 
 def _function_bytes(spec: FunctionSpec) -> int:
@@ -163,6 +193,24 @@ def _dependencies(message: graph_pb2.Calls, calls: int) -> Iterable[tuple[NodeId
             f"{len(ids)} dependency_ids"
         )
     return [ids[end - count : end] for end, count in zip(accumulate(counts), counts, strict=True)]
+
+
+def _limit_keys(keys: Sequence[str], specs: Sequence[FunctionSpec]) -> Iterable[tuple[str, ...]]:
+    """Give the keys of each call, of which at least one has limits, or should have none."""
+    counts = [len(spec.limits) for spec in specs]
+    if sum(counts) != len(keys):
+        raise MalformedRequest(f"calls have {len(keys)} limit_keys; their functions have {sum(counts)} limits in all")
+    for key in set(keys):
+        size = len(key.encode())
+        if not 1 <= size <= LIMIT_KEY_BYTES_MAX:
+            raise MalformedRequest(
+                f"one of the limit_keys of calls has {size} bytes; it must have 1 to {LIMIT_KEY_BYTES_MAX}. Send a "
+                "digest of what is longer"
+            )
+        if "\0" in key:
+            raise MalformedRequest(f"one of the limit_keys of calls has a NUL in it, which no storage keeps: {key!r}")
+    keys = tuple(keys)
+    return [keys[end - count : end] for end, count in zip(accumulate(counts), counts, strict=True)]
 
 
 def _columns(what: str, first: Sequence[T], *others: Sequence[object]) -> list[T]:
@@ -316,6 +364,10 @@ def from_function(spec: FunctionSpec) -> graph_pb2.FunctionSpec:
         ),
         timeout_s=spec.timeout_s,
         definition_arguments=spec.definition_arguments,
+        limits=[
+            graph_pb2.Limit(max=limit.max, rate_per_s=limit.rate_per_s, burst=limit.burst if limit.rate_per_s else 0)
+            for limit in spec.limits
+        ],
     )
 
 

@@ -14,7 +14,10 @@ ROOT = Path(__file__).parents[2]
 #: Each room of the house, by the prefix of its modules; the longest prefix that fits a module names its room.
 ROOMS = {
     "dagorama": "user",
-    **{f"dagorama.{name}": "values" for name in ("capture", "errors", "ids", "models", "payload", "retry", "why")},
+    **{
+        f"dagorama.{name}": "values"
+        for name in ("capture", "errors", "ids", "limits", "models", "payload", "retry", "why")
+    },
     "dagorama.client": "client",
     "dagorama.worker": "worker",
     "dagorama.runner": "runner",

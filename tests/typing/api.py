@@ -9,6 +9,7 @@ from typing import assert_type
 from dagorama import (
     DAGDefinition,
     DAGInstance,
+    Limit,
     NodeContext,
     StaticRetry,
     Why,
@@ -45,6 +46,31 @@ class Plain(DAGDefinition):
     def rollup(self, numbers: list[int]) -> Counter[int]:
         """Gathers."""
         return Counter(numbers)
+
+
+def tenant_of(url: str) -> tuple[str, int]:
+    """Gives a limit's key."""
+    return url, 1
+
+
+class Limited(DAGDefinition):
+    """A definition with limits."""
+
+    @dagorama(limit=Limit("database", max=3)).syncfn
+    def entrypoint(self, url: str) -> str:
+        """Has the types that it would have without a limit."""
+        assert_type(self.fetch(url), str)
+        return self.fetch(url)
+
+    @dagorama(limit=[Limit(tenant_of, max=1, per_second=10, burst=5, name="tenants"), Limit("x", per_second=0.5)])
+    def fetch(self, url: str) -> str:
+        """Has two limits."""
+        return url
+
+    @dagorama(limit=(Limit(lambda url: url, max=1), Limit(key=lambda url, level: (url, level), max=1))).syncfn
+    def crawl(self, url: str, level: int) -> str:
+        """Has limits by its arguments."""
+        return url
 
 
 class Asynchronous(DAGDefinition):

@@ -14,6 +14,7 @@ from dagorama.errors import (
     CodeMismatchException,
     DagoramaError,
     InstanceCancelled,
+    LimitKeyError,
     NodeFailed,
     NodeStopped,
     NotInNode,
@@ -44,6 +45,7 @@ def failed(cause_id: UUID, traceback: str = "Traceback: ...") -> NodeFailed:
 EXAMPLES = [
     PayloadError(what="argument 'x'", problem="cannot be encoded", way_out="Pass data."),
     PromiseMisuse(promise="p", use="calling", way_out="Pass it on."),
+    LimitKeyError(function="m:C.f", limit="Limit('x')", problem="its key is a promise", way_out="Call later."),
     UnknownFunction(name="m:C.f", problem="no module", way_out="Install it."),
     CodeMismatchException(function="m:C.f", node_version="12", worker_version="34"),
     BrokerUnavailable(host="localhost", port=50051, waited_s=4.2, detail="refused"),
