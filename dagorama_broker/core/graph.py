@@ -52,9 +52,9 @@ class Graph:
             )
         return function
 
-    def limits_of_call(self, spec: FunctionSpec, keys: Sequence[str]) -> tuple[Limit, ...]:
-        """Give the limits that a call with these keys is subject to."""
-        return tuple(self.limits.limit(key, limit) for key, limit in zip(keys, spec.limits, strict=True))
+    def limits_of_call(self, spec: FunctionSpec, keys: Sequence[str], now: float | None) -> tuple[Limit, ...]:
+        """Give the limits that a call with these keys is subject to; `now` is None for a node that has ended."""
+        return tuple(self.limits.limit(key, limit, now) for key, limit in zip(keys, spec.limits, strict=True))
 
     # -- growing ------------------------------------------------------------------------------------------------------
 

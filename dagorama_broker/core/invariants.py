@@ -273,7 +273,7 @@ def _check_limits(scheduler: Scheduler, nodes: list[Node]) -> None:
             _require(_is_heap(waiting), "who waits for a limit waits in order", limit=limit)
             parked = [node for _, node in waiting if node.parked is limit]
             has_room = len(limit.holders) < limit.spec.max if limit.spec.max else True
-            is_planned = bool(limit.spec.rate_per_s and limit.due_at)
+            is_planned = bool(limit.due_at)
             others = [node for node in nodes if node.function.lane is lane and limit in limits_of(node)]
             stuck = bool(parked) and has_room and not is_planned and not _grantable(others)
             _require(not stuck, "a limit with room lets in who waits for it", limit=limit, lane=lane, parked=parked)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 #: Room where there is no limit: more than there can be nodes.
 _ANY = 1 << 40
 
+#: When a limit that was given another spec is looked at: with the next grants.
+_AT_ONCE = -1.0
+
 #: So many limits with a spent burst are kept before those whose burst is whole again are looked for.
 _SPENT_MIN = 1024
 
@@ -35,7 +38,7 @@ class Limit:
         self.holders: dict[int, Node] = {}  #: by fencing token: live leases, and revoked ones whose nodes may still run
         self.waiting: dict[Lane, list[tuple[int, Node]]] = {}  #: parked nodes in order, and stale entries
         self.whole_at = whole_at  #: when its burst is whole, if nothing starts until then
-        self.due_at = 0.0  #: when those that wait for its rate are to be let in; 0: that is not planned
+        self.due_at = 0.0  #: when those that wait for its rate or its new spec are let in; 0: that is not planned
 
     def __repr__(self) -> str:
         return f"<Limit {self.key} {len(self.holders)} of {self.spec.max or 'any'}>"
@@ -61,6 +64,13 @@ class Limit:
         if self.spec.rate_per_s:
             self.whole_at = max(self.whole_at, now) + 1 / self.spec.rate_per_s
 
+    def respecify(self, spec: LimitSpec, now: float) -> None:
+        """Change it. What is spent of its burst stays spent, but comes back at the new rate."""
+        spent = min((self.whole_at - now) * self.spec.rate_per_s, spec.burst)
+        if spent > 0 and spec.rate_per_s:
+            self.whole_at = now + spent / spec.rate_per_s
+        self.spec = spec
+
     def wait(self, node: Node) -> None:
         """Note a node that is parked for this limit."""
         heappush(self.waiting.setdefault(node.function.lane, []), (node.order, node))
@@ -77,14 +87,21 @@ class Limits:
         self._spent_max = _SPENT_MIN
         self._due: list[tuple[float, str, Limit]] = []  #: rates that nodes wait for
 
-    def limit(self, key: str, spec: LimitSpec) -> Limit:
-        """Give the limit of a key, making it if need be. A new spec takes the place of the one before."""
+    def limit(self, key: str, spec: LimitSpec, now: float | None) -> Limit:
+        """Give the limit of a key, making it if need be.
+
+        A new spec takes the place of the one before, unless `now` is None: it comes with a node that has ended.
+        """
         limit = self._by_key.get(key)
         if limit is None:
             limit = self._by_key[key] = Limit(key, spec)
             if self.restored_at and spec.rate_per_s:
                 limit.whole_at = self.restored_at + spec.burst / spec.rate_per_s
-        limit.spec = spec
+        elif now is not None and limit.spec != spec:
+            limit.respecify(spec, now)
+            if limit.waiting:  # those that wait may have waited for what is no more
+                limit.due_at = _AT_ONCE
+                heappush(self._due, (_AT_ONCE, key, limit))
         return limit
 
     def enter(self, limit: Limit, node: Node, token: int, now: float) -> None:
@@ -106,11 +123,11 @@ class Limits:
 
     @property
     def due_at(self) -> float | None:
-        """When the next rate lets in who waits for it."""
+        """When the next rate or new spec lets in who waits for it."""
         return self._due[0][0] if self._due else None
 
     def due(self, now: float) -> Iterator[Limit]:
-        """Give the limits whose rates let in who waits for them. Wake each, then `plan` again."""
+        """Give the limits whose rates or new specs let in who waits for them. Wake each, then `plan` again."""
         while self._due and self._due[0][0] <= now:
             limit = heappop(self._due)[2]
             limit.due_at = 0.0

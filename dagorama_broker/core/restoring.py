@@ -39,6 +39,7 @@ def restore_instance(graph: Graph, attempts: Attempts, stored: StoredInstance) -
 
 
 def _restore_node(graph: Graph, row: StoredNode, instance: Instance, by_seq: dict[int, Node]) -> Node:
+    now = None if row.state in TERMINAL else graph.limits.restored_at
     node = Node(
         seq=row.seq,
         id=row.id,
@@ -48,7 +49,7 @@ def _restore_node(graph: Graph, row: StoredNode, instance: Instance, by_seq: dic
         dependencies=tuple(by_seq[seq] for seq in row.dependency_seqs),
         parent_seq=row.parent_seq,
         created_at=row.created_at,
-        limits=graph.limits_of_call(row.function, row.limit_keys) if row.limit_keys else (),
+        limits=graph.limits_of_call(row.function, row.limit_keys, now) if row.limit_keys else (),
     )
     node.state = row.state
     node.finished_at = row.finished_at

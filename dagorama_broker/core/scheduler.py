@@ -154,6 +154,7 @@ class Scheduler:
 
     def _grant_work(self, command: c.GrantWork, now: float) -> None:
         if not self.is_recovering:
+            self.dispatcher.open_rates(now)  # who has waited longest comes before those that have just been submitted
             self.graph.events.extend(self.dispatcher.grant(now))
             self.graph.events.extend(self.dispatcher.drained())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -397,12 +398,75 @@ def test_a_place_that_is_not_used_goes_to_others(bench: Bench) -> None:
     assert bench.replay(transcript) == tidy(transcript)
 
 
+def test_a_new_limit_holds_for_those_that_wait(bench: Bench) -> None:
+    """Who waits for a key's limit is let in by another limit of that key: in order, and without an end of what runs."""
+    transcript = """
+        function f limit=1
+        function g limit=3 queue=q
+
+        connect w1 slots=9
+        submit i1 a@x b@x
+        grant
+        submit i2 d:g@x e:g@x
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a b
+        WorkGranted w1 a#1
+        InstanceCreated i2
+        NodesCreated d e
+        WorkGranted w1 b#2 d#3
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_a_new_rate_holds_for_those_that_wait(bench: Bench) -> None:
+    """Who waits for a rate of one in days need not wait for that when the key has a faster one, or none."""
+    transcript = """
+        function f rate=0.00001
+        function g rate=1 queue=q burst=2
+        function h limit=3 queue=q
+
+        connect w1 slots=9
+        submit i1 a@x b@x c@x
+        grant
+        complete w1 a
+        submit i2 d:g@x
+        grant
+        at 1
+        heartbeat w1
+        tick
+        grant
+        submit i3 e:h@x f:h@x
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a b c
+        WorkGranted w1 a#1
+        NodeCompleted a a
+        InstanceCreated i2
+        NodesCreated d
+        WorkGranted w1 b#2
+        WorkGranted w1 c#3
+        InstanceCreated i3
+        NodesCreated e f
+        WorkGranted w1 d#4
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
 KEYS = ("x", "y")
 SPECS = [
     FunctionSpec(name="one", queue="q", limits=(LimitSpec(max=1), LimitSpec(max=3)), timeout_s=2.0),
     FunctionSpec(name="two", queue="r", limits=(LimitSpec(max=2),)),
     FunctionSpec(name="rate", queue="q", limits=(LimitSpec(rate_per_s=3.0, burst=2), LimitSpec(max=3))),
 ]
+#: Other limits of the same keys, which take the place of those above now and then.
+NEW_LIMITS = ((LimitSpec(max=2), LimitSpec(max=4)), (LimitSpec(max=1, rate_per_s=0.5),), (LimitSpec(max=1),) * 2)
 
 
 class Walk:
@@ -455,6 +519,8 @@ class Walk:
             self.number += 1
             spec = self.rng.choice(SPECS)
             keys = (f"{spec.name} {self.rng.choice(KEYS)}", "all")[: len(spec.limits)]
+            if self.rng.random() < 0.05:
+                spec = replace(spec, limits=NEW_LIMITS[SPECS.index(spec)])
             calls.append(NewCall(NodeId(b"n%d" % self.number), spec, b"", (), keys))
         options = c.InstanceOptions(priority=self.rng.randint(-1, 1), group=self.rng.choice(("", "g")))
         self.tell(c.SubmitNodes(instance_id=instance_id, definition="D", calls=calls, options=options))
