@@ -150,6 +150,7 @@ class Scheduler:
     def _pull_node(self, command: c.PullNode, now: float) -> None:
         worker = self.fleet.hear(command.worker_id, now)
         if not self.is_recovering:
+            self.dispatcher.open_rates(now)  # as in _grant_work
             self.graph.events.extend(self.dispatcher.pull(worker, now))
 
     def _grant_work(self, command: c.GrantWork, now: float) -> None:
