@@ -47,7 +47,7 @@ soak: $(VENV)/.installed-dev system ## look for faults for an hour or so: random
 	DAGORAMA_LONG_TESTS=1 DAGORAMA_CRASH_POINTS=100 DAGORAMA_CRASH_SEED=$(SEED) DAGORAMA_TEST_KILLS=1000 \
 	DAGORAMA_TEST_SEED=$(SEED) $(BIN)/python -m pytest --timeout=7200 tests/unit/core/test_machine.py \
 	  tests/conformance/test_crash.py tests/scenarios/library/test_durability.py \
-	  tests/scenarios/limits $(ARGS)
+	  tests/scenarios/limits tests/scenarios/library/test_scale.py $(ARGS)
 
 clean: ## remove .venv and what tools leave behind
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
