@@ -27,6 +27,7 @@ class SubmitRequest(_message.Message):
     DEFINITION_FIELD_NUMBER: _builtins.int
     FUNCTIONS_FIELD_NUMBER: _builtins.int
     CALLS_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.bytes
     definition: _builtins.str
     """For people: "module:Class" of the definition."""
@@ -36,6 +37,10 @@ class SubmitRequest(_message.Message):
     def calls(self) -> _graph_pb2.Calls:
         """May depend on nodes of this instance, and on earlier calls of this request."""
 
+    @_builtins.property
+    def options(self) -> Global___InstanceOptions:
+        """Read when the instance is made; one that exists keeps what it has."""
+
     def __init__(
         self,
         *,
@@ -43,14 +48,49 @@ class SubmitRequest(_message.Message):
         definition: _builtins.str = ...,
         functions: _abc.Iterable[_graph_pb2.FunctionSpec] | None = ...,
         calls: _graph_pb2.Calls | None = ...,
+        options: Global___InstanceOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "definition", b"definition", "functions", b"functions", "instance_id", b"instance_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "definition", b"definition", "functions", b"functions", "instance_id", b"instance_id", "options", b"options"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubmitRequest: _TypeAlias = SubmitRequest  # noqa: Y015
+
+@_typing.final
+class InstanceOptions(_message.Message):
+    """How an instance is to be run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    RUNNING_MAX_FIELD_NUMBER: _builtins.int
+    priority: _builtins.int
+    """From -1,000 to 1,000; nodes of instances with a higher one are granted first, equal ones in the order in which the
+    instances were made.
+    """
+    group: _builtins.str
+    """The groups share the workers' time fairly, however much each has waiting. At most 200 characters. Those that have
+    none, "", share like one group.
+    """
+    running_max: _builtins.int
+    """So many of its nodes may run at once; 0 for any number."""
+    def __init__(
+        self,
+        *,
+        priority: _builtins.int = ...,
+        group: _builtins.str = ...,
+        running_max: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "priority", b"priority", "running_max", b"running_max"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InstanceOptions: _TypeAlias = InstanceOptions  # noqa: Y015
 
 @_typing.final
 class SubmitResponse(_message.Message):
@@ -190,6 +230,130 @@ class CancelInstanceResponse(_message.Message):
 Global___CancelInstanceResponse: _TypeAlias = CancelInstanceResponse  # noqa: Y015
 
 @_typing.final
+class ControlInstanceRequest(_message.Message):
+    """What is left out stays as it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    RUNNING_MAX_FIELD_NUMBER: _builtins.int
+    instance_id: _builtins.bytes
+    priority: _builtins.int
+    """As in `InstanceOptions`."""
+    paused: _builtins.bool
+    """Nothing of it is granted."""
+    running_max: _builtins.int
+    """As in `InstanceOptions`."""
+    def __init__(
+        self,
+        *,
+        instance_id: _builtins.bytes = ...,
+        priority: _builtins.int | None = ...,
+        paused: _builtins.bool | None = ...,
+        running_max: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_paused", b"_paused", "_priority", b"_priority", "_running_max", b"_running_max", "paused", b"paused", "priority", b"priority", "running_max", b"running_max"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_paused", b"_paused", "_priority", b"_priority", "_running_max", b"_running_max", "instance_id", b"instance_id", "paused", b"paused", "priority", b"priority", "running_max", b"running_max"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__paused: _TypeAlias = _typing.Literal["paused"]  # noqa: Y015
+    _WhichOneofArgType__paused: _TypeAlias = _typing.Literal["_paused", b"_paused"]  # noqa: Y015
+    _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
+    _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
+    _WhichOneofReturnType__running_max: _TypeAlias = _typing.Literal["running_max"]  # noqa: Y015
+    _WhichOneofArgType__running_max: _TypeAlias = _typing.Literal["_running_max", b"_running_max"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__paused) -> _WhichOneofReturnType__paused | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__running_max) -> _WhichOneofReturnType__running_max | None: ...
+
+Global___ControlInstanceRequest: _TypeAlias = ControlInstanceRequest  # noqa: Y015
+
+@_typing.final
+class ControlInstanceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def instance(self) -> Global___InstanceInfo:
+        """As it stands then."""
+
+    def __init__(
+        self,
+        *,
+        instance: Global___InstanceInfo | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ControlInstanceResponse: _TypeAlias = ControlInstanceResponse  # noqa: Y015
+
+@_typing.final
+class ControlQueueRequest(_message.Message):
+    """What is left out stays as it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    RUNNING_MAX_FIELD_NUMBER: _builtins.int
+    queue: _builtins.str
+    paused: _builtins.bool
+    """Nothing in it is granted."""
+    running_max: _builtins.int
+    """So many of its nodes may run at once; 0 for any number."""
+    def __init__(
+        self,
+        *,
+        queue: _builtins.str = ...,
+        paused: _builtins.bool | None = ...,
+        running_max: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_paused", b"_paused", "_running_max", b"_running_max", "paused", b"paused", "running_max", b"running_max"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_paused", b"_paused", "_running_max", b"_running_max", "paused", b"paused", "queue", b"queue", "running_max", b"running_max"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__paused: _TypeAlias = _typing.Literal["paused"]  # noqa: Y015
+    _WhichOneofArgType__paused: _TypeAlias = _typing.Literal["_paused", b"_paused"]  # noqa: Y015
+    _WhichOneofReturnType__running_max: _TypeAlias = _typing.Literal["running_max"]  # noqa: Y015
+    _WhichOneofArgType__running_max: _TypeAlias = _typing.Literal["_running_max", b"_running_max"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__paused) -> _WhichOneofReturnType__paused | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__running_max) -> _WhichOneofReturnType__running_max | None: ...
+
+Global___ControlQueueRequest: _TypeAlias = ControlQueueRequest  # noqa: Y015
+
+@_typing.final
+class ControlQueueResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def queues(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueueInfo]:
+        """As it stands then, one for each taint in it, and at least one."""
+
+    def __init__(
+        self,
+        *,
+        queues: _abc.Iterable[Global___QueueInfo] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["queues", b"queues"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ControlQueueResponse: _TypeAlias = ControlQueueResponse  # noqa: Y015
+
+@_typing.final
 class WhyRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -252,12 +416,17 @@ class Reason(_message.Message):
     WORKERS_FIELD_NUMBER: _builtins.int
     UNTIL_FIELD_NUMBER: _builtins.int
     BECAUSE_FIELD_NUMBER: _builtins.int
+    EXPECTED_AT_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """What it is, such as "waits_for", "backs_off", "taint", "queue", "code_version", "busy": see docs/reference/why.md."""
+    """What it is, such as "waits_for", "backs_off", "paused", "limit", "taint", "busy": see docs/reference/why.md."""
     text: _builtins.str
     """A sentence for people."""
     until: _builtins.float
     """When it ends by itself, in seconds since the epoch; 0 where that is not known."""
+    expected_at: _builtins.float
+    """About when it ends, in seconds since the epoch, judged by how long functions have been taking; 0 where that is not
+    known.
+    """
     @_builtins.property
     def node_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """What the node waits for, or who has what it needs."""
@@ -279,10 +448,11 @@ class Reason(_message.Message):
         workers: _abc.Iterable[_builtins.str] | None = ...,
         until: _builtins.float = ...,
         because: _abc.Iterable[Global___Reason] | None = ...,
+        expected_at: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["because", b"because", "kind", b"kind", "node_ids", b"node_ids", "text", b"text", "until", b"until", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["because", b"because", "expected_at", b"expected_at", "kind", b"kind", "node_ids", b"node_ids", "text", b"text", "until", b"until", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -483,13 +653,25 @@ class QueueInfo(_message.Message):
     READY_FIELD_NUMBER: _builtins.int
     ACTIVE_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    RUNNING_MAX_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     queue: _builtins.str
     taint: _builtins.str
     ready: _builtins.int
+    """Whether they may be granted or not."""
     active: _builtins.int
     """Leased or backing off."""
     workers: _builtins.int
     """Connected workers that serve and tolerate it, draining ones left out."""
+    paused: _builtins.bool
+    """Nothing in it is granted."""
+    running_max: _builtins.int
+    """So many of the queue's nodes may run at once, whatever their taint; 0 for any number."""
+    held: _builtins.int
+    """How many of the ready nodes are held: by the queue's pause or their instances', or, as was seen when it was their
+    turn, by a limit.
+    """
     def __init__(
         self,
         *,
@@ -498,10 +680,13 @@ class QueueInfo(_message.Message):
         ready: _builtins.int = ...,
         active: _builtins.int = ...,
         workers: _builtins.int = ...,
+        paused: _builtins.bool = ...,
+        running_max: _builtins.int = ...,
+        held: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "queue", b"queue", "ready", b"ready", "taint", b"taint", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "held", b"held", "paused", b"paused", "queue", b"queue", "ready", b"ready", "running_max", b"running_max", "taint", b"taint", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -695,12 +880,21 @@ class InstanceInfo(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     FINISHED_AT_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    RUNNING_MAX_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.bytes
     definition: _builtins.str
     state: _graph_pb2.InstanceState.ValueType
     created_at: _builtins.float
     """Seconds since the epoch (UTC); `finished_at` is 0 while it runs."""
     finished_at: _builtins.float
+    priority: _builtins.int
+    """How it is to be run: see `InstanceOptions` and `ControlInstanceRequest`."""
+    group: _builtins.str
+    paused: _builtins.bool
+    running_max: _builtins.int
     @_builtins.property
     def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___StateCount]: ...
     def __init__(
@@ -712,10 +906,14 @@ class InstanceInfo(_message.Message):
         created_at: _builtins.float = ...,
         finished_at: _builtins.float = ...,
         counts: _abc.Iterable[Global___StateCount] | None = ...,
+        priority: _builtins.int = ...,
+        group: _builtins.str = ...,
+        paused: _builtins.bool = ...,
+        running_max: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created_at", b"created_at", "definition", b"definition", "finished_at", b"finished_at", "instance_id", b"instance_id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created_at", b"created_at", "definition", b"definition", "finished_at", b"finished_at", "group", b"group", "instance_id", b"instance_id", "paused", b"paused", "priority", b"priority", "running_max", b"running_max", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

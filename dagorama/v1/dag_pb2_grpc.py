@@ -54,6 +54,16 @@ class DagServiceStub:
                 request_serializer=dagorama_dot_v1_dot_dag__pb2.CancelInstanceRequest.SerializeToString,
                 response_deserializer=dagorama_dot_v1_dot_dag__pb2.CancelInstanceResponse.FromString,
                 _registered_method=True)
+        self.ControlInstance = channel.unary_unary(
+                '/dagorama.v1.DagService/ControlInstance',
+                request_serializer=dagorama_dot_v1_dot_dag__pb2.ControlInstanceRequest.SerializeToString,
+                response_deserializer=dagorama_dot_v1_dot_dag__pb2.ControlInstanceResponse.FromString,
+                _registered_method=True)
+        self.ControlQueue = channel.unary_unary(
+                '/dagorama.v1.DagService/ControlQueue',
+                request_serializer=dagorama_dot_v1_dot_dag__pb2.ControlQueueRequest.SerializeToString,
+                response_deserializer=dagorama_dot_v1_dot_dag__pb2.ControlQueueResponse.FromString,
+                _registered_method=True)
         self.Why = channel.unary_unary(
                 '/dagorama.v1.DagService/Why',
                 request_serializer=dagorama_dot_v1_dot_dag__pb2.WhyRequest.SerializeToString,
@@ -129,6 +139,22 @@ class DagServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ControlInstance(self, request, context):
+        """Changes the priority of an instance, pauses it or lets it go on, or caps it. What workers have been granted they
+        finish. Answered once it is durable; repeating it is a no-op. FAILED_PRECONDITION where the instance has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ControlQueue(self, request, context):
+        """Pauses a queue or lets it go on, or caps it; the queue need not be known. Answered once it is durable; repeating it
+        is a no-op.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Why(self, request, context):
         """Tells why a node is not running.
         """
@@ -151,7 +177,7 @@ class DagServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListQueues(self, request, context):
-        """Tells what is ready and running, by queue and taint.
+        """Tells what is ready and running, by queue and taint; also of queues that are paused or capped and empty.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -205,6 +231,16 @@ def add_DagServiceServicer_to_server(servicer, server):
                     servicer.CancelInstance,
                     request_deserializer=dagorama_dot_v1_dot_dag__pb2.CancelInstanceRequest.FromString,
                     response_serializer=dagorama_dot_v1_dot_dag__pb2.CancelInstanceResponse.SerializeToString,
+            ),
+            'ControlInstance': grpc.unary_unary_rpc_method_handler(
+                    servicer.ControlInstance,
+                    request_deserializer=dagorama_dot_v1_dot_dag__pb2.ControlInstanceRequest.FromString,
+                    response_serializer=dagorama_dot_v1_dot_dag__pb2.ControlInstanceResponse.SerializeToString,
+            ),
+            'ControlQueue': grpc.unary_unary_rpc_method_handler(
+                    servicer.ControlQueue,
+                    request_deserializer=dagorama_dot_v1_dot_dag__pb2.ControlQueueRequest.FromString,
+                    response_serializer=dagorama_dot_v1_dot_dag__pb2.ControlQueueResponse.SerializeToString,
             ),
             'Why': grpc.unary_unary_rpc_method_handler(
                     servicer.Why,
@@ -355,6 +391,60 @@ class DagService:
             '/dagorama.v1.DagService/CancelInstance',
             dagorama_dot_v1_dot_dag__pb2.CancelInstanceRequest.SerializeToString,
             dagorama_dot_v1_dot_dag__pb2.CancelInstanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ControlInstance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dagorama.v1.DagService/ControlInstance',
+            dagorama_dot_v1_dot_dag__pb2.ControlInstanceRequest.SerializeToString,
+            dagorama_dot_v1_dot_dag__pb2.ControlInstanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ControlQueue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dagorama.v1.DagService/ControlQueue',
+            dagorama_dot_v1_dot_dag__pb2.ControlQueueRequest.SerializeToString,
+            dagorama_dot_v1_dot_dag__pb2.ControlQueueResponse.FromString,
             options,
             channel_credentials,
             insecure,

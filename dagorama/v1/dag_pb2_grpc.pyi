@@ -43,6 +43,14 @@ class DagServiceStub:
     """Stops an instance: what has not started never does, and what runs loses its lease. Answered once that is durable.
     FAILED_PRECONDITION where the instance has ended.
     """
+    ControlInstance: _grpc.UnaryUnaryMultiCallable[_dag_pb2.ControlInstanceRequest, _dag_pb2.ControlInstanceResponse]
+    """Changes the priority of an instance, pauses it or lets it go on, or caps it. What workers have been granted they
+    finish. Answered once it is durable; repeating it is a no-op. FAILED_PRECONDITION where the instance has ended.
+    """
+    ControlQueue: _grpc.UnaryUnaryMultiCallable[_dag_pb2.ControlQueueRequest, _dag_pb2.ControlQueueResponse]
+    """Pauses a queue or lets it go on, or caps it; the queue need not be known. Answered once it is durable; repeating it
+    is a no-op.
+    """
     Why: _grpc.UnaryUnaryMultiCallable[_dag_pb2.WhyRequest, _dag_pb2.WhyResponse]
     """Tells why a node is not running."""
     CheckFunctions: _grpc.UnaryUnaryMultiCallable[_dag_pb2.CheckFunctionsRequest, _dag_pb2.CheckFunctionsResponse]
@@ -50,7 +58,7 @@ class DagServiceStub:
     ListWorkers: _grpc.UnaryUnaryMultiCallable[_dag_pb2.ListWorkersRequest, _dag_pb2.ListWorkersResponse]
     """Tells who is connected."""
     ListQueues: _grpc.UnaryUnaryMultiCallable[_dag_pb2.ListQueuesRequest, _dag_pb2.ListQueuesResponse]
-    """Tells what is ready and running, by queue and taint."""
+    """Tells what is ready and running, by queue and taint; also of queues that are paused or capped and empty."""
     GetNode: _grpc.UnaryUnaryMultiCallable[_dag_pb2.GetNodeRequest, _dag_pb2.GetNodeResponse]
     GetInstance: _grpc.UnaryUnaryMultiCallable[_dag_pb2.GetInstanceRequest, _dag_pb2.GetInstanceResponse]
     ListInstances: _grpc.UnaryUnaryMultiCallable[_dag_pb2.ListInstancesRequest, _dag_pb2.ListInstancesResponse]
@@ -73,6 +81,14 @@ class DagServiceAsyncStub(DagServiceStub):
     """Stops an instance: what has not started never does, and what runs loses its lease. Answered once that is durable.
     FAILED_PRECONDITION where the instance has ended.
     """
+    ControlInstance: _aio.UnaryUnaryMultiCallable[_dag_pb2.ControlInstanceRequest, _dag_pb2.ControlInstanceResponse]  # type: ignore[assignment]
+    """Changes the priority of an instance, pauses it or lets it go on, or caps it. What workers have been granted they
+    finish. Answered once it is durable; repeating it is a no-op. FAILED_PRECONDITION where the instance has ended.
+    """
+    ControlQueue: _aio.UnaryUnaryMultiCallable[_dag_pb2.ControlQueueRequest, _dag_pb2.ControlQueueResponse]  # type: ignore[assignment]
+    """Pauses a queue or lets it go on, or caps it; the queue need not be known. Answered once it is durable; repeating it
+    is a no-op.
+    """
     Why: _aio.UnaryUnaryMultiCallable[_dag_pb2.WhyRequest, _dag_pb2.WhyResponse]  # type: ignore[assignment]
     """Tells why a node is not running."""
     CheckFunctions: _aio.UnaryUnaryMultiCallable[_dag_pb2.CheckFunctionsRequest, _dag_pb2.CheckFunctionsResponse]  # type: ignore[assignment]
@@ -80,7 +96,7 @@ class DagServiceAsyncStub(DagServiceStub):
     ListWorkers: _aio.UnaryUnaryMultiCallable[_dag_pb2.ListWorkersRequest, _dag_pb2.ListWorkersResponse]  # type: ignore[assignment]
     """Tells who is connected."""
     ListQueues: _aio.UnaryUnaryMultiCallable[_dag_pb2.ListQueuesRequest, _dag_pb2.ListQueuesResponse]  # type: ignore[assignment]
-    """Tells what is ready and running, by queue and taint."""
+    """Tells what is ready and running, by queue and taint; also of queues that are paused or capped and empty."""
     GetNode: _aio.UnaryUnaryMultiCallable[_dag_pb2.GetNodeRequest, _dag_pb2.GetNodeResponse]  # type: ignore[assignment]
     GetInstance: _aio.UnaryUnaryMultiCallable[_dag_pb2.GetInstanceRequest, _dag_pb2.GetInstanceResponse]  # type: ignore[assignment]
     ListInstances: _aio.UnaryUnaryMultiCallable[_dag_pb2.ListInstancesRequest, _dag_pb2.ListInstancesResponse]  # type: ignore[assignment]
@@ -126,6 +142,26 @@ class DagServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def ControlInstance(
+        self,
+        request: _dag_pb2.ControlInstanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dag_pb2.ControlInstanceResponse, _abc.Awaitable[_dag_pb2.ControlInstanceResponse]]:
+        """Changes the priority of an instance, pauses it or lets it go on, or caps it. What workers have been granted they
+        finish. Answered once it is durable; repeating it is a no-op. FAILED_PRECONDITION where the instance has ended.
+        """
+
+    @_abc_1.abstractmethod
+    def ControlQueue(
+        self,
+        request: _dag_pb2.ControlQueueRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dag_pb2.ControlQueueResponse, _abc.Awaitable[_dag_pb2.ControlQueueResponse]]:
+        """Pauses a queue or lets it go on, or caps it; the queue need not be known. Answered once it is durable; repeating it
+        is a no-op.
+        """
+
+    @_abc_1.abstractmethod
     def Why(
         self,
         request: _dag_pb2.WhyRequest,
@@ -155,7 +191,7 @@ class DagServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dag_pb2.ListQueuesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_dag_pb2.ListQueuesResponse, _abc.Awaitable[_dag_pb2.ListQueuesResponse]]:
-        """Tells what is ready and running, by queue and taint."""
+        """Tells what is ready and running, by queue and taint; also of queues that are paused or capped and empty."""
 
     @_abc_1.abstractmethod
     def GetNode(

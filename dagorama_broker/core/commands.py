@@ -159,6 +159,18 @@ class ControlInstance:
     paused: bool | None = None
     running_max: int | None = None  #: 0: any number
 
+    @property
+    def wanted(self) -> str:
+        """What it is to do, for the message that says that it cannot be done."""
+        words = []
+        if self.paused is not None:
+            words.append("paused" if self.paused else "resumed")
+        if self.priority is not None:
+            words.append("given another priority")
+        if self.running_max is not None:
+            words.append("capped")
+        return " and ".join(words) or "controlled"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlQueue:

@@ -58,7 +58,7 @@ class Controller:
 
     def control_instance(self, command: c.ControlInstance, now: float) -> None:
         """Change the priority of an instance, pause it or let it go on, or cap it."""
-        instance = self._running(command.instance_id, "controlled")
+        instance = self._running(command.instance_id, command.wanted)
         before = instance.control
         control = Control(
             priority=before.priority if command.priority is None else command.priority,

@@ -419,6 +419,10 @@ class ReadyQueues:
         for lane in self.lanes_of(queue):
             lane.limit = limit
 
+    def controls(self) -> dict[str, QueueControl]:
+        """Give what people have said, by queue; queues that are as they would be without are left out."""
+        return {queue: self.control(queue) for queue in self.paused | self.limits.keys()}
+
     def lanes_of(self, queue: str) -> list[Lane]:
         """Give the lanes of a queue."""
         return [lane for lane in self.lanes.values() if lane.queue == queue]

@@ -20,11 +20,12 @@ from dagorama_broker.core.model import (
     Node,
     NodeId,
     Progress,
+    QueueControl,
     RetryPolicy,
     Worker,
     WorkerId,
 )
-from dagorama_broker.core.ready import Lane, Obstacle
+from dagorama_broker.core.ready import Lane, Obstacle, ReadyQueues
 from dagorama_broker.core.states import InstanceState, NodeState
 from dagorama_broker.core.stored import InstanceSummary, StoredInstance, StoredNode
 from dagorama_broker.core.values import collect_values
@@ -39,6 +40,11 @@ PROGRESS_BYTES_MAX = 1024
 
 #: The largest payload. SQLite stores up to 1e9 bytes in a row; a commit with more would fail, and the broker with it.
 PAYLOAD_BYTES_MAX = 512 * 2**20
+
+#: Priorities are from the negative of this to this: a place in the order of ready nodes has room for far more.
+PRIORITY_MAX = 1000
+#: A group's name is shown to people, and kept with every instance.
+GROUP_LENGTH_MAX = 200
 
 NODE_STATES = {
     NodeState.WAITING: graph_pb2.NODE_STATE_WAITING,
@@ -154,6 +160,48 @@ def _to_limits(message: graph_pb2.FunctionSpec) -> tuple[LimitSpec, ...]:
     return tuple(
         LimitSpec(max=limit.max, rate_per_s=limit.rate_per_s, burst=max(1, limit.burst)) for limit in message.limits
     )
+
+
+def to_instance_options(message: dag_pb2.InstanceOptions) -> c.InstanceOptions:
+    """Give how an instance is to be run."""
+    if len(message.group) > GROUP_LENGTH_MAX:
+        raise MalformedRequest(
+            f"options.group {message.group[:20]!r}... has {len(message.group)} characters; the limit is "
+            f"{GROUP_LENGTH_MAX}"
+        )
+    return c.InstanceOptions(
+        priority=_check_priority(message.priority, "options.priority"),
+        group=message.group,
+        running_max=message.running_max,
+    )
+
+
+def to_control_instance(message: dag_pb2.ControlInstanceRequest) -> c.ControlInstance:
+    """Give what is to be changed about an instance."""
+    return c.ControlInstance(
+        instance_id=to_instance_id(message.instance_id),
+        priority=_check_priority(message.priority, "priority") if message.HasField("priority") else None,
+        paused=message.paused if message.HasField("paused") else None,
+        running_max=message.running_max if message.HasField("running_max") else None,
+    )
+
+
+def to_control_queue(message: dag_pb2.ControlQueueRequest) -> c.ControlQueue:
+    """Give what is to be changed about a queue."""
+    if not message.queue:
+        raise MalformedRequest("queue is empty; give the name of the queue")
+    check_size("queue", len(message.queue.encode()))
+    return c.ControlQueue(
+        queue=message.queue,
+        paused=message.paused if message.HasField("paused") else None,
+        running_max=message.running_max if message.HasField("running_max") else None,
+    )
+
+
+def _check_priority(priority: int, field: str) -> int:
+    if not -PRIORITY_MAX <= priority <= PRIORITY_MAX:
+        raise MalformedRequest(f"{field} is {priority}; it must be from -{PRIORITY_MAX} to {PRIORITY_MAX}")
+    return priority
 
 
 def to_calls(message: graph_pb2.Calls, functions: Sequence[FunctionSpec]) -> list[NewCall]:
@@ -521,21 +569,42 @@ def from_worker(worker: Worker, lanes: Iterable[Lane]) -> dag_pb2.WorkerInfo:
     )
 
 
-def from_lanes(lanes: Iterable[Lane]) -> list[dag_pb2.QueueInfo]:
-    """Give the messages for queues that have something to run, by queue and taint."""
+def from_queues(queues: ReadyQueues, *, always: str = "") -> list[dag_pb2.QueueInfo]:
+    """Give the messages for queues that have something to run, by queue and taint, and for those with a control.
+
+    Also for the queue `always`.
+    """
+    controls = queues.controls()
+    if always:
+        controls[always] = queues.control(always)
     infos: dict[tuple[str, str], dag_pb2.QueueInfo] = {}
     serving: dict[tuple[str, str], set[WorkerId]] = {}
-    for lane in lanes:
-        if not lane.active:
+    for lane in queues.lanes.values():
+        if not lane.active and lane.queue not in controls:
             continue
         key = (lane.queue, lane.taint)
         info = infos.setdefault(key, dag_pb2.QueueInfo(queue=lane.queue, taint=lane.taint))
-        info.ready += lane.ready
-        info.active += lane.active - lane.ready
+        ready = lane.ready + lane.parked
+        info.ready += ready
+        info.held += ready if lane.paused else lane.parked
+        info.active += lane.active - ready
         workers = {worker.id for view in lane.views for worker in view.workers if not worker.draining}
         serving[key] = serving.get(key, set()) | workers
         info.workers = len(serving[key])
+    for queue in controls.keys() - {queue for queue, _ in infos}:
+        infos[queue, ""] = _empty_queue(queue, queues)
+    for (queue, _), info in infos.items():
+        info.paused, info.running_max = controls.get(queue, QueueControl())
     return [infos[key] for key in sorted(infos)]
+
+
+def _empty_queue(queue: str, queues: ReadyQueues) -> dag_pb2.QueueInfo:
+    """Give the message for a queue without nodes, as if it had some without a taint."""
+    lane = Lane(queue, "")
+    workers = sum(
+        not worker.draining for view in queues.views.values() if view.filter.admits(lane) for worker in view.workers
+    )
+    return dag_pb2.QueueInfo(queue=queue, workers=workers)
 
 
 def from_instance(instance: Instance) -> dag_pb2.InstanceInfo:
@@ -563,4 +632,8 @@ def _from_instance(
         counts=[
             dag_pb2.StateCount(state=NODE_STATES[state], count=counts[state]) for state in NodeState if state in counts
         ],
+        priority=instance.control.priority,
+        group=instance.group,
+        paused=instance.control.paused,
+        running_max=instance.control.running_max,
     )

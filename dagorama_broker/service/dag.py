@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from grpc import aio
 
 from dagorama.v1 import dag_pb2, dag_pb2_grpc, graph_pb2
-from dagorama_broker.core.commands import CancelInstance, SubmitNodes
+from dagorama_broker.core import commands as c
 from dagorama_broker.core.errors import EmptyInstance, InstanceEnded, UnknownInstance, UnknownNode
 from dagorama_broker.core.model import Instance, InstanceId, Node, NodeId
 from dagorama_broker.core.states import TERMINAL, NodeState
@@ -16,6 +16,9 @@ from dagorama_broker.core.why import Reason, ended, explain, explain_function
 from dagorama_broker.host.host import Host
 from dagorama_broker.service import convert
 from dagorama_broker.service.errors import answers
+
+#: How instances are run of which nothing is said.
+NO_OPTIONS = c.InstanceOptions()
 
 _PAGE_SIZE = 100
 _PAGE_SIZE_MAX = 1000
@@ -37,10 +40,11 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
         convert.check_size("definition", len(request.definition.encode()))
         functions = [convert.to_function(function) for function in request.functions]
         await self._host.submit(
-            SubmitNodes(
+            c.SubmitNodes(
                 instance_id=convert.to_instance_id(request.instance_id),
                 definition=request.definition,
                 calls=convert.to_calls(request.calls, functions),
+                options=convert.to_instance_options(request.options) if request.HasField("options") else NO_OPTIONS,
             )
         )
         return dag_pb2.SubmitResponse()
@@ -173,15 +177,38 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
     ) -> dag_pb2.CancelInstanceResponse:
         """Stop an instance."""
         instance_id = convert.to_instance_id(request.instance_id)
+        await self._change(c.CancelInstance(instance_id=instance_id), "cancelled")
+        return dag_pb2.CancelInstanceResponse()
+
+    async def _change(self, command: c.CancelInstance | c.ControlInstance, wanted: str) -> None:
+        """Commit a command to an instance that runs. Raises `UnknownInstance`, or `InstanceEnded` naming the state."""
         try:
-            await self._host.commit(CancelInstance(instance_id=instance_id))
+            await self._host.commit(command)
         except UnknownInstance:  # at least to memory
             await self._host.flush()  # it may be on its way to the journal
-            summary = await self._host.read(self._host.journal.summarize_instance, instance_id)
+            summary = await self._host.read(self._host.journal.summarize_instance, command.instance_id)
             if summary is None:
                 raise
-            raise InstanceEnded(instance_id=instance_id, state=summary.state, wanted="cancelled") from None
-        return dag_pb2.CancelInstanceResponse()
+            raise InstanceEnded(instance_id=command.instance_id, state=summary.state, wanted=wanted) from None
+
+    # -- controlling --------------------------------------------------------------------------------------------------
+
+    @answers
+    async def ControlInstance(
+        self, request: dag_pb2.ControlInstanceRequest, context: object
+    ) -> dag_pb2.ControlInstanceResponse:
+        """Change the priority of an instance, pause it or let it go on, or cap it."""
+        command = convert.to_control_instance(request)
+        await self._change(command, command.wanted)
+        return dag_pb2.ControlInstanceResponse(instance=await self._look_at(command.instance_id))
+
+    @answers
+    async def ControlQueue(self, request: dag_pb2.ControlQueueRequest, context: object) -> dag_pb2.ControlQueueResponse:
+        """Pause a queue or let it go on, or cap it."""
+        command = convert.to_control_queue(request)
+        await self._host.commit(command)
+        queues = convert.from_queues(self._host.scheduler.queues, always=command.queue)
+        return dag_pb2.ControlQueueResponse(queues=[info for info in queues if info.queue == command.queue])
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
@@ -245,7 +272,7 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
     @answers
     async def ListQueues(self, request: dag_pb2.ListQueuesRequest, context: object) -> dag_pb2.ListQueuesResponse:
         """Tell what is ready and running."""
-        return dag_pb2.ListQueuesResponse(queues=convert.from_lanes(self._host.scheduler.queues.lanes.values()))
+        return dag_pb2.ListQueuesResponse(queues=convert.from_queues(self._host.scheduler.queues))
 
     async def GetInstance(self, request: dag_pb2.GetInstanceRequest, context: object) -> dag_pb2.GetInstanceResponse:
         """Give an instance."""

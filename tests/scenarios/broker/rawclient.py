@@ -116,7 +116,13 @@ class Client:
     ) -> None:
         self.channel.close()
 
-    def submit(self, instance_id: bytes, *rows: Call, functions: list[graph_pb2.FunctionSpec] | None = None) -> None:
+    def submit(
+        self,
+        instance_id: bytes,
+        *rows: Call,
+        functions: list[graph_pb2.FunctionSpec] | None = None,
+        options: dag_pb2.InstanceOptions | None = None,
+    ) -> None:
         """Submit calls, of this client's function unless others are given."""
         self.dag.Submit(
             dag_pb2.SubmitRequest(
@@ -124,14 +130,20 @@ class Client:
                 definition="shop:Order",
                 functions=self.functions if functions is None else functions,
                 calls=calls(*rows),
+                options=options,
             ),
             timeout=WAIT_S,
         )
 
-    def start(self, *rows: Call, functions: list[graph_pb2.FunctionSpec] | None = None) -> bytes:
+    def start(
+        self,
+        *rows: Call,
+        functions: list[graph_pb2.FunctionSpec] | None = None,
+        options: dag_pb2.InstanceOptions | None = None,
+    ) -> bytes:
         """Submit calls as a new instance; gives its id."""
         instance_id = new_id()
-        self.submit(instance_id, *rows, functions=functions)
+        self.submit(instance_id, *rows, functions=functions, options=options)
         return instance_id
 
     def watch(self, instance_id: bytes, *node_ids: bytes) -> Iterator[dag_pb2.WatchResponse]:
@@ -146,6 +158,32 @@ class Client:
     def cancel(self, instance_id: bytes) -> None:
         """Stop an instance."""
         self.dag.CancelInstance(dag_pb2.CancelInstanceRequest(instance_id=instance_id), timeout=WAIT_S)
+
+    def control(
+        self,
+        instance_id: bytes,
+        *,
+        priority: int | None = None,
+        paused: bool | None = None,
+        running_max: int | None = None,
+    ) -> dag_pb2.InstanceInfo:
+        """Change how an instance is run; gives how it stands then."""
+        request = dag_pb2.ControlInstanceRequest(
+            instance_id=instance_id, priority=priority, paused=paused, running_max=running_max
+        )
+        return self.dag.ControlInstance(request, timeout=WAIT_S).instance
+
+    def control_queue(
+        self, queue: str, *, paused: bool | None = None, running_max: int | None = None
+    ) -> list[dag_pb2.QueueInfo]:
+        """Change how a queue is run; gives how it stands then."""
+        request = dag_pb2.ControlQueueRequest(queue=queue, paused=paused, running_max=running_max)
+        return list(self.dag.ControlQueue(request, timeout=WAIT_S).queues)
+
+    def queues(self, queue: str) -> list[dag_pb2.QueueInfo]:
+        """Look at a queue."""
+        listed = self.dag.ListQueues(dag_pb2.ListQueuesRequest(), timeout=WAIT_S).queues
+        return [info for info in listed if info.queue == queue]
 
     def why(self, instance_id: bytes, node_id: bytes = b"") -> dag_pb2.WhyResponse:
         """Ask what holds a node."""
