@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dagorama.limits import Limit
     from dagorama.models.promise import DAGPromise
     from dagorama.node_context import NodeContext, context
+    from dagorama.options import instance_options
     from dagorama.retry import ExponentialRetry, StaticRetry
     from dagorama.runner import launch_workers
     from dagorama.serializer import register_definition
@@ -60,6 +61,7 @@ __all__ = [
     "context",
     "dagorama",
     "generate_instance_id",
+    "instance_options",
     "launch_workers",
     "register_definition",
     "resolve",
@@ -80,6 +82,7 @@ _MODULES = {
     "context": "node_context",
     "dagorama": "decorators",
     "generate_instance_id": "definition",
+    "instance_options": "options",
     "launch_workers": "runner",
     "register_definition": "serializer",
     "resolve": "definition",

@@ -23,6 +23,7 @@ from dagorama.inline import InlineCall
 from dagorama.inspection import CallRules
 from dagorama.limits import Limit, LimitKeys, checked_limits
 from dagorama.models.promise import new_promise
+from dagorama.options import InstanceOptions, current_options
 from dagorama.payload import Payload, encode
 from dagorama.resolution import id_of
 from dagorama.retry import RetryConfiguration
@@ -250,9 +251,9 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         if kwargs.pop("greedy_execution", False):
             return fn(*args, **kwargs)
         captor.rules.check(args, kwargs)
-        return promise_of(instance, args, kwargs)
+        return promise_of(instance, args, kwargs, current_options.get())  # it may be awaited in another context
 
-    async def promise_of(instance: DAGInstance[Any], args: Args, kwargs: Kwargs) -> object:
+    async def promise_of(instance: DAGInstance[Any], args: Args, kwargs: Kwargs, options: InstanceOptions) -> object:
         scope = _scope_of(instance)
         if scope is None and should_run_inline():
             return await captor.capture_inline(instance, args, kwargs).run_async()
@@ -262,7 +263,7 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         else:
             from dagorama.client.broker import submit_async
 
-            await submit_async(id_of(instance), class_name(type(instance.definition)), [captured])
+            await submit_async(id_of(instance), class_name(type(instance.definition)), [captured], options)
         return new_promise(captured.node_id, captured.function.name)
 
     captor.decorated = wraps(fn)(call_async if _is_async(fn) else call)

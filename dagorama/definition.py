@@ -17,10 +17,9 @@ from uuid import UUID
 
 from dagorama.capture import Scope, current_scope, inline_node
 from dagorama.construction import Construction, class_name, local_classes
-from dagorama.errors import BrokerRefused
 from dagorama.ids import new_id
-from dagorama.models.promise import Promise, node_id_of
-from dagorama.resolution import id_of, resolve, resolve_async, value_of, value_of_async
+from dagorama.instance_methods import METHODS
+from dagorama.resolution import id_of, resolve, resolve_async
 from dagorama.settings import should_run_inline
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ class DAGInstance(Generic[R_co]):
     """One start of a definition; `R_co` is the type of its entrypoint's value.
 
     Reads go to the definition, and its methods get the instance as `self`. Writes stay here. A name that the definition
-    has goes before `result`, `aresult`, `cancel`, `acancel`, `why` and `awhy`.
+    has goes before `result`, `cancel`, `pause`, `resume`, `set_priority`, `cap`, `why`, and their twins such as `aresult`.
     """
 
     instance_id: UUID
@@ -170,6 +169,41 @@ class DAGInstance(Generic[R_co]):
             """Stops like `cancel`, without blocking the event loop."""
             ...
 
+        # What follows is durable when it returns, and doing it again changes nothing. It raises `BrokerRefused`, naming
+        # the state, where the instance has ended, and `BrokerUnavailable`.
+
+        def pause(self) -> None:
+            """Has workers take no further nodes of the instance; what they have they finish."""
+            ...
+
+        async def apause(self) -> None:
+            """Pauses like `pause`, without blocking the event loop."""
+            ...
+
+        def resume(self) -> None:
+            """Lets the instance go on after a `pause`."""
+            ...
+
+        async def aresume(self) -> None:
+            """Resumes like `resume`, without blocking the event loop."""
+            ...
+
+        def set_priority(self, priority: int) -> None:
+            """Has workers take nodes of instances with a higher priority first; `ValueError` outside -1000 to 1000."""
+            ...
+
+        async def aset_priority(self, priority: int) -> None:
+            """Does what `set_priority` does, without blocking the event loop."""
+            ...
+
+        def cap(self, running_max: int | None) -> None:
+            """Has at most so many of the instance's nodes run at once, from 1; None for any number."""
+            ...
+
+        async def acap(self, running_max: int | None) -> None:
+            """Caps like `cap`, without blocking the event loop."""
+            ...
+
         def why(self, promise: object = None) -> Why:
             """Says what holds the node of `promise`; without one, the instance's first node that has not ended.
 
@@ -194,8 +228,8 @@ class DAGInstance(Generic[R_co]):
             try:
                 value = getattr(definition, name)
             except AttributeError:
-                if name in _OWN:
-                    return MethodType(_OWN[name], self)
+                if name in METHODS:
+                    return MethodType(METHODS[name], self)
                 raise
             if type(value) is MethodType and value.__self__ is definition:
                 return MethodType(value.__func__, self)
@@ -245,80 +279,3 @@ def generate_instance_id() -> UUID:
     if not should_run_inline():
         submit(instance_id, "", [])
     return UUID(bytes=instance_id)
-
-
-def _result(instance: DAGInstance[object], timeout: float | None = None) -> object:
-    return value_of(instance, _promise_of(instance), timeout)
-
-
-async def _aresult(instance: DAGInstance[object], timeout: float | None = None) -> object:  # noqa: ASYNC109 - as `result`
-    return await value_of_async(instance, _promise_of(instance), timeout)
-
-
-def _cancel(instance: DAGInstance[object]) -> None:
-    from dagorama.client.broker import cancel
-
-    _check_is_kept(instance, "to cancel")
-    cancel(id_of(instance))
-
-
-async def _acancel(instance: DAGInstance[object]) -> None:
-    from dagorama.client.broker import cancel_async
-
-    _check_is_kept(instance, "to cancel")
-    await cancel_async(id_of(instance))
-
-
-def _why(instance: DAGInstance[object], promise: object = None) -> Why:
-    from dagorama.client.status import why
-
-    _check_is_kept(instance, "to say what holds")
-    return why(id_of(instance), _asked_about(promise))
-
-
-async def _awhy(instance: DAGInstance[object], promise: object = None) -> Why:
-    from dagorama.client.status import why_async
-
-    _check_is_kept(instance, "to say what holds")
-    return await why_async(id_of(instance), _asked_about(promise))
-
-
-def _check_is_kept(instance: DAGInstance[object], what: str) -> None:
-    """Says no in place of a broker where nodes run inline: none keeps the instance."""
-    if should_run_inline():
-        raise BrokerRefused(
-            request=f"{what} instance {instance.instance_id}",
-            code="FAILED_PRECONDITION",
-            detail="nodes run inline, where they are called, so nothing of the instance is waiting any more; use "
-            "dagorama.testing.in_process_broker() to see instances on their way",
-        )
-
-
-def _asked_about(promise: object) -> bytes:
-    if promise is None:
-        return b""
-    if not isinstance(promise, Promise):
-        raise TypeError(f"why() takes a promise, which a decorated call has returned, not {type(promise).__name__}")
-    return node_id_of(promise)
-
-
-#: What an instance has of its own where the definition has nothing of that name.
-_OWN: dict[str, Callable[..., object]] = {
-    "result": _result,
-    "aresult": _aresult,
-    "cancel": _cancel,
-    "acancel": _acancel,
-    "why": _why,
-    "awhy": _awhy,
-}
-
-
-def _promise_of(instance: DAGInstance[object]) -> object:
-    """Returns what the entrypoint returned when the instance was started."""
-    try:
-        return instance.__dict__["_dagorama_promise"]
-    except KeyError:
-        raise ValueError(
-            f"{instance!r} was not started by calling its definition, so it has no result of its own: "
-            "use resolve(instance, promise, wait_for_results=True) with the promise that you want"
-        ) from None

@@ -117,11 +117,15 @@ class BrokerUnavailable(DagoramaError, ConnectionError):
 class BrokerRefused(DagoramaError):
     """The broker understood the request and says no: an unknown id, an id used twice, a cycle."""
 
-    def __init__(self, *, request: str, code: str, detail: str) -> None:
-        """`code` is the name of the gRPC status, such as "NOT_FOUND"."""
+    def __init__(self, *, request: str, code: str, detail: str, repeated: bool = False) -> None:
+        """`code` is the name of the gRPC status, such as "NOT_FOUND".
+
+        `repeated` tells that an earlier attempt at this request got no answer.
+        """
         self.request = request
         self.code = code
         self.detail = detail
+        self.repeated = repeated
         super().__init__(f"the broker refused {request} ({code}): {detail}")
 
 

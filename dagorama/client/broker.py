@@ -15,7 +15,8 @@ from dagorama.client.connection import connection
 from dagorama.client.outcomes import value_in
 from dagorama.client.remote import RemoteBroker
 from dagorama.client.requests import Deadline, Steps, ask, run, run_async
-from dagorama.v1.dag_pb2 import GetInstanceRequest, InstanceInfo, WatchResponse, WhyResponse
+from dagorama.options import InstanceOptions, current_options
+from dagorama.v1.dag_pb2 import ControlInstanceRequest, GetInstanceRequest, InstanceInfo, WatchResponse, WhyResponse
 
 Values = dict[bytes, object]
 
@@ -26,8 +27,10 @@ class Broker(Protocol):
     Each request raises `BrokerRefused`, naming `what` was asked, where the broker says no.
     """
 
-    def submit(self, instance_id: bytes, definition: str, calls: Sequence[CapturedCall], what: str) -> Steps[None]:
-        """Makes an instance, if it is new, and nodes in it."""
+    def submit(
+        self, instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions, what: str
+    ) -> Steps[None]:
+        """Makes an instance, if it is new, with these options, and nodes in it."""
         ...
 
     def outcome(self, instance_id: bytes, node_id: bytes, deadline: Deadline | None) -> Steps[WatchResponse]:
@@ -44,6 +47,10 @@ class Broker(Protocol):
 
     def cancel(self, instance_id: bytes, what: str) -> Steps[None]:
         """Stops an instance."""
+        ...
+
+    def control(self, request: ControlInstanceRequest, what: str) -> Steps[InstanceInfo]:
+        """Changes how an instance is run; returns how it stands then."""
         ...
 
     def why(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[WhyResponse]:
@@ -70,17 +77,22 @@ def use_broker(broker: Broker) -> Iterator[None]:
         _chosen = before
 
 
-def submit(instance_id: bytes, definition: str, calls: Sequence[CapturedCall]) -> None:
+def submit(
+    instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions | None = None
+) -> None:
     """Makes an instance, if it is new, and nodes in it; they are durable when this returns.
 
-    `definition` is "module:Class", for people. Raises `BrokerUnavailable` and `BrokerRefused`.
+    A new one gets the options, those of the context unless given. `definition` is "module:Class", for people. Raises
+    `BrokerUnavailable` and `BrokerRefused`.
     """
-    run(_submit(instance_id, definition, calls))
+    run(_submit(instance_id, definition, calls, options or current_options.get()))
 
 
-async def submit_async(instance_id: bytes, definition: str, calls: Sequence[CapturedCall]) -> None:
+async def submit_async(
+    instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions | None = None
+) -> None:
     """Does what `submit` does, without blocking the event loop."""
-    await run_async(_submit(instance_id, definition, calls))
+    await run_async(_submit(instance_id, definition, calls, options or current_options.get()))
 
 
 def wait_for_values(instance_id: bytes, node_ids: Sequence[bytes], timeout_s: float | None = None) -> Values:
@@ -129,9 +141,11 @@ def instance_info(instance_id: bytes) -> InstanceInfo:
     return run(ask(to, to.dag.GetInstance, request, f"a look at instance {UUID(bytes=instance_id)}")).instance
 
 
-def _submit(instance_id: bytes, definition: str, calls: Sequence[CapturedCall]) -> Steps[None]:
+def _submit(
+    instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions
+) -> Steps[None]:
     what = f"{len(calls)} new nodes for instance {UUID(bytes=instance_id)}"
-    return broker().submit(instance_id, definition, calls, what)
+    return broker().submit(instance_id, definition, calls, options, what)
 
 
 def _cancel(instance_id: bytes) -> Steps[None]:

@@ -6,6 +6,7 @@ from collections.abc import MutableSequence, Sequence
 from itertools import chain
 
 from dagorama.capture import CapturedCall, FunctionSpec
+from dagorama.options import NO_OPTIONS, InstanceOptions
 from dagorama.v1 import dag_pb2, graph_pb2
 
 
@@ -54,8 +55,14 @@ def write_function(message: graph_pb2.FunctionSpec, function: FunctionSpec) -> N
         message.limits.add(max=limit.max or 0, rate_per_s=limit.per_second or 0.0, burst=limit.burst or 0)
 
 
-def submit_request(instance_id: bytes, definition: str, calls: Sequence[CapturedCall]) -> dag_pb2.SubmitRequest:
-    """Returns the request that makes an instance and nodes in it."""
+def submit_request(
+    instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions
+) -> dag_pb2.SubmitRequest:
+    """Returns the request that makes an instance, with these options, and nodes in it."""
     request = dag_pb2.SubmitRequest(instance_id=instance_id, definition=definition)
+    if options is not NO_OPTIONS:
+        request.options.priority = options.priority
+        request.options.group = options.group
+        request.options.running_max = options.running_max
     write_calls(request.calls, calls, FunctionTable(request.functions))
     return request

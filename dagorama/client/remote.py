@@ -9,16 +9,30 @@ from dagorama.client.connection import connection
 from dagorama.client.convert import submit_request
 from dagorama.client.outcomes import TERMINAL
 from dagorama.client.requests import Deadline, Steps, ask, watch
-from dagorama.v1.dag_pb2 import CancelInstanceRequest, GetNodeRequest, WatchResponse, WhyRequest, WhyResponse
+from dagorama.errors import BrokerRefused
+from dagorama.options import InstanceOptions
+from dagorama.v1.dag_pb2 import (
+    CancelInstanceRequest,
+    ControlInstanceRequest,
+    GetInstanceRequest,
+    GetNodeRequest,
+    InstanceInfo,
+    WatchResponse,
+    WhyRequest,
+    WhyResponse,
+)
+from dagorama.v1.graph_pb2 import INSTANCE_STATE_CANCELLED
 
 
 class RemoteBroker:
     """The `Broker` at the other end of the connection. Has no state of its own."""
 
-    def submit(self, instance_id: bytes, definition: str, calls: Sequence[CapturedCall], what: str) -> Steps[None]:
+    def submit(
+        self, instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions, what: str
+    ) -> Steps[None]:
         """Repeats the request until it is known to be durable."""
         to = connection()
-        yield from ask(to, to.dag.Submit, submit_request(instance_id, definition, calls), what)
+        yield from ask(to, to.dag.Submit, submit_request(instance_id, definition, calls, options), what)
 
     def outcome(self, instance_id: bytes, node_id: bytes, deadline: Deadline | None) -> Steps[WatchResponse]:
         """Waits until the broker tells, also while it restarts."""
@@ -38,7 +52,20 @@ class RemoteBroker:
     def cancel(self, instance_id: bytes, what: str) -> Steps[None]:
         """Repeats the request until it is known to be durable."""
         to = connection()
-        yield from ask(to, to.dag.CancelInstance, CancelInstanceRequest(instance_id=instance_id), what)
+        try:
+            yield from ask(to, to.dag.CancelInstance, CancelInstanceRequest(instance_id=instance_id), what)
+        except BrokerRefused as refusal:
+            if not refusal.repeated:
+                raise
+            # An attempt whose answer was lost may have done it.
+            answer = yield from ask(to, to.dag.GetInstance, GetInstanceRequest(instance_id=instance_id), what)
+            if answer.instance.state != INSTANCE_STATE_CANCELLED:
+                raise
+
+    def control(self, request: ControlInstanceRequest, what: str) -> Steps[InstanceInfo]:
+        """Repeats the request until it is known to be durable."""
+        to = connection()
+        return (yield from ask(to, to.dag.ControlInstance, request, what)).instance
 
     def why(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[WhyResponse]:
         """Asks once."""

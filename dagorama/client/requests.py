@@ -145,7 +145,7 @@ def ask(
         except grpc.RpcError as error:
             call = cast(grpc.Call, error)
             if call.code() not in LOST:
-                raise _refused(connection, call, what) from None
+                raise _refused(connection, call, what, repeated=patience.pauses > 0) from None
             pause = patience.pause(call, tried_at)
         else:
             connection.answered = True
@@ -208,12 +208,12 @@ def _reconnect_s() -> float:
     return seconds
 
 
-def _refused(connection: Connection, call: grpc.Call, what: str) -> BrokerRefused:
+def _refused(connection: Connection, call: grpc.Call, what: str, *, repeated: bool = False) -> BrokerRefused:
     """Makes the error of a broker that says no, or of something else that listens in its place."""
     detail = call.details() or "it gave no reason"
     if call.code() is grpc.StatusCode.UNIMPLEMENTED:
         detail += f"; is it a dagorama broker of this version that listens at {connection.host}:{connection.port}?"
-    return BrokerRefused(request=what, code=call.code().name, detail=detail)
+    return BrokerRefused(request=what, code=call.code().name, detail=detail, repeated=repeated)
 
 
 def run(steps: Steps[T]) -> T:

@@ -13,7 +13,8 @@ from math import inf
 from dagorama.capture import CapturedCall
 from dagorama.client.convert import submit_request
 from dagorama.ids import new_id
-from dagorama.v1.dag_pb2 import NodeInfo, WatchResponse, WhyResponse
+from dagorama.options import InstanceOptions
+from dagorama.v1.dag_pb2 import ControlInstanceRequest, InstanceInfo, NodeInfo, WatchResponse, WhyResponse
 from dagorama.v1.graph_pb2 import Values
 from dagorama.v1.work_pb2 import WorkRequest
 from dagorama.worker.held import Function, Held, ValueTable
@@ -66,14 +67,17 @@ class Core:
 
     # -- requests ------------------------------------------------------------------------------------------------------
 
-    def submit(self, instance_id: bytes, definition: str, calls: Sequence[CapturedCall]) -> None:
-        """Makes an instance, if it is new, and nodes in it."""
-        request = submit_request(instance_id, definition, calls)
+    def submit(
+        self, instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions
+    ) -> None:
+        """Makes an instance, if it is new, with these options, and nodes in it."""
+        request = submit_request(instance_id, definition, calls, options)
         functions = [convert.to_function(function) for function in request.functions]
         command = c.SubmitNodes(
             instance_id=convert.to_instance_id(instance_id),
             definition=definition,
             calls=convert.to_calls(request.calls, functions),
+            options=convert.to_instance_options(request.options),
         )
         if command.instance_id not in self.scheduler.instances:
             stored = self._journal.find_instance(command.instance_id)
@@ -83,13 +87,22 @@ class Core:
 
     def cancel(self, instance_id: bytes) -> None:
         """Stops an instance."""
+        self._change(c.CancelInstance(instance_id=InstanceId(instance_id)), "cancelled")
+
+    def control(self, request: ControlInstanceRequest) -> InstanceInfo:
+        """Changes how an instance is run; returns how it stands then."""
+        command = convert.to_control_instance(request)
+        self._change(command, command.wanted)
+        return convert.from_instance(self.scheduler.instances[command.instance_id])
+
+    def _change(self, command: c.CancelInstance | c.ControlInstance, wanted: str) -> None:
         try:
-            self._handle(c.CancelInstance(instance_id=InstanceId(instance_id)))
+            self._handle(command)
         except UnknownInstance:
-            summary = self._journal.summarize_instance(InstanceId(instance_id))
+            summary = self._journal.summarize_instance(command.instance_id)
             if summary is None:
                 raise
-            raise InstanceEnded(instance_id=instance_id, state=summary.state, wanted="cancelled") from None
+            raise InstanceEnded(instance_id=command.instance_id, state=summary.state, wanted=wanted) from None
 
     def has_ended(self, instance_id: bytes, node_id: bytes) -> bool:
         """Tells whether a node has ended."""

@@ -23,11 +23,12 @@ from dagorama.capture import CapturedCall, current_scope
 from dagorama.client.requests import Deadline, Steps
 from dagorama.client.status import why_in
 from dagorama.errors import BrokerRefused, ResultTimeout, Stuck
+from dagorama.options import InstanceOptions
 from dagorama.own_stack import run_off_loop
 from dagorama.serializer import forget_definitions, forget_functions
 from dagorama.testing.core import CODES, Core, worker_with
 from dagorama.testing.event_loop import EventLoop
-from dagorama.v1.dag_pb2 import WatchResponse, WhyResponse
+from dagorama.v1.dag_pb2 import ControlInstanceRequest, InstanceInfo, WatchResponse, WhyResponse
 from dagorama.worker.execution import Executor
 from dagorama.worker.held import Held
 from dagorama.worker.options import default_code_mismatch
@@ -97,11 +98,13 @@ class InProcessBroker:
 
     # -- what a process asks of its broker -----------------------------------------------------------------------------
 
-    def submit(self, instance_id: bytes, definition: str, calls: Sequence[CapturedCall], what: str) -> Steps[None]:
+    def submit(
+        self, instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions, what: str
+    ) -> Steps[None]:
         """Makes an instance, if it is new, and nodes in it. Nothing runs yet."""
         yield from ()
         with self._asked(what):
-            self._core.submit(instance_id, definition, calls)
+            self._core.submit(instance_id, definition, calls, options)
 
     def outcome(self, instance_id: bytes, node_id: bytes, deadline: Deadline | None) -> Steps[WatchResponse]:
         """Runs nodes until this one has ended. Raises `Stuck`, or with a deadline `ResultTimeout`, where it can't."""
@@ -131,6 +134,12 @@ class InProcessBroker:
         yield from ()
         with self._asked(what):
             self._core.cancel(instance_id)
+
+    def control(self, request: ControlInstanceRequest, what: str) -> Steps[InstanceInfo]:
+        """Changes how an instance is run."""
+        yield from ()
+        with self._asked(what):
+            return self._core.control(request)
 
     def why(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[WhyResponse]:
         """Tells what holds a node. Nothing runs for it."""

@@ -16,6 +16,7 @@ from dagorama import (
     context,
     dagorama,
     generate_instance_id,
+    instance_options,
     resolve,
     resolve_async,
 )
@@ -129,6 +130,13 @@ def use_plain() -> None:
     untyped.result()
     print(anything)
     instance.cancel()
+    instance.pause()
+    instance.resume()
+    instance.set_priority(5)
+    instance.cap(2)
+    instance.cap(None)
+    with instance_options(priority=5, group="night", running_max=4) as nothing:
+        assert_type(nothing, None)
     derived, _ = Derived(3)(1)
     assert_type(derived.result(), Counter[int])
 
@@ -140,6 +148,10 @@ async def use_asynchronous() -> None:
     assert_type(promise, str)
     assert_type(await instance.aresult(), str)
     await instance.acancel()
+    await instance.apause()
+    await instance.aresume()
+    await instance.aset_priority(5)
+    await instance.acap(None)
     assert_type(await instance.awhy(), Why)
     assert_type(await resolve_async(instance, promise, wait_for_results=True), str)
     assert_type(await resolve_async(instance, promise), str | None)

@@ -49,6 +49,8 @@ class DagServer(DagServiceServicer):
         self.port = 0
         self.submits: list[dag_pb2.SubmitRequest] = []
         self.cancelled: list[bytes] = []
+        self.controls: list[dag_pb2.ControlInstanceRequest] = []
+        self.answers_lost = 0  #: so many requests to cancel are still to be done without an answer
         self.nodes: dict[bytes, Call] = {}
         self.watched = threading.Semaphore(0)
         self._responses: dict[bytes, dag_pb2.WatchResponse] = {}
@@ -100,7 +102,23 @@ class DagServer(DagServiceServicer):
         if request.instance_id in self.cancelled:
             _refuse(context, grpc.StatusCode.FAILED_PRECONDITION, "it is cancelled already")
         self.cancelled.append(request.instance_id)
+        if self.answers_lost:
+            self.answers_lost -= 1
+            _refuse(context, grpc.StatusCode.UNAVAILABLE, "the connection broke")
         return dag_pb2.CancelInstanceResponse()
+
+    def ControlInstance(
+        self, request: dag_pb2.ControlInstanceRequest, context: grpc.ServicerContext
+    ) -> dag_pb2.ControlInstanceResponse:
+        """Keeps the request; refuses one for an instance that is cancelled."""
+        if request.instance_id in self.cancelled:
+            _refuse(context, grpc.StatusCode.FAILED_PRECONDITION, "it is cancelled already")
+        self.controls.append(request)
+        return dag_pb2.ControlInstanceResponse()
+
+    def ControlQueue(self, request: dag_pb2.ControlQueueRequest, context: grpc.ServicerContext) -> NoReturn:
+        """Is not there, as in a broker of another version."""
+        _refuse(context, grpc.StatusCode.UNIMPLEMENTED, "unknown method")
 
     def GetNode(self, request: dag_pb2.GetNodeRequest, context: grpc.ServicerContext) -> dag_pb2.GetNodeResponse:
         """Tells how a node stands."""
@@ -127,6 +145,8 @@ class DagServer(DagServiceServicer):
         """Tells the name of the definition."""
         first = next(submit for submit in self.submits if submit.instance_id == request.instance_id)
         info = dag_pb2.InstanceInfo(instance_id=request.instance_id, definition=first.definition)
+        if request.instance_id in self.cancelled:
+            info.state = graph_pb2.INSTANCE_STATE_CANCELLED
         return dag_pb2.GetInstanceResponse(instance=info)
 
     def WatchInstance(self, request: dag_pb2.WatchInstanceRequest, context: grpc.ServicerContext) -> NoReturn:

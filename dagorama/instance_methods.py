@@ -1,0 +1,169 @@
+"""What an instance does of its own, where its definition has nothing of that name. `DAGInstance` tells about each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from dagorama.errors import BrokerRefused
+from dagorama.models.promise import Promise, node_id_of
+from dagorama.options import checked_priority, checked_running_max
+from dagorama.resolution import id_of, value_of, value_of_async
+from dagorama.settings import should_run_inline
+
+if TYPE_CHECKING:
+    from dagorama.definition import DAGInstance
+    from dagorama.why import Why
+
+
+def _result(instance: DAGInstance[object], timeout: float | None = None) -> object:
+    return value_of(instance, _promise_of(instance), timeout)
+
+
+async def _aresult(instance: DAGInstance[object], timeout: float | None = None) -> object:  # noqa: ASYNC109 - as `result`
+    return await value_of_async(instance, _promise_of(instance), timeout)
+
+
+def _promise_of(instance: DAGInstance[object]) -> object:
+    """Returns what the entrypoint returned when the instance was started."""
+    try:
+        return instance.__dict__["_dagorama_promise"]
+    except KeyError:
+        raise ValueError(
+            f"{instance!r} was not started by calling its definition, so it has no result of its own: "
+            "use resolve(instance, promise, wait_for_results=True) with the promise that you want"
+        ) from None
+
+
+def _cancel(instance: DAGInstance[object]) -> None:
+    from dagorama.client.broker import cancel
+
+    _check_is_kept(instance, "to cancel")
+    cancel(id_of(instance))
+
+
+async def _acancel(instance: DAGInstance[object]) -> None:
+    from dagorama.client.broker import cancel_async
+
+    _check_is_kept(instance, "to cancel")
+    await cancel_async(id_of(instance))
+
+
+def _check_is_kept(instance: DAGInstance[object], what: str) -> None:
+    """Says no in place of a broker where nodes run inline: none keeps the instance."""
+    if should_run_inline():
+        raise BrokerRefused(
+            request=f"{what} instance {instance.instance_id}",
+            code="FAILED_PRECONDITION",
+            detail="nodes run inline, where they are called, so nothing of the instance is waiting any more; use "
+            "dagorama.testing.in_process_broker() to see instances on their way",
+        )
+
+
+# -- order and pauses -------------------------------------------------------------------------------------------------
+
+
+def _control(
+    instance: DAGInstance[object],
+    *,
+    priority: int | None = None,
+    paused: bool | None = None,
+    running_max: int | None = None,
+) -> None:
+    from dagorama.client.control import control_instance
+
+    _check_is_kept(instance, "to control")
+    control_instance(id_of(instance), priority=priority, paused=paused, running_max=running_max)
+
+
+async def _acontrol(
+    instance: DAGInstance[object],
+    *,
+    priority: int | None = None,
+    paused: bool | None = None,
+    running_max: int | None = None,
+) -> None:
+    from dagorama.client.control import control_instance_async
+
+    _check_is_kept(instance, "to control")
+    await control_instance_async(id_of(instance), priority=priority, paused=paused, running_max=running_max)
+
+
+def _pause(instance: DAGInstance[object]) -> None:
+    _control(instance, paused=True)
+
+
+async def _apause(instance: DAGInstance[object]) -> None:
+    await _acontrol(instance, paused=True)
+
+
+def _resume(instance: DAGInstance[object]) -> None:
+    _control(instance, paused=False)
+
+
+async def _aresume(instance: DAGInstance[object]) -> None:
+    await _acontrol(instance, paused=False)
+
+
+def _set_priority(instance: DAGInstance[object], priority: int) -> None:
+    _control(instance, priority=checked_priority(priority))
+
+
+async def _aset_priority(instance: DAGInstance[object], priority: int) -> None:
+    await _acontrol(instance, priority=checked_priority(priority))
+
+
+def _cap(instance: DAGInstance[object], running_max: int | None) -> None:
+    _control(instance, running_max=_as_cap(running_max))
+
+
+async def _acap(instance: DAGInstance[object], running_max: int | None) -> None:
+    await _acontrol(instance, running_max=_as_cap(running_max))
+
+
+def _as_cap(running_max: int | None) -> int:
+    return 0 if running_max is None else checked_running_max(running_max)
+
+
+# -- why --------------------------------------------------------------------------------------------------------------
+
+
+def _why(instance: DAGInstance[object], promise: object = None) -> Why:
+    from dagorama.client.status import why
+
+    _check_is_kept(instance, "to say what holds")
+    return why(id_of(instance), _asked_about(promise))
+
+
+async def _awhy(instance: DAGInstance[object], promise: object = None) -> Why:
+    from dagorama.client.status import why_async
+
+    _check_is_kept(instance, "to say what holds")
+    return await why_async(id_of(instance), _asked_about(promise))
+
+
+def _asked_about(promise: object) -> bytes:
+    if promise is None:
+        return b""
+    if not isinstance(promise, Promise):
+        raise TypeError(f"why() takes a promise, which a decorated call has returned, not {type(promise).__name__}")
+    return node_id_of(promise)
+
+
+#: By the names that users know them by.
+METHODS: dict[str, Callable[..., object]] = {
+    "result": _result,
+    "aresult": _aresult,
+    "cancel": _cancel,
+    "acancel": _acancel,
+    "pause": _pause,
+    "apause": _apause,
+    "resume": _resume,
+    "aresume": _aresume,
+    "set_priority": _set_priority,
+    "aset_priority": _aset_priority,
+    "cap": _cap,
+    "acap": _acap,
+    "why": _why,
+    "awhy": _awhy,
+}

@@ -1,0 +1,93 @@
+"""Options: what the starter of an instance may choose, refused where it is written if it cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+
+#: Priorities are from the negative of this to this.
+PRIORITY_MAX = 1000
+#: The longest name of a group.
+GROUP_LENGTH_MAX = 200
+#: The largest cap: what a number of 32 bits holds.
+RUNNING_MAX_MAX = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceOptions:
+    """With what instances are started."""
+
+    #: Higher ones go first; equal ones in the order in which they were started.
+    priority: int = 0
+    #: It shares the workers' time fairly with instances of other groups.
+    group: str = ""
+    #: So many of its nodes may run at once; 0: any number.
+    running_max: int = 0
+
+
+NO_OPTIONS = InstanceOptions()
+
+#: The options of instances that are started in this context.
+current_options: ContextVar[InstanceOptions] = ContextVar("current_options", default=NO_OPTIONS)
+
+
+def instance_options(
+    *, priority: int | None = None, group: str | None = None, running_max: int | None = None
+) -> AbstractContextManager[None]:
+    """Gives the instances that are started in its `with` block these options; what is left out stays as it is outside.
+
+    Workers take nodes of instances with a higher `priority` first (-1000 to 1000, 0 unless given). Instances share the
+    workers' time fairly with those of other `group`s. At most `running_max` nodes of an instance run at once. Calls
+    that add to an instance which exists change nothing of it, nor do calls inside a running node; inline they mean
+    nothing. `ValueError` naming the argument that cannot be used.
+    """
+    options = current_options.get()
+    if priority is not None:
+        options = replace(options, priority=checked_priority(priority))
+    if group is not None:
+        options = replace(options, group=checked_group(group))
+    if running_max is not None:
+        options = replace(options, running_max=checked_running_max(running_max))
+    return _set_options(options)
+
+
+@contextmanager
+def _set_options(options: InstanceOptions) -> Iterator[None]:
+    token = current_options.set(options)
+    try:
+        yield
+    finally:
+        current_options.reset(token)
+
+
+def checked_priority(value: object) -> int:
+    """Returns a priority; `ValueError` for what is none."""
+    return _checked_number("priority", value, -PRIORITY_MAX, PRIORITY_MAX)
+
+
+def checked_running_max(value: object) -> int:
+    """Returns how many nodes may run at once; `ValueError` for what is no such number."""
+    return _checked_number("running_max", value, 1, RUNNING_MAX_MAX)
+
+
+def checked_group(value: object) -> str:
+    """Returns the name of a group; `ValueError` for what cannot be one."""
+    if not isinstance(value, str):
+        raise ValueError(f"group must be a string, not {value!r}")
+    if len(value) > GROUP_LENGTH_MAX:
+        raise ValueError(f"group must have at most {GROUP_LENGTH_MAX} characters, not the {len(value)} of {value!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"group must be text that can be written as UTF-8, not {value!r}") from None
+    return value
+
+
+def _checked_number(name: str, value: object, least: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{name} must be a whole number, not {value!r}")
+    if not least <= value <= most:
+        raise ValueError(f"{name} must be from {least} to {most}, not {value!r}")
+    return value
