@@ -124,7 +124,7 @@ class DAGInstance(Generic[R_co]):
     """One start of a definition; `R_co` is the type of its entrypoint's value.
 
     Reads go to the definition, and its methods get the instance as `self`. Writes stay here. A name that the definition
-    has goes before `result`, `cancel`, `pause`, `resume`, `set_priority`, `cap`, `why`, and their twins such as `aresult`.
+    has goes before `result`, `cancel`, `pause`, `resume`, `set_priority`, `cap`, `why` and the async twins of these.
     """
 
     instance_id: UUID

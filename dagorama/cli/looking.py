@@ -29,9 +29,20 @@ def instances(state: str | None, limit: int, as_json: bool) -> None:
         print_json(listed)
         return
     rows = [
-        (str(one.instance_id), one.definition, one.state, moment(one.created_at), counted(one.counts)) for one in listed
+        (
+            str(one.instance_id),
+            one.definition,
+            standing(one),
+            moment(one.created_at),
+            shown(one.priority),
+            one.group,
+            shown(one.running_max),
+            counted(one.counts),
+        )
+        for one in listed
     ]
-    print_table(("INSTANCE", "DEFINITION", "STATE", "CREATED", "NODES"), rows)
+    headers = ("INSTANCE", "DEFINITION", "STATE", "CREATED", "PRIORITY", "GROUP", "CAP", "NODES")
+    print_table(headers, rows, optional={"PRIORITY", "GROUP", "CAP"})
 
 
 @click.command(context_settings=HELP)
@@ -56,7 +67,10 @@ def show(instance: str, limit: int, as_json: bool) -> None:
         [
             ("instance", str(found.instance_id)),
             ("definition", found.definition),
-            ("state", found.state),
+            ("state", standing(found)),
+            ("priority", shown(found.priority)),
+            ("group", found.group),
+            ("cap", shown(found.running_max)),
             ("created", moment(found.created_at)),
             ("finished", moment(found.finished_at)),
             ("nodes", counted(found.counts)),
@@ -142,8 +156,21 @@ def queues(as_json: bool) -> None:
     if as_json:
         print_json(listed)
         return
-    rows = [(one.queue, one.taint, str(one.ready), str(one.active), str(one.workers)) for one in listed]
-    print_table(("QUEUE", "TAINT", "READY", "ACTIVE", "WORKERS"), rows)
+    rows = [
+        (
+            one.queue,
+            one.taint,
+            str(one.ready),
+            shown(one.held),
+            str(one.active),
+            str(one.workers),
+            shown(one.running_max),
+            "paused" if one.paused else "",
+        )
+        for one in listed
+    ]
+    headers = ("QUEUE", "TAINT", "READY", "HELD", "ACTIVE", "WORKERS", "CAP", "STATE")
+    print_table(headers, rows, optional={"HELD", "CAP", "STATE"})
 
 
 def noteworthy(instance: InstanceStatus, limit: int) -> tuple[list[NodeStatus], list[NodeStatus]]:
@@ -162,6 +189,16 @@ def noteworthy(instance: InstanceStatus, limit: int) -> tuple[list[NodeStatus], 
         elif one.state not in ENDED and len(unfinished) < limit:
             unfinished.append(one)
     return failed, unfinished
+
+
+def standing(instance: InstanceStatus) -> str:
+    """Returns the state of an instance in words."""
+    return f"{instance.state}, paused" if instance.paused and instance.state == "running" else instance.state
+
+
+def shown(number: int | None) -> str:
+    """Returns a number for people, empty for none."""
+    return str(number) if number else ""
 
 
 def counted(counts: dict[str, int]) -> str:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import click
 
 
-def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints rows under headers; on a terminal, cells that don't fit into its width are wrapped."""
+def print_table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], *, optional: Collection[str] = frozenset()
+) -> None:
+    """Prints rows under headers; on a terminal, cells that don't fit into its width are wrapped.
+
+    Columns that are `optional` are left out where no row has anything in them.
+    """
+    kept = [place for place, header in enumerate(headers) if header not in optional or any(row[place] for row in rows)]
+    headers, rows = [headers[place] for place in kept], [[row[place] for place in kept] for row in rows]
     if sys.stdout.isatty():
         _draw(headers, rows)
     else:

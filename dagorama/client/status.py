@@ -37,6 +37,14 @@ class InstanceStatus:
     finished_at: datetime | None
     #: How many nodes are in a state; states without nodes are left out.
     counts: dict[str, int]
+    #: Workers take nodes of instances with a higher one first.
+    priority: int
+    #: With whose instances it shares the workers' time; empty for none.
+    group: str
+    #: Whether workers are to take none of its nodes.
+    paused: bool
+    #: How many of its nodes may run at once; None for any number.
+    running_max: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,11 +135,17 @@ class QueueStatus:
     queue: str
     #: Empty for none.
     taint: str
-    #: How many may run, and how many run or back off.
+    #: How many are ready, held or not, and how many run or back off.
     ready: int
     active: int
     #: How many connected workers take them, draining ones left out.
     workers: int
+    #: Whether workers are to take nothing of the queue.
+    paused: bool
+    #: How many of the queue's nodes may run at once, whatever their taint; None for any number.
+    running_max: int | None
+    #: How many of the ready ones a pause holds, or a limit that was full when it was their turn.
+    held: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +173,7 @@ def watch_instance(instance_id: bytes) -> Iterator[InstanceStatus]:
     to = connection()
     try:
         for response in to.dag.WatchInstance(dag_pb2.WatchInstanceRequest(instance_id=instance_id)):
-            yield _instance_status(response.instance)
+            yield instance_status(response.instance)
     except grpc.RpcError as error:
         call = cast(grpc.Call, error)
         detail = call.details() or call.code().name
@@ -179,7 +193,7 @@ def list_instances() -> Iterator[InstanceStatus]:
     while True:
         request = dag_pb2.ListInstancesRequest(page_size=PAGE_SIZE, page_token=token)
         page = run(ask(to, to.dag.ListInstances, request, "the list of instances"))
-        yield from map(_instance_status, page.instances)
+        yield from map(instance_status, page.instances)
         token = page.next_page_token
         if not token:
             return
@@ -195,7 +209,7 @@ def get_instance(instance_id: bytes) -> InstanceStatus:
     to = connection()
     request = dag_pb2.GetInstanceRequest(instance_id=instance_id)
     what = f"a look at instance {UUID(bytes=instance_id)}"
-    return _instance_status(run(ask(to, to.dag.GetInstance, request, what)).instance)
+    return instance_status(run(ask(to, to.dag.GetInstance, request, what)).instance)
 
 
 def list_nodes(instance_id: bytes) -> Iterator[NodeStatus]:
@@ -230,10 +244,7 @@ def list_queues() -> list[QueueStatus]:
     """Returns what is ready and running, by queue and taint."""
     to = connection()
     answer = run(ask(to, to.dag.ListQueues, dag_pb2.ListQueuesRequest(), "the list of queues"))
-    return [
-        QueueStatus(queue=info.queue, taint=info.taint, ready=info.ready, active=info.active, workers=info.workers)
-        for info in answer.queues
-    ]
+    return [queue_status(info) for info in answer.queues]
 
 
 def check_functions(functions: Sequence[FunctionSpec]) -> list[FunctionStatus]:
@@ -295,7 +306,8 @@ def _reason(message: dag_pb2.Reason) -> Reason:
     )
 
 
-def _instance_status(info: dag_pb2.InstanceInfo) -> InstanceStatus:
+def instance_status(info: dag_pb2.InstanceInfo) -> InstanceStatus:
+    """Returns an instance as the broker tells of it."""
     return InstanceStatus(
         instance_id=UUID(bytes=info.instance_id),
         definition=info.definition,
@@ -303,6 +315,10 @@ def _instance_status(info: dag_pb2.InstanceInfo) -> InstanceStatus:
         created_at=_time(info.created_at),
         finished_at=_moment(info.finished_at),
         counts={_state_name(count.state): count.count for count in info.counts},
+        priority=info.priority,
+        group=info.group,
+        paused=info.paused,
+        running_max=info.running_max or None,
     )
 
 
@@ -353,6 +369,20 @@ def _worker_status(info: dag_pb2.WorkerInfo) -> WorkerStatus:
         leases=info.leases,
         draining=info.draining,
         unfit_functions=tuple(info.unfit_functions),
+    )
+
+
+def queue_status(info: dag_pb2.QueueInfo) -> QueueStatus:
+    """Returns a queue as the broker tells of it."""
+    return QueueStatus(
+        queue=info.queue,
+        taint=info.taint,
+        ready=info.ready,
+        active=info.active,
+        workers=info.workers,
+        paused=info.paused,
+        running_max=info.running_max or None,
+        held=info.held,
     )
 
 

@@ -218,6 +218,10 @@ def test_the_json_of_an_instance(scene: Scene) -> None:
         "state": "running",
         "finished_at": None,
         "counts": {"leased": 1, "waiting": 1},
+        "priority": 0,
+        "group": "",
+        "paused": False,
+        "running_max": None,
         "failed": [],
     }
     assert created_at.utcoffset() == timedelta(0)
@@ -289,6 +293,7 @@ def test_the_json_of_workers_and_queues(scene: Scene) -> None:
     """All that the broker knows of them."""
     (worker,) = as_json("workers")
     UUID(worker.pop("worker_id"))
+    unsaid = {"paused": False, "running_max": None, "held": 0}
     assert (worker, as_json("queues")) == (
         {
             "name": "bench-1",
@@ -301,8 +306,8 @@ def test_the_json_of_workers_and_queues(scene: Scene) -> None:
             "unfit_functions": [],
         },
         [
-            {"queue": "batch", "taint": "", "ready": 1, "active": 0, "workers": 0},
-            {"queue": "orders", "taint": "", "ready": 0, "active": 1, "workers": 1},
+            {"queue": "batch", "taint": "", "ready": 1, "active": 0, "workers": 0, **unsaid},
+            {"queue": "orders", "taint": "", "ready": 0, "active": 1, "workers": 1, **unsaid},
         ],
     )
 

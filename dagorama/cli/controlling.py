@@ -1,0 +1,131 @@
+"""`dagorama pause`, `resume`, `priority` and `cap`: how instances and queues are to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+from dagorama.cli.asking import asks_broker, find_instance, print_json
+from dagorama.cli.looking import HELP, counted, standing
+from dagorama.client.control import control_instance, control_queue
+from dagorama.client.status import InstanceStatus, QueueStatus, instance_status, queue_status
+from dagorama.options import PRIORITY_MAX, RUNNING_MAX_MAX
+
+#: What is said in place of a cap to lift it.
+NO_CAP = ("0", "none")
+
+
+def takes_target(function: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command INSTANCE and --queue, of which its caller has to give one."""
+    function = click.option("--queue", metavar="NAME", help="This queue, in place of an instance.")(function)
+    return click.argument("instance", required=False)(function)
+
+
+@click.command(context_settings=HELP)
+@takes_target
+@asks_broker
+def pause(instance: str | None, queue: str | None, as_json: bool) -> None:
+    """Have workers take no further nodes of an instance, or of a queue.
+
+    What they have they finish. It stays so, also when the broker is restarted, until `dagorama resume`. INSTANCE is an
+    id, or at least four of the digits that it begins or ends with. Status 4 if it has ended already.
+    """
+    control(instance, queue, as_json, paused=True)
+
+
+@click.command(context_settings=HELP)
+@takes_target
+@asks_broker
+def resume(instance: str | None, queue: str | None, as_json: bool) -> None:
+    """Let an instance, or a queue, go on after `dagorama pause`.
+
+    INSTANCE is an id, or at least four of the digits that it begins or ends with. Status 4 if it has ended already.
+    """
+    control(instance, queue, as_json, paused=False)
+
+
+# Without this a negative number would be taken for an option.
+@click.command(context_settings={**HELP, "ignore_unknown_options": True})
+@click.argument("instance")
+@click.argument("number", metavar="N", type=click.IntRange(-PRIORITY_MAX, PRIORITY_MAX))
+@asks_broker
+def priority(instance: str, number: int, as_json: bool) -> None:
+    """Have workers take nodes of instances with a higher priority first.
+
+    INSTANCE is an id, or at least four of the digits that it begins or ends with. N is from -1000 to 1000; what nobody
+    has given one has 0. Status 4 if the instance has ended already.
+    """
+    tell_instance(instance_status(control_instance(find_instance(instance), priority=number)), as_json)
+
+
+@click.command(context_settings=HELP)
+@click.argument("number", metavar="N")
+@takes_target
+@asks_broker
+def cap(number: str, instance: str | None, queue: str | None, as_json: bool) -> None:
+    """Have at most N nodes of an instance, or of a queue, run at once; 0 or none lifts the cap.
+
+    What runs already goes on. INSTANCE is an id, or at least four of the digits that it begins or ends with. Status 4
+    if it has ended already.
+    """
+    control(instance, queue, as_json, running_max=parsed_cap(number))
+
+
+def parsed_cap(text: str) -> int:
+    """Returns a cap, 0 for none."""
+    if text.lower() in NO_CAP:
+        return 0
+    # `isdigit` alone takes digits that `int` does not, and `int` alone signs and spaces.
+    if not (text.isascii() and text.isdigit() and int(text) <= RUNNING_MAX_MAX):
+        raise click.UsageError(f"{text!r} is no cap: write how many may run at once, or 0 or none for any number")
+    return int(text)
+
+
+def control(
+    instance: str | None,
+    queue: str | None,
+    as_json: bool,
+    *,
+    paused: bool | None = None,
+    running_max: int | None = None,
+) -> None:
+    """Asks for it, and prints how what was named stands then."""
+    if (instance is None) == (queue is None):
+        raise click.UsageError("give either an INSTANCE or --queue NAME")
+    if instance is not None:
+        found = find_instance(instance)
+        tell_instance(instance_status(control_instance(found, paused=paused, running_max=running_max)), as_json)
+    elif not queue:
+        raise click.UsageError("--queue needs the name of a queue")
+    else:
+        tell_queues(
+            [queue_status(info) for info in control_queue(queue, paused=paused, running_max=running_max)], as_json
+        )
+
+
+def tell_instance(found: InstanceStatus, as_json: bool) -> None:
+    """Prints how an instance stands."""
+    if as_json:
+        print_json(found)
+        return
+    words = [standing(found)]
+    if found.priority:
+        words.append(f"has priority {found.priority}")
+    if found.running_max is not None:
+        words.append(f"runs at most {found.running_max} at once")
+    click.echo(f"{found.instance_id} is {', '.join(words)}: {counted(found.counts)}")
+
+
+def tell_queues(found: list[QueueStatus], as_json: bool) -> None:
+    """Prints how a queue stands, by taint."""
+    if as_json:
+        print_json(found)
+        return
+    for one in found:
+        words = ["is paused" if one.paused else "is not paused"]
+        if one.running_max is not None:
+            words.append(f"runs at most {one.running_max} at once")
+        taint = f", taint {one.taint}," if one.taint else ""
+        held = f" ({one.held} held)" if one.held else ""
+        click.echo(f"queue {one.queue}{taint} {', '.join(words)}: {one.ready} ready{held}, {one.active} active")
