@@ -22,6 +22,8 @@ class Reason:
     workers: tuple[str, ...] = ()
     #: When it ends by itself, with a time zone; None where that is not known.
     until: datetime | None = None
+    #: About when it ends, judged by how long functions have been taking; None where that is not known.
+    expected_at: datetime | None = None
     #: For the first of `node_ids`: what holds that one.
     because: tuple[Reason, ...] = ()
 

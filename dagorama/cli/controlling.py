@@ -77,7 +77,7 @@ def parsed_cap(text: str) -> int:
     if text.lower() in NO_CAP:
         return 0
     # `isdigit` alone takes digits that `int` does not, and `int` alone signs and spaces.
-    if not (text.isascii() and text.isdigit() and int(text) <= RUNNING_MAX_MAX):
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= RUNNING_MAX_MAX):
         raise click.UsageError(f"{text!r} is no cap: write how many may run at once, or 0 or none for any number")
     return int(text)
 

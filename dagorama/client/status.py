@@ -302,6 +302,7 @@ def _reason(message: dag_pb2.Reason) -> Reason:
         node_ids=_ids(message.node_ids),
         workers=tuple(message.workers),
         until=_moment(message.until),
+        expected_at=_moment(message.expected_at),
         because=tuple(map(_reason, message.because)),
     )
 

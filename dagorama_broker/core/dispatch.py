@@ -47,6 +47,7 @@ class Dispatcher:
         self._token += 1
         node.token = self._token
         node.worker = worker
+        node.leased_at = now
         node.charge_s = max(node.function.timing.duration_s or 0.0, _COST_MIN_S)
         if not worker.leases:
             worker.reported_at = now
@@ -126,9 +127,10 @@ class Dispatcher:
         for token in list(worker.stopping):
             self.stopped(worker, token, now)
 
-    def full_limit(self, node: Node, now: float) -> Limit | None:
-        """Give the first of a node's limits that has no room for it."""
-        return next((limit for limit in limits_of(node) if not limit.room(now)), None)
+    @staticmethod
+    def full_limits(node: Node, now: float) -> Iterator[Limit]:
+        """Give those of a node's limits that have no room for it."""
+        return (limit for limit in limits_of(node) if not limit.room(now))
 
     def open_rates(self, now: float) -> None:
         """Let in who waits for rates that let another node start."""
@@ -141,7 +143,7 @@ class Dispatcher:
         while (node := view.peek(with_suspects=with_suspects)) is not None:
             if not node.limits and not self._limits.is_capped:
                 return node
-            limit = self.full_limit(node, now)
+            limit = next(self.full_limits(node, now), None)
             if limit is None:
                 return node
             self._queues.park(node, limit, now)

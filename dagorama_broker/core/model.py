@@ -157,6 +157,7 @@ class Node:
         "function",
         "id",
         "instance",
+        "leased_at",
         "limits",
         "losses",
         "missing",
@@ -202,6 +203,7 @@ class Node:
         self.losses = 0  #: leases that ended because the worker was lost
         self.token = 0  #: fencing token of the live or last lease
         self.worker: Worker | None = None
+        self.leased_at = 0.0  #: when the live or last lease began
         self.charge_s = 0.0  #: what the live lease adds to its worker's `load_s`
         self.queued = 0  #: in which of its lane's heaps it has an entry, maybe a stale one: bit 0, and 1 for suspects
         self.parked: Park | Limit | None = None  #: for a ready node, what keeps it out of its lane

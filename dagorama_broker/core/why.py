@@ -8,6 +8,8 @@ from enum import StrEnum
 from itertools import islice
 
 from dagorama_broker.core.errors import show_id
+from dagorama_broker.core.estimating import ends_at, place_at, rate_at, slots_of, worker_at
+from dagorama_broker.core.limits import Limit
 from dagorama_broker.core.model import Failure, FunctionSpec, Node, NodeId, Worker
 from dagorama_broker.core.ready import Lane, Obstacle, is_suspect
 from dagorama_broker.core.scheduler import Scheduler
@@ -19,6 +21,8 @@ NAMED_MAX = 20
 DEPTH_MAX = 20
 #: So many of the nodes that workers are busy with are put into words.
 DESCRIBED_MAX = 3
+#: In what times are told: the largest of which there are two.
+_UNITS = ((86400, "days"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 class Kind(StrEnum):
@@ -35,6 +39,9 @@ class Kind(StrEnum):
     QUEUE = "queue"  #: No worker serves its queue.
     MODULE = "module"  #: No worker that could run it runs functions of its module.
     CODE_VERSION = "code_version"  #: Every worker that could run it has its function in another version.
+    PAUSED = "paused"  #: Its instance or its queue is paused.
+    LIMIT = "limit"  #: As many run as a limit lets run at once.
+    RATE = "rate"  #: As many have started of late as a limit lets start.
     DRAINING = "draining"  #: Every worker that could run it takes no more nodes.
     SUSPECT = "suspect"  #: A worker was lost with it, and every worker that could run it has another such node.
     BUSY = "busy"  #: Every worker that could run it has its slots full.
@@ -50,6 +57,7 @@ class Reason:
     node_ids: tuple[NodeId, ...] = ()  #: what it waits for, who has what it needs (maybe of other instances), its cause
     workers: tuple[str, ...] = ()  #: names of those concerned
     until: float | None = None  #: when it ends by itself, in seconds since the epoch
+    expected_at: float | None = None  #: about when it ends, judged by how long functions have been taking
     because: tuple[Reason, ...] = ()  #: for the first of `node_ids`: what holds that one
 
 
@@ -66,11 +74,14 @@ def explain(scheduler: Scheduler, node: Node, now: float, *, depth: int = DEPTH_
             return (_waits(scheduler, node.promises, Kind.JOINS, "its function has returned promises of", now, depth),)
         case NodeState.BACKOFF:
             text = f"attempt {node.attempts} failed; the next one is due in {max(0.0, node.retry_at - now):.1f} s"
-            return (Reason(kind=Kind.BACKS_OFF, text=text, until=node.retry_at),)
+            backs_off = Reason(kind=Kind.BACKS_OFF, text=text, until=node.retry_at, expected_at=node.retry_at)
+            return (*_pauses(node), backs_off)
         case NodeState.LEASED:
             name = node.worker.name if node.worker else ""
-            return (Reason(kind=Kind.RUNNING, text=f"worker {name} has it", workers=(name,)),)
-    return tuple(_explain_ready(scheduler, node))
+            at = ends_at(node, now)
+            text = f"worker {name} has it{_about('it ends', at, now)}"
+            return (Reason(kind=Kind.RUNNING, text=text, workers=(name,), expected_at=at),)
+    return tuple(_explain_ready(scheduler, node, now))
 
 
 def ended(state: NodeState, cause_id: NodeId, function: str, attempts: int, failure: Failure | None) -> Reason:
@@ -93,10 +104,12 @@ def _waits(scheduler: Scheduler, others: tuple[Node, ...], kind: Kind, words: st
     text = f"{words} {', '.join(map(_describe, named))}"
     if len(open_nodes) > len(named):
         text += f" and {len(open_nodes) - len(named)} more"
+    at = _completes_at(scheduler, open_nodes, now)
     return Reason(
         kind=kind,
-        text=text,
+        text=text + _about("that is over", at, now),
         node_ids=tuple(other.id for other in named),
+        expected_at=at,
         because=_because(scheduler, named[0], now, depth - 1),
     )
 
@@ -115,6 +128,28 @@ def _because(scheduler: Scheduler, node: Node, now: float, depth: int) -> tuple[
     return (Reason(kind=Kind.WAITS_FOR, text=text, node_ids=(last.id,), because=explain(scheduler, last, now)),)
 
 
+def _completes_at(scheduler: Scheduler, others: list[Node], now: float) -> float | None:
+    """Give about when all of some nodes have completed: when the last made has, as first in is first out."""
+    node = max(others, key=lambda other: other.seq)
+    after_s = 0.0
+    for _ in range(DEPTH_MAX):
+        if node.state is NodeState.LEASED:
+            at = ends_at(node, now)
+            return None if at is None else at + after_s
+        if node.state is not NodeState.JOINING:  # its function has still to run
+            if node.function.timing.duration_s is None:
+                return None
+            after_s += node.function.timing.duration_s
+        if node.state not in (NodeState.WAITING, NodeState.JOINING):
+            reasons = explain(scheduler, node, now)
+            begins = [now if reason.kind is Kind.DUE else reason.expected_at for reason in reasons]
+            known = [at for at in begins if at is not None]
+            return max(known) + after_s if len(known) == len(begins) else None
+        waits_for = node.dependencies if node.state is NodeState.WAITING else node.promises
+        node = max(_open(waits_for), key=lambda other: other.seq)
+    return None
+
+
 def _joined(node: Node) -> tuple[Node, ...]:
     return node.promises if node.state is NodeState.JOINING else ()
 
@@ -127,8 +162,14 @@ def _describe(node: Node) -> str:
     return f"{node.function.spec.name} ({show_id(node.id)})"
 
 
-def _explain_ready(scheduler: Scheduler, node: Node) -> Iterator[Reason]:
-    """Give what keeps a ready node from being granted."""
+def _explain_ready(scheduler: Scheduler, node: Node, now: float) -> Iterator[Reason]:
+    """Give what keeps a ready node from being granted.
+
+    First what somebody has decided, then what somebody has to do besides; workers that are only busy are told of where
+    there is nothing else.
+    """
+    held = [*_pauses(node), *_limits(scheduler, node, now)]
+    yield from held
     if scheduler.is_recovering:
         yield Reason(
             kind=Kind.RESTARTED,
@@ -140,9 +181,11 @@ def _explain_ready(scheduler: Scheduler, node: Node) -> Iterator[Reason]:
     taking = [
         worker for worker in scheduler.workers.values() if worker.view.filter.admits(lane) and not worker.draining
     ]
-    free = [worker for worker in taking if len(worker.leases) < _slots(worker)]
+    free = [worker for worker in taking if len(worker.leases) + len(worker.stopping) < slots_of(worker)]
     if not taking:
         yield from _nobody_takes(list(scheduler.workers.values()), lane)
+    elif held:
+        return
     elif is_suspect(node) and all(worker.suspect for worker in free or taking):
         names = _names(free or taking)
         yield Reason(
@@ -152,28 +195,94 @@ def _explain_ready(scheduler: Scheduler, node: Node) -> Iterator[Reason]:
             node_ids=tuple(worker.suspect.id for worker in free or taking if worker.suspect),
         )
     elif not free:
-        yield _busy(taking, node)
+        yield _busy(taking, node, now)
     else:
         yield Reason(kind=Kind.DUE, text="it is granted next", workers=_names(free))
 
 
-def _busy(workers: list[Worker], node: Node) -> Reason:
-    names = _names(workers)
-    held = [held for worker in workers for held in islice(worker.leases.values(), _slots(worker))]
-    told = ", ".join(f"{_describe(other)} of instance {show_id(other.instance.id)}" for other in held[:DESCRIBED_MAX])
-    more = f" and {len(held) - DESCRIBED_MAX} more" if len(held) > DESCRIBED_MAX else ""
-    ready = node.function.lane.ready
+def _pauses(node: Node) -> Iterator[Reason]:
+    """Give the pauses that hold a node."""
+    if node.instance.control.paused:
+        way_out = f"`dagorama resume {show_id(node.instance.id)}` lets it go on"
+        yield Reason(kind=Kind.PAUSED, text=f"its instance is paused: {way_out}")
+    if node.function.lane.paused:
+        queue = node.function.spec.queue
+        way_out = f"`dagorama resume --queue {queue!r}` lets it go on"
+        yield Reason(kind=Kind.PAUSED, text=f"its queue, {queue}, is paused: {way_out}")
+
+
+def _limits(scheduler: Scheduler, node: Node, now: float) -> Iterator[Reason]:
+    """Give the limits that have no room for a node."""
+    for limit in scheduler.dispatcher.full_limits(node, now):
+        name = f"limit {limit.key}" if limit in node.limits else f"the cap of {limit.key}"
+        spec = limit.spec
+        if spec.max and len(limit.holders) >= spec.max:
+            yield _full(scheduler, node, limit, name, now)
+        if limit.opens_at > now:
+            at = rate_at(limit, node)
+            text = (
+                f"{name} lets {spec.rate_per_s:g} start in a second, and the next one in {limit.opens_at - now:.1f} s"
+                f"{_about('its turn is', at, now)}"
+            )
+            yield Reason(kind=Kind.RATE, text=text, until=limit.opens_at, expected_at=at)
+
+
+def _full(scheduler: Scheduler, node: Node, limit: Limit, name: str, now: float) -> Reason:
+    """Give the reason of a limit of which all places are taken."""
+    holders = [(other, _holding(scheduler, token, other)) for token, other in limit.holders.items()]
+    told = ", ".join(
+        f"{_describe(other)} of instance {show_id(other.instance.id)}{f' on worker {worker.name}' if worker else ''}"
+        for other, worker in holders[:DESCRIBED_MAX]
+    )
+    more = f" and {len(holders) - DESCRIBED_MAX} more" if len(holders) > DESCRIBED_MAX else ""
+    at = place_at(limit, node, now)
     return Reason(
-        kind=Kind.BUSY,
-        text=f"{_are(names)} busy with {told}{more}; ready nodes of {node.function.spec.name}: {ready}",
-        workers=names,
-        node_ids=tuple(other.id for other in held[:NAMED_MAX]),
+        kind=Kind.LIMIT,
+        text=f"{name} lets {limit.spec.max} run at once, and {len(holders)} run: {told}{more}"
+        f"{_about('its turn is', at, now)}",
+        node_ids=tuple(other.id for other, _ in holders[:NAMED_MAX]),
+        workers=tuple({worker.name: None for _, worker in holders[:NAMED_MAX] if worker}),
+        expected_at=at,
     )
 
 
-def _slots(worker: Worker) -> int:
-    """Give how many nodes a worker runs at once; one that pulls asks for the next when it is through with one."""
-    return worker.slots or 1
+def _holding(scheduler: Scheduler, token: int, node: Node) -> Worker | None:
+    """Give the worker that has a node under this token: still, or until it has heard that the lease is revoked."""
+    if node.worker is not None and node.token == token:
+        return node.worker
+    return next((worker for worker in scheduler.workers.values() if token in worker.stopping), None)
+
+
+def _busy(workers: list[Worker], node: Node, now: float) -> Reason:
+    names = _names(workers)
+    held = [
+        held
+        for worker in workers
+        for held in (*worker.stopping.values(), *islice(worker.leases.values(), slots_of(worker)))
+    ]
+    told = ", ".join(f"{_describe(other)} of instance {show_id(other.instance.id)}" for other in held[:DESCRIBED_MAX])
+    more = f" and {len(held) - DESCRIBED_MAX} more" if len(held) > DESCRIBED_MAX else ""
+    ready = node.function.lane.ready
+    at = worker_at(workers, node, now)
+    return Reason(
+        kind=Kind.BUSY,
+        text=f"{_are(names)} busy with {told}{more}; ready nodes of {node.function.spec.name}: {ready}"
+        f"{_about('its turn is', at, now)}",
+        workers=names,
+        node_ids=tuple(other.id for other in held[:NAMED_MAX]),
+        expected_at=at,
+    )
+
+
+def _about(what: str, at: float | None, now: float) -> str:
+    """Say when something is likely to be, where that is known."""
+    if at is None:
+        return ""
+    rest_s = max(0.0, at - now)
+    if rest_s < 1:
+        return f"; {what} within about a second"
+    size, unit = next((size, unit) for size, unit in _UNITS if rest_s >= 2 * size or size == 1)
+    return f"; {what} about {rest_s / size:.0f} {unit} from now"
 
 
 def explain_function(scheduler: Scheduler, spec: FunctionSpec) -> tuple[Reason, ...]:

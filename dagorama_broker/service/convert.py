@@ -547,6 +547,7 @@ def from_reason(reason: Reason) -> dag_pb2.Reason:
         node_ids=reason.node_ids,
         workers=reason.workers,
         until=reason.until or 0.0,
+        expected_at=reason.expected_at or 0.0,
         because=map(from_reason, reason.because),
     )
 

@@ -269,6 +269,7 @@ def test_the_json_of_why(scene: Scene) -> None:
         "node_ids": [],
         "workers": ["bench-1"],
         "until": None,
+        "expected_at": None,
         "because": [],
     }
     assert as_json("why", show(scene.running), show(scene.waiting)) == {
@@ -283,6 +284,7 @@ def test_the_json_of_why(scene: Scene) -> None:
                 "node_ids": [show(scene.held)],
                 "workers": [],
                 "until": None,
+                "expected_at": None,
                 "because": [running],
             }
         ],

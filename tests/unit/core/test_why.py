@@ -20,10 +20,12 @@ def ask(bench: Bench, name: str) -> tuple[Reason, ...]:
 
 
 def show(reason: Reason) -> str:
-    """Put a reason in a line, without its text and what is behind it: kind, nodes, workers, until."""
+    """Put a reason in a line, without its text and what is behind it: kind, nodes, workers, until, about when."""
     words = [str(reason.kind), *(node_id.decode() for node_id in reason.node_ids)]
     words += [f"@{worker}" for worker in reason.workers]
-    return " ".join(words if reason.until is None else [*words, f"until {reason.until:g}"])
+    words += [f"until {reason.until:g}"] if reason.until is not None else []
+    words += [f"about {reason.expected_at:g}"] if reason.expected_at is not None else []
+    return " ".join(words)
 
 
 def chain(bench: Bench, name: str) -> list[str]:
@@ -49,7 +51,7 @@ def chain(bench: Bench, name: str) -> list[str]:
         ("connect w1\nsubmit i1 b a(b)\ngrant", ["waits_for b", "running @w1"]),
         ("submit i1 b c d a(d,c,b)\nsubmit i1 e(a)", ["waits_for d c b", "no_worker"]),
         ("connect w1\nsubmit i1 a\ngrant\ncomplete w1 a promises=b,c + b c(b)", ["joins b c", "due @w1"]),
-        ("function f attempts=2 interval=7\nconnect w1\nsubmit i1 a\ngrant\nfail w1 a", ["backs_off until 7"]),
+        ("function f attempts=2 interval=7\nconnect w1\nsubmit i1 a\ngrant\nfail w1 a", ["backs_off until 7 about 7"]),
         ("connect w1\ndrain w1\nsubmit i1 a", ["draining @w1"]),
         ("connect w1\nconnect w2\ndrain w1\nsubmit i1 b a\ngrant", ["busy b @w2"]),
         ("connect w1 include=other\nsubmit i1 a", ["queue @w1"]),
@@ -59,6 +61,22 @@ def chain(bench: Bench, name: str) -> list[str]:
         ("function f name=m:f version=1\nconnect w1 has=m:f:2\nsubmit i1 a", ["code_version @w1"]),
         ("function f name=m.n:f\nconnect w1 modules=m.o\nsubmit i1 a", ["module @w1"]),
         ("connect w1\nsubmit i1 a\nrestart", ["restarted until 5"]),
+        ("connect w1\nsubmit i1 a\ncontrol i1 paused=yes", ["paused"]),
+        ("connect w1\nsubmit i1 b a(b)\nqueue q paused=yes", ["waits_for b", "paused"]),
+        ("connect w1\nsubmit i1 a\ngrant\ncontrol i1 paused=yes", ["running @w1"]),
+        ("connect w1\nsubmit i1 a\ncontrol i1 paused=yes\ncontrol i1 paused=no", ["due @w1"]),
+        ("connect w1 slots=2\nsubmit i1 cap=1 b a\ngrant", ["limit b @w1"]),
+        ("connect w1 slots=2\nsubmit i1 cap=1 b a", ["due @w1"]),
+        ("connect w1 slots=2\nqueue q cap=1\nsubmit i1 b\nsubmit i2 a\ngrant", ["limit b @w1"]),
+        ("function f limit=1\nconnect w1 slots=3\nsubmit i1 b@k c@j a@k\ngrant", ["limit b @w1"]),
+        ("connect w1\nsubmit i1 b\ngrant\ncancel i1\nsubmit i2 a\ngrant", ["busy b @w1"]),
+        ("connect w1 slots=2\nqueue q cap=1\nsubmit i1 b\ngrant\ncancel i1\nsubmit i2 a\ngrant", ["limit b @w1"]),
+        ("function f rate=0.5\nconnect w1 slots=2\nsubmit i1 b a\ngrant", ["rate until 2 about 2"]),
+        ("function f rate=0.5\nconnect w1 slots=3\nsubmit i1 b c a\ngrant", ["rate until 2 about 4"]),
+        (
+            "function f attempts=2 interval=7\nconnect w1\nsubmit i1 a\ngrant\nfail w1 a\ncontrol i1 paused=yes",
+            ["paused"],
+        ),
     ],
 )
 def test_a_node_tells_what_holds_it(bench: Bench, transcript: str, expected: list[str]) -> None:
@@ -178,3 +196,103 @@ def test_what_has_ended_tells_how(bench: Bench, transcript: str, name: str, expe
     bench.replay(f"connect w1\nsubmit i1 a b(a) c\ngrant\n{transcript}")
     (reason,) = ask(bench, name)
     assert (reason.kind, reason.text, [node_id.decode() for node_id in reason.node_ids]) == ("ended", expected, cause)
+
+
+# -- what somebody has decided ----------------------------------------------------------------------------------------
+
+
+def test_a_pause_comes_first_and_what_is_to_be_done_besides_is_told(bench: Bench) -> None:
+    """Both pauses, with what ends them, and that there is no worker; workers that could run it are not to blame."""
+    bench.replay("submit i1 a\ncontrol i1 paused=yes\nqueue q paused=yes")
+    idle = ask(bench, "a")
+    bench.replay("connect w1 include=p\nfunction g queue=p\nsubmit i2 b:g\ngrant\nconnect w2 exclude=p")
+    able = ask(bench, "a")
+    bench.replay("control i1 paused=no\nqueue q paused=no\ngrant\nsubmit i3 c\ncontrol i3 paused=yes")
+    assert [[str(reason.kind) for reason in reasons] for reasons in (idle, able, ask(bench, "c"))] == [
+        ["paused", "paused", "no_worker"],
+        ["paused", "paused"],
+        ["paused"],
+    ]
+    assert [reason.text for reason in able] == [
+        "its instance is paused: `dagorama resume 6931` lets it go on",
+        "its queue, q, is paused: `dagorama resume --queue 'q'` lets it go on",
+    ]
+
+
+def test_all_full_limits_are_told_with_who_holds_them(bench: Bench) -> None:
+    """Their names, how many they let run, and the first few of those that run."""
+    bench.replay(
+        "function f limit=4\nqueue q cap=4\nconnect w1 slots=9\nconnect w2 slots=9\nsubmit i1 a@k b@k c@k d@k\ngrant"
+    )
+    bench.replay("submit i2 e@k")
+    keyed, cap = ask(bench, "e")
+    assert keyed.text == (
+        "limit k lets 4 run at once, and 4 run: f (61) of instance 6931 on worker w1, f (62) of instance 6931 on worker"
+        " w2, f (63) of instance 6931 on worker w1 and 1 more"
+    )
+    assert (cap.text.startswith("the cap of queue q lets 4 run at once"), cap.node_ids) == (True, keyed.node_ids)
+    assert (set(keyed.workers), [node_id.decode() for node_id in cap.node_ids]) == ({"w1", "w2"}, ["a", "b", "c", "d"])
+
+
+# -- about when -------------------------------------------------------------------------------------------------------
+
+#: A worker on which `f` has taken 10 s, at 10 s.
+SEEN = "connect w1 slots={slots}\nsubmit i1 z\ngrant\nat 10\ncomplete w1 z seconds=10\n"
+
+
+@pytest.mark.parametrize(
+    ("slots", "transcript", "expected"),
+    [
+        (1, "submit i2 a\ngrant\nat 12", ["running @w1 about 20"]),
+        (1, "submit i2 a\ngrant\nat 21", ["running @w1"]),
+        (1, "submit i2 b c a\ngrant", ["busy b @w1 about 30"]),
+        (2, "submit i2 b c d a\ngrant", ["busy b c @w1 about 20"]),
+        (2, "submit i2 b c d e a\nsubmit i3 f\ngrant", ["busy b c @w1 about 30"]),
+        (1, "submit i2 b c a\nsubmit i3 priority=1 x\ngrant", ["busy x @w1 about 40"]),
+        (1, "function g\nsubmit i2 b c:g a\ngrant", ["busy b @w1"]),
+        (1, "submit i2 b c a(b,c)\ngrant", ["waits_for b c about 30", "running @w1 about 20"]),
+        (1, "submit i2 b c(b) a(c)\ngrant", ["waits_for c about 30", "waits_for b about 20", "running @w1 about 20"]),
+        (
+            1,
+            "function g\nsubmit i2 b c:g(b) a(c)\ngrant",
+            ["waits_for c", "waits_for b about 20", "running @w1 about 20"],
+        ),
+        (1, "submit i2 b a(b)", ["waits_for b about 20", "due @w1"]),
+        (1, "submit i2 b c a(c)\ngrant\nat 21", ["waits_for c", "busy b @w1"]),
+        (1, "submit i2 b a(b)\ncontrol i2 paused=yes", ["waits_for b", "paused"]),
+        (9, "submit i2 cap=2 b c d e a\nsubmit i3 x\ngrant", ["limit b c @w1 about 30"]),
+        (9, "submit i2 cap=1 b c a(c)\ngrant", ["waits_for c about 30", "limit b @w1 about 20"]),
+        (1, "submit i2 b\ngrant\ncomplete w1 b promises=c,a + c a", ["due @w1"]),
+    ],
+)
+def test_about_when_is_told_where_it_is_known(bench: Bench, slots: int, transcript: str, expected: list[str]) -> None:
+    """Of what runs, what waits for a slot or a place behind others, and what waits for those; unknown times spread."""
+    bench.replay(SEEN.format(slots=slots) + transcript)
+    assert chain(bench, "a") == expected
+
+
+def test_about_when_is_not_looked_for_among_too_many(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would hold up everything else."""
+    monkeypatch.setattr("dagorama_broker.core.estimating.LOOKED_AT_MAX", 2)
+    bench.replay(SEEN.format(slots=1) + "submit i2 b c d a\ngrant")
+    assert chain(bench, "a") == ["busy b @w1"]
+
+
+@pytest.mark.parametrize(
+    ("now", "seconds", "said"),
+    [
+        (19.5, 10, "it ends within about a second"),
+        (12, 10, "it ends about 8 s from now"),
+        (10, 119, "it ends about 119 s from now"),
+        (10, 600, "it ends about 10 min from now"),
+        (10, 7200, "it ends about 2 h from now"),
+        (10, 3 * 86400, "it ends about 3 days from now"),
+    ],
+)
+def test_times_are_told_in_their_units(bench: Bench, now: float, seconds: float, said: str) -> None:
+    """As a person would say them."""
+    bench.replay(
+        f"connect w1\nsubmit i1 z\ngrant\nat 10\ncomplete w1 z seconds={seconds}\nsubmit i2 a\ngrant\nat {now}"
+    )
+    (reason,) = ask(bench, "a")
+    assert reason.text == f"worker w1 has it; {said}"

@@ -1,0 +1,92 @@
+"""When something is likely to be over, judged by how long functions have been taking; None where nobody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from heapq import heapify, heapreplace
+from itertools import chain, islice
+from math import inf
+
+from dagorama_broker.core.limits import Limit
+from dagorama_broker.core.model import Node, Worker
+from dagorama_broker.core.ready import is_suspect
+from dagorama_broker.core.states import NodeState
+
+#: Where more nodes than this are ready it is not looked which of them go first: that would hold up everything else.
+LOOKED_AT_MAX = 2000
+
+
+def slots_of(worker: Worker) -> int:
+    """Give how many nodes a worker runs at once; one that pulls asks for the next when it is through with one."""
+    return worker.slots or 1
+
+
+def ends_at(node: Node, now: float) -> float | None:
+    """Give about when a leased node ends; of one that takes longer than usual that is not known."""
+    duration_s = node.function.timing.duration_s
+    if duration_s is None or node.leased_at + duration_s < now:
+        return None
+    return node.leased_at + duration_s
+
+
+def worker_at(workers: Sequence[Worker], node: Node, now: float) -> float | None:
+    """Give about when a ready node gets its turn at workers that may run it, of which none has a free slot."""
+    running = chain.from_iterable(islice(worker.leases.values(), slots_of(worker)) for worker in workers)
+    prefetched = chain.from_iterable(islice(worker.leases.values(), slots_of(worker), None) for worker in workers)
+    ahead = _ahead(workers, node)
+    return None if ahead is None else _turn([ends_at(other, now) for other in running], [*prefetched, *ahead])
+
+
+def place_at(limit: Limit, node: Node, now: float) -> float | None:
+    """Give about when a ready node gets a place of a limit that is full."""
+    waiting = _waiting(limit, node)
+    holders = limit.holders.items()
+    ends = [ends_at(other, now) if other.worker and other.token == token else None for token, other in holders]
+    return None if waiting is None else _turn(ends, waiting)
+
+
+def rate_at(limit: Limit, node: Node) -> float | None:
+    """Give about when a ready node may start for all that the rate of a limit says."""
+    waiting = _waiting(limit, node)
+    return None if waiting is None else limit.opens_at + len(waiting) / limit.spec.rate_per_s
+
+
+def _turn(free_at: Sequence[float | None], ahead: Iterable[Node]) -> float | None:
+    """Give about when the next place is free after those that go ahead have each taken the first that was."""
+    places = [inf if at is None else at for at in free_at]
+    if not places:
+        return None
+    heapify(places)
+    for node in ahead:
+        duration_s = node.function.timing.duration_s
+        heapreplace(places, inf if duration_s is None else places[0] + duration_s)
+    return None if places[0] == inf else places[0]
+
+
+def _ahead(workers: Iterable[Worker], node: Node) -> list[Node] | None:
+    """Give the ready nodes that these workers take before a node, in order."""
+    lanes = {lane for worker in workers for lane in worker.view.lanes if not lane.paused}
+    if sum(len(heap) for lane in lanes for heap in lane.heaps) > LOOKED_AT_MAX:
+        return None
+    last = node.order + node.function.lane.group.rank
+    ahead = [
+        (order + lane.group.rank, other)
+        for lane in lanes
+        for suspect in (False, True)
+        for order, other in lane.heaps[suspect]
+        if order + lane.group.rank < last
+        and other.state is NodeState.READY
+        and other.parked is None
+        and is_suspect(other) is suspect
+    ]
+    return [other for _, other in sorted(ahead, key=lambda entry: entry[0])]
+
+
+def _waiting(limit: Limit, node: Node) -> list[Node] | None:
+    """Give the nodes that wait for a limit and are before a node, in order."""
+    if sum(map(len, limit.waiting.values())) > LOOKED_AT_MAX:
+        return None
+    waiting = [
+        entry for heap in limit.waiting.values() for entry in heap if entry[0] < node.order and entry[1].parked is limit
+    ]
+    return [other for _, other in sorted(waiting, key=lambda entry: entry[0])]
