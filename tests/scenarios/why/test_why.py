@@ -13,14 +13,16 @@ import pytest
 
 from dagorama.client import broker as client
 from dagorama.client import status
+from dagorama.client.control import control_queue
 from dagorama.client.status import list_nodes, list_workers, watch_instance
 from dagorama.definition import DAGInstance
 from dagorama.errors import BrokerRefused, NodeFailed
+from dagorama.options import instance_options
 from dagorama.v1 import work_pb2
 from dagorama.why import Reason, Why
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 from tests.scenarios.broker.rawclient import Worker, new_id
-from tests.scenarios.why.why_definitions import Broken, Held, Plain, Retried, Steps, Tainted
+from tests.scenarios.why.why_definitions import Broken, Held, Pair, Plain, Retried, Steps, Tainted
 from tests.scenarios.worker.conftest import MakePipe, StartWorkers
 from tests.scenarios.worker.worker_definitions import hear, say
 
@@ -212,6 +214,51 @@ def test_suspect(broker: LaunchedBroker, workers: StartWorkers, pipe: MakePipe) 
     )
 
 
+# -- somebody has decided so ------------------------------------------------------------------------------------------
+
+
+def test_paused(broker: LaunchedBroker, workers: StartWorkers) -> None:
+    """Its instance or its queue is paused: which, and how it goes on; it does when both are resumed."""
+    workers(1)
+    wait_for_workers(1)
+    control_queue("plain", paused=True)
+    instance, _ = Plain()()
+    instance.pause()
+    both = instance.why()
+    instance.resume()
+    queue = instance.why()
+    control_queue("plain", paused=False)
+    assert instance.result(timeout=20) == 1
+    assert [[reason.kind for reason in why.reasons] for why in (both, queue)] == [["paused"] * 2, ["paused"]]
+    assert [reason.text for reason in both.reasons] == [
+        f"its instance is paused: `dagorama resume {instance.instance_id}` lets it go on",
+        "its queue, plain, is paused: `dagorama resume --queue 'plain'` lets it go on",
+    ]
+
+
+def test_limit(broker: LaunchedBroker, workers: StartWorkers, pipe: MakePipe) -> None:
+    """As many run as the cap allows, though there is a free slot: who that is, and where; the next follows it."""
+    (one, other) = ((pipe(), pipe()) for _ in range(2))
+    workers(1, concurrency=2)
+    with instance_options(running_max=1):
+        instance, _ = Pair()(one, other)
+    hear(one[0])
+    (worker,) = list_workers()
+    (reason,) = ask(instance, "other").reasons
+    say(one[1], "first")
+    hear(other[0])
+    after = ask(instance, "other")
+    say(other[1], "second")
+    assert instance.result(timeout=20) == ["first", "second"]
+    assert (reason.kind, reason.workers, [node_id.bytes for node_id in reason.node_ids]) == (
+        "limit",
+        (worker.name,),
+        [ids(instance)["one"]],
+    )
+    assert reason.text.startswith(f"the cap of instance {instance.instance_id} lets 1 run at once, and 1 run: ")
+    assert kinds(after) == ["running"]
+
+
 # -- it waits for others ----------------------------------------------------------------------------------------------
 
 
@@ -282,6 +329,7 @@ def test_it_backs_off(broker: LaunchedBroker, workers: StartWorkers) -> None:
     assert (reason.kind, reason.text.startswith("attempt 1 failed")) == ("backs_off", True)
     assert reason.until is not None
     assert timedelta(0) < reason.until - datetime.now(UTC) <= timedelta(seconds=60)
+    assert reason.expected_at == reason.until
 
 
 def test_a_restarted_broker_waits_for_its_workers(workers: StartWorkers, pipe: MakePipe, tmp_path: Path) -> None:

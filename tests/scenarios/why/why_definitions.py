@@ -20,6 +20,24 @@ class Held(DAGDefinition):
         return hear(go)
 
 
+class Pair(DAGDefinition):
+    """Two nodes that could run at once, each until it is told to end."""
+
+    @dagorama().syncfn
+    def entrypoint(self, one: tuple[Path, Path], other: tuple[Path, Path]) -> list[str]:
+        return [self.one(*one), self.other(*other)]
+
+    @dagorama().syncfn
+    def one(self, started: Path, go: Path) -> str:
+        say(started, "started")
+        return hear(go)
+
+    @dagorama().syncfn
+    def other(self, started: Path, go: Path) -> str:
+        say(started, "started")
+        return hear(go)
+
+
 class Plain(DAGDefinition):
     @dagorama(queue_name="plain").syncfn
     def entrypoint(self) -> int:
