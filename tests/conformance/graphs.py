@@ -3,15 +3,19 @@
 from collections.abc import Iterable, Sequence
 
 from dagorama_broker.core import events as e
+from dagorama_broker.core.limits import Limit
 from dagorama_broker.core.model import (
+    Control,
     FailedAttempt,
     Failure,
     Function,
     FunctionSpec,
     Instance,
     InstanceId,
+    LimitSpec,
     Node,
     NodeId,
+    QueueControl,
     RetryPolicy,
     Timing,
     WorkerId,
@@ -31,9 +35,13 @@ FUNCTIONS = [
             retry=RetryPolicy(max_attempts=5, interval_s=1.5, multiplier=2.0, interval_max_s=60.0, jitter=0.25),
             timeout_s=2.5,
             definition_arguments=b"\x00\xff",
+            limits=(LimitSpec(max=3), LimitSpec(rate_per_s=0.5, burst=4)),
         ),
     )
 ]
+
+#: How many kinds of event a history may have.
+KINDS = 13
 
 
 class Graph:
@@ -49,7 +57,7 @@ class Graph:
         self.clock += 1
         return self.clock
 
-    def instance(self) -> Instance:
+    def instance(self, *, group: str = "", control: Control = Control()) -> Instance:  # noqa: B008 - a tuple
         """Make an instance."""
         self.instance_seq += 1
         return Instance(
@@ -57,6 +65,8 @@ class Graph:
             id=InstanceId(self.instance_seq.to_bytes(16, "big")),
             definition="shop:Order",
             created_at=self.now(),
+            group=group,
+            control=control,
         )
 
     def node(
@@ -79,6 +89,9 @@ class Graph:
             dependencies=tuple(dependencies),
             parent_seq=parent.seq if parent else 0,
             created_at=self.now(),
+            limits=tuple(
+                Limit(f"key {number} of {self.node_seq}", spec) for number, spec in enumerate(function.spec.limits)
+            ),
         )
 
 
@@ -118,9 +131,12 @@ class _History:
             self._finish,
             self._worker,
             self._cancel,
+            self._control,
+            self._control_queue,
         )
+        assert len(moves) == KINDS
         for kind, choice in ((0, 0), (1, 2), *choices):
-            moves[kind % len(moves)](choice)
+            moves[kind % KINDS](choice)
         return self.events
 
     def _node(self, choice: int, *states: NodeState) -> Node | None:
@@ -128,8 +144,9 @@ class _History:
         return nodes[choice % len(nodes)] if nodes else None
 
     def _start(self, choice: int) -> None:
-        self.instances.append(self.graph.instance())
-        self.events.append(e.InstanceCreated(instance=self.instances[-1]))
+        control = Control(priority=choice % 3 - 1, running_max=choice % 2)
+        self.instances.append(self.graph.instance(group=("", "night")[choice % 2], control=control))
+        self.events.append(e.InstanceCreated(instance=self.instances[-1], control=control))
 
     def _create(self, choice: int) -> None:
         if not self.instances:
@@ -216,6 +233,17 @@ class _History:
             self.events.append(e.NodesCancelled(nodes=nodes, at=self.graph.now()))
         instance.state = InstanceState.CANCELLED
         self.events.append(e.InstanceFinished(instance=instance, state=instance.state, at=self.graph.now()))
+
+    def _control(self, choice: int) -> None:
+        running = [it for it in self.instances if it.state is InstanceState.RUNNING]
+        if running:
+            instance = running[choice % len(running)]
+            instance.set_control(Control(priority=choice - 20, paused=choice % 2 == 1, running_max=choice % 3))
+            self.events.append(e.InstanceControlled(instance=instance, control=instance.control))
+
+    def _control_queue(self, choice: int) -> None:
+        control = QueueControl(paused=choice % 2 == 1, running_max=choice % 3)
+        self.events.append(e.QueueControlled(queue=f"q{choice % 4}", control=control))
 
     def _finish(self, choice: int) -> None:
         for instance in self.instances:

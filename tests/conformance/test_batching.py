@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from dagorama_broker.storage.journal import Journal
 from tests.conformance.conftest import make_storage
-from tests.conformance.graphs import history
+from tests.conformance.graphs import KINDS, history
 
-CHOICES = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 40)), max_size=60)
+CHOICES = st.lists(st.tuples(st.integers(0, KINDS - 1), st.integers(0, 40)), max_size=60)
 
 
 def read_everything(journal: Journal) -> list[object]:

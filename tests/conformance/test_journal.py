@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.model import InstanceId, NodeId, WorkerId
+from dagorama_broker.core.model import Control, InstanceId, NodeId, QueueControl, WorkerId
 from dagorama_broker.core.states import InstanceState, NodeState
 from dagorama_broker.core.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
 from tests.conformance.conftest import Storage, make_storage
@@ -65,6 +65,7 @@ def test_a_new_node_is_read_back_with_all_that_was_known_of_it(storage: Storage)
                 parent_seq=2,
                 arguments=b"arguments",
                 dependency_seqs=(2, 1),
+                limit_keys=("key 0 of 3", "key 1 of 3"),
                 created_at=1_004.0,
             ),
         ],
@@ -324,6 +325,53 @@ def test_instances_are_listed_newest_first(storage: Storage) -> None:
         [it.seq for it in storage.journal.list_instances(before_seq=before, limit=2)] for before in (None, 4, 2, 1)
     ]
     assert pages == [[5, 4], [3, 2], [1], []]
+
+
+def test_how_instances_are_to_be_run_is_read_back(storage: Storage) -> None:
+    """Group and control as they were last, also of what has ended and begun again."""
+    graph = Graph()
+    plain = graph.instance()
+    given = Control(priority=-7, running_max=3)
+    options = graph.instance(group="night", control=given)
+    changed = graph.instance(group="day")
+    control = Control(priority=5, paused=True, running_max=2)
+    storage.journal.commit(
+        [
+            e.InstanceCreated(instance=plain),
+            e.InstanceCreated(instance=options, control=given),
+            e.InstanceCreated(instance=changed),
+        ]
+    )
+    storage.journal.commit(
+        [
+            e.InstanceControlled(instance=changed, control=Control(priority=1)),
+            e.InstanceControlled(instance=changed, control=control),
+            e.InstanceFinished(instance=changed, state=InstanceState.COMPLETED, at=2.0),
+        ]
+    )
+    storage.journal.commit([e.InstanceReopened(instance=changed)])
+    expected = [("", Control()), ("night", given), ("day", control)]
+    snapshot = storage.reopen().instances
+    found = [storage.journal.find_instance(it.id) for it in (plain, options, changed)]
+    summaries = [storage.journal.summarize_instance(it.id) for it in (plain, options, changed)]
+    listed = storage.journal.list_instances(before_seq=None, limit=3)[::-1]
+    assert [[it and (it.group, it.control) for it in told] for told in (snapshot, found, summaries, listed)] == [
+        expected
+    ] * 4
+
+
+def test_how_queues_are_to_be_run_is_read_back(storage: Storage) -> None:
+    """What was said last, whether it was changed in one batch or in several."""
+    both, capped = QueueControl(paused=True, running_max=2), QueueControl(running_max=5)
+    storage.journal.commit(
+        [
+            e.QueueControlled(queue="a", control=QueueControl(paused=True)),
+            e.QueueControlled(queue="a", control=both),
+            e.QueueControlled(queue="b", control=both),
+        ]
+    )
+    storage.journal.commit([e.QueueControlled(queue="b", control=capped)])
+    assert storage.reopen().queues == {"a": both, "b": capped}
 
 
 def test_nodes_are_listed_in_creation_order(storage: Storage) -> None:
