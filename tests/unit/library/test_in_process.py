@@ -22,6 +22,7 @@ from dagorama.definition import DAGDefinition, DAGInstance, generate_instance_id
 from dagorama.errors import BrokerRefused, InstanceCancelled, NodeFailed, ResultTimeout, Stuck
 from dagorama.models.promise import DAGPromise
 from dagorama.node_context import context
+from dagorama.options import instance_options
 from dagorama.retry import StaticRetry
 from dagorama.settings import should_run_inline
 from dagorama.testing import in_process_broker, inline
@@ -176,6 +177,37 @@ def test_older_instances_run_first(broker: InProcessBroker) -> None:
     second, _ = Steps()("b", 2)
     assert second.result() == "b0+b1"
     assert ran == ["a", "a0", "a1", "b", "b0", "b1"]
+
+
+def test_a_higher_priority_runs_first(broker: InProcessBroker) -> None:
+    """As it was given at the start, and as it was changed later; groups take turns."""
+    plain, _ = Steps()("a")
+    with instance_options(priority=5):
+        Steps()("b")
+    last, _ = Steps()("c")
+    last.set_priority(9)
+    plain.result()
+    assert ran == ["c", "b", "a"]
+    ran.clear()
+    for group in ("big", "small"):
+        with instance_options(group=group):
+            started = [Steps()(f"{group}{number}")[0] for number in range(2)]
+    started[-1].result()
+    assert sorted(cast(list[str], ran[:2])) == ["big0", "small0"]
+
+
+def test_what_is_paused_runs_when_it_goes_on(broker: InProcessBroker) -> None:
+    """Until then, waiting for it raises and says so; what has ended cannot be paused, in memory or not."""
+    instance, _ = Steps()("a")
+    instance.pause()
+    with pytest.raises(Stuck, match=f"paused: its instance is paused: `dagorama resume {instance.instance_id}`"):
+        instance.result()
+    assert ran == []
+    instance.cap(1)
+    asyncio.run(instance.aresume())
+    instance.result()
+    with pytest.raises(BrokerRefused, match="is completed already, so it cannot be paused"):
+        instance.pause()
 
 
 def test_resolving_without_waiting_runs_what_it_can(broker: InProcessBroker) -> None:

@@ -286,6 +286,8 @@ def test_nothing_is_left_to_ask_about() -> None:
     for ask in (
         instance.cancel,
         instance.why,
+        instance.pause,
+        lambda: asyncio.run(instance.aset_priority(3)),
         lambda: asyncio.run(instance.acancel()),
         lambda: asyncio.run(instance.awhy()),
     ):
