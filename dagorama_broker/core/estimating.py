@@ -34,15 +34,17 @@ def worker_at(workers: Sequence[Worker], node: Node, now: float) -> float | None
     running = chain.from_iterable(islice(worker.leases.values(), slots_of(worker)) for worker in workers)
     prefetched = chain.from_iterable(islice(worker.leases.values(), slots_of(worker), None) for worker in workers)
     ahead = _ahead(workers, node)
-    return None if ahead is None else _turn([ends_at(other, now) for other in running], [*prefetched, *ahead])
+    return None if ahead is None else _turn([_end(other, now) for other in running], [*prefetched, *ahead])
 
 
 def place_at(limit: Limit, node: Node, now: float) -> float | None:
     """Give about when a ready node gets a place of a limit that is full."""
     waiting = _waiting(limit, node)
-    holders = limit.holders.items()
-    ends = [ends_at(other, now) if other.worker and other.token == token else None for token, other in holders]
-    return None if waiting is None else _turn(ends, waiting)
+    ends = sorted(
+        _end(other, now) if other.worker and other.token == token else inf for token, other in limit.holders.items()
+    )
+    # Where it was lowered, the first that end leave no place behind.
+    return None if waiting is None else _turn(ends[max(0, len(ends) - limit.spec.max) :], waiting)
 
 
 def rate_at(limit: Limit, node: Node) -> float | None:
@@ -51,9 +53,13 @@ def rate_at(limit: Limit, node: Node) -> float | None:
     return None if waiting is None else limit.opens_at + len(waiting) / limit.spec.rate_per_s
 
 
-def _turn(free_at: Sequence[float | None], ahead: Iterable[Node]) -> float | None:
-    """Give about when the next place is free after those that go ahead have each taken the first that was."""
-    places = [inf if at is None else at for at in free_at]
+def _end(node: Node, now: float) -> float:
+    at = ends_at(node, now)
+    return inf if at is None else at
+
+
+def _turn(places: list[float], ahead: Iterable[Node]) -> float | None:
+    """Give about when the next place is free, of those that are at these times, after each ahead has taken one."""
     if not places:
         return None
     heapify(places)

@@ -261,6 +261,7 @@ SEEN = "connect w1 slots={slots}\nsubmit i1 z\ngrant\nat 10\ncomplete w1 z secon
         (1, "submit i2 b c a(c)\ngrant\nat 21", ["waits_for c", "busy b @w1"]),
         (1, "submit i2 b a(b)\ncontrol i2 paused=yes", ["waits_for b", "paused"]),
         (9, "submit i2 cap=2 b c d e a\nsubmit i3 x\ngrant", ["limit b c @w1 about 30"]),
+        (9, "submit i2 cap=2 b\ngrant\nat 15\nsubmit i2 c a\ngrant\ncontrol i2 cap=1", ["limit b c @w1 about 25"]),
         (9, "submit i2 cap=1 b c a(c)\ngrant", ["waits_for c about 30", "limit b @w1 about 20"]),
         (1, "submit i2 b\ngrant\ncomplete w1 b promises=c,a + c a", ["due @w1"]),
     ],
