@@ -249,6 +249,13 @@ SEEN = "connect w1 slots={slots}\nsubmit i1 z\ngrant\nat 10\ncomplete w1 z secon
         (2, "submit i2 b c d a\ngrant", ["busy b c @w1 about 20"]),
         (2, "submit i2 b c d e a\nsubmit i3 f\ngrant", ["busy b c @w1 about 30"]),
         (1, "submit i2 b c a\nsubmit i3 priority=1 x\ngrant", ["busy x @w1 about 40"]),
+        (1, "submit i2 b\ngrant\nsubmit i3 x y\ncontrol i3 paused=yes\nsubmit i4 a", ["busy b @w1 about 20"]),
+        (1, "function g queue=p\nsubmit i2 x:g\nqueue p paused=yes\nsubmit i3 b a\ngrant", ["busy b @w1 about 20"]),
+        (
+            1,
+            "submit i2 y\ngrant\nconnect w2\nsubmit i3 x\ngrant\nsubmit i4 a\ndisconnect w2",
+            ["busy y @w1 about 30"],
+        ),
         (1, "function g\nsubmit i2 b c:g a\ngrant", ["busy b @w1"]),
         (1, "submit i2 b c a(b,c)\ngrant", ["waits_for b c about 30", "running @w1 about 20"]),
         (1, "submit i2 b c(b) a(c)\ngrant", ["waits_for c about 30", "waits_for b about 20", "running @w1 about 20"]),
