@@ -58,6 +58,7 @@ class Listeners:
             e.WorkerWelcomed: lambda event: self._channel(event.worker, lambda channel: channel.welcome(event)),
             e.LeasesRevoked: lambda event: self._channel(event.worker, lambda channel: channel.revoke(event)),
             e.NodesCancelled: self._tell_cancelled,
+            e.InstanceControlled: lambda event: self._tell_change(event.instance),
             e.RecallRequested: lambda event: self._channel(event.worker, lambda channel: channel.recall(event)),
             e.ResultRefused: self._tell_refusal,
             e.WorkerDrained: lambda event: self._channel(event.worker, lambda channel: channel.drained(event)),

@@ -116,6 +116,16 @@ def test_repeating_a_request_is_a_no_op(client: Client, queue: str) -> None:
     client.control_queue(queue, paused=False, running_max=0)
 
 
+def test_whoever_watches_an_instance_hears_of_it(client: Client) -> None:
+    """That it is paused is a change like any other."""
+    instance_id = client.start(call(new_id()))
+    states = client.dag.WatchInstance(dag_pb2.WatchInstanceRequest(instance_id=instance_id), timeout=10)
+    before = next(states).instance.paused
+    client.control(instance_id, paused=True)
+    assert [before, next(states).instance.paused] == [False, True]
+    states.cancel()
+
+
 @pytest.mark.parametrize("end", ["in memory", "in the journal"])
 def test_what_has_ended_cannot_be_controlled(client: Client, connect: Connect, end: str) -> None:
     """The request is refused, naming the state and what was wanted."""
