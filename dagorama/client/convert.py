@@ -56,7 +56,7 @@ def write_function(message: graph_pb2.FunctionSpec, function: FunctionSpec) -> N
 
 
 def submit_request(
-    instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions
+    instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions = NO_OPTIONS
 ) -> dag_pb2.SubmitRequest:
     """Returns the request that makes an instance, with these options, and nodes in it."""
     request = dag_pb2.SubmitRequest(instance_id=instance_id, definition=definition)

@@ -22,7 +22,7 @@ from dagorama.v1 import work_pb2
 from dagorama.why import Reason, Why
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 from tests.scenarios.broker.rawclient import Worker, new_id
-from tests.scenarios.why.why_definitions import Broken, Held, Pair, Plain, Retried, Steps, Tainted
+from tests.scenarios.why.why_definitions import Broken, Held, Limited, Pair, Plain, Retried, Steps, Tainted
 from tests.scenarios.worker.conftest import MakePipe, StartWorkers
 from tests.scenarios.worker.worker_definitions import hear, say
 
@@ -257,6 +257,22 @@ def test_limit(broker: LaunchedBroker, workers: StartWorkers, pipe: MakePipe) ->
     )
     assert reason.text.startswith(f"the cap of instance {instance.instance_id} lets 1 run at once, and 1 run: ")
     assert kinds(after) == ["running"]
+
+
+def test_rate(broker: LaunchedBroker, workers: StartWorkers) -> None:
+    """As many have started as the limit of its key lets start for now: until when that holds."""
+    workers(1)
+    instance, _ = Limited()()
+    for now in watch_instance(instance.instance_id.bytes):
+        if now.counts.get("completed"):
+            break
+    (second,) = (node for node in list_nodes(instance.instance_id.bytes) if node.state == "ready")
+    (reason,) = status.why(instance.instance_id.bytes, second.node_id.bytes).reasons
+    instance.cancel()
+    assert (reason.kind, "limit mail lets 0.01 start in a second" in reason.text) == ("rate", True)
+    assert reason.until is not None
+    assert reason.until == reason.expected_at
+    assert timedelta(seconds=60) < reason.until - datetime.now(UTC) <= timedelta(seconds=100)
 
 
 # -- it waits for others ----------------------------------------------------------------------------------------------

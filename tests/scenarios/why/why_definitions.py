@@ -7,6 +7,7 @@ from typing import Any
 
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
+from dagorama.limits import Limit
 from dagorama.retry import StaticRetry
 from tests.scenarios.worker.worker_definitions import hear, say
 
@@ -36,6 +37,18 @@ class Pair(DAGDefinition):
     def other(self, started: Path, go: Path) -> str:
         say(started, "started")
         return hear(go)
+
+
+class Limited(DAGDefinition):
+    """Two nodes, of which one may start in 100 s."""
+
+    @dagorama().syncfn
+    def entrypoint(self) -> list[int]:
+        return [self.mail(number) for number in range(2)]
+
+    @dagorama(limit=Limit("mail", per_second=0.01)).syncfn
+    def mail(self, number: int) -> int:
+        return number
 
 
 class Plain(DAGDefinition):
