@@ -28,6 +28,8 @@ class FunctionSpec:
     #: Longest time that an attempt may take; 0 for no limit.
     timeout_s: float = 0.0
     limits: tuple[Limit, ...] = ()
+    #: Longest time that a node may be ready before a worker takes it; 0 for no limit.
+    start_timeout_s: float = 0.0
 
 
 class CapturedCall(NamedTuple):

@@ -7,7 +7,6 @@ run time, called on an instance, it captures the call and returns the promise of
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, Literal, TypeVar, cast, overload
@@ -23,7 +22,7 @@ from dagorama.inline import InlineCall
 from dagorama.inspection import CallRules
 from dagorama.limits import Limit, LimitKeys, checked_limits
 from dagorama.models.promise import new_promise
-from dagorama.options import InstanceOptions, current_options
+from dagorama.options import InstanceOptions, checked_seconds, current_options
 from dagorama.payload import Payload, encode
 from dagorama.resolution import id_of
 from dagorama.retry import RetryConfiguration
@@ -45,17 +44,19 @@ class Decorator:
         timeout: float | None = None,
         code_mismatch: str | None = None,
         limit: Limit | Sequence[Limit] | None = None,
+        start_timeout: float | None = None,
     ) -> None:
         """The arguments are those of `dagorama`."""
         self.queue_name = queue_name
         self.taint_name = taint_name
         self.retry = retry
-        self.timeout_s = 0.0 if timeout is None else _checked_timeout(timeout)
+        self.timeout_s = 0.0 if timeout is None else checked_seconds("timeout", timeout)
         #: None leaves it to the worker.
         self.code_mismatch: CodeMismatch | None = (
             None if code_mismatch is None else code_mismatch_named(code_mismatch, "code_mismatch")
         )
         self.limits = checked_limits(limit)
+        self.start_timeout_s = 0.0 if start_timeout is None else checked_seconds("start_timeout", start_timeout)
 
     def __call__(self, fn: F) -> F:
         """Decorates a function of either kind."""
@@ -89,6 +90,7 @@ def dagorama(
     timeout: float | None = None,
     code_mismatch: Literal["wait", "warn", "ignore", "fail"] | None = None,
     limit: Limit | Sequence[Limit] | None = None,
+    start_timeout: float | None = None,
 ) -> Decorator: ...
 
 
@@ -100,6 +102,7 @@ def dagorama(
     timeout: float | None = None,
     code_mismatch: Literal["wait", "warn", "ignore", "fail"] | None = None,
     limit: Limit | Sequence[Limit] | None = None,
+    start_timeout: float | None = None,
 ) -> object:
     """Makes a decorator for methods of a `DAGDefinition`; bare `@dagorama` decorates at once.
 
@@ -108,7 +111,8 @@ def dagorama(
     takes longer than `timeout` seconds is stopped, and has failed with `TimeoutError`. A node starts when each `limit`
     has room for it. `code_mismatch` says what a worker does with nodes of another version of this function than it has:
     they "wait" for another worker, run after a warning ("warn"), run ("ignore") or "fail"; by default the worker
-    decides. Raises `ValueError` naming the argument that cannot be used.
+    decides. A node that is ready for longer than `start_timeout` seconds, and no worker takes it, fails with
+    `QueueTimeout`. Raises `ValueError` naming the argument that cannot be used.
     """
     if callable(queue_name):
         return Decorator(None, None, None)(queue_name)
@@ -117,16 +121,7 @@ def dagorama(
             raise ValueError(f"{argument}={name!r}: it must be a name, or left out")
     if retry is not None and not isinstance(retry, RetryConfiguration):
         raise ValueError(f"retry={retry!r}: it must be a policy such as StaticRetry(max_attempts=3, interval=1)")
-    return Decorator(queue_name, taint_name, retry, timeout, code_mismatch, limit)
-
-
-def _checked_timeout(timeout: float) -> float:
-    """Refuses what is no length of time."""
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise ValueError(f"timeout must be a number of seconds, not {timeout!r}")
-    if not (math.isfinite(timeout) and timeout > 0):
-        raise ValueError(f"timeout must be finite and more than 0 seconds, not {timeout!r}")
-    return float(timeout)
+    return Decorator(queue_name, taint_name, retry, timeout, code_mismatch, limit, start_timeout)
 
 
 def _is_async(fn: object) -> bool:
@@ -214,6 +209,7 @@ class _Captor:
             definition_arguments=construction_of(definition).arguments(),
             timeout_s=self.options.timeout_s,
             limits=self.options.limits,
+            start_timeout_s=self.options.start_timeout_s,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -91,3 +92,12 @@ def _checked_number(name: str, value: object, least: int, most: int) -> int:
     if not least <= value <= most:
         raise ValueError(f"{name} must be from {least} to {most}, not {value!r}")
     return value
+
+
+def checked_seconds(name: str, value: object) -> float:
+    """Returns a length of time; `ValueError` naming the argument for what is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{name} must be a number of seconds, not {value!r}")
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be finite and more than 0 seconds, not {value!r}")
+    return float(value)

@@ -50,6 +50,7 @@ def write_function(message: graph_pb2.FunctionSpec, function: FunctionSpec) -> N
     if function.retry is not None:
         message.retry.CopyFrom(function.retry.as_message())
     message.timeout_s = function.timeout_s
+    message.start_timeout_s = function.start_timeout_s
     message.definition_arguments = function.definition_arguments
     for limit in function.limits:
         message.limits.add(max=limit.max or 0, rate_per_s=limit.per_second or 0.0, burst=limit.burst or 0)

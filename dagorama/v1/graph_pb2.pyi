@@ -53,6 +53,8 @@ class _NodeStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NodeState.V
     """Something that it waits for ended without a value."""
     NODE_STATE_CANCELLED: _NodeState.ValueType  # 9
     """Stopped on request."""
+    NODE_STATE_STARTED: _NodeState.ValueType  # 10
+    """One worker held a lease on it, of a function that must not be run twice, and is not connected now."""
 
 class NodeState(_NodeState, metaclass=_NodeStateEnumTypeWrapper):
     """Where a node stands. The terminal ones are COMPLETED, FAILED, DEPENDENCY_FAILED and CANCELLED."""
@@ -76,6 +78,8 @@ NODE_STATE_DEPENDENCY_FAILED: NodeState.ValueType  # 8
 """Something that it waits for ended without a value."""
 NODE_STATE_CANCELLED: NodeState.ValueType  # 9
 """Stopped on request."""
+NODE_STATE_STARTED: NodeState.ValueType  # 10
+"""One worker held a lease on it, of a function that must not be run twice, and is not connected now."""
 Global___NodeState: _TypeAlias = NodeState  # noqa: Y015
 
 class _InstanceState:
@@ -193,6 +197,7 @@ class FunctionSpec(_message.Message):
     TAINT_FIELD_NUMBER: _builtins.int
     RETRY_FIELD_NUMBER: _builtins.int
     TIMEOUT_S_FIELD_NUMBER: _builtins.int
+    START_TIMEOUT_S_FIELD_NUMBER: _builtins.int
     DEFINITION_ARGUMENTS_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
@@ -205,6 +210,8 @@ class FunctionSpec(_message.Message):
     """Only a worker with this toleration gets the node; empty for no taint."""
     timeout_s: _builtins.float
     """Longest time that an attempt may take, from the grant on; 0 for no limit. After that it has failed with TimeoutError."""
+    start_timeout_s: _builtins.float
+    """Longest time that a node may be ready before a worker takes it; 0 for no limit. After that it fails with QueueTimeout."""
     definition_arguments: _builtins.bytes
     """Payload of the constructor arguments of the definition that the function is a method of; empty for none."""
     @_builtins.property
@@ -222,12 +229,13 @@ class FunctionSpec(_message.Message):
         taint: _builtins.str = ...,
         retry: Global___RetryPolicy | None = ...,
         timeout_s: _builtins.float = ...,
+        start_timeout_s: _builtins.float = ...,
         definition_arguments: _builtins.bytes = ...,
         limits: _abc.Iterable[Global___Limit] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["retry", b"retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_version", b"code_version", "definition_arguments", b"definition_arguments", "limits", b"limits", "name", b"name", "queue", b"queue", "retry", b"retry", "taint", b"taint", "timeout_s", b"timeout_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_version", b"code_version", "definition_arguments", b"definition_arguments", "limits", b"limits", "name", b"name", "queue", b"queue", "retry", b"retry", "start_timeout_s", b"start_timeout_s", "taint", b"taint", "timeout_s", b"timeout_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,9 +9,8 @@ from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.dispatch import Dispatcher
 from dagorama_broker.core.errors import Refused, UnknownDependency
-from dagorama_broker.core.graph import Graph
+from dagorama_broker.core.graph import Graph, remember
 from dagorama_broker.core.model import FailedAttempt, Failure, Node, NodeId, Rng, Worker
-from dagorama_broker.core.ready import ReadyQueues
 from dagorama_broker.core.states import TERMINAL, NodeState
 from dagorama_broker.core.submitting import build_nodes
 
@@ -19,12 +18,9 @@ from dagorama_broker.core.submitting import build_nodes
 class Attempts:
     """Ends attempts, and lets those that backed off begin again."""
 
-    def __init__(
-        self, graph: Graph, queues: ReadyQueues, dispatcher: Dispatcher, *, rng: Rng, deliveries_max: int
-    ) -> None:
+    def __init__(self, graph: Graph, dispatcher: Dispatcher, *, rng: Rng, deliveries_max: int) -> None:
         self.backoffs: list[tuple[float, int, Node]] = []
         self._graph = graph
-        self._queues = queues
         self._dispatcher = dispatcher
         self._rng = rng
         self._deliveries_max = deliveries_max
@@ -124,12 +120,11 @@ class Attempts:
         """Take a failed attempt of a node that is leased: back off, or fail for good."""
         node.attempts += 1
         attempt = FailedAttempt(node.attempts, worker.name, now, failure)
-        _remember(node, attempt)
         policy = node.function.spec.retry
         if failure.permanent or node.attempts >= policy.max_attempts:
-            self._graph.events.append(e.AttemptFailed(node=node, attempt=attempt, retry_at=None))
-            self._graph.fail(node, now)
+            self._graph.give_up(node, attempt, now)
             return
+        remember(node, attempt)
         retry_at = now + policy.delay_s(node.attempts, self._rng)
         self._graph.events.append(e.AttemptFailed(node=node, attempt=attempt, retry_at=retry_at))
         node.move(NodeState.BACKOFF)
@@ -145,8 +140,7 @@ class Attempts:
         while self.backoffs and self.backoffs[0][0] <= now:
             node = heappop(self.backoffs)[2]
             if node.state is NodeState.BACKOFF:
-                node.move(NodeState.READY)
-                self._queues.push(node)
+                self._graph.enqueue(node, node.retry_at)
 
     def time_out(self, node: Node, token: int, now: float) -> None:
         """End an attempt that takes too long, if it is still the one that was leased under this token."""
@@ -163,8 +157,9 @@ class Attempts:
     def take_back(self, node: Node, now: float) -> None:
         """End a lease; the node goes back to its place in the queue."""
         self._dispatcher.release(node, now)
-        node.move(NodeState.READY)
-        self._queues.push(node)
+        self._graph.enqueue(node, now)
+        if node.function.is_recorded:
+            self._graph.events.append(e.NodesHandedBack(nodes=[node]))
 
     def lose(self, node: Node, worker: Worker, reason: str, now: float) -> None:
         """End the lease of a lost worker. A node that many workers were lost with is not tried on yet another."""
@@ -172,11 +167,10 @@ class Attempts:
         node.losses += 1
         failure = Failure(type="WorkerLost", message=f"worker {worker.name} was lost while it held the node: {reason}")
         attempt = FailedAttempt(node.attempts + 1, worker.name, now, failure)
-        _remember(node, attempt)
+        remember(node, attempt)
         self._graph.events.append(e.LeaseLost(node=node, attempt=attempt, losses=node.losses))
         if node.losses < self._deliveries_max:
-            node.move(NodeState.READY)
-            self._queues.push(node)
+            self._graph.enqueue(node, now)
             return
         lost_with = ", ".join(failed.worker for failed in node.failures or () if failed.failure.type == "WorkerLost")
         quarantine = Failure(
@@ -186,10 +180,3 @@ class Attempts:
             permanent=True,
         )
         self.fail(node, worker, quarantine, now)
-
-
-def _remember(node: Node, attempt: FailedAttempt) -> None:
-    if node.failures is None:
-        node.failures = [attempt]
-    else:
-        node.failures.append(attempt)

@@ -39,6 +39,7 @@ class Dispatcher:
         self.recall_at: float | None = None  #: when prefetched nodes are to be asked for, as some worker is idle
         self._timeouts: list[tuple[float, int, Node]] = []  #: when attempts are to end, with the tokens of their leases
         self._timeouts_max = _TIMEOUTS_MIN
+        self._recorded: list[Node] = []  #: see `take_recorded`
 
     def lease(self, node: Node, worker: Worker, now: float) -> int:
         """Lease a ready node to a worker; gives the fencing token."""
@@ -62,7 +63,14 @@ class Dispatcher:
                 self._limits.enter(limit, node, node.token, now)
         if node.function.spec.timeout_s:
             self._watch(node, now + node.function.spec.timeout_s)
+        if node.function.is_recorded:
+            self._recorded.append(node)
         return node.token
+
+    def take_recorded(self) -> list[Node]:
+        """Give the nodes leased since the last call whose leases are to be made durable."""
+        recorded, self._recorded = self._recorded, []
+        return recorded
 
     def _watch(self, node: Node, until: float) -> None:
         """Note when the attempt is to end; forget, now and then, about those that have ended."""

@@ -83,7 +83,10 @@ class NodeJoining:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptFailed:
-    """An attempt failed. With `retry_at` the node backs off until then; else `NodeFailed` follows."""
+    """An attempt failed. With `retry_at` the node backs off until then; else `NodeFailed` follows.
+
+    Of a node that failed while no attempt ran, `attempt` has the number and says why there was no further one.
+    """
 
     node: Node
     attempt: FailedAttempt
@@ -125,6 +128,20 @@ class LeaseLost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodesStarted:
+    """Nodes have been leased whose functions have their starts recorded. The grants come in the same batch."""
+
+    nodes: Sequence[Node]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodesHandedBack:
+    """Nodes whose start was recorded were not started after all: they are ready again."""
+
+    nodes: Sequence[Node]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerJoined:
     """A worker process has connected that was not known. After a restart its leases are waited for.
 
@@ -157,6 +174,8 @@ DurableEvent = (
     | DependencyFailed
     | NodesCancelled
     | LeaseLost
+    | NodesStarted
+    | NodesHandedBack
     | WorkerJoined
     | WorkerLeft
 )

@@ -8,9 +8,19 @@ from weakref import WeakValueDictionary
 from dagorama_broker.core import events as e
 from dagorama_broker.core.errors import UnknownInstance, UnknownNode
 from dagorama_broker.core.limits import Limit, Limits
-from dagorama_broker.core.model import Function, FunctionSpec, Instance, InstanceId, Node, NodeId, Timing
+from dagorama_broker.core.model import (
+    FailedAttempt,
+    Function,
+    FunctionSpec,
+    Instance,
+    InstanceId,
+    Node,
+    NodeId,
+    Timing,
+)
 from dagorama_broker.core.ready import ReadyQueues
 from dagorama_broker.core.states import TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
+from dagorama_broker.core.timers import Timers
 
 
 class Graph:
@@ -23,6 +33,8 @@ class Graph:
         self.node_seq = 0
         self.touched: dict[Instance, None] = {}  #: instances whose last live node may have ended in this command
         self.limits = limits
+        #: When nodes that are ready have been so for too long.
+        self.start_timers: Timers[Node] = Timers(lambda node: node.state is NodeState.READY)
         self._queues = queues
         self._functions: WeakValueDictionary[tuple[FunctionSpec, str], Function] = WeakValueDictionary()
         self._timings: dict[str, Timing] = {}
@@ -74,7 +86,7 @@ class Graph:
                     continue
                 if node.missing:
                     continue
-            self.make_ready(node)
+            self.make_ready(node, now)
 
     def wait_for(self, node: Node, others: Iterable[Node]) -> Node | None:
         """Let `node` wait for those that have not completed; give the root cause if one of them never will."""
@@ -93,11 +105,18 @@ class Graph:
         node.missing = missing
         return None
 
-    def make_ready(self, node: Node) -> None:
-        """Let a node that waits for nothing any more be granted."""
-        node.move(NodeState.READY)
+    def make_ready(self, node: Node, now: float) -> None:
+        """Let a node that waits for nothing any more be granted; it may wait for that from `now` on."""
         node.function.lane.active += 1
+        self.enqueue(node, now)
+
+    def enqueue(self, node: Node, now: float) -> None:
+        """Let an active node be granted, maybe again."""
+        node.move(NodeState.READY)
         self._queues.push(node)
+        start_timeout_s = node.function.spec.start_timeout_s
+        if start_timeout_s:
+            self.start_timers.set(node, now + start_timeout_s)
 
     # -- ending -------------------------------------------------------------------------------------------------------
 
@@ -114,7 +133,7 @@ class Graph:
                 if dependent.missing:
                     continue
                 if dependent.state is NodeState.WAITING:
-                    self.make_ready(dependent)
+                    self.make_ready(dependent, now)
                 elif dependent.state is NodeState.JOINING:
                     self.finish_join(dependent, now)
                     done.append(dependent)
@@ -126,10 +145,14 @@ class Graph:
             node.source = promise.source or promise
         self.events.append(e.NodeCompleted(node=node, payload=None, at=now))
 
-    def fail(self, node: Node, now: float) -> None:
-        """Fail a leased node for good, and with it whatever waits for it."""
-        node.move(NodeState.FAILED)
+    def give_up(self, node: Node, attempt: FailedAttempt, now: float) -> None:
+        """Fail an active node for good: `attempt` was its last, or says why there was none."""
+        remember(node, attempt)
+        self.events.append(e.AttemptFailed(node=node, attempt=attempt, retry_at=None))
+        if node.state is NodeState.READY:
+            self._queues.withdraw(node, now)
         node.function.lane.active -= 1
+        node.move(NodeState.FAILED)
         node.cause = node
         node.instance.failed = True
         self.events.append(e.NodeFailed(node=node, at=now))
@@ -179,6 +202,14 @@ class Graph:
                 instance.finished_at = now
                 self.events.append(e.InstanceFinished(instance=instance, state=instance.state, at=now))
         self.touched = {}
+
+
+def remember(node: Node, attempt: FailedAttempt) -> None:
+    """Keep an attempt that gave no value."""
+    if node.failures is None:
+        node.failures = [attempt]
+    else:
+        node.failures.append(attempt)
 
 
 def _end_state(instance: Instance) -> InstanceState:

@@ -141,6 +141,9 @@ def _check_backoffs(scheduler: Scheduler, nodes: list[Node]) -> None:
     for node in nodes:
         if node.state is NodeState.BACKOFF:
             _require((node.retry_at, node) in due, "who backs off will be woken", node=node, retry_at=node.retry_at)
+        if node.state is NodeState.READY and node.function.spec.start_timeout_s:
+            at = scheduler.graph.start_timers.at(node)
+            _require(at is not None, "who may not wait for long is watched", node=node)
 
 
 def _check_workers(scheduler: Scheduler, nodes: list[Node]) -> None:

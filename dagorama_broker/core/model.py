@@ -77,6 +77,7 @@ class FunctionSpec:
     taint: str = ""  #: empty: none
     retry: RetryPolicy = RetryPolicy()
     timeout_s: float = 0.0  #: longest time that an attempt may take; 0: no limit
+    start_timeout_s: float = 0.0  #: longest time that a node may be ready before a worker takes it; 0: no limit
     definition_arguments: bytes = b""
     limits: tuple[LimitSpec, ...] = ()  #: each call has a key for each
 
@@ -122,12 +123,15 @@ class Timing:
 class Function:
     """A `FunctionSpec` as the core knows it, in a group. It lives as long as some node refers to it."""
 
-    __slots__ = ("__weakref__", "lane", "spec", "timing")
+    __slots__ = ("__weakref__", "is_recorded", "lane", "spec", "timing")
 
     def __init__(self, spec: FunctionSpec, *, lane: Lane, timing: Timing) -> None:
         self.spec = spec
         self.lane = lane
         self.timing = timing  #: shared by all functions of the same name
+        #: Whether each lease of its nodes is made durable before the worker hears of it: a restart must tell a node
+        #: that was never granted from one that was.
+        self.is_recorded = spec.start_timeout_s > 0
 
 
 class Park(StrEnum):

@@ -10,7 +10,7 @@ from dagorama_broker.core.states import TERMINAL, UNSUCCESSFUL, InstanceState, N
 from dagorama_broker.core.stored import StoredInstance, StoredNode
 
 
-def restore_instance(graph: Graph, attempts: Attempts, stored: StoredInstance) -> None:
+def restore_instance(graph: Graph, attempts: Attempts, stored: StoredInstance, now: float) -> None:
     """Take an instance back into memory, so that nodes can be added to it. A no-op when it is there."""
     if stored.id in graph.instances:
         return
@@ -32,7 +32,7 @@ def restore_instance(graph: Graph, attempts: Attempts, stored: StoredInstance) -
     for row in stored.nodes:
         by_seq[row.seq].promises = tuple(by_seq[seq] for seq in row.promise_seqs)
     for row in stored.nodes:
-        _relink_node(graph, attempts, by_seq[row.seq], row, by_seq)
+        _relink_node(graph, attempts, by_seq[row.seq], row, by_seq, now)
     graph.instances[instance.id] = instance
     if not instance.live:
         graph.touched[instance] = None  # unless the next command adds nodes it leaves memory, also when refused
@@ -51,7 +51,7 @@ def _restore_node(graph: Graph, row: StoredNode, instance: Instance, by_seq: dic
         created_at=row.created_at,
         limits=graph.limits_of_call(row.function, row.limit_keys, now) if row.limit_keys else (),
     )
-    node.state = row.state
+    node.state = NodeState.WAITING if row.state is NodeState.STARTED else row.state
     node.finished_at = row.finished_at
     node.attempts = row.attempts
     node.losses = row.losses
@@ -63,20 +63,31 @@ def _restore_node(graph: Graph, row: StoredNode, instance: Instance, by_seq: dic
     return node
 
 
-def _relink_node(graph: Graph, attempts: Attempts, node: Node, row: StoredNode, by_seq: dict[int, Node]) -> None:
+def _relink_node(
+    graph: Graph, attempts: Attempts, node: Node, row: StoredNode, by_seq: dict[int, Node], now: float
+) -> None:
     """Restore what depends on other nodes, maybe younger ones, and put the node where it belongs."""
     if node.state is NodeState.COMPLETED and node.payload is None:
         _find_source(node)
     node.cause = by_seq.get(row.cause_seq)
-    if node.state is NodeState.WAITING:
+    if row.state is NodeState.STARTED:
+        graph.make_ready(node, now)  # who had it may be back any moment; if not, its time in the queue begins only now
+    elif node.state is NodeState.WAITING:
         graph.wait_for(node, node.dependencies)
         if not node.missing:
-            graph.make_ready(node)
+            graph.make_ready(node, _ready_since(node))
     elif node.state is NodeState.JOINING:
         graph.wait_for(node, node.promises)
     elif node.state is NodeState.BACKOFF:
         node.function.lane.active += 1
         attempts.back_off(node, row.retry_at)
+
+
+def _ready_since(node: Node) -> float:
+    """Tell from what is durable when a node that was never leased since has become ready."""
+    since = [dependency.finished_at for dependency in node.dependencies]
+    since += [failed.ended_at for failed in node.failures or ()]  # its worker was lost
+    return max(since, default=node.created_at)
 
 
 def _find_source(node: Node) -> None:

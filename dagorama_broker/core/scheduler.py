@@ -9,6 +9,7 @@ from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.attempts import Attempts
 from dagorama_broker.core.control import Controller
+from dagorama_broker.core.deadlines import fail_unstarted
 from dagorama_broker.core.dispatch import Dispatcher
 from dagorama_broker.core.fleet import Fleet
 from dagorama_broker.core.graph import Graph
@@ -39,9 +40,7 @@ class Scheduler:
         self.limits = Limits()
         self.graph = Graph(self.queues, self.limits)
         self.dispatcher = Dispatcher(self.queues, self.limits, token=epoch << _EPOCH_SHIFT)
-        self.attempts = Attempts(
-            self.graph, self.queues, self.dispatcher, rng=rng, deliveries_max=self.settings.deliveries_max
-        )
+        self.attempts = Attempts(self.graph, self.dispatcher, rng=rng, deliveries_max=self.settings.deliveries_max)
         self.fleet = Fleet(self.graph, self.queues, self.dispatcher, self.attempts, self.settings)
         self.controller = Controller(self.graph, self.queues, self.dispatcher, self.fleet)
         self._may_be_held = False  #: whether there is anything that the workers who are awaited could have
@@ -70,14 +69,22 @@ class Scheduler:
         """Decide on one command. Raises a `Refused`, and has changed nothing, where the command is at fault."""
         events = self.graph.events = []
         self._handlers[type(command)](command, now)
+        recorded = self.dispatcher.take_recorded()
+        if recorded:
+            events.append(e.NodesStarted(nodes=recorded))
         if self.graph.touched:
             self.graph.finish_instances(now)
         return events
 
     def next_wakeup(self) -> float | None:
         """Give the time at which a `Tick` is due, or None. Ask again after each batch of commands."""
-        dispatcher = self.dispatcher
-        due = [self.fleet.expiry_check_at, dispatcher.recall_at, dispatcher.overrun_at, self.limits.due_at]
+        due = [
+            self.fleet.expiry_check_at,
+            self.dispatcher.recall_at,
+            self.dispatcher.overrun_at,
+            self.limits.due_at,
+            self.graph.start_timers.next_at,
+        ]
         if self.attempts.backoffs:
             due.append(self.attempts.backoffs[0][0])
         if self.fleet.awaited:
@@ -124,14 +131,14 @@ class Scheduler:
         for queue, control in snapshot.queues.items():
             self.controller.restore_queue(queue, control, now)
         for stored in snapshot.instances:
-            self.restore_instance(stored)
+            self.restore_instance(stored, now)
         self.attempts.end_backoffs(now)  # a worker may have such a node already, and must be able to keep it
         self.fleet.await_workers(snapshot.workers, now)
         self._may_be_held = any(lane.ready or lane.parked for lane in self.queues.lanes.values())
 
-    def restore_instance(self, stored: StoredInstance) -> None:
+    def restore_instance(self, stored: StoredInstance, now: float) -> None:
         """Take an instance back into memory, so that nodes can be added to it. A no-op when it is there."""
-        restore_instance(self.graph, self.attempts, stored)
+        restore_instance(self.graph, self.attempts, stored, now)
 
     # -- commands -----------------------------------------------------------------------------------------------------
 
@@ -164,5 +171,6 @@ class Scheduler:
         self.dispatcher.open_rates(now)
         for node, token in self.dispatcher.overrun(now):
             self.attempts.time_out(node, token, now)
+        fail_unstarted(self.graph, now)
         self.fleet.tick(now, command.late_s)
         self.graph.events.extend(self.dispatcher.recall(now))

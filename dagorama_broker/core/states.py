@@ -9,6 +9,9 @@ class NodeState(StrEnum):
     WAITING = "waiting"  #: Some dependency has not completed; in no queue.
     READY = "ready"  #: In its lane, for the first worker that may run it.
     LEASED = "leased"  #: One worker holds a live lease; in no queue.
+    STARTED = (
+        "started"  #: Leased to a worker that is away now, and not to be run by another. Storage has it for leased.
+    )
     JOINING = "joining"  #: Its function returned promises that have not all completed; nobody runs it.
     BACKOFF = "backoff"  #: An attempt failed; becomes ready at `retry_at`.
     COMPLETED = "completed"  #: Its value is final.
@@ -31,12 +34,18 @@ TERMINAL = UNSUCCESSFUL | {NodeState.COMPLETED}
 LIVE = frozenset(NodeState) - TERMINAL
 
 #: Nodes that can bring the graph forward by themselves: a worker runs, may run, or will run them.
-ACTIVE = frozenset({NodeState.READY, NodeState.LEASED, NodeState.BACKOFF})
+ACTIVE = frozenset({NodeState.READY, NodeState.LEASED, NodeState.STARTED, NodeState.BACKOFF})
 
 #: Every move that a node may make. What is not here is an error (`IllegalMove`).
 MOVES: dict[NodeState, frozenset[NodeState]] = {
     NodeState.WAITING: frozenset({NodeState.READY, NodeState.DEPENDENCY_FAILED, NodeState.CANCELLED}),
-    NodeState.READY: frozenset({NodeState.LEASED, NodeState.CANCELLED}),
+    NodeState.READY: frozenset(
+        {
+            NodeState.LEASED,
+            NodeState.FAILED,  # nobody took it in time
+            NodeState.CANCELLED,
+        }
+    ),
     NodeState.LEASED: frozenset(
         {
             NodeState.COMPLETED,
@@ -44,6 +53,14 @@ MOVES: dict[NodeState, frozenset[NodeState]] = {
             NodeState.BACKOFF,
             NodeState.FAILED,
             NodeState.READY,  # the lease was lost or handed back
+            NodeState.STARTED,  # the worker went away
+            NodeState.CANCELLED,
+        }
+    ),
+    NodeState.STARTED: frozenset(
+        {
+            NodeState.READY,  # the worker is back with it, and is leased it at once
+            NodeState.FAILED,
             NodeState.CANCELLED,
         }
     ),

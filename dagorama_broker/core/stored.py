@@ -17,7 +17,7 @@ from dagorama_broker.core.states import InstanceState, NodeState
 @dataclass(slots=True, kw_only=True)
 class StoredNode:
     """A node as it was last committed. Of the live states storage tells only waiting (which stands for ready and leased
-    too, as both are memory only), joining and backoff.
+    too, as both are memory only), started (leased, for functions whose starts are recorded), joining and backoff.
     """
 
     seq: int

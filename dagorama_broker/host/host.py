@@ -162,7 +162,7 @@ class Host:
         if instance_id not in self.scheduler.instances:
             stored = await self.read(self._journal.find_instance, instance_id)
             if stored is not None:
-                self.scheduler.restore_instance(stored)
+                self.scheduler.restore_instance(stored, self.now())
 
     async def flush(self) -> None:
         """Return when everything decided so far is durable and released. Raises `HostStopped` if it never will be."""

@@ -56,6 +56,7 @@ NODE_STATES = {
     NodeState.FAILED: graph_pb2.NODE_STATE_FAILED,
     NodeState.DEPENDENCY_FAILED: graph_pb2.NODE_STATE_DEPENDENCY_FAILED,
     NodeState.CANCELLED: graph_pb2.NODE_STATE_CANCELLED,
+    NodeState.STARTED: graph_pb2.NODE_STATE_STARTED,
 }
 INSTANCE_STATES = {
     InstanceState.RUNNING: graph_pb2.INSTANCE_STATE_RUNNING,
@@ -119,6 +120,7 @@ def to_function(message: graph_pb2.FunctionSpec) -> FunctionSpec:
     retry = message.retry
     for field, number in (
         ("timeout_s", message.timeout_s),
+        ("start_timeout_s", message.start_timeout_s),
         ("retry.interval_s", retry.interval_s),
         ("retry.multiplier", retry.multiplier),
         ("retry.interval_max_s", retry.interval_max_s),
@@ -139,6 +141,7 @@ def to_function(message: graph_pb2.FunctionSpec) -> FunctionSpec:
             jitter=min(1.0, retry.jitter),
         ),
         timeout_s=message.timeout_s,
+        start_timeout_s=message.start_timeout_s,
         definition_arguments=message.definition_arguments,
         limits=_to_limits(message) if message.limits else (),
     )
@@ -411,6 +414,7 @@ def from_function(spec: FunctionSpec) -> graph_pb2.FunctionSpec:
             jitter=retry.jitter,
         ),
         timeout_s=spec.timeout_s,
+        start_timeout_s=spec.start_timeout_s,
         definition_arguments=spec.definition_arguments,
         limits=[
             graph_pb2.Limit(max=limit.max, rate_per_s=limit.rate_per_s, burst=limit.burst if limit.rate_per_s else 0)

@@ -14,6 +14,7 @@ from dagorama_broker.core.model import Control, FailedAttempt, Instance, Node, W
 from dagorama_broker.core.states import InstanceState, NodeState
 
 # Plain strings: database drivers take a slow path for subclasses of str.
+STARTED = str(NodeState.STARTED.value)
 WAITING = str(NodeState.WAITING.value)
 JOINING = str(NodeState.JOINING.value)
 BACKOFF = str(NodeState.BACKOFF.value)
@@ -137,6 +138,12 @@ def _fold_one(batch: Batch, event: e.DurableEvent) -> None:
         case e.NodesCancelled():
             for node in event.nodes:
                 _put(batch, OutcomeRow(node.seq, CANCELLED, event.at, None, None, node.seq))
+        case e.NodesStarted():
+            for node in event.nodes:
+                _put(batch, OutcomeRow(node.seq, STARTED, None, None, None, None))
+        case e.NodesHandedBack():
+            for node in event.nodes:
+                _put(batch, OutcomeRow(node.seq, WAITING, None, None, None, None))
         case e.InstanceCreated():
             _put_instance(batch, event.instance, RUNNING, None)
             if event.control != Control():

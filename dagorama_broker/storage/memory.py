@@ -142,6 +142,12 @@ class MemoryJournal:
                     self._record(node.instance).end(node, NodeState.CANCELLED, node, event.at)
             case e.DependencyFailed():
                 self._record(event.node.instance).end(event.node, NodeState.DEPENDENCY_FAILED, event.cause, event.at)
+            case e.NodesStarted():
+                for node in event.nodes:
+                    self._record(node.instance).set(node, NodeState.STARTED)
+            case e.NodesHandedBack():
+                for node in event.nodes:
+                    self._record(node.instance).set(node, NodeState.WAITING)
             case e.InstanceCreated():
                 record = _Record(event.instance, event.control)
                 self._records.append(record)
@@ -271,6 +277,10 @@ class _Record:
         row = self._move(event.node, NodeState.WAITING, 0.0)
         self._losses[row] = event.losses
         self._failures.setdefault(row, []).append(event.attempt)
+
+    def set(self, node: Node, state: NodeState) -> None:
+        """Note how a node stands that has not ended."""
+        self._move(node, state, 0.0)
 
     def end(self, node: Node, state: NodeState, cause: Node, at: float) -> None:
         """End a node without a value."""

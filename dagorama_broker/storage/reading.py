@@ -38,7 +38,7 @@ _OF_INSTANCE = "WHERE calls.instance = (SELECT seq FROM instances WHERE id = ?)"
 
 _FUNCTION = """
 SELECT name, code_version, queue, taint, definition_arguments,
-       max_attempts, interval_s, multiplier, interval_max_s, jitter, timeout_s, limits
+       max_attempts, interval_s, multiplier, interval_max_s, jitter, timeout_s, start_timeout_s, limits
 FROM functions WHERE id = ?
 """
 
@@ -203,7 +203,7 @@ class Reader:
         name, code_version, queue, taint, definition_arguments, *retry = self._connection.execute(
             _FUNCTION, (id,)
         ).fetchone()
-        max_attempts, interval_s, multiplier, interval_max_s, jitter, timeout_s, limits = retry
+        max_attempts, interval_s, multiplier, interval_max_s, jitter, timeout_s, start_timeout_s, limits = retry
         spec = FunctionSpec(
             name=name,
             code_version=code_version,
@@ -217,6 +217,7 @@ class Reader:
                 jitter=jitter,
             ),
             timeout_s=timeout_s,
+            start_timeout_s=start_timeout_s,
             definition_arguments=definition_arguments,
             limits=tuple(
                 LimitSpec(max=max, rate_per_s=rate_per_s, burst=burst)

@@ -225,6 +225,7 @@ class _Functions:
                 retry.interval_max_s,
                 retry.jitter,
                 spec.timeout_s,
+                spec.start_timeout_s,
                 spec.definition_arguments,
                 _show_limits(spec.limits),
             )
@@ -281,6 +282,7 @@ _FUNCTIONS = RowWriter(
         "interval_max_s",
         "jitter",
         "timeout_s",
+        "start_timeout_s",
         "definition_arguments",
         "limits",
     ),

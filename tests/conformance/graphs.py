@@ -34,14 +34,17 @@ FUNCTIONS = [
             taint="gpu",
             retry=RetryPolicy(max_attempts=5, interval_s=1.5, multiplier=2.0, interval_max_s=60.0, jitter=0.25),
             timeout_s=2.5,
+            start_timeout_s=7.5,
             definition_arguments=b"\x00\xff",
             limits=(LimitSpec(max=3), LimitSpec(rate_per_s=0.5, burst=4)),
         ),
     )
 ]
 
+#: States, as storage knows them, of nodes whose attempts may end.
+RUNNABLE = (NodeState.WAITING, NodeState.STARTED, NodeState.BACKOFF)
 #: How many kinds of event a history may have.
-KINDS = 13
+KINDS = 15
 
 
 class Graph:
@@ -133,6 +136,8 @@ class _History:
             self._cancel,
             self._control,
             self._control_queue,
+            self._begin,
+            self._hand_back,
         )
         assert len(moves) == KINDS
         for kind, choice in ((0, 0), (1, 2), *choices):
@@ -173,14 +178,14 @@ class _History:
         self.events.append(e.NodesCreated(nodes=new))
 
     def _complete(self, choice: int) -> None:
-        node = self._node(choice, NodeState.WAITING, NodeState.BACKOFF, NodeState.JOINING)
+        node = self._node(choice, *RUNNABLE, NodeState.JOINING)
         if node is not None:
             payload = None if node.state is NodeState.JOINING else bytes([choice % 256]) * (choice % 4)
             node.state = NodeState.COMPLETED
             self.events.append(e.NodeCompleted(node=node, payload=payload, at=self.graph.now()))
 
     def _join(self, choice: int) -> None:
-        node = self._node(choice, NodeState.WAITING, NodeState.BACKOFF)
+        node = self._node(choice, *RUNNABLE)
         if node is None:
             return
         others = [other for other in node.instance.nodes.values() if other is not node]
@@ -191,7 +196,7 @@ class _History:
             self.events.append(e.NodeJoining(node=node, payload=None if alias else b"refers", promises=promises))
 
     def _fail_attempt(self, choice: int) -> None:
-        node = self._node(choice, NodeState.WAITING, NodeState.BACKOFF)
+        node = self._node(choice, *RUNNABLE)
         if node is not None:
             node.state = NodeState.BACKOFF
             node.attempts += 1
@@ -199,7 +204,7 @@ class _History:
             self.events.append(e.AttemptFailed(node=node, attempt=failed(node.attempts), retry_at=retry_at))
 
     def _fail(self, choice: int) -> None:
-        node = self._node(choice, NodeState.WAITING, NodeState.BACKOFF)
+        node = self._node(choice, *RUNNABLE)
         if node is not None:
             node.state = NodeState.FAILED
             attempt = failed(node.attempts + 1, permanent=True)
@@ -214,12 +219,24 @@ class _History:
             self.events.append(e.DependencyFailed(node=node, cause=causes[0], at=self.graph.now()))
 
     def _lose(self, choice: int) -> None:
-        node = self._node(choice, NodeState.WAITING, NodeState.BACKOFF)
+        node = self._node(choice, *RUNNABLE)
         if node is not None:
             node.state = NodeState.WAITING
             node.losses += 1
             attempt = failed(node.attempts + 1, worker=f"w{choice}")
             self.events.append(e.LeaseLost(node=node, attempt=attempt, losses=node.losses))
+
+    def _begin(self, choice: int) -> None:
+        node = self._node(choice, NodeState.WAITING, NodeState.BACKOFF)
+        if node is not None:
+            node.state = NodeState.STARTED
+            self.events.append(e.NodesStarted(nodes=[node]))
+
+    def _hand_back(self, choice: int) -> None:
+        node = self._node(choice, NodeState.STARTED)
+        if node is not None:
+            node.state = NodeState.WAITING
+            self.events.append(e.NodesHandedBack(nodes=[node]))
 
     def _cancel(self, choice: int) -> None:
         running = [it for it in self.instances if it.state is InstanceState.RUNNING]

@@ -384,6 +384,22 @@ def test_nodes_are_listed_in_creation_order(storage: Storage) -> None:
     assert pages == [[1, 3], [3, 4], [4], []]
 
 
+def test_a_recorded_start_is_read_back(storage: Storage) -> None:
+    """What a worker has is told from what none has, until it is handed back, and nothing else of it has changed."""
+    graph = Graph()
+    instance = graph.instance()
+    nodes = [graph.node(instance, function=FUNCTIONS[1]) for _ in range(3)]
+    storage.journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=nodes)])
+    storage.journal.commit([e.AttemptFailed(node=nodes[1], attempt=failed(1), retry_at=9.0)])
+    storage.journal.commit([e.NodesStarted(nodes=nodes[:2])])
+    before = storage.reopen().instances[0].nodes
+    storage.journal.commit([e.NodesHandedBack(nodes=nodes[1:2])])
+    after = storage.reopen().instances[0].nodes
+    assert [it.state for it in before] == [NodeState.STARTED, NodeState.STARTED, NodeState.WAITING]
+    assert [it.state for it in after] == [NodeState.STARTED, NodeState.WAITING, NodeState.WAITING]
+    assert [(it.attempts, it.retry_at, it.finished_at) for it in after] == [(0, 0.0, 0.0), (1, 0.0, 0.0), (0, 0.0, 0.0)]
+
+
 def test_a_node_is_found_by_its_id_in_its_instance(storage: Storage) -> None:
     """The same id may stand for another node in another instance, and for none in a third."""
     graph = Graph()

@@ -74,9 +74,15 @@ class Ledger:
                 row.state, row.payload, row.promise_seqs = NodeState.JOINING, payload, tuple(p.seq for p in promises)
             case e.NodeCompleted(node=node, payload=payload, at=at):
                 row = self.nodes[node.seq]
-                assert row.state in {NodeState.WAITING, NodeState.JOINING, NodeState.BACKOFF}
+                assert row.state in {NodeState.WAITING, NodeState.STARTED, NodeState.JOINING, NodeState.BACKOFF}
                 row.state, row.finished_at = NodeState.COMPLETED, at
                 row.payload = row.payload if payload is None else payload
+            case e.NodesStarted(nodes=nodes):
+                for node in nodes:
+                    self.nodes[node.seq].state = NodeState.STARTED
+            case e.NodesHandedBack(nodes=nodes):
+                for node in nodes:
+                    self.nodes[node.seq].state = NodeState.WAITING
             case e.WorkerJoined(worker_id=worker_id, name=name):
                 self.workers[worker_id] = name
             case e.WorkerLeft(worker_id=worker_id):

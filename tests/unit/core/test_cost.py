@@ -173,7 +173,7 @@ def test_restoring_a_tail_recursion_costs_the_same_for_each_hop(is_over: bool) -
             seq=1, id=InstanceId(b"i"), definition="D", state=InstanceState.RUNNING, created_at=0.0, nodes=nodes
         )
         scheduler = make_scheduler()
-        calls[length] = count_calls(partial(scheduler.restore_instance, stored))
+        calls[length] = count_calls(partial(scheduler.restore_instance, stored, 0.0))
         check_invariants(scheduler)
     assert calls[LARGE] < 10.5 * calls[SMALL]
 

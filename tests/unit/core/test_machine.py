@@ -60,6 +60,7 @@ FUNCTIONS = [
     FunctionSpec(name="slow", queue="q", retry=RetryPolicy(max_attempts=2), timeout_s=2.0),
     FunctionSpec(name="narrow", queue="q", limits=(LimitSpec(max=1),), timeout_s=3.0),
     FunctionSpec(name="rare", queue="r", limits=(LimitSpec(max=2), LimitSpec(rate_per_s=2.0, burst=2))),
+    FunctionSpec(name="urgent", queue="r", retry=RetryPolicy(max_attempts=2), start_timeout_s=3.0),
 ]
 KEYS = ["a", "b"]
 QUEUE_NAMES = ["q", "r"]
@@ -206,6 +207,10 @@ class CoreMachine(RuleBasedStateMachine):
             case e.AttemptFailed(node=node, attempt=attempt) if attempt.failure.type == "TimeoutError":
                 assert node.function.spec.timeout_s, "only what has a timeout can take too long"
                 self.note(c.NodeResult(node_id=node.id, token=node.token, failure=attempt.failure))
+            case e.AttemptFailed(node=node, attempt=attempt) if attempt.failure.type == "QueueTimeout":
+                assert node.function.spec.start_timeout_s, "only what has a start_timeout can wait for too long"
+                assert not any(node.id in person.live for person in self.model.workers.values()), "it was not taken"
+                self.model.settle(node.id, Outcome(failed=True))
             case e.AttemptFailed(node=node, attempt=attempt) if attempt.failure.type == "Quarantined":
                 assert node.losses == SETTINGS.deliveries_max
                 self.model.settle(node.id, Outcome(failed=True))
@@ -251,7 +256,7 @@ class CoreMachine(RuleBasedStateMachine):
     def submit(self, instance_id: InstanceId, calls: list[NewCall]) -> list[e.Event]:
         """Submit as the host does, which fetches a finished instance first."""
         if instance_id not in self.scheduler.instances and instance_id in self.bench.ledger.instances:
-            self.scheduler.restore_instance(self.bench.ledger.stored(instance_id))
+            self.scheduler.restore_instance(self.bench.ledger.stored(instance_id), self.bench.now)
         options = c.InstanceOptions(group="g" if instance_id in {b"i1", b"i3"} else "")
         return self.tell(c.SubmitNodes(instance_id=instance_id, definition="D", calls=calls, options=options))
 
@@ -440,7 +445,8 @@ class CoreMachine(RuleBasedStateMachine):
         is_good = self.is_live(worker_id, lease)
         if is_good:
             del person.live[lease.node_id]
-        assert self.tell(c.RejectVersion(worker_id=worker_id, lease=held, code_version="9")) == []
+        events = self.tell(c.RejectVersion(worker_id=worker_id, lease=held, code_version="9"))
+        assert all(isinstance(event, e.NodesHandedBack) for event in events)
         if is_good:
             lane = self.scheduler.instances[lease.instance_id].nodes[lease.node_id].function.lane
             assert not self.scheduler.workers[worker_id].view.filter.admits(lane)

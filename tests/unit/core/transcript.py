@@ -109,6 +109,7 @@ class Bench:
             retry=retry,
             timeout_s=float(options.get("timeout", 0)),
             limits=(limit,) if limit != LimitSpec() else (),
+            start_timeout_s=float(options.get("start_timeout", 0)),
         )
         return []
 
@@ -270,7 +271,7 @@ class Bench:
         return []
 
     def _do_restore(self, words: list[str]) -> list[str]:
-        self.scheduler.restore_instance(self.ledger.stored(InstanceId(words[0].encode())))
+        self.scheduler.restore_instance(self.ledger.stored(InstanceId(words[0].encode())), self.now)
         return []
 
     # -- names to things ----------------------------------------------------------------------------------------------
@@ -388,7 +389,7 @@ def _words(event: e.Event) -> Iterator[str]:
             yield worker_id.decode()
         case e.ResultRefused(worker_id=worker_id, node_id=node_id, presented=token, reason=reason):
             yield f"{worker_id.decode()} {node_id.decode()}#{show_token(token)}: {reason}"
-        case e.NodesCancelled(nodes=nodes):
+        case e.NodesCancelled(nodes=nodes) | e.NodesStarted(nodes=nodes) | e.NodesHandedBack(nodes=nodes):
             yield from (_name(node) for node in nodes)
         case e.WorkGranted() | e.WorkerWelcomed() | e.RecallRequested() | e.LeasesRevoked():
             yield event.worker.name

@@ -25,7 +25,7 @@ from tests.unit.library.dag_server import DagServer
 class Task(DAGDefinition):
     """Functions with and without a timeout."""
 
-    @dagorama(timeout=2).syncfn
+    @dagorama(timeout=2, start_timeout=3).syncfn
     def entrypoint(self) -> int:
         """Is stopped after 2 s."""
         return 1
@@ -37,17 +37,19 @@ class Task(DAGDefinition):
 
 
 def test_a_timeout_travels(server: DagServer) -> None:
-    """The function's spec has the timeout in seconds, and 0 where there is none."""
+    """The function's spec has both timeouts in seconds, and 0 where there is none."""
     instance: Any = Task()()[0]
     instance.patient()
-    assert [submit.functions[0].timeout_s for submit in server.submits] == [2.0, 0.0]
+    specs = [submit.functions[0] for submit in server.submits]
+    assert [(spec.timeout_s, spec.start_timeout_s) for spec in specs] == [(2.0, 3.0), (0.0, 0.0)]
 
 
 @pytest.mark.parametrize("timeout", [0, -1, -0.5, float("nan"), float("inf"), "1", True, [1]])
-def test_a_wrong_timeout_is_refused_where_it_is_written(timeout: Any) -> None:
+@pytest.mark.parametrize("argument", ["timeout", "start_timeout"])
+def test_a_wrong_timeout_is_refused_where_it_is_written(argument: str, timeout: Any) -> None:
     """The error names the argument and what it was."""
-    with pytest.raises(ValueError, match=r"^timeout must be .* not ") as caught:
-        dagorama(timeout=timeout)
+    with pytest.raises(ValueError, match=rf"^{argument} must be .* not ") as caught:
+        dagorama(**{argument: timeout})
     assert str(caught.value).endswith(repr(timeout))
 
 

@@ -1,0 +1,2 @@
+-- How long a node of a function may be ready before a worker takes it.
+ALTER TABLE functions ADD COLUMN start_timeout_s REAL NOT NULL DEFAULT 0; -- 0: no limit
