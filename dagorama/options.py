@@ -26,6 +26,8 @@ class InstanceOptions:
     group: str = ""
     #: So many of its nodes may run at once; 0: any number.
     running_max: int = 0
+    #: How long after its start whatever of the instance has not ended fails; 0: never.
+    deadline_s: float = 0.0
 
 
 NO_OPTIONS = InstanceOptions()
@@ -35,14 +37,19 @@ current_options: ContextVar[InstanceOptions] = ContextVar("current_options", def
 
 
 def instance_options(
-    *, priority: int | None = None, group: str | None = None, running_max: int | None = None
+    *,
+    priority: int | None = None,
+    group: str | None = None,
+    running_max: int | None = None,
+    deadline: float | None = None,
 ) -> AbstractContextManager[None]:
     """Gives the instances that are started in its `with` block these options; what is left out stays as it is outside.
 
     Workers take nodes of instances with a higher `priority` first (-1000 to 1000, 0 unless given). Instances share the
-    workers' time fairly with those of other `group`s. At most `running_max` nodes of an instance run at once. Calls
-    that add to an instance which exists change nothing of it, nor do calls inside a running node; inline they mean
-    nothing. `ValueError` naming the argument that cannot be used.
+    workers' time fairly with those of other `group`s. At most `running_max` nodes of an instance run at once. Whatever
+    of it has not ended `deadline` seconds after its start fails, with `DeadlineExceeded`. Calls that add to an instance
+    which exists change nothing of it, nor do calls inside a running node; inline they mean nothing. `ValueError` naming
+    the argument that cannot be used.
     """
     options = current_options.get()
     if priority is not None:
@@ -51,6 +58,8 @@ def instance_options(
         options = replace(options, group=checked_group(group))
     if running_max is not None:
         options = replace(options, running_max=checked_running_max(running_max))
+    if deadline is not None:
+        options = replace(options, deadline_s=checked_seconds("deadline", deadline))
     return _set_options(options)
 
 

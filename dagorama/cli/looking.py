@@ -73,6 +73,7 @@ def show(instance: str, limit: int, as_json: bool) -> None:
             ("cap", shown(found.running_max)),
             ("created", moment(found.created_at)),
             ("finished", moment(found.finished_at)),
+            ("deadline", moment(found.deadline_at)),
             ("nodes", counted(found.counts)),
         ]
     )

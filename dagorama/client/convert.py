@@ -65,5 +65,6 @@ def submit_request(
         request.options.priority = options.priority
         request.options.group = options.group
         request.options.running_max = options.running_max
+        request.options.deadline_s = options.deadline_s
     write_calls(request.calls, calls, FunctionTable(request.functions))
     return request

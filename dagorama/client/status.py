@@ -35,6 +35,8 @@ class InstanceStatus:
     created_at: datetime
     #: None while it runs.
     finished_at: datetime | None
+    #: When whatever of it has not ended fails; None for never.
+    deadline_at: datetime | None
     #: How many nodes are in a state; states without nodes are left out.
     counts: dict[str, int]
     #: Workers take nodes of instances with a higher one first.
@@ -315,6 +317,7 @@ def instance_status(info: dag_pb2.InstanceInfo) -> InstanceStatus:
         state=InstanceState.Name(info.state).removeprefix("INSTANCE_STATE_").lower(),
         created_at=_time(info.created_at),
         finished_at=_moment(info.finished_at),
+        deadline_at=_moment(info.deadline_at),
         counts={_state_name(count.state): count.count for count in info.counts},
         priority=info.priority,
         group=info.group,

@@ -82,7 +82,7 @@ class Core:
         if command.instance_id not in self.scheduler.instances:
             stored = self._journal.find_instance(command.instance_id)
             if stored is not None:
-                self.scheduler.restore_instance(stored)
+                self.scheduler.restore_instance(stored, self.now)
         self._handle(command)
 
     def cancel(self, instance_id: bytes) -> None:

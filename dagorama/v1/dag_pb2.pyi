@@ -67,6 +67,7 @@ class InstanceOptions(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
     RUNNING_MAX_FIELD_NUMBER: _builtins.int
+    DEADLINE_S_FIELD_NUMBER: _builtins.int
     priority: _builtins.int
     """From -1,000 to 1,000; nodes of instances with a higher one are granted first, equal ones in the order in which the
     instances were made.
@@ -77,16 +78,19 @@ class InstanceOptions(_message.Message):
     """
     running_max: _builtins.int
     """So many of its nodes may run at once; 0 for any number."""
+    deadline_s: _builtins.float
+    """Whatever of it has not ended so many seconds after its start fails, with DeadlineExceeded; 0 for no limit."""
     def __init__(
         self,
         *,
         priority: _builtins.int = ...,
         group: _builtins.str = ...,
         running_max: _builtins.int = ...,
+        deadline_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "priority", b"priority", "running_max", b"running_max"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_s", b"deadline_s", "group", b"group", "priority", b"priority", "running_max", b"running_max"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -880,6 +884,7 @@ class InstanceInfo(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     FINISHED_AT_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
+    DEADLINE_AT_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
     PAUSED_FIELD_NUMBER: _builtins.int
@@ -890,6 +895,8 @@ class InstanceInfo(_message.Message):
     created_at: _builtins.float
     """Seconds since the epoch (UTC); `finished_at` is 0 while it runs."""
     finished_at: _builtins.float
+    deadline_at: _builtins.float
+    """When whatever of it has not ended fails; 0 for never."""
     priority: _builtins.int
     """How it is to be run: see `InstanceOptions` and `ControlInstanceRequest`."""
     group: _builtins.str
@@ -906,6 +913,7 @@ class InstanceInfo(_message.Message):
         created_at: _builtins.float = ...,
         finished_at: _builtins.float = ...,
         counts: _abc.Iterable[Global___StateCount] | None = ...,
+        deadline_at: _builtins.float = ...,
         priority: _builtins.int = ...,
         group: _builtins.str = ...,
         paused: _builtins.bool = ...,
@@ -913,7 +921,7 @@ class InstanceInfo(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created_at", b"created_at", "definition", b"definition", "finished_at", b"finished_at", "group", b"group", "instance_id", b"instance_id", "paused", b"paused", "priority", b"priority", "running_max", b"running_max", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created_at", b"created_at", "deadline_at", b"deadline_at", "definition", b"definition", "finished_at", b"finished_at", "group", b"group", "instance_id", b"instance_id", "paused", b"paused", "priority", b"priority", "running_max", b"running_max", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -13,6 +13,7 @@ class InstanceOptions:
     priority: int = 0  #: higher ones go first; equal ones in the order in which they were made
     group: str = ""  #: it shares the workers' time fairly with instances of other groups
     running_max: int = 0  #: so many of its nodes may run at once; 0: any number
+    deadline_s: float = 0.0  #: how long after its start it is to have ended; 0: no limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

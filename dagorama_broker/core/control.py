@@ -11,7 +11,7 @@ from dagorama_broker.core.errors import InstanceEnded, show_id
 from dagorama_broker.core.fleet import Fleet
 from dagorama_broker.core.graph import Graph
 from dagorama_broker.core.limits import Limit
-from dagorama_broker.core.model import Control, Instance, InstanceId, Node, QueueControl, Worker
+from dagorama_broker.core.model import Control, Instance, InstanceId, Node, QueueControl
 from dagorama_broker.core.ready import ReadyQueues
 from dagorama_broker.core.states import ACTIVE, TERMINAL, InstanceState, NodeState
 
@@ -37,12 +37,9 @@ class Controller:
         instance = self._running(command.instance_id, "cancelled")
         instance.cancelled = True
         nodes = [node for node in instance.nodes.values() if node.state not in TERMINAL]
-        revoked: dict[Worker, list[tuple[Node, int]]] = {}
+        revoked = self._dispatcher.revoke_all(nodes, now)
         for node in nodes:
-            if node.state is NodeState.LEASED and node.worker is not None:
-                revoked.setdefault(node.worker, []).append((node, node.token))
-                self._dispatcher.revoke(node, node.worker, now)
-            elif node.state is NodeState.READY:
+            if node.state is NodeState.READY:
                 self._queues.withdraw(node, now)
             if node.state in ACTIVE:
                 node.function.lane.active -= 1
@@ -53,7 +50,7 @@ class Controller:
         if nodes:
             instance.failed = True
             graph.events.append(e.NodesCancelled(nodes=nodes, at=now))
-        graph.events.extend(e.LeasesRevoked(worker=worker, leases=leases) for worker, leases in revoked.items())
+        graph.events.extend(revoked)
         graph.touched[instance] = None
 
     def control_instance(self, command: c.ControlInstance, now: float) -> None:

@@ -1,9 +1,11 @@
-"""What may not take for ever: waiting in a queue."""
+"""What may not take for ever: waiting in a queue, and whole instances."""
 
 from __future__ import annotations
 
+from dagorama_broker.core.dispatch import Dispatcher
 from dagorama_broker.core.graph import Graph
-from dagorama_broker.core.model import FailedAttempt, Failure, Node
+from dagorama_broker.core.model import FailedAttempt, Failure, Instance, Node
+from dagorama_broker.core.states import ACTIVE
 
 
 def fail_unstarted(graph: Graph, now: float) -> None:
@@ -16,6 +18,28 @@ def fail_unstarted(graph: Graph, now: float) -> None:
             permanent=True,
         )
         graph.give_up(node, FailedAttempt(node.attempts, "", now, failure), now)
+
+
+def fail_overdue(graph: Graph, dispatcher: Dispatcher, now: float) -> None:
+    """Fail what has not ended of the instances whose deadlines have passed."""
+    for instance in graph.deadline_timers.take_due(now):
+        expire_instance(graph, dispatcher, instance, now)
+
+
+def expire_instance(graph: Graph, dispatcher: Dispatcher, instance: Instance, now: float) -> None:
+    """Fail what could bring an instance forward, whose deadline has passed; what waits for that fails of it."""
+    allowed_s = instance.deadline_at - instance.created_at
+    failure = Failure(
+        type="DeadlineExceeded",
+        message=f"its instance had not ended {allowed_s:g} s after its start, which was its deadline",
+        permanent=True,
+    )
+    active = [node for node in instance.nodes.values() if node.state in ACTIVE]
+    holders = [node.worker for node in active]
+    graph.events.extend(dispatcher.revoke_all(active, now))
+    for node, holder in zip(active, holders, strict=True):
+        node.attempts += holder is not None
+        graph.give_up(node, FailedAttempt(node.attempts, holder.name if holder else "", now, failure), now)
 
 
 def _obstacle(node: Node) -> str:

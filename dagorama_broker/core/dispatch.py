@@ -5,7 +5,7 @@ busy for `PREFETCH_S`, judged by how long the functions have been taking. A func
 one of 50 us is granted by the hundred.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from itertools import islice
 from math import inf
@@ -123,6 +123,16 @@ class Dispatcher:
         self.release(node, now, keeps_places=worker.slots > 0)
         if worker.slots:
             worker.stopping[node.token] = node
+
+    def revoke_all(self, nodes: Iterable[Node], now: float) -> list[e.LeasesRevoked]:
+        """End the leases that there are on some nodes; gives what the workers are to be told. The caller moves them on."""
+        revoked: dict[Worker, list[tuple[Node, int]]] = {}
+        for node in nodes:
+            worker = node.worker
+            if worker is not None:
+                revoked.setdefault(worker, []).append((node, node.token))
+                self.revoke(node, worker, now)
+        return [e.LeasesRevoked(worker=worker, leases=leases) for worker, leases in revoked.items()]
 
     def stopped(self, worker: Worker, token: int, now: float) -> None:
         """Note that a worker no longer runs what it had under a revoked lease."""

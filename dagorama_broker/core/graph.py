@@ -35,6 +35,7 @@ class Graph:
         self.limits = limits
         #: When nodes that are ready have been so for too long.
         self.start_timers: Timers[Node] = Timers(lambda node: node.state is NodeState.READY)
+        self.deadline_timers: Timers[Instance] = Timers(lambda instance: instance.state is InstanceState.RUNNING)
         self._queues = queues
         self._functions: WeakValueDictionary[tuple[FunctionSpec, str], Function] = WeakValueDictionary()
         self._timings: dict[str, Timing] = {}
@@ -67,6 +68,11 @@ class Graph:
     def limits_of_call(self, spec: FunctionSpec, keys: Sequence[str], now: float | None) -> tuple[Limit, ...]:
         """Give the limits that a call with these keys is subject to; `now` is None for a node that has ended."""
         return tuple(self.limits.limit(key, limit, now) for key, limit in zip(keys, spec.limits, strict=True))
+
+    def watch_deadline(self, instance: Instance) -> None:
+        """See that an instance that runs is not forgotten when its deadline passes."""
+        if instance.deadline_at:
+            self.deadline_timers.set(instance, instance.deadline_at)
 
     # -- growing ------------------------------------------------------------------------------------------------------
 

@@ -51,6 +51,9 @@ def _check_instance(scheduler: Scheduler, instance: Instance) -> None:
     _require(instance.failed == failed, "an instance knows whether a node failed", instance=instance, actual=failed)
     leaving = instance in scheduler.graph.touched  # restored a moment ago for the next command
     _require(bool(live or not states or leaving), "a finished instance leaves memory", instance=instance)
+    if instance.state is InstanceState.RUNNING and instance.deadline_at:
+        at = scheduler.graph.deadline_timers.at(instance)
+        _require(at is not None or not live, "an instance that may not run for long is watched", instance=instance)
     if live:
         _require(instance.state is InstanceState.RUNNING, "an instance with live nodes runs", instance=instance)
 

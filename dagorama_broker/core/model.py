@@ -259,13 +259,14 @@ class QueueControl(NamedTuple):
 
 
 class Instance:
-    """One start of a definition. `seq`, `id`, `definition`, `created_at` and `group` never change after creation."""
+    """One start of a definition. `seq`, `id`, `definition`, `created_at`, `deadline_at` and `group` never change."""
 
     __slots__ = (
         "base",
         "cancelled",
         "control",
         "created_at",
+        "deadline_at",
         "definition",
         "failed",
         "finished_at",
@@ -285,6 +286,7 @@ class Instance:
         id: InstanceId,
         definition: str,
         created_at: float,
+        deadline_at: float = 0.0,
         group: str = "",
         control: Control = Control(),  # noqa: B008 - a tuple
     ) -> None:
@@ -292,6 +294,7 @@ class Instance:
         self.id = id
         self.definition = definition
         self.created_at = created_at
+        self.deadline_at = deadline_at  #: when whatever of it has not ended fails; 0: never
         self.group = group  #: it shares the workers' time fairly with instances of other groups; empty: none
         self.state = InstanceState.RUNNING
         self.nodes: dict[NodeId, Node] = {}

@@ -19,6 +19,7 @@ def restore_instance(graph: Graph, attempts: Attempts, stored: StoredInstance, n
         id=stored.id,
         definition=stored.definition,
         created_at=stored.created_at,
+        deadline_at=stored.deadline_at,
         group=stored.group,
         control=stored.control,
     )
@@ -34,6 +35,7 @@ def restore_instance(graph: Graph, attempts: Attempts, stored: StoredInstance, n
     for row in stored.nodes:
         _relink_node(graph, attempts, by_seq[row.seq], row, by_seq, now)
     graph.instances[instance.id] = instance
+    graph.watch_deadline(instance)
     if not instance.live:
         graph.touched[instance] = None  # unless the next command adds nodes it leaves memory, also when refused
 

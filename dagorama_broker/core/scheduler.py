@@ -9,7 +9,7 @@ from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.attempts import Attempts
 from dagorama_broker.core.control import Controller
-from dagorama_broker.core.deadlines import fail_unstarted
+from dagorama_broker.core.deadlines import expire_instance, fail_overdue, fail_unstarted
 from dagorama_broker.core.dispatch import Dispatcher
 from dagorama_broker.core.fleet import Fleet
 from dagorama_broker.core.graph import Graph
@@ -84,6 +84,7 @@ class Scheduler:
             self.dispatcher.overrun_at,
             self.limits.due_at,
             self.graph.start_timers.next_at,
+            self.graph.deadline_timers.next_at,
         ]
         if self.attempts.backoffs:
             due.append(self.attempts.backoffs[0][0])
@@ -143,7 +144,9 @@ class Scheduler:
     # -- commands -----------------------------------------------------------------------------------------------------
 
     def _submit_nodes(self, command: c.SubmitNodes, now: float) -> None:
-        submit_nodes(self.graph, command, now)
+        instance = submit_nodes(self.graph, command, now)
+        if instance.deadline_at and instance.deadline_at <= now:
+            expire_instance(self.graph, self.dispatcher, instance, now)
 
     def _heartbeat(self, command: c.Heartbeat, now: float) -> None:
         self.fleet.hear(command.worker_id, now)
@@ -172,5 +175,6 @@ class Scheduler:
         for node, token in self.dispatcher.overrun(now):
             self.attempts.time_out(node, token, now)
         fail_unstarted(self.graph, now)
+        fail_overdue(self.graph, self.dispatcher, now)
         self.fleet.tick(now, command.late_s)
         self.graph.events.extend(self.dispatcher.recall(now))

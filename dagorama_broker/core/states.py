@@ -42,7 +42,7 @@ MOVES: dict[NodeState, frozenset[NodeState]] = {
     NodeState.READY: frozenset(
         {
             NodeState.LEASED,
-            NodeState.FAILED,  # nobody took it in time
+            NodeState.FAILED,  # nobody took it in time, or its instance's time is over
             NodeState.CANCELLED,
         }
     ),
@@ -65,7 +65,7 @@ MOVES: dict[NodeState, frozenset[NodeState]] = {
         }
     ),
     NodeState.JOINING: frozenset({NodeState.COMPLETED, NodeState.DEPENDENCY_FAILED, NodeState.CANCELLED}),
-    NodeState.BACKOFF: frozenset({NodeState.READY, NodeState.CANCELLED}),
+    NodeState.BACKOFF: frozenset({NodeState.READY, NodeState.FAILED, NodeState.CANCELLED}),
     NodeState.COMPLETED: frozenset(),
     NodeState.FAILED: frozenset(),
     NodeState.DEPENDENCY_FAILED: frozenset(),

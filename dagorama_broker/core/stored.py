@@ -49,6 +49,7 @@ class StoredInstance:
     state: InstanceState
     created_at: float
     finished_at: float = 0.0
+    deadline_at: float = 0.0
     group: str = ""
     control: Control = Control()  # noqa: RUF009 - a tuple
     nodes: list[StoredNode] = field(default_factory=list)  #: in creation order
@@ -64,6 +65,7 @@ class InstanceSummary:
     state: InstanceState
     created_at: float
     finished_at: float
+    deadline_at: float = 0.0
     counts: dict[NodeState, int]
     group: str = ""
     control: Control = Control()  # noqa: RUF009 - a tuple

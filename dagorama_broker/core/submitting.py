@@ -13,7 +13,7 @@ from dagorama_broker.core.model import Control, Function, FunctionSpec, Instance
 from dagorama_broker.core.states import TERMINAL, InstanceState
 
 
-def submit_nodes(graph: Graph, command: c.SubmitNodes, now: float) -> None:
+def submit_nodes(graph: Graph, command: c.SubmitNodes, now: float) -> Instance:
     """Make an instance, where it is new, and nodes in it."""
     instance = graph.instances.get(command.instance_id)
     is_new = instance is None
@@ -23,6 +23,7 @@ def submit_nodes(graph: Graph, command: c.SubmitNodes, now: float) -> None:
             id=command.instance_id,
             definition=command.definition,
             created_at=now,
+            deadline_at=now + command.options.deadline_s if command.options.deadline_s else 0.0,
             group=command.options.group,
             control=Control(priority=command.options.priority, running_max=command.options.running_max),
         )
@@ -32,15 +33,18 @@ def submit_nodes(graph: Graph, command: c.SubmitNodes, now: float) -> None:
     if is_new:
         graph.instance_seq = instance.seq
         graph.instances[instance.id] = instance
+        graph.watch_deadline(instance)
         graph.events.append(e.InstanceCreated(instance=instance, control=instance.control))
     elif nodes and instance.state is InstanceState.CANCELLED:
         raise InstanceEnded(instance_id=instance.id, state=instance.state, wanted="given further nodes")
     elif nodes and instance.state is not InstanceState.RUNNING:
         instance.state = InstanceState.RUNNING
         instance.finished_at = 0.0
+        graph.watch_deadline(instance)
         graph.events.append(e.InstanceReopened(instance=instance))
     graph.add_nodes(instance, nodes, now)
     graph.touched[instance] = None
+    return instance
 
 
 def build_nodes(

@@ -126,8 +126,7 @@ def to_function(message: graph_pb2.FunctionSpec) -> FunctionSpec:
         ("retry.interval_max_s", retry.interval_max_s),
         ("retry.jitter", retry.jitter),
     ):
-        if not (isfinite(number) and number >= 0):
-            raise MalformedRequest(f"{field} of function {message.name} is {number}; it must be 0 or more")
+        to_seconds(f"{field} of function {message.name}", number)
     return FunctionSpec(
         name=message.name,
         code_version=message.code_version,
@@ -176,6 +175,7 @@ def to_instance_options(message: dag_pb2.InstanceOptions) -> c.InstanceOptions:
         priority=_check_priority(message.priority, "options.priority"),
         group=message.group,
         running_max=message.running_max,
+        deadline_s=to_seconds("options.deadline_s", message.deadline_s),
     )
 
 
@@ -226,6 +226,13 @@ def to_calls(message: graph_pb2.Calls, functions: Sequence[FunctionSpec]) -> lis
     dependencies = _dependencies(message, len(node_ids))
     keys = _limit_keys(message.limit_keys, specs) if limits or message.limit_keys else repeat(())
     return list(map(NewCall._make, zip(node_ids, specs, message.arguments, dependencies, keys, strict=False)))
+
+
+def to_seconds(field: str, number: float) -> float:
+    """Give a length of time back. Raises `MalformedRequest` where it is none."""
+    if not (isfinite(number) and number >= 0):
+        raise MalformedRequest(f"{field} is {number}; it must be 0 or more")
+    return number
 
 
 def _function_bytes(spec: FunctionSpec) -> int:
@@ -634,6 +641,7 @@ def _from_instance(
         state=INSTANCE_STATES[instance.state],
         created_at=instance.created_at,
         finished_at=instance.finished_at,
+        deadline_at=instance.deadline_at,
         counts=[
             dag_pb2.StateCount(state=NODE_STATES[state], count=counts[state]) for state in NodeState if state in counts
         ],

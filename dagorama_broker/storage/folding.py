@@ -35,6 +35,7 @@ class InstanceRow(NamedTuple):
     created_at: float
     finished_at: float | None
     share_group: str
+    deadline_at: float | None
 
 
 class ControlRow(NamedTuple):
@@ -179,7 +180,14 @@ def _merge(earlier: OutcomeRow, row: OutcomeRow) -> OutcomeRow:
 
 def _put_instance(batch: Batch, instance: Instance, state: str, finished_at: float | None) -> None:
     batch.instances[instance.seq] = InstanceRow(
-        instance.seq, instance.id, instance.definition, state, instance.created_at, finished_at, instance.group
+        instance.seq,
+        instance.id,
+        instance.definition,
+        state,
+        instance.created_at,
+        finished_at,
+        instance.group,
+        instance.deadline_at or None,
     )
 
 

@@ -192,6 +192,7 @@ class _Record:
         "_states",
         "control",
         "created_at",
+        "deadline_at",
         "definition",
         "finished_at",
         "group",
@@ -207,6 +208,7 @@ class _Record:
         self.id = instance.id
         self.definition = instance.definition
         self.created_at = instance.created_at
+        self.deadline_at = instance.deadline_at
         self.group = instance.group
         self.control = control
         self.state = InstanceState.RUNNING
@@ -320,6 +322,7 @@ class _Record:
             state=self.state,
             created_at=self.created_at,
             finished_at=self.finished_at,
+            deadline_at=self.deadline_at,
             group=self.group,
             control=self.control,
             nodes=[self.node(row) for row in range(len(self.seqs))],
@@ -334,6 +337,7 @@ class _Record:
             state=self.state,
             created_at=self.created_at,
             finished_at=self.finished_at,
+            deadline_at=self.deadline_at,
             counts={_STATES[place]: number for place, number in Counter(self._states).items()},
             group=self.group,
             control=self.control,

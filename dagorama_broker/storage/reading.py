@@ -20,7 +20,8 @@ from dagorama_broker.core.stored import InstanceSummary, StoredInstance, StoredN
 from dagorama_broker.storage.rows import Parameter
 
 _INSTANCES = """
-SELECT seq, id, definition, state, created_at, finished_at, counts, share_group, priority, paused, running_max
+SELECT seq, id, definition, state, created_at, finished_at, deadline_at, counts, share_group, priority, paused,
+       running_max
 FROM instances"""
 
 #: Through a partial index, so that opening does not slow down as finished instances pile up.
@@ -54,7 +55,7 @@ FROM attempts WHERE instance = ? AND node BETWEEN ? AND ? ORDER BY node, seq
 
 _STATES = {str(state.value): state for state in NodeState}
 
-_InstanceColumns = tuple[int, bytes, str, str, float, float | None, str | None, str, int, int, int]
+_InstanceColumns = tuple[int, bytes, str, str, float, float | None, float | None, str | None, str, int, int, int]
 
 
 class Reader:
@@ -111,7 +112,7 @@ class Reader:
         return self._connection.execute(f"{_INSTANCES} {condition}", parameters).fetchall()
 
     def _stored_instance(self, row: _InstanceColumns) -> StoredInstance:
-        seq, id, definition, state, created_at, finished_at, _, group, *control = row
+        seq, id, definition, state, created_at, finished_at, deadline_at, _, group, *control = row
         return StoredInstance(
             seq=seq,
             id=InstanceId(id),
@@ -119,13 +120,14 @@ class Reader:
             state=InstanceState(state),
             created_at=created_at,
             finished_at=finished_at or 0.0,
+            deadline_at=deadline_at or 0.0,
             group=group,
             control=_control(*control),
             nodes=self._nodes("WHERE calls.instance = ? ORDER BY calls.seq", seq),
         )
 
     def _summary(self, row: _InstanceColumns) -> InstanceSummary:
-        seq, id, definition, state, created_at, finished_at, counts, group, *control = row
+        seq, id, definition, state, created_at, finished_at, deadline_at, counts, group, *control = row
         known: Iterable[tuple[str, int]]
         known = self._connection.execute(_COUNTS, (seq,)) if counts is None else json.loads(counts).items()
         return InstanceSummary(
@@ -135,6 +137,7 @@ class Reader:
             state=InstanceState(state),
             created_at=created_at,
             finished_at=finished_at or 0.0,
+            deadline_at=deadline_at or 0.0,
             counts={_STATES[state]: number for state, number in known},
             group=group,
             control=_control(*control),

@@ -60,7 +60,13 @@ class Graph:
         self.clock += 1
         return self.clock
 
-    def instance(self, *, group: str = "", control: Control = Control()) -> Instance:  # noqa: B008 - a tuple
+    def instance(
+        self,
+        *,
+        deadline_at: float = 0.0,
+        group: str = "",
+        control: Control = Control(),  # noqa: B008 - a tuple
+    ) -> Instance:
         """Make an instance."""
         self.instance_seq += 1
         return Instance(
@@ -68,6 +74,7 @@ class Graph:
             id=InstanceId(self.instance_seq.to_bytes(16, "big")),
             definition="shop:Order",
             created_at=self.now(),
+            deadline_at=deadline_at,
             group=group,
             control=control,
         )
@@ -150,7 +157,9 @@ class _History:
 
     def _start(self, choice: int) -> None:
         control = Control(priority=choice % 3 - 1, running_max=choice % 2)
-        self.instances.append(self.graph.instance(group=("", "night")[choice % 2], control=control))
+        deadline_at = choice % 3 * 1_000.5
+        group = ("", "night")[choice % 2]
+        self.instances.append(self.graph.instance(deadline_at=deadline_at, group=group, control=control))
         self.events.append(e.InstanceCreated(instance=self.instances[-1], control=control))
 
     def _create(self, choice: int) -> None:

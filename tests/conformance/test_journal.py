@@ -384,6 +384,20 @@ def test_nodes_are_listed_in_creation_order(storage: Storage) -> None:
     assert pages == [[1, 3], [3, 4], [4], []]
 
 
+def test_a_deadline_is_read_back(storage: Storage) -> None:
+    """It stays with its instance, which may begin, end and begin again meanwhile."""
+    graph = Graph()
+    one, other = graph.instance(deadline_at=1_060.5), graph.instance()
+    begin = [e.InstanceCreated(instance=it) for it in (one, other)]
+    end = [e.InstanceFinished(instance=it, state=InstanceState.COMPLETED, at=2.0) for it in (one, other)]
+    storage.journal.commit([*begin, *end])
+    storage.journal.commit([e.InstanceReopened(instance=one)])
+    found = [storage.journal.find_instance(it.id) for it in (one, other)]
+    summaries = storage.journal.list_instances(before_seq=None, limit=2)
+    assert [it and it.deadline_at for it in found] == [1_060.5, 0.0]
+    assert [it.deadline_at for it in summaries] == [0.0, 1_060.5]
+
+
 def test_a_recorded_start_is_read_back(storage: Storage) -> None:
     """What a worker has is told from what none has, until it is handed back, and nothing else of it has changed."""
     graph = Graph()

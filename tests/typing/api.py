@@ -135,7 +135,7 @@ def use_plain() -> None:
     instance.set_priority(5)
     instance.cap(2)
     instance.cap(None)
-    with instance_options(priority=5, group="night", running_max=4) as nothing:
+    with instance_options(priority=5, group="night", running_max=4, deadline=1.5) as nothing:
         assert_type(nothing, None)
     derived, _ = Derived(3)(1)
     assert_type(derived.result(), Counter[int])

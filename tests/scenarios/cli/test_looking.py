@@ -217,6 +217,7 @@ def test_the_json_of_an_instance(scene: Scene) -> None:
         "definition": "shop:Order",
         "state": "running",
         "finished_at": None,
+        "deadline_at": None,
         "counts": {"leased": 1, "waiting": 1},
         "priority": 0,
         "group": "",

@@ -123,6 +123,7 @@ class Ledger:
             definition=instance.definition,
             state=InstanceState.RUNNING,
             created_at=instance.created_at,
+            deadline_at=instance.deadline_at,
             group=instance.group,
             control=control,
         )

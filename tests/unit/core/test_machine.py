@@ -207,6 +207,9 @@ class CoreMachine(RuleBasedStateMachine):
             case e.AttemptFailed(node=node, attempt=attempt) if attempt.failure.type == "TimeoutError":
                 assert node.function.spec.timeout_s, "only what has a timeout can take too long"
                 self.note(c.NodeResult(node_id=node.id, token=node.token, failure=attempt.failure))
+            case e.AttemptFailed(node=node, attempt=attempt) if attempt.failure.type == "DeadlineExceeded":
+                assert 0 < node.instance.deadline_at <= self.bench.now, "only what has a deadline can miss it"
+                self.model.settle(node.id, Outcome(failed=True))
             case e.AttemptFailed(node=node, attempt=attempt) if attempt.failure.type == "QueueTimeout":
                 assert node.function.spec.start_timeout_s, "only what has a start_timeout can wait for too long"
                 assert not any(node.id in person.live for person in self.model.workers.values()), "it was not taken"
@@ -253,21 +256,21 @@ class CoreMachine(RuleBasedStateMachine):
             calls.append(NewCall(node_id, spec, b"", tuple(dependencies), keys))
         return calls
 
-    def submit(self, instance_id: InstanceId, calls: list[NewCall]) -> list[e.Event]:
+    def submit(self, instance_id: InstanceId, calls: list[NewCall], deadline_s: float = 0.0) -> list[e.Event]:
         """Submit as the host does, which fetches a finished instance first."""
         if instance_id not in self.scheduler.instances and instance_id in self.bench.ledger.instances:
             self.scheduler.restore_instance(self.bench.ledger.stored(instance_id), self.bench.now)
-        options = c.InstanceOptions(group="g" if instance_id in {b"i1", b"i3"} else "")
+        options = c.InstanceOptions(group="g" if instance_id in {b"i1", b"i3"} else "", deadline_s=deadline_s)
         return self.tell(c.SubmitNodes(instance_id=instance_id, definition="D", calls=calls, options=options))
 
     @initialize(data=st.data())
     def begin(self, data: st.DataObject) -> None:
         """Begin with some work and a worker."""
-        self.submit_nodes(data, instance=0)
+        self.submit_nodes(data, instance=0, deadline_s=0.0)
         self.connect_worker(WORKERS[0], frozenset(), frozenset({"gpu"}), version="", slots=2, held=data)
 
-    @rule(data=st.data(), instance=st.integers(0, 3))
-    def submit_nodes(self, data: st.DataObject, instance: int) -> None:
+    @rule(data=st.data(), instance=st.integers(0, 3), deadline_s=st.sampled_from([0.0, 0.0, 5.0, 60.0]))
+    def submit_nodes(self, data: st.DataObject, instance: int, deadline_s: float) -> None:
         """Add nodes to an instance: new, running or finished."""
         instance_id = InstanceId(b"i%d" % instance)
         calls = self.draw_calls(data, [call.node_id for call in self.model.calls.get(instance_id, [])], 4)
@@ -275,8 +278,8 @@ class CoreMachine(RuleBasedStateMachine):
             with pytest.raises(InstanceEnded):
                 self.submit(instance_id, calls)
             return
-        self.submit(instance_id, calls)
-        self.model.add(instance_id, calls)
+        self.model.add(instance_id, calls)  # before: those that come after the deadline fail at once
+        self.submit(instance_id, calls, deadline_s)
         self.maybe_grant()
 
     @rule(data=st.data())

@@ -114,7 +114,7 @@ class Bench:
         return []
 
     def _do_submit(self, words: list[str]) -> list[str]:
-        """submit INSTANCE [group=G] [priority=N] [cap=N] CALLS"""
+        """submit INSTANCE [group=G] [priority=N] [cap=N] [deadline=S] CALLS"""
         instance_id = InstanceId(words[0].encode())
         options = _options([word for word in words[1:] if "=" in word])
         calls = self.calls([word for word in words[1:] if "=" not in word])
@@ -129,6 +129,7 @@ class Bench:
                     priority=int(options.get("priority", 0)),
                     group=options.get("group", ""),
                     running_max=int(options.get("cap", 0)),
+                    deadline_s=float(options.get("deadline", 0)),
                 ),
             )
         )

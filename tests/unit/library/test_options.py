@@ -1,0 +1,61 @@
+"""What the starter of an instance may choose, on its way to the broker."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from dagorama import DAGDefinition, DAGInstance, dagorama, generate_instance_id, instance_options
+from tests.unit.library.dag_server import DagServer
+
+
+class Task(DAGDefinition):
+    """An ordinary definition."""
+
+    @dagorama().syncfn
+    def entrypoint(self) -> int:
+        """Does nothing."""
+        return 1
+
+
+class AsyncTask(DAGDefinition):
+    """An async one."""
+
+    @dagorama().asyncfn
+    async def entrypoint(self) -> int:
+        """Does nothing."""
+        return 1
+
+
+def test_a_deadline_travels_with_the_instances_of_its_block(server: DagServer) -> None:
+    """Whatever begins an instance in the block gives it the deadline; the innermost block counts; outside is none."""
+    with instance_options(deadline=60):
+        Task()()
+        with instance_options(deadline=1.5):
+            instance: Any = DAGInstance(generate_instance_id(), Task())
+        with instance_options():
+            Task()()
+    instance.entrypoint()
+    assert [submit.options.deadline_s for submit in server.submits] == [60.0, 1.5, 60.0, 0.0]
+
+
+def test_an_async_start_has_the_options_of_its_call(server: DagServer) -> None:
+    """What is called in the block and awaited after it was started in it."""
+
+    async def start() -> None:
+        with instance_options(deadline=5):
+            started = AsyncTask()()
+        await started
+
+    asyncio.run(start())
+    assert [submit.options.deadline_s for submit in server.submits] == [5.0]
+
+
+@pytest.mark.parametrize("deadline", [0, -1, float("nan"), float("inf"), "1", True])
+def test_a_wrong_deadline_is_refused_where_it_is_written(deadline: Any) -> None:
+    """The error names the argument and what it was."""
+    with pytest.raises(ValueError, match=r"^deadline must be .* not ") as caught:
+        instance_options(deadline=deadline)
+    assert str(caught.value).endswith(repr(deadline))
