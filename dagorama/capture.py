@@ -30,6 +30,8 @@ class FunctionSpec:
     limits: tuple[Limit, ...] = ()
     #: Longest time that a node may be ready before a worker takes it; 0 for no limit.
     start_timeout_s: float = 0.0
+    #: An attempt that is cut off fails the node, instead of being followed by another.
+    at_most_once: bool = False
 
 
 class CapturedCall(NamedTuple):

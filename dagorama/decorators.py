@@ -45,6 +45,7 @@ class Decorator:
         code_mismatch: str | None = None,
         limit: Limit | Sequence[Limit] | None = None,
         start_timeout: float | None = None,
+        at_most_once: bool = False,
     ) -> None:
         """The arguments are those of `dagorama`."""
         self.queue_name = queue_name
@@ -57,6 +58,7 @@ class Decorator:
         )
         self.limits = checked_limits(limit)
         self.start_timeout_s = 0.0 if start_timeout is None else checked_seconds("start_timeout", start_timeout)
+        self.at_most_once = _checked_once(at_most_once, retry)
 
     def __call__(self, fn: F) -> F:
         """Decorates a function of either kind."""
@@ -91,6 +93,7 @@ def dagorama(
     code_mismatch: Literal["wait", "warn", "ignore", "fail"] | None = None,
     limit: Limit | Sequence[Limit] | None = None,
     start_timeout: float | None = None,
+    at_most_once: bool = False,
 ) -> Decorator: ...
 
 
@@ -103,6 +106,7 @@ def dagorama(
     code_mismatch: Literal["wait", "warn", "ignore", "fail"] | None = None,
     limit: Limit | Sequence[Limit] | None = None,
     start_timeout: float | None = None,
+    at_most_once: bool = False,
 ) -> object:
     """Makes a decorator for methods of a `DAGDefinition`; bare `@dagorama` decorates at once.
 
@@ -112,7 +116,8 @@ def dagorama(
     has room for it. `code_mismatch` says what a worker does with nodes of another version of this function than it has:
     they "wait" for another worker, run after a warning ("warn"), run ("ignore") or "fail"; by default the worker
     decides. A node that is ready for longer than `start_timeout` seconds, and no worker takes it, fails with
-    `QueueTimeout`. Raises `ValueError` naming the argument that cannot be used.
+    `QueueTimeout`. With `at_most_once` a node whose worker is lost fails with `AttemptLost`, since it may have run; it
+    is never run again. Raises `ValueError` naming the argument that cannot be used.
     """
     if callable(queue_name):
         return Decorator(None, None, None)(queue_name)
@@ -121,7 +126,19 @@ def dagorama(
             raise ValueError(f"{argument}={name!r}: it must be a name, or left out")
     if retry is not None and not isinstance(retry, RetryConfiguration):
         raise ValueError(f"retry={retry!r}: it must be a policy such as StaticRetry(max_attempts=3, interval=1)")
-    return Decorator(queue_name, taint_name, retry, timeout, code_mismatch, limit, start_timeout)
+    return Decorator(queue_name, taint_name, retry, timeout, code_mismatch, limit, start_timeout, at_most_once)
+
+
+def _checked_once(at_most_once: object, retry: RetryConfiguration | None) -> bool:
+    """Refuses what is no bool, and retries, by which a function runs more than once."""
+    if not isinstance(at_most_once, bool):
+        raise ValueError(f"at_most_once must be True or False, not {at_most_once!r}")
+    if at_most_once and retry is not None and retry.as_message().max_attempts > 1:
+        raise ValueError(
+            f"at_most_once=True and retry={retry!r} contradict each other: a retry runs the function again. "
+            "Leave one of them out"
+        )
+    return at_most_once
 
 
 def _is_async(fn: object) -> bool:
@@ -210,6 +227,7 @@ class _Captor:
             timeout_s=self.options.timeout_s,
             limits=self.options.limits,
             start_timeout_s=self.options.start_timeout_s,
+            at_most_once=self.options.at_most_once,
         )
 
 

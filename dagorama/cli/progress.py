@@ -14,6 +14,7 @@ SHOWN = {
     "ready": "ready",
     "waiting": "waiting",
     "joining": "joining",
+    "started": "away with their workers",
     "backoff": "backing off",
     "failed": "failed",
     "dependency_failed": "dependency failed",

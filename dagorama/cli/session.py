@@ -140,7 +140,7 @@ def follow(
         progress.update(happening.counts)
         if happening.state != "running":
             return
-        idle = "ready" in happening.counts and happening.counts.keys().isdisjoint({"leased", "backoff"})
+        idle = "ready" in happening.counts and happening.counts.keys().isdisjoint({"leased", "started", "backoff"})
 
 
 def _watch_instance(instance: DAGInstance[object], tell: Callable[[Happening], None]) -> None:

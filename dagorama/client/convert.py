@@ -51,6 +51,7 @@ def write_function(message: graph_pb2.FunctionSpec, function: FunctionSpec) -> N
         message.retry.CopyFrom(function.retry.as_message())
     message.timeout_s = function.timeout_s
     message.start_timeout_s = function.start_timeout_s
+    message.at_most_once = function.at_most_once
     message.definition_arguments = function.definition_arguments
     for limit in function.limits:
         message.limits.add(max=limit.max or 0, rate_per_s=limit.per_second or 0.0, burst=limit.burst or 0)

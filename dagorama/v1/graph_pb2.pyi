@@ -198,6 +198,7 @@ class FunctionSpec(_message.Message):
     RETRY_FIELD_NUMBER: _builtins.int
     TIMEOUT_S_FIELD_NUMBER: _builtins.int
     START_TIMEOUT_S_FIELD_NUMBER: _builtins.int
+    AT_MOST_ONCE_FIELD_NUMBER: _builtins.int
     DEFINITION_ARGUMENTS_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
@@ -212,6 +213,10 @@ class FunctionSpec(_message.Message):
     """Longest time that an attempt may take, from the grant on; 0 for no limit. After that it has failed with TimeoutError."""
     start_timeout_s: _builtins.float
     """Longest time that a node may be ready before a worker takes it; 0 for no limit. After that it fails with QueueTimeout."""
+    at_most_once: _builtins.bool
+    """True: the start is recorded before a worker gets the node, and an attempt that is cut off fails it with AttemptLost.
+    Not together with more than one attempt.
+    """
     definition_arguments: _builtins.bytes
     """Payload of the constructor arguments of the definition that the function is a method of; empty for none."""
     @_builtins.property
@@ -230,12 +235,13 @@ class FunctionSpec(_message.Message):
         retry: Global___RetryPolicy | None = ...,
         timeout_s: _builtins.float = ...,
         start_timeout_s: _builtins.float = ...,
+        at_most_once: _builtins.bool = ...,
         definition_arguments: _builtins.bytes = ...,
         limits: _abc.Iterable[Global___Limit] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["retry", b"retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_version", b"code_version", "definition_arguments", b"definition_arguments", "limits", b"limits", "name", b"name", "queue", b"queue", "retry", b"retry", "start_timeout_s", b"start_timeout_s", "taint", b"taint", "timeout_s", b"timeout_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_most_once", b"at_most_once", "code_version", b"code_version", "definition_arguments", b"definition_arguments", "limits", b"limits", "name", b"name", "queue", b"queue", "retry", b"retry", "start_timeout_s", b"start_timeout_s", "taint", b"taint", "timeout_s", b"timeout_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -161,9 +161,19 @@ class Attempts:
         if node.function.is_recorded:
             self._graph.events.append(e.NodesHandedBack(nodes=[node]))
 
+    def cut_off(self, node: Node, worker_name: str, problem: str, now: float) -> None:
+        """Fail a node that must not run twice, and that somebody may have run who will not report."""
+        message = f"{problem}; it may have run, and as its function is at_most_once, it is not run again"
+        node.attempts += 1
+        failure = Failure(type="AttemptLost", message=message, permanent=True)
+        self._graph.give_up(node, FailedAttempt(node.attempts, worker_name, now, failure), now)
+
     def lose(self, node: Node, worker: Worker, reason: str, now: float) -> None:
         """End the lease of a lost worker. A node that many workers were lost with is not tried on yet another."""
         self._dispatcher.release(node, now)
+        if node.function.spec.at_most_once:
+            self.cut_off(node, worker.name, f"worker {worker.name} was lost while it held the node: {reason}", now)
+            return
         node.losses += 1
         failure = Failure(type="WorkerLost", message=f"worker {worker.name} was lost while it held the node: {reason}")
         attempt = FailedAttempt(node.attempts + 1, worker.name, now, failure)

@@ -125,7 +125,7 @@ class Dispatcher:
             worker.stopping[node.token] = node
 
     def revoke_all(self, nodes: Iterable[Node], now: float) -> list[e.LeasesRevoked]:
-        """End the leases that there are on some nodes; gives what the workers are to be told. The caller moves them on."""
+        """End the leases on some nodes, which the caller moves on. Gives what the workers are to be told."""
         revoked: dict[Worker, list[tuple[Node, int]]] = {}
         for node in nodes:
             worker = node.worker
@@ -208,8 +208,9 @@ class Dispatcher:
                     return
                 if worker.load_s + (node.function.timing.duration_s or inf) > budget_s:
                     return
-                if node.function.spec.timeout_s or node.limits or (self._limits.is_capped and limits_of(node)):
-                    return  # its time counts from the grant, and so does its place, so it must start at once
+                spec = node.function.spec
+                if spec.timeout_s or spec.at_most_once or node.limits or (self._limits.is_capped and limits_of(node)):
+                    return  # its time and its place count from the grant, or it could be lost: it must start at once
             else:
                 if not worker.has_free_slot:
                     return
@@ -312,7 +313,7 @@ def _recallable(worker: Worker, idle: set[Lane]) -> Iterator[tuple[Node, int]]:
     if not worker.slots:
         return  # it has started whatever it asked for
     for token, node in islice(worker.leases.items(), max(0, worker.slots - len(worker.stopping)), None):
-        if token not in worker.recalled and node.function.lane in idle:
+        if token not in worker.recalled and node.function.lane in idle and not node.function.spec.at_most_once:
             yield node, token
 
 

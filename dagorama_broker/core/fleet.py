@@ -7,6 +7,7 @@ from math import inf
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
+from dagorama_broker.core.absence import Absences
 from dagorama_broker.core.attempts import Attempts
 from dagorama_broker.core.dispatch import Dispatcher
 from dagorama_broker.core.errors import UnknownWorker
@@ -33,6 +34,7 @@ class Fleet:
         self.expiry_check_at: float | None = None  #: not later than the first worker's expiry
         self.awaited: set[WorkerId] = set()  #: workers from before a restart; nothing is granted until they are back
         self.awaited_until = 0.0
+        self.absences = Absences(attempts, queues)
         self._graph = graph
         self._queues = queues
         self._dispatcher = dispatcher
@@ -74,7 +76,7 @@ class Fleet:
         earlier = self.workers.pop(worker.id, None)
         if earlier is not None:
             # The new connection came before the end of the old one was seen. What it still holds it keeps below.
-            self._take_back_all(earlier, now)
+            self._let_go(earlier, None, now)
             self._dispatcher.forget(earlier, now)
             self._queues.leave(earlier)
             view = worker.view = self._queues.view(view.filter)  # the earlier one may have been the view's last
@@ -85,12 +87,15 @@ class Fleet:
         self.awaited.discard(worker.id)
         self.expiry_check_at = min(worker.expires_at, self.expiry_check_at or inf)
         leases = [lease for held in command.held if (lease := self._keep(worker, held, now)) is not None]
+        self.absences.end(now, worker, all_returned=not self.awaited)
         self._graph.events.append(e.WorkerWelcomed(worker=worker, leases=leases))
 
     def _keep(self, worker: Worker, held: c.HeldLease, now: float) -> tuple[Node, int] | None:
         """Lease a node again to the worker that still has it, unless somebody else got it or it has ended."""
         instance = self._graph.instances.get(held.instance_id) if held.instance_id else None
         node = instance.nodes.get(held.node_id) if instance else None
+        if node is not None and node.state is NodeState.STARTED:
+            self.absences.claim(node, worker)
         if node is None or node.state is not NodeState.READY:
             return None
         if node.losses and node.failures and node.failures[-1].worker == worker.name:
@@ -101,24 +106,27 @@ class Fleet:
         """Let a worker go whose stream has ended."""
         worker = self.workers.get(command.worker_id)
         if worker is not None:
-            self._remove(worker, None if command.left else "the connection to the worker broke", now)
+            self._let_go(worker, None if command.left else "the connection to the worker broke", now)
+            self._remove(worker, now)
 
-    def _remove(self, worker: Worker, reason: str | None, now: float) -> None:
-        """Let a worker go; with a reason, it was lost with what it held."""
+    def _remove(self, worker: Worker, now: float) -> None:
+        """Forget a worker that has no lease any more."""
         del self.workers[worker.id]
         self._queues.leave(worker)
         self._dispatcher.forget(worker, now)
-        if reason is None:
-            self._take_back_all(worker, now)
-        else:
-            for node in list(worker.leases.values()):
-                self._attempts.lose(node, worker, reason, now)
         if worker.slots:
             self._graph.events.append(e.WorkerLeft(worker_id=worker.id))
 
-    def _take_back_all(self, worker: Worker, now: float) -> None:
+    def _let_go(self, worker: Worker, reason: str | None, now: float) -> None:
+        """End the leases of a worker that may come back; with a reason, it was lost with what it held."""
         for node in list(worker.leases.values()):
-            self._attempts.take_back(node, now)
+            if node.function.spec.at_most_once:
+                self._dispatcher.release(node, now)
+                self.absences.begin(node, worker, now + self._settings.reconnect_grace_s)
+            elif reason is None:
+                self._attempts.take_back(node, now)
+            else:
+                self._attempts.lose(node, worker, reason, now)
 
     def report_progress(self, command: c.ReportProgress, now: float) -> None:
         """Remember how far attempts have got. Nothing depends on it, so it is decided on without an event."""
@@ -156,6 +164,8 @@ class Fleet:
         """Wait for the workers from before a restart."""
         self.awaited = set(worker_ids)
         self.awaited_until = now + self._settings.reconnect_grace_s
+        unclaimed, self._graph.unclaimed = self._graph.unclaimed, []
+        self.absences.begin_again(unclaimed, self.awaited_until if self.awaited else now)
 
     def tick(self, now: float, late_s: float) -> None:
         """Give up who has been silent for too long, unless the broker itself was away."""
@@ -166,6 +176,7 @@ class Fleet:
         if self.awaited and self.awaited_until <= now:
             self._graph.events.extend(e.WorkerLeft(worker_id=worker_id) for worker_id in self.awaited)
             self.awaited = set()
+        self.absences.end(now)
 
     def _forgive_silence(self, now: float) -> None:
         """Give everybody as much time as if all had been heard of now: what they sent meanwhile is still unread."""
@@ -173,9 +184,12 @@ class Fleet:
             worker.expires_at = now + worker.lease_duration_s
         self.expiry_check_at = min((worker.expires_at for worker in self.workers.values()), default=None)
         self.awaited_until = now + self._settings.reconnect_grace_s
+        self.absences.postpone(self.awaited_until)
 
     def _evict_silent(self, now: float) -> None:
         for worker in [worker for worker in self.workers.values() if worker.expires_at <= now]:
             self._graph.events.append(e.WorkerEvicted(worker=worker))
-            self._remove(worker, f"no heartbeat for {worker.lease_duration_s:g} s", now)
+            for node in list(worker.leases.values()):
+                self._attempts.lose(node, worker, f"no heartbeat for {worker.lease_duration_s:g} s", now)
+            self._remove(worker, now)
         self.expiry_check_at = min((worker.expires_at for worker in self.workers.values()), default=None)

@@ -36,6 +36,7 @@ class Graph:
         #: When nodes that are ready have been so for too long.
         self.start_timers: Timers[Node] = Timers(lambda node: node.state is NodeState.READY)
         self.deadline_timers: Timers[Instance] = Timers(lambda instance: instance.state is InstanceState.RUNNING)
+        self.unclaimed: list[Node] = []  #: restored in state started; for `Fleet.await_workers`
         self._queues = queues
         self._functions: WeakValueDictionary[tuple[FunctionSpec, str], Function] = WeakValueDictionary()
         self._timings: dict[str, Timing] = {}

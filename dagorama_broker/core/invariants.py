@@ -144,6 +144,9 @@ def _check_backoffs(scheduler: Scheduler, nodes: list[Node]) -> None:
     for node in nodes:
         if node.state is NodeState.BACKOFF:
             _require((node.retry_at, node) in due, "who backs off will be woken", node=node, retry_at=node.retry_at)
+        if node.state is NodeState.STARTED:
+            _require(node.function.spec.at_most_once, "only what must not run twice waits for its worker", node=node)
+            _require(node in scheduler.fleet.absences, "who waits for a worker will be given up", node=node)
         if node.state is NodeState.READY and node.function.spec.start_timeout_s:
             at = scheduler.graph.start_timers.at(node)
             _require(at is not None, "who may not wait for long is watched", node=node)

@@ -78,6 +78,7 @@ class FunctionSpec:
     retry: RetryPolicy = RetryPolicy()
     timeout_s: float = 0.0  #: longest time that an attempt may take; 0: no limit
     start_timeout_s: float = 0.0  #: longest time that a node may be ready before a worker takes it; 0: no limit
+    at_most_once: bool = False  #: an attempt that is cut off fails the node, so that no second one can come
     definition_arguments: bytes = b""
     limits: tuple[LimitSpec, ...] = ()  #: each call has a key for each
 
@@ -131,7 +132,7 @@ class Function:
         self.timing = timing  #: shared by all functions of the same name
         #: Whether each lease of its nodes is made durable before the worker hears of it: a restart must tell a node
         #: that was never granted from one that was.
-        self.is_recorded = spec.start_timeout_s > 0
+        self.is_recorded = spec.at_most_once or spec.start_timeout_s > 0
 
 
 class Park(StrEnum):

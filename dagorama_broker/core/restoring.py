@@ -53,7 +53,8 @@ def _restore_node(graph: Graph, row: StoredNode, instance: Instance, by_seq: dic
         created_at=row.created_at,
         limits=graph.limits_of_call(row.function, row.limit_keys, now) if row.limit_keys else (),
     )
-    node.state = NodeState.WAITING if row.state is NodeState.STARTED else row.state
+    is_free = row.state is NodeState.STARTED and not row.function.at_most_once
+    node.state = NodeState.WAITING if is_free else row.state
     node.finished_at = row.finished_at
     node.attempts = row.attempts
     node.losses = row.losses
@@ -72,7 +73,10 @@ def _relink_node(
     if node.state is NodeState.COMPLETED and node.payload is None:
         _find_source(node)
     node.cause = by_seq.get(row.cause_seq)
-    if row.state is NodeState.STARTED:
+    if node.state is NodeState.STARTED:
+        node.function.lane.active += 1
+        graph.unclaimed.append(node)
+    elif row.state is NodeState.STARTED:
         graph.make_ready(node, now)  # who had it may be back any moment; if not, its time in the queue begins only now
     elif node.state is NodeState.WAITING:
         graph.wait_for(node, node.dependencies)

@@ -85,6 +85,7 @@ class Scheduler:
             self.limits.due_at,
             self.graph.start_timers.next_at,
             self.graph.deadline_timers.next_at,
+            self.fleet.absences.next_at,
         ]
         if self.attempts.backoffs:
             due.append(self.attempts.backoffs[0][0])

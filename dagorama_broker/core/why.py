@@ -32,6 +32,7 @@ class Kind(StrEnum):
     RUNNING = "running"  #: A worker has it.
     WAITS_FOR = "waits_for"  #: Dependencies that have not completed.
     JOINS = "joins"  #: Promises that its function returned and that have not completed.
+    AWAY = "away"  #: It must not run twice, and the worker that had it is not connected.
     BACKS_OFF = "backs_off"  #: An attempt failed, and the next one is not due yet.
     RESTARTED = "restarted"  #: The broker has restarted and waits for the workers that it had.
     NO_WORKER = "no_worker"  #: No worker is connected at all.
@@ -76,6 +77,14 @@ def explain(scheduler: Scheduler, node: Node, now: float, *, depth: int = DEPTH_
             text = f"attempt {node.attempts} failed; the next one is due in {max(0.0, node.retry_at - now):.1f} s"
             backs_off = Reason(kind=Kind.BACKS_OFF, text=text, until=node.retry_at, expected_at=node.retry_at)
             return (*_pauses(node), backs_off)
+        case NodeState.STARTED:
+            until = scheduler.fleet.absences.until(node)
+            left_s = max(0.0, until - now) if until is not None else 0.0
+            text = (
+                "the worker that had it is not connected, and as its function is at_most_once, no other gets it; it "
+                f"fails in {left_s:.1f} s unless that worker comes back with it"
+            )
+            return (Reason(kind=Kind.AWAY, text=text, until=until),)
         case NodeState.LEASED:
             name = node.worker.name if node.worker else ""
             at = ends_at(node, now)

@@ -127,6 +127,11 @@ def to_function(message: graph_pb2.FunctionSpec) -> FunctionSpec:
         ("retry.jitter", retry.jitter),
     ):
         to_seconds(f"{field} of function {message.name}", number)
+    if message.at_most_once and retry.max_attempts > 1:
+        raise MalformedRequest(
+            f"function {message.name} is at_most_once and has retry.max_attempts {retry.max_attempts}; one excludes "
+            "the other"
+        )
     return FunctionSpec(
         name=message.name,
         code_version=message.code_version,
@@ -141,6 +146,7 @@ def to_function(message: graph_pb2.FunctionSpec) -> FunctionSpec:
         ),
         timeout_s=message.timeout_s,
         start_timeout_s=message.start_timeout_s,
+        at_most_once=message.at_most_once,
         definition_arguments=message.definition_arguments,
         limits=_to_limits(message) if message.limits else (),
     )
@@ -422,6 +428,7 @@ def from_function(spec: FunctionSpec) -> graph_pb2.FunctionSpec:
         ),
         timeout_s=spec.timeout_s,
         start_timeout_s=spec.start_timeout_s,
+        at_most_once=spec.at_most_once,
         definition_arguments=spec.definition_arguments,
         limits=[
             graph_pb2.Limit(max=limit.max, rate_per_s=limit.rate_per_s, burst=limit.burst if limit.rate_per_s else 0)

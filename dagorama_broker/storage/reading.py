@@ -39,7 +39,7 @@ _OF_INSTANCE = "WHERE calls.instance = (SELECT seq FROM instances WHERE id = ?)"
 
 _FUNCTION = """
 SELECT name, code_version, queue, taint, definition_arguments,
-       max_attempts, interval_s, multiplier, interval_max_s, jitter, timeout_s, start_timeout_s, limits
+       max_attempts, interval_s, multiplier, interval_max_s, jitter, timeout_s, start_timeout_s, at_most_once, limits
 FROM functions WHERE id = ?
 """
 
@@ -206,7 +206,7 @@ class Reader:
         name, code_version, queue, taint, definition_arguments, *retry = self._connection.execute(
             _FUNCTION, (id,)
         ).fetchone()
-        max_attempts, interval_s, multiplier, interval_max_s, jitter, timeout_s, start_timeout_s, limits = retry
+        max_attempts, interval_s, multiplier, interval_max_s, jitter, timeout_s, start_timeout_s, once, limits = retry
         spec = FunctionSpec(
             name=name,
             code_version=code_version,
@@ -221,6 +221,7 @@ class Reader:
             ),
             timeout_s=timeout_s,
             start_timeout_s=start_timeout_s,
+            at_most_once=bool(once),
             definition_arguments=definition_arguments,
             limits=tuple(
                 LimitSpec(max=max, rate_per_s=rate_per_s, burst=burst)

@@ -226,6 +226,7 @@ class _Functions:
                 retry.jitter,
                 spec.timeout_s,
                 spec.start_timeout_s,
+                spec.at_most_once,
                 spec.definition_arguments,
                 _show_limits(spec.limits),
             )
@@ -283,6 +284,7 @@ _FUNCTIONS = RowWriter(
         "jitter",
         "timeout_s",
         "start_timeout_s",
+        "at_most_once",
         "definition_arguments",
         "limits",
     ),

@@ -35,6 +35,7 @@ FUNCTIONS = [
             retry=RetryPolicy(max_attempts=5, interval_s=1.5, multiplier=2.0, interval_max_s=60.0, jitter=0.25),
             timeout_s=2.5,
             start_timeout_s=7.5,
+            at_most_once=True,
             definition_arguments=b"\x00\xff",
             limits=(LimitSpec(max=3), LimitSpec(rate_per_s=0.5, burst=4)),
         ),

@@ -166,6 +166,15 @@ def test_a_retry_policy_that_is_no_number_is_refused(client: Client, field: str,
     )
 
 
+def test_once_and_again_exclude_each_other(client: Client) -> None:
+    """A function that must not run twice cannot have retries."""
+    again = function(retry=graph_pb2.RetryPolicy(max_attempts=2))
+    again.at_most_once = True
+    code, details = refusal(lambda: client.start(call(A), functions=[again]))
+    said = "function shop:f is at_most_once and has retry.max_attempts 2; one excludes the other"
+    assert (code, details) == (grpc.StatusCode.INVALID_ARGUMENT, said)
+
+
 def test_a_function_without_a_name_is_refused(client: Client) -> None:
     """A function has a name."""
     code, details = refusal(lambda: client.start(call(A), functions=[function("")]))

@@ -35,7 +35,7 @@ from dagorama_broker.core.model import (
 )
 from dagorama_broker.core.ready import is_suspect, limits_of
 from dagorama_broker.core.scheduler import Scheduler
-from dagorama_broker.core.states import LIVE, TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
+from dagorama_broker.core.states import ACTIVE, LIVE, TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
 from dagorama_broker.core.stored import StoredNode
 from tests.unit.core.transcript import SETTINGS, Bench
 
@@ -60,6 +60,7 @@ FUNCTIONS = [
     FunctionSpec(name="slow", queue="q", retry=RetryPolicy(max_attempts=2), timeout_s=2.0),
     FunctionSpec(name="narrow", queue="q", limits=(LimitSpec(max=1),), timeout_s=3.0),
     FunctionSpec(name="rare", queue="r", limits=(LimitSpec(max=2), LimitSpec(rate_per_s=2.0, burst=2))),
+    FunctionSpec(name="once", queue="q", at_most_once=True),
     FunctionSpec(name="urgent", queue="r", retry=RetryPolicy(max_attempts=2), start_timeout_s=3.0),
 ]
 KEYS = ["a", "b"]
@@ -114,6 +115,7 @@ class Model:
         self.attempts: dict[NodeId, int] = {}
         self.cancelled: dict[InstanceId, set[NodeId]] = {}  #: of stopped instances the nodes that had not ended
         self.workers: dict[WorkerId, Person] = {}
+        self.begun: dict[NodeId, WorkerId] = {}  #: of nodes that must not run twice, who may have begun to run them
         self.token_last = 0
         self.tokens_new: set[int] = set()
 
@@ -207,6 +209,9 @@ class CoreMachine(RuleBasedStateMachine):
             case e.AttemptFailed(node=node, attempt=attempt) if attempt.failure.type == "TimeoutError":
                 assert node.function.spec.timeout_s, "only what has a timeout can take too long"
                 self.note(c.NodeResult(node_id=node.id, token=node.token, failure=attempt.failure))
+            case e.AttemptFailed(node=node, attempt=attempt) if attempt.failure.type == "AttemptLost":
+                assert node.id in self.model.begun, "only what may have run can be lost"
+                self.model.settle(node.id, Outcome(failed=True))
             case e.AttemptFailed(node=node, attempt=attempt) if attempt.failure.type == "DeadlineExceeded":
                 assert 0 < node.instance.deadline_at <= self.bench.now, "only what has a deadline can miss it"
                 self.model.settle(node.id, Outcome(failed=True))
@@ -227,6 +232,8 @@ class CoreMachine(RuleBasedStateMachine):
         self.model.tokens_new.add(token)
         assert all(dependency.state is NodeState.COMPLETED for dependency in node.dependencies)
         assert self.scheduler.workers[worker_id].view.filter.admits(node.function.lane)
+        if node.function.spec.at_most_once:
+            assert self.model.begun.setdefault(node.id, worker_id) == worker_id, "nobody else may run it"
         person = self.model.workers[worker_id]
         person.live[node.id] = token
         person.given.append(Lease(node.id, token, node.instance.id))
@@ -374,6 +381,7 @@ class CoreMachine(RuleBasedStateMachine):
             if self.model.specs[lease.node_id].function.queue not in exclude
             and self.model.specs[lease.node_id].function.taint in {"", *tolerations}
             and (not version or self.model.specs[lease.node_id].function.code_version in {"", version})
+            and self.model.begun.get(lease.node_id, worker_id) == worker_id  # nobody names what he has handed back
         ]
         leases = held.draw(st.lists(st.sampled_from(fitting[-5:]), unique=True)) if fitting else []
         self.model.workers[worker_id] = Person(heard_at=self.bench.now, given=given)
@@ -429,6 +437,7 @@ class CoreMachine(RuleBasedStateMachine):
         for lease in leases:
             if self.is_live(worker_id, lease):
                 del person.live[lease.node_id]
+                self.model.begun.pop(lease.node_id, None)
         self.tell(
             c.HandBack(
                 worker_id=worker_id, leases=[c.HeldLease(node_id=lease.node_id, token=lease.token) for lease in leases]
@@ -448,6 +457,7 @@ class CoreMachine(RuleBasedStateMachine):
         is_good = self.is_live(worker_id, lease)
         if is_good:
             del person.live[lease.node_id]
+            self.model.begun.pop(lease.node_id, None)
         events = self.tell(c.RejectVersion(worker_id=worker_id, lease=held, code_version="9"))
         assert all(isinstance(event, e.NodesHandedBack) for event in events)
         if is_good:
@@ -730,7 +740,7 @@ def report(worker_id: WorkerId, result: c.NodeResult) -> c.CompleteNodes:
 def facts(node: Node, now: float) -> dict[str, object]:
     """Give what a restart must not change about a node. Ready, after its backoff too, and leased are memory only."""
     backs_off = node.state is NodeState.BACKOFF and node.retry_at > now
-    is_runnable = node.state in {NodeState.READY, NodeState.LEASED, NodeState.BACKOFF} and not backs_off
+    is_runnable = node.state in ACTIVE and not backs_off
     return {
         "seq": node.seq,
         "state": "runnable" if is_runnable else node.state,

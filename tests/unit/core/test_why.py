@@ -77,6 +77,7 @@ def chain(bench: Bench, name: str) -> list[str]:
             "function f attempts=2 interval=7\nconnect w1\nsubmit i1 a\ngrant\nfail w1 a\ncontrol i1 paused=yes",
             ["paused"],
         ),
+        ("function f once\nconnect w1\nsubmit i1 a\ngrant\nat 3\ndisconnect w1", ["away until 8"]),
     ],
 )
 def test_a_node_tells_what_holds_it(bench: Bench, transcript: str, expected: list[str]) -> None:

@@ -110,6 +110,7 @@ class Bench:
             timeout_s=float(options.get("timeout", 0)),
             limits=(limit,) if limit != LimitSpec() else (),
             start_timeout_s=float(options.get("start_timeout", 0)),
+            at_most_once="once" in words,
         )
         return []
 

@@ -23,10 +23,14 @@ WORKER = WorkerId(b"w" * 16)
 
 
 def submit(
-    *names: str, instance: str = "i", after: Sequence[str] = (), retry: RetryPolicy | None = None
+    *names: str,
+    instance: str = "i",
+    after: Sequence[str] = (),
+    retry: RetryPolicy | None = None,
+    at_most_once: bool = False,
 ) -> c.SubmitNodes:
     """Submit nodes, which all depend on those of `after`."""
-    spec = FunctionSpec(name="f", queue="f", retry=retry or RetryPolicy())
+    spec = FunctionSpec(name="f", queue="f", retry=retry or RetryPolicy(), at_most_once=at_most_once)
     dependency_ids = tuple(node_id(name) for name in after)
     return c.SubmitNodes(
         instance_id=instance_id(instance),

@@ -42,6 +42,26 @@ async def test_grants_wait_for_the_commit(running: Running, gate: Gate) -> None:
         assert (during, gate.log) == (["committing"], ["committing", "durable", "welcome", "grant a"])
 
 
+async def test_a_recorded_start_is_durable_before_the_worker_hears_of_it(running: Running, gate: Gate) -> None:
+    """A node that must not run twice is stored as started in the commit that its grant waits for."""
+    async with running() as host:
+        Channel(host, gate.log)
+        await host.flush()
+        gate.log.clear()
+        gate.hold()
+        host.apply(submit("a", at_most_once=True))
+        await gate.begun()
+        await spin()
+        during = list(gate.log)
+        gate.let_through()
+        await host.flush()
+        assert (during, gate.log) == (["committing"], ["committing", "durable", "grant a"])
+        assert gate.commits[-1] == ["InstanceCreated", "NodesCreated", "NodesStarted"]
+        stored = await host.read(host.journal.find_node, instance_id("i"), node_id("a"))
+        assert stored is not None
+        assert stored.state is NodeState.STARTED
+
+
 async def test_outcomes_changes_and_acknowledgements_wait_for_the_commit(running: Running, gate: Gate) -> None:
     """Who waits for a node or an instance, and the worker that reported, hear of a result when it is durable."""
     async with running() as host:

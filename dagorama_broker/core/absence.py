@@ -1,0 +1,87 @@
+"""Nodes that must not run twice, while the workers that had them are away.
+
+Such a node is nobody's to run. Its worker may come back with it; when that is given up, the node fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from dagorama_broker.core.attempts import Attempts
+from dagorama_broker.core.model import Node, Worker, WorkerId
+from dagorama_broker.core.ready import ReadyQueues
+from dagorama_broker.core.states import NodeState
+
+
+class _Absence(NamedTuple):
+    node: Node
+    worker_id: WorkerId | None  #: None: whoever had it before the broker was restarted
+    worker_name: str
+    problem: str
+    until: float
+
+
+class Absences:
+    """The nodes in state started."""
+
+    def __init__(self, attempts: Attempts, queues: ReadyQueues) -> None:
+        self._attempts = attempts
+        self._queues = queues
+        self._absences: list[_Absence] = []  # there is never more than what workers run at a time
+
+    def __contains__(self, node: Node) -> bool:
+        """Tell whether a node is waited for."""
+        return self.until(node) is not None
+
+    def until(self, node: Node) -> float | None:
+        """Give the time at which a node fails if its worker does not come back; None for one that is not waited for."""
+        return next((absence.until for absence in self._absences if absence.node is node), None)
+
+    @property
+    def next_at(self) -> float | None:
+        """When the next node is to be given up."""
+        return min((absence.until for absence in self._absences), default=None)
+
+    def begin(self, node: Node, worker: Worker, until: float) -> None:
+        """Wait for a worker that has gone with a node; its lease has ended."""
+        node.move(NodeState.STARTED)
+        problem = f"worker {worker.name} was lost while it held the node, and did not come back with it"
+        self._absences.append(_Absence(node, worker.id, worker.name, problem, until))
+
+    def begin_again(self, nodes: list[Node], until: float) -> None:
+        """Wait for whoever had these nodes when the broker ended."""
+        problem = "the broker was restarted, and no worker came back with the node"
+        self._absences += [_Absence(node, None, "", problem, until) for node in nodes]
+
+    def claim(self, node: Node, worker: Worker) -> None:
+        """Let a node be leased, in this same command, to its worker, which has come back with it."""
+        if any(absence.node is node and absence.worker_id in (None, worker.id) for absence in self._absences):
+            node.move(NodeState.READY)
+            self._queues.push(node)
+
+    def end(self, now: float, returned: Worker | None = None, *, all_returned: bool = False) -> None:
+        """Fail what is due, and what a worker that has returned did not bring; with `all_returned`, what none did."""
+        self._end_where(
+            lambda absence: (
+                absence.until <= now
+                or (returned is not None and absence.worker_id == returned.id)
+                or (all_returned and absence.worker_id is None)
+            ),
+            now,
+        )
+
+    def _end_where(self, is_over: Callable[[_Absence], bool], now: float) -> None:
+        absences, self._absences = self._absences, []
+        for absence in absences:
+            node = absence.node
+            if node.state is not NodeState.STARTED:
+                continue  # somebody has come back with it, or it was stopped
+            if is_over(absence):
+                self._attempts.cut_off(node, absence.worker_name, absence.problem, now)
+            else:
+                self._absences.append(absence)
+
+    def postpone(self, until: float) -> None:
+        """Wait for longer."""
+        self._absences = [absence._replace(until=until) for absence in self._absences]
