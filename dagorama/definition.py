@@ -124,7 +124,8 @@ class DAGInstance(Generic[R_co]):
     """One start of a definition; `R_co` is the type of its entrypoint's value.
 
     Reads go to the definition, and its methods get the instance as `self`. Writes stay here. A name that the definition
-    has goes before `result`, `cancel`, `pause`, `resume`, `set_priority`, `cap`, `why` and the async twins of these.
+    has goes before `result`, `cancel`, `pause`, `resume`, `set_priority`, `cap`, `retry`, `why` and the async twins of
+    these.
     """
 
     instance_id: UUID
@@ -202,6 +203,20 @@ class DAGInstance(Generic[R_co]):
 
         async def acap(self, running_max: int | None) -> None:
             """Caps like `cap`, without blocking the event loop."""
+            ...
+
+        def retry(self) -> None:
+            """Lets the instance, which has failed, go on from where it failed; it can be waited for again.
+
+            What failed, and what failed of that, is run again, by whatever version of the code the workers have; what
+            has completed is not. Attempts count from 1, and a deadline there was is lifted. That is durable when this
+            returns. Raises `BrokerRefused`, naming the state, where the instance has not failed, and
+            `BrokerUnavailable`.
+            """
+            ...
+
+        async def aretry(self) -> None:
+            """Retries like `retry`, without blocking the event loop."""
             ...
 
         def why(self, promise: object = None) -> Why:

@@ -125,6 +125,23 @@ def _as_cap(running_max: int | None) -> int:
     return 0 if running_max is None else checked_running_max(running_max)
 
 
+# -- beginning anew ----------------------------------------------------------------------------------------------------
+
+
+def _retry(instance: DAGInstance[object]) -> None:
+    from dagorama.client.broker import retry
+
+    _check_is_kept(instance, "to retry")
+    retry(id_of(instance))
+
+
+async def _aretry(instance: DAGInstance[object]) -> None:
+    from dagorama.client.broker import retry_async
+
+    _check_is_kept(instance, "to retry")
+    await retry_async(id_of(instance))
+
+
 # -- why --------------------------------------------------------------------------------------------------------------
 
 
@@ -164,6 +181,8 @@ METHODS: dict[str, Callable[..., object]] = {
     "aset_priority": _aset_priority,
     "cap": _cap,
     "acap": _acap,
+    "retry": _retry,
+    "aretry": _aretry,
     "why": _why,
     "awhy": _awhy,
 }

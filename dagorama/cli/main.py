@@ -24,6 +24,7 @@ SUBCOMMANDS = {
     "priority": ("dagorama.cli.controlling:priority", "Have workers take nodes of an instance earlier or later."),
     "queues": ("dagorama.cli.looking:queues", "List what is ready and running, by queue and taint."),
     "resume": ("dagorama.cli.controlling:resume", "Let a paused instance or queue go on."),
+    "retry": ("dagorama.cli.retry:retry", "Let a failed instance go on from where it failed."),
     "run": ("dagorama.cli.run:run", "Run one definition on a broker and workers of its own, and print the value."),
     "show": ("dagorama.cli.looking:show", "Show an instance, with what has failed and what has not ended."),
     "version": ("dagorama.cli.main:version", "Print the version."),

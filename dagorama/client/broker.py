@@ -53,6 +53,10 @@ class Broker(Protocol):
         """Changes how an instance is run; returns how it stands then."""
         ...
 
+    def retry(self, instance_id: bytes, what: str) -> Steps[None]:
+        """Lets a failed instance go on from where it failed."""
+        ...
+
     def why(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[WhyResponse]:
         """Tells what holds a node; with no id, the instance's first that has not ended."""
         ...
@@ -134,6 +138,19 @@ async def cancel_async(instance_id: bytes) -> None:
     await run_async(_cancel(instance_id))
 
 
+def retry(instance_id: bytes) -> None:
+    """Lets a failed instance go on from where it failed, which is durable when this returns.
+
+    Raises `BrokerRefused` for one that is not known or has not failed, and `BrokerUnavailable`.
+    """
+    run(_retry(instance_id))
+
+
+async def retry_async(instance_id: bytes) -> None:
+    """Does what `retry` does, without blocking the event loop."""
+    await run_async(_retry(instance_id))
+
+
 def instance_info(instance_id: bytes) -> InstanceInfo:
     """Returns how an instance stands."""
     to = connection()
@@ -150,6 +167,10 @@ def _submit(
 
 def _cancel(instance_id: bytes) -> Steps[None]:
     return broker().cancel(instance_id, f"to cancel instance {UUID(bytes=instance_id)}")
+
+
+def _retry(instance_id: bytes) -> Steps[None]:
+    return broker().retry(instance_id, f"to retry instance {UUID(bytes=instance_id)}")
 
 
 def _wait_for_all(instance_id: bytes, node_ids: Sequence[bytes], timeout_s: float | None) -> Steps[Values]:

@@ -17,11 +17,12 @@ from dagorama.v1.dag_pb2 import (
     GetInstanceRequest,
     GetNodeRequest,
     InstanceInfo,
+    RetryInstanceRequest,
     WatchResponse,
     WhyRequest,
     WhyResponse,
 )
-from dagorama.v1.graph_pb2 import INSTANCE_STATE_CANCELLED
+from dagorama.v1.graph_pb2 import INSTANCE_STATE_CANCELLED, INSTANCE_STATE_RUNNING
 
 
 class RemoteBroker:
@@ -66,6 +67,19 @@ class RemoteBroker:
         """Repeats the request until it is known to be durable."""
         to = connection()
         return (yield from ask(to, to.dag.ControlInstance, request, what)).instance
+
+    def retry(self, instance_id: bytes, what: str) -> Steps[None]:
+        """Repeats the request until it is known to be durable."""
+        to = connection()
+        try:
+            yield from ask(to, to.dag.RetryInstance, RetryInstanceRequest(instance_id=instance_id), what)
+        except BrokerRefused as refusal:
+            if not refusal.repeated:
+                raise
+            # An attempt whose answer was lost may have done it.
+            answer = yield from ask(to, to.dag.GetInstance, GetInstanceRequest(instance_id=instance_id), what)
+            if answer.instance.state != INSTANCE_STATE_RUNNING:
+                raise
 
     def why(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[WhyResponse]:
         """Asks once."""

@@ -79,11 +79,21 @@ class Core:
             calls=convert.to_calls(request.calls, functions),
             options=convert.to_instance_options(request.options),
         )
-        if command.instance_id not in self.scheduler.instances:
-            stored = self._journal.find_instance(command.instance_id)
-            if stored is not None:
-                self.scheduler.restore_instance(stored, self.now)
+        self._restore(command.instance_id)
         self._handle(command)
+
+    def retry(self, instance_id: bytes) -> None:
+        """Lets a failed instance go on."""
+        self._restore(InstanceId(instance_id))
+        self._handle(c.RetryInstance(instance_id=InstanceId(instance_id)))
+
+    def _restore(self, instance_id: InstanceId) -> None:
+        """Takes an instance that has ended back into memory, and its nodes in the place of those that had ended."""
+        stored = self._journal.find_instance(instance_id)
+        if stored is not None and instance_id not in self.scheduler.instances:
+            self.scheduler.restore_instance(stored, self.now)
+            nodes = self.scheduler.instances[instance_id].nodes
+            self._nodes.update({(instance_id, node_id): node for node_id, node in nodes.items()})
 
     def cancel(self, instance_id: bytes) -> None:
         """Stops an instance."""

@@ -141,6 +141,12 @@ class InProcessBroker:
         with self._asked(what):
             return self._core.control(request)
 
+    def retry(self, instance_id: bytes, what: str) -> Steps[None]:
+        """Lets a failed instance go on. Nothing runs yet."""
+        yield from ()
+        with self._asked(what):
+            self._core.retry(instance_id)
+
     def why(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[WhyResponse]:
         """Tells what holds a node. Nothing runs for it."""
         yield from ()

@@ -64,6 +64,11 @@ class DagServiceStub:
                 request_serializer=dagorama_dot_v1_dot_dag__pb2.ControlQueueRequest.SerializeToString,
                 response_deserializer=dagorama_dot_v1_dot_dag__pb2.ControlQueueResponse.FromString,
                 _registered_method=True)
+        self.RetryInstance = channel.unary_unary(
+                '/dagorama.v1.DagService/RetryInstance',
+                request_serializer=dagorama_dot_v1_dot_dag__pb2.RetryInstanceRequest.SerializeToString,
+                response_deserializer=dagorama_dot_v1_dot_dag__pb2.RetryInstanceResponse.FromString,
+                _registered_method=True)
         self.Why = channel.unary_unary(
                 '/dagorama.v1.DagService/Why',
                 request_serializer=dagorama_dot_v1_dot_dag__pb2.WhyRequest.SerializeToString,
@@ -155,6 +160,14 @@ class DagServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetryInstance(self, request, context):
+        """Lets a failed instance go on from where it failed: what failed, and what failed of that, is run again, by any version
+        of the code; what has completed is not. Answered once that is durable. FAILED_PRECONDITION for one that has not failed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Why(self, request, context):
         """Tells why a node is not running.
         """
@@ -241,6 +254,11 @@ def add_DagServiceServicer_to_server(servicer, server):
                     servicer.ControlQueue,
                     request_deserializer=dagorama_dot_v1_dot_dag__pb2.ControlQueueRequest.FromString,
                     response_serializer=dagorama_dot_v1_dot_dag__pb2.ControlQueueResponse.SerializeToString,
+            ),
+            'RetryInstance': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryInstance,
+                    request_deserializer=dagorama_dot_v1_dot_dag__pb2.RetryInstanceRequest.FromString,
+                    response_serializer=dagorama_dot_v1_dot_dag__pb2.RetryInstanceResponse.SerializeToString,
             ),
             'Why': grpc.unary_unary_rpc_method_handler(
                     servicer.Why,
@@ -445,6 +463,33 @@ class DagService:
             '/dagorama.v1.DagService/ControlQueue',
             dagorama_dot_v1_dot_dag__pb2.ControlQueueRequest.SerializeToString,
             dagorama_dot_v1_dot_dag__pb2.ControlQueueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryInstance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dagorama.v1.DagService/RetryInstance',
+            dagorama_dot_v1_dot_dag__pb2.RetryInstanceRequest.SerializeToString,
+            dagorama_dot_v1_dot_dag__pb2.RetryInstanceResponse.FromString,
             options,
             channel_credentials,
             insecure,

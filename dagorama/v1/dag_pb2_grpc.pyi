@@ -51,6 +51,10 @@ class DagServiceStub:
     """Pauses a queue or lets it go on, or caps it; the queue need not be known. Answered once it is durable; repeating it
     is a no-op.
     """
+    RetryInstance: _grpc.UnaryUnaryMultiCallable[_dag_pb2.RetryInstanceRequest, _dag_pb2.RetryInstanceResponse]
+    """Lets a failed instance go on from where it failed: what failed, and what failed of that, is run again, by any version
+    of the code; what has completed is not. Answered once that is durable. FAILED_PRECONDITION for one that has not failed.
+    """
     Why: _grpc.UnaryUnaryMultiCallable[_dag_pb2.WhyRequest, _dag_pb2.WhyResponse]
     """Tells why a node is not running."""
     CheckFunctions: _grpc.UnaryUnaryMultiCallable[_dag_pb2.CheckFunctionsRequest, _dag_pb2.CheckFunctionsResponse]
@@ -88,6 +92,10 @@ class DagServiceAsyncStub(DagServiceStub):
     ControlQueue: _aio.UnaryUnaryMultiCallable[_dag_pb2.ControlQueueRequest, _dag_pb2.ControlQueueResponse]  # type: ignore[assignment]
     """Pauses a queue or lets it go on, or caps it; the queue need not be known. Answered once it is durable; repeating it
     is a no-op.
+    """
+    RetryInstance: _aio.UnaryUnaryMultiCallable[_dag_pb2.RetryInstanceRequest, _dag_pb2.RetryInstanceResponse]  # type: ignore[assignment]
+    """Lets a failed instance go on from where it failed: what failed, and what failed of that, is run again, by any version
+    of the code; what has completed is not. Answered once that is durable. FAILED_PRECONDITION for one that has not failed.
     """
     Why: _aio.UnaryUnaryMultiCallable[_dag_pb2.WhyRequest, _dag_pb2.WhyResponse]  # type: ignore[assignment]
     """Tells why a node is not running."""
@@ -159,6 +167,16 @@ class DagServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_dag_pb2.ControlQueueResponse, _abc.Awaitable[_dag_pb2.ControlQueueResponse]]:
         """Pauses a queue or lets it go on, or caps it; the queue need not be known. Answered once it is durable; repeating it
         is a no-op.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryInstance(
+        self,
+        request: _dag_pb2.RetryInstanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dag_pb2.RetryInstanceResponse, _abc.Awaitable[_dag_pb2.RetryInstanceResponse]]:
+        """Lets a failed instance go on from where it failed: what failed, and what failed of that, is run again, by any version
+        of the code; what has completed is not. Answered once that is durable. FAILED_PRECONDITION for one that has not failed.
         """
 
     @_abc_1.abstractmethod

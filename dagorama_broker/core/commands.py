@@ -148,6 +148,16 @@ class CancelInstance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RetryInstance:
+    """Let a failed instance go on from where it failed, with whatever version of the code workers have.
+
+    Restore it first if it has left memory. Raises `UnknownInstance` or `UnfitInstance`.
+    """
+
+    instance_id: InstanceId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ControlInstance:
     """Change the priority of an instance, pause it or let it go on, or cap it; None leaves a thing as it is.
 
@@ -206,6 +216,7 @@ Command = (
     | PullNode
     | RejectVersion
     | CancelInstance
+    | RetryInstance
     | ControlInstance
     | ControlQueue
     | GrantWork

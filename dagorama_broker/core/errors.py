@@ -4,6 +4,7 @@ CoreError
 ├── Refused                 the request is at fault; nothing has changed
 │   ├── UnknownInstance
 │   ├── InstanceEnded
+│   ├── UnfitInstance
 │   ├── EmptyInstance
 │   ├── UnknownNode
 │   ├── ConflictingNode     same id, other body
@@ -43,6 +44,19 @@ class InstanceEnded(Refused):
         self.state = state
         self.wanted = wanted
         super().__init__(f"instance {show_id(instance_id)} is {state} already, so it cannot be {wanted}")
+
+
+class UnfitInstance(Refused):
+    """The instance is in a state in which what was asked cannot be done."""
+
+    def __init__(self, *, instance_id: bytes, state: str, wanted: str, needed: str) -> None:
+        self.instance_id = instance_id
+        self.state = state
+        self.wanted = wanted
+        self.needed = needed
+        super().__init__(
+            f"instance {show_id(instance_id)} is {state}, so it cannot be {wanted}; only one that {needed} can"
+        )
 
 
 class EmptyInstance(Refused):

@@ -7,8 +7,19 @@ come with every node are not frozen: freezing costs more than the rest of making
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from dagorama_broker.core.model import Control, FailedAttempt, Instance, Node, NodeId, QueueControl, Worker, WorkerId
+from dagorama_broker.core.model import (
+    Control,
+    FailedAttempt,
+    Function,
+    Instance,
+    Node,
+    NodeId,
+    QueueControl,
+    Worker,
+    WorkerId,
+)
 from dagorama_broker.core.states import InstanceState
 
 
@@ -127,6 +138,25 @@ class LeaseLost:
     losses: int
 
 
+class Reset(NamedTuple):
+    """A node that begins anew: what it calls now, and whether it keeps what that has returned, and joins."""
+
+    node: Node
+    function: Function
+    joins: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodesReset:
+    """Nodes that had ended begin anew: waiting, or joining again, with no cause and no attempts that count.
+
+    Their instance, which was reopened before, has no deadline any more.
+    """
+
+    instance: Instance
+    resets: Sequence[Reset]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodesStarted:
     """Nodes have been leased whose functions have their starts recorded. The grants come in the same batch."""
@@ -174,6 +204,7 @@ DurableEvent = (
     | DependencyFailed
     | NodesCancelled
     | LeaseLost
+    | NodesReset
     | NodesStarted
     | NodesHandedBack
     | WorkerJoined

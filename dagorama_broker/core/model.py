@@ -146,7 +146,8 @@ class Node:
 
     `seq`, `id`, `instance`, `function`, `arguments`, `dependencies`, `parent_seq`, `created_at` and `limits` (but not
     what is in them, their keys aside) never change after creation; the journal, which works in another thread, reads no
-    others.
+    others. Only `function` changes where an ended node is reset; that event carries it, and all that came before it has
+    been committed, because the node was restored for it.
     """
 
     __slots__ = (
@@ -223,6 +224,10 @@ class Node:
     def __repr__(self) -> str:
         return f"<Node {self.seq} {self.function.spec.name} {self.state}>"
 
+    def __lt__(self, other: Node) -> bool:
+        """Tell that it makes no difference. Heaps ask where a stale entry is of what a node was before it was reset."""
+        return False
+
     @property
     def order(self) -> int:
         """Its place within its group: by the priority of its instance, then by instance, then by creation."""
@@ -260,7 +265,10 @@ class QueueControl(NamedTuple):
 
 
 class Instance:
-    """One start of a definition. `seq`, `id`, `definition`, `created_at`, `deadline_at` and `group` never change."""
+    """One start of a definition. `seq`, `id`, `definition`, `created_at`, `deadline_at` and `group` never change.
+
+    Only the deadline ends where nodes are reset, see `NodesReset`.
+    """
 
     __slots__ = (
         "base",

@@ -35,7 +35,8 @@ def restore_instance(graph: Graph, attempts: Attempts, stored: StoredInstance, n
     for row in stored.nodes:
         _relink_node(graph, attempts, by_seq[row.seq], row, by_seq, now)
     graph.instances[instance.id] = instance
-    graph.watch_deadline(instance)
+    if instance.state is InstanceState.RUNNING:
+        graph.watch_deadline(instance)
     if not instance.live:
         graph.touched[instance] = None  # unless the next command adds nodes it leaves memory, also when refused
 

@@ -16,6 +16,7 @@ from dagorama_broker.core.graph import Graph
 from dagorama_broker.core.limits import Limits
 from dagorama_broker.core.model import Instance, InstanceId, Node, NodeId, Rng, Worker, WorkerId
 from dagorama_broker.core.ready import ReadyQueues
+from dagorama_broker.core.resetting import retry_instance
 from dagorama_broker.core.restoring import restore_instance
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.core.stored import Snapshot, StoredInstance
@@ -57,6 +58,7 @@ class Scheduler:
             c.PullNode: self._pull_node,
             c.RejectVersion: fleet.reject_version,
             c.CancelInstance: self.controller.cancel_instance,
+            c.RetryInstance: self._retry_instance,
             c.ControlInstance: self.controller.control_instance,
             c.ControlQueue: self.controller.control_queue,
             c.GrantWork: self._grant_work,
@@ -148,6 +150,9 @@ class Scheduler:
         instance = submit_nodes(self.graph, command, now)
         if instance.deadline_at and instance.deadline_at <= now:
             expire_instance(self.graph, self.dispatcher, instance, now)
+
+    def _retry_instance(self, command: c.RetryInstance, now: float) -> None:
+        retry_instance(self.graph, command, now)
 
     def _heartbeat(self, command: c.Heartbeat, now: float) -> None:
         self.fleet.hear(command.worker_id, now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 from dagorama_broker.core import commands as c
@@ -96,8 +97,9 @@ def _is_repeated(instance: Instance, call: NewCall) -> bool:
     node = instance.nodes.get(call.node_id)
     if node is None:
         return False
+    spec = node.function.spec
     if (
-        node.function.spec == call.function
+        (spec == call.function or spec == replace(call.function, code_version=""))  # it has been reset
         and node.arguments == call.arguments
         and tuple(limit.key for limit in node.limits) == tuple(call.limit_keys)
         and tuple(dependency.id for dependency in node.dependencies) == tuple(call.dependency_ids)

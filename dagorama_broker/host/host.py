@@ -15,7 +15,7 @@ from typing import TypeVar, cast, get_args
 from weakref import WeakValueDictionary
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.commands import Command, GrantWork, SubmitNodes, Tick
+from dagorama_broker.core.commands import Command, GrantWork, RetryInstance, SubmitNodes, Tick
 from dagorama_broker.core.errors import Refused
 from dagorama_broker.core.model import InstanceId, Rng
 from dagorama_broker.core.scheduler import Scheduler
@@ -149,7 +149,7 @@ class Host:
         self.apply(command)
         await self.flush()
 
-    async def submit(self, command: SubmitNodes) -> None:
+    async def submit(self, command: SubmitNodes | RetryInstance) -> None:
         """Like `commit`; fetches the instance from the journal first if it has left memory."""
         if command.instance_id not in self.scheduler.instances:
             # One lock for each instance: those that start instances do not wait for each other.

@@ -50,6 +50,7 @@ class Listeners:
             e.NodeFailed: self._tell_outcome,
             e.DependencyFailed: self._tell_outcome,
             e.NodesCreated: lambda event: self._tell_change(event.nodes[0].instance),
+            e.NodesReset: lambda event: self._tell_change(event.instance),
             e.InstanceFinished: lambda event: self._tell_change(event.instance),
             e.AttemptFailed: lambda event: self._tell_change(event.node.instance),
             e.NodeJoining: lambda event: self._tell_change(event.node.instance),

@@ -210,6 +210,16 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
         queues = convert.from_queues(self._host.scheduler.queues, always=command.queue)
         return dag_pb2.ControlQueueResponse(queues=[info for info in queues if info.queue == command.queue])
 
+    # -- beginning anew -----------------------------------------------------------------------------------------------
+
+    @answers
+    async def RetryInstance(
+        self, request: dag_pb2.RetryInstanceRequest, context: object
+    ) -> dag_pb2.RetryInstanceResponse:
+        """Let a failed instance go on."""
+        await self._host.submit(c.RetryInstance(instance_id=convert.to_instance_id(request.instance_id)))
+        return dag_pb2.RetryInstanceResponse()
+
     # -- looking ------------------------------------------------------------------------------------------------------
 
     @answers

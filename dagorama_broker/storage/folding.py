@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, assert_never
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.model import Control, FailedAttempt, Instance, Node, WorkerId
+from dagorama_broker.core.model import Control, FailedAttempt, Function, Instance, Node, WorkerId
 from dagorama_broker.core.states import InstanceState, NodeState
 
 # Plain strings: database drivers take a slow path for subclasses of str.
@@ -23,6 +23,10 @@ FAILED = str(NodeState.FAILED.value)
 DEPENDENCY_FAILED = str(NodeState.DEPENDENCY_FAILED.value)
 CANCELLED = str(NodeState.CANCELLED.value)
 RUNNING = str(InstanceState.RUNNING.value)
+
+
+#: In place of a number of losses.
+RESET = -1
 
 
 class InstanceRow(NamedTuple):
@@ -67,7 +71,7 @@ class OutcomeRow(NamedTuple):
 
 
 class AttemptRow(NamedTuple):
-    """A failed attempt, or with `losses` a lost one."""
+    """A failed attempt, or with `losses` a lost one; with `RESET`, a mark that those before it count no more."""
 
     instance: int
     node: int
@@ -101,6 +105,10 @@ class Batch:
     outcomes: dict[int, OutcomeRow] = field(default_factory=dict)
     attempts: list[AttemptRow] = field(default_factory=list)
     workers: dict[WorkerId, WorkerRow | None] = field(default_factory=dict)  #: None: has left
+    # Of nodes that were reset; applied before the outcomes are written, and after the nodes.
+    uncaused: list[int] = field(default_factory=list)  #: whose failures are no more
+    functions: dict[int, Function] = field(default_factory=dict)  #: what they call now
+    unlimited: list[int] = field(default_factory=list)  #: instances without a deadline any more; after the instances
 
 
 def fold(events: Sequence[e.DurableEvent]) -> Batch:
@@ -139,6 +147,10 @@ def _fold_one(batch: Batch, event: e.DurableEvent) -> None:
         case e.NodesCancelled():
             for node in event.nodes:
                 _put(batch, OutcomeRow(node.seq, CANCELLED, event.at, None, None, node.seq))
+        case e.NodesReset():
+            batch.unlimited.append(event.instance.seq)
+            for reset in event.resets:
+                _reset(batch, reset)
         case e.NodesStarted():
             for node in event.nodes:
                 _put(batch, OutcomeRow(node.seq, STARTED, None, None, None, None))
@@ -168,6 +180,17 @@ def _fold_one(batch: Batch, event: e.DurableEvent) -> None:
 def _put(batch: Batch, row: OutcomeRow) -> None:
     earlier = batch.outcomes.get(row.node)
     batch.outcomes[row.node] = _merge(earlier, row) if earlier else row
+
+
+def _reset(batch: Batch, reset: e.Reset) -> None:
+    node = reset.node
+    state = JOINING if reset.joins else WAITING
+    row = OutcomeRow(node.seq, state, None, None, None, None)
+    earlier = batch.outcomes.get(node.seq)
+    batch.outcomes[node.seq] = _merge(earlier, row)._replace(cause=None) if earlier else row
+    batch.uncaused.append(node.seq)
+    batch.functions[node.seq] = reset.function
+    batch.attempts.append(AttemptRow(node.instance.seq, node.seq, 0, RESET, "", 0.0, "", "", "", b"", False))
 
 
 def _merge(earlier: OutcomeRow, row: OutcomeRow) -> OutcomeRow:

@@ -142,6 +142,11 @@ class MemoryJournal:
                     self._record(node.instance).end(node, NodeState.CANCELLED, node, event.at)
             case e.DependencyFailed():
                 self._record(event.node.instance).end(event.node, NodeState.DEPENDENCY_FAILED, event.cause, event.at)
+            case e.NodesReset():
+                record = self._record(event.instance)
+                record.deadline_at = 0.0
+                for reset in event.resets:
+                    record.reset(reset)
             case e.NodesStarted():
                 for node in event.nodes:
                     self._record(node.instance).set(node, NodeState.STARTED)
@@ -283,6 +288,13 @@ class _Record:
     def set(self, node: Node, state: NodeState) -> None:
         """Note how a node stands that has not ended."""
         self._move(node, state, 0.0)
+
+    def reset(self, reset: e.Reset) -> None:
+        """Let a node that has ended begin anew."""
+        row = self._move(reset.node, NodeState.JOINING if reset.joins else NodeState.WAITING, 0.0)
+        self._functions[row] = reset.function.spec
+        for column in (self._causes, self._attempts, self._losses):
+            column.pop(row, None)
 
     def end(self, node: Node, state: NodeState, cause: Node, at: float) -> None:
         """End a node without a value."""

@@ -17,6 +17,7 @@ from dagorama_broker.core.model import (
 )
 from dagorama_broker.core.states import TERMINAL, InstanceState, NodeState
 from dagorama_broker.core.stored import InstanceSummary, StoredInstance, StoredNode
+from dagorama_broker.storage.folding import RESET
 from dagorama_broker.storage.rows import Parameter
 
 _INSTANCES = """
@@ -192,6 +193,9 @@ class Reader:
         for seq, number, losses, worker, ended_at, type, message, traceback, exception, permanent in rows:
             node = nodes.get(seq)
             if node is None:
+                continue
+            if losses == RESET:
+                node.attempts = node.losses = 0
                 continue
             if losses:
                 node.losses = losses

@@ -45,6 +45,8 @@ UPDATE instances SET counts = (
 ) WHERE state <> 'running' AND seq IN (SELECT value FROM json_each(?))
 """
 
+_UNCAUSE = "UPDATE outcomes SET cause = NULL WHERE node IN (SELECT value FROM json_each(?))"
+
 
 class SqliteJournal:
     """A journal in one SQLite file: write-ahead log, synced with each commit, locked for as long as it is open.
@@ -125,6 +127,8 @@ class SqliteJournal:
             calls = [_call_row(node, functions[node.function]) for node in batch.nodes]
             _CALLS.write(connection, calls, sum([len(node.arguments) for node in batch.nodes]))
             _LIMITED.write(connection, [_limited_row(node) for node in batch.nodes if node.limits])
+        if batch.functions:
+            self._reset(connection, batch)
         if batch.outcomes:
             outcomes = list(batch.outcomes.values())
             _OUTCOMES.write(connection, outcomes, sum([len(row.payload) for row in outcomes if row.payload]))
@@ -133,6 +137,8 @@ class SqliteJournal:
         if batch.instances:
             _INSTANCES.write(connection, list(batch.instances.values()))
             connection.execute(_FINISH_COUNTS, (str(list(batch.instances)),))
+        for seq in batch.unlimited:
+            connection.execute("UPDATE instances SET deadline_at = NULL WHERE seq = ?", (seq,))
         connection.executemany(_CONTROL, batch.controls.values())
         _QUEUES.write(connection, list(batch.queues.values()))
         for worker_id, worker in batch.workers.items():
@@ -140,6 +146,14 @@ class SqliteJournal:
                 connection.execute("INSERT OR REPLACE INTO workers VALUES (?, ?, ?)", worker)
             else:
                 connection.execute("DELETE FROM workers WHERE id = ?", (worker_id,))
+
+    def _reset(self, connection: sqlite3.Connection, batch: Batch) -> None:
+        """Undo of nodes that begin anew what outcomes are merged with, and have them call what they call now."""
+        connection.execute(_UNCAUSE, (str(batch.uncaused),))
+        functions = self._functions.identify(set(batch.functions.values()))
+        _FUNCTIONS.write(connection, self._functions.unwritten)
+        rows = [(functions[function], seq) for seq, function in batch.functions.items()]
+        connection.executemany("UPDATE calls SET function = ? WHERE seq = ?", rows)
 
     def find_instance(self, instance_id: InstanceId) -> StoredInstance | None:
         """Give an instance with its nodes, see `Journal.find_instance`."""

@@ -45,7 +45,7 @@ FUNCTIONS = [
 #: States, as storage knows them, of nodes whose attempts may end.
 RUNNABLE = (NodeState.WAITING, NodeState.STARTED, NodeState.BACKOFF)
 #: How many kinds of event a history may have.
-KINDS = 15
+KINDS = 16
 
 
 class Graph:
@@ -146,6 +146,7 @@ class _History:
             self._control_queue,
             self._begin,
             self._hand_back,
+            self._retry,
         )
         assert len(moves) == KINDS
         for kind, choice in ((0, 0), (1, 2), *choices):
@@ -202,7 +203,7 @@ class _History:
         if others:
             node.state = NodeState.JOINING
             alias = choice % 2 == 0
-            promises = tuple(others[: 1 if alias else choice % 4 + 1])
+            promises = node.promises = tuple(others[: 1 if alias else choice % 4 + 1])
             self.events.append(e.NodeJoining(node=node, payload=None if alias else b"refers", promises=promises))
 
     def _fail_attempt(self, choice: int) -> None:
@@ -247,6 +248,22 @@ class _History:
         if node is not None:
             node.state = NodeState.WAITING
             self.events.append(e.NodesHandedBack(nodes=[node]))
+
+    def _retry(self, choice: int) -> None:
+        ended = [it for it in self.instances if it.state is InstanceState.FAILED]
+        if not ended:
+            return
+        instance = ended[choice % len(ended)]
+        instance.state = InstanceState.RUNNING
+        self.events.append(e.InstanceReopened(instance=instance))
+        resets = []
+        for node in instance.nodes.values():
+            if node.state in UNSUCCESSFUL:
+                joins = node.promises != ()
+                node.state = NodeState.JOINING if joins else NodeState.WAITING
+                node.attempts = node.losses = 0
+                resets.append(e.Reset(node, FUNCTIONS[choice % 2], joins))
+        self.events.append(e.NodesReset(instance=instance, resets=resets))
 
     def _cancel(self, choice: int) -> None:
         running = [it for it in self.instances if it.state is InstanceState.RUNNING]

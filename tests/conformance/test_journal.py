@@ -384,6 +384,40 @@ def test_nodes_are_listed_in_creation_order(storage: Storage) -> None:
     assert pages == [[1, 3], [3, 4], [4], []]
 
 
+def test_what_begins_anew_is_read_back(storage: Storage) -> None:
+    """It has no cause and no end, calls what it calls now, and its earlier failures stay but do not count."""
+    graph = Graph()
+    instance = graph.instance(deadline_at=5.0)
+    one, two, three = nodes = [graph.node(instance) for _ in range(3)]
+    storage.journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=nodes)])
+    storage.journal.commit(
+        [
+            e.NodeJoining(node=three, payload=b"joins", promises=(one, two)),
+            e.LeaseLost(node=one, attempt=failed(1), losses=1),
+            e.AttemptFailed(node=one, attempt=failed(1), retry_at=None),
+            e.NodeFailed(node=one, at=3.0),
+            e.DependencyFailed(node=two, cause=one, at=3.0),
+            e.DependencyFailed(node=three, cause=one, at=3.0),
+            e.InstanceFinished(instance=instance, state=InstanceState.FAILED, at=3.0),
+        ]
+    )
+    resets = [e.Reset(one, FUNCTIONS[1], False), e.Reset(two, FUNCTIONS[0], False), e.Reset(three, FUNCTIONS[0], True)]
+    storage.journal.commit([e.InstanceReopened(instance=instance), e.NodesReset(instance=instance, resets=resets)])
+    (stored,) = storage.reopen().instances
+    assert (stored.state, stored.finished_at, stored.deadline_at) == (InstanceState.RUNNING, 0.0, 0.0)
+    assert [(it.state, it.finished_at, it.cause_seq) for it in stored.nodes] == [
+        (NodeState.WAITING, 0.0, 0),
+        (NodeState.WAITING, 0.0, 0),
+        (NodeState.JOINING, 0.0, 0),
+    ]
+    first, _, last = stored.nodes
+    assert (first.function, first.attempts, first.losses, len(first.failures)) == (FUNCTIONS[1].spec, 0, 0, 2)
+    assert (last.payload, last.promise_seqs) == (b"joins", (1, 2))
+    storage.journal.commit([e.AttemptFailed(node=one, attempt=failed(1), retry_at=9.0)])
+    again = storage.journal.find_nodes([1])[1]
+    assert (again.attempts, again.losses, len(again.failures)) == (1, 0, 3)
+
+
 def test_a_deadline_is_read_back(storage: Storage) -> None:
     """It stays with its instance, which may begin, end and begin again meanwhile."""
     graph = Graph()

@@ -16,9 +16,9 @@ from uuid import UUID
 
 import pytest
 
-from dagorama.v1 import graph_pb2, work_pb2
+from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
 from dagorama_broker.launch import LaunchedBroker, launch_broker
-from tests.scenarios.broker.rawclient import Client, Worker, call, failure, function, new_id, result
+from tests.scenarios.broker.rawclient import Client, Worker, call, calls, failure, function, new_id, result
 
 DAGORAMA = str(Path(sys.executable).parent / "dagorama")
 
@@ -392,6 +392,54 @@ def test_what_failed_cannot_be_cancelled(scene: Scene) -> None:
     """Status 4, naming the state."""
     finished = dagorama("cancel", show(scene.failed))
     assert (finished.status, "is failed already, so it cannot be cancelled" in finished.err) == (4, True)
+
+
+# -- retrying ---------------------------------------------------------------------------------------------------------
+
+
+def late(scene: Scene) -> bytes:
+    """Makes an instance that has failed, because nobody ran it before its deadline."""
+    instance_id, node_id = new_id(), new_id()
+    scene.client.dag.Submit(
+        dag_pb2.SubmitRequest(
+            instance_id=instance_id,
+            functions=[function(queue="batch")],
+            calls=calls(call(node_id)),
+            options=dag_pb2.InstanceOptions(deadline_s=0.01),
+        )
+    )
+    list(scene.client.watch(instance_id, node_id))
+    return instance_id
+
+
+def test_a_failed_instance_is_retried(scene: Scene) -> None:
+    """Status 0 and how it stands; while it runs, status 4 naming the state."""
+    instance_id = late(scene)
+    first, second = dagorama("retry", show(instance_id)), dagorama("retry", show(instance_id))
+    assert first == Finished(0, f"{show(instance_id)} is running: 0/1 completed, 1 ready\n", "")
+    said = f"instance {show(instance_id)} is running, so it cannot be retried; only one that has failed can"
+    assert second == Finished(4, "", f"Error: {said}\n")
+    scene.client.cancel(instance_id)
+
+
+def test_a_retry_can_be_waited_for(scene: Scene) -> None:
+    """With --wait it returns when the instance has ended, with status 1 if it gave nothing."""
+    instance_id = late(scene)
+    with subprocess.Popen(
+        [DAGORAMA, "retry", show(instance_id), "--wait", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as waiting:
+        for status in scene.client.dag.WatchInstance(dag_pb2.WatchInstanceRequest(instance_id=scene.queued)):
+            assert status.instance.state == graph_pb2.INSTANCE_STATE_RUNNING
+            break
+        while scene.client.instance(instance_id).state != graph_pb2.INSTANCE_STATE_RUNNING:
+            assert waiting.poll() is None
+        scene.client.cancel(instance_id)
+        out, err = waiting.communicate(timeout=30)
+    assert (waiting.returncode, json.loads(out)["state"]) == (1, "cancelled")
+    assert "is cancelled again" in err
 
 
 # -- the broker's address ---------------------------------------------------------------------------------------------

@@ -77,6 +77,12 @@ class Ledger:
                 assert row.state in {NodeState.WAITING, NodeState.STARTED, NodeState.JOINING, NodeState.BACKOFF}
                 row.state, row.finished_at = NodeState.COMPLETED, at
                 row.payload = row.payload if payload is None else payload
+            case e.NodesReset(instance=instance, resets=resets):
+                self.instances[instance.id].deadline_at = 0.0
+                for node, function, joins in resets:
+                    row = self.nodes[node.seq]
+                    row.state, row.function = NodeState.JOINING if joins else NodeState.WAITING, function.spec
+                    row.finished_at, row.attempts, row.losses, row.cause_seq = 0.0, 0, 0, 0
             case e.NodesStarted(nodes=nodes):
                 for node in nodes:
                     self.nodes[node.seq].state = NodeState.STARTED

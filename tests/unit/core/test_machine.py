@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
-from dagorama_broker.core.errors import InstanceEnded, Refused
+from dagorama_broker.core.errors import InstanceEnded, Refused, UnfitInstance
 from dagorama_broker.core.invariants import check_invariants
 from dagorama_broker.core.model import (
     Failure,
@@ -300,6 +300,28 @@ class CoreMachine(RuleBasedStateMachine):
         nonsense = NewCall(NodeId(b"nonsense"), FUNCTIONS[0], b"", (NodeId(b"nonsense"),))
         with pytest.raises(Refused):
             self.submit(instance_id, [*good, nonsense])
+
+    @rule(data=st.data())
+    def retry(self, data: st.DataObject) -> None:
+        """Let a failed instance go on; one that has not failed is left alone."""
+        instance_id = data.draw(st.sampled_from(sorted(self.model.calls)))
+        if instance_id not in self.scheduler.instances:
+            self.scheduler.restore_instance(self.bench.ledger.stored(instance_id), self.bench.now)
+        instance = self.scheduler.instances[instance_id]
+        command = c.RetryInstance(instance_id=instance_id)
+        if instance.state is not InstanceState.FAILED:
+            with pytest.raises(UnfitInstance):
+                self.tell(command)
+            self.tell(c.Heartbeat(worker_id=self.connected()[0]) if self.connected() else c.Tick())
+            return
+        for node_id in [call.node_id for call in self.model.calls[instance_id]]:
+            if self.model.outcomes.get(node_id, Outcome()).failed:
+                del self.model.outcomes[node_id]
+                self.model.attempts.pop(node_id, None)
+                self.model.begun.pop(node_id, None)
+        self.tell(command)
+        assert not any(node.state in UNSUCCESSFUL for node in instance.nodes.values())
+        self.maybe_grant()
 
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:

@@ -241,6 +241,13 @@ class Bench:
             )
         )
 
+    def _do_retry(self, words: list[str]) -> list[str]:
+        """retry INSTANCE - as the host does, which fetches it first"""
+        instance_id = InstanceId(words[0].encode())
+        if instance_id in self.ledger.instances:
+            self.scheduler.restore_instance(self.ledger.stored(instance_id), self.now)
+        return self.tell(c.RetryInstance(instance_id=instance_id))
+
     def _do_at(self, words: list[str]) -> list[str]:
         self.now = float(words[0])
         return []
@@ -364,6 +371,8 @@ def _words(event: e.Event) -> Iterator[str]:
     match event:
         case e.InstanceCreated(instance=instance) | e.InstanceReopened(instance=instance):
             yield instance.id.decode()
+        case e.NodesReset(resets=resets):
+            yield from (f"{_name(reset.node)}{' joins' if reset.joins else ''}" for reset in resets)
         case e.InstanceFinished(instance=instance, state=state):
             yield from (instance.id.decode(), state)
         case e.InstanceControlled(instance=instance, control=control):

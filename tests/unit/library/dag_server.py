@@ -51,6 +51,7 @@ class DagServer(DagServiceServicer):
         self.cancelled: list[bytes] = []
         self.controls: list[dag_pb2.ControlInstanceRequest] = []
         self.answers_lost = 0  #: so many requests to cancel are still to be done without an answer
+        self.retried: list[bytes] = []
         self.nodes: dict[bytes, Call] = {}
         self.watched = threading.Semaphore(0)
         self._responses: dict[bytes, dag_pb2.WatchResponse] = {}
@@ -119,6 +120,15 @@ class DagServer(DagServiceServicer):
     def ControlQueue(self, request: dag_pb2.ControlQueueRequest, context: grpc.ServicerContext) -> NoReturn:
         """Is not there, as in a broker of another version."""
         _refuse(context, grpc.StatusCode.UNIMPLEMENTED, "unknown method")
+
+    def RetryInstance(
+        self, request: dag_pb2.RetryInstanceRequest, context: grpc.ServicerContext
+    ) -> dag_pb2.RetryInstanceResponse:
+        """Keeps the id; refuses one that it was told before."""
+        if request.instance_id in self.retried:
+            _refuse(context, grpc.StatusCode.FAILED_PRECONDITION, "it is running")
+        self.retried.append(request.instance_id)
+        return dag_pb2.RetryInstanceResponse()
 
     def GetNode(self, request: dag_pb2.GetNodeRequest, context: grpc.ServicerContext) -> dag_pb2.GetNodeResponse:
         """Tells how a node stands."""

@@ -64,6 +64,17 @@ def test_an_instance_is_cancelled_once(server: DagServer) -> None:
             again()
 
 
+def test_an_instance_is_retried_once(server: DagServer) -> None:
+    """`retry` and `aretry` ask the broker, whose refusal is told."""
+    first, second = DAGInstance(generate_instance_id(), Task()), DAGInstance(generate_instance_id(), Task())
+    first.retry()
+    asyncio.run(second.aretry())
+    assert server.retried == [first.instance_id.bytes, second.instance_id.bytes]
+    for again in (first.retry, lambda: asyncio.run(first.aretry())):
+        with pytest.raises(BrokerRefused, match=f"to retry instance {first.instance_id} .*it is running"):
+            again()
+
+
 def test_a_context_follows_the_lease() -> None:
     """Token and cancellation are read when they are asked for; ids and key stay."""
     held = Held(b"n" * 16, 7, b"i" * 16, Function("m:C.f", b"", 60.0), b"", 3, None)

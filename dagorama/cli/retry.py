@@ -1,0 +1,34 @@
+"""`dagorama retry`: lets a failed instance go on."""
+
+from __future__ import annotations
+
+import click
+
+from dagorama.cli.asking import asks_broker, find_instance, print_json
+from dagorama.cli.failure import Failed
+from dagorama.cli.looking import counted
+from dagorama.client import broker, status
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("instance")
+@click.option("--wait", is_flag=True, help="Return when it has ended; status 1 if it has failed again.")
+@asks_broker
+def retry(instance: str, wait: bool, as_json: bool) -> None:
+    """Let a failed instance go on from where it failed.
+
+    What failed, and what failed of that, is run again, by whatever version of the code the workers have; what has
+    completed is not. INSTANCE is an id, or at least four of the digits that it begins or ends with. Status 4 if it has
+    not failed.
+    """
+    instance_id = find_instance(instance)
+    broker.retry(instance_id)
+    found = status.get_instance(instance_id)
+    if wait:
+        *_, found = status.watch_instance(instance_id)
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(f"{found.instance_id} is {found.state}: {counted(found.counts)}")
+    if wait and found.state != "completed":
+        raise Failed(f"instance {found.instance_id} is {found.state} again; `dagorama show` says why")

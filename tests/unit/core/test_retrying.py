@@ -1,0 +1,285 @@
+"""Failed instances that go on from where they failed."""
+
+from __future__ import annotations
+
+import pytest
+
+from dagorama_broker.core import commands as c
+from dagorama_broker.core.model import InstanceId, NewCall, NodeId
+from tests.unit.core.transcript import Bench, show_value, tidy
+
+#: a returns promises of b and of c, which waits for b; b fails, while d, which waits for nothing, completes.
+FAILED = """
+    function g attempts=2 version=1
+    connect w1 slots=2
+    submit i1 a d
+    grant
+    complete w1 a promises=b,c + b:g c(b)
+    complete w1 d
+    grant
+    fail w1 b
+    tick
+    grant
+    fail w1 b
+    states i1
+    ----
+    WorkerJoined w1
+    WorkerWelcomed w1
+    InstanceCreated i1
+    NodesCreated a d
+    WorkGranted w1 a#1 d#2
+    NodesCreated b c
+    NodeJoining a a of b c
+    NodeCompleted d d
+    WorkGranted w1 b#3
+    AttemptFailed b attempt=1 ValueError again at 0
+    WorkGranted w1 b#4
+    AttemptFailed b attempt=2 ValueError
+    NodeFailed b
+    DependencyFailed c because of b
+    DependencyFailed a because of b
+    InstanceFinished i1 failed
+    (failed) a=dependency_failed d=completed b=failed c=dependency_failed
+"""
+
+
+def test_only_what_failed_begins_anew(bench: Bench) -> None:
+    """What completed is not run again, nor is a function whose promises failed; attempts count from 1 again."""
+    assert bench.replay(FAILED) == tidy(FAILED)
+    transcript = """
+        retry i1
+        states i1
+        grant
+        fail w1 b
+        tick
+        grant
+        complete w1 b
+        grant
+        complete w1 c
+        states i1
+        failures b
+        ----
+        InstanceReopened i1
+        NodesReset a joins b c
+        a=joining d=completed b=ready c=waiting
+        WorkGranted w1 b#5
+        AttemptFailed b attempt=1 ValueError again at 0
+        WorkGranted w1 b#6
+        NodeCompleted b b
+        WorkGranted w1 c#7
+        NodeCompleted c c
+        NodeCompleted a value
+        InstanceFinished i1 completed
+        (completed) a=completed d=completed b=completed c=completed
+        1 w1: ValueError: no
+        2 w1: ValueError: no
+        1 w1: ValueError: no
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_a_retry_holds_over_a_restart(bench: Bench) -> None:
+    """A broker that starts in the middle of it goes on with the retry, and can retry what failed before it started."""
+    bench.replay(FAILED)
+    transcript = """
+        restart
+        retry i1
+        restart
+        at 5
+        tick
+        states i1
+        connect w2
+        grant
+        fail w2 b
+        restart
+        at 10
+        tick
+        states i1
+        ----
+        InstanceReopened i1
+        NodesReset a joins b c
+        WorkerLeft w1
+        a=joining d=completed b=ready c=waiting
+        WorkerJoined w2
+        WorkerWelcomed w2
+        WorkGranted w2 b#3.1
+        AttemptFailed b attempt=1 ValueError again at 5
+        WorkerLeft w2
+        a=joining d=completed b=ready c=waiting
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_a_retry_may_fail_and_be_retried(bench: Bench) -> None:
+    """It names the cause of this time."""
+    bench.replay(FAILED)
+    transcript = """
+        retry i1
+        grant
+        complete w1 b
+        grant
+        fail w1 c
+        retry i1
+        grant
+        complete w1 c value=v
+        ----
+        InstanceReopened i1
+        NodesReset a joins b c
+        WorkGranted w1 b#5
+        NodeCompleted b b
+        WorkGranted w1 c#6
+        AttemptFailed c attempt=1 ValueError
+        NodeFailed c
+        DependencyFailed a because of c
+        InstanceFinished i1 failed
+        InstanceReopened i1
+        NodesReset a joins c
+        WorkGranted w1 c#7
+        NodeCompleted c v
+        NodeCompleted a value
+        InstanceFinished i1 completed
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_any_version_of_the_code_may_run_it(bench: Bench) -> None:
+    """New code is why one retries: the nodes that begin anew are bound to no version, the others stay as they are."""
+    bench.replay(FAILED)
+    bench.replay("retry i1")
+    nodes = bench.scheduler.instances[InstanceId(b"i1")].nodes
+    assert {node.function.spec.code_version for node in nodes.values()} == {""}
+    assert nodes[NodeId(b"b")].function.lane.code_version == ""
+    repeated = NewCall(NodeId(b"b"), bench.functions["g"], b"", ())
+    assert bench.tell(c.SubmitNodes(instance_id=InstanceId(b"i1"), definition="D", calls=[repeated])) == []
+
+
+def test_a_chain_of_aliases_is_followed(bench: Bench) -> None:
+    """A node that returned exactly the promise that failed has its value when that comes."""
+    transcript = """
+        connect w1
+        submit i1 a
+        grant
+        complete w1 a alias=b + b
+        grant
+        complete w1 b alias=x + x
+        grant
+        fail w1 x
+        retry i1
+        grant
+        complete w1 x value=v
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a
+        WorkGranted w1 a#1
+        NodesCreated b
+        NodeJoining a alias of b
+        WorkGranted w1 b#2
+        NodesCreated x
+        NodeJoining b alias of x
+        WorkGranted w1 x#3
+        AttemptFailed x attempt=1 ValueError
+        NodeFailed x
+        DependencyFailed b because of x
+        DependencyFailed a because of x
+        InstanceFinished i1 failed
+        InstanceReopened i1
+        NodesReset a joins b joins x
+        WorkGranted w1 x#4
+        NodeCompleted x v
+        NodeCompleted b value
+        NodeCompleted a value
+        InstanceFinished i1 completed
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+    bench.replay("restore i1\nsubmit i1 z(a)")
+    assert show_value(bench.scheduler.instances[InstanceId(b"i1")].nodes[NodeId(b"a")]) == "v"
+
+
+def test_a_deadline_that_has_passed_is_lifted(bench: Bench) -> None:
+    """A retried instance has none any more, also after a restart, or it would fail at once."""
+    transcript = """
+        submit i1 deadline=10 a
+        at 10
+        tick
+        retry i1
+        wakeup
+        restart
+        wakeup
+        states i1
+        ----
+        InstanceCreated i1
+        NodesCreated a
+        AttemptFailed a attempt=0 DeadlineExceeded
+        NodeFailed a
+        InstanceFinished i1 failed
+        InstanceReopened i1
+        NodesReset a
+        never
+        never
+        a=ready
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_what_was_lost_counts_no_more(bench: Bench) -> None:
+    """A quarantined node is no suspect when it begins anew; one that must not run twice runs, as that was asked for."""
+    transcript = """
+        function g once
+        connect w1
+        submit i1 a:g
+        grant
+        at 20
+        tick
+        retry i1
+        connect w2
+        grant
+        complete w2 a
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a
+        WorkGranted w1 a#1
+        NodesStarted a
+        WorkerEvicted w1
+        AttemptFailed a attempt=1 AttemptLost
+        NodeFailed a
+        WorkerLeft w1
+        InstanceFinished i1 failed
+        InstanceReopened i1
+        NodesReset a
+        WorkerJoined w2
+        WorkerWelcomed w2
+        WorkGranted w2 a#2
+        NodesStarted a
+        NodeCompleted a a
+        InstanceFinished i1 completed
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+    bench.replay("disconnect w2\nsubmit i2 q")
+    for number in range(3):
+        bench.replay(f"connect x{number}\ngrant\ndisconnect x{number}")
+    assert bench.replay("retry i2").splitlines()[-1] == "NodesReset q"
+    node = bench.scheduler.instances[InstanceId(b"i2")].nodes[NodeId(b"q")]
+    assert (node.losses, node.attempts, len(node.failures or ())) == (0, 0, 4)
+
+
+@pytest.mark.parametrize(
+    ("transcript", "state"),
+    [
+        ("submit i1 a", "running"),
+        ("submit i1 a\ncancel i1", "cancelled"),
+        ("connect w1\nsubmit i1 a\ngrant\ncomplete w1 a", "completed"),
+    ],
+)
+def test_what_has_not_failed_is_not_retried(bench: Bench, transcript: str, state: str) -> None:
+    """The error names the state, and nothing has changed."""
+    bench.replay(transcript)
+    before = bench.replay("states i1")
+    said = f"UnfitInstance: instance 6931 is {state}, so it cannot be retried; only one that has failed can"
+    assert bench.replay("retry i1") == f"retry i1\n----\n{said}"
+    bench.replay("grant")
+    assert bench.replay("states i1") == before
+    assert bench.replay("retry i9").splitlines()[-1].startswith("UnknownInstance")
