@@ -124,8 +124,8 @@ class DAGInstance(Generic[R_co]):
     """One start of a definition; `R_co` is the type of its entrypoint's value.
 
     Reads go to the definition, and its methods get the instance as `self`. Writes stay here. A name that the definition
-    has goes before `result`, `cancel`, `pause`, `resume`, `set_priority`, `cap`, `retry`, `why` and the async twins of
-    these.
+    has goes before `result`, `cancel`, `pause`, `resume`, `set_priority`, `cap`, `retry`, `rerun`, `why` and the async
+    twins of these.
     """
 
     instance_id: UUID
@@ -217,6 +217,19 @@ class DAGInstance(Generic[R_co]):
 
         async def aretry(self) -> None:
             """Retries like `retry`, without blocking the event loop."""
+            ...
+
+        def rerun(self, promise: object) -> None:
+            """Runs the node of `promise` again, and whatever its value went into, in an instance that has ended.
+
+            Workers of any version of the code may run them. What these nodes called before is forgotten, since they
+            call anew. That is durable when this returns; the instance can be waited for again. Raises `BrokerRefused`,
+            naming the state, where the instance runs or was cancelled, and `BrokerUnavailable`.
+            """
+            ...
+
+        async def arerun(self, promise: object) -> None:
+            """Reruns like `rerun`, without blocking the event loop."""
             ...
 
         def why(self, promise: object = None) -> Why:

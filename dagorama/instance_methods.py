@@ -142,6 +142,20 @@ async def _aretry(instance: DAGInstance[object]) -> None:
     await retry_async(id_of(instance))
 
 
+def _rerun(instance: DAGInstance[object], promise: object) -> None:
+    from dagorama.client.broker import rerun
+
+    _check_is_kept(instance, "to rerun a node of")
+    rerun(id_of(instance), _node_of(promise, "rerun()"))
+
+
+async def _arerun(instance: DAGInstance[object], promise: object) -> None:
+    from dagorama.client.broker import rerun_async
+
+    _check_is_kept(instance, "to rerun a node of")
+    await rerun_async(id_of(instance), _node_of(promise, "arerun()"))
+
+
 # -- why --------------------------------------------------------------------------------------------------------------
 
 
@@ -160,10 +174,12 @@ async def _awhy(instance: DAGInstance[object], promise: object = None) -> Why:
 
 
 def _asked_about(promise: object) -> bytes:
-    if promise is None:
-        return b""
+    return b"" if promise is None else _node_of(promise, "why()")
+
+
+def _node_of(promise: object, who: str) -> bytes:
     if not isinstance(promise, Promise):
-        raise TypeError(f"why() takes a promise, which a decorated call has returned, not {type(promise).__name__}")
+        raise TypeError(f"{who} takes a promise, which a decorated call has returned, not {type(promise).__name__}")
     return node_id_of(promise)
 
 
@@ -183,6 +199,8 @@ METHODS: dict[str, Callable[..., object]] = {
     "acap": _acap,
     "retry": _retry,
     "aretry": _aretry,
+    "rerun": _rerun,
+    "arerun": _arerun,
     "why": _why,
     "awhy": _awhy,
 }

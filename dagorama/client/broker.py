@@ -57,6 +57,10 @@ class Broker(Protocol):
         """Lets a failed instance go on from where it failed."""
         ...
 
+    def rerun(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[Sequence[bytes]]:
+        """Runs a node again, and what its value went into; returns all nodes that begin anew."""
+        ...
+
     def why(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[WhyResponse]:
         """Tells what holds a node; with no id, the instance's first that has not ended."""
         ...
@@ -151,6 +155,20 @@ async def retry_async(instance_id: bytes) -> None:
     await run_async(_retry(instance_id))
 
 
+def rerun(instance_id: bytes, node_id: bytes) -> list[bytes]:
+    """Runs a node of a finished instance again, and what its value went into; returns all nodes that begin anew.
+
+    That is durable when this returns. Raises `BrokerRefused` for what is not known or has not ended, and
+    `BrokerUnavailable`.
+    """
+    return list(run(_rerun(instance_id, node_id)))
+
+
+async def rerun_async(instance_id: bytes, node_id: bytes) -> list[bytes]:
+    """Does what `rerun` does, without blocking the event loop."""
+    return list(await run_async(_rerun(instance_id, node_id)))
+
+
 def instance_info(instance_id: bytes) -> InstanceInfo:
     """Returns how an instance stands."""
     to = connection()
@@ -171,6 +189,10 @@ def _cancel(instance_id: bytes) -> Steps[None]:
 
 def _retry(instance_id: bytes) -> Steps[None]:
     return broker().retry(instance_id, f"to retry instance {UUID(bytes=instance_id)}")
+
+
+def _rerun(instance_id: bytes, node_id: bytes) -> Steps[Sequence[bytes]]:
+    return broker().rerun(instance_id, node_id, f"to rerun node {UUID(bytes=node_id)}")
 
 
 def _wait_for_all(instance_id: bytes, node_ids: Sequence[bytes], timeout_s: float | None) -> Steps[Values]:

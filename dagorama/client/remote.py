@@ -17,6 +17,7 @@ from dagorama.v1.dag_pb2 import (
     GetInstanceRequest,
     GetNodeRequest,
     InstanceInfo,
+    RerunNodeRequest,
     RetryInstanceRequest,
     WatchResponse,
     WhyRequest,
@@ -80,6 +81,13 @@ class RemoteBroker:
             answer = yield from ask(to, to.dag.GetInstance, GetInstanceRequest(instance_id=instance_id), what)
             if answer.instance.state != INSTANCE_STATE_RUNNING:
                 raise
+
+    def rerun(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[Sequence[bytes]]:
+        """Repeats the request until it is known to be durable."""
+        to = connection()
+        request = RerunNodeRequest(instance_id=instance_id, node_id=node_id)
+        answer = yield from ask(to, to.dag.RerunNode, request, what)
+        return answer.node_ids
 
     def why(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[WhyResponse]:
         """Asks once."""

@@ -106,6 +106,9 @@ class NodeStatus:
     #: What the running function told last; None where it told nothing, and once the attempt has ended.
     progress: ProgressStatus | None
 
+    #: What the last rerun that it was part of has changed: "same", "changed", "new"; empty for nothing as yet.
+    change: str
+
     @property
     def failure(self) -> str:
         """The traceback of the last attempt that failed, empty for none."""
@@ -343,6 +346,7 @@ def _node_status(info: dag_pb2.NodeInfo) -> NodeStatus:
         finished_at=_moment(info.finished_at),
         retry_at=_moment(info.retry_at),
         cause_id=_id(info.cause_id),
+        change=dag_pb2.Change.Name(info.change).removeprefix("CHANGE_").lower() if info.change else "",
         progress=_progress_status(info.progress) if info.HasField("progress") else None,
     )
 

@@ -87,6 +87,12 @@ class Core:
         self._restore(InstanceId(instance_id))
         self._handle(c.RetryInstance(instance_id=InstanceId(instance_id)))
 
+    def rerun(self, instance_id: bytes, node_id: bytes) -> list[bytes]:
+        """Lets a node begin anew, and what its value went into; returns all of them."""
+        self._restore(InstanceId(instance_id))
+        events = self._handle(c.RerunNode(instance_id=InstanceId(instance_id), node_id=NodeId(node_id)))
+        return [reset.node.id for event in events if isinstance(event, e.NodesReset) for reset in event.resets]
+
     def _restore(self, instance_id: InstanceId) -> None:
         """Takes an instance that has ended back into memory, and its nodes in the place of those that had ended."""
         stored = self._journal.find_instance(instance_id)
@@ -181,6 +187,9 @@ class Core:
         for event in events:
             if isinstance(event, e.NodesCreated):
                 self._nodes.update({(node.instance.id, node.id): node for node in event.nodes})
+            elif isinstance(event, e.NodesRemoved):
+                for node in event.nodes:
+                    del self._nodes[node.instance.id, node.id]
             elif isinstance(event, e.LeasesRevoked):
                 self._revoked({token for _, token in event.leases})
         if self._check:

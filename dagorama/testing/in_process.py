@@ -147,6 +147,12 @@ class InProcessBroker:
         with self._asked(what):
             self._core.retry(instance_id)
 
+    def rerun(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[Sequence[bytes]]:
+        """Lets a node of an instance that has ended begin anew, and what its value went into. Nothing runs yet."""
+        yield from ()
+        with self._asked(what):
+            return self._core.rerun(instance_id, node_id)
+
     def why(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[WhyResponse]:
         """Tells what holds a node. Nothing runs for it."""
         yield from ()

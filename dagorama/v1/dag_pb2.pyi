@@ -8,6 +8,7 @@ from dagorama.v1 import graph_pb2 as _graph_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,28 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Change:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Change.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHANGE_UNSPECIFIED: _Change.ValueType  # 0
+    CHANGE_SAME: _Change.ValueType  # 1
+    CHANGE_CHANGED: _Change.ValueType  # 2
+    CHANGE_NEW: _Change.ValueType  # 3
+    """It had none before."""
+
+class Change(_Change, metaclass=_ChangeEnumTypeWrapper):
+    """How a node's value compares to that of before its last rerun. The broker compares payloads: equal ones are equal values."""
+
+CHANGE_UNSPECIFIED: Change.ValueType  # 0
+CHANGE_SAME: Change.ValueType  # 1
+CHANGE_CHANGED: Change.ValueType  # 2
+CHANGE_NEW: Change.ValueType  # 3
+"""It had none before."""
+Global___Change: _TypeAlias = Change  # noqa: Y015
 
 @_typing.final
 class SubmitRequest(_message.Message):
@@ -390,6 +413,50 @@ class RetryInstanceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RetryInstanceResponse: _TypeAlias = RetryInstanceResponse  # noqa: Y015
+
+@_typing.final
+class RerunNodeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    instance_id: _builtins.bytes
+    node_id: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        instance_id: _builtins.bytes = ...,
+        node_id: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id", "node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RerunNodeRequest: _TypeAlias = RerunNodeRequest  # noqa: Y015
+
+@_typing.final
+class RerunNodeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def node_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The nodes that begin anew: those that run again, and those that wait again for what they have returned."""
+
+    def __init__(
+        self,
+        *,
+        node_ids: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_ids", b"node_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RerunNodeResponse: _TypeAlias = RerunNodeResponse  # noqa: Y015
 
 @_typing.final
 class WhyRequest(_message.Message):
@@ -1005,6 +1072,7 @@ class NodeInfo(_message.Message):
     RETRY_AT_FIELD_NUMBER: _builtins.int
     CAUSE_ID_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
     node_id: _builtins.bytes
     instance_id: _builtins.bytes
     function: _builtins.str
@@ -1023,6 +1091,8 @@ class NodeInfo(_message.Message):
     retry_at: _builtins.float
     cause_id: _builtins.bytes
     """For DEPENDENCY_FAILED: the node that failed."""
+    change: Global___Change.ValueType
+    """What the last rerun that it was part of has changed; as long as that has given no value, UNSPECIFIED."""
     @_builtins.property
     def dependency_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     @_builtins.property
@@ -1050,10 +1120,11 @@ class NodeInfo(_message.Message):
         retry_at: _builtins.float = ...,
         cause_id: _builtins.bytes = ...,
         progress: Global___Progress | None = ...,
+        change: Global___Change.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cause_id", b"cause_id", "created_at", b"created_at", "dependency_ids", b"dependency_ids", "failures", b"failures", "finished_at", b"finished_at", "function", b"function", "instance_id", b"instance_id", "node_id", b"node_id", "parent_id", b"parent_id", "progress", b"progress", "queue", b"queue", "retry_at", b"retry_at", "state", b"state", "taint", b"taint", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cause_id", b"cause_id", "change", b"change", "created_at", b"created_at", "dependency_ids", b"dependency_ids", "failures", b"failures", "finished_at", b"finished_at", "function", b"function", "instance_id", b"instance_id", "node_id", b"node_id", "parent_id", b"parent_id", "progress", b"progress", "queue", b"queue", "retry_at", b"retry_at", "state", b"state", "taint", b"taint", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -69,6 +69,11 @@ class DagServiceStub:
                 request_serializer=dagorama_dot_v1_dot_dag__pb2.RetryInstanceRequest.SerializeToString,
                 response_deserializer=dagorama_dot_v1_dot_dag__pb2.RetryInstanceResponse.FromString,
                 _registered_method=True)
+        self.RerunNode = channel.unary_unary(
+                '/dagorama.v1.DagService/RerunNode',
+                request_serializer=dagorama_dot_v1_dot_dag__pb2.RerunNodeRequest.SerializeToString,
+                response_deserializer=dagorama_dot_v1_dot_dag__pb2.RerunNodeResponse.FromString,
+                _registered_method=True)
         self.Why = channel.unary_unary(
                 '/dagorama.v1.DagService/Why',
                 request_serializer=dagorama_dot_v1_dot_dag__pb2.WhyRequest.SerializeToString,
@@ -168,6 +173,15 @@ class DagServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RerunNode(self, request, context):
+        """Runs a node of an instance that has completed or failed again, and whatever its value went into, with any version of
+        the code. The calls that these nodes made are forgotten, since they make new ones. Answered once that is durable.
+        FAILED_PRECONDITION for an instance that runs or was cancelled, and where something else refers to such a call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Why(self, request, context):
         """Tells why a node is not running.
         """
@@ -259,6 +273,11 @@ def add_DagServiceServicer_to_server(servicer, server):
                     servicer.RetryInstance,
                     request_deserializer=dagorama_dot_v1_dot_dag__pb2.RetryInstanceRequest.FromString,
                     response_serializer=dagorama_dot_v1_dot_dag__pb2.RetryInstanceResponse.SerializeToString,
+            ),
+            'RerunNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.RerunNode,
+                    request_deserializer=dagorama_dot_v1_dot_dag__pb2.RerunNodeRequest.FromString,
+                    response_serializer=dagorama_dot_v1_dot_dag__pb2.RerunNodeResponse.SerializeToString,
             ),
             'Why': grpc.unary_unary_rpc_method_handler(
                     servicer.Why,
@@ -490,6 +509,33 @@ class DagService:
             '/dagorama.v1.DagService/RetryInstance',
             dagorama_dot_v1_dot_dag__pb2.RetryInstanceRequest.SerializeToString,
             dagorama_dot_v1_dot_dag__pb2.RetryInstanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RerunNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dagorama.v1.DagService/RerunNode',
+            dagorama_dot_v1_dot_dag__pb2.RerunNodeRequest.SerializeToString,
+            dagorama_dot_v1_dot_dag__pb2.RerunNodeResponse.FromString,
             options,
             channel_credentials,
             insecure,

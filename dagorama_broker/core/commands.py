@@ -158,6 +158,18 @@ class RetryInstance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RerunNode:
+    """Run a node of a finished instance again, and whatever its value went into.
+
+    The calls that these nodes made are forgotten, since they make new ones. Restore the instance first if it has left
+    memory. Raises `UnknownInstance`, `UnknownNode`, `UnfitInstance` or `NodeInUse`.
+    """
+
+    instance_id: InstanceId
+    node_id: NodeId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ControlInstance:
     """Change the priority of an instance, pause it or let it go on, or cap it; None leaves a thing as it is.
 
@@ -217,6 +229,7 @@ Command = (
     | RejectVersion
     | CancelInstance
     | RetryInstance
+    | RerunNode
     | ControlInstance
     | ControlQueue
     | GrantWork

@@ -5,6 +5,7 @@ CoreError
 │   ├── UnknownInstance
 │   ├── InstanceEnded
 │   ├── UnfitInstance
+│   ├── NodeInUse           a rerun would make it anew, under another id
 │   ├── EmptyInstance
 │   ├── UnknownNode
 │   ├── ConflictingNode     same id, other body
@@ -56,6 +57,18 @@ class UnfitInstance(Refused):
         self.needed = needed
         super().__init__(
             f"instance {show_id(instance_id)} is {state}, so it cannot be {wanted}; only one that {needed} can"
+        )
+
+
+class NodeInUse(Refused):
+    """A rerun would make a node anew that something else than its maker refers to by its id."""
+
+    def __init__(self, *, node_id: bytes, user_id: bytes) -> None:
+        self.node_id = node_id
+        self.user_id = user_id
+        super().__init__(
+            f"node {show_id(node_id)} would be made anew, under another id, and node {show_id(user_id)}, which would "
+            "not, refers to it; rerun what comes after both, or start a new instance"
         )
 
 

@@ -139,11 +139,23 @@ class LeaseLost:
 
 
 class Reset(NamedTuple):
-    """A node that begins anew: what it calls now, and whether it keeps what that has returned, and joins."""
+    """A node that begins anew: what it calls now, and whether it keeps what that has returned, and joins.
+
+    With `previous`, the digest of the value that it had, empty for none: it was to be run again.
+    """
 
     node: Node
     function: Function
     joins: bool
+    previous: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodesRemoved:
+    """Nodes are forgotten, because those whose functions called for them are run again and make new ones."""
+
+    instance: Instance
+    nodes: Sequence[Node]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +217,7 @@ DurableEvent = (
     | NodesCancelled
     | LeaseLost
     | NodesReset
+    | NodesRemoved
     | NodesStarted
     | NodesHandedBack
     | WorkerJoined

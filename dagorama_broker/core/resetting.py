@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
-from dagorama_broker.core.errors import UnfitInstance
+from dagorama_broker.core.digests import digest_node
+from dagorama_broker.core.errors import NodeInUse, UnfitInstance
 from dagorama_broker.core.graph import Graph
-from dagorama_broker.core.model import Instance, Node
+from dagorama_broker.core.model import Instance, Node, NodeId
 from dagorama_broker.core.states import UNSUCCESSFUL, InstanceState, NodeState
 
 
@@ -18,34 +20,117 @@ def retry_instance(graph: Graph, command: c.RetryInstance, now: float) -> None:
     instance = graph.instance(command.instance_id)
     if instance.state is not InstanceState.FAILED:
         raise UnfitInstance(instance_id=instance.id, state=instance.state, wanted="retried", needed="has failed")
-    _reset(graph, instance, [node for node in instance.nodes.values() if node.state in UNSUCCESSFUL], now)
+    failed = [node for node in instance.nodes.values() if node.state in UNSUCCESSFUL]
+    resets = [_reset_node(graph, node, joins=bool(node.promises)) for node in failed]
+    _reopen(graph, instance, resets, [], now)
 
 
-def _reset(graph: Graph, instance: Instance, nodes: Sequence[Node], now: float) -> None:
-    """Reopen an instance, of which these nodes begin anew; they wait for each other where they did."""
+def rerun_node(graph: Graph, command: c.RerunNode, now: float) -> None:
+    """Let a node of a finished instance, and whatever its value went into, begin anew."""
+    instance = graph.instance(command.instance_id)
+    if instance.state not in {InstanceState.COMPLETED, InstanceState.FAILED}:
+        needed = "has completed or failed"
+        raise UnfitInstance(instance_id=instance.id, state=instance.state, wanted="rerun", needed=needed)
+    cone = _Cone(instance, graph.node(instance.id, command.node_id))
+    digests: dict[NodeId, bytes] = {}
+    nodes = [node for node in instance.nodes.values() if node in cone.again or node in cone.joins]
+    previous = [digest_node(node, digests) for node in nodes]
+    for node in cone.removed:
+        del instance.nodes[node.id]
+    resets = [
+        _reset_node(graph, node, joins=node in cone.joins, previous=digest)
+        for node, digest in zip(nodes, previous, strict=True)
+    ]
+    _reopen(graph, instance, resets, list(cone.removed), now)
+
+
+class _Cone:
+    """What a rerun touches: `again` run again, `joins` wait again for what they returned, `removed` are made anew."""
+
+    def __init__(self, instance: Instance, start: Node) -> None:
+        self.again: dict[Node, None] = {}
+        self.joins: dict[Node, None] = {}
+        self.removed: dict[Node, None] = {}
+        self._children: defaultdict[int, list[Node]] = defaultdict(list)
+        self._dependents: defaultdict[Node, list[Node]] = defaultdict(list)
+        self._joiners: defaultdict[Node, list[Node]] = defaultdict(list)
+        for node in instance.nodes.values():
+            self._children[node.parent_seq].append(node)
+            for dependency in node.dependencies:
+                self._dependents[dependency].append(node)
+            for promise in node.promises:
+                self._joiners[promise].append(node)
+        self._spread(start)
+        self._check()
+
+    def _spread(self, start: Node) -> None:
+        self.again[start] = None
+        stack = [start]
+        while stack:
+            node = stack.pop()
+            if node in self.again:
+                self._remove(self._children[node.seq])
+            for dependent in self._dependents[node]:
+                if dependent not in self.again:
+                    self.joins.pop(dependent, None)
+                    self.again[dependent] = None
+                    stack.append(dependent)
+            for joiner in self._joiners[node]:
+                if joiner not in self.again and joiner not in self.joins:
+                    self.joins[joiner] = None
+                    stack.append(joiner)
+        for removed in self.removed:
+            self.again.pop(removed, None)
+            self.joins.pop(removed, None)
+
+    def _remove(self, nodes: Iterable[Node]) -> None:
+        stack = list(nodes)
+        while stack:
+            node = stack.pop()
+            if node not in self.removed:
+                self.removed[node] = None
+                stack += self._children[node.seq]
+
+    def _check(self) -> None:
+        """Raise `NodeInUse` where somebody outside refers to what would be made anew, under another id."""
+        for node in self.removed:
+            users = [user for user in self._dependents[node] if user not in self.removed]
+            users += [user for user in self._joiners[node] if user not in self.removed and user not in self.again]
+            if users:
+                raise NodeInUse(node_id=node.id, user_id=users[0].id)
+
+
+def _reopen(graph: Graph, instance: Instance, resets: Sequence[e.Reset], removed: Sequence[Node], now: float) -> None:
+    """Reopen an instance, of which some nodes have been reset; they wait for each other where they did."""
     instance.state = InstanceState.RUNNING
     instance.finished_at = instance.deadline_at = 0.0
-    instance.failed = False
-    instance.live += len(nodes)
-    resets = [_reset_node(graph, node) for node in nodes]
+    instance.failed = any(node.state in UNSUCCESSFUL for node in instance.nodes.values())
+    instance.live += len(resets)
     graph.events.append(e.InstanceReopened(instance=instance))
+    if removed:
+        graph.events.append(e.NodesRemoved(instance=instance, nodes=removed))
     graph.events.append(e.NodesReset(instance=instance, resets=resets))
+    nodes = [reset.node for reset in resets]
     for node in nodes:
-        graph.wait_for(node, node.promises or node.dependencies)
+        if node.state not in UNSUCCESSFUL:  # else one before it could not begin
+            cause = graph.wait_for(node, node.promises or node.dependencies)
+            if cause is not None:
+                graph.fail_dependency(node, cause, now)
     for node in nodes:
-        if not node.missing:
+        if node.state is NodeState.WAITING and not node.missing:
             graph.make_ready(node, now)
 
 
-def _reset_node(graph: Graph, node: Node) -> e.Reset:
-    """Take a node back to before its failure. What its function has returned stays: that is not run again."""
-    joins = bool(node.promises)
+def _reset_node(graph: Graph, node: Node, *, joins: bool, previous: bytes | None = None) -> e.Reset:
+    """Take a node back to before it ended: before it ran, or where it joins to what its function returned."""
     if not joins:
         # Whoever resets it has changed the code, or knows that it need not be changed.
         spec = replace(node.function.spec, code_version="")
         node.function = graph.function(spec, node.instance.group)
+        node.payload = None
+        node.promises = ()
     node.move(NodeState.JOINING if joins else NodeState.WAITING)
     node.attempts = node.losses = 0
     node.finished_at = node.retry_at = 0.0
-    node.cause = None
-    return e.Reset(node, node.function, joins)
+    node.cause = node.source = None
+    return e.Reset(node, node.function, joins, previous)

@@ -16,7 +16,7 @@ from dagorama_broker.core.graph import Graph
 from dagorama_broker.core.limits import Limits
 from dagorama_broker.core.model import Instance, InstanceId, Node, NodeId, Rng, Worker, WorkerId
 from dagorama_broker.core.ready import ReadyQueues
-from dagorama_broker.core.resetting import retry_instance
+from dagorama_broker.core.resetting import rerun_node, retry_instance
 from dagorama_broker.core.restoring import restore_instance
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.core.stored import Snapshot, StoredInstance
@@ -59,6 +59,7 @@ class Scheduler:
             c.RejectVersion: fleet.reject_version,
             c.CancelInstance: self.controller.cancel_instance,
             c.RetryInstance: self._retry_instance,
+            c.RerunNode: self._rerun_node,
             c.ControlInstance: self.controller.control_instance,
             c.ControlQueue: self.controller.control_queue,
             c.GrantWork: self._grant_work,
@@ -153,6 +154,9 @@ class Scheduler:
 
     def _retry_instance(self, command: c.RetryInstance, now: float) -> None:
         retry_instance(self.graph, command, now)
+
+    def _rerun_node(self, command: c.RerunNode, now: float) -> None:
+        rerun_node(self.graph, command, now)
 
     def _heartbeat(self, command: c.Heartbeat, now: float) -> None:
         self.fleet.hear(command.worker_id, now)

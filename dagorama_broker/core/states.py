@@ -66,8 +66,8 @@ MOVES: dict[NodeState, frozenset[NodeState]] = {
     ),
     NodeState.JOINING: frozenset({NodeState.COMPLETED, NodeState.DEPENDENCY_FAILED, NodeState.CANCELLED}),
     NodeState.BACKOFF: frozenset({NodeState.READY, NodeState.FAILED, NodeState.CANCELLED}),
-    NodeState.COMPLETED: frozenset(),
-    NodeState.FAILED: frozenset({NodeState.WAITING}),  # a failed instance is retried
+    NodeState.COMPLETED: frozenset({NodeState.WAITING, NodeState.JOINING}),  # it, or what it came of, is run again
+    NodeState.FAILED: frozenset({NodeState.WAITING}),  # the same, or a failed instance is retried
     NodeState.DEPENDENCY_FAILED: frozenset({NodeState.WAITING, NodeState.JOINING}),  # the same
     NodeState.CANCELLED: frozenset(),
 }

@@ -37,6 +37,7 @@ class StoredNode:
     promise_seqs: tuple[int, ...] = ()  #: with no payload: the one node that this is an alias of
     cause_seq: int = 0  #: for unsuccessful nodes
     failures: list[FailedAttempt] = field(default_factory=list)
+    previous: bytes | None = None  #: digest of the value before the last rerun, empty for none; None: no rerun
 
 
 @dataclass(slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from typing import TypeVar, cast, get_args
 from weakref import WeakValueDictionary
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.commands import Command, GrantWork, RetryInstance, SubmitNodes, Tick
+from dagorama_broker.core.commands import Command, GrantWork, RerunNode, RetryInstance, SubmitNodes, Tick
 from dagorama_broker.core.errors import Refused
 from dagorama_broker.core.model import InstanceId, Rng
 from dagorama_broker.core.scheduler import Scheduler
@@ -149,13 +149,15 @@ class Host:
         self.apply(command)
         await self.flush()
 
-    async def submit(self, command: SubmitNodes | RetryInstance) -> None:
-        """Like `commit`; fetches the instance from the journal first if it has left memory."""
+    async def submit(self, command: SubmitNodes | RetryInstance | RerunNode) -> Sequence[e.Event]:
+        """Like `commit`; fetches the instance from the journal first if it has left memory. Gives what was decided."""
         if command.instance_id not in self.scheduler.instances:
             # One lock for each instance: those that start instances do not wait for each other.
             async with self._restoring.setdefault(command.instance_id, asyncio.Lock()):
                 await self._restore(command.instance_id)
-        await self.commit(command)
+        events = self.apply(command)
+        await self.flush()
+        return events
 
     async def _restore(self, instance_id: InstanceId) -> None:
         await self.flush()  # the instance may be on its way to the journal

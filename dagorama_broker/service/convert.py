@@ -557,6 +557,13 @@ def from_stored_node(node: StoredNode, instance_id: InstanceId, ids: dict[int, N
     )
 
 
+def to_change(previous: bytes, digest: bytes) -> dag_pb2.Change.ValueType:
+    """Give how a value compares to the one before, by their digests; that is empty where there was none."""
+    if not previous:
+        return dag_pb2.CHANGE_NEW
+    return dag_pb2.CHANGE_SAME if previous == digest else dag_pb2.CHANGE_CHANGED
+
+
 def from_reason(reason: Reason) -> dag_pb2.Reason:
     """Give the message for what holds a node."""
     return dag_pb2.Reason(

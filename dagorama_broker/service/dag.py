@@ -1,14 +1,16 @@
 """Starting instances, waiting for them and looking at them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 
 from grpc import aio
 
 from dagorama.v1 import dag_pb2, dag_pb2_grpc, graph_pb2
 from dagorama_broker.core import commands as c
+from dagorama_broker.core.digests import digest_value
 from dagorama_broker.core.errors import EmptyInstance, InstanceEnded, UnknownInstance, UnknownNode
+from dagorama_broker.core.events import NodesReset
 from dagorama_broker.core.model import Instance, InstanceId, Node, NodeId
 from dagorama_broker.core.states import TERMINAL, NodeState
 from dagorama_broker.core.stored import StoredNode
@@ -116,12 +118,17 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
 
     async def _stored_values(self, stored: StoredNode) -> list[tuple[NodeId, bytes]]:
         """Give what the value is made of, what others refer to first."""
+        known = await self._with_promised(stored)
+        return [(known[seq].id, payload) for seq, payload in _in_order(stored, known)]
+
+    async def _with_promised(self, stored: StoredNode) -> dict[int, StoredNode]:
+        """Give a node and all that its value is made of, by number."""
         known = {stored.seq: stored}
         new = dict(known)
         while missing := {seq for node in new.values() for seq in node.promise_seqs} - known.keys():
             new = await self._host.read(self._host.journal.find_nodes, sorted(missing))
             known.update(new)
-        return [(known[seq].id, payload) for seq, payload in _in_order(stored, known)]
+        return known
 
     async def WatchInstance(
         self,
@@ -219,6 +226,16 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
         """Let a failed instance go on."""
         await self._host.submit(c.RetryInstance(instance_id=convert.to_instance_id(request.instance_id)))
         return dag_pb2.RetryInstanceResponse()
+
+    @answers
+    async def RerunNode(self, request: dag_pb2.RerunNodeRequest, context: object) -> dag_pb2.RerunNodeResponse:
+        """Run a node again, and whatever its value went into."""
+        command = c.RerunNode(
+            instance_id=convert.to_instance_id(request.instance_id), node_id=convert.to_node_id(request.node_id)
+        )
+        events = await self._host.submit(command)
+        resets = [reset for event in events if isinstance(event, NodesReset) for reset in event.resets]
+        return dag_pb2.RerunNodeResponse(node_ids=[reset.node.id for reset in resets])
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
@@ -340,9 +357,21 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
         instance = self._host.scheduler.instances.get(instance_id)
         for info in infos if instance else ():
             assert instance is not None
-            convert.put_live_state(info, instance.nodes[NodeId(info.node_id)])
+            node = instance.nodes.get(NodeId(info.node_id))
+            if node is not None:  # else it has just been removed by a rerun
+                convert.put_live_state(info, node)
+        await self._put_changes(rows, infos)
         await self._host.flush()  # what memory has told may rest on something that is on its way to the journal
         return infos
+
+    async def _put_changes(self, rows: list[StoredNode], infos: list[dag_pb2.NodeInfo]) -> None:
+        """Put into the messages what reruns have changed."""
+        digests: dict[NodeId, bytes] = {}
+        for row, info in zip(rows, infos, strict=True):
+            if row.previous is None or row.state is not NodeState.COMPLETED:
+                continue
+            digest = digest_value(row, _promises_in(await self._with_promised(row)), digests)
+            info.change = convert.to_change(row.previous, digest)
 
 
 @dataclass(slots=True)
@@ -363,6 +392,10 @@ async def find_node(host: Host, instance_id: InstanceId, node_id: NodeId) -> Sto
             raise UnknownInstance(instance_id=instance_id)
         raise UnknownNode(instance_id=instance_id, node_id=node_id)
     return stored
+
+
+def _promises_in(known: dict[int, StoredNode]) -> Callable[[StoredNode], list[StoredNode]]:
+    return lambda node: [known[seq] for seq in node.promise_seqs]
 
 
 def _in_order(root: StoredNode, known: dict[int, StoredNode]) -> Iterable[tuple[int, bytes]]:

@@ -48,6 +48,7 @@ STATUS: dict[type[Exception], grpc.StatusCode] = {
     errors.UnknownInstance: grpc.StatusCode.NOT_FOUND,
     errors.InstanceEnded: grpc.StatusCode.FAILED_PRECONDITION,
     errors.UnfitInstance: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.NodeInUse: grpc.StatusCode.FAILED_PRECONDITION,
     errors.EmptyInstance: grpc.StatusCode.FAILED_PRECONDITION,
     errors.UnknownNode: grpc.StatusCode.NOT_FOUND,
     errors.UnknownWorker: grpc.StatusCode.NOT_FOUND,

@@ -107,7 +107,10 @@ class Batch:
     workers: dict[WorkerId, WorkerRow | None] = field(default_factory=dict)  #: None: has left
     # Of nodes that were reset; applied before the outcomes are written, and after the nodes.
     uncaused: list[int] = field(default_factory=list)  #: whose failures are no more
+    unvalued: list[int] = field(default_factory=list)  #: whose values are no more
     functions: dict[int, Function] = field(default_factory=dict)  #: what they call now
+    previous: dict[int, bytes] = field(default_factory=dict)  #: after the outcomes
+    removed: set[int] = field(default_factory=set)  #: nodes that are no more
     unlimited: list[int] = field(default_factory=list)  #: instances without a deadline any more; after the instances
 
 
@@ -116,7 +119,19 @@ def fold(events: Sequence[e.DurableEvent]) -> Batch:
     batch = Batch()
     for event in events:
         _fold_one(batch, event)
+    if batch.removed:
+        _forget_removed(batch)
     return batch
+
+
+def _forget_removed(batch: Batch) -> None:
+    """Leave out what came of nodes that are no more; their numbers never come again."""
+    removed = batch.removed
+    batch.nodes = [node for node in batch.nodes if node.seq not in removed]
+    batch.attempts = [row for row in batch.attempts if row.node not in removed]
+    for seq in removed:
+        for rows in (batch.outcomes, batch.functions, batch.previous):
+            rows.pop(seq, None)
 
 
 def show_seqs(nodes: Sequence[Node]) -> str | None:
@@ -151,6 +166,8 @@ def _fold_one(batch: Batch, event: e.DurableEvent) -> None:
             batch.unlimited.append(event.instance.seq)
             for reset in event.resets:
                 _reset(batch, reset)
+        case e.NodesRemoved():
+            batch.removed.update([node.seq for node in event.nodes])
         case e.NodesStarted():
             for node in event.nodes:
                 _put(batch, OutcomeRow(node.seq, STARTED, None, None, None, None))
@@ -186,8 +203,12 @@ def _reset(batch: Batch, reset: e.Reset) -> None:
     node = reset.node
     state = JOINING if reset.joins else WAITING
     row = OutcomeRow(node.seq, state, None, None, None, None)
-    earlier = batch.outcomes.get(node.seq)
+    earlier = batch.outcomes.get(node.seq) if reset.joins else None
     batch.outcomes[node.seq] = _merge(earlier, row)._replace(cause=None) if earlier else row
+    if not reset.joins:
+        batch.unvalued.append(node.seq)
+    if reset.previous is not None:
+        batch.previous[node.seq] = reset.previous
     batch.uncaused.append(node.seq)
     batch.functions[node.seq] = reset.function
     batch.attempts.append(AttemptRow(node.instance.seq, node.seq, 0, RESET, "", 0.0, "", "", "", b"", False))

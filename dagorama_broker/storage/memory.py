@@ -8,7 +8,8 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
-from typing import assert_never
+from copy import copy
+from typing import TypeVar, assert_never
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model import (
@@ -24,6 +25,8 @@ from dagorama_broker.core.model import (
 )
 from dagorama_broker.core.states import InstanceState, NodeState
 from dagorama_broker.core.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
+
+T = TypeVar("T")
 
 #: A state is kept as its place in here: waiting is 0.
 _STATES = tuple(NodeState)
@@ -147,12 +150,14 @@ class MemoryJournal:
                 record.deadline_at = 0.0
                 for reset in event.resets:
                     record.reset(reset)
+            case e.NodesRemoved():
+                self._record(event.instance).remove({node.seq for node in event.nodes})
             case e.NodesStarted():
                 for node in event.nodes:
-                    self._record(node.instance).set(node, NodeState.STARTED)
+                    self._record(node.instance).stand(node, NodeState.STARTED)
             case e.NodesHandedBack():
                 for node in event.nodes:
-                    self._record(node.instance).set(node, NodeState.WAITING)
+                    self._record(node.instance).stand(node, NodeState.WAITING)
             case e.InstanceCreated():
                 record = _Record(event.instance, event.control)
                 self._records.append(record)
@@ -193,6 +198,7 @@ class _Record:
         "_losses",
         "_parents",
         "_payloads",
+        "_previous",
         "_promises",
         "_states",
         "control",
@@ -234,6 +240,7 @@ class _Record:
         self._limit_keys: dict[int, tuple[str, ...]] = {}
         self._attempts: dict[int, int] = {}
         self._losses: dict[int, int] = {}
+        self._previous: dict[int, bytes] = {}
         self._failures: dict[int, list[FailedAttempt]] = {}
 
     def row(self, seq: int) -> int:
@@ -285,7 +292,7 @@ class _Record:
         self._losses[row] = event.losses
         self._failures.setdefault(row, []).append(event.attempt)
 
-    def set(self, node: Node, state: NodeState) -> None:
+    def stand(self, node: Node, state: NodeState) -> None:
         """Note how a node stands that has not ended."""
         self._move(node, state, 0.0)
 
@@ -295,6 +302,37 @@ class _Record:
         self._functions[row] = reset.function.spec
         for column in (self._causes, self._attempts, self._losses):
             column.pop(row, None)
+        if not reset.joins:
+            self._payloads[row] = None
+            self._promises.pop(row, None)
+        if reset.previous is not None:
+            self._previous[row] = reset.previous
+
+    def remove(self, seqs: set[int]) -> None:
+        """Forget nodes: the rows of the others are written anew."""
+        old = copy(self)
+        rows = [row for row, seq in enumerate(self.seqs) if seq not in seqs]
+        self.seqs = array("q", [old.seqs[row] for row in rows])
+        self.ids = [old.ids[row] for row in rows]
+        self._functions = [old._functions[row] for row in rows]
+        self._limit_keys = _moved(old._limit_keys, rows)
+        self._parents = array("q", [old._parents[row] for row in rows])
+        self._created_at = array("d", [old._created_at[row] for row in rows])
+        self._arguments = [old._arguments[row] for row in rows]
+        self._dependencies, self._dependencies_end = array("q"), array("q")
+        for row in rows:
+            start = old._dependencies_end[row - 1] if row else 0
+            self._dependencies.extend(old._dependencies[start : old._dependencies_end[row]])
+            self._dependencies_end.append(len(self._dependencies))
+        self._states = bytearray([old._states[row] for row in rows])
+        self._at = array("d", [old._at[row] for row in rows])
+        self._payloads = [old._payloads[row] for row in rows]
+        self._promises = _moved(old._promises, rows)
+        self._causes = _moved(old._causes, rows)
+        self._attempts = _moved(old._attempts, rows)
+        self._losses = _moved(old._losses, rows)
+        self._failures = _moved(old._failures, rows)
+        self._previous = _moved(old._previous, rows)
 
     def end(self, node: Node, state: NodeState, cause: Node, at: float) -> None:
         """End a node without a value."""
@@ -323,6 +361,7 @@ class _Record:
             promise_seqs=self._promises.get(row, ()),
             cause_seq=self._causes.get(row, 0),
             failures=list(self._failures.get(row, ())),
+            previous=self._previous.get(row),
         )
 
     def stored(self) -> StoredInstance:
@@ -360,3 +399,8 @@ class _Record:
         self._states[row] = _PLACES[state]
         self._at[row] = at
         return row
+
+
+def _moved(column: dict[int, T], rows: Sequence[int]) -> dict[int, T]:
+    """Give a column of which these rows are left, one after the other."""
+    return {place: column[row] for place, row in enumerate(rows) if row in column}

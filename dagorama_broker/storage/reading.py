@@ -30,7 +30,8 @@ RUNNING_INSTANCES = f"{_INSTANCES} WHERE state = 'running' ORDER BY seq"
 
 _NODES = """
 SELECT calls.seq, calls.id, calls.instance, calls.function, calls.parent, calls.arguments, calls.dependencies,
-       calls.created_at, outcomes.state, outcomes.at, outcomes.payload, outcomes.promises, outcomes.cause, limited.keys
+       calls.created_at, outcomes.state, outcomes.at, outcomes.payload, outcomes.promises, outcomes.cause,
+       outcomes.previous, limited.keys
 FROM calls
 LEFT JOIN outcomes ON outcomes.node = calls.seq
 LEFT JOIN limited ON limited.node = calls.seq
@@ -162,6 +163,7 @@ class Reader:
             payload,
             promises,
             cause,
+            previous,
             limit_keys,
         ) in self._connection.execute(_NODES + condition, parameters):
             state = _STATES[state_name or "waiting"]
@@ -180,6 +182,7 @@ class Reader:
                 payload=payload,
                 promise_seqs=tuple(json.loads(promises)) if promises else (),
                 cause_seq=cause or 0,
+                previous=previous,
             )
             nodes.append(node)
             by_instance.setdefault(instance, {})[seq] = node

@@ -46,6 +46,14 @@ UPDATE instances SET counts = (
 """
 
 _UNCAUSE = "UPDATE outcomes SET cause = NULL WHERE node IN (SELECT value FROM json_each(?))"
+_UNVALUE = "UPDATE outcomes SET payload = NULL, promises = NULL WHERE node IN (SELECT value FROM json_each(?))"
+_REMOVED = "IN (SELECT value FROM json_each(?1))"
+_REMOVE = (
+    f"DELETE FROM attempts WHERE instance IN (SELECT instance FROM calls WHERE seq {_REMOVED}) AND node {_REMOVED}",
+    f"DELETE FROM outcomes WHERE node {_REMOVED}",
+    f"DELETE FROM limited WHERE node {_REMOVED}",
+    f"DELETE FROM calls WHERE seq {_REMOVED}",
+)
 
 
 class SqliteJournal:
@@ -127,11 +135,15 @@ class SqliteJournal:
             calls = [_call_row(node, functions[node.function]) for node in batch.nodes]
             _CALLS.write(connection, calls, sum([len(node.arguments) for node in batch.nodes]))
             _LIMITED.write(connection, [_limited_row(node) for node in batch.nodes if node.limits])
+        for statement in _REMOVE if batch.removed else ():
+            connection.execute(statement, (str(list(batch.removed)),))
         if batch.functions:
             self._reset(connection, batch)
         if batch.outcomes:
             outcomes = list(batch.outcomes.values())
             _OUTCOMES.write(connection, outcomes, sum([len(row.payload) for row in outcomes if row.payload]))
+        previous = [(digest, seq) for seq, digest in batch.previous.items()]
+        connection.executemany("UPDATE outcomes SET previous = ? WHERE node = ?", previous)
         if batch.attempts:
             _ATTEMPTS.write(connection, batch.attempts)
         if batch.instances:
@@ -150,6 +162,7 @@ class SqliteJournal:
     def _reset(self, connection: sqlite3.Connection, batch: Batch) -> None:
         """Undo of nodes that begin anew what outcomes are merged with, and have them call what they call now."""
         connection.execute(_UNCAUSE, (str(batch.uncaused),))
+        connection.execute(_UNVALUE, (str(batch.unvalued),))
         functions = self._functions.identify(set(batch.functions.values()))
         _FUNCTIONS.write(connection, self._functions.unwritten)
         rows = [(functions[function], seq) for seq, function in batch.functions.items()]

@@ -45,7 +45,7 @@ FUNCTIONS = [
 #: States, as storage knows them, of nodes whose attempts may end.
 RUNNABLE = (NodeState.WAITING, NodeState.STARTED, NodeState.BACKOFF)
 #: How many kinds of event a history may have.
-KINDS = 16
+KINDS = 17
 
 
 class Graph:
@@ -147,6 +147,7 @@ class _History:
             self._begin,
             self._hand_back,
             self._retry,
+            self._rerun,
         )
         assert len(moves) == KINDS
         for kind, choice in ((0, 0), (1, 2), *choices):
@@ -264,6 +265,30 @@ class _History:
                 node.attempts = node.losses = 0
                 resets.append(e.Reset(node, FUNCTIONS[choice % 2], joins))
         self.events.append(e.NodesReset(instance=instance, resets=resets))
+
+    def _rerun(self, choice: int) -> None:
+        ended = [it for it in self.instances if it.state in {InstanceState.COMPLETED, InstanceState.FAILED}]
+        if not ended:
+            return
+        instance = ended[choice % len(ended)]
+        instance.state = InstanceState.RUNNING
+        self.events.append(e.InstanceReopened(instance=instance))
+        nodes = list(instance.nodes.values())
+        used = {other.seq for node in nodes for other in (*node.dependencies, *node.promises)}
+        removed = [node for node in nodes[1:] if node.seq not in used | {other.parent_seq for other in nodes}][
+            : choice % 4
+        ]
+        for node in removed:
+            del instance.nodes[node.id]
+            self.nodes.remove(node)
+        if removed:
+            self.events.append(e.NodesRemoved(instance=instance, nodes=removed))
+        node = nodes[0]
+        node.state = NodeState.WAITING
+        node.promises = ()
+        node.attempts = node.losses = 0
+        reset = e.Reset(node, FUNCTIONS[choice % 2], False, bytes(choice % 3))
+        self.events.append(e.NodesReset(instance=instance, resets=[reset]))
 
     def _cancel(self, choice: int) -> None:
         running = [it for it in self.instances if it.state is InstanceState.RUNNING]

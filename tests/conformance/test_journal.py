@@ -418,6 +418,48 @@ def test_what_begins_anew_is_read_back(storage: Storage) -> None:
     assert (again.attempts, again.losses, len(again.failures)) == (1, 0, 3)
 
 
+def test_what_is_run_again_has_no_value_and_what_it_called_is_gone(storage: Storage) -> None:
+    """The digest of the value is kept; of removed nodes nothing is left, and the others are what they were."""
+    graph = Graph()
+    instance = graph.instance()
+    first, child, joins, last = nodes = [graph.node(instance, arguments=b"%d" % number) for number in range(4)]
+    last.dependencies = (first,)
+    storage.journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=nodes)])
+    storage.journal.commit(
+        [
+            e.NodeJoining(node=first, payload=b"first", promises=(child,)),
+            e.AttemptFailed(node=child, attempt=failed(1), retry_at=2.0),
+            *(e.NodeCompleted(node=node, payload=b"", at=3.0) for node in (child, last)),
+            e.NodeCompleted(node=first, payload=None, at=3.0),
+            e.NodeJoining(node=joins, payload=None, promises=(first,)),
+            e.NodeCompleted(node=joins, payload=None, at=3.0),
+            e.InstanceFinished(instance=instance, state=InstanceState.COMPLETED, at=3.0),
+        ]
+    )
+    resets = [
+        e.Reset(first, FUNCTIONS[0], False, b"digest"),
+        e.Reset(joins, FUNCTIONS[0], True, b"alias"),
+        e.Reset(last, FUNCTIONS[1], False, b""),
+    ]
+    removal = e.NodesRemoved(instance=instance, nodes=[child])
+    reset = e.NodesReset(instance=instance, resets=resets)
+    storage.journal.commit([e.InstanceReopened(instance=instance), removal, reset])
+    (stored,) = storage.reopen().instances
+    assert [(it.seq, it.state, it.payload, it.promise_seqs, it.previous) for it in stored.nodes] == [
+        (1, NodeState.WAITING, None, (), b"digest"),
+        (3, NodeState.JOINING, None, (1,), b"alias"),
+        (4, NodeState.WAITING, None, (), b""),
+    ]
+    assert [(it.arguments, it.dependency_seqs, it.finished_at) for it in stored.nodes] == [
+        (b"0", (), 0.0),
+        (b"2", (), 0.0),
+        (b"3", (1,), 0.0),
+    ]
+    assert (storage.journal.find_nodes([2]), storage.journal.find_node(instance.id, child.id)) == ({}, None)
+    storage.journal.commit([e.NodeCompleted(node=last, payload=b"again", at=4.0)])
+    assert storage.journal.find_nodes([4])[4].payload == b"again"
+
+
 def test_a_deadline_is_read_back(storage: Storage) -> None:
     """It stays with its instance, which may begin, end and begin again meanwhile."""
     graph = Graph()

@@ -136,6 +136,7 @@ def use_plain() -> None:
     instance.cap(2)
     instance.cap(None)
     assert_type(instance.retry(), None)
+    assert_type(instance.rerun(promise), None)
     with instance_options(priority=5, group="night", running_max=4, deadline=1.5) as nothing:
         assert_type(nothing, None)
     derived, _ = Derived(3)(1)
@@ -154,6 +155,7 @@ async def use_asynchronous() -> None:
     await instance.aset_priority(5)
     await instance.acap(None)
     await instance.aretry()
+    await instance.arerun(promise)
     assert_type(await instance.awhy(), Why)
     assert_type(await resolve_async(instance, promise, wait_for_results=True), str)
     assert_type(await resolve_async(instance, promise), str | None)

@@ -248,6 +248,7 @@ def test_the_json_of_a_node(scene: Scene) -> None:
         "worker": "",
         "retry_at": None,
         "cause_id": show(scene.bad),
+        "change": "",
         "progress": None,
     }
     assert times["created_at"] <= times["finished_at"]

@@ -79,10 +79,16 @@ class Ledger:
                 row.payload = row.payload if payload is None else payload
             case e.NodesReset(instance=instance, resets=resets):
                 self.instances[instance.id].deadline_at = 0.0
-                for node, function, joins in resets:
+                for node, function, joins, previous in resets:
                     row = self.nodes[node.seq]
+                    row.previous = row.previous if previous is None else previous
+                    row.payload = row.payload if joins else None
+                    row.promise_seqs = row.promise_seqs if joins else ()
                     row.state, row.function = NodeState.JOINING if joins else NodeState.WAITING, function.spec
                     row.finished_at, row.attempts, row.losses, row.cause_seq = 0.0, 0, 0, 0
+            case e.NodesRemoved(instance=instance, nodes=nodes):
+                for node in nodes:
+                    self.instances[instance.id].nodes.remove(self.nodes.pop(node.seq))
             case e.NodesStarted(nodes=nodes):
                 for node in nodes:
                     self.nodes[node.seq].state = NodeState.STARTED

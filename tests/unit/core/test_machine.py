@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
-from dagorama_broker.core.errors import InstanceEnded, Refused, UnfitInstance
+from dagorama_broker.core.errors import InstanceEnded, NodeInUse, Refused, UnfitInstance
 from dagorama_broker.core.invariants import check_invariants
 from dagorama_broker.core.model import (
     Failure,
@@ -63,6 +63,7 @@ FUNCTIONS = [
     FunctionSpec(name="once", queue="q", at_most_once=True),
     FunctionSpec(name="urgent", queue="r", retry=RetryPolicy(max_attempts=2), start_timeout_s=3.0),
 ]
+RERUNNABLE = {InstanceState.COMPLETED, InstanceState.FAILED}
 KEYS = ["a", "b"]
 QUEUE_NAMES = ["q", "r"]
 WORKERS = [WorkerId(b"w1"), WorkerId(b"w2"), WorkerId(b"w3")]
@@ -130,6 +131,12 @@ class Model:
         """Note the one report that ends a node's running."""
         assert node_id not in self.outcomes, "a node ends once"
         self.outcomes[node_id] = outcome
+
+    def forget(self, node_id: NodeId) -> None:
+        """Note that a node has not run."""
+        self.outcomes.pop(node_id, None)
+        self.attempts.pop(node_id, None)
+        self.begun.pop(node_id, None)
 
     def blame(self) -> dict[NodeId, set[NodeId]]:
         """Give for every node the failures that may be named as the cause of its own; none for one that completed.
@@ -209,6 +216,15 @@ class CoreMachine(RuleBasedStateMachine):
             case e.AttemptFailed(node=node, attempt=attempt) if attempt.failure.type == "TimeoutError":
                 assert node.function.spec.timeout_s, "only what has a timeout can take too long"
                 self.note(c.NodeResult(node_id=node.id, token=node.token, failure=attempt.failure))
+            case e.NodesRemoved(nodes=nodes):
+                for node in nodes:
+                    self.model.forget(node.id)
+                    call = self.model.specs.pop(node.id)
+                    self.model.calls[node.instance.id].remove(call)
+            case e.NodesReset(resets=resets):
+                for reset in resets:
+                    if not reset.joins:
+                        self.model.forget(reset.node.id)
             case e.AttemptFailed(node=node, attempt=attempt) if attempt.failure.type == "AttemptLost":
                 assert node.id in self.model.begun, "only what may have run can be lost"
                 self.model.settle(node.id, Outcome(failed=True))
@@ -314,13 +330,23 @@ class CoreMachine(RuleBasedStateMachine):
                 self.tell(command)
             self.tell(c.Heartbeat(worker_id=self.connected()[0]) if self.connected() else c.Tick())
             return
-        for node_id in [call.node_id for call in self.model.calls[instance_id]]:
-            if self.model.outcomes.get(node_id, Outcome()).failed:
-                del self.model.outcomes[node_id]
-                self.model.attempts.pop(node_id, None)
-                self.model.begun.pop(node_id, None)
         self.tell(command)
         assert not any(node.state in UNSUCCESSFUL for node in instance.nodes.values())
+        self.maybe_grant()
+
+    @rule(data=st.data())
+    def rerun(self, data: st.DataObject) -> None:
+        """Run a node of a finished instance again, unless that would remove what somebody else needs."""
+        ended = [it for it in self.bench.ledger.instances.values() if it.state in RERUNNABLE]
+        if not ended:
+            return
+        stored = data.draw(st.sampled_from(sorted(ended, key=lambda it: it.seq)))
+        node_id = data.draw(st.sampled_from([row.id for row in stored.nodes]))
+        self.scheduler.restore_instance(self.bench.ledger.stored(stored.id), self.bench.now)
+        try:
+            self.tell(c.RerunNode(instance_id=stored.id, node_id=node_id))
+        except NodeInUse:
+            self.tell(c.Tick())  # it leaves memory with the next command, whatever that is
         self.maybe_grant()
 
     @rule(data=st.data())
@@ -400,7 +426,8 @@ class CoreMachine(RuleBasedStateMachine):
         fitting = [
             lease
             for lease in given
-            if self.model.specs[lease.node_id].function.queue not in exclude
+            if lease.node_id in self.model.specs
+            and self.model.specs[lease.node_id].function.queue not in exclude
             and self.model.specs[lease.node_id].function.taint in {"", *tolerations}
             and (not version or self.model.specs[lease.node_id].function.code_version in {"", version})
             and self.model.begun.get(lease.node_id, worker_id) == worker_id  # nobody names what he has handed back

@@ -38,9 +38,9 @@ def test_the_sets_of_states_divide_them() -> None:
     assert [state for state in TERMINAL if state not in UNSUCCESSFUL] == [NodeState.COMPLETED]
 
 
-def test_only_a_reset_follows_a_failure() -> None:
-    """Nothing follows a terminal state but that a failed node begins anew, and something follows every live one."""
-    assert {state for state, targets in MOVES.items() if not targets} == {NodeState.COMPLETED, NodeState.CANCELLED}
+def test_only_a_reset_follows_an_end() -> None:
+    """Nothing follows a terminal state but that the node begins anew, and something follows every live one."""
+    assert {state for state, targets in MOVES.items() if not targets} == {NodeState.CANCELLED}
     beginnings = {NodeState.WAITING, NodeState.JOINING}
     assert [state for state in TERMINAL if not MOVES[state] <= beginnings] == []
 

@@ -248,6 +248,12 @@ class Bench:
             self.scheduler.restore_instance(self.ledger.stored(instance_id), self.now)
         return self.tell(c.RetryInstance(instance_id=instance_id))
 
+    def _do_rerun(self, words: list[str]) -> list[str]:
+        """rerun INSTANCE NODE - as the host does, which fetches the instance first"""
+        instance_id = InstanceId(words[0].encode())
+        self.scheduler.restore_instance(self.ledger.stored(instance_id), self.now)
+        return self.tell(c.RerunNode(instance_id=instance_id, node_id=NodeId(words[1].encode())))
+
     def _do_at(self, words: list[str]) -> list[str]:
         self.now = float(words[0])
         return []
@@ -371,6 +377,8 @@ def _words(event: e.Event) -> Iterator[str]:
     match event:
         case e.InstanceCreated(instance=instance) | e.InstanceReopened(instance=instance):
             yield instance.id.decode()
+        case e.NodesRemoved(nodes=nodes):
+            yield from (_name(node) for node in nodes)
         case e.NodesReset(resets=resets):
             yield from (f"{_name(reset.node)}{' joins' if reset.joins else ''}" for reset in resets)
         case e.InstanceFinished(instance=instance, state=state):

@@ -52,6 +52,7 @@ class DagServer(DagServiceServicer):
         self.controls: list[dag_pb2.ControlInstanceRequest] = []
         self.answers_lost = 0  #: so many requests to cancel are still to be done without an answer
         self.retried: list[bytes] = []
+        self.rerun: list[tuple[bytes, bytes]] = []
         self.nodes: dict[bytes, Call] = {}
         self.watched = threading.Semaphore(0)
         self._responses: dict[bytes, dag_pb2.WatchResponse] = {}
@@ -129,6 +130,11 @@ class DagServer(DagServiceServicer):
             _refuse(context, grpc.StatusCode.FAILED_PRECONDITION, "it is running")
         self.retried.append(request.instance_id)
         return dag_pb2.RetryInstanceResponse()
+
+    def RerunNode(self, request: dag_pb2.RerunNodeRequest, context: grpc.ServicerContext) -> dag_pb2.RerunNodeResponse:
+        """Keeps the ids."""
+        self.rerun.append((request.instance_id, request.node_id))
+        return dag_pb2.RerunNodeResponse(node_ids=[request.node_id])
 
     def GetNode(self, request: dag_pb2.GetNodeRequest, context: grpc.ServicerContext) -> dag_pb2.GetNodeResponse:
         """Tells how a node stands."""

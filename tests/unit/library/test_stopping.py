@@ -75,6 +75,17 @@ def test_an_instance_is_retried_once(server: DagServer) -> None:
             again()
 
 
+def test_a_node_is_rerun(server: DagServer) -> None:
+    """`rerun` and `arerun` name the promise's node to the broker; what is no promise is refused."""
+    instance, promise = Task()()
+    instance.rerun(promise)
+    asyncio.run(instance.arerun(promise))
+    (submit,) = server.submits
+    assert server.rerun == [(instance.instance_id.bytes, submit.calls.node_ids[0])] * 2
+    with pytest.raises(TypeError, match=r"^rerun\(\) takes a promise, which a decorated call has returned, not int$"):
+        instance.rerun(1)
+
+
 def test_a_context_follows_the_lease() -> None:
     """Token and cancellation are read when they are asked for; ids and key stay."""
     held = Held(b"n" * 16, 7, b"i" * 16, Function("m:C.f", b"", 60.0), b"", 3, None)

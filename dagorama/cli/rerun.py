@@ -1,0 +1,42 @@
+"""`dagorama rerun`: runs a node again, and whatever its value went into."""
+
+from __future__ import annotations
+
+import click
+
+from dagorama.cli.asking import asks_broker, find_instance, find_node, print_json
+from dagorama.cli.failure import Failed
+from dagorama.cli.tables import print_table
+from dagorama.client import broker, status
+from dagorama.client.status import NodeStatus
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("instance")
+@click.argument("node")
+@asks_broker
+def rerun(instance: str, node: str, as_json: bool) -> None:
+    """Run a node of an instance that has ended again, and whatever its value went into.
+
+    It returns when the instance has ended again, and says of each of these nodes whether its value is the same, has
+    changed, or is new. INSTANCE and NODE are ids, or at least four of the digits that they begin or end with. Status 1
+    if the instance has failed, 4 if it runs or was cancelled.
+    """
+    instance_id = find_instance(instance)
+    node_id = find_node(instance_id, node)
+    before = {one.node_id for one in status.list_nodes(instance_id)}
+    reset = set(broker.rerun(instance_id, node_id))
+    *_, found = status.watch_instance(instance_id)
+    nodes = [one for one in status.list_nodes(instance_id) if one.node_id.bytes in reset or one.node_id not in before]
+    if as_json:
+        print_json(nodes)
+    else:
+        rows = [(str(one.node_id), one.function, one.state, _change(one)) for one in nodes]
+        print_table(("NODE", "FUNCTION", "STATE", "VALUE"), rows)
+    if found.state != "completed":
+        raise Failed(f"instance {found.instance_id} is {found.state}; `dagorama show` says why")
+
+
+def _change(node: NodeStatus) -> str:
+    """Says how the value compares to that of before; a node that was not there before has a new one."""
+    return node.change or ("new" if node.state == "completed" else "none")
