@@ -183,8 +183,8 @@ class InProcessBroker:
                     if self._core.has_ended(instance_id, node_id):
                         return True
                     following = self._next(until)
-                if following is None:
-                    return False
+                    if following is None:
+                        return self._core.has_ended(instance_id, node_id)  # its time may have passed just now
                 if isinstance(following, _Change):
                     yield following
                 else:
