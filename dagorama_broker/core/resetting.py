@@ -21,7 +21,8 @@ def retry_instance(graph: Graph, command: c.RetryInstance, now: float) -> None:
     if instance.state is not InstanceState.FAILED:
         raise UnfitInstance(instance_id=instance.id, state=instance.state, wanted="retried", needed="has failed")
     failed = [node for node in instance.nodes.values() if node.state in UNSUCCESSFUL]
-    resets = [_reset_node(graph, node, joins=bool(node.promises)) for node in failed]
+    joins = _without_circles(failed, {node for node in failed if node.promises})
+    resets = [_reset_node(graph, node, joins=node in joins) for node in failed]
     _reopen(graph, instance, resets, [], now)
 
 
@@ -35,13 +36,51 @@ def rerun_node(graph: Graph, command: c.RerunNode, now: float) -> None:
     digests: dict[NodeId, bytes] = {}
     nodes = [node for node in instance.nodes.values() if node in cone.again or node in cone.joins]
     previous = [digest_node(node, digests) for node in nodes]
+    joins = _without_circles(nodes, set(cone.joins))
     for node in cone.removed:
         del instance.nodes[node.id]
     resets = [
-        _reset_node(graph, node, joins=node in cone.joins, previous=digest)
+        _reset_node(graph, node, joins=node in joins, previous=digest)
         for node, digest in zip(nodes, previous, strict=True)
     ]
     _reopen(graph, instance, resets, list(cone.removed), now)
+
+
+def _without_circles(nodes: Sequence[Node], joins: set[Node]) -> set[Node]:
+    """Give those of `joins` that can join again; the others must run again, or they would wait for themselves.
+
+    A node may have returned the promise of one that depends on it, but that had failed of something else by then.
+    """
+    joins = set(joins)
+    reset = set(nodes)
+    waiting = {node: _blockers(node, node in joins) & reset for node in nodes}
+    blocked: defaultdict[Node, list[Node]] = defaultdict(list)
+    for node, blockers in waiting.items():
+        for blocker in blockers:
+            blocked[blocker].append(node)
+    free = [node for node, blockers in waiting.items() if not blockers]
+    while waiting:
+        if not free:  # every circle has a node that joins, as dependencies are older
+            node = min((node for node in waiting if node in joins), key=lambda node: node.seq)
+            joins.remove(node)
+            waiting[node] = _blockers(node, False) & waiting.keys()
+            free = [] if waiting[node] else [node]
+            for blocker in waiting[node]:
+                blocked[blocker].append(node)
+            continue
+        node = free.pop()
+        if waiting.pop(node, None) is None:
+            continue
+        for other in blocked[node]:
+            if other in waiting:
+                waiting[other].discard(node)
+                if not waiting[other]:
+                    free.append(other)
+    return joins
+
+
+def _blockers(node: Node, joins: bool) -> set[Node]:
+    return set(node.promises if joins else node.dependencies)
 
 
 class _Cone:

@@ -197,6 +197,47 @@ def test_a_chain_of_aliases_is_followed(bench: Bench) -> None:
     assert show_value(bench.scheduler.instances[InstanceId(b"i1")].nodes[NodeId(b"a")]) == "v"
 
 
+def test_nobody_waits_for_himself(bench: Bench) -> None:
+    """A node that had returned the promise of one that depends on it, and had failed by then, runs again instead."""
+    transcript = """
+        connect w1 slots=2
+        submit i1 a b c(a,b)
+        grant
+        fail w1 a
+        complete w1 b promises=c
+        retry i1
+        states i1
+        grant
+        complete w1 a
+        complete w1 b promises=c
+        failures b
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a b c
+        WorkGranted w1 a#1 b#2
+        AttemptFailed a attempt=1 ValueError
+        NodeFailed a
+        DependencyFailed c because of a
+        NodeJoining b b of c
+        DependencyFailed b because of a
+        InstanceFinished i1 failed
+        InstanceReopened i1
+        NodesReset a b c
+        a=ready b=ready c=waiting
+        WorkGranted w1 a#3 b#4
+        NodeCompleted a a
+        AttemptFailed b attempt=1 InvalidExpansion
+        NodeFailed b
+        DependencyFailed c because of b
+        InstanceFinished i1 failed
+        1 w1: InvalidExpansion: node 62 (result of f) depends on 63, which is no earlier node of its instance; pass a \
+promise on only within the instance that made it, after the call that returned it
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
 def test_a_deadline_that_has_passed_is_lifted(bench: Bench) -> None:
     """A retried instance has none any more, also after a restart, or it would fail at once."""
     transcript = """
