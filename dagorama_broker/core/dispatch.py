@@ -11,9 +11,10 @@ from itertools import islice
 from math import inf
 
 from dagorama_broker.core import events as e
+from dagorama_broker.core.lanes import Lane, Obstacle, View, is_suspect
 from dagorama_broker.core.limits import Limit, Limits
 from dagorama_broker.core.model import Node, Worker
-from dagorama_broker.core.ready import Lane, Obstacle, ReadyQueues, View, is_suspect, limits_of
+from dagorama_broker.core.ready import ReadyQueues, limits_of
 from dagorama_broker.core.states import NodeState
 
 #: Work granted ahead, for each slot. About ten times a round trip to the broker and back with a commit in between.

@@ -7,9 +7,9 @@ from heapq import heapify, heapreplace
 from itertools import chain, islice
 from math import inf
 
+from dagorama_broker.core.lanes import is_suspect
 from dagorama_broker.core.limits import Limit
 from dagorama_broker.core.model import Node, Worker
-from dagorama_broker.core.ready import is_suspect
 from dagorama_broker.core.states import NodeState
 
 #: Where more nodes than this are ready it is not looked which of them go first: that would hold up everything else.

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from math import isclose
 
 from dagorama_broker.core.errors import BrokenInvariant
+from dagorama_broker.core.lanes import Lane, View, is_suspect
 from dagorama_broker.core.limits import Limit
 from dagorama_broker.core.model import Instance, Node, Worker
-from dagorama_broker.core.ready import Lane, View, is_suspect, limits_of
+from dagorama_broker.core.ready import limits_of
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.states import ACTIVE, LIVE, UNSUCCESSFUL, InstanceState, NodeState
 

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 from dagorama_broker.core.model import LimitSpec, Node
 
 if TYPE_CHECKING:
-    from dagorama_broker.core.ready import Lane
+    from dagorama_broker.core.lanes import Lane
 
 #: Room where there is no limit: more than there can be nodes.
 _ANY = 1 << 40

@@ -13,8 +13,8 @@ from dagorama_broker.core.errors import IllegalMove
 from dagorama_broker.core.states import MOVES, InstanceState, NodeState
 
 if TYPE_CHECKING:
+    from dagorama_broker.core.lanes import Lane, View
     from dagorama_broker.core.limits import Limit
-    from dagorama_broker.core.ready import Lane, View
 
 NodeId = NewType("NodeId", bytes)
 InstanceId = NewType("InstanceId", bytes)

@@ -9,9 +9,9 @@ from itertools import islice
 
 from dagorama_broker.core.errors import show_id
 from dagorama_broker.core.estimating import ends_at, place_at, rate_at, slots_of, worker_at
+from dagorama_broker.core.lanes import Lane, Obstacle, is_suspect
 from dagorama_broker.core.limits import Limit
 from dagorama_broker.core.model import Failure, FunctionSpec, Node, NodeId, Worker
-from dagorama_broker.core.ready import Lane, Obstacle, is_suspect
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.states import TERMINAL, NodeState
 

@@ -8,6 +8,7 @@ from typing import TypeVar, cast
 
 from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
 from dagorama_broker.core import commands as c
+from dagorama_broker.core.lanes import Lane, Obstacle
 from dagorama_broker.core.model import (
     FailedAttempt,
     Failure,
@@ -25,7 +26,7 @@ from dagorama_broker.core.model import (
     Worker,
     WorkerId,
 )
-from dagorama_broker.core.ready import Lane, Obstacle, ReadyQueues
+from dagorama_broker.core.ready import ReadyQueues
 from dagorama_broker.core.states import InstanceState, NodeState
 from dagorama_broker.core.stored import InstanceSummary, StoredInstance, StoredNode
 from dagorama_broker.core.values import collect_values

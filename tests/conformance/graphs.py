@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from dagorama_broker.core import events as e
+from dagorama_broker.core.lanes import Lane
 from dagorama_broker.core.limits import Limit
 from dagorama_broker.core.model import (
     Control,
@@ -20,7 +21,6 @@ from dagorama_broker.core.model import (
     Timing,
     WorkerId,
 )
-from dagorama_broker.core.ready import Lane
 from dagorama_broker.core.states import TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
 
 FUNCTIONS = [
