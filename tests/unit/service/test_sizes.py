@@ -10,6 +10,7 @@ from dagorama.v1 import graph_pb2, work_pb2
 from dagorama_broker.core.commands import NodeResult
 from dagorama_broker.core.model import Failure
 from dagorama_broker.service import convert
+from dagorama_broker.service.convert import checks, incoming
 
 WAY_OUT = "the limit is 100 bytes. Keep the data in a file or a store that all workers reach, and pass its name"
 FUNCTIONS = [
@@ -22,7 +23,8 @@ A, B = b"a" * 16, b"b" * 16
 @pytest.fixture(autouse=True)
 def limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the limit one that a test can afford."""
-    monkeypatch.setattr(convert, "PAYLOAD_BYTES_MAX", 100)
+    for module in (checks, incoming):
+        monkeypatch.setattr(module, "PAYLOAD_BYTES_MAX", 100)
 
 
 def calls(size: int, function: int = 0) -> graph_pb2.Calls:

@@ -1,0 +1,89 @@
+"""What makes a message one that the broker can take: ids, sizes, and columns that go together."""
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import TypeVar
+
+from dagorama_broker.core.model import (
+    InstanceId,
+    NodeId,
+)
+
+T = TypeVar("T")
+
+ID_BYTES = 16
+
+#: What a running function may say beside how far it has got. It is for one line on a screen.
+PROGRESS_BYTES_MAX = 1024
+
+#: The largest payload. SQLite stores up to 1e9 bytes in a row; a commit with more would fail, and the broker with it.
+PAYLOAD_BYTES_MAX = 512 * 2**20
+
+#: Priorities are from the negative of this to this: a place in the order of ready nodes has room for far more.
+PRIORITY_MAX = 1000
+#: A group's name is shown to people, and kept with every instance.
+GROUP_LENGTH_MAX = 200
+
+#: The most limits that a function may have, and bytes of a key. Each call carries its keys, here and in the storage.
+LIMITS_MAX, LIMIT_KEY_BYTES_MAX = 10, 500
+
+#: Rates beyond these are as good as none: one start in 30 years, one in a nanosecond. Reckoning stays finite between.
+RATE_MIN, RATE_MAX = 1e-9, 1e9
+
+
+class MalformedRequest(Exception):
+    """A message does not say what it must; the text names the field and what it holds."""
+
+
+class TooLarge(MalformedRequest):
+    """Something is larger than the broker can keep."""
+
+    def __init__(self, what: str, size: int) -> None:
+        super().__init__(
+            f"{what} has {size} bytes; the limit is {PAYLOAD_BYTES_MAX} bytes. Keep the data in a file or a store that "
+            "all workers reach, and pass its name"
+        )
+
+
+def check_id(raw: bytes, field: str) -> bytes:
+    """Give the id back. Raises `MalformedRequest` where it cannot be one."""
+    if len(raw) != ID_BYTES:
+        raise MalformedRequest(f"{field} has {len(raw)} bytes; an id has {ID_BYTES}")
+    return raw
+
+
+def check_size(what: str, size: int) -> None:
+    """Raise `TooLarge` where something has more bytes than the broker can keep."""
+    if size > PAYLOAD_BYTES_MAX:
+        raise TooLarge(what, size)
+
+
+def to_instance_id(raw: bytes) -> InstanceId:
+    """Give the id of an instance."""
+    return InstanceId(check_id(raw, "instance_id"))
+
+
+def to_node_id(raw: bytes) -> NodeId:
+    """Give the id of a node."""
+    return NodeId(check_id(raw, "node_id"))
+
+
+def to_seconds(field: str, number: float) -> float:
+    """Give a length of time back. Raises `MalformedRequest` where it is none."""
+    if not (isfinite(number) and number >= 0):
+        raise MalformedRequest(f"{field} is {number}; it must be 0 or more")
+    return number
+
+
+def same_length(what: str, first: Sequence[T], *others: Sequence[object]) -> list[T]:
+    """Give the first of some columns. Raises `MalformedRequest` where they are not of one length."""
+    lengths = [len(first), *map(len, others)]
+    if len(set(lengths)) != 1:
+        raise MalformedRequest(f"the columns of {what} have different lengths: {', '.join(map(str, lengths))}")
+    return list(first)
+
+
+def check_ids(raw: Sequence[bytes], field: str) -> None:
+    """Raise `MalformedRequest` where one of these cannot be an id."""
+    for length in set(map(len, raw)) - {ID_BYTES}:
+        raise MalformedRequest(f"one of the {field} has {length} bytes; an id has {ID_BYTES}")

@@ -1,0 +1,311 @@
+"""Messages to core types. Each function raises `MalformedRequest` for what says something that cannot be."""
+
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, repeat
+from typing import cast
+
+from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
+from dagorama_broker.core import commands as c
+from dagorama_broker.core.model import (
+    Failure,
+    FunctionSpec,
+    InstanceId,
+    LimitSpec,
+    NewCall,
+    NodeId,
+    Progress,
+    RetryPolicy,
+    WorkerId,
+)
+from dagorama_broker.service.convert.checks import (
+    GROUP_LENGTH_MAX,
+    LIMIT_KEY_BYTES_MAX,
+    LIMITS_MAX,
+    PAYLOAD_BYTES_MAX,
+    PRIORITY_MAX,
+    PROGRESS_BYTES_MAX,
+    RATE_MAX,
+    RATE_MIN,
+    MalformedRequest,
+    TooLarge,
+    check_id,
+    check_ids,
+    check_size,
+    same_length,
+    to_instance_id,
+    to_seconds,
+)
+
+
+def to_function(message: graph_pb2.FunctionSpec) -> FunctionSpec:
+    """Give a function; its queue is its name where none is given."""
+    if not message.name:
+        raise MalformedRequest("a function has no name")
+    retry = message.retry
+    for field, number in (
+        ("timeout_s", message.timeout_s),
+        ("start_timeout_s", message.start_timeout_s),
+        ("retry.interval_s", retry.interval_s),
+        ("retry.multiplier", retry.multiplier),
+        ("retry.interval_max_s", retry.interval_max_s),
+        ("retry.jitter", retry.jitter),
+    ):
+        to_seconds(f"{field} of function {message.name}", number)
+    if message.at_most_once and retry.max_attempts > 1:
+        raise MalformedRequest(
+            f"function {message.name} is at_most_once and has retry.max_attempts {retry.max_attempts}; one excludes "
+            "the other"
+        )
+    return FunctionSpec(
+        name=message.name,
+        code_version=message.code_version,
+        queue=message.queue or message.name,
+        taint=message.taint,
+        retry=RetryPolicy(
+            max_attempts=max(1, retry.max_attempts),
+            interval_s=retry.interval_s,
+            multiplier=retry.multiplier or 1.0,
+            interval_max_s=retry.interval_max_s,
+            jitter=min(1.0, retry.jitter),
+        ),
+        timeout_s=message.timeout_s,
+        start_timeout_s=message.start_timeout_s,
+        at_most_once=message.at_most_once,
+        definition_arguments=message.definition_arguments,
+        limits=_to_limits(message) if message.limits else (),
+    )
+
+
+def _to_limits(message: graph_pb2.FunctionSpec) -> tuple[LimitSpec, ...]:
+    if len(message.limits) > LIMITS_MAX:
+        raise MalformedRequest(f"function {message.name} has {len(message.limits)} limits; the most is {LIMITS_MAX}")
+    for index, limit in enumerate(message.limits):
+        what = f"limits[{index}] of function {message.name}"
+        if not limit.rate_per_s:
+            if not limit.max:
+                raise MalformedRequest(f"{what} has neither max nor rate_per_s, and limits nothing")
+            if limit.burst:
+                raise MalformedRequest(f"{what} has a burst of {limit.burst}, which means nothing without rate_per_s")
+        elif not RATE_MIN <= limit.rate_per_s <= RATE_MAX:  # NaN neither
+            bounds = f"must be from {RATE_MIN:g} to {RATE_MAX:g}, or 0 for any"
+            raise MalformedRequest(f"rate_per_s of {what} is {limit.rate_per_s}; it {bounds}")
+    return tuple(
+        LimitSpec(max=limit.max, rate_per_s=limit.rate_per_s, burst=max(1, limit.burst)) for limit in message.limits
+    )
+
+
+def to_instance_options(message: dag_pb2.InstanceOptions) -> c.InstanceOptions:
+    """Give how an instance is to be run."""
+    if len(message.group) > GROUP_LENGTH_MAX:
+        raise MalformedRequest(
+            f"options.group {message.group[:20]!r}... has {len(message.group)} characters; the limit is "
+            f"{GROUP_LENGTH_MAX}"
+        )
+    return c.InstanceOptions(
+        priority=_check_priority(message.priority, "options.priority"),
+        group=message.group,
+        running_max=message.running_max,
+        deadline_s=to_seconds("options.deadline_s", message.deadline_s),
+    )
+
+
+def to_control_instance(message: dag_pb2.ControlInstanceRequest) -> c.ControlInstance:
+    """Give what is to be changed about an instance."""
+    return c.ControlInstance(
+        instance_id=to_instance_id(message.instance_id),
+        priority=_check_priority(message.priority, "priority") if message.HasField("priority") else None,
+        paused=message.paused if message.HasField("paused") else None,
+        running_max=message.running_max if message.HasField("running_max") else None,
+    )
+
+
+def to_control_queue(message: dag_pb2.ControlQueueRequest) -> c.ControlQueue:
+    """Give what is to be changed about a queue."""
+    if not message.queue:
+        raise MalformedRequest("queue is empty; give the name of the queue")
+    check_size("queue", len(message.queue.encode()))
+    return c.ControlQueue(
+        queue=message.queue,
+        paused=message.paused if message.HasField("paused") else None,
+        running_max=message.running_max if message.HasField("running_max") else None,
+    )
+
+
+def _check_priority(priority: int, field: str) -> int:
+    if not -PRIORITY_MAX <= priority <= PRIORITY_MAX:
+        raise MalformedRequest(f"{field} is {priority}; it must be from -{PRIORITY_MAX} to {PRIORITY_MAX}")
+    return priority
+
+
+def to_calls(message: graph_pb2.Calls, functions: Sequence[FunctionSpec]) -> list[NewCall]:
+    """Give calls, with the function table of the enclosing message. Raises `TooLarge` as well."""
+    node_ids = same_length("calls", message.node_ids, message.functions, message.arguments)
+    check_ids(node_ids, "node_ids of calls")
+    check_ids(message.dependency_ids, "dependency_ids of calls")
+    last = max(message.functions, default=-1)
+    if last >= len(functions):
+        raise MalformedRequest(f"a call names function {last} of a table that has {len(functions)}")
+    specs = [functions[index] for index in message.functions]
+    limits = False
+    for index in set(message.functions):
+        limits = limits or bool(functions[index].limits)
+        check_size(f"function {functions[index].name[:200]}", _function_bytes(functions[index]))
+    if max(map(len, message.arguments), default=0) > PAYLOAD_BYTES_MAX:
+        spec, arguments = max(zip(specs, message.arguments, strict=True), key=lambda call: len(call[1]))
+        raise TooLarge(f"a call of {spec.name[:200]} with its arguments", len(arguments))
+    dependencies = _dependencies(message, len(node_ids))
+    keys = _limit_keys(message.limit_keys, specs) if limits or message.limit_keys else repeat(())
+    return list(map(NewCall._make, zip(node_ids, specs, message.arguments, dependencies, keys, strict=False)))
+
+
+def _function_bytes(spec: FunctionSpec) -> int:
+    texts = (spec.name, spec.code_version, spec.queue, spec.taint)
+    return len(spec.definition_arguments) + sum(len(text.encode()) for text in texts)
+
+
+def _dependencies(message: graph_pb2.Calls, calls: int) -> Iterable[tuple[NodeId, ...]]:
+    """Give the dependencies of each call."""
+    counts, ids = message.dependency_counts, cast(tuple[NodeId, ...], tuple(message.dependency_ids))
+    if not counts and not ids:
+        return repeat(())
+    if len(counts) != calls or sum(counts) != len(ids):
+        raise MalformedRequest(
+            f"calls have {len(counts)} dependency_counts for {calls} calls, which add up to {sum(counts)}, and "
+            f"{len(ids)} dependency_ids"
+        )
+    return [ids[end - count : end] for end, count in zip(accumulate(counts), counts, strict=True)]
+
+
+def _limit_keys(keys: Sequence[str], specs: Sequence[FunctionSpec]) -> Iterable[tuple[str, ...]]:
+    """Give the keys of each call, of which at least one has limits, or should have none."""
+    counts = [len(spec.limits) for spec in specs]
+    if sum(counts) != len(keys):
+        raise MalformedRequest(f"calls have {len(keys)} limit_keys; their functions have {sum(counts)} limits in all")
+    for key in set(keys):
+        size = len(key.encode())
+        if not 1 <= size <= LIMIT_KEY_BYTES_MAX:
+            raise MalformedRequest(
+                f"one of the limit_keys of calls has {size} bytes; it must have 1 to {LIMIT_KEY_BYTES_MAX}. Send a "
+                "digest of what is longer"
+            )
+        if "\0" in key:
+            raise MalformedRequest(f"one of the limit_keys of calls has a NUL in it, which no storage keeps: {key!r}")
+    keys = tuple(keys)
+    return [keys[end - count : end] for end, count in zip(accumulate(counts), counts, strict=True)]
+
+
+def _to_node_ids(raw: Sequence[bytes]) -> tuple[NodeId, ...]:
+    return cast(tuple[NodeId, ...], tuple(raw))
+
+
+def to_failure(message: graph_pb2.Failure) -> Failure:
+    """Give a failure; of one that is too large, what it was and how large."""
+    try:
+        check_size(f"a failure of type {message.type[:200]}", message.ByteSize())
+    except TooLarge as error:
+        return Failure(type="ValueTooLarge", message=str(error), permanent=message.permanent)
+    return Failure(
+        type=message.type,
+        message=message.message,
+        traceback=message.traceback,
+        exception=message.exception,
+        permanent=message.permanent,
+    )
+
+
+def to_completions(message: work_pb2.Completions) -> Iterable[c.Completion]:
+    """Give the attempts that gave a plain value, but for those whose value is too large: they are in `to_results`."""
+    columns = (message.tokens, message.values, message.durations_us)
+    node_ids = cast(list[NodeId], same_length("completions", message.node_ids, *columns))
+    durations_s = [duration_us * 1e-6 for duration_us in message.durations_us]
+    rows = zip(node_ids, message.tokens, message.values, durations_s, strict=True)
+    if max(map(len, message.values), default=0) > PAYLOAD_BYTES_MAX:
+        return [row for row in rows if len(row[2]) <= PAYLOAD_BYTES_MAX]
+    return rows
+
+
+def to_results(request: work_pb2.WorkRequest) -> list[c.NodeResult]:
+    """Give the results of a worker's message that are more than a plain value. What is too large fails its node."""
+    functions = [to_function(function) for function in request.functions]
+    plain = request.completions
+    results = [
+        c.NodeResult(node_id=NodeId(node_id), token=token, failure=_too_large(TooLarge("the value", len(value))))
+        for node_id, token, value in zip(plain.node_ids, plain.tokens, plain.values, strict=False)
+        if len(value) > PAYLOAD_BYTES_MAX
+    ]
+    for message in request.results:
+        result = c.NodeResult(
+            node_id=NodeId(message.node_id), token=message.token, duration_s=message.duration_us * 1e-6
+        )
+        outcome = message.WhichOneof("outcome")
+        if outcome == "value":
+            result.payload = message.value
+            result.promise_ids = _to_node_ids(message.promise_ids)
+        elif outcome == "alias_id":
+            result.alias_id = NodeId(message.alias_id)
+        elif outcome == "failure":
+            result.failure = to_failure(message.failure)
+        else:
+            raise MalformedRequest("a result has no outcome")
+        try:
+            check_size("the value", len(message.value))
+            if message.HasField("children"):
+                result.children = to_calls(message.children, functions)
+        except TooLarge as error:
+            result = c.NodeResult(node_id=result.node_id, token=result.token, failure=_too_large(error))
+        results.append(result)
+    return results
+
+
+def to_progress(message: work_pb2.ProgressReports) -> list[tuple[int, Progress]]:
+    """Give what running functions tell, by token. Raises `MalformedRequest`."""
+    tokens, fractions, messages = message.tokens, message.fractions, message.messages
+    if not len(tokens) == len(fractions) == len(messages):
+        lengths = f"{len(tokens)}, {len(fractions)}, {len(messages)}"
+        raise MalformedRequest(f"the columns of progress have different lengths: {lengths}")
+    for fraction in fractions:
+        if not 0 <= fraction <= 1:  # as is NaN
+            raise MalformedRequest(f"one of the fractions of progress is {fraction}; it must be from 0 to 1")
+    longest = max((len(text.encode()) for text in messages), default=0)
+    if longest > PROGRESS_BYTES_MAX:
+        raise MalformedRequest(
+            f"one of the messages of progress has {longest} bytes; the limit is {PROGRESS_BYTES_MAX} bytes"
+        )
+    return [
+        (token, Progress(fraction, text)) for token, fraction, text in zip(tokens, fractions, messages, strict=True)
+    ]
+
+
+def _too_large(error: TooLarge) -> Failure:
+    return Failure(type="ValueTooLarge", message=str(error), permanent=True)
+
+
+def to_leases(messages: Iterable[work_pb2.Lease]) -> list[c.HeldLease]:
+    """Give the leases that a worker names."""
+    return [
+        c.HeldLease(
+            node_id=NodeId(message.node_id),
+            token=message.token,
+            instance_id=InstanceId(message.instance_id) if message.instance_id else None,
+        )
+        for message in messages
+    ]
+
+
+def to_connect(hello: work_pb2.Hello) -> c.ConnectWorker:
+    """Give the command for a worker's hello."""
+    check_size("a worker's name", len(hello.name.encode()))
+    same_length("a worker's versions", hello.function_names, hello.code_versions)
+    return c.ConnectWorker(
+        worker_id=WorkerId(check_id(hello.worker_id, "worker_id")),
+        name=hello.name or hello.worker_id.hex()[:8],
+        include_queues=frozenset(hello.include_queues),
+        exclude_queues=frozenset(hello.exclude_queues),
+        tolerations=frozenset(hello.tolerations),
+        modules=frozenset(hello.modules),
+        versions=list(zip(hello.function_names, hello.code_versions, strict=True)),
+        slots=max(1, hello.slots),
+        held=to_leases(hello.held),
+        exit_when_drained=hello.exit_when_drained,
+        exit_when_mismatched=hello.exit_when_mismatched,
+    )
