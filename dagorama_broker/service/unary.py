@@ -19,8 +19,8 @@ from dagorama_broker.core.states import TERMINAL
 from dagorama_broker.core.stored import StoredNode
 from dagorama_broker.host.host import Host, HostStopped
 from dagorama_broker.service import unary_convert as convert
-from dagorama_broker.service.dag import find_node
 from dagorama_broker.service.errors import NoLease, NoWork, WorkerInvalidated, answers
+from dagorama_broker.service.looking import find_node
 
 log = logging.getLogger("dagorama.broker")
 

@@ -59,7 +59,7 @@ EXCEPTIONS = {("dagorama.retry", "api"), ("dagorama", "runner")}
 #: The only modules that know both the generated messages and the core's types: the translators, the servicers, and what
 #: stands in their place within a process.
 MEETING_POINTS = {
-    *(f"dagorama_broker.service.{name}" for name in ("dag", "unary", "unary_convert", "work")),
+    *(f"dagorama_broker.service.{name}" for name in ("dag", "looking", "unary", "unary_convert", "work")),
     *(f"dagorama_broker.service.convert.{name}" for name in ("incoming", "outgoing")),
     "dagorama.testing.core",
 }
