@@ -163,7 +163,8 @@ class ReadyQueues:
                 if node.parked is limit:
                     self.remove(node)
                     self.push(node)
-                    woken += node.parked is None  # its instance may be paused
+                    # Its instance may be paused, and each worker that could take a suspect may have one.
+                    woken += node.parked is None and not is_suspect(node)
             if not waiting:
                 del limit.waiting[lane]
 

@@ -459,6 +459,44 @@ def test_a_new_rate_holds_for_those_that_wait(bench: Bench) -> None:
     assert bench.replay(transcript) == tidy(transcript)
 
 
+def test_a_suspect_takes_no_place_from_others(bench: Bench) -> None:
+    """Who is let in first may be one that no worker can take now, as each has a suspect already; the next may start."""
+    transcript = """
+        function f limit=1
+        function g
+
+        connect w2 slots=2
+        submit i1 x:g a
+        grant
+        disconnect w2
+        connect w1 slots=3
+        submit i2 c b
+        grant
+        ----
+        WorkerJoined w2
+        WorkerWelcomed w2
+        InstanceCreated i1
+        NodesCreated x a
+        WorkGranted w2 x#1 a#2
+        LeaseLost x losses=1
+        LeaseLost a losses=1
+        WorkerLeft w2
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i2
+        NodesCreated c b
+        WorkGranted w1 x#3 c#4
+
+        grant
+        complete w1 c
+        grant
+        ----
+        NodeCompleted c c
+        WorkGranted w1 b#5
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
 KEYS = ("x", "y")
 SPECS = [
     FunctionSpec(name="one", queue="q", limits=(LimitSpec(max=1), LimitSpec(max=3)), timeout_s=2.0),
