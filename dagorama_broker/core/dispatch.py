@@ -60,13 +60,19 @@ class Dispatcher:
         if is_suspect(node):
             worker.suspect = node
         if node.limits or self._limits.is_capped:
-            for limit in limits_of(node):
-                self._limits.enter(limit, node, node.token, now)
+            self._enter_limits(node, now)
         if node.function.spec.timeout_s:
             self._watch(node, now + node.function.spec.timeout_s)
         if node.function.is_recorded:
             self._recorded.append(node)
         return node.token
+
+    def _enter_limits(self, node: Node, now: float) -> None:
+        """Take the places of a lease. A rate that is more open than when it let this node in lets in further ones."""
+        for limit in limits_of(node):
+            self._limits.enter(limit, node, node.token, now)
+            if limit.spec.rate_per_s and limit.waiting:
+                self._queues.wake(limit, now)
 
     def take_recorded(self) -> list[Node]:
         """Give the nodes leased since the last call whose leases are to be made durable."""

@@ -222,6 +222,32 @@ def test_a_burst_grows_again_but_not_beyond_itself(bench: Bench) -> None:
     assert bench.replay(transcript) == tidy(transcript)
 
 
+def test_a_rate_that_opened_further_lets_in_more_at_once(bench: Bench) -> None:
+    """While a node that was let in waited for a slot, a second one may have come to its turn too."""
+    transcript = """
+        function f rate=2 burst=2
+        function g
+
+        connect w1 slots=4
+        submit i1 a b
+        grant
+        handback w1 a b
+        grant
+        at 0.5
+        tick
+        at 1.5
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a b
+        WorkGranted w1 a#1 b#2
+        WorkGranted w1 a#3 b#4
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
 def test_a_rate_holds_over_a_restart(bench: Bench) -> None:
     """A broker does not know what started before it did, so the burst begins used up."""
     bench.replay(
