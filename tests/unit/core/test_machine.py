@@ -614,7 +614,7 @@ class CoreMachine(RuleBasedStateMachine):
         person.heard_at = self.bench.now
         worker = self.scheduler.workers[PULLER]
         ready = [node for node in self.ready_for(worker) if not worker.suspect or not is_suspect(node)]
-        first = [] if self.in_doubt else sorted(ready, key=key_of)[:1]
+        first = [] if self.in_doubt and self.may_be_held else sorted(ready, key=key_of)[:1]
         events = self.tell(c.PullNode(worker_id=PULLER))
         granted = [node for event in events if isinstance(event, e.WorkGranted) for node, _ in event.leases]
         assert granted == first
