@@ -7,6 +7,9 @@ failures     what an exception becomes on the wire
 slots        threads and the event loop that attempts run in
 alarm        the kernel's timer, for nodes that can be ended in no other way
 stream       one connection to the broker: what goes out and what comes in
-worker       the worker itself: leases, reconnecting, draining
+connecting   staying connected: backoff, and what is said when the broker is silent
+leases       what the worker holds: grants, recalls, revocations, the welcome, hand-backs, reports
+stopping     nodes that are to stop because their leases are lost, and what is done about one that goes on
+worker       the worker itself: how it starts, introduces itself, drains and ends
 child, processes, supervisor    workers as processes; signals and shield: how they are told to end
 """

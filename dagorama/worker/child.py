@@ -16,7 +16,8 @@ from dagorama.client.connection import broker_address
 from dagorama.worker.alarm import Alarm
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.signals import signals_in
-from dagorama.worker.worker import EXIT_CANCELLED, EXIT_OVERRUN, Worker
+from dagorama.worker.stopping import EXIT_CANCELLED, EXIT_OVERRUN
+from dagorama.worker.worker import Worker
 
 #: Exit statuses: something to import could not be; a second SIGTERM; the process that started this one is gone.
 EXIT_IMPORT_FAILED = 3

@@ -125,7 +125,7 @@ class Stream:
         item = self._next_item()
         while True:
             if type(item) is Held:
-                # After a reconnect a report may be put here twice: see Worker._welcome.
+                # After a reconnect a report may be put here twice: see Leases.welcome.
                 if item.stream_sent != self._number and not item.dropped:
                     item.stream_sent = self._number
                     reports.append(item)

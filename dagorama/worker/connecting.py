@@ -1,0 +1,144 @@
+"""Staying connected: one stream after another, with a backoff between them, and a word where the broker is silent."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from time import monotonic
+
+import grpc
+
+from dagorama.errors import BrokerUnavailable
+from dagorama.logging import get_logger
+from dagorama.v1.work_pb2 import Hello, WorkResponse
+from dagorama.worker.leases import Leases
+from dagorama.worker.stream import Stream
+
+#: Between attempts to connect: full jitter up to a bound that doubles from the first to the second. A restarted broker
+#: waits 5 s for the workers that it had, so a worker must be well below that.
+BACKOFF_MIN_S = 0.05
+BACKOFF_MAX_S = 1.0
+#: How often a worker says that the broker still does not answer.
+COMPLAINT_INTERVAL_S = 30.0
+
+
+class Connector:
+    """Keeps a stream open until the worker is drained or stopped.
+
+    Whoever gets what is received sets `was_welcome` at a welcome, and calls `tell_connected` when it has heeded it.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        leases: Leases,
+        hello: Callable[[], Hello],
+        received: Callable[[Stream, WorkResponse], None],
+        changed: Callable[[bool, str], None] | None,
+    ) -> None:
+        """Each stream begins with what `hello` gives then; `received` gets all that comes, in the thread of `serve`.
+
+        `changed(is_connected, text)` is told what a person may want to know; without it that is logged.
+        """
+        self._host = host
+        self._port = port
+        self._leases = leases
+        self._hello = hello
+        self._received = received
+        self._changed = changed
+        self._streams = 0
+        self._stopped = False
+        self._interrupt = threading.Event()  #: ends a backoff
+        self.was_welcome = False  #: whether the broker has ever answered
+        self._is_connected: bool | None = None  #: as far as it was told; None: nothing was
+        self._last_detail = "it did not answer"
+
+    def serve(self) -> None:
+        """Blocks until the worker is over."""
+        bound_s = BACKOFF_MIN_S
+        lost_at = monotonic()
+        complain_at = lost_at
+        while not self._is_over():
+            started_at = monotonic()
+            was_welcome = self._serve_stream()
+            if self._is_over():
+                return
+            now = monotonic()
+            if was_welcome:
+                lost_at = complain_at = now
+                if now - started_at > BACKOFF_MAX_S:  # else the broker has something against this worker
+                    bound_s = BACKOFF_MIN_S
+            elif now >= complain_at:
+                # Not said when a connection breaks and the next attempt succeeds.
+                self._complain(now - lost_at)
+                complain_at = now + COMPLAINT_INTERVAL_S
+            self._interrupt.wait(random.uniform(0, bound_s))
+            self._interrupt.clear()
+            bound_s = min(2 * bound_s, BACKOFF_MAX_S)
+
+    def interrupt(self) -> None:
+        """Ends a backoff, from any thread: there may be nothing left to connect for."""
+        self._interrupt.set()
+
+    def stop(self) -> None:
+        """Opens no further stream, from any thread. One that is open has to be cut or ended by whoever calls."""
+        self._stopped = True
+
+    def tell_connected(self) -> None:
+        """Tells that the broker answers, where that is news."""
+        if self._is_connected is None and self._changed is not None:
+            self._tell(True, f"connected to the broker at {self._host}:{self._port}")
+        elif self._is_connected is False:
+            self._tell(True, f"the broker at {self._host}:{self._port} answers again")
+        self._is_connected = True
+
+    def unavailable(self, waited_s: float) -> BrokerUnavailable:
+        """Describes why there is no connection."""
+        return BrokerUnavailable(host=self._host, port=self._port, waited_s=waited_s, detail=self._last_detail)
+
+    def _is_over(self) -> bool:
+        return self._stopped or self._leases.is_drained()
+
+    def _serve_stream(self) -> bool:
+        """Serves one stream until it ends; tells whether the broker had answered."""
+        self._streams += 1
+        stream = Stream(host=self._host, port=self._port, number=self._streams, hello=self._hello())
+        self._leases.connected(stream)
+        if self._stopped:
+            stream.cancel()
+        self._leases.end_if_drained()
+        try:
+            for response in stream.responses():
+                self._received(stream, response)
+            self._last_detail = "it ended the connection"
+        except grpc.RpcError as error:
+            self._last_detail = _describe(error)
+        finally:
+            self._leases.disconnected()
+            stream.close()
+        return stream.was_welcome
+
+    def _complain(self, since_s: float) -> None:
+        """Tells that the broker does not answer."""
+        if self.was_welcome:
+            problem = f"the connection to the broker at {self._host}:{self._port} is lost for {since_s:.1f} s"
+        else:
+            problem = f"no broker answers at {self._host}:{self._port}"
+        self._tell(False, f"{problem} ({self._last_detail}); still trying")
+        self._is_connected = False
+
+    def _tell(self, is_connected: bool, text: str) -> None:
+        if self._changed is not None:
+            self._changed(is_connected, text)
+        else:
+            get_logger().warning("%s", text)
+
+
+def _describe(error: grpc.RpcError) -> str:
+    """Says in a few words what broke a stream."""
+    if isinstance(error, grpc.Call):
+        return f"{error.code().name}: {error.details()}"
+    return str(error)
