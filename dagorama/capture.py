@@ -95,11 +95,11 @@ class Scope:
     __slots__ = ("calls", "instance_id", "node", "progressed")
 
     def __init__(
-        self, instance_id: bytes, node: RunningNode | None = None, progressed: Callable[[bytes], None] | None = None
+        self, instance_id: bytes, node: RunningNode | None = None, progressed: Callable[[int], None] | None = None
     ) -> None:
         """`instance_id` is the instance of the running node, which its children join; `node` the node itself.
 
-        `progressed` is to be called with the node's id when its `progress` has changed.
+        `progressed` is to be called with the node's token when its `progress` has changed.
         """
         self.instance_id = instance_id
         self.node = node

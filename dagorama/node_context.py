@@ -17,7 +17,7 @@ class NodeContext:
 
     __slots__ = ("_node", "_progressed")
 
-    def __init__(self, node: RunningNode, progressed: Callable[[bytes], None] | None = None) -> None:
+    def __init__(self, node: RunningNode, progressed: Callable[[int], None] | None = None) -> None:
         """Made by `context()`."""
         self._node = node
         self._progressed = progressed
@@ -87,7 +87,7 @@ class NodeContext:
             raise ValueError(f"the message of progress must be a string, not {message!r}")
         self._node.progress = (float(fraction), message)
         if self._progressed is not None:
-            self._progressed(self._node.node_id)
+            self._progressed(self._node.token)
 
     def __repr__(self) -> str:
         """Shows function, node and attempt."""

@@ -178,7 +178,7 @@ class Lease(_message.Message):
     token: _builtins.int
     """The fencing token. Every grant of any node has a larger one than all grants before it, over restarts too."""
     instance_id: _builtins.bytes
-    """Only needed in a hello, where the broker may have forgotten the lease."""
+    """Only needed in a hello and a welcome, where the token of one side is not known to the other."""
     def __init__(
         self,
         *,
@@ -465,7 +465,7 @@ class Welcome(_message.Message):
     broker_version: _builtins.str
     @_builtins.property
     def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___Lease]:
-        """New leases for those in `held` that the worker may keep; it drops the rest."""
+        """New leases for those in `held` that the worker may keep; it drops the rest. Each names its instance."""
 
     def __init__(
         self,

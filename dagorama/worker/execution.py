@@ -53,12 +53,12 @@ class Executor:
         versions: VersionCheck,
         rejected: Callable[[Held, str], None],
         raised: Callable[[BaseException], None] | None = None,
-        progressed: Callable[[bytes], None] | None = None,
+        progressed: Callable[[int], None] | None = None,
         only_modules: Sequence[str] = (),
     ) -> None:
         """Calls `ended` with each node once its report is made, and before that `raised` with what a node raised.
 
-        `progressed` is called with a running node's id when its function has told how far it has got. A node of a
+        `progressed` is called with a running node's token when its function has told how far it has got. A node of a
         version that `versions` doesn't accept goes to `rejected`, with the version that there is here. With
         `only_modules`, functions that are neither in these nor in modules inside them are not run.
         """

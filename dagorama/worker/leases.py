@@ -55,12 +55,14 @@ class Leases:
             cancel_grace_s=grace_s,
         )
         self._stopping = Stopping(self._slots, cancel_grace_s=grace_s, leave=leave)
-        self._leases: dict[bytes, Held] = {}
+        #: By fencing token, as in the broker: node ids differ only within an instance.
+        self._leases: dict[int, Held] = {}
         #: Of those, the ones that were pending when the connection broke: not started before the broker says so.
         self._parked: list[Held] = []
         self._stream: Stream | None = None
         self._draining = False
-        #: Guards the rare changes: connection lost, connected, draining. Not taken for a node.
+        #: Guards the rare changes: connection lost, connected, draining, and what other threads than the one that
+        #: receives let go of. Not taken for a node that runs.
         self._lock = threading.RLock()
 
     # -- the connection, and draining ---------------------------------------------------------------------------------
@@ -130,7 +132,7 @@ class Leases:
     def welcome(self, stream: Stream, welcome: Welcome) -> None:
         """Goes on with what the broker leaves to this worker, and drops the rest."""
         with self._lock:
-            kept, lost = self._renew({lease.node_id: lease.token for lease in welcome.leases})
+            kept, lost = self._renew({(lease.instance_id, lease.node_id): lease.token for lease in welcome.leases})
             self._slots.renewed()
             self._drop(lost)
             parked, self._parked = self._parked, []
@@ -140,7 +142,7 @@ class Leases:
             self._tell_again(stream, kept)
             # What went back since the hello, because the worker drains, is leased to it again.
             for lease in welcome.leases:
-                if lease.node_id not in self._leases:
+                if lease.token not in self._leases:
                     stream.send(Lease(node_id=lease.node_id, token=lease.token))
             self._start([held for held in parked if not held.dropped])
 
@@ -164,32 +166,27 @@ class Leases:
                 strict=True,
             )
         ]
-        self._leases.update((held.node_id, held) for held in granted)
+        self._leases.update(zip(grants.tokens, granted, strict=True))
         self._start(granted)
 
     def acknowledge(self, stream: Stream, sequence: int) -> None:
         """Lets go of the nodes whose reports are acknowledged."""
         leases = self._leases
         for held in stream.acknowledge(sequence):
-            if leases.get(held.node_id) is held:
-                del leases[held.node_id]
+            if leases.get(held.token) is held:
+                del leases[held.token]
         self.end_if_drained()
 
     def recall(self, recalls: Iterable[Lease]) -> None:
         """Hands back what the broker asks for, as far as it has not been started."""
-        tokens = {lease.node_id: lease.token for lease in recalls}
-        known = [node_id for node_id, token in tokens.items() if self._holds(node_id, token)]
-        self._hand_back(self._slots.take_back(known))
+        self._hand_back(self._slots.take_back(lease.token for lease in recalls))
 
     def revoke(self, revocations: Iterable[Lease]) -> None:
         """Stops nodes whose leases have ended."""
-        revoked = []
-        for lease in revocations:
-            if self._holds(lease.node_id, lease.token):
-                held = self._leases[lease.node_id]
-                held.revoked = True
-                revoked.append(held)
-        self._slots.take_back(held.node_id for held in revoked)
+        revoked = [held for lease in revocations if (held := self._leases.get(lease.token)) is not None]
+        for held in revoked:
+            held.revoked = True
+        self._slots.take_back(held.token for held in revoked)
         self._drop(revoked)
         # What runs is handed back when it has stopped.
         running = {held.token for held in revoked if held.running}
@@ -198,16 +195,21 @@ class Leases:
                 self._stream.send(Lease(node_id=lease.node_id, token=lease.token))
         self.end_if_drained()
 
-    def _renew(self, tokens: dict[bytes, int]) -> tuple[list[Held], list[Held]]:
-        """Puts nodes under their new tokens; returns these, and those that have got none."""
+    def _renew(self, tokens: dict[tuple[bytes, bytes], int]) -> tuple[list[Held], list[Held]]:
+        """Puts nodes, named by instance and id, under their new tokens; returns these, and those that have got none.
+
+        The slots go by tokens, too, but have none of them pending: all were parked when the connection broke.
+        """
         kept = []
         lost = []
-        for held in list(self._leases.values()):
-            if held.node_id in tokens:
-                held.renew(tokens[held.node_id])
+        for held in self._leases.values():  # no other thread changes them without the lock
+            token = tokens.get((held.instance_id, held.node_id))
+            if token is not None:
+                held.renew(token)
                 kept.append(held)
             else:
                 lost.append(held)
+        self._leases = {held.token: held for held in kept}
         return kept, lost
 
     @staticmethod
@@ -229,14 +231,10 @@ class Leases:
         else:
             self._hand_back(nodes)
 
-    def _holds(self, node_id: bytes, token: int) -> bool:
-        held = self._leases.get(node_id)
-        return held is not None and held.token == token
-
     def _hand_back(self, nodes: Iterable[Held]) -> None:
         stream = self._stream
         for held in nodes:
-            self._leases.pop(held.node_id, None)
+            self._leases.pop(held.token, None)
             if stream is not None:
                 stream.send(Lease(node_id=held.node_id, token=held.token))
 
@@ -244,7 +242,7 @@ class Leases:
         """Lets go of nodes whose leases are lost, and has those that run stopped."""
         for held in nodes:
             held.dropped = True
-            self._leases.pop(held.node_id, None)
+            self._leases.pop(held.token, None)
         self._stopping.stop([held for held in nodes if held.running])
 
     # -- what the slots say -------------------------------------------------------------------------------------------
@@ -264,9 +262,9 @@ class Leases:
         if stream is not None:
             stream.send(held)
 
-    def _progressed(self, node_id: bytes) -> None:
-        """Tells how far a node has got. Without a connection that waits for the next welcome."""
-        held, stream = self._leases.get(node_id), self._stream
+    def _progressed(self, token: int) -> None:
+        """Tells how far a node has got. Without a connection, or with a token of before, the next welcome does."""
+        held, stream = self._leases.get(token), self._stream
         if held is not None and stream is not None:
             stream.tell_progress(held)
 
@@ -274,17 +272,18 @@ class Leases:
         """Gives a node back whose function is here in this version, with all of its kind that have not been started."""
         function = held.function
         wanted = (function.name, function.code_version)
-        of_its_kind = [
-            other.node_id
-            for other in list(self._leases.values())
-            if (other.function.name, other.function.code_version) == wanted
-        ]
-        stream = self._stream
-        for other in [held, *self._slots.take_back(of_its_kind)]:
-            self._leases.pop(other.node_id, None)
-            if stream is not None and not other.dropped:
-                lease = Lease(node_id=other.node_id, token=other.token)
-                stream.send(Rejection(lease=lease, code_version=code_version))
+        with self._lock:
+            of_its_kind = [
+                other.token
+                for other in list(self._leases.values())
+                if (other.function.name, other.function.code_version) == wanted
+            ]
+            stream = self._stream
+            for other in [held, *self._slots.take_back(of_its_kind)]:
+                self._leases.pop(other.token, None)
+                if stream is not None and not other.dropped:
+                    lease = Lease(node_id=other.node_id, token=other.token)
+                    stream.send(Rejection(lease=lease, code_version=code_version))
         self.end_if_drained()
 
     def _stopped_running(self, held: Held) -> None:

@@ -53,7 +53,7 @@ class Slots:
         self._alarm = alarm
         self._cancel_grace_s = cancel_grace_s
         self._lock = threading.Lock()
-        self._pending: OrderedDict[bytes, Held] = OrderedDict()
+        self._pending: OrderedDict[int, Held] = OrderedDict()  #: by fencing token
         self._free = count
         self._idle_threads = 0
         self._threads = 0
@@ -68,17 +68,17 @@ class Slots:
         with self._lock:
             pending = self._pending
             for held in nodes:
-                pending[held.node_id] = held
+                pending[held.token] = held
             while self._free and pending:
                 self._free -= 1
                 starts.append(pending.popitem(last=False)[1])
         for held in starts:
             self._start(held)
 
-    def take_back(self, node_ids: Iterable[bytes]) -> list[Held]:
+    def take_back(self, tokens: Iterable[int]) -> list[Held]:
         """Returns those of the nodes that have not been started. They will not be."""
         with self._lock:
-            return [held for node_id in node_ids if (held := self._pending.pop(node_id, None)) is not None]
+            return [held for token in tokens if (held := self._pending.pop(token, None)) is not None]
 
     def take_back_all(self) -> list[Held]:
         """Returns all nodes that have not been started. They will not be."""

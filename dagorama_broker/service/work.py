@@ -239,7 +239,9 @@ class _Session:
     def _write_welcome(self, response: work_pb2.WorkResponse, event: e.WorkerWelcomed) -> None:
         response.welcome.lease_duration_s = self._host.scheduler.settings.lease_duration_s
         response.welcome.broker_version = _VERSION
-        response.welcome.leases.extend(work_pb2.Lease(node_id=node.id, token=token) for node, token in event.leases)
+        response.welcome.leases.extend(
+            work_pb2.Lease(node_id=node.id, token=token, instance_id=node.instance.id) for node, token in event.leases
+        )
 
     def _write_grants(self, response: work_pb2.WorkResponse) -> None:
         """Move grants into the response, up to its size, with the values that their arguments refer to."""

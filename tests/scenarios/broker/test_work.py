@@ -206,7 +206,8 @@ def test_a_worker_that_connects_again_replaces_itself(client: Client, connect: C
     (again,) = second.take()
     ended = first.end()
     assert (ended.code, ended.details) == (grpc.StatusCode.UNAVAILABLE, "the worker has connected again")
-    assert (lease.node_id, lease.token > dropped.token, again.node_id) == (kept.node_id, True, dropped.node_id)
+    assert (lease.instance_id, lease.node_id, again.node_id) == (instance_id, kept.node_id, dropped.node_id)
+    assert lease.token > dropped.token
     second.complete(kept._replace(token=lease.token), b"kept")
     assert second.refusals == []
 

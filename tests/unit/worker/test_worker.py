@@ -8,7 +8,7 @@ import pytest
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
 from dagorama.payload import encode
-from dagorama.v1.work_pb2 import Lease, WorkResponse
+from dagorama.v1.work_pb2 import Lease, Welcome, WorkResponse
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.worker import Worker
 from tests.unit.worker.work_server import TIMEOUT_S, WorkServer, work_server
@@ -170,6 +170,29 @@ def test_only_what_was_not_started_is_handed_back(server: WorkServer, worker: Wo
     assert [(lease.node_id, lease.token) for lease in request.hand_backs] == [(NODES[1], 2), (NODES[2], 3)]
     gates["go"].set()
     assert session.results(1) == [(NODES[0], 1)]
+
+
+def test_equal_node_ids_of_two_instances_are_two_nodes(server: WorkServer, worker: Worker) -> None:
+    """A client may choose such ids: a lease goes by its token, and by instance and node where it is renewed."""
+    session = server.session()
+    session.hello()
+    session.welcome()
+    session.grant(HOLD, (NODES[0], 1, arguments("a")), instance_id=b"a" * 16)
+    for token, instance in enumerate("bcd", 2):
+        session.grant(RUN, (NODES[0], token, arguments(instance)), instance_id=instance.encode() * 16)
+    assert gates["started"].wait(TIMEOUT_S)
+    session.send(WorkResponse(recalls=[Lease(node_id=NODES[0], token=2)]))
+    request = session.request()
+    assert request is not None
+    assert [lease.token for lease in request.hand_backs] == [2]
+    session.close()
+    again = server.session()
+    assert {(lease.instance_id[:1], lease.token) for lease in again.hello().held} == {(b"a", 1), (b"c", 3), (b"d", 4)}
+    kept = [Lease(node_id=NODES[0], token=token, instance_id=who * 16) for token, who in [(11, b"a"), (14, b"d")]]
+    again.send(WorkResponse(welcome=Welcome(lease_duration_s=60, leases=kept)))
+    gates["go"].set()
+    assert again.results(2) == [(NODES[0], 11), (NODES[0], 14)]
+    assert ran == ["a", "d"]
 
 
 def test_a_silent_worker_sends_heartbeats(server: WorkServer, worker: Worker) -> None:

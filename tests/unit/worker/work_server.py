@@ -13,6 +13,8 @@ from dagorama.v1.work_pb2 import Grants, Hello, Lease, Welcome, WorkRequest, Wor
 from dagorama.v1.work_pb2_grpc import WorkServiceServicer, add_WorkServiceServicer_to_server
 
 TIMEOUT_S = 20
+#: Of all nodes, unless a test says otherwise.
+INSTANCE = b"i" * 16
 
 
 class Session:
@@ -57,15 +59,17 @@ class Session:
 
     def welcome(self, *leases: tuple[bytes, int], lease_duration_s: float = 60) -> None:
         """Answers the hello."""
-        kept = [Lease(node_id=node_id, token=token) for node_id, token in leases]
+        kept = [Lease(node_id=node_id, token=token, instance_id=INSTANCE) for node_id, token in leases]
         self.responses.put(WorkResponse(welcome=Welcome(lease_duration_s=lease_duration_s, leases=kept)))
 
-    def grant(self, name: str, *nodes: tuple[bytes, int, bytes], code_version: str = "") -> None:
+    def grant(
+        self, name: str, *nodes: tuple[bytes, int, bytes], code_version: str = "", instance_id: bytes = INSTANCE
+    ) -> None:
         """Grants nodes of one function, each with token and arguments."""
         grants = Grants(
             node_ids=[node_id for node_id, _, _ in nodes],
             tokens=[token for _, token, _ in nodes],
-            instance_ids=[b"i" * 16] * len(nodes),
+            instance_ids=[instance_id] * len(nodes),
             functions=[0] * len(nodes),
             arguments=[arguments for _, _, arguments in nodes],
             attempts=[1] * len(nodes),
