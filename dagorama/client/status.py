@@ -15,7 +15,7 @@ from dagorama.capture import FunctionSpec
 from dagorama.client.broker import broker
 from dagorama.client.connection import connection
 from dagorama.client.convert import write_function
-from dagorama.client.requests import Steps, ask, run, run_async
+from dagorama.client.requests import LOST, Steps, ask, run, run_async
 from dagorama.errors import BrokerRefused, BrokerUnavailable
 from dagorama.v1 import dag_pb2
 from dagorama.v1.graph_pb2 import InstanceState, NodeState
@@ -182,7 +182,7 @@ def watch_instance(instance_id: bytes) -> Iterator[InstanceStatus]:
     except grpc.RpcError as error:
         call = cast(grpc.Call, error)
         detail = call.details() or call.code().name
-        if call.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+        if call.code() in LOST:
             raise BrokerUnavailable(host=to.host, port=to.port, waited_s=0.0, detail=detail) from None
         what = f"watching instance {UUID(bytes=instance_id)}"
         raise BrokerRefused(request=what, code=call.code().name, detail=detail) from None
