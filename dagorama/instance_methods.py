@@ -160,14 +160,14 @@ async def _arerun(instance: DAGInstance[object], promise: object) -> None:
 
 
 def _why(instance: DAGInstance[object], promise: object = None) -> Why:
-    from dagorama.client.status import why
+    from dagorama.client.queries import why
 
     _check_is_kept(instance, "to say what holds")
     return why(id_of(instance), _asked_about(promise))
 
 
 async def _awhy(instance: DAGInstance[object], promise: object = None) -> Why:
-    from dagorama.client.status import why_async
+    from dagorama.client.queries import why_async
 
     _check_is_kept(instance, "to say what holds")
     return await why_async(id_of(instance), _asked_about(promise))

@@ -14,7 +14,7 @@ import click
 
 from dagorama.cli.failure import CannotStart, Refused
 from dagorama.client.connection import broker_address
-from dagorama.client.status import list_nodes, newest_instances
+from dagorama.client.queries import list_nodes, newest_instances
 from dagorama.errors import BrokerRefused, BrokerUnavailable
 
 #: An abbreviated id is looked for among so many instances, the newest.

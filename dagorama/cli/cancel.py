@@ -6,7 +6,7 @@ import click
 
 from dagorama.cli.asking import asks_broker, find_instance, print_json
 from dagorama.cli.looking import counted
-from dagorama.client import broker, status
+from dagorama.client import broker, queries
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,7 +19,7 @@ def cancel(instance: str, as_json: bool) -> None:
     """
     instance_id = find_instance(instance)
     broker.cancel(instance_id)
-    stopped = status.get_instance(instance_id)
+    stopped = queries.get_instance(instance_id)
     if as_json:
         print_json(stopped)
     else:

@@ -8,7 +8,7 @@ import click
 
 from dagorama.cli.asking import asks_broker, print_json
 from dagorama.cli.target import import_target
-from dagorama.client import status
+from dagorama.client import queries
 from dagorama.listing import functions_of
 
 
@@ -25,7 +25,7 @@ def check(module: str, as_json: bool) -> None:
     functions = functions_of([name])
     if not functions:
         raise click.UsageError(f"{module} has no definition that could be started: no DAGDefinition with an entrypoint")
-    unable = [checked for checked in status.check_functions([one.spec for one in functions]) if checked.reasons]
+    unable = [checked for checked in queries.check_functions([one.spec for one in functions]) if checked.reasons]
     if as_json:
         print_json(unable)
     elif unable:

@@ -10,7 +10,7 @@ import click
 from dagorama.cli.asking import asks_broker, find_instance, find_node, print_json
 from dagorama.cli.progress import describe
 from dagorama.cli.tables import moment, print_fields, print_table
-from dagorama.client import status
+from dagorama.client import queries
 from dagorama.client.status import AttemptStatus, InstanceStatus, NodeStatus, WorkerStatus
 
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -24,7 +24,7 @@ ENDED = frozenset({"completed", "failed", "dependency_failed", "cancelled"})
 @asks_broker
 def instances(state: str | None, limit: int, as_json: bool) -> None:
     """List instances, newest first."""
-    listed = list(islice((one for one in status.list_instances() if state in (None, one.state)), limit))
+    listed = list(islice((one for one in queries.list_instances() if state in (None, one.state)), limit))
     if as_json:
         print_json(listed)
         return
@@ -57,7 +57,7 @@ def show(instance: str, limit: int, as_json: bool) -> None:
     INSTANCE is an id, or at least four of the digits that it begins or ends with.
     """
     instance_id = find_instance(instance)
-    found = status.get_instance(instance_id)
+    found = queries.get_instance(instance_id)
     failed, unfinished = noteworthy(found, limit)
     if as_json:
         fields = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
@@ -99,7 +99,7 @@ def node(instance: str, node: str, as_json: bool) -> None:
     INSTANCE and NODE are ids, or at least four of the digits that they begin or end with.
     """
     instance_id = find_instance(instance)
-    found = status.get_node(instance_id, find_node(instance_id, node))
+    found = queries.get_node(instance_id, find_node(instance_id, node))
     if as_json:
         print_json(found)
         return
@@ -131,7 +131,7 @@ def node(instance: str, node: str, as_json: bool) -> None:
 @asks_broker
 def workers(as_json: bool) -> None:
     """List the connected workers."""
-    listed = status.list_workers()
+    listed = queries.list_workers()
     if as_json:
         print_json(listed)
         return
@@ -153,7 +153,7 @@ def workers(as_json: bool) -> None:
 @asks_broker
 def queues(as_json: bool) -> None:
     """List what is ready and running, by queue and taint."""
-    listed = status.list_queues()
+    listed = queries.list_queues()
     if as_json:
         print_json(listed)
         return
@@ -180,7 +180,7 @@ def noteworthy(instance: InstanceStatus, limit: int) -> tuple[list[NodeStatus], 
     unfinished: list[NodeStatus] = []
     failed_max = min(limit, instance.counts.get("failed", 0))
     unfinished_max = min(limit, sum(count for state, count in instance.counts.items() if state not in ENDED))
-    nodes = status.list_nodes(instance.instance_id.bytes)
+    nodes = queries.list_nodes(instance.instance_id.bytes)
     while len(failed) < failed_max or len(unfinished) < unfinished_max:
         one = next(nodes, None)
         if one is None:  # some ended meanwhile

@@ -7,7 +7,7 @@ import click
 from dagorama.cli.asking import asks_broker, find_instance, find_node, print_json
 from dagorama.cli.failure import Failed
 from dagorama.cli.tables import print_table
-from dagorama.client import broker, status
+from dagorama.client import broker, queries
 from dagorama.client.status import NodeStatus
 
 
@@ -24,10 +24,10 @@ def rerun(instance: str, node: str, as_json: bool) -> None:
     """
     instance_id = find_instance(instance)
     node_id = find_node(instance_id, node)
-    before = {one.node_id for one in status.list_nodes(instance_id)}
+    before = {one.node_id for one in queries.list_nodes(instance_id)}
     reset = set(broker.rerun(instance_id, node_id))
-    *_, found = status.watch_instance(instance_id)
-    nodes = [one for one in status.list_nodes(instance_id) if one.node_id.bytes in reset or one.node_id not in before]
+    *_, found = queries.watch_instance(instance_id)
+    nodes = [one for one in queries.list_nodes(instance_id) if one.node_id.bytes in reset or one.node_id not in before]
     if as_json:
         print_json(nodes)
     else:

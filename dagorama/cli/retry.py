@@ -7,7 +7,7 @@ import click
 from dagorama.cli.asking import asks_broker, find_instance, print_json
 from dagorama.cli.failure import Failed
 from dagorama.cli.looking import counted
-from dagorama.client import broker, status
+from dagorama.client import broker, queries
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,9 +23,9 @@ def retry(instance: str, wait: bool, as_json: bool) -> None:
     """
     instance_id = find_instance(instance)
     broker.retry(instance_id)
-    found = status.get_instance(instance_id)
+    found = queries.get_instance(instance_id)
     if wait:
-        *_, found = status.watch_instance(instance_id)
+        *_, found = queries.watch_instance(instance_id)
     if as_json:
         print_json(found)
     else:

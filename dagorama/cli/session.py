@@ -17,7 +17,8 @@ from dagorama.cli.crew import crew
 from dagorama.cli.failure import CalledWrongly, CannotStart, Failed
 from dagorama.cli.progress import LiveProgress
 from dagorama.cli.target import Arguments, Target
-from dagorama.client.status import InstanceStatus, NodeStatus, list_instances, list_nodes, watch_instance
+from dagorama.client.queries import list_instances, list_nodes, watch_instance
+from dagorama.client.status import InstanceStatus, NodeStatus
 from dagorama.definition import DAGInstance
 from dagorama.errors import BrokerRefused, BrokerUnavailable, DagoramaError
 from dagorama.settings import should_run_inline

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from dagorama.cli.asking import asks_broker, find_instance, find_node, print_json
-from dagorama.client import status
+from dagorama.client import queries
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,7 +19,7 @@ def why(instance: str, node: str | None, as_json: bool) -> None:
     below it that stands deeper.
     """
     instance_id = find_instance(instance)
-    told = status.why(instance_id, find_node(instance_id, node) if node else b"")
+    told = queries.why(instance_id, find_node(instance_id, node) if node else b"")
     if as_json:
         print_json(told)
     else:

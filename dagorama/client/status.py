@@ -1,27 +1,16 @@
-"""How instances, nodes, workers and queues stand, for those who show it to people."""
+"""How instances, nodes, workers and queues stand, for those who show it to people: made of what the broker tells."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
-from typing import cast
 from uuid import UUID
 
-import grpc
-
 from dagorama.capture import FunctionSpec
-from dagorama.client.broker import broker
-from dagorama.client.connection import connection
-from dagorama.client.convert import write_function
-from dagorama.client.requests import LOST, Steps, ask, run, run_async
-from dagorama.errors import BrokerRefused, BrokerUnavailable
 from dagorama.v1 import dag_pb2
 from dagorama.v1.graph_pb2 import InstanceState, NodeState
 from dagorama.why import Reason, Why
-
-PAGE_SIZE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,122 +159,6 @@ class FunctionStatus:
         return "\n".join([self.function, *(f"  {reason.kind}: {reason.text}" for reason in self.reasons)])
 
 
-def watch_instance(instance_id: bytes) -> Iterator[InstanceStatus]:
-    """Yields how an instance stands now and after each change, until it is no longer running.
-
-    Raises `BrokerUnavailable` as soon as the connection breaks, `BrokerRefused` for an unknown instance.
-    """
-    to = connection()
-    try:
-        for response in to.dag.WatchInstance(dag_pb2.WatchInstanceRequest(instance_id=instance_id)):
-            yield instance_status(response.instance)
-    except grpc.RpcError as error:
-        call = cast(grpc.Call, error)
-        detail = call.details() or call.code().name
-        if call.code() in LOST:
-            raise BrokerUnavailable(host=to.host, port=to.port, waited_s=0.0, detail=detail) from None
-        what = f"watching instance {UUID(bytes=instance_id)}"
-        raise BrokerRefused(request=what, code=call.code().name, detail=detail) from None
-
-
-# -- what follows raises `BrokerUnavailable`, and `BrokerRefused` for an id that the broker does not know --------------
-
-
-def list_instances() -> Iterator[InstanceStatus]:
-    """Yields all instances, newest first, page by page."""
-    to = connection()
-    token = ""
-    while True:
-        request = dag_pb2.ListInstancesRequest(page_size=PAGE_SIZE, page_token=token)
-        page = run(ask(to, to.dag.ListInstances, request, "the list of instances"))
-        yield from map(instance_status, page.instances)
-        token = page.next_page_token
-        if not token:
-            return
-
-
-def newest_instances(limit: int) -> list[InstanceStatus]:
-    """Returns the `limit` newest instances, newest first."""
-    return list(islice(list_instances(), limit))
-
-
-def get_instance(instance_id: bytes) -> InstanceStatus:
-    """Returns how an instance stands."""
-    to = connection()
-    request = dag_pb2.GetInstanceRequest(instance_id=instance_id)
-    what = f"a look at instance {UUID(bytes=instance_id)}"
-    return instance_status(run(ask(to, to.dag.GetInstance, request, what)).instance)
-
-
-def list_nodes(instance_id: bytes) -> Iterator[NodeStatus]:
-    """Yields the nodes of an instance in creation order, page by page."""
-    to = connection()
-    token = ""
-    while True:
-        request = dag_pb2.ListNodesRequest(instance_id=instance_id, page_size=PAGE_SIZE, page_token=token)
-        page = run(ask(to, to.dag.ListNodes, request, f"the nodes of instance {UUID(bytes=instance_id)}"))
-        yield from map(_node_status, page.nodes)
-        token = page.next_page_token
-        if not token:
-            return
-
-
-def get_node(instance_id: bytes, node_id: bytes) -> NodeStatus:
-    """Returns how a node stands."""
-    to = connection()
-    request = dag_pb2.GetNodeRequest(instance_id=instance_id, node_id=node_id)
-    what = f"a look at node {UUID(bytes=node_id)}"
-    return _node_status(run(ask(to, to.dag.GetNode, request, what)).node)
-
-
-def list_workers() -> list[WorkerStatus]:
-    """Returns the connected workers, in the order in which they came."""
-    to = connection()
-    answer = run(ask(to, to.dag.ListWorkers, dag_pb2.ListWorkersRequest(), "the list of workers"))
-    return [_worker_status(info) for info in answer.workers]
-
-
-def list_queues() -> list[QueueStatus]:
-    """Returns what is ready and running, by queue and taint."""
-    to = connection()
-    answer = run(ask(to, to.dag.ListQueues, dag_pb2.ListQueuesRequest(), "the list of queues"))
-    return [queue_status(info) for info in answer.queues]
-
-
-def check_functions(functions: Sequence[FunctionSpec]) -> list[FunctionStatus]:
-    """Returns for each function what would keep its nodes from every connected worker, in the same order."""
-    to = connection()
-    request = dag_pb2.CheckFunctionsRequest()
-    for function in functions:
-        write_function(request.functions.add(), function)
-    answer = run(ask(to, to.dag.CheckFunctions, request, "to check functions"))
-    return [
-        FunctionStatus(
-            function=function.name,
-            code_version=function.code_version,
-            queue=function.queue,
-            taint=function.taint,
-            reasons=tuple(map(_reason, check.reasons)),
-        )
-        for function, check in zip(functions, answer.checks, strict=True)
-    ]
-
-
-def why(instance_id: bytes, node_id: bytes = b"") -> Why:
-    """Returns what holds a node; without one, the first node of the instance that has not ended."""
-    return run(_why(instance_id, node_id))
-
-
-async def why_async(instance_id: bytes, node_id: bytes = b"") -> Why:
-    """Does what `why` does, without blocking the event loop."""
-    return await run_async(_why(instance_id, node_id))
-
-
-def _why(instance_id: bytes, node_id: bytes) -> Steps[Why]:
-    whose = f"node {UUID(bytes=node_id)}" if node_id else f"instance {UUID(bytes=instance_id)}"
-    return why_in((yield from broker().why(instance_id, node_id, f"to say why {whose} does not run")))
-
-
 # -- messages to what stands above -------------------------------------------------------------------------------------
 
 
@@ -329,7 +202,8 @@ def instance_status(info: dag_pb2.InstanceInfo) -> InstanceStatus:
     )
 
 
-def _node_status(info: dag_pb2.NodeInfo) -> NodeStatus:
+def node_status(info: dag_pb2.NodeInfo) -> NodeStatus:
+    """Returns a node as the broker tells of it."""
     return NodeStatus(
         node_id=UUID(bytes=info.node_id),
         instance_id=UUID(bytes=info.instance_id),
@@ -366,7 +240,8 @@ def _attempt_status(info: dag_pb2.AttemptInfo) -> AttemptStatus:
     )
 
 
-def _worker_status(info: dag_pb2.WorkerInfo) -> WorkerStatus:
+def worker_status(info: dag_pb2.WorkerInfo) -> WorkerStatus:
+    """Returns a worker as the broker tells of it."""
     return WorkerStatus(
         worker_id=UUID(bytes=info.worker_id),
         name=info.name,
@@ -391,6 +266,17 @@ def queue_status(info: dag_pb2.QueueInfo) -> QueueStatus:
         paused=info.paused,
         running_max=info.running_max or None,
         held=info.held,
+    )
+
+
+def function_status(function: FunctionSpec, reasons: Iterable[dag_pb2.Reason]) -> FunctionStatus:
+    """Returns a function with what the broker says that keeps it from workers."""
+    return FunctionStatus(
+        function=function.name,
+        code_version=function.code_version,
+        queue=function.queue,
+        taint=function.taint,
+        reasons=tuple(map(_reason, reasons)),
     )
 
 

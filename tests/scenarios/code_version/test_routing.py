@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from dagorama.client import status
+from dagorama.client import queries
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 
 ROOT = Path(__file__).parents[3]
@@ -92,18 +92,18 @@ def running(folder: Path, *arguments: str, **environment: str) -> Iterator[subpr
 @contextmanager
 def worker(folder: Path, *options: str, **environment: str) -> Iterator[str]:
     """Runs a worker of a project, and gives its name; it has left when the block is left."""
-    others = {one.name for one in status.list_workers()}
+    others = {one.name for one in queries.list_workers()}
     with running(folder, "-m", "dagorama.cli.worker", "--processes", "1", *options, **environment) as process:
         assert process.stderr is not None
         said: list[str] = []
         while "connected" not in "".join(said[-1:]):
             said.append(process.stderr.readline())
             assert said[-1], said
-        (name,) = {one.name for one in status.list_workers()} - others
+        (name,) = {one.name for one in queries.list_workers()} - others
         yield name
         process.terminate()
         process.wait(TIMEOUT_S)
-    while name in {one.name for one in status.list_workers()}:
+    while name in {one.name for one in queries.list_workers()}:
         pass
 
 
@@ -127,11 +127,11 @@ def test_each_version_gets_its_own_nodes_and_waits_for_a_worker_that_has_it(
         name = stack.enter_context(worker(new))
         old_spawner = stack.enter_context(running(old, "-c", SPAWN))
         instance_id = UUID(line(old_spawner)).bytes
-        while (reason := status.why(instance_id).reasons[0]).kind != "code_version":
+        while (reason := queries.why(instance_id).reasons[0]).kind != "code_version":
             assert reason.kind in ("due", "running"), reason
         assert reason.workers == (name,)
         assert f"of shop:Job.entrypoint, and worker {name} is at " in reason.text
-        assert status.list_workers()[0].unfit_functions == ("shop:Job.entrypoint",)
+        assert queries.list_workers()[0].unfit_functions == ("shop:Job.entrypoint",)
         new_spawner = stack.enter_context(running(new, "-c", SPAWN))
         assert line(new_spawner)
         assert line(new_spawner) == what_it_gives("new")
@@ -145,7 +145,7 @@ def test_a_worker_with_imports_is_never_granted_another_version(
     """What it has, the broker knows before the first node."""
     with worker(projects("new"), "--import", "shop"), running(projects("old"), "-c", SPAWN) as spawner:
         instance_id = UUID(line(spawner)).bytes
-        assert [reason.kind for reason in status.why(instance_id).reasons] == ["code_version"]
+        assert [reason.kind for reason in queries.why(instance_id).reasons] == ["code_version"]
 
 
 @pytest.mark.parametrize("chosen", ["option", "environment", "decorator"])

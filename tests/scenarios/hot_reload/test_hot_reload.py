@@ -14,7 +14,7 @@ from uuid import UUID
 
 import pytest
 
-from dagorama.client.status import get_instance
+from dagorama.client.queries import get_instance
 from dagorama.hot_reload import EventHandler, SourceChanged
 from dagorama_broker.launch import launch_broker
 

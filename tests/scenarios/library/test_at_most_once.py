@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from dagorama.client.status import list_nodes, watch_instance
+from dagorama.client.queries import list_nodes, watch_instance
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
 from dagorama.runner import launch_workers

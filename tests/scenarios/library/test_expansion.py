@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dagorama.client.status import list_nodes
+from dagorama.client.queries import list_nodes
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
 from dagorama.errors import NodeFailed

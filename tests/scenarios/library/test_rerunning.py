@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from dagorama import BrokerRefused, DAGDefinition, NodeFailed, dagorama
-from dagorama.client.status import NodeStatus, list_nodes
+from dagorama.client.queries import list_nodes
+from dagorama.client.status import NodeStatus
 from dagorama.runner import launch_workers
 from dagorama_broker.launch import launch_broker
 

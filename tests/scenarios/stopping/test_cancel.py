@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dagorama import BrokerRefused, DAGDefinition, DAGInstance, InstanceCancelled, dagorama, generate_instance_id
-from dagorama.client.status import watch_instance
+from dagorama.client.queries import watch_instance
 from dagorama.worker.stopping import EXIT_CANCELLED
 from dagorama_broker.launch import LaunchedBroker
 from tests.scenarios.stopping.stopping_definitions import AsyncStopping, Stopping

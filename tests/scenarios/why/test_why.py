@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from dagorama.client import broker as client
-from dagorama.client import status
+from dagorama.client import queries
 from dagorama.client.control import control_queue
-from dagorama.client.status import list_nodes, list_workers, watch_instance
+from dagorama.client.queries import list_nodes, list_workers, watch_instance
 from dagorama.definition import DAGInstance
 from dagorama.errors import BrokerRefused, NodeFailed
 from dagorama.options import instance_options
@@ -62,7 +62,7 @@ def ids(instance: DAGInstance[object]) -> dict[str, bytes]:
 
 def ask(instance: DAGInstance[object], function: str) -> Why:
     """Ask about the node of this function."""
-    return status.why(instance.instance_id.bytes, ids(instance)[function])
+    return queries.why(instance.instance_id.bytes, ids(instance)[function])
 
 
 # -- nobody to run it -------------------------------------------------------------------------------------------------
@@ -267,7 +267,7 @@ def test_rate(broker: LaunchedBroker, workers: StartWorkers) -> None:
         if now.counts.get("completed"):
             break
     (second,) = (node for node in list_nodes(instance.instance_id.bytes) if node.state == "ready")
-    (reason,) = status.why(instance.instance_id.bytes, second.node_id.bytes).reasons
+    (reason,) = queries.why(instance.instance_id.bytes, second.node_id.bytes).reasons
     instance.cancel()
     assert (reason.kind, "limit mail lets 0.01 start in a second" in reason.text) == ("rate", True)
     assert reason.until is not None

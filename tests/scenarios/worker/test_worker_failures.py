@@ -10,7 +10,7 @@ import pytest
 
 from dagorama.capture import CapturedCall, FunctionSpec
 from dagorama.client.broker import submit
-from dagorama.client.status import list_workers
+from dagorama.client.queries import list_workers
 from dagorama.definition import instance_of, resolve
 from dagorama.errors import NodeFailed
 from dagorama.ids import new_id
