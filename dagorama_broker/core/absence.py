@@ -5,17 +5,21 @@ Such a node is nobody's to run. Its worker may come back with it; when that is g
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from dagorama_broker.core.attempts import Attempts
+from dagorama_broker.core.dispatch import Dispatcher
 from dagorama_broker.core.model import Node, Worker, WorkerId
 from dagorama_broker.core.ready import ReadyQueues
 from dagorama_broker.core.states import NodeState
 
 
-class _Absence(NamedTuple):
+class Absence(NamedTuple):
+    """A worker that is away with a node."""
+
     node: Node
+    token: int  #: of the lease that has ended, which keeps its places under limits; 0: nobody knows it any more
     worker_id: WorkerId | None  #: None: whoever had it before the broker was restarted
     worker_name: str
     problem: str
@@ -25,14 +29,19 @@ class _Absence(NamedTuple):
 class Absences:
     """The nodes in state started."""
 
-    def __init__(self, attempts: Attempts, queues: ReadyQueues) -> None:
+    def __init__(self, attempts: Attempts, queues: ReadyQueues, dispatcher: Dispatcher) -> None:
         self._attempts = attempts
         self._queues = queues
-        self._absences: list[_Absence] = []  # there is never more than what workers run at a time
+        self._dispatcher = dispatcher
+        self._absences: list[Absence] = []  # there is never more than what workers run at a time
 
     def __contains__(self, node: Node) -> bool:
         """Tell whether a node is waited for."""
         return self.until(node) is not None
+
+    def __iter__(self) -> Iterator[Absence]:
+        """Give those who are waited for."""
+        return iter(self._absences)
 
     def until(self, node: Node) -> float | None:
         """Give the time at which a node fails if its worker does not come back; None for one that is not waited for."""
@@ -43,16 +52,17 @@ class Absences:
         """When the next node is to be given up."""
         return min((absence.until for absence in self._absences), default=None)
 
-    def begin(self, node: Node, worker: Worker, until: float) -> None:
-        """Wait for a worker that has gone with a node; its lease has ended."""
+    def begin(self, node: Node, worker: Worker, until: float, now: float) -> None:
+        """Wait for a worker that has gone with a node. Its lease ends, but not what it takes of limits: it may run."""
+        self._dispatcher.release(node, now, keeps_places=True)
         node.move(NodeState.STARTED)
         problem = f"worker {worker.name} was lost while it held the node, and did not come back with it"
-        self._absences.append(_Absence(node, worker.id, worker.name, problem, until))
+        self._absences.append(Absence(node, node.token, worker.id, worker.name, problem, until))
 
     def begin_again(self, nodes: list[Node], until: float) -> None:
         """Wait for whoever had these nodes when the broker ended."""
         problem = "the broker was restarted, and no worker came back with the node"
-        self._absences += [_Absence(node, None, "", problem, until) for node in nodes]
+        self._absences += [Absence(node, 0, None, "", problem, until) for node in nodes]
 
     def claim(self, node: Node, worker: Worker) -> None:
         """Let a node be leased, in this same command, to its worker, which has come back with it."""
@@ -71,16 +81,16 @@ class Absences:
             now,
         )
 
-    def _end_where(self, is_over: Callable[[_Absence], bool], now: float) -> None:
+    def _end_where(self, is_over: Callable[[Absence], bool], now: float) -> None:
         absences, self._absences = self._absences, []
         for absence in absences:
             node = absence.node
-            if node.state is not NodeState.STARTED:
-                continue  # somebody has come back with it, or it was stopped
-            if is_over(absence):
-                self._attempts.cut_off(node, absence.worker_name, absence.problem, now)
-            else:
+            if node.state is NodeState.STARTED and not is_over(absence):
                 self._absences.append(absence)
+                continue
+            self._dispatcher.leave(node, absence.token, now)
+            if node.state is NodeState.STARTED:  # else somebody has come back with it, or it was stopped
+                self._attempts.cut_off(node, absence.worker_name, absence.problem, now)
 
     def postpone(self, until: float) -> None:
         """Wait for longer."""

@@ -56,7 +56,7 @@ class Dispatcher:
         worker.leases[node.token] = node
         worker.load_s += node.charge_s
         if self._queues.is_shared:
-            self._queues.serve(node)
+            self._queues.serve(node, worker.view)
         if is_suspect(node):
             worker.suspect = node
         if node.limits or self._limits.is_capped:
@@ -114,9 +114,9 @@ class Dispatcher:
             worker.suspect = next((other for other in worker.leases.values() if is_suspect(other)), None)
         node.worker = None
         if (node.limits or self._limits.is_capped) and not keeps_places:
-            self._leave(node, node.token, now)
+            self.leave(node, node.token, now)
 
-    def _leave(self, node: Node, token: int, now: float) -> None:
+    def leave(self, node: Node, token: int, now: float) -> None:
         """Give up the places that a lease has taken."""
         for limit in limits_of(node):
             if limit.holders.pop(token, None) is not None and limit.waiting:
@@ -145,7 +145,7 @@ class Dispatcher:
         """Note that a worker no longer runs what it had under a revoked lease."""
         node = worker.stopping.pop(token, None)
         if node is not None:
-            self._leave(node, token, now)
+            self.leave(node, token, now)
 
     def forget(self, worker: Worker, now: float) -> None:
         """Give up what is kept for a worker that is gone."""

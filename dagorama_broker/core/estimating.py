@@ -93,6 +93,10 @@ def _waiting(limit: Limit, node: Node) -> list[Node] | None:
     if sum(map(len, limit.waiting.values())) > LOOKED_AT_MAX:
         return None
     waiting = [
-        entry for heap in limit.waiting.values() for entry in heap if entry[0] < node.order and entry[1].parked is limit
+        entry
+        for waiters in limit.waiting.values()
+        for nodes in waiters.lanes.values()
+        for entry in nodes
+        if entry[0] < node.order and entry[1].parked is limit
     ]
     return [other for _, other in sorted(waiting, key=lambda entry: entry[0])]

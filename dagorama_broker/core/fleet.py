@@ -35,7 +35,7 @@ class Fleet:
         self.expiry_check_at: float | None = None  #: not later than the first worker's expiry
         self.awaited: set[WorkerId] = set()  #: workers from before a restart; nothing is granted until they are back
         self.awaited_until = 0.0
-        self.absences = Absences(attempts, queues)
+        self.absences = Absences(attempts, queues, dispatcher)
         self._graph = graph
         self._queues = queues
         self._dispatcher = dispatcher
@@ -122,8 +122,7 @@ class Fleet:
         """End the leases of a worker that may come back; with a reason, it was lost with what it held."""
         for node in list(worker.leases.values()):
             if node.function.spec.at_most_once:
-                self._dispatcher.release(node, now)
-                self.absences.begin(node, worker, now + self._settings.reconnect_grace_s)
+                self.absences.begin(node, worker, now + self._settings.reconnect_grace_s, now)
             elif reason is None:
                 self._attempts.take_back(node, now)
             else:

@@ -66,9 +66,9 @@ class Graph:
             )
         return function
 
-    def limits_of_call(self, spec: FunctionSpec, keys: Sequence[str], now: float | None) -> tuple[Limit, ...]:
-        """Give the limits that a call with these keys is subject to; `now` is None for a node that has ended."""
-        return tuple(self.limits.limit(key, limit, now) for key, limit in zip(keys, spec.limits, strict=True))
+    def limits_of_call(self, spec: FunctionSpec, keys: Sequence[str]) -> tuple[Limit, ...]:
+        """Give the limits that a call with these keys is subject to."""
+        return tuple(self.limits.limit(key, limit) for key, limit in zip(keys, spec.limits, strict=True))
 
     def watch_deadline(self, instance: Instance) -> None:
         """See that an instance that runs is not forgotten when its deadline passes."""
@@ -86,6 +86,8 @@ class Graph:
         instance.live += len(nodes)
         self.events.append(e.NodesCreated(nodes=list(nodes.values())))
         for node in nodes.values():
+            if node.limits:
+                self.limits.respecify(node, now)
             if node.dependencies:
                 cause = self.wait_for(node, node.dependencies)
                 if cause is not None:

@@ -223,13 +223,15 @@ def _check_queues(scheduler: Scheduler, nodes: list[Node]) -> None:
         ready = sum(lane.ready for lane in view.lanes if not lane.paused)
         _require(view.ready == ready, "a view counts what may be granted", view=view.filter, count=view.ready)
     for group in {lane.group for lane in lanes}:
-        busy = sum(lane.group is group and lane.ready > 0 for lane in lanes)
+        busy = sum(lane.group is group and lane.ready + lane.held > 0 for lane in lanes)
         _require(group.lanes == busy, "a group counts its lanes with work", group=group, actual=busy)
 
 
 def _check_lane(lane: Lane, active: list[Node]) -> None:
     parked = sum(node.parked is not None for node in active)
     _require(lane.parked == parked, "a lane counts its parked nodes", lane=lane, count=lane.parked, actual=parked)
+    held = sum(isinstance(node.parked, Limit) for node in active)
+    _require(lane.held == held, "a lane counts those that wait for a limit", lane=lane, count=lane.held, actual=held)
     ready = _grantable(active)
     _require(
         lane.active == len(active), "a lane counts its active nodes", lane=lane, count=lane.active, actual=len(active)
@@ -277,23 +279,28 @@ def _check_limits(scheduler: Scheduler, nodes: list[Node]) -> None:
             for token, node in leases.items():
                 for limit in limits_of(node):
                     held[limit][token] = node
+    for absence in scheduler.fleet.absences:
+        for limit in limits_of(absence.node) if absence.token else ():
+            held[limit][absence.token] = absence.node
     for limit in {limit for node in nodes for limit in limits_of(node)} | held.keys():
         _require(limit.holders == held[limit], "a limit's holders are leases", limit=limit, actual=held[limit])
-        for lane, waiting in limit.waiting.items():
-            _require(_is_heap(waiting), "who waits for a limit waits in order", limit=limit)
-            parked = [node for _, node in waiting if node.parked is limit]
+        for kind, waiters in limit.waiting.items():
+            in_order = all(map(_is_heap, waiters.lanes.values()))
+            _require(in_order, "who waits for a limit waits in order", limit=limit)
+            parked = [node for waiting in waiters.lanes.values() for _, node in waiting if node.parked is limit]
             has_room = len(limit.holders) < limit.spec.max if limit.spec.max else True
             is_planned = bool(limit.due_at)
-            others = [node for node in nodes if node.function.lane is lane and limit in limits_of(node)]
+            others = [node for node in nodes if node.function.lane.kind == kind and limit in limits_of(node)]
             stuck = bool(parked) and has_room and not is_planned and not _grantable(others)
-            _require(not stuck, "a limit with room lets in who waits for it", limit=limit, lane=lane, parked=parked)
+            _require(not stuck, "a limit with room lets in who waits for it", limit=limit, kind=kind, parked=parked)
     for node in nodes:
         paused = node.state is NodeState.READY and node.instance.control.paused
         _require(not paused or node.parked is not None, "nothing of a paused instance may be granted", node=node)
         if node.parked is not None:
             _require(node.state is NodeState.READY, "only ready nodes are parked", node=node)
         if isinstance(node.parked, Limit):
-            known = (node.order, node) in node.parked.waiting.get(node.function.lane, ())
+            lane = node.function.lane
+            known = (node.order, node) in node.parked.waiting[lane.kind].lanes.get(lane, ())
             _require(known, "who waits for a limit is known to it", node=node, limit=node.parked)
 
 

@@ -71,6 +71,10 @@ class Filter(NamedTuple):
         return self.obstacle(lane) is None
 
 
+#: What the lanes of a kind have in common: queue, taint, function and code version. Whoever serves one serves all.
+Kind = tuple[str, str, str, str]
+
+
 class Group:
     """Instances that share what workers give them with other groups: each gets as much time as the others."""
 
@@ -80,7 +84,7 @@ class Group:
         self.name = name
         self.served_us = 0  #: time on workers that it was granted, and no less than the others had when it came
         self.rank = 0  #: that, as the part of a key in a view's heap
-        self.lanes = 0  #: lanes of this group with nodes that may be granted
+        self.lanes = 0  #: lanes of this group with nodes that may be granted, or wait for a limit
 
     def __repr__(self) -> str:
         return f"<Group {self.name or '(none)'} served={self.served_us} us>"
@@ -105,6 +109,8 @@ class Lane:
         "function",
         "group",
         "heaps",
+        "held",
+        "kind",
         "limit",
         "parked",
         "paused",
@@ -121,11 +127,13 @@ class Lane:
         self.taint = taint
         self.function = function
         self.code_version = code_version
+        self.kind: Kind = (queue, taint, function, code_version)
         self.group = group or Group("")
         self.heaps: tuple[list[tuple[int, Node]], list[tuple[int, Node]]] = ([], [])
         self.views: list[View] = []
         self.ready = 0  #: nodes in state ready, but for those that are parked
         self.parked = 0  #: nodes in state ready that are parked
+        self.held = 0  #: those of them that wait for a limit
         self.active = 0  #: nodes that are ready, leased or backing off
         self.paused = False  #: its queue is paused: nothing of it is granted
         self.limit: Limit | None = None  #: the cap of its queue
@@ -158,7 +166,7 @@ def is_suspect(node: Node) -> bool:
 class View:
     """What workers with the same filter see."""
 
-    __slots__ = ("filter", "heaps", "keys", "lanes", "ready", "workers")
+    __slots__ = ("clock", "filter", "heaps", "keys", "lanes", "ready", "workers")
 
     def __init__(self, filter: Filter) -> None:
         self.filter = filter
@@ -168,6 +176,7 @@ class View:
         self.keys: tuple[dict[Lane, int], dict[Lane, int]] = ({}, {})
         self.ready = 0  #: how many nodes it may be granted
         self.workers: dict[Worker, None] = {}
+        self.clock: dict[int, int] = {}  #: by priority, what the group had been served that was granted a node last
 
     def peek(self, *, with_suspects: bool) -> Node | None:
         """Give the first ready node, without taking it; suspects only if asked for."""

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from dagorama_broker.core.model import LimitSpec, Node
+from dagorama_broker.core.waiters import Waiters
 
 if TYPE_CHECKING:
-    from dagorama_broker.core.lanes import Lane
+    from dagorama_broker.core.lanes import Kind
 
 #: Room where there is no limit: more than there can be nodes.
 _ANY = 1 << 40
@@ -36,7 +37,7 @@ class Limit:
         self.key = key
         self.spec = spec  #: the one that was given last
         self.holders: dict[int, Node] = {}  #: by fencing token: live leases, and revoked ones whose nodes may still run
-        self.waiting: dict[Lane, list[tuple[int, Node]]] = {}  #: parked nodes in order, and stale entries
+        self.waiting: dict[Kind, Waiters] = {}  #: parked nodes, by the kind of their lanes
         self.whole_at = whole_at  #: when its burst is whole, if nothing starts until then
         self.due_at = 0.0  #: when those that wait for its rate or its new spec are let in; 0: that is not planned
 
@@ -73,7 +74,11 @@ class Limit:
 
     def wait(self, node: Node) -> None:
         """Note a node that is parked for this limit."""
-        heappush(self.waiting.setdefault(node.function.lane, []), (node.order, node))
+        kind = node.function.lane.kind
+        waiters = self.waiting.get(kind)
+        if waiters is None:
+            waiters = self.waiting[kind] = Waiters()
+        waiters.add(node)
 
 
 class Limits:
@@ -87,22 +92,24 @@ class Limits:
         self._spent_max = _SPENT_MIN
         self._due: list[tuple[float, str, Limit]] = []  #: rates that nodes wait for
 
-    def limit(self, key: str, spec: LimitSpec, now: float | None) -> Limit:
-        """Give the limit of a key, making it if need be.
-
-        A new spec takes the place of the one before, unless `now` is None: it comes with a node that has ended.
-        """
+    def limit(self, key: str, spec: LimitSpec) -> Limit:
+        """Give the limit of a key, making it if need be. If it has another spec: see `respecify`."""
         limit = self._by_key.get(key)
         if limit is None:
             limit = self._by_key[key] = Limit(key, spec)
             if self.restored_at and spec.rate_per_s:
                 limit.whole_at = self.restored_at + spec.burst / spec.rate_per_s
-        elif now is not None and limit.spec != spec:
+        return limit
+
+    def respecify(self, node: Node, now: float) -> None:
+        """Have the specs of a new node's function take the place of those before."""
+        for limit, spec in zip(node.limits, node.function.spec.limits, strict=True):
+            if limit.spec == spec:
+                continue
             limit.respecify(spec, now)
             if limit.waiting:  # those that wait may have waited for what is no more
                 limit.due_at = _AT_ONCE
-                heappush(self._due, (_AT_ONCE, key, limit))
-        return limit
+                heappush(self._due, (_AT_ONCE, limit.key, limit))
 
     def enter(self, limit: Limit, node: Node, token: int, now: float) -> None:
         """Take a place for a lease that begins."""

@@ -7,7 +7,7 @@ there until it is let in again.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappush
 from weakref import WeakValueDictionary
 
 from dagorama_broker.core.lanes import Filter, Group, Lane, View, is_suspect
@@ -86,8 +86,8 @@ class ReadyQueues:
         if node.instance.control.paused:
             self._park(node, Park.PAUSED)
             return
-        if not lane.ready:
-            self._wake_group(lane.group)
+        if not lane.ready and not lane.held:
+            self._wake_group(lane, node.instance.control.priority)
         lane.ready += 1
         if not lane.paused:
             for view in lane.views:
@@ -106,15 +106,19 @@ class ReadyQueues:
     def remove(self, node: Node) -> None:
         """Take out a ready node, parked or not, that is leased now."""
         lane = node.function.lane
-        if node.parked is not None:
-            node.parked = None
+        if node.parked is None:
+            lane.ready -= 1
+            if not lane.paused:
+                for view in lane.views:
+                    view.ready -= 1
+        else:
             lane.parked -= 1
-            return
-        lane.ready -= 1
-        if not lane.paused:
-            for view in lane.views:
-                view.ready -= 1
-        if not lane.ready:
+            if node.parked is Park.PAUSED:
+                node.parked = None
+                return
+            lane.held -= 1
+            node.parked = None
+        if not lane.ready and not lane.held:
             lane.group.lanes -= 1
 
     def withdraw(self, node: Node, now: float) -> None:
@@ -130,15 +134,27 @@ class ReadyQueues:
 
     # -- groups -------------------------------------------------------------------------------------------------------
 
-    def _wake_group(self, group: Group) -> None:
-        """Note that a group has one lane more to take from. It has no claim on what was done while it had none."""
-        if not group.lanes and group.served_us < self._served_us:
-            group.serve(self._served_us)
+    def _wake_group(self, lane: Lane, priority: int) -> None:
+        """Note that a group has one lane more. If it had none it has no claim on what was done without it."""
+        group = lane.group
+        if self.is_shared and not group.lanes:
+            start_us = min((self._clock(view, priority) for view in lane.views), default=self._served_us)
+            if group.served_us < start_us:
+                group.serve(start_us)
         group.lanes += 1
 
-    def serve(self, node: Node) -> None:
-        """Charge a node that is granted to its group; call it where `is_shared`."""
+    def _clock(self, view: View, priority: int) -> int:
+        """Tell what the groups that a view takes from at a priority have been served by now."""
+        clock = view.clock.get(priority)
+        if clock is not None:
+            return clock
+        first = view.peek(with_suspects=False)  # nothing has been granted yet
+        return first.function.lane.group.served_us if first is not None else self._served_us
+
+    def serve(self, node: Node, view: View) -> None:
+        """Charge a node that a worker of this view is granted to its group; call it where `is_shared`."""
         group = node.function.lane.group
+        view.clock[node.instance.control.priority] = group.served_us
         self._served_us = max(self._served_us, group.served_us)
         group.serve(group.served_us + int(node.charge_s * 1e6))
 
@@ -146,6 +162,7 @@ class ReadyQueues:
 
     def park(self, node: Node, limit: Limit, now: float) -> None:
         """Keep a ready node out of its lane until a limit has room. Others get what it leaves of its other limits."""
+        node.function.lane.held += 1  # first, so that its group is not taken for idle
         self.remove(node)
         self._park(node, limit)
         limit.wait(node)
@@ -154,19 +171,27 @@ class ReadyQueues:
                 self.wake(other, now)
 
     def wake(self, limit: Limit, now: float) -> None:
-        """Let in again as many nodes of each lane as a limit has room for: nobody knows which lanes are taken from."""
+        """Let in again as many nodes of each kind as a limit has room for: nobody knows which kinds are taken from."""
         room = limit.room(now)
-        for lane, waiting in list(limit.waiting.items()) if room else ():
-            woken = 0
-            while waiting and woken < room:
-                _, node = heappop(waiting)
+        for kind, waiters in list(limit.waiting.items()) if room else ():
+            left = room
+            while left and (node := waiters.pop()) is not None:
                 if node.parked is limit:
-                    self.remove(node)
-                    self.push(node)
-                    # Its instance may be paused, and each worker that could take a suspect may have one.
-                    woken += node.parked is None and not is_suspect(node)
-            if not waiting:
-                del limit.waiting[lane]
+                    left -= self._let_in(node)
+            if not waiters:
+                del limit.waiting[kind]
+
+    def _let_in(self, node: Node) -> bool:
+        """Let in a node that waited for a limit; tell whether it is sure to be taken by whoever takes its kind."""
+        lane = node.function.lane
+        node.parked = None
+        lane.parked -= 1
+        self.push(node)
+        lane.held -= 1  # last, so that its group is not taken for idle
+        if not lane.ready and not lane.held:
+            lane.group.lanes -= 1
+        # Its instance may be paused, and each worker that could take a suspect may have one.
+        return node.parked is None and not is_suspect(node)
 
     # -- pauses and priorities ----------------------------------------------------------------------------------------
 
@@ -210,6 +235,9 @@ class ReadyQueues:
             for heap in lane.heaps:
                 heap[:] = [entry for entry in heap if entry[1].instance is not instance]
                 heapify(heap)
+        for limit in {node.parked for node in nodes if isinstance(node.parked, Limit)}:
+            for waiters in limit.waiting.values():
+                waiters.forget(instance)
         for node in nodes:
             node.queued = 0
             if node.state is NodeState.READY and node.parked is None:

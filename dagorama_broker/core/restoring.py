@@ -42,7 +42,6 @@ def restore_instance(graph: Graph, attempts: Attempts, stored: StoredInstance, n
 
 
 def _restore_node(graph: Graph, row: StoredNode, instance: Instance, by_seq: dict[int, Node]) -> Node:
-    now = None if row.state in TERMINAL else graph.limits.restored_at
     node = Node(
         seq=row.seq,
         id=row.id,
@@ -52,7 +51,7 @@ def _restore_node(graph: Graph, row: StoredNode, instance: Instance, by_seq: dic
         dependencies=tuple(by_seq[seq] for seq in row.dependency_seqs),
         parent_seq=row.parent_seq,
         created_at=row.created_at,
-        limits=graph.limits_of_call(row.function, row.limit_keys, now) if row.limit_keys else (),
+        limits=graph.limits_of_call(row.function, row.limit_keys) if row.limit_keys else (),
     )
     is_free = row.state is NodeState.STARTED and not row.function.at_most_once
     node.state = NodeState.WAITING if is_free else row.state
@@ -61,6 +60,8 @@ def _restore_node(graph: Graph, row: StoredNode, instance: Instance, by_seq: dic
     node.losses = row.losses
     node.payload = row.payload
     node.failures = row.failures or None
+    if node.limits and row.state not in TERMINAL:
+        graph.limits.respecify(node, graph.limits.restored_at)
     instance.nodes[node.id] = node
     instance.live += row.state not in TERMINAL
     instance.failed |= row.state in UNSUCCESSFUL

@@ -140,6 +140,7 @@ class Scheduler:
         self.attempts.end_backoffs(now)  # a worker may have such a node already, and must be able to keep it
         self.fleet.await_workers(snapshot.workers, now)
         self._may_be_held = any(lane.ready or lane.parked for lane in self.queues.lanes.values())
+        self._may_be_held |= any(self.fleet.absences)
 
     def restore_instance(self, stored: StoredInstance, now: float) -> None:
         """Take an instance back into memory, so that nodes can be added to it. A no-op when it is there."""

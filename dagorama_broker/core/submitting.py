@@ -87,7 +87,7 @@ def build_nodes(
             dependencies=dependencies,
             parent_seq=parent_seq,
             created_at=now,
-            limits=graph.limits_of_call(spec, limit_keys, now) if limit_keys else (),
+            limits=graph.limits_of_call(spec, limit_keys) if limit_keys else (),
         )
     return nodes
 

@@ -12,7 +12,7 @@ import pytest
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.invariants import check_invariants
-from dagorama_broker.core.model import FunctionSpec, InstanceId, NewCall, NodeId, WorkerId
+from dagorama_broker.core.model import FunctionSpec, InstanceId, LimitSpec, NewCall, NodeId, WorkerId
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.states import InstanceState, NodeState
 from dagorama_broker.core.stored import StoredInstance, StoredNode
@@ -112,6 +112,27 @@ def test_a_worker_of_other_queues_costs_no_more_for_what_others_hold_ahead() -> 
         assert abs(len(scheduler.workers[W].leases) - size) <= 1
         calls[size] = count_calls(partial(scheduler.handle, c.GrantWork(), 0.0))
     assert calls[100] < calls[1] + 20
+
+
+@pytest.mark.parametrize("is_capped", [True, False])
+def test_a_limit_costs_the_same_however_many_groups_wait_for_it(is_capped: bool) -> None:
+    """With ten times the groups that share a limit, or the cap of a queue, granting takes as many calls."""
+    calls = {}
+    for size in (20, 200):
+        scheduler = make_scheduler()
+        spec = FunctionSpec(name="f", queue="q", limits=() if is_capped else (LimitSpec(max=1),))
+        keys = () if is_capped else ("k",)
+        if is_capped:
+            scheduler.handle(c.ControlQueue(queue="q", running_max=1), 0.0)
+        for at in range(size):
+            nodes = [NewCall(NodeId(b"%d.%d" % (at, number)), spec, b"", (), keys) for number in range(3)]
+            options = c.InstanceOptions(group=f"group {at}")
+            scheduler.handle(
+                c.SubmitNodes(instance_id=InstanceId(b"%d" % at), definition="D", calls=nodes, options=options), 0.0
+            )
+        run_some(scheduler)
+        calls[size] = count_calls(partial(run_some, scheduler))
+    assert calls[200] < 1.5 * calls[20]
 
 
 def test_submitting_costs_the_same_for_each_node() -> None:

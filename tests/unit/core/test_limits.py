@@ -523,6 +523,122 @@ def test_a_suspect_takes_no_place_from_others(bench: Bench) -> None:
     assert bench.replay(transcript) == tidy(transcript)
 
 
+def test_a_worker_that_is_away_keeps_the_places_of_what_must_not_run_twice(bench: Bench) -> None:
+    """While the broker waits for a worker with such a node, the node may be at work."""
+    transcript = """
+        function f limit=1 once
+
+        connect w1
+        connect w2
+        submit i1 a b
+        grant
+        disconnect w1
+        grant
+        connect w1 held=a#1
+        grant
+        complete w1 a
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        WorkerJoined w2
+        WorkerWelcomed w2
+        InstanceCreated i1
+        NodesCreated a b
+        WorkGranted w1 a#1
+        NodesStarted a
+        WorkerLeft w1
+        WorkerJoined w1
+        WorkerWelcomed w1 a#2
+        NodesStarted a
+        NodeCompleted a a
+        WorkGranted w2 b#3
+        NodesStarted b
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_such_a_place_is_free_when_the_worker_is_given_up(bench: Bench) -> None:
+    """Whoever is not back in time loses node and place."""
+    transcript = """
+        function f limit=1 once
+
+        connect w1
+        connect w2
+        submit i1 a b
+        grant
+        disconnect w1
+        at 5
+        tick
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        WorkerJoined w2
+        WorkerWelcomed w2
+        InstanceCreated i1
+        NodesCreated a b
+        WorkGranted w1 a#1
+        NodesStarted a
+        WorkerLeft w1
+        AttemptFailed a attempt=1 AttemptLost
+        NodeFailed a
+        WorkGranted w2 b#2
+        NodesStarted b
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_nothing_is_granted_before_the_workers_are_back_with_what_must_not_run_twice(bench: Bench) -> None:
+    """After a restart such a node is nobody's to run, and still it may have a place."""
+    bench.replay(
+        """
+        function f limit=1 once
+
+        connect w1
+        submit i1 a
+        grant
+        restart
+        """
+    )
+    transcript = """
+        submit i2 b
+        connect w2
+        grant
+        connect w1 held=a#1
+        grant
+        ----
+        InstanceCreated i2
+        NodesCreated b
+        WorkerJoined w2
+        WorkerWelcomed w2
+        WorkerWelcomed w1 a#2.1
+        NodesStarted a
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_a_refused_request_changes_no_limit(bench: Bench) -> None:
+    """What a call says of its limits holds once the call is taken, and not before."""
+    transcript = """
+        function f limit=1
+        function g name=f limit=9
+
+        connect w1 slots=9
+        submit i1 a b c
+        submit i2 z:g(nobody)
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a b c
+        UnknownDependency: node 7a (f) depends on 6e6f626f6479, which is no earlier node of its instance; pass a promise on only within the instance that made it, after the call that returned it
+        WorkGranted w1 a#1
+    """  # noqa: E501
+    assert bench.replay(transcript) == tidy(transcript)
+
+
 KEYS = ("x", "y")
 SPECS = [
     FunctionSpec(name="one", queue="q", limits=(LimitSpec(max=1), LimitSpec(max=3)), timeout_s=2.0),

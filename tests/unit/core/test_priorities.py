@@ -7,7 +7,7 @@ from collections import Counter
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
-from dagorama_broker.core.model import FunctionSpec, InstanceId, NewCall, NodeId, WorkerId
+from dagorama_broker.core.model import FunctionSpec, InstanceId, LimitSpec, NewCall, NodeId, WorkerId
 from tests.unit.core.transcript import Bench, tidy
 
 
@@ -114,6 +114,33 @@ def test_a_parked_node_takes_its_new_place_too(bench: Bench) -> None:
         InstanceControlled i3 priority=1 paused=False cap=0
         NodeCompleted a a
         InstanceFinished i1 completed
+        WorkGranted w1 d#2
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_a_parked_node_may_be_put_behind_others(bench: Bench) -> None:
+    """A lowered priority holds for who waits for a limit, too: there is no trace of the place before."""
+    transcript = """
+        function f limit=1
+
+        connect w1 slots=9
+        submit i1 a b c
+        submit i2 d
+        grant
+        control i1 priority=-5
+        complete w1 a
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a b c
+        InstanceCreated i2
+        NodesCreated d
+        WorkGranted w1 a#1
+        InstanceControlled i1 priority=-5 paused=False cap=0
+        NodeCompleted a a
         WorkGranted w1 d#2
     """
     assert bench.replay(transcript) == tidy(transcript)
@@ -289,6 +316,40 @@ def test_who_was_idle_has_no_claim_on_the_past(bench: Bench) -> None:
     submit(bench, "b", "late", 50)
     counts = Counter(run(bench, 20, {}))
     assert abs(counts["a"] - counts["b"]) <= 2
+
+
+def test_what_others_had_elsewhere_is_no_debt_of_a_new_group(bench: Bench) -> None:
+    """A group begins with what those have had that its workers serve, not with what was done on other workers."""
+    include = frozenset({"other"})
+    bench.handle(c.ConnectWorker(worker_id=WorkerId(b"w2"), name="w2", include_queues=include))
+    bench.handle(c.ConnectWorker(worker_id=W1, name="w1", include_queues=frozenset({"q"})))
+    busy = FunctionSpec(name="busy", queue="other")
+    calls = [NewCall(NodeId(b"busy%d" % number), busy, b"", ()) for number in range(50)]
+    options = c.InstanceOptions(group="elsewhere")
+    bench.handle(c.SubmitNodes(instance_id=InstanceId(b"busy"), definition="D", calls=calls, options=options))
+    for _ in range(40):
+        for event in bench.handle(c.GrantWork()):
+            for node, token in event.leases if isinstance(event, e.WorkGranted) else ():
+                completion = (node.id, token, b"", 10.0)
+                bench.handle(c.CompleteNodes(worker_id=WorkerId(b"w2"), completions=[completion]))
+    submit(bench, "a", "here", 50)
+    run(bench, 5, {})
+    submit(bench, "b", "new", 50)
+    counts = Counter(run(bench, 20, {}))
+    assert abs(counts["a"] - counts["b"]) <= 2
+
+
+def test_a_group_whose_nodes_wait_for_a_limit_is_not_idle(bench: Bench) -> None:
+    """Groups share a limit by time, too: who waits for it keeps the claim that it has."""
+    connect(bench)
+    limits = (LimitSpec(max=1),)
+    for name, group in (("a", "long"), ("b", "short")):
+        spec = FunctionSpec(name=name, queue="q", limits=limits)
+        calls = [NewCall(NodeId(f"{name}{number}".encode()), spec, b"", (), ("k",)) for number in range(300)]
+        options = c.InstanceOptions(group=group)
+        bench.handle(c.SubmitNodes(instance_id=InstanceId(name.encode()), definition="D", calls=calls, options=options))
+    counts = Counter(run(bench, 220, {"a": 1.0, "b": 0.1}))
+    assert 7 <= counts["b"] / counts["a"] <= 13
 
 
 def test_instances_without_a_group_share_as_one(bench: Bench) -> None:
