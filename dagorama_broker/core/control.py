@@ -114,6 +114,7 @@ class Controller:
         for worker in self._fleet.workers.values():
             yield from worker.leases.items()
             yield from worker.stopping.items()
+        yield from ((absence.token, absence.node) for absence in self._fleet.absences if absence.token)
 
     def _wake(self, limit: Limit | None, now: float) -> None:
         if limit is not None:
