@@ -698,7 +698,7 @@ class CoreMachine(RuleBasedStateMachine):
                 assert facts(after[instance_id].nodes[node_id], self.bench.now) == facts(node, self.bench.now)
         self.in_doubt = set(self.bench.ledger.workers)
         nodes = [node for instance in after.values() for node in instance.nodes.values()]
-        self.may_be_held = any(node.state is NodeState.READY for node in nodes)
+        self.may_be_held = any(node.state in {NodeState.READY, NodeState.STARTED} for node in nodes)
         self.grace_until = self.bench.now + SETTINGS.reconnect_grace_s
         for person in self.model.workers.values():
             person.connected = False
