@@ -159,7 +159,7 @@ class Attempts:
         self._dispatcher.release(node, now)
         self._graph.enqueue(node, now)
         if node.function.is_recorded:
-            self._graph.events.append(e.NodesHandedBack(nodes=[node]))
+            self._graph.events.append(e.NodesHandedBack(nodes=[node], at=now))
 
     def cut_off(self, node: Node, worker_name: str, problem: str, now: float) -> None:
         """Fail a node that must not run twice, and that somebody may have run who will not report."""

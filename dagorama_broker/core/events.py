@@ -167,6 +167,7 @@ class NodesReset:
 
     instance: Instance
     resets: Sequence[Reset]
+    at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +182,7 @@ class NodesHandedBack:
     """Nodes whose start was recorded were not started after all: they are ready again."""
 
     nodes: Sequence[Node]
+    at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

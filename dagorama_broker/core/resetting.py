@@ -148,7 +148,7 @@ def _reopen(graph: Graph, instance: Instance, resets: Sequence[e.Reset], removed
     graph.events.append(e.InstanceReopened(instance=instance))
     if removed:
         graph.events.append(e.NodesRemoved(instance=instance, nodes=removed))
-    graph.events.append(e.NodesReset(instance=instance, resets=resets))
+    graph.events.append(e.NodesReset(instance=instance, resets=resets, at=now))
     nodes = [reset.node for reset in resets]
     for node in nodes:
         if node.state not in UNSUCCESSFUL:  # else one before it could not begin

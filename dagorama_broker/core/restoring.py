@@ -83,7 +83,7 @@ def _relink_node(
     elif node.state is NodeState.WAITING:
         graph.wait_for(node, node.dependencies)
         if not node.missing:
-            graph.make_ready(node, _ready_since(node))
+            graph.make_ready(node, _ready_since(node, row))
     elif node.state is NodeState.JOINING:
         graph.wait_for(node, node.promises)
     elif node.state is NodeState.BACKOFF:
@@ -91,11 +91,12 @@ def _relink_node(
         attempts.back_off(node, row.retry_at)
 
 
-def _ready_since(node: Node) -> float:
+def _ready_since(node: Node, row: StoredNode) -> float:
     """Tell from what is durable when a node that was never leased since has become ready."""
-    since = [dependency.finished_at for dependency in node.dependencies]
+    since = [node.created_at, row.waiting_since]
+    since += [dependency.finished_at for dependency in node.dependencies]
     since += [failed.ended_at for failed in node.failures or ()]  # its worker was lost
-    return max(since, default=node.created_at)
+    return max(since)
 
 
 def _find_source(node: Node) -> None:

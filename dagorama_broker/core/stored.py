@@ -33,6 +33,7 @@ class StoredNode:
     attempts: int = 0
     losses: int = 0
     retry_at: float = 0.0
+    waiting_since: float = 0.0  #: for waiting nodes that were reset, or handed back, when that was; 0 for others
     payload: bytes | None = None
     promise_seqs: tuple[int, ...] = ()  #: with no payload: the one node that this is an alias of
     cause_seq: int = 0  #: for unsuccessful nodes

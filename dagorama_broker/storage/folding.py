@@ -64,7 +64,7 @@ class OutcomeRow(NamedTuple):
 
     node: int
     state: str
-    at: float | None  #: when it ended or, backing off, may run again
+    at: float | None  #: when it ended; backing off, may run again; waiting, was reset or handed back
     payload: bytes | None
     promises: str | None  #: JSON list of numbers
     cause: int | None
@@ -165,7 +165,7 @@ def _fold_one(batch: Batch, event: e.DurableEvent) -> None:
         case e.NodesReset():
             batch.unlimited.append(event.instance.seq)
             for reset in event.resets:
-                _reset(batch, reset)
+                _reset(batch, reset, event.at)
         case e.NodesRemoved():
             batch.removed.update([node.seq for node in event.nodes])
         case e.NodesStarted():
@@ -173,7 +173,7 @@ def _fold_one(batch: Batch, event: e.DurableEvent) -> None:
                 _put(batch, OutcomeRow(node.seq, STARTED, None, None, None, None))
         case e.NodesHandedBack():
             for node in event.nodes:
-                _put(batch, OutcomeRow(node.seq, WAITING, None, None, None, None))
+                _put(batch, OutcomeRow(node.seq, WAITING, event.at, None, None, None))
         case e.InstanceCreated():
             _put_instance(batch, event.instance, RUNNING, None)
             if event.control != Control():
@@ -199,10 +199,10 @@ def _put(batch: Batch, row: OutcomeRow) -> None:
     batch.outcomes[row.node] = _merge(earlier, row) if earlier else row
 
 
-def _reset(batch: Batch, reset: e.Reset) -> None:
+def _reset(batch: Batch, reset: e.Reset, at: float) -> None:
     node = reset.node
-    state = JOINING if reset.joins else WAITING
-    row = OutcomeRow(node.seq, state, None, None, None, None)
+    state, since = (JOINING, None) if reset.joins else (WAITING, at)
+    row = OutcomeRow(node.seq, state, since, None, None, None)
     earlier = batch.outcomes.get(node.seq) if reset.joins else None
     batch.outcomes[node.seq] = _merge(earlier, row)._replace(cause=None) if earlier else row
     if not reset.joins:

@@ -23,7 +23,7 @@ from dagorama_broker.core.model import (
     QueueControl,
     WorkerId,
 )
-from dagorama_broker.core.states import InstanceState, NodeState
+from dagorama_broker.core.states import TERMINAL, InstanceState, NodeState
 from dagorama_broker.core.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
 
 T = TypeVar("T")
@@ -149,15 +149,15 @@ class MemoryJournal:
                 record = self._record(event.instance)
                 record.deadline_at = 0.0
                 for reset in event.resets:
-                    record.reset(reset)
+                    record.reset(reset, event.at)
             case e.NodesRemoved():
                 self._record(event.instance).remove({node.seq for node in event.nodes})
             case e.NodesStarted():
                 for node in event.nodes:
-                    self._record(node.instance).stand(node, NodeState.STARTED)
+                    self._record(node.instance).stand(node, NodeState.STARTED, 0.0)
             case e.NodesHandedBack():
                 for node in event.nodes:
-                    self._record(node.instance).stand(node, NodeState.WAITING)
+                    self._record(node.instance).stand(node, NodeState.WAITING, event.at)
             case e.InstanceCreated():
                 record = _Record(event.instance, event.control)
                 self._records.append(record)
@@ -233,7 +233,7 @@ class _Record:
         self._dependencies = array("q")  #: of all rows, one after the other
         self._dependencies_end = array("q")
         self._states = bytearray()
-        self._at = array("d")  #: when it ended or, backing off, may run again
+        self._at = array("d")  #: see `OutcomeRow`
         self._payloads: list[bytes | None] = []
         self._promises: dict[int, tuple[int, ...]] = {}
         self._causes: dict[int, int] = {}
@@ -292,13 +292,14 @@ class _Record:
         self._losses[row] = event.losses
         self._failures.setdefault(row, []).append(event.attempt)
 
-    def stand(self, node: Node, state: NodeState) -> None:
+    def stand(self, node: Node, state: NodeState, at: float) -> None:
         """Note how a node stands that has not ended."""
-        self._move(node, state, 0.0)
+        self._move(node, state, at)
 
-    def reset(self, reset: e.Reset) -> None:
+    def reset(self, reset: e.Reset, at: float) -> None:
         """Let a node that has ended begin anew."""
-        row = self._move(reset.node, NodeState.JOINING if reset.joins else NodeState.WAITING, 0.0)
+        state, since = (NodeState.JOINING, 0.0) if reset.joins else (NodeState.WAITING, at)
+        row = self._move(reset.node, state, since)
         self._functions[row] = reset.function.spec
         for column in (self._causes, self._attempts, self._losses):
             column.pop(row, None)
@@ -353,10 +354,11 @@ class _Record:
             limit_keys=self._limit_keys.get(row, ()),
             created_at=self._created_at[row],
             state=state,
-            finished_at=0.0 if state is NodeState.BACKOFF else at,
+            finished_at=at if state in TERMINAL else 0.0,
             attempts=self._attempts.get(row, 0),
             losses=self._losses.get(row, 0),
             retry_at=at if state is NodeState.BACKOFF else 0.0,
+            waiting_since=at if state is NodeState.WAITING else 0.0,
             payload=self._payloads[row],
             promise_seqs=self._promises.get(row, ()),
             cause_seq=self._causes.get(row, 0),

@@ -179,6 +179,7 @@ class Reader:
                 state=state,
                 finished_at=at if state in TERMINAL else 0.0,
                 retry_at=at if state is NodeState.BACKOFF else 0.0,
+                waiting_since=(at or 0.0) if state is NodeState.WAITING else 0.0,
                 payload=payload,
                 promise_seqs=tuple(json.loads(promises)) if promises else (),
                 cause_seq=cause or 0,

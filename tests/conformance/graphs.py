@@ -248,7 +248,7 @@ class _History:
         node = self._node(choice, NodeState.STARTED)
         if node is not None:
             node.state = NodeState.WAITING
-            self.events.append(e.NodesHandedBack(nodes=[node]))
+            self.events.append(e.NodesHandedBack(nodes=[node], at=self.graph.now()))
 
     def _retry(self, choice: int) -> None:
         ended = [it for it in self.instances if it.state is InstanceState.FAILED]
@@ -264,7 +264,7 @@ class _History:
                 node.state = NodeState.JOINING if joins else NodeState.WAITING
                 node.attempts = node.losses = 0
                 resets.append(e.Reset(node, FUNCTIONS[choice % 2], joins))
-        self.events.append(e.NodesReset(instance=instance, resets=resets))
+        self.events.append(e.NodesReset(instance=instance, resets=resets, at=self.graph.now()))
 
     def _rerun(self, choice: int) -> None:
         ended = [it for it in self.instances if it.state in {InstanceState.COMPLETED, InstanceState.FAILED}]
@@ -288,7 +288,7 @@ class _History:
         node.promises = ()
         node.attempts = node.losses = 0
         reset = e.Reset(node, FUNCTIONS[choice % 2], False, bytes(choice % 3))
-        self.events.append(e.NodesReset(instance=instance, resets=[reset]))
+        self.events.append(e.NodesReset(instance=instance, resets=[reset], at=self.graph.now()))
 
     def _cancel(self, choice: int) -> None:
         running = [it for it in self.instances if it.state is InstanceState.RUNNING]

@@ -402,13 +402,14 @@ def test_what_begins_anew_is_read_back(storage: Storage) -> None:
         ]
     )
     resets = [e.Reset(one, FUNCTIONS[1], False), e.Reset(two, FUNCTIONS[0], False), e.Reset(three, FUNCTIONS[0], True)]
-    storage.journal.commit([e.InstanceReopened(instance=instance), e.NodesReset(instance=instance, resets=resets)])
+    reset = e.NodesReset(instance=instance, resets=resets, at=4.0)
+    storage.journal.commit([e.InstanceReopened(instance=instance), reset])
     (stored,) = storage.reopen().instances
     assert (stored.state, stored.finished_at, stored.deadline_at) == (InstanceState.RUNNING, 0.0, 0.0)
-    assert [(it.state, it.finished_at, it.cause_seq) for it in stored.nodes] == [
-        (NodeState.WAITING, 0.0, 0),
-        (NodeState.WAITING, 0.0, 0),
-        (NodeState.JOINING, 0.0, 0),
+    assert [(it.state, it.waiting_since, it.finished_at, it.cause_seq) for it in stored.nodes] == [
+        (NodeState.WAITING, 4.0, 0.0, 0),
+        (NodeState.WAITING, 4.0, 0.0, 0),
+        (NodeState.JOINING, 0.0, 0.0, 0),
     ]
     first, _, last = stored.nodes
     assert (first.function, first.attempts, first.losses, len(first.failures)) == (FUNCTIONS[1].spec, 0, 0, 2)
@@ -442,7 +443,7 @@ def test_what_is_run_again_has_no_value_and_what_it_called_is_gone(storage: Stor
         e.Reset(last, FUNCTIONS[1], False, b""),
     ]
     removal = e.NodesRemoved(instance=instance, nodes=[child])
-    reset = e.NodesReset(instance=instance, resets=resets)
+    reset = e.NodesReset(instance=instance, resets=resets, at=4.0)
     storage.journal.commit([e.InstanceReopened(instance=instance), removal, reset])
     (stored,) = storage.reopen().instances
     assert [(it.seq, it.state, it.payload, it.promise_seqs, it.previous) for it in stored.nodes] == [
@@ -483,10 +484,11 @@ def test_a_recorded_start_is_read_back(storage: Storage) -> None:
     storage.journal.commit([e.AttemptFailed(node=nodes[1], attempt=failed(1), retry_at=9.0)])
     storage.journal.commit([e.NodesStarted(nodes=nodes[:2])])
     before = storage.reopen().instances[0].nodes
-    storage.journal.commit([e.NodesHandedBack(nodes=nodes[1:2])])
+    storage.journal.commit([e.NodesHandedBack(nodes=nodes[1:2], at=3.0)])
     after = storage.reopen().instances[0].nodes
     assert [it.state for it in before] == [NodeState.STARTED, NodeState.STARTED, NodeState.WAITING]
     assert [it.state for it in after] == [NodeState.STARTED, NodeState.WAITING, NodeState.WAITING]
+    assert [it.waiting_since for it in (*before, *after)] == [0.0, 0.0, 0.0, 0.0, 3.0, 0.0]
     assert [(it.attempts, it.retry_at, it.finished_at) for it in after] == [(0, 0.0, 0.0), (1, 0.0, 0.0), (0, 0.0, 0.0)]
 
 

@@ -232,7 +232,7 @@ def test_people_can_read_the_tables(tmp_path: Path) -> None:
     first, second = graph.node(instance), graph.node(instance)
     third = graph.node(instance, dependencies=(second, first))
     journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=[first, second, third])])
-    journal.commit([e.NodeCompleted(node=first, payload=b"1", at=5.0)])
+    journal.commit([e.NodeCompleted(node=first, payload=b"1", at=5.0), e.NodesHandedBack(nodes=[third], at=6.0)])
     journal.close()
     with closing(sqlite3.connect(path)) as connection:
         nodes = connection.execute("SELECT seq, function, state, finished_at FROM nodes ORDER BY seq").fetchall()

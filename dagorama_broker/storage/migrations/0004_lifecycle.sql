@@ -7,3 +7,25 @@ ALTER TABLE instances ADD COLUMN deadline_at REAL; -- NULL: never
 
 -- Digest of the value that a node had before its last rerun.
 ALTER TABLE outcomes ADD COLUMN previous BLOB; -- NULL: no rerun; empty: it had no value
+
+-- `outcomes.at` is also, for a node that waits, when it was reset or handed back: that is not when it ended.
+DROP VIEW nodes;
+CREATE VIEW nodes AS
+SELECT
+    calls.seq,
+    lower(hex(calls.id)) AS id,
+    calls.instance,
+    functions.name AS function,
+    functions.queue,
+    functions.taint,
+    coalesce(outcomes.state, 'waiting') AS state,
+    nullif(calls.parent, 0) AS parent,
+    calls.created_at,
+    CASE WHEN outcomes.state NOT IN ('waiting', 'backoff') THEN outcomes.at END AS finished_at,
+    CASE WHEN outcomes.state = 'backoff' THEN outcomes.at END AS retry_at,
+    outcomes.cause,
+    calls.arguments,
+    outcomes.payload
+FROM calls
+JOIN functions ON functions.id = calls.function
+LEFT JOIN outcomes ON outcomes.node = calls.seq;

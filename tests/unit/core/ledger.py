@@ -77,7 +77,7 @@ class Ledger:
                 assert row.state in {NodeState.WAITING, NodeState.STARTED, NodeState.JOINING, NodeState.BACKOFF}
                 row.state, row.finished_at = NodeState.COMPLETED, at
                 row.payload = row.payload if payload is None else payload
-            case e.NodesReset(instance=instance, resets=resets):
+            case e.NodesReset(instance=instance, resets=resets, at=at):
                 self.instances[instance.id].deadline_at = 0.0
                 for node, function, joins, previous in resets:
                     row = self.nodes[node.seq]
@@ -86,15 +86,17 @@ class Ledger:
                     row.promise_seqs = row.promise_seqs if joins else ()
                     row.state, row.function = NodeState.JOINING if joins else NodeState.WAITING, function.spec
                     row.finished_at, row.attempts, row.losses, row.cause_seq = 0.0, 0, 0, 0
+                    row.waiting_since = at
             case e.NodesRemoved(instance=instance, nodes=nodes):
                 for node in nodes:
                     self.instances[instance.id].nodes.remove(self.nodes.pop(node.seq))
             case e.NodesStarted(nodes=nodes):
                 for node in nodes:
                     self.nodes[node.seq].state = NodeState.STARTED
-            case e.NodesHandedBack(nodes=nodes):
+            case e.NodesHandedBack(nodes=nodes, at=at):
                 for node in nodes:
-                    self.nodes[node.seq].state = NodeState.WAITING
+                    row = self.nodes[node.seq]
+                    row.state, row.waiting_since = NodeState.WAITING, at
             case e.WorkerJoined(worker_id=worker_id, name=name):
                 self.workers[worker_id] = name
             case e.WorkerLeft(worker_id=worker_id):

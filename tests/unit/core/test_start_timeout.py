@@ -199,6 +199,75 @@ def test_the_time_goes_on_over_a_restart(bench: Bench) -> None:
     assert bench.replay(transcript) == tidy(transcript)
 
 
+def test_what_began_anew_waits_anew_over_a_restart(bench: Bench) -> None:
+    """What was retried, rerun or handed back before a restart has waited since then, however old it is."""
+    transcript = """
+        function g start_timeout=10
+        connect w1 slots=3
+        submit i1 a:g
+        submit i2 b:g
+        submit i3 c:g
+        grant
+        at 12
+        handback w1 c
+        fail w1 a
+        complete w1 b
+        leave w1
+        at 13
+        retry i1
+        restart
+        tick
+        wakeup
+        at 15
+        rerun i2 b
+        restart
+        tick
+        wakeup
+        at 22
+        tick
+        at 23
+        tick
+        wakeup
+        at 25
+        tick
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a
+        InstanceCreated i2
+        NodesCreated b
+        InstanceCreated i3
+        NodesCreated c
+        WorkGranted w1 a#1 b#2 c#3
+        NodesStarted a b c
+        NodesHandedBack c
+        AttemptFailed a attempt=1 ValueError
+        NodeFailed a
+        InstanceFinished i1 failed
+        NodeCompleted b b
+        InstanceFinished i2 completed
+        WorkerLeft w1
+        InstanceReopened i1
+        NodesReset a
+        at 22
+        InstanceReopened i2
+        NodesReset b
+        at 22
+        AttemptFailed c attempt=0 QueueTimeout
+        NodeFailed c
+        InstanceFinished i3 failed
+        AttemptFailed a attempt=0 QueueTimeout
+        NodeFailed a
+        InstanceFinished i1 failed
+        at 25
+        AttemptFailed b attempt=0 QueueTimeout
+        NodeFailed b
+        InstanceFinished i2 failed
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
 def test_what_a_worker_had_has_not_waited(bench: Bench) -> None:
     """A node that was leased when the broker ended is kept by its worker, and begins to wait only if that is lost."""
     transcript = """
