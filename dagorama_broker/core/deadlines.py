@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dagorama_broker.core.dispatch import Dispatcher
 from dagorama_broker.core.graph import Graph
+from dagorama_broker.core.limits import Limit
 from dagorama_broker.core.model import FailedAttempt, Failure, Instance, Node
 from dagorama_broker.core.states import ACTIVE
 
 
-def fail_unstarted(graph: Graph, now: float) -> None:
+def fail_unstarted(graph: Graph, now: float, *, is_recovering: bool) -> None:
     """Fail the nodes that no worker has taken in time."""
     for node in graph.start_timers.take_due(now):
         waited_s = node.function.spec.start_timeout_s
+        obstacle = _held_by(node, now, is_recovering=is_recovering) or _obstacle(node)
         failure = Failure(
             type="QueueTimeout",
-            message=f"it was ready for {waited_s:g} s, its start_timeout, and no worker took it: {_obstacle(node)}",
+            message=f"it was ready for {waited_s:g} s, its start_timeout, and no worker took it: {obstacle}",
             permanent=True,
         )
         graph.give_up(node, FailedAttempt(node.attempts, "", now, failure), now)
@@ -40,6 +42,26 @@ def expire_instance(graph: Graph, dispatcher: Dispatcher, instance: Instance, no
     for node, holder in zip(active, holders, strict=True):
         node.attempts += holder is not None
         graph.give_up(node, FailedAttempt(node.attempts, holder.name if holder else "", now, failure), now)
+
+
+def limit_name(node: Node, limit: Limit) -> str:
+    """Give what people call one of a node's limits."""
+    return f"limit {limit.key}" if limit in node.limits else f"the cap of {limit.key}"
+
+
+def _held_by(node: Node, now: float, *, is_recovering: bool) -> str:
+    """Say what holds a ready node back whatever the workers do; nothing where nothing does."""
+    lane = node.function.lane
+    if node.instance.control.paused:
+        return "its instance is paused"
+    if lane.paused:
+        return f"its queue, {lane.queue}, is paused"
+    for limit in Dispatcher.full_limits(node, now):
+        name, spec, running = limit_name(node, limit), limit.spec, len(limit.holders)
+        if spec.max and running >= spec.max:
+            return f"{name} lets {spec.max} run at once, and {running} run"
+        return f"{name} lets {spec.rate_per_s:g} start in a second"
+    return "the broker has restarted and waits for the workers that it had" if is_recovering else ""
 
 
 def _obstacle(node: Node) -> str:

@@ -185,7 +185,7 @@ class Scheduler:
         self.dispatcher.open_rates(now)
         for node, token in self.dispatcher.overrun(now):
             self.attempts.time_out(node, token, now)
-        fail_unstarted(self.graph, now)
+        fail_unstarted(self.graph, now, is_recovering=self.is_recovering)
         fail_overdue(self.graph, self.dispatcher, now)
         self.fleet.tick(now, command.late_s)
         self.graph.events.extend(self.dispatcher.recall(now))

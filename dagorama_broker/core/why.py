@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 
+from dagorama_broker.core.deadlines import limit_name
 from dagorama_broker.core.errors import show_id
 from dagorama_broker.core.estimating import ends_at, place_at, rate_at, slots_of, worker_at
 from dagorama_broker.core.lanes import Lane, Obstacle, is_suspect
@@ -223,7 +224,7 @@ def _pauses(node: Node) -> Iterator[Reason]:
 def _limits(scheduler: Scheduler, node: Node, now: float) -> Iterator[Reason]:
     """Give the limits that have no room for a node."""
     for limit in scheduler.dispatcher.full_limits(node, now):
-        name = f"limit {limit.key}" if limit in node.limits else f"the cap of {limit.key}"
+        name = limit_name(node, limit)
         spec = limit.spec
         if spec.max and len(limit.holders) >= spec.max:
             yield _full(scheduler, node, limit, name, now)

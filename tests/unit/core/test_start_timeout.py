@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from tests.unit.core.transcript import Bench, tidy
+from dataclasses import replace
+
+import pytest
+
+from tests.unit.core.transcript import SETTINGS, Bench, tidy
 
 
 def test_what_nobody_takes_in_time_fails(bench: Bench) -> None:
@@ -81,6 +85,30 @@ and tolerates taint gpu is connected
 are draining
     """
     assert bench.replay(transcript) == tidy(transcript)
+
+
+@pytest.mark.parametrize(
+    ("transcript", "obstacle"),
+    [
+        ("submit i1 a:g|control i1 paused=yes|grant", "its instance is paused"),
+        ("submit i1 a:g|queue q paused=yes|grant", "its queue, q, is paused"),
+        ("submit i1 b:limited a:limited|grant", "limit k lets 1 run at once, and 1 run"),
+        ("submit i1 cap=1 b:g a:g|grant", "the cap of instance 6931 lets 1 run at once, and 1 run"),
+        ("submit i1 b:rated a:rated|grant", "limit k lets 0.01 start in a second"),
+        ("submit i1 b:limited a:limited|grant|control i1 paused=yes", "its instance is paused"),
+        ("submit i1 a:g|restart", "the broker has restarted and waits for the workers that it had"),
+        ("submit i1 b:g a:g c:g|grant", "all 1 that could run it had other nodes (w1)"),
+    ],
+)
+def test_the_message_says_what_held_it(transcript: str, obstacle: str) -> None:
+    """What people or limits hold back fails of that, and not of workers that have no free slot or seem to have one."""
+    bench = Bench(settings=replace(SETTINGS, reconnect_grace_s=60.0))
+    bench.replay("function g start_timeout=10\nfunction limited start_timeout=10 limit=1")
+    bench.replay("function rated start_timeout=10 rate=0.01\nconnect w1")
+    bench.replay(f"{transcript.replace('|', chr(10))}\nat 10\ntick")
+    (failure,) = bench.replay("failures a\n----").splitlines()[2:]
+    message = "0 -: QueueTimeout: it was ready for 10 s, its start_timeout, and no worker took it"
+    assert failure == f"{message}: {obstacle}"
 
 
 def test_a_node_that_is_taken_is_in_time(bench: Bench) -> None:
