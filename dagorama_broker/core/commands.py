@@ -151,7 +151,7 @@ class CancelInstance:
 class RetryInstance:
     """Let a failed instance go on from where it failed, with whatever version of the code workers have.
 
-    Restore it first if it has left memory. Raises `UnknownInstance` or `UnfitInstance`.
+    Restore it first if it has left memory. Raises `UnknownInstance`, `UnfitInstance` or `NodeInUse`.
     """
 
     instance_id: InstanceId

@@ -61,7 +61,7 @@ class UnfitInstance(Refused):
 
 
 class NodeInUse(Refused):
-    """A rerun would make a node anew that something else than its maker refers to by its id."""
+    """A rerun or retry would make a node anew that something else than its maker refers to by its id."""
 
     def __init__(self, *, node_id: bytes, user_id: bytes) -> None:
         self.node_id = node_id

@@ -21,9 +21,11 @@ def retry_instance(graph: Graph, command: c.RetryInstance, now: float) -> None:
     if instance.state is not InstanceState.FAILED:
         raise UnfitInstance(instance_id=instance.id, state=instance.state, wanted="retried", needed="has failed")
     failed = [node for node in instance.nodes.values() if node.state in UNSUCCESSFUL]
-    joins = _without_circles(failed, {node for node in failed if node.promises})
-    resets = [_reset_node(graph, node, joins=node in joins) for node in failed]
-    _reopen(graph, instance, resets, [], now)
+    joined = {node: None for node in failed if node.promises}
+    joins = _without_circles(failed, joined)
+    removed = _remove_calls(instance, _Links(instance), joined, joins, {}) if len(joins) < len(joined) else ()
+    resets = [_reset_node(graph, node, joins=node in joins) for node in failed if node not in removed]
+    _reopen(graph, instance, resets, list(removed), now)
 
 
 def rerun_node(graph: Graph, command: c.RerunNode, now: float) -> None:
@@ -32,21 +34,22 @@ def rerun_node(graph: Graph, command: c.RerunNode, now: float) -> None:
     if instance.state not in {InstanceState.COMPLETED, InstanceState.FAILED}:
         needed = "has completed or failed"
         raise UnfitInstance(instance_id=instance.id, state=instance.state, wanted="rerun", needed=needed)
-    cone = _Cone(instance, graph.node(instance.id, command.node_id))
+    links = _Links(instance)
+    cone = _Cone(links, graph.node(instance.id, command.node_id))
     digests: dict[NodeId, bytes] = {}
     nodes = [node for node in instance.nodes.values() if node in cone.again or node in cone.joins]
     previous = [digest_node(node, digests) for node in nodes]
-    joins = _without_circles(nodes, set(cone.joins))
-    for node in cone.removed:
-        del instance.nodes[node.id]
+    joins = _without_circles(nodes, cone.joins)
+    removed = _remove_calls(instance, links, cone.joins, joins, cone.again)
     resets = [
         _reset_node(graph, node, joins=node in joins, previous=digest)
         for node, digest in zip(nodes, previous, strict=True)
+        if node not in removed
     ]
-    _reopen(graph, instance, resets, list(cone.removed), now)
+    _reopen(graph, instance, resets, list(removed), now)
 
 
-def _without_circles(nodes: Sequence[Node], joins: set[Node]) -> set[Node]:
+def _without_circles(nodes: Sequence[Node], joins: Iterable[Node]) -> set[Node]:
     """Give those of `joins` that can join again; the others must run again, or they would wait for themselves.
 
     A node may have returned the promise of one that depends on it, but that had failed of something else by then.
@@ -83,60 +86,77 @@ def _blockers(node: Node, joins: bool) -> set[Node]:
     return set(node.promises if joins else node.dependencies)
 
 
-class _Cone:
-    """What a rerun touches: `again` run again, `joins` wait again for what they returned, `removed` are made anew."""
+class _Links:
+    """Who made the nodes of an instance, and who refers to them."""
 
-    def __init__(self, instance: Instance, start: Node) -> None:
+    def __init__(self, instance: Instance) -> None:
+        self.children: defaultdict[int, list[Node]] = defaultdict(list)
+        self.dependents: defaultdict[Node, list[Node]] = defaultdict(list)
+        self.joiners: defaultdict[Node, list[Node]] = defaultdict(list)
+        for node in instance.nodes.values():
+            self.children[node.parent_seq].append(node)
+            for dependency in node.dependencies:
+                self.dependents[dependency].append(node)
+            for promise in node.promises:
+                self.joiners[promise].append(node)
+
+    def descendants(self, nodes: Iterable[Node]) -> dict[Node, None]:
+        """Give what the functions of some nodes have called, and what these have in turn."""
+        found: dict[Node, None] = {}
+        stack = [child for node in nodes for child in self.children[node.seq]]
+        while stack:
+            node = stack.pop()
+            if node not in found:
+                found[node] = None
+                stack += self.children[node.seq]
+        return found
+
+
+def _remove_calls(
+    instance: Instance, links: _Links, joined: Iterable[Node], joins: set[Node], again: dict[Node, None]
+) -> dict[Node, None]:
+    """Take out what was called by nodes that run `again`, or that cannot join as they had, and give it.
+
+    Raises `NodeInUse`, and has changed nothing, where somebody refers to what would be made anew, under another id.
+    """
+    again = again | {node: None for node in joined if node not in joins}
+    removed = links.descendants(again)
+    for node in removed:
+        users = [user for user in links.dependents[node] if user not in removed]
+        users += [user for user in links.joiners[node] if user not in removed and user not in again]
+        if users:
+            raise NodeInUse(node_id=node.id, user_id=users[0].id)
+    for node in removed:
+        del instance.nodes[node.id]
+    return removed
+
+
+class _Cone:
+    """What a rerun touches: `again` run again and make their calls anew, `joins` wait again for what they returned."""
+
+    def __init__(self, links: _Links, start: Node) -> None:
         self.again: dict[Node, None] = {}
         self.joins: dict[Node, None] = {}
-        self.removed: dict[Node, None] = {}
-        self._children: defaultdict[int, list[Node]] = defaultdict(list)
-        self._dependents: defaultdict[Node, list[Node]] = defaultdict(list)
-        self._joiners: defaultdict[Node, list[Node]] = defaultdict(list)
-        for node in instance.nodes.values():
-            self._children[node.parent_seq].append(node)
-            for dependency in node.dependencies:
-                self._dependents[dependency].append(node)
-            for promise in node.promises:
-                self._joiners[promise].append(node)
+        self._links = links
         self._spread(start)
-        self._check()
 
     def _spread(self, start: Node) -> None:
         self.again[start] = None
         stack = [start]
         while stack:
             node = stack.pop()
-            if node in self.again:
-                self._remove(self._children[node.seq])
-            for dependent in self._dependents[node]:
+            for dependent in self._links.dependents[node]:
                 if dependent not in self.again:
                     self.joins.pop(dependent, None)
                     self.again[dependent] = None
                     stack.append(dependent)
-            for joiner in self._joiners[node]:
+            for joiner in self._links.joiners[node]:
                 if joiner not in self.again and joiner not in self.joins:
                     self.joins[joiner] = None
                     stack.append(joiner)
-        for removed in self.removed:
+        for removed in self._links.descendants(self.again):
             self.again.pop(removed, None)
             self.joins.pop(removed, None)
-
-    def _remove(self, nodes: Iterable[Node]) -> None:
-        stack = list(nodes)
-        while stack:
-            node = stack.pop()
-            if node not in self.removed:
-                self.removed[node] = None
-                stack += self._children[node.seq]
-
-    def _check(self) -> None:
-        """Raise `NodeInUse` where somebody outside refers to what would be made anew, under another id."""
-        for node in self.removed:
-            users = [user for user in self._dependents[node] if user not in self.removed]
-            users += [user for user in self._joiners[node] if user not in self.removed and user not in self.again]
-            if users:
-                raise NodeInUse(node_id=node.id, user_id=users[0].id)
 
 
 def _reopen(graph: Graph, instance: Instance, resets: Sequence[e.Reset], removed: Sequence[Node], now: float) -> None:

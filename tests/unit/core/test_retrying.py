@@ -238,6 +238,66 @@ promise on only within the instance that made it, after the call that returned i
     assert bench.replay(transcript) == tidy(transcript)
 
 
+#: j makes k, l and m, and returns the promise of p, which depends on it, and had failed of f by then.
+CIRCLE = """
+    connect w1 slots=9
+    submit i1 f j p(j,f)
+    grant
+    fail w1 f
+    complete w1 j alias=p + k l m(l)
+    grant
+    complete w1 k + n
+    grant
+    complete w1 n
+    fail w1 l
+"""
+
+
+@pytest.mark.parametrize("command", ["retry i1", "rerun i1 f"])
+def test_what_runs_again_makes_its_calls_anew(bench: Bench, command: str) -> None:
+    """Nothing is left of what it had called, or that would be there twice; what failed among it does not begin anew."""
+    bench.replay(CIRCLE)
+    transcript = f"""
+        {command}
+        states i1
+        restart
+        connect w1 slots=9
+        grant
+        complete w1 f
+        complete w1 j + k
+        grant
+        complete w1 k p
+        states i1
+        ----
+        InstanceReopened i1
+        NodesRemoved m l k n
+        NodesReset f j p
+        f=ready j=ready p=waiting
+        WorkerWelcomed w1
+        WorkGranted w1 f#2.1 j#2.2
+        NodeCompleted f f
+        NodesCreated k
+        NodeCompleted j j
+        WorkGranted w1 p#2.3 k#2.4
+        NodeCompleted k k
+        NodeCompleted p p
+        InstanceFinished i1 completed
+        (completed) f=completed j=completed p=completed k=completed
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_what_somebody_else_refers_to_is_not_made_anew(bench: Bench) -> None:
+    """A call from outside on what would be removed refuses the retry, with both named, and nothing has changed."""
+    bench.replay(CIRCLE)
+    bench.replay("restore i1\nsubmit i1 z(k)\ngrant\ncomplete w1 z")
+    before = bench.replay("states i1")
+    said = bench.replay("retry i1").splitlines()[-1]
+    assert said.startswith("NodeInUse: node 6b would be made anew, under another id, and node 7a, which would not")
+    bench.replay("grant")
+    assert bench.replay("states i1") == before
+
+
 def test_a_deadline_that_has_passed_is_lifted(bench: Bench) -> None:
     """A retried instance has none any more, also after a restart, or it would fail at once."""
     transcript = """
