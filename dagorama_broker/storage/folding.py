@@ -125,7 +125,7 @@ def fold(events: Sequence[e.DurableEvent]) -> Batch:
 
 
 def _forget_removed(batch: Batch) -> None:
-    """Leave out what came of nodes that are no more; their numbers never come again."""
+    """Leave out what came of nodes that are no more; their numbers never come again, over restarts too."""
     removed = batch.removed
     batch.nodes = [node for node in batch.nodes if node.seq not in removed]
     batch.attempts = [row for row in batch.attempts if row.node not in removed]

@@ -46,6 +46,7 @@ class MemoryJournal:
         self._running: dict[int, _Record] = {}
         self._workers: dict[WorkerId, str] = {}
         self._queues: dict[str, QueueControl] = {}
+        self._removed_last = 0  #: highest number of a node that was removed
         # Which instance a node is of: the first number of each run of nodes of one instance, and that instance.
         self._run_starts = array("q")
         self._run_instances = array("q")
@@ -56,7 +57,7 @@ class MemoryJournal:
         return Snapshot(
             epoch=self._epoch,
             instance_seq_last=self._records[-1].seq if self._records else 0,
-            node_seq_last=max((record.seqs[-1] for record in self._records if record.seqs), default=0),
+            node_seq_last=max([self._removed_last, *(record.seqs[-1] for record in self._records if record.seqs)]),
             instances=[self._running[seq].stored() for seq in sorted(self._running)],
             workers=dict(self._workers),
             queues=dict(self._queues),
@@ -151,7 +152,9 @@ class MemoryJournal:
                 for reset in event.resets:
                     record.reset(reset, event.at)
             case e.NodesRemoved():
-                self._record(event.instance).remove({node.seq for node in event.nodes})
+                seqs = {node.seq for node in event.nodes}
+                self._removed_last = max(self._removed_last, *seqs)
+                self._record(event.instance).remove(seqs)
             case e.NodesStarted():
                 for node in event.nodes:
                     self._record(node.instance).stand(node, NodeState.STARTED, 0.0)

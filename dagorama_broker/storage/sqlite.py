@@ -45,10 +45,12 @@ UPDATE instances SET counts = (
 ) WHERE state <> 'running' AND seq IN (SELECT value FROM json_each(?))
 """
 
+_NODE_LAST = "SELECT max(node_last, coalesce((SELECT max(seq) FROM calls), 0)) FROM removed"
 _UNCAUSE = "UPDATE outcomes SET cause = NULL WHERE node IN (SELECT value FROM json_each(?))"
 _UNVALUE = "UPDATE outcomes SET payload = NULL, promises = NULL WHERE node IN (SELECT value FROM json_each(?))"
 _REMOVED = "IN (SELECT value FROM json_each(?1))"
 _REMOVE = (
+    "UPDATE removed SET node_last = max(node_last, (SELECT max(value) FROM json_each(?1)))",
     f"DELETE FROM attempts WHERE instance IN (SELECT instance FROM calls WHERE seq {_REMOVED}) AND node {_REMOVED}",
     f"DELETE FROM outcomes WHERE node {_REMOVED}",
     f"DELETE FROM limited WHERE node {_REMOVED}",
@@ -108,7 +110,7 @@ class SqliteJournal:
         return Snapshot(
             epoch=epoch,
             instance_seq_last=execute("SELECT coalesce(max(seq), 0) FROM instances").fetchone()[0],
-            node_seq_last=execute("SELECT coalesce(max(seq), 0) FROM calls").fetchone()[0],
+            node_seq_last=execute(_NODE_LAST).fetchone()[0],
             instances=reader.running_instances(),
             workers={WorkerId(id): name for id, name in execute("SELECT id, name FROM workers")},
             queues=reader.queues(),

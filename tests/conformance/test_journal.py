@@ -461,6 +461,23 @@ def test_what_is_run_again_has_no_value_and_what_it_called_is_gone(storage: Stor
     assert storage.journal.find_nodes([4])[4].payload == b"again"
 
 
+def test_the_number_of_a_removed_node_is_not_given_again(storage: Storage) -> None:
+    """Also the last one is remembered as given, and what is made after it is found by its own number."""
+    graph = Graph()
+    one, other = graph.instance(), graph.instance()
+    first, kept, last = graph.node(one), graph.node(other), graph.node(one)
+    created = [e.NodesCreated(nodes=[node]) for node in (first, kept, last)]
+    storage.journal.commit([*(e.InstanceCreated(instance=it) for it in (one, other)), *created])
+    storage.journal.commit([e.NodesRemoved(instance=one, nodes=[last])])
+    assert [storage.reopen().node_seq_last for _ in range(2)] == [3, 3]
+    storage.journal.commit([e.NodesRemoved(instance=one, nodes=[first])])
+    assert storage.reopen().node_seq_last == 3
+    new = graph.node(one)
+    storage.journal.commit([e.NodesCreated(nodes=[new])])
+    assert storage.reopen().node_seq_last == 4
+    assert {seq: node.id for seq, node in storage.journal.find_nodes([1, 2, 3, 4]).items()} == {2: kept.id, 4: new.id}
+
+
 def test_a_deadline_is_read_back(storage: Storage) -> None:
     """It stays with its instance, which may begin, end and begin again meanwhile."""
     graph = Graph()

@@ -29,3 +29,7 @@ SELECT
 FROM calls
 JOIN functions ON functions.id = calls.function
 LEFT JOIN outcomes ON outcomes.node = calls.seq;
+
+-- The highest number of a node that was removed: it is not given again, though no other row may tell of it. One row.
+CREATE TABLE removed (node_last INTEGER NOT NULL);
+INSERT INTO removed VALUES (0);

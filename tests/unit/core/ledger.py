@@ -25,6 +25,7 @@ class Ledger:
         self.nodes: dict[int, StoredNode] = {}
         self.workers: dict[WorkerId, str] = {}
         self.queues: dict[str, QueueControl] = {}
+        self.node_seq_last = 0
         self.epoch = 1
 
     def commit(self, events: Iterable[e.Event]) -> None:
@@ -39,7 +40,7 @@ class Ledger:
         return Snapshot(
             epoch=self.epoch,
             instance_seq_last=max((instance.seq for instance in self.instances.values()), default=0),
-            node_seq_last=max(self.nodes, default=0),
+            node_seq_last=self.node_seq_last,
             instances=[
                 self.stored(instance.id)
                 for instance in self.instances.values()
@@ -147,7 +148,8 @@ class Ledger:
         instance.state, instance.finished_at = state, at
 
     def _create_node(self, node: Node) -> None:
-        assert node.seq not in self.nodes
+        assert node.seq > self.node_seq_last, "a number never comes again"
+        self.node_seq_last = node.seq
         row = self.nodes[node.seq] = StoredNode(
             seq=node.seq,
             id=node.id,
