@@ -6,7 +6,7 @@ from dagorama_broker.core.dispatch import Dispatcher
 from dagorama_broker.core.graph import Graph
 from dagorama_broker.core.limits import Limit
 from dagorama_broker.core.model import FailedAttempt, Failure, Instance, Node
-from dagorama_broker.core.states import ACTIVE
+from dagorama_broker.core.states import ACTIVE, NodeState
 
 
 def fail_unstarted(graph: Graph, now: float, *, is_recovering: bool) -> None:
@@ -40,7 +40,7 @@ def expire_instance(graph: Graph, dispatcher: Dispatcher, instance: Instance, no
     holders = [node.worker for node in active]
     graph.events.extend(dispatcher.revoke_all(active, now))
     for node, holder in zip(active, holders, strict=True):
-        node.attempts += holder is not None
+        node.attempts += holder is not None or node.state is NodeState.STARTED  # an attempt that this ends
         graph.give_up(node, FailedAttempt(node.attempts, holder.name if holder else "", now, failure), now)
 
 

@@ -190,3 +190,39 @@ def test_nodes_that_come_too_late_fail(bench: Bench) -> None:
         nothing
     """
     assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_what_a_worker_took_with_it_was_an_attempt(bench: Bench) -> None:
+    """What must not run twice has run once, though its worker is away at the deadline; what comes late is refused."""
+    transcript = """
+        function g once
+        connect w1
+        submit i1 deadline=3 a:g b:g
+        grant
+        disconnect w1
+        at 3
+        tick
+        failures a
+        failures b
+        connect w1 held=a#1
+        complete w1 a#1
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a b
+        WorkGranted w1 a#1
+        NodesStarted a
+        WorkerLeft w1
+        AttemptFailed a attempt=1 DeadlineExceeded
+        NodeFailed a
+        AttemptFailed b attempt=0 DeadlineExceeded
+        NodeFailed b
+        InstanceFinished i1 failed
+        1 -: DeadlineExceeded: its instance had not ended 3 s after its start, which was its deadline
+        0 -: DeadlineExceeded: its instance had not ended 3 s after its start, which was its deadline
+        WorkerJoined w1
+        WorkerWelcomed w1
+        ResultRefused w1 a#1: the worker holds no lease on the node
+    """
+    assert bench.replay(transcript) == tidy(transcript)
