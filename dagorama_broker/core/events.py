@@ -41,7 +41,7 @@ class InstanceControlled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueControlled:
-    """People have changed how a queue is to be run."""
+    """People have changed how a queue is to be run. Of one that is back at the defaults nothing need be kept."""
 
     queue: str
     control: QueueControl

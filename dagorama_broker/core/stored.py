@@ -82,4 +82,4 @@ class Snapshot:
     node_seq_last: int  #: the same, also where that node has been removed since
     instances: list[StoredInstance]  #: those that run, in creation order, with all their nodes
     workers: dict[WorkerId, str]  #: those that had not left, with their names
-    queues: dict[str, QueueControl] = field(default_factory=dict)  #: those about which people have said something
+    queues: dict[str, QueueControl] = field(default_factory=dict)  #: those that people want otherwise

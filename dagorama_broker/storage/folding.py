@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, assert_never
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.model import Control, FailedAttempt, Function, Instance, Node, WorkerId
+from dagorama_broker.core.model import Control, FailedAttempt, Function, Instance, Node, QueueControl, WorkerId
 from dagorama_broker.core.states import InstanceState, NodeState
 
 # Plain strings: database drivers take a slow path for subclasses of str.
@@ -100,7 +100,7 @@ class Batch:
 
     instances: dict[int, InstanceRow] = field(default_factory=dict)
     controls: dict[int, ControlRow] = field(default_factory=dict)  #: after the instances
-    queues: dict[str, QueueRow] = field(default_factory=dict)
+    queues: dict[str, QueueRow | None] = field(default_factory=dict)  #: None: as it would be without a word
     nodes: list[Node] = field(default_factory=list)
     outcomes: dict[int, OutcomeRow] = field(default_factory=dict)
     attempts: list[AttemptRow] = field(default_factory=list)
@@ -185,7 +185,8 @@ def _fold_one(batch: Batch, event: e.DurableEvent) -> None:
         case e.InstanceControlled():
             batch.controls[event.instance.seq] = ControlRow(*event.control, event.instance.seq)
         case e.QueueControlled():
-            batch.queues[event.queue] = QueueRow(event.queue, *event.control)
+            is_plain = event.control == QueueControl()
+            batch.queues[event.queue] = None if is_plain else QueueRow(event.queue, *event.control)
         case e.WorkerJoined():
             batch.workers[event.worker_id] = WorkerRow(event.worker_id, event.name, event.at)
         case e.WorkerLeft():

@@ -175,7 +175,9 @@ class MemoryJournal:
             case e.InstanceControlled():
                 self._record(event.instance).control = event.control
             case e.QueueControlled():
-                self._queues[event.queue] = event.control
+                self._queues.pop(event.queue, None)
+                if event.control != QueueControl():
+                    self._queues[event.queue] = event.control
             case e.WorkerJoined():
                 self._workers[event.worker_id] = event.name
             case e.WorkerLeft():

@@ -154,7 +154,9 @@ class SqliteJournal:
         for seq in batch.unlimited:
             connection.execute("UPDATE instances SET deadline_at = NULL WHERE seq = ?", (seq,))
         connection.executemany(_CONTROL, batch.controls.values())
-        _QUEUES.write(connection, list(batch.queues.values()))
+        _QUEUES.write(connection, [row for row in batch.queues.values() if row])
+        plain = [(queue,) for queue, row in batch.queues.items() if not row]
+        connection.executemany("DELETE FROM queues WHERE name = ?", plain)
         for worker_id, worker in batch.workers.items():
             if worker:
                 connection.execute("INSERT OR REPLACE INTO workers VALUES (?, ?, ?)", worker)

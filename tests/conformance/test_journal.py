@@ -361,7 +361,7 @@ def test_how_instances_are_to_be_run_is_read_back(storage: Storage) -> None:
 
 
 def test_how_queues_are_to_be_run_is_read_back(storage: Storage) -> None:
-    """What was said last, whether it was changed in one batch or in several."""
+    """What was said last, in whatever batches, and nothing of queues that are as if nothing had been said."""
     both, capped = QueueControl(paused=True, running_max=2), QueueControl(running_max=5)
     storage.journal.commit(
         [
@@ -372,6 +372,10 @@ def test_how_queues_are_to_be_run_is_read_back(storage: Storage) -> None:
     )
     storage.journal.commit([e.QueueControlled(queue="b", control=capped)])
     assert storage.reopen().queues == {"a": both, "b": capped}
+    storage.journal.commit([e.QueueControlled(queue="c", control=both)])
+    plain = [e.QueueControlled(queue=queue, control=QueueControl()) for queue in ("a", "c", "new")]
+    storage.journal.commit([*plain, e.QueueControlled(queue="c", control=capped)])
+    assert storage.reopen().queues == {"b": capped, "c": capped}
 
 
 def test_nodes_are_listed_in_creation_order(storage: Storage) -> None:

@@ -63,6 +63,8 @@ class Ledger:
                 self.instances[instance.id].control = control
             case e.QueueControlled(queue=queue, control=queue_control):
                 self.queues[queue] = queue_control
+                if queue_control == QueueControl():
+                    del self.queues[queue]
             case e.InstanceReopened(instance=instance):
                 self._set_instance(instance.id, InstanceState.RUNNING, 0.0)
             case e.InstanceFinished(instance=instance, state=state, at=at):
