@@ -130,7 +130,7 @@ class BrokerRefused(DagoramaError):
 
 
 class NodeFailed(DagoramaError):
-    """A node gave no value: its own attempts are used up, or a node that it depends on failed.
+    """A node gave no value: it failed for good itself, or a node that it depends on did.
 
     `cause_id`, `function`, `attempts`, `exception_type`, `exception_message` and `remote_traceback` belong to the node
     that failed itself; `node_id` is the one that was waited for. `__cause__` is the original exception where it could

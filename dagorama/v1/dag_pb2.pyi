@@ -766,7 +766,7 @@ class QueueInfo(_message.Message):
     ready: _builtins.int
     """Whether they may be granted or not."""
     active: _builtins.int
-    """Leased or backing off."""
+    """Leased, started or backing off."""
     workers: _builtins.int
     """Connected workers that serve and tolerate it, draining ones left out."""
     paused: _builtins.bool

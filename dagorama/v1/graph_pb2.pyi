@@ -48,7 +48,7 @@ class _NodeStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NodeState.V
     NODE_STATE_COMPLETED: _NodeState.ValueType  # 6
     """Its value is final."""
     NODE_STATE_FAILED: _NodeState.ValueType  # 7
-    """Its attempts are used up, or it was quarantined."""
+    """Its attempts are used up, or it gets no further one; its last failure says why."""
     NODE_STATE_DEPENDENCY_FAILED: _NodeState.ValueType  # 8
     """Something that it waits for ended without a value."""
     NODE_STATE_CANCELLED: _NodeState.ValueType  # 9
@@ -73,7 +73,7 @@ NODE_STATE_BACKOFF: NodeState.ValueType  # 5
 NODE_STATE_COMPLETED: NodeState.ValueType  # 6
 """Its value is final."""
 NODE_STATE_FAILED: NodeState.ValueType  # 7
-"""Its attempts are used up, or it was quarantined."""
+"""Its attempts are used up, or it gets no further one; its last failure says why."""
 NODE_STATE_DEPENDENCY_FAILED: NodeState.ValueType  # 8
 """Something that it waits for ended without a value."""
 NODE_STATE_CANCELLED: NodeState.ValueType  # 9

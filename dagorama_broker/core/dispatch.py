@@ -25,7 +25,6 @@ _COST_MIN_S = 10e-6
 #: that, the worker is likely to be through with them by the time it could answer.
 RECALL_AFTER_S = 2 * PREFETCH_S
 
-
 #: So many timeouts are kept before those of attempts that have ended are looked for.
 _TIMEOUTS_MIN = 1024
 

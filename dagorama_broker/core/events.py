@@ -49,7 +49,7 @@ class QueueControlled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceReopened:
-    """A finished instance has got further nodes and runs again."""
+    """A finished instance runs again: it gets further nodes, or some of its nodes begin anew."""
 
     instance: Instance
 
@@ -106,7 +106,7 @@ class AttemptFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFailed:
-    """The node's attempts are used up, or it was quarantined."""
+    """The node has failed for good; the `AttemptFailed` before says of what."""
 
     node: Node
     at: float

@@ -134,7 +134,7 @@ class Lane:
         self.ready = 0  #: nodes in state ready, but for those that are parked
         self.parked = 0  #: nodes in state ready that are parked
         self.held = 0  #: those of them that wait for a limit
-        self.active = 0  #: nodes that are ready, leased or backing off
+        self.active = 0  #: nodes that are ready, leased, started or backing off
         self.paused = False  #: its queue is paused: nothing of it is granted
         self.limit: Limit | None = None  #: the cap of its queue
 

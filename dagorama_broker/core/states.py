@@ -15,7 +15,7 @@ class NodeState(StrEnum):
     JOINING = "joining"  #: Its function returned promises that have not all completed; nobody runs it.
     BACKOFF = "backoff"  #: An attempt failed; becomes ready at `retry_at`.
     COMPLETED = "completed"  #: Its value is final.
-    FAILED = "failed"  #: Its attempts are used up, or it was quarantined.
+    FAILED = "failed"  #: Its attempts are used up, or it gets no further one; its last failure says why.
     DEPENDENCY_FAILED = "dependency_failed"  #: Something that it waits for ended without a value.
     CANCELLED = "cancelled"  #: Stopped on request.
 
@@ -33,7 +33,7 @@ UNSUCCESSFUL = frozenset({NodeState.FAILED, NodeState.DEPENDENCY_FAILED, NodeSta
 TERMINAL = UNSUCCESSFUL | {NodeState.COMPLETED}
 LIVE = frozenset(NodeState) - TERMINAL
 
-#: Nodes that can bring the graph forward by themselves: a worker runs, may run, or will run them.
+#: Nodes that can bring the graph forward by themselves: a worker runs them, or will, or may while it is away.
 ACTIVE = frozenset({NodeState.READY, NodeState.LEASED, NodeState.STARTED, NodeState.BACKOFF})
 
 #: Every move that a node may make. What is not here is an error (`IllegalMove`).

@@ -111,7 +111,7 @@ class Batch:
     functions: dict[int, Function] = field(default_factory=dict)  #: what they call now
     previous: dict[int, bytes] = field(default_factory=dict)  #: after the outcomes
     removed: set[int] = field(default_factory=set)  #: nodes that are no more
-    unlimited: list[int] = field(default_factory=list)  #: instances without a deadline any more; after the instances
+    undated: list[int] = field(default_factory=list)  #: instances without a deadline any more; after the instances
 
 
 def fold(events: Sequence[e.DurableEvent]) -> Batch:
@@ -163,7 +163,7 @@ def _fold_one(batch: Batch, event: e.DurableEvent) -> None:
             for node in event.nodes:
                 _put(batch, OutcomeRow(node.seq, CANCELLED, event.at, None, None, node.seq))
         case e.NodesReset():
-            batch.unlimited.append(event.instance.seq)
+            batch.undated.append(event.instance.seq)
             for reset in event.resets:
                 _reset(batch, reset, event.at)
         case e.NodesRemoved():

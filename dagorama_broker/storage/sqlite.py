@@ -151,7 +151,7 @@ class SqliteJournal:
         if batch.instances:
             _INSTANCES.write(connection, list(batch.instances.values()))
             connection.execute(_FINISH_COUNTS, (str(list(batch.instances)),))
-        for seq in batch.unlimited:
+        for seq in batch.undated:
             connection.execute("UPDATE instances SET deadline_at = NULL WHERE seq = ?", (seq,))
         connection.executemany(_CONTROL, batch.controls.values())
         _QUEUES.write(connection, [row for row in batch.queues.values() if row])
