@@ -55,6 +55,14 @@ class Fleet:
         worker.expires_at = now + worker.lease_duration_s
         return worker
 
+    def heartbeat(self, command: c.Heartbeat, now: float) -> None:
+        """Note that a worker lives."""
+        self.hear(command.worker_id, now)
+
+    def drain(self, command: c.DrainWorker, now: float) -> None:
+        """Grant a worker no more."""
+        self.worker(command.worker_id).draining = True
+
     def connect(self, command: c.ConnectWorker, now: float) -> None:
         """Take a worker in, with what it still holds."""
         settings = self._settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from dagorama_broker.core import commands as c
@@ -46,20 +47,21 @@ class Scheduler:
         self.controller = Controller(self.graph, self.queues, self.dispatcher, self.fleet)
         self._may_be_held = False  #: whether there is anything that the workers who are awaited could have
         fleet = self.fleet
+        # What one part decides alone goes straight to it; the scheduler's own methods bring several together.
         self._handlers: dict[type[c.Command], Callable[[Any, float], None]] = {
             c.SubmitNodes: self._submit_nodes,
             c.ConnectWorker: fleet.connect,
             c.DisconnectWorker: fleet.disconnect,
-            c.Heartbeat: self._heartbeat,
+            c.Heartbeat: fleet.heartbeat,
             c.ReportProgress: fleet.report_progress,
-            c.DrainWorker: self._drain_worker,
+            c.DrainWorker: fleet.drain,
             c.CompleteNodes: self._complete_nodes,
             c.HandBack: fleet.hand_back,
             c.PullNode: self._pull_node,
             c.RejectVersion: fleet.reject_version,
             c.CancelInstance: self.controller.cancel_instance,
-            c.RetryInstance: self._retry_instance,
-            c.RerunNode: self._rerun_node,
+            c.RetryInstance: partial(retry_instance, self.graph),
+            c.RerunNode: partial(rerun_node, self.graph),
             c.ControlInstance: self.controller.control_instance,
             c.ControlQueue: self.controller.control_queue,
             c.GrantWork: self._grant_work,
@@ -152,18 +154,6 @@ class Scheduler:
         instance = submit_nodes(self.graph, command, now)
         if instance.deadline_at and instance.deadline_at <= now:
             expire_instance(self.graph, self.dispatcher, instance, now)
-
-    def _retry_instance(self, command: c.RetryInstance, now: float) -> None:
-        retry_instance(self.graph, command, now)
-
-    def _rerun_node(self, command: c.RerunNode, now: float) -> None:
-        rerun_node(self.graph, command, now)
-
-    def _heartbeat(self, command: c.Heartbeat, now: float) -> None:
-        self.fleet.hear(command.worker_id, now)
-
-    def _drain_worker(self, command: c.DrainWorker, now: float) -> None:
-        self.fleet.worker(command.worker_id).draining = True
 
     def _complete_nodes(self, command: c.CompleteNodes, now: float) -> None:
         self.attempts.report(self.fleet.hear(command.worker_id, now), command, now)
