@@ -43,26 +43,27 @@ class Dispatcher:
 
     def lease(self, node: Node, worker: Worker, now: float) -> int:
         """Lease a ready node to a worker; gives the fencing token."""
+        function = node.function
         node.move(NodeState.LEASED)
         self._queues.remove(node)
         self._token += 1
         node.token = self._token
         node.worker = worker
         node.leased_at = now
-        node.charge_s = max(node.function.timing.duration_s or 0.0, _COST_MIN_S)
+        node.charge_s = max(function.timing.duration_s or 0.0, _COST_MIN_S)
         if not worker.leases:
             worker.reported_at = now
         worker.leases[node.token] = node
         worker.load_s += node.charge_s
         if self._queues.is_shared:
             self._queues.serve(node, worker.view)
-        if is_suspect(node):
+        if node.losses:
             worker.suspect = node
         if node.limits or self._limits.is_capped:
             self._enter_limits(node, now)
-        if node.function.spec.timeout_s:
-            self._watch(node, now + node.function.spec.timeout_s)
-        if node.function.is_recorded:
+        if function.spec.timeout_s:
+            self._watch(node, now + function.spec.timeout_s)
+        if function.is_recorded:
             self._recorded.append(node)
         return node.token
 
@@ -210,7 +211,7 @@ class Dispatcher:
                 # is granted past one, or it would find no free slot as long as there is other work.
                 is_held_up = worker.suspect or worker.overdue or worker.stopping
                 node = None if is_held_up else self._next(view, now, with_suspects=True)
-                if node is None or is_suspect(node):
+                if node is None or node.losses:
                     return
                 if worker.load_s + (node.function.timing.duration_s or inf) > budget_s:
                     return

@@ -151,7 +151,8 @@ class Lane:
         while heap:
             entry = heap[0]
             node = entry[1]
-            if node.state is NodeState.READY and node.parked is None and is_suspect(node) is suspect:
+            # As `is_suspect`, but this is asked once or more for every node.
+            if node.state is NodeState.READY and node.parked is None and (node.losses > 0) is suspect:
                 return entry
             heappop(heap)
             node.queued &= ~(1 << suspect)
@@ -212,4 +213,6 @@ class View:
                 return key, entry[1]
             keys[lane] = found
             heapreplace(heap, (found, lane))
+            if heap[0][1] is lane and heap[0][0] == found:  # mostly so, as lanes have runs of nodes
+                return found, entry[1]
         return None

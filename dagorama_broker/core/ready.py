@@ -92,7 +92,7 @@ class ReadyQueues:
         if not lane.paused:
             for view in lane.views:
                 view.ready += 1
-        suspect = is_suspect(node)
+        suspect = node.losses > 0
         if node.queued & (1 << suspect):
             return  # its old entry holds again
         node.queued |= 1 << suspect
