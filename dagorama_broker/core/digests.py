@@ -6,7 +6,7 @@ each id is replaced by the digest of the value that it refers to: what is left s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from hashlib import sha256
 from typing import TypeVar
 
@@ -15,6 +15,12 @@ from dagorama_broker.core.states import NodeState
 from dagorama_broker.core.stored import StoredNode
 
 T = TypeVar("T", Node, StoredNode)
+
+#: So many ids are looked for one by one, each in a pass of its own.
+_FEW = 8
+
+#: So many places that might have been an id are looked at: a few tenths of a second.
+_MISSES_MAX = 1_000_000
 
 
 def digest_value(node: T, promises_of: Callable[[T], Sequence[T]], known: dict[NodeId, bytes]) -> bytes:
@@ -25,20 +31,59 @@ def digest_value(node: T, promises_of: Callable[[T], Sequence[T]], known: dict[N
     stack = [node]
     while stack:
         top = stack[-1]
-        promises = promises_of(top)
+        promises = () if top.id in known else promises_of(top)
         pending = [promise for promise in promises if promise.id not in known]
         if pending:
             stack.extend(pending)
             continue
         stack.pop()
+        if top.id in known:  # two refer to it
+            continue
         if top.payload is None and promises:  # an alias
             known[top.id] = known[promises[0].id]
-            continue
-        payload = top.payload or b""
-        for promise in promises:
-            payload = payload.replace(promise.id, known[promise.id])
-        known[top.id] = sha256(payload).digest()
+        else:
+            known[top.id] = _digest(top.payload or b"", {promise.id: known[promise.id] for promise in promises})
     return known[node.id]
+
+
+def _digest(payload: bytes, digests: dict[NodeId, bytes]) -> bytes:
+    """Give the digest of a payload with each of these ids, which are of one length, replaced by a digest."""
+    if len(digests) <= _FEW:
+        for id, digest in digests.items():
+            payload = payload.replace(id, digest)
+        return sha256(payload).digest()
+    whole = sha256()
+    view = memoryview(payload)
+    end = 0
+    for at, id in _occurrences(payload, digests):
+        whole.update(view[end:at])
+        whole.update(digests[id])
+        end = at + len(id)
+    whole.update(view[end:])
+    return whole.digest()
+
+
+def _occurrences(payload: bytes, ids: Collection[NodeId]) -> Iterator[tuple[int, NodeId]]:
+    """Give where which of these ids is in a payload, in one pass, however many they are.
+
+    Ids begin with the time at which they were made, so what begins as all of them do is hardly ever anything else. Ids
+    at random would have every place looked at, which is given up after a while: the broker has other things to do. The
+    rest is taken as it is then, so that an equal value may be told as changed, but never one that has changed as equal.
+    """
+    low, high = min(ids), max(ids)
+    size = len(low)
+    prefix = low[: next((place for place in range(size) if low[place] != high[place]), size)]
+    misses = 0
+    at = payload.find(prefix)
+    while 0 <= at <= len(payload) - size and misses < _MISSES_MAX:
+        id = NodeId(payload[at : at + size])
+        if id in ids:
+            yield at, id
+            at += size
+        else:
+            misses += 1
+            at += 1
+        at = payload.find(prefix, at)
 
 
 def digest_node(node: Node, known: dict[NodeId, bytes]) -> bytes:
