@@ -6,15 +6,11 @@ each id is replaced by the digest of the value that it refers to: what is left s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from hashlib import sha256
-from typing import TypeVar
 
 from dagorama_broker.core.model import Node, NodeId
-from dagorama_broker.core.states import NodeState
-from dagorama_broker.core.stored import StoredNode
-
-T = TypeVar("T", Node, StoredNode)
+from dagorama_broker.core.states import Change, NodeState
 
 #: So many ids are looked for one by one, each in a pass of its own.
 _FEW = 8
@@ -23,15 +19,32 @@ _FEW = 8
 _MISSES_MAX = 1_000_000
 
 
-def digest_value(node: T, promises_of: Callable[[T], Sequence[T]], known: dict[NodeId, bytes]) -> bytes:
-    """Give the digest of a completed node's value; `known` keeps those of the values that it is made of.
+class Comparison:
+    """What values are compared with: the digests of those that nodes had before they were run again."""
+
+    def __init__(self, previous: Iterable[tuple[Node, bytes]] = ()) -> None:
+        self.previous = dict(previous)  #: empty bytes for no value
+        self._known: dict[NodeId, bytes] = {}
+
+    def compare(self, node: Node) -> Change | None:
+        """Tell how the value of a completed node compares; None for one that was not run again."""
+        previous = self.previous.get(node)
+        if not previous:
+            return None if previous is None else Change.NEW
+        return Change.SAME if previous == digest_node(node, self._known) else Change.CHANGED
+
+
+def digest_node(node: Node, known: dict[NodeId, bytes]) -> bytes:
+    """Give the digest of a node's value, nothing for one without; `known` keeps those of what it is made of.
 
     Iterative: values may refer to values to any depth.
     """
+    if node.state is not NodeState.COMPLETED:
+        return b""
     stack = [node]
     while stack:
         top = stack[-1]
-        promises = () if top.id in known else promises_of(top)
+        promises = () if top.id in known else top.promises
         pending = [promise for promise in promises if promise.id not in known]
         if pending:
             stack.extend(pending)
@@ -84,8 +97,3 @@ def _occurrences(payload: bytes, ids: Collection[NodeId]) -> Iterator[tuple[int,
             misses += 1
             at += 1
         at = payload.find(prefix, at)
-
-
-def digest_node(node: Node, known: dict[NodeId, bytes]) -> bytes:
-    """Give the digest of a node's value, nothing for one without a value."""
-    return digest_value(node, lambda one: one.promises, known) if node.state is NodeState.COMPLETED else b""

@@ -20,7 +20,7 @@ from dagorama_broker.core.model import (
     Worker,
     WorkerId,
 )
-from dagorama_broker.core.states import InstanceState
+from dagorama_broker.core.states import Change, InstanceState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +77,14 @@ class NodeCompleted:
     node: Node
     payload: bytes | None
     at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueCompared:
+    """The value of a node that has completed, having been run again, compared with the one before."""
+
+    node: Node
+    change: Change
 
 
 @dataclass(slots=True, kw_only=True)
@@ -141,7 +149,8 @@ class LeaseLost:
 class Reset(NamedTuple):
     """A node that begins anew: what it calls now, and whether it keeps what that has returned, and joins.
 
-    With `previous`, the digest of the value that it had, empty for none: it was to be run again.
+    With `previous`, the digest of the value that it had, empty for none: it was to be run again. Its next value will be
+    compared with that; any earlier comparison is void.
     """
 
     node: Node
@@ -212,6 +221,7 @@ DurableEvent = (
     | InstanceFinished
     | NodesCreated
     | NodeCompleted
+    | ValueCompared
     | NodeJoining
     | AttemptFailed
     | NodeFailed

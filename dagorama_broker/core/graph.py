@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from weakref import WeakValueDictionary
 
 from dagorama_broker.core import events as e
+from dagorama_broker.core.digests import Comparison
 from dagorama_broker.core.errors import UnknownInstance, UnknownNode
 from dagorama_broker.core.limits import Limit, Limits
 from dagorama_broker.core.model import (
@@ -135,6 +136,8 @@ class Graph:
         while done:
             node = done.pop()
             node.move(NodeState.COMPLETED)
+            if node.instance.comparison is not None:
+                self._compare(node, node.instance.comparison)
             self.end(node, now)
             dependents, node.dependents = node.dependents, None
             for dependent in dependents or ():
@@ -146,6 +149,12 @@ class Graph:
                 elif dependent.state is NodeState.JOINING:
                     self.finish_join(dependent, now)
                     done.append(dependent)
+
+    def _compare(self, node: Node, comparison: Comparison) -> None:
+        """Tell how a new value compares, here and now, where all that it refers to is in memory."""
+        change = comparison.compare(node)
+        if change is not None:
+            self.events.append(e.ValueCompared(node=node, change=change))
 
     def finish_join(self, node: Node, now: float) -> None:
         """Complete a node that joined, but for its move."""

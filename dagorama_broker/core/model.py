@@ -13,6 +13,7 @@ from dagorama_broker.core.errors import IllegalMove
 from dagorama_broker.core.states import MOVES, InstanceState, NodeState
 
 if TYPE_CHECKING:
+    from dagorama_broker.core.digests import Comparison
     from dagorama_broker.core.lanes import Lane, View
     from dagorama_broker.core.limits import Limit
 
@@ -273,6 +274,7 @@ class Instance:
     __slots__ = (
         "base",
         "cancelled",
+        "comparison",
         "control",
         "created_at",
         "deadline_at",
@@ -312,6 +314,7 @@ class Instance:
         self.cancelled = False  #: it was stopped on request
         self.finished_at = 0.0
         self.limit: Limit | None = None  #: its cap, where it has one
+        self.comparison: Comparison | None = None  #: of values with those of before, where nodes were run again
         self.set_control(control)
 
     def set_control(self, control: Control) -> None:

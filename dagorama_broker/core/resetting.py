@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
-from dagorama_broker.core.digests import digest_node
+from dagorama_broker.core.digests import Comparison, digest_node
 from dagorama_broker.core.errors import NodeInUse, UnfitInstance
 from dagorama_broker.core.graph import Graph
 from dagorama_broker.core.model import Instance, Node, NodeId
@@ -41,6 +41,7 @@ def rerun_node(graph: Graph, command: c.RerunNode, now: float) -> None:
     previous = [digest_node(node, digests) for node in nodes]
     joins = _without_circles(nodes, cone.joins)
     removed = _remove_calls(instance, links, cone.joins, joins, cone.again)
+    instance.comparison = Comparison(zip(nodes, previous, strict=True))
     resets = [
         _reset_node(graph, node, joins=node in joins, previous=digest)
         for node, digest in zip(nodes, previous, strict=True)

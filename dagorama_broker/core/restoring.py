@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dagorama_broker.core.attempts import Attempts
+from dagorama_broker.core.digests import Comparison
 from dagorama_broker.core.errors import show_id
 from dagorama_broker.core.graph import Graph
 from dagorama_broker.core.model import Instance, Node
@@ -32,6 +33,8 @@ def restore_instance(graph: Graph, attempts: Attempts, stored: StoredInstance, n
         by_seq[row.seq] = _restore_node(graph, row, instance, by_seq)
     for row in stored.nodes:
         by_seq[row.seq].promises = tuple(by_seq[seq] for seq in row.promise_seqs)
+    previous = [(by_seq[row.seq], row.previous) for row in stored.nodes if row.previous is not None]
+    instance.comparison = Comparison(previous) if previous else None
     for row in stored.nodes:
         _relink_node(graph, attempts, by_seq[row.seq], row, by_seq, now)
     graph.instances[instance.id] = instance

@@ -29,6 +29,14 @@ class InstanceState(StrEnum):
     CANCELLED = "cancelled"  #: Stopped on request.
 
 
+class Change(StrEnum):
+    """How the value of a node that was run again compares to the one before."""
+
+    SAME = "same"  #: It is stored as the same bytes, whatever ids stand in them.
+    CHANGED = "changed"
+    NEW = "new"  #: There was none before.
+
+
 UNSUCCESSFUL = frozenset({NodeState.FAILED, NodeState.DEPENDENCY_FAILED, NodeState.CANCELLED})
 TERMINAL = UNSUCCESSFUL | {NodeState.COMPLETED}
 LIVE = frozenset(NodeState) - TERMINAL

@@ -11,7 +11,7 @@ from dagorama_broker.core.model import (
     QueueControl,
     WorkerId,
 )
-from dagorama_broker.core.states import InstanceState, NodeState
+from dagorama_broker.core.states import Change, InstanceState, NodeState
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,6 +39,7 @@ class StoredNode:
     cause_seq: int = 0  #: for unsuccessful nodes
     failures: list[FailedAttempt] = field(default_factory=list)
     previous: bytes | None = None  #: digest of the value before the last rerun, empty for none; None: no rerun
+    change: Change | None = None  #: how its value compares with that; None while it has none
 
 
 @dataclass(slots=True, kw_only=True)

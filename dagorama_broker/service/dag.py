@@ -112,6 +112,15 @@ class DagService(Looking):
         known = await self._with_promised(stored)
         return [(known[seq].id, payload) for seq, payload in _in_order(stored, known)]
 
+    async def _with_promised(self, stored: StoredNode) -> dict[int, StoredNode]:
+        """Give a node and all that its value is made of, by number."""
+        known = {stored.seq: stored}
+        new = dict(known)
+        while missing := {seq for node in new.values() for seq in node.promise_seqs} - known.keys():
+            new = await self._host.read(self._host.journal.find_nodes, sorted(missing))
+            known.update(new)
+        return known
+
     async def WatchInstance(
         self,
         request: dag_pb2.WatchInstanceRequest,

@@ -1,12 +1,9 @@
 """Looking at instances, nodes, workers and queues. Everything that is told is durable."""
 
-from collections.abc import Callable
-
 from dagorama.v1 import dag_pb2, dag_pb2_grpc
-from dagorama_broker.core.digests import digest_value
 from dagorama_broker.core.errors import EmptyInstance, UnknownInstance, UnknownNode
 from dagorama_broker.core.model import Instance, InstanceId, NodeId
-from dagorama_broker.core.states import TERMINAL, NodeState
+from dagorama_broker.core.states import TERMINAL
 from dagorama_broker.core.stored import StoredNode
 from dagorama_broker.core.why import Reason, ended, explain, explain_function
 from dagorama_broker.host.host import Host
@@ -24,15 +21,6 @@ class Looking(dag_pb2_grpc.DagServiceServicer):
 
     def __init__(self, host: Host) -> None:
         self._host = host
-
-    async def _with_promised(self, stored: StoredNode) -> dict[int, StoredNode]:
-        """Give a node and all that its value is made of, by number."""
-        known = {stored.seq: stored}
-        new = dict(known)
-        while missing := {seq for node in new.values() for seq in node.promise_seqs} - known.keys():
-            new = await self._host.read(self._host.journal.find_nodes, sorted(missing))
-            known.update(new)
-        return known
 
     @answers
     async def _instance_info(
@@ -177,18 +165,8 @@ class Looking(dag_pb2_grpc.DagServiceServicer):
             node = instance.nodes.get(NodeId(info.node_id))
             if node is not None:  # else it has just been removed by a rerun
                 convert.put_live_state(info, node)
-        await self._put_changes(rows, infos)
         await self._host.flush()  # what memory has told may rest on something that is on its way to the journal
         return infos
-
-    async def _put_changes(self, rows: list[StoredNode], infos: list[dag_pb2.NodeInfo]) -> None:
-        """Put into the messages what reruns have changed."""
-        digests: dict[NodeId, bytes] = {}
-        for row, info in zip(rows, infos, strict=True):
-            if row.previous is None or row.state is not NodeState.COMPLETED:
-                continue
-            digest = digest_value(row, promises_in(await self._with_promised(row)), digests)
-            info.change = convert.to_change(row.previous, digest)
 
 
 async def find_node(host: Host, instance_id: InstanceId, node_id: NodeId) -> StoredNode:
@@ -199,11 +177,6 @@ async def find_node(host: Host, instance_id: InstanceId, node_id: NodeId) -> Sto
             raise UnknownInstance(instance_id=instance_id)
         raise UnknownNode(instance_id=instance_id, node_id=node_id)
     return stored
-
-
-def promises_in(known: dict[int, StoredNode]) -> Callable[[StoredNode], list[StoredNode]]:
-    """Give what finds the promises of a node among nodes by number."""
-    return lambda node: [known[seq] for seq in node.promise_seqs]
 
 
 def _page_size(asked: int) -> int:

@@ -11,7 +11,7 @@ from typing import NamedTuple, assert_never
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model import Control, FailedAttempt, Function, Instance, Node, QueueControl, WorkerId
-from dagorama_broker.core.states import InstanceState, NodeState
+from dagorama_broker.core.states import Change, InstanceState, NodeState
 
 # Plain strings: database drivers take a slow path for subclasses of str.
 STARTED = str(NodeState.STARTED.value)
@@ -110,6 +110,7 @@ class Batch:
     unvalued: list[int] = field(default_factory=list)  #: whose values are no more
     functions: dict[int, Function] = field(default_factory=dict)  #: what they call now
     previous: dict[int, bytes] = field(default_factory=dict)  #: after the outcomes
+    changes: dict[int, Change] = field(default_factory=dict)  #: after the outcomes
     removed: set[int] = field(default_factory=set)  #: nodes that are no more
     undated: list[int] = field(default_factory=list)  #: instances without a deadline any more; after the instances
 
@@ -130,7 +131,7 @@ def _forget_removed(batch: Batch) -> None:
     batch.nodes = [node for node in batch.nodes if node.seq not in removed]
     batch.attempts = [row for row in batch.attempts if row.node not in removed]
     for seq in removed:
-        for rows in (batch.outcomes, batch.functions, batch.previous):
+        for rows in (batch.outcomes, batch.functions, batch.previous, batch.changes):
             rows.pop(seq, None)
 
 
@@ -162,6 +163,8 @@ def _fold_one(batch: Batch, event: e.DurableEvent) -> None:
         case e.NodesCancelled():
             for node in event.nodes:
                 _put(batch, OutcomeRow(node.seq, CANCELLED, event.at, None, None, node.seq))
+        case e.ValueCompared():
+            batch.changes[event.node.seq] = event.change
         case e.NodesReset():
             batch.undated.append(event.instance.seq)
             for reset in event.resets:
@@ -210,6 +213,7 @@ def _reset(batch: Batch, reset: e.Reset, at: float) -> None:
         batch.unvalued.append(node.seq)
     if reset.previous is not None:
         batch.previous[node.seq] = reset.previous
+    batch.changes.pop(node.seq, None)
     batch.uncaused.append(node.seq)
     batch.functions[node.seq] = reset.function
     batch.attempts.append(AttemptRow(node.instance.seq, node.seq, 0, RESET, "", 0.0, "", "", "", b"", False))

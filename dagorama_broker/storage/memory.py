@@ -23,7 +23,7 @@ from dagorama_broker.core.model import (
     QueueControl,
     WorkerId,
 )
-from dagorama_broker.core.states import TERMINAL, InstanceState, NodeState
+from dagorama_broker.core.states import TERMINAL, Change, InstanceState, NodeState
 from dagorama_broker.core.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
 
 T = TypeVar("T")
@@ -146,6 +146,8 @@ class MemoryJournal:
                     self._record(node.instance).end(node, NodeState.CANCELLED, node, event.at)
             case e.DependencyFailed():
                 self._record(event.node.instance).end(event.node, NodeState.DEPENDENCY_FAILED, event.cause, event.at)
+            case e.ValueCompared():
+                self._record(event.node.instance).compare(event)
             case e.NodesReset():
                 record = self._record(event.instance)
                 record.deadline_at = 0.0
@@ -194,6 +196,7 @@ class _Record:
         "_at",
         "_attempts",
         "_causes",
+        "_changes",
         "_created_at",
         "_dependencies",
         "_dependencies_end",
@@ -246,6 +249,7 @@ class _Record:
         self._attempts: dict[int, int] = {}
         self._losses: dict[int, int] = {}
         self._previous: dict[int, bytes] = {}
+        self._changes: dict[int, Change] = {}
         self._failures: dict[int, list[FailedAttempt]] = {}
 
     def row(self, seq: int) -> int:
@@ -306,13 +310,17 @@ class _Record:
         state, since = (NodeState.JOINING, 0.0) if reset.joins else (NodeState.WAITING, at)
         row = self._move(reset.node, state, since)
         self._functions[row] = reset.function.spec
-        for column in (self._causes, self._attempts, self._losses):
+        for column in (self._causes, self._attempts, self._losses, self._changes):
             column.pop(row, None)
         if not reset.joins:
             self._payloads[row] = None
             self._promises.pop(row, None)
         if reset.previous is not None:
             self._previous[row] = reset.previous
+
+    def compare(self, event: e.ValueCompared) -> None:
+        """Note how a node's value compares to the one before."""
+        self._changes[self.row(event.node.seq)] = event.change
 
     def remove(self, seqs: set[int]) -> None:
         """Forget nodes: the rows of the others are written anew."""
@@ -339,6 +347,7 @@ class _Record:
         self._losses = _moved(old._losses, rows)
         self._failures = _moved(old._failures, rows)
         self._previous = _moved(old._previous, rows)
+        self._changes = _moved(old._changes, rows)
 
     def end(self, node: Node, state: NodeState, cause: Node, at: float) -> None:
         """End a node without a value."""
@@ -369,6 +378,7 @@ class _Record:
             cause_seq=self._causes.get(row, 0),
             failures=list(self._failures.get(row, ())),
             previous=self._previous.get(row),
+            change=self._changes.get(row),
         )
 
     def stored(self) -> StoredInstance:

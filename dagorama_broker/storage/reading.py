@@ -15,7 +15,7 @@ from dagorama_broker.core.model import (
     QueueControl,
     RetryPolicy,
 )
-from dagorama_broker.core.states import TERMINAL, InstanceState, NodeState
+from dagorama_broker.core.states import TERMINAL, Change, InstanceState, NodeState
 from dagorama_broker.core.stored import InstanceSummary, StoredInstance, StoredNode
 from dagorama_broker.storage.folding import RESET
 from dagorama_broker.storage.rows import Parameter
@@ -31,7 +31,7 @@ RUNNING_INSTANCES = f"{_INSTANCES} WHERE state = 'running' ORDER BY seq"
 _NODES = """
 SELECT calls.seq, calls.id, calls.instance, calls.function, calls.parent, calls.arguments, calls.dependencies,
        calls.created_at, outcomes.state, outcomes.at, outcomes.payload, outcomes.promises, outcomes.cause,
-       outcomes.previous, limited.keys
+       outcomes.previous, outcomes.change, limited.keys
 FROM calls
 LEFT JOIN outcomes ON outcomes.node = calls.seq
 LEFT JOIN limited ON limited.node = calls.seq
@@ -164,6 +164,7 @@ class Reader:
             promises,
             cause,
             previous,
+            change,
             limit_keys,
         ) in self._connection.execute(_NODES + condition, parameters):
             state = _STATES[state_name or "waiting"]
@@ -184,6 +185,7 @@ class Reader:
                 promise_seqs=tuple(json.loads(promises)) if promises else (),
                 cause_seq=cause or 0,
                 previous=previous,
+                change=Change(change) if change else None,
             )
             nodes.append(node)
             by_instance.setdefault(instance, {})[seq] = node

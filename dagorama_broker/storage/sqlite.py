@@ -46,7 +46,7 @@ UPDATE instances SET counts = (
 """
 
 _NODE_LAST = "SELECT max(node_last, coalesce((SELECT max(seq) FROM calls), 0)) FROM removed"
-_UNCAUSE = "UPDATE outcomes SET cause = NULL WHERE node IN (SELECT value FROM json_each(?))"
+_UNCAUSE = "UPDATE outcomes SET cause = NULL, change = NULL WHERE node IN (SELECT value FROM json_each(?))"
 _UNVALUE = "UPDATE outcomes SET payload = NULL, promises = NULL WHERE node IN (SELECT value FROM json_each(?))"
 _REMOVED = "IN (SELECT value FROM json_each(?1))"
 _REMOVE = (
@@ -146,6 +146,8 @@ class SqliteJournal:
             _OUTCOMES.write(connection, outcomes, sum([len(row.payload) for row in outcomes if row.payload]))
         previous = [(digest, seq) for seq, digest in batch.previous.items()]
         connection.executemany("UPDATE outcomes SET previous = ? WHERE node = ?", previous)
+        changes = [(str(change.value), seq) for seq, change in batch.changes.items()]
+        connection.executemany("UPDATE outcomes SET change = ? WHERE node = ?", changes)
         if batch.attempts:
             _ATTEMPTS.write(connection, batch.attempts)
         if batch.instances:

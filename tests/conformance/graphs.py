@@ -21,7 +21,7 @@ from dagorama_broker.core.model import (
     Timing,
     WorkerId,
 )
-from dagorama_broker.core.states import TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
+from dagorama_broker.core.states import TERMINAL, UNSUCCESSFUL, Change, InstanceState, NodeState
 
 FUNCTIONS = [
     Function(spec, lane=Lane(spec.queue, spec.taint), timing=Timing())
@@ -45,7 +45,7 @@ FUNCTIONS = [
 #: States, as storage knows them, of nodes whose attempts may end.
 RUNNABLE = (NodeState.WAITING, NodeState.STARTED, NodeState.BACKOFF)
 #: How many kinds of event a history may have.
-KINDS = 17
+KINDS = 18
 
 
 class Graph:
@@ -148,6 +148,7 @@ class _History:
             self._hand_back,
             self._retry,
             self._rerun,
+            self._compare,
         )
         assert len(moves) == KINDS
         for kind, choice in ((0, 0), (1, 2), *choices):
@@ -289,6 +290,11 @@ class _History:
         node.attempts = node.losses = 0
         reset = e.Reset(node, FUNCTIONS[choice % 2], False, bytes(choice % 3))
         self.events.append(e.NodesReset(instance=instance, resets=[reset], at=self.graph.now()))
+
+    def _compare(self, choice: int) -> None:
+        node = self._node(choice, NodeState.COMPLETED)
+        if node is not None and node.instance.state is InstanceState.RUNNING:
+            self.events.append(e.ValueCompared(node=node, change=tuple(Change)[choice % 3]))
 
     def _cancel(self, choice: int) -> None:
         running = [it for it in self.instances if it.state is InstanceState.RUNNING]

@@ -7,7 +7,7 @@ import pytest
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model import Control, InstanceId, NodeId, QueueControl, WorkerId
-from dagorama_broker.core.states import InstanceState, NodeState
+from dagorama_broker.core.states import Change, InstanceState, NodeState
 from dagorama_broker.core.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
 from tests.conformance.conftest import Storage, make_storage
 from tests.conformance.graphs import FUNCTIONS, Graph, failed
@@ -462,7 +462,9 @@ def test_what_is_run_again_has_no_value_and_what_it_called_is_gone(storage: Stor
     ]
     assert (storage.journal.find_nodes([2]), storage.journal.find_node(instance.id, child.id)) == ({}, None)
     storage.journal.commit([e.NodeCompleted(node=last, payload=b"again", at=4.0)])
-    assert storage.journal.find_nodes([4])[4].payload == b"again"
+    storage.journal.commit([e.ValueCompared(node=last, change=Change.CHANGED)])
+    again = storage.journal.find_nodes([1, 4])
+    assert [(it.payload, it.change) for it in again.values()] == [(None, None), (b"again", Change.CHANGED)]
 
 
 def test_the_number_of_a_removed_node_is_not_given_again(storage: Storage) -> None:

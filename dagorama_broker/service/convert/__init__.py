@@ -34,7 +34,6 @@ from dagorama_broker.service.convert.outgoing import (
     from_worker,
     outcome_of,
     put_live_state,
-    to_change,
     write_values,
 )
 
@@ -56,7 +55,6 @@ __all__ = [
     "outcome_of",
     "put_live_state",
     "to_calls",
-    "to_change",
     "to_completions",
     "to_connect",
     "to_control_instance",

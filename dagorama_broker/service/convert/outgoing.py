@@ -19,7 +19,7 @@ from dagorama_broker.core.model import (
     WorkerId,
 )
 from dagorama_broker.core.ready import ReadyQueues
-from dagorama_broker.core.states import InstanceState, NodeState
+from dagorama_broker.core.states import Change, InstanceState, NodeState
 from dagorama_broker.core.stored import InstanceSummary, StoredInstance, StoredNode
 from dagorama_broker.core.values import collect_values
 from dagorama_broker.core.why import Reason
@@ -41,6 +41,12 @@ INSTANCE_STATES = {
     InstanceState.COMPLETED: graph_pb2.INSTANCE_STATE_COMPLETED,
     InstanceState.FAILED: graph_pb2.INSTANCE_STATE_FAILED,
     InstanceState.CANCELLED: graph_pb2.INSTANCE_STATE_CANCELLED,
+}
+CHANGES = {
+    None: dag_pb2.CHANGE_UNSPECIFIED,
+    Change.SAME: dag_pb2.CHANGE_SAME,
+    Change.CHANGED: dag_pb2.CHANGE_CHANGED,
+    Change.NEW: dag_pb2.CHANGE_NEW,
 }
 
 
@@ -188,14 +194,8 @@ def from_stored_node(node: StoredNode, instance_id: InstanceId, ids: dict[int, N
         finished_at=node.finished_at,
         retry_at=node.retry_at if node.state is NodeState.BACKOFF else 0.0,
         cause_id=ids.get(node.cause_seq, b""),
+        change=CHANGES[node.change],
     )
-
-
-def to_change(previous: bytes, digest: bytes) -> dag_pb2.Change.ValueType:
-    """Give how a value compares to the one before, by their digests; that is empty where there was none."""
-    if not previous:
-        return dag_pb2.CHANGE_NEW
-    return dag_pb2.CHANGE_SAME if previous == digest else dag_pb2.CHANGE_CHANGED
 
 
 def from_reason(reason: Reason) -> dag_pb2.Reason:

@@ -5,8 +5,9 @@ ALTER TABLE functions ADD COLUMN at_most_once INTEGER NOT NULL DEFAULT 0;
 -- When whatever of an instance has not ended fails.
 ALTER TABLE instances ADD COLUMN deadline_at REAL; -- NULL: never
 
--- Digest of the value that a node had before its last rerun.
-ALTER TABLE outcomes ADD COLUMN previous BLOB; -- NULL: no rerun; empty: it had no value
+-- The value that a node had before its last rerun, and how the one that it has now compares.
+ALTER TABLE outcomes ADD COLUMN previous BLOB; -- digest; NULL: no rerun; empty: it had no value
+ALTER TABLE outcomes ADD COLUMN change TEXT; -- 'same', 'changed', 'new'; NULL: no rerun, or no value since
 
 -- `outcomes.at` is also, for a node that waits, when it was reset or handed back: that is not when it ended.
 DROP VIEW nodes;

@@ -80,11 +80,16 @@ class Ledger:
                 assert row.state in {NodeState.WAITING, NodeState.STARTED, NodeState.JOINING, NodeState.BACKOFF}
                 row.state, row.finished_at = NodeState.COMPLETED, at
                 row.payload = row.payload if payload is None else payload
+            case e.ValueCompared(node=node, change=change):
+                row = self.nodes[node.seq]
+                assert row.state is NodeState.COMPLETED
+                row.change = change
             case e.NodesReset(instance=instance, resets=resets, at=at):
                 self.instances[instance.id].deadline_at = 0.0
                 for node, function, joins, previous in resets:
                     row = self.nodes[node.seq]
                     row.previous = row.previous if previous is None else previous
+                    row.change = None
                     row.payload = row.payload if joins else None
                     row.promise_seqs = row.promise_seqs if joins else ()
                     row.state, row.function = NodeState.JOINING if joins else NodeState.WAITING, function.spec

@@ -9,10 +9,10 @@ from time import process_time
 
 import pytest
 
-from dagorama_broker.core.digests import digest_node
+from dagorama_broker.core.digests import Comparison, digest_node
 from dagorama_broker.core.lanes import Lane
 from dagorama_broker.core.model import Function, FunctionSpec, Instance, InstanceId, Node, NodeId, Timing
-from dagorama_broker.core.states import NodeState
+from dagorama_broker.core.states import Change, NodeState
 from tests.unit.core.test_cost import count_calls
 
 MakeIds = Callable[[int, Random], list[bytes]]
@@ -21,7 +21,7 @@ FUNCTION = Function(FunctionSpec(name="f", queue="q"), lane=Lane("q", ""), timin
 INSTANCE = Instance(seq=1, id=InstanceId(b"i" * 16), definition="D", created_at=0.0)
 
 
-def node(id: bytes, payload: bytes, *promises: Node) -> Node:
+def node(id: bytes, payload: bytes | None, *promises: Node) -> Node:
     """Makes a completed node."""
     made = Node(
         seq=1,
@@ -77,6 +77,18 @@ def test_what_is_referred_to_often_is_digested_once() -> None:
     shared = node(b"s" * 16, b"v", *(node(b"%016d" % number, b"v") for number in range(8)))
     root = node(b"n" * 16, b"s" * 16_000, *[shared] * 1000)
     assert count_calls(lambda: digest_node(root, {})) < 10_000
+
+
+def test_a_chain_is_compared_step_by_step() -> None:
+    """Each node of a chain costs the same: what the value of the one before is, is known."""
+    chain = [node(b"%016d" % 0, b"v")]
+    for number in range(1, 1000):
+        chain.append(node(b"%016d" % number, None if number % 2 else chain[-1].id, chain[-1]))
+    before: dict[NodeId, bytes] = {}
+    comparison = Comparison((one, digest_node(one, before)) for one in chain)
+    compared: list[Change | None] = []
+    assert count_calls(lambda: compared.extend(map(comparison.compare, chain))) < 20 * len(chain)
+    assert set(compared) == {Change.SAME}
 
 
 def test_a_search_for_what_is_not_there_is_given_up() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dagorama_broker.core.model import InstanceId, Node, NodeId
+from dagorama_broker.core.states import Change
 from tests.unit.core.transcript import Bench, show_value, tidy
 
 #: a returns promises of b, c(b) and d; c expands into x. e(a) comes after all, f stands by itself.
@@ -78,15 +79,19 @@ def test_a_node_and_all_that_comes_of_it_begin_anew(bench: Bench) -> None:
         a=joining e=waiting f=completed b=ready c=waiting d=completed
         WorkGranted w1 b#8
         NodeCompleted b B
+        ValueCompared b changed
         WorkGranted w1 c#9
         NodesCreated y
         NodeJoining c c of y
         WorkGranted w1 y#10
         NodeCompleted y y
         NodeCompleted c value
+        ValueCompared c changed
         NodeCompleted a value
+        ValueCompared a changed
         WorkGranted w1 e#11
         NodeCompleted e e
+        ValueCompared e same
         InstanceFinished i1 completed
         (completed) a=completed e=completed f=completed b=completed c=completed d=completed y=completed
     """
@@ -123,8 +128,10 @@ def test_who_made_the_others_makes_them_anew(bench: Bench) -> None:
         WorkGranted w1 n#2.2
         NodeCompleted n n
         NodeCompleted a value
+        ValueCompared a changed
         WorkGranted w1 e#2.3
         NodeCompleted e e
+        ValueCompared e same
         InstanceFinished i1 completed
     """
     assert bench.replay(transcript) == tidy(transcript)
@@ -146,6 +153,24 @@ def test_values_are_compared_by_what_they_refer_to(bench: Bench) -> None:
     bench.replay("rerun i1 c")
     now = {row.id.decode(): row.previous for row in bench.ledger.nodes.values()}
     assert {name: now[name] == before[name] for name in "ace"} == {"a": False, "c": False, "e": True}
+
+
+def changes(bench: Bench) -> dict[str, Change | None]:
+    """Gives what storage tells of the values."""
+    return {row.id.decode(): row.change for row in bench.ledger.nodes.values() if row.previous is not None}
+
+
+def test_what_has_changed_is_told_after_a_restart_and_a_retry(bench: Bench) -> None:
+    """The value of before the rerun is what counts, whatever becomes of the attempts in between."""
+    bench.replay(DONE)
+    bench.replay("rerun i1 c\ngrant\nfail w1 c\nretry i1\nrestart\nconnect w1\ngrant")
+    assert changes(bench) == {"a": None, "c": None, "e": None}
+    bench.replay("complete w1 c value=[y] promises=y + y\ngrant\ncomplete w1 y value=x\ngrant\nrestart")
+    assert changes(bench) == {"a": Change.SAME, "c": Change.SAME, "e": None}
+    bench.replay("connect w1\ngrant\ncomplete w1 e value=E")
+    assert changes(bench) == {"a": Change.SAME, "c": Change.SAME, "e": Change.CHANGED}
+    bench.replay("rerun i1 e")
+    assert changes(bench) == {"a": Change.SAME, "c": Change.SAME, "e": None}
 
 
 def test_a_failed_node_can_be_rerun(bench: Bench) -> None:
@@ -179,8 +204,10 @@ def test_a_failed_node_can_be_rerun(bench: Bench) -> None:
         DependencyFailed d because of b
         WorkGranted w1 a#3
         NodeCompleted a a
+        ValueCompared a new
         WorkGranted w1 c#4
         NodeCompleted c c
+        ValueCompared c new
         InstanceFinished i1 failed
     """
     assert bench.replay(transcript) == tidy(transcript)

@@ -395,6 +395,8 @@ def _words(event: e.Event) -> Iterator[str]:
         case e.NodeJoining(node=node, payload=payload, promises=promises):
             yield f"{_name(node)} {'alias' if payload is None else payload.decode()} of"
             yield from (_name(promise) for promise in promises)
+        case e.ValueCompared(node=node, change=change):
+            yield from (_name(node), change)
         case e.AttemptFailed(node=node, attempt=attempt, retry_at=retry_at):
             again = "" if retry_at is None else f" again at {retry_at:g}"
             yield f"{_name(node)} attempt={attempt.number} {attempt.failure.type}{again}"
