@@ -10,6 +10,7 @@ from dagorama.client.convert import submit_request
 from dagorama.client.outcomes import TERMINAL
 from dagorama.client.requests import Deadline, Steps, ask, watch
 from dagorama.errors import BrokerRefused
+from dagorama.ids import new_id
 from dagorama.options import InstanceOptions
 from dagorama.v1.dag_pb2 import (
     CancelInstanceRequest,
@@ -23,7 +24,7 @@ from dagorama.v1.dag_pb2 import (
     WhyRequest,
     WhyResponse,
 )
-from dagorama.v1.graph_pb2 import INSTANCE_STATE_CANCELLED, INSTANCE_STATE_RUNNING
+from dagorama.v1.graph_pb2 import INSTANCE_STATE_CANCELLED
 
 
 class RemoteBroker:
@@ -72,20 +73,13 @@ class RemoteBroker:
     def retry(self, instance_id: bytes, what: str) -> Steps[None]:
         """Repeats the request until it is known to be durable."""
         to = connection()
-        try:
-            yield from ask(to, to.dag.RetryInstance, RetryInstanceRequest(instance_id=instance_id), what)
-        except BrokerRefused as refusal:
-            if not refusal.repeated:
-                raise
-            # An attempt whose answer was lost may have done it.
-            answer = yield from ask(to, to.dag.GetInstance, GetInstanceRequest(instance_id=instance_id), what)
-            if answer.instance.state != INSTANCE_STATE_RUNNING:
-                raise
+        request = RetryInstanceRequest(instance_id=instance_id, request_id=new_id())
+        yield from ask(to, to.dag.RetryInstance, request, what)
 
     def rerun(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[Sequence[bytes]]:
         """Repeats the request until it is known to be durable."""
         to = connection()
-        request = RerunNodeRequest(instance_id=instance_id, node_id=node_id)
+        request = RerunNodeRequest(instance_id=instance_id, node_id=node_id, request_id=new_id())
         answer = yield from ask(to, to.dag.RerunNode, request, what)
         return answer.node_ids
 

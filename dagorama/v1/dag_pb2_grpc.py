@@ -167,7 +167,8 @@ class DagServiceServicer:
 
     def RetryInstance(self, request, context):
         """Lets a failed instance go on from where it failed: what failed, and what failed of that, is run again, by any version
-        of the code; what has completed is not. Answered once that is durable. FAILED_PRECONDITION for one that has not failed.
+        of the code; what has completed is not. Answered once that is durable; repeating it is a no-op, whatever the instance
+        has come to. FAILED_PRECONDITION for one that has not failed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -175,7 +176,8 @@ class DagServiceServicer:
 
     def RerunNode(self, request, context):
         """Runs a node of an instance that has completed or failed again, and whatever its value went into, with any version of
-        the code. The calls that these nodes made are forgotten, since they make new ones. Answered once that is durable.
+        the code. The calls that these nodes made are forgotten, since they make new ones. Answered once that is durable;
+        repeating it is a no-op with the same answer, whatever the instance has come to.
         FAILED_PRECONDITION for an instance that runs or was cancelled, and where something else refers to such a call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -53,11 +53,13 @@ class DagServiceStub:
     """
     RetryInstance: _grpc.UnaryUnaryMultiCallable[_dag_pb2.RetryInstanceRequest, _dag_pb2.RetryInstanceResponse]
     """Lets a failed instance go on from where it failed: what failed, and what failed of that, is run again, by any version
-    of the code; what has completed is not. Answered once that is durable. FAILED_PRECONDITION for one that has not failed.
+    of the code; what has completed is not. Answered once that is durable; repeating it is a no-op, whatever the instance
+    has come to. FAILED_PRECONDITION for one that has not failed.
     """
     RerunNode: _grpc.UnaryUnaryMultiCallable[_dag_pb2.RerunNodeRequest, _dag_pb2.RerunNodeResponse]
     """Runs a node of an instance that has completed or failed again, and whatever its value went into, with any version of
-    the code. The calls that these nodes made are forgotten, since they make new ones. Answered once that is durable.
+    the code. The calls that these nodes made are forgotten, since they make new ones. Answered once that is durable;
+    repeating it is a no-op with the same answer, whatever the instance has come to.
     FAILED_PRECONDITION for an instance that runs or was cancelled, and where something else refers to such a call.
     """
     Why: _grpc.UnaryUnaryMultiCallable[_dag_pb2.WhyRequest, _dag_pb2.WhyResponse]
@@ -100,11 +102,13 @@ class DagServiceAsyncStub(DagServiceStub):
     """
     RetryInstance: _aio.UnaryUnaryMultiCallable[_dag_pb2.RetryInstanceRequest, _dag_pb2.RetryInstanceResponse]  # type: ignore[assignment]
     """Lets a failed instance go on from where it failed: what failed, and what failed of that, is run again, by any version
-    of the code; what has completed is not. Answered once that is durable. FAILED_PRECONDITION for one that has not failed.
+    of the code; what has completed is not. Answered once that is durable; repeating it is a no-op, whatever the instance
+    has come to. FAILED_PRECONDITION for one that has not failed.
     """
     RerunNode: _aio.UnaryUnaryMultiCallable[_dag_pb2.RerunNodeRequest, _dag_pb2.RerunNodeResponse]  # type: ignore[assignment]
     """Runs a node of an instance that has completed or failed again, and whatever its value went into, with any version of
-    the code. The calls that these nodes made are forgotten, since they make new ones. Answered once that is durable.
+    the code. The calls that these nodes made are forgotten, since they make new ones. Answered once that is durable;
+    repeating it is a no-op with the same answer, whatever the instance has come to.
     FAILED_PRECONDITION for an instance that runs or was cancelled, and where something else refers to such a call.
     """
     Why: _aio.UnaryUnaryMultiCallable[_dag_pb2.WhyRequest, _dag_pb2.WhyResponse]  # type: ignore[assignment]
@@ -186,7 +190,8 @@ class DagServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_dag_pb2.RetryInstanceResponse, _abc.Awaitable[_dag_pb2.RetryInstanceResponse]]:
         """Lets a failed instance go on from where it failed: what failed, and what failed of that, is run again, by any version
-        of the code; what has completed is not. Answered once that is durable. FAILED_PRECONDITION for one that has not failed.
+        of the code; what has completed is not. Answered once that is durable; repeating it is a no-op, whatever the instance
+        has come to. FAILED_PRECONDITION for one that has not failed.
         """
 
     @_abc_1.abstractmethod
@@ -196,7 +201,8 @@ class DagServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_dag_pb2.RerunNodeResponse, _abc.Awaitable[_dag_pb2.RerunNodeResponse]]:
         """Runs a node of an instance that has completed or failed again, and whatever its value went into, with any version of
-        the code. The calls that these nodes made are forgotten, since they make new ones. Answered once that is durable.
+        the code. The calls that these nodes made are forgotten, since they make new ones. Answered once that is durable;
+        repeating it is a no-op with the same answer, whatever the instance has come to.
         FAILED_PRECONDITION for an instance that runs or was cancelled, and where something else refers to such a call.
         """
 

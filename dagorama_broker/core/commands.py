@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dagorama_broker.core.model import Failure, InstanceId, NewCall, NodeId, Progress, WorkerId
+from dagorama_broker.core.model import Failure, InstanceId, NewCall, NodeId, Progress, RequestId, WorkerId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,10 +151,12 @@ class CancelInstance:
 class RetryInstance:
     """Let a failed instance go on from where it failed, with whatever version of the code workers have.
 
-    Restore it first if it has left memory. Raises `UnknownInstance`, `UnfitInstance` or `NodeInUse`.
+    Restore it first if it has left memory. Repeating it by the same id is a no-op. Raises `UnknownInstance`,
+    `UnfitInstance`, `NodeInUse` or `ConflictingRequest`.
     """
 
     instance_id: InstanceId
+    request_id: RequestId | None = None  #: None: it is not repeated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,11 +164,13 @@ class RerunNode:
     """Run a node of a finished instance again, and whatever its value went into.
 
     The calls that these nodes made are forgotten, since they make new ones. Restore the instance first if it has left
-    memory. Raises `UnknownInstance`, `UnknownNode`, `UnfitInstance` or `NodeInUse`.
+    memory. Repeating it by the same id is a no-op. Raises `UnknownInstance`, `UnknownNode`, `UnfitInstance`,
+    `NodeInUse` or `ConflictingRequest`.
     """
 
     instance_id: InstanceId
     node_id: NodeId
+    request_id: RequestId | None = None  #: None: it is not repeated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

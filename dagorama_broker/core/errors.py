@@ -9,6 +9,7 @@ CoreError
 │   ├── EmptyInstance
 │   ├── UnknownNode
 │   ├── ConflictingNode     same id, other body
+│   ├── ConflictingRequest  the same, for a request to retry or to rerun
 │   ├── DuplicateCall       same id twice in one request
 │   ├── UnknownDependency   depends on what does not exist before it (so also: a cycle)
 │   └── UnknownWorker
@@ -100,6 +101,18 @@ class ConflictingNode(Refused):
         super().__init__(
             f"node {show_id(node_id)} of instance {show_id(instance_id)} exists as a call of {existing_function}; a "
             f"call of {function} with another function, arguments or dependencies needs an id of its own"
+        )
+
+
+class ConflictingRequest(Refused):
+    """The instance was retried or rerun by a request with this id that asked for something else."""
+
+    def __init__(self, *, instance_id: bytes, request_id: bytes) -> None:
+        self.instance_id = instance_id
+        self.request_id = request_id
+        super().__init__(
+            f"instance {show_id(instance_id)} was asked for something else by request {show_id(request_id)}; a request "
+            "for another node, or to retry instead of rerunning, needs an id of its own"
         )
 
 

@@ -17,6 +17,7 @@ from dagorama_broker.core.model import (
     Node,
     NodeId,
     QueueControl,
+    Request,
     Worker,
     WorkerId,
 )
@@ -171,12 +172,14 @@ class NodesRemoved:
 class NodesReset:
     """Nodes that had ended begin anew: waiting, or joining again, with no cause and no attempts that count.
 
-    Their instance, which was reopened before, has no deadline any more.
+    Their instance, which was reopened before, has no deadline any more. `request`, or that there is none, takes the
+    place of its earlier one.
     """
 
     instance: Instance
     resets: Sequence[Reset]
     at: float
+    request: Request | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,8 +300,23 @@ class WorkerEvicted:
     worker: Worker
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRepeated:
+    """What was asked has been done before; these nodes of the instance began anew then."""
+
+    instance: Instance
+    nodes: Sequence[Node]
+
+
 VolatileEvent = (
-    WorkGranted | WorkerWelcomed | RecallRequested | LeasesRevoked | ResultRefused | WorkerDrained | WorkerEvicted
+    WorkGranted
+    | WorkerWelcomed
+    | RecallRequested
+    | LeasesRevoked
+    | ResultRefused
+    | RequestRepeated
+    | WorkerDrained
+    | WorkerEvicted
 )
 
 Event = DurableEvent | VolatileEvent

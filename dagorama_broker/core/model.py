@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 NodeId = NewType("NodeId", bytes)
 InstanceId = NewType("InstanceId", bytes)
 WorkerId = NewType("WorkerId", bytes)
+RequestId = NewType("RequestId", bytes)
 
 
 #: A place in the order of ready nodes is one number: the priority, then what the group has had (64 bits), then the
@@ -265,6 +266,14 @@ class QueueControl(NamedTuple):
     running_max: int = 0  #: so many of its nodes may run at once; 0: any number
 
 
+class Request(NamedTuple):
+    """A request to retry or to rerun that has been done, so that repeating it does nothing."""
+
+    id: RequestId
+    node_id: NodeId | None  #: what was to be run again; None for a retry
+    seqs: tuple[int, ...]  #: for a rerun, the nodes that began anew
+
+
 class Instance:
     """One start of a definition. `seq`, `id`, `definition`, `created_at`, `deadline_at` and `group` never change.
 
@@ -286,6 +295,7 @@ class Instance:
         "limit",
         "live",
         "nodes",
+        "request",
         "seq",
         "state",
     )
@@ -314,6 +324,7 @@ class Instance:
         self.cancelled = False  #: it was stopped on request
         self.finished_at = 0.0
         self.limit: Limit | None = None  #: its cap, where it has one
+        self.request: Request | None = None  #: the last one to begin anew, if it had an id
         self.comparison: Comparison | None = None  #: of values with those of before, where nodes were run again
         self.set_control(control)
 

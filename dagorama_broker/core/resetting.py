@@ -9,15 +9,17 @@ from dataclasses import replace
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.digests import Comparison, digest_node
-from dagorama_broker.core.errors import NodeInUse, UnfitInstance
+from dagorama_broker.core.errors import ConflictingRequest, NodeInUse, UnfitInstance
 from dagorama_broker.core.graph import Graph
-from dagorama_broker.core.model import Instance, Node, NodeId
+from dagorama_broker.core.model import Instance, Node, NodeId, Request, RequestId
 from dagorama_broker.core.states import UNSUCCESSFUL, InstanceState, NodeState
 
 
 def retry_instance(graph: Graph, command: c.RetryInstance, now: float) -> None:
     """Let a failed instance go on from where it failed."""
     instance = graph.instance(command.instance_id)
+    if _is_repeated(graph, instance, command.request_id, None):
+        return
     if instance.state is not InstanceState.FAILED:
         raise UnfitInstance(instance_id=instance.id, state=instance.state, wanted="retried", needed="has failed")
     failed = [node for node in instance.nodes.values() if node.state in UNSUCCESSFUL]
@@ -25,12 +27,15 @@ def retry_instance(graph: Graph, command: c.RetryInstance, now: float) -> None:
     joins = _without_circles(failed, joined)
     removed = _remove_calls(instance, _Links(instance), joined, joins, {}) if len(joins) < len(joined) else ()
     resets = [_reset_node(graph, node, joins=node in joins) for node in failed if node not in removed]
+    instance.request = Request(command.request_id, None, ()) if command.request_id else None
     _reopen(graph, instance, resets, list(removed), now)
 
 
 def rerun_node(graph: Graph, command: c.RerunNode, now: float) -> None:
     """Let a node of a finished instance, and whatever its value went into, begin anew."""
     instance = graph.instance(command.instance_id)
+    if _is_repeated(graph, instance, command.request_id, command.node_id):
+        return
     if instance.state not in {InstanceState.COMPLETED, InstanceState.FAILED}:
         needed = "has completed or failed"
         raise UnfitInstance(instance_id=instance.id, state=instance.state, wanted="rerun", needed=needed)
@@ -47,7 +52,24 @@ def rerun_node(graph: Graph, command: c.RerunNode, now: float) -> None:
         for node, digest in zip(nodes, previous, strict=True)
         if node not in removed
     ]
+    seqs = tuple(reset.node.seq for reset in resets)
+    instance.request = Request(command.request_id, command.node_id, seqs) if command.request_id else None
     _reopen(graph, instance, resets, list(removed), now)
+
+
+def _is_repeated(graph: Graph, instance: Instance, request_id: RequestId | None, node_id: NodeId | None) -> bool:
+    """Tell whether a request has been done, and answer it then; whoever sent it may not have heard of that.
+
+    All nodes of that time are there: none is removed but by another such request. Raises `ConflictingRequest`.
+    """
+    done = instance.request
+    if done is None or done.id != request_id:
+        return False
+    if done.node_id != node_id:
+        raise ConflictingRequest(instance_id=instance.id, request_id=done.id)
+    by_seq = {node.seq: node for node in instance.nodes.values()}
+    graph.events.append(e.RequestRepeated(instance=instance, nodes=[by_seq[seq] for seq in done.seqs]))
+    return True
 
 
 def _without_circles(nodes: Sequence[Node], joins: Iterable[Node]) -> set[Node]:
@@ -169,7 +191,7 @@ def _reopen(graph: Graph, instance: Instance, resets: Sequence[e.Reset], removed
     graph.events.append(e.InstanceReopened(instance=instance))
     if removed:
         graph.events.append(e.NodesRemoved(instance=instance, nodes=removed))
-    graph.events.append(e.NodesReset(instance=instance, resets=resets, at=now))
+    graph.events.append(e.NodesReset(instance=instance, resets=resets, at=now, request=instance.request))
     nodes = [reset.node for reset in resets]
     for node in nodes:
         if node.state not in UNSUCCESSFUL:  # else one before it could not begin

@@ -27,6 +27,7 @@ def restore_instance(graph: Graph, attempts: Attempts, stored: StoredInstance, n
     instance.limit = graph.limits.recap(None, f"instance {show_id(instance.id)}", instance.control.running_max, ())
     instance.state = stored.state
     instance.finished_at = stored.finished_at
+    instance.request = stored.request
     instance.cancelled = stored.state is InstanceState.CANCELLED
     by_seq: dict[int, Node] = {}
     for row in stored.nodes:

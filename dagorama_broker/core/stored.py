@@ -9,6 +9,7 @@ from dagorama_broker.core.model import (
     InstanceId,
     NodeId,
     QueueControl,
+    Request,
     WorkerId,
 )
 from dagorama_broker.core.states import Change, InstanceState, NodeState
@@ -55,6 +56,7 @@ class StoredInstance:
     deadline_at: float = 0.0
     group: str = ""
     control: Control = Control()  # noqa: RUF009 - a tuple
+    request: Request | None = None
     nodes: list[StoredNode] = field(default_factory=list)  #: in creation order
 
 

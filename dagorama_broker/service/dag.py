@@ -9,7 +9,7 @@ from grpc import aio
 from dagorama.v1 import dag_pb2, graph_pb2
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.errors import InstanceEnded, UnknownInstance, UnknownNode
-from dagorama_broker.core.events import NodesReset
+from dagorama_broker.core.events import NodesReset, RequestRepeated
 from dagorama_broker.core.model import InstanceId, Node, NodeId
 from dagorama_broker.core.states import TERMINAL, NodeState
 from dagorama_broker.core.stored import StoredNode
@@ -193,18 +193,29 @@ class DagService(Looking):
         self, request: dag_pb2.RetryInstanceRequest, context: object
     ) -> dag_pb2.RetryInstanceResponse:
         """Let a failed instance go on."""
-        await self._host.submit(c.RetryInstance(instance_id=convert.to_instance_id(request.instance_id)))
+        await self._host.submit(
+            c.RetryInstance(
+                instance_id=convert.to_instance_id(request.instance_id),
+                request_id=convert.to_request_id(request.request_id),
+            )
+        )
         return dag_pb2.RetryInstanceResponse()
 
     @answers
     async def RerunNode(self, request: dag_pb2.RerunNodeRequest, context: object) -> dag_pb2.RerunNodeResponse:
         """Run a node again, and whatever its value went into."""
         command = c.RerunNode(
-            instance_id=convert.to_instance_id(request.instance_id), node_id=convert.to_node_id(request.node_id)
+            instance_id=convert.to_instance_id(request.instance_id),
+            node_id=convert.to_node_id(request.node_id),
+            request_id=convert.to_request_id(request.request_id),
         )
-        events = await self._host.submit(command)
-        resets = [reset for event in events if isinstance(event, NodesReset) for reset in event.resets]
-        return dag_pb2.RerunNodeResponse(node_ids=[reset.node.id for reset in resets])
+        response = dag_pb2.RerunNodeResponse()
+        for event in await self._host.submit(command):
+            if isinstance(event, NodesReset):
+                response.node_ids.extend(reset.node.id for reset in event.resets)
+            elif isinstance(event, RequestRepeated):
+                response.node_ids.extend(node.id for node in event.nodes)
+        return response
 
 
 @dataclass(slots=True)

@@ -53,6 +53,7 @@ STATUS: dict[type[Exception], grpc.StatusCode] = {
     errors.UnknownNode: grpc.StatusCode.NOT_FOUND,
     errors.UnknownWorker: grpc.StatusCode.NOT_FOUND,
     errors.ConflictingNode: grpc.StatusCode.ALREADY_EXISTS,
+    errors.ConflictingRequest: grpc.StatusCode.ALREADY_EXISTS,
     errors.DuplicateCall: grpc.StatusCode.INVALID_ARGUMENT,
     errors.UnknownDependency: grpc.StatusCode.INVALID_ARGUMENT,
     MalformedRequest: grpc.StatusCode.INVALID_ARGUMENT,

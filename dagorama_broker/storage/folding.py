@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, assert_never
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.model import Control, FailedAttempt, Function, Instance, Node, QueueControl, WorkerId
+from dagorama_broker.core.model import Control, FailedAttempt, Function, Instance, Node, QueueControl, Request, WorkerId
 from dagorama_broker.core.states import Change, InstanceState, NodeState
 
 # Plain strings: database drivers take a slow path for subclasses of str.
@@ -111,6 +111,7 @@ class Batch:
     functions: dict[int, Function] = field(default_factory=dict)  #: what they call now
     previous: dict[int, bytes] = field(default_factory=dict)  #: after the outcomes
     changes: dict[int, Change] = field(default_factory=dict)  #: after the outcomes
+    requests: dict[int, Request | None] = field(default_factory=dict)  #: the last ones, by instance; None: it had no id
     removed: set[int] = field(default_factory=set)  #: nodes that are no more
     undated: list[int] = field(default_factory=list)  #: instances without a deadline any more; after the instances
 
@@ -167,6 +168,7 @@ def _fold_one(batch: Batch, event: e.DurableEvent) -> None:
             batch.changes[event.node.seq] = event.change
         case e.NodesReset():
             batch.undated.append(event.instance.seq)
+            batch.requests[event.instance.seq] = event.request
             for reset in event.resets:
                 _reset(batch, reset, event.at)
         case e.NodesRemoved():

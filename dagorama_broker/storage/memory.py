@@ -21,6 +21,7 @@ from dagorama_broker.core.model import (
     Node,
     NodeId,
     QueueControl,
+    Request,
     WorkerId,
 )
 from dagorama_broker.core.states import TERMINAL, Change, InstanceState, NodeState
@@ -151,6 +152,7 @@ class MemoryJournal:
             case e.NodesReset():
                 record = self._record(event.instance)
                 record.deadline_at = 0.0
+                record.request = event.request
                 for reset in event.resets:
                     record.reset(reset, event.at)
             case e.NodesRemoved():
@@ -217,6 +219,7 @@ class _Record:
         "group",
         "id",
         "ids",
+        "request",
         "seq",
         "seqs",
         "state",
@@ -230,6 +233,7 @@ class _Record:
         self.deadline_at = instance.deadline_at
         self.group = instance.group
         self.control = control
+        self.request: Request | None = None
         self.state = InstanceState.RUNNING
         self.finished_at = 0.0
         self.seqs = array("q")
@@ -393,6 +397,7 @@ class _Record:
             deadline_at=self.deadline_at,
             group=self.group,
             control=self.control,
+            request=self.request,
             nodes=[self.node(row) for row in range(len(self.seqs))],
         )
 

@@ -13,6 +13,8 @@ from dagorama_broker.core.model import (
     LimitSpec,
     NodeId,
     QueueControl,
+    Request,
+    RequestId,
     RetryPolicy,
 )
 from dagorama_broker.core.states import TERMINAL, Change, InstanceState, NodeState
@@ -125,8 +127,15 @@ class Reader:
             deadline_at=deadline_at or 0.0,
             group=group,
             control=_control(*control),
+            request=self._request(seq),
             nodes=self._nodes("WHERE calls.instance = ? ORDER BY calls.seq", seq),
         )
+
+    def _request(self, instance: int) -> Request | None:
+        rows = self._connection.execute("SELECT id, node, nodes FROM requests WHERE instance = ?", (instance,))
+        for id, node, nodes in rows:
+            return Request(RequestId(id), node and NodeId(node), tuple(json.loads(nodes)))
+        return None
 
     def _summary(self, row: _InstanceColumns) -> InstanceSummary:
         seq, id, definition, state, created_at, finished_at, deadline_at, counts, group, *control = row

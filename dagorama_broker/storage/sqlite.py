@@ -155,6 +155,11 @@ class SqliteJournal:
             connection.execute(_FINISH_COUNTS, (str(list(batch.instances)),))
         for seq in batch.undated:
             connection.execute("UPDATE instances SET deadline_at = NULL WHERE seq = ?", (seq,))
+        for seq, request in batch.requests.items():
+            connection.execute("DELETE FROM requests WHERE instance = ?", (seq,))
+            if request:
+                row = (seq, request.id, request.node_id, json.dumps(request.seqs))
+                connection.execute("INSERT INTO requests VALUES (?, ?, ?, ?)", row)
         connection.executemany(_CONTROL, batch.controls.values())
         _QUEUES.write(connection, [row for row in batch.queues.values() if row])
         plain = [(queue,) for queue, row in batch.queues.items() if not row]

@@ -17,6 +17,8 @@ from dagorama_broker.core.model import (
     Node,
     NodeId,
     QueueControl,
+    Request,
+    RequestId,
     RetryPolicy,
     Timing,
     WorkerId,
@@ -265,7 +267,8 @@ class _History:
                 node.state = NodeState.JOINING if joins else NodeState.WAITING
                 node.attempts = node.losses = 0
                 resets.append(e.Reset(node, FUNCTIONS[choice % 2], joins))
-        self.events.append(e.NodesReset(instance=instance, resets=resets, at=self.graph.now()))
+        request = Request(RequestId(bytes([choice % 5]) * 16), None, ()) if choice % 2 else None
+        self.events.append(e.NodesReset(instance=instance, resets=resets, at=self.graph.now(), request=request))
 
     def _rerun(self, choice: int) -> None:
         ended = [it for it in self.instances if it.state in {InstanceState.COMPLETED, InstanceState.FAILED}]
@@ -289,7 +292,8 @@ class _History:
         node.promises = ()
         node.attempts = node.losses = 0
         reset = e.Reset(node, FUNCTIONS[choice % 2], False, bytes(choice % 3))
-        self.events.append(e.NodesReset(instance=instance, resets=[reset], at=self.graph.now()))
+        request = Request(RequestId(bytes([choice % 5]) * 16), node.id, (node.seq,)) if choice % 2 else None
+        self.events.append(e.NodesReset(instance=instance, resets=[reset], at=self.graph.now(), request=request))
 
     def _compare(self, choice: int) -> None:
         node = self._node(choice, NodeState.COMPLETED)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.model import Control, InstanceId, NodeId, QueueControl, WorkerId
+from dagorama_broker.core.model import Control, InstanceId, NodeId, QueueControl, Request, RequestId, WorkerId
 from dagorama_broker.core.states import Change, InstanceState, NodeState
 from dagorama_broker.core.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
 from tests.conformance.conftest import Storage, make_storage
@@ -447,9 +447,11 @@ def test_what_is_run_again_has_no_value_and_what_it_called_is_gone(storage: Stor
         e.Reset(last, FUNCTIONS[1], False, b""),
     ]
     removal = e.NodesRemoved(instance=instance, nodes=[child])
-    reset = e.NodesReset(instance=instance, resets=resets, at=4.0)
+    request = Request(RequestId(b"r" * 16), first.id, (1, 3, 4))
+    reset = e.NodesReset(instance=instance, resets=resets, at=4.0, request=request)
     storage.journal.commit([e.InstanceReopened(instance=instance), removal, reset])
     (stored,) = storage.reopen().instances
+    assert stored.request == request
     assert [(it.seq, it.state, it.payload, it.promise_seqs, it.previous) for it in stored.nodes] == [
         (1, NodeState.WAITING, None, (), b"digest"),
         (3, NodeState.JOINING, None, (1,), b"alias"),
@@ -465,6 +467,10 @@ def test_what_is_run_again_has_no_value_and_what_it_called_is_gone(storage: Stor
     storage.journal.commit([e.ValueCompared(node=last, change=Change.CHANGED)])
     again = storage.journal.find_nodes([1, 4])
     assert [(it.payload, it.change) for it in again.values()] == [(None, None), (b"again", Change.CHANGED)]
+    reset = e.NodesReset(instance=instance, resets=[e.Reset(last, FUNCTIONS[1], True)], at=5.0)
+    storage.journal.commit([reset])
+    (stored,) = storage.reopen().instances
+    assert (stored.request, stored.nodes[2].change, stored.nodes[2].previous) == (None, None, b"")
 
 
 def test_the_number_of_a_removed_node_is_not_given_again(storage: Storage) -> None:

@@ -6,6 +6,7 @@ from dagorama_broker.service.convert.checks import (
     check_size,
     to_instance_id,
     to_node_id,
+    to_request_id,
 )
 from dagorama_broker.service.convert.incoming import (
     to_calls,
@@ -66,6 +67,7 @@ __all__ = [
     "to_leases",
     "to_node_id",
     "to_progress",
+    "to_request_id",
     "to_results",
     "write_values",
 ]

@@ -4,10 +4,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import TypeVar
 
-from dagorama_broker.core.model import (
-    InstanceId,
-    NodeId,
-)
+from dagorama_broker.core.model import InstanceId, NodeId, RequestId
 
 T = TypeVar("T")
 
@@ -66,6 +63,11 @@ def to_instance_id(raw: bytes) -> InstanceId:
 def to_node_id(raw: bytes) -> NodeId:
     """Give the id of a node."""
     return NodeId(check_id(raw, "node_id"))
+
+
+def to_request_id(raw: bytes) -> RequestId:
+    """Give the id of a request that may be repeated."""
+    return RequestId(check_id(raw, "request_id"))
 
 
 def to_seconds(field: str, number: float) -> float:

@@ -5,6 +5,14 @@ ALTER TABLE functions ADD COLUMN at_most_once INTEGER NOT NULL DEFAULT 0;
 -- When whatever of an instance has not ended fails.
 ALTER TABLE instances ADD COLUMN deadline_at REAL; -- NULL: never
 
+-- The last request to retry or to rerun an instance, where it had an id.
+CREATE TABLE requests (
+    instance INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    node BLOB, -- id of the node to be run again; NULL: a retry
+    nodes TEXT NOT NULL -- JSON list of seq of the nodes that a rerun let begin anew
+);
+
 -- The value that a node had before its last rerun, and how the one that it has now compares.
 ALTER TABLE outcomes ADD COLUMN previous BLOB; -- digest; NULL: no rerun; empty: it had no value
 ALTER TABLE outcomes ADD COLUMN change TEXT; -- 'same', 'changed', 'new'; NULL: no rerun, or no value since

@@ -84,8 +84,9 @@ class Ledger:
                 row = self.nodes[node.seq]
                 assert row.state is NodeState.COMPLETED
                 row.change = change
-            case e.NodesReset(instance=instance, resets=resets, at=at):
+            case e.NodesReset(instance=instance, resets=resets, at=at, request=request):
                 self.instances[instance.id].deadline_at = 0.0
+                self.instances[instance.id].request = request
                 for node, function, joins, previous in resets:
                     row = self.nodes[node.seq]
                     row.previous = row.previous if previous is None else previous

@@ -214,6 +214,67 @@ def test_a_failed_node_can_be_rerun(bench: Bench) -> None:
     assert {row.previous for row in bench.ledger.nodes.values() if row.id in {b"a", b"c", b"d"}} == {b""}
 
 
+def test_a_repeated_rerun_is_a_no_op(bench: Bench) -> None:
+    """By the same id, whatever the instance has come to since, and over a restart, it gives the same answer."""
+    bench.replay(DONE)
+    transcript = """
+        rerun i1 e r1
+        rerun i1 e r1
+        rerun i1 c r1
+        retry i1 r1
+        restart
+        connect w1
+        rerun i1 e r1
+        grant
+        complete w1 e
+        rerun i1 e r1
+        grant
+        memory
+        rerun i1 a r2
+        rerun i1 a r2
+        cancel i1
+        rerun i1 a r2
+        retry i1 r2
+        grant
+        states i1
+        ----
+        InstanceReopened i1
+        NodesReset e
+        RequestRepeated e
+        ConflictingRequest: instance 6931 was asked for something else by request 7231; a request for another node, \
+or to retry instead of rerunning, needs an id of its own
+        ConflictingRequest: instance 6931 was asked for something else by request 7231; a request for another node, \
+or to retry instead of rerunning, needs an id of its own
+        WorkerWelcomed w1
+        RequestRepeated e
+        WorkGranted w1 e#2.1
+        NodeCompleted e e
+        ValueCompared e same
+        InstanceFinished i1 completed
+        RequestRepeated e
+        nothing
+        InstanceReopened i1
+        NodesRemoved d c x b
+        NodesReset a e
+        RequestRepeated a e
+        NodesCancelled a e
+        InstanceFinished i1 cancelled
+        RequestRepeated a e
+        ConflictingRequest: instance 6931 was asked for something else by request 7232; a request for another node, \
+or to retry instead of rerunning, needs an id of its own
+        (cancelled) a=cancelled e=cancelled f=completed
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_the_last_request_alone_is_known(bench: Bench) -> None:
+    """Another rerun, with an id or without, takes its place: the nodes that it named may be gone."""
+    bench.replay(DONE)
+    run = "grant\ncomplete w1 a\ngrant\ncomplete w1 e"
+    bench.replay(f"rerun i1 a r1\n{run}\nrerun i1 a\n{run}")
+    assert "NodesReset a e" in bench.replay("rerun i1 a r1")
+
+
 def test_what_somebody_else_refers_to_is_not_removed(bench: Bench) -> None:
     """A call from outside on a child would be left without it: refused, with both named, and nothing has changed."""
     bench.replay(DONE)

@@ -110,6 +110,39 @@ def test_a_retry_holds_over_a_restart(bench: Bench) -> None:
     assert bench.replay(transcript) == tidy(transcript)
 
 
+def test_a_repeated_retry_is_a_no_op(bench: Bench) -> None:
+    """By the same id: it was done, even if the instance has failed again since; a retry of that needs another id."""
+    bench.replay(FAILED)
+    transcript = """
+        retry i1 r1
+        retry i1 r1
+        grant
+        fail w1 b permanent
+        restart
+        retry i1 r1
+        memory
+        rerun i1 b r1
+        retry i1 r2
+        ----
+        InstanceReopened i1
+        NodesReset a joins b c
+        RequestRepeated nothing
+        WorkGranted w1 b#5
+        AttemptFailed b attempt=1 ValueError
+        NodeFailed b
+        DependencyFailed a because of b
+        DependencyFailed c because of b
+        InstanceFinished i1 failed
+        RequestRepeated nothing
+        nothing
+        ConflictingRequest: instance 6931 was asked for something else by request 7231; a request for another node, \
+or to retry instead of rerunning, needs an id of its own
+        InstanceReopened i1
+        NodesReset a joins b c
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
 def test_a_retry_may_fail_and_be_retried(bench: Bench) -> None:
     """It names the cause of this time."""
     bench.replay(FAILED)

@@ -32,6 +32,7 @@ from dagorama_broker.core.model import (
     Node,
     NodeId,
     Progress,
+    RequestId,
     RetryPolicy,
     WorkerId,
 )
@@ -242,17 +243,18 @@ class Bench:
         )
 
     def _do_retry(self, words: list[str]) -> list[str]:
-        """retry INSTANCE - as the host does, which fetches it first"""
+        """retry INSTANCE [REQUEST] - as the host does, which fetches it first"""
         instance_id = InstanceId(words[0].encode())
         if instance_id in self.ledger.instances:
             self.scheduler.restore_instance(self.ledger.stored(instance_id), self.now)
-        return self.tell(c.RetryInstance(instance_id=instance_id))
+        return self.tell(c.RetryInstance(instance_id=instance_id, request_id=_request_id(words[1:])))
 
     def _do_rerun(self, words: list[str]) -> list[str]:
-        """rerun INSTANCE NODE - as the host does, which fetches the instance first"""
+        """rerun INSTANCE NODE [REQUEST] - as the host does, which fetches the instance first"""
         instance_id = InstanceId(words[0].encode())
         self.scheduler.restore_instance(self.ledger.stored(instance_id), self.now)
-        return self.tell(c.RerunNode(instance_id=instance_id, node_id=NodeId(words[1].encode())))
+        node_id = NodeId(words[1].encode())
+        return self.tell(c.RerunNode(instance_id=instance_id, node_id=node_id, request_id=_request_id(words[2:])))
 
     def _do_at(self, words: list[str]) -> list[str]:
         self.now = float(words[0])
@@ -379,6 +381,8 @@ def _words(event: e.Event) -> Iterator[str]:
             yield instance.id.decode()
         case e.NodesRemoved(nodes=nodes):
             yield from (_name(node) for node in nodes)
+        case e.RequestRepeated(nodes=nodes):
+            yield from [_name(node) for node in nodes] or ["nothing"]
         case e.NodesReset(resets=resets):
             yield from (f"{_name(reset.node)}{' joins' if reset.joins else ''}" for reset in resets)
         case e.InstanceFinished(instance=instance, state=state):
@@ -432,6 +436,10 @@ def _names(text: str) -> list[str]:
 
 def _options(words: Sequence[str]) -> dict[str, str]:
     return {word.partition("=")[0]: word.partition("=")[2] for word in words if "=" in word}
+
+
+def _request_id(words: Sequence[str]) -> RequestId | None:
+    return RequestId(words[0].encode()) if words else None
 
 
 def _number(text: str | None) -> int | None:

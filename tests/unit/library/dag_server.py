@@ -50,7 +50,8 @@ class DagServer(DagServiceServicer):
         self.submits: list[dag_pb2.SubmitRequest] = []
         self.cancelled: list[bytes] = []
         self.controls: list[dag_pb2.ControlInstanceRequest] = []
-        self.answers_lost = 0  #: so many requests to cancel are still to be done without an answer
+        self.answers_lost = 0  #: so many requests to cancel, retry or rerun are still to be done without an answer
+        self.requests: list[bytes] = []  #: ids of those to retry or rerun, as they came
         self.retried: list[bytes] = []
         self.rerun: list[tuple[bytes, bytes]] = []
         self.nodes: dict[bytes, Call] = {}
@@ -104,10 +105,20 @@ class DagServer(DagServiceServicer):
         if request.instance_id in self.cancelled:
             _refuse(context, grpc.StatusCode.FAILED_PRECONDITION, "it is cancelled already")
         self.cancelled.append(request.instance_id)
+        self._lose_answer(context)
+        return dag_pb2.CancelInstanceResponse()
+
+    def _lose_answer(self, context: grpc.ServicerContext) -> None:
         if self.answers_lost:
             self.answers_lost -= 1
             _refuse(context, grpc.StatusCode.UNAVAILABLE, "the connection broke")
-        return dag_pb2.CancelInstanceResponse()
+
+    def _is_new(self, request_id: bytes, context: grpc.ServicerContext) -> bool:
+        """Tells whether a request has not been done before."""
+        if len(request_id) != 16:
+            _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "an id has 16 bytes")
+        self.requests.append(request_id)
+        return self.requests.count(request_id) == 1
 
     def ControlInstance(
         self, request: dag_pb2.ControlInstanceRequest, context: grpc.ServicerContext
@@ -125,15 +136,19 @@ class DagServer(DagServiceServicer):
     def RetryInstance(
         self, request: dag_pb2.RetryInstanceRequest, context: grpc.ServicerContext
     ) -> dag_pb2.RetryInstanceResponse:
-        """Keeps the id; refuses one that it was told before."""
-        if request.instance_id in self.retried:
+        """Keeps the id; refuses one that it was told before, by another request."""
+        if request.request_id not in self.requests and request.instance_id in self.retried:
             _refuse(context, grpc.StatusCode.FAILED_PRECONDITION, "it is running")
-        self.retried.append(request.instance_id)
+        if self._is_new(request.request_id, context):
+            self.retried.append(request.instance_id)
+        self._lose_answer(context)
         return dag_pb2.RetryInstanceResponse()
 
     def RerunNode(self, request: dag_pb2.RerunNodeRequest, context: grpc.ServicerContext) -> dag_pb2.RerunNodeResponse:
         """Keeps the ids."""
-        self.rerun.append((request.instance_id, request.node_id))
+        if self._is_new(request.request_id, context):
+            self.rerun.append((request.instance_id, request.node_id))
+        self._lose_answer(context)
         return dag_pb2.RerunNodeResponse(node_ids=[request.node_id])
 
     def GetNode(self, request: dag_pb2.GetNodeRequest, context: grpc.ServicerContext) -> dag_pb2.GetNodeResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -84,6 +85,18 @@ def test_a_node_is_rerun(server: DagServer) -> None:
     assert server.rerun == [(instance.instance_id.bytes, submit.calls.node_ids[0])] * 2
     with pytest.raises(TypeError, match=r"^rerun\(\) takes a promise, which a decorated call has returned, not int$"):
         instance.rerun(1)
+
+
+def test_what_was_done_without_an_answer_is_not_done_again(server: DagServer) -> None:
+    """A repeated request to retry or to rerun has the id of the first, every call has one of its own."""
+    instance, promise = Task()()
+    for begin in (instance.retry, partial(instance.rerun, promise), partial(instance.rerun, promise)):
+        server.answers_lost = 1
+        begin()
+    assert (len(server.retried), len(server.rerun)) == (1, 2)
+    first, second, third = server.requests[::2]
+    assert server.requests == [first, first, second, second, third, third]
+    assert len({first, second, third}) == 3
 
 
 def test_a_context_follows_the_lease() -> None:
