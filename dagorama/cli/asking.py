@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import wraps
 from uuid import UUID
@@ -23,6 +24,10 @@ LOOKED_AT_MAX = 1000
 DIGITS_MIN = 4
 #: So many of the ids that an abbreviation stands for are named.
 NAMED_MAX = 5
+#: What to write for an id.
+AN_ID = f"write a UUID, or at least {DIGITS_MIN} of the hexadecimal digits that it begins or ends with"
+#: The name of a function: whole, as "module:Class.method", or its end.
+FUNCTION = re.compile(r"([\w.]+:)?[^\W\d][\w.<>]*")
 
 
 def asks_broker(function: Callable[..., None]) -> Callable[..., None]:
@@ -58,39 +63,62 @@ def asks_broker(function: Callable[..., None]) -> Callable[..., None]:
 def find_instance(text: str) -> bytes:
     """Returns the id that a person means: whole, or what one of the newest instances' ids begins or ends with."""
     digits = _digits(text)
+    if digits is None:
+        raise click.UsageError(f"{text!r} is no id: {AN_ID}")
     if len(digits) == 32:
         return bytes.fromhex(digits)
-    ids = (status.instance_id for status in newest_instances(LOOKED_AT_MAX))
-    return _only(text, digits, ids, f"of the {LOOKED_AT_MAX} newest instances")
+    found = [
+        status.instance_id for status in newest_instances(LOOKED_AT_MAX) if _abbreviates(digits, status.instance_id)
+    ]
+    whose = f"of the {LOOKED_AT_MAX} newest instances"
+    if not found:
+        raise Refused(f"none {whose} has an id that begins or ends with {text}")
+    return _only(found, f"{whose} have ids that begin or end with {text}")
 
 
 def find_node(instance_id: bytes, text: str) -> bytes:
-    """Returns the id that a person means: whole, or what one of the instance's nodes' ids begins or ends with."""
+    """Returns the id of the node that a person means.
+
+    It may be given whole, as what one of the ids of the instance's nodes begins or ends with, or by the name of a
+    function that only one node has.
+    """
     digits = _digits(text)
-    if len(digits) == 32:
+    if digits is not None and len(digits) == 32:
         return bytes.fromhex(digits)
-    ids = (status.node_id for status in list_nodes(instance_id))
-    return _only(text, digits, ids, f"of the nodes of instance {UUID(bytes=instance_id)}")
+    if digits is None and not FUNCTION.fullmatch(text):
+        raise click.UsageError(f"{text!r} is neither an id nor the name of a function: {AN_ID}")
+    by_id, by_name = [], []
+    for status in list_nodes(instance_id):
+        if digits is not None and _abbreviates(digits, status.node_id):
+            by_id.append(status.node_id)
+        elif f":{status.function}".endswith((f":{text}", f".{text}")):
+            by_name.append(status.node_id)
+    name = UUID(bytes=instance_id)
+    whose = f"of the nodes of instance {name}"
+    if by_id:
+        return _only(by_id, f"{whose} have ids that begin or end with {text}")
+    if by_name:
+        return _only(by_name, f"{whose} are of {text}; say which by its id")
+    has = f"has an id that begins or ends with {text}, or" if digits is not None else "has"
+    raise Refused(f"none {whose} {has} a function of the name {text}; `dagorama show {name} --all` lists them")
 
 
-def _digits(text: str) -> str:
+def _digits(text: str) -> str | None:
+    """Returns the hexadecimal digits of an id or of an abbreviation; None for what is neither."""
     digits = text.lower().replace("-", "")
-    if not set(digits) <= set("0123456789abcdef") or not DIGITS_MIN <= len(digits) <= 32:
-        raise click.UsageError(
-            f"{text!r} is no id: write a UUID, or at least {DIGITS_MIN} of the hexadecimal digits that it begins or "
-            "ends with"
-        )
-    return digits
+    return digits if set(digits) <= set("0123456789abcdef") and DIGITS_MIN <= len(digits) <= 32 else None
 
 
-def _only(text: str, digits: str, ids: Iterable[UUID], whose: str) -> bytes:
-    found = [one for one in ids if one.hex.startswith(digits) or one.hex.endswith(digits)]
-    if not found:
-        raise Refused(f"none {whose} has an id that begins or ends with {text}")
+def _abbreviates(digits: str, one: UUID) -> bool:
+    return one.hex.startswith(digits) or one.hex.endswith(digits)
+
+
+def _only(found: Sequence[UUID], whose: str) -> bytes:
+    """Returns the one that was found; where there are several, they are named."""
     if len(found) > 1:
         named = "".join(f"\n  {one}" for one in found[:NAMED_MAX])
         more = f"\n  and {len(found) - NAMED_MAX} more" if len(found) > NAMED_MAX else ""
-        raise Refused(f"{len(found)} {whose} have ids that begin or end with {text}:{named}{more}")
+        raise Refused(f"{len(found)} {whose}:{named}{more}")
     return found[0].bytes
 
 

@@ -50,8 +50,9 @@ def instances(state: str | None, limit: int, as_json: bool) -> None:
 @click.option(
     "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many nodes of each kind."
 )
+@click.option("--all", "whole", is_flag=True, help="List all nodes, whatever --limit says.")
 @asks_broker
-def show(instance: str, limit: int, as_json: bool) -> None:
+def show(instance: str, limit: int, whole: bool, as_json: bool) -> None:
     """Show an instance, with what has failed and what has not ended.
 
     INSTANCE is an id, or at least four of the digits that it begins or ends with.
@@ -59,9 +60,11 @@ def show(instance: str, limit: int, as_json: bool) -> None:
     instance_id = find_instance(instance)
     found = queries.get_instance(instance_id)
     failed, unfinished = noteworthy(found, limit)
+    nodes = list(queries.list_nodes(instance_id)) if whole else unfinished
     if as_json:
         fields = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
-        print_json({**fields, "failed": failed, "unfinished": unfinished})
+        more = {"nodes": nodes} if whole else {}
+        print_json({**fields, "failed": failed, "unfinished": unfinished, **more})
         return
     print_fields(
         [
@@ -80,11 +83,11 @@ def show(instance: str, limit: int, as_json: bool) -> None:
     for one in failed:
         click.echo(f"\n{one.function} ({one.node_id}) failed:")
         print_attempt(one.failures[-1])
-    if unfinished:
+    if nodes:
         click.echo()
         rows = [
             (str(one.node_id), one.function, one.state, str(one.attempts), one.worker, str(one.progress or ""))
-            for one in unfinished
+            for one in nodes
         ]
         print_table(("NODE", "FUNCTION", "STATE", "ATTEMPTS", "WORKER", "PROGRESS"), rows)
 
@@ -96,7 +99,8 @@ def show(instance: str, limit: int, as_json: bool) -> None:
 def node(instance: str, node: str, as_json: bool) -> None:
     """Show all there is to know of a node, with its failed attempts.
 
-    INSTANCE and NODE are ids, or at least four of the digits that they begin or end with.
+    INSTANCE and NODE are ids, or at least four of the digits that they begin or end with; NODE may be the name of a
+    function too, whole or just the method's, where one node only has it.
     """
     instance_id = find_instance(instance)
     found = queries.get_node(instance_id, find_node(instance_id, node))

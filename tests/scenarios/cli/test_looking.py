@@ -15,7 +15,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from click.testing import CliRunner
 
+from dagorama.cli.main import group
 from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 from tests.scenarios.broker.rawclient import Client, Worker, call, calls, failure, function, new_id, result
@@ -36,6 +38,12 @@ def dagorama(*words: str) -> Finished:
     """Runs a command with the broker that the environment names."""
     outcome = subprocess.run([DAGORAMA, *words], capture_output=True, text=True, check=False, timeout=30)
     return Finished(outcome.returncode, outcome.stdout, outcome.stderr)
+
+
+def here(*words: str) -> Finished:
+    """Runs a command in this process, which is quicker."""
+    outcome = CliRunner().invoke(group, words, prog_name="dagorama")
+    return Finished(outcome.exit_code, outcome.stdout, outcome.stderr)
 
 
 def as_json(*words: str) -> Any:
@@ -138,6 +146,18 @@ def test_a_running_instance_is_shown_with_what_has_not_ended(scene: Scene) -> No
         [show(scene.held), "shop:f", "leased", "1", "bench-1", "40%", "4", "of", "10", "cards"],
         [show(scene.waiting), "shop:f", "waiting", "0"],
     ]
+
+
+def test_all_nodes_of_an_instance_are_shown(scene: Scene) -> None:
+    """With --all, whatever their states and --limit, in a table and as JSON."""
+    finished = here("show", show(scene.failed), "--all", "--limit", "1")
+    lines = [line.split() for line in finished.out.splitlines()]
+    assert lines[-2:] == [
+        [show(scene.bad), "shop:Order.charge", "failed", "2"],
+        [show(scene.after), "shop:Order.charge", "dependency_failed", "0"],
+    ]
+    nodes = json.loads(here("show", show(scene.failed), "--all", "--json").out)["nodes"]
+    assert [node["node_id"] for node in nodes] == [show(scene.bad), show(scene.after)]
 
 
 def test_a_node_is_shown_with_all_failed_attempts(scene: Scene) -> None:
@@ -337,6 +357,37 @@ def test_an_abbreviation_must_be_unique(scene: Scene) -> None:
         f"Error: 2 of the nodes of instance {show(instance_id)} have ids that begin or end with abcd:",
         *(f"  {show(node_id)}" for node_id in nodes),
     ]
+
+
+@pytest.mark.parametrize("name", ["shop:Batch.load", "Batch.load", "load"])
+@pytest.mark.parametrize("command", ["node", "why"])
+def test_a_function_may_name_its_only_node(scene: Scene, command: str, name: str) -> None:
+    """Whole, without the module, or the method's name alone."""
+    finished = here(command, show(scene.queued), name, "--json")
+    assert (finished.status, json.loads(finished.out)["function"]) == (0, "shop:Batch.load")
+
+
+def test_a_function_of_several_nodes_names_none(scene: Scene) -> None:
+    """Status 4 with the ids that there are to choose from; a name of none, and what is no name, are refused too."""
+    refused = here("rerun", show(scene.failed), "charge")
+    assert (refused.status, refused.err.splitlines()) == (
+        4,
+        [
+            f"Error: 2 of the nodes of instance {show(scene.failed)} are of charge; say which by its id:",
+            f"  {show(scene.bad)}",
+            f"  {show(scene.after)}",
+        ],
+    )
+    nobody, wrong = here("node", show(scene.failed), "harge"), here("node", show(scene.failed), "no name")
+    assert (nobody.status, wrong.status) == (4, 2)
+    assert f"has a function of the name harge; `dagorama show {show(scene.failed)} --all` lists them" in nobody.err
+
+
+def test_a_name_may_read_like_an_id(scene: Scene) -> None:
+    """A function whose name is of hexadecimal digits is found, where no id has them."""
+    instance_id = scene.client.start(call(new_id()), functions=[function("shop:Batch.facade", queue="batch")])
+    assert here("node", show(instance_id), "facade").status == 0
+    scene.client.cancel(instance_id)
 
 
 @pytest.mark.parametrize("command", ["show", "why", "cancel", "node"])
