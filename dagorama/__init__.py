@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dagorama.decorators import dagorama
-    from dagorama.definition import DAGDefinition, DAGInstance, generate_instance_id, resolve, resolve_async
+    from dagorama.definition import DAGDefinition, DAGInstance, attach, generate_instance_id, resolve, resolve_async
     from dagorama.errors import (
         BrokerRefused,
         BrokerUnavailable,
@@ -58,6 +58,7 @@ __all__ = [
     "Stuck",
     "UnknownFunction",
     "Why",
+    "attach",
     "context",
     "dagorama",
     "generate_instance_id",
@@ -79,6 +80,7 @@ _MODULES = {
     "Reason": "why",
     "StaticRetry": "retry",
     "Why": "why",
+    "attach": "definition",
     "context": "node_context",
     "dagorama": "decorators",
     "generate_instance_id": "definition",

@@ -25,7 +25,7 @@ from dagorama.settings import should_run_inline
 if TYPE_CHECKING:
     from dagorama.why import Why
 
-__all__ = ["DAGDefinition", "DAGInstance", "generate_instance_id", "instance_of", "resolve", "resolve_async"]
+__all__ = ["DAGDefinition", "DAGInstance", "attach", "generate_instance_id", "instance_of", "resolve", "resolve_async"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -297,6 +297,35 @@ def instance_of(instance_id: bytes, definition: DAGDefinition, scope: Scope | No
     instance: DAGInstance[Any] = object.__new__(DAGInstance)
     instance.__dict__.update(_dagorama_id=instance_id, _dagorama_scope=scope, definition=definition)
     return instance
+
+
+@overload
+def attach(instance_id: UUID | str, definition: _Starts[..., _Unsaid]) -> DAGInstance[Any]: ...
+
+
+@overload
+def attach(instance_id: UUID | str, definition: _StartsAsync[..., R]) -> DAGInstance[R]: ...
+
+
+@overload
+def attach(instance_id: UUID | str, definition: _Starts[..., R]) -> DAGInstance[R]: ...
+
+
+def attach(instance_id: UUID | str, definition: object) -> DAGInstance[Any]:
+    """Returns an instance that was started elsewhere or earlier: to wait for its `result()`, to `cancel()` it.
+
+    `definition` is an object of the class that it was started with. Nothing is asked of the broker yet. `result()`
+    raises `BrokerRefused` for an id that it does not know, `ValueError` where the instance is of another definition.
+    """
+    if isinstance(definition, type) or not isinstance(definition, DAGDefinition):
+        name = definition.__name__ if isinstance(definition, type) else type(definition).__name__
+        raise TypeError(f"attach() takes an object of a definition, such as {name}(), not {definition!r}")
+    if isinstance(instance_id, str):
+        try:
+            instance_id = UUID(instance_id)
+        except ValueError:
+            raise ValueError(f"{instance_id!r} is no id of an instance: it must be a UUID") from None
+    return DAGInstance(instance_id, cast(Any, definition))
 
 
 def generate_instance_id() -> UUID:

@@ -5,34 +5,59 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from dagorama.capture import current_scope
 from dagorama.errors import BrokerRefused
-from dagorama.models.promise import Promise, node_id_of
+from dagorama.models.promise import Promise, new_promise, node_id_of
 from dagorama.options import checked_priority, checked_running_max
 from dagorama.resolution import id_of, value_of, value_of_async
 from dagorama.settings import should_run_inline
 
 if TYPE_CHECKING:
+    from dagorama.client.broker import FirstNode
     from dagorama.definition import DAGInstance
     from dagorama.why import Why
 
+RESOLVE = "use resolve(instance, promise, wait_for_results=True) with the promise that you want"
+
 
 def _result(instance: DAGInstance[object], timeout: float | None = None) -> object:
-    return value_of(instance, _promise_of(instance), timeout)
+    from dagorama.client.broker import first_node
+
+    if "_dagorama_promise" not in instance.__dict__:
+        _check_is_elsewhere(instance)
+        _keep_promise(instance, first_node(id_of(instance)))
+    return value_of(instance, instance.__dict__["_dagorama_promise"], timeout)
 
 
 async def _aresult(instance: DAGInstance[object], timeout: float | None = None) -> object:  # noqa: ASYNC109 - as `result`
-    return await value_of_async(instance, _promise_of(instance), timeout)
+    from dagorama.client.broker import first_node_async
+
+    if "_dagorama_promise" not in instance.__dict__:
+        _check_is_elsewhere(instance)
+        _keep_promise(instance, await first_node_async(id_of(instance)))
+    return await value_of_async(instance, instance.__dict__["_dagorama_promise"], timeout)
 
 
-def _promise_of(instance: DAGInstance[object]) -> object:
-    """Returns what the entrypoint returned when the instance was started."""
-    try:
-        return instance.__dict__["_dagorama_promise"]
-    except KeyError:
+def _check_is_elsewhere(instance: DAGInstance[object]) -> None:
+    """Says no to a node that would wait for its own instance, and inline, where no broker knows of any instance."""
+    scope = current_scope.get() or instance.__dict__.get("_dagorama_scope")
+    if should_run_inline() or (scope is not None and scope.instance_id == id_of(instance)):
         raise ValueError(
-            f"{instance!r} was not started by calling its definition, so it has no result of its own: "
-            "use resolve(instance, promise, wait_for_results=True) with the promise that you want"
-        ) from None
+            f"{instance!r} was not started by calling its definition, so it has no result of its own: {RESOLVE}"
+        )
+
+
+def _keep_promise(instance: DAGInstance[object], first: FirstNode | None) -> None:
+    """Remembers what the entrypoint returned when the instance was started, in whichever process: its first node."""
+    # Not the module: what a script calls `__main__` has another name where the script is imported.
+    entrypoint = f"{type(instance.definition).__qualname__}.entrypoint"
+    if first is None or first.function.partition(":")[2] != entrypoint:
+        began = "it has no nodes" if first is None else f"it began with {first.function}, not {entrypoint}"
+        raise ValueError(
+            f"{instance!r} was not started by calling its definition, so it has no result of its own ({began}): "
+            f"attach() an object of the definition that it was started with, or {RESOLVE}"
+        )
+    instance.__dict__["_dagorama_promise"] = new_promise(first.node_id, first.function)
 
 
 def _cancel(instance: DAGInstance[object]) -> None:

@@ -24,6 +24,7 @@ SUBCOMMANDS = {
     "priority": ("dagorama.cli.controlling:priority", "Have workers take nodes of an instance earlier or later."),
     "queues": ("dagorama.cli.looking:queues", "List what is ready and running, by queue and taint."),
     "rerun": ("dagorama.cli.rerun:rerun", "Run a node again, and whatever its value went into."),
+    "result": ("dagorama.cli.result:result", "Print the value of an instance."),
     "resume": ("dagorama.cli.controlling:resume", "Let a paused instance or queue go on."),
     "retry": ("dagorama.cli.retry:retry", "Let a failed instance go on from where it failed."),
     "run": ("dagorama.cli.run:run", "Run one definition on a broker and workers of its own, and print the value."),

@@ -7,6 +7,7 @@ import click
 from dagorama.cli.asking import asks_broker, find_instance, find_node, print_json
 from dagorama.cli.failure import Failed
 from dagorama.cli.tables import print_table
+from dagorama.cli.waiting import wait_until_ended
 from dagorama.client import broker, queries
 from dagorama.client.status import NodeStatus
 
@@ -19,15 +20,16 @@ def rerun(instance: str, node: str, as_json: bool) -> None:
     """Run a node of an instance that has ended again, and whatever its value went into.
 
     It returns when the instance has ended again, and says of each of these nodes whether its value is the same, has
-    changed, or is new. INSTANCE and NODE are ids, or at least four of the digits that they begin or end with; NODE may
-    be the name of a function too, whole or just the method's, where one node only has it. `dagorama show INSTANCE
-    --all` lists the nodes. Status 1 if the instance has failed, 4 if it runs or was cancelled.
+    changed, or is new; while nothing goes on, standard error says why. INSTANCE and NODE are ids, or at least four of
+    the digits that they begin or end with; NODE may be the name of a function too, whole or just the method's, where
+    one node only has it. `dagorama show INSTANCE --all` lists the nodes. Status 1 if the instance has failed, 4 if it
+    runs or was cancelled.
     """
     instance_id = find_instance(instance)
     node_id = find_node(instance_id, node)
     before = {one.node_id for one in queries.list_nodes(instance_id)}
     reset = set(broker.rerun(instance_id, node_id))
-    *_, found = queries.watch_instance(instance_id)
+    found = wait_until_ended(instance_id)
     nodes = [one for one in queries.list_nodes(instance_id) if one.node_id.bytes in reset or one.node_id not in before]
     if as_json:
         print_json(nodes)

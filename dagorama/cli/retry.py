@@ -7,6 +7,7 @@ import click
 from dagorama.cli.asking import asks_broker, find_instance, print_json
 from dagorama.cli.failure import Failed
 from dagorama.cli.looking import counted
+from dagorama.cli.waiting import wait_until_ended
 from dagorama.client import broker, queries
 
 
@@ -19,13 +20,13 @@ def retry(instance: str, wait: bool, as_json: bool) -> None:
 
     What failed, and what failed of that, is run again, by whatever version of the code the workers have; what has
     completed is not. INSTANCE is an id, or at least four of the digits that it begins or ends with. Status 4 if it has
-    not failed.
+    not failed. While --wait waits and nothing goes on, standard error says why.
     """
     instance_id = find_instance(instance)
     broker.retry(instance_id)
     found = queries.get_instance(instance_id)
     if wait:
-        *_, found = queries.watch_instance(instance_id)
+        found = wait_until_ended(instance_id)
     if as_json:
         print_json(found)
     else:

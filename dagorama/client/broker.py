@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from dagorama.capture import CapturedCall
@@ -16,9 +16,23 @@ from dagorama.client.outcomes import value_in
 from dagorama.client.remote import RemoteBroker
 from dagorama.client.requests import Deadline, Steps, ask, run, run_async
 from dagorama.options import InstanceOptions, current_options
-from dagorama.v1.dag_pb2 import ControlInstanceRequest, GetInstanceRequest, InstanceInfo, WatchResponse, WhyResponse
+from dagorama.v1.dag_pb2 import (
+    ControlInstanceRequest,
+    GetInstanceRequest,
+    InstanceInfo,
+    NodeInfo,
+    WatchResponse,
+    WhyResponse,
+)
 
 Values = dict[bytes, object]
+
+
+class FirstNode(NamedTuple):
+    """What an instance began with: the entrypoint, unless calls were added to it from outside."""
+
+    node_id: bytes
+    function: str
 
 
 class Broker(Protocol):
@@ -43,6 +57,10 @@ class Broker(Protocol):
 
     def has_ended(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[bool]:
         """Tells whether the node has ended."""
+        ...
+
+    def first_node(self, instance_id: bytes, what: str) -> Steps[NodeInfo | None]:
+        """Returns the node that was made first: its id and function at least; None where there is none."""
         ...
 
     def cancel(self, instance_id: bytes, what: str) -> Steps[None]:
@@ -129,6 +147,19 @@ async def poll_values_async(instance_id: bytes, node_ids: Sequence[bytes]) -> Va
     return await run_async(_poll(instance_id, node_ids))
 
 
+def first_node(instance_id: bytes) -> FirstNode | None:
+    """Returns an instance's first node; None where there is none.
+
+    Raises `BrokerRefused` for an instance that is not known, and `BrokerUnavailable`.
+    """
+    return run(_first_node(instance_id))
+
+
+async def first_node_async(instance_id: bytes) -> FirstNode | None:
+    """Does what `first_node` does, without blocking the event loop."""
+    return await run_async(_first_node(instance_id))
+
+
 def cancel(instance_id: bytes) -> None:
     """Stops an instance, which is durable when this returns.
 
@@ -181,6 +212,11 @@ def _submit(
 ) -> Steps[None]:
     what = f"{len(calls)} new nodes for instance {UUID(bytes=instance_id)}"
     return broker().submit(instance_id, definition, calls, options, what)
+
+
+def _first_node(instance_id: bytes) -> Steps[FirstNode | None]:
+    first = yield from broker().first_node(instance_id, f"the first node of instance {UUID(bytes=instance_id)}")
+    return None if first is None else FirstNode(first.node_id, first.function)
 
 
 def _cancel(instance_id: bytes) -> Steps[None]:

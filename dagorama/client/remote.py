@@ -18,6 +18,8 @@ from dagorama.v1.dag_pb2 import (
     GetInstanceRequest,
     GetNodeRequest,
     InstanceInfo,
+    ListNodesRequest,
+    NodeInfo,
     RerunNodeRequest,
     RetryInstanceRequest,
     WatchResponse,
@@ -51,6 +53,12 @@ class RemoteBroker:
         request = GetNodeRequest(instance_id=instance_id, node_id=node_id)
         answer = yield from ask(to, to.dag.GetNode, request, what)
         return answer.node.state in TERMINAL
+
+    def first_node(self, instance_id: bytes, what: str) -> Steps[NodeInfo | None]:
+        """Asks once."""
+        to = connection()
+        answer = yield from ask(to, to.dag.ListNodes, ListNodesRequest(instance_id=instance_id, page_size=1), what)
+        return answer.nodes[0] if answer.nodes else None
 
     def cancel(self, instance_id: bytes, what: str) -> Steps[None]:
         """Repeats the request until it is known to be durable."""

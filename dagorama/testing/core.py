@@ -124,6 +124,14 @@ class Core:
         """Tells whether a node has ended."""
         return self._node(instance_id, node_id).state in TERMINAL
 
+    def first_node(self, instance_id: bytes) -> NodeInfo | None:
+        """Tells which node of an instance was made first."""
+        node = next((node for (whose, _), node in self._nodes.items() if whose == instance_id), None)
+        if node is None:
+            self._check_known(instance_id)
+            return None
+        return NodeInfo(node_id=node.id, instance_id=instance_id, function=node.function.spec.name)
+
     def outcome(self, instance_id: bytes, node_id: bytes) -> WatchResponse:
         """Tells how a node has ended."""
         return convert.outcome_of(self._node(instance_id, node_id))

@@ -28,7 +28,7 @@ from dagorama.own_stack import run_off_loop
 from dagorama.serializer import forget_definitions, forget_functions
 from dagorama.testing.core import CODES, Core, worker_with
 from dagorama.testing.event_loop import EventLoop
-from dagorama.v1.dag_pb2 import ControlInstanceRequest, InstanceInfo, WatchResponse, WhyResponse
+from dagorama.v1.dag_pb2 import ControlInstanceRequest, InstanceInfo, NodeInfo, WatchResponse, WhyResponse
 from dagorama.worker.execution import Executor
 from dagorama.worker.held import Held
 from dagorama.worker.options import default_code_mismatch
@@ -128,6 +128,12 @@ class InProcessBroker:
     def has_ended(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[bool]:
         """Runs nodes until this one has ended, or nothing more can run."""
         return (yield from self._run_until_ended(instance_id, node_id, None, what))
+
+    def first_node(self, instance_id: bytes, what: str) -> Steps[NodeInfo | None]:
+        """Tells which node was made first. Nothing runs for it."""
+        yield from ()
+        with self._asked(what):
+            return self._core.first_node(instance_id)
 
     def cancel(self, instance_id: bytes, what: str) -> Steps[None]:
         """Stops an instance; what runs asynchronously is cancelled."""

@@ -13,6 +13,7 @@ from dagorama import (
     NodeContext,
     StaticRetry,
     Why,
+    attach,
     context,
     dagorama,
     generate_instance_id,
@@ -126,6 +127,9 @@ def use_plain() -> None:
     assert_type(resolve(instance, promise), Counter[int] | None)
     assert_type(resolve(instance, promise.most_common(1)), list[tuple[int, int]] | None)
     assert_type(DAGInstance(generate_instance_id(), Plain(2)), DAGInstance[Counter[int]])
+    assert_type(attach(instance.instance_id, Plain(2)), DAGInstance[Counter[int]])
+    assert_type(attach("id", Plain()).result(), Counter[int])
+    attach("id", Unannotated()).result()
     untyped, anything = Unannotated()(3)
     untyped.result()
     print(anything)
@@ -149,6 +153,7 @@ async def use_asynchronous() -> None:
     assert_type(instance, DAGInstance[str])
     assert_type(promise, str)
     assert_type(await instance.aresult(), str)
+    assert_type(await attach("id", Asynchronous()).aresult(), str)
     await instance.acancel()
     await instance.apause()
     await instance.aresume()

@@ -8,17 +8,23 @@ import pty
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Semaphore, Thread
 from typing import Any
 from uuid import UUID
 
 import pytest
 from click.testing import CliRunner
 
+from dagorama.cli import waiting
 from dagorama.cli.main import group
+from dagorama.client import queries
+from dagorama.payload import encode
 from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
+from dagorama.why import Why
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 from tests.scenarios.broker.rawclient import Client, Worker, call, calls, failure, function, new_id, result
 
@@ -446,6 +452,61 @@ def test_what_failed_cannot_be_cancelled(scene: Scene) -> None:
     assert (finished.status, "is failed already, so it cannot be cancelled" in finished.err) == (4, True)
 
 
+# -- values -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["text", {"a": 1}])
+def test_a_value_is_printed(scene: Scene, value: object) -> None:
+    """As `dagorama run` prints it, by anyone and at any time; --wait returns when it is there."""
+    instance_id = scene.client.start(call(new_id()), functions=[function(queue="values", taint="values")])
+    early = here("result", show(instance_id))
+    assert (early.status, early.out, "has no value yet: --wait waits for it" in early.err) == (4, "", True)
+
+    def run() -> None:
+        hello = work_pb2.Hello(worker_id=new_id(), slots=1, include_queues=["values"], tolerations=["values"])
+        with closing(Worker(scene.broker.target, hello)) as worker:
+            (grant,) = worker.take()
+            worker.finish(result(grant, value=encode(value, what="a value").data))
+
+    thread = Thread(target=run)
+    thread.start()
+    told = [here("result", show(instance_id), *words) for words in (["--wait"], [], ["--json"])]
+    thread.join()
+    plain = Finished(0, f"{value}\n", "")
+    assert told == [plain, plain, Finished(0, f"{json.dumps(value)}\n", "")]
+
+
+def test_an_instance_that_failed_has_no_value(scene: Scene) -> None:
+    """Status 1, with the traceback of the worker."""
+    finished = here("result", show(scene.failed))
+    assert (finished.status, finished.out, "CardDeclined: no" in finished.err) == (1, "", True)
+
+
+def test_what_holds_an_instance_is_told_once(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever waits for it hears why nothing goes on, and not again as long as that stays so."""
+    monkeypatch.setattr(waiting, "SILENCE_S", 0.01)
+    asked, ask = Semaphore(0), queries.why
+
+    def why(instance_id: bytes) -> Why:
+        asked.release()
+        return ask(instance_id)
+
+    def wait() -> str:
+        for _ in range(3):
+            assert asked.acquire(timeout=20)
+        return "value"
+
+    monkeypatch.setattr(queries, "why", why)
+    assert waiting.waiting(scene.queued, wait) == "value"
+    first, reason = capsys.readouterr().err.splitlines()
+    assert (first.startswith("shop:Batch.load ("), reason.strip()) == (
+        True,
+        "queue: it is in queue batch, which worker bench-1 does not serve",
+    )
+
+
 # -- retrying ---------------------------------------------------------------------------------------------------------
 
 
@@ -475,22 +536,25 @@ def test_a_failed_instance_is_retried(scene: Scene) -> None:
 
 
 def test_a_retry_can_be_waited_for(scene: Scene) -> None:
-    """With --wait it returns when the instance has ended, with status 1 if it gave nothing."""
+    """With --wait it returns when the instance has ended, with status 1 if it gave nothing, and says what holds it."""
     instance_id = late(scene)
     with subprocess.Popen(
         [DAGORAMA, "retry", show(instance_id), "--wait", "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    ) as waiting:
+    ) as process:
         for status in scene.client.dag.WatchInstance(dag_pb2.WatchInstanceRequest(instance_id=scene.queued)):
             assert status.instance.state == graph_pb2.INSTANCE_STATE_RUNNING
             break
         while scene.client.instance(instance_id).state != graph_pb2.INSTANCE_STATE_RUNNING:
-            assert waiting.poll() is None
+            assert process.poll() is None
+        assert process.stderr is not None
+        held = [process.stderr.readline() for _ in range(2)]
         scene.client.cancel(instance_id)
-        out, err = waiting.communicate(timeout=30)
-    assert (waiting.returncode, json.loads(out)["state"]) == (1, "cancelled")
+        out, err = process.communicate(timeout=30)
+    assert held[1] == "  queue: it is in queue batch, which worker bench-1 does not serve\n"
+    assert (process.returncode, json.loads(out)["state"]) == (1, "cancelled")
     assert "is cancelled again" in err
 
 

@@ -188,9 +188,15 @@ class DagServer(DagServiceServicer):
         """Is not there either."""
         _refuse(context, grpc.StatusCode.UNIMPLEMENTED, "unknown method")
 
-    def ListNodes(self, request: dag_pb2.ListNodesRequest, context: grpc.ServicerContext) -> NoReturn:
-        """Is not there either."""
-        _refuse(context, grpc.StatusCode.UNIMPLEMENTED, "unknown method")
+    def ListNodes(self, request: dag_pb2.ListNodesRequest, context: grpc.ServicerContext) -> dag_pb2.ListNodesResponse:
+        """Tells ids and functions of the first nodes; there is no further page."""
+        nodes = [
+            dag_pb2.NodeInfo(node_id=call.node_id, function=submit.functions[call.function - 1].name)
+            for submit in self.submits
+            if submit.instance_id == request.instance_id
+            for call in calls_in(submit)
+        ]
+        return dag_pb2.ListNodesResponse(nodes=nodes[: request.page_size])
 
     def Why(self, request: dag_pb2.WhyRequest, context: grpc.ServicerContext) -> NoReturn:
         """Is not there either."""

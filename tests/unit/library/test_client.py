@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import multiprocessing
 import os
 import socket
@@ -19,7 +20,7 @@ from dagorama.capture import CapturedCall, FunctionSpec
 from dagorama.client.broker import instance_info, submit
 from dagorama.client.connection import broker_address, connection
 from dagorama.decorators import dagorama
-from dagorama.definition import DAGDefinition, DAGInstance, generate_instance_id, resolve, resolve_async
+from dagorama.definition import DAGDefinition, DAGInstance, attach, generate_instance_id, resolve, resolve_async
 from dagorama.errors import BrokerRefused, BrokerUnavailable, InstanceCancelled, NodeFailed, ResultTimeout
 from dagorama.ids import new_id
 from dagorama.models.promise import new_promise, node_id_of
@@ -36,6 +37,20 @@ class Task(DAGDefinition):
     def entrypoint(self, value: Any) -> Any:
         """Returns its argument."""
         return value
+
+    @dagorama().syncfn
+    def helper(self) -> int:
+        """Is called from outside."""
+        return 1
+
+
+class Other(DAGDefinition):
+    """Another definition."""
+
+    @dagorama().syncfn
+    def entrypoint(self) -> int:
+        """Returns a number."""
+        return 1
 
 
 class Started:
@@ -129,6 +144,57 @@ def test_waiting_ends_when_the_value_comes(
     thread.start()
     assert way(started.instance, started.promise) == "late"
     thread.join()
+
+
+ELSEWHERE: list[Callable[[Any], Any]] = [
+    lambda instance: attach(instance.instance_id, Task()),
+    lambda instance: attach(str(instance.instance_id), Task()),
+    copy.copy,
+]
+
+
+@pytest.mark.parametrize("again", ELSEWHERE, ids=["id", "text", "pickle"])
+@pytest.mark.parametrize("way", [WAYS[0], WAYS[1]], ids=["result", "aresult"])
+def test_a_value_is_there_in_another_process(
+    server: DagServer, started: Started, way: Callable[[Any, Any], object], again: Callable[[Any], Any]
+) -> None:
+    """An instance that was started elsewhere gives the value of its entrypoint, as often as it is asked."""
+    server.complete(started.node_id, "value")
+    instance = again(started.instance)
+    assert [way(instance, None), way(instance, None)] == ["value", "value"]
+    assert instance.instance_id == started.instance.instance_id
+
+
+def test_an_instance_elsewhere_is_cancelled(server: DagServer, started: Started) -> None:
+    """What is asked about the whole instance needs no more than its id."""
+    attach(started.instance.instance_id, Task()).cancel()
+    assert server.cancelled == [started.instance.instance_id.bytes]
+
+
+def test_an_instance_of_another_definition_has_no_result(started: Started) -> None:
+    """The types would be wrong; what it began with is named."""
+    with pytest.raises(
+        ValueError, match=r"began with \S+:Task.entrypoint, not Other.entrypoint\): attach\(\) an object"
+    ):
+        attach(started.instance.instance_id, Other()).result()
+
+
+def test_an_instance_without_an_entrypoint_has_no_result(server: DagServer) -> None:
+    """One to which calls are added from outside has whatever values these have."""
+    instance: Any = DAGInstance(generate_instance_id(), Task())
+    with pytest.raises(ValueError, match="it has no nodes"):
+        instance.result()
+    instance.helper()
+    with pytest.raises(ValueError, match=r"it began with .*Task\.helper"):
+        asyncio.run(instance.aresult())
+
+
+def test_what_cannot_be_attached_is_refused() -> None:
+    """A class, and what is no id, before anything is asked."""
+    with pytest.raises(TypeError, match=r"takes an object of a definition, such as Task\(\)"):
+        attach(UUID(int=1), Task)  # type: ignore[call-overload] # that is the point
+    with pytest.raises(ValueError, match="'7' is no id of an instance"):
+        attach("7", Task())
 
 
 def test_values_refer_to_values(server: DagServer, started: Started) -> None:
@@ -418,11 +484,11 @@ def test_a_timeout_holds_while_the_broker_is_away(server: DagServer, started: St
 def test_what_listens_there_may_be_no_broker(server: DagServer) -> None:
     """A server that doesn't know a method is named; it may be of another version."""
     from dagorama.client.requests import ask, run
-    from dagorama.v1.dag_pb2 import ListNodesRequest
+    from dagorama.v1.dag_pb2 import ListQueuesRequest
 
     to = connection()
     with pytest.raises(BrokerRefused, match=f"listens at localhost:{server.port}"):
-        run(ask(to, to.dag.ListNodes, ListNodesRequest(), "a list"))
+        run(ask(to, to.dag.ListQueues, ListQueuesRequest(), "a list"))
 
 
 def test_async_waiting_needs_no_threads(server: DagServer) -> None:

@@ -15,6 +15,7 @@ from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, DAGInstance, instance_of
 from dagorama.ids import new_id
 from dagorama.models.promise import DAGPromise
+from tests.unit.library.conftest import Running
 
 
 class Tool:
@@ -179,10 +180,10 @@ def test_names_of_the_definition_go_first() -> None:
     assert instance(Own()).result() == "the user's"
 
 
-def test_an_instance_that_was_not_started_has_no_result() -> None:
-    """`result` needs the entrypoint's promise; the error says what to do without it."""
+def test_a_node_does_not_wait_for_its_own_instance(running: Running) -> None:
+    """It would wait for itself; the error says what to do. Nothing is asked of a broker."""
     with pytest.raises(ValueError, match="use resolve"):
-        instance(Base()).result()
+        running.instance(Base()).result()
 
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dagorama.decorators import dagorama
-from dagorama.definition import DAGDefinition, resolve
+from dagorama.definition import DAGDefinition, attach, resolve
 from dagorama.errors import BrokerRefused, NodeFailed
 from dagorama.options import instance_options
 from dagorama.testing import in_process_broker
@@ -85,3 +85,11 @@ def test_times_pass_by_its_clock(broker: InProcessBroker) -> None:
         with pytest.raises(NodeFailed, match=kind):
             resolve(instance, promise, wait_for_results=True)
         assert broker.elapsed_s == pytest.approx(elapsed_s, abs=1)
+
+
+def test_an_instance_is_attached_to(broker: InProcessBroker) -> None:
+    """By its id alone it gives its value; an id of nothing is refused."""
+    instance, _ = Order()("bolt")
+    assert attach(instance.instance_id, Order()).result() == 3
+    with pytest.raises(BrokerRefused, match="no instance"):
+        attach("00000000-0000-0000-0000-000000000001", Order()).result()

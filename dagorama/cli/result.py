@@ -1,0 +1,55 @@
+"""`dagorama result`: the value of an instance that was started elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+from uuid import UUID
+
+import click
+
+from dagorama.cli.asking import asks_broker, find_instance
+from dagorama.cli.failure import Failed, Refused
+from dagorama.cli.run import rendered
+from dagorama.cli.waiting import waiting
+from dagorama.client.broker import first_node, poll_values, wait_for_values
+from dagorama.errors import BrokerRefused, BrokerUnavailable, DagoramaError
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("instance")
+@click.option("--wait", is_flag=True, help="Return when the value is there.")
+@asks_broker
+def result(instance: str, wait: bool, as_json: bool) -> None:
+    """Print the value of an instance: what its first call, the entrypoint, returned.
+
+    It is printed as `dagorama run` prints it. Modules that it needs are looked for in the current directory first.
+    INSTANCE is an id, or at least four of the digits that it begins or ends with. Status 1 if there is no value because
+    a node failed or the instance was cancelled, 4 if it is not there yet.
+    """
+    sys.path.insert(0, os.getcwd())
+    instance_id = find_instance(instance)
+    first = first_node(instance_id)
+    if first is None:
+        raise Refused(f"instance {UUID(bytes=instance_id)} has no nodes, so it has no value")
+    try:
+        value = _value(instance_id, first.node_id, wait)
+    except (BrokerRefused, BrokerUnavailable):
+        raise
+    except DagoramaError as error:
+        raise Failed(str(error)) from None
+    click.echo(rendered(value, "json" if as_json else "python"))
+
+
+def _value(instance_id: bytes, node_id: bytes, wait: bool) -> object:
+    if wait:
+        values = waiting(instance_id, lambda: wait_for_values(instance_id, [node_id]))
+    else:
+        found = poll_values(instance_id, [node_id])
+        if found is None:
+            name = UUID(bytes=instance_id)
+            raise Refused(
+                f"instance {name} has no value yet: --wait waits for it, `dagorama why {name}` says what holds it"
+            )
+        values = found
+    return values[node_id]

@@ -1,0 +1,61 @@
+"""Waiting for an instance, not in silence: what holds it is told on standard error."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from threading import Thread
+from typing import TypeVar
+
+import click
+
+from dagorama.client import queries
+from dagorama.client.status import InstanceStatus
+from dagorama.why import Reason
+
+T = TypeVar("T")
+
+#: How long nothing may run, and nothing change, before it is asked why. Workers that start need about a second.
+SILENCE_S = 3.0
+
+
+def wait_until_ended(instance_id: bytes) -> InstanceStatus:
+    """Returns how the instance stands when it runs no longer; raises like `watch_instance`."""
+    return waiting(instance_id, lambda: deque(queries.watch_instance(instance_id), maxlen=1).pop())
+
+
+def waiting(instance_id: bytes, wait: Callable[[], T]) -> T:
+    """Returns what `wait` does; each new reason why the instance does not go on meanwhile is told, once."""
+    future: Future[T] = Future()
+    # A daemon, so that Ctrl-C ends the command at once.
+    Thread(target=_fill, args=(future, wait), daemon=True).start()
+    counts = queries.get_instance(instance_id).counts
+    told: set[frozenset[tuple[str, tuple[str, ...]]]] = set()
+    while True:
+        try:
+            return future.result(SILENCE_S)
+        except TimeoutError:
+            if future.done():
+                raise  # it is what `wait` raised
+        before, counts = counts, queries.get_instance(instance_id).counts
+        if counts == before and "leased" not in counts:
+            why = queries.why(instance_id)
+            # Not the texts, in which times and numbers change.
+            reasons = frozenset((reason.kind, reason.workers) for reason in _all(why.reasons))
+            if reasons not in told:
+                told.add(reasons)
+                click.echo(str(why), err=True)
+
+
+def _fill(future: Future[T], wait: Callable[[], T]) -> None:
+    try:
+        future.set_result(wait())
+    except BaseException as error:
+        future.set_exception(error)
+
+
+def _all(reasons: tuple[Reason, ...]) -> Iterator[Reason]:
+    for reason in reasons:
+        yield reason
+        yield from _all(reason.because)
