@@ -331,10 +331,16 @@ def _obstacles(workers: list[Worker], lane: Lane) -> Iterator[Reason]:
             case Obstacle.CODE_VERSION:
                 others = {version for worker in unable for version in worker.versions[lane.function] if version}
                 have = ", ".join(sorted(others)) or "another"
-                text = f"it needs version {lane.code_version} of {lane.function}, and {_are(names)} at {have}"
+                way_out = (
+                    "start one with that code, or with --code-mismatch warn to run it anyway, or cancel the instance"
+                )
+                needed = f"it needs version {lane.code_version} of {lane.function}"
+                text = f"{needed}, and {_are(names)} at {have}: {way_out}"
             case Obstacle.MODULE:
                 module = lane.function.partition(":")[0]
                 way_out = f"start one with --import {module}, or without --import"
+                if module == "__main__":  # each process has another module of that name
+                    way_out = "move it into a module that workers can import, or start one without --import"
                 text = f"it is of module {module}, which {_do(names)} not have: {way_out}"
             case Obstacle.TAINT:
                 way_out = f"start one with --toleration {lane.taint}"

@@ -109,9 +109,20 @@ def test_the_text_says_what_to_do(bench: Bench) -> None:
         "function f version=1 taint=gpu\nconnect w1 tolerate=gpu\nconnect w2\nsubmit i1 a\ngrant\nreject w1 a 2"
     )
     assert [reason.text for reason in ask(bench, "a")] == [
-        "it needs version 1 of f, and worker w1 is at 2",
+        "it needs version 1 of f, and worker w1 is at 2: start one with that code, or with --code-mismatch warn to run "
+        "it anyway, or cancel the instance",
         "it has taint gpu, which worker w2 does not tolerate: start one with --toleration gpu",
     ]
+
+
+def test_a_script_has_no_name_to_import(bench: Bench) -> None:
+    """`--import __main__` would import something else."""
+    bench.replay("function f name=__main__:f\nconnect w1 modules=m.o\nsubmit i1 a")
+    (reason,) = ask(bench, "a")
+    assert reason.text == (
+        "it is of module __main__, which worker w1 does not have: move it into a module that workers can import, or "
+        "start one without --import"
+    )
 
 
 @pytest.mark.parametrize(
