@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 
 def print_table(
-    headers: Sequence[str], rows: Sequence[Sequence[str]], *, optional: Collection[str] = frozenset()
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    short: Sequence[Sequence[str]] = (),
+    optional: Collection[str] = frozenset(),
 ) -> None:
     """Prints rows under headers; on a terminal, cells that don't fit into its width are wrapped.
 
-    Columns that are `optional` are left out where no row has anything in them.
+    `short` has the same rows in fewer letters, for a terminal that is too narrow for them. Columns that are `optional`
+    are left out where no row has anything in them.
     """
     kept = [place for place, header in enumerate(headers) if header not in optional or any(row[place] for row in rows)]
-    headers, rows = [headers[place] for place in kept], [[row[place] for place in kept] for row in rows]
+    headers = [headers[place] for place in kept]
+    rows, short = ([[row[place] for place in kept] for row in form] for form in (rows, short))
     if sys.stdout.isatty():
-        _draw(headers, rows)
+        _draw(headers, rows, short)
     else:
         _align([headers, *rows])
 
@@ -34,8 +44,23 @@ def moment(time: datetime | None) -> str:
     return "" if time is None else time.strftime("%Y-%m-%d %H:%M:%SZ")
 
 
-def _draw(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def short_moment(time: datetime) -> str:
+    """Returns the time of today, or else the day."""
+    return time.strftime("%H:%MZ" if time.date() == datetime.now(UTC).date() else "%m-%d")
+
+
+def _draw(headers: Sequence[str], rows: Sequence[Sequence[str]], short: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
+
+    console = Console(highlight=False)
+    table = _table(headers, rows)
+    # Unbounded, since measuring goes no further than the width that there is.
+    if short and console.measure(table, options=console.options.update(width=10_000)).maximum > console.width:
+        table = _table(headers, short)
+    console.print(table)
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -45,7 +70,7 @@ def _draw(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(header, no_wrap=number == 0, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
-    Console(highlight=False).print(table)
+    return table
 
 
 def _align(rows: Sequence[Sequence[str]]) -> None:

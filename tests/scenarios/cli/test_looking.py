@@ -218,16 +218,28 @@ def test_workers_and_queues_are_listed(scene: Scene) -> None:
 
 
 def test_on_a_terminal_a_table_is_drawn_in_its_width(scene: Scene) -> None:
-    """Nothing is cut off: ids stay on one line, and other cells are wrapped."""
+    """In 80 columns each instance has one line; in fewer, nothing is cut off: all cells but ids are wrapped."""
+    drawn = {columns: draw(columns) for columns in ("60", "80")}
+    assert "\x1b[1m" in drawn["60"]
+    assert [show(one) in drawn["60"] for one in (scene.queued, scene.running, scene.failed)] == [True] * 3
+    lines = [line.split() for line in drawn["80"].splitlines()]
+    assert [words[:3] + words[4:] for words in lines if words[0] in (show(scene.running), show(scene.failed))] == [
+        [show(scene.running), "Order", "running", "0/2"],
+        [show(scene.failed), "Order", "failed", "0/2"],
+    ]
+    assert len({words[0] for words in lines}) == len(lines)
+
+
+def draw(columns: str) -> str:
+    """Gives what `dagorama instances` prints on a terminal."""
     reader, terminal = pty.openpty()
-    environment = {**os.environ, "COLUMNS": "60", "TERM": "xterm"}
+    environment = {**os.environ, "COLUMNS": columns, "TERM": "xterm"}
     with subprocess.Popen([DAGORAMA, "instances"], stdout=terminal, env=environment) as process:
         assert process.wait(30) == 0
     os.close(terminal)
     drawn = os.read(reader, 65536).decode()
     os.close(reader)
-    assert "\x1b[1m" in drawn
-    assert [show(one) in drawn for one in (scene.queued, scene.running, scene.failed)] == [True] * 3
+    return drawn
 
 
 # -- for programs -----------------------------------------------------------------------------------------------------
