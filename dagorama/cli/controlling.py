@@ -99,9 +99,12 @@ def control(
     elif not queue:
         raise click.UsageError("--queue needs the name of a queue")
     else:
-        tell_queues(
-            [queue_status(info) for info in control_queue(queue, paused=paused, running_max=running_max)], as_json
-        )
+        told = [queue_status(info) for info in control_queue(queue, paused=paused, running_max=running_max)]
+        tell_queues(told, as_json)
+        if paused and not any(one.ready or one.active for one in told):
+            # Queues come into being with their nodes, so a slip in a name is no error.
+            way_out = f"`dagorama queues` lists those that have, `dagorama resume --queue '{queue}'` takes it back"
+            click.echo(f"queue {queue} has no nodes so far, or none any more: {way_out}", err=True)
 
 
 def tell_instance(found: InstanceStatus, as_json: bool) -> None:

@@ -110,6 +110,14 @@ def test_a_queue_is_paused_and_capped(broker: Client, instance: str) -> None:
     assert len(table("queues")) == 2
 
 
+def test_a_queue_without_nodes_is_paused_with_a_hint(broker: Client) -> None:
+    """Its name may have a slip in it; the queue is paused all the same."""
+    said = dagorama("pause", "--queue", "ordres")[1]
+    assert "queue ordres is paused" in said
+    assert "queue ordres has no nodes so far, or none any more: `dagorama queues` lists those that have" in said
+    assert "no nodes so far" not in dagorama("resume", "--queue", "ordres")[1]
+
+
 def test_a_group_is_shown(broker: Client) -> None:
     """With the instance, and in a column of the table."""
     instance_id = broker.start(call(new_id()), options=dag_pb2.InstanceOptions(group="night"))
