@@ -20,44 +20,49 @@ _OWN_MODULES = ("dagorama.worker.", "dagorama.decorators", "asyncio.")
 
 def failure_of(error: BaseException, *, permanent: bool = False) -> Failure:
     """Describes what a function raised. The exception itself goes along if it survives a round trip."""
-    return Failure(
-        type=type_name(error),
-        message=sendable(_message(error), MESSAGE_CHARS_MAX),
-        traceback=sendable(_traceback(error), TRACEBACK_CHARS_MAX),
-        exception=_payload(error),
-        permanent=permanent,
-    )
+    return _described(error, error, permanent)
 
 
 def refusal_of(error: DagoramaError, *, permanent: bool = False) -> Failure:
     """Describes why this worker could not run the function, or not send its value; no user frame is involved."""
-    cause = "" if error.__cause__ is None else _traceback(error.__cause__)
-    return Failure(
-        type=type_name(error),
-        message=sendable(_message(error), MESSAGE_CHARS_MAX),
-        traceback=sendable(cause, TRACEBACK_CHARS_MAX),
-        exception=_payload(error),
-        permanent=permanent,
-    )
+    return _described(error, error.__cause__, permanent)
+
+
+def _described(error: BaseException, traced: BaseException | None, permanent: bool) -> Failure:
+    """Gives a failure whatever code of the user's does meanwhile: a node without a report would run for ever.
+
+    So everything is caught here and below, also a SystemExit out of the exception's own `__str__`.
+    """
+    try:
+        return Failure(
+            type=type_name(error),
+            message=sendable(_message(error), MESSAGE_CHARS_MAX),
+            traceback=sendable("" if traced is None else _traceback(traced), TRACEBACK_CHARS_MAX),
+            exception=_payload(error),
+            permanent=permanent,
+        )
+    except BaseException:
+        return Failure(type="BaseException", message="(it cannot be described)", permanent=permanent)
 
 
 def type_name(error: BaseException) -> str:
     """Returns "ValueError" for builtins, "module:Qualified.name" for others."""
     kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}:{kind.__qualname__}"
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}:{kind.__qualname__}"
+    return sendable(name, MESSAGE_CHARS_MAX)
 
 
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as second:
+    except BaseException as second:
         return f"(its message cannot be had: str() of it raised {type_name(second)})"
 
 
 def _traceback(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(type(error), error, _users_part(error.__traceback__)))
-    except Exception as second:
+    except BaseException as second:
         return f"(no traceback: formatting it raised {type_name(second)})"
 
 
@@ -75,7 +80,7 @@ def _payload(error: BaseException) -> bytes:
         if promise_ids or len(data) > EXCEPTION_BYTES_MAX:
             return b""
         decode(data, no_promises)
-    except Exception:
+    except BaseException:
         return b""
     return data
 

@@ -74,6 +74,7 @@ def test_an_exception_of_an_async_function_comes_back(worker: WorkerProcess) -> 
     [
         ("raise_unpicklable", f"{HERE}:Unpicklable", "held a lock"),
         ("raise_lopsided", f"{HERE}:Lopsided", "spoon is not in drawer"),
+        ("raise_leaving", f"{HERE}:Leaving", "for good"),
         ("raise_wordless", f"{HERE}:Wordless", "(its message cannot be had: str() of it raised RuntimeError)"),
     ],
 )

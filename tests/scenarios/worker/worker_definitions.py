@@ -55,6 +55,11 @@ class Wordless(Exception):
         raise RuntimeError("no words")
 
 
+class Leaving(Exception):
+    def __reduce__(self) -> Any:
+        sys.exit(7)
+
+
 class Work(DAGDefinition):
     @dagorama().syncfn
     def entrypoint(self, case: str, *args: Any) -> Any:
@@ -85,6 +90,10 @@ class Work(DAGDefinition):
     @dagorama().syncfn
     def raise_wordless(self) -> None:
         raise Wordless
+
+    @dagorama().syncfn
+    def raise_leaving(self) -> None:
+        raise Leaving("for good")
 
     @dagorama().syncfn
     def leave(self) -> None:

@@ -43,6 +43,37 @@ def test_any_text_can_be_sent(text: str) -> None:
     assert failure.message
 
 
+def leave(self: object) -> str:
+    """Ends the process, or would."""
+    raise SystemExit(3)
+
+
+class Nameless(type):
+    """Classes whose module nobody can ask for."""
+
+
+setattr(Nameless, "__module__", property(leave))  # noqa: B010 - for a type checker it is a str
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "message"),
+    [
+        (type("A", (Exception,), {"__reduce__": leave}), f"{__name__}:A", "oh"),
+        (
+            type("B", (Exception,), {"__str__": leave}),
+            f"{__name__}:B",
+            "(its message cannot be had: str() of it raised SystemExit)",
+        ),
+        (type("Bad", (Exception,), {"__qualname__": "Bad\ud800"}), f"{__name__}:Bad\\ud800", "oh"),
+        (Nameless("C", (Exception,), {}), "BaseException", "(it cannot be described)"),
+    ],
+)
+def test_an_exception_that_resists_is_a_failure(kind: type[Exception], name: str, message: str) -> None:
+    """Whatever its own methods raise, and whatever its type is called, an exception ends its attempt."""
+    failure = failure_of(raised(kind("oh")), permanent=True)
+    assert (failure.type, failure.message, failure.permanent) == (name, message, True)
+
+
 def test_a_large_exception_stays_here() -> None:
     """Of an exception that holds a lot, type, message and traceback travel."""
     assert failure_of(raised(ValueError(b"x" * 100_000))).exception == b""
