@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from dagorama.capture import current_scope, inline_node
 from dagorama.definition import DAGDefinition, instance_of
+from dagorama.giving_up import gives_up
 from dagorama.ids import new_id
 from dagorama.models.promise import new_promise
 from dagorama.own_stack import run_in_copy
@@ -148,7 +149,7 @@ class InlineCall:
         if retry is None or node.attempt >= retry.as_message().max_attempts:
             return True
         # A broker ends what takes too long, and knows no types.
-        return not (node.overran or retry.retries(error))
+        return not node.overran and gives_up(retry, error)
 
     def _attempt(self, node: InlineNode) -> object:
         """Calls the function. Nothing can interrupt it, so it has failed afterwards if it took too long."""

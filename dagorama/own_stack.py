@@ -40,11 +40,17 @@ def run_in_copy(function: Callable[[], T]) -> T:
 
 def run_off_loop(context: Context, function: Callable[[], T]) -> T:
     """Calls a function in this thread, or in another where this one runs an event loop, which is blocked meanwhile."""
+    # Called outside of any handler, or all that the function raises would carry what is handled there.
+    return run_in_thread(context, function) if _runs_loop() else context.run(function)
+
+
+def _runs_loop() -> bool:
+    """Tells whether this thread runs an event loop."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return context.run(function)
-    return run_in_thread(context, function)
+        return False
+    return True
 
 
 def run_in_thread(context: Context, function: Callable[[], T]) -> T:

@@ -229,11 +229,15 @@ class InProcessBroker:
 
     def _run(self, held: Held) -> None:
         """Runs a plain function; begins an asynchronous one on the event loop."""
-        rest = run_off_loop(Context(), partial(self._executor.run, held))
+        rest: Rest | None = None
+        try:
+            rest = run_off_loop(Context(), partial(self._executor.run, held))
+        finally:  # a Ctrl-C may come in between: nothing would ever be taken for done again
+            if rest is None:
+                self._end(held)
         if rest is not None:
             self._loop.start(self._attend(held, rest))
             return
-        self._end(held)
         interrupt, self._interrupt = self._interrupt, None
         if interrupt is not None:
             raise interrupt

@@ -12,6 +12,7 @@ from time import perf_counter_ns
 
 from dagorama.capture import CapturedCall, Scope, current_scope
 from dagorama.errors import CodeMismatchException, DagoramaError, PayloadError, UnknownFunction
+from dagorama.giving_up import gives_up
 from dagorama.listing import is_inside
 from dagorama.logging import get_logger
 from dagorama.models.promise import DAGPromise, node_id_of
@@ -149,7 +150,7 @@ class Executor:
         """Ends an attempt whose function raised; for good where the function's policy gives up on such an error."""
         if self._raised is not None and not held.dropped:
             self._raised(error)
-        self._end(held, failure_of(error, permanent=retry is not None and _gives_up(retry, error)), started_ns)
+        self._end(held, failure_of(error, permanent=retry is not None and gives_up(retry, error)), started_ns)
 
     def _refuse(self, held: Held, error: BaseException, started_ns: int) -> None:
         """Ends an attempt whose function was not called. Another worker may be able to: the retry policy decides."""
@@ -176,15 +177,6 @@ def _call(scope: Scope, bound: BoundNode, args: tuple[object, ...], kwargs: dict
     current_scope.set(scope)
     value: object = bound.function(bound.instance, *args, **kwargs)
     return value
-
-
-def _gives_up(retry: RetryConfiguration, error: BaseException) -> bool:
-    """Tells whether the policy has no further attempt for an error. One that cannot tell has its attempts."""
-    try:
-        return not retry.retries(error)
-    except Exception:  # the policy, or the exception's type, may be the user's own
-        get_logger().warning("the retry policy %r cannot tell whether it retries %r", retry, error, exc_info=True)
-        return False
 
 
 def _check_module(name: str, only_modules: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, DAGInstance, generate_instance_id, resolve, resolve_async
 from dagorama.errors import BrokerRefused, InstanceCancelled, NodeFailed, ResultTimeout, Stuck
+from dagorama.logging import get_logger
 from dagorama.models.promise import DAGPromise
 from dagorama.node_context import context
 from dagorama.options import instance_options
@@ -513,3 +515,70 @@ def test_pytest_has_fixtures(tmp_path: Path) -> None:
         check=False,
     )
     assert "2 passed" in outcome.stdout, outcome.stdout + outcome.stderr
+
+
+class Opinionated(StaticRetry):
+    """A policy that cannot tell, which is logged."""
+
+    def retries(self, error: BaseException) -> bool:
+        """Raises."""
+        raise LookupError
+
+
+class Breaking(DAGDefinition):
+    """Fails in a way that is logged."""
+
+    @dagorama()
+    def entrypoint(self) -> object:
+        return self.fail()
+
+    @dagorama(retry=Opinionated(2, 0))
+    def fail(self) -> None:
+        raise ValueError
+
+
+class Bursting(logging.Handler):
+    """Raises what logging does not catch."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Raises."""
+        raise KeyboardInterrupt
+
+
+def test_what_interrupts_a_node_from_outside_does_not_keep_it(broker: InProcessBroker) -> None:
+    """A Ctrl-C between a function and its report leaves a broker that goes on."""
+    handler = Bursting()
+    get_logger().addHandler(handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            Breaking()()[0].result()
+    finally:
+        get_logger().removeHandler(handler)
+    assert Steps()("a", 1)[0].result() is not None
+
+
+def test_a_policy_that_cannot_tell_has_its_attempts(broker: InProcessBroker) -> None:
+    """What a policy of the user's raises does not take the place of what the function raised; inline neither."""
+    with pytest.raises(NodeFailed) as failed:
+        Breaking()()[0].result()
+    assert failed.value.exception_type == "ValueError"
+    with inline(), pytest.raises(ValueError, match=r"^$"):
+        Breaking()()
+
+
+class Bare(DAGDefinition):
+    """Fails."""
+
+    @dagorama()
+    def entrypoint(self) -> None:
+        raise ValueError("no")
+
+
+def test_a_failure_has_nothing_of_the_library_s_in_it(broker: InProcessBroker) -> None:
+    """What a function raises was not raised while anything else was handled, on a broker or inline."""
+    with pytest.raises(NodeFailed) as failed:
+        Bare()()[0].result()
+    assert "During handling" not in failed.value.remote_traceback
+    with inline(), pytest.raises(ValueError, match="no") as raised:
+        Bare()()
+    assert raised.value.__context__ is None
