@@ -147,9 +147,10 @@ class DAGInstance(Generic[R_co]):
     if TYPE_CHECKING:
 
         def result(self, timeout: float | None = None) -> R_co:
-            """Waits for the entrypoint's value, `timeout` seconds at most.
+            """Waits for the entrypoint's value, `timeout` seconds at most; None or infinity: as long as it takes.
 
-            Raises `NodeFailed`, `InstanceCancelled`, `ResultTimeout`, `BrokerUnavailable`.
+            Raises `NodeFailed`, `InstanceCancelled`, `ResultTimeout`, `BrokerUnavailable`, and `TypeError` or
+            `ValueError` for a `timeout` that is no time.
             """
             ...
 

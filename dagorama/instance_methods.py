@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dagorama.capture import current_scope
 from dagorama.errors import BrokerRefused
 from dagorama.models.promise import Promise, new_promise, node_id_of
-from dagorama.options import checked_priority, checked_running_max
+from dagorama.options import checked_priority, checked_running_max, checked_timeout
 from dagorama.resolution import id_of, value_of, value_of_async
 from dagorama.settings import should_run_inline
 
@@ -23,6 +23,7 @@ RESOLVE = "use resolve(instance, promise, wait_for_results=True) with the promis
 def _result(instance: DAGInstance[object], timeout: float | None = None) -> object:
     from dagorama.client.broker import first_node
 
+    timeout = checked_timeout(timeout)
     if "_dagorama_promise" not in instance.__dict__:
         _check_is_elsewhere(instance)
         _keep_promise(instance, first_node(id_of(instance)))
@@ -32,6 +33,7 @@ def _result(instance: DAGInstance[object], timeout: float | None = None) -> obje
 async def _aresult(instance: DAGInstance[object], timeout: float | None = None) -> object:  # noqa: ASYNC109 - as `result`
     from dagorama.client.broker import first_node_async
 
+    timeout = checked_timeout(timeout)
     if "_dagorama_promise" not in instance.__dict__:
         _check_is_elsewhere(instance)
         _keep_promise(instance, await first_node_async(id_of(instance)))

@@ -15,6 +15,9 @@ GROUP_LENGTH_MAX = 200
 #: The largest cap: what a number of 32 bits holds.
 RUNNING_MAX_MAX = 2**32 - 1
 
+#: The longest of all times: 100 years. What is reckoned with it is still a date.
+SECONDS_MAX = 100 * 365 * 86400
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceOptions:
@@ -47,9 +50,9 @@ def instance_options(
 
     Workers take nodes of instances with a higher `priority` first (-1000 to 1000, 0 unless given). Instances share the
     workers' time fairly with those of other `group`s. At most `running_max` nodes of an instance run at once. Whatever
-    of it has not ended `deadline` seconds after its start fails, with `DeadlineExceeded`. Calls that add to an instance
-    which exists change nothing of it, nor do calls inside a running node; inline they mean nothing. `ValueError` naming
-    the argument that cannot be used.
+    of it has not ended `deadline` seconds after its start, 100 years at most, fails with `DeadlineExceeded`. Calls that
+    add to an instance which exists change nothing of it, nor do calls inside a running node; inline they mean nothing.
+    `ValueError` naming the argument that cannot be used.
     """
     options = current_options.get()
     if priority is not None:
@@ -107,6 +110,19 @@ def checked_seconds(name: str, value: object) -> float:
     """Returns a length of time; `ValueError` naming the argument for what is none."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{name} must be a number of seconds, not {value!r}")
-    if not (math.isfinite(value) and value > 0):
+    if not 0 < value < math.inf:  # NaN neither
         raise ValueError(f"{name} must be finite and more than 0 seconds, not {value!r}")
+    if value > SECONDS_MAX:
+        raise ValueError(f"{name} must be at most {SECONDS_MAX} seconds, which are 100 years, not {value!r}")
     return float(value)
+
+
+def checked_timeout(value: object) -> float | None:
+    """Returns how long to wait, None for as long as it takes; an error naming the argument for what is no time."""
+    if value is None or value == math.inf:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"timeout must be a number of seconds, or None to wait as long as it takes, not {value!r}")
+    if value != value:
+        raise ValueError("timeout must be a number of seconds, or None to wait as long as it takes, not nan")
+    return float(min(value, SECONDS_MAX))

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
+from dagorama.options import SECONDS_MAX
 from dagorama.v1.graph_pb2 import RetryPolicy
 
 #: One type of exception, or several; a type stands for its subclasses too.
@@ -72,7 +73,7 @@ class StaticRetry(_RetryByType):
         """Refuses values that mean nothing."""
         super().__post_init__()
         _check_attempts(self.max_attempts)
-        _check_between("interval", self.interval, 0)
+        _check_between("interval", self.interval, 0, SECONDS_MAX)
         _check_between("jitter", self.jitter, 0, 1)
 
     def as_message(self) -> RetryPolicy:
@@ -97,10 +98,10 @@ class ExponentialRetry(_RetryByType):
         """Refuses values that mean nothing."""
         super().__post_init__()
         _check_attempts(self.max_attempts)
-        _check_between("base_interval", self.base_interval, 1)
+        _check_between("base_interval", self.base_interval, 1, SECONDS_MAX)
         _check_between("jitter", self.jitter, 0, 1)
         if self.max_interval is not None:
-            _check_between("max_interval", self.max_interval, math.ulp(0))
+            _check_between("max_interval", self.max_interval, math.ulp(0), SECONDS_MAX)
 
     def as_message(self) -> RetryPolicy:
         """Returns the policy as it travels."""
@@ -130,10 +131,9 @@ def _check_attempts(value: int) -> None:
         raise ValueError(f"max_attempts must be a whole number from 1 (the first attempt counts), not {value!r}")
 
 
-def _check_between(name: str, value: float, least: float, most: float = math.inf) -> None:
-    """Refuses a number that is not finite, or not from `least` to `most`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number, not {value!r}")
+def _check_between(name: str, value: float, least: float, most: float) -> None:
+    """Refuses a number that is not from `least` to `most`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        raise ValueError(f"{name} must be a number, not {value!r}")
     if not least <= value <= most:
-        bounds = f"from {least:g} to {most:g}" if most < math.inf else f"at least {least:g}"
-        raise ValueError(f"{name} must be {bounds}, not {value!r}")
+        raise ValueError(f"{name} must be from {least:g} to {most}, not {value!r}")

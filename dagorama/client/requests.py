@@ -32,6 +32,9 @@ RECONNECT_S = 60.0
 #: The pauses between attempts double from the first to the last, each less a random part of up to half.
 PAUSE_FIRST_S, PAUSE_LAST_S = 0.05, 1.0
 
+#: gRPC takes longer deadlines for past ones. An attempt that may last three years needs none.
+GRPC_DEADLINE_MAX_S = 1e8
+
 #: How a request ends when the connection breaks or the broker stops.
 LOST = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
 
@@ -179,9 +182,10 @@ def watch(
     while True:
         tried_at = monotonic()
         rest_s = None if deadline is None else deadline.rest_s()
+        limit_s = rest_s if rest_s is not None and rest_s <= GRPC_DEADLINE_MAX_S else None
         request_one = WatchRequest(instance_id=instance_id, node_ids=[node_id])
         try:
-            answer: WatchResponse = yield Attempt(connection.watch_one, request_one, rest_s)
+            answer: WatchResponse = yield Attempt(connection.watch_one, request_one, limit_s)
         except grpc.RpcError as error:
             call = cast(grpc.Call, error)
             if deadline is not None and (rest_s == 0 or call.code() is grpc.StatusCode.DEADLINE_EXCEEDED):

@@ -293,7 +293,11 @@ def _id(raw: bytes) -> UUID | None:
 
 
 def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+    """Returns a time; the first or the last that there is for what is beyond, so that one does not hide all others."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return (datetime.min if seconds < 0 else datetime.max).replace(tzinfo=UTC)
 
 
 def _moment(seconds: float) -> datetime | None:

@@ -1,7 +1,6 @@
 """What makes a message one that the broker can take: ids, sizes, and columns that go together."""
 
 from collections.abc import Sequence
-from math import isfinite
 from typing import TypeVar
 
 from dagorama_broker.core.model import InstanceId, NodeId, RequestId
@@ -26,6 +25,9 @@ LIMITS_MAX, LIMIT_KEY_BYTES_MAX = 10, 500
 
 #: Rates beyond these are as good as none: one start in 30 years, one in a nanosecond. Reckoning stays finite between.
 RATE_MIN, RATE_MAX = 1e-9, 1e9
+
+#: No length of time is longer: 100 years. What is reckoned with it is still a date.
+SECONDS_MAX = 100 * 365 * 86400
 
 
 class MalformedRequest(Exception):
@@ -72,8 +74,8 @@ def to_request_id(raw: bytes) -> RequestId:
 
 def to_seconds(field: str, number: float) -> float:
     """Give a length of time back. Raises `MalformedRequest` where it is none."""
-    if not (isfinite(number) and number >= 0):
-        raise MalformedRequest(f"{field} is {number}; it must be 0 or more")
+    if not 0 <= number <= SECONDS_MAX:  # NaN neither
+        raise MalformedRequest(f"{field} is {number}; it must be from 0 to {SECONDS_MAX} (100 years)")
     return number
 
 

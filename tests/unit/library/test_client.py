@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import math
 import multiprocessing
 import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
@@ -19,6 +21,7 @@ import pytest
 from dagorama.capture import CapturedCall, FunctionSpec
 from dagorama.client.broker import instance_info, submit
 from dagorama.client.connection import broker_address, connection
+from dagorama.client.status import instance_status
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, DAGInstance, attach, generate_instance_id, resolve, resolve_async
 from dagorama.errors import BrokerRefused, BrokerUnavailable, InstanceCancelled, NodeFailed, ResultTimeout
@@ -26,7 +29,9 @@ from dagorama.ids import new_id
 from dagorama.models.promise import new_promise, node_id_of
 from dagorama.payload import encode
 from dagorama.retry import StaticRetry
-from dagorama.v1.graph_pb2 import Failure, NodeState, Outcome
+from dagorama.testing import in_process_broker, inline
+from dagorama.v1.dag_pb2 import InstanceInfo
+from dagorama.v1.graph_pb2 import Failure, InstanceState, NodeState, Outcome
 from tests.unit.library.dag_server import DagServer, calls_in
 
 
@@ -314,6 +319,37 @@ def test_waiting_ends_with_its_timeout(started: Started, wait: Callable[[Any], o
         wait(started.instance)
     assert raised.value.timeout_s == 0.05
     assert isinstance(raised.value, TimeoutError)
+
+
+@pytest.mark.parametrize("timeout", [9e9, 1e10, math.inf, 10**400])
+def test_a_long_time_is_not_over_at_once(server: DagServer, started: Started, timeout: float) -> None:
+    """Times beyond those that gRPC knows are as long as they are."""
+    threading.Timer(0.05, server.complete, (started.node_id, 1)).start()
+    assert started.instance.result(timeout=timeout) == 1
+    assert asyncio.run(started.instance.aresult(timeout=timeout)) == 1
+
+
+@pytest.mark.parametrize("at", [1e300, -1e300, 1e18, math.inf, math.nan])
+def test_a_time_that_is_no_date_is_the_last_or_the_first(at: float) -> None:
+    """One instance with an odd time does not keep the others from being listed."""
+    instance = instance_status(
+        InstanceInfo(instance_id=new_id(), deadline_at=at, state=InstanceState.INSTANCE_STATE_RUNNING)
+    )
+    assert instance.deadline_at is not None
+    assert instance.deadline_at.year == (1 if at < 0 else 9999)
+
+
+@pytest.mark.parametrize("around", [nullcontext, inline, in_process_broker])
+@pytest.mark.parametrize(("timeout", "kind"), [(math.nan, ValueError), ("1", TypeError), (True, TypeError)])
+def test_what_is_no_time_is_refused(
+    started: Started, around: Callable[[], AbstractContextManager[object]], timeout: Any, kind: type[Exception]
+) -> None:
+    """The error names the argument, however nodes are run."""
+    with around():
+        with pytest.raises(kind, match=r"^timeout must be a number of seconds, or None"):
+            started.instance.result(timeout=timeout)
+        with pytest.raises(kind, match=r"^timeout must be a number of seconds, or None"):
+            asyncio.run(started.instance.aresult(timeout=timeout))
 
 
 @pytest.mark.parametrize("wait", [lambda task: task.result(timeout=1.0), lambda task: asyncio.run(task.aresult(1.0))])

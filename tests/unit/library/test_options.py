@@ -53,7 +53,7 @@ def test_an_async_start_has_the_options_of_its_call(server: DagServer) -> None:
     assert [submit.options.deadline_s for submit in server.submits] == [5.0]
 
 
-@pytest.mark.parametrize("deadline", [0, -1, float("nan"), float("inf"), "1", True])
+@pytest.mark.parametrize("deadline", [0, -1, float("nan"), float("inf"), "1", True, 1e300, 10**400])
 def test_a_wrong_deadline_is_refused_where_it_is_written(deadline: Any) -> None:
     """The error names the argument and what it was."""
     with pytest.raises(ValueError, match=r"^deadline must be .* not ") as caught:

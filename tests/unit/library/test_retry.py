@@ -40,6 +40,9 @@ def test_a_policy_becomes_its_message(policy: RetryConfiguration, message: Retry
         (lambda: StaticRetry(2.5, 1), "max_attempts"),  # type: ignore[arg-type] # that is the mistake
         (lambda: StaticRetry(2, -1), "interval"),
         (lambda: StaticRetry(2, math.inf), "interval"),
+        (lambda: StaticRetry(2, 10**400), "interval"),
+        (lambda: ExponentialRetry(2, 1e10), "base_interval"),
+        (lambda: ExponentialRetry(2, max_interval=1e300), "max_interval"),
         (lambda: StaticRetry(2, "1"), "interval"),  # type: ignore[arg-type] # that is the mistake
         (lambda: StaticRetry(2, 1, jitter=1.5), "jitter"),
         (lambda: ExponentialRetry(-1), "max_attempts"),
