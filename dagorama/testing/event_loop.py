@@ -33,6 +33,10 @@ class EventLoop:
                 self._thread.start()
         self._loop.call_soon_threadsafe(self._begin, coroutine, context=Context())
 
+    def is_here(self) -> bool:
+        """Tells whether this thread is the loop's."""
+        return threading.current_thread() is self._thread
+
     def cancel(self, task: asyncio.Task[None]) -> None:
         """Cancels a task of this loop."""
         if self._loop is not None:

@@ -40,9 +40,15 @@ class _Change(NamedTuple):
     """Wait until another thread or task has brought things forward."""
 
     happened: Future[None]
+    loop: EventLoop
 
     def run(self) -> None:
-        """Blocks."""
+        """Blocks; `RuntimeError` on the loop that asynchronous nodes run on, where nothing would ever happen again."""
+        if self.loop.is_here():
+            raise RuntimeError(
+                "an asynchronous function waits for a value without await, which keeps all asynchronous functions from "
+                "going on: use `await instance.aresult()` or `await resolve_async(...)` in it"
+            )
         self.happened.result()
 
     async def run_async(self) -> None:
@@ -212,7 +218,7 @@ class InProcessBroker:
         """Returns what is to be run, or waited for; None if there is neither, not before `until` at least."""
         while True:
             if any(not self._waiting[held] for held in self._running):
-                change = _Change(Future())
+                change = _Change(Future(), self._loop)
                 change.happened.set_running_or_notify_cancel()  # so that nobody who gives up waiting cancels it
                 self._changes.append(change.happened)
                 return change

@@ -517,6 +517,30 @@ def test_pytest_has_fixtures(tmp_path: Path) -> None:
     assert "2 passed" in outcome.stdout, outcome.stdout + outcome.stderr
 
 
+class Blocking(DAGDefinition):
+    """Waits in the wrong way."""
+
+    @dagorama()
+    async def entrypoint(self) -> Any:
+        other: Any = DAGInstance(generate_instance_id(), Waited())
+        return resolve(other, await other.entrypoint(), wait_for_results=True)
+
+
+class Waited(DAGDefinition):
+    """Is waited for."""
+
+    @dagorama()
+    async def entrypoint(self) -> int:
+        return 1
+
+
+def test_a_blocking_wait_in_an_asynchronous_node_says_what_to_do(broker: InProcessBroker) -> None:
+    """It would keep what it waits for from running, for ever."""
+    instance, _ = asyncio.run(Blocking()())
+    with pytest.raises(NodeFailed, match=r"use `await instance.aresult\(\)` or `await resolve_async"):
+        instance.result()
+
+
 class Opinionated(StaticRetry):
     """A policy that cannot tell, which is logged."""
 
