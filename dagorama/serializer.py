@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from importlib import import_module
 from inspect import isclass, iscoroutinefunction
 from types import MethodType
 from typing import Any, NamedTuple, cast
@@ -16,6 +15,7 @@ from dagorama.code_signature import calculate_function_hash
 from dagorama.construction import class_name, local_classes, module_name, registered
 from dagorama.definition import DAGDefinition, DAGInstance, instance_of
 from dagorama.errors import UnknownFunction
+from dagorama.importing import import_users
 from dagorama.payload import decode, no_promises
 from dagorama.retry import RetryConfiguration
 
@@ -161,7 +161,7 @@ def _import(name: str, path: str) -> object:
             name=name, problem="the name is malformed", way_out='Names have the form "module:Class.method".'
         )
     try:
-        found: object = import_module(module)
+        found: object = import_users(module)
     except Exception as error:
         raise UnknownFunction(
             name=name,

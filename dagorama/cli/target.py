@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import sys
@@ -9,13 +10,13 @@ import traceback
 from ast import literal_eval
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import click
 
 from dagorama.definition import DAGDefinition
+from dagorama.importing import import_users
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,7 @@ def _import(name: str, folder: Path, where: str) -> ModuleType:
     """Imports a module, looking into `folder` first; what it raises is shown with the user's part of the traceback."""
     sys.path.insert(0, str(folder))
     try:
-        return import_module(name)
+        return import_users(name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             raise click.UsageError(
@@ -84,7 +85,7 @@ def _import(name: str, folder: Path, where: str) -> ModuleType:
 def _not_importable(where: str, error: Exception) -> click.UsageError:
     """Shows the traceback without the frames of the import machinery and of this module."""
     shown = traceback.TracebackException.from_exception(error)
-    machinery = (__file__, import_module.__code__.co_filename)
+    machinery = (__file__, import_users.__code__.co_filename, importlib.__file__)
     frames = [one for one in shown.stack if one.filename not in machinery and not one.filename.startswith("<frozen")]
     shown.stack = traceback.StackSummary.from_list(frames)
     click.echo("".join(shown.format(chain=False)), err=True, nl=False)

@@ -6,13 +6,14 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterable
-from importlib import import_module
 from time import sleep
 from uuid import UUID
 
 from dagorama.errors import CodeMismatchException
 from dagorama.ids import new_id
+from dagorama.importing import import_users
 from dagorama.logging import get_log_level, get_logger
+from dagorama.serializer import forget_functions
 from dagorama.v1.work_pb2 import FunctionVersion, Hello, Refusal, WorkResponse
 from dagorama.worker.alarm import Alarm
 from dagorama.worker.connecting import Connector
@@ -52,7 +53,9 @@ class Worker:
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         get_log_level()  # a wrong one is better told now than by the first warning
         for module in options.imports:
-            import_module(module)
+            import_users(module)
+        # In a process that lives on, as a notebook does, names may lead to other classes than for the worker before.
+        forget_functions()
         #: Has all functions of those modules in it: computing their versions takes a few milliseconds for each file.
         self._versions = VersionCheck(options.code_mismatch or default_code_mismatch(), options.imports)
         self._leases = Leases(

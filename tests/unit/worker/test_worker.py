@@ -1,6 +1,8 @@
 """A worker's side of the stream, against a broker that does what each test says."""
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Event
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
 from dagorama.payload import encode
+from dagorama.serializer import forget_functions, load_function
 from dagorama.v1.work_pb2 import Lease, Welcome, WorkResponse
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.worker import Worker
@@ -271,3 +274,26 @@ def test_a_broken_connection_is_told_once_until_it_is_mended(server: WorkServer)
     worker.drain()
     worker.wait()
     assert news == [False, True]
+
+
+def test_a_module_that_exits_is_no_module_of_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script without a main guard is an error that names it, and does not end the process in silence."""
+    (tmp_path / "exits_at_import.py").write_text("raise SystemExit(0)")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImportError, match=r'sys.exit\(\) when it is imported.* `if __name__ == "__main__":`'):
+        Worker(WorkerOptions(imports=("exits_at_import",)), host="localhost", port=1)
+
+
+def test_a_worker_begins_with_the_classes_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one process, a definition that was made anew, as in a notebook, takes the place of the one before."""
+
+    class Other(DAGDefinition):
+        @dagorama().syncfn
+        def entrypoint(self, name: str) -> str:
+            return f"another {name}"
+
+    assert load_function(RUN, b"", NODES[0]).function is vars(Gated)["entrypoint"].original_fn
+    monkeypatch.setattr(sys.modules[__name__], "Gated", Other)
+    Worker(WorkerOptions(), host="localhost", port=1)
+    assert load_function(RUN, b"", NODES[0]).function is vars(Other)["entrypoint"].original_fn
+    forget_functions()
