@@ -13,6 +13,7 @@ from threading import Thread
 import click
 
 from dagorama.cli.group import STOP_TIMEOUT_S, end_with_parent, start_group, stop_group
+from dagorama.worker.child import CANNOT_START
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.supervisor import Supervisor
 
@@ -63,8 +64,8 @@ def supervise() -> None:
 
 
 def _say(line: str) -> None:
-    """Tells which worker died and how. What else a supervisor says is about a broker and signals of other people."""
-    if line.startswith("worker process"):
+    """Tells which worker died and how, or why none can start. The rest is about brokers and signals of other people."""
+    if line.startswith(("worker process", CANNOT_START)):
         click.echo(f"workers: {line}", err=True)
 
 

@@ -24,6 +24,9 @@ EXIT_IMPORT_FAILED = 3
 EXIT_STOPPED = 128 + signal.SIGTERM
 EXIT_ORPHANED = 4
 
+#: What is said of a worker that cannot start begins with this.
+CANNOT_START = "a worker cannot start"
+
 #: Exit codes, as multiprocessing gives them, of processes that end because a node does not; another takes its place.
 ENDED_FOR_NODE = {
     EXIT_OVERRUN: "a node overran its timeout",
@@ -62,7 +65,7 @@ def run_child(options: WorkerOptions, environment: Mapping[str, str], status: Co
             alarm=Alarm(),
         )
     except Exception as error:
-        reason = f"a worker cannot start: {type(error).__name__}: {error}"
+        reason = f"{CANNOT_START}: {type(error).__name__}: {error}"
         if status is None:
             print(reason, file=sys.stderr, flush=True)
         else:

@@ -185,6 +185,10 @@ def test_what_no_worker_tolerates_is_refused() -> None:
         (["jobs.py:Later", "1", "--workers", "0"], "0 is not in the range x>=1"),
         (["jobs.py:Later", "1", "--wokers", "1"], "--wokers"),
         (["broken.py:Echo"], "broken.py cannot be imported: ZeroDivisionError"),
+        (
+            ["exits.py:Echo"],
+            "exits.py cannot be imported: ImportError: it calls sys.exit() when it is imported; put what",
+        ),
         (["imports.py:Echo"], "imports.py cannot be imported: ModuleNotFoundError: No module named 'nowhere'"),
         (["json.py:Echo"], "the name of json.py is taken"),
     ],
@@ -193,12 +197,21 @@ def test_a_wrong_call_says_what_is_wrong(words: list[str], message: str, tmp_pat
     """Status 2 and a message that names the thing; no traceback of ours."""
     (tmp_path / "jobs.py").write_text(JOBS.read_text())
     (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "exits.py").write_text("import sys\nsys.exit(0)\n")
     (tmp_path / "imports.py").write_text("import nowhere\n")
     (tmp_path / "json.py").write_text("")
     finished = run(*words, cwd=tmp_path)
     assert (finished.status, finished.out) == (2, "")
     assert message in " ".join(finished.err.split())
     assert "dagorama/cli" not in finished.err
+
+
+def test_what_keeps_workers_from_starting_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong setting is named, in place of a run that ends without a word about it."""
+    monkeypatch.setenv("DAGORAMA_CODE_MISMATCH", "perhaps")
+    finished = run(job("Later"), "1", "--workers", "1")
+    assert (finished.status, finished.out) == (3, "")
+    assert "workers: a worker cannot start: ValueError: DAGORAMA_CODE_MISMATCH" in finished.err
 
 
 def test_a_broker_that_cannot_start_gives_status_3(tmp_path: Path) -> None:
