@@ -19,17 +19,23 @@ def check(module: str, as_json: bool) -> None:
     """List the functions of a module that no connected worker would run, and why. Nothing is submitted.
 
     MODULE is the name of a module or path.py; modules inside it count, as far as it imports them. Exit status: 0 all
-    functions of its definitions would be run, 1 some would not, 2 it cannot be imported or has no definition.
+    functions of its definitions would be run, 1 some would not, 2 it cannot be imported or has no definition. Workers
+    without --import do not tell the broker the versions of their functions: where only such a worker would run a
+    function, it is named, and may turn out to have another version.
     """
     name = import_target(module)[0].__name__
     functions = functions_of([name])
     if not functions:
         raise click.UsageError(f"{module} has no definition that could be started: no DAGDefinition with an entrypoint")
-    unable = [checked for checked in queries.check_functions([one.spec for one in functions]) if checked.reasons]
+    checked = queries.check_functions([one.spec for one in functions])
+    unable = [one for one in checked if one.reasons]
     if as_json:
-        print_json(unable)
-    elif unable:
-        click.echo("\n".join(map(str, unable)))
+        print_json([one for one in checked if one.reasons or one.unsure_workers])
     else:
-        click.echo(f"workers would run all functions of {module} ({len(functions)})")
+        for one in unable:
+            click.echo(str(one))
+        if not unable:
+            click.echo(f"workers would run all functions of {module} ({len(functions)})")
+        for worker in dict.fromkeys(worker for one in checked for worker in one.unsure_workers):
+            click.echo(f"version not known for worker {worker}: it has no --import")
     sys.exit(1 if unable else 0)

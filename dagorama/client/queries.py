@@ -123,7 +123,7 @@ def check_functions(functions: Sequence[FunctionSpec]) -> list[FunctionStatus]:
     for function in functions:
         write_function(request.functions.add(), function)
     answer = run(ask(to, to.dag.CheckFunctions, request, "to check functions"))
-    return [function_status(function, check.reasons) for function, check in zip(functions, answer.checks, strict=True)]
+    return [function_status(function, check) for function, check in zip(functions, answer.checks, strict=True)]
 
 
 def why(instance_id: bytes, node_id: bytes = b"") -> Why:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -153,6 +153,8 @@ class FunctionStatus:
     taint: str
     #: Empty where some worker would.
     reasons: tuple[Reason, ...]
+    #: Who would, where none of them has told the broker which version it has: it may be another.
+    unsure_workers: tuple[str, ...]
 
     def __str__(self) -> str:
         """Tells each reason on a line of its own."""
@@ -269,14 +271,15 @@ def queue_status(info: dag_pb2.QueueInfo) -> QueueStatus:
     )
 
 
-def function_status(function: FunctionSpec, reasons: Iterable[dag_pb2.Reason]) -> FunctionStatus:
-    """Returns a function with what the broker says that keeps it from workers."""
+def function_status(function: FunctionSpec, check: dag_pb2.FunctionCheck) -> FunctionStatus:
+    """Returns a function with what the broker says of it and the workers."""
     return FunctionStatus(
         function=function.name,
         code_version=function.code_version,
         queue=function.queue,
         taint=function.taint,
-        reasons=tuple(map(_reason, reasons)),
+        reasons=tuple(map(_reason, check.reasons)),
+        unsure_workers=tuple(check.unsure_workers),
     )
 
 

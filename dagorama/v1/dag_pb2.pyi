@@ -622,18 +622,24 @@ class FunctionCheck(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REASONS_FIELD_NUMBER: _builtins.int
+    UNSURE_WORKERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reason]:
         """What keeps its nodes from every worker; empty where some worker takes them."""
+
+    @_builtins.property
+    def unsure_workers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the workers that take them, where none of those has said which version it has: it may give them back."""
 
     def __init__(
         self,
         *,
         reasons: _abc.Iterable[Global___Reason] | None = ...,
+        unsure_workers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reasons", b"reasons"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reasons", b"reasons", "unsure_workers", b"unsure_workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

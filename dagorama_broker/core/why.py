@@ -304,6 +304,15 @@ def explain_function(scheduler: Scheduler, spec: FunctionSpec) -> tuple[Reason, 
     return tuple(_nobody_takes(workers, lane))
 
 
+def unsure_workers(scheduler: Scheduler, spec: FunctionSpec) -> tuple[str, ...]:
+    """Give who takes nodes of this function, where none of them has told its version; nothing where one has."""
+    lane = Lane(spec.queue, spec.taint, spec.name, spec.code_version)
+    able = [one for one in scheduler.workers.values() if one.view.filter.admits(lane) and not one.draining]
+    if any(worker.view.filter.modules or spec.name in worker.versions for worker in able):
+        return ()
+    return _names(able)
+
+
 def _nobody_takes(workers: list[Worker], lane: Lane) -> Iterator[Reason]:
     """Give why none of the workers takes nodes of a lane."""
     able = _names([worker for worker in workers if worker.view.filter.admits(lane)])

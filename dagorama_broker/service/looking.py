@@ -5,7 +5,7 @@ from dagorama_broker.core.errors import EmptyInstance, UnknownInstance, UnknownN
 from dagorama_broker.core.model import Instance, InstanceId, NodeId
 from dagorama_broker.core.states import TERMINAL
 from dagorama_broker.core.stored import StoredNode
-from dagorama_broker.core.why import Reason, ended, explain, explain_function
+from dagorama_broker.core.why import Reason, ended, explain, explain_function, unsure_workers
 from dagorama_broker.host.host import Host
 from dagorama_broker.service import convert
 from dagorama_broker.service.errors import answers
@@ -87,9 +87,15 @@ class Looking(dag_pb2_grpc.DagServiceServicer):
         self, request: dag_pb2.CheckFunctionsRequest, context: object
     ) -> dag_pb2.CheckFunctionsResponse:
         """Tell which functions no connected worker would run."""
-        told = [explain_function(self._host.scheduler, convert.to_function(message)) for message in request.functions]
+        scheduler = self._host.scheduler
         return dag_pb2.CheckFunctionsResponse(
-            checks=[dag_pb2.FunctionCheck(reasons=map(convert.from_reason, reasons)) for reasons in told]
+            checks=[
+                dag_pb2.FunctionCheck(
+                    reasons=map(convert.from_reason, explain_function(scheduler, spec)),
+                    unsure_workers=unsure_workers(scheduler, spec),
+                )
+                for spec in map(convert.to_function, request.functions)
+            ]
         )
 
     @answers

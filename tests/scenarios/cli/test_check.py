@@ -117,7 +117,15 @@ def test_functions_of_other_modules_and_draining_workers(broker: LaunchedBroker,
     way_out = "start one with --import jobs, or without --import"
     assert out.splitlines()[1] == f"  module: it is of module jobs, which worker w2 does not have: {way_out}"
     able = Worker(broker.target, work_pb2.Hello(worker_id=new_id(), name="w3", slots=1, tolerations=["gpu"]))
+    unknown = "version not known for worker w3: it has no --import\n"
+    assert check(project, "jobs") == (0, f"workers would run all functions of jobs (3)\n{unknown}", "")
+    status, out, _ = check(project, "jobs", "--json")
+    assert (status, [(one["reasons"], one["unsure_workers"]) for one in json.loads(out)]) == (0, [([], ["w3"])] * 3)
+    sure = Worker(
+        broker.target, work_pb2.Hello(worker_id=new_id(), name="w4", slots=1, tolerations=["gpu"], modules=["jobs"])
+    )
     assert check(project, "jobs") == (0, "workers would run all functions of jobs (3)\n", "")
+    sure.close()
     able.send(work_pb2.WorkRequest(draining=True))
     able.settle()
     assert check(project, "jobs", "--json")[0] == 1
