@@ -146,7 +146,7 @@ def references(nodes: Iterable[ast.AST], *, receiver: str = "", opaque: Collecti
             targets = {name for generator in node.generators for name in _stored(generator.target)}
             left += [(part, bound | targets) for part in ast.iter_child_nodes(node)]
         elif isinstance(node, ast.Attribute):
-            reference = dotted(node)
+            reference = dotted(node, receiver)
             if reference is None:
                 left.append((node.value, bound))
             elif reference[0] not in bound:
@@ -159,16 +159,25 @@ def references(nodes: Iterable[ast.AST], *, receiver: str = "", opaque: Collecti
     return found
 
 
-def dotted(node: ast.AST) -> Reference | None:
-    """Returns the reference that an expression is, None if it is something else."""
+def dotted(node: ast.AST, receiver: str = "") -> Reference | None:
+    """Returns the reference that an expression is, None if it is something else.
+
+    What is read from the class of the receiver, by `type(self)` or `self.__class__`, is as if read from itself.
+    """
     names: list[str] = []
     while isinstance(node, ast.Attribute):
         names.append(node.attr)
         node = node.value
     if isinstance(node, ast.Name):
+        if node.id == receiver and len(names) > 1 and names[-1] == "__class__":
+            names.pop()
         return (node.id, *reversed(names))
-    if names and isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super":
-        return (SUPER, *reversed(names))
+    if names and isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        if node.func.id == "super":
+            return (SUPER, *reversed(names))
+        arguments = [one.id for one in node.args if isinstance(one, ast.Name)]
+        if node.func.id == "type" and receiver and arguments == [receiver] and len(node.args) == 1:
+            return (receiver, *reversed(names))
     return None
 
 

@@ -206,11 +206,21 @@ PROJECT = {
             def beside(self):
                 return 5
 
+            share = 7
+
+            @staticmethod
+            def counted():
+                return 8
+
+            @dagorama()
+            def classy(self):
+                return type(self).share + self.__class__.counted()
+
         VERSIONED = {
             **{function.__name__: function for function in (plain, helped, configured, lazily, discounted)},
             **{function.__name__: function for function in (external, started, recursive, defaulted, wrapped, matched)},
             "add_one": add_one,
-            **{name: vars(Task)[name] for name in ("entrypoint", "finish", "measure", "supered")},
+            **{name: vars(Task)[name] for name in ("entrypoint", "finish", "measure", "supered", "classy")},
         }
     ''',
 }
@@ -341,5 +351,7 @@ EDITS = [
         "own method over the base's", "tasks", "return 2\n\n    @property", "return 3\n\n    @property", "measure"
     ),
     different("base's method by super()", "pricing", "return 1\n", "return 7\n", "supered", "discounted"),
+    different("constant by type(self)", "tasks", "share = 7", "share = 9", "classy"),
+    different("method by self.__class__", "tasks", "return 8", "return 9", "classy"),
     different("sync instead of async", "tasks", "async def measure", "def measure", "measure"),
 ]
