@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dagorama.errors import (
         BrokerRefused,
         BrokerUnavailable,
+        CodeMismatchException,
         DagoramaError,
         InstanceCancelled,
         LimitKeyError,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BrokerRefused",
     "BrokerUnavailable",
+    "CodeMismatchException",
     "DAGDefinition",
     "DAGInstance",
     "DAGPromise",

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import dagorama
+from dagorama import errors
 
 HEAVY = ("grpc", "google.protobuf", "pickle", "asyncio", "dagorama.definition")
 
@@ -23,6 +24,15 @@ def test_every_exported_name_is_there(name: str) -> None:
     """Names are loaded when they are used, and listed before that."""
     assert getattr(dagorama, name).__module__.startswith("dagorama.")
     assert name in dir(dagorama)
+
+
+def test_every_error_is_exported() -> None:
+    """What can be caught can be imported from where everything else is."""
+    kinds = [
+        name for name, kind in vars(errors).items() if isinstance(kind, type) and kind.__module__ == errors.__name__
+    ]
+    assert kinds
+    assert set(kinds) <= set(dagorama.__all__)
 
 
 def test_other_names_are_not_there() -> None:
