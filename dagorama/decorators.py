@@ -80,6 +80,24 @@ class Decorator:
             raise ValueError(f"{fn!r} is not an async function: decorate it with .syncfn")
         return self(fn)
 
+    def spec(
+        self, fn: Callable[..., object], definition_class: type[DAGDefinition], definition_arguments: bytes = b""
+    ) -> FunctionSpec:
+        """Makes the spec of the function that was decorated, as a method of this class, which may have inherited it."""
+        name = f"{class_name(definition_class)}.{fn.__name__}"
+        return FunctionSpec(
+            name=name,
+            code_version=calculate_function_hash(fn, owner=definition_class),
+            queue=self.queue_name or name,
+            taint=self.taint_name or "",
+            retry=self.retry,
+            definition_arguments=definition_arguments,
+            timeout_s=self.timeout_s,
+            limits=self.limits,
+            start_timeout_s=self.start_timeout_s,
+            at_most_once=self.at_most_once,
+        )
+
 
 @overload
 def dagorama(queue_name: F, /) -> F: ...
@@ -216,19 +234,8 @@ class _Captor:
 
     def _spec(self, definition: DAGDefinition) -> FunctionSpec:
         """Makes the spec of the function as a method of this definition's class."""
-        name = self._name(definition)
-        return FunctionSpec(
-            name=name,
-            code_version=calculate_function_hash(self.fn, owner=type(definition)),
-            queue=self.options.queue_name or name,
-            taint=self.options.taint_name or "",
-            retry=self.options.retry,
-            definition_arguments=construction_of(definition).arguments(),
-            timeout_s=self.options.timeout_s,
-            limits=self.options.limits,
-            start_timeout_s=self.options.start_timeout_s,
-            at_most_once=self.options.at_most_once,
-        )
+        self._name(definition)  # refuses what no worker would find
+        return self.options.spec(self.fn, type(definition), construction_of(definition).arguments())
 
 
 def _scope_of(instance: DAGInstance[Any]) -> Scope | None:

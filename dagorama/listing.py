@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 
 from dagorama.capture import FunctionSpec
 from dagorama.code.policy import CodeMismatch
-from dagorama.code_signature import calculate_function_hash
-from dagorama.construction import class_name
 from dagorama.definition import DAGDefinition
 
 
@@ -68,15 +66,5 @@ def _functions(definition_class: type[DAGDefinition]) -> Iterator[ListedFunction
         function = getattr(decorated, "original_fn", None)
         if function is None or function.__name__ != attribute:  # by another name it cannot be called
             continue
-        name = f"{class_name(definition_class)}.{attribute}"
         options = decorated.dagorama_options
-        spec = FunctionSpec(
-            name=name,
-            code_version=calculate_function_hash(function, owner=definition_class),
-            queue=options.queue_name or name,
-            taint=options.taint_name or "",
-            retry=options.retry,
-            definition_arguments=b"",
-            timeout_s=options.timeout_s,
-        )
-        yield ListedFunction(spec, options.code_mismatch)
+        yield ListedFunction(options.spec(function, definition_class), options.code_mismatch)

@@ -7,6 +7,7 @@ import inspect
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,8 @@ from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, instance_of, resolve
 from dagorama.errors import PayloadError, PromiseMisuse
 from dagorama.ids import new_id
+from dagorama.limits import Limit
+from dagorama.listing import functions_of
 from dagorama.models.promise import DAGPromise, node_id_of
 from dagorama.payload import decode, no_promises
 from dagorama.retry import StaticRetry
@@ -338,3 +341,24 @@ def test_capturing_does_no_work_per_function() -> None:
         current_scope.reset(token)
     assert len(scope.calls) == 101
     assert calls < 100 * 40
+
+
+class Decorated(DAGDefinition):
+    """Has a function of which its decorator says all that there is to say."""
+
+    @dagorama()
+    def entrypoint(self) -> None:
+        """Does nothing."""
+
+    @dagorama("q", "t", timeout=4, limit=Limit("db", max=1), start_timeout=3, at_most_once=True)
+    def full(self) -> None:
+        """Does nothing."""
+
+
+def test_a_listed_function_is_as_a_submit_has_it(running: Running) -> None:
+    """`dagorama check` asks about functions with all that their decorators say."""
+    instance: Any = running.instance(Decorated())
+    instance.full()
+    (listed,) = (one.spec for one in functions_of([__name__]) if one.spec.name == f"{__name__}:Decorated.full")
+    assert asdict(listed) == asdict(running.scope.calls[0].function)
+    assert (listed.start_timeout_s, listed.at_most_once, len(listed.limits)) == (3.0, True, 1)
