@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -115,6 +115,13 @@ def checked_seconds(name: str, value: object) -> float:
     if value > SECONDS_MAX:
         raise ValueError(f"{name} must be at most {SECONDS_MAX} seconds, which are 100 years, not {value!r}")
     return float(value)
+
+
+def checked_names(argument: str, names: Iterable[str] | None) -> tuple[str, ...]:
+    """Returns names of queues or taints; `ValueError` for a single text, whose letters would be taken for them."""
+    if isinstance(names, str):
+        raise ValueError(f"{argument} must be several names, such as [{names!r}], not the text {names!r}")
+    return tuple(names or ())
 
 
 def checked_timeout(value: object) -> float | None:

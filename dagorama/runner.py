@@ -11,6 +11,7 @@ from typing import cast
 
 from dagorama.client.connection import broker_address
 from dagorama.errors import CodeMismatchException as CodeMismatchException
+from dagorama.options import checked_names
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.processes import running_workers
 from dagorama.worker.worker import Worker
@@ -97,9 +98,9 @@ def _worker(
     catch_exceptions: bool,
 ) -> Worker:
     options = WorkerOptions(
-        include_queues=tuple(include_queues or ()),
-        exclude_queues=tuple(exclude_queues or ()),
-        tolerations=tuple(queue_tolerations or ()),
+        include_queues=checked_names("include_queues", include_queues),
+        exclude_queues=checked_names("exclude_queues", exclude_queues),
+        tolerations=checked_names("queue_tolerations", queue_tolerations),
         exit_when_drained=not infinite_loop,
         catch_exceptions=catch_exceptions,
         connect_timeout_s=CONNECT_TIMEOUT_S,

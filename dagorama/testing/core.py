@@ -13,7 +13,7 @@ from math import inf
 from dagorama.capture import CapturedCall
 from dagorama.client.convert import submit_request
 from dagorama.ids import new_id
-from dagorama.options import InstanceOptions
+from dagorama.options import InstanceOptions, checked_names
 from dagorama.v1.dag_pb2 import ControlInstanceRequest, InstanceInfo, NodeInfo, WatchResponse, WhyResponse
 from dagorama.v1.graph_pb2 import Values
 from dagorama.v1.work_pb2 import WorkRequest
@@ -231,9 +231,9 @@ def worker_with(
     return c.ConnectWorker(
         worker_id=WorkerId(new_id()),
         name="in-process",
-        include_queues=frozenset(include_queues),
-        exclude_queues=frozenset(exclude_queues),
-        tolerations=frozenset(tolerations),
+        include_queues=frozenset(checked_names("include_queues", include_queues)),
+        exclude_queues=frozenset(checked_names("exclude_queues", exclude_queues)),
+        tolerations=frozenset(checked_names("tolerations", tolerations)),
         slots=0,  # it takes node by node, so that each is the first in the queue at that time
     )
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from dagorama import DAGDefinition, DAGInstance, dagorama, generate_instance_id, instance_options
+from dagorama.runner import execute_worker
+from dagorama.testing import in_process_broker
 from tests.unit.library.dag_server import DagServer
 
 
@@ -59,3 +62,20 @@ def test_a_wrong_deadline_is_refused_where_it_is_written(deadline: Any) -> None:
     with pytest.raises(ValueError, match=r"^deadline must be .* not ") as caught:
         instance_options(deadline=deadline)
     assert str(caught.value).endswith(repr(deadline))
+
+
+@pytest.mark.parametrize(
+    ("argument", "begin"),
+    [
+        ("tolerations", lambda: in_process_broker(tolerations="gpu").__enter__()),
+        ("include_queues", lambda: in_process_broker(include_queues="gpu").__enter__()),
+        ("exclude_queues", lambda: in_process_broker(exclude_queues="gpu").__enter__()),
+        ("queue_tolerations", lambda: execute_worker(queue_tolerations="gpu")),
+        ("include_queues", lambda: execute_worker(include_queues="gpu")),
+        ("exclude_queues", lambda: execute_worker(exclude_queues="gpu")),
+    ],
+)
+def test_a_text_is_not_several_names(argument: str, begin: Callable[[], object]) -> None:
+    """It would be taken for its letters."""
+    with pytest.raises(ValueError, match=rf"^{argument} must be several names, such as \['gpu'\], not the text 'gpu'$"):
+        begin()
