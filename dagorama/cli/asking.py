@@ -6,6 +6,8 @@ import dataclasses
 import json
 import os
 import re
+import signal
+import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import wraps
@@ -41,6 +43,8 @@ def asks_broker(function: Callable[..., None]) -> Callable[..., None]:
     @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
     @wraps(function)
     def asking(*args: object, host: str | None, port: int | None, **kwargs: object) -> None:
+        for word in kwargs.values():
+            _check_is_text(word)
         # Nothing else runs in this process, and everything in it takes the address from here.
         if host is not None:
             os.environ["DAGORAMA_HOST"] = host
@@ -56,8 +60,19 @@ def asks_broker(function: Callable[..., None]) -> Callable[..., None]:
             raise CannotStart(str(error)) from None
         except BrokerRefused as error:
             raise Refused(error.detail) from None
+        except KeyboardInterrupt:
+            click.echo("stopped by SIGINT", err=True)
+            sys.exit(128 + signal.SIGINT)  # what a shell reports for a process that a signal ended
 
     return asking
+
+
+def _check_is_text(word: object) -> None:
+    """Refuses what the shell gives for bytes that are no text: no broker takes it."""
+    try:
+        str(word).encode()
+    except UnicodeEncodeError:
+        raise click.UsageError(f"{word!r} is no text: what is given must be UTF-8") from None
 
 
 def find_instance(text: str) -> bytes:

@@ -6,10 +6,11 @@ import click
 
 from dagorama.cli.asking import asks_broker, find_instance, print_json
 from dagorama.cli.looking import counted
+from dagorama.cli.options import HELP
 from dagorama.client import broker, queries
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(context_settings=HELP)
 @click.argument("instance")
 @asks_broker
 def cancel(instance: str, as_json: bool) -> None:

@@ -7,12 +7,14 @@ import sys
 import click
 
 from dagorama.cli.asking import asks_broker, print_json
+from dagorama.cli.options import HELP
+from dagorama.cli.tables import printable
 from dagorama.cli.target import import_target
 from dagorama.client import queries
 from dagorama.listing import functions_of
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(context_settings=HELP)
 @click.argument("module")
 @asks_broker
 def check(module: str, as_json: bool) -> None:
@@ -33,9 +35,9 @@ def check(module: str, as_json: bool) -> None:
         print_json([one for one in checked if one.reasons or one.unsure_workers])
     else:
         for one in unable:
-            click.echo(str(one))
+            click.echo(printable(str(one)))
         if not unable:
             click.echo(f"workers would run all functions of {module} ({len(functions)})")
         for worker in dict.fromkeys(worker for one in checked for worker in one.unsure_workers):
-            click.echo(f"version not known for worker {worker}: it has no --import")
+            click.echo(printable(f"version not known for worker {worker}: it has no --import"))
     sys.exit(1 if unable else 0)

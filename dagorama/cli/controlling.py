@@ -7,7 +7,9 @@ from collections.abc import Callable
 import click
 
 from dagorama.cli.asking import asks_broker, find_instance, print_json
-from dagorama.cli.looking import HELP, counted, standing
+from dagorama.cli.looking import counted, standing
+from dagorama.cli.options import HELP
+from dagorama.cli.tables import printable
 from dagorama.client.control import control_instance, control_queue
 from dagorama.client.status import InstanceStatus, QueueStatus, instance_status, queue_status
 from dagorama.options import PRIORITY_MAX, RUNNING_MAX_MAX
@@ -131,4 +133,5 @@ def tell_queues(found: list[QueueStatus], as_json: bool) -> None:
             words.append(f"runs at most {one.running_max} at once")
         taint = f", taint {one.taint}," if one.taint else ""
         held = f" ({one.held} held)" if one.held else ""
-        click.echo(f"queue {one.queue}{taint} {', '.join(words)}: {one.ready} ready{held}, {one.active} active")
+        told = f"queue {one.queue}{taint} {', '.join(words)}: {one.ready} ready{held}, {one.active} active"
+        click.echo(printable(told))

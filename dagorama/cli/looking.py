@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from itertools import islice
 
 import click
 
 from dagorama.cli.asking import asks_broker, find_instance, find_node, print_json
+from dagorama.cli.options import HELP
 from dagorama.cli.progress import describe
-from dagorama.cli.tables import moment, print_fields, print_table, short_moment
+from dagorama.cli.tables import moment, print_fields, print_table, printable, short_moment
 from dagorama.client import queries
 from dagorama.client.status import AttemptStatus, InstanceStatus, NodeStatus, WorkerStatus
 
-HELP = {"help_option_names": ["-h", "--help"]}
 INSTANCE_STATES = ["running", "completed", "failed", "cancelled"]
 ENDED = frozenset({"completed", "failed", "dependency_failed", "cancelled"})
 
@@ -24,7 +25,9 @@ ENDED = frozenset({"completed", "failed", "dependency_failed", "cancelled"})
 @asks_broker
 def instances(state: str | None, limit: int, as_json: bool) -> None:
     """List instances, newest first."""
-    listed = list(islice((one for one in queries.list_instances() if state in (None, one.state)), limit))
+    listed = list(
+        islice((one for one in queries.list_instances() if state in (None, one.state)), min(limit, sys.maxsize))
+    )
     if as_json:
         print_json(listed)
         return
@@ -95,7 +98,7 @@ def show(instance: str, limit: int, whole: bool, as_json: bool) -> None:
         ]
     )
     for one in failed:
-        click.echo(f"\n{one.function} ({one.node_id}) failed:")
+        click.echo(printable(f"\n{one.function} ({one.node_id}) failed:"))
         print_attempt(one.failures[-1])
     if nodes:
         click.echo()
@@ -234,6 +237,6 @@ def served(worker: WorkerStatus) -> str:
 
 def print_attempt(attempt: AttemptStatus) -> None:
     """Prints a failed attempt with its traceback."""
-    click.echo(f"attempt {attempt.number} on {attempt.worker or '?'}, {moment(attempt.ended_at)}:")
-    text = attempt.traceback.rstrip() or f"{attempt.type}: {attempt.message}"
+    click.echo(printable(f"attempt {attempt.number} on {attempt.worker or '?'}, {moment(attempt.ended_at)}:"))
+    text = printable(attempt.traceback.rstrip() or f"{attempt.type}: {attempt.message}")
     click.echo("\n".join(f"  {line}" for line in text.splitlines()))

@@ -12,6 +12,8 @@ from importlib.metadata import version as installed_version
 
 import click
 
+from dagorama.cli.options import HELP
+
 #: For each subcommand the module and name of its click command, and what `dagorama --help` says about it.
 SUBCOMMANDS = {
     "broker": ("dagorama_broker.__main__:main", "Run a broker: it keeps the graphs and hands nodes to workers."),
@@ -70,7 +72,7 @@ def version_line() -> str:
     return f"dagorama {installed_version('dagorama')}"
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, context_settings=HELP)
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version, help="As `version`."
 )

@@ -1,8 +1,11 @@
-"""What several commands have for defaults."""
+"""What several commands have for defaults and options."""
 
 from __future__ import annotations
 
 import os
+
+#: The context settings of every command.
+HELP = {"help_option_names": ["-h", "--help"]}
 
 
 def usable_cpus() -> int:

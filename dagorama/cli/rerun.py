@@ -6,13 +6,14 @@ import click
 
 from dagorama.cli.asking import asks_broker, find_instance, find_node, print_json
 from dagorama.cli.failure import Failed
+from dagorama.cli.options import HELP
 from dagorama.cli.tables import print_table
 from dagorama.cli.waiting import wait_until_ended
 from dagorama.client import broker, queries
 from dagorama.client.status import NodeStatus
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(context_settings=HELP)
 @click.argument("instance")
 @click.argument("node")
 @asks_broker

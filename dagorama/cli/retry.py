@@ -7,11 +7,12 @@ import click
 from dagorama.cli.asking import asks_broker, find_instance, print_json
 from dagorama.cli.failure import Failed
 from dagorama.cli.looking import counted
+from dagorama.cli.options import HELP
 from dagorama.cli.waiting import wait_until_ended
 from dagorama.client import broker, queries
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(context_settings=HELP)
 @click.argument("instance")
 @click.option("--wait", is_flag=True, help="Return when it has ended; status 1 if it has failed again.")
 @asks_broker

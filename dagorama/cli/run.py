@@ -13,7 +13,7 @@ from types import FrameType
 import click
 
 from dagorama.cli.failure import Failed
-from dagorama.cli.options import usable_cpus
+from dagorama.cli.options import HELP, usable_cpus
 from dagorama.cli.progress import LiveProgress
 from dagorama.cli.session import Outcome, Settings, execute
 from dagorama.cli.target import check_arguments, load_target, parse_arguments
@@ -31,7 +31,7 @@ class Stopped(BaseException):
         super().__init__(number)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(context_settings=HELP)
 @click.argument("target")
 @click.argument("arguments", nargs=-1)
 @click.option("--json", "json_text", metavar="JSON", help="The arguments: a list, or an object with their names.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
@@ -11,6 +12,15 @@ import click
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+#: What a terminal would heed in place of showing it: control characters but tab and newline, marks that turn the order
+#: of letters around, and halves of characters.
+_HEEDED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Returns a text of users with what a terminal would heed written as Python escapes it."""
+    return _HEEDED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def print_table(
@@ -27,7 +37,7 @@ def print_table(
     """
     kept = [place for place, header in enumerate(headers) if header not in optional or any(row[place] for row in rows)]
     headers = [headers[place] for place in kept]
-    rows, short = ([[row[place] for place in kept] for row in form] for form in (rows, short))
+    rows, short = ([[_cell(row[place]) for place in kept] for row in form] for form in (rows, short))
     if sys.stdout.isatty():
         _draw(headers, rows, short)
     else:
@@ -36,7 +46,7 @@ def print_table(
 
 def print_fields(fields: Sequence[tuple[str, str]]) -> None:
     """Prints names and values; those without a value are left out."""
-    _align([(name, value) for name, value in fields if value])
+    _align([(name, _cell(value)) for name, value in fields if value])
 
 
 def moment(time: datetime | None) -> str:
@@ -47,6 +57,11 @@ def moment(time: datetime | None) -> str:
 def short_moment(time: datetime) -> str:
     """Returns the time of today, or else the day."""
     return time.strftime("%H:%MZ" if time.date() == datetime.now(UTC).date() else "%m-%d")
+
+
+def _cell(text: str) -> str:
+    """Returns a text for one line."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def _draw(headers: Sequence[str], rows: Sequence[Sequence[str]], short: Sequence[Sequence[str]]) -> None:

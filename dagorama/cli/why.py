@@ -5,10 +5,12 @@ from __future__ import annotations
 import click
 
 from dagorama.cli.asking import asks_broker, find_instance, find_node, print_json
+from dagorama.cli.options import HELP
+from dagorama.cli.tables import printable
 from dagorama.client import queries
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(context_settings=HELP)
 @click.argument("instance")
 @click.argument("node", required=False)
 @asks_broker
@@ -24,4 +26,4 @@ def why(instance: str, node: str | None, as_json: bool) -> None:
     if as_json:
         print_json(told)
     else:
-        click.echo(str(told))
+        click.echo(printable(str(told)))

@@ -7,14 +7,14 @@ import sys
 
 import click
 
-from dagorama.cli.options import usable_cpus
+from dagorama.cli.options import HELP, usable_cpus
 from dagorama.client.connection import broker_address
 from dagorama.code.policy import CodeMismatch
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.supervisor import Supervisor
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(context_settings=HELP)
 @click.version_option(package_name="dagorama", message="%(version)s")
 @click.option("--include-queue", multiple=True, metavar="QUEUE", help="Take only nodes of this queue (repeatable).")
 @click.option("--exclude-queue", multiple=True, metavar="QUEUE", help="Take no nodes of this queue (repeatable).")

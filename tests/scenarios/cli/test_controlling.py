@@ -158,3 +158,22 @@ def test_what_cannot_be_controlled_has_status_4(broker: Client) -> None:
     )
     status, printed = dagorama("cap", "3", str(UUID(bytes=new_id())))
     assert (status, "is known to this broker" in printed) == (4, True)
+
+
+def test_what_a_terminal_would_heed_is_escaped(broker: Client) -> None:
+    """A queue's name is shown, and does not clear the screen; alone and in a table."""
+    name = "q\x1b[2J\n\u202e"
+    assert dagorama("pause", "--queue", name)[1].startswith("queue q\\x1b[2J\n\\u202e is paused: ")
+    assert ["q\\x1b[2J\\n\\u202e", "0", "0", "0", "paused"] in table("queues")
+    assert dagorama("resume", "--queue", name)[0] == 0
+
+
+def test_what_is_no_text_is_a_wrong_call(broker: Client) -> None:
+    """Bytes that are no UTF-8, as the shell passes them on."""
+    status, told = dagorama("pause", "--queue", "q\udcff")
+    assert (status, told.splitlines()[-1]) == (2, r"Error: 'q\udcff' is no text: what is given must be UTF-8")
+
+
+def test_any_number_of_instances_may_be_asked_for(broker: Client) -> None:
+    """Also one that is larger than there can be."""
+    assert dagorama("instances", "--limit", "9" * 20)[0] == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -568,6 +569,20 @@ def test_a_retry_can_be_waited_for(scene: Scene) -> None:
     assert held[1] == "  queue: it is in queue batch, which worker bench-1 does not serve\n"
     assert (process.returncode, json.loads(out)["state"]) == (1, "cancelled")
     assert "is cancelled again" in err
+
+
+def test_ctrl_c_ends_the_waiting_as_it_ends_a_run(scene: Scene) -> None:
+    """Status 130, and not that of a retry that has failed; the instance goes on."""
+    instance_id = late(scene)
+    with subprocess.Popen(
+        [DAGORAMA, "retry", show(instance_id), "--wait"], stderr=subprocess.PIPE, text=True
+    ) as waiting:
+        while scene.client.instance(instance_id).state != graph_pb2.INSTANCE_STATE_RUNNING:
+            assert waiting.poll() is None
+        waiting.send_signal(signal.SIGINT)
+        _, err = waiting.communicate(timeout=30)
+    assert (waiting.returncode, err.strip()) == (130, "stopped by SIGINT")
+    scene.client.cancel(instance_id)
 
 
 # -- the broker's address ---------------------------------------------------------------------------------------------
