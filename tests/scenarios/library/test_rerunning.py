@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dagorama import BrokerRefused, DAGDefinition, NodeFailed, dagorama
+from dagorama.client.control import control_queue
 from dagorama.client.queries import list_nodes
 from dagorama.client.status import NodeStatus
 from dagorama.runner import launch_workers
@@ -113,9 +114,12 @@ def test_an_instance_can_be_rerun_from_its_entrypoint(tmp_path: Path) -> None:
     instance, _ = begin(tmp_path)
     (tmp_path / "nut").write_text("14")
     promise = instance._dagorama_promise
+    queue = next(list_nodes(instance.instance_id.bytes)).queue
+    control_queue(queue, paused=True)
     instance.rerun(promise)
     with pytest.raises(BrokerRefused, match="is running, so it cannot be rerun"):
         instance.rerun(promise)
+    control_queue(queue, paused=False)
     assert instance.result(timeout=20) == 16
     nodes = list(list_nodes(instance.instance_id.bytes))
     assert [node.change for node in nodes if node.function.endswith("entrypoint")] == ["changed"]
