@@ -14,8 +14,8 @@ from types import MethodType
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from dagorama.code.sources import remember_files
-from dagorama.code.units import AtHand, Unit, home_of, packages_imported, units_of
+from dagorama.code.sources import has_changed, remember_files
+from dagorama.code.units import AtHand, ChangedFile, Unit, file_of, home_of, packages_imported, units_of
 from dagorama.code.values import layers
 
 DIGEST_BYTES = 16
@@ -27,6 +27,8 @@ class _Body(NamedTuple):
     digest: str
     #: The top names of what the modules it goes through import.
     packages: frozenset[str]
+    #: Where it stands, and all that it leads to.
+    files: frozenset[str]
 
 
 class _NoClass:
@@ -48,10 +50,7 @@ def calculate_function_hash(
     """
     if isinstance(fn, MethodType):
         fn = fn.__func__
-    bodies = _bodies.setdefault(fn, WeakKeyDictionary())
-    body = bodies.get(owner or _NoClass)
-    if body is None:
-        body = bodies[owner or _NoClass] = _body(fn, owner)
+    body = _body(fn, owner)
     text = f"{fn.__name__}\n{body.digest}"
     if include_package_versions:
         text += "\n" + "\n".join(_versions(body.packages))
@@ -64,7 +63,23 @@ def remember_code(fn: Callable[..., object]) -> None:
         units_of.cache_clear()
 
 
+def changed_file(fn: Callable[..., object], *, owner: type) -> str | None:
+    """Returns a file that `fn` stands in or leads to and that has changed since it was loaded; None if none has.
+
+    Looks at each of them, which takes some microseconds.
+    """
+    return next((path for path in sorted(_body(fn, owner).files) if has_changed(path)), None)
+
+
 def _body(fn: Callable[..., object], owner: type | None) -> _Body:
+    bodies = _bodies.setdefault(fn, WeakKeyDictionary())
+    body = bodies.get(owner or _NoClass)
+    if body is None:
+        body = bodies[owner or _NoClass] = _described(fn, owner)
+    return body
+
+
+def _described(fn: Callable[..., object], owner: type | None) -> _Body:
     """Walks through the function and all that it leads to, nearest first, and numbers what it meets."""
     functions = list(layers(fn))
     if not functions:
@@ -75,12 +90,16 @@ def _body(fn: Callable[..., object], owner: type | None) -> _Body:
     numbers = {unit: number for number, unit in enumerate(met)}
     digest = blake2b(digest_size=DIGEST_BYTES)
     packages: set[str] = set()
+    files: set[str] = set()
     # The list grows while it is read.
     for unit in met:
         text, links = units.describe(unit)
         lines = [text]
         for label, target in links:
-            if not isinstance(target, str):
+            if isinstance(target, ChangedFile):
+                files.add(target.path)
+                target = target.text
+            elif not isinstance(target, str):
                 if target not in numbers:
                     numbers[target] = len(met)
                     met.append(target)
@@ -88,7 +107,8 @@ def _body(fn: Callable[..., object], owner: type | None) -> _Body:
             lines.append(f"{label} is {target}")
         digest.update("\n".join([*lines, ""]).encode())
         packages |= packages_imported(unit)
-    return _Body(digest.hexdigest(), frozenset(packages - {units.project.home}))
+        files |= {path for path in (file_of(unit),) if path is not None}
+    return _Body(digest.hexdigest(), frozenset(packages - {units.project.home}), frozenset(files))
 
 
 def _versions(packages: frozenset[str]) -> list[str]:

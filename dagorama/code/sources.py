@@ -134,6 +134,7 @@ class Changed(Exception):
     def __init__(self, path: str) -> None:
         """Says what was loaded, as far as that can be said."""
         super().__init__(f"changed since it was loaded: {_seen_files.get(path)}")
+        self.path = path
 
 
 class Located(NamedTuple):
@@ -288,7 +289,7 @@ def parsed(path: str) -> Source | None:
     """Returns a file that `parse` was asked for before, like it."""
     source = _parsed(path)
     # In this order, so that what was read is what was there when the module was loaded.
-    if path in _seen_files and _seen_files[path] != _state(path):
+    if has_changed(path):
         raise Changed(path)
     return source
 
@@ -320,6 +321,11 @@ def _read(path: str, module: str, loader: object) -> str:
                 raise OSError(f"{path} is no source")
     with tokenize.open(path) as text_file:
         return text_file.read()
+
+
+def has_changed(path: str) -> bool:
+    """Tells whether a file that was seen is no longer what was loaded from it."""
+    return path in _seen_files and _seen_files[path] != _state(path)
 
 
 def _state(path: str) -> tuple[int, int] | None:

@@ -37,8 +37,17 @@ class AtHand(NamedTuple):
 
 
 Unit: TypeAlias = Place | ClassPlace | Member | AtHand
+
+
+class ChangedFile(NamedTuple):
+    """What cannot be looked into any more."""
+
+    path: str
+    text: str
+
+
 #: A name as it is used, and what it leads to: a part of the project, or text about what isn't.
-Link: TypeAlias = tuple[str, Unit | str]
+Link: TypeAlias = tuple[str, Unit | ChangedFile | str]
 
 
 class Described(NamedTuple):
@@ -98,7 +107,7 @@ class Units:
                 else:
                     yield from ((label, target) for target in self.project.trace(source, reference))
             except Changed as changed:
-                yield label, str(changed)
+                yield label, ChangedFile(changed.path, str(changed))
 
     def _imported(self, source: Source, origin: Import, attributes: Reference) -> Iterator[Place | str]:
         found = self.project.imported(source, origin, attributes)
@@ -143,7 +152,7 @@ class Units:
                 if found is None and reference[0] == receiver:
                     found = self.classes.lookup(owner, order, "__init__")
             except Changed as changed:
-                yield ".".join(reference[:2]), str(changed)
+                yield ".".join(reference[:2]), ChangedFile(changed.path, str(changed))
             else:
                 if found is not None:
                     yield ".".join(reference[:2]), found
@@ -281,16 +290,21 @@ def _body(function: Function) -> list[ast.stmt]:
     return [] if isinstance(function, ast.Lambda) else function.body
 
 
+def file_of(unit: Unit) -> str | None:
+    """Returns the file that a unit stands in, None for what has none."""
+    if isinstance(unit, AtHand):
+        assert isinstance(unit.function, FunctionType)
+        return located_by("", unit.function.__globals__).path
+    return unit.place.path if isinstance(unit, Member) else unit.path
+
+
 def packages_imported(unit: Unit) -> set[str]:
     """Returns the top names that the file of a unit imports, or that a function without source has at hand."""
-    path: str | None
     at_hand: Mapping[str, object] = {}
     if isinstance(unit, AtHand):
         assert isinstance(unit.function, FunctionType)
         at_hand = unit.function.__globals__
-        path = located_by("", at_hand).path
-    else:
-        path = unit.place.path if isinstance(unit, Member) else unit.path
+    path = file_of(unit)
     try:
         source = parsed(path) if path is not None else None
     except (Changed, KeyError):

@@ -85,7 +85,7 @@ class Executor:
             if self._only_modules:
                 _check_module(name, self._only_modules)
             bound = load_function(name, definition_arguments, held.instance_id, scope)
-            if wanted and wanted != bound.code_version and not self._versions.accepts(held.function, bound):
+            if wanted != bound.code_version and not self._versions.accepts(held.function, bound):
                 self._rejected(held, bound.code_version)
                 return None
             args, kwargs = _arguments(held)

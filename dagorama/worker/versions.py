@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
+from time import monotonic
 
 from dagorama.code.policy import CodeMismatch
+from dagorama.code_signature import changed_file
 from dagorama.errors import CodeMismatchException
 from dagorama.listing import functions_of
 from dagorama.logging import get_logger
 from dagorama.serializer import BoundNode
 from dagorama.worker.held import Function
+
+#: How often the files of a function are looked at, at most.
+LOOK_INTERVAL_S = 1.0
 
 
 class VersionCheck:
@@ -26,12 +32,17 @@ class VersionCheck:
         }
         #: Functions with a version that was rejected, or that runs here although it is another.
         self._told: set[tuple[str, str]] = set()
+        #: By function, when its files are to be looked at again, by `time.monotonic()`; never once that was told.
+        self._look_at: dict[str, float] = {}
 
     def accepts(self, function: Function, bound: BoundNode) -> bool:
-        """Tells whether a node that was made with another version is to run here.
+        """Tells whether a node that was made with another version, or may have any, is to run here.
 
         Raises `CodeMismatchException` if it is to fail.
         """
+        if not function.code_version:
+            self._look(function.name, bound)
+            return True
         match bound.code_mismatch or self._default:
             case CodeMismatch.FAIL:
                 raise CodeMismatchException(
@@ -46,6 +57,23 @@ class VersionCheck:
             case CodeMismatch.WARN:
                 self._tell(function, bound, "it runs all the same")
         return True
+
+    def _look(self, name: str, bound: BoundNode) -> None:
+        """Logs, once for each function, that its files are no longer what was loaded.
+
+        What was reset to run again takes any version, and whoever did that may well have edited the file before.
+        """
+        now = monotonic()
+        if now < self._look_at.get(name, 0.0):
+            return
+        path = changed_file(bound.function, owner=type(bound.instance.definition))
+        self._look_at[name] = now + LOOK_INTERVAL_S if path is None else inf
+        if path is not None:
+            get_logger().warning(
+                "the file of %s has changed since this worker loaded it: it runs the old code; restart the worker (%s)",
+                name,
+                path,
+            )
 
     def _tell(self, function: Function, bound: BoundNode, what: str) -> None:
         """Logs what happens, once for each function and version of it."""

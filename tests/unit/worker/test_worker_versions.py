@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -176,6 +178,49 @@ def test_nodes_of_other_versions_run(
     own = version_of("entrypoint")
     said = f"{name_of('entrypoint')} has version {own} here, and nodes were made with old: it runs all the same"
     assert caplog.messages.count(said) == (choice is CodeMismatch.WARN)
+
+
+ETL = """from dagorama import DAGDefinition, dagorama
+from {module}_prices import PRICE
+
+
+class Etl(DAGDefinition):
+    @dagorama().syncfn
+    def entrypoint(self) -> int:
+        return PRICE
+"""
+
+
+@pytest.mark.parametrize("ran_before", [True, False])
+@pytest.mark.parametrize("edited", ["", "_prices"])
+def test_what_was_reset_tells_that_its_file_has_changed(
+    server: WorkServer,
+    edited: str,
+    ran_before: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A node that takes any version runs, and the worker says once for its function that the old code does."""
+    monkeypatch.setattr(logging.getLogger("Dagorama"), "propagate", True)
+    monkeypatch.setattr("dagorama.worker.versions.LOOK_INTERVAL_S", 0.0)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = f"etl{edited}_{ran_before}".lower()
+    (tmp_path / f"{module}.py").write_text(ETL.format(module=module))
+    (tmp_path / f"{module}_prices.py").write_text("PRICE = 1\n")
+    import_module(module)
+    name, file = f"{module}:Etl.entrypoint", tmp_path / f"{module}{edited}.py"
+    with connected(server) as (_, session):
+        if ran_before:
+            session.grant(name, (NODES[0], 1, ARGUMENTS))
+            session.results(1)
+            assert caplog.messages == []
+        file.write_text(file.read_text() + "# edited\n")
+        session.grant(name, *((NODES[n], n + 1, ARGUMENTS) for n in (1, 2)))
+        session.results(2)
+    (said,) = caplog.messages
+    assert said.startswith(f"the file of {name} has changed since this worker loaded it: it runs the old code; restart")
+    assert str(file) in said
 
 
 def test_nodes_of_other_versions_fail_for_good(server: WorkServer) -> None:
