@@ -86,7 +86,9 @@ def launch_workers(n: int = 1, exit_on_completion: bool = False) -> Iterator[lis
     """
     if n < 1:
         raise ValueError(f"launch_workers starts at least 1 worker, not {n}")
-    with running_workers(n, WorkerOptions(exit_when_drained=exit_on_completion)) as processes:
+    # The script hears of failures by what it waits for.
+    options = WorkerOptions(exit_when_drained=exit_on_completion, log_failures=False)
+    with running_workers(n, options) as processes:
         yield cast(list[Process], processes)
 
 

@@ -59,7 +59,8 @@ def supervise() -> None:
     """What the process of the workers runs; its arguments are those of `crew`."""
     end_with_parent()
     processes, concurrency, *tolerations = sys.argv[1:]
-    options = WorkerOptions(concurrency=int(concurrency), tolerations=tuple(tolerations))
+    # `dagorama run` tells itself what has failed.
+    options = WorkerOptions(concurrency=int(concurrency), tolerations=tuple(tolerations), log_failures=False)
     sys.exit(Supervisor(int(processes), options, say=_say).run())
 
 

@@ -55,13 +55,15 @@ class Executor:
         rejected: Callable[[Held, str], None],
         raised: Callable[[BaseException], None] | None = None,
         progressed: Callable[[int], None] | None = None,
+        failed: Callable[[Held, Failure], None] | None = None,
         only_modules: Sequence[str] = (),
     ) -> None:
         """Calls `ended` with each node once its report is made, and before that `raised` with what a node raised.
 
         `progressed` is called with a running node's token when its function has told how far it has got. A node of a
-        version that `versions` doesn't accept goes to `rejected`, with the version that there is here. With
-        `only_modules`, functions that are neither in these nor in modules inside them are not run.
+        version that `versions` doesn't accept goes to `rejected`, with the version that there is here. `failed` is
+        called with what becomes of an attempt that fails while its lease holds. With `only_modules`, functions that
+        are neither in these nor in modules inside them are not run.
         """
         self._versions = versions
         self._rejected = rejected
@@ -70,6 +72,7 @@ class Executor:
         self._ended = ended
         self._raised = raised
         self._progressed = progressed
+        self._failed = failed
 
     def run(self, held: Held) -> Rest | None:
         """Runs a node in this thread; for an asynchronous function it gives what is left, for the event loop.
@@ -159,12 +162,13 @@ class Executor:
             failure.message += f" (This was worker {socket.gethostname()}:{os.getpid()} in {os.getcwd()}.)"
         else:
             failure = failure_of(error)
-        get_logger().warning("cannot run a node of %s: %s", held.function.name, failure.message)
         if self._raised is not None:
             self._raised(error)
         self._end(held, failure, started_ns)
 
     def _end(self, held: Held, failure: Failure, started_ns: int) -> None:
+        if self._failed is not None and not held.dropped:
+            self._failed(held, failure)
         held.report = Report(_elapsed_us(started_ns), failure=failure)
         held.values = None
         self._ended(held)

@@ -10,6 +10,7 @@ from dagorama.logging import get_logger
 from dagorama.v1.work_pb2 import Lease, Rejection, Welcome, WorkResponse
 from dagorama.worker.alarm import Alarm
 from dagorama.worker.execution import Executor
+from dagorama.worker.failure_log import FailureLog
 from dagorama.worker.held import Function, Held, ValueTable
 from dagorama.worker.options import WorkerOptions, cancel_grace_s
 from dagorama.worker.slots import Slots
@@ -37,12 +38,15 @@ class Leases:
 
         With `alarm` and `leave`, the process ends where a node can't be stopped in any other way.
         """
+        # Whoever is to get the exception itself need not read of it.
+        self._failures = FailureLog() if options.log_failures and raised is None else None
         executor = Executor(
             ended=self._ended,
             versions=versions,
             rejected=self._reject,
             raised=raised,
             progressed=self._progressed,
+            failed=None if self._failures is None else self._failures.tell,
             only_modules=options.imports,
         )
         grace_s = cancel_grace_s()
@@ -126,6 +130,8 @@ class Leases:
     def close(self) -> None:
         """Lets the slots end. Nothing may be received any more."""
         self._slots.close()
+        if self._failures is not None:
+            self._failures.close()
 
     # -- what the broker says: in the thread that receives -------------------------------------------------------------
 

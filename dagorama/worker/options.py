@@ -42,6 +42,7 @@ class WorkerOptions:
     imports: tuple[str, ...] = ()  #: import these first, and run functions of them and of modules inside them only
     code_mismatch: CodeMismatch | None = None  #: what nodes of other versions meet; None: see `default_code_mismatch`
     catch_exceptions: bool = True  #: False: the first exception of a node ends the worker, once it is reported
+    log_failures: bool = True  #: a line for each attempt that fails
     connect_timeout_s: float | None = None  #: give up when the first connection takes longer; None: never
 
     def __post_init__(self) -> None:

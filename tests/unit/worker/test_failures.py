@@ -1,10 +1,25 @@
 """What an exception becomes."""
 
+import logging
+from uuid import UUID
+
 import pytest
 
+from dagorama.decorators import dagorama
+from dagorama.definition import DAGDefinition
 from dagorama.errors import UnknownFunction
-from dagorama.payload import decode, no_promises
+from dagorama.payload import decode, encode, no_promises
+from dagorama.worker.failure_log import LINES_MAX
 from dagorama.worker.failures import MESSAGE_CHARS_MAX, TRACEBACK_CHARS_MAX, failure_of, refusal_of
+from dagorama.worker.options import WorkerOptions
+from dagorama.worker.worker import Worker
+from tests.unit.worker.work_server import work_server
+
+
+class Shop(DAGDefinition):
+    @dagorama().syncfn
+    def entrypoint(self, message: str) -> None:
+        raise ValueError(message) if message else ValueError
 
 
 def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
@@ -90,3 +105,53 @@ def test_endless_recursion_is_a_failure() -> None:
     failure = failure_of(caught.value)
     assert failure.type == "RecursionError"
     assert "more times" in failure.traceback
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """Has the worker's log seen."""
+    monkeypatch.setattr(logging.getLogger("Dagorama"), "propagate", True)
+    return caplog
+
+
+def fail_all(messages: list[str], options: WorkerOptions) -> None:
+    """Has a worker run a node for each message, and ends it."""
+    with work_server() as server:
+        worker = Worker(options, host="localhost", port=server.port)
+        worker.start()
+        session = server.session()
+        session.hello()
+        session.welcome()
+        name = f"{__name__}:Shop.entrypoint"
+        arguments = [encode(((text,), {}), what="a message").data for text in messages]
+        session.grant(name, *((number.to_bytes(16), number, sent) for number, sent in enumerate(arguments, 1)))
+        session.results(len(messages))
+        worker.stop()
+        worker.wait_until_ended()
+
+
+def test_each_failed_attempt_is_logged(log: pytest.LogCaptureFixture) -> None:
+    """One line says which attempt of which node, the type and the first line of the message; no traceback."""
+    fail_all(["", "no stock\nat all"], WorkerOptions())
+    name = f"{__name__}:Shop.entrypoint"
+    assert log.messages == [
+        f"attempt 1 of node {UUID(int=1)} ({name}) failed: ValueError",
+        f"attempt 1 of node {UUID(int=2)} ({name}) failed: ValueError: no stock ...",
+    ]
+    assert {record.levelname for record in log.records} == {"WARNING"}
+
+
+def test_a_flood_of_failures_is_counted(log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After some lines the rest is counted, and told at the end of the time, or of the worker."""
+    monkeypatch.setattr("dagorama.worker.failure_log.INTERVAL_S", 3600.0)
+    fail_all([""] * (LINES_MAX + 5), WorkerOptions())
+    assert len(log.messages) == LINES_MAX + 1
+    name = f"{__name__}:Shop.entrypoint"
+    assert log.messages[-1] == f"more attempts failed: 5 of {name}; `dagorama show` lists the nodes"
+
+
+def test_who_tells_failures_otherwise_has_them_left_out(log: pytest.LogCaptureFixture) -> None:
+    """`dagorama run` says what has failed, and `catch_exceptions=False` raises it: nobody reads it twice."""
+    fail_all([""], WorkerOptions(log_failures=False))
+    fail_all([""], WorkerOptions(catch_exceptions=False))
+    assert log.messages == []
