@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -12,6 +13,16 @@ from dagorama.client.connection import broker_address
 from dagorama.code.policy import CodeMismatch
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.supervisor import Supervisor
+
+
+def _module_names(ctx: click.Context, option: click.Parameter, modules: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuses files; as modules, they would be looked for inside of themselves."""
+    for module in modules:
+        if module.endswith(".py") or os.sep in module:
+            path = Path(module).with_suffix("")
+            name = path.name if path.is_absolute() or ".." in path.parts else ".".join(path.parts)
+            raise click.BadParameter(f"give the module's name, {name}, not its file")
+    return modules
 
 
 @click.command(context_settings=HELP)
@@ -34,6 +45,7 @@ from dagorama.worker.supervisor import Supervisor
     "imports",
     multiple=True,
     metavar="MODULE",
+    callback=_module_names,
     help="Import this first, and run only functions of such modules and of modules inside them (repeatable).",
 )
 @click.option(

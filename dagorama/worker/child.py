@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 
 from dagorama.client.connection import broker_address
 from dagorama.worker.alarm import Alarm
+from dagorama.worker.importing import CannotImport
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.signals import signals_in
 from dagorama.worker.stopping import EXIT_CANCELLED, EXIT_OVERRUN
@@ -65,7 +66,8 @@ def run_child(options: WorkerOptions, environment: Mapping[str, str], status: Co
             alarm=Alarm(),
         )
     except Exception as error:
-        reason = f"{CANNOT_START}: {type(error).__name__}: {error}"
+        why = str(error) if isinstance(error, CannotImport) else f"{type(error).__name__}: {error}"
+        reason = f"{CANNOT_START}: {why}"
         if status is None:
             print(reason, file=sys.stderr, flush=True)
         else:

@@ -14,7 +14,6 @@ from dagorama.capture import CapturedCall, Scope, current_scope
 from dagorama.errors import CodeMismatchException, DagoramaError, PayloadError, UnknownFunction
 from dagorama.giving_up import gives_up
 from dagorama.listing import is_inside
-from dagorama.logging import get_logger
 from dagorama.models.promise import DAGPromise, node_id_of
 from dagorama.payload import decode, decode_value, encode, no_promises
 from dagorama.retry import RetryConfiguration

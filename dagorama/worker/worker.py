@@ -11,12 +11,12 @@ from uuid import UUID
 
 from dagorama.errors import CodeMismatchException
 from dagorama.ids import new_id
-from dagorama.importing import import_users
 from dagorama.logging import get_log_level, get_logger
 from dagorama.serializer import forget_functions
 from dagorama.v1.work_pb2 import FunctionVersion, Hello, Refusal, WorkResponse
 from dagorama.worker.alarm import Alarm
 from dagorama.worker.connecting import Connector
+from dagorama.worker.importing import import_modules
 from dagorama.worker.leases import Leases
 from dagorama.worker.options import WorkerOptions, default_code_mismatch
 from dagorama.worker.stream import Stream
@@ -42,7 +42,7 @@ class Worker:
         connection_changed: Callable[[bool, str], None] | None = None,
         alarm: Alarm | None = None,
     ) -> None:
-        """Imports the modules that `options` names; what an import raises passes through.
+        """Imports the modules that `options` names; raises `CannotImport` for one that fails.
 
         `connection_changed(is_connected, text)` is told what a person may want to know; by default it is logged.
         `alarm` says that the process is the worker's own: it ends when a node can't be stopped in any other way, with
@@ -52,8 +52,7 @@ class Worker:
         self._id = new_id()
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         get_log_level()  # a wrong one is better told now than by the first warning
-        for module in options.imports:
-            import_users(module)
+        import_modules(options.imports)
         # In a process that lives on, as a notebook does, names may lead to other classes than for the worker before.
         forget_functions()
         #: Has all functions of those modules in it: computing their versions takes a few milliseconds for each file.

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from dagorama.cli.worker import worker
 from dagorama.worker.supervisor import ENDING
 from dagorama_broker.launch import LaunchedBroker
 from tests.scenarios.worker.conftest import MakePipe
@@ -128,8 +130,18 @@ def test_a_broker_that_is_not_there_is_named() -> None:
 def test_a_module_that_cannot_be_imported_ends_the_command(broker: LaunchedBroker) -> None:
     """A wrong --import is an error at once, not a circle of dying processes."""
     with command("--processes", "2", "--import", "no_such_module") as process:
-        assert "No module named 'no_such_module'" in line_of(process, "no_such_module'")
+        said = line_of(process, "no_such_module'")
+        assert said.endswith(
+            "no_such_module cannot be imported: ModuleNotFoundError: No module named 'no_such_module'\n"
+        )
         assert process.wait(20) == 1
+
+
+@pytest.mark.parametrize(("file", "module"), [("etl.py", "etl"), ("jobs/etl.py", "jobs.etl"), ("/srv/etl.py", "etl")])
+def test_a_file_is_no_module(file: str, module: str) -> None:
+    """A file in the place of a module is a wrong call, which names the module."""
+    outcome = CliRunner().invoke(worker, ["--import", file])
+    assert (outcome.exit_code, f"give the module's name, {module}, not its file" in outcome.output) == (2, True)
 
 
 @pytest.mark.parametrize("port", ["", "http", "70000"])

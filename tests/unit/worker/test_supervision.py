@@ -2,9 +2,11 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
+from dagorama.worker.importing import CannotImport, import_modules
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.processes import WorkerProcess, describe_exit
 
@@ -37,3 +39,24 @@ def test_a_worker_has_a_slot(concurrency: int) -> None:
     """Less than one node at once is refused."""
     with pytest.raises(ValueError, match="at least 1"):
         WorkerOptions(concurrency=concurrency)
+
+
+@pytest.mark.parametrize(
+    ("text", "raised", "line"),
+    [
+        ("from json import loads\n\nloads('no')\n", "JSONDecodeError: Expecting value: line 1 column 1 (char 0)", 3),
+        ("import os\nx = = 1\n", "SyntaxError: invalid syntax", 2),
+        ("raise ValueError\n", "ValueError", 1),
+    ],
+)
+def test_a_failed_import_names_the_line(
+    text: str, raised: str, line: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The place is the last line of the user's own that led to it, also where it is in a module that this imports."""
+    inner = tmp_path / "broken_within.py"
+    inner.write_text(text)
+    (tmp_path / "breaks_on_import.py").write_text("import broken_within\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(CannotImport) as caught:
+        import_modules(["os", "breaks_on_import"])
+    assert str(caught.value) == f"breaks_on_import cannot be imported: {raised} ({inner}, line {line})"
