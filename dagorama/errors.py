@@ -108,8 +108,9 @@ class BrokerUnavailable(DagoramaError, ConnectionError):
         self.port = port
         self.waited_s = waited_s
         self.detail = detail
+        tried = f"tried for {waited_s:.1f} s; " if waited_s else ""
         super().__init__(
-            f"no broker answers at {host}:{port} (tried for {waited_s:.1f} s; {detail}): "
+            f"no broker answers at {host}:{port} ({tried}{detail}): "
             "start one with `dagorama broker`, or set DAGORAMA_HOST and DAGORAMA_PORT"
         )
 

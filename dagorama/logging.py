@@ -11,6 +11,10 @@ from typing import TextIO
 LOGGER_NAME = "Dagorama"
 
 
+#: How a line begins, whoever writes it.
+_LINE = logging.Formatter("{asctime} - {name} - {message}", style="{")
+
+
 class _CurrentStderr(logging.StreamHandler[TextIO]):
     """Writes to what `sys.stderr` is at the moment of writing, so that whoever redirects it sees the log."""
 
@@ -24,6 +28,11 @@ class _CurrentStderr(logging.StreamHandler[TextIO]):
     def stream(self) -> TextIO:  # type: ignore[override]
         """The stream that is standard error now."""
         return sys.stderr
+
+
+def line_of(name: str, text: str) -> str:
+    """Returns a line of a program that tells what it does, with its time and its name, as the log's lines have them."""
+    return _LINE.format(logging.LogRecord(name, logging.INFO, "", 0, text, None, None))
 
 
 def get_log_level() -> str:

@@ -11,6 +11,7 @@ import click
 from dagorama.cli.options import HELP, usable_cpus
 from dagorama.client.connection import broker_address
 from dagorama.code.policy import CodeMismatch
+from dagorama.logging import line_of
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.supervisor import Supervisor
 
@@ -99,7 +100,7 @@ def _serves(options: WorkerOptions) -> str:
 
 
 def _say(line: str) -> None:
-    click.echo(f"worker: {line}", err=True)
+    click.echo(line_of("worker", line), err=True)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,27 @@ OPTIONS: list[tuple[str, int]] = [
     ("grpc.use_local_subchannel_pool", 1),
 ]
 
+#: What gRPC says where there is no broker, and what a person should read in its place.
+_PLAIN = {
+    "Connection refused": "connection refused",
+    "Connection reset": "connection reset",
+    "hostname lookup error": "there is no host of this name",
+    "No route to host": "no route to the host",
+    "Network is unreachable": "the network is unreachable",
+    "timed out": "it does not answer",
+    "Timeout occurred": "it does not answer",
+    "Failed parsing HTTP/2": "what listens there is no broker",
+}
+
+
+def problem_in(error: grpc.Call) -> str:
+    """Says in a few words why a connection failed or broke; what it does not know it gives as it is."""
+    detail = error.details() or error.code().name
+    for words, plain in _PLAIN.items():
+        if words in detail:
+            return plain
+    return detail
+
 
 class Connection:
     """A channel to one broker, with what is called on it."""

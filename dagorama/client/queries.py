@@ -14,7 +14,7 @@ import grpc
 
 from dagorama.capture import FunctionSpec
 from dagorama.client.broker import broker
-from dagorama.client.connection import connection
+from dagorama.client.connection import connection, problem_in
 from dagorama.client.convert import write_function
 from dagorama.client.requests import LOST, Steps, ask, run, run_async
 from dagorama.client.status import (
@@ -48,9 +48,9 @@ def watch_instance(instance_id: bytes) -> Iterator[InstanceStatus]:
             yield instance_status(response.instance)
     except grpc.RpcError as error:
         call = cast(grpc.Call, error)
-        detail = call.details() or call.code().name
         if call.code() in LOST:
-            raise BrokerUnavailable(host=to.host, port=to.port, waited_s=0.0, detail=detail) from None
+            raise BrokerUnavailable(host=to.host, port=to.port, waited_s=0.0, detail=problem_in(call)) from None
+        detail = call.details() or call.code().name
         what = f"watching instance {UUID(bytes=instance_id)}"
         raise BrokerRefused(request=what, code=call.code().name, detail=detail) from None
 

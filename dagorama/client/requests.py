@@ -19,7 +19,7 @@ from uuid import UUID
 
 import grpc
 
-from dagorama.client.connection import CONNECT_S, Connection
+from dagorama.client.connection import CONNECT_S, Connection, problem_in
 from dagorama.errors import BrokerRefused, BrokerUnavailable, ResultTimeout
 from dagorama.v1.dag_pb2 import GetNodeRequest, WatchRequest, WatchResponse
 
@@ -126,8 +126,8 @@ class Patience:
                 host=self.connection.host,
                 port=self.connection.port,
                 waited_s=now - self.lost_at,
-                detail=error.details() or error.code().name,
-            ) from None  # what gRPC says of it is in the detail
+                detail=problem_in(error),
+            ) from None
         pause_s = min(PAUSE_FIRST_S * 2 ** min(self.pauses, 10), PAUSE_LAST_S) * random.uniform(0.5, 1.0)
         self.pauses += 1
         return Pause(min(pause_s, give_up_at - now))

@@ -9,6 +9,7 @@ from time import monotonic
 
 import grpc
 
+from dagorama.client.connection import problem_in
 from dagorama.errors import BrokerUnavailable
 from dagorama.logging import get_logger
 from dagorama.v1.work_pb2 import Hello, WorkResponse
@@ -124,10 +125,11 @@ class Connector:
     def _complain(self, since_s: float) -> None:
         """Tells that the broker does not answer."""
         if self.was_welcome:
-            problem = f"the connection to the broker at {self._host}:{self._port} is lost for {since_s:.1f} s"
+            ago = f" {since_s:.0f} s ago" if since_s >= 1 else ""
+            problem = f"the connection to the broker at {self._host}:{self._port} broke{ago}"
         else:
             problem = f"no broker answers at {self._host}:{self._port}"
-        self._tell(False, f"{problem} ({self._last_detail}); still trying")
+        self._tell(False, f"{problem} ({self._last_detail}); trying again")
         self._is_connected = False
 
     def _tell(self, is_connected: bool, text: str) -> None:
@@ -139,6 +141,8 @@ class Connector:
 
 def _describe(error: grpc.RpcError) -> str:
     """Says in a few words what broke a stream."""
-    if isinstance(error, grpc.Call):
-        return f"{error.code().name}: {error.details()}"
-    return str(error)
+    if not isinstance(error, grpc.Call):
+        return str(error)
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        return problem_in(error)
+    return f"{error.code().name}: {error.details()}"

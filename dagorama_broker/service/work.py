@@ -83,7 +83,8 @@ class _Session:
         try:
             self._host.apply(self._hello)
             self.worker = self._host.scheduler.workers[self._id]
-            log.info("worker %s connected with %d slots", self._hello.name, self._hello.slots)
+            slots = self._hello.slots
+            log.info("worker %s connected with %d slot%s", self._hello.name, slots, "" if slots == 1 else "s")
             ended, _ = await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
             await self._say_goodbye(ended)
             # The end of the stream alone may just as well be that of a worker that was killed.

@@ -196,8 +196,8 @@ def test_options_of_the_worker_go_through(project: Path) -> None:
     with reloading(project, *options, "--processes", "2", "--concurrency", "3") as reloader:
         write(project, 2)
         reloader.read_until("; restart 1")
-        reloader.read_until("worker: 2 x 3")
-        told = [line.partition(": ")[2].partition(": ")[2] for line in reloader.said if "worker: 2 x 3" in line]
+        reloader.read_until("worker - 2 x 3")
+        told = [line.partition(": ")[2] for line in reloader.said if "worker - 2 x 3" in line]
         assert told == ["queues a, b but c, taints gpu"] * 2
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -47,17 +48,25 @@ def line_of(process: subprocess.Popen[str], part: str) -> str:
     raise AssertionError(f"the command ended without saying {part!r}")
 
 
+def told(line: str) -> str:
+    """Takes the time off a line, which each has, as those of the log."""
+    at, _, rest = line.partition(" - ")
+    datetime.strptime(at, "%Y-%m-%d %H:%M:%S,%f")
+    return rest
+
+
 def test_the_command_says_what_it_serves(broker: LaunchedBroker) -> None:
     """One line says what is served where, one that the broker answers; SIGTERM ends it with status 0."""
     arguments = ["--processes", "2", "--concurrency", "3", "--toleration", "gpu", "--exclude-queue", "slow"]
     with command(*arguments) as process:
-        serves = f"worker: 2 x 3 at localhost:{broker.port}: all queues but slow, taints gpu\n"
-        assert line_of(process, "2 x 3") == serves
-        assert line_of(process, "connected") == f"worker: connected to the broker at localhost:{broker.port}\n"
+        serves = f"worker - 2 x 3 at localhost:{broker.port}: all queues but slow, taints gpu\n"
+        assert told(line_of(process, "2 x 3")) == serves
+        connected = f"worker - connected to the broker at localhost:{broker.port}\n"
+        assert told(line_of(process, "connected")) == connected
         Work()("pid")[0].result(timeout=20)
         process.terminate()
         _, said = process.communicate(timeout=20)
-        assert said == f"worker: {ENDING}\n"
+        assert told(said) == f"worker - {ENDING}\n"
     assert process.returncode == 0
 
 
@@ -67,7 +76,7 @@ def test_a_process_that_dies_is_named_and_replaced(broker: LaunchedBroker, tmp_p
         instance, _ = Work()("crash", tmp_path / "trace", int(signal.SIGSEGV))
         died = line_of(process, "killed")
         assert died.endswith("was killed by SIGSEGV; another one starts now\n")
-        assert instance.result(timeout=20) != int(died.split()[3])
+        assert instance.result(timeout=20) != int(told(died).split()[4])
 
 
 def test_the_supervisor_waits_for_running_nodes(broker: LaunchedBroker, pipe: MakePipe) -> None:
@@ -101,7 +110,7 @@ def test_a_process_is_replaced_whatever_its_status_is(broker: LaunchedBroker, tm
         instance, _ = Work()("exit_once", tmp_path / "trace", 3)
         died = line_of(process, "exited")
         assert died.endswith("exited with status 3; another one starts now\n")
-        assert instance.result(timeout=20) != int(died.split()[3])
+        assert instance.result(timeout=20) != int(told(died).split()[4])
 
 
 def test_a_second_signal_stops_the_supervisor(broker: LaunchedBroker, pipe: MakePipe) -> None:
@@ -121,7 +130,8 @@ def test_a_second_signal_stops_the_supervisor(broker: LaunchedBroker, pipe: Make
 def test_a_broker_that_is_not_there_is_named() -> None:
     """Without a broker the command says where it looks, and goes on trying."""
     with command("--processes", "2", DAGORAMA_PORT="1") as process:
-        assert "no broker answers at localhost:1" in line_of(process, "no broker")
+        said = "worker - no broker answers at localhost:1 (connection refused); trying again\n"
+        assert told(line_of(process, "no broker")) == said
         assert process.poll() is None
         process.terminate()
         assert process.wait(20) == 0

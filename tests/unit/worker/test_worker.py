@@ -12,6 +12,7 @@ from dagorama.definition import DAGDefinition
 from dagorama.payload import encode
 from dagorama.serializer import forget_functions, load_function
 from dagorama.v1.work_pb2 import Lease, Welcome, WorkResponse
+from dagorama.worker.importing import CannotImport
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.worker import Worker
 from tests.unit.worker.work_server import TIMEOUT_S, WorkServer, work_server
@@ -253,18 +254,24 @@ def test_a_worker_that_is_told_that_all_is_done_leaves(server: WorkServer, worke
     worker.wait()
 
 
-def test_a_broken_connection_is_told_once_until_it_is_mended(server: WorkServer) -> None:
+@pytest.mark.parametrize("was_there", [True, False])
+def test_a_broken_connection_is_told_once_until_it_is_mended(server: WorkServer, was_there: bool) -> None:
     """Who asked to be told hears of the connection when that changes."""
-    news: list[bool] = []
+    news: list[tuple[bool, str]] = []
     told = Event()
 
     def changed(is_connected: bool, text: str) -> None:
-        news.append(is_connected)
-        assert f"localhost:{server.port}" in text
+        news.append((is_connected, text))
         told.set()
 
     worker = Worker(WorkerOptions(), host="localhost", port=server.port, connection_changed=changed)
     worker.start()
+    if was_there:
+        session = server.session()
+        session.welcome()
+        assert told.wait(TIMEOUT_S)
+        told.clear()
+        session.close()
     server.session().close()
     assert told.wait(TIMEOUT_S)
     told.clear()
@@ -273,14 +280,17 @@ def test_a_broken_connection_is_told_once_until_it_is_mended(server: WorkServer)
     assert told.wait(TIMEOUT_S)
     worker.drain()
     worker.wait()
-    assert news == [False, True]
+    at = f"the broker at localhost:{server.port}"
+    problem = f"the connection to {at} broke" if was_there else f"no broker answers at localhost:{server.port}"
+    expected = [(False, f"{problem} (it ended the connection); trying again"), (True, f"{at} answers again")]
+    assert news == [(True, f"connected to {at}")] * was_there + expected
 
 
 def test_a_module_that_exits_is_no_module_of_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A script without a main guard is an error that names it, and does not end the process in silence."""
     (tmp_path / "exits_at_import.py").write_text("raise SystemExit(0)")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ImportError, match=r'sys.exit\(\) when it is imported.* `if __name__ == "__main__":`'):
+    with pytest.raises(CannotImport, match=r'sys.exit\(\) when it is imported.* `if __name__ == "__main__":`'):
         Worker(WorkerOptions(imports=("exits_at_import",)), host="localhost", port=1)
 
 
