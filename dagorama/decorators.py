@@ -16,7 +16,7 @@ from dagorama.code.policy import CodeMismatch, code_mismatch_named
 from dagorama.code_signature import calculate_function_hash, remember_code
 from dagorama.construction import class_name, construction_of
 from dagorama.definition import DAGDefinition, DAGInstance
-from dagorama.errors import PayloadError
+from dagorama.errors import DagoramaError, PayloadError
 from dagorama.ids import new_id
 from dagorama.inline import InlineCall
 from dagorama.inspection import CallRules
@@ -250,7 +250,9 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
     remember_code(fn)
     captor = _Captor(fn, options)
 
+    # Errors of a submit come from the call itself: how the request is made is in no message.
     def call(*args: object, **kwargs: object) -> object:
+        __tracebackhide__ = True
         instance = captor.instance_in(args)
         if kwargs.pop("greedy_execution", False):
             return fn(*args, **kwargs)
@@ -264,7 +266,10 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         else:
             from dagorama.client.broker import submit
 
-            submit(id_of(instance), class_name(type(instance.definition)), [captured])
+            try:
+                submit(id_of(instance), class_name(type(instance.definition)), [captured])
+            except DagoramaError as error:
+                raise error.with_traceback(None) from error.__cause__
         return new_promise(captured.node_id, captured.function.name)
 
     def call_async(*args: object, **kwargs: object) -> object:
@@ -275,6 +280,7 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         return promise_of(instance, args, kwargs, current_options.get())  # it may be awaited in another context
 
     async def promise_of(instance: DAGInstance[Any], args: Args, kwargs: Kwargs, options: InstanceOptions) -> object:
+        __tracebackhide__ = True
         scope = _scope_of(instance)
         if scope is None and should_run_inline():
             return await captor.capture_inline(instance, args, kwargs).run_async()
@@ -284,7 +290,10 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         else:
             from dagorama.client.broker import submit_async
 
-            await submit_async(id_of(instance), class_name(type(instance.definition)), [captured], options)
+            try:
+                await submit_async(id_of(instance), class_name(type(instance.definition)), [captured], options)
+            except DagoramaError as error:
+                raise error.with_traceback(None) from error.__cause__
         return new_promise(captured.node_id, captured.function.name)
 
     captor.decorated = wraps(fn)(call_async if _is_async(fn) else call)

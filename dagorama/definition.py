@@ -101,6 +101,7 @@ class DAGDefinition(ABC):
 
         Inline (see `dagorama.settings`) it gives the value in place of the promise.
         """
+        __tracebackhide__ = True
         scope = current_scope.get()
         running = inline_node.get() if scope is None else scope
         instance = instance_of(new_id() if running is None else running.instance_id, self, scope)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, cast
 
 from dagorama.capture import current_scope
-from dagorama.errors import BrokerRefused
+from dagorama.errors import BrokerRefused, DagoramaError
 from dagorama.models.promise import Promise, new_promise, node_id_of
 from dagorama.options import checked_priority, checked_running_max, checked_timeout
 from dagorama.resolution import id_of, value_of, value_of_async
@@ -210,8 +212,32 @@ def _node_of(promise: object, who: str) -> bytes:
     return node_id_of(promise)
 
 
-#: By the names that users know them by.
-METHODS: dict[str, Callable[..., object]] = {
+def _without_inner_frames(method: Callable[..., object]) -> Callable[..., object]:
+    """Has errors of our own come from the method itself.
+
+    How requests are made is in no message, and nothing of the user's runs in between.
+    """
+
+    @wraps(method)
+    def call(*args: object, **kwargs: object) -> object:
+        __tracebackhide__ = True
+        try:
+            return method(*args, **kwargs)
+        except DagoramaError as error:
+            raise error.with_traceback(None) from error.__cause__
+
+    @wraps(method)
+    async def call_async(*args: object, **kwargs: object) -> object:
+        __tracebackhide__ = True
+        try:
+            return await cast(Awaitable[object], method(*args, **kwargs))
+        except DagoramaError as error:
+            raise error.with_traceback(None) from error.__cause__
+
+    return call_async if iscoroutinefunction(method) else call
+
+
+_METHODS: dict[str, Callable[..., object]] = {
     "result": _result,
     "aresult": _aresult,
     "cancel": _cancel,
@@ -231,3 +257,6 @@ METHODS: dict[str, Callable[..., object]] = {
     "why": _why,
     "awhy": _awhy,
 }
+
+#: By the names that users know them by.
+METHODS = {name: _without_inner_frames(method) for name, method in _METHODS.items()}

@@ -10,6 +10,7 @@ import os
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
@@ -426,6 +427,11 @@ async def wait_async() -> object:
     return await resolve_async(DAGInstance(UUID(int=1), Task()), new_promise(new_id()), wait_for_results=True)
 
 
+def frames_of(error: BaseException) -> list[str]:
+    """Names the functions that a traceback shows."""
+    return [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+
+
 ABSENT: list[Callable[[], object]] = [
     start,
     generate_instance_id,
@@ -456,6 +462,8 @@ def test_an_absent_broker_is_named_within_5_s(nobody: int) -> None:
     assert all(f"no broker answers at localhost:{nobody} (tried" in str(error) for error in errors)
     assert all("s; connection refused): " in str(error) for error in errors)
     assert all("start one with `dagorama broker`" in str(error) for error in errors)
+    (started,) = [frames for error in errors if "start" in (frames := frames_of(error))]
+    assert started[started.index("start") :] == ["start", "__call__", "call"]
 
 
 def test_a_broker_that_comes_up_in_time_is_found(server: DagServer) -> None:

@@ -261,6 +261,29 @@ def test_what_can_never_run_raises_and_says_why(broker: InProcessBroker) -> None
         asyncio.run(resolve_async(instance, instance.collect([instance.tainted()]), wait_for_results=True))
 
 
+class Fails(DAGDefinition):
+    """Has no value."""
+
+    @dagorama().syncfn
+    def entrypoint(self) -> None:
+        raise ValueError("no")
+
+
+@pytest.mark.parametrize("method", ["result", "aresult"])
+def test_an_error_comes_from_the_method_that_the_user_called(broker: InProcessBroker, method: str) -> None:
+    """How values are asked for is not in the traceback; the exception of the node is still the cause."""
+    instance, _ = Fails()()
+
+    async def wait_for_it() -> None:
+        await instance.aresult()
+
+    with pytest.raises(NodeFailed) as caught:
+        instance.result() if method == "result" else asyncio.run(wait_for_it())
+    own = [entry for entry in caught.traceback if "/dagorama/" in str(entry.path)]
+    assert [Path(entry.path).name for entry in own] == ["instance_methods.py"]
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
 def test_the_worker_tolerates_and_serves_what_it_is_told_to() -> None:
     """Its tolerations and queues are those of any worker."""
     with in_process_broker(tolerations=["gpu"], exclude_queues=["other"]):
