@@ -12,6 +12,7 @@ import click
 
 from dagorama.client import queries
 from dagorama.client.status import InstanceStatus
+from dagorama.errors import BrokerUnavailable
 from dagorama.why import Reason
 
 T = TypeVar("T")
@@ -21,8 +22,17 @@ SILENCE_S = 3.0
 
 
 def wait_until_ended(instance_id: bytes) -> InstanceStatus:
-    """Returns how the instance stands when it runs no longer; raises like `watch_instance`."""
-    return waiting(instance_id, lambda: deque(queries.watch_instance(instance_id), maxlen=1).pop())
+    """Returns how the instance stands when it runs no longer; raises `BrokerUnavailable` when none answers any more."""
+    return waiting(instance_id, lambda: _followed(instance_id))
+
+
+def _followed(instance_id: bytes) -> InstanceStatus:
+    """Follows the instance to its end, over restarts of the broker that take no longer than a request is tried for."""
+    while True:
+        try:
+            return deque(queries.watch_instance(instance_id), maxlen=1).pop()
+        except BrokerUnavailable:
+            queries.get_instance(instance_id)
 
 
 def waiting(instance_id: bytes, wait: Callable[[], T]) -> T:
@@ -38,14 +48,16 @@ def waiting(instance_id: bytes, wait: Callable[[], T]) -> T:
         except TimeoutError:
             if future.done():
                 raise  # it is what `wait` raised
-        before, counts = counts, queries.get_instance(instance_id).counts
-        if counts == before and "leased" not in counts:
-            why = queries.why(instance_id)
-            # Not the texts, in which times and numbers change.
-            reasons = frozenset((reason.kind, reason.workers) for reason in _all(why.reasons))
-            if reasons not in told:
-                told.add(reasons)
-                click.echo(str(why), err=True)
+        try:
+            before, counts = counts, queries.get_instance(instance_id).counts
+            why = queries.why(instance_id) if counts == before and "leased" not in counts else None
+        except BrokerUnavailable:
+            continue  # whether that is the end is for `wait` to say
+        # Not the texts, in which times and numbers change.
+        reasons = frozenset((reason.kind, reason.workers) for reason in _all(why.reasons)) if why else frozenset()
+        if why and reasons not in told:
+            told.add(reasons)
+            click.echo(str(why), err=True)
 
 
 def _fill(future: Future[T], wait: Callable[[], T]) -> None:

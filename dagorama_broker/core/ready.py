@@ -138,7 +138,8 @@ class ReadyQueues:
         """Note that a group has one lane more. If it had none it has no claim on what was done without it."""
         group = lane.group
         if self.is_shared and not group.lanes:
-            start_us = min((self._clock(view, priority) for view in lane.views), default=self._served_us)
+            # The furthest clock: an idle worker's stands still, and the new group would go before all others.
+            start_us = max((self._clock(view, priority) for view in lane.views), default=self._served_us)
             if group.served_us < start_us:
                 group.serve(start_us)
         group.lanes += 1

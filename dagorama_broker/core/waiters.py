@@ -18,11 +18,13 @@ class Waiters:
     heap may so be too small, and is mended when it comes to its turn.
     """
 
-    __slots__ = ("_heap", "lanes")
+    __slots__ = ("_heap", "_keys", "lanes")
 
     def __init__(self) -> None:
         self.lanes: dict[Lane, list[tuple[int, Node]]] = {}  #: heaps of nodes, and of stale entries
         self._heap: list[tuple[int, Lane]] = []
+        #: Each lane's key in the heap. Others that are there for the lane have been overtaken by a smaller one.
+        self._keys: dict[Lane, int] = {}
 
     def __len__(self) -> int:
         """How many entries there are, stale ones too."""
@@ -33,29 +35,28 @@ class Waiters:
         lane = node.function.lane
         nodes = self.lanes.setdefault(lane, [])
         heappush(nodes, (node.order, node))
-        if nodes[0][1] is node:
-            heappush(self._heap, (node.order + lane.group.rank, lane))
+        key = nodes[0][0] + lane.group.rank
+        if lane not in self._keys or key < self._keys[lane]:
+            self._keys[lane] = key
+            heappush(self._heap, (key, lane))
 
     def pop(self) -> Node | None:
         """Take the first entry; whether its node still waits is for the caller to see."""
         while self._heap:
             key, lane = self._heap[0]
-            nodes = self.lanes.get(lane)
+            if self._keys.get(lane) != key:
+                heappop(self._heap)
+                continue
+            nodes = self.lanes[lane]
             if not nodes:
                 heappop(self._heap)
-                self.lanes.pop(lane, None)
+                del self._keys[lane], self.lanes[lane]
                 continue
             found = nodes[0][0] + lane.group.rank
-            if found != key:
-                heapreplace(self._heap, (found, lane))
-                continue
-            node = heappop(nodes)[1]
-            if nodes:
-                heapreplace(self._heap, (nodes[0][0] + lane.group.rank, lane))
-            else:
-                heappop(self._heap)
-                del self.lanes[lane]
-            return node
+            if found == key:
+                return heappop(nodes)[1]  # what comes after it is found later
+            self._keys[lane] = found
+            heapreplace(self._heap, (found, lane))
         return None
 
     def forget(self, instance: Instance) -> None:

@@ -114,6 +114,21 @@ def test_a_worker_of_other_queues_costs_no_more_for_what_others_hold_ahead() -> 
     assert calls[100] < calls[1] + 20
 
 
+def test_who_is_let_in_and_parked_again_leaves_nothing_behind() -> None:
+    """Two functions share a limit; of the younger one a node is let in, and parked again, each time."""
+    calls = {}
+    for size in (50, 500):
+        scheduler = make_scheduler()
+        for at, name in enumerate(("f", "g")):
+            spec = FunctionSpec(name=name, queue="q", limits=(LimitSpec(max=1),))
+            nodes = [NewCall(NodeId(b"%d.%d" % (at, number)), spec, b"", (), ("k",)) for number in range(size)]
+            scheduler.handle(c.SubmitNodes(instance_id=InstanceId(b"%d" % at), definition="D", calls=nodes), 0.0)
+        for _ in range(size // 20 - 1):
+            run_some(scheduler)
+        calls[size] = count_calls(partial(run_some, scheduler)) + count_calls(partial(run_some, scheduler))
+    assert calls[500] < 1.5 * calls[50]
+
+
 @pytest.mark.parametrize("is_capped", [True, False])
 def test_a_limit_costs_the_same_however_many_groups_wait_for_it(is_capped: bool) -> None:
     """With ten times the groups that share a limit, or the cap of a queue, granting takes as many calls."""

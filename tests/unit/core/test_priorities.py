@@ -339,6 +339,19 @@ def test_what_others_had_elsewhere_is_no_debt_of_a_new_group(bench: Bench) -> No
     assert abs(counts["a"] - counts["b"]) <= 2
 
 
+def test_the_clock_of_a_worker_that_is_busy_elsewhere_gives_no_head_start(bench: Bench) -> None:
+    """A worker with another filter that sits on one long node does not make a new group go before all others."""
+    bench.handle(c.ConnectWorker(worker_id=WorkerId(b"w2"), name="w2", tolerations=frozenset({"gpu"})))
+    submit(bench, "x", "here", 1)
+    bench.handle(c.GrantWork())
+    connect(bench)
+    submit(bench, "a", "here", 100)
+    run(bench, 30, {"a": 10.0})
+    submit(bench, "b", "new", 50)
+    counts = Counter(run(bench, 20, {"a": 10.0, "b": 10.0}))
+    assert abs(counts["a"] - counts["b"]) <= 4
+
+
 def test_a_group_whose_nodes_wait_for_a_limit_is_not_idle(bench: Bench) -> None:
     """Groups share a limit by time, too: who waits for it keeps the claim that it has."""
     connect(bench)
