@@ -30,6 +30,10 @@ class Waiters:
         """How many entries there are, stale ones too."""
         return sum(map(len, self.lanes.values()))
 
+    def __bool__(self) -> bool:
+        """Whether there is any entry; asked at each wake, so it does not count them."""
+        return any(self.lanes.values())
+
     def add(self, node: Node) -> None:
         """Have a node wait."""
         lane = node.function.lane
