@@ -626,7 +626,7 @@ def test_a_refused_request_changes_no_limit(bench: Bench) -> None:
 
         connect w1 slots=9
         submit i1 a b c
-        submit i2 z:g(nobody)
+        submit i2 y:g z:g(nobody)
         grant
         ----
         WorkerJoined w1
