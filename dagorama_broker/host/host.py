@@ -7,7 +7,6 @@ whole group commit, and there is no timer in it.
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from dagorama_broker.core.errors import Refused
 from dagorama_broker.core.model import InstanceId, Rng
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.settings import Settings
+from dagorama_broker.host.clock import Clock
 from dagorama_broker.host.listeners import Listeners
 from dagorama_broker.storage.journal import Journal
 
@@ -27,6 +27,12 @@ T = TypeVar("T")
 log = logging.getLogger("dagorama.broker")
 
 _VOLATILE: frozenset[type] = frozenset(get_args(e.VolatileEvent))
+
+#: A timer waits no longer than this before it looks at the clock: the event loop does not count time of suspension.
+_TIMER_MAX_S = 60.0
+
+#: A timer that is off by less is left as it is.
+_TIMER_PRECISION_S = 0.0005
 
 
 class HostStopped(Exception):
@@ -67,8 +73,7 @@ class Host:
         self._failure: Exception | None = None  #: what went wrong in the core; memory is not to be trusted after it
         self._timer: asyncio.TimerHandle | None = None
         self._restoring: WeakValueDictionary[InstanceId, asyncio.Lock] = WeakValueDictionary()
-        # Wall time at the start, carried on by the monotonic clock: a jump of the wall clock moves no lease.
-        self._clock_offset = time.time() - time.monotonic()
+        self._clock = Clock()
 
     @property
     def scheduler(self) -> Scheduler:
@@ -79,7 +84,7 @@ class Host:
 
     def now(self) -> float:
         """Give the time in seconds since the epoch; it never goes back."""
-        return time.monotonic() + self._clock_offset
+        return self._clock.now()
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -98,7 +103,6 @@ class Host:
                 self._wake.clear()
                 while self._batch or self._failure:
                     await self._commit_batch()
-                self._set_timer()
         finally:
             self._stopping = True
             self._give_up(self._batch)
@@ -202,6 +206,7 @@ class Host:
             # Granting here, once for all that has come, lets grants go out with the commit that makes them possible.
             self._add(batch, self.scheduler.handle(GrantWork(), self.now()))
             self._batch = _Batch()
+            self._set_timer()  # before the commit: under load another batch follows each at once
             if batch.durable:
                 await self.read(self._journal.commit, batch.durable)
             self.listeners.tell(batch.events)
@@ -220,14 +225,26 @@ class Host:
     def _set_timer(self) -> None:
         """Have a tick at the time that the core asks for. There is no other timer, so an idle host does nothing."""
         due = self.scheduler.next_wakeup()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if due is not None and not self._stopping:
-            self._timer = asyncio.get_running_loop().call_later(max(0.0, due - self.now()), self._tick, due)
+        timer = self._timer
+        if due is None or self._stopping:
+            if timer is not None:
+                timer.cancel()
+                self._timer = None
+            return
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        at = now + min(max(0.0, due - self.now()), _TIMER_MAX_S)
+        if timer is not None:
+            if timer.when() <= now or abs(timer.when() - at) < _TIMER_PRECISION_S:
+                return
+            timer.cancel()
+        self._timer = loop.call_at(at, self._tick, at)
 
-    def _tick(self, due: float) -> None:
+    def _tick(self, planned_at: float) -> None:
+        """Let the core do what is due. It is told how long this process could do nothing: stopped, or suspended."""
         self._timer = None
         if self._stopping:
             return
-        self.apply(Tick(late_s=max(0.0, self.now() - due)))
+        late_s = max(0.0, asyncio.get_running_loop().time() - planned_at)
+        self.apply(Tick(late_s=late_s + self._clock.slept_s()))
+        self._set_timer()  # a commit may be on its way, and take long
