@@ -18,6 +18,9 @@ import click
 from dagorama.cli.failure import CannotStart
 from dagorama.cli.group import start_group, stop_group
 from dagorama.cli.worker import worker
+from dagorama.logging import program_log
+
+_log = program_log("worker-hot-reload")
 
 #: Changes belong together as long as none of them is later than this after the one before.
 QUIET_S = 0.3
@@ -97,7 +100,7 @@ class EventHandler:
         current = self.current_worker
         if current is not self._given_up and current.poll() is not None:
             self._given_up = current
-            _say(f"the worker ended with status {current.returncode}; it starts anew when the code changes")
+            _log.warning("the worker ended with status %d; it starts anew when the code changes", current.returncode)
 
     def close(self) -> None:
         """Ends the worker. What it runs may go on for 5 s."""
@@ -120,7 +123,7 @@ class EventHandler:
             self._stop()
             self.current_worker = self.new_worker()
             self.restarts += 1
-            _say(f"{_shown(paths)} changed; restart {self.restarts}")
+            _log.info("%s changed; restart %d", _shown(paths), self.restarts)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -157,7 +160,7 @@ def run_hot_reload_worker(watch_dir: Path, **worker_options: object) -> None:
         try:
             for changes in watched:
                 if not is_watching:  # said when it is true: before the first round nothing is watched yet
-                    _say(f"watching {watch_dir.resolve()}")
+                    _log.info("watching %s", watch_dir.resolve())
                     is_watching = True
                 for change, path in changes:
                     handler.dispatch(SourceChanged(types[change], path))
@@ -202,10 +205,6 @@ def _shown(paths: set[str]) -> str:
     """Names what changed."""
     first, *more = sorted(os.path.relpath(path) for path in paths)
     return f"{first} and {len(more)} more" if more else first
-
-
-def _say(line: str) -> None:
-    click.echo(f"worker-hot-reload: {line}", err=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""The library's own log: logger `Dagorama`, level `DAGORAMA_LOG_LEVEL`, written to standard error."""
+"""The library's own log: logger `Dagorama`, level `DAGORAMA_LOG_LEVEL`, written to standard error.
+
+It is written by a handler of ours only where the program has none: what it has set up gets the records and wins,
+whether it did that before the library was imported or later.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,8 @@ from typing import TextIO
 
 LOGGER_NAME = "Dagorama"
 
-
-#: How a line begins, whoever writes it.
-_LINE = logging.Formatter("{asctime} - {name} - {message}", style="{")
+#: How each line begins, whichever of our programs writes it.
+FORMAT = "{asctime} - {name} - [{levelname}] - {message}"
 
 
 class _CurrentStderr(logging.StreamHandler[TextIO]):
@@ -21,7 +24,7 @@ class _CurrentStderr(logging.StreamHandler[TextIO]):
     def __init__(self) -> None:
         """Leaves the stream alone: it is looked up each time."""
         logging.Handler.__init__(self)
-        self.setFormatter(logging.Formatter("{asctime} - {name} - [{levelname}] - {message}", style="{"))
+        self.setFormatter(logging.Formatter(FORMAT, style="{"))
 
     # The handler's own `stream` is an attribute; a property is the whole point of this class.
     @property
@@ -30,9 +33,36 @@ class _CurrentStderr(logging.StreamHandler[TextIO]):
         return sys.stderr
 
 
-def line_of(name: str, text: str) -> str:
-    """Returns a line of a program that tells what it does, with its time and its name, as the log's lines have them."""
-    return _LINE.format(logging.LogRecord(name, logging.INFO, "", 0, text, None, None))
+class _LastResort(_CurrentStderr):
+    """Writes what no handler of the program's own is given."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes a record, unless somebody else does: then it would be in the log twice."""
+        if not _is_handled_elsewhere():
+            super().emit(record)
+
+
+def _is_handled_elsewhere() -> bool:
+    """Tells whether the program has a handler that our records come to."""
+    logger: logging.Logger | None = logging.getLogger(LOGGER_NAME)
+    while logger is not None:
+        for handler in logger.handlers:
+            # What pytest captures is shown beside standard error where a test fails, and is no log.
+            if not isinstance(handler, _LastResort) and not type(handler).__module__.startswith("_pytest."):
+                return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
+def program_log(name: str) -> logging.Logger:
+    """Makes the log of a program of ours, which tells people what it does, all of it, on standard error."""
+    log = logging.Logger(name, logging.INFO)  # outside of the tree of loggers: no set-up of users is for it
+    log.addHandler(_CurrentStderr())
+    return log
+
+
+#: The level that we have set.
+_level = logging.NOTSET
 
 
 def get_log_level() -> str:
@@ -46,11 +76,17 @@ def get_log_level() -> str:
 
 
 def get_logger() -> logging.Logger:
-    """Returns the logger, at the level that the environment sets now."""
+    """Returns the logger, at the level that the environment sets now, unless the program has set another."""
+    global _level
     logger = logging.getLogger(LOGGER_NAME)
-    if not any(isinstance(handler, _CurrentStderr) for handler in logger.handlers):
-        logger.addHandler(_CurrentStderr())
-    logger.setLevel(get_log_level())
+    if not any(isinstance(handler, _LastResort) for handler in logger.handlers):
+        logger.addHandler(_LastResort())
+    level = get_log_level()
+    if logger.level in (logging.NOTSET, _level):
+        logger.setLevel(level)
+        _level = logger.level
+    # Whoever configures logging by a dictionary that does not name us disables us, by a default that is seldom meant.
+    logger.disabled = False
     return logger
 
 

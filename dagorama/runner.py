@@ -13,6 +13,7 @@ from dagorama.client.connection import broker_address
 from dagorama.errors import CodeMismatchException as CodeMismatchException
 from dagorama.options import checked_names
 from dagorama.worker.options import WorkerOptions
+from dagorama.worker.printing import lines_at_once
 from dagorama.worker.processes import running_workers
 from dagorama.worker.worker import Worker
 
@@ -37,15 +38,16 @@ def execute_worker(
     broker answers within 5 s; one that goes away later is waited for.
     """
     worker = _worker(exclude_queues, include_queues, queue_tolerations, infinite_loop, catch_exceptions)
-    worker.start()
-    try:
-        worker.wait()
-    finally:
+    with lines_at_once():
+        worker.start()
         try:
-            worker.drain()
-            worker.wait_until_ended()
+            worker.wait()
         finally:
-            worker.stop()  # for those who interrupt the draining, too
+            try:
+                worker.drain()
+                worker.wait_until_ended()
+            finally:
+                worker.stop()  # for those who interrupt the draining, too
 
 
 async def execute_worker_async(
@@ -63,15 +65,16 @@ async def execute_worker_async(
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     worker.call_when_done(partial(loop.call_soon_threadsafe, ended.set))
-    worker.start()
-    try:
-        await ended.wait()
-    finally:
+    with lines_at_once():
+        worker.start()
         try:
-            worker.drain()
             await ended.wait()
         finally:
-            worker.stop()
+            try:
+                worker.drain()
+                await ended.wait()
+            finally:
+                worker.stop()
     worker.wait()
 
 

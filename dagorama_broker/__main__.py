@@ -19,6 +19,9 @@ from dagorama_broker.storage.url import open_journal
 
 log = logging.getLogger("dagorama.broker")
 
+#: The same as that of dagorama.logging: whoever reads the logs of workers reads these.
+LOG_FORMAT = "%(asctime)s - broker - [%(levelname)s] - %(message)s"
+
 EXIT_FAILED = 1
 EXIT_CANNOT_START = 3
 
@@ -56,7 +59,7 @@ def main(
     It runs until SIGTERM or SIGINT, which it answers by finishing what is on its way to disk. Exit status: 0 after
     that, 1 if the storage failed, 3 if it could not start.
     """
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
     try:
         settings = from_environment(storage=storage)
         settings = replace(

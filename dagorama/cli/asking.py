@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 import signal
 import sys
@@ -16,7 +15,7 @@ from uuid import UUID
 import click
 
 from dagorama.cli.failure import CannotStart, Refused
-from dagorama.client.connection import broker_address
+from dagorama.cli.options import takes_address, use_address
 from dagorama.client.queries import list_nodes, newest_instances
 from dagorama.errors import BrokerRefused, BrokerUnavailable
 
@@ -38,22 +37,13 @@ def asks_broker(function: Callable[..., None]) -> Callable[..., None]:
     Not for functions that take `host` and `port` themselves; `as_json` they must take.
     """
 
-    @click.option("--host", metavar="TEXT", help="The broker's address.  [DAGORAMA_HOST; default: localhost]")
-    @click.option("--port", type=click.IntRange(1, 65535), help="Its port.  [DAGORAMA_PORT; default: 50051]")
+    @takes_address
     @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
     @wraps(function)
     def asking(*args: object, host: str | None, port: int | None, **kwargs: object) -> None:
         for word in kwargs.values():
             _check_is_text(word)
-        # Nothing else runs in this process, and everything in it takes the address from here.
-        if host is not None:
-            os.environ["DAGORAMA_HOST"] = host
-        if port is not None:
-            os.environ["DAGORAMA_PORT"] = str(port)
-        try:
-            broker_address()
-        except ValueError as error:
-            raise click.UsageError(str(error)) from None
+        use_address(host, port)
         try:
             function(*args, **kwargs)
         except BrokerUnavailable as error:

@@ -7,12 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from logging import LogRecord
 from pathlib import Path
 from threading import Thread
 
-import click
-
 from dagorama.cli.group import STOP_TIMEOUT_S, end_with_parent, start_group, stop_group
+from dagorama.logging import program_log
 from dagorama.worker.child import CANNOT_START
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.supervisor import Supervisor
@@ -61,13 +61,14 @@ def supervise() -> None:
     processes, concurrency, *tolerations = sys.argv[1:]
     # `dagorama run` tells itself what has failed.
     options = WorkerOptions(concurrency=int(concurrency), tolerations=tuple(tolerations), log_failures=False)
-    sys.exit(Supervisor(int(processes), options, say=_say).run())
+    log = program_log("workers")
+    log.addFilter(_is_about_workers)
+    sys.exit(Supervisor(int(processes), options, log=log).run())
 
 
-def _say(line: str) -> None:
-    """Tells which worker died and how, or why none can start. The rest is about brokers and signals of other people."""
-    if line.startswith(("worker process", CANNOT_START)):
-        click.echo(f"workers: {line}", err=True)
+def _is_about_workers(record: LogRecord) -> bool:
+    """Picks which worker died and how, or why none can start. The rest is about brokers and signals of other people."""
+    return record.getMessage().startswith(("worker process", CANNOT_START))
 
 
 def _forward(process: subprocess.Popen[str], show: Callable[[str], None]) -> None:

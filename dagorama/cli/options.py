@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import ParamSpec
+
+import click
+
+P = ParamSpec("P")
 
 #: The context settings of every command.
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -11,3 +17,32 @@ HELP = {"help_option_names": ["-h", "--help"]}
 def usable_cpus() -> int:
     """Returns how many CPUs this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def takes_address(function: Callable[P, None]) -> Callable[P, None]:
+    """Gives a command --host and --port, which `use_address` takes."""
+    options = (
+        click.option("--host", metavar="TEXT", help="The broker's address.  [DAGORAMA_HOST; default: localhost]"),
+        click.option("--port", type=click.IntRange(1, 65535), help="Its port.  [DAGORAMA_PORT; default: 50051]"),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def use_address(host: str | None, port: int | None) -> tuple[str, int]:
+    """Has everything in this process, and what it starts, find the broker there; None leaves the environment's.
+
+    Raises `UsageError` where the environment names no port.
+    """
+    from dagorama.client.connection import broker_address  # not for those who only want help
+
+    # Nothing but the command runs in this process, and everything in it takes the address from here.
+    if host is not None:
+        os.environ["DAGORAMA_HOST"] = host
+    if port is not None:
+        os.environ["DAGORAMA_PORT"] = str(port)
+    try:
+        return broker_address()
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import click
 
-from dagorama.cli.options import HELP, usable_cpus
-from dagorama.client.connection import broker_address
+from dagorama.cli.options import HELP, takes_address, usable_cpus, use_address
 from dagorama.code.policy import CodeMismatch
-from dagorama.logging import line_of
+from dagorama.logging import program_log
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.supervisor import Supervisor
 
@@ -28,6 +27,7 @@ def _module_names(ctx: click.Context, option: click.Parameter, modules: tuple[st
 
 @click.command(context_settings=HELP)
 @click.version_option(package_name="dagorama", message="%(version)s")
+@takes_address
 @click.option("--include-queue", multiple=True, metavar="QUEUE", help="Take only nodes of this queue (repeatable).")
 @click.option("--exclude-queue", multiple=True, metavar="QUEUE", help="Take no nodes of this queue (repeatable).")
 @click.option("--toleration", multiple=True, metavar="TAINT", help="Take nodes with this taint, too (repeatable).")
@@ -58,6 +58,8 @@ def _module_names(ctx: click.Context, option: click.Parameter, modules: tuple[st
     "that has it), warn (and run them), ignore (that), or fail.  [DAGORAMA_CODE_MISMATCH; default: wait]",
 )
 def worker(
+    host: str | None,
+    port: int | None,
     include_queue: tuple[str, ...],
     exclude_queue: tuple[str, ...],
     toleration: tuple[str, ...],
@@ -66,7 +68,7 @@ def worker(
     imports: tuple[str, ...],
     code_mismatch: str | None,
 ) -> None:
-    """Run workers: processes that take nodes from the broker at DAGORAMA_HOST:DAGORAMA_PORT and run them.
+    """Run workers: processes that take nodes from the broker and run them.
 
     Modules are looked for in the current directory first. SIGTERM and SIGINT drain: what runs is finished, the rest
     handed back, and the exit status is 0; when sent again they stop everything at once, with status 143.
@@ -81,12 +83,10 @@ def worker(
         imports=imports,
         code_mismatch=None if code_mismatch is None else CodeMismatch(code_mismatch),
     )
-    try:
-        host, port = broker_address()
-    except ValueError as error:
-        raise click.ClickException(str(error)) from None
-    _say(f"{processes} x {concurrency} at {host}:{port}: {_serves(options)}")
-    sys.exit(Supervisor(processes, options, say=_say).run())
+    at_host, at_port = use_address(host, port)
+    log = program_log("worker")
+    log.info("%d x %d at %s:%d: %s", processes, concurrency, at_host, at_port, _serves(options))
+    sys.exit(Supervisor(processes, options, log=log).run())
 
 
 def _serves(options: WorkerOptions) -> str:
@@ -97,10 +97,6 @@ def _serves(options: WorkerOptions) -> str:
     taints = f", taints {', '.join(options.tolerations)}" if options.tolerations else ""
     modules = f", functions of {', '.join(options.imports)}" if options.imports else ""
     return f"{queues}{taints}{modules}"
-
-
-def _say(line: str) -> None:
-    click.echo(line_of("worker", line), err=True)
 
 
 if __name__ == "__main__":

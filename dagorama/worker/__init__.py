@@ -11,5 +11,6 @@ connecting   staying connected: backoff, and what is said when the broker is sil
 leases       what the worker holds: grants, recalls, revocations, the welcome, hand-backs, reports
 stopping     nodes that are to stop because their leases are lost, and what is done about one that goes on
 worker       the worker itself: how it starts, introduces itself, drains and ends
+printing     what nodes print, in the log at once
 child, processes, supervisor    workers as processes; signals and shield: how they are told to end
 """

@@ -16,6 +16,7 @@ from dagorama.client.connection import broker_address
 from dagorama.worker.alarm import Alarm
 from dagorama.worker.importing import CannotImport
 from dagorama.worker.options import WorkerOptions
+from dagorama.worker.printing import lines_at_once
 from dagorama.worker.signals import signals_in
 from dagorama.worker.stopping import EXIT_CANCELLED, EXIT_OVERRUN
 from dagorama.worker.worker import Worker
@@ -73,7 +74,8 @@ def run_child(options: WorkerOptions, environment: Mapping[str, str], status: Co
         else:
             _tell(status, (None, reason))
         sys.exit(EXIT_IMPORT_FAILED)
-    _work(worker, is_supervised=status is not None)
+    with lines_at_once():
+        _work(worker, is_supervised=status is not None)
     sys.exit(worker.exit_status)
 
 

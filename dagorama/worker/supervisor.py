@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from logging import INFO, WARNING, Logger
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from time import monotonic
@@ -40,11 +40,11 @@ class Supervisor:
     The first SIGTERM or SIGINT drains all; the second kills them.
     """
 
-    def __init__(self, n: int, options: WorkerOptions, *, say: Callable[[str], None]) -> None:
-        """`say` is called with each line that people should see."""
+    def __init__(self, n: int, options: WorkerOptions, *, log: Logger) -> None:
+        """What people should see goes to `log`."""
         self._n = n
         self._options = options
-        self._say = say
+        self._log = log
         self._children: list[_Child] = []
         self._replace_at: list[float] = []
         self._short_lives = 0
@@ -96,7 +96,7 @@ class Supervisor:
     def _end(self) -> None:
         """Drains all processes; kills them when asked again."""
         if not self._stopping and not self._exit_status:
-            self._say(ENDING)
+            self._log.info(ENDING)
         for child in self._children:
             if self._stopping:
                 self._exit_status = EXIT_STOPPED
@@ -114,14 +114,14 @@ class Supervisor:
             return False
         if is_connected is None:
             if not self._exit_status:
-                self._say(text)
+                self._log.error("%s", text)
             child.cannot_start, self._exit_status = True, 1
             return True
         now = monotonic()
         if is_connected != self._is_connected or (not is_connected and now > self._said_at + COMPLAINT_INTERVAL_S):
             self._is_connected = is_connected
             self._said_at = now
-            self._say(text)
+            self._log.log(INFO if is_connected else WARNING, "%s", text)
         return True
 
     def _take_leave(self, child: _Child) -> None:
@@ -138,7 +138,7 @@ class Supervisor:
         if self._stopping:
             # By SIGTERM dies who had not even got so far as to handle it.
             if child.process.exitcode not in (0, -signal.SIGTERM, *ENDED_FOR_NODE) and not self._exit_status:
-                self._say(describe_exit(child.process))
+                self._log.warning("%s", describe_exit(child.process))
             return
         now = monotonic()
         dies_at_once = now < child.started_at + SHORT_LIFE_S and child.process.exitcode not in ENDED_FOR_NODE
@@ -148,4 +148,4 @@ class Supervisor:
             delay_s = min(REPLACE_BACKOFF_MIN_S * 2 ** (self._short_lives - 2), REPLACE_BACKOFF_MAX_S)
         self._replace_at.append(now + delay_s)
         when = f"in {delay_s:g} s" if delay_s else "now"
-        self._say(f"{describe_exit(child.process)}; another one starts {when}")
+        self._log.warning("%s; another one starts %s", describe_exit(child.process), when)

@@ -21,6 +21,7 @@ ROOMS = {
     "dagorama.client": "client",
     "dagorama.worker": "worker",
     "dagorama.runner": "runner",
+    "dagorama.__main__": "cli",
     "dagorama.cli": "cli",
     "dagorama.hot_reload": "cli",
     "dagorama.testing": "testing",

@@ -32,8 +32,8 @@ def test_help_does_not_import_what_it_does_not_need(words: list[str]) -> None:
 
 @pytest.mark.parametrize("words", [["--version"], ["version"]])
 def test_version_is_the_installed_one(words: list[str]) -> None:
-    """--version and version say the same."""
-    assert python("-m", "dagorama.cli.main", *words).stdout == f"dagorama {version('dagorama')}\n"
+    """--version and version say the same, and so does the package as a program."""
+    assert python("-m", "dagorama", *words).stdout == f"dagorama {version('dagorama')}\n"
 
 
 @pytest.mark.parametrize("command", sorted(SUBCOMMANDS))

@@ -77,7 +77,7 @@ def reloading(folder: Path, *options: str) -> Iterator[Reloader]:
     ) as process:
         try:
             reloader = Reloader(process)
-            reloader.read_until("worker-hot-reload: watching")
+            reloader.read_until("worker-hot-reload - [INFO] - watching")
             yield reloader
         finally:
             process.kill()
@@ -171,7 +171,8 @@ def test_only_source_files_count(project: Path) -> None:
             (project / name).parent.mkdir(exist_ok=True)
             (project / name).write_text("")
         write(project, 2)
-        assert reloader.read_until("; restart") == "worker-hot-reload: jobs.py changed; restart 1"
+        said = reloader.read_until("; restart")
+        assert said.partition(" - ")[2] == "worker-hot-reload - [INFO] - jobs.py changed; restart 1"
 
 
 def test_the_folder_can_be_chosen(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 
 import pytest
 from click.testing import CliRunner
@@ -22,12 +23,15 @@ ROOT = Path(__file__).parents[3]
 
 
 @contextmanager
-def command(*arguments: str, start_new_session: bool = False, **environment: str) -> Iterator[subprocess.Popen[str]]:
+def command(
+    *arguments: str, start_new_session: bool = False, stdout: IO[str] | None = None, **environment: str
+) -> Iterator[subprocess.Popen[str]]:
     """Runs the command; kills it in the end."""
     process = subprocess.Popen(
         [sys.executable, "-m", "dagorama.cli.worker", *arguments],
         cwd=ROOT,
         env={**os.environ, **environment},
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=start_new_session,
@@ -56,17 +60,33 @@ def told(line: str) -> str:
 
 
 def test_the_command_says_what_it_serves(broker: LaunchedBroker) -> None:
-    """One line says what is served where, one that the broker answers; SIGTERM ends it with status 0."""
-    arguments = ["--processes", "2", "--concurrency", "3", "--toleration", "gpu", "--exclude-queue", "slow"]
-    with command(*arguments) as process:
-        serves = f"worker - 2 x 3 at localhost:{broker.port}: all queues but slow, taints gpu\n"
+    """One line says what is served where, one that the broker answers; SIGTERM ends it with status 0.
+
+    An address among its arguments goes before that of the environment, also in its processes.
+    """
+    arguments = [
+        "--host",
+        broker.host,
+        "--port",
+        str(broker.port),
+        "--processes",
+        "2",
+        "--concurrency",
+        "3",
+        "--toleration",
+        "gpu",
+        "--exclude-queue",
+        "slow",
+    ]
+    with command(*arguments, DAGORAMA_HOST="nowhere.invalid", DAGORAMA_PORT="1") as process:
+        serves = f"worker - [INFO] - 2 x 3 at localhost:{broker.port}: all queues but slow, taints gpu\n"
         assert told(line_of(process, "2 x 3")) == serves
-        connected = f"worker - connected to the broker at localhost:{broker.port}\n"
+        connected = f"worker - [INFO] - connected to the broker at localhost:{broker.port}\n"
         assert told(line_of(process, "connected")) == connected
-        Work()("pid")[0].result(timeout=20)
+        assert Work()("setting", "DAGORAMA_PORT")[0].result(timeout=20) == str(broker.port)
         process.terminate()
         _, said = process.communicate(timeout=20)
-        assert told(said) == f"worker - {ENDING}\n"
+        assert told(said) == f"worker - [INFO] - {ENDING}\n"
     assert process.returncode == 0
 
 
@@ -76,7 +96,20 @@ def test_a_process_that_dies_is_named_and_replaced(broker: LaunchedBroker, tmp_p
         instance, _ = Work()("crash", tmp_path / "trace", int(signal.SIGSEGV))
         died = line_of(process, "killed")
         assert died.endswith("was killed by SIGSEGV; another one starts now\n")
-        assert instance.result(timeout=20) != int(told(died).split()[4])
+        assert instance.result(timeout=20) != int(told(died).split()[6])
+
+
+def test_what_a_node_prints_is_in_the_log_when_its_process_crashes(
+    broker: LaunchedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines go out as they end, also into a file: the last of them may tell why the process died."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    log = tmp_path / "worker.log"
+    with log.open("w") as output, command("--processes", "1", stdout=output) as process:
+        instance, _ = Work()("crash", tmp_path / "trace", int(signal.SIGKILL))
+        line_of(process, "killed")
+        assert log.read_text() == "about to crash\n"
+        instance.result(timeout=20)
 
 
 def test_the_supervisor_waits_for_running_nodes(broker: LaunchedBroker, pipe: MakePipe) -> None:
@@ -110,7 +143,7 @@ def test_a_process_is_replaced_whatever_its_status_is(broker: LaunchedBroker, tm
         instance, _ = Work()("exit_once", tmp_path / "trace", 3)
         died = line_of(process, "exited")
         assert died.endswith("exited with status 3; another one starts now\n")
-        assert instance.result(timeout=20) != int(told(died).split()[4])
+        assert instance.result(timeout=20) != int(told(died).split()[6])
 
 
 def test_a_second_signal_stops_the_supervisor(broker: LaunchedBroker, pipe: MakePipe) -> None:
@@ -130,7 +163,7 @@ def test_a_second_signal_stops_the_supervisor(broker: LaunchedBroker, pipe: Make
 def test_a_broker_that_is_not_there_is_named() -> None:
     """Without a broker the command says where it looks, and goes on trying."""
     with command("--processes", "2", DAGORAMA_PORT="1") as process:
-        said = "worker - no broker answers at localhost:1 (connection refused); trying again\n"
+        said = "worker - [WARNING] - no broker answers at localhost:1 (connection refused); trying again\n"
         assert told(line_of(process, "no broker")) == said
         assert process.poll() is None
         process.terminate()
@@ -160,6 +193,6 @@ def test_a_wrong_port_is_named(port: str) -> None:
     with command("--processes", "1", DAGORAMA_PORT=port) as process:
         if port:
             assert f"DAGORAMA_PORT={port!r}" in line_of(process, "DAGORAMA_PORT")
-            assert process.wait(20) == 1
+            assert process.wait(20) == 2
         else:
             assert "localhost:50051" in line_of(process, "1 x 1")

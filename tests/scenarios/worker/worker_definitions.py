@@ -124,6 +124,11 @@ class Work(DAGDefinition):
         return os.getpid()
 
     @dagorama().syncfn
+    def setting(self, name: str) -> str | None:
+        """What its process has in the environment."""
+        return os.environ.get(name)
+
+    @dagorama().syncfn
     def record(self, trace: Path, text: str) -> None:
         note(trace, text)
 
@@ -145,6 +150,7 @@ class Work(DAGDefinition):
         """Kills the first process that runs it."""
         if not trace.exists():
             note(trace, "crashed")
+            print("about to crash")
             os.kill(os.getpid(), signal_number)
             threading.Event().wait()  # the signal may come to another thread, a moment later
         return os.getpid()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import io
+import logging
+import logging.config
 import os
+import re
 import sys
+from collections.abc import Iterator
 
 import pytest
 
-from dagorama.logging import get_default_console_width, get_log_level, get_logger
+from dagorama.logging import get_default_console_width, get_log_level, get_logger, program_log
+from dagorama_broker.__main__ import LOG_FORMAT
 
 LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
@@ -55,3 +60,97 @@ def test_the_console_has_a_width_without_a_terminal(monkeypatch: pytest.MonkeyPa
     with os.fdopen(reading), os.fdopen(writing, "w") as no_terminal:
         monkeypatch.setattr(sys, "__stdout__", no_terminal)
         assert (get_default_console_width(), get_default_console_width(132)) == (80, 132)
+
+
+class Kept(logging.Handler):
+    """A handler of the program's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@pytest.fixture
+def own_logger() -> Iterator[logging.Logger]:
+    """Gives the library's logger, and leaves it as it was found."""
+    logger = logging.getLogger("Dagorama")
+    before = logger.level, logger.handlers[:], logger.propagate
+    yield logger
+    logger.setLevel(logging.NOTSET)
+    logger.level, logger.handlers[:], logger.propagate = before
+    logger.disabled = False
+
+
+@pytest.mark.parametrize("owner", ["", "Dagorama"])
+def test_the_program_s_own_handler_wins(
+    owner: str, own_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the program logs in its own way is not written a second time in ours, whichever came first."""
+    get_logger().warning("first")
+    kept = Kept()
+    logging.getLogger(owner).addHandler(kept)
+    try:
+        get_logger().warning("second")
+    finally:
+        logging.getLogger(owner).removeHandler(kept)
+    get_logger().warning("third")
+    written = [line.rpartition(" ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert (kept.lines, written) == (["second"], ["first", "third"])
+
+
+def test_a_handler_that_gets_nothing_of_ours_does_not_silence_us(
+    own_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the library's records don't reach the root logger, its handlers count for nothing."""
+    own_logger.propagate = False
+    kept = Kept()
+    logging.getLogger().addHandler(kept)
+    try:
+        get_logger().warning("here")
+    finally:
+        logging.getLogger().removeHandler(kept)
+    assert (kept.lines, "here" in capsys.readouterr().err) == ([], True)
+
+
+def test_the_program_s_own_level_wins(
+    own_logger: logging.Logger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A level that the program has set stays; one that we set follows the environment."""
+    monkeypatch.setenv("DAGORAMA_LOG_LEVEL", "INFO")
+    get_logger().info("by the environment")
+    own_logger.setLevel(logging.ERROR)
+    get_logger().warning("by the program")
+    assert "by the environment" in (said := capsys.readouterr().err)
+    assert "by the program" not in said
+
+
+def test_a_set_up_that_does_not_know_us_does_not_silence_us(own_logger: logging.Logger) -> None:
+    """A dictionary that names other loggers leaves ours at work, as a logger that was made after it would be."""
+    get_logger()
+    kept = Kept()
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    try:
+        logging.config.dictConfig(
+            {"version": 1, "handlers": {"kept": {"()": lambda: kept}}, "root": {"handlers": ["kept"]}}
+        )
+        get_logger().warning("heard")
+    finally:
+        root.handlers[:], root.level = before
+    assert kept.lines == ["heard"]
+
+
+def test_every_program_writes_its_lines_alike(capsys: pytest.CaptureFixture[str]) -> None:
+    """Time, name, level, text: those of the library's own log, of workers, and of the broker."""
+    get_logger().error("of the library")
+    program_log("worker").error("of a worker")
+    record = logging.LogRecord("dagorama.broker", logging.ERROR, "", 0, "of the broker", None, None)
+    lines = [*capsys.readouterr().err.splitlines(), logging.Formatter(LOG_FORMAT).format(record)]
+    assert [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}", "TIME", line) for line in lines] == [
+        "TIME - Dagorama - [ERROR] - of the library",
+        "TIME - worker - [ERROR] - of a worker",
+        "TIME - broker - [ERROR] - of the broker",
+    ]
