@@ -30,6 +30,9 @@ _tokens = count(1)
 #: A node whose time stands still is looked at again after this long, or when its time would be over, if that is later.
 _LOOK_AGAIN_S = 0.01
 
+#: What a retry policy is asked about. What ends the program, such as Ctrl-C, ends it, unless it is in a group.
+_TRIED_AGAIN = (Exception, BaseExceptionGroup)
+
 
 class InlineNode:
     """A node that runs inline: what `context()` tells of it, and the time that it takes.
@@ -122,7 +125,7 @@ class InlineCall:
                 try:
                     # A context for each node: what one sets in context variables is not seen by the next.
                     value = run_in_copy(partial(self._attempt, node))
-                except Exception as error:
+                except _TRIED_AGAIN as error:
                     if self._gives_up(node, error):
                         raise
                 else:
@@ -137,13 +140,13 @@ class InlineCall:
                 try:
                     # A task has a context of its own.
                     value = await _in_time(asyncio.create_task(self._attempt_async(node)), node)
-                except Exception as error:
+                except _TRIED_AGAIN as error:
                     if self._gives_up(node, error):
                         raise
                 else:
                     return self._arrived(value)
 
-    def _gives_up(self, node: InlineNode, error: Exception) -> bool:
+    def _gives_up(self, node: InlineNode, error: BaseException) -> bool:
         """Tells whether no further attempt follows."""
         retry = self.retry
         if retry is None or node.attempt >= retry.as_message().max_attempts:

@@ -33,7 +33,7 @@ class _RetryByType(RetryConfiguration):
     """What the policies have in common: which exceptions are worth another attempt.
 
     With `retry_on` only these types are, subclasses included. Those of `give_up_on` never are, also where `retry_on`
-    has a type that they are a kind of.
+    has a type that they are a kind of. Of an exception group each exception must be worth it, at any depth.
     """
 
     retry_on: ExceptionTypes | None = field(default=None, kw_only=True)
@@ -50,10 +50,20 @@ class _RetryByType(RetryConfiguration):
                 )
 
     def retries(self, error: BaseException) -> bool:
-        """Tells whether the type of `error` is worth another attempt."""
-        if isinstance(error, _types("give_up_on", self.give_up_on)):
-            return False
-        return self.retry_on is None or isinstance(error, self.retry_on)
+        """Tells whether the type of `error` is worth another attempt; of a group, also what is in it."""
+        given_up = _types("give_up_on", self.give_up_on)
+        retry_on = BaseException if self.retry_on is None else self.retry_on
+        left = [(error, False)]  # each with whether `retry_on` has the type of a group that it is in
+        while left:
+            error, is_named = left.pop()
+            is_named = is_named or isinstance(error, retry_on)
+            if isinstance(error, given_up):
+                return False
+            if isinstance(error, BaseExceptionGroup):
+                left += [(part, is_named) for part in error.exceptions]
+            elif not is_named:
+                return False
+        return True
 
 
 @dataclass(frozen=True)

@@ -232,6 +232,18 @@ def test_only_some_exceptions_are_retried(
     assert [one.token for one in log] == sorted({one.token for one in log})
 
 
+def grouped(message: str) -> BaseExceptionGroup[BaseException]:
+    """Makes what a TaskGroup would raise."""
+    return BaseExceptionGroup(message, [ConnectionError()])
+
+
+def test_groups_are_looked_into(nodes: Any, log: list[Any]) -> None:
+    """What the types say holds for what is in a group."""
+    with pytest.raises(ExceptionGroup):
+        nodes.fail(grouped)
+    assert [one.attempt for one in log] == [1, 2, 3]
+
+
 def test_a_function_that_overran_has_failed(nodes: Any, log: list[Any]) -> None:
     """Nothing interrupts it, but it can see that its time is over; such attempts are retried whatever the types say."""
     with pytest.raises(TimeoutError, match=r"^the attempt took longer than the timeout of 0\.02 s$"):

@@ -83,3 +83,34 @@ def test_types_decide_who_is_retried(policy: RetryConfiguration, retried: list[t
     """A type stands for its subclasses; an exception that is in both is not retried."""
     kinds = (OSError, ConnectionError, ValueError, KeyboardInterrupt)
     assert [kind for kind in kinds if policy.retries(kind())] == retried
+
+
+def group(*errors: BaseException) -> BaseExceptionGroup[BaseException]:
+    """Makes a group, as a TaskGroup does."""
+    return BaseExceptionGroup("of a TaskGroup", errors)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_retried"),
+    [
+        (group(ConnectionError()), True),
+        (group(ConnectionError(), group(TimeoutError(), group(OSError()))), True),
+        (group(ConnectionError(), ValueError()), False),
+        (group(ConnectionError(), group(ConnectionError(), FileNotFoundError())), False),
+        (group(ConnectionError(), SystemExit()), False),
+        (ExceptionGroup("wrong values", [KeyError()]), False),
+    ],
+)
+def test_a_group_is_retried_when_each_of_its_exceptions_is(error: BaseException, is_retried: bool) -> None:
+    """What went wrong is in the group, at any depth; one exception that gives up gives up for all."""
+    policy = StaticRetry(2, 1, retry_on=OSError, give_up_on=FileNotFoundError)
+    assert policy.retries(error) == is_retried
+    assert StaticRetry(2, 1).retries(error)
+    assert StaticRetry(2, 1, give_up_on=FileNotFoundError).retries(error) == ("FileNotFound" not in repr(error))
+
+
+def test_a_type_of_groups_stands_for_what_is_in_them() -> None:
+    """Who names groups means them; what is in them can still give up."""
+    by_group = StaticRetry(2, 1, retry_on=ExceptionGroup, give_up_on=KeyError)
+    assert [by_group.retries(group(kind())) for kind in (ValueError, KeyError)] == [True, False]
+    assert not StaticRetry(2, 1, give_up_on=ExceptionGroup).retries(group(ValueError()))
