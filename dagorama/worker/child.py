@@ -36,10 +36,6 @@ ENDED_FOR_NODE = {
     EXIT_CANCELLED: "a node went on after it was cancelled",
 }
 
-#: New objects before the collector looks at the young ones. Nodes come and go by the hundred, without cycles; at
-#: Python's own 700 the collector would walk them for nothing, 20,000 times in a fan-out of a million.
-GC_THRESHOLDS = (20_000, 20, 50)
-
 
 def run_child(options: WorkerOptions, environment: Mapping[str, str], status: Connection | None) -> None:
     """Runs one worker until it is drained. The first SIGTERM drains it, the second stops it with `EXIT_STOPPED`.
@@ -53,8 +49,8 @@ def run_child(options: WorkerOptions, environment: Mapping[str, str], status: Co
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.clear()
     os.environ.update(environment)
+    # Not the thresholds: nodes may leave large values in small cycles, which Python's own keep few of.
     gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
     _end_with_parent()
     Alarm.take_signal()
     try:
