@@ -201,6 +201,7 @@ class FunctionSpec(_message.Message):
     AT_MOST_ONCE_FIELD_NUMBER: _builtins.int
     DEFINITION_ARGUMENTS_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"module:Qualified.name"."""
     code_version: _builtins.str
@@ -219,6 +220,10 @@ class FunctionSpec(_message.Message):
     """
     definition_arguments: _builtins.bytes
     """Payload of the constructor arguments of the definition that the function is a method of; empty for none."""
+    release: _builtins.str
+    """The code versions of the functions of its definition where the instance was started, a line "name version" for each;
+    empty for none. The calls that its nodes make carry these versions, whatever version of the callee their worker has.
+    """
     @_builtins.property
     def retry(self) -> Global___RetryPolicy: ...
     @_builtins.property
@@ -238,10 +243,11 @@ class FunctionSpec(_message.Message):
         at_most_once: _builtins.bool = ...,
         definition_arguments: _builtins.bytes = ...,
         limits: _abc.Iterable[Global___Limit] | None = ...,
+        release: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["retry", b"retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_most_once", b"at_most_once", "code_version", b"code_version", "definition_arguments", b"definition_arguments", "limits", b"limits", "name", b"name", "queue", b"queue", "retry", b"retry", "start_timeout_s", b"start_timeout_s", "taint", b"taint", "timeout_s", b"timeout_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_most_once", b"at_most_once", "code_version", b"code_version", "definition_arguments", b"definition_arguments", "limits", b"limits", "name", b"name", "queue", b"queue", "release", b"release", "retry", b"retry", "start_timeout_s", b"start_timeout_s", "taint", b"taint", "timeout_s", b"timeout_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -62,8 +62,8 @@ class WorkRequest(_message.Message):
 
     @_builtins.property
     def rejections(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rejection]:
-        """Granted nodes that the worker gives back because it has their functions in another version. It is granted no more of
-        them.
+        """Granted nodes that the worker gives back because it cannot run them: it has their functions in another version, or
+        lacks something. It is granted no more of them.
         """
 
     @_builtins.property
@@ -202,8 +202,18 @@ class Rejection(_message.Message):
 
     LEASE_FIELD_NUMBER: _builtins.int
     CODE_VERSION_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    LACKS_FIELD_NUMBER: _builtins.int
     code_version: _builtins.str
     """The code version that the worker has."""
+    problem: _builtins.str
+    """What the worker lacks to run the node in any version, for people; empty where it is only the version. Of 2,000 bytes
+    at most.
+    """
+    lacks: _builtins.str
+    """Names what it lacks, such as "shop:Order", where that is for this node's sake, and not for that of all nodes of the
+    function. It is granted no node for which somebody has said that it needs this. Of 500 bytes at most.
+    """
     @_builtins.property
     def lease(self) -> Global___Lease: ...
     def __init__(
@@ -211,10 +221,12 @@ class Rejection(_message.Message):
         *,
         lease: Global___Lease | None = ...,
         code_version: _builtins.str = ...,
+        problem: _builtins.str = ...,
+        lacks: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_version", b"code_version", "lease", b"lease"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_version", b"code_version", "lacks", b"lacks", "lease", b"lease", "problem", b"problem"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

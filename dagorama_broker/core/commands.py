@@ -138,6 +138,16 @@ class RejectVersion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RejectUnable:
+    """Take back a lease, because the worker lacks what it takes to run the node; it is granted no more such nodes."""
+
+    worker_id: WorkerId
+    lease: HeldLease
+    problem: str  #: what it lacks, for people
+    lacks: str = ""  #: names that, where not every node of the function needs it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CancelInstance:
     """Stop an instance: what has not started never does, and what runs loses its lease.
 
@@ -231,6 +241,7 @@ Command = (
     | HandBack
     | PullNode
     | RejectVersion
+    | RejectUnable
     | CancelInstance
     | RetryInstance
     | RerunNode

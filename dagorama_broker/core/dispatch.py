@@ -269,10 +269,10 @@ class Dispatcher:
                 yield e.WorkerDrained(worker=worker, mismatch=mismatch)
 
     def _mismatch(self, worker: Worker) -> tuple[str, str] | None:
-        """Give a function, and its version, that nodes are left of and that the worker has in another version."""
+        """Give a function, and its version, that nodes are left of and that the worker has in another one, or lacks."""
         obstacle = worker.view.filter.obstacle
         for lane in self._queues.lanes.values():
-            if lane.active and obstacle(lane) is Obstacle.CODE_VERSION:
+            if lane.active and obstacle(lane) in (Obstacle.CODE_VERSION, Obstacle.LACKS):
                 return lane.function, lane.code_version
         return None
 

@@ -163,7 +163,26 @@ class Fleet:
         if taken == worker.versions.get(spec.name):
             return  # as for most nodes of a batch that is given back
         worker.versions[spec.name] = taken
-        filter = worker.view.filter.taking(worker.versions)
+        self._refilter(worker)
+
+    def reject_unable(self, command: c.RejectUnable, now: float) -> None:
+        """Take a lease back, and grant this worker no more of what it cannot run."""
+        worker = self.worker(command.worker_id)
+        node = worker.leases.get(command.lease.token)
+        if node is None or node.id != command.lease.node_id:
+            return
+        if command.lacks:
+            self._graph.need(node, command.lacks)
+        self._attempts.take_back(node, now)
+        name = command.lacks or node.function.spec.name
+        is_new = name not in worker.lacking
+        worker.lacking[name] = command.problem
+        if is_new:
+            self._refilter(worker)
+
+    def _refilter(self, worker: Worker) -> None:
+        """Let a worker see what it takes now."""
+        filter = worker.view.filter.taking(worker.versions)._replace(lacking=frozenset(worker.lacking))
         self._queues.leave(worker)
         worker.view = self._queues.view(filter)
         self._queues.enter(worker)

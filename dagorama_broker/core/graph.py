@@ -39,7 +39,7 @@ class Graph:
         self.deadline_timers: Timers[Instance] = Timers(lambda instance: instance.state is InstanceState.RUNNING)
         self.unclaimed: list[Node] = []  #: restored in state started; for `Fleet.await_workers`
         self._queues = queues
-        self._functions: WeakValueDictionary[tuple[FunctionSpec, str], Function] = WeakValueDictionary()
+        self._functions: WeakValueDictionary[tuple[FunctionSpec, str, frozenset[str]], Function] = WeakValueDictionary()
         self._timings: dict[str, Timing] = {}
 
     def instance(self, instance_id: InstanceId) -> Instance:
@@ -56,13 +56,13 @@ class Graph:
             raise UnknownNode(instance_id=instance_id, node_id=node_id)
         return node
 
-    def function(self, spec: FunctionSpec, group: str) -> Function:
-        """Give a function as the core knows it; equal specs in one group of instances are one."""
-        function = self._functions.get((spec, group))
+    def function(self, spec: FunctionSpec, group: str, needs: frozenset[str] = frozenset()) -> Function:
+        """Give a function as the core knows it; equal specs in one group of instances are one, but for nodes' needs."""
+        function = self._functions.get((spec, group, needs))
         if function is None:
-            function = self._functions[spec, group] = Function(
+            function = self._functions[spec, group, needs] = Function(
                 spec,
-                lane=self._queues.lane(spec, group),
+                lane=self._queues.lane(spec, group, needs),
                 timing=self._timings.setdefault(spec.name, Timing()),
             )
         return function
@@ -119,6 +119,15 @@ class Graph:
         """Let a node that waits for nothing any more be granted; it may wait for that from `now` on."""
         node.function.lane.active += 1
         self.enqueue(node, now)
+
+    def need(self, node: Node, name: str) -> None:
+        """Note that a leased node needs what some worker lacks. It keeps its place, in a lane for nodes that do."""
+        function = node.function
+        needs = function.lane.needs | {name}
+        node.function = self.function(function.spec, node.instance.group, needs)
+        function.lane.active -= 1
+        node.function.lane.active += 1
+        node.queued = 0  # what is left of it in the lane before counts no more
 
     def enqueue(self, node: Node, now: float) -> None:
         """Let an active node be granted, maybe again."""

@@ -28,6 +28,7 @@ class Obstacle(StrEnum):
     QUEUE = "queue"  #: The worker does not serve it.
     MODULE = "module"  #: The worker runs functions of other modules only.
     CODE_VERSION = "code_version"  #: The worker has the function in another version.
+    LACKS = "lacks"  #: The worker has said that it lacks what it takes to run them.
 
 
 class Filter(NamedTuple):
@@ -39,6 +40,7 @@ class Filter(NamedTuple):
     modules: frozenset[str] = frozenset()  #: only functions of these and of modules inside them; empty: of all
     functions: frozenset[str] = frozenset()  #: by name, those that it takes in some code versions only
     versions: frozenset[tuple[str, str]] = frozenset()  #: which those are
+    lacking: frozenset[str] = frozenset()  #: names of functions that it lacks, and of what some nodes need
 
     def obstacle(self, lane: Lane) -> Obstacle | None:
         """Tell what keeps the nodes of a lane from these workers, None where nothing does."""
@@ -52,6 +54,8 @@ class Filter(NamedTuple):
             return Obstacle.MODULE
         if lane.function in self.functions and (lane.function, lane.code_version) not in self.versions:
             return Obstacle.CODE_VERSION
+        if self.lacking and (lane.function in self.lacking or not self.lacking.isdisjoint(lane.needs)):
+            return Obstacle.LACKS
         return None
 
     def _has_module(self, module: str) -> bool:
@@ -71,8 +75,8 @@ class Filter(NamedTuple):
         return self.obstacle(lane) is None
 
 
-#: What the lanes of a kind have in common: queue, taint, function and code version. Whoever serves one serves all.
-Kind = tuple[str, str, str, str]
+#: What the lanes of a kind have in common: queue, taint, function, code version, needs. Whoever serves one serves all.
+Kind = tuple[str, str, str, str, frozenset[str]]
 
 
 class Group:
@@ -98,6 +102,8 @@ class Group:
 class Lane:
     """The ready nodes of one queue, taint, version of a function and group: who may take one may take any.
 
+    Nodes that need what some worker lacked, and not all of their function do, have lanes of their own.
+
     Suspects, nodes that an earlier worker was lost with, wait apart, because not every worker may take one: `heaps` is
     indexed by `is_suspect`.
     """
@@ -112,6 +118,7 @@ class Lane:
         "held",
         "kind",
         "limit",
+        "needs",
         "parked",
         "paused",
         "queue",
@@ -121,13 +128,21 @@ class Lane:
     )
 
     def __init__(
-        self, queue: str, taint: str, function: str = "", code_version: str = "", *, group: Group | None = None
+        self,
+        queue: str,
+        taint: str,
+        function: str = "",
+        code_version: str = "",
+        needs: frozenset[str] = frozenset(),
+        *,
+        group: Group | None = None,
     ) -> None:
         self.queue = queue
         self.taint = taint
         self.function = function
         self.code_version = code_version
-        self.kind: Kind = (queue, taint, function, code_version)
+        self.needs = needs  #: what its nodes need that some worker lacked, by name
+        self.kind: Kind = (queue, taint, function, code_version, needs)
         self.group = group or Group("")
         self.heaps: tuple[list[tuple[int, Node]], list[tuple[int, Node]]] = ([], [])
         self.views: list[View] = []
@@ -152,10 +167,16 @@ class Lane:
             entry = heap[0]
             node = entry[1]
             # As `is_suspect`, but this is asked once or more for every node.
-            if node.state is NodeState.READY and node.parked is None and (node.losses > 0) is suspect:
+            if (
+                node.state is NodeState.READY
+                and node.parked is None
+                and (node.losses > 0) is suspect
+                and node.function.lane is self
+            ):
                 return entry
             heappop(heap)
-            node.queued &= ~(1 << suspect)
+            if node.function.lane is self:
+                node.queued &= ~(1 << suspect)
         return None
 
 

@@ -83,6 +83,7 @@ class FunctionSpec:
     at_most_once: bool = False  #: an attempt that is cut off fails the node, so that no second one can come
     definition_arguments: bytes = b""
     limits: tuple[LimitSpec, ...] = ()  #: each call has a key for each
+    release: str = ""  #: the versions that the calls which its nodes make are to have, for the workers to read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,8 +149,9 @@ class Node:
 
     `seq`, `id`, `instance`, `function`, `arguments`, `dependencies`, `parent_seq`, `created_at` and `limits` (but not
     what is in them, their keys aside) never change after creation; the journal, which works in another thread, reads no
-    others. Only `function` changes where an ended node is reset; that event carries it, and all that came before it has
-    been committed, because the node was restored for it.
+    others. Only `function` changes: to one of the same spec where a worker lacks something for the node; and where an
+    ended node is reset, but that event carries it, and all that came before it has been committed, because the node was
+    restored for it.
     """
 
     __slots__ = (
@@ -367,6 +369,8 @@ class Worker:
     reported_at: float = 0.0  #: when it last finished something or got its first node
     #: Of functions, by name, the only code versions in which it takes them: what the view's filter goes by.
     versions: dict[str, frozenset[str]] = field(default_factory=dict)
+    #: What it lacks, with the worker's own words for people: names of functions, and of what some nodes need.
+    lacking: dict[str, str] = field(default_factory=dict)
     recalled: set[int] = field(default_factory=set)  #: tokens of leases that were asked for
     progress: dict[int, Progress] = field(default_factory=dict)  #: by token, of those whose functions tell it
     #: Tokens of leases that were revoked, and whose nodes it may still be at work on: each takes a slot until it is

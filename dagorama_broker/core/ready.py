@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from heapq import heapify, heappush
 from weakref import WeakValueDictionary
 
-from dagorama_broker.core.lanes import Filter, Group, Lane, View, is_suspect
+from dagorama_broker.core.lanes import Filter, Group, Kind, Lane, View, is_suspect
 from dagorama_broker.core.limits import Limit
 from dagorama_broker.core.model import FunctionSpec, Instance, Node, Park, QueueControl, Worker
 from dagorama_broker.core.states import NodeState
@@ -20,7 +20,7 @@ class ReadyQueues:
     """All lanes and views."""
 
     def __init__(self) -> None:
-        self.lanes: WeakValueDictionary[tuple[str, str, str, str, str], Lane] = WeakValueDictionary()
+        self.lanes: WeakValueDictionary[tuple[Kind, str], Lane] = WeakValueDictionary()
         self.views: dict[Filter, View] = {}
         self.groups: WeakValueDictionary[str, Group] = WeakValueDictionary()
         self.paused: set[str] = set()  #: queues of which nothing is granted
@@ -28,12 +28,12 @@ class ReadyQueues:
         self.is_shared = False  #: whether there has been a group, so that it has to be counted who gets how much
         self._served_us = 0  #: what the group that was granted a node last had been granted by then
 
-    def lane(self, spec: FunctionSpec, group: str = "") -> Lane:
+    def lane(self, spec: FunctionSpec, group: str = "", needs: frozenset[str] = frozenset()) -> Lane:
         """Give the lane of a function's nodes, making it if need be. It lives for as long as somebody refers to it."""
-        key = (spec.queue, spec.taint, spec.name, spec.code_version, group)
-        lane = self.lanes.get(key)
+        kind = (spec.queue, spec.taint, spec.name, spec.code_version, needs)
+        lane = self.lanes.get((kind, group))
         if lane is None:
-            lane = self.lanes[key] = Lane(*key[:4], group=self._group(group))
+            lane = self.lanes[kind, group] = Lane(*kind, group=self._group(group))
             lane.paused = lane.queue in self.paused
             lane.limit = self.limits.get(lane.queue)
             for view in self.views.values():

@@ -207,7 +207,7 @@ def _reset_node(graph: Graph, node: Node, *, joins: bool, previous: bytes | None
     """Take a node back to before it ended: before it ran, or where it joins to what its function returned."""
     if not joins:
         # Whoever resets it has changed the code, or knows that it need not be changed.
-        spec = replace(node.function.spec, code_version="")
+        spec = replace(node.function.spec, code_version="", release="")
         node.function = graph.function(spec, node.instance.group)
         node.payload = None
         node.promises = ()

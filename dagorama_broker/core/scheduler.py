@@ -59,6 +59,7 @@ class Scheduler:
             c.HandBack: fleet.hand_back,
             c.PullNode: self._pull_node,
             c.RejectVersion: fleet.reject_version,
+            c.RejectUnable: fleet.reject_unable,
             c.CancelInstance: self.controller.cancel_instance,
             c.RetryInstance: partial(retry_instance, self.graph),
             c.RerunNode: partial(rerun_node, self.graph),

@@ -99,7 +99,7 @@ def _is_repeated(instance: Instance, call: NewCall) -> bool:
         return False
     spec = node.function.spec
     if (
-        (spec == call.function or spec == replace(call.function, code_version=""))  # it has been reset
+        (spec == call.function or spec == replace(call.function, code_version="", release=""))  # it has been reset
         and node.arguments == call.arguments
         and tuple(limit.key for limit in node.limits) == tuple(call.limit_keys)
         and tuple(dependency.id for dependency in node.dependencies) == tuple(call.dependency_ids)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
+from shlex import quote
 
 from dagorama_broker.core.deadlines import limit_name
 from dagorama_broker.core.errors import show_id
@@ -41,6 +42,7 @@ class Kind(StrEnum):
     QUEUE = "queue"  #: No worker serves its queue.
     MODULE = "module"  #: No worker that could run it runs functions of its module.
     CODE_VERSION = "code_version"  #: Every worker that could run it has its function in another version.
+    LACKS = "lacks"  #: A worker that could run it has said that it lacks what that takes.
     PAUSED = "paused"  #: Its instance or its queue is paused.
     LIMIT = "limit"  #: As many run as a limit lets run at once.
     RATE = "rate"  #: As many have started of late as a limit lets start.
@@ -331,32 +333,62 @@ def _obstacles(workers: list[Worker], lane: Lane) -> Iterator[Reason]:
         obstacle = worker.view.filter.obstacle(lane)
         if obstacle is not None:
             by_obstacle.setdefault(obstacle, []).append(worker)
-    for obstacle in (Obstacle.CODE_VERSION, Obstacle.MODULE, Obstacle.TAINT, Obstacle.QUEUE):
+    # Whoever starts a worker for what is said here is not to find that it lacks a toleration.
+    tolerating = f" --toleration {quote(lane.taint)}" if lane.taint else ""
+    for obstacle in (Obstacle.CODE_VERSION, Obstacle.LACKS, Obstacle.MODULE, Obstacle.TAINT, Obstacle.QUEUE):
         unable = by_obstacle.get(obstacle, [])
         if not unable:
             continue
         names = _names(unable)
         match obstacle:
+            case Obstacle.LACKS:
+                yield from _lacks(unable, lane)
+                continue
             case Obstacle.CODE_VERSION:
                 others = {version for worker in unable for version in worker.versions[lane.function] if version}
                 have = ", ".join(sorted(others)) or "another"
+                also = f" and{tolerating}" if tolerating else ""
                 way_out = (
-                    "start one with that code, or with --code-mismatch warn to run it anyway, or cancel the instance"
+                    f"start or restart one with that code{also}, or with --code-mismatch warn{also} to run it anyway, "
+                    "or cancel the instance"
                 )
                 needed = f"it needs version {lane.code_version} of {lane.function}"
                 text = f"{needed}, and {_are(names)} at {have}: {way_out}"
             case Obstacle.MODULE:
                 module = lane.function.partition(":")[0]
-                way_out = f"start one with --import {module}, or without --import"
-                if module == "__main__":  # each process has another module of that name
-                    way_out = "move it into a module that workers can import, or start one without --import"
-                text = f"it is of module {module}, which {_do(names)} not have: {way_out}"
+                text = f"it is of module {module}, which {_do(names)} not have: {_module_way_out(lane, tolerating)}"
             case Obstacle.TAINT:
-                way_out = f"start one with --toleration {lane.taint}"
-                text = f"it has taint {lane.taint}, which {_do(names)} not tolerate: {way_out}"
+                text = f"it has taint {lane.taint}, which {_do(names)} not tolerate: start one with{tolerating}"
             case Obstacle.QUEUE:
-                text = f"it is in queue {lane.queue}, which {_do(names)} not serve"
+                way_out = f"start one with --include-queue {quote(lane.queue)}{tolerating}"
+                text = f"it is in queue {lane.queue}, which {_do(names)} not serve: {way_out}"
         yield Reason(kind=Kind(obstacle.value), text=text, workers=names)
+
+
+def _lacks(workers: list[Worker], lane: Lane) -> Iterator[Reason]:
+    """Give what workers have said that they lack, in their own words."""
+    by_problem: dict[str, list[Worker]] = {}
+    for worker in workers:
+        name = next(name for name in (lane.function, *sorted(lane.needs)) if name in worker.lacking)
+        by_problem.setdefault(worker.lacking[name], []).append(worker)
+    for problem, unable in by_problem.items():
+        names = _names(unable)
+        who = f"worker {names[0]}" if len(names) == 1 else f"{len(names)} workers"
+        yield Reason(kind=Kind.LACKS, text=f"{who} cannot run it: {problem}", workers=names)
+
+
+def _module_way_out(lane: Lane, tolerating: str) -> str:
+    """Say which worker would run a function of a module that those there are do not have."""
+    module = lane.function.partition(":")[0]
+    if "<locals>" in lane.function:
+        return "a class inside a function exists only in the process that made it; move it to its module's top level"
+    if module == "__main__":  # each process has another module of that name
+        return (
+            "have launch_workers() or `dagorama run` start workers from that script, or move it into a module that "
+            "workers can import"
+        )
+    without = f"with{tolerating} and without" if tolerating else "without"
+    return f"start one with --import {quote(module)}{tolerating}, or {without} --import"
 
 
 def _names(workers: list[Worker]) -> tuple[str, ...]:

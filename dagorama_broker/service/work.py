@@ -137,8 +137,7 @@ class _Session:
         if request.hand_backs:
             host.apply(c.HandBack(worker_id=self._id, leases=convert.to_leases(request.hand_backs)))
         for rejection in request.rejections:
-            (lease,) = convert.to_leases([rejection.lease])
-            host.apply(c.RejectVersion(worker_id=self._id, lease=lease, code_version=rejection.code_version))
+            host.apply(convert.to_rejection(self._id, rejection))
         if request.HasField("progress"):
             host.apply(c.ReportProgress(worker_id=self._id, progress=convert.to_progress(request.progress)))
         if request.results or request.HasField("completions"):

@@ -43,7 +43,8 @@ _OF_INSTANCE = "WHERE calls.instance = (SELECT seq FROM instances WHERE id = ?)"
 
 _FUNCTION = """
 SELECT name, code_version, queue, taint, definition_arguments,
-       max_attempts, interval_s, multiplier, interval_max_s, jitter, timeout_s, start_timeout_s, at_most_once, limits
+       max_attempts, interval_s, multiplier, interval_max_s, jitter, timeout_s, start_timeout_s, at_most_once, release,
+       limits
 FROM functions WHERE id = ?
 """
 
@@ -225,7 +226,8 @@ class Reader:
         name, code_version, queue, taint, definition_arguments, *retry = self._connection.execute(
             _FUNCTION, (id,)
         ).fetchone()
-        max_attempts, interval_s, multiplier, interval_max_s, jitter, timeout_s, start_timeout_s, once, limits = retry
+        max_attempts, interval_s, multiplier, interval_max_s, jitter, *times, once, release, limits = retry
+        timeout_s, start_timeout_s = times
         spec = FunctionSpec(
             name=name,
             code_version=code_version,
@@ -242,6 +244,7 @@ class Reader:
             start_timeout_s=start_timeout_s,
             at_most_once=bool(once),
             definition_arguments=definition_arguments,
+            release=release,
             limits=tuple(
                 LimitSpec(max=max, rate_per_s=rate_per_s, burst=burst)
                 for max, rate_per_s, burst in json.loads(limits or "[]")

@@ -266,6 +266,7 @@ class _Functions:
                 spec.start_timeout_s,
                 spec.at_most_once,
                 spec.definition_arguments,
+                spec.release,
                 _show_limits(spec.limits),
             )
         )
@@ -324,6 +325,7 @@ _FUNCTIONS = RowWriter(
         "start_timeout_s",
         "at_most_once",
         "definition_arguments",
+        "release",
         "limits",
     ),
 )

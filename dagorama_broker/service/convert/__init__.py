@@ -19,6 +19,7 @@ from dagorama_broker.service.convert.incoming import (
     to_instance_options,
     to_leases,
     to_progress,
+    to_rejection,
     to_results,
 )
 from dagorama_broker.service.convert.outgoing import (
@@ -67,6 +68,7 @@ __all__ = [
     "to_leases",
     "to_node_id",
     "to_progress",
+    "to_rejection",
     "to_request_id",
     "to_results",
     "write_values",

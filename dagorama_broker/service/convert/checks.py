@@ -12,6 +12,9 @@ ID_BYTES = 16
 #: What a running function may say beside how far it has got. It is for one line on a screen.
 PROGRESS_BYTES_MAX = 1024
 
+#: What a worker may say of what it lacks, and the name of that. Both are kept for as long as it is connected.
+PROBLEM_BYTES_MAX, LACKS_BYTES_MAX = 2000, 500
+
 #: The largest payload. SQLite stores up to 1e9 bytes in a row; a commit with more would fail, and the broker with it.
 PAYLOAD_BYTES_MAX = 512 * 2**20
 

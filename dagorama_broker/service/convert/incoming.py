@@ -19,10 +19,12 @@ from dagorama_broker.core.model import (
 )
 from dagorama_broker.service.convert.checks import (
     GROUP_LENGTH_MAX,
+    LACKS_BYTES_MAX,
     LIMIT_KEY_BYTES_MAX,
     LIMITS_MAX,
     PAYLOAD_BYTES_MAX,
     PRIORITY_MAX,
+    PROBLEM_BYTES_MAX,
     PROGRESS_BYTES_MAX,
     RATE_MAX,
     RATE_MIN,
@@ -72,6 +74,7 @@ def to_function(message: graph_pb2.FunctionSpec) -> FunctionSpec:
         start_timeout_s=message.start_timeout_s,
         at_most_once=message.at_most_once,
         definition_arguments=message.definition_arguments,
+        release=message.release,
         limits=_to_limits(message) if message.limits else (),
     )
 
@@ -159,7 +162,7 @@ def to_calls(message: graph_pb2.Calls, functions: Sequence[FunctionSpec]) -> lis
 
 
 def _function_bytes(spec: FunctionSpec) -> int:
-    texts = (spec.name, spec.code_version, spec.queue, spec.taint)
+    texts = (spec.name, spec.code_version, spec.queue, spec.taint, spec.release)
     return len(spec.definition_arguments) + sum(len(text.encode()) for text in texts)
 
 
@@ -290,6 +293,20 @@ def to_leases(messages: Iterable[work_pb2.Lease]) -> list[c.HeldLease]:
         )
         for message in messages
     ]
+
+
+def to_rejection(worker_id: WorkerId, message: work_pb2.Rejection) -> c.RejectVersion | c.RejectUnable:
+    """Give the command for a lease that a worker cannot use."""
+    (lease,) = to_leases([message.lease])
+    if not message.problem:
+        return c.RejectVersion(worker_id=worker_id, lease=lease, code_version=message.code_version)
+    for field, text, most in (
+        ("problem", message.problem, PROBLEM_BYTES_MAX),
+        ("lacks", message.lacks, LACKS_BYTES_MAX),
+    ):
+        if len(text.encode()) > most:
+            raise MalformedRequest(f"{field} of a rejection has {len(text.encode())} bytes; the limit is {most}")
+    return c.RejectUnable(worker_id=worker_id, lease=lease, problem=message.problem, lacks=message.lacks)
 
 
 def to_connect(hello: work_pb2.Hello) -> c.ConnectWorker:

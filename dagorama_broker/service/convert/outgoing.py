@@ -70,6 +70,7 @@ def from_function(spec: FunctionSpec) -> graph_pb2.FunctionSpec:
         start_timeout_s=spec.start_timeout_s,
         at_most_once=spec.at_most_once,
         definition_arguments=spec.definition_arguments,
+        release=spec.release,
         limits=[
             graph_pb2.Limit(max=limit.max, rate_per_s=limit.rate_per_s, burst=limit.burst if limit.rate_per_s else 0)
             for limit in spec.limits
@@ -224,7 +225,11 @@ def from_worker(worker: Worker, lanes: Iterable[Lane]) -> dag_pb2.WorkerInfo:
         leases=len(worker.leases),
         draining=worker.draining,
         unfit_functions=sorted(
-            {lane.function for lane in lanes if lane.active and filter.obstacle(lane) is Obstacle.CODE_VERSION}
+            {
+                lane.function
+                for lane in lanes
+                if lane.active and filter.obstacle(lane) in (Obstacle.CODE_VERSION, Obstacle.LACKS)
+            }
         ),
     )
 

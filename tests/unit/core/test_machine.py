@@ -497,7 +497,7 @@ class CoreMachine(RuleBasedStateMachine):
     @precondition(has_workers)
     @rule(data=st.data())
     def reject(self, data: st.DataObject) -> None:
-        """Give a node back, because of other code: it and its like go to others from then on."""
+        """Give a node back, because of other code or of what is lacking: it and its like go to others from then on."""
         worker_id = data.draw(st.sampled_from(self.connected()))
         person = self.model.workers[worker_id]
         if not person.given or data.draw(st.integers(0, 2)):
@@ -508,7 +508,11 @@ class CoreMachine(RuleBasedStateMachine):
         if is_good:
             del person.live[lease.node_id]
             self.model.begun.pop(lease.node_id, None)
-        events = self.tell(c.RejectVersion(worker_id=worker_id, lease=held, code_version="9"))
+        lacks = data.draw(st.sampled_from([None, "", "m:X", "m:Y"]))
+        if lacks is None:
+            events = self.tell(c.RejectVersion(worker_id=worker_id, lease=held, code_version="9"))
+        else:
+            events = self.tell(c.RejectUnable(worker_id=worker_id, lease=held, problem="it has none", lacks=lacks))
         assert all(isinstance(event, e.NodesHandedBack) for event in events)
         if is_good:
             lane = self.scheduler.instances[lease.instance_id].nodes[lease.node_id].function.lane

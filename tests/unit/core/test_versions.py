@@ -404,3 +404,88 @@ def test_a_worker_that_asked_hears_of_a_mismatch_only_when_nothing_else_can_come
         WorkerDrained w1 mismatch=f:1
     """
     assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_a_worker_that_cannot_run_a_node_gets_no_more_of_its_function(bench: Bench) -> None:
+    """In no version, also not of what takes any; others get it in its old place, and it is no attempt and no loss."""
+    bench.replay(FUNCTIONS)
+    transcript = """
+        function any name=f
+        connect w1 slots=3
+        submit i1 a:old
+        grant
+        unable w1 a
+        submit i2 b:new c:any d:other
+        grant
+        connect w2 slots=3
+        grant
+        failures a
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a
+        WorkGranted w1 a#1
+        InstanceCreated i2
+        NodesCreated b c d
+        WorkGranted w1 d#2
+        WorkerJoined w2
+        WorkerWelcomed w2
+        WorkGranted w2 a#3 b#4 c#5
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_what_only_some_nodes_need_keeps_a_worker_from_these_alone(bench: Bench) -> None:
+    """Another that lacks something else gets each once, and so nobody is asked twice."""
+    transcript = """
+        function f
+        connect w1 slots=2
+        submit i1 a b c
+        grant
+        unable w1 a lacks=m:Order
+        grant
+        complete w1 b
+        complete w1 c
+        connect w2 slots=2
+        grant
+        unable w2 a lacks=m:Line
+        submit i2 d
+        grant
+        connect w3
+        grant
+        complete w3 a
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a b c
+        WorkGranted w1 a#1 b#2
+        WorkGranted w1 c#3
+        NodeCompleted b b
+        NodeCompleted c c
+        WorkerJoined w2
+        WorkerWelcomed w2
+        WorkGranted w2 a#4
+        InstanceCreated i2
+        NodesCreated d
+        WorkGranted w1 d#5
+        WorkerJoined w3
+        WorkerWelcomed w3
+        WorkGranted w3 a#6
+        NodeCompleted a a
+        InstanceFinished i1 completed
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_a_worker_that_asked_hears_of_what_it_lacks(bench: Bench) -> None:
+    """As of other versions: what is left it cannot run, and somebody waits for it to end."""
+    bench.replay("connect w1 until_mismatched\nsubmit i1 a\ngrant\nunable w1 a")
+    assert bench.replay("grant\n----") == tidy("grant\n----\nWorkerDrained w1 mismatch=f:")
+
+
+def test_a_worker_that_connects_again_is_asked_anew(bench: Bench) -> None:
+    """Somebody may have installed what it lacked."""
+    bench.replay("connect w1\nsubmit i1 a\ngrant\nunable w1 a\ndisconnect w1\nconnect w1")
+    assert bench.replay("grant\n----") == tidy("grant\n----\nWorkGranted w1 a#2")

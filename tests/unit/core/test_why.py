@@ -60,6 +60,9 @@ def chain(bench: Bench, name: str) -> list[str]:
         ("function f version=1\nconnect w1\nsubmit i1 a\ngrant\nreject w1 a 2", ["code_version @w1"]),
         ("function f name=m:f version=1\nconnect w1 has=m:f:2\nsubmit i1 a", ["code_version @w1"]),
         ("function f name=m.n:f\nconnect w1 modules=m.o\nsubmit i1 a", ["module @w1"]),
+        ("connect w1\nsubmit i1 a\ngrant\nunable w1 a", ["lacks @w1"]),
+        ("connect w1\nsubmit i1 a\ngrant\nunable w1 a lacks=m:Order", ["lacks @w1"]),
+        ("connect w1\nsubmit i1 a\ngrant\nunable w1 a\nconnect w2", ["due @w2"]),
         ("connect w1\nsubmit i1 a\nrestart", ["restarted until 5"]),
         ("connect w1\nsubmit i1 a\ncontrol i1 paused=yes", ["paused"]),
         ("connect w1\nsubmit i1 b a(b)\nqueue q paused=yes", ["waits_for b", "paused"]),
@@ -109,8 +112,8 @@ def test_the_text_says_what_to_do(bench: Bench) -> None:
         "function f version=1 taint=gpu\nconnect w1 tolerate=gpu\nconnect w2\nsubmit i1 a\ngrant\nreject w1 a 2"
     )
     assert [reason.text for reason in ask(bench, "a")] == [
-        "it needs version 1 of f, and worker w1 is at 2: start one with that code, or with --code-mismatch warn to run "
-        "it anyway, or cancel the instance",
+        "it needs version 1 of f, and worker w1 is at 2: start or restart one with that code and --toleration gpu, or "
+        "with --code-mismatch warn and --toleration gpu to run it anyway, or cancel the instance",
         "it has taint gpu, which worker w2 does not tolerate: start one with --toleration gpu",
     ]
 
@@ -120,9 +123,55 @@ def test_a_script_has_no_name_to_import(bench: Bench) -> None:
     bench.replay("function f name=__main__:f\nconnect w1 modules=m.o\nsubmit i1 a")
     (reason,) = ask(bench, "a")
     assert reason.text == (
-        "it is of module __main__, which worker w1 does not have: move it into a module that workers can import, or "
-        "start one without --import"
+        "it is of module __main__, which worker w1 does not have: have launch_workers() or `dagorama run` start "
+        "workers from that script, or move it into a module that workers can import"
     )
+
+
+def test_each_way_out_is_one(bench: Bench) -> None:
+    """A worker started as the text says would take the node: it tolerates its taint, and a shell reads the words."""
+    bench.replay(
+        """
+        function f name=m:f taint=g'pu
+        function g name=m:C.f.<locals>.D.run
+
+        connect w1 modules=m.o tolerate=g'pu
+        connect w2 modules=m include=other tolerate=g'pu
+        submit i1 a b:g
+        """
+    )
+    toleration = """--toleration 'g'"'"'pu'"""
+    assert [reason.text for reason in ask(bench, "a")] == [
+        f"it is of module m, which worker w1 does not have: start one with --import m {toleration}, or with "
+        f"{toleration} and without --import",
+        f"it is in queue q, which worker w2 does not serve: start one with --include-queue q {toleration}",
+    ]
+    assert ask(bench, "b")[0].text == (
+        "it is of module m, which worker w1 does not have: a class inside a function exists only in the process that "
+        "made it; move it to its module's top level"
+    )
+
+
+def test_what_workers_lack_is_told_in_their_words(bench: Bench) -> None:
+    """Once for those that lack the same."""
+    bench.replay(
+        """
+        connect w1
+        connect w2
+        submit i1 a b
+        grant
+        unable w1 a
+        unable w2 b
+
+        connect w3
+        grant
+        unable w3 a lacks=m:Order
+        """
+    )
+    assert [(reason.text, reason.workers) for reason in ask(bench, "a")] == [
+        ("2 workers cannot run it: it has no such function", ("w1", "w2")),
+        ("worker w3 cannot run it: it has no m:Order", ("w3",)),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -216,6 +216,15 @@ class Bench:
         lease = self._lease(*self._name_and_token(words[1]))
         return self.tell(c.RejectVersion(worker_id=WorkerId(words[0].encode()), lease=lease, code_version=words[2]))
 
+    def _do_unable(self, words: list[str]) -> list[str]:
+        """unable WORKER NODE[#TOKEN] [lacks=NAME] - it cannot run a node"""
+        lease = self._lease(*self._name_and_token(words[1]))
+        lacks = _options(words).get("lacks", "")
+        problem = f"it has no {lacks or 'such function'}"
+        return self.tell(
+            c.RejectUnable(worker_id=WorkerId(words[0].encode()), lease=lease, problem=problem, lacks=lacks)
+        )
+
     def _do_cancel(self, words: list[str]) -> list[str]:
         return self.tell(c.CancelInstance(instance_id=InstanceId(words[0].encode())))
 
