@@ -42,11 +42,15 @@ def _restore(kind: type[DagoramaError], args: tuple[object, ...], fields: dict[s
 class PayloadError(DagoramaError):
     """A value cannot travel: it does not encode here, or does not decode there."""
 
-    def __init__(self, *, what: str, problem: str, way_out: str) -> None:
-        """`what` names the value ("argument 'x' of shop:Task.load"), `problem` what is wrong with it."""
+    def __init__(self, *, what: str, problem: str, way_out: str, lacks: str = "") -> None:
+        """`what` names the value ("argument 'x' of shop:Task.load"), `problem` what is wrong with it.
+
+        `lacks` names what another process may well have: a class that cannot be imported here, as "module:Class".
+        """
         self.what = what
         self.problem = problem
         self.way_out = way_out
+        self.lacks = lacks
         super().__init__(f"{what}: {problem}. {way_out}")
 
 

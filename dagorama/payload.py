@@ -10,7 +10,8 @@ import pickle
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from inspect import iscoroutine
-from typing import NamedTuple
+from io import BytesIO
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from dagorama.errors import DagoramaError, PayloadError
@@ -69,9 +70,32 @@ def decode(data: bytes, resolve: Callable[[bytes], object], *, what: str = "a pa
             what=what,
             problem=f"it cannot be decoded here ({type(error).__name__}: {error})",
             way_out="Whoever reads it needs the same modules, at fitting versions, as whoever wrote it.",
+            lacks=_lacking(data),
         ) from error
     finally:
         exchange.value_of = outer
+
+
+class _Finder(pickle.Unpickler):
+    """Decodes a payload that does not decode, to see whether that is for want of a class or function."""
+
+    lacking = ""
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        """Imports what pickle names, and notes what cannot be."""
+        try:
+            return super().find_class(module_name, global_name)
+        except Exception:
+            self.lacking = f"{module_name}:{global_name}"
+            raise
+
+
+def _lacking(data: bytes) -> str:
+    """Names what a payload needs that cannot be imported here, as "module:Name"; "" where that is not its fault."""
+    finder = _Finder(BytesIO(data))
+    with suppress(BaseException):  # it is the user's code that runs
+        finder.load()
+    return finder.lacking
 
 
 def decode_value(data: bytes, resolve: Callable[[bytes], object], node_id: bytes) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from inspect import isclass, iscoroutinefunction
+from inspect import getattr_static, isclass, iscoroutinefunction, signature
 from types import MethodType
 from typing import Any, NamedTuple, cast
 from uuid import UUID
@@ -14,7 +14,7 @@ from dagorama.code.policy import CodeMismatch
 from dagorama.code_signature import calculate_function_hash
 from dagorama.construction import class_name, local_classes, module_name, registered
 from dagorama.definition import DAGDefinition, DAGInstance, instance_of
-from dagorama.errors import UnknownFunction
+from dagorama.errors import PayloadError, UnknownFunction
 from dagorama.importing import import_users
 from dagorama.payload import decode, no_promises
 from dagorama.retry import RetryConfiguration
@@ -23,10 +23,12 @@ from dagorama.retry import RetryConfiguration
 DEFINITIONS_MAX = 1024
 
 
-class LoadedFunction(NamedTuple):
+class FoundFunction(NamedTuple):
     """A function that a name led to."""
 
-    definition: DAGDefinition
+    definition_class: type[DAGDefinition]
+    #: The object that stands for its class in this process, if any.
+    registered: DAGDefinition | None
     #: As the user wrote it, without the decorator.
     function: Callable[..., Any]
     is_async: bool
@@ -35,17 +37,6 @@ class LoadedFunction(NamedTuple):
     #: Which exceptions are worth another attempt, by the code in this process.
     retry: RetryConfiguration | None
     #: What its decorator says about nodes of another version; None for nothing.
-    code_mismatch: CodeMismatch | None
-
-
-class BoundNode(NamedTuple):
-    """What it takes to run a node: `bound.function(bound.instance, *args, **kwargs)`."""
-
-    instance: DAGInstance[Any]
-    function: Callable[..., Any]
-    is_async: bool
-    code_version: str
-    retry: RetryConfiguration | None
     code_mismatch: CodeMismatch | None
 
 
@@ -67,17 +58,17 @@ def function_to_name(func: object) -> str:
 def register_definition(definition: DAGDefinition) -> None:
     """Makes this object stand for its class in this process: its methods run on it, however callers made theirs."""
     registered[function_to_name(definition)] = definition
-    _load.cache_clear()
+    _find.cache_clear()
 
 
 def forget_functions() -> None:
     """Has names lead to what is there now: a test may have replaced a method since they were last followed."""
-    _load.cache_clear()
+    _find.cache_clear()
 
 
 def forget_definitions() -> None:
     """Has definitions made anew for the nodes that run from now on."""
-    _load.cache_clear()
+    _find.cache_clear()
     _make.cache_clear()
 
 
@@ -86,34 +77,46 @@ def name_to_function(name: str, instance_id: UUID) -> Callable[..., Any]:
 
     Where no object was registered for its class, the class is called without arguments.
     """
-    instance = load_function(name, b"", instance_id).instance
+    instance = bind(find_function(name), b"", instance_id)
     return cast(Callable[..., Any], getattr(instance, name.rpartition(".")[2]))
 
 
-def load_function(
-    name: str, definition_arguments: bytes, instance_id: UUID | bytes, scope: Scope | None = None
-) -> BoundNode:
-    """Finds a node's function, and makes the instance that is its `self`, each node its own, with the node's scope.
+def is_name(name: str) -> bool:
+    """Tells whether a text has the form "module:Class.method", and so may name a function of some process."""
+    module, _, qualified_name = name.rpartition(".")[0].partition(":")
+    return bool(module and qualified_name)
 
-    Definitions are made once for each `definition_arguments` and kept. Raises `UnknownFunction` if the name doesn't
-    lead to a decorated method of a `DAGDefinition`; what the definition's constructor raises passes through.
+
+def find_function(name: str) -> FoundFunction:
+    """Follows a name. Nothing is made yet; modules are imported.
+
+    Raises `UnknownFunction` if it doesn't lead to a decorated method of a `DAGDefinition`.
     """
     # The next class made by the same function has the same name.
-    load = _load.__wrapped__ if "<locals>" in name else _load
-    loaded = load(name, definition_arguments)
+    return _find.__wrapped__(name) if "<locals>" in name else _find(name)
+
+
+def bind(
+    found: FoundFunction, definition_arguments: bytes, instance_id: UUID | bytes, scope: Scope | None = None
+) -> DAGInstance[Any]:
+    """Makes the instance that is a node's `self`, each node its own, with the node's scope.
+
+    Definitions are made once for each `definition_arguments` and kept. Raises `PayloadError` for arguments that cannot
+    be decoded here, or that the constructor here doesn't take; what it raises itself passes through.
+    """
+    definition = found.registered or _make(found.definition_class, definition_arguments)
     if isinstance(instance_id, UUID):
         instance_id = instance_id.bytes
-    instance = instance_of(instance_id, loaded.definition, scope)
-    _, function, is_async, code_version, retry, code_mismatch = loaded
-    return BoundNode(instance, function, is_async, code_version, retry, code_mismatch)
+    return instance_of(instance_id, definition, scope)
 
 
 @lru_cache(maxsize=DEFINITIONS_MAX)
-def _load(name: str, definition_arguments: bytes) -> LoadedFunction:
-    """Does the part of `load_function` that is the same for all instances."""
+def _find(name: str) -> FoundFunction:
+    """Does what `find_function` does."""
     path, _, attribute = name.rpartition(".")
-    definition = _definition(name, path, definition_arguments)
-    decorated = getattr(type(definition), attribute, None)
+    definition = registered.get(path)
+    definition_class = _class_at(name, path) if definition is None else type(definition)
+    decorated = getattr_static(definition_class, attribute, None)
     function = getattr(decorated, "original_fn", None)
     if function is None:
         has = "is not decorated" if decorated is not None else "does not exist"
@@ -122,27 +125,58 @@ def _load(name: str, definition_arguments: bytes) -> LoadedFunction:
             problem=f"{attribute!r} of {path} {has} in this version of the code",
             way_out="Run workers with the code that made the node, and decorate what should run on them.",
         )
-    code_version = calculate_function_hash(function, owner=type(definition))
+    code_version = calculate_function_hash(function, owner=definition_class)
     options = cast(Any, decorated).dagorama_options
-    return LoadedFunction(
-        definition, function, iscoroutinefunction(function), code_version, options.retry, options.code_mismatch
+    return FoundFunction(
+        definition_class,
+        definition,
+        function,
+        iscoroutinefunction(function),
+        code_version,
+        options.retry,
+        options.code_mismatch,
     )
 
 
 @lru_cache(maxsize=DEFINITIONS_MAX)
 def _make(definition_class: type[DAGDefinition], definition_arguments: bytes) -> DAGDefinition:
     """Makes a definition as its caller did."""
-    if not definition_arguments:
-        return definition_class()
+    args: tuple[object, ...] = ()
+    kwargs: dict[str, object] = {}
     what = f"the arguments that {class_name(definition_class)} was made with"
-    args, kwargs = cast(Any, decode(definition_arguments, no_promises, what=what))
-    return definition_class(*args, **kwargs)
+    if definition_arguments:
+        args, kwargs = cast(Any, decode(definition_arguments, no_promises, what=what))
+    try:
+        return definition_class(*args, **kwargs)
+    except TypeError as error:
+        problem = _unfit(definition_class, args, kwargs)
+        if not problem:
+            raise
+        # Its caller made one with the same arguments.
+        raise PayloadError(
+            what=what,
+            problem=f"its constructor here does not take them ({problem})",
+            way_out="Run workers with the code that made the node.",
+            lacks=f"{class_name(definition_class)}: {problem}",
+        ) from error
 
 
-def _definition(name: str, path: str, definition_arguments: bytes) -> DAGDefinition:
-    """Returns the registered object, or one made for these arguments, of the class at `path`."""
-    if path in registered:
-        return registered[path]
+def _unfit(definition_class: type[DAGDefinition], args: tuple[object, ...], kwargs: dict[str, object]) -> str:
+    """Says why a constructor doesn't take arguments; empty where it does, or where that cannot be said."""
+    constructor: Any = definition_class.__init__
+    if constructor is object.__init__:
+        return f"it takes none, and {len(args) + len(kwargs)} were given" if args or kwargs else ""
+    try:
+        signature(constructor).bind(None, *args, **kwargs)
+    except TypeError as error:
+        return str(error)
+    except ValueError:  # it has no signature
+        return ""
+    return ""
+
+
+def _class_at(name: str, path: str) -> type[DAGDefinition]:
+    """Returns the class of definitions that a path leads to."""
     found = local_classes.get(path) or _import(name, path)
     if not (isclass(found) and issubclass(found, DAGDefinition)):
         raise UnknownFunction(
@@ -150,13 +184,13 @@ def _definition(name: str, path: str, definition_arguments: bytes) -> DAGDefinit
             problem=f"{path} is not a subclass of DAGDefinition",
             way_out="Workers run decorated methods of DAGDefinition subclasses and nothing else.",
         )
-    return _make(found, definition_arguments)
+    return found
 
 
 def _import(name: str, path: str) -> object:
     """Imports the module of "module:Qualified.name" and walks to the name."""
-    module, colon, qualified_name = path.partition(":")
-    if not (module and colon and qualified_name):
+    module, _, qualified_name = path.partition(":")
+    if not is_name(name):
         raise UnknownFunction(
             name=name, problem="the name is malformed", way_out='Names have the form "module:Class.method".'
         )
@@ -169,7 +203,7 @@ def _import(name: str, path: str) -> object:
             way_out="Install it where this worker runs, or put its folder on PYTHONPATH.",
         ) from error
     for part in qualified_name.split("."):
-        found = getattr(found, part, None)
+        found = getattr_static(found, part, None) if isclass(found) else getattr(found, part, None)
     if found is None:
         raise UnknownFunction(name=name, problem=f"module {module!r} has no {qualified_name}", way_out=_advice(path))
     return found

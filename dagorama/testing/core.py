@@ -16,8 +16,8 @@ from dagorama.ids import new_id
 from dagorama.options import InstanceOptions, checked_names
 from dagorama.v1.dag_pb2 import ControlInstanceRequest, InstanceInfo, NodeInfo, WatchResponse, WhyResponse
 from dagorama.v1.graph_pb2 import Values
-from dagorama.v1.work_pb2 import WorkRequest
-from dagorama.worker.held import Function, Held, ValueTable
+from dagorama.v1.work_pb2 import Lease, Rejection, WorkRequest
+from dagorama.worker.held import Function, Held, Rejected, ValueTable
 from dagorama.worker.stream import write_results
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
@@ -170,10 +170,10 @@ class Core:
         lease = c.HeldLease(node_id=NodeId(held.node_id), token=held.token)
         self._handle(c.HandBack(worker_id=self._worker_id, leases=[lease]))
 
-    def reject(self, held: Held, code_version: str) -> None:
-        """Takes back a lease whose function is here in this version, which is not the node's."""
-        lease = c.HeldLease(node_id=NodeId(held.node_id), token=held.token)
-        self._handle(c.RejectVersion(worker_id=self._worker_id, lease=lease, code_version=code_version))
+    def reject(self, held: Held, rejected: Rejected) -> None:
+        """Takes back a lease whose node the worker cannot run."""
+        lease = Lease(node_id=held.node_id, token=held.token)
+        self._handle(convert.to_rejection(self._worker_id, Rejection(lease=lease, **rejected._asdict())))
 
     # -- time ----------------------------------------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ from dagorama.testing.core import CODES, Core, worker_with
 from dagorama.testing.event_loop import EventLoop
 from dagorama.v1.dag_pb2 import ControlInstanceRequest, InstanceInfo, NodeInfo, WatchResponse, WhyResponse
 from dagorama.worker.execution import Executor
-from dagorama.worker.held import Held
+from dagorama.worker.held import Held, Rejected
 from dagorama.worker.options import default_code_mismatch
 from dagorama.worker.slots import Rest
 from dagorama.worker.versions import VersionCheck
@@ -288,10 +288,10 @@ class InProcessBroker:
                 if held in self._tasks:
                     self._loop.cancel(self._tasks[held])
 
-    def _rejected(self, held: Held, code_version: str) -> None:
-        """Gives a node back whose function was replaced by another since the call."""
+    def _rejected(self, held: Held, rejected: Rejected) -> None:
+        """Gives a node back whose function was replaced by another since the call, or that cannot be run here."""
         with self._lock:
-            self._core.reject(held, code_version)
+            self._core.reject(held, rejected)
 
     def _changed(self) -> None:
         changes, self._changes = self._changes, []

@@ -8,25 +8,33 @@ from asyncio import CancelledError
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import copy_context
+from hashlib import blake2b
 from time import perf_counter_ns
+from typing import Any
 
 from dagorama.capture import CapturedCall, Scope, current_scope
+from dagorama.definition import DAGInstance
 from dagorama.errors import CodeMismatchException, DagoramaError, PayloadError, UnknownFunction
 from dagorama.giving_up import gives_up
 from dagorama.listing import is_inside
 from dagorama.models.promise import DAGPromise, node_id_of
 from dagorama.payload import decode, decode_value, encode, no_promises
 from dagorama.retry import RetryConfiguration
-from dagorama.serializer import BoundNode, load_function
+from dagorama.serializer import FoundFunction, bind, find_function, is_name
 from dagorama.v1.graph_pb2 import Failure
-from dagorama.worker.failures import failure_of, refusal_of
-from dagorama.worker.held import Held, Report, ValueTable
+from dagorama.worker.failures import failure_of, refusal_of, sendable
+from dagorama.worker.held import Held, Rejected, Report, ValueTable
 from dagorama.worker.slots import Rest
 from dagorama.worker.versions import VersionCheck
 
 #: The field on the wire has 32 bits: 71 minutes. What took longer counts as that.
 _DURATION_US_MAX = 2**32 - 1
 
+
+#: The broker takes 2,000 bytes of what is lacking, and a character has up to four. Escaped ones are rare.
+PROBLEM_CHARS_MAX = 450
+#: It takes 500 of its name.
+LACKS_BYTES_MAX = 500
 
 #: Values that refer to values are decoded within each other so deep; the stack would not bear any number.
 _DEPTH_MAX = 20
@@ -51,7 +59,7 @@ class Executor:
         *,
         ended: Callable[[Held], None],
         versions: VersionCheck,
-        rejected: Callable[[Held, str], None],
+        rejected: Callable[[Held, Rejected], None],
         raised: Callable[[BaseException], None] | None = None,
         progressed: Callable[[int], None] | None = None,
         failed: Callable[[Held, Failure], None] | None = None,
@@ -59,10 +67,10 @@ class Executor:
     ) -> None:
         """Calls `ended` with each node once its report is made, and before that `raised` with what a node raised.
 
-        `progressed` is called with a running node's token when its function has told how far it has got. A node of a
-        version that `versions` doesn't accept goes to `rejected`, with the version that there is here. `failed` is
-        called with what becomes of an attempt that fails while its lease holds. With `only_modules`, functions that
-        are neither in these nor in modules inside them are not run.
+        `progressed` is called with a running node's token when its function has told how far it has got. A node goes to
+        `rejected` if it is of a version that `versions` doesn't accept, or cannot be run for want of something that
+        another worker may have. `failed` is called with what becomes of an attempt that fails while its lease holds.
+        With `only_modules`, functions that are neither in these nor in modules inside them are not run.
         """
         self._versions = versions
         self._rejected = rejected
@@ -86,22 +94,24 @@ class Executor:
             name, definition_arguments, _, wanted = held.function
             if self._only_modules:
                 _check_module(name, self._only_modules)
-            bound = load_function(name, definition_arguments, held.instance_id, scope)
-            if wanted != bound.code_version and not self._versions.accepts(held.function, bound):
-                self._rejected(held, bound.code_version)
+            found = find_function(name)
+            if wanted != found.code_version and not self._versions.accepts(held.function, found):
+                self._rejected(held, Rejected(found.code_version))
                 return None
+            # Only now: other code may not even take these arguments.
+            instance = bind(found, definition_arguments, held.instance_id, scope)
             args, kwargs = _arguments(held)
         except BaseException as error:
             self._refuse(held, error, started_ns)
             return None
-        if bound.is_async:
+        if found.is_async:
             self._async_names.add(name)
-            return self._run_async(held, bound, scope, args, kwargs, started_ns)
+            return self._run_async(held, found, instance, scope, args, kwargs, started_ns)
         try:
             # A context for each node: what one sets in context variables is not seen by the next.
-            value = copy_context().run(_call, scope, bound, args, kwargs)
+            value = copy_context().run(_call, scope, found, instance, args, kwargs)
         except BaseException as error:
-            self._fail(held, error, started_ns, bound.retry)
+            self._fail(held, error, started_ns, found.retry)
         else:
             self._complete(held, scope, value, started_ns)
         return None
@@ -113,7 +123,8 @@ class Executor:
     async def _run_async(
         self,
         held: Held,
-        bound: BoundNode,
+        found: FoundFunction,
+        instance: DAGInstance[Any],
         scope: Scope,
         args: tuple[object, ...],
         kwargs: dict[str, object],
@@ -121,12 +132,12 @@ class Executor:
     ) -> None:
         current_scope.set(scope)
         try:
-            value = await bound.function(bound.instance, *args, **kwargs)
+            value = await found.function(instance, *args, **kwargs)
         except CancelledError as error:
             if not held.dropped:  # else it is how we stopped it, and nobody waits for a report
-                self._fail(held, error, started_ns, bound.retry)
+                self._fail(held, error, started_ns, found.retry)
         except BaseException as error:
-            self._fail(held, error, started_ns, bound.retry)
+            self._fail(held, error, started_ns, found.retry)
         else:
             self._complete(held, scope, value, started_ns)
 
@@ -155,10 +166,14 @@ class Executor:
         self._end(held, failure_of(error, permanent=retry is not None and gives_up(retry, error)), started_ns)
 
     def _refuse(self, held: Held, error: BaseException, started_ns: int) -> None:
-        """Ends an attempt whose function was not called. Another worker may be able to: the retry policy decides."""
+        """Ends an attempt whose function was not called, unless another worker may be able to call it."""
+        if isinstance(error, UnknownFunction | PayloadError) and (rejected := _rejected(held, error)) is not None:
+            self._versions.lacks(held.function.name, error, rejected.lacks)
+            self._rejected(held, rejected)
+            return
         if isinstance(error, DagoramaError):
             failure = refusal_of(error, permanent=isinstance(error, CodeMismatchException))
-            failure.message += f" (This was worker {socket.gethostname()}:{os.getpid()} in {os.getcwd()}.)"
+            failure.message += _here()
         else:
             failure = failure_of(error)
         if self._raised is not None:
@@ -176,10 +191,37 @@ class Executor:
 _ENDED = _EndedScope()
 
 
-def _call(scope: Scope, bound: BoundNode, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+def _call(
+    scope: Scope,
+    found: FoundFunction,
+    instance: DAGInstance[Any],
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+) -> object:
     current_scope.set(scope)
-    value: object = bound.function(bound.instance, *args, **kwargs)
+    value: object = found.function(instance, *args, **kwargs)
     return value
+
+
+def _rejected(held: Held, error: UnknownFunction | PayloadError) -> Rejected | None:
+    """Says with what a node goes back that this worker cannot run; None where no other could either."""
+    if isinstance(error, PayloadError):
+        if not error.lacks:
+            return None
+        lacks, problem = error.lacks, str(error)
+    elif is_name(held.function.name):
+        lacks, problem = "", f"{error.problem}. {error.way_out}"
+    else:
+        return None
+    key = lacks.encode("utf-8", "backslashreplace")
+    return Rejected(
+        problem=sendable(f"{problem} (It runs in {os.getcwd()}.)", PROBLEM_CHARS_MAX),
+        lacks=key.decode() if len(key) <= LACKS_BYTES_MAX else blake2b(key, digest_size=16).hexdigest(),
+    )
+
+
+def _here() -> str:
+    return f" (This was worker {socket.gethostname()}:{os.getpid()} in {os.getcwd()}.)"
 
 
 def _check_module(name: str, only_modules: Sequence[str]) -> None:

@@ -20,6 +20,14 @@ class Function(NamedTuple):
     code_version: str = ""  #: that which the node was made with; empty: any
 
 
+class Rejected(NamedTuple):
+    """Why a node goes back: the worker has its function in another version, or lacks something."""
+
+    code_version: str = ""  #: that which this worker has, where that is the reason
+    problem: str = ""  #: what it lacks, for people; empty where it is only the version
+    lacks: str = ""  #: names that; empty where it lacks the function
+
+
 class Report(NamedTuple):
     """How one attempt ended: exactly one of `value`, `alias_id` and `failure` is set."""
 

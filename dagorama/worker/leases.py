@@ -11,7 +11,7 @@ from dagorama.v1.work_pb2 import Lease, Rejection, Welcome, WorkResponse
 from dagorama.worker.alarm import Alarm
 from dagorama.worker.execution import Executor
 from dagorama.worker.failure_log import FailureLog
-from dagorama.worker.held import Function, Held, ValueTable
+from dagorama.worker.held import Function, Held, Rejected, ValueTable
 from dagorama.worker.options import WorkerOptions, cancel_grace_s
 from dagorama.worker.slots import Slots
 from dagorama.worker.stopping import Stopping
@@ -274,22 +274,22 @@ class Leases:
         if held is not None and stream is not None:
             stream.tell_progress(held)
 
-    def _reject(self, held: Held, code_version: str) -> None:
-        """Gives a node back whose function is here in this version, with all of its kind that have not been started."""
+    def _reject(self, held: Held, rejected: Rejected) -> None:
+        """Gives a node back that cannot be run here, with all that cannot for the same reason and are not started."""
         function = held.function
-        wanted = (function.name, function.code_version)
         with self._lock:
             of_its_kind = [
                 other.token
-                for other in list(self._leases.values())
-                if (other.function.name, other.function.code_version) == wanted
+                for other in (() if rejected.lacks else list(self._leases.values()))
+                if other.function.name == function.name
+                and (rejected.problem or other.function.code_version == function.code_version)
             ]
             stream = self._stream
             for other in [held, *self._slots.take_back(of_its_kind)]:
                 self._leases.pop(other.token, None)
                 if stream is not None and not other.dropped:
                     lease = Lease(node_id=other.node_id, token=other.token)
-                    stream.send(Rejection(lease=lease, code_version=code_version))
+                    stream.send(Rejection(lease=lease, **rejected._asdict()))
         self.end_if_drained()
 
     def _stopped_running(self, held: Held) -> None:

@@ -1,4 +1,4 @@
-"""Comparing the versions of functions: that which a node was made with, and the one that this worker has."""
+"""What this worker can run: versions of functions compared with those that nodes were made with, and what it lacks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from time import monotonic
 
 from dagorama.code.policy import CodeMismatch
 from dagorama.code_signature import changed_file
-from dagorama.errors import CodeMismatchException
+from dagorama.errors import CodeMismatchException, DagoramaError
 from dagorama.listing import functions_of
 from dagorama.logging import get_logger
-from dagorama.serializer import BoundNode
+from dagorama.serializer import FoundFunction
 from dagorama.worker.held import Function
 
 #: How often the files of a function are looked at, at most.
@@ -30,35 +30,45 @@ class VersionCheck:
             for spec, code_mismatch in functions_of(modules)
             if (code_mismatch or default) is CodeMismatch.WAIT
         }
-        #: Functions with a version that was rejected, or that runs here although it is another.
+        #: Functions of which it could not run a node, with the errors that say why.
+        self.lacking: dict[str, DagoramaError] = {}
+        #: Functions with a version that was rejected, or runs here although it is another, or with what is lacking.
         self._told: set[tuple[str, str]] = set()
         #: By function, when its files are to be looked at again, by `time.monotonic()`; never once that was told.
         self._look_at: dict[str, float] = {}
 
-    def accepts(self, function: Function, bound: BoundNode) -> bool:
+    def accepts(self, function: Function, found: FoundFunction) -> bool:
         """Tells whether a node that was made with another version, or may have any, is to run here.
 
         Raises `CodeMismatchException` if it is to fail.
         """
         if not function.code_version:
-            self._look(function.name, bound)
+            self._look(function.name, found)
             return True
-        match bound.code_mismatch or self._default:
+        match found.code_mismatch or self._default:
             case CodeMismatch.FAIL:
                 raise CodeMismatchException(
                     function=function.name,
                     node_version=function.code_version,
-                    worker_version=bound.code_version,
+                    worker_version=found.code_version,
                 )
             case CodeMismatch.WAIT:
-                self.taken[function.name] = bound.code_version
-                self._tell(function, bound, "nodes of it wait for a worker that has their version")
+                self.taken[function.name] = found.code_version
+                self._tell(function, found, "nodes of it wait for a worker that has their version")
                 return False
             case CodeMismatch.WARN:
-                self._tell(function, bound, "it runs all the same")
+                self._tell(function, found, "it runs all the same")
         return True
 
-    def _look(self, name: str, bound: BoundNode) -> None:
+    def lacks(self, name: str, error: DagoramaError, lacks: str) -> None:
+        """Notes, and logs once, that this worker cannot run a function, or those nodes of it that need what `lacks`."""
+        self.lacking[name] = error
+        if (name, lacks) in self._told:
+            return
+        self._told.add((name, lacks))
+        get_logger().warning("%s %s wait for another worker", error, "Such nodes" if lacks else "Its nodes")
+
+    def _look(self, name: str, found: FoundFunction) -> None:
         """Logs, once for each function, that its files are no longer what was loaded.
 
         What was reset to run again takes any version, and whoever did that may well have edited the file before.
@@ -66,7 +76,7 @@ class VersionCheck:
         now = monotonic()
         if now < self._look_at.get(name, 0.0):
             return
-        path = changed_file(bound.function, owner=type(bound.instance.definition))
+        path = changed_file(found.function, owner=found.definition_class)
         self._look_at[name] = now + LOOK_INTERVAL_S if path is None else inf
         if path is not None:
             get_logger().warning(
@@ -75,7 +85,7 @@ class VersionCheck:
                 path,
             )
 
-    def _tell(self, function: Function, bound: BoundNode, what: str) -> None:
+    def _tell(self, function: Function, found: FoundFunction, what: str) -> None:
         """Logs what happens, once for each function and version of it."""
         if (function.name, function.code_version) in self._told:
             return
@@ -83,7 +93,7 @@ class VersionCheck:
         get_logger().warning(
             "%s has version %s here, and nodes were made with %s: %s",
             function.name,
-            bound.code_version,
+            found.code_version,
             function.code_version,
             what,
         )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from time import sleep
 from uuid import UUID
 
-from dagorama.errors import CodeMismatchException
+from dagorama.errors import CodeMismatchException, DagoramaError
 from dagorama.ids import new_id
 from dagorama.logging import get_log_level, get_logger
 from dagorama.serializer import forget_functions
@@ -200,8 +200,10 @@ class Worker:
                 self._error = self._error or self._mismatch(response.mismatch)
             self.drain()
 
-    def _mismatch(self, left: FunctionVersion) -> CodeMismatchException:
-        """Describes that nothing but nodes of another version is left."""
+    def _mismatch(self, left: FunctionVersion) -> DagoramaError:
+        """Describes that nothing is left but nodes of another version, or of what this worker lacks."""
+        if left.name in self._versions.lacking:
+            return self._versions.lacking[left.name]
         here = self._versions.taken.get(left.name, "another")
         return CodeMismatchException(function=left.name, node_version=left.code_version, worker_version=here)
 

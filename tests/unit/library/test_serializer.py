@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import textwrap
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,7 +19,7 @@ from dagorama.definition import DAGDefinition, DAGInstance
 from dagorama.errors import PayloadError, UnknownFunction
 from dagorama.ids import new_id
 from dagorama.payload import encode
-from dagorama.serializer import function_to_name, load_function, name_to_function, register_definition
+from dagorama.serializer import bind, find_function, function_to_name, name_to_function, register_definition
 
 
 class Task(DAGDefinition):
@@ -65,6 +66,18 @@ class Derived(Task):
         return -self.factor
 
 
+class Needy(DAGDefinition):
+    """Cannot be made without an argument."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url + ""
+
+    @dagorama().syncfn
+    def entrypoint(self) -> str:
+        """Returns it."""
+        return self.url
+
+
 def not_decorated() -> None:
     """Is no method."""
 
@@ -74,8 +87,8 @@ HERE = f"{__name__}:"
 
 def run(name: str, definition_arguments: bytes = b"") -> Any:
     """Runs a function by its name."""
-    bound = load_function(name, definition_arguments, new_id())
-    return bound.function(bound.instance)
+    found = find_function(name)
+    return found.function(bind(found, definition_arguments, new_id()))
 
 
 def arguments(*args: object, **kwargs: object) -> bytes:
@@ -98,12 +111,12 @@ def test_names_say_where_a_thing_is() -> None:
 def test_names_lead_to_the_function() -> None:
     """Loading a name gives the original function and an instance with the right id for it."""
     instance_id = uuid4()
-    bound = load_function(f"{HERE}Task.entrypoint", b"", instance_id)
-    assert bound.function is Task.entrypoint.original_fn  # type: ignore[attr-defined] # not for type checkers
-    assert (bound.instance.instance_id, bound.is_async) == (instance_id, False)
-    later = load_function(f"{HERE}Task.later", arguments(4), instance_id.bytes)
+    found = find_function(f"{HERE}Task.entrypoint")
+    assert found.function is Task.entrypoint.original_fn  # type: ignore[attr-defined] # not for type checkers
+    assert (bind(found, b"", instance_id).instance_id, found.is_async) == (instance_id, False)
+    later = find_function(f"{HERE}Task.later")
     assert later.is_async
-    assert asyncio.run(later.function(later.instance)) == 4
+    assert asyncio.run(later.function(bind(later, arguments(4), instance_id.bytes))) == 4
 
 
 @pytest.mark.parametrize(
@@ -124,11 +137,11 @@ def test_definitions_are_made_as_their_callers_made_them(name: str, definition_a
 def test_definitions_are_made_once() -> None:
     """Two nodes with the same constructor arguments have the same definition, but instances of their own."""
     before = Task.made
-    one = load_function(f"{HERE}Task.entrypoint", arguments(77), new_id())
-    other = load_function(f"{HERE}Task.later", arguments(77), new_id())
+    one = bind(find_function(f"{HERE}Task.entrypoint"), arguments(77), new_id())
+    other = bind(find_function(f"{HERE}Task.later"), arguments(77), new_id())
     assert Task.made - before == 1
-    assert one.instance.definition is other.instance.definition
-    assert one.instance is not other.instance
+    assert one.definition is other.definition
+    assert one is not other
 
 
 def test_a_registered_object_stands_for_its_class(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +155,7 @@ def test_a_registered_object_stands_for_its_class(monkeypatch: pytest.MonkeyPatc
         assert run(f"{HERE}Derived.entrypoint", arguments(3)) == -3
     finally:
         registered.clear()
-        load_function.__globals__["_load"].cache_clear()
+        find_function.__globals__["_find"].cache_clear()
 
 
 def test_classes_inside_functions_are_found_in_their_process() -> None:
@@ -187,7 +200,7 @@ def test_a_name_gives_the_bound_method() -> None:
 def test_names_that_lead_nowhere_say_so(name: str, problem: str, way_out: str) -> None:
     """The error names the name, what is missing here, and what to do."""
     with pytest.raises(UnknownFunction, match=problem) as raised:
-        load_function(name, b"", new_id())
+        find_function(name)
     assert isinstance(raised.value, ValueError)
     assert raised.value.name == name
     assert way_out in raised.value.way_out
@@ -198,19 +211,57 @@ def test_a_module_that_fails_while_it_is_imported_is_named(tmp_path: Path, monke
     (tmp_path / "fails_on_import.py").write_text("raise RuntimeError('no licence')")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UnknownFunction, match="RuntimeError: no licence"):
-        load_function("fails_on_import:Task.entrypoint", b"", new_id())
+        find_function("fails_on_import:Task.entrypoint")
 
 
 def test_what_a_constructor_raises_passes_through() -> None:
     """A constructor that fails is the user's code failing."""
     with pytest.raises(ZeroDivisionError):
-        load_function(f"{HERE}Task.entrypoint", arguments(0), new_id())
+        run(f"{HERE}Task.entrypoint", arguments(0))
 
 
 def test_constructor_arguments_that_do_not_decode_are_named() -> None:
     """The error says which arguments it was."""
-    with pytest.raises(PayloadError, match=r"the arguments that .*:Task was made with"):
-        load_function(f"{HERE}Task.entrypoint", b"not a payload", new_id())
+    with pytest.raises(PayloadError, match=r"the arguments that .*:Task was made with") as raised:
+        run(f"{HERE}Task.entrypoint", b"not a payload")
+    assert raised.value.lacks == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "definition_arguments", "lacks"),
+    [
+        ("Task.entrypoint", arguments(3, timeout=5), "got an unexpected keyword argument 'timeout'"),
+        ("Task.entrypoint", arguments(3, 4, 5), "too many positional arguments"),
+        ("Needy.entrypoint", b"", "missing a required argument: 'url'"),
+    ],
+)
+def test_arguments_that_a_constructor_does_not_take_are_lacking_here(
+    name: str, definition_arguments: bytes, lacks: str
+) -> None:
+    """Their caller's did, so this is other code. A `TypeError` from inside of it is its own."""
+    with pytest.raises(PayloadError, match="its constructor here does not take them") as raised:
+        run(HERE + name, definition_arguments)
+    assert raised.value.lacks == f"{HERE}{name.partition('.')[0]}: {lacks}"
+    with pytest.raises(TypeError, match="concat"):
+        run(f"{HERE}Needy.entrypoint", arguments(b""))
+
+
+def test_what_cannot_be_imported_for_arguments_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module or the class that is not here, also where the value is made of others."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "orders.py").write_text("class Order: pass\nclass Line: pass\n")
+    module = import_module("orders")
+    payload = arguments(1, [{"order": module.Order()}])
+    del module.Order
+    with pytest.raises(PayloadError, match="Can't get attribute 'Order'") as raised:
+        run(f"{HERE}Task.entrypoint", payload)
+    assert raised.value.lacks == "orders:Order"
+    payload = arguments(module.Line())
+    monkeypatch.delitem(sys.modules, "orders")
+    (tmp_path / "orders.py").unlink()
+    with pytest.raises(PayloadError, match="No module named 'orders'") as raised:
+        run(f"{HERE}Task.entrypoint", payload)
+    assert raised.value.lacks == "orders:Line"
 
 
 def test_multiprocessing_children_name_the_main_module_as_their_parent_does(tmp_path: Path) -> None:
@@ -222,15 +273,16 @@ def test_multiprocessing_children_name_the_main_module_as_their_parent_does(tmp_
             import multiprocessing
             from dagorama.decorators import dagorama
             from dagorama.definition import DAGDefinition
-            from dagorama.serializer import function_to_name, load_function
+            from dagorama.serializer import bind, find_function, function_to_name
 
             class Task(DAGDefinition):
                 @dagorama().syncfn
                 def entrypoint(self): return 5
 
             def names(_):
-                bound = load_function("__main__:Task.entrypoint", b"", bytes(16))
-                return function_to_name(Task.entrypoint), function_to_name(Task), bound.function(bound.instance)
+                found = find_function("__main__:Task.entrypoint")
+                value = found.function(bind(found, b"", bytes(16)))
+                return function_to_name(Task.entrypoint), function_to_name(Task), value
 
             if __name__ == "__main__":
                 with multiprocessing.get_context("spawn").Pool(1) as pool:

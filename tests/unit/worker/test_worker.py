@@ -10,7 +10,7 @@ import pytest
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
 from dagorama.payload import encode
-from dagorama.serializer import forget_functions, load_function
+from dagorama.serializer import find_function, forget_functions
 from dagorama.v1.work_pb2 import Lease, Welcome, WorkResponse
 from dagorama.worker.importing import CannotImport
 from dagorama.worker.options import WorkerOptions
@@ -302,8 +302,8 @@ def test_a_worker_begins_with_the_classes_that_there_are(monkeypatch: pytest.Mon
         def entrypoint(self, name: str) -> str:
             return f"another {name}"
 
-    assert load_function(RUN, b"", NODES[0]).function is vars(Gated)["entrypoint"].original_fn
+    assert find_function(RUN).function is vars(Gated)["entrypoint"].original_fn
     monkeypatch.setattr(sys.modules[__name__], "Gated", Other)
     Worker(WorkerOptions(), host="localhost", port=1)
-    assert load_function(RUN, b"", NODES[0]).function is vars(Other)["entrypoint"].original_fn
+    assert find_function(RUN).function is vars(Other)["entrypoint"].original_fn
     forget_functions()

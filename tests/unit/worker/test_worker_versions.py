@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -16,7 +19,7 @@ from dagorama.code.policy import CodeMismatch
 from dagorama.code_signature import calculate_function_hash
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
-from dagorama.errors import CodeMismatchException
+from dagorama.errors import CodeMismatchException, UnknownFunction
 from dagorama.payload import decode, encode, no_promises
 from dagorama.v1.work_pb2 import FunctionVersion, Lease, WorkResponse
 from dagorama.worker.options import WorkerOptions
@@ -42,6 +45,9 @@ class Versioned(DAGDefinition):
     def patient(self) -> None:
         ran.append("patient")
 
+    def plain(self) -> None:
+        """Is not decorated."""
+
     @dagorama().asyncfn
     async def awaited(self) -> None:
         ran.append("awaited")
@@ -49,6 +55,17 @@ class Versioned(DAGDefinition):
     @dagorama().syncfn
     def hold(self, gate: str) -> None:
         assert gates[gate].wait(TIMEOUT_S)
+
+
+class Picky(DAGDefinition):
+    """Tells when it is made."""
+
+    def __init__(self, one: int = 0) -> None:
+        ran.append("picky made")
+
+    @dagorama().syncfn
+    def entrypoint(self, later: object = None) -> None:
+        ran.append("picky")
 
 
 class Unstartable(DAGDefinition):
@@ -250,6 +267,7 @@ def test_functions_of_imported_modules_are_announced(server: WorkServer) -> None
     worker.stop()
     worker.wait_until_ended()
     announced = dict(zip(hello.function_names, hello.code_versions, strict=True))
+    announced.pop(f"{__name__}:Picky.entrypoint")
     assert announced == {name_of(name): version_of(name) for name in ("awaited", "entrypoint", "hold", "patient")}
     assert list(hello.modules) == [__name__]
 
@@ -258,12 +276,99 @@ def test_a_function_of_another_module_is_not_run(server: WorkServer) -> None:
     """Whatever a broker grants: it is for whoever starts the worker to say what it runs."""
     with connected(server, imports=("json",)) as (_, session):
         session.grant(name_of("entrypoint"), (NODES[0], 1, ARGUMENTS))
-        request = session.request()
-        assert request is not None
-        (result,) = request.results
-    assert result.failure.type == "dagorama.errors:UnknownFunction"
-    assert "this worker runs only functions of json" in result.failure.message
+        (rejection,) = session.rejected(1)
+    assert "this worker runs only functions of json" in rejection.problem
     assert not ran
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("no_such_project:Job.run", "module 'no_such_project' cannot be imported"),
+        (f"{__name__}:Gone.run", "has no Gone"),
+        (f"{__name__}:Versioned.gone", "'gone' of .*:Versioned does not exist in this version of the code"),
+        (f"{__name__}:Versioned.plain", "'plain' of .*:Versioned is not decorated"),
+        (f"{__name__}:WorkServer.run", "is not a subclass of DAGDefinition"),
+    ],
+)
+def test_what_this_code_lacks_goes_back(
+    server: WorkServer,
+    name: str,
+    problem: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """With all of the function that has not been started; the worker says so once, and runs the rest."""
+    monkeypatch.setattr(logging.getLogger("Dagorama"), "propagate", True)
+    with connected(server) as (_, session):
+        session.grant(name, *((NODES[n], n, ARGUMENTS) for n in (1, 2)), code_version="1")
+        first = session.rejected(2)
+        session.grant(name, (NODES[3], 3, ARGUMENTS), code_version="2")
+        again = session.rejected(1)
+        session.grant(name_of("entrypoint"), (NODES[4], 4, ARGUMENTS))
+        session.results(1)
+    assert sorted(one.lease.node_id for one in first) == [NODES[1], NODES[2]]
+    for rejection in (*first, *again):
+        assert (rejection.code_version, rejection.lacks) == ("", "")
+        assert re.search(problem, rejection.problem)
+        assert f"(It runs in {os.getcwd()}.)" in rejection.problem
+    (said,) = caplog.messages
+    assert re.search(f"^'{name}' cannot be run here: .*{problem}.* Its nodes wait for another worker$", said)
+
+
+def test_versions_are_compared_before_anything_is_made(server: WorkServer) -> None:
+    """The constructor of other code may not take the arguments, and may do what it should not."""
+    arguments = encode(((1, 2), {"three": 3}), what="arguments").data
+    with connected(server) as (_, session):
+        session.grant(
+            f"{__name__}:Picky.entrypoint",
+            (NODES[0], 1, ARGUMENTS),
+            code_version="old",
+            definition_arguments=arguments,
+        )
+        (rejection,) = session.rejected(1)
+    assert (rejection.code_version != "", rejection.problem) == (True, "")
+    assert not ran
+
+
+def test_what_one_node_needs_goes_back_alone(server: WorkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class that is not here, or a constructor's argument; its neighbours run, and what is broken fails."""
+    monkeypatch.setattr(sys.modules[__name__], "Later", type("Later", (), {"__module__": __name__}), raising=False)
+    later = encode(((), {"later": sys.modules[__name__].Later()}), what="x").data
+    monkeypatch.delattr(sys.modules[__name__], "Later")
+    unfit = encode(((1,), {"timeout": 5}), what="x").data
+    name = f"{__name__}:Picky.entrypoint"
+    version = calculate_function_hash(Picky.entrypoint, owner=Picky)
+    with connected(server) as (_, session):
+        session.grant(name, (NODES[0], 1, later), code_version=version)
+        (class_,) = session.rejected(1)
+        session.grant(name, (NODES[1], 2, ARGUMENTS), code_version=version)
+        assert session.results(1) == [(NODES[1], 2)]
+        session.grant(name, (NODES[2], 3, ARGUMENTS), code_version=version, definition_arguments=unfit)
+        (argument,) = session.rejected(1)
+        session.grant(name, (NODES[3], 4, b"broken"), code_version=version)
+        session.results(1)
+    assert (class_.lease.node_id, class_.lacks) == (NODES[0], f"{__name__}:Later")
+    assert "Can't get attribute 'Later'" in class_.problem
+    assert argument.lacks == f"{__name__}:Picky: got an unexpected keyword argument 'timeout'"
+    assert "its constructor here does not take them" in argument.problem
+    assert ran == ["picky made", "picky"]
+
+
+def test_what_it_lacks_ends_a_worker_that_is_to_raise(server: WorkServer) -> None:
+    """When the broker says that nothing else is left."""
+    worker = Worker(WorkerOptions(catch_exceptions=False), host="localhost", port=server.port)
+    worker.start()
+    session = server.session()
+    session.hello()
+    session.welcome()
+    session.grant("no_such_project:Job.run", (NODES[0], 1, ARGUMENTS), code_version="1")
+    session.rejected(1)
+    mismatch = FunctionVersion(name="no_such_project:Job.run", code_version="1")
+    session.send(WorkResponse(drained=True, mismatch=mismatch))
+    worker.wait_until_ended()
+    with pytest.raises(UnknownFunction, match="no_such_project"):
+        worker.wait()
 
 
 def test_a_mismatch_is_raised_when_nothing_else_is_left(server: WorkServer) -> None:

@@ -9,7 +9,7 @@ from threading import Thread
 import grpc
 
 from dagorama.v1.graph_pb2 import FunctionSpec
-from dagorama.v1.work_pb2 import Grants, Hello, Lease, Welcome, WorkRequest, WorkResponse
+from dagorama.v1.work_pb2 import Grants, Hello, Lease, Rejection, Welcome, WorkRequest, WorkResponse
 from dagorama.v1.work_pb2_grpc import WorkServiceServicer, add_WorkServiceServicer_to_server
 
 TIMEOUT_S = 20
@@ -48,14 +48,19 @@ class Session:
             found += [(result.node_id, result.token) for result in request.results]
         return found
 
-    def rejections(self, count: int) -> list[tuple[bytes, int, str]]:
-        """Takes requests until so many rejections have come; gives node ids, tokens and the worker's version."""
-        found: list[tuple[bytes, int, str]] = []
+    def rejected(self, count: int) -> list[Rejection]:
+        """Takes requests until so many rejections have come."""
+        found: list[Rejection] = []
         while len(found) < count:
             request = self.request()
             assert request is not None
-            found += [(one.lease.node_id, one.lease.token, one.code_version) for one in request.rejections]
+            assert not request.results, request.results[0].failure.message
+            found += request.rejections
         return found
+
+    def rejections(self, count: int) -> list[tuple[bytes, int, str]]:
+        """Takes requests until so many rejections have come; gives node ids, tokens and the worker's version."""
+        return [(one.lease.node_id, one.lease.token, one.code_version) for one in self.rejected(count)]
 
     def welcome(self, *leases: tuple[bytes, int], lease_duration_s: float = 60) -> None:
         """Answers the hello."""
@@ -63,7 +68,13 @@ class Session:
         self.responses.put(WorkResponse(welcome=Welcome(lease_duration_s=lease_duration_s, leases=kept)))
 
     def grant(
-        self, name: str, *nodes: tuple[bytes, int, bytes], code_version: str = "", instance_id: bytes = INSTANCE
+        self,
+        name: str,
+        *nodes: tuple[bytes, int, bytes],
+        code_version: str = "",
+        instance_id: bytes = INSTANCE,
+        definition_arguments: bytes = b"",
+        release: str = "",
     ) -> None:
         """Grants nodes of one function, each with token and arguments."""
         grants = Grants(
@@ -74,7 +85,10 @@ class Session:
             arguments=[arguments for _, _, arguments in nodes],
             attempts=[1] * len(nodes),
         )
-        self.responses.put(WorkResponse(functions=[FunctionSpec(name=name, code_version=code_version)], grants=grants))
+        function = FunctionSpec(
+            name=name, code_version=code_version, definition_arguments=definition_arguments, release=release
+        )
+        self.responses.put(WorkResponse(functions=[function], grants=grants))
 
     def send(self, response: WorkResponse) -> None:
         """Sends a response."""
