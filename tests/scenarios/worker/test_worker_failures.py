@@ -1,6 +1,7 @@
 """Whatever goes wrong in a function is a failure of its node, which says what it was; the worker goes on."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,9 @@ from uuid import UUID
 import pytest
 
 from dagorama.capture import CapturedCall, FunctionSpec
+from dagorama.client import queries
 from dagorama.client.broker import submit
-from dagorama.client.queries import list_workers
+from dagorama.client.queries import list_nodes, list_workers
 from dagorama.definition import instance_of, resolve
 from dagorama.errors import NodeFailed
 from dagorama.ids import new_id
@@ -125,11 +127,17 @@ def test_a_failed_attempt_leaves_no_children(worker: WorkerProcess, tmp_path: Pa
     assert not trace.exists()
 
 
-def call_by_name(name: str, arguments: bytes) -> object:
-    """Runs a function that this process need not know, and gives its value."""
+def submit_by_name(name: str, arguments: bytes) -> tuple[bytes, bytes]:
+    """Submits a call of a function that this process need not know; gives the ids of instance and node."""
     spec = FunctionSpec(name=name, code_version="", queue="q", taint="", retry=None, definition_arguments=b"")
     instance_id, node_id = new_id(), new_id()
     submit(instance_id, "", [CapturedCall(node_id, spec, arguments, ())])
+    return instance_id, node_id
+
+
+def call_by_name(name: str, arguments: bytes) -> object:
+    """Runs a function that this process need not know, and gives its value."""
+    instance_id, node_id = submit_by_name(name, arguments)
     return resolve(instance_of(instance_id, Work()), DAGPromise(UUID(bytes=node_id)), wait_for_results=True)
 
 
@@ -142,16 +150,29 @@ NO_ARGUMENTS = encode(((), {}), what="nothing").data
         ("no_such_module:Task.run", "module 'no_such_module' cannot be imported in this process"),
         (f"{HERE}:Nobody.run", f"module {HERE!r} has no Nobody"),
         (f"{HERE}:Work.nothing", f"'nothing' of {HERE}:Work does not exist"),
-        ("os:getcwd", "the name is malformed"),
         ("os:environ.clear", "os:environ is not a subclass of DAGDefinition"),
     ],
 )
-def test_a_function_that_is_not_here_is_named_on_the_node(worker: WorkerProcess, name: str, problem: str) -> None:
-    """A worker that can't find a function says which, why, and on which host; it stays up."""
+def test_a_function_that_is_not_here_waits_and_why_names_it(worker: WorkerProcess, name: str, problem: str) -> None:
+    """Another worker may have it, so it is no failure and no attempt; the worker that can't run it goes on."""
+    instance_id, node_id = submit_by_name(name, NO_ARGUMENTS)
+    while (reasons := queries.why(instance_id, node_id).reasons)[0].kind != "lacks":
+        pass
+    (reason,) = reasons
+    assert problem in reason.text
+    assert f"It runs in {os.getcwd()}" in reason.text
+    assert [one.rpartition(":")[2] for one in reason.workers] == [str(worker.pid)]
+    (node,) = list_nodes(instance_id)
+    assert (node.state, node.attempts) == ("ready", 0)
+    assert run("pid") == worker.pid
+
+
+def test_a_name_that_no_worker_could_follow_fails(worker: WorkerProcess) -> None:
+    """The failure says what is wrong with it, and on which host that was seen; the worker stays up."""
     with pytest.raises(NodeFailed) as raised:
-        call_by_name(name, NO_ARGUMENTS)
+        call_by_name("os:getcwd", NO_ARGUMENTS)
     assert raised.value.exception_type == "dagorama.errors:UnknownFunction"
-    assert problem in raised.value.exception_message
+    assert "the name is malformed" in raised.value.exception_message
     assert socket.gethostname() in raised.value.exception_message
     assert run("pid") == worker.pid
 
