@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
-from shlex import quote
 
 from dagorama_broker.core.deadlines import limit_name
 from dagorama_broker.core.errors import show_id
@@ -23,6 +22,8 @@ NAMED_MAX = 20
 DEPTH_MAX = 20
 #: So many of the nodes that workers are busy with are put into words.
 DESCRIBED_MAX = 3
+#: What a shell takes as it is.
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-")
 #: In what times are told: the largest of which there are two.
 _UNITS = ((86400, "days"), (3600, "h"), (60, "min"), (1, "s"))
 
@@ -389,6 +390,13 @@ def _module_way_out(lane: Lane, tolerating: str) -> str:
         )
     without = f"with{tolerating} and without" if tolerating else "without"
     return f"start one with --import {quote(module)}{tolerating}, or {without} --import"
+
+
+def quote(word: str) -> str:
+    """Write a word as a shell reads it. The standard library's `shlex` does the same, and opens files besides."""
+    if word and all(char in _PLAIN for char in word):
+        return word
+    return "'" + word.replace("'", "'\"'\"'") + "'"
 
 
 def _names(workers: list[Worker]) -> tuple[str, ...]:
