@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 TYPED := dagorama dagorama_broker broker samples benchmarks tests
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check format proto bench image soak clean system
+.PHONY: help quickstart test check format proto bench image soak matrix clean system
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1:\2/p' $(MAKEFILE_LIST) | while IFS=: read -r name text; do printf '%-16s %s\n' "$$name" "$$text"; done
@@ -48,6 +48,9 @@ soak: $(VENV)/.installed-dev system ## look for faults for an hour or so: random
 	DAGORAMA_TEST_SEED=$(SEED) $(BIN)/python -m pytest --timeout=7200 tests/unit/core/test_machine.py \
 	  tests/conformance/test_crash.py tests/scenarios/library/test_durability.py \
 	  tests/scenarios/limits tests/scenarios/library/test_scale.py $(ARGS)
+
+matrix: $(VENV)/.installed-dev ## try the lowest and newest dependencies on Python 3.11, 3.12 and 3.13
+	DAGORAMA_LONG_TESTS=1 $(BIN)/python -m pytest --timeout=600 tests/acceptance/test_versions.py $(ARGS)
 
 clean: ## remove .venv and what tools leave behind
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -85,7 +85,7 @@ PURE = {
 }
 
 #: What a bare install brings, beside the standard library.
-BARE = {"click", "google.protobuf", "grpc", "grpc_health", "rich", "typing_extensions"}
+BARE = {"click", "google.protobuf", "grpc", "grpc_health", "rich"}
 
 
 #: What single modules use beyond that. They import it where they use it, and say how to install it where it is missing;
