@@ -21,7 +21,7 @@ from dagorama.ids import new_id
 from dagorama.inline import InlineCall
 from dagorama.inspection import CallRules
 from dagorama.limits import Limit, LimitKeys, checked_limits
-from dagorama.models.promise import new_promise
+from dagorama.models.promise import Arguments, new_promise, submitted_promise
 from dagorama.options import InstanceOptions, checked_seconds, current_options
 from dagorama.payload import Payload, encode
 from dagorama.resolution import id_of
@@ -263,14 +263,14 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         captured = captor.capture(instance, args, kwargs)
         if scope is not None:
             scope.calls.append(captured)
-        else:
-            from dagorama.client.broker import submit
+            return new_promise(captured.node_id, captured.function.name, Arguments.OF_A_NODE)
+        from dagorama.client.broker import submit
 
-            try:
-                submit(id_of(instance), class_name(type(instance.definition)), [captured])
-            except DagoramaError as error:
-                raise error.with_traceback(None) from error.__cause__
-        return new_promise(captured.node_id, captured.function.name)
+        try:
+            submit(id_of(instance), class_name(type(instance.definition)), [captured])
+        except DagoramaError as error:
+            raise error.with_traceback(None) from error.__cause__
+        return submitted_promise(captured.node_id, captured.function.name, captured.arguments)
 
     def call_async(*args: object, **kwargs: object) -> object:
         instance = captor.instance_in(args)
@@ -287,14 +287,14 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         captured = captor.capture(instance, args, kwargs)
         if scope is not None:
             scope.calls.append(captured)
-        else:
-            from dagorama.client.broker import submit_async
+            return new_promise(captured.node_id, captured.function.name, Arguments.OF_A_NODE)
+        from dagorama.client.broker import submit_async
 
-            try:
-                await submit_async(id_of(instance), class_name(type(instance.definition)), [captured], options)
-            except DagoramaError as error:
-                raise error.with_traceback(None) from error.__cause__
-        return new_promise(captured.node_id, captured.function.name)
+        try:
+            await submit_async(id_of(instance), class_name(type(instance.definition)), [captured], options)
+        except DagoramaError as error:
+            raise error.with_traceback(None) from error.__cause__
+        return submitted_promise(captured.node_id, captured.function.name, captured.arguments)
 
     captor.decorated = wraps(fn)(call_async if _is_async(fn) else call)
     setattr(captor.decorated, "original_fn", fn)  # noqa: B010 - a function's type knows no further attributes

@@ -14,7 +14,7 @@ from inspect import Parameter
 from types import FunctionType, ModuleType
 from uuid import UUID
 
-from dagorama.models.promise import DAGPromise, Promise, base_of, part_of
+from dagorama.models.promise import DAGPromise, Promise, base_of, node_id_of, part_of
 from dagorama.payload import PROTOCOL
 
 #: Objects of exactly these types never need to be tried.
@@ -88,16 +88,17 @@ def map_promises(obj: object, fn: Callable[[DAGPromise], object]) -> object:
 
 def extract_promise_identifiers(obj: object) -> object:
     """Returns a copy of an object in which the promises have kept their identifiers only."""
-    return map_promises(obj, lambda promise: DAGPromise(promise.identifier))
+    return map_promises(obj, lambda promise: DAGPromise(UUID(bytes=node_id_of(promise))))
 
 
 def resolve_promises(obj: object, values: Mapping[UUID, object]) -> object:
     """Returns a copy of an object with `values[promise.identifier]` for each promise; `ValueError` if one lacks."""
 
     def value_of(promise: DAGPromise) -> object:
-        if promise.identifier not in values:
+        identifier = UUID(bytes=node_id_of(promise))
+        if identifier not in values:
             raise ValueError(f"there is no value for {promise!r}")
-        return values[promise.identifier]
+        return values[identifier]
 
     return map_promises(obj, value_of)
 

@@ -99,11 +99,19 @@ def _lacking(data: bytes) -> str:
 
 
 def decode_value(data: bytes, resolve: Callable[[bytes], object], node_id: bytes) -> object:
-    """Decodes a node's value for a payload that refers to it; like `decode`, but quick where no promise is in it."""
+    """Decodes a node's value for a payload that refers to it; like `decode`, but quick where no promise is to be seen.
+
+    Some may be there all the same, in what an object has pickled and compressed by itself.
+    """
     if _PLACEHOLDER not in data:
+        outer = exchange.value_of
+        exchange.value_of = resolve
         # What goes wrong here is told by `decode`, with the node's name.
         with suppress(Exception):
-            return pickle.loads(data)
+            try:
+                return pickle.loads(data)
+            finally:
+                exchange.value_of = outer
     return decode(data, resolve, what=f"the value of node {UUID(bytes=node_id)}")
 
 

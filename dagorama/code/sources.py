@@ -28,16 +28,10 @@ from dagorama.code.syntax import (
     root_name,
     simplify,
 )
+from dagorama.project_files import is_project_file
 
 #: Packages of our own, which are no part of anybody's project.
 OURS = {"dagorama", "dagorama_broker"}
-
-#: The folders of the standard library and of this package, as written and with links followed.
-_FOLDERS = (os.path.dirname(os.__file__), os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-NOT_PROJECTS = tuple(folder + os.sep for written in _FOLDERS for folder in (written, os.path.realpath(written)))
-
-#: Folders that packages are installed into.
-INSTALLED = {"site-packages", "dist-packages"}
 
 #: Parsed files kept at a time; a parsed file takes about a hundred times its size.
 SOURCES_MAX = 64
@@ -226,17 +220,6 @@ def absolute(source: Source, origin: Import) -> Reference | None:
     if origin.level > len(package):
         return None
     return (*package[: len(package) - origin.level + 1], *origin.module)
-
-
-def is_project_file(path: str) -> bool:
-    """Tells whether a file belongs neither to Python nor to an installed package nor to dagorama."""
-    if path.startswith(("<", "frozen", "built-in")):
-        return False
-    return not (_is_installed(path) or _is_installed(os.path.realpath(path)))
-
-
-def _is_installed(path: str) -> bool:
-    return path.startswith(NOT_PROJECTS) or not INSTALLED.isdisjoint(path.split(os.sep))
 
 
 def locate(module: str) -> Located | None:

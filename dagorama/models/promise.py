@@ -1,8 +1,9 @@
 """Promises: what a decorated call returns while the graph is being drawn.
 
-A promise may be passed to other decorated calls, put into any object, and asked for a part of its value (`p["k"]`,
-`p[0]`, `p.field`), which is a promise again. Everything else that one does with a value is refused at once, because a
-promise that quietly passed for one would send nonsense on its way.
+A promise may be passed to other decorated calls, put into any object, shown, compared with other promises, and asked
+for a part of its value (`p["k"]`, `p[0]`, `p.field`), which is a promise again. Everything else that one does with a
+value is refused at once (`dagorama.models.misuse`), because a promise that quietly passed for one would send nonsense
+on its way.
 
 While `dagorama.payload` encodes, each promise that pickle meets leaves a *placeholder*: a call of `promised` or
 `lifted` below. Their names are part of every stored payload, so they must stay what and where they are.
@@ -13,10 +14,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from enum import Enum
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
-from dagorama.errors import PayloadError, PromiseMisuse
+from dagorama.errors import PayloadError
+from dagorama.models.asking import caller, takes_apart
+from dagorama.models.misuse import NoValue, refuse
 
 if TYPE_CHECKING:
     from dagorama.models.arguments import DAGArguments
@@ -26,10 +30,8 @@ Step = tuple[str, object]
 ITEM = "[]"
 ATTRIBUTE = "."
 
-PASS_IT_ON = (
-    "Pass the promise to a decorated method and use the value there; outside of the graph, wait for the value with "
-    "instance.result() or resolve(instance, promise, wait_for_results=True)."
-)
+#: A promise keeps the arguments of its call up to this size, so that it costs no more memory than it looks like.
+ARGUMENT_BYTES_MAX = 64 * 1024
 
 
 class Exchange(threading.local):
@@ -44,7 +46,7 @@ class Exchange(threading.local):
 exchange = Exchange()
 
 
-class Promise:
+class Promise(NoValue):
     """What a promise and a part of one have in common: they can be lifted, pickled, and not misused."""
 
     __slots__ = ("_node_id",)
@@ -52,8 +54,8 @@ class Promise:
     _node_id: bytes
 
     def __getitem__(self, key: object) -> LiftedPromise:
-        """Promises the item of the value."""
-        return _lift(self, (ITEM, key))
+        """Promises the item of the value; for `...` the whole value, as a part."""
+        return _lift(self) if key is ... else _lift(self, (ITEM, key))
 
     if not TYPE_CHECKING:
 
@@ -63,42 +65,130 @@ class Promise:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             return _lift(self, (ATTRIBUTE, name))
 
-    def __hash__(self) -> int:
-        """Equal promises have equal ids."""
+    def same(self, other: NoValue) -> bool:
+        """Tells whether both promise the same."""
+        raise NotImplementedError
+
+    def number(self) -> int:
+        """Returns the hash: equal promises have equal ids."""
         return hash(node_id_of(self))
 
 
-@dataclass(slots=True, repr=False)
+class Arguments(Enum):
+    """What a promise says in place of the arguments of its call."""
+
+    #: A running node called, and for its code every name is that of a part.
+    OF_A_NODE = "of a node"
+
+
+@dataclass(init=False, repr=False, eq=False)
 class DAGPromise(Promise):
-    """The promise of a node's value. `identifier` is the node's id; the rest is for people and may be missing."""
+    """The promise of a node's value. `identifier` is the node's id; the rest is for people and may be missing.
+
+    These three are to be had outside of nodes. To the code of a node, as in a part of a promise, they are what every
+    other name is: a field of the value. Outside, such a field is `promise[...].arguments`.
+    """
+
+    __slots__ = ("_arguments", "_function_name", "_identifier")
 
     identifier: UUID
-    function_name: str | None = None
-    arguments: DAGArguments | None = None
+    function_name: str | None
+    #: What the call was given. The promises in it know their identifier only.
+    arguments: DAGArguments | None
 
-    __hash__ = Promise.__hash__
+    def __init__(
+        self, identifier: UUID, function_name: str | None = None, arguments: DAGArguments | None = None
+    ) -> None:
+        """Makes the promise of a node that is known by its id."""
+        self._identifier = identifier
+        self._function_name = function_name
+        #: As they are, or as payload; or the size of a payload that is too large to keep.
+        self._arguments: DAGArguments | bytes | int | Arguments | None = arguments
 
     if not TYPE_CHECKING:
 
         def __getattr__(self, name):
-            """Makes the UUID when it is first asked for: a promise that is only passed on never needs it."""
-            if name == "identifier":
-                self.identifier = UUID(bytes=self._node_id)
-                return self.identifier
-            return Promise.__getattr__(self, name)
+            """Gives what is known of the node, or promises a part."""
+            own = _OWN.get(name)
+            if own is None or (self._arguments is Arguments.OF_A_NODE and name != "_identifier"):
+                return Promise.__getattr__(self, name)
+            return own(self)
+
+    def same(self, other: NoValue) -> bool:
+        """Equal by field."""
+        if not isinstance(other, DAGPromise) or self._identifier != other._identifier:
+            return False
+        if self._function_name != other._function_name:
+            return False
+        mine, its = self._arguments, other._arguments
+        return mine is its or mine == its or _arguments_of(self) == _arguments_of(other)
 
     def __repr__(self) -> str:
         """Shows which node it is the promise of."""
-        return f"DAGPromise({self.identifier}, {self.function_name or '?'})"
+        return f"DAGPromise({self._identifier}, {self._function_name or '?'})"
 
     def __reduce_ex__(self, protocol: object) -> tuple[object, ...]:
         """Leaves a placeholder in a payload; pickles as itself elsewhere."""
         recorded = exchange.recorded
         if recorded is None:
-            return DAGPromise, (self.identifier, self.function_name, self.arguments)
+            return DAGPromise, (self._identifier, self._function_name, self._arguments)
         node_id = node_id_of(self)
         recorded[node_id] = None
         return promised, (node_id,)
+
+
+def _identifier_of(promise: DAGPromise) -> UUID:
+    """Makes the UUID when it is first asked for: a promise that is only passed on never needs it."""
+    promise._identifier = UUID(bytes=promise._node_id)
+    return promise._identifier
+
+
+def _arguments_of(promise: DAGPromise) -> DAGArguments | None:
+    """Returns what the call was given, new objects each time; `PayloadError` where that was too large to keep."""
+    from dagorama.models.arguments import DAGArguments
+
+    match promise._arguments:
+        case bytes() as payload:
+            return DAGArguments.from_server_bytes(payload)
+        case int() as size_bytes:
+            raise PayloadError(
+                what=f"the arguments of {promise!r}",
+                problem=f"they have {size_bytes} bytes, and a promise keeps no more than {ARGUMENT_BYTES_MAX}",
+                way_out="Keep what you passed.",
+            )
+        case DAGArguments() as arguments:
+            return arguments
+    return None
+
+
+#: What is known of a node; the first is a slot that is filled when it is first read.
+_OWN: dict[str, Callable[[DAGPromise], object]] = {
+    "_identifier": _identifier_of,
+    "identifier": lambda promise: promise._identifier,
+    "function_name": lambda promise: promise._function_name,
+    "arguments": _arguments_of,
+}
+
+
+class _Fields:
+    """The fields of the dataclass, for who asks for them; what takes objects apart has to take a promise as one."""
+
+    def __init__(self, fields: dict[str, object]) -> None:
+        self.fields = fields
+
+    def __get__(self, promise: DAGPromise | None, owner: type) -> dict[str, object]:
+        if promise is not None:
+            apart = takes_apart(caller(1))
+            if apart is None:
+                raise AttributeError("only dataclasses.fields() is told the fields of a promise")
+            if apart:
+                raise refuse(promise, "dataclasses.asdict(), astuple() or replace()", TAKE_FIELDS)
+        return self.fields
+
+
+TAKE_FIELDS = "Write out the fields that you need: `{'part': order.part}` may have promises in it."
+
+setattr(DAGPromise, "__dataclass_fields__", _Fields(cast(Any, DAGPromise).__dataclass_fields__))  # noqa: B010
 
 
 class LiftedPromise(Promise):
@@ -115,13 +205,9 @@ class LiftedPromise(Promise):
         self._base = base
         self._path = path
 
-    __hash__ = Promise.__hash__
-
-    def __eq__(self, other: object) -> bool:
+    def same(self, other: NoValue) -> bool:
         """Equal if it is the same part of the same node's value."""
-        if not isinstance(other, LiftedPromise):
-            return NotImplemented
-        return (self._node_id, self._path) == (other._node_id, other._path)
+        return isinstance(other, LiftedPromise) and (self._node_id, self._path) == (other._node_id, other._path)
 
     def __repr__(self) -> str:
         """Shows the way from the node's value to the part."""
@@ -140,12 +226,22 @@ class LiftedPromise(Promise):
 _set_node_id = Promise.__dict__["_node_id"].__set__
 
 
-def new_promise(node_id: bytes, function_name: str | None = None) -> DAGPromise:
-    """Makes the promise of a node's value; quicker than the class itself."""
+def new_promise(
+    node_id: bytes, function_name: str | None = None, arguments: bytes | Arguments | None = None
+) -> DAGPromise:
+    """Makes the promise of a node's value; quicker than the class itself. `arguments` are the payload of its call's."""
     promise = object.__new__(DAGPromise)
     _set_node_id(promise, node_id)
-    promise.function_name = function_name
-    promise.arguments = None
+    promise._function_name = function_name
+    promise._arguments = arguments
+    return promise
+
+
+def submitted_promise(node_id: bytes, function_name: str, arguments: bytes) -> DAGPromise:
+    """Makes the promise of a call that was made outside of nodes."""
+    promise = new_promise(node_id, function_name, arguments)
+    if len(arguments) > ARGUMENT_BYTES_MAX:
+        promise._arguments = len(arguments)
     return promise
 
 
@@ -154,7 +250,7 @@ def node_id_of(promise: Promise) -> bytes:
     try:
         return promise._node_id
     except AttributeError:
-        promise._node_id = base_of(promise).identifier.bytes
+        promise._node_id = base_of(promise)._identifier.bytes
         return promise._node_id
 
 
@@ -171,10 +267,10 @@ def part_of(promise: Promise, value: object) -> object:
     return follow(value, promise._path, node_id_of(promise)) if isinstance(promise, LiftedPromise) else value
 
 
-def _lift(promise: Promise, step: Step) -> LiftedPromise:
-    """Promises the part of a value to which `step` leads."""
+def _lift(promise: Promise, *steps: Step) -> LiftedPromise:
+    """Promises the part of a value to which `steps` lead."""
     path = promise._path if isinstance(promise, LiftedPromise) else ()
-    return LiftedPromise(base_of(promise), (*path, step))
+    return LiftedPromise(base_of(promise), (*path, *steps))
 
 
 def shown(path: tuple[Step, ...]) -> str:
@@ -208,42 +304,3 @@ def lifted(node_id: bytes, path: tuple[Step, ...]) -> object:
     """The placeholder of a lifted promise: a part of the value while a payload is decoded."""
     value_of = exchange.value_of
     return LiftedPromise(new_promise(node_id), path) if value_of is None else follow(value_of(node_id), path, node_id)
-
-
-def _refuse(use: str, way_out: str) -> Callable[..., NoReturn]:
-    """Makes a special method that refuses what it stands for."""
-
-    def refuse(self: Promise, *_: object, **__: object) -> NoReturn:
-        raise PromiseMisuse(promise=repr(self), use=use, way_out=way_out)
-
-    return refuse
-
-
-PICK_PARTS = "Index it instead (p[0], p['k'], p.field are promises too), or pass it on whole to a decorated method."
-CALL_THERE = "Pass the promise to a decorated method and call it there."
-
-ARITHMETIC = ("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow")
-BITWISE = ("lshift", "rshift", "and", "or", "xor")
-
-#: What is done with a value by syntax or by a builtin, the special methods behind it, and what to do instead.
-MISUSES = (
-    ("deciding by truth (`if`, `and`, `or`, `not`)", "bool", f"Decide inside a decorated method. {PASS_IT_ON}"),
-    ("iterating or unpacking", "iter reversed aiter", PICK_PARTS),
-    ("taking the length", "len", PASS_IT_ON),
-    ("looking for a member with `in`", "contains", PASS_IT_ON),
-    ("formatting (f-string, str(), print)", "format str", f"{PASS_IT_ON} repr() shows the promise itself."),
-    ("comparing by order", "lt le gt ge", PASS_IT_ON),
-    ("calling", "call", CALL_THERE),
-    ("changing an item", "setitem delitem", PASS_IT_ON),
-    ("opening as a context", "enter exit aenter aexit", PASS_IT_ON),
-    ("converting", "int float complex index bytes fspath round trunc floor ceil", PASS_IT_ON),
-    (
-        "arithmetic",
-        "neg pos abs invert " + " ".join(f"{name} r{name} i{name}" for name in ARITHMETIC + BITWISE),
-        PASS_IT_ON,
-    ),
-)
-
-for _use, _names, _way_out in MISUSES:
-    for _name in _names.split():
-        setattr(Promise, f"__{_name}__", _refuse(_use, _way_out))

@@ -16,7 +16,18 @@ ROOMS = {
     "dagorama": "user",
     **{
         f"dagorama.{name}": "values"
-        for name in ("capture", "errors", "ids", "limits", "models", "options", "payload", "retry", "why")
+        for name in (
+            "capture",
+            "errors",
+            "ids",
+            "limits",
+            "models",
+            "options",
+            "payload",
+            "project_files",
+            "retry",
+            "why",
+        )
     },
     "dagorama.client": "client",
     "dagorama.worker": "worker",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
+import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from dagorama.errors import BrokerUnavailable, PayloadError
 from dagorama.ids import new_id
 from dagorama.models.promise import DAGPromise, new_promise, node_id_of
-from dagorama.payload import decode, encode, no_promises
+from dagorama.payload import decode, decode_value, encode, no_promises
 from tests.unit.library.containers import AROUND, Plain
 
 
@@ -175,6 +177,29 @@ def test_a_cycle_around_a_lock_is_refused() -> None:
     value["self"] = value
     with pytest.raises(PayloadError, match="lock"):
         encode(value, what="x")
+
+
+class Compressed:
+    """Pickles its content by itself, and compressed, so that no promise in it is to be seen."""
+
+    def __init__(self, content: object) -> None:
+        self.content = content
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _unpacked, (zlib.compress(pickle.dumps(self.content)),)
+
+
+def _unpacked(data: bytes) -> Compressed:
+    return Compressed(pickle.loads(zlib.decompress(data)))
+
+
+def test_promises_in_what_an_object_compresses_are_found() -> None:
+    """They are met while it is encoded and decoded, whatever it does with the bytes, as a value of a value too."""
+    promise = new_promise(new_id())
+    data, promise_ids = encode(Compressed([promise]), what="x")
+    assert promise_ids == (node_id_of(promise),)
+    assert cast(Any, decode(data, lambda _: "value")).content == ["value"]
+    assert cast(Any, decode_value(data, lambda _: "value", new_id())).content == ["value"]
 
 
 def test_after_a_failure_promises_are_ordinary_again() -> None:

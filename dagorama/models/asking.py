@@ -1,0 +1,143 @@
+"""Who asks a promise what it is, read from the caller's frame.
+
+`isinstance(p, int)`, `TABLE[p]` and `dataclasses.asdict(p)` reach a promise only as `__class__`, `__hash__` and the
+list of its fields, which loggers, debuggers and sets of promises ask for as well. So what tells a question about the
+value from one about the promise is the instruction that the asking function is at, and whose code that is.
+"""
+
+from __future__ import annotations
+
+import ast
+import dis
+import linecache
+import sys
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from itertools import islice
+from types import CodeType, FrameType
+from typing import cast
+
+from dagorama.project_files import is_project_file
+
+#: Where people type code.
+TYPED_IN = ("<stdin>", "<ipython-input")
+#: Methods that look up, and put nothing in.
+LOOK_UPS = frozenset({"get", "pop", "remove", "discard", "__getitem__", "__contains__"})
+#: Places in code that are remembered.
+SITES_MAX = 1024
+
+
+def asks_for_type(frame: FrameType | None) -> bool:
+    """Tells whether a function of the project is at `isinstance()` or a class pattern, or functools at a dispatch."""
+    while frame is not None and frame.f_code.co_name == "__instancecheck__":  # of abc and typing, on its way
+        frame = frame.f_back
+    if frame is None:
+        return False
+    if frame.f_globals.get("__name__") == "functools":
+        return True
+    step = _instruction(frame.f_code, frame.f_lasti)
+    return (step.startswith("CALL") or step == "MATCH_CLASS") and _is_users(frame.f_code.co_filename)
+
+
+def takes_apart(frame: FrameType | None) -> bool | None:
+    """Tells whether `dataclasses` is at taking an object apart; None where somebody else asks."""
+    if frame is None or frame.f_globals.get("__name__") != "dataclasses":
+        return None
+    return frame.f_back is not None and frame.f_back.f_globals.get("__name__") == "dataclasses"
+
+
+def table_asked(frame: FrameType | None) -> Iterable[object] | None:
+    """Returns the set or dictionary in which a function of the project looks something up.
+
+    None where it does anything else, such as putting it in, and where what it looks into could only be had by running
+    code.
+    """
+    if frame is None:
+        return None
+    expression = _table_at(frame.f_code, frame.f_lasti)
+    if expression is None:
+        return None
+    try:
+        table = _value(expression, frame)
+    except Exception:  # a name that is not set, an object without attributes: no table
+        return None
+    return cast(Iterable[object], table) if isinstance(table, (set, frozenset, dict)) else None
+
+
+@lru_cache(SITES_MAX)
+def _is_users(path: str) -> bool:
+    return path.startswith(TYPED_IN) or is_project_file(path)
+
+
+def _instruction(code: CodeType, offset: int) -> str:
+    return dis.opname[code.co_code[offset]]
+
+
+@lru_cache(SITES_MAX)
+def _table_at(code: CodeType, offset: int) -> ast.expr | None:
+    """Returns the expression for what is looked into by the instruction at `offset`, None if it is no look-up."""
+    step = _instruction(code, offset)
+    if not (step.startswith("CALL") or step in {"CONTAINS_OP", "BINARY_SUBSCR", "DELETE_SUBSCR"}):
+        return None
+    if not _is_users(code.co_filename):
+        return None
+    try:
+        expression = ast.parse(f"({_text_at(code, offset)})", mode="eval").body
+    except (SyntaxError, ValueError):
+        return None
+    match expression:
+        case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[table]):
+            return table
+        case ast.Subscript(value=table):
+            return table
+        case ast.Call(func=ast.Attribute(value=table, attr=name)) if name in LOOK_UPS:
+            return table
+    return None
+
+
+def _text_at(code: CodeType, offset: int) -> str:
+    """Returns the source text of an instruction; empty where there is none."""
+    line, end_line, column, end_column = next(islice(code.co_positions(), offset // 2, None))
+    if line is None or end_line is None:
+        return ""
+    lines = [text.encode() for text in linecache.getlines(code.co_filename)[line - 1 : end_line]]
+    if not lines:
+        return ""
+    lines[-1] = lines[-1][:end_column]
+    lines[0] = lines[0][column:]
+    return b"".join(lines).decode()
+
+
+def _value(expression: ast.expr, frame: FrameType) -> object:
+    """Returns the value of an expression without running anybody's code; raises whatever where that can't be."""
+    match expression:
+        case ast.Constant(value=value):
+            return value
+        case ast.Name(id=name):
+            places: tuple[Mapping[str, object], ...] = (frame.f_locals, frame.f_globals, frame.f_builtins)
+            return next(place[name] for place in places if name in place)
+        case ast.Attribute(value=owner, attr=name):
+            return _attribute(_value(owner, frame), name)
+        case ast.Set(elts=members):
+            return {_value(member, frame) for member in members}
+        case ast.Dict(keys=keys):
+            return {_value(cast(ast.expr, key), frame) for key in keys}
+    raise ValueError(expression)
+
+
+def _attribute(owner: object, name: str) -> object:
+    """Returns an attribute as it is stored; an instance has those of its definition."""
+    places: list[Mapping[str, object]] = [vars(owner)]
+    if not isinstance(owner, type):
+        places.append(vars(places[0].get("_dagorama_definition", owner)))
+    kind = owner if isinstance(owner, type) else owner.__class__
+    places += [vars(base) for base in kind.__mro__]
+    return next(place[name] for place in places if name in place)
+
+
+def caller(depth: int) -> FrameType | None:
+    """Returns the frame `depth` calls above whoever calls this."""
+    try:
+        return sys._getframe(depth + 1)
+    except ValueError:  # an interpreter's C code asks
+        return None

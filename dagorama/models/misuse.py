@@ -1,0 +1,140 @@
+"""What is not done with a promise, and what is said to whoever does it."""
+
+from __future__ import annotations
+
+import re
+from abc import ABCMeta
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar, NoReturn
+
+from dagorama.errors import PromiseMisuse
+from dagorama.models.asking import asks_for_type, caller, table_asked
+
+PASS_IT_ON = (
+    "Pass the promise to a decorated method and use the value there; outside of the graph, wait for the value with "
+    "instance.result() or resolve(instance, promise, wait_for_results=True)."
+)
+PICK_PARTS = "Index it instead (p[0], p['k'], p.field are promises too), or pass it on whole to a decorated method."
+CALL_THERE = "Pass the promise to a decorated method and call it there."
+DECIDE_THERE = f"Decide inside a decorated method. {PASS_IT_ON}"
+PLAIN_LIST = f"Keep promises in a list, which becomes one of values. {PASS_IT_ON}"
+ASK_FOR_PROMISES = f"Ask for promises first (isinstance(p, dagorama.models.promise.Promise)). {DECIDE_THERE}"
+
+#: A format that says how wide the text is to be, and nothing of what it is of.
+WIDTH = re.compile(r"(.?[<>^])?([1-9]\d*)?s?", re.DOTALL)
+#: How much is shown of what a promise is compared with.
+SHOWN_MAX = 60
+
+
+def refuse(promise: object, use: str, way_out: str) -> PromiseMisuse:
+    """Makes the error of a misuse."""
+    return PromiseMisuse(promise=repr(promise), use=use, way_out=way_out)
+
+
+class _Kind(type):
+    """Answers `isinstance(p, DAGPromise)`, for a part too, without asking `p.__class__`."""
+
+    def __instancecheck__(cls, other: object) -> bool:
+        return issubclass(type(other), cls)
+
+
+class NoValue(metaclass=_Kind):
+    """A stand-in for a value that is not there yet: what needs the value is refused, and what shows it, shows this."""
+
+    __slots__ = ()
+
+    def same(self, other: NoValue) -> bool:
+        """Tells whether both stand for the same."""
+        raise NotImplementedError
+
+    def number(self) -> int:
+        """Returns the hash."""
+        raise NotImplementedError
+
+    def __eq__(self, other: object) -> bool:
+        """Compares with another promise. `None` is none, and what equals everything (`mock.ANY`) says so itself."""
+        if isinstance(other, NoValue):
+            return self.same(other)
+        if other is None:
+            return False
+        # Only a yes counts: a no says that a promise is no such value, and not that what is promised is none.
+        if type(other).__eq__(other, self) is True:
+            return True
+        shown = repr(other)
+        shown = shown if len(shown) <= SHOWN_MAX else f"a {type(other).__qualname__}"
+        raise refuse(self, f"comparing with {shown} (`==`, `!=`, `in`, `match`)", DECIDE_THERE)
+
+    def __hash__(self) -> int:
+        """Lets promises be members of sets, and keys. Looking one up among values is refused."""
+        table = table_asked(caller(1))
+        if table and not any(isinstance(key, NoValue) for key in table):
+            raise refuse(self, f"looking it up among the values of a {type(table).__qualname__}", DECIDE_THERE)
+        return self.number()
+
+    def __str__(self) -> str:
+        """Shows the promise, not a value: `print` and log lines are to look at what is there."""
+        return repr(self)
+
+    def __format__(self, spec: str) -> str:
+        """Shows the promise; a format for values, such as `:.2f`, is refused."""
+        if WIDTH.fullmatch(spec):
+            return format(repr(self), spec)
+        raise refuse(self, f"formatting with {spec!r}", f"{PASS_IT_ON} Without a format, the promise itself is shown.")
+
+    if not TYPE_CHECKING:
+
+        @property
+        def __class__(self):
+            """The type of promise; asked whether the value is of some type, it refuses."""
+            if asks_for_type(caller(1)):
+                raise refuse(self, "asking for its type (`isinstance()`, `match`, singledispatch)", ASK_FOR_PROMISES)
+            return type(self)
+
+
+def _refusing(use: str, way_out: str) -> Callable[..., NoReturn]:
+    """Makes a special method that refuses what it stands for."""
+
+    def refusing(self: NoValue, *_: object, **__: object) -> NoReturn:
+        raise refuse(self, use, way_out)
+
+    return refusing
+
+
+ARITHMETIC = ("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow")
+BITWISE = ("lshift", "rshift", "and", "or", "xor")
+
+#: What is done with a value by syntax or by a builtin, the special methods behind it, and what to do instead.
+MISUSES = (
+    ("deciding by truth (`if`, `and`, `or`, `not`)", "bool", DECIDE_THERE),
+    ("iterating or unpacking", "iter reversed aiter", PICK_PARTS),
+    ("taking the length (`len`, or a pattern of `match`)", "len", PASS_IT_ON),
+    ("looking for a member with `in`", "contains", PASS_IT_ON),
+    ("comparing by order", "lt le gt ge", PASS_IT_ON),
+    ("calling", "call", CALL_THERE),
+    ("changing an item", "setitem delitem", PASS_IT_ON),
+    ("opening as a context", "enter exit aenter aexit", PASS_IT_ON),
+    ("converting", "int float complex index bytes fspath round trunc floor ceil", PASS_IT_ON),
+    ("making an array of it, or calling a function of numpy,", "array array_ufunc array_function", PLAIN_LIST),
+    (
+        "arithmetic",
+        "neg pos abs invert " + " ".join(f"{name} r{name} i{name}" for name in ARITHMETIC + BITWISE),
+        PASS_IT_ON,
+    ),
+)
+
+for _use, _names, _way_out in MISUSES:
+    for _name in _names.split():
+        setattr(NoValue, f"__{_name}__", _refusing(_use, _way_out))
+
+
+class _Matched(metaclass=ABCMeta):  # noqa: B024 - it has nothing to be implemented
+    """Has `match` try its mapping patterns on promises, which then asks for the length.
+
+    What is registered with such a class gets its flag (PEP 634), and passes for no `Mapping`. There is one flag for
+    mappings and one for sequences, and a type has one of them: a sequence pattern still does not match a promise.
+    """
+
+    __abc_tpflags__: ClassVar[int] = 1 << 6  # Py_TPFLAGS_MAPPING
+
+
+_Matched.register(NoValue)
