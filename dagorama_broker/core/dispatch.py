@@ -7,7 +7,6 @@ one of 50 us is granted by the hundred.
 
 from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush
-from itertools import islice
 from math import inf
 
 from dagorama_broker.core import events as e
@@ -15,15 +14,13 @@ from dagorama_broker.core.lanes import Lane, Obstacle, View, is_suspect
 from dagorama_broker.core.limits import Limit, Limits
 from dagorama_broker.core.model import Node, Worker
 from dagorama_broker.core.ready import ReadyQueues, limits_of
+from dagorama_broker.core.recalling import Recalls
 from dagorama_broker.core.states import NodeState
 
 #: Work granted ahead, for each slot. About ten times a round trip to the broker and back with a commit in between.
 PREFETCH_S = 0.010
 #: The least that a node is taken to cost, so that no message grows without bound on functions that take no time at all.
 _COST_MIN_S = 10e-6
-#: After this long without a result a worker's prefetched nodes are offered to idle workers. Twice the prefetch: before
-#: that, the worker is likely to be through with them by the time it could answer.
-RECALL_AFTER_S = 2 * PREFETCH_S
 
 #: So many timeouts are kept before those of attempts that have ended are looked for.
 _TIMEOUTS_MIN = 1024
@@ -36,7 +33,7 @@ class Dispatcher:
         self._queues = queues
         self._limits = limits
         self._token = token  #: the last one given
-        self.recall_at: float | None = None  #: when prefetched nodes are to be asked for, as some worker is idle
+        self.recalls = Recalls(queues)
         self._timeouts: list[tuple[float, int, Node]] = []  #: when attempts are to end, with the tokens of their leases
         self._timeouts_max = _TIMEOUTS_MIN
         self._recorded: list[Node] = []  #: see `take_recorded`
@@ -54,6 +51,7 @@ class Dispatcher:
         if not worker.leases:
             worker.reported_at = now
         worker.leases[node.token] = node
+        self.recalls.leased(worker)
         worker.load_s += node.charge_s
         if self._queues.is_shared:
             self._queues.serve(node, worker.view)
@@ -106,6 +104,7 @@ class Dispatcher:
         del worker.leases[node.token]
         worker.load_s = worker.load_s - node.charge_s if worker.leases else 0.0
         worker.reported_at = now
+        self.recalls.released(worker)
         worker.recalled.discard(node.token)
         if worker.progress:
             worker.progress.pop(node.token, None)
@@ -130,6 +129,7 @@ class Dispatcher:
         self.release(node, now, keeps_places=worker.slots > 0)
         if worker.slots:
             worker.stopping[node.token] = node
+            self.recalls.leased(worker)
 
     def revoke_all(self, nodes: Iterable[Node], now: float) -> list[e.LeasesRevoked]:
         """End the leases on some nodes, which the caller moves on. Gives what the workers are to be told."""
@@ -149,6 +149,7 @@ class Dispatcher:
 
     def forget(self, worker: Worker, now: float) -> None:
         """Give up what is kept for a worker that is gone."""
+        self.recalls.forget(worker)
         for token in list(worker.stopping):
             self.stopped(worker, token, now)
 
@@ -192,7 +193,7 @@ class Dispatcher:
             for worker, granted in workers:
                 if granted:
                     yield e.WorkGranted(worker=worker, leases=granted)
-        self._plan_recall()
+        self.recalls.plan()
 
     def pull(self, worker: Worker, now: float) -> Iterator[e.WorkGranted]:
         """Grant one node to a worker that asks for it, whatever it holds already."""
@@ -227,30 +228,6 @@ class Dispatcher:
             granted.append((node, self.lease(node, worker, now)))
             limit -= 1
 
-    def _plan_recall(self) -> None:
-        """See whether some worker is idle that could start what another was granted ahead, and when to ask for that."""
-        idle = self._idle_lanes()
-        self.recall_at = min(
-            (
-                worker.reported_at + RECALL_AFTER_S
-                for worker in self._workers()
-                if idle and any(_recallable(worker, idle))
-            ),
-            default=None,
-        )
-
-    def recall(self, now: float) -> Iterator[e.RecallRequested]:
-        """Ask for prefetched nodes that an idle worker could start at once, when that is due."""
-        if self.recall_at is None or self.recall_at > now:
-            return
-        idle = self._idle_lanes()
-        for worker in self._workers():
-            if worker.reported_at + RECALL_AFTER_S <= now and (leases := list(_recallable(worker, idle))):
-                worker.overdue = True
-                worker.recalled.update(token for _, token in leases)
-                yield e.RecallRequested(worker=worker, leases=leases)
-        self._plan_recall()
-
     def drained(self) -> Iterator[e.WorkerDrained]:
         """Tell the workers that asked, once nothing that any connected worker could run is left."""
         asking = [
@@ -280,23 +257,6 @@ class Dispatcher:
         for view in self._queues.views.values():
             yield from view.workers
 
-    def _idle_lanes(self) -> set[Lane]:
-        """Give those lanes of prefetched nodes for which some worker has a free slot."""
-        idle = {
-            view
-            for view in self._queues.views.values()
-            if any(worker.has_free_slot and not worker.draining for worker in view.workers)
-        }
-        if not idle:
-            return set()
-        held = {
-            node.function.lane
-            for worker in self._workers()
-            if len(worker.leases) > worker.slots
-            for node in worker.leases.values()
-        }
-        return {lane for lane in held if not idle.isdisjoint(lane.views)}
-
 
 def _one(view: View, workers: int) -> int:
     return 1
@@ -313,15 +273,6 @@ def _share(view: View, workers: int) -> int:
 
 def _all(view: View, workers: int) -> int:
     return view.ready
-
-
-def _recallable(worker: Worker, idle: set[Lane]) -> Iterator[tuple[Node, int]]:
-    """Give the leases, not asked for yet, of nodes in these lanes that the worker cannot have started."""
-    if not worker.slots:
-        return  # it has started whatever it asked for
-    for token, node in islice(worker.leases.items(), max(0, worker.slots - len(worker.stopping)), None):
-        if token not in worker.recalled and node.function.lane in idle and not node.function.spec.at_most_once:
-            yield node, token
 
 
 def _is_served(lane: Lane) -> bool:

@@ -93,6 +93,7 @@ class Fleet:
             self._graph.events.append(e.WorkerJoined(worker_id=worker.id, name=worker.name, at=now))
         self.workers[worker.id] = worker
         self._queues.enter(worker)
+        self._dispatcher.recalls.joined()
         self.awaited.discard(worker.id)
         self.expiry_check_at = min(worker.expires_at, self.expiry_check_at or inf)
         leases = [lease for held in command.held if (lease := self._keep(worker, held, now)) is not None]
@@ -186,6 +187,7 @@ class Fleet:
         self._queues.leave(worker)
         worker.view = self._queues.view(filter)
         self._queues.enter(worker)
+        self._dispatcher.recalls.joined()
 
     def await_workers(self, worker_ids: Iterable[WorkerId], now: float) -> None:
         """Wait for the workers from before a restart."""

@@ -86,7 +86,7 @@ class Scheduler:
         """Give the time at which a `Tick` is due, or None. Ask again after each batch of commands."""
         due = [
             self.fleet.expiry_check_at,
-            self.dispatcher.recall_at,
+            self.dispatcher.recalls.due_at,
             self.dispatcher.overrun_at,
             self.limits.due_at,
             self.graph.start_timers.next_at,
@@ -179,4 +179,4 @@ class Scheduler:
         fail_unstarted(self.graph, now, is_recovering=self.is_recovering)
         fail_overdue(self.graph, self.dispatcher, now)
         self.fleet.tick(now, command.late_s)
-        self.graph.events.extend(self.dispatcher.recall(now))
+        self.graph.events.extend(self.dispatcher.recalls.take_due(now))

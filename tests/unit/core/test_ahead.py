@@ -358,3 +358,143 @@ def test_what_a_draining_worker_runs_may_still_bring_something(bench: Bench) -> 
         WorkerDrained w1
     """
     assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_nodes_granted_ahead_are_asked_back_where_younger_ones_would_overtake_them(bench: Bench) -> None:
+    """When the holder has been quiet for 100 ms and another worker gets through younger nodes, nobody being idle."""
+    transcript = """
+        connect w1
+        submit i1 a b c d
+        grant
+        complete w1 a seconds=0.00005
+        grant
+        connect w2
+        submit i2 t:g v:g w:g x:g
+        grant
+        at 0.09
+        complete w2 t
+        grant
+        tick
+        at 0.1
+        wakeup
+        tick
+        handback w1 c d
+        grant
+        complete w2 v
+        grant
+        at 9
+        tick
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a b c d
+        WorkGranted w1 a#1
+        NodeCompleted a a
+        WorkGranted w1 b#2 c#3 d#4
+        WorkerJoined w2
+        WorkerWelcomed w2
+        InstanceCreated i2
+        NodesCreated t v w x
+        WorkGranted w2 t#5
+        NodeCompleted t t
+        WorkGranted w2 v#6
+        at 0.1
+        RecallRequested w1 c#3 d#4
+        WorkGranted w2 c#7 d#8
+        NodeCompleted v v
+    """
+    bench.replay("function g")
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_nothing_is_asked_back_where_others_are_as_busy(bench: Bench) -> None:
+    """A worker that has been quiet for as long takes nothing soon, and a broker that waits for it does nothing."""
+    transcript = """
+        connect w1
+        submit i1 a b c d
+        grant
+        complete w1 a seconds=0.00005
+        grant
+        connect w2
+        submit i2 x:g y:g
+        grant
+        at 0.02
+        tick
+        at 0.1
+        tick
+        wakeup
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a b c d
+        WorkGranted w1 a#1
+        NodeCompleted a a
+        WorkGranted w1 b#2 c#3 d#4
+        WorkerJoined w2
+        WorkerWelcomed w2
+        InstanceCreated i2
+        NodesCreated x y
+        WorkGranted w2 x#5
+        at 15
+
+        complete w2 x
+        grant
+        wakeup
+        at 0.125
+        tick
+        ----
+        NodeCompleted x x
+        WorkGranted w2 y#6
+        at 0.12
+        RecallRequested w1 c#3 d#4
+    """
+    bench.replay("function g")
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_nothing_is_asked_back_while_others_have_work_that_goes_first(bench: Bench) -> None:
+    """An instance of higher priority goes first anyway; what is held ahead is asked for when its turn has come."""
+    transcript = """
+        connect w1
+        submit i1 a b c d
+        grant
+        complete w1 a seconds=0.00005
+        grant
+        connect w2
+        submit i2 priority=1 x:g y:g z:g
+        submit i3 u:g
+        grant
+        at 0.09
+        complete w2 x
+        grant
+        at 0.1
+        tick
+        at 0.15
+        complete w2 y
+        grant
+        tick
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a b c d
+        WorkGranted w1 a#1
+        NodeCompleted a a
+        WorkGranted w1 b#2 c#3 d#4
+        WorkerJoined w2
+        WorkerWelcomed w2
+        InstanceCreated i2
+        NodesCreated x y z
+        InstanceCreated i3
+        NodesCreated u
+        WorkGranted w2 x#5
+        NodeCompleted x x
+        WorkGranted w2 y#6
+        NodeCompleted y y
+        WorkGranted w2 z#7
+        RecallRequested w1 c#3 d#4
+    """
+    bench.replay("function g")
+    assert bench.replay(transcript) == tidy(transcript)

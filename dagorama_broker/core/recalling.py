@@ -1,0 +1,151 @@
+"""Taking granted work back: what is granted ahead must not wait behind a long node while others could run it.
+
+A worker that has been quiet for a while is asked for what it has not started: soon where another is idle, and after
+`BUSY_AFTER_S` where another would otherwise take younger work, so that first in, first out holds behind a long node.
+All of it is looked at by the tick and no more than once in `RECALL_AFTER_S`; a batch only plans that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from math import inf
+
+from dagorama_broker.core import events as e
+from dagorama_broker.core.lanes import Lane, View
+from dagorama_broker.core.model import Node, Worker
+from dagorama_broker.core.ready import ReadyQueues
+
+#: After this long without a result a worker's prefetched nodes are offered to idle workers. Twice the prefetch: before
+#: that, the worker is likely to be through with them by the time it could answer.
+RECALL_AFTER_S = 0.020
+#: After this long they are offered to whoever would take younger ones. Ten times the prefetch: most that hiccup for a
+#: shorter time are through with them before that would be of use.
+BUSY_AFTER_S = 0.100
+
+
+class Recalls:
+    """Which workers hold more than they can start, and when they are to be asked for that."""
+
+    def __init__(self, queues: ReadyQueues) -> None:
+        self._queues = queues
+        #: Workers with prefetched nodes, about in the order in which they have last reported.
+        self._ahead: dict[Worker, None] = {}
+        self._due_at: float | None = None
+        self._looked_at = -inf
+        self._stirred = False  #: whether a lease has begun or ended since the last plan, or a worker has come
+
+    def leased(self, worker: Worker) -> None:
+        """Note that a worker was leased a node, or has one to stop."""
+        self._stirred = True
+        if len(worker.leases) + len(worker.stopping) > worker.slots > 0:
+            self._ahead.setdefault(worker)
+
+    def released(self, worker: Worker) -> None:
+        """Note that a lease of a worker has ended."""
+        self._stirred = True
+        if worker in self._ahead:
+            del self._ahead[worker]
+            if len(worker.leases) + len(worker.stopping) > worker.slots:
+                self._ahead[worker] = None  # it has reported last
+
+    def joined(self) -> None:
+        """Note that there is a worker who could take what others hold."""
+        self._stirred = True
+
+    def forget(self, worker: Worker) -> None:
+        """Leave out a worker that is gone."""
+        self._ahead.pop(worker, None)
+
+    @property
+    def due_at(self) -> float | None:
+        """When it is to be looked again who is to be asked."""
+        return self._due_at
+
+    def plan(self) -> None:
+        """Have it looked soon, if anything has changed; call it after each batch."""
+        if not self._ahead or not self._has_others():
+            self._due_at = None
+        elif self._stirred:
+            quietest = next(iter(self._ahead))
+            self._due_at = max(quietest.reported_at, self._looked_at) + RECALL_AFTER_S
+        self._stirred = False
+
+    def _has_others(self) -> bool:
+        views = self._queues.views
+        return len(views) > 1 or any(len(view.workers) > 1 for view in views.values())
+
+    def take_due(self, now: float) -> Iterator[e.RecallRequested]:
+        """Ask for prefetched nodes that others would start before, when that is due."""
+        if self._due_at is None or self._due_at > now:
+            return
+        self._due_at = None
+        self._looked_at = now
+        idle = self._idle_lanes()
+        first: dict[Lane, float] = {}
+        for worker in self._ahead:
+            quiet_s = now - worker.reported_at
+            if quiet_s < RECALL_AFTER_S:
+                self._look_again(worker.reported_at + RECALL_AFTER_S)
+                continue
+            is_busy = quiet_s >= BUSY_AFTER_S
+            leases = [
+                (node, token)
+                for token, node in _recallable(worker)
+                if node.function.lane in idle or (is_busy and _rank(node) < _first(node.function.lane, first, now))
+            ]
+            if leases:
+                worker.overdue = True
+                worker.recalled.update(token for _, token in leases)
+                yield e.RecallRequested(worker=worker, leases=leases)
+            elif not is_busy:
+                self._look_again(worker.reported_at + BUSY_AFTER_S)
+
+    def _look_again(self, at: float) -> None:
+        self._due_at = at if self._due_at is None else min(self._due_at, at)
+
+    def _idle_lanes(self) -> set[Lane]:
+        """Return those lanes of prefetched nodes for which some worker has a free slot."""
+        idle = {
+            view
+            for view in self._queues.views.values()
+            if any(worker.has_free_slot and not worker.draining for worker in view.workers)
+        }
+        if not idle:
+            return set()
+        held = {node.function.lane for worker in self._ahead for node in worker.leases.values()}
+        return {lane for lane in held if not idle.isdisjoint(lane.views)}
+
+
+def _first(lane: Lane, known: dict[Lane, float], now: float) -> float:
+    """Return the rank of the next node, of any lane, that goes to a worker who could take from this lane instead.
+
+    Infinity where such a worker has nothing else to take, and -infinity where there is none.
+    """
+    rank = known.get(lane)
+    if rank is None:
+        rank = known[lane] = max((_next_rank(view) for view in lane.views if _moves(view, now)), default=-inf)
+    return rank
+
+
+def _moves(view: View, now: float) -> bool:
+    """Tell whether some worker of a view will take a node soon. One that pulls may ask for one at any time."""
+    return any(
+        not worker.draining and (not worker.slots or worker.reported_at + BUSY_AFTER_S > now) for worker in view.workers
+    )
+
+
+def _next_rank(view: View) -> float:
+    node = view.peek(with_suspects=False)
+    return inf if node is None else _rank(node)
+
+
+def _rank(node: Node) -> int:
+    return node.order + node.function.lane.group.rank
+
+
+def _recallable(worker: Worker) -> Iterator[tuple[int, Node]]:
+    """Yield the leases, not asked for yet, of nodes that the worker cannot have started."""
+    for token, node in islice(worker.leases.items(), max(0, worker.slots - len(worker.stopping)), None):
+        if token not in worker.recalled and not node.function.spec.at_most_once:
+            yield token, node
