@@ -174,21 +174,27 @@ class Lease(_message.Message):
     NODE_ID_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    HELD_S_FIELD_NUMBER: _builtins.int
     node_id: _builtins.bytes
     token: _builtins.int
     """The fencing token. Every grant of any node has a larger one than all grants before it, over restarts too."""
     instance_id: _builtins.bytes
     """Only needed in a hello and a welcome, where the token of one side is not known to the other."""
+    held_s: _builtins.float
+    """Only in a hello: for how long the worker has held it, over all its streams. The timeout of the attempt counts from
+    then on; 0 for a worker that does not tell.
+    """
     def __init__(
         self,
         *,
         node_id: _builtins.bytes = ...,
         token: _builtins.int = ...,
         instance_id: _builtins.bytes = ...,
+        held_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id", "node_id", b"node_id", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held_s", b"held_s", "instance_id", b"instance_id", "node_id", b"node_id", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

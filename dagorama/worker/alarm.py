@@ -45,11 +45,6 @@ class Alarm:
             if self._running.pop(held, None) is not None:
                 self._set()
 
-    def reset(self) -> None:
-        """Heeds deadlines that have been renewed."""
-        with self._lock:
-            self._set()
-
     def _set(self) -> None:
         at = min((held.deadline + after_s for held, after_s in self._running.items() if held.deadline), default=None)
         # 0 would disarm it.

@@ -64,8 +64,8 @@ class ValueTable:
 class Held:
     """One node from its grant until its report is acknowledged, or the lease is lost.
 
-    The slots write `report`, `progress`, `running` and `abandoned`; the thread that receives writes `token`,
-    `deadline`, `dropped` and `revoked`; the one that sends, `stream_sent`.
+    The slots write `report`, `progress`, `running` and `abandoned`; the thread that receives writes `token`, `dropped`
+    and `revoked`; the one that sends, `stream_sent`.
     """
 
     __slots__ = (
@@ -75,6 +75,7 @@ class Held:
         "deadline",
         "dropped",
         "function",
+        "granted_at",
         "instance_id",
         "node_id",
         "progress",
@@ -97,6 +98,8 @@ class Held:
         values: ValueTable | None,
     ) -> None:
         """`values` is None where the message had none."""
+        #: When it was first granted, by `time.monotonic()`: from then on its time counts, whatever connections break.
+        self.granted_at = monotonic()
         self.node_id = node_id
         self.token = token
         self.instance_id = instance_id
@@ -107,7 +110,7 @@ class Held:
         self.report: Report | None = None
         self.progress: tuple[float, str] | None = None
         #: When its time is over, by `time.monotonic()`; None for never.
-        self.deadline = monotonic() + function.timeout_s if function.timeout_s else None
+        self.deadline = self.granted_at + function.timeout_s if function.timeout_s else None
         #: Some thread, or a task on the event loop, is at it.
         self.running = False
         #: Its thread has lost its slot.
@@ -125,7 +128,5 @@ class Held:
         return self.function.name
 
     def renew(self, token: int) -> None:
-        """Goes on under another lease, from whose grant on its time counts anew."""
+        """Goes on under another lease. It is the same attempt, so its time does not count anew."""
         self.token = token
-        if self.deadline is not None:
-            self.deadline = monotonic() + self.function.timeout_s

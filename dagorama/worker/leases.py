@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
 from uuid import UUID
 
 from dagorama.logging import get_logger
@@ -97,8 +98,14 @@ class Leases:
 
     def named(self) -> list[Lease]:
         """Returns the leases for a hello."""
+        now = monotonic()
         return [
-            Lease(node_id=held.node_id, token=held.token, instance_id=held.instance_id)
+            Lease(
+                node_id=held.node_id,
+                token=held.token,
+                instance_id=held.instance_id,
+                held_s=now - held.granted_at,
+            )
             for held in list(self._leases.values())
         ]
 
@@ -139,7 +146,6 @@ class Leases:
         """Goes on with what the broker leaves to this worker, and drops the rest."""
         with self._lock:
             kept, lost = self._renew({(lease.instance_id, lease.node_id): lease.token for lease in welcome.leases})
-            self._slots.renewed()
             self._drop(lost)
             parked, self._parked = self._parked, []
             stream.welcome(welcome.lease_duration_s)

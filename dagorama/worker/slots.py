@@ -107,11 +107,6 @@ class Slots:
         self._stopped(held)
         self.add([])
 
-    def renewed(self) -> None:
-        """Heeds that deadlines of running nodes have changed."""
-        if self._alarm is not None:
-            self._alarm.reset()
-
     def close(self) -> None:
         """Lets threads and loop end, once what runs has ended. Nothing may be added any more."""
         with self._lock:

@@ -64,9 +64,12 @@ class Absences:
         problem = "the broker was restarted, and no worker came back with the node"
         self._absences += [Absence(node, 0, None, "", problem, until) for node in nodes]
 
-    def claim(self, node: Node, worker: Worker) -> None:
-        """Let a node be leased, in this same command, to its worker, which has come back with it."""
-        if any(absence.node is node and absence.worker_id in (None, worker.id) for absence in self._absences):
+    def claim(self, node: Node, token: int, worker: Worker) -> None:
+        """Let a node be leased, in this same command, to its worker, which has come back with its lease."""
+        if any(
+            absence.node is node and absence.worker_id in (None, worker.id) and absence.token in (0, token)
+            for absence in self._absences
+        ):
             node.move(NodeState.READY)
             self._queues.push(node)
 

@@ -119,7 +119,7 @@ class Attempts:
     def fail(self, node: Node, worker: Worker, failure: Failure, now: float) -> None:
         """Take a failed attempt of a node that is leased: back off, or fail for good."""
         node.attempts += 1
-        attempt = FailedAttempt(node.attempts, worker.name, now, failure)
+        attempt = FailedAttempt(node.attempts, worker.name, now, failure, node.token)
         policy = node.function.spec.retry
         if failure.permanent or node.attempts >= policy.max_attempts:
             self._graph.give_up(node, attempt, now)

@@ -36,6 +36,7 @@ class HeldLease:
     node_id: NodeId
     token: int
     instance_id: InstanceId | None = None  #: only where the lease may be that of an earlier connection
+    held_s: float = 0.0  #: the same: for how long the worker has had the node; 0: it does not tell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

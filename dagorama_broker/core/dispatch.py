@@ -32,21 +32,21 @@ class Dispatcher:
     def __init__(self, queues: ReadyQueues, limits: Limits, *, token: int) -> None:
         self._queues = queues
         self._limits = limits
-        self._token = token  #: the last one given
+        self.token_last = token  #: the last one given
         self.recalls = Recalls(queues)
         self._timeouts: list[tuple[float, int, Node]] = []  #: when attempts are to end, with the tokens of their leases
         self._timeouts_max = _TIMEOUTS_MIN
         self._recorded: list[Node] = []  #: see `take_recorded`
 
-    def lease(self, node: Node, worker: Worker, now: float) -> int:
-        """Lease a ready node to a worker; gives the fencing token."""
+    def lease(self, node: Node, worker: Worker, now: float, began_at: float | None = None) -> int:
+        """Lease a ready node to a worker, which may have had it before, since `began_at`; gives the fencing token."""
         function = node.function
         node.move(NodeState.LEASED)
         self._queues.remove(node)
-        self._token += 1
-        node.token = self._token
+        self.token_last += 1
+        node.token = self.token_last
         node.worker = worker
-        node.leased_at = now
+        node.leased_at = now if began_at is None else began_at
         node.charge_s = max(function.timing.duration_s or 0.0, _COST_MIN_S)
         if not worker.leases:
             worker.reported_at = now
@@ -60,7 +60,7 @@ class Dispatcher:
         if node.limits or self._limits.is_capped:
             self._enter_limits(node, now)
         if function.spec.timeout_s:
-            self._watch(node, now + function.spec.timeout_s)
+            self._watch(node, node.leased_at + function.spec.timeout_s)
         if function.is_recorded:
             self._recorded.append(node)
         return node.token

@@ -173,13 +173,14 @@ class NodesReset:
     """Nodes that had ended begin anew: waiting, or joining again, with no cause and no attempts that count.
 
     Their instance, which was reopened before, has no deadline any more. `request`, or that there is none, takes the
-    place of its earlier one.
+    place of its earlier one. Leases up to `void_token` are over, whoever comes back with one.
     """
 
     instance: Instance
     resets: Sequence[Reset]
     at: float
     request: Request | None = None
+    void_token: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,16 +101,24 @@ class Fleet:
         self._graph.events.append(e.WorkerWelcomed(worker=worker, leases=leases))
 
     def _keep(self, worker: Worker, held: c.HeldLease, now: float) -> tuple[Node, int] | None:
-        """Lease a node again to the worker that still has it, unless somebody else got it or it has ended."""
+        """Lease a node again to the worker that still has it.
+
+        Not where somebody else got it, where it has ended or begun anew since, and where the worker is no longer one
+        that may have it. Its attempt goes on, so its time counts from when that began.
+        """
         instance = self._graph.instances.get(held.instance_id) if held.instance_id else None
         node = instance.nodes.get(held.node_id) if instance else None
-        if node is not None and node.state is NodeState.STARTED:
-            self.absences.claim(node, worker)
-        if node is None or node.state is not NodeState.READY:
+        if node is None or held.token <= node.void_token or not worker.view.filter.admits(node.function.lane):
+            return None
+        if node.state is NodeState.STARTED:
+            self.absences.claim(node, held.token, worker)
+        if node.state is not NodeState.READY:
             return None
         if node.losses and node.failures and node.failures[-1].worker == worker.name:
             node.losses -= 1  # the connection was lost, not the worker: the node is not to blame
-        return node, self._dispatcher.lease(node, worker, now)
+        # What the broker knows itself counts; after a restart it is what the worker says.
+        began_at = node.leased_at if held.token == node.token else now - held.held_s
+        return node, self._dispatcher.lease(node, worker, now, began_at)
 
     def disconnect(self, command: c.DisconnectWorker, now: float) -> None:
         """Let a worker go whose stream has ended."""

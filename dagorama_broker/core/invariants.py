@@ -165,7 +165,7 @@ def _check_workers(scheduler: Scheduler, nodes: list[Node]) -> None:
     _require(holders == leased, "each leased node has one holder", held=holders - leased, not_held=leased - holders)
     tokens = [node.token for node in leased]
     _require(len(set(tokens)) == len(tokens), "live fencing tokens differ", tokens=sorted(tokens))
-    given = scheduler.dispatcher._token
+    given = scheduler.dispatcher.token_last
     _require(all(token <= given for token in tokens), "no fencing token is ahead of the last given", last=given)
     timeouts = {(token, node) for _, token, node in scheduler.dispatcher._timeouts}
     limited = [node for node in leased if node.function.spec.timeout_s]

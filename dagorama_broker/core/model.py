@@ -237,6 +237,11 @@ class Node:
         """Its place within its group: by the priority of its instance, then by instance, then by creation."""
         return self.instance.base + self.seq
 
+    @property
+    def void_token(self) -> int:
+        """The last fencing token whose attempt is over, or from before the node was reset: nobody goes on under it."""
+        return max([self.instance.void_token, *(attempt.token for attempt in self.failures or ())])
+
     def move(self, target: NodeState) -> None:
         """Change the state; the only place where that happens."""
         if target not in MOVES[self.state]:
@@ -251,6 +256,9 @@ class FailedAttempt(NamedTuple):
     worker: str
     ended_at: float
     failure: Failure
+    token: int = (
+        0  #: leases up to this one are of attempts that are over; 0 where that says nothing, as of a lost worker
+    )
 
 
 class Control(NamedTuple):
@@ -300,6 +308,7 @@ class Instance:
         "request",
         "seq",
         "state",
+        "void_token",
     )
 
     def __init__(
@@ -327,6 +336,7 @@ class Instance:
         self.finished_at = 0.0
         self.limit: Limit | None = None  #: its cap, where it has one
         self.request: Request | None = None  #: the last one to begin anew, if it had an id
+        self.void_token = 0  #: the last fencing token that was given before nodes of it began anew
         self.comparison: Comparison | None = None  #: of values with those of before, where nodes were run again
         self.set_control(control)
 

@@ -9,13 +9,14 @@ from dataclasses import replace
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.digests import Comparison, digest_node
+from dagorama_broker.core.dispatch import Dispatcher
 from dagorama_broker.core.errors import ConflictingRequest, NodeInUse, UnfitInstance
 from dagorama_broker.core.graph import Graph
 from dagorama_broker.core.model import Instance, Node, NodeId, Request, RequestId
 from dagorama_broker.core.states import UNSUCCESSFUL, InstanceState, NodeState
 
 
-def retry_instance(graph: Graph, command: c.RetryInstance, now: float) -> None:
+def retry_instance(graph: Graph, dispatcher: Dispatcher, command: c.RetryInstance, now: float) -> None:
     """Let a failed instance go on from where it failed."""
     instance = graph.instance(command.instance_id)
     if _is_repeated(graph, instance, command.request_id, None):
@@ -28,10 +29,11 @@ def retry_instance(graph: Graph, command: c.RetryInstance, now: float) -> None:
     removed = _remove_calls(instance, _Links(instance), joined, joins, {}) if len(joins) < len(joined) else ()
     resets = [_reset_node(graph, node, joins=node in joins) for node in failed if node not in removed]
     instance.request = Request(command.request_id, None, ()) if command.request_id else None
+    instance.void_token = dispatcher.token_last
     _reopen(graph, instance, resets, list(removed), now)
 
 
-def rerun_node(graph: Graph, command: c.RerunNode, now: float) -> None:
+def rerun_node(graph: Graph, dispatcher: Dispatcher, command: c.RerunNode, now: float) -> None:
     """Let a node of a finished instance, and whatever its value went into, begin anew."""
     instance = graph.instance(command.instance_id)
     if _is_repeated(graph, instance, command.request_id, command.node_id):
@@ -54,6 +56,7 @@ def rerun_node(graph: Graph, command: c.RerunNode, now: float) -> None:
     ]
     seqs = tuple(reset.node.seq for reset in resets)
     instance.request = Request(command.request_id, command.node_id, seqs) if command.request_id else None
+    instance.void_token = dispatcher.token_last
     _reopen(graph, instance, resets, list(removed), now)
 
 
@@ -191,7 +194,9 @@ def _reopen(graph: Graph, instance: Instance, resets: Sequence[e.Reset], removed
     graph.events.append(e.InstanceReopened(instance=instance))
     if removed:
         graph.events.append(e.NodesRemoved(instance=instance, nodes=removed))
-    graph.events.append(e.NodesReset(instance=instance, resets=resets, at=now, request=instance.request))
+    graph.events.append(
+        e.NodesReset(instance=instance, resets=resets, at=now, request=instance.request, void_token=instance.void_token)
+    )
     nodes = [reset.node for reset in resets]
     for node in nodes:
         if node.state not in UNSUCCESSFUL:  # else one before it could not begin

@@ -28,6 +28,7 @@ def restore_instance(graph: Graph, attempts: Attempts, stored: StoredInstance, n
     instance.state = stored.state
     instance.finished_at = stored.finished_at
     instance.request = stored.request
+    instance.void_token = stored.void_token
     instance.cancelled = stored.state is InstanceState.CANCELLED
     by_seq: dict[int, Node] = {}
     for row in stored.nodes:

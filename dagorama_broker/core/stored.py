@@ -57,6 +57,7 @@ class StoredInstance:
     group: str = ""
     control: Control = Control()  # noqa: RUF009 - a tuple
     request: Request | None = None
+    void_token: int = 0  #: the last fencing token that was given before nodes of it began anew
     nodes: list[StoredNode] = field(default_factory=list)  #: in creation order
 
 

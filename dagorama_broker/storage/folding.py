@@ -84,6 +84,7 @@ class AttemptRow(NamedTuple):
     traceback: str
     exception: bytes
     permanent: bool
+    token: int  #: leases up to this one are over
 
 
 class WorkerRow(NamedTuple):
@@ -113,7 +114,9 @@ class Batch:
     changes: dict[int, Change] = field(default_factory=dict)  #: after the outcomes
     requests: dict[int, Request | None] = field(default_factory=dict)  #: the last ones, by instance; None: it had no id
     removed: set[int] = field(default_factory=set)  #: nodes that are no more
-    undated: list[int] = field(default_factory=list)  #: instances without a deadline any more; after the instances
+    #: Instances whose nodes began anew, so that they have no deadline any more, and the last token given before that;
+    #: after the instances.
+    reopened: dict[int, int] = field(default_factory=dict)
 
 
 def fold(events: Sequence[e.DurableEvent]) -> Batch:
@@ -167,7 +170,7 @@ def _fold_one(batch: Batch, event: e.DurableEvent) -> None:
         case e.ValueCompared():
             batch.changes[event.node.seq] = event.change
         case e.NodesReset():
-            batch.undated.append(event.instance.seq)
+            batch.reopened[event.instance.seq] = event.void_token
             batch.requests[event.instance.seq] = event.request
             for reset in event.resets:
                 _reset(batch, reset, event.at)
@@ -218,7 +221,7 @@ def _reset(batch: Batch, reset: e.Reset, at: float) -> None:
     batch.changes.pop(node.seq, None)
     batch.uncaused.append(node.seq)
     batch.functions[node.seq] = reset.function
-    batch.attempts.append(AttemptRow(node.instance.seq, node.seq, 0, RESET, "", 0.0, "", "", "", b"", False))
+    batch.attempts.append(AttemptRow(node.instance.seq, node.seq, 0, RESET, "", 0.0, "", "", "", b"", False, 0))
 
 
 def _merge(earlier: OutcomeRow, row: OutcomeRow) -> OutcomeRow:
@@ -256,4 +259,5 @@ def _attempt_row(node: Node, attempt: FailedAttempt, *, losses: int) -> AttemptR
         failure.traceback,
         failure.exception,
         failure.permanent,
+        attempt.token,
     )

@@ -153,6 +153,7 @@ class MemoryJournal:
                 record = self._record(event.instance)
                 record.deadline_at = 0.0
                 record.request = event.request
+                record.void_token = event.void_token
                 for reset in event.resets:
                     record.reset(reset, event.at)
             case e.NodesRemoved():
@@ -223,6 +224,7 @@ class _Record:
         "seq",
         "seqs",
         "state",
+        "void_token",
     )
 
     def __init__(self, instance: Instance, control: Control) -> None:
@@ -234,6 +236,7 @@ class _Record:
         self.group = instance.group
         self.control = control
         self.request: Request | None = None
+        self.void_token = 0
         self.state = InstanceState.RUNNING
         self.finished_at = 0.0
         self.seqs = array("q")
@@ -398,6 +401,7 @@ class _Record:
             group=self.group,
             control=self.control,
             request=self.request,
+            void_token=self.void_token,
             nodes=[self.node(row) for row in range(len(self.seqs))],
         )
 

@@ -48,13 +48,15 @@ SELECT name, code_version, queue, taint, definition_arguments,
 FROM functions WHERE id = ?
 """
 
+_VOID_TOKEN = "SELECT void_token FROM instances WHERE seq = ?"
+
 _COUNTS = """
 SELECT coalesce(outcomes.state, 'waiting'), count(*) FROM calls LEFT JOIN outcomes ON outcomes.node = calls.seq
 WHERE calls.instance = ? GROUP BY 1
 """
 
 _ATTEMPTS = """
-SELECT node, number, losses, worker, ended_at, type, message, traceback, exception, permanent
+SELECT node, number, losses, worker, ended_at, type, message, traceback, exception, permanent, token
 FROM attempts WHERE instance = ? AND node BETWEEN ? AND ? ORDER BY node, seq
 """
 
@@ -129,8 +131,13 @@ class Reader:
             group=group,
             control=_control(*control),
             request=self._request(seq),
+            void_token=self._void_token(seq),
             nodes=self._nodes("WHERE calls.instance = ? ORDER BY calls.seq", seq),
         )
+
+    def _void_token(self, instance: int) -> int:
+        (void_token,) = self._connection.execute(_VOID_TOKEN, (instance,)).fetchone()
+        return int(void_token)
 
     def _request(self, instance: int) -> Request | None:
         rows = self._connection.execute("SELECT id, node, nodes FROM requests WHERE instance = ?", (instance,))
@@ -206,7 +213,7 @@ class Reader:
     def _add_attempts(self, instance: int, nodes: dict[int, StoredNode]) -> None:
         """Give nodes of one instance their failed attempts."""
         rows = self._connection.execute(_ATTEMPTS, (instance, min(nodes), max(nodes)))
-        for seq, number, losses, worker, ended_at, type, message, traceback, exception, permanent in rows:
+        for seq, number, losses, worker, ended_at, type, message, traceback, exception, permanent, token in rows:
             node = nodes.get(seq)
             if node is None:
                 continue
@@ -220,7 +227,7 @@ class Reader:
             failure = Failure(
                 type=type, message=message, traceback=traceback, exception=exception, permanent=bool(permanent)
             )
-            node.failures.append(FailedAttempt(number, worker, ended_at, failure))
+            node.failures.append(FailedAttempt(number, worker, ended_at, failure, token))
 
     def _function(self, id: int) -> FunctionSpec:
         name, code_version, queue, taint, definition_arguments, *retry = self._connection.execute(

@@ -153,8 +153,8 @@ class SqliteJournal:
         if batch.instances:
             _INSTANCES.write(connection, list(batch.instances.values()))
             connection.execute(_FINISH_COUNTS, (str(list(batch.instances)),))
-        for seq in batch.undated:
-            connection.execute("UPDATE instances SET deadline_at = NULL WHERE seq = ?", (seq,))
+        reopened = [(void_token, seq) for seq, void_token in batch.reopened.items()]
+        connection.executemany("UPDATE instances SET deadline_at = NULL, void_token = ? WHERE seq = ?", reopened)
         for seq, request in batch.requests.items():
             connection.execute("DELETE FROM requests WHERE instance = ?", (seq,))
             if request:

@@ -398,7 +398,7 @@ def test_what_begins_anew_is_read_back(storage: Storage) -> None:
         [
             e.NodeJoining(node=three, payload=b"joins", promises=(one, two)),
             e.LeaseLost(node=one, attempt=failed(1), losses=1),
-            e.AttemptFailed(node=one, attempt=failed(1), retry_at=None),
+            e.AttemptFailed(node=one, attempt=failed(1)._replace(token=(3 << 40) + 7), retry_at=None),
             e.NodeFailed(node=one, at=3.0),
             e.DependencyFailed(node=two, cause=one, at=3.0),
             e.DependencyFailed(node=three, cause=one, at=3.0),
@@ -406,9 +406,10 @@ def test_what_begins_anew_is_read_back(storage: Storage) -> None:
         ]
     )
     resets = [e.Reset(one, FUNCTIONS[1], False), e.Reset(two, FUNCTIONS[0], False), e.Reset(three, FUNCTIONS[0], True)]
-    reset = e.NodesReset(instance=instance, resets=resets, at=4.0)
+    reset = e.NodesReset(instance=instance, resets=resets, at=4.0, void_token=(3 << 40) + 9)
     storage.journal.commit([e.InstanceReopened(instance=instance), reset])
     (stored,) = storage.reopen().instances
+    assert stored.void_token == (3 << 40) + 9
     assert (stored.state, stored.finished_at, stored.deadline_at) == (InstanceState.RUNNING, 0.0, 0.0)
     assert [(it.state, it.waiting_since, it.finished_at, it.cause_seq) for it in stored.nodes] == [
         (NodeState.WAITING, 4.0, 0.0, 0),
@@ -417,6 +418,7 @@ def test_what_begins_anew_is_read_back(storage: Storage) -> None:
     ]
     first, _, last = stored.nodes
     assert (first.function, first.attempts, first.losses, len(first.failures)) == (FUNCTIONS[1].spec, 0, 0, 2)
+    assert [failure.token for failure in first.failures] == [0, (3 << 40) + 7]
     assert (last.payload, last.promise_seqs) == (b"joins", (1, 2))
     storage.journal.commit([e.AttemptFailed(node=one, attempt=failed(1), retry_at=9.0)])
     again = storage.journal.find_nodes([1])[1]

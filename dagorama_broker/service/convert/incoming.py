@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, repeat
+from math import inf
 from typing import cast
 
 from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
@@ -290,6 +291,7 @@ def to_leases(messages: Iterable[work_pb2.Lease]) -> list[c.HeldLease]:
             node_id=NodeId(message.node_id),
             token=message.token,
             instance_id=InstanceId(message.instance_id) if message.instance_id else None,
+            held_s=message.held_s if 0 < message.held_s < inf else 0.0,
         )
         for message in messages
     ]

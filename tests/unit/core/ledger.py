@@ -84,9 +84,10 @@ class Ledger:
                 row = self.nodes[node.seq]
                 assert row.state is NodeState.COMPLETED
                 row.change = change
-            case e.NodesReset(instance=instance, resets=resets, at=at, request=request):
+            case e.NodesReset(instance=instance, resets=resets, at=at, request=request, void_token=void_token):
                 self.instances[instance.id].deadline_at = 0.0
                 self.instances[instance.id].request = request
+                self.instances[instance.id].void_token = void_token
                 for node, function, joins, previous in resets:
                     row = self.nodes[node.seq]
                     row.previous = row.previous if previous is None else previous

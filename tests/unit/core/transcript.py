@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from random import Random
 from textwrap import dedent
 
@@ -137,8 +138,10 @@ class Bench:
         )
 
     def _do_connect(self, words: list[str]) -> list[str]:
+        """connect WORKER [slots=N] [held=NODE#TOKEN,...] [for=S] ..."""
         options = _options(words[1:])
         held = [lease.split("#") for lease in _names(options.get("held", ""))]
+        held_s = float(options.get("for", 0))
         return self.tell(
             c.ConnectWorker(
                 worker_id=WorkerId(words[0].encode()),
@@ -151,7 +154,7 @@ class Bench:
                     (name, version) for name, _, version in (v.rpartition(":") for v in _names(options.get("has", "")))
                 ],
                 slots=int(options.get("slots", 1)),
-                held=[self._lease(name, token) for name, token in held],
+                held=[replace(self._lease(name, token), held_s=held_s) for name, token in held],
                 exit_when_drained="until_drained" in words,
                 exit_when_mismatched="until_mismatched" in words,
             )

@@ -55,16 +55,6 @@ def in_time() -> None:
     rest(0.8)
 
 
-def renewed() -> None:
-    """Its deadline is put off in time."""
-    alarm = Alarm()
-    held = node(0.1)
-    alarm.watch(held)
-    held.deadline = monotonic() + 60
-    alarm.reset()
-    rest(0.8)
-
-
 def patient() -> None:
     """May go on for a while after its deadline."""
     Alarm().watch(node(0.1), grace_s=60)
@@ -83,7 +73,6 @@ def boundless() -> None:
         (overrun, -signal.SIGALRM),
         (one_of_two, -signal.SIGALRM),
         (in_time, CALM),
-        (renewed, CALM),
         (patient, CALM),
         (boundless, CALM),
     ],

@@ -80,8 +80,10 @@ def test_a_report_that_was_not_acknowledged_is_sent_again(server: WorkServer, wo
     assert session.results(2) == [(NODES[0], 1), (NODES[1], 2)]
     session.close()
     again = server.session()
-    held = [(lease.node_id, lease.instance_id) for lease in again.hello().held]
+    leases = again.hello().held
+    held = [(lease.node_id, lease.instance_id) for lease in leases]
     assert held == [(NODES[0], b"i" * 16), (NODES[1], b"i" * 16)]
+    assert all(0 < lease.held_s < 60 for lease in leases)
     again.welcome((NODES[0], 11), (NODES[1], 12))
     assert again.results(2) == [(NODES[0], 11), (NODES[1], 12)]
     assert ran == ["zero", "one"]
