@@ -94,6 +94,7 @@ async def serve(settings: BrokerSettings, *, ready_fd: int | None = None, lifeli
     gc.freeze()
     running = asyncio.create_task(host.run())
     await server.start()
+    host.begin_grace()  # reading what is stored may have taken longer
     log.info("broker ready on %s:%d, storage %s", settings.host, port, journal.location)
     if settings.environment:
         log.info("environment %s", settings.environment)

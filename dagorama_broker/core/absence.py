@@ -5,7 +5,7 @@ Such a node is nobody's to run. Its worker may come back with it; when that is g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from dagorama_broker.core.attempts import Attempts
@@ -73,22 +73,13 @@ class Absences:
             node.move(NodeState.READY)
             self._queues.push(node)
 
-    def end(self, now: float, returned: Worker | None = None, *, all_returned: bool = False) -> None:
-        """Fail what is due, and what a worker that has returned did not bring; with `all_returned`, what none did."""
-        self._end_where(
-            lambda absence: (
-                absence.until <= now
-                or (returned is not None and absence.worker_id == returned.id)
-                or (all_returned and absence.worker_id is None)
-            ),
-            now,
-        )
-
-    def _end_where(self, is_over: Callable[[Absence], bool], now: float) -> None:
+    def end(self, now: float, returned: Worker | None = None) -> None:
+        """Fail what is due, and what a worker that has returned did not bring."""
         absences, self._absences = self._absences, []
         for absence in absences:
             node = absence.node
-            if node.state is NodeState.STARTED and not is_over(absence):
+            is_over = absence.until <= now or (returned is not None and absence.worker_id == returned.id)
+            if node.state is NodeState.STARTED and not is_over:
                 self._absences.append(absence)
                 continue
             self._dispatcher.leave(node, absence.token, now)

@@ -225,6 +225,11 @@ class GrantWork:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BeginGrace:
+    """Count the time in which the workers from before a restart may come back from now on: now they can connect."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
     """Do what has become due. `Scheduler.next_wakeup` tells when that is."""
 
@@ -249,5 +254,6 @@ Command = (
     | ControlInstance
     | ControlQueue
     | GrantWork
+    | BeginGrace
     | Tick
 )

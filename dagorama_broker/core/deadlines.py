@@ -23,9 +23,14 @@ def fail_unstarted(graph: Graph, now: float, *, is_recovering: bool) -> None:
 
 
 def fail_overdue(graph: Graph, dispatcher: Dispatcher, now: float) -> None:
-    """Fail what has not ended of the instances whose deadlines have passed."""
+    """Fail what has not ended of the instances whose deadlines have passed, and end those that were never used."""
     for instance in graph.deadline_timers.take_due(now):
-        expire_instance(graph, dispatcher, instance, now)
+        if not instance.nodes:
+            end_empty(graph, instance, now)
+        elif 0 < instance.deadline_at <= now:
+            expire_instance(graph, dispatcher, instance, now)
+        else:  # a call has come since it was watched
+            graph.watch_deadline(instance, now)
 
 
 def expire_instance(graph: Graph, dispatcher: Dispatcher, instance: Instance, now: float) -> None:
@@ -42,6 +47,12 @@ def expire_instance(graph: Graph, dispatcher: Dispatcher, instance: Instance, no
     for node, holder in zip(active, holders, strict=True):
         node.attempts += holder is not None or node.state is NodeState.STARTED  # an attempt that this ends
         graph.give_up(node, FailedAttempt(node.attempts, holder.name if holder else "", now, failure), now)
+
+
+def end_empty(graph: Graph, instance: Instance, now: float) -> None:
+    """End an instance in which no call was made. It has failed where its deadline has passed; else it is complete."""
+    instance.failed = 0 < instance.deadline_at <= now
+    graph.finish(instance, now)
 
 
 def limit_name(node: Node, limit: Limit) -> str:

@@ -97,7 +97,7 @@ class Fleet:
         self.awaited.discard(worker.id)
         self.expiry_check_at = min(worker.expires_at, self.expiry_check_at or inf)
         leases = [lease for held in command.held if (lease := self._keep(worker, held, now)) is not None]
-        self.absences.end(now, worker, all_returned=not self.awaited)
+        self.absences.end(now, worker)
         self._graph.events.append(e.WorkerWelcomed(worker=worker, leases=leases))
 
     def _keep(self, worker: Worker, held: c.HeldLease, now: float) -> tuple[Node, int] | None:
@@ -198,11 +198,19 @@ class Fleet:
         self._dispatcher.recalls.joined()
 
     def await_workers(self, worker_ids: Iterable[WorkerId], now: float) -> None:
-        """Wait for the workers from before a restart."""
+        """Wait for the workers from before a restart, also for those whose connections had just broken."""
         self.awaited = set(worker_ids)
         self.awaited_until = now + self._settings.reconnect_grace_s
         unclaimed, self._graph.unclaimed = self._graph.unclaimed, []
-        self.absences.begin_again(unclaimed, self.awaited_until if self.awaited else now)
+        self.absences.begin_again(unclaimed, self.awaited_until)
+
+    def begin_grace(self, command: c.BeginGrace, now: float) -> None:
+        """Count the time that workers have to come back from now on."""
+        self._begin_grace(now)
+
+    def _begin_grace(self, now: float) -> None:
+        self.awaited_until = now + self._settings.reconnect_grace_s
+        self.absences.postpone(self.awaited_until)
 
     def tick(self, now: float, late_s: float) -> None:
         """Give up who has been silent for too long, unless the broker itself was away."""
@@ -220,8 +228,7 @@ class Fleet:
         for worker in self.workers.values():
             worker.expires_at = now + worker.lease_duration_s
         self.expiry_check_at = min((worker.expires_at for worker in self.workers.values()), default=None)
-        self.awaited_until = now + self._settings.reconnect_grace_s
-        self.absences.postpone(self.awaited_until)
+        self._begin_grace(now)
 
     def _evict_silent(self, now: float) -> None:
         for worker in [worker for worker in self.workers.values() if worker.expires_at <= now]:

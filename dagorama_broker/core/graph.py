@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import inf
 from weakref import WeakValueDictionary
 
 from dagorama_broker.core import events as e
@@ -22,6 +23,9 @@ from dagorama_broker.core.model import (
 from dagorama_broker.core.ready import ReadyQueues
 from dagorama_broker.core.states import TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
 from dagorama_broker.core.timers import Timers
+
+#: So long an instance may be without any call. Then it is complete; a call that comes later lets it run again.
+EMPTY_MAX_S = 3600.0
 
 
 class Graph:
@@ -71,10 +75,13 @@ class Graph:
         """Give the limits that a call with these keys is subject to."""
         return tuple(self.limits.limit(key, limit) for key, limit in zip(keys, spec.limits, strict=True))
 
-    def watch_deadline(self, instance: Instance) -> None:
-        """See that an instance that runs is not forgotten when its deadline passes."""
-        if instance.deadline_at:
-            self.deadline_timers.set(instance, instance.deadline_at)
+    def watch_deadline(self, instance: Instance, now: float) -> None:
+        """See that an instance that runs is not forgotten when its deadline passes, or if no call is made in it."""
+        until = instance.deadline_at or inf
+        if not instance.nodes:
+            until = min(until, now + EMPTY_MAX_S)
+        if until < inf:
+            self.deadline_timers.set(instance, until)
 
     # -- growing ------------------------------------------------------------------------------------------------------
 
@@ -220,15 +227,19 @@ class Graph:
     def finish_instances(self, now: float) -> None:
         """Forget the instances that have come to their end in this command."""
         for instance in self.touched:
-            is_empty = not instance.nodes and not instance.cancelled
-            if instance.live or is_empty or instance.id not in self.instances:
-                continue
-            del self.instances[instance.id]
-            if instance.state is InstanceState.RUNNING:
-                instance.state = _end_state(instance)
-                instance.finished_at = now
-                self.events.append(e.InstanceFinished(instance=instance, state=instance.state, at=now))
+            is_running = instance.state is InstanceState.RUNNING
+            is_unused = is_running and not instance.nodes and not instance.cancelled
+            if not instance.live and not is_unused and instance.id in self.instances:
+                self.finish(instance, now)
         self.touched = {}
+
+    def finish(self, instance: Instance, now: float) -> None:
+        """Forget an instance in which nothing is live."""
+        del self.instances[instance.id]
+        if instance.state is InstanceState.RUNNING:
+            instance.state = _end_state(instance)
+            instance.finished_at = now
+            self.events.append(e.InstanceFinished(instance=instance, state=instance.state, at=now))
 
 
 def remember(node: Node, attempt: FailedAttempt) -> None:

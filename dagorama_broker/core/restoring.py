@@ -41,7 +41,7 @@ def restore_instance(graph: Graph, attempts: Attempts, stored: StoredInstance, n
         _relink_node(graph, attempts, by_seq[row.seq], row, by_seq, now)
     graph.instances[instance.id] = instance
     if instance.state is InstanceState.RUNNING:
-        graph.watch_deadline(instance)
+        graph.watch_deadline(instance, now)
     if not instance.live:
         graph.touched[instance] = None  # unless the next command adds nodes it leaves memory, also when refused
 

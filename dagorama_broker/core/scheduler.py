@@ -66,6 +66,7 @@ class Scheduler:
             c.ControlInstance: self.controller.control_instance,
             c.ControlQueue: self.controller.control_queue,
             c.GrantWork: self._grant_work,
+            c.BeginGrace: fleet.begin_grace,
             c.Tick: self._tick,
         }
 

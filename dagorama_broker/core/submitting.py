@@ -31,19 +31,20 @@ def submit_nodes(graph: Graph, command: c.SubmitNodes, now: float) -> Instance:
         instance.limit = graph.limits.recap(None, f"instance {show_id(instance.id)}", instance.control.running_max, ())
     calls = [call for call in command.calls if not _is_repeated(instance, call)]
     nodes = build_nodes(graph, instance, calls, parent=None, now=now)
+    is_reopened = bool(nodes) and not is_new and instance.state is not InstanceState.RUNNING
     if is_new:
         graph.instance_seq = instance.seq
         graph.instances[instance.id] = instance
-        graph.watch_deadline(instance)
         graph.events.append(e.InstanceCreated(instance=instance, control=instance.control))
     elif nodes and instance.state is InstanceState.CANCELLED:
         raise InstanceEnded(instance_id=instance.id, state=instance.state, wanted="given further nodes")
-    elif nodes and instance.state is not InstanceState.RUNNING:
+    elif is_reopened:
         instance.state = InstanceState.RUNNING
         instance.finished_at = 0.0
-        graph.watch_deadline(instance)
         graph.events.append(e.InstanceReopened(instance=instance))
     graph.add_nodes(instance, nodes, now)
+    if is_new or is_reopened or not instance.nodes:
+        graph.watch_deadline(instance, now)
     graph.touched[instance] = None
     return instance
 

@@ -14,7 +14,7 @@ from typing import TypeVar, cast, get_args
 from weakref import WeakValueDictionary
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.commands import Command, GrantWork, RerunNode, RetryInstance, SubmitNodes, Tick
+from dagorama_broker.core.commands import BeginGrace, Command, GrantWork, RerunNode, RetryInstance, SubmitNodes, Tick
 from dagorama_broker.core.errors import Refused
 from dagorama_broker.core.model import InstanceId, Rng
 from dagorama_broker.core.scheduler import Scheduler
@@ -93,6 +93,11 @@ class Host:
         snapshot = await self.read(self._journal.open)
         self._scheduler = Scheduler(rng=self._rng, settings=self._settings, epoch=snapshot.epoch)
         self._scheduler.restore(snapshot, self.now())
+        self.begin_grace()
+
+    def begin_grace(self) -> None:
+        """Give the workers from before a restart their time to come back from now on; call it when they can connect."""
+        self.apply(BeginGrace())
         self._set_timer()
 
     async def run(self) -> None:

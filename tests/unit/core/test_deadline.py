@@ -154,6 +154,7 @@ def test_nodes_that_come_too_late_fail(bench: Bench) -> None:
         tick
         restore i1
         submit i1 c(a) d(c) e(b)
+        restore i2
         submit i2 f
         grant
         states i1
@@ -171,6 +172,7 @@ def test_nodes_that_come_too_late_fail(bench: Bench) -> None:
         NodesCreated b
         WorkGranted w1 b#2
         at 10
+        InstanceFinished i2 failed
         LeasesRevoked w1 b#2
         AttemptFailed b attempt=1 DeadlineExceeded
         NodeFailed b
@@ -182,6 +184,7 @@ def test_nodes_that_come_too_late_fail(bench: Bench) -> None:
         NodeFailed c
         DependencyFailed d because of c
         InstanceFinished i1 failed
+        InstanceReopened i2
         NodesCreated f
         AttemptFailed f attempt=0 DeadlineExceeded
         NodeFailed f
@@ -224,5 +227,62 @@ def test_what_a_worker_took_with_it_was_an_attempt(bench: Bench) -> None:
         WorkerJoined w1
         WorkerWelcomed w1
         ResultRefused w1 a#1: the worker holds no lease on the node
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_an_instance_without_calls_ends_at_its_deadline(bench: Bench) -> None:
+    """It has failed and leaves memory; what is added later fails at once."""
+    transcript = """
+        submit i1 deadline=2
+        restart
+        at 2
+        wakeup
+        tick
+        memory
+        restore i1
+        submit i1 a
+        memory
+        ----
+        InstanceCreated i1
+        at 2
+        InstanceFinished i1 failed
+        nothing
+        InstanceReopened i1
+        NodesCreated a
+        AttemptFailed a attempt=0 DeadlineExceeded
+        NodeFailed a
+        InstanceFinished i1 failed
+        nothing
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_an_instance_without_calls_ends_after_an_hour(bench: Bench) -> None:
+    """It is complete and leaves memory. A later call lets it run again; one that came before that keeps it."""
+    transcript = """
+        submit i1
+        submit i2 deadline=9000
+        submit i3
+        submit i2 b
+        at 3600
+        tick
+        memory
+        wakeup
+        restore i1
+        submit i1 a
+        memory
+        ----
+        InstanceCreated i1
+        InstanceCreated i2
+        InstanceCreated i3
+        NodesCreated b
+        InstanceFinished i1 completed
+        InstanceFinished i3 completed
+        i2
+        at 9000
+        InstanceReopened i1
+        NodesCreated a
+        i2 i1
     """
     assert bench.replay(transcript) == tidy(transcript)

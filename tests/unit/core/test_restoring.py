@@ -324,3 +324,29 @@ def test_numbers_grow_on(bench: Bench) -> None:
     bench.replay("submit i3 c")
     instance = bench.scheduler.instances[InstanceId(b"i3")]
     assert (instance.seq, [node.seq for node in instance.nodes.values()]) == (3, [3])
+
+
+def test_the_grace_of_workers_counts_from_when_they_can_connect(bench: Bench) -> None:
+    """Reading what is stored may have taken longer than the grace."""
+    transcript = """
+        connect w1
+        submit i1 a
+        grant
+        restart
+        at 30
+        listening
+        wakeup
+        at 34
+        tick
+        grant
+        connect w1 held=a#1
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a
+        WorkGranted w1 a#1
+        at 35
+        WorkerWelcomed w1 a#2.1
+    """
+    assert bench.replay(transcript) == tidy(transcript)

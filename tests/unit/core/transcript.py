@@ -299,6 +299,9 @@ class Bench:
         self.scheduler.restore(snapshot, self.now)
         return []
 
+    def _do_listening(self, words: list[str]) -> list[str]:
+        return self.tell(c.BeginGrace())
+
     def _do_restore(self, words: list[str]) -> list[str]:
         self.scheduler.restore_instance(self.ledger.stored(InstanceId(words[0].encode())), self.now)
         return []
