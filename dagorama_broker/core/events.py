@@ -14,6 +14,7 @@ from dagorama_broker.core.model import (
     FailedAttempt,
     Function,
     Instance,
+    LimitWord,
     Node,
     NodeId,
     QueueControl,
@@ -46,6 +47,14 @@ class QueueControlled:
 
     queue: str
     control: QueueControl
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitChanged:
+    """A call has said otherwise than those before about the limit of its key. It holds after the call is gone, too."""
+
+    key: str
+    word: LimitWord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +230,7 @@ DurableEvent = (
     InstanceCreated
     | InstanceControlled
     | QueueControlled
+    | LimitChanged
     | InstanceReopened
     | InstanceFinished
     | NodesCreated

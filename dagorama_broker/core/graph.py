@@ -16,6 +16,7 @@ from dagorama_broker.core.model import (
     FunctionSpec,
     Instance,
     InstanceId,
+    LimitWord,
     Node,
     NodeId,
     Timing,
@@ -95,7 +96,8 @@ class Graph:
         self.events.append(e.NodesCreated(nodes=list(nodes.values())))
         for node in nodes.values():
             if node.limits:
-                self.limits.respecify(node, now)
+                for limit in self.limits.respecify(node, now):
+                    self.events.append(e.LimitChanged(key=limit.key, word=LimitWord(node.seq, limit.spec)))
             if node.dependencies:
                 cause = self.wait_for(node, node.dependencies)
                 if cause is not None:

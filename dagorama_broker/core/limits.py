@@ -7,12 +7,12 @@ whole again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from dagorama_broker.core.model import LimitSpec, Node
+from dagorama_broker.core.model import LimitSpec, LimitWord, Node
 from dagorama_broker.core.waiters import Waiters
 
 if TYPE_CHECKING:
@@ -31,11 +31,12 @@ _SPENT_MIN = 1024
 class Limit:
     """One key's limit: who holds its places, and which nodes wait for one."""
 
-    __slots__ = ("__weakref__", "due_at", "holders", "key", "spec", "waiting", "whole_at")
+    __slots__ = ("__weakref__", "due_at", "holders", "key", "said_by", "spec", "waiting", "whole_at")
 
     def __init__(self, key: str, spec: LimitSpec, *, whole_at: float = 0.0) -> None:
         self.key = key
         self.spec = spec  #: the one that was given last
+        self.said_by = 0  #: number of the node whose call gave it; only a later one is heeded
         self.holders: dict[int, Node] = {}  #: by fencing token: live leases, and revoked ones whose nodes may still run
         self.waiting: dict[Kind, Waiters] = {}  #: parked nodes, by the kind of their lanes
         self.whole_at = whole_at  #: when its burst is whole, if nothing starts until then
@@ -101,15 +102,36 @@ class Limits:
                 limit.whole_at = self.restored_at + spec.burst / spec.rate_per_s
         return limit
 
-    def respecify(self, node: Node, now: float) -> None:
-        """Have the specs of a new node's function take the place of those before."""
+    def respecify(self, node: Node, now: float) -> list[Limit]:
+        """Have the specs of a node's function take the place of those that older nodes gave; returns what has changed.
+
+        Nodes that are restored come in any order.
+        """
+        changed = []
         for limit, spec in zip(node.limits, node.function.spec.limits, strict=True):
-            if limit.spec == spec:
-                continue
-            limit.respecify(spec, now)
-            if limit.waiting:  # those that wait may have waited for what is no more
-                limit.due_at = _AT_ONCE
-                heappush(self._due, (_AT_ONCE, limit.key, limit))
+            if self.say(limit, spec, node.seq, now):
+                changed.append(limit)
+        return changed
+
+    def say(self, limit: Limit, spec: LimitSpec, said_by: int, now: float) -> bool:
+        """Change a limit, unless a later node has said otherwise; tell whether that made a difference."""
+        if said_by < limit.said_by:
+            return False
+        limit.said_by = said_by
+        if limit.spec == spec:
+            return False
+        limit.respecify(spec, now)
+        if limit.waiting:  # those that wait may have waited for what is no more
+            limit.due_at = _AT_ONCE
+            heappush(self._due, (_AT_ONCE, limit.key, limit))
+        return True
+
+    def restore(self, said: Mapping[str, LimitWord], now: float) -> None:
+        """Take over what calls have said that may be gone. Limits to which nobody refers any more are no more."""
+        for key, word in said.items():
+            limit = self._by_key.get(key)
+            if limit is not None:
+                self.say(limit, word.spec, word.said_by, now)
 
     def enter(self, limit: Limit, node: Node, token: int, now: float) -> None:
         """Take a place for a lease that begins."""

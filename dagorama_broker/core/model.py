@@ -69,6 +69,13 @@ class LimitSpec:
     burst: int = 1  #: so many may start at once after a while without a start
 
 
+class LimitWord(NamedTuple):
+    """What a call has said about the limit of its key."""
+
+    said_by: int  #: number of its node
+    spec: LimitSpec
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionSpec:
     """What is the same for every call of a function; equal specs are one `Function` in the core."""

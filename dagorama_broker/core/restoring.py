@@ -65,7 +65,7 @@ def _restore_node(graph: Graph, row: StoredNode, instance: Instance, by_seq: dic
     node.losses = row.losses
     node.payload = row.payload
     node.failures = row.failures or None
-    if node.limits and row.state not in TERMINAL:
+    if node.limits:
         graph.limits.respecify(node, graph.limits.restored_at)
     instance.nodes[node.id] = node
     instance.live += row.state not in TERMINAL

@@ -141,6 +141,7 @@ class Scheduler:
             self.controller.restore_queue(queue, control, now)
         for stored in snapshot.instances:
             self.restore_instance(stored, now)
+        self.limits.restore(snapshot.limits, now)
         self.attempts.end_backoffs(now)  # a worker may have such a node already, and must be able to keep it
         self.fleet.await_workers(snapshot.workers, now)
         self._may_be_held = any(lane.ready or lane.parked for lane in self.queues.lanes.values())

@@ -7,6 +7,7 @@ from dagorama_broker.core.model import (
     FailedAttempt,
     FunctionSpec,
     InstanceId,
+    LimitWord,
     NodeId,
     QueueControl,
     Request,
@@ -87,3 +88,6 @@ class Snapshot:
     instances: list[StoredInstance]  #: those that run, in creation order, with all their nodes
     workers: dict[WorkerId, str]  #: those that had not left, with their names
     queues: dict[str, QueueControl] = field(default_factory=dict)  #: those that people want otherwise
+    limits: dict[str, LimitWord] = field(
+        default_factory=dict
+    )  #: by key, the last words that differed from those before

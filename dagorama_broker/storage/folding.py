@@ -59,6 +59,16 @@ class QueueRow(NamedTuple):
     running_max: int
 
 
+class LimitRow(NamedTuple):
+    """What a call has said about the limit of its key."""
+
+    key: str
+    said_by: int
+    running_max: int
+    rate_per_s: float
+    burst: int
+
+
 class OutcomeRow(NamedTuple):
     """How far a node has got. None in the last three: as it was before."""
 
@@ -102,6 +112,7 @@ class Batch:
     instances: dict[int, InstanceRow] = field(default_factory=dict)
     controls: dict[int, ControlRow] = field(default_factory=dict)  #: after the instances
     queues: dict[str, QueueRow | None] = field(default_factory=dict)  #: None: as it would be without a word
+    limits: dict[str, LimitRow] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     outcomes: dict[int, OutcomeRow] = field(default_factory=dict)
     attempts: list[AttemptRow] = field(default_factory=list)
@@ -192,6 +203,9 @@ def _fold_one(batch: Batch, event: e.DurableEvent) -> None:
             _put_instance(batch, event.instance, str(event.state.value), event.at)
         case e.InstanceControlled():
             batch.controls[event.instance.seq] = ControlRow(*event.control, event.instance.seq)
+        case e.LimitChanged():
+            spec = event.word.spec
+            batch.limits[event.key] = LimitRow(event.key, event.word.said_by, spec.max, spec.rate_per_s, spec.burst)
         case e.QueueControlled():
             is_plain = event.control == QueueControl()
             batch.queues[event.queue] = None if is_plain else QueueRow(event.queue, *event.control)

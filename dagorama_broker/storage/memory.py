@@ -18,6 +18,7 @@ from dagorama_broker.core.model import (
     FunctionSpec,
     Instance,
     InstanceId,
+    LimitWord,
     Node,
     NodeId,
     QueueControl,
@@ -47,6 +48,7 @@ class MemoryJournal:
         self._running: dict[int, _Record] = {}
         self._workers: dict[WorkerId, str] = {}
         self._queues: dict[str, QueueControl] = {}
+        self._limits: dict[str, LimitWord] = {}
         self._removed_last = 0  #: highest number of a node that was removed
         # Which instance a node is of: the first number of each run of nodes of one instance, and that instance.
         self._run_starts = array("q")
@@ -55,14 +57,22 @@ class MemoryJournal:
     def open(self) -> Snapshot:
         """Count the epoch and give what is live. Never fails."""
         self._epoch += 1
+        instances = [self._running[seq].stored() for seq in sorted(self._running)]
         return Snapshot(
             epoch=self._epoch,
             instance_seq_last=self._records[-1].seq if self._records else 0,
             node_seq_last=max([self._removed_last, *(record.seqs[-1] for record in self._records if record.seqs)]),
-            instances=[self._running[seq].stored() for seq in sorted(self._running)],
+            instances=instances,
             workers=dict(self._workers),
             queues=dict(self._queues),
+            limits=self._take_limits(instances),
         )
+
+    def _take_limits(self, instances: Sequence[StoredInstance]) -> dict[str, LimitWord]:
+        """Return what was said about the limits that nodes of these instances are subject to; forget the rest."""
+        keys = {key for instance in instances for node in instance.nodes for key in node.limit_keys}
+        self._limits = {key: word for key, word in self._limits.items() if key in keys}
+        return dict(self._limits)
 
     def commit(self, events: Sequence[e.DurableEvent]) -> None:
         """Take a batch over, event by event."""
@@ -183,6 +193,8 @@ class MemoryJournal:
                 self._queues.pop(event.queue, None)
                 if event.control != QueueControl():
                     self._queues[event.queue] = event.control
+            case e.LimitChanged():
+                self._limits[event.key] = event.word
             case e.WorkerJoined():
                 self._workers[event.worker_id] = event.name
             case e.WorkerLeft():

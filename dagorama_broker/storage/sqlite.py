@@ -9,11 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dagorama_broker.core.events import DurableEvent
-from dagorama_broker.core.model import Function, FunctionSpec, InstanceId, LimitSpec, Node, NodeId, WorkerId
+from dagorama_broker.core.model import Function, FunctionSpec, InstanceId, LimitSpec, LimitWord, Node, NodeId, WorkerId
 from dagorama_broker.core.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
 from dagorama_broker.storage.faults import explain
 from dagorama_broker.storage.files import prepare_file
-from dagorama_broker.storage.folding import AttemptRow, Batch, InstanceRow, OutcomeRow, QueueRow, fold, show_seqs
+from dagorama_broker.storage.folding import (
+    AttemptRow,
+    Batch,
+    InstanceRow,
+    LimitRow,
+    OutcomeRow,
+    QueueRow,
+    fold,
+    show_seqs,
+)
 from dagorama_broker.storage.journal import StorageError
 from dagorama_broker.storage.reading import Reader
 from dagorama_broker.storage.rows import Parameter, RowWriter
@@ -107,13 +116,15 @@ class SqliteJournal:
         (function_last,) = execute("SELECT coalesce(max(id), 0) FROM functions").fetchone()
         self._functions = _Functions(function_last)
         reader = Reader(connection)
+        instances = reader.running_instances()
         return Snapshot(
             epoch=epoch,
             instance_seq_last=execute("SELECT coalesce(max(seq), 0) FROM instances").fetchone()[0],
             node_seq_last=execute(_NODE_LAST).fetchone()[0],
-            instances=reader.running_instances(),
+            instances=instances,
             workers={WorkerId(id): name for id, name in execute("SELECT id, name FROM workers")},
             queues=reader.queues(),
+            limits=_take_limits(connection, instances),
         )
 
     def commit(self, events: Sequence[DurableEvent]) -> None:
@@ -161,6 +172,7 @@ class SqliteJournal:
                 row = (seq, request.id, request.node_id, json.dumps(request.seqs))
                 connection.execute("INSERT INTO requests VALUES (?, ?, ?, ?)", row)
         connection.executemany(_CONTROL, batch.controls.values())
+        _LIMITS.write(connection, list(batch.limits.values()))
         _QUEUES.write(connection, [row for row in batch.queues.values() if row])
         plain = [(queue,) for queue, row in batch.queues.items() if not row]
         connection.executemany("DELETE FROM queues WHERE name = ?", plain)
@@ -273,6 +285,19 @@ class _Functions:
         return self._last
 
 
+def _take_limits(connection: sqlite3.Connection, instances: Iterable[StoredInstance]) -> dict[str, LimitWord]:
+    """Return what was said about the limits that nodes of these instances are subject to; forget the rest."""
+    if not connection.execute("SELECT 1 FROM limits LIMIT 1").fetchone():
+        return {}
+    keys = {key for instance in instances for node in instance.nodes for key in node.limit_keys}
+    connection.execute("DELETE FROM limits WHERE key NOT IN (SELECT value FROM json_each(?))", (json.dumps([*keys]),))
+    rows = connection.execute("SELECT key, said_by, running_max, rate_per_s, burst FROM limits")
+    return {
+        key: LimitWord(said_by, LimitSpec(max=running_max, rate_per_s=rate_per_s, burst=burst))
+        for key, said_by, running_max, rate_per_s, burst in rows
+    }
+
+
 def _show_limits(limits: Sequence[LimitSpec]) -> str | None:
     return json.dumps([(limit.max, limit.rate_per_s, limit.burst) for limit in limits]) if limits else None
 
@@ -328,6 +353,12 @@ _FUNCTIONS = RowWriter(
         "release",
         "limits",
     ),
+)
+_LIMITS = RowWriter(
+    "limits",
+    LimitRow._fields,
+    "ON CONFLICT (key) DO UPDATE SET said_by = excluded.said_by, running_max = excluded.running_max,"
+    " rate_per_s = excluded.rate_per_s, burst = excluded.burst",
 )
 _LIMITED = RowWriter("limited", ("node", "keys"))
 _QUEUES = RowWriter(

@@ -6,7 +6,17 @@ from pathlib import Path
 import pytest
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.model import Control, InstanceId, NodeId, QueueControl, Request, RequestId, WorkerId
+from dagorama_broker.core.model import (
+    Control,
+    InstanceId,
+    LimitSpec,
+    LimitWord,
+    NodeId,
+    QueueControl,
+    Request,
+    RequestId,
+    WorkerId,
+)
 from dagorama_broker.core.states import Change, InstanceState, NodeState
 from dagorama_broker.core.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
 from tests.conformance.conftest import Storage, make_storage
@@ -358,6 +368,22 @@ def test_how_instances_are_to_be_run_is_read_back(storage: Storage) -> None:
     assert [[it and (it.group, it.control) for it in told] for told in (snapshot, found, summaries, listed)] == [
         expected
     ] * 4
+
+
+def test_what_was_said_about_limits_is_read_back(storage: Storage) -> None:
+    """What was said last, for as long as a node of a running instance has the key."""
+    graph = Graph()
+    instance = graph.instance()
+    node = graph.node(instance, function=FUNCTIONS[1])
+    key, other = (limit.key for limit in node.limits)
+    first, last = LimitWord(1, LimitSpec(max=1)), LimitWord(7, LimitSpec(max=5, rate_per_s=0.5, burst=3))
+    storage.journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=[node])])
+    storage.journal.commit([e.LimitChanged(key=key, word=first), e.LimitChanged(key="nobody's", word=first)])
+    storage.journal.commit([e.LimitChanged(key=key, word=last), e.LimitChanged(key=other, word=first)])
+    assert storage.reopen().limits == {key: last, other: first}
+    assert storage.reopen().limits == {key: last, other: first}
+    storage.journal.commit([e.InstanceFinished(instance=instance, state=InstanceState.COMPLETED, at=3.0)])
+    assert storage.reopen().limits == {}
 
 
 def test_how_queues_are_to_be_run_is_read_back(storage: Storage) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import get_args
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.model import Control, Instance, InstanceId, Node, QueueControl, WorkerId
+from dagorama_broker.core.model import Control, Instance, InstanceId, LimitWord, Node, QueueControl, WorkerId
 from dagorama_broker.core.states import InstanceState, NodeState
 from dagorama_broker.core.stored import Snapshot, StoredInstance, StoredNode
 
@@ -25,6 +25,7 @@ class Ledger:
         self.nodes: dict[int, StoredNode] = {}
         self.workers: dict[WorkerId, str] = {}
         self.queues: dict[str, QueueControl] = {}
+        self.limits: dict[str, LimitWord] = {}
         self.node_seq_last = 0
         self.epoch = 1
 
@@ -48,6 +49,7 @@ class Ledger:
             ],
             workers=dict(self.workers),
             queues=dict(self.queues),
+            limits=dict(self.limits),
         )
 
     def stored(self, instance_id: InstanceId) -> StoredInstance:
@@ -65,6 +67,8 @@ class Ledger:
                 self.queues[queue] = queue_control
                 if queue_control == QueueControl():
                     del self.queues[queue]
+            case e.LimitChanged(key=key, word=word):
+                self.limits[key] = word
             case e.InstanceReopened(instance=instance):
                 self._set_instance(instance.id, InstanceState.RUNNING, 0.0)
             case e.InstanceFinished(instance=instance, state=state, at=at):

@@ -443,9 +443,23 @@ def test_a_new_limit_holds_for_those_that_wait(bench: Bench) -> None:
         WorkGranted w1 a#1
         InstanceCreated i2
         NodesCreated d e
+        LimitChanged x max=3 rate=0 burst=1
         WorkGranted w1 b#2 d#3
     """
     assert bench.replay(transcript) == tidy(transcript)
+
+
+@pytest.mark.parametrize(
+    ("said", "running"), [("submit i1 e:g@x", 3), ("submit i3 e:g@x\ncancel i3", 3), ("submit i1 e:g@x z:f@x", 1)]
+)
+def test_what_was_said_last_holds_over_a_restart(bench: Bench, said: str, running: int) -> None:
+    """It counts which call was made last, in whatever instance, also where that has ended since."""
+    bench.replay("function f limit=1\nfunction g limit=3 queue=q\nsubmit i1 a@x\nsubmit i2 b@x c@x d@x")
+    bench.replay(said)
+    for _ in range(2):
+        bench.replay("restart")
+    bench.replay("connect w1 slots=9\ngrant")
+    assert len(bench.scheduler.workers[WorkerId(b"w1")].leases) == running
 
 
 def test_a_new_rate_holds_for_those_that_wait(bench: Bench) -> None:
@@ -476,10 +490,12 @@ def test_a_new_rate_holds_for_those_that_wait(bench: Bench) -> None:
         NodeCompleted a a
         InstanceCreated i2
         NodesCreated d
+        LimitChanged x max=0 rate=1 burst=2
         WorkGranted w1 b#2
         WorkGranted w1 c#3
         InstanceCreated i3
         NodesCreated e f
+        LimitChanged x max=3 rate=0 burst=1
         WorkGranted w1 d#4
     """
     assert bench.replay(transcript) == tidy(transcript)

@@ -394,6 +394,8 @@ def _words(event: e.Event) -> Iterator[str]:
     match event:
         case e.InstanceCreated(instance=instance) | e.InstanceReopened(instance=instance):
             yield instance.id.decode()
+        case e.LimitChanged(key=key, word=word):
+            yield f"{key} max={word.spec.max} rate={word.spec.rate_per_s:g} burst={word.spec.burst}"
         case e.NodesRemoved(nodes=nodes):
             yield from (_name(node) for node in nodes)
         case e.RequestRepeated(nodes=nodes):
