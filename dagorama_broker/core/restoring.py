@@ -12,15 +12,18 @@ from dagorama_broker.core.stored import StoredInstance, StoredNode
 
 
 def restore_instance(graph: Graph, attempts: Attempts, stored: StoredInstance, now: float) -> None:
-    """Take an instance back into memory, so that nodes can be added to it. A no-op when it is there."""
+    """Take an instance back into memory, so that nodes can be added to it. A no-op when it is there.
+
+    What is stored may be of a time when the clock was ahead. No wait becomes longer than it was to be in all.
+    """
     if stored.id in graph.instances:
         return
     instance = Instance(
         seq=stored.seq,
         id=stored.id,
         definition=stored.definition,
-        created_at=stored.created_at,
-        deadline_at=stored.deadline_at,
+        created_at=min(stored.created_at, now),
+        deadline_at=stored.deadline_at - max(0.0, stored.created_at - now) if stored.deadline_at else 0.0,
         group=stored.group,
         control=stored.control,
     )
@@ -88,12 +91,12 @@ def _relink_node(
     elif node.state is NodeState.WAITING:
         graph.wait_for(node, node.dependencies)
         if not node.missing:
-            graph.make_ready(node, _ready_since(node, row))
+            graph.make_ready(node, min(now, _ready_since(node, row)))
     elif node.state is NodeState.JOINING:
         graph.wait_for(node, node.promises)
     elif node.state is NodeState.BACKOFF:
         node.function.lane.active += 1
-        attempts.back_off(node, row.retry_at)
+        attempts.back_off(node, _retry_at(row, now))
 
 
 def _ready_since(node: Node, row: StoredNode) -> float:
@@ -102,6 +105,12 @@ def _ready_since(node: Node, row: StoredNode) -> float:
     since += [dependency.finished_at for dependency in node.dependencies]
     since += [failed.ended_at for failed in node.failures or ()]  # its worker was lost
     return max(since)
+
+
+def _retry_at(row: StoredNode, now: float) -> float:
+    """Tell when a backoff ends: not later than if it began now, or the clock that said when it did was ahead."""
+    began_at = row.failures[-1].ended_at if row.failures else now
+    return min(row.retry_at, now + max(0.0, row.retry_at - began_at))
 
 
 def _find_source(node: Node) -> None:

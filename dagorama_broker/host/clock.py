@@ -7,30 +7,21 @@ which the machine was suspended. The monotonic clock, and with it the timers of 
 
 import time
 
-_BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+from dagorama_broker.storage.uptime import uptime_s, wall_offset_s
 
 
 class Clock:
     """Tells the time in seconds since the epoch; it never goes back."""
 
     def __init__(self) -> None:
-        self.offset_s = time.time() - self.uptime_s()  #: what is added to the uptime
-        self._suspended_s = self.suspended_s()
-
-    @staticmethod
-    def uptime_s() -> float:
-        """Return the seconds since the machine was started, or since some other fixed moment."""
-        return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)
+        self._offset_s = wall_offset_s()
+        self._suspended_s = uptime_s() - time.monotonic()
 
     def now(self) -> float:
         """Return the time."""
-        return self.uptime_s() + self.offset_s
-
-    def suspended_s(self) -> float:
-        """Return for how long the machine has been suspended since a fixed moment; 0 where that is not known."""
-        return self.uptime_s() - time.monotonic() if _BOOTTIME is not None else 0.0
+        return uptime_s() + self._offset_s
 
     def slept_s(self) -> float:
-        """Return for how long the machine has been suspended since the last call."""
-        before, self._suspended_s = self._suspended_s, self.suspended_s()
+        """Return for how long the machine has been suspended since the last call, as far as the system tells."""
+        before, self._suspended_s = self._suspended_s, uptime_s() - time.monotonic()
         return max(0.0, self._suspended_s - before)

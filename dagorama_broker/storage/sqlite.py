@@ -27,6 +27,7 @@ from dagorama_broker.storage.journal import StorageError
 from dagorama_broker.storage.reading import Reader
 from dagorama_broker.storage.rows import Parameter, RowWriter
 from dagorama_broker.storage.schema import load_migrations, migrate
+from dagorama_broker.storage.uptime import boot_id, wall_offset_s
 
 #: Applied in this order. The lock mode comes first: only then does WAL mode work without a shared-memory file.
 _PRAGMAS = (
@@ -44,6 +45,17 @@ _PRAGMAS_LOCKED = (
 
 #: How many functions are remembered. As definitions may be made with ever other arguments, there is no end of them.
 _FUNCTIONS_MAX = 10_000
+
+#: A clock that stands differently by more than this was set; by less, it may have been read at another moment.
+_CLOCK_SET_S = 1.0
+
+_OF_RUNNING = "instance IN (SELECT seq FROM instances WHERE state = 'running')"
+_SHIFT_TIMES = (
+    "UPDATE instances SET created_at = created_at + ?1, deadline_at = deadline_at + ?1 WHERE state = 'running'",
+    f"UPDATE calls SET created_at = created_at + ? WHERE {_OF_RUNNING}",
+    f"UPDATE outcomes SET at = at + ? WHERE node IN (SELECT seq FROM calls WHERE {_OF_RUNNING})",
+    f"UPDATE attempts SET ended_at = ended_at + ? WHERE {_OF_RUNNING} AND ended_at > 0",  # the others are marks
+)
 
 _FINISH_COUNTS = """
 UPDATE instances SET counts = (
@@ -111,8 +123,7 @@ class SqliteJournal:
         migrate(connection, self.location, migrations)
         for pragma in _PRAGMAS_LOCKED:
             execute(f"PRAGMA {pragma}")
-        epoch = execute("INSERT INTO epochs (opened_at) VALUES (?)", (time.time(),)).lastrowid
-        assert epoch is not None
+        epoch = _open_epoch(connection)
         (function_last,) = execute("SELECT coalesce(max(id), 0) FROM functions").fetchone()
         self._functions = _Functions(function_last)
         reader = Reader(connection)
@@ -283,6 +294,22 @@ class _Functions:
             )
         )
         return self._last
+
+
+def _open_epoch(connection: sqlite3.Connection) -> int:
+    """Count the epoch. Where the clock was set since the last one began, move along the times of what runs."""
+    execute = connection.execute
+    boot, offset_s = boot_id(), wall_offset_s()
+    execute("BEGIN IMMEDIATE")
+    before = execute("SELECT boot, offset_s FROM epochs ORDER BY epoch DESC LIMIT 1").fetchone()
+    if before and boot and before[0] == boot and abs(offset_s - before[1]) > _CLOCK_SET_S:
+        for statement in _SHIFT_TIMES:
+            execute(statement, (offset_s - before[1],))
+    row = (time.time(), boot, offset_s)
+    epoch = execute("INSERT INTO epochs (opened_at, boot, offset_s) VALUES (?, ?, ?)", row).lastrowid
+    execute("COMMIT")
+    assert epoch is not None
+    return epoch
 
 
 def _take_limits(connection: sqlite3.Connection, instances: Iterable[StoredInstance]) -> dict[str, LimitWord]:

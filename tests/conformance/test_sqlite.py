@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 
 from dagorama_broker.core import events as e
+from dagorama_broker.core.states import InstanceState
+from dagorama_broker.storage import sqlite as sqlite_journal
 from dagorama_broker.storage.journal import StorageError
 from dagorama_broker.storage.reading import RUNNING_INSTANCES
 from dagorama_broker.storage.schema import Migration, load_migrations, migrate
 from dagorama_broker.storage.sqlite import SqliteJournal
-from tests.conformance.graphs import Graph
+from dagorama_broker.storage.uptime import wall_offset_s
+from tests.conformance.graphs import Graph, failed
 
 ROOT = Path(__file__).parents[2]
 TO_OPEN = "import sys; from dagorama_broker.storage.sqlite import SqliteJournal; SqliteJournal(sys.argv[1]).open()"
@@ -254,3 +257,38 @@ def test_restoring_reads_only_what_runs(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         plan = connection.execute(f"EXPLAIN QUERY PLAN {RUNNING_INSTANCES}").fetchall()
     assert [row[3] for row in plan] == ["SCAN instances USING INDEX instances_running"]
+
+
+@pytest.mark.parametrize(("set_by_s", "boots", "moved_s"), [(-9e7, "aa", 9e7), (9e7, "aa", -9e7), (9e7, "ab", 0)])
+def test_a_clock_that_is_set_moves_what_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, set_by_s: float, boots: str, moved_s: float
+) -> None:
+    """The time since the machine was started tells; while that is the same start, waits stay as long as they were."""
+    graph = Graph()
+    instance, ended = graph.instance(deadline_at=1_060.5), graph.instance()
+    nodes = [graph.node(it) for it in (instance, instance, ended)]
+    path = tmp_path / "broker.db"
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite_journal, "wall_offset_s", lambda: wall_offset_s() + set_by_s)
+        patch.setattr(sqlite_journal, "boot_id", lambda: boots[0])
+        journal = SqliteJournal(path)
+        journal.open()
+        journal.commit(
+            [
+                *(e.InstanceCreated(instance=it) for it in (instance, ended)),
+                e.NodesCreated(nodes=nodes),
+                e.AttemptFailed(node=nodes[0], attempt=failed(1), retry_at=2_050.0),
+                e.InstanceFinished(instance=ended, state=InstanceState.COMPLETED, at=3.0),
+            ]
+        )
+        journal.close()
+    monkeypatch.setattr(sqlite_journal, "boot_id", lambda: boots[1])
+    for _ in range(2):
+        (stored,) = journal.open().instances
+        first, second = stored.nodes
+        (failure,) = first.failures
+        read = [stored.deadline_at, second.created_at, first.retry_at, failure.ended_at]
+        expected = [1_060.5, nodes[1].created_at, 2_050.0, failed(1).ended_at]
+        assert read == pytest.approx([at + moved_s for at in expected], abs=1)
+        assert journal.list_instances(before_seq=None, limit=1)[0].created_at == ended.created_at
+        journal.close()

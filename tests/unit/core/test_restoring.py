@@ -350,3 +350,49 @@ def test_the_grace_of_workers_counts_from_when_they_can_connect(bench: Bench) ->
         WorkerWelcomed w1 a#2.1
     """
     assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_a_clock_that_was_ahead_makes_no_wait_longer(bench: Bench) -> None:
+    """A backoff, a deadline and a start timeout last no longer after the restart than they were to last in all."""
+    transcript = """
+        function flaky attempts=2 interval=3
+        function hasty start_timeout=5 queue=other
+        connect w1
+        at 1000000
+        submit i1 deadline=7 a:flaky
+        submit i2 c:hasty
+        grant
+        fail w1 a
+        leave w1
+        at 10
+        restart
+        wakeup
+        at 13
+        tick
+        wakeup
+        at 15
+        tick
+        wakeup
+        at 17
+        tick
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a
+        InstanceCreated i2
+        NodesCreated c
+        WorkGranted w1 a#1
+        AttemptFailed a attempt=1 ValueError again at 1e+06
+        WorkerLeft w1
+        at 13
+        at 15
+        AttemptFailed c attempt=0 QueueTimeout
+        NodeFailed c
+        InstanceFinished i2 failed
+        at 17
+        AttemptFailed a attempt=1 DeadlineExceeded
+        NodeFailed a
+        InstanceFinished i1 failed
+    """
+    assert bench.replay(transcript) == tidy(transcript)

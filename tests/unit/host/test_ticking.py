@@ -5,8 +5,9 @@ import pytest
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.model import RetryPolicy
 from dagorama_broker.core.states import NodeState
-from dagorama_broker.host.clock import Clock
+from dagorama_broker.host import clock
 from dagorama_broker.host.host import Host
+from dagorama_broker.storage.uptime import uptime_s
 from tests.unit.host.commands import WORKER, Channel, fail, instance_id, node_id, submit, until
 from tests.unit.host.conftest import Running
 from tests.unit.host.gate import Gate
@@ -55,8 +56,7 @@ async def test_workers_are_forgiven_for_the_time_of_a_suspension(
 ) -> None:
     """A machine that slept for longer than a lease evicts nobody when it wakes up, and knows how late it is."""
     slept_s = 0.0
-    uptime_s = Clock.uptime_s
-    monkeypatch.setattr(Clock, "uptime_s", staticmethod(lambda: uptime_s() + slept_s))
+    monkeypatch.setattr(clock, "uptime_s", lambda: uptime_s() + slept_s)
     async with running() as host:
         Channel(host, [])
         before = host.now()
