@@ -6,12 +6,13 @@ run time, called on an instance, it captures the call and returns the promise of
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
-from functools import wraps
 from typing import Any, Literal, TypeVar, cast, overload
 
 from dagorama.capture import CapturedCall, FunctionSpec, Scope, current_scope
+from dagorama.class_attributes import decorated_in, node_name
 from dagorama.code.policy import CodeMismatch, code_mismatch_named
 from dagorama.code_signature import calculate_function_hash, remember_code
 from dagorama.construction import class_name, construction_of
@@ -24,13 +25,24 @@ from dagorama.limits import Limit, LimitKeys, checked_limits
 from dagorama.models.promise import Arguments, new_promise, submitted_promise
 from dagorama.options import InstanceOptions, checked_seconds, current_options
 from dagorama.payload import Payload, encode
-from dagorama.resolution import id_of
+from dagorama.resolution import definition_of, id_of
 from dagorama.retry import RetryConfiguration
 from dagorama.settings import should_run_inline
 
 F = TypeVar("F", bound=Callable[..., object])
 Args = tuple[object, ...]
 Kwargs = dict[str, object]
+
+
+#: What is no function and stands below `@dagorama()` all the same, with what to do about it.
+_WAY_OUT: dict[type, str] = {
+    staticmethod: ": a node is a method with the instance as self, so leave @staticmethod out",
+    classmethod: ": a node is a method with the instance as self, so leave @classmethod out",
+    property: ": put @property above @dagorama()",
+    functools.partialmethod: ": decorate the method, and make the partialmethod of that",
+    functools.singledispatchmethod: ": decorate a method that calls it",
+    type(functools.cache(len)): ": what one process caches the next does not have; cache what the node calls",
+}
 
 
 class Decorator:
@@ -63,7 +75,9 @@ class Decorator:
     def __call__(self, fn: F) -> F:
         """Decorates a function of either kind."""
         if not inspect.isfunction(fn):
-            raise ValueError(f"@dagorama decorates functions, and {fn!r} is none")
+            raise ValueError(f"@dagorama decorates functions, and {fn!r} is none{_WAY_OUT.get(type(fn), '')}")
+        if decorated_in(fn) is not None:
+            raise ValueError(f"{fn.__qualname__} is decorated by @dagorama already, and once is enough")
         if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
             raise ValueError(f"{fn.__qualname__} is a generator, which is no value that can travel: return a list")
         return cast(F, _decorate(fn, self))
@@ -81,10 +95,17 @@ class Decorator:
         return self(fn)
 
     def spec(
-        self, fn: Callable[..., object], definition_class: type[DAGDefinition], definition_arguments: bytes = b""
+        self,
+        fn: Callable[..., object],
+        definition_class: type[DAGDefinition],
+        definition_arguments: bytes = b"",
+        name: str | None = None,
     ) -> FunctionSpec:
-        """Makes the spec of the function that was decorated, as a method of this class, which may have inherited it."""
-        name = f"{class_name(definition_class)}.{fn.__name__}"
+        """Makes the spec of the function that was decorated, as a method of this class, which may have inherited it.
+
+        `name` is the one that the class has for it, if that is not the function's own.
+        """
+        name = f"{class_name(definition_class)}.{name or fn.__name__}"
         return FunctionSpec(
             name=name,
             code_version=calculate_function_hash(fn, owner=definition_class),
@@ -185,28 +206,31 @@ class _Captor:
                 f"{name} was called on a DAGDefinition, but nodes belong to an instance: start one with "
                 "`instance, promise = definition(...)`, which calls the entrypoint, and make the call from there"
             )
-        raise ValueError(f"{name} can only be called as a method of a DAGInstance, not with {receiver!r} as self")
+        raise ValueError(
+            f"{name} can only be called as a method of a DAGInstance, not with {receiver!r} as self; a decorator above "
+            "@dagorama() has to pass self on"
+        )
 
     def capture(self, instance: DAGInstance[Any], args: Args, kwargs: Kwargs) -> CapturedCall:
         """Makes a node to be of a call whose arguments are right."""
-        specs = construction_of(instance.definition).specs
+        specs = construction_of(definition_of(instance)).specs
         spec = specs.get(self.decorated)
         if spec is None:
-            spec = specs[self.decorated] = self._spec(instance.definition)
+            spec = specs[self.decorated] = self._spec(definition_of(instance))
         arguments, dependency_ids = self._payload(spec.name, args, kwargs)
         limit_keys = self.limits.of_call(spec.name, args, kwargs) if self.limits else ()
         return CapturedCall(new_id(), spec, arguments, dependency_ids, limit_keys)
 
     def capture_inline(self, instance: DAGInstance[Any], args: Args, kwargs: Kwargs) -> InlineCall:
         """Makes what runs a call at once, if its arguments are right."""
-        name = self._name(instance.definition)
+        name = self._name(definition_of(instance))
         if self.limits:
             self.limits.of_call(name, args, kwargs)  # they have no effect inline, but tests are to see the error
         return InlineCall(
             name=name,
             function=self.fn,
             instance_id=id_of(instance),
-            definition=instance.definition,
+            definition=definition_of(instance),
             arguments=self._payload(name, args, kwargs).data,
             retry=self.options.retry,
             timeout_s=self.options.timeout_s,
@@ -224,18 +248,13 @@ class _Captor:
 
     def _name(self, definition: DAGDefinition) -> str:
         """Names the function as a method of this definition's class, which may have inherited it."""
-        name = f"{class_name(type(definition))}.{self.fn.__name__}"
-        if getattr(type(definition), self.fn.__name__, None) is not self.decorated:
-            raise ValueError(
-                f"{name} is not {self.fn.__qualname__}, so no worker would find this function by that name; "
-                "if it was called through super(), run it at once with greedy_execution=True"
-            )
-        return name
+        return f"{class_name(type(definition))}.{node_name(type(definition), self.decorated)}"
 
     def _spec(self, definition: DAGDefinition) -> FunctionSpec:
         """Makes the spec of the function as a method of this definition's class."""
-        self._name(definition)  # refuses what no worker would find
-        return self.options.spec(self.fn, type(definition), construction_of(definition).arguments())
+        kind = type(definition)
+        name = node_name(kind, self.decorated)  # refuses what no worker would find
+        return self.options.spec(self.fn, kind, construction_of(definition).arguments(), name)
 
 
 def _scope_of(instance: DAGInstance[Any]) -> Scope | None:
@@ -267,7 +286,7 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         from dagorama.client.broker import submit
 
         try:
-            submit(id_of(instance), class_name(type(instance.definition)), [captured])
+            submit(id_of(instance), class_name(type(definition_of(instance))), [captured])
         except DagoramaError as error:
             raise error.with_traceback(None) from error.__cause__
         return submitted_promise(captured.node_id, captured.function.name, captured.arguments)
@@ -291,12 +310,13 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         from dagorama.client.broker import submit_async
 
         try:
-            await submit_async(id_of(instance), class_name(type(instance.definition)), [captured], options)
+            await submit_async(id_of(instance), class_name(type(definition_of(instance))), [captured], options)
         except DagoramaError as error:
             raise error.with_traceback(None) from error.__cause__
         return submitted_promise(captured.node_id, captured.function.name, captured.arguments)
 
-    captor.decorated = wraps(fn)(call_async if _is_async(fn) else call)
+    captor.decorated = functools.wraps(fn)(call_async if _is_async(fn) else call)
     setattr(captor.decorated, "original_fn", fn)  # noqa: B010 - a function's type knows no further attributes
     setattr(captor.decorated, "dagorama_options", options)  # noqa: B010 - as above
+    setattr(captor.decorated, "dagorama_decorated", captor.decorated)  # noqa: B010 - as above
     return captor.decorated

@@ -8,18 +8,18 @@ in the instance, and what is written to it stays with it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
-from functools import cached_property
+from collections.abc import Callable, Coroutine, Generator
 from inspect import iscoroutine
-from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 from uuid import UUID
 
 from dagorama.capture import Scope, current_scope, inline_node
+from dagorama.class_attributes import check_nodes
 from dagorama.construction import Construction, class_name, local_classes
 from dagorama.ids import new_id
+from dagorama.instance_attributes import delete, read, write
 from dagorama.instance_methods import METHODS
-from dagorama.resolution import id_of, resolve, resolve_async
+from dagorama.resolution import definition_of, id_of, resolve, resolve_async
 from dagorama.settings import should_run_inline
 
 if TYPE_CHECKING:
@@ -50,12 +50,24 @@ class _Unsaid:
     """What nobody returns, so that only `Any` passes for it."""
 
 
+class Started(tuple["DAGInstance[R_co]", R_co]):
+    """What a start gives: the instance, and the promise of what the entrypoint returns. `await` gives it back."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, tuple[DAGInstance[R_co], R_co]]:
+        """Gives itself, so that an asynchronous program need not know which entrypoints are."""
+        return self
+        yield
+
+
 class DAGDefinition(ABC):
     """A DAG, as the user writes it: decorated methods are nodes, and `entrypoint` is where an instance starts."""
 
     def __init_subclass__(cls, **kwargs: object) -> None:
-        """Remembers classes to which no import leads."""
+        """Remembers classes to which no import leads. `ValueError` for a node that nobody could call."""
         super().__init_subclass__(**kwargs)
+        check_nodes(cls)
         if "<locals>" in cls.__qualname__:
             local_classes[class_name(cls)] = cls
 
@@ -83,7 +95,7 @@ class DAGDefinition(ABC):
     # The more special case has to come first: a function that says nothing of what it returns could be async, and an
     # async function is an ordinary one too, which returns a coroutine.
     @overload
-    def __call__(self: _Starts[P, _Unsaid], *args: P.args, **kwargs: P.kwargs) -> tuple[DAGInstance[Any], Any]: ...
+    def __call__(self: _Starts[P, _Unsaid], *args: P.args, **kwargs: P.kwargs) -> Started[Any]: ...
 
     @overload
     def __call__(  # type: ignore[overload-overlap]
@@ -91,10 +103,12 @@ class DAGDefinition(ABC):
     ) -> Coroutine[Any, Any, tuple[DAGInstance[R], R]]: ...
 
     @overload
-    def __call__(self: _Starts[P, R], *args: P.args, **kwargs: P.kwargs) -> tuple[DAGInstance[R], R]: ...
+    def __call__(self: _Starts[P, R], *args: P.args, **kwargs: P.kwargs) -> Started[R]: ...
 
     def __call__(self, *args: object, **kwargs: object) -> object:
-        """Starts an instance; returns it and the promise of what the entrypoint returns (awaitable if that is async).
+        """Starts an instance; returns it and the promise of what the entrypoint returns.
+
+        Both come from `await` if the entrypoint is async; they may be awaited if it is not.
 
         The start is durable when this returns. Inside a running node it makes no instance of its own: the entrypoint
         becomes a child of that node. `TypeError` for arguments that the entrypoint doesn't take.
@@ -109,7 +123,7 @@ class DAGDefinition(ABC):
         if iscoroutine(promise):
             return _started(instance, promise)
         instance.__dict__["_dagorama_promise"] = promise
-        return instance, promise
+        return Started((instance, promise))
 
 
 async def _started(
@@ -125,12 +139,12 @@ class DAGInstance(Generic[R_co]):
     """One start of a definition; `R_co` is the type of its entrypoint's value.
 
     Reads go to the definition, and its methods get the instance as `self`. Writes stay here. A name that the definition
-    has goes before `result`, `cancel`, `pause`, `resume`, `set_priority`, `cap`, `retry`, `rerun`, `why` and the async
-    twins of these.
+    has, or that a node sets, goes before each name below, from `instance_id` and `definition` on.
     """
 
-    instance_id: UUID
-    definition: DAGDefinition
+    if TYPE_CHECKING:
+        instance_id: UUID
+        definition: DAGDefinition
 
     @overload
     def __init__(self: DAGInstance[Any], instance_id: UUID, definition: _Starts[..., _Unsaid]) -> None: ...
@@ -143,7 +157,7 @@ class DAGInstance(Generic[R_co]):
 
     def __init__(self, instance_id: UUID, definition: object) -> None:
         """`instance_id` is that of an instance that the broker knows, from `generate_instance_id()`."""
-        self.__dict__.update(instance_id=instance_id, _dagorama_id=instance_id.bytes, definition=definition)
+        self.__dict__.update(_dagorama_id=instance_id.bytes, _dagorama_definition=definition)
 
     if TYPE_CHECKING:
 
@@ -249,46 +263,44 @@ class DAGInstance(Generic[R_co]):
 
         def __getattr__(self, name):
             """Reads from the definition, and binds what is bound there to the instance."""
-            if name == "instance_id":
-                return self.__dict__.setdefault(name, UUID(bytes=id_of(self)))
-            definition = self.__dict__["definition"]
-            attribute = getattr(type(definition), name, None)
-            if isinstance(attribute, (property, cached_property)) and name not in definition.__dict__:
-                return attribute.__get__(self, type(definition))
-            try:
-                value = getattr(definition, name)
-            except AttributeError:
-                if name in METHODS:
-                    return MethodType(METHODS[name], self)
-                raise
-            if type(value) is MethodType and value.__self__ is definition:
-                return MethodType(value.__func__, self)
-            return value
+            return read(self, name, METHODS)
 
         def __setattr__(self, name, value):
-            """Writes here, never to the definition. A property's setter gets the instance as `self`."""
-            attribute = getattr(type(self.definition), name, None)
-            if isinstance(attribute, property):
-                attribute.__set__(self, value)
-            else:
-                self.__dict__[name] = value
+            """Writes here, never to the definition. What has a setter there gets the instance as `self`."""
+            write(self, name, value)
+
+        def __delattr__(self, name):
+            """Deletes what was written here."""
+            delete(self, name)
 
         @property
         def __class__(self):
             """The definition's class, so that `super()` and `isinstance` in its methods work as they read."""
-            return type(self.definition)
+            return type(definition_of(self))
 
         def __call__(self, *args, **kwargs):
             """Does what calling the definition does: inside a node, it makes a sub-graph."""
-            return self.definition(*args, **kwargs)
+            return definition_of(self)(*args, **kwargs)
 
         def __reduce__(self):
             """Travels as its id and definition."""
-            return DAGInstance, (self.instance_id, self.definition)
+            return DAGInstance, (UUID(bytes=id_of(self)), definition_of(self))
 
     def __repr__(self) -> str:
         """Shows its id and its definition's class."""
-        return f"DAGInstance({self.instance_id}, {class_name(type(self.definition))})"
+        return f"DAGInstance({UUID(bytes=id_of(self))}, {class_name(type(definition_of(self)))})"
+
+    def __str__(self) -> str:
+        """Is what the definition's class says of itself, if it does."""
+        kind = type(definition_of(self))
+        return repr(self) if kind.__str__ is object.__str__ else kind.__str__(cast(Any, self))
+
+    def __bool__(self) -> bool:
+        """Is what the definition's class says; True where it says nothing."""
+        kind: Any = type(definition_of(self))
+        if hasattr(kind, "__bool__"):
+            return bool(kind.__bool__(self))
+        return not hasattr(kind, "__len__") or kind.__len__(self) != 0
 
 
 def instance_of(instance_id: bytes, definition: DAGDefinition, scope: Scope | None = None) -> DAGInstance[Any]:
@@ -297,7 +309,7 @@ def instance_of(instance_id: bytes, definition: DAGDefinition, scope: Scope | No
     `scope` is that of the running node whose `self` it is. Calls on it join that node from any thread.
     """
     instance: DAGInstance[Any] = object.__new__(DAGInstance)
-    instance.__dict__.update(_dagorama_id=instance_id, _dagorama_scope=scope, definition=definition)
+    instance.__dict__.update(_dagorama_id=instance_id, _dagorama_scope=scope, _dagorama_definition=definition)
     return instance
 
 

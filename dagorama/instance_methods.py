@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
 
 from dagorama.capture import current_scope
 from dagorama.errors import BrokerRefused, DagoramaError
 from dagorama.models.promise import Promise, new_promise, node_id_of
 from dagorama.options import checked_priority, checked_running_max, checked_timeout
-from dagorama.resolution import id_of, value_of, value_of_async
+from dagorama.resolution import definition_of, id_of, value_of, value_of_async
 from dagorama.settings import should_run_inline
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _check_is_elsewhere(instance: DAGInstance[object]) -> None:
 def _keep_promise(instance: DAGInstance[object], first: FirstNode | None) -> None:
     """Remembers what the entrypoint returned when the instance was started, in whichever process: its first node."""
     # Not the module: what a script calls `__main__` has another name where the script is imported.
-    entrypoint = f"{type(instance.definition).__qualname__}.entrypoint"
+    entrypoint = f"{type(definition_of(instance)).__qualname__}.entrypoint"
     if first is None or first.function.partition(":")[2] != entrypoint:
         began = "it has no nodes" if first is None else f"it began with {first.function}, not {entrypoint}"
         raise ValueError(
@@ -82,7 +83,7 @@ def _check_is_kept(instance: DAGInstance[object], what: str) -> None:
     """Says no in place of a broker where nodes run inline: none keeps the instance."""
     if should_run_inline():
         raise BrokerRefused(
-            request=f"{what} instance {instance.instance_id}",
+            request=f"{what} instance {UUID(bytes=id_of(instance))}",
             code="FAILED_PRECONDITION",
             detail="nodes run inline, where they are called, so nothing of the instance is waiting any more; use "
             "dagorama.testing.in_process_broker() to see instances on their way",
@@ -258,5 +259,9 @@ _METHODS: dict[str, Callable[..., object]] = {
     "awhy": _awhy,
 }
 
-#: By the names that users know them by.
-METHODS = {name: _without_inner_frames(method) for name, method in _METHODS.items()}
+#: What is bound to an instance by the names that users know, where its definition has nothing of that name.
+METHODS: dict[str, Any] = {
+    "instance_id": property(lambda instance: UUID(bytes=id_of(instance))),
+    "definition": property(definition_of),
+    **{name: _without_inner_frames(method) for name, method in _METHODS.items()},
+}

@@ -8,6 +8,7 @@ from inspect import isabstract
 from typing import Any, NamedTuple
 
 from dagorama.capture import FunctionSpec
+from dagorama.class_attributes import class_attribute, decorated_in, node_name
 from dagorama.code.policy import CodeMismatch
 from dagorama.definition import DAGDefinition
 
@@ -62,9 +63,9 @@ def _is_at_its_name(definition_class: type) -> bool:
 
 def _functions(definition_class: type[DAGDefinition]) -> Iterator[ListedFunction]:
     for attribute in dir(definition_class):
-        decorated: Any = getattr(definition_class, attribute, None)
-        function = getattr(decorated, "original_fn", None)
-        if function is None or function.__name__ != attribute:  # by another name it cannot be called
+        decorated: Any = decorated_in(class_attribute(definition_class, attribute))
+        if decorated is None or node_name(definition_class, decorated) != attribute:  # by another name nobody calls it
             continue
         options = decorated.dagorama_options
-        yield ListedFunction(options.spec(function, definition_class), options.code_mismatch)
+        listed = options.spec(decorated.original_fn, definition_class, name=attribute)
+        yield ListedFunction(listed, options.code_mismatch)

@@ -128,7 +128,10 @@ def _cannot_encode(value: object, what: str, error: Exception) -> PayloadError:
         problem = f"its part {path}, a {type(part).__qualname__}, {problem}"
     way_out = "Pass plain data that pickle can carry, and make such an object inside the function that uses it."
     if iscoroutine(part):
-        way_out = "Await it: the call of an asynchronous function gives its promise only then."
+        way_out = (
+            "Await it: the call of an asynchronous function gives its promise only then. A decorator between "
+            "@dagorama() and an asynchronous function has to give an asynchronous one."
+        )
     return PayloadError(what=what, problem=problem, way_out=way_out)
 
 

@@ -10,7 +10,7 @@ from dagorama.logging import get_logger
 from dagorama.payload import decode, encode
 
 if TYPE_CHECKING:
-    from dagorama.definition import DAGInstance
+    from dagorama.definition import DAGDefinition, DAGInstance
 
 T = TypeVar("T")
 
@@ -90,6 +90,12 @@ def id_of(instance: DAGInstance[object]) -> bytes:
     """Returns an instance's id as it travels."""
     instance_id: bytes = instance.__dict__["_dagorama_id"]
     return instance_id
+
+
+def definition_of(instance: DAGInstance[object]) -> DAGDefinition:
+    """Returns an instance's definition, which may have a `definition` of its own."""
+    definition: DAGDefinition = instance.__dict__["_dagorama_definition"]
+    return definition
 
 
 def _wanted(promise: object) -> tuple[bytes, tuple[bytes, ...]]:

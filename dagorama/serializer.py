@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from dagorama.capture import Scope
+from dagorama.class_attributes import MISSING, class_attribute, decorated_in
 from dagorama.code.policy import CodeMismatch
 from dagorama.code_signature import calculate_function_hash
 from dagorama.construction import class_name, local_classes, module_name, registered
@@ -17,6 +18,7 @@ from dagorama.definition import DAGDefinition, DAGInstance, instance_of
 from dagorama.errors import PayloadError, UnknownFunction
 from dagorama.importing import import_users
 from dagorama.payload import decode, no_promises
+from dagorama.resolution import definition_of
 from dagorama.retry import RetryConfiguration
 
 #: Definitions kept ready, each with its constructor's arguments; far more than a worker serves at a time.
@@ -43,9 +45,9 @@ class FoundFunction(NamedTuple):
 def function_to_name(func: object) -> str:
     """Returns "module:Qualified.name" of a function or a class; of an object, that of its class."""
     if isinstance(func, MethodType) and type(func.__self__) is DAGInstance:
-        return f"{class_name(type(func.__self__.definition))}.{func.__name__}"
+        return f"{class_name(type(definition_of(func.__self__)))}.{func.__name__}"
     if type(func) is DAGInstance:
-        return class_name(type(func.definition))
+        return class_name(type(definition_of(func)))
     if isinstance(func, DAGDefinition):
         return class_name(type(func))
     if isclass(func):
@@ -116,10 +118,11 @@ def _find(name: str) -> FoundFunction:
     path, _, attribute = name.rpartition(".")
     definition = registered.get(path)
     definition_class = _class_at(name, path) if definition is None else type(definition)
-    decorated = getattr_static(definition_class, attribute, None)
+    there = class_attribute(definition_class, attribute)
+    decorated = decorated_in(there)
     function = getattr(decorated, "original_fn", None)
     if function is None:
-        has = "is not decorated" if decorated is not None else "does not exist"
+        has = "is not decorated" if there is not MISSING else "does not exist"
         raise UnknownFunction(
             name=name,
             problem=f"{attribute!r} of {path} {has} in this version of the code",

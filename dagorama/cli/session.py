@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
-from inspect import isawaitable
+from inspect import iscoroutine
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TypeAlias, TypeVar
@@ -21,6 +21,7 @@ from dagorama.client.queries import list_instances, list_nodes, watch_instance
 from dagorama.client.status import InstanceStatus, NodeStatus
 from dagorama.definition import DAGInstance
 from dagorama.errors import BrokerRefused, BrokerUnavailable, DagoramaError
+from dagorama.resolution import id_of
 from dagorama.settings import should_run_inline
 
 T = TypeVar("T")
@@ -91,7 +92,7 @@ def execute(target: Target, arguments: Arguments, settings: Settings, progress: 
             instance = start(target, arguments)
             follow(instance, workers, progress, settings.tolerations)
             value = instance.result()
-            failed = [node for node in list_nodes(instance.instance_id.bytes) if node.state == "failed"]
+            failed = [node for node in list_nodes(id_of(instance)) if node.state == "failed"]
         except (BrokerUnavailable, BrokerRefused) as error:
             raise CannotStart(str(error)) from None
         except DagoramaError as error:
@@ -102,7 +103,7 @@ def execute(target: Target, arguments: Arguments, settings: Settings, progress: 
 def start(target: Target, arguments: Arguments) -> DAGInstance[object]:
     """Starts an instance; the entrypoint may be an ordinary or an async function."""
     started: object = target.definition(*arguments.args, **arguments.kwargs)
-    if isawaitable(started):
+    if iscoroutine(started):
         started = asyncio.run(_awaited(started))
     assert isinstance(started, tuple)
     instance: DAGInstance[object] = started[0]
@@ -146,7 +147,7 @@ def follow(
 
 def _watch_instance(instance: DAGInstance[object], tell: Callable[[Happening], None]) -> None:
     try:
-        for status in watch_instance(instance.instance_id.bytes):
+        for status in watch_instance(id_of(instance)):
             tell(status)
     except DagoramaError as error:
         tell(error)
@@ -158,7 +159,7 @@ def _watch_workers(workers: subprocess.Popen[str], tell: Callable[[Happening], N
 
 def refuse_what_cannot_run(instance: DAGInstance[object], tolerations: Sequence[str]) -> None:
     """Raises `CalledWrongly` if no worker here tolerates the taint of any ready node: they would wait for ever."""
-    ready = [node for node in list_nodes(instance.instance_id.bytes) if node.state == "ready"]
+    ready = [node for node in list_nodes(id_of(instance)) if node.state == "ready"]
     taints = {node.taint for node in ready}
     if taints and taints.isdisjoint({"", *tolerations}):
         functions = ", ".join(sorted({node.function for node in ready}))

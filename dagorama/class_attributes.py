@@ -1,0 +1,86 @@
+"""What the names in the class of a definition stand for, and the decorated functions below other decorators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from types import FunctionType
+from typing import Literal, TypeAlias
+
+from dagorama.construction import class_name
+
+
+class Missing(Enum):
+    """Stands for what is not there."""
+
+    MISSING = "missing"
+
+
+MISSING: Literal[Missing.MISSING] = Missing.MISSING
+
+Decorated: TypeAlias = Callable[..., object]
+
+#: Where decorators and descriptors keep what they stand above: functools.wraps and wrapt, staticmethod and classmethod,
+#: partialmethod, singledispatchmethod and cached_property, property.
+BELOW = ("__wrapped__", "__func__", "func", "fget")
+#: So many decorators may stand above ours.
+DEPTH_MAX = 20
+
+
+def class_attribute(kind: type, name: str) -> object:
+    """Returns what a class or its bases have by this name, as it stands there; `MISSING` for none."""
+    for base in kind.__mro__:
+        names = base.__dict__
+        if name in names:
+            found: object = names[name]
+            return found
+    return MISSING
+
+
+def decorated_in(attribute: object) -> Decorated | None:
+    """Returns the decorated function that an attribute of a class is, or stands above; None for none."""
+    for _ in range(DEPTH_MAX):
+        # functools.wraps copies it, so what it leads to counts, and not who has it.
+        decorated = getattr(attribute, "dagorama_decorated", None)
+        if type(decorated) is FunctionType:
+            return decorated
+        below = (getattr(attribute, name, None) for name in BELOW)
+        attribute = next((found for found in below if found is not None), None)
+        if attribute is None:
+            break
+    return None
+
+
+def node_name(kind: type, decorated: Decorated) -> str:
+    """Returns the name by which a class has a decorated function; `ValueError` if a worker would find none."""
+    written: str = decorated.__name__
+    if decorated_in(class_attribute(kind, written)) is decorated:
+        return written
+    for name in dict.fromkeys(name for base in kind.__mro__ for name in vars(base)):
+        if decorated_in(class_attribute(kind, name)) is decorated:
+            return name
+    raise ValueError(_no_name(kind, decorated, written))
+
+
+def _no_name(kind: type, decorated: Decorated, written: str) -> str:
+    name = f"{class_name(kind)}.{written}"
+    overridden = any(decorated_in(vars(base).get(written)) is decorated for base in kind.__mro__)
+    if overridden:
+        return (
+            f"{name} is not {decorated.__qualname__}, so no worker would find this function by that name; "
+            "if it was called through super(), run it at once with greedy_execution=True"
+        )
+    return (
+        f"no name in {class_name(kind)} leads to {decorated.__qualname__}, so no worker would find it: either a "
+        "decorator above @dagorama() lacks functools.wraps(function), or the class gave the name to another function"
+    )
+
+
+def check_nodes(kind: type) -> None:
+    """Raises `ValueError` for a decorated function that nobody could call as a node."""
+    for name, attribute in vars(kind).items():
+        if isinstance(attribute, (staticmethod, classmethod)) and decorated_in(attribute) is not None:
+            raise ValueError(
+                f"{class_name(kind)}.{name} is a {type(attribute).__name__} above @dagorama(), but a node is a method "
+                f"with the instance as self: leave @{type(attribute).__name__} out"
+            )

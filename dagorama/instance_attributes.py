@@ -1,0 +1,79 @@
+"""What an instance reads and writes. Its state is that of its definition, and its own where it was written.
+
+Each function follows the order that Python has for an object of the class: what stands in the class and takes part in
+writes, then what the object has, then what else the class has. What is bound to an object is bound to the instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, MethodType
+from typing import TYPE_CHECKING, Any
+
+from dagorama.class_attributes import MISSING, class_attribute
+
+if TYPE_CHECKING:
+    from dagorama.definition import DAGDefinition, DAGInstance
+
+#: Their storage is in the object that they were made for.
+SLOTS = (MemberDescriptorType, GetSetDescriptorType)
+
+
+def read(instance: DAGInstance[Any], name: str, own: Mapping[str, Any]) -> object:
+    """Returns an attribute that was not written to the instance; `own` are those of instances themselves."""
+    names = instance.__dict__
+    definition: DAGDefinition = names["_dagorama_definition"]
+    kind = type(definition)
+    attribute: Any = class_attribute(kind, name)
+    if type(attribute) is FunctionType and name not in definition.__dict__:
+        return MethodType(attribute, instance)
+    if hasattr(type(attribute), "__get__") and not isinstance(attribute, SLOTS):
+        if _is_data(attribute):
+            # What else has a setter may keep what it sets in the object: in the definition, until it is written here.
+            here = isinstance(attribute, property) or name in names.get("_dagorama_written", ())
+            return attribute.__get__(instance if here else definition, kind)
+        if name not in definition.__dict__:
+            return attribute.__get__(instance, kind)
+    try:
+        value = getattr(definition, name)
+    except AttributeError:
+        if attribute is MISSING and name in own:
+            return own[name].__get__(instance, type(instance))
+        raise
+    if type(value) is MethodType and value.__self__ is definition:
+        return MethodType(value.__func__, instance)
+    return value
+
+
+def write(instance: DAGInstance[Any], name: str, value: object) -> None:
+    """Writes to the instance, by the setter or the `__setattr__` of the definition's class if it has one."""
+    kind: Any = type(instance.__dict__["_dagorama_definition"])
+    attribute: Any = class_attribute(kind, name)
+    if hasattr(type(attribute), "__set__") and not isinstance(attribute, SLOTS):
+        attribute.__set__(instance, value)
+        instance.__dict__.setdefault("_dagorama_written", set()).add(name)
+    elif kind.__setattr__ is not object.__setattr__:
+        kind.__setattr__(instance, name, value)
+    else:
+        instance.__dict__[name] = value
+
+
+def delete(instance: DAGInstance[Any], name: str) -> None:
+    """Deletes what was written to the instance; `AttributeError` for what its definition has."""
+    names = instance.__dict__
+    definition = names["_dagorama_definition"]
+    attribute: Any = class_attribute(type(definition), name)
+    if hasattr(type(attribute), "__delete__") and not isinstance(attribute, SLOTS):
+        attribute.__delete__(instance)
+    elif name in names:
+        del names[name]
+    elif hasattr(definition, name):
+        raise AttributeError(
+            f"{name!r} cannot be deleted here: it belongs to the definition, which other nodes use too; set it to None"
+        )
+    else:
+        raise AttributeError(f"{type(definition).__name__!r} object has no attribute {name!r}")
+
+
+def _is_data(attribute: object) -> bool:
+    return hasattr(type(attribute), "__set__") or hasattr(type(attribute), "__delete__")
