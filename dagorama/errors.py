@@ -11,6 +11,9 @@
     |-- NodeFailed                        the value will never come: its function failed, or one that it depends on
     |-- InstanceCancelled                 the value will never come: somebody stopped the work
     |-- NodeStopped                       the running node is to stop: what it gives would be refused
+    |-- MainGuardMissing   (RuntimeError) a program would start all of it again in each process that it starts
+    |-- WorkersCannotStart (RuntimeError) none of the workers that were launched can start
+    |-- OutOfReach         (ValueError)   no worker process can import the definition
     |-- NotInNode          (RuntimeError) `context()` was asked for where no node runs
     |-- ResultTimeout      (TimeoutError) the value has not come yet
     `-- Stuck                             the value cannot come: nothing is left to run (in-process broker only)
@@ -200,6 +203,41 @@ class NotInNode(DagoramaError, RuntimeError):
         super().__init__(
             "no node runs here: context() works in a decorated function that a worker runs, and in coroutines and "
             "threads that it starts; run those threads in a copy of its context, as asyncio.to_thread does"
+        )
+
+
+class MainGuardMissing(DagoramaError, RuntimeError):
+    """A process that only imports the program, for what it defines, is about to do what the program does."""
+
+    def __init__(self, *, what: str) -> None:
+        """`what` is about to be done, such as "launch_workers() is called"."""
+        self.what = what
+        super().__init__(
+            f"{what} while this process only imports the program, as each process does that the program starts; "
+            'put what the program does below `if __name__ == "__main__":`'
+        )
+
+
+class WorkersCannotStart(DagoramaError, RuntimeError):
+    """None of the worker processes that were launched can start, so nobody would run anything."""
+
+    def __init__(self, *, reason: str) -> None:
+        """`reason` is what the workers said, or how they ended."""
+        self.reason = reason
+        super().__init__(f"no worker can start: {reason}")
+
+
+class OutOfReach(DagoramaError, ValueError):
+    """The definition is written where no worker process can import it from."""
+
+    def __init__(self, *, definition: str) -> None:
+        """`definition` is "module:Class"."""
+        self.definition = definition
+        super().__init__(
+            f"{definition} is written in a notebook, in `python -c`, on standard input or in a __main__.py, and worker "
+            "processes cannot import it from there. Move it into a module, a file beside this program, and import it; "
+            "or run it in this process: inside of `with dagorama.testing.in_process_broker():`, or with a worker in a "
+            "thread, `threading.Thread(target=dagorama.runner.execute_worker, daemon=True).start()`"
         )
 
 

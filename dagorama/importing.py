@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-MAIN_GUARD = 'if __name__ == "__main__":'
+from dagorama.main_guard import MAIN_GUARD
 
 
 def import_users(name: str) -> ModuleType:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
-#: The folders of the standard library and of this package, as written and with links followed.
-_FOLDERS = (os.path.dirname(os.__file__), os.path.dirname(os.path.abspath(__file__)))
+#: The folders of the standard library and of our packages, as written and with links followed.
+_OURS = os.path.dirname(os.path.abspath(__file__))
+_FOLDERS = (os.path.dirname(os.__file__), _OURS, f"{_OURS}_broker")
 NOT_PROJECTS = tuple(folder + os.sep for written in _FOLDERS for folder in (written, os.path.realpath(written)))
 
 #: Folders that packages are installed into.

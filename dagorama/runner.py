@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from functools import partial
 from multiprocessing import Process
 from typing import cast
 
 from dagorama.client.connection import broker_address
 from dagorama.errors import CodeMismatchException as CodeMismatchException
+from dagorama.main_guard import check_is_no_import, worker_here
 from dagorama.options import checked_names
+from dagorama.worker.launched import LaunchedWorkers
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.printing import lines_at_once
-from dagorama.worker.processes import running_workers
 from dagorama.worker.worker import Worker
 
 #: A broker that is not there is an error after this long.
@@ -38,7 +39,7 @@ def execute_worker(
     broker answers within 5 s; one that goes away later is waited for.
     """
     worker = _worker(exclude_queues, include_queues, queue_tolerations, infinite_loop, catch_exceptions)
-    with lines_at_once():
+    with lines_at_once(), worker_here():
         worker.start()
         try:
             worker.wait()
@@ -65,7 +66,7 @@ async def execute_worker_async(
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     worker.call_when_done(partial(loop.call_soon_threadsafe, ended.set))
-    with lines_at_once():
+    with lines_at_once(), worker_here():
         worker.start()
         try:
             await ended.wait()
@@ -78,21 +79,43 @@ async def execute_worker_async(
     worker.wait()
 
 
-@contextmanager
-def launch_workers(n: int = 1, exit_on_completion: bool = False) -> Iterator[list[Process]]:
-    """Runs `n` worker processes for as long as the block lasts, and gives them.
+def launch_workers(
+    n: int = 1,
+    exit_on_completion: bool = False,
+    *,
+    concurrency: int = 1,
+    tolerations: Iterable[str] = (),
+    include_queues: Iterable[str] = (),
+    exclude_queues: Iterable[str] = (),
+    imports: Iterable[str] = (),
+) -> AbstractContextManager[list[Process]]:
+    """Runs `n` worker processes for as long as the `with` block lasts, and gives them.
 
-    With `exit_on_completion` each ends by itself when no connected worker can bring anything further. When the block is
-    left, however that happens, they finish what they run; those that take more than 5 s for it are killed. One that has
-    to end because a node overran its timeout, or went on after it was cancelled, is replaced in the list. Scripts need
-    `if __name__ == "__main__":` around it, since each process imports the script for its definitions.
+    Each runs `concurrency` nodes at once, also those with taints in `tolerations`; of these queues alone, or all but
+    those; and, with `imports`, functions of these modules alone, which it imports first.
+
+    The block is entered when a worker is ready; `WorkersCannotStart` says why none can be. One that dies, or has to end
+    because a node overran its timeout or went on after it was cancelled, is told of in the log and replaced, in the
+    list too, unless the program ended it itself. With `exit_on_completion` each ends by itself when no connected worker
+    can bring anything further. When the block is left, however that happens, they finish what they run; those that take
+    more than 5 s for it are killed. They also end when the program does.
+
+    Each process imports the program for its definitions, so scripts need `if __name__ == "__main__":` around what they
+    do (`MainGuardMissing`). What is written in a notebook cannot be imported (`OutOfReach`).
     """
+    check_is_no_import("launch_workers() is called")
     if n < 1:
         raise ValueError(f"launch_workers starts at least 1 worker, not {n}")
-    # The script hears of failures by what it waits for.
-    options = WorkerOptions(exit_when_drained=exit_on_completion, log_failures=False)
-    with running_workers(n, options) as processes:
-        yield cast(list[Process], processes)
+    options = WorkerOptions(
+        include_queues=checked_names("include_queues", include_queues),
+        exclude_queues=checked_names("exclude_queues", exclude_queues),
+        tolerations=checked_names("tolerations", tolerations),
+        concurrency=concurrency,
+        imports=checked_names("imports", imports),
+        exit_when_drained=exit_on_completion,
+        log_failures=False,  # the script hears of failures by what it waits for
+    )
+    return cast(AbstractContextManager[list[Process]], LaunchedWorkers(n, options))
 
 
 def _worker(
@@ -102,6 +125,7 @@ def _worker(
     infinite_loop: bool,
     catch_exceptions: bool,
 ) -> Worker:
+    check_is_no_import("a worker is run")
     options = WorkerOptions(
         include_queues=checked_names("include_queues", include_queues),
         exclude_queues=checked_names("exclude_queues", exclude_queues),

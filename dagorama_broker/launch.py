@@ -40,6 +40,7 @@ def launch_broker(
 
     Raises `BrokerNotStarted` with the reason where it cannot start, such as a port that is taken.
     """
+    _check_is_no_import()
     ready_read, ready_write = os.pipe()
     lifeline_read, lifeline_write = os.pipe()
     command = [sys.executable, "-m", "dagorama_broker", "--host", "localhost", "--port", str(port)]
@@ -66,6 +67,16 @@ def launch_broker(
     finally:
         os.close(lifeline_write)
         _wait(process)
+
+
+def _check_is_no_import() -> None:
+    """Raise `BrokerNotStarted` where multiprocessing imports the program: each of its processes would have a broker."""
+    processes = sys.modules.get("multiprocessing.process")
+    if processes is not None and getattr(processes.current_process(), "_inheriting", False):
+        raise BrokerNotStarted(
+            "launch_broker() is called while this process only imports the program, as each process does that the "
+            'program starts; put what the program does below `if __name__ == "__main__":`'
+        )
 
 
 def _wait(process: "subprocess.Popen[bytes]") -> None:

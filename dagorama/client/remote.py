@@ -11,6 +11,7 @@ from dagorama.client.outcomes import TERMINAL
 from dagorama.client.requests import Deadline, Steps, ask, watch
 from dagorama.errors import BrokerRefused
 from dagorama.ids import new_id
+from dagorama.main_guard import check_is_in_reach, check_is_no_import
 from dagorama.options import InstanceOptions
 from dagorama.v1.dag_pb2 import (
     CancelInstanceRequest,
@@ -36,6 +37,8 @@ class RemoteBroker:
         self, instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions, what: str
     ) -> Steps[None]:
         """Repeats the request until it is known to be durable."""
+        check_is_no_import("an instance is started")
+        check_is_in_reach(definition)
         to = connection()
         yield from ask(to, to.dag.Submit, submit_request(instance_id, definition, calls, options), what)
 

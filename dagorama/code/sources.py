@@ -285,7 +285,7 @@ def _parsed(path: str) -> Source | None:
         _seen_files.setdefault(path, state)
     try:
         return Source(path, located.package, _read(path, located.module, located.loader))
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, ImportError, SyntaxError, ValueError):  # ImportError: a loader does not know it, as that of stdin
         return None
 
 

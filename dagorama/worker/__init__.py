@@ -12,5 +12,7 @@ leases       what the worker holds: grants, recalls, revocations, the welcome, h
 stopping     nodes that are to stop because their leases are lost, and what is done about one that goes on
 worker       the worker itself: how it starts, introduces itself, drains and ends
 printing     what nodes print, in the log at once
-child, processes, supervisor    workers as processes; signals and shield: how they are told to end
+child, processes    workers as processes; signals and shield: how they are told to end; news: what they tell
+supervisor   keeping processes running: replaced where they die, with a backoff
+launched     the workers of a program's own; main_module: how they come by what is defined in it
 """

@@ -15,6 +15,8 @@ from multiprocessing.connection import Connection, wait
 from dagorama.client.connection import broker_address
 from dagorama.worker.alarm import Alarm
 from dagorama.worker.importing import CannotImport
+from dagorama.worker.main_module import import_main
+from dagorama.worker.news import News, tell
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.printing import lines_at_once
 from dagorama.worker.signals import signals_in
@@ -26,9 +28,6 @@ EXIT_IMPORT_FAILED = 3
 EXIT_STOPPED = 128 + signal.SIGTERM
 EXIT_ORPHANED = 4
 
-#: What is said of a worker that cannot start begins with this.
-CANNOT_START = "a worker cannot start"
-
 #: Exit codes, as multiprocessing gives them, of processes that end because a node does not; another takes its place.
 ENDED_FOR_NODE = {
     EXIT_OVERRUN: "a node overran its timeout",
@@ -37,13 +36,15 @@ ENDED_FOR_NODE = {
 }
 
 
-def run_child(options: WorkerOptions, environment: Mapping[str, str], status: Connection | None) -> None:
+def run_child(
+    options: WorkerOptions, environment: Mapping[str, str], status: Connection, main: Mapping[str, object] | None
+) -> None:
     """Runs one worker until it is drained. The first SIGTERM drains it, the second stops it with `EXIT_STOPPED`.
 
     It ends also when a node does not stop that has to: see `ENDED_FOR_NODE`.
 
-    `environment` is the parent's at the start. On `status` goes `(is_connected, text)` whenever that changes, which is
-    logged otherwise; and `(None, text)` if the worker cannot start.
+    `environment` is the parent's at the start, `main` its main module, if that is to be imported. `News` go out on
+    `status`. Without `main` the parent is a supervisor, which decides about signals.
     """
     # Ctrl-C goes to the whole process group; what it means for the workers is for their parent to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -53,26 +54,34 @@ def run_child(options: WorkerOptions, environment: Mapping[str, str], status: Co
     gc.freeze()
     _end_with_parent()
     Alarm.take_signal()
+    with lines_at_once():
+        worker = _worker(options, status, main)
+        tell(status, News.READY)
+        _work(worker, is_supervised=main is None)
+    if not worker.exit_status:
+        tell(status, News.DRAINED)
+    sys.exit(worker.exit_status)
+
+
+def _worker(options: WorkerOptions, status: Connection, main: Mapping[str, object] | None) -> Worker:
+    """Makes the worker, with all that it needs imported; ends the process where that cannot be."""
     try:
+        if main:
+            import_main(main)
         host, port = broker_address()
-        worker = Worker(
+        return Worker(
             options,
             host=host,
             port=port,
-            connection_changed=None if status is None else lambda *news: _tell(status, news),
+            connection_changed=lambda is_connected, text: tell(
+                status, News.CONNECTED if is_connected else News.DISCONNECTED, text
+            ),
             alarm=Alarm(),
         )
     except Exception as error:
         why = str(error) if isinstance(error, CannotImport) else f"{type(error).__name__}: {error}"
-        reason = f"{CANNOT_START}: {why}"
-        if status is None:
-            print(reason, file=sys.stderr, flush=True)
-        else:
-            _tell(status, (None, reason))
+        tell(status, News.CANNOT_START, why)
         sys.exit(EXIT_IMPORT_FAILED)
-    with lines_at_once():
-        _work(worker, is_supervised=status is not None)
-    sys.exit(worker.exit_status)
 
 
 def _work(worker: Worker, *, is_supervised: bool) -> None:
@@ -106,10 +115,3 @@ def _end_with_parent() -> None:
         os._exit(EXIT_ORPHANED)
 
     threading.Thread(target=watch, name="dagorama-parent", daemon=True).start()
-
-
-def _tell(status: Connection, news: tuple[bool | None, str]) -> None:
-    try:
-        status.send(news)
-    except OSError:  # the parent is going, and with it this process
-        return

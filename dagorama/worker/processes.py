@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from multiprocessing import popen_forkserver
+from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver, popen_forkserver, reduction, spawn, util
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import set_spawning_popen
 from time import monotonic
 
-from dagorama.logging import get_logger
 from dagorama.worker.child import ENDED_FOR_NODE, run_child
+from dagorama.worker.main_module import split_preparation
 from dagorama.worker.options import WorkerOptions
 
 #: How long workers that are told to stop may go on with what runs.
@@ -28,6 +29,27 @@ class _Popen(popen_forkserver.Popen):
     def __init__(self, process: multiprocessing.Process) -> None:
         self._polling = threading.Lock()
         super().__init__(process)
+
+    _fds: list[int]  #: of the base class, which its stubs do not tell
+
+    def _launch(self, process_obj: multiprocessing.Process) -> None:
+        """Does what the base class does, but leaves the main module to the worker: see `main_module`."""
+        _, preparation = split_preparation(spawn.get_preparation_data(process_obj.name))
+        told = io.BytesIO()
+        set_spawning_popen(self)
+        try:
+            reduction.dump(preparation, told)
+            reduction.dump(process_obj, told)
+        finally:
+            set_spawning_popen(None)
+        self.sentinel, to_child = forkserver.connect_to_new_process(self._fds)
+        # The child ends when this end is closed, which is when this process has ended.
+        parent_sentinel = os.dup(to_child)
+        ends = (parent_sentinel, self.sentinel)
+        self.finalizer = util.Finalize(self, util.close_fds, ends)  # type: ignore[attr-defined]
+        with open(to_child, "wb") as to:
+            to.write(told.getbuffer())
+        self.pid = forkserver.read_signed(self.sentinel)
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """Returns the exit code; None, and only with this flag, if there is none as yet."""
@@ -47,60 +69,30 @@ class WorkerProcess(multiprocessing.Process):
     _start_method = "forkserver"
     _Popen = staticmethod(_Popen)  # type: ignore[assignment]  # typed as if only DefaultContext had one
 
+    #: Whether the program itself has ended it, through this object.
+    is_told_to_end = False
 
-def start_worker(options: WorkerOptions, *, status: Connection | None = None) -> WorkerProcess:
+    def terminate(self) -> None:
+        """Sends SIGTERM, which drains the worker."""
+        self.is_told_to_end = True
+        super().terminate()
+
+    def kill(self) -> None:
+        """Sends SIGKILL, which ends the worker at once."""
+        self.is_told_to_end = True
+        super().kill()
+
+
+def start_worker(options: WorkerOptions, *, status: Connection, main: Mapping[str, object] | None) -> WorkerProcess:
     """Starts one worker process with the environment as it is now. Whoever calls must `stop_workers` it.
 
-    For `status` see `run_child`. Only a supervisor gives one, and a program that is a supervisor forks nothing else: so
-    its server is shielded from SIGTERM.
+    For `status` and `main` see `run_child`. Only a supervisor gives no `main`, and a program that is a supervisor forks
+    nothing else: so its server is shielded from SIGTERM.
     """
-    _context.set_forkserver_preload([__name__] if status is None else [__name__, "dagorama.worker.shield"])
-    process = WorkerProcess(target=run_child, args=(options, dict(os.environ), status), name="dagorama-worker")
+    _context.set_forkserver_preload([__name__] if main is not None else [__name__, "dagorama.worker.shield"])
+    process = WorkerProcess(target=run_child, args=(options, dict(os.environ), status, main), name="dagorama-worker")
     process.start()
     return process
-
-
-@contextmanager
-def running_workers(n: int, options: WorkerOptions) -> Iterator[list[WorkerProcess]]:
-    """Runs `n` worker processes for as long as the block lasts, and gives them.
-
-    One that has to end because a node does not stop is replaced, in the list too.
-    """
-    processes: list[WorkerProcess] = []
-    with ExitStack() as stack:
-        stack.callback(stop_workers, processes)
-        for _ in range(n):
-            processes.append(start_worker(options))  # noqa: PERF401  those that have started are stopped if one can't
-        stack.enter_context(_replacing(processes, options))
-        yield processes
-
-
-@contextmanager
-def _replacing(processes: list[WorkerProcess], options: WorkerOptions) -> Iterator[None]:
-    """Replaces those that end for a node's sake, for as long as the block lasts."""
-    stop, stopping = multiprocessing.Pipe()
-    thread = threading.Thread(
-        target=_replace, args=(processes, options, stopping), name="dagorama-replace", daemon=True
-    )
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.close()
-        thread.join()
-        stopping.close()
-
-
-def _replace(processes: list[WorkerProcess], options: WorkerOptions, stopping: Connection) -> None:
-    alive = {process.sentinel: place for place, process in enumerate(processes)}
-    while stopping not in (ready := wait([stopping, *alive])):
-        for sentinel in ready:
-            assert isinstance(sentinel, int)
-            place = alive.pop(sentinel)
-            if processes[place].exitcode in ENDED_FOR_NODE:
-                get_logger().warning("%s; another one starts now", describe_exit(processes[place]))
-                processes[place] = start_worker(options)
-                alive[processes[place].sentinel] = place
 
 
 def stop_workers(processes: Sequence[WorkerProcess], *, grace_s: float = STOP_GRACE_S) -> None:

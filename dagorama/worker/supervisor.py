@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from logging import INFO, WARNING, Logger
 from multiprocessing import Pipe
@@ -11,6 +12,7 @@ from multiprocessing.connection import Connection, wait
 from time import monotonic
 
 from dagorama.worker.child import ENDED_FOR_NODE, EXIT_STOPPED
+from dagorama.worker.news import News
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.processes import WorkerProcess, describe_exit, start_worker
 from dagorama.worker.signals import signals_in
@@ -23,75 +25,159 @@ REPLACE_BACKOFF_MAX_S = 10.0
 #: All processes complain about a broker that is gone; one line in this time is enough.
 COMPLAINT_INTERVAL_S = 25.0
 
+#: What is said of a worker that cannot start begins with this.
+CANNOT_START = "a worker cannot start"
+
 ENDING = "finishing what runs; a second signal stops it at once"
 
 
 @dataclass(slots=True, kw_only=True)
-class _Child:
+class Child:
+    """A worker process, and what it has told of itself."""
+
     process: WorkerProcess
     status: Connection
+    place: int  #: in the list of processes
     started_at: float = field(default_factory=monotonic)
-    cannot_start: bool = False  #: it has said why, and another could not either
+    is_ready: bool = False
+    is_drained: bool = False
+    cannot_start: bool = False  #: and another could not either
 
 
-class Supervisor:
-    """Starts worker processes, replaces those that die, and passes on what it is told to end.
+class Crew:
+    """Starts worker processes, replaces those that die, and tells of what happens to them."""
+
+    def __init__(self, n: int, options: WorkerOptions, *, log: Logger, main: Mapping[str, object] | None) -> None:
+        """What people should see goes to `log`; for `main` see `run_child`."""
+        self._n = n
+        self._options = options
+        self._log = log
+        self._main = main
+        #: By their places: those that run, and those that have ended until another is in their place.
+        self.processes: list[WorkerProcess] = []
+        self._children: list[Child] = []
+        self._replace_at: list[tuple[float, int]] = []
+        self._short_lives = 0
+        self._is_connected: bool | None = None
+        self._said_at = 0.0
+
+    def start(self) -> None:
+        """Starts all of them. Whoever calls must see to it that they end."""
+        for place in range(self._n):
+            self._start(place)
+
+    def step(self, *others: Connection | socket.socket) -> set[object]:
+        """Waits until something happens, and deals with it unless it is one of the `others`; returns what has."""
+        awaited = [*others, *(end for child in self._children for end in (child.process.sentinel, child.status))]
+        timeout_s = max(0.0, min(self._replace_at)[0] - monotonic()) if self._replace_at else None
+        ready: set[object] = set(wait(awaited, timeout_s))
+        for child in list(self._children):
+            if child.status in ready:
+                self._take_news(child)
+            if child.process.sentinel in ready:
+                self._take_leave(child)
+        return ready
+
+    def replace(self) -> None:
+        """Starts those that are due."""
+        now = monotonic()
+        due = [place for at, place in self._replace_at if at <= now]
+        self._replace_at = [(at, place) for at, place in self._replace_at if at > now]
+        for place in due:
+            self._start(place)
+
+    def _start(self, place: int) -> None:
+        reader, writer = Pipe(duplex=False)
+        with writer:
+            process = start_worker(self._options, status=writer, main=self._main)
+        self._children.append(Child(process=process, status=reader, place=place))
+        self.processes[place : place + 1] = [process]
+
+    def _take_news(self, child: Child) -> bool:
+        """Deals with what a process tells. Returns False when nothing more can come."""
+        try:
+            news, text = child.status.recv()
+        except (EOFError, OSError):  # it has ended; its sentinel says so too
+            return False
+        match news:
+            case News.READY:
+                child.is_ready = True
+                self._is_ready()
+            case News.DRAINED:
+                child.is_drained = True
+            case News.CANNOT_START:
+                child.cannot_start = True
+                self._cannot_start(text)
+            case _:
+                self._tell_connection(news is News.CONNECTED, text)
+        return True
+
+    def _tell_connection(self, is_connected: bool, text: str) -> None:
+        """Says what is new about the connection, once for all processes."""
+        now = monotonic()
+        if is_connected != self._is_connected or (not is_connected and now > self._said_at + COMPLAINT_INTERVAL_S):
+            self._is_connected = is_connected
+            self._said_at = now
+            self._log.log(INFO if is_connected else WARNING, "%s", text)
+
+    def _take_leave(self, child: Child) -> None:
+        """Lets go of a process that has ended, and plans another in its place."""
+        child.process.join()
+        while child.status.poll() and self._take_news(child):
+            pass  # its last words
+        child.status.close()
+        self._children.remove(child)
+        if not self._is_wanted(child):
+            return
+        now = monotonic()
+        dies_at_once = now < child.started_at + SHORT_LIFE_S and child.process.exitcode not in ENDED_FOR_NODE
+        self._short_lives = self._short_lives + 1 if dies_at_once else 0
+        delay_s = 0.0
+        if self._short_lives > 1:
+            delay_s = min(REPLACE_BACKOFF_MIN_S * 2 ** (self._short_lives - 2), REPLACE_BACKOFF_MAX_S)
+        self._replace_at.append((now + delay_s, child.place))
+        when = f"in {delay_s:g} s" if delay_s else "now"
+        self._log.warning("%s; another one starts %s", describe_exit(child.process), when)
+
+    # -- what those who run a crew see differently ---------------------------------------------------------------------
+
+    def _is_ready(self) -> None:
+        """A process has all that it needs."""
+
+    def _cannot_start(self, why: str) -> None:
+        """A process has said why it, and any other, cannot start."""
+
+    def _is_wanted(self, child: Child) -> bool:
+        """Tells whether another process is to take the place of this one, which has ended."""
+        return not child.cannot_start
+
+
+class Supervisor(Crew):
+    """Runs worker processes for as long as this process lives, and passes on what it is told to end.
 
     The first SIGTERM or SIGINT drains all; the second kills them.
     """
 
     def __init__(self, n: int, options: WorkerOptions, *, log: Logger) -> None:
         """What people should see goes to `log`."""
-        self._n = n
-        self._options = options
-        self._log = log
-        self._children: list[_Child] = []
-        self._replace_at: list[float] = []
-        self._short_lives = 0
+        super().__init__(n, options, log=log, main=None)
         self._stopping = False
         self._exit_status = 0
-        self._is_connected: bool | None = None
-        self._said_at = 0.0
 
     def run(self) -> int:
         """Runs until told to end. Returns the exit status: 0 after a drain."""
         with signals_in(signal.SIGTERM, signal.SIGINT) as signals:
             try:
-                for _ in range(self._n):
-                    self._start()
+                self.start()
                 while self._children or self._replace_at:
-                    self._step(signals)
+                    if signals in self.step(signals):
+                        for _ in signals.recv(4096):
+                            self._end()
+                    self.replace()
             finally:
                 for child in self._children:
                     child.process.kill()
         return self._exit_status
-
-    def _step(self, signals: socket.socket) -> None:
-        """Waits until something happens and deals with it."""
-        awaited = [signals, *(end for child in self._children for end in (child.process.sentinel, child.status))]
-        timeout_s = max(0.0, min(self._replace_at) - monotonic()) if self._replace_at else None
-        ready = set(wait(awaited, timeout_s))
-        if signals in ready:
-            for _ in signals.recv(4096):
-                self._end()
-        for child in list(self._children):
-            if child.status in ready:
-                self._take_news(child)
-            if child.process.sentinel in ready:
-                self._take_leave(child)
-        self._replace()
-
-    def _start(self) -> None:
-        reader, writer = Pipe(duplex=False)
-        with writer:
-            self._children.append(_Child(process=start_worker(self._options, status=writer), status=reader))
-
-    def _replace(self) -> None:
-        now = monotonic()
-        due = [at for at in self._replace_at if at <= now]
-        self._replace_at = [at for at in self._replace_at if at > now]
-        for _ in due:
-            self._start()
 
     def _end(self) -> None:
         """Drains all processes; kills them when asked again."""
@@ -106,46 +192,20 @@ class Supervisor:
         self._stopping = True
         self._replace_at = []
 
-    def _take_news(self, child: _Child) -> bool:
-        """Says what is new about the connection, once for all processes. Returns False when nothing more can come."""
-        try:
-            is_connected, text = child.status.recv()
-        except (EOFError, OSError):  # it has ended; its sentinel says so too
-            return False
-        if is_connected is None:
-            if not self._exit_status:
-                self._log.error("%s", text)
-            child.cannot_start, self._exit_status = True, 1
-            return True
-        now = monotonic()
-        if is_connected != self._is_connected or (not is_connected and now > self._said_at + COMPLAINT_INTERVAL_S):
-            self._is_connected = is_connected
-            self._said_at = now
-            self._log.log(INFO if is_connected else WARNING, "%s", text)
-        return True
+    def _cannot_start(self, why: str) -> None:
+        if not self._exit_status:
+            self._log.error("%s: %s", CANNOT_START, why)
+        self._exit_status = 1
 
-    def _take_leave(self, child: _Child) -> None:
-        """Lets go of a process that has ended, and plans another in its place."""
-        child.process.join()
-        while child.status.poll() and self._take_news(child):
-            pass  # its last words
-        child.status.close()
-        self._children.remove(child)
+    def _is_wanted(self, child: Child) -> bool:
+        """No other could start where one said so; then all end."""
         if child.cannot_start:
             if not self._stopping:
                 self._end()
-            return
+            return False
         if self._stopping:
             # By SIGTERM dies who had not even got so far as to handle it.
             if child.process.exitcode not in (0, -signal.SIGTERM, *ENDED_FOR_NODE) and not self._exit_status:
                 self._log.warning("%s", describe_exit(child.process))
-            return
-        now = monotonic()
-        dies_at_once = now < child.started_at + SHORT_LIFE_S and child.process.exitcode not in ENDED_FOR_NODE
-        self._short_lives = self._short_lives + 1 if dies_at_once else 0
-        delay_s = 0.0
-        if self._short_lives > 1:
-            delay_s = min(REPLACE_BACKOFF_MIN_S * 2 ** (self._short_lives - 2), REPLACE_BACKOFF_MAX_S)
-        self._replace_at.append(now + delay_s)
-        when = f"in {delay_s:g} s" if delay_s else "now"
-        self._log.warning("%s; another one starts %s", describe_exit(child.process), when)
+            return False
+        return True

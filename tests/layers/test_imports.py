@@ -21,6 +21,7 @@ ROOMS = {
             "errors",
             "ids",
             "limits",
+            "main_guard",
             "models",
             "options",
             "payload",

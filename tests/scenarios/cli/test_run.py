@@ -211,7 +211,7 @@ def test_what_keeps_workers_from_starting_is_told(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("DAGORAMA_CODE_MISMATCH", "perhaps")
     finished = run(job("Later"), "1", "--workers", "1")
     assert (finished.status, finished.out) == (3, "")
-    assert "workers: a worker cannot start: ValueError: DAGORAMA_CODE_MISMATCH" in finished.err
+    assert "workers - [ERROR] - a worker cannot start: ValueError: DAGORAMA_CODE_MISMATCH" in finished.err
 
 
 def test_a_broker_that_cannot_start_gives_status_3(tmp_path: Path) -> None:

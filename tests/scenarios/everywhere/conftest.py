@@ -8,8 +8,8 @@ from contextlib import ExitStack
 import pytest
 
 from dagorama.testing import in_process_broker, inline
+from dagorama.worker.launched import LaunchedWorkers
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.processes import running_workers
 from dagorama_broker.launch import launch_broker
 
 WAYS = ("inline", "in process", "memory", "sqlite")
@@ -27,5 +27,5 @@ def way(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         else:
             storage = "memory:" if name == "memory" else f"sqlite:///{tmp_path_factory.mktemp('data')}/broker.db"
             stack.enter_context(launch_broker(port=0, storage=storage))
-            stack.enter_context(running_workers(2, WorkerOptions(concurrency=2)))
+            stack.enter_context(LaunchedWorkers(2, WorkerOptions(concurrency=2)))
         yield name

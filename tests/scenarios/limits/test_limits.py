@@ -11,6 +11,7 @@ import signal
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from itertools import accumulate, pairwise
+from multiprocessing import Pipe
 from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
@@ -18,8 +19,9 @@ from typing import NamedTuple
 import pytest
 
 from dagorama import ResultTimeout
+from dagorama.worker.launched import LaunchedWorkers
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.processes import WorkerProcess, running_workers, start_worker, stop_workers
+from dagorama.worker.processes import WorkerProcess, start_worker, stop_workers
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 from tests.scenarios.limits.limits_definitions import BURST, MAX, RATE_PER_S, Limited, Paced
 
@@ -81,7 +83,13 @@ class Chaos:
         self.broker_away: list[tuple[float, float]] = []  #: from the kill until the workers are surely back
         self.broker = self._start_broker(0)
         stack.callback(stop_workers, self.workers)
-        self.workers.extend(start_worker(WorkerOptions()) for _ in range(WORKERS))
+        self.workers.extend(self._start_worker() for _ in range(WORKERS))
+
+    def _start_worker(self) -> WorkerProcess:
+        reader, writer = Pipe(duplex=False)
+        self._stack.callback(reader.close)
+        with writer:
+            return start_worker(WorkerOptions(), status=writer, main={})
 
     def _start_broker(self, port: int) -> LaunchedBroker:
         environment = {
@@ -101,7 +109,7 @@ class Chaos:
         self.killed_at[pid] = monotonic()
         self.workers[place].kill()
         self.workers[place].join()
-        self.workers[place] = start_worker(WorkerOptions())
+        self.workers[place] = self._start_worker()
 
     def kill_broker(self) -> None:
         """Kill the broker, and start it again from its storage."""
@@ -185,7 +193,7 @@ def test_starts_keep_to_the_rate_and_to_the_order(tmp_path: Path) -> None:
     """In no window more start than the burst and the rate let; each key has a rate of its own, in order."""
     count, late_s = 30, 0.25  #: a start may be seen so much later than it was granted
     record = tmp_path / "record"
-    with launch_broker(port=0), running_workers(1, WorkerOptions()):
+    with launch_broker(port=0), LaunchedWorkers(1, WorkerOptions()):
         instance, _ = Paced(str(record))(count)
         instance.result(timeout=30)
     for tenant in ("a", "b"):

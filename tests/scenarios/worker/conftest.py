@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dagorama.worker.launched import LaunchedWorkers
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.processes import WorkerProcess, running_workers
+from dagorama.worker.processes import WorkerProcess
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 
 StartWorkers = Callable[..., list[WorkerProcess]]
@@ -26,7 +27,7 @@ def broker() -> Iterator[LaunchedBroker]:
 def workers() -> Iterator[StartWorkers]:
     """Starts workers that are stopped after the test: `workers(n, concurrency=2, ...)`."""
     with ExitStack() as stack:
-        yield lambda n=1, **options: stack.enter_context(running_workers(n, WorkerOptions(**options)))
+        yield lambda n=1, **options: stack.enter_context(LaunchedWorkers(n, WorkerOptions(**options)))
 
 
 @pytest.fixture

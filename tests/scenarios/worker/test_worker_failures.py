@@ -18,8 +18,9 @@ from dagorama.errors import NodeFailed
 from dagorama.ids import new_id
 from dagorama.models.promise import DAGPromise
 from dagorama.payload import encode
+from dagorama.worker.launched import LaunchedWorkers
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.processes import WorkerProcess, running_workers
+from dagorama.worker.processes import WorkerProcess
 from dagorama_broker.launch import launch_broker
 from tests.scenarios.worker.worker_definitions import AsyncWork, Lopsided, Work
 
@@ -27,7 +28,7 @@ from tests.scenarios.worker.worker_definitions import AsyncWork, Lopsided, Work
 @pytest.fixture(scope="module")
 def worker() -> Iterator[WorkerProcess]:
     """Runs one worker for all tests of this module: none of them may take it down."""
-    with launch_broker(port=0), running_workers(1, WorkerOptions()) as (process,):
+    with launch_broker(port=0), LaunchedWorkers(1, WorkerOptions()) as (process,):
         yield process
 
 
@@ -190,11 +191,11 @@ def test_arguments_that_do_not_decode_are_named_on_the_node(worker: WorkerProces
 
 def test_a_worker_with_imports_runs_nothing_else() -> None:
     """A worker that was told its modules gets no functions of others: they wait for one that has theirs."""
-    with launch_broker(port=0), running_workers(1, WorkerOptions(imports=("json",))):
+    with launch_broker(port=0), LaunchedWorkers(1, WorkerOptions(imports=("json",))):
         while not list_workers():
             pass
         instance, _ = Work()("pid")
         (reason,) = instance.why().reasons
         assert (reason.kind, f"start one with --import {HERE}, or without" in reason.text) == ("module", True)
-        with running_workers(1, WorkerOptions(imports=(HERE.rpartition(".")[0],))) as (process,):
+        with LaunchedWorkers(1, WorkerOptions(imports=(HERE.rpartition(".")[0],))) as (process,):
             assert instance.result(timeout=20) == process.pid

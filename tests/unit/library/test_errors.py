@@ -15,14 +15,17 @@ from dagorama.errors import (
     DagoramaError,
     InstanceCancelled,
     LimitKeyError,
+    MainGuardMissing,
     NodeFailed,
     NodeStopped,
     NotInNode,
+    OutOfReach,
     PayloadError,
     PromiseMisuse,
     ResultTimeout,
     Stuck,
     UnknownFunction,
+    WorkersCannotStart,
 )
 
 ONE, TWO, THREE = UUID(int=1), UUID(int=2), UUID(int=3)
@@ -54,6 +57,9 @@ EXAMPLES = [
     InstanceCancelled(instance_id=ONE, node_id=TWO),
     NodeStopped(instance_id=ONE, node_id=TWO),
     NotInNode(),
+    MainGuardMissing(what="launch_workers() is called"),
+    WorkersCannotStart(reason="exited with status 7"),
+    OutOfReach(definition="__main__:Job"),
     ResultTimeout(instance_id=ONE, node_id=TWO, timeout_s=1.5),
     Stuck(instance_id=ONE, node_id=TWO, why="m:C.f is ready"),
 ]

@@ -1,0 +1,59 @@
+"""What a program's main module is to the processes that the program starts.
+
+They import it, for its definitions, and must do nothing of what the program does; and there are main modules that they
+cannot import.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dagorama.errors import MainGuardMissing, OutOfReach
+
+MAIN_GUARD = 'if __name__ == "__main__":'
+
+
+def check_is_no_import(what: str) -> None:
+    """Raises `MainGuardMissing` where multiprocessing imports the main module for a process that is being started.
+
+    Whatever the program starts would be started once more by each of its processes.
+    """
+    processes = sys.modules.get("multiprocessing.process")
+    if processes is not None and getattr(processes.current_process(), "_inheriting", False):
+        raise MainGuardMissing(what=what)
+
+
+#: How many blocks there are now in which this process has launched workers that cannot import its main module, and how
+#: many workers run in this process itself, for which that matters nothing.
+_without_main = 0
+_workers_here = 0
+
+
+@contextmanager
+def workers_without_main() -> Iterator[None]:
+    """Notes that workers were launched which cannot import the main module."""
+    global _without_main
+    _without_main += 1
+    try:
+        yield
+    finally:
+        _without_main -= 1
+
+
+@contextmanager
+def worker_here() -> Iterator[None]:
+    """Notes that a worker runs in this process."""
+    global _workers_here
+    _workers_here += 1
+    try:
+        yield
+    finally:
+        _workers_here -= 1
+
+
+def check_is_in_reach(definition: str) -> None:
+    """Raises `OutOfReach` for a definition of the main module where none but workers without it were launched."""
+    if _without_main and not _workers_here and definition.startswith("__main__:"):
+        raise OutOfReach(definition=definition)

@@ -1,0 +1,145 @@
+"""The workers that a program launches for as long as a block of it lasts, or until it ends."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from types import TracebackType
+
+from dagorama.errors import WorkersCannotStart
+from dagorama.logging import get_logger
+from dagorama.main_guard import workers_without_main
+from dagorama.worker.main_module import definitions_out_of_reach, main_of_program
+from dagorama.worker.options import WorkerOptions
+from dagorama.worker.processes import WorkerProcess, describe_exit, stop_workers
+from dagorama.worker.supervisor import CANNOT_START, Child, Crew
+
+#: So many processes in a row may end before they are ready; then none is expected to get there.
+FAILED_STARTS_MAX = 3
+#: The block is entered when a worker is ready. After this long it is entered in any case.
+START_TIMEOUT_S = 10.0
+
+
+class _LaunchedCrew(Crew):
+    """Replaces worker processes in a thread of its own, until it is told to stop or none can start."""
+
+    def __init__(self, n: int, options: WorkerOptions, *, main: dict[str, object]) -> None:
+        """For `main` see `run_child`."""
+        super().__init__(n, options, log=get_logger(), main=main)
+        self._failed_starts = 0
+        self._why = ""  #: the last reason why a process could not start
+        #: Set when a worker is ready, and when there is an `error`.
+        self.is_decided = threading.Event()
+        self.error: WorkersCannotStart | None = None
+
+    def run(self, stopping: Connection) -> None:
+        """Runs until the other end of `stopping` is closed."""
+        while not self.error and stopping not in self.step(stopping):
+            self.replace()
+            if not self._children and not self._replace_at and self._why:
+                self._give_up()
+
+    def _is_ready(self) -> None:
+        if self._why and not self.is_decided.is_set():
+            self._log.warning("%s: %s", CANNOT_START, self._why)  # but another one can
+        self._failed_starts, self._why = 0, ""
+        self.is_decided.set()
+
+    def _cannot_start(self, why: str) -> None:
+        self._why = why
+        if self.is_decided.is_set():
+            self._log.warning("%s: %s", CANNOT_START, why)
+
+    def _is_wanted(self, child: Child) -> bool:
+        """Replaces whatever the program has not ended itself, unless it is done or can't start."""
+        if child.cannot_start or child.process.is_told_to_end:
+            return False
+        if child.is_ready:
+            return not (child.is_drained and self._options.exit_when_drained)
+        self._failed_starts += 1
+        self._why = f"{describe_exit(child.process)} while it started"
+        return self._failed_starts < FAILED_STARTS_MAX
+
+    def _give_up(self) -> None:
+        self.error = WorkersCannotStart(reason=self._why)
+        if self.is_decided.is_set():  # else whoever enters the block gets it
+            self._log.error("%s", self.error)
+        self.is_decided.set()
+
+
+class LaunchedWorkers(AbstractContextManager[list[WorkerProcess]]):
+    """Runs worker processes from `__enter__` to `__exit__`, or to the end of the program if that is never called."""
+
+    def __init__(self, n: int, options: WorkerOptions) -> None:
+        """Nothing is started yet."""
+        self._n = n
+        self._options = options
+        self._stack = ExitStack()
+        self._owner = os.getpid()
+
+    def __enter__(self) -> list[WorkerProcess]:
+        """Starts them and waits until one is ready; raises `WorkersCannotStart` where none can be."""
+        with ExitStack() as stack:
+            main = main_of_program()
+            if not main:
+                stack.enter_context(workers_without_main())
+                _warn_of(definitions_out_of_reach())
+            crew = _LaunchedCrew(self._n, self._options, main=main)
+            # Before that of multiprocessing, which would wait for the workers for ever. It also keeps them from the
+            # collector, where nobody keeps what was entered.
+            atexit.register(self._end_with_program)
+            stack.callback(atexit.unregister, self._end_with_program)
+            stack.callback(stop_workers, crew.processes)
+            crew.start()
+            stack.callback(_in_thread(crew.run))
+            if not crew.is_decided.wait(START_TIMEOUT_S):
+                get_logger().warning(
+                    "no worker is ready yet, %.0f s after they were started: they import the program, which should do "
+                    "nothing else then but define things",
+                    START_TIMEOUT_S,
+                )
+            if crew.error:
+                raise crew.error
+            self._stack = stack.pop_all()
+        return crew.processes
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        """Ends them. What runs may go on for 5 s."""
+        self._stack.close()
+
+    def _end_with_program(self) -> None:
+        if os.getpid() == self._owner:  # a process that it has forked ends for itself
+            self._stack.close()
+
+
+def _in_thread(run: Callable[[Connection], None]) -> Callable[[], None]:
+    """Runs this in a thread, and returns what ends it, by closing the other end of the connection that it gets."""
+    stop, stopping = Pipe()
+    thread = threading.Thread(target=run, args=(stopping,), name="dagorama-launched", daemon=True)
+    thread.start()
+
+    def end() -> None:
+        stop.close()
+        thread.join()
+        stopping.close()
+
+    return end
+
+
+def _warn_of(definitions: list[str]) -> None:
+    if definitions:
+        get_logger().warning(
+            "worker processes cannot import what is written in a notebook, in `python -c`, on standard input or in a "
+            "__main__.py, so they will run nothing of %s",
+            ", ".join(definitions),
+        )

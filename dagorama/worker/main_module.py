@@ -1,0 +1,77 @@
+"""The program's main module, in the worker processes that it launches: what is defined there is defined here too.
+
+multiprocessing would import it before any code of ours runs, and what went wrong would be a traceback of each process,
+and an end. Here a worker imports it, in the same way, and can say why it cannot start.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from multiprocessing import current_process, spawn
+
+from dagorama.construction import class_name
+from dagorama.definition import DAGDefinition
+from dagorama.main_guard import MAIN_GUARD
+from dagorama.worker.importing import CannotImport
+
+#: What is told to a new process about the main module is under keys that begin like this.
+_KEY = "init_main_from_"
+
+
+def split_preparation(preparation: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:
+    """Parts what multiprocessing tells a new process: what is about the main module, and the rest."""
+    main = {key: value for key, value in preparation.items() if key.startswith(_KEY)}
+    return main, {key: value for key, value in preparation.items() if key not in main}
+
+
+def main_of_program() -> dict[str, object]:
+    """Returns what a worker process needs for `import_main`; empty where the main module cannot be imported.
+
+    That is so in a notebook, for `python -c`, `python -` and `python program.pyz`, and for the `__main__.py` of a
+    package, in which there may well be no guard.
+    """
+    main, _ = split_preparation(spawn.get_preparation_data(""))
+    name, path = main.get(f"{_KEY}name"), main.get(f"{_KEY}path")
+    if isinstance(name, str) and (name == "__main__" or name.endswith(".__main__")):
+        return {}
+    if isinstance(path, str) and not os.path.isfile(path):
+        return {}
+    return main
+
+
+def import_main(main: Mapping[str, object]) -> None:
+    """Imports the main module under another name, so that its guard is closed; raises `CannotImport` where it fails."""
+    me = current_process()
+    # As while multiprocessing does it: nothing may be started meanwhile. See dagorama.main_guard.
+    me._inheriting = True  # type: ignore[attr-defined]
+    try:
+        spawn.prepare(dict(main))
+    except SystemExit as error:
+        ended = ImportError(f"it calls sys.exit() when it is imported; put what it does below `{MAIN_GUARD}`")
+        raise CannotImport(_shown(main), ended.with_traceback(error.__traceback__)) from None
+    except Exception as error:
+        raise CannotImport(_shown(main), error) from error
+    finally:
+        del me._inheriting  # type: ignore[attr-defined]
+
+
+def definitions_out_of_reach() -> list[str]:
+    """Names the definitions of a main module that no worker process can import."""
+    main = sys.modules["__main__"]
+    return [
+        class_name(each)
+        for each in _subclasses(DAGDefinition)  # type: ignore[type-abstract]
+        if each.__module__ == "__main__" and getattr(main, each.__qualname__.partition(".")[0], None) is not None
+    ]
+
+
+def _subclasses(kind: type[DAGDefinition]) -> Iterator[type[DAGDefinition]]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from _subclasses(each)
+
+
+def _shown(main: Mapping[str, object]) -> str:
+    return "the main module " + " ".join(str(value) for value in main.values())

@@ -1,0 +1,24 @@
+"""What a worker process tells its parent."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from multiprocessing.connection import Connection
+
+
+class News(Enum):
+    """What has happened in a worker process; each comes with a text for people, which may be empty."""
+
+    READY = auto()  #: It has imported what it needs, and asks the broker for work.
+    CONNECTED = auto()  #: The broker answers.
+    DISCONNECTED = auto()  #: It does not.
+    CANNOT_START = auto()  #: The process ends, and another would end in the same way.
+    DRAINED = auto()  #: It ends because it was told to, or because nothing is left to do.
+
+
+def tell(status: Connection, news: News, text: str = "") -> None:
+    """Tells the parent."""
+    try:
+        status.send((news, text))
+    except OSError:  # it is going, and with it this process
+        return

@@ -1,0 +1,169 @@
+"""`launch_workers`: what happens to the workers, and to the program that launched them, when something goes wrong."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from dagorama import WorkersCannotStart, launch_workers
+from dagorama.client.queries import list_workers
+from dagorama.serializer import function_to_name
+from dagorama_broker.launch import launch_broker
+from tests.scenarios.worker.worker_definitions import Work
+
+PROGRAM = """
+import contextlib, os, sys
+from pathlib import Path
+from dagorama import DAGDefinition, OutOfReach, dagorama, launch_workers
+from dagorama.runner import execute_worker
+from dagorama_broker.launch import launch_broker
+
+class Job(DAGDefinition):
+    @dagorama().syncfn
+    def entrypoint(self):
+        return os.getpid()
+"""
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[None]:
+    """Runs a broker for all tests of this module."""
+    with launch_broker(port=0):
+        yield
+
+
+@pytest.fixture
+def pretend_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Has a file be the main module of this process, as far as workers know."""
+    path = tmp_path / "program.py"
+    main = ModuleType("__main__")
+    main.__file__ = str(path)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    return path
+
+
+def run(*words: str | Path, program: str = "") -> subprocess.CompletedProcess[str]:
+    """Runs Python to the end of all processes that write to where it prints."""
+    return subprocess.run([sys.executable, *words], input=program, capture_output=True, text=True, timeout=30)
+
+
+def test_a_worker_that_dies_is_named_and_replaced(
+    broker: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By a signal or by an exit, also one that looks well: another runs the node, and is in the list."""
+    with launch_workers(1) as processes:
+        for number, (case, argument, how) in enumerate(
+            [("crash", int(signal.SIGSEGV), "was killed by SIGSEGV"), ("exit_once", 0, "exited with status 0")]
+        ):
+            (first,) = processes
+            instance, _ = Work()(case, tmp_path / str(number), argument)
+            assert instance.result(timeout=20) == processes[0].pid != first.pid
+            assert caplog.messages[number].startswith(f"worker process {first.pid} {how}; another one starts ")
+
+
+def test_what_the_program_ends_itself_is_not_replaced(broker: None) -> None:
+    """A worker that the program terminates or kills stays away."""
+    with launch_workers(2) as processes:
+        ended = list(processes)
+        ended[0].terminate()
+        ended[1].kill()
+        for process in ended:
+            process.join(20)
+        assert processes == ended
+
+
+def test_launched_workers_are_told_what_to_take(broker: None) -> None:
+    """Their options are those of the `worker` command."""
+    queues = ("other", function_to_name(Work.entrypoint), function_to_name(Work.pid))
+    with launch_workers(
+        1,
+        concurrency=3,
+        tolerations=["gpu"],
+        include_queues=queues,
+        exclude_queues=["other"],
+        imports=[Work.__module__],
+    ):
+        Work()("pid")[0].result(timeout=20)
+        (worker,) = list_workers()
+    assert (worker.slots, worker.tolerations) == (3, ("gpu",))
+    assert (worker.include_queues, worker.exclude_queues) == (queues, ("other",))
+    missing = "no_such_module cannot be imported"
+    with pytest.raises(WorkersCannotStart, match=missing), launch_workers(1, imports=["no_such_module"]):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("from dagorama_broker.launch import launch_broker\nwith launch_broker(port=0):\n    pass", "GUARD, line 2)"),
+        ("from dagorama import launch_workers\nlaunch_workers(1)", "GUARD, line 2)"),
+        (f"from {Work.__module__} import Work\nWork()('pid')", "GUARD, line 2)"),
+        ("from dagorama.runner import execute_worker\n\nexecute_worker()", "GUARD, line 3)"),
+        ("from multiprocessing import get_context\nget_context('spawn').Pool(1)", "if __name__ == '__main__':"),
+        ("import sys\nsys.exit(0)", "GUARD, line 2)"),
+        ("x = = 1", "SyntaxError: invalid syntax (PROGRAM, line 1)"),
+        ("import os\nos._exit(7)", "exited with status 7 while it started"),
+        ("import os\nos.kill(os.getpid(), 11)", "was killed by SIGSEGV while it started"),
+    ],
+)
+def test_the_program_hears_why_no_worker_can_start(
+    text: str, reason: str, broker: None, pretend_program: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Where the block is entered there is one error with the reason, which names the guard that is missing."""
+    pretend_program.write_text(text)
+    with pytest.raises(WorkersCannotStart) as raised, launch_workers(2):
+        pass
+    for part in reason.replace("GUARD", '`if __name__ == "__main__":`| (PROGRAM').split("|"):
+        assert part.replace("PROGRAM", str(pretend_program)) in str(raised.value)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_script_without_guard_ends_with_one_error(tmp_path: Path) -> None:
+    """There is a broker for the script alone, and a single traceback."""
+    script = tmp_path / "unguarded.py"
+    script.write_text(f"{PROGRAM}\nwith launch_broker(port=0), launch_workers(2):\n    Job()()[0].result()\n")
+    finished = run(script)
+    assert (finished.returncode, finished.stderr.count("Traceback")) == (1, 1)
+    assert '`if __name__ == "__main__":`' in finished.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("end", "status"), [("", 0), ("sys.exit(4)", 4), ("os.kill(os.getpid(), 9)", -9)])
+def test_workers_end_with_a_program_that_never_left_the_block(end: str, status: int, tmp_path: Path) -> None:
+    """However it ends, and also where nobody keeps what was entered."""
+    script = tmp_path / "not_left.py"
+    script.write_text(
+        f"{PROGRAM}\nif __name__ == '__main__':\n"
+        f"    contextlib.ExitStack().enter_context(launch_workers(1))\n    {end}\n"
+    )
+    with launch_broker(port=0):
+        assert run(script).returncode == status
+
+
+@pytest.mark.parametrize("way", ["-", "-m"])
+def test_a_program_that_workers_cannot_import_is_told(way: str, tmp_path: Path) -> None:
+    """It runs in its own process; with launched workers the start is refused, and says what works."""
+    program = PROGRAM + (
+        "with launch_broker(port=0):\n"
+        "    instance, _ = Job()()\n"
+        "    execute_worker(infinite_loop=False)\n"
+        "    print(instance.result(timeout=5) == os.getpid())\n"
+        "    try:\n"
+        "        with launch_workers(1):\n"
+        "            Job()()\n"
+        "    except OutOfReach as error:\n"
+        "        print(error)\n"
+    )
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__main__.py").write_text(program)
+    words = {"-": ["-"], "-m": ["-m", "package"]}[way]
+    finished = subprocess.run(
+        [sys.executable, *words], input=program, cwd=tmp_path, capture_output=True, text=True, timeout=30
+    )
+    right, refused = finished.stdout.splitlines()
+    assert right == "True"
+    assert refused.startswith("__main__:Job is written in a notebook, in `python -c`, on standard input or in a")
+    assert "in_process_broker" in refused
