@@ -92,7 +92,7 @@ class RunningNode(Protocol):
 class Scope:
     """The calls that a running node has made so far. They come into being together with its result."""
 
-    __slots__ = ("calls", "instance_id", "node", "progressed")
+    __slots__ = ("calls", "cause", "instance_id", "node", "progressed")
 
     def __init__(
         self, instance_id: bytes, node: RunningNode | None = None, progressed: Callable[[int], None] | None = None
@@ -105,6 +105,8 @@ class Scope:
         self.node = node
         self.progressed = progressed
         self.calls: list[CapturedCall] = []
+        #: What has ended the node from outside of its own coroutine, such as an exit in a callback.
+        self.cause: BaseException | None = None
 
 
 #: The scope of the node that runs in this context; None outside of nodes.

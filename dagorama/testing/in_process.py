@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context
 from functools import partial
 from math import inf
@@ -27,12 +27,11 @@ from dagorama.options import InstanceOptions
 from dagorama.own_stack import run_off_loop
 from dagorama.serializer import forget_definitions, forget_functions
 from dagorama.testing.core import CODES, Core, worker_with
-from dagorama.testing.event_loop import EventLoop
 from dagorama.v1.dag_pb2 import ControlInstanceRequest, InstanceInfo, NodeInfo, WatchResponse, WhyResponse
 from dagorama.worker.execution import Executor
 from dagorama.worker.held import Held, Rejected
+from dagorama.worker.node_loop import CLOSE_S, NodeLoop, NodeTask, Rest
 from dagorama.worker.options import default_code_mismatch
-from dagorama.worker.slots import Rest
 from dagorama.worker.versions import VersionCheck
 
 
@@ -40,7 +39,9 @@ class _Change(NamedTuple):
     """Wait until another thread or task has brought things forward."""
 
     happened: Future[None]
-    loop: EventLoop
+    loop: NodeLoop
+    #: Whoever waits gives up then, by `time.monotonic()`.
+    until: float
 
     def run(self) -> None:
         """Blocks; `RuntimeError` on the loop that asynchronous nodes run on, where nothing would ever happen again."""
@@ -49,11 +50,15 @@ class _Change(NamedTuple):
                 "an asynchronous function waits for a value without await, which keeps all asynchronous functions from "
                 "going on: use `await instance.aresult()` or `await resolve_async(...)` in it"
             )
-        self.happened.result()
+        with suppress(TimeoutError):
+            self.happened.result(self._rest_s())
 
     async def run_async(self) -> None:
         """Does not block the event loop."""
-        await asyncio.wrap_future(self.happened)
+        await asyncio.wait({asyncio.wrap_future(self.happened)}, timeout=self._rest_s())
+
+    def _rest_s(self) -> float | None:
+        return None if self.until == inf else max(0.0, self.until - time.monotonic())
 
 
 class InProcessBroker:
@@ -77,7 +82,7 @@ class InProcessBroker:
         #: What runs, each with the time of its lease, and which of them wait for others in turn.
         self._running: dict[Held, float] = {}
         self._waiting: Counter[Held] = Counter()
-        self._tasks: dict[Held, asyncio.Task[None]] = {}
+        self._tasks: dict[Held, NodeTask] = {}
         self._changes: list[Future[None]] = []
         self._interrupt: KeyboardInterrupt | None = None
         self._executor = Executor(
@@ -86,7 +91,7 @@ class InProcessBroker:
             versions=VersionCheck(default_code_mismatch()),
             rejected=self._rejected,
         )
-        self._loop = EventLoop()
+        self._loop = NodeLoop("dagorama-in-process")
         # Those that nodes of earlier tests may have changed.
         forget_definitions()
         worker = worker_with(tolerations=tolerations, include_queues=include_queues, exclude_queues=exclude_queues)
@@ -99,7 +104,7 @@ class InProcessBroker:
 
     def close(self) -> None:
         """Ends what still runs."""
-        self._loop.close()
+        self._loop.close(CLOSE_S)
         forget_definitions()
 
     # -- what a process asks of its broker -----------------------------------------------------------------------------
@@ -186,7 +191,9 @@ class InProcessBroker:
         """Runs what is ready until a node has ended; tells whether it has, or nothing more can run before then."""
         scope = current_scope.get()
         waiter = scope.node if scope is not None and isinstance(scope.node, Held) else None
-        until = inf if deadline is None else self._core.now + deadline.rest_s()
+        rest_s = inf if deadline is None else deadline.rest_s()
+        # The broker's clock stands still while nodes run, which may be for ever.
+        until, give_up_at = self._core.now + rest_s, time.monotonic() + rest_s
         if waiter is None:
             forget_functions()
         with self._waits(waiter):
@@ -194,7 +201,7 @@ class InProcessBroker:
                 with self._asked(what):
                     if self._core.has_ended(instance_id, node_id):
                         return True
-                    following = self._next(until)
+                    following = self._next(until, give_up_at)
                     if following is None:
                         return self._core.has_ended(instance_id, node_id)  # its time may have passed just now
                 if isinstance(following, _Change):
@@ -214,11 +221,16 @@ class InProcessBroker:
         finally:
             self._waiting[waiter] -= 1
 
-    def _next(self, until: float) -> Held | _Change | None:
-        """Returns what is to be run, or waited for; None if there is neither, not before `until` at least."""
+    def _next(self, until: float, give_up_at: float) -> Held | _Change | None:
+        """Returns what is to be run, or waited for; None if there is neither, not before `until` at least.
+
+        So it is, too, when something runs for longer than until `give_up_at`.
+        """
         while True:
             if any(not self._waiting[held] for held in self._running):
-                change = _Change(Future(), self._loop)
+                if time.monotonic() >= give_up_at:
+                    return None
+                change = _Change(Future(), self._loop, give_up_at)
                 change.happened.set_running_or_notify_cancel()  # so that nobody who gives up waiting cancels it
                 self._changes.append(change.happened)
                 return change
@@ -242,28 +254,28 @@ class InProcessBroker:
             if rest is None:
                 self._end(held)
         if rest is not None:
-            self._loop.start(self._attend(held, rest))
+            self._loop.call(self._begin, held, rest)
             return
         interrupt, self._interrupt = self._interrupt, None
         if interrupt is not None:
             raise interrupt
 
-    async def _attend(self, held: Held, rest: Rest) -> None:
-        """Runs a coroutine for no longer than it may take."""
-        task = asyncio.create_task(rest)
+    def _begin(self, held: Held, rest: Rest) -> None:
+        """Runs a coroutine for no longer than it may take. On the event loop."""
         with self._lock:
-            self._tasks[held] = task
+            self._tasks[held] = task = self._loop.start(rest)
+            task.add_done_callback(lambda _: self._end(held))
             if held.revoked:
                 task.cancel()
-        try:
-            rest_s = None if held.deadline is None else max(0.0, held.deadline - time.monotonic())
-            done, _ = await asyncio.wait({task}, timeout=rest_s)
-            if not done:
-                held.dropped = True
-                task.cancel()
-                await asyncio.wait({task})
-        finally:
-            self._end(held)
+        if held.deadline is not None:
+            rest_s = max(0.0, held.deadline - time.monotonic())
+            timer = asyncio.get_running_loop().call_later(rest_s, self._overrun, held, task)
+            task.add_done_callback(lambda _: timer.cancel())
+
+    @staticmethod
+    def _overrun(held: Held, task: NodeTask) -> None:
+        held.dropped = True
+        task.cancel()
 
     def _end(self, held: Held) -> None:
         """Reports how an attempt has ended, or that it has, where its lease was revoked or its time is over."""
@@ -286,7 +298,7 @@ class InProcessBroker:
             if held.token in tokens:
                 held.dropped = held.revoked = True
                 if held in self._tasks:
-                    self._loop.cancel(self._tasks[held])
+                    self._loop.call(self._tasks[held].cancel)
 
     def _rejected(self, held: Held, rejected: Rejected) -> None:
         """Gives a node back whose function was replaced by another since the call, or that cannot be run here."""
@@ -299,6 +311,6 @@ class InProcessBroker:
             happened.set_result(None)
 
     def _raised(self, error: BaseException) -> None:
-        """Keeps Ctrl-C from passing for the failure of a node."""
-        if isinstance(error, KeyboardInterrupt):
+        """Keeps Ctrl-C, which comes to the main thread only, from passing for the failure of a node."""
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             self._interrupt = error

@@ -24,7 +24,7 @@ from dagorama.serializer import FoundFunction, bind, find_function, is_name
 from dagorama.v1.graph_pb2 import Failure
 from dagorama.worker.failures import failure_of, refusal_of, sendable
 from dagorama.worker.held import Held, Rejected, Report, ValueTable
-from dagorama.worker.slots import Rest
+from dagorama.worker.node_loop import Rest
 from dagorama.worker.versions import VersionCheck
 
 #: The field on the wire has 32 bits: 71 minutes. What took longer counts as that.
@@ -106,7 +106,9 @@ class Executor:
             return None
         if found.is_async:
             self._async_names.add(name)
-            return self._run_async(held, found, instance, scope, args, kwargs, started_ns)
+            context = copy_context()
+            context.run(current_scope.set, scope)
+            return Rest(self._run_async(held, found, instance, scope, args, kwargs, started_ns), context)
         try:
             # A context for each node: what one sets in context variables is not seen by the next.
             value = copy_context().run(_call, scope, found, instance, args, kwargs)
@@ -130,16 +132,16 @@ class Executor:
         kwargs: dict[str, object],
         started_ns: int,
     ) -> None:
-        current_scope.set(scope)
         try:
             value = await found.function(instance, *args, **kwargs)
-        except CancelledError as error:
-            if not held.dropped:  # else it is how we stopped it, and nobody waits for a report
-                self._fail(held, error, started_ns, found.retry)
         except BaseException as error:
-            self._fail(held, error, started_ns, found.retry)
+            if not (held.dropped and isinstance(error, CancelledError)):  # so we stop it, and nobody waits for a report
+                self._fail(held, scope.cause or error, started_ns, found.retry)
         else:
-            self._complete(held, scope, value, started_ns)
+            if scope.cause is None:
+                self._complete(held, scope, value, started_ns)
+            else:
+                self._fail(held, scope.cause, started_ns, found.retry)
 
     def _complete(self, held: Held, scope: Scope, value: object, started_ns: int) -> None:
         calls, scope.calls = scope.calls, _ENDED

@@ -12,16 +12,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 
 from dagorama.worker.alarm import Alarm
 from dagorama.worker.held import Held
-
-#: A node whose function is asynchronous: what is left to do, on the event loop.
-Rest = Coroutine[object, object, None]
+from dagorama.worker.node_loop import NodeLoop, NodeTask, Rest
 
 
 class _Abandoned(Exception):
@@ -59,8 +57,8 @@ class Slots:
         self._threads = 0
         #: A node to start, or None for one thread to end.
         self._starts: SimpleQueue[Held | None] = SimpleQueue()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._tasks: dict[Held, asyncio.Task[None]] = {}
+        self._loop = NodeLoop("dagorama-loop")
+        self._tasks: dict[Held, NodeTask] = {}
 
     def add(self, nodes: Iterable[Held]) -> None:
         """Starts nodes as slots are free; the others are pending."""
@@ -89,12 +87,12 @@ class Slots:
 
     def cancel(self, held: Held) -> None:
         """Stops a node that runs on the event loop; what runs in a thread goes on. It must be `dropped` already."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._cancel, held)
+        if held in self._tasks:
+            self._loop.call(self._cancel, held)
 
     def is_in_thread(self, held: Held) -> bool:
         """Tells whether a node runs in a thread of its own."""
-        return held.running and not self._is_known_async(held)
+        return held.running and held not in self._tasks
 
     def abandon(self, held: Held) -> None:
         """Gives the slot of a node that runs in a thread to another thread. The node's own ends when the node does."""
@@ -112,13 +110,12 @@ class Slots:
         with self._lock:
             for _ in range(self._threads):
                 self._starts.put(None)
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.close()
 
     def _start(self, held: Held) -> None:
         """Hands a node, which has a slot, to the event loop or a thread."""
-        if self._loop is not None and self._is_known_async(held):
-            self._loop.call_soon_threadsafe(self._advance, held)
+        if self._is_known_async(held):
+            self._loop.call(self._advance, held)
             return
         with self._lock:
             if self._idle_threads:
@@ -172,19 +169,9 @@ class Slots:
         """Passes this thread's slot on to the event loop."""
         with self._lock:
             self._idle_threads += 1
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._run_loop, args=(self._loop,), name="dagorama-loop", daemon=True).start()
-        self._loop.call_soon_threadsafe(self._begin, held, rest)
+        self._loop.call(self._begin, held, rest)
 
     # -- on the event loop --------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
-        asyncio.set_event_loop(loop)
-        loop.run_forever()
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
 
     def _advance(self, held: Held | None) -> None:
         """Begins a node whose function is asynchronous; when that fails at once, the slot's next one."""
@@ -200,10 +187,8 @@ class Slots:
             held = self._next(held, idle_threads=0)
 
     def _begin(self, held: Held, rest: Rest) -> None:
-        assert self._loop is not None
         self._begins(held, self._cancel_grace_s)
-        task = self._loop.create_task(rest)
-        self._tasks[held] = task  # the loop itself keeps only weak references
+        self._tasks[held] = task = self._loop.start(rest)
         task.add_done_callback(partial(self._ended, held))
         if held.dropped:  # since before it came here
             task.cancel()

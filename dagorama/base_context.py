@@ -1,0 +1,105 @@
+"""The context that nodes begin with: what modules set when they were imported, and nothing that a node has set.
+
+It is the process's, and changes when another module is imported. A node gets a copy. Values stay shared between copies,
+as in Python's own, but for decimal's contexts, which are changed in place: `decimal.getcontext().prec = 50`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextvars import Context, ContextVar, copy_context
+from threading import Lock
+from typing import Any, NamedTuple, TypeVar
+
+from dagorama.capture import current_scope, inline_node
+from dagorama.options import InstanceOptions, current_options
+
+T = TypeVar("T")
+
+#: Context variables, each with what it is to have.
+Settings = tuple[tuple[ContextVar[Any], Any], ...]
+
+
+class _Base(NamedTuple):
+    context: Context
+    #: Those of its variables of which each copy needs a value of its own.
+    decimals: Settings
+
+
+_lock = Lock()  #: for changes of the two below
+_imported: dict[ContextVar[Any], Any] = {}  #: what modules have set that were imported for nodes
+_base = _Base(Context(), ())
+
+
+def adopt() -> None:
+    """Makes the current context, in which the user's modules were imported, the one that nodes begin with."""
+    context = copy_context()
+    for var, empty in ((current_scope, None), (inline_node, None), (current_options, InstanceOptions())):
+        if context.get(var) is not None:
+            context.run(var.set, empty)  # type: ignore[arg-type]  # each its own
+    with _lock:
+        _publish(context, {var: value for var, value in _imported.items() if var not in context})
+
+
+def import_in_base(function: Callable[[], T]) -> T:
+    """Calls what imports a module. What this sets holds in all nodes that begin from now on."""
+    value, settings = settings_of(function)
+    if settings:
+        with _lock:
+            _imported.update(settings)
+            _publish(_base.context.copy(), dict(settings))
+    return value
+
+
+def settings_of(function: Callable[[], T]) -> tuple[T, Settings]:
+    """Calls a function in a context as nodes have it; returns what it gives, and what it has set in that context."""
+    context = node_context()
+    before = {var: (value, _state(value)) for var, value in context.items()}
+    given = context.run(function)
+    changed = [
+        (var, value) for var, value in context.items() if var not in before or before[var] != (value, _state(value))
+    ]
+    return given, tuple(changed)
+
+
+def node_context(settings: Settings = ()) -> Context:
+    """Makes the context of one node, with `settings` on top."""
+    context, decimals = _base
+    copied = context.copy()
+    if decimals or settings:
+        _set(copied, (*decimals, *settings))
+    return copied
+
+
+def own_copy() -> Context:
+    """Copies the current context, as for a node that is to change nothing in it."""
+    context = copy_context()
+    _set(context, _decimals(context))
+    return context
+
+
+def _publish(context: Context, settings: dict[ContextVar[Any], Any]) -> None:
+    global _base
+    _set(context, tuple(settings.items()))
+    _base = _Base(context, _decimals(context))
+
+
+def _set(context: Context, settings: Settings) -> None:
+    for var, value in settings:
+        context.run(var.set, value.copy() if _is_decimals(value) else value)
+
+
+def _decimals(context: Context) -> Settings:
+    return tuple((var, value) for var, value in context.items() if _is_decimals(value))
+
+
+def _state(value: object) -> str:
+    """Tells apart what is changed in place."""
+    return repr(value) if _is_decimals(value) else ""
+
+
+def _is_decimals(value: object) -> bool:
+    decimal = sys.modules.get("decimal")  # it may be in the middle of its import
+    kind = getattr(decimal, "Context", None)
+    return kind is not None and isinstance(value, kind)

@@ -1,0 +1,223 @@
+"""The event loop that asynchronous nodes share, in a thread of its own. Nothing that a node does ends it.
+
+What would end a program of its own, such as `sys.exit()` in a task or in a callback, ends the node that it belongs to,
+by the context that asyncio keeps with every task and callback. Tasks of one node are out of reach for the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from asyncio import AbstractEventLoop, Handle
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from contextvars import Context, ContextVar
+from functools import partial
+from typing import Any, NamedTuple, NoReturn, cast
+
+from dagorama.capture import Scope, current_scope
+from dagorama.logging import get_logger
+
+#: How long `close` waits. A coroutine that blocks the thread for longer is left to it.
+CLOSE_S = 5.0
+
+#: Methods of the loop that would end it, or what all nodes use of it.
+_ENDING = ("stop", "close", "shutdown_asyncgens", "shutdown_default_executor")
+
+#: The default executor and the task factory that a node has set for itself.
+_own_executor: ContextVar[Executor | None] = ContextVar("_own_executor", default=None)
+_own_factory: ContextVar[Callable[..., asyncio.Task[Any]] | None] = ContextVar("_own_factory", default=None)
+
+
+class Rest(NamedTuple):
+    """A node whose function is asynchronous: what is left to do, on the event loop."""
+
+    coroutine: Coroutine[object, object, None]
+    #: The node's own, with its scope.
+    context: Context
+
+
+class NodeTask(asyncio.Task[Any]):
+    """A task of a node, its first or one that it has made; or one of the worker's."""
+
+    #: That of its node; None for a task of the worker's.
+    scope: Scope | None = None
+    is_first = False
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancels the task; not for the sake of another node, such as one that cancels all tasks there are."""
+        asking = current_scope.get()
+        if asking is not None and asking is not self.scope and (self.is_first or self.scope is None):
+            return False
+        return super().cancel(msg)
+
+
+class NodeLoop:
+    """Runs nodes as tasks. From any thread, but for `start`, which is called on the loop."""
+
+    def __init__(self, name: str) -> None:
+        """The thread, of this name, begins with the first `call`."""
+        _hide_neighbours()
+        self._name = name
+        self._lock = threading.Lock()
+        self._loop: AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._closing = False
+        #: The first task of each node. The loop itself keeps no hold on its tasks.
+        self._tasks: dict[Scope | None, NodeTask] = {}
+
+    def call(self, function: Callable[..., object], *args: object) -> None:
+        """Calls a function on the loop, soon."""
+        loop = self._loop
+        if loop is None:
+            loop = self._begin()
+        loop.call_soon_threadsafe(partial(function, *args), context=Context())
+
+    def start(self, rest: Rest) -> NodeTask:
+        """Begins what is left of a node."""
+        task = NodeTask(rest.coroutine, loop=self._loop, context=rest.context)
+        scope = task.scope = rest.context.get(current_scope)
+        task.is_first = True
+        self._tasks[scope] = task
+        task.add_done_callback(self._forget)
+        return task
+
+    def is_here(self) -> bool:
+        """Tells whether this thread is the loop's."""
+        return threading.current_thread() is self._thread
+
+    def answers(self, within_s: float) -> bool:
+        """Tells whether the loop goes on within a time, and no coroutine blocks it."""
+        answered = threading.Event()
+        self.call(answered.set)
+        return answered.wait(within_s)
+
+    def close(self, wait_s: float = 0.0) -> None:
+        """Cancels what still runs, and ends the thread; waits for that as long."""
+        with self._lock:
+            self._closing = True
+            loop, thread = self._loop, self._thread
+        if loop is not None and thread is not None:
+            loop.call_soon_threadsafe(partial(type(loop).stop, loop))
+            thread.join(wait_s)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        assert isinstance(task, NodeTask)
+        del self._tasks[task.scope]
+
+    # -- the loop itself ----------------------------------------------------------------------------------------------
+
+    def _begin(self) -> AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                loop = asyncio.new_event_loop()
+                _guard(loop)
+                self._thread = threading.Thread(target=self._run, args=(loop,), name=self._name, daemon=True)
+                self._thread.start()
+                self._loop = loop
+            return self._loop
+
+    def _run(self, loop: AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        while not self._closing:
+            try:
+                loop.run_forever()
+            except (SystemExit, KeyboardInterrupt) as error:
+                # What was to run after the one that raised is still queued.
+                self._blame(error)
+        for name in _GUARDED:
+            delattr(loop, name)
+        try:
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+
+    def _blame(self, error: BaseException) -> None:
+        """Ends the node whose task or callback raised what would end the loop."""
+        scope = _scope_of(error)
+        if scope is None and len(self._tasks) == 1:  # a loop of another make keeps no record of it
+            scope = next(iter(self._tasks))
+        task = self._tasks.get(scope)
+        if scope is None or task is None:
+            get_logger().warning(
+                "%s was raised on the event loop, by no node that still runs; the loop goes on",
+                type(error).__name__,
+                exc_info=error,
+            )
+            return
+        scope.cause = error
+        task.cancel()
+
+
+def _scope_of(error: BaseException) -> Scope | None:
+    """Finds whose task or callback raised an error, by the context of asyncio's handle for it."""
+    traceback = error.__traceback__
+    while traceback is not None:
+        handle = traceback.tb_frame.f_locals.get("self")
+        if isinstance(handle, Handle):
+            context: Context = handle._context  # type: ignore[attr-defined]  # there is no other way to it
+            return context.get(current_scope)
+        traceback = traceback.tb_next
+    return None
+
+
+# -- what nodes find in place of the loop's own methods --------------------------------------------------------------
+
+
+def _guard(loop: AbstractEventLoop) -> None:
+    """Keeps what one node does to the loop from the others, whichever make of a loop it is."""
+    for name in _ENDING:
+        setattr(loop, name, partial(_refuse, name))
+    setattr(loop, "run_in_executor", partial(_run_in_executor, loop.run_in_executor))  # noqa: B010 - as below
+    setattr(loop, "set_default_executor", _own_executor.set)  # noqa: B010 - to a type checker methods stay what they are
+    loop.set_task_factory(cast(Any, _make_task))
+    setattr(loop, "set_task_factory", _own_factory.set)  # noqa: B010 - as above
+
+
+#: What `_guard` sets that has to go before the loop can be closed.
+_GUARDED = (*_ENDING, "run_in_executor", "set_default_executor", "set_task_factory")
+
+
+def _refuse(name: str) -> NoReturn:
+    raise RuntimeError(
+        f"loop.{name}() in a node: this event loop is the worker's, and other nodes run on it; a function that needs a "
+        "loop of its own is a plain one, with asyncio.run()"
+    )
+
+
+def _run_in_executor(
+    run: Callable[..., asyncio.Future[Any]], executor: Executor | None, function: Callable[..., Any], *args: object
+) -> asyncio.Future[Any]:
+    return run(_own_executor.get() if executor is None else executor, function, *args)
+
+
+def _make_task(loop: AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
+    """Makes the tasks that nodes make."""
+    make = _own_factory.get()
+    if make is not None:
+        return make(loop, coroutine, **options)
+    task = NodeTask(coroutine, loop=loop, **options)
+    context: Context | None = options.get("context")
+    task.scope = current_scope.get() if context is None else context.get(current_scope)
+    return task
+
+
+_all_tasks = asyncio.all_tasks
+
+
+def _tasks_of_node(loop: AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:
+    """Returns all tasks of a loop; in a node, those of this node: many a script cancels or awaits whatever there is."""
+    tasks = _all_tasks(loop)
+    scope = current_scope.get()
+    return tasks if scope is None else {task for task in tasks if getattr(task, "scope", scope) is scope}
+
+
+def _hide_neighbours() -> None:
+    """Has nodes find their own tasks only. For everybody else `asyncio.all_tasks` stays what it is."""
+    asyncio.all_tasks = asyncio.tasks.all_tasks = _tasks_of_node

@@ -1,0 +1,86 @@
+"""What nodes do to their event loop is their own affair."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from dagorama import NodeFailed, ResultTimeout
+from dagorama.payload import decode, encode, no_promises
+from dagorama.testing import in_process_broker
+from dagorama.worker.options import WorkerOptions
+from dagorama.worker.worker import Worker
+from tests.unit.worker.loop_breakers import BREAKERS, Breaker, Breaking, Waiting, go, started
+from tests.unit.worker.work_server import TIMEOUT_S, Session, work_server
+
+NODES = [bytes([number]) * 16 for number in range(4)]
+FUNCTION = f"{Breaking.__module__}:Breaking"
+
+
+def arguments(*values: object) -> bytes:
+    """Encodes the arguments."""
+    return encode((values, {}), what="the arguments").data
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Session]:
+    """Runs a worker with three slots, welcomes it, and gives its stream."""
+    with work_server() as server:
+        worker = Worker(WorkerOptions(concurrency=3), host="localhost", port=server.port)
+        worker.start()
+        first = server.session()
+        first.hello()
+        first.welcome()
+        yield first
+        worker.stop()
+        worker.wait_until_ended()
+
+
+def ended(session: Session, count: int) -> dict[bytes, object]:
+    """Takes reports until so many have come; gives the values, or the types of the failures, by node."""
+    found: dict[bytes, object] = {}
+    while len(found) < count:
+        request = session.request()
+        assert request is not None
+        columns = request.completions
+        values = zip(columns.node_ids, columns.values, strict=True)
+        found |= {node_id: decode(value, no_promises) for node_id, value in values}
+        found |= {result.node_id: result.failure.type for result in request.results}
+    return found
+
+
+@pytest.mark.parametrize("breaker", BREAKERS, ids=lambda breaker: breaker.__name__)
+def test_who_breaks_the_loop_fails_alone(session: Session, breaker: Breaker) -> None:
+    """The node at fault fails with its cause, its neighbour goes on, and a later one runs."""
+    started.clear()
+    go.clear()
+    session.grant(f"{Waiting.__module__}:Waiting.neighbour", (NODES[0], 1, arguments()))
+    assert started.wait(TIMEOUT_S)
+    session.grant(f"{FUNCTION}.breaks", (NODES[1], 2, arguments(breaker.__name__)))
+    assert ended(session, 1) == {NODES[1]: BREAKERS[breaker]}
+    go.set()
+    session.grant(f"{FUNCTION}.later", (NODES[2], 3, arguments()))
+    assert ended(session, 2) == {NODES[0]: "went on: True", NODES[2]: "ran"}
+
+
+@pytest.mark.parametrize("breaker", BREAKERS, ids=lambda breaker: breaker.__name__)
+def test_in_process_too(breaker: Breaker) -> None:
+    """As on a worker; and whoever waits is not left waiting."""
+    with in_process_broker():
+        instance, _ = asyncio.run(Breaking()(breaker.__name__))
+        go.set()
+        with pytest.raises(NodeFailed) as caught:
+            instance.result(timeout=TIMEOUT_S)
+        assert caught.value.exception_type == BREAKERS[breaker]
+        instance, _ = asyncio.run(Waiting()("neighbour"))
+        assert instance.result(timeout=TIMEOUT_S) == "went on: True"
+
+
+def test_a_timeout_in_process_is_one_where_a_node_never_ends() -> None:
+    """The broker's clock stands still while nodes run, but whoever waits is not held for longer than they said."""
+    with in_process_broker():
+        instance, _ = asyncio.run(Waiting()("for_ever"))
+        with pytest.raises(ResultTimeout):
+            instance.result(timeout=0.05)
+        with pytest.raises(ResultTimeout):
+            asyncio.run(instance.aresult(timeout=0.05))
