@@ -13,12 +13,16 @@ from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
 from dagorama.capture import current_scope, inline_node
-from dagorama.options import InstanceOptions, current_options
+from dagorama.options import NO_OPTIONS, current_options
 
 T = TypeVar("T")
 
 #: Context variables, each with what it is to have.
 Settings = tuple[tuple[ContextVar[Any], Any], ...]
+
+
+#: What is no business of the nodes that a worker runs, with what it is where it is not set.
+_OF_A_CALL: Settings = ((current_scope, None), (inline_node, None), (current_options, NO_OPTIONS))
 
 
 class _Base(NamedTuple):
@@ -35,9 +39,7 @@ _base = _Base(Context(), ())
 def adopt() -> None:
     """Makes the current context, in which the user's modules were imported, the one that nodes begin with."""
     context = copy_context()
-    for var, empty in ((current_scope, None), (inline_node, None), (current_options, InstanceOptions())):
-        if context.get(var) is not None:
-            context.run(var.set, empty)  # type: ignore[arg-type]  # each its own
+    _set(context, tuple((var, empty) for var, empty in _OF_A_CALL if var in context))
     with _lock:
         _publish(context, {var: value for var, value in _imported.items() if var not in context})
 

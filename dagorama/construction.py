@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from dagorama.base_context import Settings
 from dagorama.capture import FunctionSpec
 from dagorama.errors import PayloadError
 from dagorama.payload import encode
@@ -23,7 +24,7 @@ registered: dict[str, DAGDefinition] = {}
 class Construction:
     """The arguments that a definition was made with, and the specs of its functions, made on demand."""
 
-    __slots__ = ("_arguments", "args", "definition_class", "kwargs", "specs")
+    __slots__ = ("_arguments", "args", "definition_class", "kwargs", "settings", "specs")
 
     def __init__(
         self, definition_class: type[DAGDefinition], args: tuple[object, ...], kwargs: dict[str, object]
@@ -33,6 +34,8 @@ class Construction:
         self.args = args
         self.kwargs = kwargs
         self.specs: dict[Callable[..., object], FunctionSpec] = {}
+        #: What the constructor has set in context variables, where a worker has called it: its nodes find it there.
+        self.settings: Settings = ()
         self._arguments: bytes | None = None
 
     def arguments(self) -> bytes:

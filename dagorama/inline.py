@@ -15,6 +15,7 @@ from threading import Lock
 from time import monotonic
 from typing import Any, cast
 
+from dagorama.base_context import own_copy
 from dagorama.capture import current_scope, inline_node
 from dagorama.definition import DAGDefinition, instance_of
 from dagorama.giving_up import gives_up
@@ -138,8 +139,8 @@ class InlineCall:
             while True:
                 node.begin_attempt()
                 try:
-                    # A task has a context of its own.
-                    value = await _in_time(asyncio.create_task(self._attempt_async(node)), node)
+                    attempt = asyncio.create_task(self._attempt_async(node), context=own_copy())
+                    value = await _in_time(attempt, node)
                 except _TRIED_AGAIN as error:
                     if self._gives_up(node, error):
                         raise

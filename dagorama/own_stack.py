@@ -6,8 +6,10 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextvars import Context, ContextVar, copy_context
+from contextvars import Context, ContextVar
 from typing import TypeVar
+
+from dagorama.base_context import own_copy
 
 T = TypeVar("T")
 
@@ -28,7 +30,7 @@ def run_in_copy(function: Callable[[], T]) -> T:
 
     Raises `RecursionError` where it is called by itself, in whichever way, more than `CALLS_MAX` deep.
     """
-    context = copy_context()
+    context = own_copy()
     depth = _depth.get() + 1
     if depth > CALLS_MAX:
         raise RecursionError(f"nodes have called each other {CALLS_MAX:,} deep; is there an end to it?")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from inspect import getattr_static, isclass, iscoroutinefunction, signature
+from threading import Lock, RLock
 from types import MethodType
 from typing import Any, NamedTuple, cast
 from uuid import UUID
+from weakref import WeakValueDictionary
 
+from dagorama.base_context import import_in_base, settings_of
 from dagorama.capture import Scope
 from dagorama.class_attributes import MISSING, class_attribute, decorated_in
 from dagorama.code.policy import CodeMismatch
 from dagorama.code_signature import calculate_function_hash
-from dagorama.construction import class_name, local_classes, module_name, registered
+from dagorama.construction import class_name, construction_of, local_classes, module_name, registered
 from dagorama.definition import DAGDefinition, DAGInstance, instance_of
 from dagorama.errors import PayloadError, UnknownFunction
 from dagorama.importing import import_users
@@ -71,7 +74,9 @@ def forget_functions() -> None:
 def forget_definitions() -> None:
     """Has definitions made anew for the nodes that run from now on."""
     _find.cache_clear()
-    _make.cache_clear()
+    _making.cache_clear()
+    with _making_lock:
+        _all_making.clear()
 
 
 def name_to_function(name: str, instance_id: UUID) -> Callable[..., Any]:
@@ -103,10 +108,11 @@ def bind(
 ) -> DAGInstance[Any]:
     """Makes the instance that is a node's `self`, each node its own, with the node's scope.
 
-    Definitions are made once for each `definition_arguments` and kept. Raises `PayloadError` for arguments that cannot
-    be decoded here, or that the constructor here doesn't take; what it raises itself passes through.
+    Definitions are made once for each `definition_arguments` and kept; threads that want one meanwhile wait. Raises
+    `PayloadError` for arguments that cannot be decoded here, or that the constructor here doesn't take; what it raises
+    itself passes through.
     """
-    definition = found.registered or _make(found.definition_class, definition_arguments)
+    definition = found.registered or _made(found.definition_class, definition_arguments)
     if isinstance(instance_id, UUID):
         instance_id = instance_id.bytes
     return instance_of(instance_id, definition, scope)
@@ -141,7 +147,41 @@ def _find(name: str) -> FoundFunction:
     )
 
 
+class _Making:
+    """A definition, once it is made. A thread that finds it missing makes it, holding the lock."""
+
+    __slots__ = ("__weakref__", "definition", "lock")
+
+    def __init__(self) -> None:
+        self.definition: DAGDefinition | None = None
+        self.lock = RLock()
+
+
+#: All that somebody holds: threads that ask for one at once get the same.
+_all_making: WeakValueDictionary[tuple[type[DAGDefinition], bytes], _Making] = WeakValueDictionary()
+_making_lock = Lock()
+
+
 @lru_cache(maxsize=DEFINITIONS_MAX)
+def _making(definition_class: type[DAGDefinition], definition_arguments: bytes) -> _Making:
+    with _making_lock:
+        return _all_making.setdefault((definition_class, definition_arguments), _Making())
+
+
+def _made(definition_class: type[DAGDefinition], definition_arguments: bytes) -> DAGDefinition:
+    """Returns the definition that is kept, or makes it. After a constructor that failed the next node tries again."""
+    making = _making(definition_class, definition_arguments)
+    definition = making.definition
+    if definition is None:
+        with making.lock:
+            definition = making.definition
+            if definition is None:
+                made, settings = settings_of(partial(_make, definition_class, definition_arguments))
+                construction_of(made).settings = settings
+                definition = making.definition = made
+    return definition
+
+
 def _make(definition_class: type[DAGDefinition], definition_arguments: bytes) -> DAGDefinition:
     """Makes a definition as its caller did."""
     args: tuple[object, ...] = ()
@@ -198,7 +238,7 @@ def _import(name: str, path: str) -> object:
             name=name, problem="the name is malformed", way_out='Names have the form "module:Class.method".'
         )
     try:
-        found: object = import_users(module)
+        found: object = import_in_base(partial(import_users, module))
     except Exception as error:
         raise UnknownFunction(
             name=name,

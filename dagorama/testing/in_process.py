@@ -19,6 +19,7 @@ from math import inf
 from typing import NamedTuple
 from uuid import UUID
 
+from dagorama import base_context
 from dagorama.capture import CapturedCall, current_scope
 from dagorama.client.requests import Deadline, Steps
 from dagorama.client.status import why_in
@@ -92,6 +93,7 @@ class InProcessBroker:
             rejected=self._rejected,
         )
         self._loop = NodeLoop("dagorama-in-process")
+        base_context.adopt()
         # Those that nodes of earlier tests may have changed.
         forget_definitions()
         worker = worker_with(tolerations=tolerations, include_queues=include_queues, exclude_queues=exclude_queues)

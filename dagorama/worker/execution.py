@@ -7,12 +7,13 @@ import socket
 from asyncio import CancelledError
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from contextvars import copy_context
 from hashlib import blake2b
 from time import perf_counter_ns
 from typing import Any
 
+from dagorama.base_context import node_context
 from dagorama.capture import CapturedCall, Scope, current_scope
+from dagorama.construction import construction_of
 from dagorama.definition import DAGInstance
 from dagorama.errors import CodeMismatchException, DagoramaError, PayloadError, UnknownFunction
 from dagorama.giving_up import gives_up
@@ -20,7 +21,7 @@ from dagorama.listing import is_inside
 from dagorama.models.promise import DAGPromise, node_id_of
 from dagorama.payload import decode, decode_value, encode, no_promises
 from dagorama.retry import RetryConfiguration
-from dagorama.serializer import FoundFunction, bind, find_function, is_name
+from dagorama.serializer import DEFINITIONS_MAX, FoundFunction, bind, find_function, is_name
 from dagorama.v1.graph_pb2 import Failure
 from dagorama.worker.failures import failure_of, refusal_of, sendable
 from dagorama.worker.held import Held, Rejected, Report, ValueTable
@@ -75,7 +76,8 @@ class Executor:
         self._versions = versions
         self._rejected = rejected
         self._only_modules = only_modules
-        self._async_names: set[str] = set()
+        #: By name and their definitions' arguments.
+        self._async_functions: set[tuple[str, bytes]] = set()
         self._ended = ended
         self._raised = raised
         self._progressed = progressed
@@ -104,14 +106,14 @@ class Executor:
         except BaseException as error:
             self._refuse(held, error, started_ns)
             return None
+        # A context for each node: what one sets in context variables is not seen by the next.
+        context = node_context(construction_of(instance.definition).settings)
         if found.is_async:
-            self._async_names.add(name)
-            context = copy_context()
+            self._remember_async(held)
             context.run(current_scope.set, scope)
             return Rest(self._run_async(held, found, instance, scope, args, kwargs, started_ns), context)
         try:
-            # A context for each node: what one sets in context variables is not seen by the next.
-            value = copy_context().run(_call, scope, found, instance, args, kwargs)
+            value = context.run(_call, scope, found, instance, args, kwargs)
         except BaseException as error:
             self._fail(held, error, started_ns, found.retry)
         else:
@@ -119,8 +121,13 @@ class Executor:
         return None
 
     def is_known_async(self, held: Held) -> bool:
-        """Tells whether the node's function turned out to be asynchronous before."""
-        return held.function.name in self._async_names
+        """Tells whether the node's function turned out to be asynchronous before, and its definition is made."""
+        return bool(self._async_functions) and held.function[:2] in self._async_functions
+
+    def _remember_async(self, held: Held) -> None:
+        if len(self._async_functions) >= DEFINITIONS_MAX:  # each comes back with its next node
+            self._async_functions.clear()
+        self._async_functions.add(held.function[:2])
 
     async def _run_async(
         self,

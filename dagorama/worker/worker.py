@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from time import sleep
 from uuid import UUID
 
+from dagorama import base_context
 from dagorama.errors import CodeMismatchException, DagoramaError
 from dagorama.ids import new_id
 from dagorama.logging import get_log_level, get_logger
@@ -53,6 +54,7 @@ class Worker:
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         get_log_level()  # a wrong one is better told now than by the first warning
         import_modules(options.imports)
+        base_context.adopt()
         # In a process that lives on, as a notebook does, names may lead to other classes than for the worker before.
         forget_functions()
         #: Has all functions of those modules in it: computing their versions takes a few milliseconds for each file.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import decimal
 import logging
 import os
 import socket
@@ -55,6 +56,13 @@ def broker() -> Iterator[InProcessBroker]:
     """An in-process broker that checks itself."""
     with in_process_broker(check=True) as broker:
         yield broker
+
+
+def blurred() -> tuple[int, int]:
+    """Tells with how many digits decimals were computed before they are with 5."""
+    before = decimal.getcontext().prec
+    decimal.getcontext().prec = 5
+    return before, decimal.getcontext().prec
 
 
 class Steps(DAGDefinition):
@@ -122,6 +130,14 @@ class Steps(DAGDefinition):
     @dagorama()
     def look(self) -> str:
         return seen.get()
+
+    @dagorama()
+    def blur(self) -> tuple[int, int]:
+        return blurred()
+
+    @dagorama().asyncfn
+    async def blur_later(self) -> tuple[int, int]:
+        return blurred()
 
     @dagorama(timeout=0.02)
     def late(self) -> None:
@@ -488,6 +504,24 @@ def test_context_variables_of_the_caller_are_not_seen(broker: InProcessBroker) -
     seen.set("something")
     instance = instance_of(Steps())
     assert wait(instance, instance.look()) == "nothing"
+
+
+def test_what_modules_have_set_is_seen() -> None:
+    """Nodes begin with the context in which the broker was made, and what one changes in it ends with it."""
+    before = decimal.getcontext().prec
+    token = seen.set("set by a module")
+    decimal.getcontext().prec = 50
+    try:
+        with in_process_broker():
+            instance = instance_of(Steps())
+            assert wait(instance, instance.look()) == "set by a module"
+            assert [wait(instance, instance.blur()) for _ in range(2)] == [(50, 5)] * 2
+        with inline():
+            assert [instance.blur(), asyncio.run(instance.blur_later())] == [(50, 5)] * 2
+        assert decimal.getcontext().prec == 50
+    finally:
+        seen.reset(token)
+        decimal.getcontext().prec = before
 
 
 def test_the_innermost_block_holds() -> None:

@@ -1,0 +1,195 @@
+"""With which context variables nodes begin, however their modules came to be imported."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, ContextVar
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dagorama import DAGDefinition, dagorama, instance_options
+from dagorama.base_context import adopt, import_in_base, node_context
+from dagorama.capture import Scope, current_scope
+from dagorama.options import NO_OPTIONS, current_options
+from dagorama.payload import decode, encode, no_promises
+from dagorama.serializer import bind, find_function
+from dagorama.worker.options import WorkerOptions
+from dagorama.worker.worker import Worker
+from tests.unit.worker.work_server import Session, work_server
+
+SOURCE = """
+import asyncio
+import decimal
+from contextvars import ContextVar
+
+from dagorama import DAGDefinition, dagorama
+
+setting = ContextVar("setting", default="none")
+setting.set("by the module")
+made_with = ContextVar("made_with", default="none")
+decimal.getcontext().prec = 50
+
+def seen():
+    return len((decimal.Decimal(1) / 3).as_tuple().digits), setting.get(), made_with.get()
+
+class Job(DAGDefinition):
+    def __init__(self, name="none"):
+        made_with.set(name)
+        if name == "precise":
+            decimal.getcontext().prec = 60
+
+    @dagorama().syncfn
+    def entrypoint(self):
+        return seen()
+
+    @dagorama().asyncfn
+    async def later(self):
+        return [seen(), await asyncio.to_thread(seen), await asyncio.create_task(asyncio.to_thread(seen))]
+
+    @dagorama().syncfn
+    def change(self):
+        decimal.getcontext().prec = 5
+        setting.set("by a node")
+        made_with.set("by a node")
+        return seen()
+
+    @dagorama().asyncfn
+    async def change_later(self):
+        return Job.change.original_fn(self)
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Writes a module that sets context variables when it is imported."""
+    name = f"sets_{abs(hash(request.node.name))}"
+    (tmp_path / f"{name}.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield name
+    sys.modules.pop(name, None)
+    Context().run(adopt)  # what it has set is not for other tests
+
+
+class Nodes:
+    """Has nodes run by a worker, one after another."""
+
+    def __init__(self, session: Session, module: str) -> None:
+        self._session = session
+        self._module = module
+        self._token = 0
+
+    def __call__(self, method: str, **options: Any) -> object:
+        """Returns what the node gives."""
+        self._token += 1
+        arguments = encode(((), {}), what="no arguments").data
+        self._session.grant(f"{self._module}:Job.{method}", (b"n" * 16, self._token, arguments), **options)
+        request = self._session.request()
+        assert request is not None
+        (value,) = request.completions.values
+        return decode(value, no_promises)
+
+
+@pytest.fixture
+def nodes(module: str, request: pytest.FixtureRequest) -> Iterator[Nodes]:
+    """Runs a worker that imports the module at once, or when the first node comes."""
+    imports = (module,) if request.param == "at once" else ()
+    with work_server() as server:
+        worker = Worker(WorkerOptions(concurrency=2, imports=imports), host="localhost", port=server.port)
+        worker.start()
+        session = server.session()
+        session.hello()
+        session.welcome()
+        yield Nodes(session, module)
+        worker.stop()
+        worker.wait_until_ended()
+
+
+@pytest.mark.parametrize("nodes", ["at once", "with the first node"], indirect=True)
+def test_what_a_module_sets_holds_in_every_node(nodes: Nodes) -> None:
+    """Whether plain or asynchronous, in whichever thread; and what a node sets itself ends with it."""
+    expected = (50, "by the module", "none")
+    for _ in range(2):
+        assert nodes("entrypoint") == expected
+        assert nodes("later") == [expected] * 3
+        assert nodes("change") == nodes("change_later") == (5, "by a node", "by a node")
+
+
+@pytest.mark.parametrize("nodes", ["at once", "with the first node"], indirect=True)
+def test_what_a_constructor_sets_holds_in_the_nodes_of_its_definition(nodes: Nodes) -> None:
+    """And in no others."""
+    made_with = encode((("precise",), {}), what="a name").data
+    for _ in range(2):
+        assert nodes("entrypoint", definition_arguments=made_with) == (60, "by the module", "precise")
+        assert nodes("change", definition_arguments=made_with) == (5, "by a node", "by a node")
+        assert nodes("entrypoint") == (50, "by the module", "none")
+
+
+marks: ContextVar[str] = ContextVar("marks")
+
+
+def test_an_import_that_fails_leaves_nothing_behind() -> None:
+    """What the module had set before does not hold."""
+
+    def fails() -> None:
+        marks.set("by the module")
+        raise ImportError("half way")
+
+    with pytest.raises(ImportError):
+        import_in_base(fails)
+    assert marks not in node_context()
+
+
+def test_what_belongs_to_a_call_is_no_part_of_what_nodes_begin_with() -> None:
+    """A worker that is made where a node runs, or in a block with options, passes none of that on."""
+
+    def begun() -> object:
+        current_scope.set(Scope(b"i" * 16))
+        with instance_options(priority=7):
+            adopt()
+        context = node_context()
+        return context.get(current_scope), context.get(current_options)
+
+    try:
+        assert Context().run(begun) == (None, NO_OPTIONS)
+    finally:
+        Context().run(adopt)
+
+
+made: list[str] = []
+gates = {name: threading.Event() for name in ("making", "go")}
+
+
+class Model(DAGDefinition):
+    def __init__(self, name: str) -> None:
+        made.append(name)
+        if name == "slow":
+            gates["making"].set()
+            assert gates["go"].wait(20)
+        elif name == "broken":
+            raise ValueError("no such model")
+
+    @dagorama().syncfn
+    def entrypoint(self) -> None: ...
+
+
+def test_a_definition_is_made_once_however_many_threads_want_it() -> None:
+    """The others wait for it; another is made meanwhile; and what failed is tried again by the next."""
+    made.clear()
+    found = find_function(f"{__name__}:Model.entrypoint")
+
+    def definition(name: str) -> object:
+        return bind(found, encode(((name,), {}), what="a name").data, b"i" * 16).definition
+
+    with ThreadPoolExecutor(8) as threads:
+        slow = [threads.submit(definition, "slow") for _ in range(6)]
+        assert gates["making"].wait(20)
+        assert threads.submit(definition, "quick").result(20) is definition("quick")
+        for _ in range(2):
+            with pytest.raises(ValueError, match="no such model"):
+                definition("broken")
+        gates["go"].set()
+        assert len({one.result(20) for one in slow}) == 1
+    assert made == ["slow", "quick", "broken", "broken"]
