@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from types import FunctionType, ModuleType
 from typing import NamedTuple, cast
 
@@ -41,6 +42,10 @@ _seen_files: dict[str, tuple[int, int]] = {}
 _seen_modules: set[str] = set()
 _located: dict[str, Located] = {}
 
+#: One at a time: `ast.parse` in two threads fails now and then with a SystemError (python/cpython#106905), and what is
+#: done about warnings is done for all threads.
+_parsing = Lock()
+
 
 @dataclass(frozen=True, eq=False)
 class Definition:
@@ -60,7 +65,7 @@ class Source:
         """`package` is what relative imports in the file begin from. Raises `SyntaxError`."""
         self.path = path
         self.package = package
-        with warnings.catch_warnings():
+        with _parsing, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.tree = ast.parse(text)
         self._members: dict[str, dict[str, list[ast.AST]]] = {}

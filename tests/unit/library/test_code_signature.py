@@ -9,14 +9,17 @@ import os
 import subprocess
 import sys
 import textwrap
+import warnings
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from dagorama.code.sources import Source
 from dagorama.code_signature import calculate_function_hash, remember_code
 from dagorama.decorators import dagorama
 
@@ -425,3 +428,19 @@ def test_wrapping_in_a_circle_ends() -> None:
 
     functools.update_wrapper(f, f)
     assert len(calculate_function_hash(f)) == 32
+
+
+def test_files_are_parsed_by_any_number_of_threads() -> None:
+    """Nodes that begin at once in threads of a worker each ask for the version of their function."""
+    text = "".join(f"def f{number}(x): return [(x + y) * 2 for y in g(x)] if x else (1, 2)\n" for number in range(300))
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with warnings.catch_warnings():
+            filters = list(warnings.filters)
+            with ThreadPoolExecutor(4) as threads:
+                parsed = list(threads.map(lambda number: Source(f"{number}.py", "", text), range(24)))
+            assert warnings.filters == filters
+    finally:
+        sys.setswitchinterval(interval_s)
+    assert {len(one.functions) for one in parsed} == {300}
