@@ -30,7 +30,7 @@ class DagService(Looking):
     @answers
     async def Submit(self, request: dag_pb2.SubmitRequest, context: object) -> dag_pb2.SubmitResponse:
         """Make an instance and nodes in it."""
-        convert.check_size("definition", len(request.definition.encode()))
+        convert.check_name("definition", request.definition)
         functions = [convert.to_function(function) for function in request.functions]
         await self._host.submit(
             c.SubmitNodes(
@@ -53,7 +53,7 @@ class DagService(Looking):
             async for outcome in self._ended_before(watch, context):
                 yield outcome
             for future in asyncio.as_completed(watch.waiting.values()):
-                yield convert.outcome_of(await future)
+                yield await self._outcome(await future, context)
         finally:
             for node_id, future in watch.waiting.items():
                 self._host.listeners.forget_outcome(watch.instance_id, node_id, future)
@@ -79,9 +79,14 @@ class DagService(Looking):
         if watch.ended or watch.elsewhere:
             await self._flush(watch, context)
         for node in watch.ended:
-            yield convert.outcome_of(node)
+            yield await self._outcome(node, context)
         for node_id in watch.elsewhere:
             yield await self._stored_outcome(watch.instance_id, node_id, context)
+
+    @answers
+    async def _outcome(self, node: Node, context: object) -> dag_pb2.WatchResponse:
+        """Give the outcome of a node in memory that has ended."""
+        return convert.outcome_of(node)
 
     @answers
     async def _flush(self, watch: "_Watch", context: object) -> None:

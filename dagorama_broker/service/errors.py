@@ -9,12 +9,16 @@ import grpc
 from dagorama_broker.core import errors
 from dagorama_broker.core.states import NodeState
 from dagorama_broker.host.host import HostStopped
-from dagorama_broker.service.convert import MalformedRequest, TooLarge
+from dagorama_broker.service.convert import MalformedRequest, SumTooLarge, TooLarge
 
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
 Q = TypeVar("Q")
+
+
+#: gRPC sends the text of an error as a header, escaped, and refuses headers of over 8 KiB in all.
+_DETAILS_BYTES_MAX = 6144
 
 
 class WorkerInvalidated(Exception):
@@ -61,12 +65,31 @@ STATUS: dict[type[Exception], grpc.StatusCode] = {
     NoWork: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NoLease: grpc.StatusCode.FAILED_PRECONDITION,
     TooLarge: grpc.StatusCode.INVALID_ARGUMENT,
+    SumTooLarge: grpc.StatusCode.FAILED_PRECONDITION,
     HostStopped: grpc.StatusCode.UNAVAILABLE,
 }
 
 
-class _Aborts(Protocol):
-    async def abort(self, code: grpc.StatusCode, details: str) -> None: ...
+class Aborts(Protocol):
+    """What every context of gRPC can do."""
+
+    async def abort(self, code: grpc.StatusCode, details: str) -> None:
+        """End the call with a status. Raises."""
+
+
+async def abort(context: Aborts, code: grpc.StatusCode, text: object) -> None:
+    """End a call with a status and as much of the text as a header can hold. Raises."""
+    await context.abort(code, fitting(str(text)))
+
+
+def fitting(text: str) -> str:
+    """Give a text, or as much of it as a header can hold with each byte that is no plain character escaped as %XX."""
+    room = _DETAILS_BYTES_MAX
+    for index, character in enumerate(text):
+        room -= 1 if " " <= character <= "~" and character != "%" else 3 * len(character.encode("utf-8", "replace"))
+        if room < 0:
+            return text[: max(0, index - 9)] + "..."
+    return text
 
 
 def answers(
@@ -78,7 +101,7 @@ def answers(
         try:
             return await method(self, request, *args, **kwargs)
         except tuple(STATUS) as error:
-            await cast(_Aborts, args[-1]).abort(STATUS[type(error)], str(error))
+            await abort(cast(Aborts, args[-1]), STATUS[type(error)], error)
             raise  # not reached: abort raises
 
     return wraps(method)(answer)

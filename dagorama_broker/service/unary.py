@@ -19,6 +19,7 @@ from dagorama_broker.core.states import TERMINAL
 from dagorama_broker.core.stored import StoredNode
 from dagorama_broker.host.host import Host, HostStopped
 from dagorama_broker.service import unary_convert as convert
+from dagorama_broker.service.convert import SumTooLarge, TooLarge, check_size, to_failed
 from dagorama_broker.service.errors import NoLease, NoWork, WorkerInvalidated, answers
 from dagorama_broker.service.looking import find_node
 
@@ -122,6 +123,11 @@ class UnaryService(api_pb2_grpc.DagoramaServicer):
             raise NoWork
         ((node, token),) = granted
         try:
+            convert.check_sum(node)
+        except SumTooLarge as error:
+            self._host.apply(c.CompleteNodes(worker_id=worker.id, results=[to_failed(node.id, token, error)]))
+            raise NoWork from None
+        try:
             return await self._message(node.instance.id, node.id)
         except BaseException:
             # Nobody hears of the grant, so a worker that lives on would hold the node for ever.
@@ -134,8 +140,12 @@ class UnaryService(api_pb2_grpc.DagoramaServicer):
     async def SubmitWork(self, request: api_pb2.WorkCompleteMessage, context: object) -> api_pb2.NodeMessage:
         """Take a value."""
         worker, node = await self._held(request)
-        completion = (node.id, node.token, request.result, 0.0)
-        self._host.apply(c.CompleteNodes(worker_id=worker.id, completions=[completion]))
+        try:
+            check_size("the value", len(request.result))
+            report = c.CompleteNodes(worker_id=worker.id, completions=[(node.id, node.token, request.result, 0.0)])
+        except TooLarge as error:
+            report = c.CompleteNodes(worker_id=worker.id, results=[to_failed(node.id, node.token, error)])
+        self._host.apply(report)
         return await self._message(node.instance.id, node.id)
 
     @answers

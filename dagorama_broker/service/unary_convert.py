@@ -11,7 +11,13 @@ from dagorama_broker.core.model import Failure, FunctionSpec, InstanceId, NewCal
 from dagorama_broker.core.states import UNSUCCESSFUL, NodeState
 from dagorama_broker.core.stored import StoredNode
 from dagorama_broker.core.values import payload_of
-from dagorama_broker.service.convert import MalformedRequest
+from dagorama_broker.service.convert import (
+    MESSAGE_BYTES_MAX,
+    MalformedRequest,
+    SumTooLarge,
+    check_name,
+    check_size,
+)
 
 #: The last line of a traceback: the exception's type and, mostly, what it says.
 _RAISED = re.compile(r"(?P<type>[^\W\d][\w.]*)(: (?P<message>.*))?")
@@ -44,6 +50,9 @@ def to_node_id(text: str, field: str) -> NodeId:
 
 def to_connect(worker_id: WorkerId, message: api_pb2.WorkerConfigurationMessage) -> c.ConnectWorker:
     """Give the command for a worker that pulls."""
+    for field in ("includeQueues", "excludeQueues", "queueTolerations"):
+        for text in getattr(message, field):
+            check_name(f"one of the {field}", text)
     return c.ConnectWorker(
         worker_id=worker_id,
         name=f"unary-{worker_id.hex()[:8]}",
@@ -58,6 +67,9 @@ def to_call(message: api_pb2.NodeConfigurationMessage) -> NewCall:
     """Give a call."""
     if not message.functionName:
         raise MalformedRequest("functionName is empty")
+    for field in ("functionName", "functionHash", "queueName", "taintName"):
+        check_name(field, getattr(message, field))
+    check_size(f"arguments of {message.functionName[:200]}", len(message.arguments))
     function = FunctionSpec(
         name=message.functionName,
         code_version=message.functionHash,
@@ -82,7 +94,8 @@ def _to_retry(message: api_pb2.RetryMessage) -> RetryPolicy:
 
 
 def to_failure(traceback: str) -> Failure:
-    """Give the failure that a traceback, or any other text, tells of."""
+    """Give the failure that a traceback, or any other text, tells of. Raises `TooLarge`."""
+    check_size("traceback", len(traceback.encode()))
     last = next((line for line in reversed(traceback.splitlines()) if line.strip()), "").strip()
     raised = _RAISED.fullmatch(last)
     if raised is None:
@@ -99,6 +112,13 @@ def from_node(node: Node) -> api_pb2.NodeMessage:
     message.MergeFrom(_standing(node.id, node.state, payload_of(node)))
     message.sources.extend(_standing(other.id, other.state, payload_of(other)) for other in node.dependencies)
     return message
+
+
+def check_sum(node: Node) -> None:
+    """Raise `SumTooLarge` where no message can hold a node with the values that it takes."""
+    size = len(node.arguments) + sum(len(payload_of(other)) for other in node.dependencies)
+    if size > MESSAGE_BYTES_MAX:
+        raise SumTooLarge(f"the values that {node.function.spec.name} takes", size)
 
 
 def from_stored(node: StoredNode, instance_id: InstanceId, known: Mapping[int, StoredNode]) -> api_pb2.NodeMessage:

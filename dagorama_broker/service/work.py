@@ -18,12 +18,19 @@ from dagorama_broker.core.model import Node, NodeId, Worker, WorkerId
 from dagorama_broker.core.values import IdTaken, add_values, payload_of
 from dagorama_broker.host.host import Host, HostStopped
 from dagorama_broker.service import convert
+from dagorama_broker.service.errors import abort
 
 _VERSION = version("dagorama")
 log = logging.getLogger("dagorama.broker")
 
 #: A response is closed when its payloads come to this many bytes, so that a worker can start before all has arrived.
 _RESPONSE_BYTES = 4 * 2**20
+
+#: So many answers may wait for a worker that does not read them; until it does, no more is read of what it sends.
+_ANSWERS_MAX = 10_000
+
+#: So long a stream that is to end may take to say so to a worker that reads nothing.
+_GOODBYE_S = 5.0
 
 _Context = aio.ServicerContext[work_pb2.WorkRequest, work_pb2.WorkResponse]
 
@@ -42,7 +49,7 @@ class WorkService(work_pb2_grpc.WorkServiceServicer):
                 raise convert.MalformedRequest("the first message of a worker has no hello")
             hello = convert.to_connect(first.hello)
         except convert.MalformedRequest as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            await abort(context, grpc.StatusCode.INVALID_ARGUMENT, error)
         await _Session(self._host, hello, context).serve()
 
 
@@ -58,6 +65,9 @@ class _Session:
         self.worker: Worker | None = None
         self._welcomed = False
         self._closed: str | None = None
+        self._closing = asyncio.Event()  #: set with it
+        self._has_room = asyncio.Event()  #: for further answers
+        self._has_room.set()
         self._welcome: e.WorkerWelcomed | None = None
         self._grants: deque[tuple[Node, int]] = deque()
         self._recalls: list[work_pb2.Lease] = []
@@ -80,20 +90,25 @@ class _Session:
         left = False
         writer = asyncio.create_task(self._write())
         reader = asyncio.create_task(self._read())
+        closing = asyncio.create_task(self._closing.wait())
         try:
             self._host.apply(self._hello)
             self.worker = self._host.scheduler.workers[self._id]
             slots = self._hello.slots
             log.info("worker %s connected with %d slot%s", self._hello.name, slots, "" if slots == 1 else "s")
-            ended, _ = await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
-            await self._say_goodbye(ended)
+            ended, _ = await asyncio.wait((reader, writer, closing), return_when=asyncio.FIRST_COMPLETED)
+            # A message that the worker does not read is never through; what waits behind it is forgotten.
+            writer.cancel()
+            with suppress(TimeoutError):
+                ended_tasks = [task for task in (reader, writer) if task in ended]
+                await asyncio.wait_for(self._say_goodbye(ended_tasks), _GOODBYE_S)
             # The end of the stream alone may just as well be that of a worker that was killed.
             left = self._draining
         except HostStopped as error:
-            await self._context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+            await abort(self._context, grpc.StatusCode.UNAVAILABLE, error)
         finally:
-            reader.cancel()
-            writer.cancel()
+            for task in (reader, writer, closing):
+                task.cancel()
             if channels.get(self._id) is self:
                 del channels[self._id]
                 # If the broker ended the stream, the worker is evicted already, or comes back to the next broker,
@@ -101,16 +116,16 @@ class _Session:
                 if self._closed is None:
                     self._disconnect(left)
 
-    async def _say_goodbye(self, ended: set[asyncio.Task[None]]) -> None:
+    async def _say_goodbye(self, ended: list[asyncio.Task[None]]) -> None:
         """End the stream with a status that says why, where it was not the worker that ended it."""
         if self._closed is not None:
-            await self._context.abort(grpc.StatusCode.UNAVAILABLE, self._closed)
+            await abort(self._context, grpc.StatusCode.UNAVAILABLE, self._closed)
         for task in ended:
             error = task.exception()
             if isinstance(error, convert.MalformedRequest):
-                await self._context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+                await abort(self._context, grpc.StatusCode.INVALID_ARGUMENT, error)
             if isinstance(error, Refused | HostStopped):
-                await self._context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+                await abort(self._context, grpc.StatusCode.UNAVAILABLE, error)
             if error is not None:
                 raise error
 
@@ -124,6 +139,7 @@ class _Session:
     async def _read(self) -> None:
         """Feed the host until the worker ends the stream in order."""
         while True:
+            await self._has_room.wait()
             request = await self._context.read()
             if not isinstance(request, work_pb2.WorkRequest):
                 return
@@ -183,6 +199,8 @@ class _Session:
     def refuse(self, event: e.ResultRefused) -> None:
         """Say that a result changed nothing."""
         self._refusals.append(work_pb2.Refusal(node_id=event.node_id, presented=event.presented, reason=event.reason))
+        if len(self._refusals) >= _ANSWERS_MAX:
+            self._has_room.clear()
         self._wake.set()
 
     def drained(self, event: e.WorkerDrained) -> None:
@@ -193,6 +211,8 @@ class _Session:
     def close(self, reason: str) -> None:
         """End the stream."""
         self._closed = reason
+        self._closing.set()
+        self._grants.clear()
         self._wake.set()
 
     async def _write(self) -> None:
@@ -224,6 +244,7 @@ class _Session:
         )
         self._acknowledged_sent = self._acknowledged
         self._recalls, self._revocations, self._refusals = [], [], []
+        self._has_room.set()
         if self._welcome is not None:
             self._write_welcome(response, self._welcome)
             self._welcome = None
@@ -250,16 +271,31 @@ class _Session:
         payload_bytes = 0
         while self._grants and payload_bytes < _RESPONSE_BYTES:
             node, token = self._grants[0]
+            added = len(node.arguments)
             if node.dependencies:
                 known = len(values)
                 try:
                     add_values(node.dependencies, values)
                 except IdTaken:  # by a node of another instance: this one goes with the next response
                     break
-                payload_bytes += sum(map(len, map(payload_of, islice(reversed(values.values()), len(values) - known))))
+                added += sum(map(len, map(payload_of, islice(reversed(values.values()), len(values) - known))))
+                if payload_bytes + added > convert.MESSAGE_BYTES_MAX:
+                    while len(values) > known:
+                        values.popitem()
+                    if payload_bytes:  # it may fit into the next response
+                        break
+                    self._grants.popleft()
+                    self._refuse_sum(node, token, added)
+                    continue
             self._grants.popleft()
+            payload_bytes += added
             table.add(node, token)
-            payload_bytes += len(node.arguments)
         table.write(response)
         if values:
             convert.write_values(response.values, [(node_id, payload_of(value)) for node_id, value in values.items()])
+
+    def _refuse_sum(self, node: Node, token: int, size: int) -> None:
+        """Fail a node that no message can bring to any worker."""
+        error = convert.SumTooLarge(f"the values that {node.function.spec.name} takes", size)
+        with suppress(Refused):  # the lease has ended meanwhile
+            self._host.apply(c.CompleteNodes(worker_id=self._id, results=[convert.to_failed(node.id, token, error)]))

@@ -1,8 +1,11 @@
 """The one place where generated messages and core types meet."""
 
 from dagorama_broker.service.convert.checks import (
+    MESSAGE_BYTES_MAX,
     MalformedRequest,
+    SumTooLarge,
     TooLarge,
+    check_name,
     check_size,
     to_instance_id,
     to_node_id,
@@ -14,6 +17,7 @@ from dagorama_broker.service.convert.incoming import (
     to_connect,
     to_control_instance,
     to_control_queue,
+    to_failed,
     to_failure,
     to_function,
     to_instance_options,
@@ -40,10 +44,13 @@ from dagorama_broker.service.convert.outgoing import (
 )
 
 __all__ = [
+    "MESSAGE_BYTES_MAX",
     "NODE_STATES",
     "GrantTable",
     "MalformedRequest",
+    "SumTooLarge",
     "TooLarge",
+    "check_name",
     "check_size",
     "completed",
     "from_function",
@@ -61,6 +68,7 @@ __all__ = [
     "to_connect",
     "to_control_instance",
     "to_control_queue",
+    "to_failed",
     "to_failure",
     "to_function",
     "to_instance_id",

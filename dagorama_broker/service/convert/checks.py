@@ -15,6 +15,18 @@ PROGRESS_BYTES_MAX = 1024
 #: What a worker may say of what it lacks, and the name of that. Both are kept for as long as it is connected.
 PROBLEM_BYTES_MAX, LACKS_BYTES_MAX = 2000, 500
 
+#: Names: of functions, queues, taints, definitions, versions and workers. They are kept, shown and put in messages.
+NAME_BYTES_MAX = 2000
+
+#: The most slots of a worker. A worker is granted all that fits in its slots at once.
+SLOTS_MAX = 10_000
+
+#: What a worker says of itself, with all that it still holds: about 100,000 leases or functions.
+HELLO_BYTES_MAX = 16 * 2**20
+
+#: What one message has room for beside its columns: protobuf ends at 2 GiB.
+MESSAGE_BYTES_MAX = 2**31 - 2**24
+
 #: The largest payload. SQLite stores up to 1e9 bytes in a row; a commit with more would fail, and the broker with it.
 PAYLOAD_BYTES_MAX = 512 * 2**20
 
@@ -47,6 +59,16 @@ class TooLarge(MalformedRequest):
         )
 
 
+class SumTooLarge(MalformedRequest):
+    """Values that are each small enough come to more than one message can hold."""
+
+    def __init__(self, what: str, size: int) -> None:
+        super().__init__(
+            f"{what} come to {size} bytes together; the limit is {MESSAGE_BYTES_MAX} bytes. Keep the data in files or "
+            "a store that all workers reach, and pass their names"
+        )
+
+
 def check_id(raw: bytes, field: str) -> bytes:
     """Give the id back. Raises `MalformedRequest` where it cannot be one."""
     if len(raw) != ID_BYTES:
@@ -58,6 +80,12 @@ def check_size(what: str, size: int) -> None:
     """Raise `TooLarge` where something has more bytes than the broker can keep."""
     if size > PAYLOAD_BYTES_MAX:
         raise TooLarge(what, size)
+
+
+def check_name(field: str, text: str) -> None:
+    """Raise `MalformedRequest` where a name is longer than names may be."""
+    if len(text) * 4 > NAME_BYTES_MAX and (size := len(text.encode())) > NAME_BYTES_MAX:
+        raise MalformedRequest(f"{field} {text[:60]!r}... has {size} bytes; the limit is {NAME_BYTES_MAX}")
 
 
 def to_instance_id(raw: bytes) -> InstanceId:

@@ -20,6 +20,7 @@ from dagorama_broker.core.model import (
 )
 from dagorama_broker.service.convert.checks import (
     GROUP_LENGTH_MAX,
+    HELLO_BYTES_MAX,
     LACKS_BYTES_MAX,
     LIMIT_KEY_BYTES_MAX,
     LIMITS_MAX,
@@ -29,10 +30,13 @@ from dagorama_broker.service.convert.checks import (
     PROGRESS_BYTES_MAX,
     RATE_MAX,
     RATE_MIN,
+    SLOTS_MAX,
     MalformedRequest,
+    SumTooLarge,
     TooLarge,
     check_id,
     check_ids,
+    check_name,
     check_size,
     same_length,
     to_instance_id,
@@ -44,6 +48,9 @@ def to_function(message: graph_pb2.FunctionSpec) -> FunctionSpec:
     """Give a function; its queue is its name where none is given."""
     if not message.name:
         raise MalformedRequest("a function has no name")
+    check_name("function", message.name)
+    for field in ("queue", "taint", "code_version", "release"):
+        check_name(f"{field} of function {message.name}:", getattr(message, field))
     retry = message.retry
     for field, number in (
         ("timeout_s", message.timeout_s),
@@ -127,7 +134,7 @@ def to_control_queue(message: dag_pb2.ControlQueueRequest) -> c.ControlQueue:
     """Give what is to be changed about a queue."""
     if not message.queue:
         raise MalformedRequest("queue is empty; give the name of the queue")
-    check_size("queue", len(message.queue.encode()))
+    check_name("queue", message.queue)
     return c.ControlQueue(
         queue=message.queue,
         paused=message.paused if message.HasField("paused") else None,
@@ -141,7 +148,18 @@ def _check_priority(priority: int, field: str) -> int:
     return priority
 
 
-def to_calls(message: graph_pb2.Calls, functions: Sequence[FunctionSpec]) -> list[NewCall]:
+def to_functions(messages: Iterable[graph_pb2.FunctionSpec]) -> list[FunctionSpec | MalformedRequest]:
+    """Give a function table; in the place of a function that cannot be stands what is wrong with it."""
+    functions: list[FunctionSpec | MalformedRequest] = []
+    for message in messages:
+        try:
+            functions.append(to_function(message))
+        except MalformedRequest as error:
+            functions.append(error.with_traceback(None))
+    return functions
+
+
+def to_calls(message: graph_pb2.Calls, functions: Sequence[FunctionSpec | MalformedRequest]) -> list[NewCall]:
     """Give calls, with the function table of the enclosing message. Raises `TooLarge` as well."""
     node_ids = same_length("calls", message.node_ids, message.functions, message.arguments)
     check_ids(node_ids, "node_ids of calls")
@@ -149,17 +167,23 @@ def to_calls(message: graph_pb2.Calls, functions: Sequence[FunctionSpec]) -> lis
     last = max(message.functions, default=-1)
     if last >= len(functions):
         raise MalformedRequest(f"a call names function {last} of a table that has {len(functions)}")
-    specs = [functions[index] for index in message.functions]
-    limits = False
-    for index in set(message.functions):
-        limits = limits or bool(functions[index].limits)
-        check_size(f"function {functions[index].name[:200]}", _function_bytes(functions[index]))
+    used = {index: _usable(functions[index]) for index in set(message.functions)}
+    specs = [used[index] for index in message.functions]
+    limits = any(spec.limits for spec in used.values())
     if max(map(len, message.arguments), default=0) > PAYLOAD_BYTES_MAX:
         spec, arguments = max(zip(specs, message.arguments, strict=True), key=lambda call: len(call[1]))
         raise TooLarge(f"a call of {spec.name[:200]} with its arguments", len(arguments))
     dependencies = _dependencies(message, len(node_ids))
     keys = _limit_keys(message.limit_keys, specs) if limits or message.limit_keys else repeat(())
     return list(map(NewCall._make, zip(node_ids, specs, message.arguments, dependencies, keys, strict=False)))
+
+
+def _usable(function: FunctionSpec | MalformedRequest) -> FunctionSpec:
+    """Give a function of a table that a call names. Raises `MalformedRequest` where it cannot be, or `TooLarge`."""
+    if isinstance(function, MalformedRequest):
+        raise function
+    check_size(f"function {function.name[:200]}", _function_bytes(function))
+    return function
 
 
 def _function_bytes(spec: FunctionSpec) -> int:
@@ -229,36 +253,49 @@ def to_completions(message: work_pb2.Completions) -> Iterable[c.Completion]:
 
 
 def to_results(request: work_pb2.WorkRequest) -> list[c.NodeResult]:
-    """Give the results of a worker's message that are more than a plain value. What is too large fails its node."""
-    functions = [to_function(function) for function in request.functions]
+    """Give the results of a worker's message that are more than a plain value.
+
+    One that is too large, or says what cannot be, fails its node; the others count.
+    """
+    functions = to_functions(request.functions)
     plain = request.completions
     results = [
-        c.NodeResult(node_id=NodeId(node_id), token=token, failure=_too_large(TooLarge("the value", len(value))))
+        to_failed(node_id, token, TooLarge("the value", len(value)))
         for node_id, token, value in zip(plain.node_ids, plain.tokens, plain.values, strict=False)
         if len(value) > PAYLOAD_BYTES_MAX
     ]
     for message in request.results:
-        result = c.NodeResult(
-            node_id=NodeId(message.node_id), token=message.token, duration_s=message.duration_us * 1e-6
-        )
-        outcome = message.WhichOneof("outcome")
-        if outcome == "value":
-            result.payload = message.value
-            result.promise_ids = _to_node_ids(message.promise_ids)
-        elif outcome == "alias_id":
-            result.alias_id = NodeId(message.alias_id)
-        elif outcome == "failure":
-            result.failure = to_failure(message.failure)
-        else:
-            raise MalformedRequest("a result has no outcome")
         try:
-            check_size("the value", len(message.value))
-            if message.HasField("children"):
-                result.children = to_calls(message.children, functions)
-        except TooLarge as error:
-            result = c.NodeResult(node_id=result.node_id, token=result.token, failure=_too_large(error))
-        results.append(result)
+            results.append(_to_result(message, functions))
+        except MalformedRequest as error:
+            results.append(to_failed(message.node_id, message.token, error))
     return results
+
+
+def _to_result(message: work_pb2.Result, functions: Sequence[FunctionSpec | MalformedRequest]) -> c.NodeResult:
+    """Give a result. Raises `MalformedRequest`, or `TooLarge`."""
+    result = c.NodeResult(node_id=NodeId(message.node_id), token=message.token, duration_s=message.duration_us * 1e-6)
+    outcome = message.WhichOneof("outcome")
+    if outcome == "value":
+        check_size("the value", len(message.value))
+        result.payload = message.value
+        result.promise_ids = _to_node_ids(message.promise_ids)
+    elif outcome == "alias_id":
+        result.alias_id = NodeId(message.alias_id)
+    elif outcome == "failure":
+        result.failure = to_failure(message.failure)
+    else:
+        raise MalformedRequest("a result has no outcome")
+    if message.HasField("children"):
+        result.children = to_calls(message.children, functions)
+    return result
+
+
+def to_failed(node_id: bytes, token: int, error: MalformedRequest) -> c.NodeResult:
+    """Give the result of a node with which something cannot be taken or sent, in this attempt or another."""
+    kind = "ValueTooLarge" if isinstance(error, TooLarge | SumTooLarge) else "InvalidExpansion"
+    failure = Failure(type=kind, message=str(error), permanent=True)
+    return c.NodeResult(node_id=NodeId(node_id), token=token, failure=failure)
 
 
 def to_progress(message: work_pb2.ProgressReports) -> list[tuple[int, Progress]]:
@@ -278,10 +315,6 @@ def to_progress(message: work_pb2.ProgressReports) -> list[tuple[int, Progress]]
     return [
         (token, Progress(fraction, text)) for token, fraction, text in zip(tokens, fractions, messages, strict=True)
     ]
-
-
-def _too_large(error: TooLarge) -> Failure:
-    return Failure(type="ValueTooLarge", message=str(error), permanent=True)
 
 
 def to_leases(messages: Iterable[work_pb2.Lease]) -> list[c.HeldLease]:
@@ -313,7 +346,19 @@ def to_rejection(worker_id: WorkerId, message: work_pb2.Rejection) -> c.RejectVe
 
 def to_connect(hello: work_pb2.Hello) -> c.ConnectWorker:
     """Give the command for a worker's hello."""
-    check_size("a worker's name", len(hello.name.encode()))
+    if hello.ByteSize() > HELLO_BYTES_MAX:
+        raise MalformedRequest(
+            f"the hello of worker {hello.name[:60]!r} has {hello.ByteSize()} bytes; the limit is {HELLO_BYTES_MAX}"
+        )
+    check_name("worker", hello.name)
+    if hello.slots > SLOTS_MAX:
+        raise MalformedRequest(
+            f"worker {hello.name!r} has {hello.slots} slots; the limit is {SLOTS_MAX}. Start more workers, or give it "
+            "a lower concurrency"
+        )
+    for field in ("include_queues", "exclude_queues", "tolerations", "modules", "function_names", "code_versions"):
+        for text in getattr(hello, field):
+            check_name(f"one of the {field} of worker {hello.name!r}:", text)
     same_length("a worker's versions", hello.function_names, hello.code_versions)
     return c.ConnectWorker(
         worker_id=WorkerId(check_id(hello.worker_id, "worker_id")),

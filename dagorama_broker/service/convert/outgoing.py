@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
+from dagorama_broker.core.errors import show_id
 from dagorama_broker.core.lanes import Lane, Obstacle
 from dagorama_broker.core.model import (
     FailedAttempt,
@@ -23,6 +24,7 @@ from dagorama_broker.core.states import Change, InstanceState, NodeState
 from dagorama_broker.core.stored import InstanceSummary, StoredInstance, StoredNode
 from dagorama_broker.core.values import collect_values
 from dagorama_broker.core.why import Reason
+from dagorama_broker.service.convert.checks import MESSAGE_BYTES_MAX, SumTooLarge
 
 NODE_STATES = {
     NodeState.WAITING: graph_pb2.NODE_STATE_WAITING,
@@ -112,7 +114,10 @@ def write_values(message: graph_pb2.Values, values: Sequence[tuple[NodeId, bytes
 
 
 def completed(node_id: NodeId, values: Sequence[tuple[NodeId, bytes]]) -> dag_pb2.WatchResponse:
-    """Give the message for a node that has completed, with what its value is made of."""
+    """Give the message for a node that has completed, with what its value is made of. Raises `SumTooLarge`."""
+    size = sum(len(payload) for _, payload in values)
+    if size > MESSAGE_BYTES_MAX:
+        raise SumTooLarge(f"the values that the value of node {show_id(node_id)} is made of", size)
     response = dag_pb2.WatchResponse(outcomes=[from_outcome(node_id, NodeState.COMPLETED, None)])
     write_values(response.values, values)
     return response

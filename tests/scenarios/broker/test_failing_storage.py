@@ -52,7 +52,7 @@ def test_a_broker_that_cannot_write_stops(database: str, connect: Connect, capfd
         1,
     )
     (line,) = lines
-    assert "CRITICAL broker stopped, because its storage failed: " in line
+    assert "[CRITICAL] - broker stopped, because its storage failed: " in line
     assert database.removeprefix("sqlite:///") in line
     no_grace = {"DAGORAMA_RECONNECT_GRACE_S": "0"}
     with launch_broker(port=0, storage=database, environment=no_grace) as broker, Client(broker.target) as client:

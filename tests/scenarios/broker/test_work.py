@@ -309,19 +309,22 @@ def test_a_silent_worker_is_evicted(connect: Connect) -> None:
     ],
     ids=["outcome", "child-id", "dependency-id", "function", "columns"],
 )
-def test_a_malformed_report_ends_the_stream(client: Client, connect: Connect, bad: work_pb2.Result, said: str) -> None:
-    """The worker is told what is wrong with it; its node goes to another, with the loss noted; the broker stays up."""
-    node_id = new_id()
-    instance_id = client.start(call(node_id))
-    worker = connect(name="bad")
-    (grant,) = worker.take()
-    bad.node_id, bad.token = grant.node_id, grant.token
-    worker.report(bad, functions=client.functions)
-    ended = worker.end()
-    other = connect()
-    other.complete(other.take()[0], b"good")
-    assert (ended.code, said in ended.details) == (INVALID, True)
-    assert [attempt.worker for attempt in client.node(instance_id, node_id).failures] == ["bad"]
+def test_a_malformed_report_fails_its_node(client: Client, connect: Connect, bad: work_pb2.Result, said: str) -> None:
+    """For good, as another attempt would bring the same; what else the message brings counts, and the stream lives."""
+    node_id, good = new_id(), new_id()
+    instance_id = client.start(call(node_id), call(good))
+    worker = connect(name="bad", slots=2)
+    grants = {grant.node_id: grant for grant in worker.take(2)}
+    bad.node_id, bad.token = node_id, grants[node_id].token
+    worker.finish(bad, result(grants[good], value=b"good"), functions=client.functions)
+    (response,) = client.watch(instance_id, good)
+    failed = client.node(instance_id, node_id)
+    assert values_in(response) == [(good, b"good")]
+    assert (failed.state, [(attempt.worker, attempt.failure.type) for attempt in failed.failures]) == (
+        graph_pb2.NODE_STATE_FAILED,
+        [("bad", "InvalidExpansion")],
+    )
+    assert said in failed.failures[0].failure.message
 
 
 @pytest.mark.parametrize("column", ["node_ids", "tokens", "values", "durations_us"])
@@ -349,7 +352,7 @@ def test_a_stream_can_end_while_it_is_written_to(broker: LaunchedBroker, connect
     ends = []
     for _ in range(20):
         worker = connect(broker.target)
-        worker.report(work_pb2.Result(node_id=bytes(16)))
+        worker.send(work_pb2.WorkRequest(completions=work_pb2.Completions(tokens=[1]), sequence=1))
         ends.append(worker.end().code)
     assert ends == [INVALID] * 20
 
