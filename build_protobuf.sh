@@ -29,7 +29,7 @@ if ! cmp -s protos/requirements.txt "$compiler/requirements.txt"; then
   found=$(compiler_python)
   rm -rf "$compiler"
   "$found" -m venv "$compiler"
-  "$compiler/bin/python" -m pip install --quiet --requirement protos/requirements.txt
+  "$compiler/bin/python" -m pip install --quiet --quiet --requirement protos/requirements.txt
   cp protos/requirements.txt "$compiler/requirements.txt"
 fi
 
