@@ -8,13 +8,16 @@ from collections.abc import Iterable, Iterator
 from enum import Enum, auto
 from queue import Empty, SimpleQueue
 from time import monotonic
+from uuid import UUID
 
 from dagorama.client.connection import Connection
 from dagorama.client.convert import FunctionTable, write_calls
+from dagorama.logging import get_logger
+from dagorama.v1.graph_pb2 import Failure
 from dagorama.v1.work_pb2 import Completions, Hello, Lease, ProgressReports, Rejection, WorkRequest, WorkResponse
 from dagorama.v1.work_pb2_grpc import WorkServiceStub
 from dagorama.worker.failures import sendable
-from dagorama.worker.held import Held
+from dagorama.worker.held import Held, Report
 
 #: A request is closed when its payloads come to this many bytes, so that the broker can begin before all has arrived.
 REQUEST_BYTES = 4 * 2**20
@@ -24,6 +27,12 @@ HEARTBEATS_PER_LEASE = 3
 PROGRESS_INTERVAL_S = 0.1
 #: The broker takes 1,024 bytes. A character has up to four, or six where it is escaped.
 PROGRESS_CHARS_MAX = 150
+
+
+#: What one message has room for: protobuf ends at 2 GiB, and ids and columns take some of it.
+MESSAGE_BYTES_MAX = 2**31 - 2**24
+#: What a call takes beside its arguments: ids of it and of what it depends on.
+CALL_BYTES = 64
 
 
 class Signal(Enum):
@@ -129,7 +138,7 @@ class Stream:
                 if item.stream_sent != self._number and not item.dropped:
                     item.stream_sent = self._number
                     reports.append(item)
-                    payload_bytes += _payload_bytes(item)
+                    payload_bytes += fit(item)
             elif type(item) is Lease:
                 request.hand_backs.append(item)
             elif type(item) is Rejection:
@@ -216,7 +225,23 @@ def write_results(request: WorkRequest, reports: Iterable[Held]) -> None:
         request.completions.CopyFrom(columns)
 
 
-def _payload_bytes(held: Held) -> int:
+def fit(held: Held) -> int:
+    """Returns the size of a report in bytes. One that no message can hold becomes the failure of its node."""
     report = held.report
     assert report is not None
-    return len(report.value or b"") + sum(len(call.arguments) for call in report.children)
+    size = len(report.value or b"")
+    if report.children:
+        functions = {id(call.function): call.function for call in report.children}
+        size += sum(len(call.arguments) for call in report.children) + CALL_BYTES * len(report.children)
+        size += sum(len(function.definition_arguments) for function in functions.values())
+        if size > MESSAGE_BYTES_MAX:
+            message = (
+                f"the {len(report.children)} calls that {held.function_name} made come with its value to {size} bytes "
+                f"together; the limit is {MESSAGE_BYTES_MAX} bytes. Keep the data in files or a store that all workers "
+                "reach, and pass their names"
+            )
+            get_logger().warning("node %s failed: %s", UUID(bytes=held.node_id), message)
+            failure = Failure(type="ValueTooLarge", message=message, permanent=True)
+            held.report = Report(report.duration_us, failure=failure)
+            return 0
+    return size

@@ -1,11 +1,14 @@
 """How a worker's reports are written."""
 
+import pytest
+
 from dagorama.capture import CapturedCall, FunctionSpec
 from dagorama.retry import StaticRetry
 from dagorama.v1.graph_pb2 import Calls, Failure
 from dagorama.v1.work_pb2 import Completions, Result, WorkRequest
+from dagorama.worker import stream
 from dagorama.worker.held import Function, Held, Report
-from dagorama.worker.stream import write_results
+from dagorama.worker.stream import fit, write_results
 
 NODES = [bytes([number]) * 16 for number in range(8)]
 CHILDREN = [bytes([100 + number]) * 16 for number in range(3)]
@@ -79,3 +82,18 @@ def test_the_children_of_a_request_share_its_functions() -> None:
         dependency_ids=[CHILDREN[0], NODES[7]],
     )
     assert two == Calls(node_ids=CHILDREN[2:], functions=[1], arguments=[b"arguments"])
+
+
+def test_calls_that_no_message_can_hold_fail_their_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once and for good, naming the node's function, the sum and the limit; what just fits goes out."""
+    children = [child(0, "m:C.f"), child(1, "m:C.g")]
+    size = len(b"value") + sum(stream.CALL_BYTES + len(call.arguments) for call in children)
+    monkeypatch.setattr(stream, "MESSAGE_BYTES_MAX", size)
+    fitting = held(0, Report(1, value=b"value", children=children))
+    assert (fit(fitting), fitting.report) == (size, Report(1, value=b"value", children=children))
+    larger = held(1, Report(2, value=b"value!", children=children))
+    assert fit(larger) == 0
+    assert larger.report is not None
+    assert larger.report.failure is not None
+    assert (larger.report.failure.type, larger.report.failure.permanent) == ("ValueTooLarge", True)
+    assert f"the 2 calls that m:C.f made come with its value to {size + 1} bytes" in larger.report.failure.message
