@@ -32,6 +32,10 @@ class Payload(NamedTuple):
     promise_ids: tuple[bytes, ...]
 
 
+#: What one message has room for: protobuf ends at 2 GiB, and ids and columns take some of it.
+MESSAGE_BYTES_MAX = 2**31 - 2**24
+
+
 def encode(value: object, *, what: str) -> Payload:
     """Encodes a value for its way to the broker; `what` names it in the `PayloadError` raised where it cannot be."""
     recorded: dict[bytes, None] = {}
@@ -43,6 +47,12 @@ def encode(value: object, *, what: str) -> Payload:
         raise _cannot_encode(value, what, error) from error
     finally:
         exchange.recorded = outer
+    if len(data) > MESSAGE_BYTES_MAX:
+        raise PayloadError(
+            what=what,
+            problem=f"it has {len(data)} bytes; the limit is {MESSAGE_BYTES_MAX} bytes",
+            way_out="Keep the data in a file or a store that all workers reach, and pass its name.",
+        )
     return Payload(data, tuple(recorded))
 
 

@@ -13,6 +13,7 @@ from uuid import UUID
 from dagorama.client.connection import Connection
 from dagorama.client.convert import FunctionTable, write_calls
 from dagorama.logging import get_logger
+from dagorama.payload import MESSAGE_BYTES_MAX
 from dagorama.v1.graph_pb2 import Failure
 from dagorama.v1.work_pb2 import Completions, Hello, Lease, ProgressReports, Rejection, WorkRequest, WorkResponse
 from dagorama.v1.work_pb2_grpc import WorkServiceStub
@@ -29,8 +30,6 @@ PROGRESS_INTERVAL_S = 0.1
 PROGRESS_CHARS_MAX = 150
 
 
-#: What one message has room for: protobuf ends at 2 GiB, and ids and columns take some of it.
-MESSAGE_BYTES_MAX = 2**31 - 2**24
 #: What a call takes beside its arguments: ids of it and of what it depends on.
 CALL_BYTES = 64
 

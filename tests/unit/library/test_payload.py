@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dagorama import payload
 from dagorama.errors import BrokerUnavailable, PayloadError
 from dagorama.ids import new_id
 from dagorama.models.promise import DAGPromise, new_promise, node_id_of
@@ -243,3 +244,12 @@ def test_a_coroutine_is_to_be_awaited() -> None:
     with pytest.raises(PayloadError, match=r"its part \[1\], a coroutine, .* Await it: the call of an asynchronous"):
         encode([1, coroutine], what="x")
     coroutine.close()
+
+
+def test_what_no_message_can_hold_is_refused_where_it_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the value, its size, the limit and the way out; what just fits is encoded."""
+    size = len(encode(b"12345", what="it").data)
+    monkeypatch.setattr(payload, "MESSAGE_BYTES_MAX", size)
+    assert encode(b"12345", what="it")
+    with pytest.raises(PayloadError, match=f"the result of f: it has {size + 1} bytes; the limit is {size} bytes"):
+        encode(b"123456", what="the result of f")
