@@ -18,7 +18,7 @@ Q = TypeVar("Q")
 
 
 #: gRPC sends the text of an error as a header, escaped, and refuses headers of over 8 KiB in all.
-_DETAILS_BYTES_MAX = 6144
+DETAILS_BYTES_MAX = 6144
 
 
 class WorkerInvalidated(Exception):
@@ -84,7 +84,7 @@ async def abort(context: Aborts, code: grpc.StatusCode, text: object) -> None:
 
 def fitting(text: str) -> str:
     """Give a text, or as much of it as a header can hold with each byte that is no plain character escaped as %XX."""
-    room = _DETAILS_BYTES_MAX
+    room = DETAILS_BYTES_MAX
     for index, character in enumerate(text):
         room -= 1 if " " <= character <= "~" and character != "%" else 3 * len(character.encode("utf-8", "replace"))
         if room < 0:

@@ -27,7 +27,7 @@ log = logging.getLogger("dagorama.broker")
 _RESPONSE_BYTES = 4 * 2**20
 
 #: So many answers may wait for a worker that does not read them; until it does, no more is read of what it sends.
-_ANSWERS_MAX = 10_000
+ANSWERS_MAX = 10_000
 
 #: So long a stream that is to end may take to say so to a worker that reads nothing.
 _GOODBYE_S = 5.0
@@ -199,7 +199,7 @@ class _Session:
     def refuse(self, event: e.ResultRefused) -> None:
         """Say that a result changed nothing."""
         self._refusals.append(work_pb2.Refusal(node_id=event.node_id, presented=event.presented, reason=event.reason))
-        if len(self._refusals) >= _ANSWERS_MAX:
+        if len(self._refusals) >= ANSWERS_MAX:
             self._has_room.clear()
         self._wake.set()
 

@@ -14,8 +14,12 @@ from dagorama.client.status import (
     QueueStatus,
     WorkerStatus,
 )
+from dagorama.payload import MESSAGE_BYTES_MAX
 from dagorama.why import Reason
 from dagorama_broker.core.why import Kind
+from dagorama_broker.service.convert import checks
+from dagorama_broker.service.errors import DETAILS_BYTES_MAX
+from dagorama_broker.service.work import ANSWERS_MAX
 from tests.docs.pages import ROOT
 
 VARIABLE = re.compile(r"\bDAGORAMA_[A-Z_]+\b")
@@ -69,3 +73,26 @@ def test_features_name_tests_that_exist() -> None:
         for file, test in tests
         if not (ROOT / file).exists() or f"def {test}" not in (ROOT / file).read_text()
     ] == []
+
+
+def test_bounds_are_those_of_the_broker() -> None:
+    """The page about bounds has each number that the broker goes by, in the order of the page."""
+    page = (ROOT / "docs/reference/bounds.md").read_text()
+    numbers = [int(number.replace(",", "")) for number in re.findall(r"^\| .* \| ([\d,]+)\b.* \| .* \|$", page, re.M)]
+    assert numbers == [
+        checks.PAYLOAD_BYTES_MAX,
+        checks.MESSAGE_BYTES_MAX,
+        checks.MESSAGE_BYTES_MAX,
+        checks.NAME_BYTES_MAX,
+        checks.GROUP_LENGTH_MAX,
+        checks.LIMIT_KEY_BYTES_MAX,
+        checks.LIMITS_MAX,
+        checks.SLOTS_MAX,
+        checks.HELLO_BYTES_MAX,
+        checks.PRIORITY_MAX,
+        checks.SECONDS_MAX,
+        checks.PROGRESS_BYTES_MAX,
+        ANSWERS_MAX,
+        DETAILS_BYTES_MAX,
+    ]
+    assert MESSAGE_BYTES_MAX == checks.MESSAGE_BYTES_MAX

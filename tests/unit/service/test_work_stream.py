@@ -81,7 +81,7 @@ async def settle() -> None:
 @pytest.mark.asyncio
 async def test_no_more_is_read_of_a_worker_that_reads_no_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many answers as there is room for wait, and what is sent beyond stays with the sender."""
-    monkeypatch.setattr(work, "_ANSWERS_MAX", 10)
+    monkeypatch.setattr(work, "ANSWERS_MAX", 10)
     async with running() as host:
         context = DeafContext()
         context.sent.put_nowait(work_pb2.WorkRequest(hello=work_pb2.Hello(worker_id=WORKER, name="deaf", slots=1)))
