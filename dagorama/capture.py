@@ -32,6 +32,8 @@ class FunctionSpec:
     start_timeout_s: float = 0.0
     #: An attempt that is cut off fails the node, instead of being followed by another.
     at_most_once: bool = False
+    #: The versions that calls made inside are to have: see `dagorama.code.release`; empty: those of whoever makes them.
+    release: str = ""
 
 
 class CapturedCall(NamedTuple):

@@ -24,7 +24,7 @@ registered: dict[str, DAGDefinition] = {}
 class Construction:
     """The arguments that a definition was made with, and the specs of its functions, made on demand."""
 
-    __slots__ = ("_arguments", "args", "definition_class", "kwargs", "settings", "specs")
+    __slots__ = ("_arguments", "args", "definition_class", "kwargs", "release", "settings", "specs")
 
     def __init__(
         self, definition_class: type[DAGDefinition], args: tuple[object, ...], kwargs: dict[str, object]
@@ -36,6 +36,8 @@ class Construction:
         self.specs: dict[Callable[..., object], FunctionSpec] = {}
         #: What the constructor has set in context variables, where a worker has called it: its nodes find it there.
         self.settings: Settings = ()
+        #: The versions that calls on it are to have, where it was made for a node; empty: those that there are here.
+        self.release = ""
         self._arguments: bytes | None = None
 
     def arguments(self) -> bytes:
@@ -74,6 +76,15 @@ def construction_of(definition: DAGDefinition) -> Construction:
     """Returns how a definition was made."""
     construction: Construction = definition.__dict__["_dagorama_construction"]
     return construction
+
+
+def set_release(definition: DAGDefinition, release: str) -> None:
+    """Has the calls on a definition carry the versions of this release."""
+    made = construction_of(definition)
+    # Definitions that were made without arguments share one.
+    construction = Construction(made.definition_class, made.args, made.kwargs)
+    construction.release = release
+    object.__setattr__(definition, "_dagorama_construction", construction)
 
 
 def class_name(definition_class: type) -> str:

@@ -25,6 +25,7 @@ from dagorama.limits import Limit, LimitKeys, checked_limits
 from dagorama.models.promise import Arguments, new_promise, submitted_promise
 from dagorama.options import InstanceOptions, checked_seconds, current_options
 from dagorama.payload import Payload, encode
+from dagorama.release import release_of, version_in
 from dagorama.resolution import definition_of, id_of
 from dagorama.retry import RetryConfiguration
 from dagorama.settings import should_run_inline
@@ -100,15 +101,19 @@ class Decorator:
         definition_class: type[DAGDefinition],
         definition_arguments: bytes = b"",
         name: str | None = None,
+        release: str = "",
     ) -> FunctionSpec:
         """Makes the spec of the function that was decorated, as a method of this class, which may have inherited it.
 
-        `name` is the one that the class has for it, if that is not the function's own.
+        `name` is the one that the class has for it, if that is not the function's own. With `release` its version is
+        the one there, whatever it is here.
         """
-        name = f"{class_name(definition_class)}.{name or fn.__name__}"
+        written = name or fn.__name__
+        name = f"{class_name(definition_class)}.{written}"
+        version = calculate_function_hash(fn, owner=definition_class)
         return FunctionSpec(
             name=name,
-            code_version=calculate_function_hash(fn, owner=definition_class),
+            code_version=version_in(release, written) or version,
             queue=self.queue_name or name,
             taint=self.taint_name or "",
             retry=self.retry,
@@ -117,6 +122,7 @@ class Decorator:
             limits=self.limits,
             start_timeout_s=self.start_timeout_s,
             at_most_once=self.at_most_once,
+            release=release or release_of(definition_class, written, version),
         )
 
 
@@ -254,7 +260,8 @@ class _Captor:
         """Makes the spec of the function as a method of this definition's class."""
         kind = type(definition)
         name = node_name(kind, self.decorated)  # refuses what no worker would find
-        return self.options.spec(self.fn, kind, construction_of(definition).arguments(), name)
+        construction = construction_of(definition)
+        return self.options.spec(self.fn, kind, construction.arguments(), name, construction.release)
 
 
 def _scope_of(instance: DAGInstance[Any]) -> Scope | None:

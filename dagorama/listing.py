@@ -8,9 +8,9 @@ from inspect import isabstract
 from typing import Any, NamedTuple
 
 from dagorama.capture import FunctionSpec
-from dagorama.class_attributes import class_attribute, decorated_in, node_name
 from dagorama.code.policy import CodeMismatch
 from dagorama.definition import DAGDefinition
+from dagorama.release import nodes_of
 
 
 class ListedFunction(NamedTuple):
@@ -62,10 +62,7 @@ def _is_at_its_name(definition_class: type) -> bool:
 
 
 def _functions(definition_class: type[DAGDefinition]) -> Iterator[ListedFunction]:
-    for attribute in dir(definition_class):
-        decorated: Any = decorated_in(class_attribute(definition_class, attribute))
-        if decorated is None or node_name(definition_class, decorated) != attribute:  # by another name nobody calls it
-            continue
+    for name, decorated in nodes_of(definition_class):
         options = decorated.dagorama_options
-        listed = options.spec(decorated.original_fn, definition_class, name=attribute)
+        listed = options.spec(decorated.original_fn, definition_class, name=name)
         yield ListedFunction(listed, options.code_mismatch)

@@ -16,7 +16,14 @@ from dagorama.capture import Scope
 from dagorama.class_attributes import MISSING, class_attribute, decorated_in
 from dagorama.code.policy import CodeMismatch
 from dagorama.code_signature import calculate_function_hash
-from dagorama.construction import class_name, construction_of, local_classes, module_name, registered
+from dagorama.construction import (
+    class_name,
+    construction_of,
+    local_classes,
+    module_name,
+    registered,
+    set_release,
+)
 from dagorama.definition import DAGDefinition, DAGInstance, instance_of
 from dagorama.errors import PayloadError, UnknownFunction
 from dagorama.importing import import_users
@@ -104,15 +111,19 @@ def find_function(name: str) -> FoundFunction:
 
 
 def bind(
-    found: FoundFunction, definition_arguments: bytes, instance_id: UUID | bytes, scope: Scope | None = None
+    found: FoundFunction,
+    definition_arguments: bytes,
+    instance_id: UUID | bytes,
+    scope: Scope | None = None,
+    release: str = "",
 ) -> DAGInstance[Any]:
     """Makes the instance that is a node's `self`, each node its own, with the node's scope.
 
-    Definitions are made once for each `definition_arguments` and kept; threads that want one meanwhile wait. Raises
-    `PayloadError` for arguments that cannot be decoded here, or that the constructor here doesn't take; what it raises
-    itself passes through.
+    Definitions are made once for each `definition_arguments` and `release` and kept; threads that want one meanwhile
+    wait. Raises `PayloadError` for arguments that cannot be decoded here, or that the constructor here doesn't take;
+    what that raises itself passes through.
     """
-    definition = found.registered or _made(found.definition_class, definition_arguments)
+    definition = found.registered or _made(found.definition_class, definition_arguments, release)
     if isinstance(instance_id, UUID):
         instance_id = instance_id.bytes
     return instance_of(instance_id, definition, scope)
@@ -158,39 +169,39 @@ class _Making:
 
 
 #: All that somebody holds: threads that ask for one at once get the same.
-_all_making: WeakValueDictionary[tuple[type[DAGDefinition], bytes], _Making] = WeakValueDictionary()
+_all_making: WeakValueDictionary[tuple[type[DAGDefinition], bytes, str], _Making] = WeakValueDictionary()
 _making_lock = Lock()
 
 
 @lru_cache(maxsize=DEFINITIONS_MAX)
-def _making(definition_class: type[DAGDefinition], definition_arguments: bytes) -> _Making:
+def _making(definition_class: type[DAGDefinition], definition_arguments: bytes, release: str) -> _Making:
     with _making_lock:
-        return _all_making.setdefault((definition_class, definition_arguments), _Making())
+        return _all_making.setdefault((definition_class, definition_arguments, release), _Making())
 
 
-def _made(definition_class: type[DAGDefinition], definition_arguments: bytes) -> DAGDefinition:
+def _made(definition_class: type[DAGDefinition], definition_arguments: bytes, release: str) -> DAGDefinition:
     """Returns the definition that is kept, or makes it. After a constructor that failed the next node tries again."""
-    making = _making(definition_class, definition_arguments)
+    making = _making(definition_class, definition_arguments, release)
     definition = making.definition
     if definition is None:
         with making.lock:
             definition = making.definition
             if definition is None:
-                made, settings = settings_of(partial(_make, definition_class, definition_arguments))
+                made, settings = settings_of(partial(_make, definition_class, definition_arguments, release))
                 construction_of(made).settings = settings
                 definition = making.definition = made
     return definition
 
 
-def _make(definition_class: type[DAGDefinition], definition_arguments: bytes) -> DAGDefinition:
-    """Makes a definition as its caller did."""
+def _make(definition_class: type[DAGDefinition], definition_arguments: bytes, release: str) -> DAGDefinition:
+    """Makes a definition as its caller did, for nodes of instances of this release."""
     args: tuple[object, ...] = ()
     kwargs: dict[str, object] = {}
     what = f"the arguments that {class_name(definition_class)} was made with"
     if definition_arguments:
         args, kwargs = cast(Any, decode(definition_arguments, no_promises, what=what))
     try:
-        return definition_class(*args, **kwargs)
+        definition = definition_class(*args, **kwargs)
     except TypeError as error:
         problem = _unfit(definition_class, args, kwargs)
         if not problem:
@@ -202,6 +213,9 @@ def _make(definition_class: type[DAGDefinition], definition_arguments: bytes) ->
             way_out="Run workers with the code that made the node.",
             lacks=f"{class_name(definition_class)}: {problem}",
         ) from error
+    if release:
+        set_release(definition, release)
+    return definition
 
 
 def _unfit(definition_class: type[DAGDefinition], args: tuple[object, ...], kwargs: dict[str, object]) -> str:

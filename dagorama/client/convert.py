@@ -53,6 +53,7 @@ def write_function(message: graph_pb2.FunctionSpec, function: FunctionSpec) -> N
     message.start_timeout_s = function.start_timeout_s
     message.at_most_once = function.at_most_once
     message.definition_arguments = function.definition_arguments
+    message.release = function.release
     for limit in function.limits:
         message.limits.add(max=limit.max or 0, rate_per_s=limit.per_second or 0.0, burst=limit.burst or 0)
 

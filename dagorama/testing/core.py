@@ -242,6 +242,6 @@ def _held(node: Node, token: int) -> Held:
     spec = node.function.spec
     values = Values()
     convert.write_values(values, collect_values(node.dependencies))
-    function = Function(spec.name, spec.definition_arguments, spec.timeout_s, spec.code_version)
+    function = Function(spec.name, spec.definition_arguments, spec.timeout_s, spec.code_version, spec.release)
     attempt = node.attempts + 1
     return Held(node.id, token, node.instance.id, function, node.arguments, attempt, ValueTable(values))

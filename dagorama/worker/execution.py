@@ -93,7 +93,7 @@ class Executor:
         started_ns = perf_counter_ns()
         scope = Scope(held.instance_id, held, self._progressed)
         try:
-            name, definition_arguments, _, wanted = held.function
+            name, definition_arguments, _, wanted, release = held.function
             if self._only_modules:
                 _check_module(name, self._only_modules)
             found = find_function(name)
@@ -101,7 +101,7 @@ class Executor:
                 self._rejected(held, Rejected(found.code_version))
                 return None
             # Only now: other code may not even take these arguments.
-            instance = bind(found, definition_arguments, held.instance_id, scope)
+            instance = bind(found, definition_arguments, held.instance_id, scope, release)
             args, kwargs = _arguments(held)
         except BaseException as error:
             self._refuse(held, error, started_ns)

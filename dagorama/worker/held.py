@@ -18,6 +18,7 @@ class Function(NamedTuple):
     definition_arguments: bytes
     timeout_s: float = 0.0  #: how long an attempt may take; 0: no limit
     code_version: str = ""  #: that which the node was made with; empty: any
+    release: str = ""  #: the versions that the calls which it makes are to have; empty: those that there are here
 
 
 class Rejected(NamedTuple):

@@ -161,7 +161,7 @@ class Leases:
     def take(self, response: WorkResponse) -> None:
         """Takes granted nodes in."""
         functions = [
-            Function(spec.name, spec.definition_arguments, spec.timeout_s, spec.code_version)
+            Function(spec.name, spec.definition_arguments, spec.timeout_s, spec.code_version, spec.release)
             for spec in response.functions
         ]
         values = ValueTable(response.values) if response.HasField("values") else None

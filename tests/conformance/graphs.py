@@ -39,6 +39,7 @@ FUNCTIONS = [
             start_timeout_s=7.5,
             at_most_once=True,
             definition_arguments=b"\x00\xff",
+            release="f 1\ng 2",
             limits=(LimitSpec(max=3), LimitSpec(rate_per_s=0.5, burst=4)),
         ),
     )

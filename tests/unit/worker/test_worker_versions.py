@@ -21,6 +21,7 @@ from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
 from dagorama.errors import CodeMismatchException, UnknownFunction
 from dagorama.payload import decode, encode, no_promises
+from dagorama.v1.graph_pb2 import FunctionSpec
 from dagorama.v1.work_pb2 import FunctionVersion, Lease, WorkResponse
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.worker import Worker
@@ -51,6 +52,10 @@ class Versioned(DAGDefinition):
     @dagorama().asyncfn
     async def awaited(self) -> None:
         ran.append("awaited")
+
+    @dagorama().syncfn
+    def calling(self) -> object:
+        return [self.entrypoint(), self.patient()]
 
     @dagorama().syncfn
     def hold(self, gate: str) -> None:
@@ -146,6 +151,26 @@ def test_async_functions_are_compared_too(server: WorkServer) -> None:
         session.grant(name_of("awaited"), *((NODES[n], n, ARGUMENTS) for n in (1, 2)), code_version="old")
         assert len(session.rejections(2)) == 2
     assert ran == ["awaited"]
+
+
+def test_calls_carry_the_versions_that_their_instance_was_started_with(server: WorkServer) -> None:
+    """Also where this worker has another; a function that the release doesn't know has that of here."""
+    release = f"calling {version_of('calling')}\nentrypoint edited"
+    with connected(server) as (_, session):
+        session.grant(name_of("calling"), (NODES[0], 1, ARGUMENTS), code_version=version_of("calling"), release=release)
+        session.grant(name_of("calling"), (NODES[1], 2, ARGUMENTS))
+        functions: list[FunctionSpec] = []
+        while len(functions) < 4:
+            request = session.request()
+            assert request is not None
+            functions += request.functions
+    edited, same, *own = functions
+    assert (edited.name, edited.code_version, edited.release) == (name_of("entrypoint"), "edited", release)
+    assert (same.name, same.code_version, same.release) == (name_of("patient"), version_of("patient"), release)
+    assert [one.code_version for one in own] == [version_of("entrypoint"), version_of("patient")]
+    (release,) = {one.release for one in own}
+    assert f"entrypoint {version_of('entrypoint')}" in release.splitlines()
+    assert len(release.splitlines()) == 6
 
 
 def test_what_was_rejected_is_announced_at_the_next_hello(server: WorkServer) -> None:
@@ -268,7 +293,8 @@ def test_functions_of_imported_modules_are_announced(server: WorkServer) -> None
     worker.wait_until_ended()
     announced = dict(zip(hello.function_names, hello.code_versions, strict=True))
     announced.pop(f"{__name__}:Picky.entrypoint")
-    assert announced == {name_of(name): version_of(name) for name in ("awaited", "entrypoint", "hold", "patient")}
+    names = ("awaited", "calling", "entrypoint", "hold", "patient")
+    assert announced == {name_of(name): version_of(name) for name in names}
     assert list(hello.modules) == [__name__]
 
 
