@@ -14,9 +14,10 @@ from types import MethodType
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from dagorama.code.sources import has_changed, remember_files
+from dagorama.code.seen import has_changed
+from dagorama.code.sources import remember_files
 from dagorama.code.units import AtHand, ChangedFile, Unit, file_of, home_of, packages_imported, units_of
-from dagorama.code.values import layers
+from dagorama.code.values import class_around, layers
 
 DIGEST_BYTES = 16
 
@@ -85,7 +86,8 @@ def _described(fn: Callable[..., object], owner: type | None) -> _Body:
     if not functions:
         raise TypeError(f"{fn!r} has no Python code to calculate a hash of")
     units = units_of(home_of(functions[-1]))
-    place = units.classes.place(owner) if owner else None
+    owner = owner or class_around(functions[-1])
+    place = units.place(owner) if owner else None
     met: list[Unit] = [AtHand(function, place) for function in functions]
     numbers = {unit: number for number, unit in enumerate(met)}
     digest = blake2b(digest_size=DIGEST_BYTES)

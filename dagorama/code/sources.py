@@ -19,6 +19,7 @@ from threading import Lock
 from types import FunctionType, ModuleType
 from typing import NamedTuple, cast
 
+from dagorama.code.seen import has_changed, loaded_digest, remember_file
 from dagorama.code.syntax import (
     FUNCTIONS,
     Function,
@@ -37,8 +38,7 @@ OURS = {"dagorama", "dagorama_broker"}
 #: Parsed files kept at a time; a parsed file takes about a hundred times its size.
 SOURCES_MAX = 64
 
-#: Each file's size and time of change when it was first seen, which is when what is loaded was read from it.
-_seen_files: dict[str, tuple[int, int]] = {}
+
 _seen_modules: set[str] = set()
 _located: dict[str, Located] = {}
 
@@ -78,6 +78,8 @@ class Source:
         self.classes: dict[str, ast.ClassDef] = {}
         #: Functions that are decorated as nodes.
         self.nodes: set[ast.AST] = set()
+        #: Functions with other decorators, each with the class in whose body it is: see `dagorama.code.house`.
+        self.decorated: list[tuple[ast.FunctionDef | ast.AsyncFunctionDef, str]] = []
         self._index()
 
     def members(self, class_name: str) -> dict[str, list[ast.AST]]:
@@ -105,6 +107,8 @@ class Source:
                         if len(kept) < len(node.decorator_list):
                             self.nodes.add(node)
                             node.decorator_list = kept
+                        elif kept:
+                            self.decorated.append((node, class_name))
                     left.append((node, f"{prefix}{name}.<locals>.", "", node))
                 elif isinstance(node, ast.ClassDef):
                     self.classes[prefix + node.name] = node
@@ -132,7 +136,7 @@ class Changed(Exception):
 
     def __init__(self, path: str) -> None:
         """Says what was loaded, as far as that can be said."""
-        super().__init__(f"changed since it was loaded: {_seen_files.get(path)}")
+        super().__init__(f"changed since it was loaded: {loaded_digest(path)}")
         self.path = path
 
 
@@ -278,6 +282,7 @@ def parsed(path: str) -> Source | None:
     source = _parsed(path)
     # In this order, so that what was read is what was there when the module was loaded.
     if has_changed(path):
+        _parsed.cache_clear()  # it may change back
         raise Changed(path)
     return source
 
@@ -285,9 +290,7 @@ def parsed(path: str) -> Source | None:
 @lru_cache(maxsize=SOURCES_MAX)
 def _parsed(path: str) -> Source | None:
     located = _located[path]
-    state = _state(path)
-    if state is not None:
-        _seen_files.setdefault(path, state)
+    remember_file(path)
     try:
         return Source(path, located.package, _read(path, located.module, located.loader))
     except (OSError, ImportError, SyntaxError, ValueError):  # ImportError: a loader does not know it, as that of stdin
@@ -311,19 +314,6 @@ def _read(path: str, module: str, loader: object) -> str:
         return text_file.read()
 
 
-def has_changed(path: str) -> bool:
-    """Tells whether a file that was seen is no longer what was loaded from it."""
-    return path in _seen_files and _seen_files[path] != _state(path)
-
-
-def _state(path: str) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size
-
-
 def remember_files(function: Callable[..., object]) -> bool:
     """Remembers the state of the project's files as they are now, when `function` and what it uses are loaded.
 
@@ -333,19 +323,15 @@ def remember_files(function: Callable[..., object]) -> bool:
     anew = False
     if isinstance(function, FunctionType):
         path = function.__code__.co_filename
-        state = _state(path)
-        if state is not None:
-            anew = _seen_files.get(path, state) != state
-            if anew:
-                _parsed.cache_clear()
-            _seen_files[path] = state
+        anew = has_changed(path)
+        remember_file(path, anew=True)
+        if anew:
+            _parsed.cache_clear()
     for name in sys.modules.keys() - _seen_modules:
         module = sys.modules.get(name)
         if isinstance(module, ModuleType):
             file = vars(module).get("__file__")
-            if isinstance(file, str) and file not in _seen_files and is_project_file(file):
-                state = _state(file)
-                if state is not None:
-                    _seen_files[file] = state
+            if isinstance(file, str) and is_project_file(file):
+                remember_file(file)
         _seen_modules.add(name)
     return anew

@@ -10,6 +10,7 @@ from types import CellType, FunctionType, MethodType, ModuleType
 from typing import NamedTuple, TypeAlias
 
 from dagorama.code.classes import Classes, Member
+from dagorama.code.house import take_house_decorators
 from dagorama.code.sources import Changed, ClassPlace, Definition, Place, Project, Source, located_by, parse, parsed
 from dagorama.code.syntax import (
     FUNCTIONS,
@@ -24,7 +25,7 @@ from dagorama.code.syntax import (
     references,
     write,
 )
-from dagorama.code.values import describe, describe_code, external_name, globals_read, is_constant, layers
+from dagorama.code.values import describe, describe_code, external_name, globals_read, is_constant, layers, nodes_in
 
 
 class AtHand(NamedTuple):
@@ -65,6 +66,23 @@ class Units:
         self.project = Project(home)
         self.classes = Classes(self.project)
         self._described: dict[Unit, Described] = {}
+        #: By class at hand: its decorated functions and those that it inherits, each with the class where it stands.
+        self._nodes: dict[ClassPlace, frozenset[tuple[ClassPlace, str]]] = {}
+
+    def place(self, owner: type) -> ClassPlace | None:
+        """Returns where a class stands whose functions are to be described; see `Classes.place`.
+
+        Of a class at hand it is known which functions are nodes, however their decorators were come by.
+        """
+        place = self.classes.place(owner)
+        if place is not None and place not in self._nodes:
+            self._nodes[place] = frozenset(
+                (found, name)
+                for kind in owner.__mro__
+                if (names := list(nodes_in(kind))) and (found := self.classes.place(kind)) is not None
+                for name in names
+            )
+        return place
 
     def describe(self, unit: Unit) -> Described:
         """Returns what a unit does and leads to."""
@@ -84,6 +102,7 @@ class Units:
         source = parsed(unit.place.path if isinstance(unit, Member) else unit.path)
         if source is None:
             return Described("no source", [])
+        take_house_decorators(self.project, source)
         if isinstance(unit, Member):
             return self._member(source, unit)
         if isinstance(unit, ClassPlace):
@@ -121,7 +140,8 @@ class Units:
     def _member(self, source: Source, member: Member) -> Described:
         names = source.members(member.place.qualified_name)
         nodes = names[member.name]
-        if any(node in source.nodes for node in nodes):
+        at_hand = self._nodes.get(member.owner, frozenset())
+        if (member.place, member.name) in at_hand or any(node in source.nodes for node in nodes):
             return Described("a node, which has a code version of its own", [])
         links: list[Link] = []
         for node in nodes:
@@ -172,6 +192,8 @@ class Units:
                 source = parse(located)
             except Changed as error:
                 changed = str(error)
+        if source:
+            take_house_decorators(self.project, source)
         definitions = source.functions.get((code.co_firstlineno, code.co_name), []) if source else []
         if not source or not definitions:
             defaults = f"{describe(function.__defaults__)} {describe(function.__kwdefaults__)}"

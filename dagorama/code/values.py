@@ -6,7 +6,9 @@ import dis
 import enum
 import inspect
 import re
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from types import CodeType, FunctionType, ModuleType
 
 #: Whose `repr` says all there is to say, and nothing about where or when.
@@ -84,6 +86,23 @@ def globals_read(code: CodeType) -> set[str]:
         read |= {step.argval for step in dis.get_instructions(part) if step.opname in READS_GLOBAL}
         left += [constant for constant in part.co_consts if isinstance(constant, CodeType)]
     return read
+
+
+def nodes_in(kind: type) -> Iterator[str]:
+    """Yields the names of the functions in the body of a class that are decorated as nodes."""
+    for name, value in vars(kind).items():
+        with suppress(Exception):  # what else is there may have a __getattr__
+            if isinstance(value.original_fn, FunctionType):
+                yield name
+
+
+def class_around(function: FunctionType) -> type | None:
+    """Returns the class in whose body a function stands, None for one that its module does not lead to."""
+    found: object = sys.modules.get(function.__module__)
+    path = function.__code__.co_qualname.split(".")[:-1]
+    for name in path:
+        found = vars(found).get(name) if isinstance(found, (type, ModuleType)) else None
+    return found if path and isinstance(found, type) else None
 
 
 def layers(value: object) -> Iterator[FunctionType]:

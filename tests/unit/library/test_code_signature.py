@@ -444,3 +444,109 @@ def test_files_are_parsed_by_any_number_of_threads() -> None:
     finally:
         sys.setswitchinterval(interval_s)
     assert {len(one.functions) for one in parsed} == {300}
+
+
+HOUSE = """
+from functools import partial
+from dagorama import dagorama
+
+step = dagorama("QUEUE")
+part = partial(dagorama, "QUEUE")
+STEPS = {"one": dagorama("QUEUE")}
+
+class Steps:
+    gpu = dagorama("QUEUE")
+
+def make(**options):
+    return dagorama("QUEUE", **options)
+
+def node(function):
+    return dagorama("QUEUE").syncfn(function)
+"""
+JOB = """
+IMPORT
+from dagorama import DAGDefinition, dagorama
+
+class Job(DAGDefinition):
+    own = dagorama("QUEUE")
+
+    DECORATOR
+    def entrypoint(self):
+        return self.other(), self.helper()
+
+    DECORATOR
+    def other(self):
+        return BODY
+
+    def helper(self):
+        return 3
+
+def start():
+    return Job()()
+"""
+
+
+@pytest.mark.parametrize(
+    ("imported", "decorator"),
+    [
+        ("from HOUSE import step", "@step.syncfn"),
+        ("from HOUSE import step as s", "@s.syncfn"),
+        ("import HOUSE", "@HOUSE.step.syncfn"),
+        ("from HOUSE import part", "@part().syncfn"),
+        ("from HOUSE import STEPS", "@STEPS['one'].syncfn"),
+        ("from HOUSE import Steps", "@Steps.gpu.syncfn"),
+        ("from HOUSE import make", "@make(timeout=3)"),
+        ("from HOUSE import node", "@node"),
+        ("", "@own.syncfn"),
+    ],
+)
+def test_decorators_of_the_project_are_taken_away(imported: str, decorator: str, files: Files) -> None:
+    """What a node does is its own affair, and the arguments of dagorama's decorators count nowhere."""
+
+    def hashes(body: str, queue: str = "q") -> list[str]:
+        house = f"house_{next(files.numbers)}"
+        job = JOB.replace("IMPORT", imported).replace("DECORATOR", decorator).replace("HOUSE", house)
+        source = job.replace("BODY", body).replace("QUEUE", queue)
+        module: Any = files.module(source, **{house: HOUSE.replace("QUEUE", queue)})
+        used = (module.Job.entrypoint, module.Job.other, module.start)
+        return [calculate_function_hash(function) for function in used]
+
+    entrypoint, other, start = hashes("1")
+    assert hashes("1", "another")[:2] == [entrypoint, other]
+    edited = hashes("2")
+    assert (edited[0], edited[2]) == (entrypoint, start)
+    assert edited[1] != other
+
+
+def test_a_decorator_from_elsewhere_makes_nodes_too(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is known of an installed package's source, but a class at hand has what the decorator has made."""
+    site = files.folder / "site-packages"
+    site.mkdir()
+    (site / "installed_house.py").write_text(HOUSE)
+    monkeypatch.syspath_prepend(site)
+    job = JOB.replace("IMPORT", "from installed_house import step").replace("DECORATOR", "@step.syncfn")
+    one: Any = files.module(job.replace("BODY", "1"))
+    two: Any = files.module(job.replace("BODY", "2"))
+    assert calculate_function_hash(one.Job.entrypoint) == calculate_function_hash(two.Job.entrypoint)
+    assert calculate_function_hash(one.Job.other) != calculate_function_hash(two.Job.other)
+
+
+def test_a_file_with_another_time_and_the_same_text_has_not_changed(files: Files) -> None:
+    """As git and rsync leave it."""
+    source = "from dagorama.code_signature import remember_code\ndef f(): return 1\nremember_code(f)\n"
+    touched = files.module(source)
+    os.utime(files.folder / f"{touched.__name__}.py", (1, 1))
+    assert calculate_function_hash(touched.f) == calculate_function_hash(files.module(source).f)
+
+
+def test_a_file_that_changes_back_has_not_changed(files: Files) -> None:
+    """What is looked into while it is another leaves nothing behind."""
+    source = (
+        "from dagorama.code_signature import remember_code\ndef g(): return f()\ndef f(): return 1\nremember_code(f)\n"
+    )
+    changing = files.module(source)
+    path = files.folder / f"{changing.__name__}.py"
+    path.write_text(source.replace("1", "1000"))
+    calculate_function_hash(changing.f)
+    path.write_text(source)
+    assert calculate_function_hash(changing.g) == calculate_function_hash(files.module(source).g)
