@@ -41,14 +41,22 @@ def decorated_in(attribute: object) -> Decorated | None:
     """Returns the decorated function that an attribute of a class is, or stands above; None for none."""
     for _ in range(DEPTH_MAX):
         # functools.wraps copies it, so what it leads to counts, and not who has it.
-        decorated = getattr(attribute, "dagorama_decorated", None)
+        decorated = _read(attribute, "dagorama_decorated")
         if type(decorated) is FunctionType:
             return decorated
-        below = (getattr(attribute, name, None) for name in BELOW)
+        below = (_read(attribute, name) for name in BELOW)
         attribute = next((found for found in below if found is not None), None)
         if attribute is None:
             break
     return None
+
+
+def _read(attribute: object, name: str) -> object:
+    """Reads from what a class has; None where that is a proxy, say, which is not ready to be read."""
+    try:
+        return getattr(attribute, name, None)
+    except Exception:
+        return None
 
 
 def node_name(kind: type, decorated: Decorated) -> str:

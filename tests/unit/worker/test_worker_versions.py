@@ -33,7 +33,21 @@ ran: list[str] = []
 gates = {name: Event() for name in ("first", "second")}
 
 
+class Unready:
+    """A setting, or a proxy, that cannot be read before something is configured."""
+
+    def __get__(self, instance: object, owner: type) -> int:
+        if instance is None:
+            raise RuntimeError("not configured")
+        return 7
+
+    def __getattr__(self, name: str) -> object:
+        raise RuntimeError("not configured")
+
+
 class Versioned(DAGDefinition):
+    setting = Unready()
+
     @dagorama().syncfn
     def entrypoint(self) -> None:
         ran.append("entrypoint")
@@ -285,7 +299,7 @@ def test_nodes_of_other_versions_fail_for_good(server: WorkServer) -> None:
 
 
 def test_functions_of_imported_modules_are_announced(server: WorkServer) -> None:
-    """But for those that run in any version."""
+    """But for those that run in any version. Nothing is read from a class that may not be ready."""
     worker = Worker(WorkerOptions(imports=(__name__,)), host="localhost", port=server.port)
     worker.start()
     hello = server.session().hello()
