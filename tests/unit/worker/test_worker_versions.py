@@ -42,6 +42,8 @@ class Unready:
         return 7
 
     def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):  # which ABCs look for
+            raise AttributeError(name)
         raise RuntimeError("not configured")
 
 
