@@ -20,6 +20,7 @@ from dagorama.giving_up import gives_up
 from dagorama.listing import is_inside
 from dagorama.models.promise import DAGPromise, node_id_of
 from dagorama.payload import decode, decode_value, encode, no_promises
+from dagorama.resolution import definition_of
 from dagorama.retry import RetryConfiguration
 from dagorama.serializer import DEFINITIONS_MAX, FoundFunction, bind, find_function, is_name
 from dagorama.v1.graph_pb2 import Failure
@@ -107,7 +108,7 @@ class Executor:
             self._refuse(held, error, started_ns)
             return None
         # A context for each node: what one sets in context variables is not seen by the next.
-        context = node_context(construction_of(instance.definition).settings)
+        context = node_context(construction_of(definition_of(instance)).settings)
         if found.is_async:
             self._remember_async(held)
             context.run(current_scope.set, scope)
