@@ -188,8 +188,8 @@ class RerunNode:
 class ControlInstance:
     """Change the priority of an instance, pause it or let it go on, or cap it; None leaves a thing as it is.
 
-    What workers have been granted they finish. Raises `UnknownInstance`, also for one that has ended and so left
-    memory, or `InstanceEnded`.
+    What workers have begun they finish; what they were granted ahead they are asked for. Raises `UnknownInstance`, also
+    for one that has ended and so left memory, or `InstanceEnded`.
     """
 
     instance_id: InstanceId

@@ -68,6 +68,8 @@ class Controller:
         self._graph.events.append(e.InstanceControlled(instance=instance, control=control))
         if control.paused and not before.paused:
             self._queues.pause_instance(instance, now)
+        if control.paused or control.running_max:
+            self._recall(lambda node: node.instance is instance)
         if control.priority != before.priority:
             self._queues.reorder(instance)
         if control.running_max != before.running_max:
@@ -89,6 +91,12 @@ class Controller:
         if control != before:
             self._graph.events.append(e.QueueControlled(queue=command.queue, control=control))
             self.restore_queue(command.queue, control, now)
+            if control.paused or control.running_max:
+                self._recall(lambda node: node.function.lane.queue == command.queue)
+
+    def _recall(self, is_wanted: Callable[[Node], bool]) -> None:
+        """Ask for what was granted ahead: it waits behind other nodes, so nobody would expect it to start yet."""
+        self._graph.events.extend(self._dispatcher.recalls.ask(is_wanted))
 
     def restore_queue(self, queue: str, control: QueueControl, now: float) -> None:
         """Have a queue be as people want it."""

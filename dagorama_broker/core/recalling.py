@@ -7,7 +7,7 @@ All of it is looked at by the tick and no more than once in `RECALL_AFTER_S`; a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from math import inf
 
@@ -96,10 +96,23 @@ class Recalls:
             ]
             if leases:
                 worker.overdue = True
-                worker.recalled.update(token for _, token in leases)
-                yield e.RecallRequested(worker=worker, leases=leases)
+                yield self._ask(worker, leases)
             elif not is_busy:
                 self._look_again(worker.reported_at + BUSY_AFTER_S)
+
+    def ask(self, is_wanted: Callable[[Node], bool]) -> Iterator[e.RecallRequested]:
+        """Ask for the prefetched nodes that are not to be started now."""
+        for worker in self._ahead:
+            leases = [(node, token) for token, node in _recallable(worker) if is_wanted(node)]
+            if leases:
+                yield self._ask(worker, leases)
+
+    @staticmethod
+    def _ask(worker: Worker, leases: list[tuple[Node, int]]) -> e.RecallRequested:
+        # No longer than the worker takes to answer is it known what it has not started: it may have run half of them
+        # and not have come to report. So nothing is taken back that it does not give.
+        worker.recalled.update(token for _, token in leases)
+        return e.RecallRequested(worker=worker, leases=leases)
 
     def _look_again(self, at: float) -> None:
         self._due_at = at if self._due_at is None else min(self._due_at, at)

@@ -498,3 +498,11 @@ def test_nothing_is_asked_back_while_others_have_work_that_goes_first(bench: Ben
     """
     bench.replay("function g")
     assert bench.replay(transcript) == tidy(transcript)
+
+
+@pytest.mark.parametrize("held", ["control i1 paused=yes", "queue q paused=yes", "control i1 cap=1", "queue q cap=1"])
+def test_what_is_held_now_is_asked_back(bench: Bench, held: str) -> None:
+    """What was granted ahead and is paused or capped does not start later, behind a long node; what runs goes on."""
+    bench.replay("connect w1\nsubmit i1 a b c\ngrant\ncomplete w1 a seconds=0.00005\ngrant")
+    assert bench.replay(held).splitlines()[-1] == "RecallRequested w1 c#3"
+    assert bench.replay("handback w1 c\ngrant\nstates i1").endswith("a=completed b=leased c=ready")

@@ -723,9 +723,12 @@ class CoreMachine(RuleBasedStateMachine):
                 assert instance.state is InstanceState.CANCELLED
                 assert instance.id not in self.scheduler.instances
                 continue
-            failed = InstanceState.FAILED if states & UNSUCCESSFUL else InstanceState.COMPLETED
-            assert instance.state == (failed if states else InstanceState.RUNNING)
-            assert (instance.id in self.scheduler.instances) == (not states)
+            if not states:
+                is_over = 0 < instance.deadline_at <= self.bench.now
+                assert instance.state is (InstanceState.FAILED if is_over else InstanceState.RUNNING)
+            else:
+                assert instance.state is (InstanceState.FAILED if states & UNSUCCESSFUL else InstanceState.COMPLETED)
+            assert (instance.id in self.scheduler.instances) == (instance.state is InstanceState.RUNNING)
 
     def finish(self) -> None:
         """Let one worker that can do everything complete whatever is left."""
