@@ -224,9 +224,13 @@ class Fleet:
         self.absences.end(now)
 
     def _forgive_silence(self, now: float) -> None:
-        """Give everybody as much time as if all had been heard of now: what they sent meanwhile is still unread."""
+        """Give everybody as much time as if all had been heard of now: what they sent meanwhile is still unread.
+
+        Once, until they are heard again: else nobody would ever be given up where ticks are late again and again.
+        """
         for worker in self.workers.values():
-            worker.expires_at = now + worker.lease_duration_s
+            if worker.expires_at != worker.forgiven_until:
+                worker.expires_at = worker.forgiven_until = now + worker.lease_duration_s
         self.expiry_check_at = min((worker.expires_at for worker in self.workers.values()), default=None)
         self._begin_grace(now)
 

@@ -373,6 +373,7 @@ class Worker:
     slots: int  #: 0: it pulls, that is, it is granted a node only when it asks for one
     lease_duration_s: float
     expires_at: float
+    forgiven_until: float = 0.0  #: to when `expires_at` was put off last, for a silence that was the broker's
     exit_when_drained: bool = False
     exit_when_mismatched: bool = False
     draining: bool = False

@@ -186,6 +186,12 @@ def test_nobody_is_evicted_for_the_silence_of_the_broker(bench: Bench) -> None:
     assert bench.replay(transcript) == tidy(transcript)
 
 
+def test_a_broker_that_is_late_again_and_again_gives_up_who_is_silent(bench: Bench) -> None:
+    """A silence is forgiven once, until the worker is heard of again."""
+    bench.replay("connect w1\nconnect w2\nat 14\nheartbeat w2\nat 20\ntick late=5\nat 30\nheartbeat w2\nat 40")
+    assert bench.replay("tick late=5\nwakeup").splitlines()[3:] == ["WorkerEvicted w1", "WorkerLeft w1", "at 55"]
+
+
 def test_a_worker_that_leaves_in_order_is_not_blamed_on_its_nodes(bench: Bench) -> None:
     """Nodes of a worker that leaves go back to their place in the queue, and no loss is counted."""
     transcript = """
