@@ -35,7 +35,9 @@ class HeldLease:
 
     node_id: NodeId
     token: int
-    instance_id: InstanceId | None = None  #: only where the lease may be that of an earlier connection
+    instance_id: InstanceId | None = (
+        None  #: only where the token may be that of an earlier connection, or none is known
+    )
     held_s: float = 0.0  #: the same: for how long the worker has had the node; 0: it does not tell
 
 
@@ -116,7 +118,10 @@ class CompleteNodes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandBack:
-    """Take back leases on nodes that the worker has not started, or has stopped running after they were revoked."""
+    """Take back leases on nodes that the worker has not started, or has stopped running after they were revoked.
+
+    One that pulls knows no tokens. With 0 for the token it says of a node that it has reported what it had of it.
+    """
 
     worker_id: WorkerId
     leases: Sequence[HeldLease]

@@ -130,6 +130,8 @@ class Dispatcher:
         if worker.slots:
             worker.stopping[node.token] = node
             self.recalls.leased(worker)
+        else:
+            worker.unreported.add((node.instance.id, node.id))
 
     def revoke_all(self, nodes: Iterable[Node], now: float) -> list[e.LeasesRevoked]:
         """End the leases on some nodes, which the caller moves on. Gives what the workers are to be told."""
@@ -198,7 +200,7 @@ class Dispatcher:
     def pull(self, worker: Worker, now: float) -> Iterator[e.WorkGranted]:
         """Grant one node to a worker that asks for it, whatever it holds already."""
         node = self._next(worker.view, now, with_suspects=worker.suspect is None)
-        if node is not None:
+        if node is not None and (node.instance.id, node.id) not in worker.unreported:
             yield e.WorkGranted(worker=worker, leases=[(node, self.lease(node, worker, now))])
 
     def _fill(

@@ -155,6 +155,8 @@ class Fleet:
         worker = self.hear(command.worker_id, now)
         for held in command.leases:
             self._dispatcher.stopped(worker, held.token, now)
+            if held.instance_id is not None:
+                worker.unreported.discard((held.instance_id, held.node_id))
             node = worker.leases.get(held.token)
             if node is not None and node.id == held.node_id:
                 self._attempts.take_back(node, now)

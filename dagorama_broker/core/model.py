@@ -394,6 +394,9 @@ class Worker:
     #: Tokens of leases that were revoked, and whose nodes it may still be at work on: each takes a slot until it is
     #: handed back. What is granted to a worker that hangs would be lost with it.
     stopping: dict[int, Node] = field(default_factory=dict)
+    #: For one that pulls, what was revoked and it has not reported since. Its reports show no token, so it gets none of
+    #: these again before: what it says of an earlier attempt would be taken for the later one's.
+    unreported: set[tuple[InstanceId, NodeId]] = field(default_factory=set)
 
     @property
     def has_free_slot(self) -> bool:

@@ -176,6 +176,9 @@ class UnaryService(api_pb2_grpc.DagoramaServicer):
         if node is None:
             node = await self._stored_node(instance_id, node_id)
         if not isinstance(node, Node) or node.worker is not worker:
+            with suppress(Refused):  # it may have been given up while this was looked up
+                report = c.HeldLease(node_id=node_id, token=0, instance_id=instance_id)
+                self._host.apply(c.HandBack(worker_id=worker.id, leases=[report]))
             raise NoLease(worker_id=worker.id, node_id=node_id, state=node.state)
         return worker, node
 

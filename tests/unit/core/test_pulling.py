@@ -262,3 +262,37 @@ def test_who_pulls_waits_for_workers_of_before_a_restart(bench: Bench) -> None:
         WorkGranted q a#2.1
     """
     assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_who_pulls_gets_a_node_again_only_when_it_has_reported_what_it_had_of_it(bench: Bench) -> None:
+    """Its reports show no token: one that comes late must not be taken for that of a later attempt."""
+    transcript = """
+        function f timeout=2 attempts=3
+        connect p slots=0
+        submit i1 a
+        pull p
+        at 2
+        tick
+        tick
+        pull p
+        ----
+        WorkerWelcomed p
+        InstanceCreated i1
+        NodesCreated a
+        WorkGranted p a#1
+        LeasesRevoked p a#1
+        AttemptFailed a attempt=1 TimeoutError again at 2
+
+        report p a
+        pull p
+        ----
+        WorkGranted p a#2
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_what_one_that_pulls_has_not_reported_is_for_others(bench: Bench) -> None:
+    """After a retry as well, whatever the worker goes on to ask for."""
+    bench.replay("connect p slots=0\nsubmit i1 deadline=1 a\npull p\nat 1\ntick\nretry i1")
+    assert bench.replay("pull p") == "pull p"
+    assert bench.replay("connect q slots=0\npull q").splitlines()[-1] == "WorkGranted q a#2"

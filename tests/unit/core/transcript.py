@@ -214,6 +214,11 @@ class Bench:
         leases = [self._lease(*self._name_and_token(word)) for word in words[1:]]
         return self.tell(c.HandBack(worker_id=WorkerId(words[0].encode()), leases=leases))
 
+    def _do_report(self, words: list[str]) -> list[str]:
+        """report WORKER NODE - as the unary API does where the worker does not hold the node"""
+        lease = replace(self._lease(words[1], "0"), token=0)
+        return self.tell(c.HandBack(worker_id=WorkerId(words[0].encode()), leases=[lease]))
+
     def _do_reject(self, words: list[str]) -> list[str]:
         """reject WORKER NODE[#TOKEN] VERSION"""
         lease = self._lease(*self._name_and_token(words[1]))
