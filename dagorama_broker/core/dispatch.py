@@ -51,7 +51,8 @@ class Dispatcher:
         if not worker.leases:
             worker.reported_at = now
         worker.leases[node.token] = node
-        self.recalls.leased(worker)
+        if len(worker.leases) > worker.slots > 0:
+            self.recalls.ahead[worker] = None
         worker.load_s += node.charge_s
         if self._queues.is_shared:
             self._queues.serve(node, worker.view)
@@ -104,7 +105,7 @@ class Dispatcher:
         del worker.leases[node.token]
         worker.load_s = worker.load_s - node.charge_s if worker.leases else 0.0
         worker.reported_at = now
-        self.recalls.released(worker)
+        self.recalls.stirred = True
         worker.recalled.discard(node.token)
         if worker.progress:
             worker.progress.pop(node.token, None)
@@ -129,7 +130,6 @@ class Dispatcher:
         self.release(node, now, keeps_places=worker.slots > 0)
         if worker.slots:
             worker.stopping[node.token] = node
-            self.recalls.leased(worker)
         else:
             worker.unreported.add((node.instance.id, node.id))
 
@@ -151,7 +151,7 @@ class Dispatcher:
 
     def forget(self, worker: Worker, now: float) -> None:
         """Give up what is kept for a worker that is gone."""
-        self.recalls.forget(worker)
+        self.recalls.ahead.pop(worker, None)
         for token in list(worker.stopping):
             self.stopped(worker, token, now)
 
@@ -195,7 +195,7 @@ class Dispatcher:
             for worker, granted in workers:
                 if granted:
                     yield e.WorkGranted(worker=worker, leases=granted)
-        self.recalls.plan()
+        self.recalls.plan(now)
 
     def pull(self, worker: Worker, now: float) -> Iterator[e.WorkGranted]:
         """Grant one node to a worker that asks for it, whatever it holds already."""

@@ -93,7 +93,7 @@ class Fleet:
             self._graph.events.append(e.WorkerJoined(worker_id=worker.id, name=worker.name, at=now))
         self.workers[worker.id] = worker
         self._queues.enter(worker)
-        self._dispatcher.recalls.joined()
+        self._dispatcher.recalls.stirred = True
         self.awaited.discard(worker.id)
         self.expiry_check_at = min(worker.expires_at, self.expiry_check_at or inf)
         leases = [lease for held in command.held if (lease := self._keep(worker, held, now)) is not None]
@@ -197,7 +197,7 @@ class Fleet:
         self._queues.leave(worker)
         worker.view = self._queues.view(filter)
         self._queues.enter(worker)
-        self._dispatcher.recalls.joined()
+        self._dispatcher.recalls.stirred = True
 
     def await_workers(self, worker_ids: Iterable[WorkerId], now: float) -> None:
         """Wait for the workers from before a restart, also for those whose connections had just broken."""

@@ -2,7 +2,7 @@
 
 A worker that has been quiet for a while is asked for what it has not started: soon where another is idle, and after
 `BUSY_AFTER_S` where another would otherwise take younger work, so that first in, first out holds behind a long node.
-All of it is looked at by the tick and no more than once in `RECALL_AFTER_S`; a batch only plans that.
+All of it is looked at by the tick, and no more than once in `RECALL_AFTER_S`; a batch only plans that.
 """
 
 from __future__ import annotations
@@ -29,47 +29,24 @@ class Recalls:
 
     def __init__(self, queues: ReadyQueues) -> None:
         self._queues = queues
-        #: Workers with prefetched nodes, about in the order in which they have last reported.
-        self._ahead: dict[Worker, None] = {}
+        #: Workers that were leased more than they have slots for, since or at the time of the last look.
+        self.ahead: dict[Worker, None] = {}
+        #: Whether since the last plan a lease has ended, or somebody has come, who could take what others hold.
+        self.stirred = False
         self._due_at: float | None = None
         self._looked_at = -inf
-        self._stirred = False  #: whether a lease has begun or ended since the last plan, or a worker has come
-
-    def leased(self, worker: Worker) -> None:
-        """Note that a worker was leased a node, or has one to stop."""
-        self._stirred = True
-        if len(worker.leases) + len(worker.stopping) > worker.slots > 0:
-            self._ahead.setdefault(worker)
-
-    def released(self, worker: Worker) -> None:
-        """Note that a lease of a worker has ended."""
-        self._stirred = True
-        if worker in self._ahead:
-            del self._ahead[worker]
-            if len(worker.leases) + len(worker.stopping) > worker.slots:
-                self._ahead[worker] = None  # it has reported last
-
-    def joined(self) -> None:
-        """Note that there is a worker who could take what others hold."""
-        self._stirred = True
-
-    def forget(self, worker: Worker) -> None:
-        """Leave out a worker that is gone."""
-        self._ahead.pop(worker, None)
 
     @property
     def due_at(self) -> float | None:
         """When it is to be looked again who is to be asked."""
         return self._due_at
 
-    def plan(self) -> None:
+    def plan(self, now: float) -> None:
         """Have it looked soon, if anything has changed; call it after each batch."""
-        if not self._ahead or not self._has_others():
-            self._due_at = None
-        elif self._stirred:
-            quietest = next(iter(self._ahead))
-            self._due_at = max(quietest.reported_at, self._looked_at) + RECALL_AFTER_S
-        self._stirred = False
+        if self.stirred:
+            self.stirred = False
+            is_due = bool(self.ahead) and self._has_others()
+            self._due_at = max(now, self._looked_at + RECALL_AFTER_S) if is_due else None
 
     def _has_others(self) -> bool:
         views = self._queues.views
@@ -81,9 +58,10 @@ class Recalls:
             return
         self._due_at = None
         self._looked_at = now
+        self.ahead = {worker: None for worker in self.ahead if len(worker.leases) + len(worker.stopping) > worker.slots}
         idle = self._idle_lanes()
         first: dict[Lane, float] = {}
-        for worker in self._ahead:
+        for worker in self.ahead:
             quiet_s = now - worker.reported_at
             if quiet_s < RECALL_AFTER_S:
                 self._look_again(worker.reported_at + RECALL_AFTER_S)
@@ -102,7 +80,7 @@ class Recalls:
 
     def ask(self, is_wanted: Callable[[Node], bool]) -> Iterator[e.RecallRequested]:
         """Ask for the prefetched nodes that are not to be started now."""
-        for worker in self._ahead:
+        for worker in self.ahead:
             leases = [(node, token) for token, node in _recallable(worker) if is_wanted(node)]
             if leases:
                 yield self._ask(worker, leases)
@@ -126,7 +104,7 @@ class Recalls:
         }
         if not idle:
             return set()
-        held = {node.function.lane for worker in self._ahead for node in worker.leases.values()}
+        held = {node.function.lane for worker in self.ahead for node in worker.leases.values()}
         return {lane for lane in held if not idle.isdisjoint(lane.views)}
 
 

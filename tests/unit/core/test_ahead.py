@@ -165,7 +165,7 @@ def test_nodes_granted_ahead_are_asked_back_for_an_idle_worker(bench: Bench) -> 
         ----
         WorkerJoined w2
         WorkerWelcomed w2
-        at 0.02
+        at 1
         RecallRequested w1 c#3 d#4
         at 15
 
@@ -205,6 +205,8 @@ def test_a_busy_worker_that_reports_is_not_asked(bench: Bench) -> None:
         complete w1 b
         grant
         wakeup
+        tick
+        wakeup
         at 0.025
         tick
         at 0.035
@@ -220,6 +222,7 @@ def test_a_busy_worker_that_reports_is_not_asked(bench: Bench) -> None:
         WorkerJoined w2
         WorkerWelcomed w2
         NodeCompleted b b
+        at 0.015
         at 0.035
         RecallRequested w1 d#4
     """
