@@ -37,9 +37,14 @@ def functions_of(modules: Iterable[str]) -> list[ListedFunction]:
         listed
         for definition_class in _subclasses(DAGDefinition)
         if is_inside(definition_class.__module__, outer)
-        if not isabstract(definition_class) and _is_at_its_name(definition_class)
-        for listed in _functions(definition_class)
+        if _is_at_its_name(definition_class)
+        for listed in functions_in(definition_class)
     ]
+
+
+def functions_in(definition_class: type[DAGDefinition]) -> list[ListedFunction]:
+    """Returns the functions of a definition; none of one that cannot be started, for want of an entrypoint."""
+    return [] if isabstract(definition_class) else list(_functions(definition_class))
 
 
 def _subclasses(parent: type[Any]) -> Iterator[type[DAGDefinition]]:

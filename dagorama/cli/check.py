@@ -9,26 +9,27 @@ import click
 from dagorama.cli.asking import asks_broker, print_json
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import printable
-from dagorama.cli.target import import_target
+from dagorama.cli.target import class_in, import_target, split_target
 from dagorama.client import queries
-from dagorama.listing import functions_of
+from dagorama.listing import functions_in, functions_of
 
 
 @click.command(context_settings=HELP)
-@click.argument("module")
+@click.argument("target")
 @asks_broker
-def check(module: str, as_json: bool) -> None:
+def check(target: str, as_json: bool) -> None:
     """List the functions of a module that no connected worker would run, and why. Nothing is submitted.
 
-    MODULE is the name of a module or path.py; modules inside it count, as far as it imports them. Exit status: 0 all
-    functions of its definitions would be run, 1 some would not, 2 it cannot be imported or has no definition. Workers
-    without --import do not tell the broker the versions of their functions: where only such a worker would run a
-    function, it is named, and may turn out to have another version.
+    TARGET is a module or path.py, with :Class after it for one definition of it; of a module, those inside it count as
+    far as it imports them. Exit status: 0 all functions of its definitions would be run, 1 some would not, 2 it cannot
+    be imported or has no definition. Workers without --import do not tell the broker the versions of their functions:
+    where only such a worker would run a function, it is named, and may turn out to have another version.
     """
-    name = import_target(module)[0].__name__
-    functions = functions_of([name])
+    where, name = split_target(target)
+    module, _ = import_target(where)
+    functions = functions_in(class_in(module, name, where)) if name else functions_of([module.__name__])
     if not functions:
-        raise click.UsageError(f"{module} has no definition that could be started: no DAGDefinition with an entrypoint")
+        raise click.UsageError(f"{target} has no definition that could be started: no DAGDefinition with an entrypoint")
     checked = queries.check_functions([one.spec for one in functions])
     unable = [one for one in checked if one.reasons]
     if as_json:
@@ -37,7 +38,7 @@ def check(module: str, as_json: bool) -> None:
         for one in unable:
             click.echo(printable(str(one)))
         if not unable:
-            click.echo(f"workers would run all functions of {module} ({len(functions)})")
+            click.echo(f"workers would run all functions of {target} ({len(functions)})")
         for worker in dict.fromkeys(worker for one in checked for worker in one.unsure_workers):
             click.echo(printable(f"version not known for worker {worker}: it has no --import"))
     sys.exit(1 if unable else 0)

@@ -56,8 +56,9 @@ def run(
 ) -> None:
     """Run a definition on a broker and workers of its own, and print the value.
 
-    TARGET is module:Class or path.py:Class. ARGUMENTS are Python literals, such as 1, "['a', 'b']" or name=None; what
-    is no literal is a string. Put -- before arguments that begin with a dash.
+    TARGET is module:Class or path.py:Class, or the module or file alone if it has one definition. ARGUMENTS are Python
+    literals, such as 1, "['a', 'b']" or name=None; what is no literal is a string. Put -- before arguments that begin
+    with a dash.
 
     The value goes to standard output: a string as it is, everything else as Python writes it. What nodes print, and how
     it goes on, goes to standard error. Exit status: 0 done, 1 a node failed, 2 called wrongly, 3 could not start.

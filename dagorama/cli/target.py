@@ -1,4 +1,4 @@
-"""What `dagorama run` is asked to run: a definition, and the arguments for its entrypoint."""
+"""What commands are told to look at or to run: a module or a definition of it, and arguments for its entrypoint."""
 
 from __future__ import annotations
 
@@ -36,12 +36,29 @@ class Arguments:
 
 
 def load_target(text: str) -> Target:
-    """Imports "module:Class" or "path.py:Class"; raises `click.UsageError` that says what is wrong with it."""
-    where, colon, name = text.rpartition(":")
-    if not colon or not where or not name:
-        raise click.UsageError(f"{text!r} names no definition: write module:Class or path.py:Class")
+    """Imports "module:Class" or "path.py:Class", or without the class where the module has one definition.
+
+    Raises `click.UsageError` that says what is wrong with it.
+    """
+    where, name = split_target(text)
     module, folder = import_target(where)
-    return Target(definition=_definition(module, name, where), folder=folder)
+    return Target(definition=_definition(module, name or _only(module, where), where), folder=folder)
+
+
+def split_target(text: str) -> tuple[str, str]:
+    """Returns the module or file of a target and the name in it, empty for none. Raises `click.UsageError` likewise."""
+    where, colon, name = text.rpartition(":")
+    if not colon:
+        return text, ""
+    if not where or not name:
+        raise click.UsageError(f"{text!r} is no target: write a module or path.py, and :Class after it for one class")
+    return where, name
+
+
+def class_in(module: ModuleType, name: str, where: str) -> type[DAGDefinition]:
+    """Returns the class of definitions of this name, or of an object of this name. Raises `click.UsageError`."""
+    found = _found(module, name, where)
+    return type(found) if isinstance(found, DAGDefinition) else found
 
 
 def import_target(where: str) -> tuple[ModuleType, Path]:
@@ -75,7 +92,7 @@ def _import(name: str, folder: Path, where: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             raise click.UsageError(
-                f"there is no module {error.name!r} here (in {folder}); for a file write path.py:Class"
+                f"there is no module {error.name!r} here (in {folder}); for a file write its path, as in path.py"
             ) from None
         raise _not_importable(where, error) from None
     except Exception as error:
@@ -104,15 +121,9 @@ def _check_origin(module: ModuleType, path: Path) -> None:
 
 def _definition(module: ModuleType, name: str, where: str) -> DAGDefinition:
     """Finds the class and makes a definition of it; an object of such a class is taken as it is."""
-    found: object = module
-    for part in name.split("."):
-        found = getattr(found, part, None)
+    found = _found(module, name, where)
     if isinstance(found, DAGDefinition):
         return _with_nodes(found, where)
-    if not (inspect.isclass(found) and issubclass(found, DAGDefinition)):
-        problem = f"has no {name}" if found is None else f"has a {name}, but it is no DAGDefinition"
-        there = ", ".join(_definitions(module)) or "none"
-        raise click.UsageError(f"{where} {problem}; definitions there: {there}")
     if inspect.isabstract(found):
         raise click.UsageError(f"{name} in {where} has no entrypoint")
     try:
@@ -123,6 +134,28 @@ def _definition(module: ModuleType, name: str, where: str) -> DAGDefinition:
             f"and run {where}:job"
         ) from None
     return _with_nodes(definition, where)
+
+
+def _found(module: ModuleType, name: str, where: str) -> DAGDefinition | type[DAGDefinition]:
+    """Finds a class of definitions, or an object of one."""
+    found: object = module
+    for part in name.split("."):
+        found = inspect.getattr_static(found, part, None) if inspect.isclass(found) else getattr(found, part, None)
+    if isinstance(found, DAGDefinition) or (inspect.isclass(found) and issubclass(found, DAGDefinition)):
+        return found
+    problem = f"has no {name}" if found is None else f"has a {name}, but it is no DAGDefinition"
+    there = ", ".join(_definitions(module)) or "none"
+    raise click.UsageError(f"{where} {problem}; definitions there: {there}")
+
+
+def _only(module: ModuleType, where: str) -> str:
+    """Names the one definition of a module that can be started. Raises `click.UsageError` for none, and for several."""
+    names = [name for name in _definitions(module) if not inspect.isabstract(getattr(module, name))]
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise click.UsageError(f"{where} has no definition that could be started: no DAGDefinition with an entrypoint")
+    raise click.UsageError(f"{where} has several definitions: write {' or '.join(f'{where}:{name}' for name in names)}")
 
 
 def _with_nodes(definition: DAGDefinition, where: str) -> DAGDefinition:

@@ -76,7 +76,8 @@ def test_without_a_worker_no_function_would_run(broker: LaunchedBroker, project:
     told = "".join(
         f"jobs:Job.{name}\n  no_worker: no worker is connected\n" for name in ("drawn", "entrypoint", "inherited")
     )
-    assert check(project, "jobs") == (1, told, "")
+    for target in ("jobs", "jobs.py", "jobs:Job", "jobs.py:Job"):
+        assert check(project, target) == (1, told, "")
 
 
 def test_each_function_is_told_with_what_keeps_it_from_the_workers(broker: LaunchedBroker, project: Path) -> None:
@@ -114,7 +115,8 @@ def test_functions_of_other_modules_and_draining_workers(broker: LaunchedBroker,
     hello = work_pb2.Hello(worker_id=new_id(), name="w2", slots=1, tolerations=["gpu"], modules=["bank"])
     other = Worker(broker.target, hello)
     _, out, _ = check(project, "jobs")
-    way_out = "start one with --import jobs, or without --import"
+    # The function of this line has a taint, which a new worker has to tolerate, too.
+    way_out = "start one with --import jobs --toleration gpu, or with --toleration gpu and without --import"
     assert out.splitlines()[1] == f"  module: it is of module jobs, which worker w2 does not have: {way_out}"
     able = Worker(broker.target, work_pb2.Hello(worker_id=new_id(), name="w3", slots=1, tolerations=["gpu"]))
     unknown = "version not known for worker w3: it has no --import\n"

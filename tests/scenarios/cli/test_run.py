@@ -172,8 +172,8 @@ def test_what_no_worker_tolerates_is_refused() -> None:
     [
         (["nowhere.py:Echo"], "there is no file 'nowhere.py' here"),
         (["nowhere:Echo"], "there is no module 'nowhere' here"),
-        (["jobs.py"], "names no definition: write module:Class or path.py:Class"),
-        ([":Echo"], "names no definition"),
+        (["jobs.py"], "jobs.py has several definitions: write jobs.py:Echo or jobs.py:"),
+        ([":Echo"], "is no target: write a module or path.py"),
         (["jobs.py:Missing"], "jobs.py has no Missing; definitions there: Echo, Later, Broken"),
         (["jobs.py:Plain"], "jobs.py has a Plain, but it is no DAGDefinition"),
         (["jobs.py:NoEntrypoint"], "NoEntrypoint in jobs.py has no entrypoint"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import click
 import pytest
 
-from dagorama.cli.target import Arguments, parse_arguments
+from dagorama.cli.target import Arguments, load_target, parse_arguments
 
 
 @pytest.mark.parametrize(
@@ -50,3 +53,29 @@ def test_arguments_that_make_no_sense_are_refused(words: list[str], text: str | 
     """Whatever can't be meant is refused with the reason."""
     with pytest.raises(click.UsageError, match=message):
         parse_arguments(words, text)
+
+
+ONE = """
+from dagorama import DAGDefinition, dagorama
+
+class Base(DAGDefinition): ...
+
+class {name}(Base):
+    @dagorama().syncfn
+    def entrypoint(self): ...
+"""
+
+
+def test_a_module_alone_stands_for_its_one_definition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With several the message names what to write; `check` takes the same targets."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "one_target.py").write_text(ONE.format(name="Job"))
+    (tmp_path / "two_targets.py").write_text(ONE.format(name="Job") + ONE.format(name="Other"))
+    (tmp_path / "no_target.py").write_text("")
+    for target in ("one_target", "one_target.py", "one_target:Job", "./one_target.py:Job"):
+        assert type(load_target(target).definition).__name__ == "Job"
+    with pytest.raises(click.UsageError, match="several definitions: write two_targets:Job or two_targets:Other"):
+        load_target("two_targets")
+    with pytest.raises(click.UsageError, match="no definition that could be started"):
+        load_target("no_target.py")
