@@ -21,6 +21,7 @@ from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.clock import Clock
 from dagorama_broker.host.listeners import Listeners
+from dagorama_broker.host.outdated import Outdated
 from dagorama_broker.storage.journal import Journal
 
 T = TypeVar("T")
@@ -61,6 +62,7 @@ class Host:
 
     def __init__(self, journal: Journal, *, settings: Settings, rng: Rng) -> None:
         self.listeners = Listeners()
+        self._outdated = Outdated()
         self._journal = journal
         self._settings = settings
         self._rng = rng
@@ -215,6 +217,7 @@ class Host:
             if batch.durable:
                 await self.read(self._journal.commit, batch.durable)
             self.listeners.tell(batch.events)
+            self._outdated.look(self.scheduler, batch.events)
             for function in batch.then:
                 function()
         except BaseException:
