@@ -167,7 +167,7 @@ class Core:
 
     def hand_back(self, held: Held) -> None:
         """Takes back a lease whose node does not run any more."""
-        lease = c.HeldLease(node_id=NodeId(held.node_id), token=held.token)
+        lease = c.HeldLease(node_id=NodeId(held.node_id), token=held.token, instance_id=InstanceId(held.instance_id))
         self._handle(c.HandBack(worker_id=self._worker_id, leases=[lease]))
 
     def reject(self, held: Held, rejected: Rejected) -> None:
