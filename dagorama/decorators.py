@@ -29,6 +29,7 @@ from dagorama.release import release_of, version_in
 from dagorama.resolution import definition_of, id_of
 from dagorama.retry import RetryConfiguration
 from dagorama.settings import should_run_inline
+from dagorama.stale import tell_if_edited
 
 F = TypeVar("F", bound=Callable[..., object])
 Args = tuple[object, ...]
@@ -290,6 +291,7 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         if scope is not None:
             scope.calls.append(captured)
             return new_promise(captured.node_id, captured.function.name, Arguments.OF_A_NODE)
+        tell_if_edited(fn, type(definition_of(instance)), captured.function.name)
         from dagorama.client.broker import submit
 
         try:
@@ -314,6 +316,7 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         if scope is not None:
             scope.calls.append(captured)
             return new_promise(captured.node_id, captured.function.name, Arguments.OF_A_NODE)
+        tell_if_edited(fn, type(definition_of(instance)), captured.function.name)
         from dagorama.client.broker import submit_async
 
         try:
