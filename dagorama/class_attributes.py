@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
 from types import FunctionType
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from dagorama.construction import class_name
 
-
-class Missing(Enum):
-    """Stands for what is not there."""
-
-    MISSING = "missing"
-
-
-MISSING: Literal[Missing.MISSING] = Missing.MISSING
+#: Stands for what is not there.
+MISSING = object()
 
 Decorated: TypeAlias = Callable[..., object]
 

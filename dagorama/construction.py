@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from inspect import getattr_static
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from dagorama.base_context import Settings
 from dagorama.capture import FunctionSpec
 from dagorama.errors import PayloadError
-from dagorama.payload import encode
+from dagorama.payload import Payload, decode, encode, encode_if_possible, no_promises
+from dagorama.plain_data import Shape, has_changed, shape_of, state_of
 
 if TYPE_CHECKING:
     from dagorama.definition import DAGDefinition
@@ -22,69 +24,171 @@ registered: dict[str, DAGDefinition] = {}
 
 
 class Construction:
-    """The arguments that a definition was made with, and the specs of its functions, made on demand."""
+    """How a definition is made again elsewhere, and the specs of its functions, made on demand."""
 
-    __slots__ = ("_arguments", "args", "definition_class", "kwargs", "release", "settings", "specs")
+    __slots__ = ("_payload", "args", "definition_class", "kwargs", "release", "settings", "specs")
 
     def __init__(
-        self, definition_class: type[DAGDefinition], args: tuple[object, ...], kwargs: dict[str, object]
+        self,
+        definition_class: type[DAGDefinition],
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+        payload: bytes | None = None,
     ) -> None:
-        """`args` and `kwargs` are what the class was called with."""
+        """`args` and `kwargs` are what the class was called with; or `payload` has them already.
+
+        They are taken now: what becomes of them later does not matter.
+        """
         self.definition_class = definition_class
-        self.args = args
-        self.kwargs = kwargs
         self.specs: dict[Callable[..., object], FunctionSpec] = {}
         #: What the constructor has set in context variables, where a worker has called it: its nodes find it there.
         self.settings: Settings = ()
         #: The versions that calls on it are to have, where it was made for a node; empty: those that there are here.
         self.release = ""
-        self._arguments: bytes | None = None
+        self.args = args
+        self.kwargs = kwargs or {}
+        #: None for what does not encode, or holds promises: who needs it is told.
+        self._payload = payload
+        if payload is None:
+            taken = encode_if_possible((self.args, self.kwargs)) if args or kwargs else Payload(b"", ())
+            if taken is not None and not taken.promise_ids:
+                self._payload = taken.data
 
     def arguments(self) -> bytes:
-        """Returns the payload of `(args, kwargs)`, empty for none.
+        """Returns what a definition like it is made of, empty for no arguments.
 
         Raises `PayloadError` if they do not encode, unless an object was registered for the class: that is used then.
         """
-        if self._arguments is None:
-            self._arguments = self._encode() if self.args or self.kwargs else b""
-        return self._arguments
-
-    def _encode(self) -> bytes:
+        if self._payload is not None:
+            return self._payload
         name = class_name(self.definition_class)
-        what = f"the arguments that {name} was made with"
-        try:
-            payload = encode((self.args, self.kwargs), what=what)
-        except PayloadError as error:
-            if name in registered:
-                return b""
-            error.add_note(f"Or call register_definition() with an object of {name}, here and on the workers.")
-            raise
-        if payload.promise_ids:
-            raise PayloadError(
-                what=what,
-                problem="a promise is among them, and the definition is made before its value is known",
-                way_out="Pass the promise to the entrypoint instead.",
-            )
-        return payload.data
+        if name in registered:
+            return b""
+        return _encoded((self.args, self.kwargs), f"the arguments that {name} was made with", name)
+
+    def changed(self, changes: Changes) -> Construction:
+        """Returns how a definition is made that was changed since it was made like this one."""
+        name = class_name(self.definition_class)
+        content = (self.arguments(), changes.written, changes.deleted)
+        taken = encode_if_possible(content)
+        if taken is None or taken.promise_ids:
+            for attribute, value in changes.written.items():
+                _encoded(value, f"the attribute {attribute!r} that was set after {name} was made", name)
+        made = Construction(self.definition_class, payload=_encoded(content, f"what was set in {name}", name))
+        made.settings, made.release = self.settings, self.release
+        return made
 
     def __reduce__(self) -> tuple[object, ...]:
         """Leaves the specs behind when the definition is pickled: they belong to this process."""
-        return Construction, (self.definition_class, self.args, self.kwargs)
+        call = (self.args, self.kwargs) if self._payload is None else ((), None)
+        return Construction, (self.definition_class, *call, self._payload)
+
+
+def _encoded(value: object, what: str, name: str) -> bytes:
+    """Encodes what a definition is made of; a `PayloadError` says what else can be done."""
+    try:
+        payload = encode(value, what=what)
+    except PayloadError as error:
+        error.add_note(f"Or call register_definition() with an object of {name}, here and on the workers.")
+        raise
+    if payload.promise_ids:
+        raise PayloadError(
+            what=what,
+            problem="a promise is among them, and the definition is made before its value is known",
+            way_out="Pass the promise to the entrypoint instead.",
+        )
+    return payload.data
+
+
+class Changes(NamedTuple):
+    """What has become of a definition's state since it was made."""
+
+    written: dict[str, object]
+    deleted: tuple[str, ...]
+
+
+def remember_state(definition: DAGDefinition) -> None:
+    """Has to be called when a definition is made: what is set from now on is known for a change."""
+    state = state_of(definition) if len(definition.__dict__) > 1 or type(definition)._dagorama_slots else None
+    if state:
+        definition.__dict__["_dagorama_made"] = {name: shape_of(value) for name, value in state.items()}
+
+
+def take_state(definition: DAGDefinition) -> None:
+    """Has nodes see what was set in a definition since it was made, and changed in plain data of its."""
+    names = definition.__dict__
+    kind = type(definition)
+    if len(names) == 1 and not kind._dagorama_slots:  # the construction
+        return
+    made: dict[str, object] = names.get("_dagorama_made", {})
+    state = state_of(definition)
+    written = {
+        name: value
+        for name, value in state.items()
+        if (name not in made or has_changed(made[name], value)) and not _is_computed(kind, name)
+    }
+    deleted = tuple(name for name in made if name not in state)
+    names.pop("_dagorama_changed", None)
+    if (written or deleted) and class_name(kind) not in registered:
+        changed = construction_of(definition).changed(Changes(written, deleted))
+        before: Construction | None = names.get("_dagorama_changed_before")
+        if before is None or before.arguments() != changed.arguments():
+            names["_dagorama_changed_before"] = changed
+        names["_dagorama_changed"] = names["_dagorama_changed_before"]
+
+
+def given_to(definition: DAGDefinition) -> Iterator[object]:
+    """Yields what a definition has from outside: what its constructor was given, and what was set in it later."""
+    names = definition.__dict__
+    construction: Construction = names["_dagorama_construction"]
+    yield from construction.args
+    yield from construction.kwargs.values()
+    made: dict[str, object] = names.get("_dagorama_made", {})
+    for name, value in state_of(definition).items():
+        then = made.get(name)
+        if (then.of if isinstance(then, Shape) else then) is not value:
+            yield value
+
+
+def _is_computed(kind: type, name: str) -> bool:
+    """Tells whether an attribute is kept by a property that computes it once, and so will anybody's."""
+    return type(getattr_static(kind, name, None)).__name__ == "cached_property"
 
 
 def construction_of(definition: DAGDefinition) -> Construction:
-    """Returns how a definition was made."""
-    construction: Construction = definition.__dict__["_dagorama_construction"]
+    """Returns how a definition was made, or is made as it is now."""
+    names = definition.__dict__
+    construction: Construction = names.get("_dagorama_changed") or names["_dagorama_construction"]
     return construction
 
 
-def set_release(definition: DAGDefinition, release: str) -> None:
-    """Has the calls on a definition carry the versions of this release."""
-    made = construction_of(definition)
-    # Definitions that were made without arguments share one.
-    construction = Construction(made.definition_class, made.args, made.kwargs)
-    construction.release = release
-    object.__setattr__(definition, "_dagorama_construction", construction)
+def make_again(
+    definition_class: type[DAGDefinition],
+    payload: bytes,
+    release: str,
+    make: Callable[[tuple[object, ...], dict[str, object]], DAGDefinition],
+) -> DAGDefinition:
+    """Makes a definition as its caller did, by `make(args, kwargs)`, and as the caller left it.
+
+    Calls on it carry the versions of the release.
+    """
+    what = f"the arguments that {class_name(definition_class)} was made with"
+    decoded: Any = decode(payload, no_promises, what=what) if payload else ((), {})
+    if len(decoded) == 2:
+        definition = make(*decoded)
+    else:
+        base, written, deleted = decoded
+        definition = make_again(definition_class, base, release, make)
+        for name, value in written.items():
+            object.__setattr__(definition, name, value)
+        for name in deleted:
+            object.__delattr__(definition, name)
+        remember_state(definition)
+    if payload or release:  # its calls give the same, and the bytes are there once
+        construction = Construction(definition_class, payload=payload)
+        construction.release = release
+        definition.__dict__["_dagorama_construction"] = construction
+    return definition
 
 
 def class_name(definition_class: type) -> str:

@@ -15,7 +15,7 @@ from dagorama.capture import CapturedCall, FunctionSpec, Scope, current_scope
 from dagorama.class_attributes import decorated_in, node_name
 from dagorama.code.policy import CodeMismatch, code_mismatch_named
 from dagorama.code_signature import calculate_function_hash, remember_code
-from dagorama.construction import class_name, construction_of
+from dagorama.construction import class_name, construction_of, take_state
 from dagorama.definition import DAGDefinition, DAGInstance
 from dagorama.errors import DagoramaError, PayloadError
 from dagorama.ids import new_id
@@ -285,8 +285,10 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
             return fn(*args, **kwargs)
         captor.rules.check(args, kwargs)
         scope = _scope_of(instance)
-        if scope is None and should_run_inline():
-            return captor.capture_inline(instance, args, kwargs).run()
+        if scope is None:
+            if should_run_inline():
+                return captor.capture_inline(instance, args, kwargs).run()
+            take_state(definition_of(instance))
         captured = captor.capture(instance, args, kwargs)
         if scope is not None:
             scope.calls.append(captured)
@@ -310,8 +312,10 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
     async def promise_of(instance: DAGInstance[Any], args: Args, kwargs: Kwargs, options: InstanceOptions) -> object:
         __tracebackhide__ = True
         scope = _scope_of(instance)
-        if scope is None and should_run_inline():
-            return await captor.capture_inline(instance, args, kwargs).run_async()
+        if scope is None:
+            if should_run_inline():
+                return await captor.capture_inline(instance, args, kwargs).run_async()
+            take_state(definition_of(instance))
         captured = captor.capture(instance, args, kwargs)
         if scope is not None:
             scope.calls.append(captured)

@@ -7,18 +7,20 @@ in the instance, and what is written to it stays with it.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABC, ABCMeta, abstractmethod
 from collections.abc import Callable, Coroutine, Generator
-from inspect import iscoroutine
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from inspect import Signature, signature
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 from uuid import UUID
 
 from dagorama.capture import Scope, current_scope, inline_node
 from dagorama.class_attributes import check_nodes
-from dagorama.construction import Construction, class_name, local_classes
+from dagorama.construction import Construction, class_name, local_classes, remember_state, take_state
 from dagorama.ids import new_id
 from dagorama.instance_attributes import delete, read, write
 from dagorama.instance_methods import METHODS
+from dagorama.plain_data import slots_of
 from dagorama.resolution import definition_of, id_of, resolve, resolve_async
 from dagorama.settings import should_run_inline
 
@@ -61,13 +63,41 @@ class Started(tuple["DAGInstance[R_co]", R_co]):
         yield
 
 
-class DAGDefinition(ABC):
+if TYPE_CHECKING:
+    _Definition = ABC  # the user's own __init__ is the only signature
+else:
+
+    class _DefinitionType(ABCMeta):
+        """Sees when a definition is made."""
+
+        def __call__(cls, *args, **kwargs):
+            definition = super().__call__(*args, **kwargs)
+            if type(definition) is cls:
+                remember_state(definition)
+            return definition
+
+        @property
+        def __signature__(cls):
+            """Is the constructor's for whoever asks for the signature of the class."""
+            if cls.__init__ is object.__init__:
+                return Signature()
+            constructor = signature(cls.__init__)
+            return constructor.replace(parameters=[*constructor.parameters.values()][1:])
+
+    class _Definition(ABC, metaclass=_DefinitionType):
+        __slots__ = ()
+
+
+class DAGDefinition(_Definition):
     """A DAG, as the user writes it: decorated methods are nodes, and `entrypoint` is where an instance starts."""
+
+    _dagorama_slots: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         """Remembers classes to which no import leads. `ValueError` for a node that nobody could call."""
         super().__init_subclass__(**kwargs)
         check_nodes(cls)
+        cls._dagorama_slots = slots_of(cls)
         if "<locals>" in cls.__qualname__:
             local_classes[class_name(cls)] = cls
 
@@ -78,7 +108,7 @@ class DAGDefinition(ABC):
             if not args and not kwargs:
                 construction = cls.__dict__.get("_dagorama_construction")
                 if construction is None:
-                    construction = Construction(cls, (), {})
+                    construction = Construction(cls)
                     type.__setattr__(cls, "_dagorama_construction", construction)
             elif cls.__init__ is object.__init__:
                 raise TypeError(f"{cls.__name__}() takes no arguments")
@@ -116,11 +146,12 @@ class DAGDefinition(ABC):
         Inline (see `dagorama.settings`) it gives the value in place of the promise.
         """
         __tracebackhide__ = True
+        take_state(self)
         scope = current_scope.get()
         running = inline_node.get() if scope is None else scope
         instance = instance_of(new_id() if running is None else running.instance_id, self, scope)
         promise: object = cast(Any, instance).entrypoint(*args, **kwargs)
-        if iscoroutine(promise):
+        if type(promise) is CoroutineType:
             return _started(instance, promise)
         instance.__dict__["_dagorama_promise"] = promise
         return Started((instance, promise))
@@ -301,6 +332,13 @@ class DAGInstance(Generic[R_co]):
         if hasattr(kind, "__bool__"):
             return bool(kind.__bool__(self))
         return not hasattr(kind, "__len__") or kind.__len__(self) != 0
+
+
+def instance_in_node(instance_id: bytes, definition: DAGDefinition, scope: Scope | None = None) -> DAGInstance[Any]:
+    """Makes the instance that is a node's `self`: what it changes in the definition's plain data is its own."""
+    instance = instance_of(instance_id, definition, scope)
+    instance.__dict__["_dagorama_copies"] = None
+    return instance
 
 
 def instance_of(instance_id: bytes, definition: DAGDefinition, scope: Scope | None = None) -> DAGInstance[Any]:

@@ -17,7 +17,8 @@ from typing import Any, cast
 
 from dagorama.base_context import own_copy
 from dagorama.capture import current_scope, inline_node
-from dagorama.definition import DAGDefinition, instance_of
+from dagorama.construction import given_to
+from dagorama.definition import DAGDefinition, DAGInstance, instance_in_node
 from dagorama.giving_up import gives_up
 from dagorama.ids import new_id
 from dagorama.models.promise import new_promise
@@ -179,7 +180,14 @@ class InlineCall:
         current_scope.set(None)  # a worker's node may run things inline
         inline_node.set(node)
         args, kwargs = cast(Any, decode(self.arguments, new_promise, what=f"the arguments of {self.name}"))
-        return self.function(instance_of(self.instance_id, self.definition), *args, **kwargs)
+        return self.function(self._instance(), *args, **kwargs)
+
+    def _instance(self) -> DAGInstance[Any]:
+        """Makes the `self` of an attempt. What the definition was given is the caller's, such as a list to look at."""
+        instance = instance_in_node(self.instance_id, self.definition)
+        given = {id(one): one for one in given_to(self.definition)}
+        instance.__dict__["_dagorama_copies"] = {id(self.definition): instance, **given}
+        return instance
 
     def _arrived(self, value: object) -> object:
         """Returns the value as whoever uses it gets it. One that can't travel is no reason for another attempt."""

@@ -11,6 +11,7 @@ from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, Meth
 from typing import TYPE_CHECKING, Any
 
 from dagorama.class_attributes import MISSING, class_attribute
+from dagorama.plain_data import ATOMS, own_copy
 
 if TYPE_CHECKING:
     from dagorama.definition import DAGDefinition, DAGInstance
@@ -27,19 +28,31 @@ def read(instance: DAGInstance[Any], name: str, own: Mapping[str, Any]) -> objec
     attribute: Any = class_attribute(kind, name)
     if type(attribute) is FunctionType and name not in definition.__dict__:
         return MethodType(attribute, instance)
-    if hasattr(type(attribute), "__get__") and not isinstance(attribute, SLOTS):
+    if attribute is not MISSING and hasattr(type(attribute), "__get__") and not isinstance(attribute, SLOTS):
         if _is_data(attribute):
             # What else has a setter may keep what it sets in the object: in the definition, until it is written here.
-            here = isinstance(attribute, property) or name in names.get("_dagorama_written", ())
-            return attribute.__get__(instance if here else definition, kind)
-        if name not in definition.__dict__:
+            if isinstance(attribute, property) or name in names.get("_dagorama_written", ()):
+                return attribute.__get__(instance, kind)
+        elif name not in definition.__dict__:
             return attribute.__get__(instance, kind)
     try:
-        value = getattr(definition, name)
+        value = (
+            definition.__dict__[name]
+            if attribute is MISSING and name in definition.__dict__
+            else getattr(definition, name)
+        )
     except AttributeError:
         if attribute is MISSING and name in own:
             return own[name].__get__(instance, type(instance))
         raise
+    if type(value) in ATOMS:
+        return value
+    if "_dagorama_copies" in names:
+        copies = names["_dagorama_copies"]
+        if copies is None:
+            copies = names["_dagorama_copies"] = {id(definition): instance}
+        names[name] = value = own_copy(value, copies)
+        return value
     if type(value) is MethodType and value.__self__ is definition:
         return MethodType(value.__func__, instance)
     return value
@@ -50,6 +63,7 @@ def write(instance: DAGInstance[Any], name: str, value: object) -> None:
     kind: Any = type(instance.__dict__["_dagorama_definition"])
     attribute: Any = class_attribute(kind, name)
     if hasattr(type(attribute), "__set__") and not isinstance(attribute, SLOTS):
+        instance.__dict__.pop(name, None)
         attribute.__set__(instance, value)
         instance.__dict__.setdefault("_dagorama_written", set()).add(name)
     elif kind.__setattr__ is not object.__setattr__:

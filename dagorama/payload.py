@@ -56,6 +56,19 @@ def encode(value: object, *, what: str) -> Payload:
     return Payload(data, tuple(recorded))
 
 
+def encode_if_possible(value: object) -> Payload | None:
+    """Encodes a value, or gives None where it cannot be; why not is found out where it matters."""
+    recorded: dict[bytes, None] = {}
+    outer = exchange.recorded
+    exchange.recorded = recorded
+    try:
+        return Payload(pickle.dumps(value, PROTOCOL), tuple(recorded))
+    except Exception:
+        return None
+    finally:
+        exchange.recorded = outer
+
+
 def decode(data: bytes, resolve: Callable[[bytes], object], *, what: str = "a payload") -> object:
     """Decodes a payload, with `resolve(id)`, asked once for each, as the value of the promises in it.
 

@@ -16,18 +16,10 @@ from dagorama.capture import Scope
 from dagorama.class_attributes import MISSING, class_attribute, decorated_in
 from dagorama.code.policy import CodeMismatch
 from dagorama.code_signature import calculate_function_hash
-from dagorama.construction import (
-    class_name,
-    construction_of,
-    local_classes,
-    module_name,
-    registered,
-    set_release,
-)
-from dagorama.definition import DAGDefinition, DAGInstance, instance_of
+from dagorama.construction import class_name, construction_of, local_classes, make_again, module_name, registered
+from dagorama.definition import DAGDefinition, DAGInstance, instance_in_node
 from dagorama.errors import PayloadError, UnknownFunction
 from dagorama.importing import import_users
-from dagorama.payload import decode, no_promises
 from dagorama.resolution import definition_of
 from dagorama.retry import RetryConfiguration
 
@@ -126,7 +118,7 @@ def bind(
     definition = found.registered or _made(found.definition_class, definition_arguments, release)
     if isinstance(instance_id, UUID):
         instance_id = instance_id.bytes
-    return instance_of(instance_id, definition, scope)
+    return instance_in_node(instance_id, definition, scope)
 
 
 @lru_cache(maxsize=DEFINITIONS_MAX)
@@ -195,27 +187,23 @@ def _made(definition_class: type[DAGDefinition], definition_arguments: bytes, re
 
 def _make(definition_class: type[DAGDefinition], definition_arguments: bytes, release: str) -> DAGDefinition:
     """Makes a definition as its caller did, for nodes of instances of this release."""
-    args: tuple[object, ...] = ()
-    kwargs: dict[str, object] = {}
-    what = f"the arguments that {class_name(definition_class)} was made with"
-    if definition_arguments:
-        args, kwargs = cast(Any, decode(definition_arguments, no_promises, what=what))
-    try:
-        definition = definition_class(*args, **kwargs)
-    except TypeError as error:
-        problem = _unfit(definition_class, args, kwargs)
-        if not problem:
-            raise
-        # Its caller made one with the same arguments.
-        raise PayloadError(
-            what=what,
-            problem=f"its constructor here does not take them ({problem})",
-            way_out="Run workers with the code that made the node.",
-            lacks=f"{class_name(definition_class)}: {problem}",
-        ) from error
-    if release:
-        set_release(definition, release)
-    return definition
+
+    def make(args: tuple[object, ...], kwargs: dict[str, object]) -> DAGDefinition:
+        try:
+            return definition_class(*args, **kwargs)
+        except TypeError as error:
+            problem = _unfit(definition_class, args, kwargs)
+            if not problem:
+                raise
+            # Its caller made one with the same arguments.
+            raise PayloadError(
+                what=f"the arguments that {class_name(definition_class)} was made with",
+                problem=f"its constructor here does not take them ({problem})",
+                way_out="Run workers with the code that made the node.",
+                lacks=f"{class_name(definition_class)}: {problem}",
+            ) from error
+
+    return make_again(definition_class, definition_arguments, release, make)
 
 
 def _unfit(definition_class: type[DAGDefinition], args: tuple[object, ...], kwargs: dict[str, object]) -> str:

@@ -381,8 +381,7 @@ DEFINITIONS: list[Scenario] = [
     (
         "a definition that was changed",
         change_the_definition,
-        [10, (), None],
-        Differs(inline=[25, (), None], because=INLINE_DEFINITION),
+        [25, (), None],
     ),
     (
         "a constructor's argument that can't travel",

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
+from itertools import count
 from pathlib import Path
 from time import monotonic
 from typing import Any, cast
@@ -65,11 +66,19 @@ def blurred() -> tuple[int, int]:
     return before, decimal.getcontext().prec
 
 
+class Numbers:
+    """Is no plain data, so that the nodes on a worker share it."""
+
+    def __init__(self) -> None:
+        self.numbers = count(1)
+
+
 class Steps(DAGDefinition):
     """Does what nodes may do."""
 
     def __init__(self) -> None:
         self.counted = list[int]()
+        self.counter = Numbers()
 
     @dagorama()
     def entrypoint(self, name: str, width: int = 0) -> Any:
@@ -120,6 +129,10 @@ class Steps(DAGDefinition):
 
     @dagorama()
     def count(self) -> int:
+        return next(self.counter.numbers)
+
+    @dagorama()
+    def append(self) -> int:
         self.counted.append(1)
         return len(self.counted)
 
@@ -484,12 +497,19 @@ def test_a_function_that_was_replaced_does_not_run_in_its_place(
 
 
 def test_each_broker_makes_definitions_anew() -> None:
-    """What a node of one test does to its definition the next test doesn't see."""
+    """What a node of one test does to what its definition holds the next test doesn't see."""
     for _ in range(2):
         with in_process_broker():
             instance = instance_of(Steps())
             assert wait(instance, instance.count()) == 1
             assert wait(instance, instance.count()) == 2
+
+
+def test_each_node_has_plain_data_of_its_own() -> None:
+    """What one appends to a list of its definition's the next doesn't find there."""
+    with in_process_broker():
+        instance = instance_of(Steps())
+        assert [wait(instance, instance.append()) for _ in range(2)] == [1, 1]
 
 
 def test_ctrl_c_ends_the_waiting(broker: InProcessBroker) -> None:

@@ -1,0 +1,390 @@
+"""The state of a definition: nodes see what its maker sees, and what one changes no other sees."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+import threading
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any, NamedTuple, cast
+
+import pytest
+
+from dagorama.decorators import dagorama
+from dagorama.definition import DAGDefinition, resolve
+from dagorama.errors import NodeFailed, PayloadError
+from dagorama.models.promise import new_promise
+from dagorama.plain_data import PARTS_MAX
+from dagorama.resolution import definition_of
+from dagorama.serializer import register_definition
+from dagorama.testing import in_process_broker, inline
+
+WAYS: dict[str, Callable[[], AbstractContextManager[Any]]] = {"inline": inline, "in process": in_process_broker}
+
+
+@pytest.fixture(params=WAYS, autouse=True)
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Runs each test both ways."""
+    with WAYS[request.param]():
+        yield
+
+
+def value_of(definition: Any) -> Any:
+    """Starts an instance, and waits for its value."""
+    return definition()[0].result()
+
+
+@dataclass
+class Record:
+    """Holds plain data."""
+
+    count: int = 0
+    names: list[str] = field(default_factory=list)
+
+
+class Slotted:
+    """Holds something in a slot."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+class Pair(NamedTuple):
+    """Holds a list, and cannot be changed itself."""
+
+    first: list[int]
+    second: int
+
+
+class Tool:
+    """Is used, and shared: it has a lock."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.used = 0
+
+
+def grow(value: Any) -> int:
+    """Changes something in place; returns how large it is then."""
+    match value:
+        case list() | deque():
+            value.append(1)
+        case set():
+            value.add(len(value))
+        case Counter():
+            value[len(value)] += 1
+        case defaultdict():
+            value["k"].append(1)
+            return len(value["k"])
+        case dict():
+            grow(value.setdefault("k", [[]])[0])
+            return len(value["k"][0])
+        case bytearray():
+            value.extend(b"x")
+        case Record() as record:
+            record.names.append("x")
+            record.count += 1
+            return len(record.names)
+        case Slotted() as slotted:
+            slotted.count += 1
+            return slotted.count
+        case Pair() as pair:
+            pair.first.append(1)
+            return len(pair.first)
+    return len(value)
+
+
+MAKERS: dict[str, Callable[[], Any]] = {
+    "list": list,
+    "dict": dict,
+    "set": set,
+    "deque": deque,
+    "Counter": Counter,
+    "defaultdict": lambda: defaultdict(list),
+    "bytearray": bytearray,
+    "nested": lambda: {"k": [[]]},
+    "dataclass": Record,
+    "slots": Slotted,
+    "named tuple": lambda: Pair([], 1),
+}
+
+
+class Growing(DAGDefinition):
+    """Has something that can be changed, in the object and in the class."""
+
+    shared: dict[str, list[list[int]]] = {}  # noqa: RUF012 - as people write it
+
+    def __init__(self, kind: str) -> None:
+        self.held = MAKERS[kind]()
+        self.also_held = self.held
+
+    @dagorama()
+    def entrypoint(self) -> Any:
+        """Changes it here and in another node."""
+        grow(self.held)
+        return [grow(self.also_held), grow(self.shared), self.again()]
+
+    @dagorama()
+    def again(self) -> int:
+        """Changes it once."""
+        return grow(self.held)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_what_a_node_changes_no_other_sees(kind: str) -> None:
+    """Each node finds plain data as the constructor left it, and what was one object is one."""
+    definition = Growing(kind)
+    assert [value_of(definition) for _ in range(2)] == [[2, 1, 1]] * 2
+    assert value_of(Growing(kind)) == [2, 1, 1]
+    assert Growing.shared == {}
+
+
+class Holding(DAGDefinition):
+    """Holds methods, a thing to use, something that knows its holder, and a table."""
+
+    def __init__(self) -> None:
+        self.steps: list[Callable[[int], object]] = [self.double, partial(self.add, 1)]
+        self.tool = Tool()
+        self.helper = Helper(self)
+        self.table = dict.fromkeys(range(PARTS_MAX + 1), 0)
+
+    @dagorama()
+    def entrypoint(self) -> Any:
+        """Calls nodes through what is held."""
+        self.tool.used += 1
+        definition: Any = definition_of(cast(Any, self))
+        same = [self.helper.holder is self, self.table is definition.table, self.tool is definition.tool]
+        return [same, [step(4) for step in self.steps], self.tool.used]
+
+    @dagorama()
+    def double(self, number: int) -> int:
+        """Doubles."""
+        return 2 * number
+
+    @dagorama()
+    def add(self, more: int, number: int) -> int:
+        """Adds."""
+        return more + number
+
+
+class Helper:
+    """Knows its holder."""
+
+    def __init__(self, holder: object) -> None:
+        self.holder = holder
+
+
+def test_what_is_no_plain_data_is_shared() -> None:
+    """A thing to use is one for all nodes on a worker, a large table is too, and methods are the instance's."""
+    definition = Holding()
+    assert value_of(definition) == [[True, True, True], [8, 5], 1]
+    assert value_of(definition) == [[True, True, True], [8, 5], 2]
+
+
+class Order(DAGDefinition):
+    """Has state of every kind that can be set from outside."""
+
+    __slots__ = ("slot",)
+
+    def __init__(self, items: list[int], rate: int = 1) -> None:
+        self.items = items
+        self.count = len(items)
+        self.rate = rate
+        self.record = Record()
+        self.nested = {"a": [1]}
+        self.slot = "made"
+        self.extra: Any = None
+
+    @dagorama()
+    def entrypoint(self) -> Any:
+        """Tells the state, as a node of its own sees it."""
+        return self.tell()
+
+    @dagorama()
+    def tell(self) -> Any:
+        """Tells the state."""
+        state = {name: getattr(self, name, "nothing") for name in ("items", "count", "rate", "nested", "slot", "extra")}
+        return {**state, "record": self.record.count}
+
+    @cached_property
+    def computed(self) -> Any:
+        """Could not travel."""
+        return threading.Lock()
+
+
+MADE: dict[str, Any] = {
+    "items": [1],
+    "count": 1,
+    "rate": 1,
+    "nested": {"a": [1]},
+    "slot": "made",
+    "extra": None,
+    "record": 0,
+}
+
+CHANGES: list[tuple[str, Callable[[Order], object], dict[str, Any]]] = [
+    ("nothing", lambda order: None, {}),
+    ("set", lambda order: setattr(order, "rate", 99), {"rate": 99}),
+    ("set anew", lambda order: setattr(order, "late", 1), {}),
+    ("by vars", lambda order: vars(order).update(rate=99), {"rate": 99}),
+    ("in a slot", lambda order: setattr(order, "slot", "set"), {"slot": "set"}),
+    ("deleted", lambda order: delattr(order, "rate"), {"rate": "nothing"}),
+    ("appended", lambda order: order.items.append(2), {"items": [1, 2]}),
+    ("deep inside", lambda order: order.nested["a"].append(2), {"nested": {"a": [1, 2]}}),
+    ("replaced inside", lambda order: order.nested.update(a=[]), {"nested": {"a": []}}),
+    ("in a record", lambda order: setattr(order.record, "count", 5), {"record": 5}),
+    ("a promise-like None", lambda order: setattr(order, "extra", 0), {"extra": 0}),
+    ("computed", lambda order: order.computed, {}),
+]
+
+
+@pytest.mark.parametrize(("change", "seen"), [it[1:] for it in CHANGES], ids=[it[0] for it in CHANGES])
+def test_nodes_see_what_was_set_after_the_constructor(change: Callable[[Order], object], seen: dict[str, Any]) -> None:
+    """However it was changed, and the nodes that a node calls see it too."""
+    order = Order([1])
+    change(order)
+    assert value_of(order) == {**MADE, **seen}
+
+
+def test_each_start_takes_the_state_as_it_is_then() -> None:
+    """A later change is that of later starts, and what is taken back is gone."""
+    order = Order([1])
+    started = []
+    for rate in (2, 3, 1):
+        order.rate = rate
+        started.append(order()[0])
+    assert [instance.result()["rate"] for instance in started] == [2, 3, 1]
+
+
+def test_calls_on_an_instance_see_it_too() -> None:
+    """A call from outside takes the state that the definition has then."""
+    order = Order([1])
+    instance, _ = order()
+    order.rate = 7
+    told: Any = resolve(instance, instance.tell(), wait_for_results=True)  # type: ignore[attr-defined] # at run time
+    assert told["rate"] == 7
+
+
+def test_arguments_are_taken_when_the_class_is_called() -> None:
+    """What the constructor made of them stays; a list that it kept is the caller's own, as in Python."""
+    items = [1]
+    order = Order(items)
+    items.append(2)
+    assert value_of(order) == {**MADE, "items": [1, 2], "count": 1}
+
+
+class Copying(Order):
+    """Keeps a copy of what it is given."""
+
+    def __init__(self, items: list[int]) -> None:
+        super().__init__(list(items))
+
+
+def test_what_the_constructor_copied_is_not_changed_from_outside() -> None:
+    """Then nothing has become of the definition."""
+    items = [1]
+    order = Copying(items)
+    items.append(2)
+    assert value_of(order) == MADE
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_a_copy_keeps_what_was_set(duplicate: Callable[[Order], Order]) -> None:
+    """However it is copied, and what is set in the copy afterwards is seen."""
+    order = Order([1])
+    order.rate = 5
+    again = duplicate(order)
+    again.extra = "set"
+    assert value_of(again) == {**MADE, "rate": 5, "extra": "set"}
+
+
+class Parent(DAGDefinition):
+    """Starts another definition in a node."""
+
+    @dagorama()
+    def entrypoint(self) -> Any:
+        """Sets something in it first."""
+        order = Order([1])
+        order.rate = 4
+        _, promise = order()
+        return promise
+
+
+def test_definitions_inside_nodes_are_no_different() -> None:
+    """A sub-definition takes its state along."""
+    assert value_of(Parent()) == {**MADE, "rate": 4}
+
+
+class TestWithABroker:
+    """What cannot travel is refused where the call stands; inline it need not travel."""
+
+    @pytest.fixture(autouse=True)
+    def broker(self, way: None) -> Iterator[None]:
+        """Has a broker whichever way."""
+        with in_process_broker():
+            yield
+
+    def test_what_cannot_travel_is_refused_by_its_name(self) -> None:
+        """The error names the attribute and the way out."""
+        order = Order([1])
+        order.extra = threading.Lock()
+        with pytest.raises(PayloadError, match=r"the attribute 'extra' that was set after .*Order was made") as raised:
+            order()
+        assert "register_definition()" in str(raised.value.__notes__)
+
+    def test_a_promise_is_no_state(self) -> None:
+        """Its value is not there when the definition is made."""
+        order = Order([1])
+        order.extra = [new_promise(b"n" * 16)]
+        with pytest.raises(PayloadError, match=r"the attribute 'extra' .* a promise is among them"):
+            order()
+
+    def test_a_registered_definition_is_used_as_it_is(self) -> None:
+        """Nothing of it has to travel."""
+
+        class Registered(Order):
+            pass
+
+        order = Registered([1])
+        register_definition(order)
+        order.extra = 5
+        order.lock = threading.Lock()  # type: ignore[attr-defined]
+        assert value_of(order) == {**MADE, "extra": 5}
+
+    def test_a_slot_that_cannot_be_set_there_fails_the_node(self) -> None:
+        """It does not run with another state."""
+
+        class Frozen(Order):
+            def __init__(self) -> None:
+                super().__init__([1])
+                if type(self) is Frozen:
+                    self.rate = 1
+
+        order = Frozen()
+        order.extra = Broken()
+        with pytest.raises(NodeFailed, match="cannot be decoded here"):
+            value_of(order)
+
+
+class Broken:
+    """Cannot be made again."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _fail, ()
+
+
+def _fail() -> None:
+    raise LookupError("not here")
+
+
+def test_the_signature_of_a_definition_is_its_constructors() -> None:
+    """Tools that ask for it are told."""
+    assert [*inspect.signature(Order).parameters] == ["items", "rate"]
+    assert [*inspect.signature(Parent).parameters] == []
