@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -47,6 +47,17 @@ class CapturedCall(NamedTuple):
     dependency_ids: tuple[bytes, ...]
     #: One for each limit of the function.
     limit_keys: tuple[str, ...] = ()
+
+
+#: Calls of asynchronous functions that were made and are not awaited as yet.
+Begun = dict[int, Coroutine[object, object, object]]
+
+
+class Caller(Protocol):
+    """A running node, as far as it makes calls."""
+
+    #: None before the first.
+    begun: Begun | None
 
 
 class RunningNode(Protocol):
@@ -94,7 +105,7 @@ class RunningNode(Protocol):
 class Scope:
     """The calls that a running node has made so far. They come into being together with its result."""
 
-    __slots__ = ("calls", "cause", "instance_id", "node", "progressed")
+    __slots__ = ("begun", "calls", "cause", "instance_id", "node", "progressed")
 
     def __init__(
         self, instance_id: bytes, node: RunningNode | None = None, progressed: Callable[[int], None] | None = None
@@ -107,6 +118,7 @@ class Scope:
         self.node = node
         self.progressed = progressed
         self.calls: list[CapturedCall] = []
+        self.begun: Begun | None = None
         #: What has ended the node from outside of its own coroutine, such as an exit in a callback.
         self.cause: BaseException | None = None
 
@@ -114,5 +126,10 @@ class Scope:
 #: The scope of the node that runs in this context; None outside of nodes.
 current_scope: ContextVar[Scope | None] = ContextVar("current_scope", default=None)
 
+
+class RunningInline(RunningNode, Caller, Protocol):
+    """What inline mode knows of a node that it runs."""
+
+
 #: The node that runs inline in this context; None outside of such nodes.
-inline_node: ContextVar[RunningNode | None] = ContextVar("inline_node", default=None)
+inline_node: ContextVar[RunningInline | None] = ContextVar("inline_node", default=None)

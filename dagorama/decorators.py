@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar, cast, overload
 
-from dagorama.capture import CapturedCall, FunctionSpec, Scope, current_scope
+from dagorama.capture import Begun, CapturedCall, FunctionSpec, Scope, current_scope, inline_node
 from dagorama.class_attributes import decorated_in, node_name
 from dagorama.code.policy import CodeMismatch, code_mismatch_named
 from dagorama.code_signature import calculate_function_hash, remember_code
@@ -30,6 +30,7 @@ from dagorama.resolution import definition_of, id_of
 from dagorama.retry import RetryConfiguration
 from dagorama.settings import should_run_inline
 from dagorama.stale import tell_if_edited
+from dagorama.unawaited import remembered
 
 F = TypeVar("F", bound=Callable[..., object])
 Args = tuple[object, ...]
@@ -307,10 +308,18 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         if kwargs.pop("greedy_execution", False):
             return fn(*args, **kwargs)
         captor.rules.check(args, kwargs)
-        return promise_of(instance, args, kwargs, current_options.get())  # it may be awaited in another context
+        caller = _scope_of(instance) or current_scope.get() or inline_node.get()
+        options = current_options.get()  # it may be awaited in another context
+        if caller is None:
+            return promise_of(None, 0, instance, args, kwargs, options)
+        return remembered(caller, promise_of, instance, args, kwargs, options)
 
-    async def promise_of(instance: DAGInstance[Any], args: Args, kwargs: Kwargs, options: InstanceOptions) -> object:
+    async def promise_of(
+        begun: Begun | None, key: int, instance: DAGInstance[Any], args: Args, kwargs: Kwargs, options: InstanceOptions
+    ) -> object:
         __tracebackhide__ = True
+        if begun is not None:
+            del begun[key]
         scope = _scope_of(instance)
         if scope is None:
             if should_run_inline():
@@ -329,6 +338,7 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
             raise error.with_traceback(None) from error.__cause__
         return submitted_promise(captured.node_id, captured.function.name, captured.arguments)
 
+    promise_of.__qualname__ = fn.__qualname__  # by which Python names what is never awaited
     captor.decorated = functools.wraps(fn)(call_async if _is_async(fn) else call)
     setattr(captor.decorated, "original_fn", fn)  # noqa: B010 - a function's type knows no further attributes
     setattr(captor.decorated, "dagorama_options", options)  # noqa: B010 - as above

@@ -152,7 +152,9 @@ class DAGDefinition(_Definition):
         instance = instance_of(new_id() if running is None else running.instance_id, self, scope)
         promise: object = cast(Any, instance).entrypoint(*args, **kwargs)
         if type(promise) is CoroutineType:
-            return _started(instance, promise)
+            started: Any = _started(instance, promise)
+            started.__qualname__ = f"{type(self).__qualname__}.entrypoint"  # as of the call that it waits for
+            return started
         instance.__dict__["_dagorama_promise"] = promise
         return Started((instance, promise))
 

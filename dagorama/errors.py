@@ -3,6 +3,7 @@
     DagoramaError
     |-- PayloadError                      a value cannot be encoded or decoded
     |-- PromiseMisuse      (TypeError)    a promise was used as if it were its value
+    |-- NotAwaited         (RuntimeError)   the call of an asynchronous function was not awaited in its node
     |-- LimitKeyError      (ValueError)   a call has no key for a limit of its function
     |-- UnknownFunction    (ValueError)   a name does not lead to a decorated function here
     |-- CodeMismatchException             a node was made with another version of its function than there is here
@@ -66,6 +67,21 @@ class PromiseMisuse(DagoramaError, TypeError):
         self.use = use
         self.way_out = way_out
         super().__init__(f"{use} needs a value, but {promise} is only the promise of one. {way_out}")
+
+
+class NotAwaited(DagoramaError, RuntimeError):
+    """A node has ended that called asynchronous functions and did not await the calls, so that they do not count."""
+
+    def __init__(self, *, calls: tuple[str, ...]) -> None:
+        """`calls` names the functions, as "Class.method", in the order of the calls."""
+        self.calls = calls
+        names = ", ".join(dict.fromkeys(calls))
+        were = "was" if len(calls) == 1 else f"({len(calls)} calls) were"
+        super().__init__(
+            f"{names} {were} called and not awaited before the function ended, so the call would be lost. Write "
+            "`await` before it, or await what it was given to, such as a task or asyncio.gather(); a plain function "
+            "can make it with asyncio.run()"
+        )
 
 
 class LimitKeyError(DagoramaError, ValueError):

@@ -16,15 +16,17 @@ from time import monotonic
 from typing import Any, cast
 
 from dagorama.base_context import own_copy
-from dagorama.capture import current_scope, inline_node
+from dagorama.capture import Begun, current_scope, inline_node
 from dagorama.construction import given_to
 from dagorama.definition import DAGDefinition, DAGInstance, instance_in_node
+from dagorama.errors import NotAwaited
 from dagorama.giving_up import gives_up
 from dagorama.ids import new_id
 from dagorama.models.promise import new_promise
 from dagorama.own_stack import run_in_copy
 from dagorama.payload import decode, encode
 from dagorama.retry import RetryConfiguration
+from dagorama.unawaited import check_all_awaited
 
 #: Fencing tokens. They grow over all nodes of the process, as a broker's do.
 _tokens = count(1)
@@ -51,6 +53,7 @@ class InlineNode:
         self.attempt = 0
         self.token = 0
         self.progress: tuple[float, str] | None = None
+        self.begun: Begun | None = None
         self.overran = False  #: whether this attempt has failed because of its timeout
         self._timeout_s = call.timeout_s
         self._lock = Lock()  # what it calls may run in threads
@@ -63,6 +66,7 @@ class InlineNode:
         self.attempt += 1
         self.token = next(_tokens)
         self.progress = None
+        self.begun = None
         self.overran = False
         self._left_s = self._timeout_s
         self._started_at = monotonic()
@@ -153,6 +157,8 @@ class InlineCall:
         retry = self.retry
         if retry is None or node.attempt >= retry.as_message().max_attempts:
             return True
+        if isinstance(error, NotAwaited):  # the same function will forget it again
+            return True
         # A broker ends what takes too long, and knows no types.
         return not node.overran and gives_up(retry, error)
 
@@ -164,6 +170,8 @@ class InlineCall:
             node.raise_if_late(error)
             raise
         node.raise_if_late()
+        if node.begun:
+            check_all_awaited(node.begun)
         return value
 
     async def _attempt_async(self, node: InlineNode) -> object:
@@ -173,6 +181,8 @@ class InlineCall:
             node.raise_if_late(error)
             raise
         node.raise_if_late()
+        if node.begun:
+            check_all_awaited(node.begun)
         return value
 
     def _call(self, node: InlineNode) -> object:

@@ -15,7 +15,7 @@ from dagorama.base_context import node_context
 from dagorama.capture import CapturedCall, Scope, current_scope
 from dagorama.construction import construction_of
 from dagorama.definition import DAGInstance
-from dagorama.errors import CodeMismatchException, DagoramaError, PayloadError, UnknownFunction
+from dagorama.errors import CodeMismatchException, DagoramaError, NotAwaited, PayloadError, UnknownFunction
 from dagorama.giving_up import gives_up
 from dagorama.listing import is_inside
 from dagorama.models.promise import DAGPromise, node_id_of
@@ -23,6 +23,7 @@ from dagorama.payload import decode, decode_value, encode, no_promises
 from dagorama.resolution import definition_of
 from dagorama.retry import RetryConfiguration
 from dagorama.serializer import DEFINITIONS_MAX, FoundFunction, bind, find_function, is_name
+from dagorama.unawaited import check_all_awaited
 from dagorama.v1.graph_pb2 import Failure
 from dagorama.worker.failures import failure_of, refusal_of, sendable
 from dagorama.worker.held import Held, Rejected, Report, ValueTable
@@ -153,6 +154,13 @@ class Executor:
 
     def _complete(self, held: Held, scope: Scope, value: object, started_ns: int) -> None:
         calls, scope.calls = scope.calls, _ENDED
+        if scope.begun:
+            try:
+                check_all_awaited(scope.begun)
+            except NotAwaited as error:
+                # The same function will forget it again.
+                self._end(held, refusal_of(error, permanent=True), started_ns)
+                return
         if type(value) is DAGPromise:
             held.report = Report(_elapsed_us(started_ns), alias_id=node_id_of(value), children=calls)
         else:

@@ -18,6 +18,7 @@ from dagorama.errors import (
     MainGuardMissing,
     NodeFailed,
     NodeStopped,
+    NotAwaited,
     NotInNode,
     OutOfReach,
     PayloadError,
@@ -48,6 +49,7 @@ def failed(cause_id: UUID, traceback: str = "Traceback: ...") -> NodeFailed:
 EXAMPLES = [
     PayloadError(what="argument 'x'", problem="cannot be encoded", way_out="Pass data."),
     PromiseMisuse(promise="p", use="calling", way_out="Pass it on."),
+    NotAwaited(calls=("C.f", "C.f")),
     LimitKeyError(function="m:C.f", limit="Limit('x')", problem="its key is a promise", way_out="Call later."),
     UnknownFunction(name="m:C.f", problem="no module", way_out="Install it."),
     CodeMismatchException(function="m:C.f", node_version="12", worker_version="34"),
