@@ -14,6 +14,8 @@ from dagorama.worker.held import Held
 
 #: So long after its deadline a node may still be at it: time in which the worker itself ends the process in good order.
 ALARM_AFTER_S = 0.5
+#: So long it may beside a node that would fail with this process. A call that holds the interpreter's lock may end.
+ALARM_AFTER_ONCE_S = 10.0
 #: The kernel does not count further than this. What takes longer outlives the machine.
 _TIMER_MAX_S = 10 * 365 * 86_400.0
 
@@ -24,8 +26,9 @@ class Alarm:
     def __init__(self) -> None:
         """Nothing is watched as yet. `take_signal` must have been called by the main thread."""
         self._lock = threading.Lock()
-        #: How long each may go on after its deadline.
+        #: Nodes with a deadline, or that run at most once, each with its grace.
         self._running: dict[Held, float] = {}
+        self._not_before = 0.0
 
     @staticmethod
     def take_signal() -> None:
@@ -36,7 +39,7 @@ class Alarm:
     def watch(self, held: Held, grace_s: float = 0.0) -> None:
         """Ends this process if the node is still running `grace_s` seconds, and a little, after its deadline."""
         with self._lock:
-            self._running[held] = grace_s + ALARM_AFTER_S
+            self._running[held] = grace_s
             self._set()
 
     def forget(self, held: Held) -> None:
@@ -45,8 +48,20 @@ class Alarm:
             if self._running.pop(held, None) is not None:
                 self._set()
 
+    def put_off(self) -> None:
+        """Lets this process go on, for another while, after a deadline that it has seen to be over."""
+        with self._lock:
+            self._not_before = monotonic() + ALARM_AFTER_ONCE_S
+            self._set()
+
     def _set(self) -> None:
-        at = min((held.deadline + after_s for held, after_s in self._running.items() if held.deadline), default=None)
+        once = [held for held in self._running if held.function.at_most_once]
+        ends = [
+            held.deadline + grace_s + (ALARM_AFTER_ONCE_S if once and once != [held] else ALARM_AFTER_S)
+            for held, grace_s in self._running.items()
+            if held.deadline
+        ]
         # 0 would disarm it.
+        at = max(min(ends), self._not_before) if ends else None
         after_s = 0.0 if at is None else min(max(at - monotonic(), 0.001), _TIMER_MAX_S)
         signal.setitimer(signal.ITIMER_REAL, after_s)

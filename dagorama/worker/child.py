@@ -77,6 +77,7 @@ def _worker(options: WorkerOptions, status: Connection, main: Mapping[str, objec
                 status, News.CONNECTED if is_connected else News.DISCONNECTED, text
             ),
             alarm=Alarm(),
+            leaving=lambda text: tell(status, News.LEAVING, text),
         )
     except Exception as error:
         why = str(error) if isinstance(error, CannotImport) else f"{type(error).__name__}: {error}"

@@ -95,7 +95,7 @@ class Executor:
         started_ns = perf_counter_ns()
         scope = Scope(held.instance_id, held, self._progressed)
         try:
-            name, definition_arguments, _, wanted, release = held.function
+            name, definition_arguments, _, wanted, release, _ = held.function
             if self._only_modules:
                 _check_module(name, self._only_modules)
             found = find_function(name)

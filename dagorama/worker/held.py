@@ -19,6 +19,7 @@ class Function(NamedTuple):
     timeout_s: float = 0.0  #: how long an attempt may take; 0: no limit
     code_version: str = ""  #: that which the node was made with; empty: any
     release: str = ""  #: the versions that the calls which it makes are to have; empty: those that there are here
+    at_most_once: bool = False  #: an attempt that is cut off fails the node
 
 
 class Rejected(NamedTuple):

@@ -94,7 +94,7 @@ class LaunchedWorkers(AbstractContextManager[list[WorkerProcess]]):
             # collector, where nobody keeps what was entered.
             atexit.register(self._end_with_program)
             stack.callback(atexit.unregister, self._end_with_program)
-            stack.callback(stop_workers, crew.processes)
+            stack.callback(lambda: stop_workers([*crew.processes, *crew.leaving]))
             crew.start()
             stack.callback(_in_thread(crew.run))
             if not crew.is_decided.wait(START_TIMEOUT_S):

@@ -134,6 +134,15 @@ class Leases:
                 else:
                     self._stream.cancel()
 
+    def not_to_be_cut_off(self) -> Held | None:
+        """Returns a node that must not lose its worker now: it would fail, as it may run only once.
+
+        None where there is none, or none that goes on: what blocks the event loop, say, blocks it for good.
+        """
+        with self._lock:
+            once = [held for held in self._leases.values() if held.function.at_most_once]
+        return next((held for held in once if held.report is not None or self._slots.goes_on(held)), None)
+
     def close(self) -> None:
         """Lets the slots end. Nothing may be received any more."""
         self._slots.close()
@@ -161,7 +170,14 @@ class Leases:
     def take(self, response: WorkResponse) -> None:
         """Takes granted nodes in."""
         functions = [
-            Function(spec.name, spec.definition_arguments, spec.timeout_s, spec.code_version, spec.release)
+            Function(
+                spec.name,
+                spec.definition_arguments,
+                spec.timeout_s,
+                spec.code_version,
+                spec.release,
+                spec.at_most_once,
+            )
             for spec in response.functions
         ]
         values = ValueTable(response.values) if response.HasField("values") else None

@@ -13,6 +13,7 @@ class News(Enum):
     CONNECTED = auto()  #: The broker answers.
     DISCONNECTED = auto()  #: It does not.
     CANNOT_START = auto()  #: The process ends, and another would end in the same way.
+    LEAVING = auto()  #: It takes no more work, and ends when what must not be cut off has ended.
     DRAINED = auto()  #: It ends because it was told to, or because nothing is left to do.
 
 

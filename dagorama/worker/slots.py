@@ -21,6 +21,9 @@ from dagorama.worker.alarm import Alarm
 from dagorama.worker.held import Held
 from dagorama.worker.node_loop import NodeLoop, NodeTask, Rest
 
+#: An event loop that has not gone on for so long, while one of its nodes runs on after its time, is given up.
+LOOP_BLOCKED_S = 10.0
+
 
 class _Abandoned(Exception):
     """The thread has lost its slot."""
@@ -94,6 +97,10 @@ class Slots:
         """Tells whether a node runs in a thread of its own."""
         return held.running and held not in self._tasks
 
+    def goes_on(self, held: Held) -> bool:
+        """Tells whether nothing holds a node up; an asynchronous one, that its event loop is not blocked for good."""
+        return self.is_in_thread(held) or self._loop.answers(LOOP_BLOCKED_S)
+
     def abandon(self, held: Held) -> None:
         """Gives the slot of a node that runs in a thread to another thread. The node's own ends when the node does."""
         with self._lock:
@@ -128,7 +135,7 @@ class Slots:
 
     def _begins(self, held: Held, grace_s: float = 0.0) -> None:
         held.running = True
-        if held.deadline is not None and self._alarm is not None:
+        if self._alarm is not None and (held.deadline is not None or held.function.at_most_once):
             self._alarm.watch(held, grace_s)
 
     def _next(self, ended: Held, *, idle_threads: int) -> Held | None:
@@ -136,7 +143,7 @@ class Slots:
 
         Raises `_Abandoned` in a thread that has lost its slot while the node that has `ended` ran.
         """
-        if ended.deadline is not None and self._alarm is not None:
+        if self._alarm is not None and (ended.deadline is not None or ended.function.at_most_once):
             self._alarm.forget(ended)
         ended.running = False
         if ended.revoked:

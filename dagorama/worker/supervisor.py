@@ -41,6 +41,7 @@ class Child:
     started_at: float = field(default_factory=monotonic)
     is_ready: bool = False
     is_drained: bool = False
+    is_leaving: bool = False  #: another one is in its place already
     cannot_start: bool = False  #: and another could not either
 
 
@@ -55,6 +56,8 @@ class Crew:
         self._main = main
         #: By their places: those that run, and those that have ended until another is in their place.
         self.processes: list[WorkerProcess] = []
+        #: Those that run beside the one in their place.
+        self.leaving: list[WorkerProcess] = []
         self._children: list[Child] = []
         self._replace_at: list[tuple[float, int]] = []
         self._short_lives = 0
@@ -105,12 +108,24 @@ class Crew:
                 self._is_ready()
             case News.DRAINED:
                 child.is_drained = True
+            case News.LEAVING:
+                self._make_room(child, text)
             case News.CANNOT_START:
                 child.cannot_start = True
                 self._cannot_start(text)
             case _:
                 self._tell_connection(news is News.CONNECTED, text)
         return True
+
+    def _make_room(self, child: Child, text: str) -> None:
+        """Starts a process in the place of one that takes no more work, if it is to have one."""
+        child.is_leaving = self._is_wanted(child)
+        self._log.warning(
+            "worker process %s %s%s", child.process.pid, text, "; another one starts now" * child.is_leaving
+        )
+        if child.is_leaving:
+            self.leaving.append(child.process)
+            self._start(child.place)
 
     def _tell_connection(self, is_connected: bool, text: str) -> None:
         """Says what is new about the connection, once for all processes."""
@@ -127,6 +142,10 @@ class Crew:
             pass  # its last words
         child.status.close()
         self._children.remove(child)
+        if child.is_leaving:
+            self.leaving.remove(child.process)
+            self._log.info("%s", describe_exit(child.process))
+            return
         if not self._is_wanted(child):
             return
         now = monotonic()

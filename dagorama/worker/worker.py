@@ -26,6 +26,8 @@ from dagorama.worker.versions import VersionCheck
 #: So long it may take a process that ends because a node does not to bring out the reports that are made, and what was
 #: printed.
 LEAVE_S = 0.3
+#: How often it is looked whether nodes are through that must not be cut off.
+LET_THROUGH_S = 0.05
 
 
 class Worker:
@@ -42,14 +44,18 @@ class Worker:
         port: int,
         connection_changed: Callable[[bool, str], None] | None = None,
         alarm: Alarm | None = None,
+        leaving: Callable[[str], object] = lambda _: None,
     ) -> None:
         """Imports the modules that `options` names; raises `CannotImport` for one that fails.
 
         `connection_changed(is_connected, text)` is told what a person may want to know; by default it is logged.
         `alarm` says that the process is the worker's own: it ends when a node can't be stopped in any other way, with
-        `exit_status` where there is time for that. Without it such a node goes on, and nobody waits for it.
+        `exit_status` where there is time for that; `leaving(text)` is called if that takes a while. Without `alarm`
+        such a node goes on, and nobody waits for it.
         """
         self._options = options
+        self._alarm = alarm
+        self._leaving = leaving
         self._id = new_id()
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         get_log_level()  # a wrong one is better told now than by the first warning
@@ -149,15 +155,30 @@ class Worker:
         threading.Thread(target=self.drain, name="dagorama-drain", daemon=True).start()
 
     def _leave(self, exit_status: int) -> None:
-        """Ends the process: what is pending is handed back, reports go out, and what runs is run again elsewhere."""
+        """Ends the process: what is pending is handed back, reports go out, and what runs is run again elsewhere.
+
+        Nodes that may not run again are let through first.
+        """
         self.exit_status = exit_status
         self.drain()
+        self._let_through()
         self._connector.stop()
         self._leases.end_stream()
         self._connector.interrupt()
         # The main thread is on its way out, unless something that a node has left behind keeps it.
         sleep(LEAVE_S)
         os._exit(exit_status)
+
+    def _let_through(self) -> None:
+        """Waits until what must not be cut off is reported."""
+        is_told = False
+        while self._alarm is not None and (held := self._leases.not_to_be_cut_off()) is not None:
+            if not is_told:
+                node = f"node {UUID(bytes=held.node_id)} ({held.function.name})"
+                self._leaving(f"takes no more work, and ends when {node} has, which is at_most_once")
+                is_told = True
+            self._alarm.put_off()
+            sleep(LET_THROUGH_S)
 
     # -- what is said to the broker and by it: in the thread that receives ---------------------------------------------
 

@@ -67,6 +67,28 @@ def test_a_retry_after_a_timeout_succeeds(how: str, broker: LaunchedBroker, work
     assert (attempt, key) == (2, node_id)
 
 
+def test_a_node_that_runs_at_most_once_is_let_through(
+    broker: LaunchedBroker, workers: StartWorkers, pipe: MakePipe
+) -> None:
+    """Its process takes no more work, and another does; it ends when the node has, whose value counts."""
+    held, go, started = pipe(), pipe(), pipe()
+    processes = workers(1, concurrency=3)
+    (first,) = processes
+    paying, _ = Stopping()("pay", held, go)
+    assert int(hear(held)) == first.pid
+    overrunning, _ = Stopping()("overrun", started, "spin")
+    assert int(hear(started)) == first.pid
+    with pytest.raises(NodeFailed, match="longer than the timeout"):
+        overrunning.result(timeout=20)
+    next_pid = Work()("pid")[0].result(timeout=20)
+    assert first.is_alive()
+    assert [process.pid for process in processes] == [next_pid]
+    say(go, "go on")
+    assert paying.result(timeout=20) == first.pid
+    first.join(20)
+    assert first.exitcode == EXIT_OVERRUN
+
+
 def test_a_coroutine_that_overruns_is_cancelled(broker: LaunchedBroker, workers: StartWorkers, pipe: MakePipe) -> None:
     """Its finally blocks run, and other coroutines of the process go on."""
     held, go, stopped = pipe(), pipe(), pipe()

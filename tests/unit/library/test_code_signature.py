@@ -432,18 +432,18 @@ def test_wrapping_in_a_circle_ends() -> None:
 
 def test_files_are_parsed_by_any_number_of_threads() -> None:
     """Nodes that begin at once in threads of a worker each ask for the version of their function."""
-    text = "".join(f"def f{number}(x): return [(x + y) * 2 for y in g(x)] if x else (1, 2)\n" for number in range(300))
+    text = "".join(f"def f{number}(x): return [(x + y) * 2 for y in g(x)] if x else (1, 2)\n" for number in range(100))
     interval_s = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
         with warnings.catch_warnings():
             filters = list(warnings.filters)
             with ThreadPoolExecutor(4) as threads:
-                parsed = list(threads.map(lambda number: Source(f"{number}.py", "", text), range(24)))
+                parsed = list(threads.map(lambda number: Source(f"{number}.py", "", text), range(12)))
             assert warnings.filters == filters
     finally:
         sys.setswitchinterval(interval_s)
-    assert {len(one.functions) for one in parsed} == {300}
+    assert {len(one.functions) for one in parsed} == {100}
 
 
 HOUSE = """

@@ -14,9 +14,10 @@ from dagorama.worker.processes import WorkerProcess, describe_exit
 CALM = 3  #: the status of a process that the alarm let live
 
 
-def node(timeout_s: float) -> Held:
+def node(timeout_s: float, *, at_most_once: bool = False) -> Held:
     """Makes a node whose time begins now."""
-    return Held(b"n" * 16, 1, b"i" * 16, Function("m:C.f", b"", timeout_s), b"", 1, None)
+    function = Function("m:C.f", b"", timeout_s, at_most_once=at_most_once)
+    return Held(b"n" * 16, 1, b"i" * 16, function, b"", 1, None)
 
 
 def rest(seconds: float) -> None:
@@ -61,6 +62,40 @@ def patient() -> None:
     rest(0.8)
 
 
+def beside_one_that_runs_once() -> None:
+    """Is given longer, for the other's sake."""
+    alarm = Alarm()
+    alarm.watch(node(0.1))
+    alarm.watch(node(0, at_most_once=True))
+    rest(0.8)
+
+
+def after_one_that_ran_once() -> None:
+    """Is not, once the other has ended."""
+    alarm = Alarm()
+    once = node(0, at_most_once=True)
+    alarm.watch(node(0.1))
+    alarm.watch(once)
+    alarm.forget(once)
+    rest(20)
+
+
+def runs_once_itself() -> None:
+    """Ends like any other, as it has failed."""
+    Alarm().watch(node(0.1, at_most_once=True))
+    rest(20)
+
+
+def put_off() -> None:
+    """Is looked after by the worker itself, which goes on."""
+    alarm = Alarm()
+    held = node(0.1)
+    alarm.watch(held)
+    alarm.put_off()
+    alarm.watch(node(0.1))
+    rest(0.8)
+
+
 def boundless() -> None:
     """Has a deadline that the kernel cannot count to."""
     Alarm().watch(node(1e300))
@@ -75,6 +110,10 @@ def boundless() -> None:
         (in_time, CALM),
         (patient, CALM),
         (boundless, CALM),
+        (beside_one_that_runs_once, CALM),
+        (after_one_that_ran_once, -signal.SIGALRM),
+        (runs_once_itself, -signal.SIGALRM),
+        (put_off, CALM),
     ],
 )
 def test_the_alarm_ends_who_overruns(run: Callable[[], None], exitcode: int) -> None:
