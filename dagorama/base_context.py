@@ -31,8 +31,9 @@ class _Base(NamedTuple):
     decimals: Settings
 
 
-_lock = Lock()  #: for changes of the two below
+_lock = Lock()  #: for changes of what is below
 _imported: dict[ContextVar[Any], Any] = {}  #: what modules have set that were imported for nodes
+_defined: dict[ContextVar[Any], Any] = {}  #: what was set where definitions were written, for threads that lack it
 _base = _Base(Context(), ())
 
 
@@ -41,7 +42,15 @@ def adopt() -> None:
     context = copy_context()
     _set(context, tuple((var, empty) for var, empty in _OF_A_CALL if var in context))
     with _lock:
-        _publish(context, {var: value for var, value in _imported.items() if var not in context})
+        lacking = {var: value for var, value in (_defined | _imported).items() if var not in context}
+        _publish(context, lacking)
+
+
+def note_definition() -> None:
+    """Remembers the context in which a module defines a class. A worker may be made in a thread that has none."""
+    if current_scope.get() is None and inline_node.get() is None:
+        of_a_call = {var for var, _ in _OF_A_CALL}
+        _defined.update((var, value) for var, value in copy_context().items() if var not in of_a_call)
 
 
 def import_in_base(function: Callable[[], T]) -> T:

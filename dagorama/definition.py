@@ -14,6 +14,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 from uuid import UUID
 
+from dagorama.base_context import note_definition
 from dagorama.capture import Scope, current_scope, inline_node
 from dagorama.class_attributes import check_nodes
 from dagorama.construction import Construction, class_name, local_classes, remember_state, take_state
@@ -100,6 +101,8 @@ class DAGDefinition(_Definition):
         cls._dagorama_slots = slots_of(cls)
         if "<locals>" in cls.__qualname__:
             local_classes[class_name(cls)] = cls
+        else:
+            note_definition()
 
     if not TYPE_CHECKING:  # so that the user's own __init__ is the only signature
 

@@ -4,13 +4,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, copy_context
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dagorama import DAGDefinition, dagorama, instance_options
+from dagorama import DAGDefinition, base_context, dagorama, instance_options
 from dagorama.base_context import adopt, import_in_base, node_context
 from dagorama.capture import Scope, current_scope
 from dagorama.options import NO_OPTIONS, current_options
@@ -68,9 +69,12 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
     name = f"sets_{abs(hash(request.node.name))}"
     (tmp_path / f"{name}.py").write_text(SOURCE)
     monkeypatch.syspath_prepend(tmp_path)
+    # What it sets is not for other tests.
+    monkeypatch.setattr(base_context, "_imported", {})
+    monkeypatch.setattr(base_context, "_defined", {})
+    monkeypatch.setattr(base_context, "_base", base_context._base)
     yield name
     sys.modules.pop(name, None)
-    Context().run(adopt)  # what it has set is not for other tests
 
 
 class Nodes:
@@ -94,10 +98,13 @@ class Nodes:
 
 @pytest.fixture
 def nodes(module: str, request: pytest.FixtureRequest) -> Iterator[Nodes]:
-    """Runs a worker that imports the module at once, or when the first node comes."""
+    """Runs a worker, made in a bare thread, that imports the module at once, when the first node comes, or not."""
     imports = (module,) if request.param == "at once" else ()
-    with work_server() as server:
-        worker = Worker(WorkerOptions(concurrency=2, imports=imports), host="localhost", port=server.port)
+    if request.param == "by the program":
+        copy_context().run(import_module, module)
+    with work_server() as server, ThreadPoolExecutor(1) as bare:
+        options = WorkerOptions(concurrency=2, imports=imports)
+        worker = bare.submit(Worker, options, host="localhost", port=server.port).result()
         worker.start()
         session = server.session()
         session.hello()
@@ -125,6 +132,12 @@ def test_what_a_constructor_sets_holds_in_the_nodes_of_its_definition(nodes: Nod
         assert nodes("entrypoint", definition_arguments=made_with) == (60, "by the module", "precise")
         assert nodes("change", definition_arguments=made_with) == (5, "by a node", "by a node")
         assert nodes("entrypoint") == (50, "by the module", "none")
+
+
+@pytest.mark.parametrize("nodes", ["by the program"], indirect=True)
+def test_a_worker_in_a_bare_thread_has_them_too(nodes: Nodes) -> None:
+    """As in a notebook, where the worker runs beside the cells that define things."""
+    assert nodes("entrypoint") == (50, "by the module", "none")
 
 
 marks: ContextVar[str] = ContextVar("marks")
