@@ -265,8 +265,7 @@ class InProcessBroker:
     def _begin(self, held: Held, rest: Rest) -> None:
         """Runs a coroutine for no longer than it may take. On the event loop."""
         with self._lock:
-            self._tasks[held] = task = self._loop.start(rest)
-            task.add_done_callback(lambda _: self._end(held))
+            self._tasks[held] = task = self._loop.start(rest, partial(self._end, held))
             if held.revoked:
                 task.cancel()
         if held.deadline is not None:

@@ -40,9 +40,11 @@ class Rest(NamedTuple):
 class NodeTask(asyncio.Task[Any]):
     """A task of a node, its first or one that it has made; or one of the worker's."""
 
+    __slots__ = ("is_first", "scope")
+
     #: That of its node; None for a task of the worker's.
-    scope: Scope | None = None
-    is_first = False
+    scope: Scope | None
+    is_first: bool
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Cancels the task; not for the sake of another node, such as one that cancels all tasks there are."""
@@ -73,13 +75,18 @@ class NodeLoop:
             loop = self._begin()
         loop.call_soon_threadsafe(partial(function, *args), context=Context())
 
-    def start(self, rest: Rest) -> NodeTask:
-        """Begins what is left of a node."""
+    def start(self, rest: Rest, ended: Callable[[], object]) -> NodeTask:
+        """Begins what is left of a node; `ended` is called, on the loop, when it has."""
+        scope = rest.context[current_scope]
         task = NodeTask(rest.coroutine, loop=self._loop, context=rest.context)
-        scope = task.scope = rest.context.get(current_scope)
-        task.is_first = True
+        task.scope, task.is_first = scope, True
         self._tasks[scope] = task
-        task.add_done_callback(self._forget)
+
+        def forget(_: object) -> None:
+            del self._tasks[scope]
+            ended()
+
+        task.add_done_callback(forget)
         return task
 
     def is_here(self) -> bool:
@@ -100,10 +107,6 @@ class NodeLoop:
         if loop is not None and thread is not None:
             loop.call_soon_threadsafe(partial(type(loop).stop, loop))
             thread.join(wait_s)
-
-    def _forget(self, task: asyncio.Task[Any]) -> None:
-        assert isinstance(task, NodeTask)
-        del self._tasks[task.scope]
 
     # -- the loop itself ----------------------------------------------------------------------------------------------
 
@@ -205,6 +208,7 @@ def _make_task(loop: AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **o
     task = NodeTask(coroutine, loop=loop, **options)
     context: Context | None = options.get("context")
     task.scope = current_scope.get() if context is None else context.get(current_scope)
+    task.is_first = False
     return task
 
 

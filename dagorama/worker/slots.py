@@ -9,7 +9,6 @@ A task can be stopped where it waits; a thread cannot. It can lose its slot to a
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -195,8 +194,7 @@ class Slots:
 
     def _begin(self, held: Held, rest: Rest) -> None:
         self._begins(held, self._cancel_grace_s)
-        self._tasks[held] = task = self._loop.start(rest)
-        task.add_done_callback(partial(self._ended, held))
+        self._tasks[held] = task = self._loop.start(rest, partial(self._ended, held))
         if held.dropped:  # since before it came here
             task.cancel()
 
@@ -205,6 +203,6 @@ class Slots:
         if task is not None:
             task.cancel()
 
-    def _ended(self, held: Held, _task: asyncio.Task[None]) -> None:
+    def _ended(self, held: Held) -> None:
         del self._tasks[held]
         self._advance(self._next(held, idle_threads=0))

@@ -10,6 +10,7 @@ from threading import Event
 from typing import Any, cast
 
 from dagorama import DAGDefinition, dagorama
+from dagorama.worker.node_loop import NodeTask
 
 started, go = Event(), Event()
 
@@ -109,9 +110,9 @@ async def _cancel_others() -> None:
 
 
 async def _cancel_whatever_there_is() -> None:
-    for scheduled in list(gc.get_objects()):
-        if isinstance(scheduled, asyncio.Task) and scheduled.get_coro().__name__ == "_run_async":  # type: ignore[union-attr]
-            scheduled.cancel()
+    for task in [thing for thing in gc.get_objects() if type(thing) is NodeTask]:
+        if task.is_first:
+            task.cancel()
     await asyncio.sleep(0)
 
 
