@@ -23,7 +23,7 @@ from dagorama.inline import InlineCall
 from dagorama.inspection import CallRules
 from dagorama.limits import Limit, LimitKeys, checked_limits
 from dagorama.models.promise import Arguments, new_promise, submitted_promise
-from dagorama.options import InstanceOptions, checked_seconds, current_options
+from dagorama.options import InstanceOptions, check_encodable, checked_seconds, current_options
 from dagorama.payload import Payload, encode
 from dagorama.release import release_of, version_in
 from dagorama.resolution import definition_of, id_of
@@ -171,6 +171,7 @@ def dagorama(
     for argument, name in (("queue_name", queue_name), ("taint_name", taint_name)):
         if name is not None and not (isinstance(name, str) and name):
             raise ValueError(f"{argument}={name!r}: it must be a name, or left out")
+        check_encodable(argument, name or "")
     if retry is not None and not isinstance(retry, RetryConfiguration):
         raise ValueError(f"retry={retry!r}: it must be a policy such as StaticRetry(max_attempts=3, interval=1)")
     return Decorator(queue_name, taint_name, retry, timeout, code_mismatch, limit, start_timeout, at_most_once)

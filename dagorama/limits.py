@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import sha256
 from inspect import Parameter
-from typing import TypeAlias
+from typing import SupportsInt, TypeAlias, TypeGuard
 from uuid import UUID
 
 from dagorama.errors import LimitKeyError
 from dagorama.models.promise import Promise
+from dagorama.options import real_number, whole_number
 
 #: What a key function may give.
 Key: TypeAlias = "str | int | UUID | Enum | tuple[Key, ...]"
@@ -181,13 +182,19 @@ def _text(value: object) -> str:
         return f"{type(value).__qualname__}.{value.name}"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, int):
-        return int.__repr__(value) if abs(value) < 2**63 else hex(value)  # Python writes no decimals beyond 4300
     if isinstance(value, UUID):
         return str(value)
     if isinstance(value, tuple):
         return f"({', '.join(map(_text, value))})"
-    raise TypeError(type(value).__qualname__)
+    number = int(value) if isinstance(value, bool) or _is_numpy_bool(value) else whole_number(value)
+    if number is None:
+        raise TypeError(type(value).__qualname__)
+    return repr(number) if abs(number) < 2**63 else hex(number)  # Python writes no decimals beyond 4300
+
+
+def _is_numpy_bool(value: object) -> TypeGuard[SupportsInt]:
+    """Tells whether a value is what a comparison of numpy gives, which is no number for Python."""
+    return type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_")
 
 
 def _fitted(key: str) -> str:
@@ -210,12 +217,14 @@ def _check_name(what: str, name: str) -> None:
 
 
 def _check_count(what: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**32:
+    number = whole_number(value)
+    if number is None or not 1 <= number < 2**32:
         raise ValueError(f"{what} must be a whole number from 1, not {value!r}")
 
 
 def _check_rate(what: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    rate = real_number(value)
+    if rate is None or not math.isfinite(rate):
         raise ValueError(f"{what} must be a finite number, not {value!r}")
-    if not _RATE_MIN <= value <= _RATE_MAX:
+    if not _RATE_MIN <= rate <= _RATE_MAX:
         raise ValueError(f"{what} must be more than 0, from {_RATE_MIN:g} to {_RATE_MAX:g}, not {value!r}")

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from numbers import Real
+from operator import index
+from typing import cast
 
 #: Priorities are from the negative of this to this.
 PRIORITY_MAX = 1000
@@ -91,45 +94,83 @@ def checked_group(value: object) -> str:
         raise ValueError(f"group must be a string, not {value!r}")
     if len(value) > GROUP_LENGTH_MAX:
         raise ValueError(f"group must have at most {GROUP_LENGTH_MAX} characters, not the {len(value)} of {value!r}")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"group must be text that can be written as UTF-8, not {value!r}") from None
+    check_encodable("group", value)
     return value
+
+
+def whole_number(value: object) -> int | None:
+    """Returns a whole number as an int, be it Python's or numpy's; None for what is none, bools included."""
+    try:
+        return None if isinstance(value, bool) else index(value)  # type: ignore[arg-type] # it says what it takes
+    except TypeError:
+        return None
+
+
+def real_number(value: object) -> float | None:
+    """Returns a number as a float, be it Python's or numpy's; None for what is none, bools included."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # an int may be larger than any float
+        return math.inf if cast(int, value) > 0 else -math.inf
 
 
 def _checked_number(name: str, value: object, least: int, most: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
+    number = whole_number(value)
+    if number is None:
         raise ValueError(f"{name} must be a whole number, not {value!r}")
-    if not least <= value <= most:
+    if not least <= number <= most:
         raise ValueError(f"{name} must be from {least} to {most}, not {value!r}")
-    return value
+    return number
 
 
 def checked_seconds(name: str, value: object) -> float:
     """Returns a length of time; `ValueError` naming the argument for what is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    seconds = real_number(value)
+    if seconds is None:
         raise ValueError(f"{name} must be a number of seconds, not {value!r}")
-    if not 0 < value < math.inf:  # NaN neither
+    if not 0 < seconds < math.inf:  # NaN neither
         raise ValueError(f"{name} must be finite and more than 0 seconds, not {value!r}")
-    if value > SECONDS_MAX:
+    if seconds > SECONDS_MAX:
         raise ValueError(f"{name} must be at most {SECONDS_MAX} seconds, which are 100 years, not {value!r}")
-    return float(value)
+    return seconds
+
+
+def check_encodable(what: str, text: str) -> None:
+    """Raises `ValueError` for text that no message can carry: half a character, as in names of files that are no UTF-8.
+
+    `what` names the argument.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} must be text that can be written as UTF-8, not {text!r}") from None
+
+
+def checked_name(argument: str, name: object) -> str:
+    """Returns the name of a queue or a taint; `ValueError` naming the argument for what cannot be one."""
+    if not (isinstance(name, str) and name):
+        raise ValueError(f"{argument} must be a name, not {name!r}")
+    check_encodable(argument, name)
+    return name
 
 
 def checked_names(argument: str, names: Iterable[str] | None) -> tuple[str, ...]:
     """Returns names of queues or taints; `ValueError` for a single text, whose letters would be taken for them."""
     if isinstance(names, str):
         raise ValueError(f"{argument} must be several names, such as [{names!r}], not the text {names!r}")
-    return tuple(names or ())
+    return tuple([checked_name(f"each of {argument}", name) for name in names or ()])
 
 
 def checked_timeout(value: object) -> float | None:
     """Returns how long to wait, None for as long as it takes; an error naming the argument for what is no time."""
-    if value is None or value == math.inf:
+    if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"timeout must be a number of seconds, or None to wait as long as it takes, not {value!r}")
-    if value != value:
-        raise ValueError("timeout must be a number of seconds, or None to wait as long as it takes, not nan")
-    return float(min(value, SECONDS_MAX))
+    seconds = real_number(value)
+    wanted = "timeout must be a number of seconds from 0, or None to wait as long as it takes"
+    if seconds is None:
+        raise TypeError(f"{wanted}, not {value!r}")
+    if not seconds >= 0:  # NaN neither
+        raise ValueError(f"{wanted}, not {value!r}")
+    return None if seconds == math.inf else min(seconds, float(SECONDS_MAX))

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
-from dagorama.options import SECONDS_MAX
+from dagorama.options import SECONDS_MAX, real_number, whole_number
 from dagorama.v1.graph_pb2 import RetryPolicy
 
 #: One type of exception, or several; a type stands for its subclasses too.
@@ -88,27 +88,35 @@ class StaticRetry(_RetryByType):
 
     def as_message(self) -> RetryPolicy:
         """Returns the policy as it travels."""
-        return RetryPolicy(max_attempts=self.max_attempts, interval_s=self.interval, multiplier=1.0, jitter=self.jitter)
+        return RetryPolicy(
+            max_attempts=int(self.max_attempts),
+            interval_s=float(self.interval),
+            multiplier=1.0,
+            jitter=float(self.jitter),
+        )
 
 
 @dataclass(frozen=True)
 class ExponentialRetry(_RetryByType):
-    """Up to `max_attempts` attempts, the first included, 1, b, b^2, ... seconds apart, with b = `base_interval`.
+    """Up to `max_attempts` attempts, the first included; the first wait is `first` seconds, each next one is longer.
 
-    No wait is longer than `max_interval`; each is prolonged by a random part of up to `jitter` (0 to 1) of it.
-    `retry_on` and `give_up_on` are those of `StaticRetry`.
+    `base_interval` says how many times longer: the waits are f, f * b, f * b^2, ... with f = `first` and b =
+    `base_interval`. No wait is longer than `max_interval`; each is prolonged by a random part of up to `jitter` (0 to
+    1) of it. `retry_on` and `give_up_on` are those of `StaticRetry`.
     """
 
     max_attempts: int
     base_interval: float = 2
     jitter: float = field(default=0.0, kw_only=True)
     max_interval: float | None = field(default=None, kw_only=True)
+    first: float = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
         """Refuses values that mean nothing."""
         super().__post_init__()
         _check_attempts(self.max_attempts)
-        _check_between("base_interval", self.base_interval, 1, SECONDS_MAX)
+        _check_between("base_interval", self.base_interval, 1, SECONDS_MAX, "; the first wait is set with first=")
+        _check_between("first", self.first, math.ulp(0), SECONDS_MAX)
         _check_between("jitter", self.jitter, 0, 1)
         if self.max_interval is not None:
             _check_between("max_interval", self.max_interval, math.ulp(0), SECONDS_MAX)
@@ -116,11 +124,11 @@ class ExponentialRetry(_RetryByType):
     def as_message(self) -> RetryPolicy:
         """Returns the policy as it travels."""
         return RetryPolicy(
-            max_attempts=self.max_attempts,
-            interval_s=1.0,
-            multiplier=self.base_interval,
-            interval_max_s=self.max_interval or 0.0,
-            jitter=self.jitter,
+            max_attempts=int(self.max_attempts),
+            interval_s=float(self.first),
+            multiplier=float(self.base_interval),
+            interval_max_s=float(self.max_interval or 0.0),
+            jitter=float(self.jitter),
         )
 
 
@@ -137,13 +145,16 @@ def _types(name: str, value: ExceptionTypes | None) -> tuple[type[BaseException]
 
 def _check_attempts(value: int) -> None:
     """Refuses a number of attempts that is not a whole number from 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**32:
+    attempts = whole_number(value)
+    if attempts is None or not 1 <= attempts < 2**32:
         raise ValueError(f"max_attempts must be a whole number from 1 (the first attempt counts), not {value!r}")
 
 
-def _check_between(name: str, value: float, least: float, most: float) -> None:
+def _check_between(name: str, value: float, least: float, most: float, way_out: str = "") -> None:
     """Refuses a number that is not from `least` to `most`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
-        raise ValueError(f"{name} must be a number, not {value!r}")
-    if not least <= value <= most:
-        raise ValueError(f"{name} must be from {least:g} to {most}, not {value!r}")
+    number = real_number(value)
+    if number is None or number != number:
+        raise ValueError(f"{name} must be a number, not {value!r}{way_out}")
+    if not least <= number <= most:
+        span = f"more than 0, and at most {most}" if least == math.ulp(0) else f"from {least:g} to {most}"
+        raise ValueError(f"{name} must be {span}, not {value!r}{way_out}")

@@ -14,6 +14,11 @@ from dagorama.decorators import dagorama
         ({"queue_name": ""}, "queue_name=''"),
         ({"taint_name": ""}, "taint_name=''"),
         ({"taint_name": ["GPU"]}, "taint_name=['GPU']"),
+        (
+            {"queue_name": "r\udce9sum\udce9.csv"},
+            "queue_name must be text that can be written as UTF-8, not 'r\\udce9sum",
+        ),
+        ({"taint_name": "\udc80"}, "taint_name must be text that can be written as UTF-8, not '\\udc80'"),
         ({"retry": 3}, "retry=3"),
     ],
 )

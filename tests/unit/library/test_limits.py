@@ -31,6 +31,29 @@ class Level(IntEnum):
     LOW = 1
 
 
+class Integer:
+    """An integer of another library, such as numpy."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+
+class Truth:
+    """What a comparison of numpy gives: no number for Python, but equal to True."""
+
+    def __int__(self) -> int:
+        return 1
+
+    def __reduce__(self) -> tuple[type[Integer], tuple[int]]:
+        return Integer, (1,)
+
+
+Truth.__module__, Truth.__name__ = "numpy", "bool_"
+
+
 def key_of(tenant: object) -> Any:
     """Give what is not a key where the tenant is none, and fail where the tenant is bad."""
     if tenant == "bad":
@@ -94,6 +117,11 @@ def test_a_key_is_found_in_the_arguments(running: Running) -> None:
         ((), "()"),
         (("a", 1, (Colour.RED,)), '("a", 1, (Colour.RED))'),
         ('a", "b', '"a\\", \\"b"'),
+        (Integer(1), "1"),
+        (Integer(2**64 - 1), "0xffffffffffffffff"),
+        ((Integer(-5), "x"), '(-5, "x")'),
+        (True, "1"),
+        (Truth(), "1"),
     ],
 )
 def test_what_may_be_a_key(value: object, text: str, running: Running) -> None:
@@ -187,6 +215,7 @@ def test_inline_the_errors_are_the_same() -> None:
         ({"per_second": nan}, "Limit('x'): per_second must be a finite number, not nan"),
         ({"per_second": "1"}, "Limit('x'): per_second must be a finite number, not '1'"),
         ({"per_second": 1e-300}, "Limit('x'): per_second must be more than 0, from 1e-09 to 1e+09, not 1e-300"),
+        ({"max": Truth()}, "Limit('x'): max must be a whole number from 1, not"),
         ({"burst": 5, "max": 1}, "Limit('x'): burst=5 means nothing without per_second="),
         ({"burst": 0, "per_second": 1}, "Limit('x'): burst must be a whole number from 1, not 0"),
         ({"max": 1, "name": "y"}, "Limit('x'): name='y' is for keys that are functions"),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import pytest
 
 from dagorama import DAGDefinition, DAGInstance, dagorama, generate_instance_id, instance_options
+from dagorama.options import SECONDS_MAX, checked_timeout
 from dagorama.runner import execute_worker
 from dagorama.testing import in_process_broker
 from tests.unit.library.dag_server import DagServer
@@ -79,3 +81,30 @@ def test_a_text_is_not_several_names(argument: str, begin: Callable[[], object])
     """It would be taken for its letters."""
     with pytest.raises(ValueError, match=rf"^{argument} must be several names, such as \['gpu'\], not the text 'gpu'$"):
         begin()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("\udc80", r"can be written as UTF-8, not '\\udc80'"), ("", "a name, not ''"), (5, "a name, not 5")],
+)
+def test_each_name_of_a_worker_must_be_one(name: Any, said: str) -> None:
+    """What no node could have for a queue, and no message carries, is refused, naming the argument."""
+    with pytest.raises(ValueError, match=rf"^each of include_queues must be .*{said}"):
+        execute_worker(include_queues=["cpu", name])
+
+
+@pytest.mark.parametrize("value", [-1, -0.001, float("nan"), float("-inf"), -(10**400)])
+def test_a_timeout_that_is_no_time_is_refused(value: float) -> None:
+    """The error names the argument, what it takes, and what it was."""
+    with pytest.raises(ValueError, match=r"^timeout must be a number of seconds from 0, or None .*, not ") as caught:
+        checked_timeout(value)
+    assert str(caught.value).endswith(repr(value))
+
+
+def test_numbers_of_all_kinds_are_times() -> None:
+    """None and infinity wait as long as it takes; what is no number is a `TypeError`."""
+    times = (0, 1.5, Fraction(1, 2), 10**400, 1e300, None, float("inf"))
+    assert [checked_timeout(value) for value in times] == [0.0, 1.5, 0.5, None, float(SECONDS_MAX), None, None]
+    for value in (True, "1", [1]):
+        with pytest.raises(TypeError, match=r"^timeout must be a number of seconds"):
+            checked_timeout(value)

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 
 import pytest
 
 from dagorama.retry import ExceptionTypes, ExponentialRetry, RetryConfiguration, StaticRetry
 from dagorama.v1.graph_pb2 import RetryPolicy
+
+
+class Three:
+    """A number of another library."""
+
+    def __index__(self) -> int:
+        """Is taken for an int, as numpy's integers are."""
+        return 3
 
 
 @pytest.mark.parametrize(
@@ -24,6 +33,11 @@ from dagorama.v1.graph_pb2 import RetryPolicy
         (
             ExponentialRetry(4, 1.5, jitter=1, max_interval=10),
             RetryPolicy(max_attempts=4, interval_s=1, multiplier=1.5, interval_max_s=10, jitter=1),
+        ),
+        (ExponentialRetry(3, first=0.1), RetryPolicy(max_attempts=3, interval_s=0.1, multiplier=2)),
+        (
+            ExponentialRetry(Three(), Fraction(3, 2), first=Fraction(2), jitter=Fraction(1, 2)),  # type: ignore[arg-type] # numbers for Python
+            RetryPolicy(max_attempts=3, interval_s=2, multiplier=1.5, jitter=0.5),
         ),
     ],
 )
@@ -48,6 +62,8 @@ def test_a_policy_becomes_its_message(policy: RetryConfiguration, message: Retry
         (lambda: ExponentialRetry(-1), "max_attempts"),
         (lambda: ExponentialRetry(2, 0.5), "base_interval"),
         (lambda: ExponentialRetry(2, math.nan), "base_interval"),
+        (lambda: ExponentialRetry(2, first=0), "first"),
+        (lambda: ExponentialRetry(2, first=True), "first"),
         (lambda: ExponentialRetry(2, max_interval=0), "max_interval"),
         (lambda: ExponentialRetry(2, jitter=-0.1), "jitter"),
         (lambda: StaticRetry(2, 1, retry_on="ValueError"), "retry_on"),  # type: ignore[arg-type] # that is the mistake
@@ -61,6 +77,12 @@ def test_values_without_meaning_are_refused(make: Callable[[], object], name: st
     """The error names the argument."""
     with pytest.raises(ValueError, match=rf"^{name} must"):
         make()
+
+
+def test_the_way_to_a_shorter_first_wait_is_told() -> None:
+    """A `base_interval` below 1 is mostly meant as the first wait, which it is not."""
+    with pytest.raises(ValueError, match=r"not 0\.1; the first wait is set with first="):
+        ExponentialRetry(3, base_interval=0.1)
 
 
 @pytest.mark.parametrize("give_up_on", [ValueError, Exception, (KeyError, ValueError)])
