@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         CodeMismatchException,
         DagoramaError,
         InstanceCancelled,
+        InstanceFailed,
         LimitKeyError,
         MainGuardMissing,
         NodeFailed,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from dagorama.retry import ExponentialRetry, StaticRetry
     from dagorama.runner import launch_workers
     from dagorama.serializer import register_definition
+    from dagorama.states import InstanceState
     from dagorama.why import Reason, Why
 
 __all__ = [
@@ -50,6 +52,8 @@ __all__ = [
     "DagoramaError",
     "ExponentialRetry",
     "InstanceCancelled",
+    "InstanceFailed",
+    "InstanceState",
     "Limit",
     "LimitKeyError",
     "MainGuardMissing",
@@ -85,6 +89,7 @@ _MODULES = {
     "DAGInstance": "definition",
     "DAGPromise": "models.promise",
     "ExponentialRetry": "retry",
+    "InstanceState": "states",
     "Limit": "limits",
     "NodeContext": "node_context",
     "Reason": "why",

@@ -29,6 +29,7 @@ from dagorama.release import release_of, version_in
 from dagorama.resolution import definition_of, id_of
 from dagorama.retry import RetryConfiguration
 from dagorama.settings import should_run_inline
+from dagorama.shortened import shortened
 from dagorama.stale import tell_if_edited
 from dagorama.unawaited import remembered
 
@@ -300,8 +301,8 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
 
         try:
             submit(id_of(instance), class_name(type(definition_of(instance))), [captured])
-        except DagoramaError as error:
-            raise error.with_traceback(None) from error.__cause__
+        except (DagoramaError, KeyboardInterrupt) as error:
+            raise shortened(error) from error.__cause__
         return submitted_promise(captured.node_id, captured.function.name, captured.arguments)
 
     def call_async(*args: object, **kwargs: object) -> object:
@@ -335,8 +336,8 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
 
         try:
             await submit_async(id_of(instance), class_name(type(definition_of(instance))), [captured], options)
-        except DagoramaError as error:
-            raise error.with_traceback(None) from error.__cause__
+        except (DagoramaError, KeyboardInterrupt) as error:
+            raise shortened(error) from error.__cause__
         return submitted_promise(captured.node_id, captured.function.name, captured.arguments)
 
     promise_of.__qualname__ = fn.__qualname__  # by which Python names what is never awaited

@@ -26,6 +26,7 @@ from dagorama.resolution import definition_of, id_of, resolve, resolve_async
 from dagorama.settings import should_run_inline
 
 if TYPE_CHECKING:
+    from dagorama.states import InstanceState
     from dagorama.why import Why
 
 __all__ = ["DAGDefinition", "DAGInstance", "attach", "generate_instance_id", "instance_of", "resolve", "resolve_async"]
@@ -200,9 +201,38 @@ class DAGInstance(Generic[R_co]):
         def result(self, timeout: float | None = None) -> R_co:
             """Waits for the entrypoint's value, `timeout` seconds at most; None or infinity: as long as it takes.
 
+            With 0 it gives the value that is there. When nothing has come for 10 s (`DAGORAMA_SILENCE_S`), the log says
+            what holds it. Other nodes may have failed: `state` and `wait()` tell.
+
             Raises `NodeFailed`, `InstanceCancelled`, `ResultTimeout`, `BrokerUnavailable`, and `TypeError` or
             `ValueError` for a `timeout` that is no time.
             """
+            ...
+
+        @property
+        def state(self) -> InstanceState:
+            """How the instance stands: "running", "completed", "failed" or "cancelled".
+
+            Asks the broker each time; `await instance.astate()` does not block the event loop. It is not there on the
+            `self` of a node, whose instance runs. Raises `BrokerRefused` for an instance that is not known, and
+            `BrokerUnavailable`.
+            """
+            ...
+
+        async def astate(self) -> InstanceState:
+            """Returns what `state` is, without blocking the event loop."""
+            ...
+
+        def wait(self, timeout: float | None = None) -> None:
+            """Waits until all nodes of the instance have ended, also those on which its value does not depend.
+
+            `timeout` is that of `result`. Raises `InstanceFailed`, naming the nodes that failed, `InstanceCancelled`,
+            `ResultTimeout`, and `BrokerUnavailable`; `ValueError` in a node of the instance.
+            """
+            ...
+
+        async def wait_async(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as `wait`
+            """Waits like `wait`, without blocking the event loop."""
             ...
 
         # The twin of `result` takes its timeout the same way.

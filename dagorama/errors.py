@@ -10,6 +10,7 @@
     |-- BrokerUnavailable  (ConnectionError)   no broker answers
     |-- BrokerRefused                     the broker says no, and why
     |-- NodeFailed                        the value will never come: its function failed, or one that it depends on
+    |-- InstanceFailed                    the instance has ended with nodes that failed; its value may be there
     |-- InstanceCancelled                 the value will never come: somebody stopped the work
     |-- NodeStopped                       the running node is to stop: what it gives would be refused
     |-- MainGuardMissing   (RuntimeError) a program would start all of it again in each process that it starts
@@ -24,7 +25,13 @@ Wrong arguments of a decorated call are plain `TypeError`s, and a call on the wr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
+
+from dagorama.why import Why
+
+#: So many of the nodes that failed are named in a message.
+NAMED_MAX = 5
 
 
 class DagoramaError(Exception):
@@ -123,19 +130,29 @@ class CodeMismatchException(DagoramaError):
 
 
 class BrokerUnavailable(DagoramaError, ConnectionError):
-    """No broker answers at the address."""
+    """No broker answers at the address, or the one that did has gone away."""
 
-    def __init__(self, *, host: str, port: int, waited_s: float, detail: str) -> None:
-        """`waited_s` is how long it was tried; `detail` is what the connection said last."""
+    def __init__(self, *, host: str, port: int, waited_s: float, detail: str, was_there: bool = False) -> None:
+        """`waited_s` is how long it was tried; `detail` is what the connection said last.
+
+        `was_there` tells that the broker had answered this process before.
+        """
         self.host = host
         self.port = port
         self.waited_s = waited_s
         self.detail = detail
+        self.was_there = was_there
         tried = f"tried for {waited_s:.1f} s; " if waited_s else ""
-        super().__init__(
-            f"no broker answers at {host}:{port} ({tried}{detail}): "
-            "start one with `dagorama broker`, or set DAGORAMA_HOST and DAGORAMA_PORT"
-        )
+        if was_there:
+            super().__init__(
+                f"the broker at {host}:{port} has gone away ({tried}{detail}): start it again with the storage that it "
+                "had, and what it had acknowledged goes on; DAGORAMA_RECONNECT_S says how long it is waited for"
+            )
+        else:
+            super().__init__(
+                f"no broker answers at {host}:{port} ({tried}{detail}): "
+                "start one with `dagorama broker`, or set DAGORAMA_HOST and DAGORAMA_PORT"
+            )
 
 
 class BrokerRefused(DagoramaError):
@@ -182,23 +199,47 @@ class NodeFailed(DagoramaError):
         self.exception_type = exception_type
         self.exception_message = exception_message
         self.remote_traceback = remote_traceback
-        times = "attempt" if attempts == 1 else "attempts"
-        failed = f"{function} (node {cause_id}) failed after {attempts} {times}"
-        if cause_id != node_id:
-            failed = f"node {node_id} has no value, because it depends on one that failed: {failed}"
-        raised = f"{exception_type}: {exception_message}" if exception_message else exception_type
         remote = f"\n\nOn the worker:\n{remote_traceback.rstrip()}" if remote_traceback else ""
-        super().__init__(f"{failed}: {raised}{remote}")
+        super().__init__(f"{self.in_short()}{remote}")
+
+    def in_short(self) -> str:
+        """Returns the message without the worker's traceback."""
+        times = "attempt" if self.attempts == 1 else "attempts"
+        failed = f"{self.function} (node {self.cause_id}) failed after {self.attempts} {times}"
+        if self.cause_id != self.node_id:
+            failed = f"node {self.node_id} has no value, because it depends on one that failed: {failed}"
+        said = f": {self.exception_message}" if self.exception_message else ""
+        return f"{failed}: {self.exception_type}{said}"
+
+
+class InstanceFailed(DagoramaError):
+    """The instance has ended and is failed: nodes of it failed, whether its value depends on them or not."""
+
+    def __init__(self, *, instance_id: UUID, failures: Sequence[NodeFailed], failed_count: int) -> None:
+        """`failures` are the first of the nodes that failed themselves; `failed_count` is how many there are."""
+        self.instance_id = instance_id
+        self.failures = tuple(failures)
+        self.failed_count = failed_count
+        nodes = "1 of its nodes" if failed_count == 1 else f"{failed_count} of its nodes"
+        named = [f"\n  {failure.in_short()}" for failure in self.failures[:NAMED_MAX]]
+        if failed_count > len(named):
+            named.append(f"\n  and {failed_count - len(named)} more")
+        super().__init__(
+            f"instance {instance_id} has ended, and {nodes} failed:{''.join(named)}\n"
+            f"`dagorama show {instance_id}` has the tracebacks. instance.retry() runs again what failed; "
+            "instance.result() gives the entrypoint's value where that does not depend on it"
+        )
 
 
 class InstanceCancelled(DagoramaError):
-    """The node was stopped on request, so its value will never come."""
+    """The instance was stopped on request, so what is missing will never come."""
 
-    def __init__(self, *, instance_id: UUID, node_id: UUID) -> None:
-        """`node_id` is the node that was waited for."""
+    def __init__(self, *, instance_id: UUID, node_id: UUID | None) -> None:
+        """`node_id` is the node that was waited for, None where it was the instance."""
         self.instance_id = instance_id
         self.node_id = node_id
-        super().__init__(f"instance {instance_id} was cancelled before node {node_id} had a value")
+        before = "" if node_id is None else f" before node {node_id} had a value"
+        super().__init__(f"instance {instance_id} was cancelled{before}")
 
 
 class NodeStopped(DagoramaError):
@@ -258,24 +299,43 @@ class OutOfReach(DagoramaError, ValueError):
 
 
 class ResultTimeout(DagoramaError, TimeoutError):
-    """The value did not come in time. The work goes on; it can be waited for again."""
+    """What was waited for did not come in time. The work goes on; it can be waited for again."""
 
-    def __init__(self, *, instance_id: UUID, node_id: UUID, timeout_s: float) -> None:
-        """`node_id` is the node that was waited for."""
+    def __init__(
+        self,
+        *,
+        instance_id: UUID,
+        node_id: UUID | None,
+        timeout_s: float,
+        why: Why | None = None,
+        broker_answers: bool = True,
+    ) -> None:
+        """`node_id` is the node that was waited for, None where it was the instance; `why` says what holds it.
+
+        `why` is None where the broker did not say; `broker_answers` tells whether it answers at all.
+        """
         self.instance_id = instance_id
         self.node_id = node_id
         self.timeout_s = timeout_s
-        super().__init__(
-            f"node {node_id} of instance {instance_id} had no value within {timeout_s:g} s; it goes on, "
-            "and can be waited for again"
-        )
+        self.why = why
+        self.broker_answers = broker_answers
+        waited_for = f"node {node_id} of instance {instance_id} had no value"
+        if node_id is None:
+            waited_for = f"instance {instance_id} had not ended"
+        if why is not None:
+            holds = f". How it stands:\n{why}"
+        elif broker_answers:
+            holds = ""
+        else:
+            holds = "; the broker does not answer now, so what holds it is not known"
+        super().__init__(f"{waited_for} within {timeout_s:g} s; it goes on, and can be waited for again{holds}")
 
 
 class Stuck(DagoramaError):
     """The value cannot come: nothing is left that could run. A broker that has all its workers in itself knows that."""
 
-    def __init__(self, *, instance_id: UUID, node_id: UUID, why: str) -> None:
-        """`node_id` is the node that was waited for; `why` says what holds it."""
+    def __init__(self, *, instance_id: UUID, node_id: UUID | None, why: str) -> None:
+        """`node_id` is the node that was waited for, None where it was the instance; `why` says what holds it."""
         self.instance_id = instance_id
         self.node_id = node_id
         self.why = why

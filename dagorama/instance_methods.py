@@ -8,12 +8,14 @@ from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
-from dagorama.capture import current_scope
+from dagorama.capture import current_scope, inline_node
 from dagorama.errors import BrokerRefused, DagoramaError
 from dagorama.models.promise import Promise, new_promise, node_id_of
 from dagorama.options import checked_priority, checked_running_max, checked_timeout
 from dagorama.resolution import definition_of, id_of, value_of, value_of_async
 from dagorama.settings import should_run_inline
+from dagorama.shortened import shortened
+from dagorama.states import InstanceState
 
 if TYPE_CHECKING:
     from dagorama.client.broker import FirstNode
@@ -24,23 +26,23 @@ RESOLVE = "use resolve(instance, promise, wait_for_results=True) with the promis
 
 
 def _result(instance: DAGInstance[object], timeout: float | None = None) -> object:
-    from dagorama.client.broker import first_node
+    from dagorama.client.broker import deadline_in, first_node
 
-    timeout = checked_timeout(timeout)
+    deadline = deadline_in(checked_timeout(timeout))
     if "_dagorama_promise" not in instance.__dict__:
         _check_is_elsewhere(instance)
-        _keep_promise(instance, first_node(id_of(instance)))
-    return value_of(instance, instance.__dict__["_dagorama_promise"], timeout)
+        _keep_promise(instance, first_node(id_of(instance), deadline))
+    return value_of(instance, instance.__dict__["_dagorama_promise"], deadline)
 
 
 async def _aresult(instance: DAGInstance[object], timeout: float | None = None) -> object:  # noqa: ASYNC109 - as `result`
-    from dagorama.client.broker import first_node_async
+    from dagorama.client.broker import deadline_in, first_node_async
 
-    timeout = checked_timeout(timeout)
+    deadline = deadline_in(checked_timeout(timeout))
     if "_dagorama_promise" not in instance.__dict__:
         _check_is_elsewhere(instance)
-        _keep_promise(instance, await first_node_async(id_of(instance)))
-    return await value_of_async(instance, instance.__dict__["_dagorama_promise"], timeout)
+        _keep_promise(instance, await first_node_async(id_of(instance), deadline))
+    return await value_of_async(instance, instance.__dict__["_dagorama_promise"], deadline)
 
 
 def _check_is_elsewhere(instance: DAGInstance[object]) -> None:
@@ -87,6 +89,58 @@ def _check_is_kept(instance: DAGInstance[object], what: str) -> None:
             code="FAILED_PRECONDITION",
             detail="nodes run inline, where they are called, so nothing of the instance is waiting any more; use "
             "dagorama.testing.in_process_broker() to see instances on their way",
+        )
+
+
+# -- how it stands ----------------------------------------------------------------------------------------------------
+
+
+def _state(instance: DAGInstance[object]) -> InstanceState:
+    from dagorama.client.broker import state_of
+
+    if is_running_here(instance):
+        # A node's `self` has what its definition and its nodes give it: `getattr(self, "state", None)` asks for that.
+        raise AttributeError(f"{instance!r} has no 'state' in its own nodes: how it stands is asked from outside")
+    # What runs inline has run when its call returns.
+    return InstanceState.COMPLETED if should_run_inline() else state_of(id_of(instance))
+
+
+async def _astate(instance: DAGInstance[object]) -> InstanceState:
+    from dagorama.client.broker import state_of_async
+
+    return InstanceState.COMPLETED if should_run_inline() else await state_of_async(id_of(instance))
+
+
+def _wait(instance: DAGInstance[object], timeout: float | None = None) -> None:
+    from dagorama.client.broker import wait_for_end
+
+    timeout = checked_timeout(timeout)
+    _check_is_another(instance)
+    if not should_run_inline():
+        wait_for_end(id_of(instance), timeout)
+
+
+async def _wait_async(instance: DAGInstance[object], timeout: float | None = None) -> None:  # noqa: ASYNC109 - as `wait`
+    from dagorama.client.broker import wait_for_end_async
+
+    timeout = checked_timeout(timeout)
+    _check_is_another(instance)
+    if not should_run_inline():
+        await wait_for_end_async(id_of(instance), timeout)
+
+
+def is_running_here(instance: DAGInstance[object]) -> bool:
+    """Tells whether this is one of the instance's own nodes, or a thread of one."""
+    scope = current_scope.get() or instance.__dict__.get("_dagorama_scope") or inline_node.get()
+    return scope is not None and scope.instance_id == id_of(instance)
+
+
+def _check_is_another(instance: DAGInstance[object]) -> None:
+    """Refuses a node that would wait for its own end."""
+    if is_running_here(instance):
+        raise ValueError(
+            f"{instance!r} cannot be waited for by one of its own nodes, as it does not end before that has: pass the "
+            "promises of what is to be done first to a decorated call"
         )
 
 
@@ -214,26 +268,23 @@ def _node_of(promise: object, who: str) -> bytes:
 
 
 def _without_inner_frames(method: Callable[..., object]) -> Callable[..., object]:
-    """Has errors of our own come from the method itself.
-
-    How requests are made is in no message, and nothing of the user's runs in between.
-    """
+    """Has errors of our own, and Ctrl-C, come from the method itself."""
 
     @wraps(method)
     def call(*args: object, **kwargs: object) -> object:
         __tracebackhide__ = True
         try:
             return method(*args, **kwargs)
-        except DagoramaError as error:
-            raise error.with_traceback(None) from error.__cause__
+        except (DagoramaError, KeyboardInterrupt) as error:
+            raise shortened(error) from error.__cause__
 
     @wraps(method)
     async def call_async(*args: object, **kwargs: object) -> object:
         __tracebackhide__ = True
         try:
             return await cast(Awaitable[object], method(*args, **kwargs))
-        except DagoramaError as error:
-            raise error.with_traceback(None) from error.__cause__
+        except (DagoramaError, KeyboardInterrupt) as error:
+            raise shortened(error) from error.__cause__
 
     return call_async if iscoroutinefunction(method) else call
 
@@ -241,6 +292,9 @@ def _without_inner_frames(method: Callable[..., object]) -> Callable[..., object
 _METHODS: dict[str, Callable[..., object]] = {
     "result": _result,
     "aresult": _aresult,
+    "astate": _astate,
+    "wait": _wait,
+    "wait_async": _wait_async,
     "cancel": _cancel,
     "acancel": _acancel,
     "pause": _pause,
@@ -263,5 +317,6 @@ _METHODS: dict[str, Callable[..., object]] = {
 METHODS: dict[str, Any] = {
     "instance_id": property(lambda instance: UUID(bytes=id_of(instance))),
     "definition": property(definition_of),
+    "state": property(_without_inner_frames(_state)),
     **{name: _without_inner_frames(method) for name, method in _METHODS.items()},
 }

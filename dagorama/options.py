@@ -168,9 +168,9 @@ def checked_timeout(value: object) -> float | None:
     if value is None:
         return None
     seconds = real_number(value)
-    wanted = "timeout must be a number of seconds from 0, or None to wait as long as it takes"
+    wanted = "timeout must be a number of seconds, or None to wait as long as it takes"
     if seconds is None:
         raise TypeError(f"{wanted}, not {value!r}")
     if not seconds >= 0:  # NaN neither
-        raise ValueError(f"{wanted}, not {value!r}")
+        raise ValueError(f"{wanted}, and 0 or more, not {value!r}")
     return None if seconds == math.inf else min(seconds, float(SECONDS_MAX))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, TypeVar, cast, overload
 
 from dagorama.capture import current_scope
-from dagorama.errors import InstanceCancelled, NodeFailed, PromiseMisuse
+from dagorama.errors import DagoramaError, InstanceCancelled, NodeFailed, PromiseMisuse
 from dagorama.logging import get_logger
 from dagorama.payload import decode, encode
+from dagorama.shortened import shortened
 
 if TYPE_CHECKING:
+    from dagorama.client.requests import Deadline
     from dagorama.definition import DAGDefinition, DAGInstance
 
 T = TypeVar("T")
@@ -25,13 +27,20 @@ def resolve(instance: DAGInstance[object], promise: T, wait_for_results: bool = 
     """Returns the value of a promise, or of anything that holds promises; what holds none is given back, asking no one.
 
     Without waiting it is None while a value is missing, or will never come, which is logged as a warning. With
-    `wait_for_results` it blocks until the value is there; raises `NodeFailed`, `InstanceCancelled`,
-    `BrokerUnavailable`.
+    `wait_for_results` it blocks until the value is there; when nothing has come for 10 s (`DAGORAMA_SILENCE_S`), the
+    log says what holds it. Raises `NodeFailed`, `InstanceCancelled`, `BrokerUnavailable`.
     """
+    __tracebackhide__ = True
+    try:
+        return value_of(instance, promise) if wait_for_results else _value_now(instance, promise)
+    except (DagoramaError, KeyboardInterrupt) as error:
+        raise shortened(error) from error.__cause__
+
+
+def _value_now(instance: DAGInstance[object], promise: T) -> T | None:
+    """Returns the value that is there; None for none."""
     from dagorama.client.broker import poll_values
 
-    if wait_for_results:
-        return value_of(instance, promise)
     data, node_ids = _wanted(promise)
     if not node_ids:
         return promise
@@ -51,10 +60,19 @@ async def resolve_async(instance: DAGInstance[object], promise: T, wait_for_resu
 
 async def resolve_async(instance: DAGInstance[object], promise: T, wait_for_results: bool = False) -> T | None:
     """Does what `resolve` does, without blocking the event loop."""
+    __tracebackhide__ = True
+    try:
+        if wait_for_results:
+            return await value_of_async(instance, promise)
+        return await _value_now_async(instance, promise)
+    except (DagoramaError, KeyboardInterrupt) as error:
+        raise shortened(error) from error.__cause__
+
+
+async def _value_now_async(instance: DAGInstance[object], promise: T) -> T | None:
+    """Does what `_value_now` does, without blocking the event loop."""
     from dagorama.client.broker import poll_values_async
 
-    if wait_for_results:
-        return await value_of_async(instance, promise)
     data, node_ids = _wanted(promise)
     if not node_ids:
         return promise
@@ -66,24 +84,24 @@ async def resolve_async(instance: DAGInstance[object], promise: T, wait_for_resu
     return None if values is None else cast(T, decode(data, values.__getitem__))
 
 
-def value_of(instance: DAGInstance[object], promise: T, timeout_s: float | None = None) -> T:
+def value_of(instance: DAGInstance[object], promise: T, deadline: Deadline | None = None) -> T:
     """Waits until the promises in `promise` have values; raises like `DAGInstance.result`."""
     from dagorama.client.broker import wait_for_values
 
     data, node_ids = _wanted(promise)
     if not node_ids:
         return promise
-    return cast(T, decode(data, wait_for_values(id_of(instance), node_ids, timeout_s).__getitem__))
+    return cast(T, decode(data, wait_for_values(id_of(instance), node_ids, deadline).__getitem__))
 
 
-async def value_of_async(instance: DAGInstance[object], promise: T, timeout_s: float | None = None) -> T:
+async def value_of_async(instance: DAGInstance[object], promise: T, deadline: Deadline | None = None) -> T:
     """Does what `value_of` does, without blocking the event loop."""
     from dagorama.client.broker import wait_for_values_async
 
     data, node_ids = _wanted(promise)
     if not node_ids:
         return promise
-    return cast(T, decode(data, (await wait_for_values_async(id_of(instance), node_ids, timeout_s)).__getitem__))
+    return cast(T, decode(data, (await wait_for_values_async(id_of(instance), node_ids, deadline)).__getitem__))
 
 
 def id_of(instance: DAGInstance[object]) -> bytes:

@@ -27,3 +27,9 @@ class Refused(click.ClickException):
     """The broker says no: an id that it does not know, an instance that has ended."""
 
     exit_code = 4
+
+
+class FailedBesides(click.ClickException):
+    """The value is there and printed, but nodes failed that it does not depend on."""
+
+    exit_code = 5

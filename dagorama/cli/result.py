@@ -9,14 +9,15 @@ from uuid import UUID
 import click
 
 from dagorama.cli.asking import asks_broker, find_instance
-from dagorama.cli.failure import Failed, Refused
+from dagorama.cli.failure import Failed, FailedBesides, Refused
+from dagorama.cli.options import HELP
 from dagorama.cli.run import rendered
 from dagorama.cli.waiting import waiting
-from dagorama.client.broker import first_node, poll_values, wait_for_values
+from dagorama.client.broker import failure_in, first_node, poll_values, wait_for_values
 from dagorama.errors import BrokerRefused, BrokerUnavailable, DagoramaError
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(context_settings=HELP)
 @click.argument("instance")
 @click.option("--wait", is_flag=True, help="Return when the value is there.")
 @asks_broker
@@ -25,7 +26,8 @@ def result(instance: str, wait: bool, as_json: bool) -> None:
 
     It is printed as `dagorama run` prints it. Modules that it needs are looked for in the current directory first.
     INSTANCE is an id, or at least four of the digits that it begins or ends with. Status 1 if there is no value because
-    a node failed or the instance was cancelled, 4 if it is not there yet.
+    a node failed or the instance was cancelled, 4 if it is not there yet, 5 if it is there and printed, but the
+    instance is failed, since nodes failed that it does not depend on: standard error names them.
     """
     sys.path.insert(0, os.getcwd())
     instance_id = find_instance(instance)
@@ -39,11 +41,14 @@ def result(instance: str, wait: bool, as_json: bool) -> None:
     except DagoramaError as error:
         raise Failed(str(error)) from None
     click.echo(rendered(value, "json" if as_json else "python"))
+    failure = failure_in(instance_id)
+    if failure is not None:
+        raise FailedBesides(str(failure))
 
 
 def _value(instance_id: bytes, node_id: bytes, wait: bool) -> object:
     if wait:
-        values = waiting(instance_id, lambda: wait_for_values(instance_id, [node_id]))
+        values = waiting(instance_id, lambda: wait_for_values(instance_id, [node_id], tells=False))
     else:
         found = poll_values(instance_id, [node_id])
         if found is None:

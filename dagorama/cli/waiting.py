@@ -10,15 +10,17 @@ from typing import TypeVar
 
 import click
 
+from dagorama.cli.tables import printable
 from dagorama.client import queries
+from dagorama.client.settings import silence_s
 from dagorama.client.status import InstanceStatus
 from dagorama.errors import BrokerUnavailable
 from dagorama.why import Reason
 
 T = TypeVar("T")
 
-#: How long nothing may run, and nothing change, before it is asked why. Workers that start need about a second.
-SILENCE_S = 3.0
+#: Longer times are as good as no end, and more than a thread can wait for.
+SILENCE_MAX_S = 1e6
 
 
 def wait_until_ended(instance_id: bytes) -> InstanceStatus:
@@ -36,7 +38,11 @@ def _followed(instance_id: bytes) -> InstanceStatus:
 
 
 def waiting(instance_id: bytes, wait: Callable[[], T]) -> T:
-    """Returns what `wait` does; each new reason why the instance does not go on meanwhile is told, once."""
+    """Returns what `wait` does; each new reason why the instance does not go on meanwhile is told, once.
+
+    It is asked for when for `DAGORAMA_SILENCE_S` nothing has run, and nothing changed.
+    """
+    patience_s = min(silence_s(), SILENCE_MAX_S)
     future: Future[T] = Future()
     # A daemon, so that Ctrl-C ends the command at once.
     Thread(target=_fill, args=(future, wait), daemon=True).start()
@@ -44,7 +50,7 @@ def waiting(instance_id: bytes, wait: Callable[[], T]) -> T:
     told: set[frozenset[tuple[str, tuple[str, ...]]]] = set()
     while True:
         try:
-            return future.result(SILENCE_S)
+            return future.result(patience_s)
         except TimeoutError:
             if future.done():
                 raise  # it is what `wait` raised
@@ -57,7 +63,7 @@ def waiting(instance_id: bytes, wait: Callable[[], T]) -> T:
         reasons = frozenset((reason.kind, reason.workers) for reason in _all(why.reasons)) if why else frozenset()
         if why and reasons not in told:
             told.add(reasons)
-            click.echo(str(why), err=True)
+            click.echo(printable(str(why)), err=True)
 
 
 def _fill(future: Future[T], wait: Callable[[], T]) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from math import inf
 from typing import cast
 
 import grpc
 
-from dagorama.v1.dag_pb2 import WatchRequest, WatchResponse
+from dagorama.v1.dag_pb2 import WatchInstanceRequest, WatchInstanceResponse, WatchRequest, WatchResponse
 from dagorama.v1.dag_pb2_grpc import DagServiceStub
 
 #: An attempt to connect that takes longer has failed; then the next one starts.
@@ -69,8 +70,18 @@ class Connection:
             request_serializer=WatchRequest.SerializeToString,
             response_deserializer=cast(Callable[[bytes], WatchResponse], WatchResponse.FromString),
         )
+        #: `WatchInstance` until the instance has ended, which is one message as well.
+        self.watch_end: grpc.UnaryUnaryMultiCallable[WatchInstanceRequest, WatchInstanceResponse] = (
+            self.channel.unary_unary(
+                "/dagorama.v1.DagService/WatchInstance",
+                request_serializer=WatchInstanceRequest.SerializeToString,
+                response_deserializer=cast(Callable[[bytes], WatchInstanceResponse], WatchInstanceResponse.FromString),
+            )
+        )
         #: Whether the broker has answered anything yet.
         self.answered = False
+        #: When the log last said that the broker has gone away, by `time.monotonic()`.
+        self.told_away_at = -inf
 
 
 _connections: dict[tuple[int, str, int], Connection] = {}

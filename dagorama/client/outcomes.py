@@ -6,8 +6,8 @@ from uuid import UUID
 
 from dagorama.errors import InstanceCancelled, NodeFailed
 from dagorama.payload import decode, decode_value, no_promises
-from dagorama.v1.dag_pb2 import WatchResponse
-from dagorama.v1.graph_pb2 import NodeState, Outcome
+from dagorama.v1.dag_pb2 import NodeInfo, WatchResponse
+from dagorama.v1.graph_pb2 import Failure, NodeState, Outcome
 
 #: The states after which nothing changes.
 TERMINAL = frozenset(
@@ -48,6 +48,22 @@ def failure_of(outcome: Outcome, instance_id: bytes) -> NodeFailed:
     )
     error.__cause__ = _exception_in(outcome.failure.exception)
     return error
+
+
+def failure_of_node(info: NodeInfo) -> NodeFailed:
+    """Makes the error of a node that failed itself, as a listing tells of it."""
+    node_id = UUID(bytes=info.node_id)
+    last = info.failures[-1].failure if info.failures else Failure(type="unknown")
+    return NodeFailed(
+        instance_id=UUID(bytes=info.instance_id),
+        node_id=node_id,
+        cause_id=node_id,
+        function=info.function,
+        attempts=info.attempts,
+        exception_type=last.type,
+        exception_message=last.message,
+        remote_traceback=last.traceback,
+    )
 
 
 def _exception_in(payload: bytes) -> BaseException | None:

@@ -16,6 +16,7 @@ from dagorama.capture import FunctionSpec
 from dagorama.client.broker import broker
 from dagorama.client.connection import connection, problem_in
 from dagorama.client.convert import write_function
+from dagorama.client.remote import PAGE_SIZE
 from dagorama.client.requests import LOST, Steps, ask, run, run_async
 from dagorama.client.status import (
     FunctionStatus,
@@ -34,8 +35,6 @@ from dagorama.errors import BrokerRefused, BrokerUnavailable
 from dagorama.v1 import dag_pb2
 from dagorama.why import Why
 
-PAGE_SIZE = 1000
-
 
 def watch_instance(instance_id: bytes) -> Iterator[InstanceStatus]:
     """Yields how an instance stands now and after each change, until it is no longer running.
@@ -49,7 +48,9 @@ def watch_instance(instance_id: bytes) -> Iterator[InstanceStatus]:
     except grpc.RpcError as error:
         call = cast(grpc.Call, error)
         if call.code() in LOST:
-            raise BrokerUnavailable(host=to.host, port=to.port, waited_s=0.0, detail=problem_in(call)) from None
+            raise BrokerUnavailable(
+                host=to.host, port=to.port, waited_s=0.0, detail=problem_in(call), was_there=to.answered
+            ) from None
         detail = call.details() or call.code().name
         what = f"watching instance {UUID(bytes=instance_id)}"
         raise BrokerRefused(request=what, code=call.code().name, detail=detail) from None

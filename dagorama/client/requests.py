@@ -7,33 +7,25 @@ the answer or the `grpc.RpcError` back. `run` and `run_async` carry them out, bl
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
-from math import inf
 from time import monotonic, sleep
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
-from uuid import UUID
 
 import grpc
 
 from dagorama.client.connection import CONNECT_S, Connection, problem_in
-from dagorama.errors import BrokerRefused, BrokerUnavailable, ResultTimeout
-from dagorama.v1.dag_pb2 import GetNodeRequest, WatchRequest, WatchResponse
+from dagorama.client.settings import reconnect_s, silence_s
+from dagorama.errors import BrokerRefused, BrokerUnavailable
+from dagorama.logging import get_logger
 
 #: A broker that never answered is given up after this long, plus one attempt to connect: 5 s at most.
 ABSENT_S = 5 - CONNECT_S - 0.1
 
-#: A broker that was there is awaited for this long when it goes away; `DAGORAMA_RECONNECT_S` sets another time.
-RECONNECT_S = 60.0
-
 #: The pauses between attempts double from the first to the last, each less a random part of up to half.
 PAUSE_FIRST_S, PAUSE_LAST_S = 0.05, 1.0
-
-#: gRPC takes longer deadlines for past ones. An attempt that may last three years needs none.
-GRPC_DEADLINE_MAX_S = 1e8
 
 #: How a request ends when the connection breaks or the broker stops.
 LOST = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
@@ -101,61 +93,6 @@ class Pause(NamedTuple):
 Steps = Generator[Step, Any, T]
 
 
-@dataclass(slots=True)
-class Patience:
-    """How long the broker has been away, and how long the next pause is."""
-
-    connection: Connection
-    limit_s: float
-    lost_at: float = 0.0
-    pauses: int = 0
-
-    def pause(self, error: grpc.Call, tried_at: float) -> Pause:
-        """Returns the pause before the next attempt; `BrokerUnavailable` when patience has run out.
-
-        An attempt that lasted longer than connecting may take had reached the broker: patience starts afresh.
-        """
-        now = monotonic()
-        if self.connection.answered and now - tried_at > 2 * CONNECT_S:
-            self.lost_at, self.pauses = now, 0
-        elif not self.pauses:
-            self.lost_at = tried_at
-        give_up_at = self.lost_at + self.limit_s
-        if now >= give_up_at:
-            raise BrokerUnavailable(
-                host=self.connection.host,
-                port=self.connection.port,
-                waited_s=now - self.lost_at,
-                detail=problem_in(error),
-            ) from None
-        pause_s = min(PAUSE_FIRST_S * 2 ** min(self.pauses, 10), PAUSE_LAST_S) * random.uniform(0.5, 1.0)
-        self.pauses += 1
-        return Pause(min(pause_s, give_up_at - now))
-
-
-def ask(
-    connection: Connection, method: grpc.UnaryUnaryMultiCallable[Any, Answer], request: object, what: str
-) -> Steps[Answer]:
-    """A request that the broker answers as soon as it can. It may be repeated, so it must be idempotent.
-
-    Raises `BrokerUnavailable` within 5 s if there is no broker, `BrokerRefused` naming `what` if it says no.
-    """
-    patience = Patience(connection, ABSENT_S)
-    while True:
-        tried_at = monotonic()
-        try:
-            answer: Answer = yield Attempt(method, request)
-        except grpc.RpcError as error:
-            call = cast(grpc.Call, error)
-            if call.code() not in LOST:
-                raise _refused(connection, call, what, repeated=patience.pauses > 0) from None
-            pause = patience.pause(call, tried_at)
-        else:
-            connection.answered = True
-            return answer
-        yield pause
-
-
 class Deadline:
     """A time that several waits share."""
 
@@ -170,49 +107,87 @@ class Deadline:
         return max(self._at - self._clock(), 0.0)
 
 
-def watch(
-    connection: Connection, instance_id: bytes, node_id: bytes, deadline: Deadline | None = None
-) -> Steps[WatchResponse]:
-    """Waits until a node has ended, not beyond the deadline (`ResultTimeout`), also while the broker restarts."""
-    what = f"watching node {UUID(bytes=node_id)}"
-    if not connection.answered:
-        request = GetNodeRequest(instance_id=instance_id, node_id=node_id)
-        yield from ask(connection, connection.dag.GetNode, request, what)
-    patience = Patience(connection, _reconnect_s())
+@dataclass(slots=True)
+class Patience:
+    """How long the broker has been away, and how long the next pause is."""
+
+    connection: Connection
+    limit_s: float
+    lost_at: float = 0.0
+    pauses: int = 0
+
+    def pause(self, error: grpc.Call, tried_at: float) -> Pause:
+        """Returns the pause before the next attempt; `BrokerUnavailable` when patience has run out.
+
+        A long absence is told of in the log, once for all who wait.
+        """
+        now = monotonic()
+        self.reached_by(tried_at, now)
+        if not self.pauses:
+            self.lost_at = tried_at if now - tried_at <= 2 * CONNECT_S else now
+        give_up_at = self.lost_at + self.limit_s
+        if now >= give_up_at:
+            raise self.run_out(problem_in(error)) from None
+        if now - self.lost_at >= silence_s() and self.connection.told_away_at < self.lost_at:
+            self.connection.told_away_at = now
+            get_logger().warning(
+                "the broker at %s:%d has been away for %.0f s (%s); it is waited for, up to %.0f s more",
+                *(self.connection.host, self.connection.port, now - self.lost_at, problem_in(error), give_up_at - now),
+            )
+        pause_s = min(PAUSE_FIRST_S * 2 ** min(self.pauses, 10), PAUSE_LAST_S) * random.uniform(0.5, 1.0)
+        self.pauses += 1
+        return Pause(min(pause_s, give_up_at - now))
+
+    def reached_by(self, tried_at: float, now: float) -> None:
+        """Starts afresh after an attempt that lasted longer than connecting may take: it had reached the broker."""
+        if self.connection.answered and now - tried_at > 2 * CONNECT_S:
+            self.pauses = 0
+
+    def run_out(self, detail: str) -> BrokerUnavailable:
+        """Makes the error for when patience has run out."""
+        return BrokerUnavailable(
+            host=self.connection.host,
+            port=self.connection.port,
+            waited_s=monotonic() - self.lost_at,
+            detail=detail,
+            was_there=self.connection.answered,
+        )
+
+
+def ask(
+    connection: Connection,
+    method: grpc.UnaryUnaryMultiCallable[Any, Answer],
+    request: object,
+    what: str,
+    deadline: Deadline | None = None,
+) -> Steps[Answer]:
+    """A request that the broker answers as soon as it can. It may be repeated, so it must be idempotent.
+
+    Raises `BrokerRefused` naming `what` if the broker says no, and `BrokerUnavailable`: within 5 s if none has ever
+    answered here, otherwise when the one that did stays away for `DAGORAMA_RECONNECT_S`; in any case at the deadline.
+    """
+    patience_s = reconnect_s() if connection.answered else ABSENT_S
+    patience = Patience(connection, patience_s if deadline is None else min(patience_s, deadline.rest_s()))
+    began_at = monotonic()
     while True:
         tried_at = monotonic()
-        rest_s = None if deadline is None else deadline.rest_s()
-        limit_s = rest_s if rest_s is not None and rest_s <= GRPC_DEADLINE_MAX_S else None
-        request_one = WatchRequest(instance_id=instance_id, node_ids=[node_id])
         try:
-            answer: WatchResponse = yield Attempt(connection.watch_one, request_one, limit_s)
+            answer: Answer = yield Attempt(method, request, None if deadline is None else deadline.rest_s())
         except grpc.RpcError as error:
             call = cast(grpc.Call, error)
-            if deadline is not None and (rest_s == 0 or call.code() is grpc.StatusCode.DEADLINE_EXCEEDED):
-                raise ResultTimeout(
-                    instance_id=UUID(bytes=instance_id), node_id=UUID(bytes=node_id), timeout_s=deadline.timeout_s
-                ) from None
+            if deadline is not None and call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                patience.lost_at = began_at
+                raise patience.run_out("it does not answer") from None
             if call.code() not in LOST:
-                raise _refused(connection, call, what) from None
+                raise refused(connection, call, what, repeated=patience.pauses > 0) from None
             pause = patience.pause(call, tried_at)
         else:
+            connection.answered = True
             return answer
-        yield pause if deadline is None else Pause(min(pause.seconds, deadline.rest_s()))
+        yield pause
 
 
-def _reconnect_s() -> float:
-    """Returns how long a broker that was there is awaited; `ValueError` if what is set is no such time."""
-    text = os.environ.get("DAGORAMA_RECONNECT_S") or str(RECONNECT_S)
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < inf:
-        raise ValueError(f"DAGORAMA_RECONNECT_S={text!r} is not a number of seconds, 0 or more")
-    return seconds
-
-
-def _refused(connection: Connection, call: grpc.Call, what: str, *, repeated: bool = False) -> BrokerRefused:
+def refused(connection: Connection, call: grpc.Call, what: str, *, repeated: bool = False) -> BrokerRefused:
     """Makes the error of a broker that says no, or of something else that listens in its place."""
     detail = call.details() or "it gave no reason"
     if call.code() is grpc.StatusCode.UNIMPLEMENTED:

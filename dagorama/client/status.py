@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from dagorama.capture import FunctionSpec
-from dagorama.v1 import dag_pb2
-from dagorama.v1.graph_pb2 import InstanceState, NodeState
+from dagorama.states import InstanceState
+from dagorama.v1 import dag_pb2, graph_pb2
+from dagorama.v1.graph_pb2 import NodeState
 from dagorama.why import Reason, Why
 
 
@@ -20,7 +21,7 @@ class InstanceStatus:
     instance_id: UUID
     #: "module:Class" of the definition.
     definition: str
-    state: str
+    state: InstanceState
     created_at: datetime
     #: None while it runs.
     finished_at: datetime | None
@@ -192,7 +193,7 @@ def instance_status(info: dag_pb2.InstanceInfo) -> InstanceStatus:
     return InstanceStatus(
         instance_id=UUID(bytes=info.instance_id),
         definition=info.definition,
-        state=InstanceState.Name(info.state).removeprefix("INSTANCE_STATE_").lower(),
+        state=instance_state(info.state),
         created_at=_time(info.created_at),
         finished_at=_moment(info.finished_at),
         deadline_at=_moment(info.deadline_at),
@@ -281,6 +282,11 @@ def function_status(function: FunctionSpec, check: dag_pb2.FunctionCheck) -> Fun
         reasons=tuple(map(_reason, check.reasons)),
         unsure_workers=tuple(check.unsure_workers),
     )
+
+
+def instance_state(state: graph_pb2.InstanceState.ValueType) -> InstanceState:
+    """Returns the state of an instance as users see it."""
+    return InstanceState(graph_pb2.InstanceState.Name(state).removeprefix("INSTANCE_STATE_").lower())
 
 
 def _state_name(state: NodeState.ValueType) -> str:

@@ -26,7 +26,7 @@ from dagorama_broker.core.invariants import check_invariants
 from dagorama_broker.core.model import InstanceId, Node, NodeId, WorkerId
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.settings import Settings
-from dagorama_broker.core.states import TERMINAL
+from dagorama_broker.core.states import TERMINAL, InstanceState, NodeState
 from dagorama_broker.core.values import collect_values
 from dagorama_broker.core.why import explain
 from dagorama_broker.service import convert
@@ -123,6 +123,28 @@ class Core:
     def has_ended(self, instance_id: bytes, node_id: bytes) -> bool:
         """Tells whether a node has ended."""
         return self._node(instance_id, node_id).state in TERMINAL
+
+    def is_over(self, instance_id: bytes) -> bool:
+        """Tells whether an instance runs no longer."""
+        instance = self.scheduler.instances.get(InstanceId(instance_id))
+        if instance is None:
+            self._check_known(instance_id)
+        return instance is None or instance.state is not InstanceState.RUNNING
+
+    def instance(self, instance_id: bytes) -> InstanceInfo:
+        """Tells how an instance stands."""
+        instance = self.scheduler.instances.get(InstanceId(instance_id))
+        if instance is not None:
+            return convert.from_instance(instance)
+        summary = self._journal.summarize_instance(InstanceId(instance_id))
+        if summary is None:
+            raise UnknownInstance(instance_id=instance_id)
+        return convert.from_summary(summary)
+
+    def failed_nodes(self, instance_id: bytes, most: int) -> list[NodeInfo]:
+        """Tells of the first nodes that failed themselves."""
+        whose = [node for (owner, _), node in self._nodes.items() if owner == instance_id]
+        return [_info(node) for node in whose if node.state is NodeState.FAILED][:most]
 
     def first_node(self, instance_id: bytes) -> NodeInfo | None:
         """Tells which node of an instance was made first."""
@@ -235,6 +257,18 @@ def worker_with(
         exclude_queues=frozenset(checked_names("exclude_queues", exclude_queues)),
         tolerations=frozenset(checked_names("tolerations", tolerations)),
         slots=0,  # it takes node by node, so that each is the first in the queue at that time
+    )
+
+
+def _info(node: Node) -> NodeInfo:
+    """Makes the message of a node that has ended, as far as it is asked for here."""
+    return NodeInfo(
+        node_id=node.id,
+        instance_id=node.instance.id,
+        function=node.function.spec.name,
+        state=convert.NODE_STATES[node.state],
+        attempts=node.attempts,
+        failures=convert.from_attempts(node.failures or ()),
     )
 
 

@@ -10,7 +10,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from contextvars import Context
@@ -23,6 +23,7 @@ from dagorama import base_context
 from dagorama.capture import CapturedCall, current_scope
 from dagorama.client.requests import Deadline, Steps
 from dagorama.client.status import why_in
+from dagorama.client.waiting import Silence
 from dagorama.errors import BrokerRefused, ResultTimeout, Stuck
 from dagorama.options import InstanceOptions
 from dagorama.own_stack import run_off_loop
@@ -119,20 +120,35 @@ class InProcessBroker:
         with self._asked(what):
             self._core.submit(instance_id, definition, calls, options)
 
-    def outcome(self, instance_id: bytes, node_id: bytes, deadline: Deadline | None) -> Steps[WatchResponse]:
+    def outcome(
+        self, instance_id: bytes, node_id: bytes, deadline: Deadline | None, silence: Silence
+    ) -> Steps[WatchResponse]:
         """Runs nodes until this one has ended. Raises `Stuck`, or with a deadline `ResultTimeout`, where it can't."""
         what = f"watching node {UUID(bytes=node_id)}"
-        has_ended = yield from self._run_until_ended(instance_id, node_id, deadline, what)
+        has_ended = partial(self._core.has_ended, instance_id, node_id)
+        yield from self._run_to_the_end(has_ended, instance_id, node_id, deadline, what)
         with self._asked(what):
-            if has_ended:
-                return self._core.outcome(instance_id, node_id)
-            why = str(why_in(self._core.why(instance_id, node_id)))
-        ids = {"instance_id": UUID(bytes=instance_id), "node_id": UUID(bytes=node_id)}
-        if deadline is None:
-            raise Stuck(**ids, why=why)
-        error = ResultTimeout(**ids, timeout_s=deadline.timeout_s)
-        error.add_note(why)
-        raise error
+            return self._core.outcome(instance_id, node_id)
+
+    def end(self, instance_id: bytes, deadline: Deadline | None, silence: Silence) -> Steps[InstanceInfo]:
+        """Runs nodes until the instance has ended; otherwise like `outcome`."""
+        what = f"watching instance {UUID(bytes=instance_id)}"
+        is_over = partial(self._core.is_over, instance_id)
+        yield from self._run_to_the_end(is_over, instance_id, b"", deadline, what)
+        with self._asked(what):
+            return self._core.instance(instance_id)
+
+    def instance(self, instance_id: bytes, what: str) -> Steps[InstanceInfo]:
+        """Runs nodes until the instance has ended, or nothing more can run; tells how it stands then."""
+        yield from self._run_until(partial(self._core.is_over, instance_id), None, what)
+        with self._asked(what):
+            return self._core.instance(instance_id)
+
+    def failed_nodes(self, instance_id: bytes, most: int, what: str) -> Steps[Sequence[NodeInfo]]:
+        """Returns the first nodes that failed themselves. Nothing runs for it."""
+        yield from ()
+        with self._asked(what):
+            return self._core.failed_nodes(instance_id, most)
 
     def deadline(self, timeout_s: float) -> Deadline:
         """Counts by the broker's clock."""
@@ -140,9 +156,9 @@ class InProcessBroker:
 
     def has_ended(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[bool]:
         """Runs nodes until this one has ended, or nothing more can run."""
-        return (yield from self._run_until_ended(instance_id, node_id, None, what))
+        return (yield from self._run_until(partial(self._core.has_ended, instance_id, node_id), None, what))
 
-    def first_node(self, instance_id: bytes, what: str) -> Steps[NodeInfo | None]:
+    def first_node(self, instance_id: bytes, what: str, deadline: Deadline | None) -> Steps[NodeInfo | None]:
         """Tells which node was made first. Nothing runs for it."""
         yield from ()
         with self._asked(what):
@@ -189,8 +205,26 @@ class InProcessBroker:
 
     # -- who waits, works ----------------------------------------------------------------------------------------------
 
-    def _run_until_ended(self, instance_id: bytes, node_id: bytes, deadline: Deadline | None, what: str) -> Steps[bool]:
-        """Runs what is ready until a node has ended; tells whether it has, or nothing more can run before then."""
+    def _run_to_the_end(
+        self,
+        has_ended: Callable[[], bool],
+        instance_id: bytes,
+        node_id: bytes,
+        deadline: Deadline | None,
+        what: str,
+    ) -> Steps[None]:
+        """Runs what is ready until that has ended; raises `Stuck` or `ResultTimeout`, with what holds it, otherwise."""
+        if (yield from self._run_until(has_ended, deadline, what)):
+            return
+        with self._asked(what):
+            why = why_in(self._core.why(instance_id, node_id))
+        whose, which = UUID(bytes=instance_id), UUID(bytes=node_id) if node_id else None
+        if deadline is None:
+            raise Stuck(instance_id=whose, node_id=which, why=str(why))
+        raise ResultTimeout(instance_id=whose, node_id=which, timeout_s=deadline.timeout_s, why=why)
+
+    def _run_until(self, has_ended: Callable[[], bool], deadline: Deadline | None, what: str) -> Steps[bool]:
+        """Runs what is ready until that has ended; tells whether it has, or nothing more can run before then."""
         scope = current_scope.get()
         waiter = scope.node if scope is not None and isinstance(scope.node, Held) else None
         rest_s = inf if deadline is None else deadline.rest_s()
@@ -201,11 +235,11 @@ class InProcessBroker:
         with self._waits(waiter):
             while True:
                 with self._asked(what):
-                    if self._core.has_ended(instance_id, node_id):
+                    if has_ended():
                         return True
                     following = self._next(until, give_up_at)
                     if following is None:
-                        return self._core.has_ended(instance_id, node_id)  # its time may have passed just now
+                        return has_ended()  # its time may have passed just now
                 if isinstance(following, _Change):
                     yield following
                 else:

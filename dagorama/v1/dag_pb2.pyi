@@ -188,15 +188,19 @@ class WatchInstanceRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    UNTIL_ENDED_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.bytes
+    until_ended: _builtins.bool
+    """Send one message only, when the instance is no longer running."""
     def __init__(
         self,
         *,
         instance_id: _builtins.bytes = ...,
+        until_ended: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id", "until_ended", b"until_ended"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -11,7 +11,7 @@ from dagorama_broker.core import commands as c
 from dagorama_broker.core.errors import InstanceEnded, UnknownInstance, UnknownNode
 from dagorama_broker.core.events import NodesReset, RequestRepeated
 from dagorama_broker.core.model import InstanceId, Node, NodeId
-from dagorama_broker.core.states import TERMINAL, NodeState
+from dagorama_broker.core.states import TERMINAL, InstanceState, NodeState
 from dagorama_broker.core.stored import StoredNode
 from dagorama_broker.service import convert
 from dagorama_broker.service.errors import answers
@@ -137,14 +137,19 @@ class DagService(Looking):
             # Before looking, so that no change falls between.
             change = self._host.listeners.change(instance_id)
             try:
-                info = await self._instance_info(request, context)
-                yield dag_pb2.WatchInstanceResponse(instance=info)
-                if info.state != graph_pb2.INSTANCE_STATE_RUNNING:
-                    return
+                if not (request.until_ended and self._is_running(instance_id)):
+                    info = await self._instance_info(request, context)
+                    yield dag_pb2.WatchInstanceResponse(instance=info)
+                    if info.state != graph_pb2.INSTANCE_STATE_RUNNING:
+                        return
                 await change
             finally:
                 self._host.listeners.forget_change(instance_id, change)
             await asyncio.sleep(_CHANGE_INTERVAL_S)  # gathers what comes close together
+
+    def _is_running(self, instance_id: InstanceId) -> bool:
+        instance = self._host.scheduler.instances.get(instance_id)
+        return instance is not None and instance.state is InstanceState.RUNNING
 
     @answers
     async def _check_instance_id(self, request: dag_pb2.WatchInstanceRequest, context: object) -> InstanceId:

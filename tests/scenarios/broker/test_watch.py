@@ -179,6 +179,23 @@ def test_an_instance_is_watched_to_its_end(client: Client, connect: Connect) -> 
     ]
 
 
+def test_only_the_end_of_an_instance_is_told_where_that_is_asked_for(client: Client, connect: Connect) -> None:
+    """One message, whatever changes in between; the same for one that has ended, and a refusal for an unknown one."""
+    first, second = new_id(), new_id()
+    instance_id = client.start(call(first), call(second))
+    request = dag_pb2.WatchInstanceRequest(instance_id=instance_id, until_ended=True)
+    responses = client.dag.WatchInstance(request, timeout=WAIT_S)
+    worker = connect()
+    for _ in range(2):
+        worker.complete(worker.take()[0])
+    again = client.dag.WatchInstance(request, timeout=WAIT_S)
+    ends = [[response.instance.state for response in watch] for watch in (responses, again)]
+    assert ends == [[graph_pb2.INSTANCE_STATE_COMPLETED]] * 2
+    request.instance_id = new_id()
+    with pytest.raises(grpc.RpcError, match="NOT_FOUND"):
+        next(client.dag.WatchInstance(request, timeout=WAIT_S))
+
+
 def test_a_finished_instance_is_told_once(client: Client, connect: Connect) -> None:
     """A watch of an instance that has left memory tells how it ended, with its failed nodes counted."""
     failed, after = new_id(), new_id()

@@ -22,7 +22,8 @@ from click.testing import CliRunner
 
 from dagorama.cli import waiting
 from dagorama.cli.main import group
-from dagorama.client import queries
+from dagorama.client import broker, queries
+from dagorama.errors import InstanceFailed
 from dagorama.payload import encode
 from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
 from dagorama.why import Why
@@ -495,11 +496,32 @@ def test_an_instance_that_failed_has_no_value(scene: Scene) -> None:
     assert (finished.status, finished.out, "CardDeclined: no" in finished.err) == (1, "", True)
 
 
+def test_a_value_beside_which_something_failed_has_a_status_of_its_own(scene: Scene) -> None:
+    """The value is printed all the same; standard error names what failed, and Python's `wait` raises the same."""
+    spec = function("shop:Order.notify", queue="sides", taint="sides")
+    instance_id = scene.client.start(call(new_id()), call(new_id()), functions=[spec])
+    hello = work_pb2.Hello(worker_id=new_id(), slots=1, include_queues=["sides"], tolerations=["sides"])
+    with closing(Worker(scene.broker.target, hello)) as worker:
+        (grant,) = worker.take()
+        worker.finish(result(grant, value=encode(7, what="a value").data))
+        while here("result", show(instance_id)) != Finished(0, "7\n", ""):
+            pass
+        (grant,) = worker.take()
+        worker.finish(result(grant, failure=failure("ValueError", "the mail server is down")))
+    with pytest.raises(InstanceFailed) as raised:
+        broker.wait_for_end(instance_id)
+    named = (
+        f"1 of its nodes failed:\n  shop:Order.notify (node {show(grant.node_id)}) failed after 1 attempt: ValueError"
+    )
+    assert named in str(raised.value)
+    assert here("result", show(instance_id)) == Finished(5, "7\n", f"Error: {raised.value}\n")
+
+
 def test_what_holds_an_instance_is_told_once(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whoever waits for it hears why nothing goes on, and not again as long as that stays so."""
-    monkeypatch.setattr(waiting, "SILENCE_S", 0.01)
+    monkeypatch.setenv("DAGORAMA_SILENCE_S", "0.01")
     asked, ask = Semaphore(0), queries.why
 
     def why(instance_id: bytes) -> Why:

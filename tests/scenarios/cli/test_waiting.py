@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from dagorama import DAGDefinition, dagorama
-from dagorama.cli import waiting
 from dagorama.cli.waiting import wait_until_ended
 from dagorama.client import queries
 from dagorama_broker.launch import launch_broker
@@ -23,7 +22,7 @@ class Queued(DAGDefinition):
 
 def test_waiting_goes_on_over_a_restart_of_the_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the stream that is followed nor the questions why nothing runs end with the broker of before."""
-    monkeypatch.setattr(waiting, "SILENCE_S", 0.05)
+    monkeypatch.setenv("DAGORAMA_SILENCE_S", "0.05")
     storage = f"sqlite:///{tmp_path}/broker.db"
     with socket.create_server(("localhost", 0)) as reserved:
         port = reserved.getsockname()[1]

@@ -55,6 +55,10 @@ class DagServer(DagServiceServicer):
         self.retried: list[bytes] = []
         self.rerun: list[tuple[bytes, bytes]] = []
         self.nodes: dict[bytes, Call] = {}
+        self.why: dag_pb2.WhyResponse | None = None  #: what holds any node; None: asking is not known here
+        self.asked_why = 0
+        self.ended = graph_pb2.INSTANCE_STATE_RUNNING  #: how instances stand that are not cancelled
+        self.failed: list[dag_pb2.NodeInfo] = []  #: nodes of any instance beside those that were submitted
         self.watched = threading.Semaphore(0)
         self._responses: dict[bytes, dag_pb2.WatchResponse] = {}
         self._changed = threading.Condition()
@@ -175,14 +179,30 @@ class DagServer(DagServiceServicer):
     ) -> dag_pb2.GetInstanceResponse:
         """Tells the name of the definition."""
         first = next(submit for submit in self.submits if submit.instance_id == request.instance_id)
-        info = dag_pb2.InstanceInfo(instance_id=request.instance_id, definition=first.definition)
+        info = dag_pb2.InstanceInfo(instance_id=request.instance_id, definition=first.definition, state=self.ended)
+        info.counts.add(state=State.NODE_STATE_FAILED, count=len(self.failed))
         if request.instance_id in self.cancelled:
             info.state = graph_pb2.INSTANCE_STATE_CANCELLED
         return dag_pb2.GetInstanceResponse(instance=info)
 
-    def WatchInstance(self, request: dag_pb2.WatchInstanceRequest, context: grpc.ServicerContext) -> NoReturn:
-        """Is not there, as in a broker of another version."""
-        _refuse(context, grpc.StatusCode.UNIMPLEMENTED, "unknown method")
+    def end_instances(self, state: graph_pb2.InstanceState.ValueType) -> None:
+        """Ends all instances."""
+        with self._changed:
+            self.ended = state
+            self._changed.notify_all()
+
+    def WatchInstance(
+        self, request: dag_pb2.WatchInstanceRequest, context: grpc.ServicerContext
+    ) -> Iterator[dag_pb2.WatchInstanceResponse]:
+        """Waits until instances have ended."""
+        self.watched.release()
+        context.add_callback(self._wake)
+        with self._changed:
+            while self.ended == graph_pb2.INSTANCE_STATE_RUNNING and context.is_active():
+                self._changed.wait()
+        if context.is_active():
+            answer = self.GetInstance(dag_pb2.GetInstanceRequest(instance_id=request.instance_id), context)
+            yield dag_pb2.WatchInstanceResponse(instance=answer.instance)
 
     def ListInstances(self, request: dag_pb2.ListInstancesRequest, context: grpc.ServicerContext) -> NoReturn:
         """Is not there either."""
@@ -196,11 +216,15 @@ class DagServer(DagServiceServicer):
             if submit.instance_id == request.instance_id
             for call in calls_in(submit)
         ]
+        nodes.extend(self.failed)
         return dag_pb2.ListNodesResponse(nodes=nodes[: request.page_size])
 
-    def Why(self, request: dag_pb2.WhyRequest, context: grpc.ServicerContext) -> NoReturn:
-        """Is not there either."""
-        _refuse(context, grpc.StatusCode.UNIMPLEMENTED, "unknown method")
+    def Why(self, request: dag_pb2.WhyRequest, context: grpc.ServicerContext) -> dag_pb2.WhyResponse:
+        """Tells what the test has it tell; otherwise it is not there, as in a broker of another version."""
+        self.asked_why += 1
+        if self.why is None:
+            _refuse(context, grpc.StatusCode.UNIMPLEMENTED, "unknown method")
+        return self.why
 
     def ListWorkers(self, request: dag_pb2.ListWorkersRequest, context: grpc.ServicerContext) -> NoReturn:
         """Is not there either."""

@@ -370,7 +370,7 @@ def test_many_values_share_one_timeout(server: DagServer, wait: Callable[[Any], 
         wait(instance)
     for timer in timers:
         timer.join()
-    assert raised.value.node_id.bytes == calls[2].node_id
+    assert raised.value.node_id == UUID(bytes=calls[2].node_id)
 
 
 @ways

@@ -14,6 +14,7 @@ from dagorama.errors import (
     CodeMismatchException,
     DagoramaError,
     InstanceCancelled,
+    InstanceFailed,
     LimitKeyError,
     MainGuardMissing,
     NodeFailed,
@@ -56,6 +57,7 @@ EXAMPLES = [
     BrokerUnavailable(host="localhost", port=50051, waited_s=4.2, detail="refused"),
     BrokerRefused(request="a look", code="NOT_FOUND", detail="no such node"),
     failed(THREE),
+    InstanceFailed(instance_id=ONE, failures=[failed(TWO)], failed_count=2),
     InstanceCancelled(instance_id=ONE, node_id=TWO),
     NodeStopped(instance_id=ONE, node_id=TWO),
     NotInNode(),
@@ -78,7 +80,7 @@ def test_errors_survive_pickling(error: DagoramaError) -> None:
     """An error that is itself the failure of a node comes back with message and fields."""
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error)
-    assert (str(again), again.__dict__) == (str(error), error.__dict__)
+    assert (str(again), repr(again.__dict__)) == (str(error), repr(error.__dict__))
 
 
 @pytest.mark.parametrize(
@@ -101,6 +103,26 @@ def test_an_absent_broker_is_named_with_the_way_out() -> None:
     assert str(error) == (
         "no broker answers at localhost:50051 (tried for 4.2 s; refused): "
         "start one with `dagorama broker`, or set DAGORAMA_HOST and DAGORAMA_PORT"
+    )
+
+
+def test_a_broker_that_has_gone_away_is_not_one_that_never_was() -> None:
+    """Who was connected is not told to set an address, but that the broker is to come back, and what is waited."""
+    error = BrokerUnavailable(host="localhost", port=50051, waited_s=60.0, detail="refused", was_there=True)
+    assert str(error) == (
+        "the broker at localhost:50051 has gone away (tried for 60.0 s; refused): start it again with the storage that "
+        "it had, and what it had acknowledged goes on; DAGORAMA_RECONNECT_S says how long it is waited for"
+    )
+
+
+def test_a_failed_instance_names_its_nodes_and_the_ways_out() -> None:
+    """The message has the first that failed, counts the others, and says what to do."""
+    assert str(InstanceFailed(instance_id=ONE, failures=[failed(TWO)] * 7, failed_count=9)) == (
+        f"instance {ONE} has ended, and 9 of its nodes failed:"
+        + f"\n  m:C.f (node {TWO}) failed after 3 attempts: ValueError: boom" * 5
+        + "\n  and 4 more"
+        + f"\n`dagorama show {ONE}` has the tracebacks. instance.retry() runs again what failed; "
+        "instance.result() gives the entrypoint's value where that does not depend on it"
     )
 
 

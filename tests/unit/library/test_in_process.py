@@ -338,7 +338,7 @@ def test_a_result_in_time_is_one_by_the_brokers_clock(broker: InProcessBroker) -
     instance, _ = Flaky()()
     with pytest.raises(ResultTimeout, match="within 5400 s") as raised:
         instance.result(timeout=1.5 * HOUR_S)
-    assert "backs_off" in raised.value.__notes__[0]
+    assert "backs_off" in str(raised.value)
     assert broker.elapsed_s == 1.5 * HOUR_S
     assert instance.result(timeout=HOUR_S) == 3
     assert broker.elapsed_s == 2 * HOUR_S

@@ -10,7 +10,10 @@ import grpc
 import pytest
 
 from dagorama.client.connection import CONNECT_S, Connection
-from dagorama.client.requests import ABSENT_S, PAUSE_LAST_S, RECONNECT_S, Attempt, Pause, Steps, ask, watch
+from dagorama.client.requests import ABSENT_S, PAUSE_LAST_S, Attempt, Deadline, Pause, Steps, ask
+from dagorama.client.settings import RECONNECT_S
+from dagorama.client.waiting import Silence
+from dagorama.client.waiting import watch as watch_steps
 from dagorama.errors import BrokerRefused, BrokerUnavailable
 from dagorama.ids import new_id
 from dagorama.v1.dag_pb2 import SubmitRequest
@@ -38,7 +41,9 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Starts at a time that means nothing."""
         self.now = 1000.0
-        monkeypatch.setattr("dagorama.client.requests.monotonic", lambda: self.now)
+        for module in ("requests", "waiting"):
+            monkeypatch.setattr(f"dagorama.client.{module}.monotonic", lambda: self.now)
+        monkeypatch.setenv("DAGORAMA_SILENCE_S", "inf")
 
     def lose(self, steps: Steps[Any], lasting: Callable[[int], float], most: int = 10_000) -> list[float]:
         """Loses each attempt after `lasting(its number)` seconds; returns the pauses that were made until the end."""
@@ -65,6 +70,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def to() -> Connection:
     """A connection that is never used."""
     return Connection("localhost", 1)
+
+
+def watch(to: Connection, instance_id: bytes, node_id: bytes) -> Steps[Any]:
+    """Makes the steps of a wait without an end."""
+    return watch_steps(to, instance_id, node_id, None, Silence(instance_id))
 
 
 def submit(to: Connection) -> Steps[Any]:
@@ -107,6 +117,54 @@ def test_each_restart_has_patience_of_its_own(clock: Clock, to: Connection) -> N
     with pytest.raises(BrokerUnavailable):
         clock.lose(watch(to, new_id(), new_id()), lambda number: 600.0 if number in (10, 20) else 0.0)
     assert clock.now - begun > 1200 + RECONNECT_S
+
+
+def test_a_broker_that_was_there_is_awaited_by_every_request(clock: Clock, to: Connection) -> None:
+    """A start, a look or a control that meets a restart waits as long for the broker as who waits for a value."""
+    to.answered = True
+    begun = clock.now
+    with pytest.raises(BrokerUnavailable, match=r"has gone away \(tried for 60\.0 s; .*DAGORAMA_RECONNECT_S") as raised:
+        clock.lose(submit(to), lambda _: 0.0)
+    assert clock.now - begun == pytest.approx(RECONNECT_S)
+    assert raised.value.was_there
+
+
+def test_a_deadline_ends_the_patience_of_a_request(clock: Clock, to: Connection) -> None:
+    """Who waits with a timeout does not wait longer for a broker that has gone away."""
+    to.answered = True
+    begun = clock.now
+    with pytest.raises(BrokerUnavailable):
+        clock.lose(ask(to, to.dag.Submit, SubmitRequest(), "a submit", Deadline(2.0)), lambda _: 0.0)
+    assert clock.now - begun == pytest.approx(2.0)
+
+
+def test_a_broker_that_hangs_is_given_up_at_the_deadline(clock: Clock, to: Connection) -> None:
+    """An attempt that a deadline ended is not repeated."""
+    steps = ask(to, to.dag.Submit, SubmitRequest(), "a submit", Deadline(2.0))
+    attempt = next(steps)
+    assert isinstance(attempt, Attempt)
+    assert attempt.timeout_s == 2.0
+    clock.now += 2.0
+    with pytest.raises(BrokerUnavailable, match=r"tried for 2\.0 s; it does not answer"):
+        steps.throw(Lost(grpc.StatusCode.DEADLINE_EXCEEDED))
+
+
+@pytest.mark.parametrize("lasting", [0.0, 2.0])
+def test_a_broker_that_stays_away_is_told_of_once(
+    clock: Clock, to: Connection, lasting: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However many wait for it; and again when it goes away another time."""
+    monkeypatch.setenv("DAGORAMA_SILENCE_S", "10")
+    to.answered = True
+    for _ in range(2):
+        lost_at = clock.now
+        for _ in range(3):
+            clock.now = lost_at
+            with pytest.raises(BrokerUnavailable):
+                clock.lose(submit(to), lambda _: lasting)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "[WARNING] - the broker at localhost:1 has been away for 1" in line
+        assert "(connection refused); it is waited for, up to 4" in line or "up to 5" in line
 
 
 def test_a_refusal_is_not_repeated(to: Connection) -> None:

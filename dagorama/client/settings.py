@@ -1,0 +1,36 @@
+"""How patient the requests of this process are, as the environment says now."""
+
+from __future__ import annotations
+
+import os
+from math import inf
+
+#: A broker that was there is awaited for this long when it goes away; `DAGORAMA_RECONNECT_S` sets another time.
+RECONNECT_S = 60.0
+#: A wait says nothing for this long; `DAGORAMA_SILENCE_S` sets another time.
+SILENCE_S = 10.0
+
+
+def reconnect_s() -> float:
+    """Returns how long a broker that was there is awaited; `ValueError` if what is set is no such time."""
+    text = os.environ.get("DAGORAMA_RECONNECT_S") or str(RECONNECT_S)
+    seconds = _number(text)
+    if not 0 <= seconds < inf:
+        raise ValueError(f"DAGORAMA_RECONNECT_S={text!r} is not a number of seconds, 0 or more")
+    return seconds
+
+
+def silence_s() -> float:
+    """Returns how long a wait says nothing, infinity for ever; `ValueError` if what is set is no such time."""
+    text = os.environ.get("DAGORAMA_SILENCE_S") or str(SILENCE_S)
+    seconds = _number(text)
+    if not seconds > 0:
+        raise ValueError(f"DAGORAMA_SILENCE_S={text!r} is not a number of seconds, more than 0, or inf")
+    return seconds
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return -1.0
