@@ -15,8 +15,10 @@ from typing import NamedTuple, Protocol
 
 import click
 
+from dagorama.cli.ending import PlainEnd
 from dagorama.cli.failure import CannotStart
 from dagorama.cli.group import start_group, stop_group
+from dagorama.cli.options import HELP, check_settings
 from dagorama.cli.worker import worker
 from dagorama.logging import program_log
 
@@ -126,7 +128,7 @@ class EventHandler:
             _log.info("%s changed; restart %d", _shown(paths), self.restarts)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=PlainEnd, context_settings=HELP)
 @click.option(
     "--watch-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -142,6 +144,7 @@ def run_hot_reload_worker(watch_dir: Path, **worker_options: object) -> None:
     (--code-mismatch ignore) unless another choice is made. SIGTERM and SIGINT end it, and its worker,
     with exit status 0. Exit status 3: it could not start.
     """
+    check_settings()
     try:
         from watchfiles import Change, PythonFilter, watch
     except ImportError:

@@ -131,10 +131,49 @@ class CallRules:
             required, allowed = self._names[min(count, len(self._names) - 1)]
             if required <= kwargs.keys() <= allowed:
                 return
-        try:
-            self.signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"{self.name}(): {error}") from None
+        problem = problem_of_call(self.signature, args, kwargs)
+        if problem:
+            raise TypeError(f"{self.name}(): {problem}")
+
+
+def problem_of_call(signature: inspect.Signature, args: Sequence[object], kwargs: Mapping[str, object]) -> str:
+    """Says what is wrong with a call, empty for nothing: what Python says, and which names there are no arguments of.
+
+    Python names what is missing first, and a slip in a name has both.
+    """
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        parameters = signature.parameters
+        unknown = (
+            [] if any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values()) else kwargs.keys() - parameters
+        )
+        named = ", ".join(repr(name) for name in kwargs if name in unknown and repr(name) not in str(error))
+        return f"{error}; there is no argument {named}" if named else str(error)
+    return ""
+
+
+def shown_signature(signature: inspect.Signature) -> str:
+    """Returns a signature as it is written, also where annotations are kept as text."""
+
+    def plain(annotation: object) -> object:
+        return _AsWritten(annotation) if isinstance(annotation, str) else annotation
+
+    parameters = [one.replace(annotation=plain(one.annotation)) for one in signature.parameters.values()]
+    returns = plain(signature.return_annotation)
+    return str(signature.replace(parameters=parameters, return_annotation=returns))
+
+
+class _AsWritten:
+    """An annotation that is text, for people."""
+
+    def __init__(self, text: str) -> None:
+        """Keeps the text."""
+        self.text = text
+
+    def __repr__(self) -> str:
+        """Gives the text without quotes."""
+        return self.text
 
 
 def verify_function_call(fn: Callable[..., object], args: Sequence[object], kwargs: Mapping[str, object]) -> bool:

@@ -15,7 +15,7 @@ from dagorama_broker.host.host import Host
 from dagorama_broker.service.server import AddressTaken, Server
 from dagorama_broker.settings import BrokerSettings, SettingsError, from_environment
 from dagorama_broker.storage.journal import StorageError
-from dagorama_broker.storage.url import open_journal
+from dagorama_broker.storage.url import UnknownStorage, open_journal
 
 log = logging.getLogger("dagorama.broker")
 
@@ -23,6 +23,7 @@ log = logging.getLogger("dagorama.broker")
 LOG_FORMAT = "%(asctime)s - broker - [%(levelname)s] - %(message)s"
 
 EXIT_FAILED = 1
+EXIT_CALLED_WRONGLY = 2
 EXIT_CANNOT_START = 3
 
 
@@ -57,7 +58,7 @@ def main(
     """Run a broker: it keeps the graphs and hands ready nodes to workers.
 
     It runs until SIGTERM or SIGINT, which it answers by finishing what is on its way to disk. Exit status: 0 after
-    that, 1 if the storage failed, 3 if it could not start.
+    that, 1 if the storage failed, 2 for an option or a setting that cannot be used, 3 if it could not start.
     """
     logging.basicConfig(level=log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
     try:
@@ -75,7 +76,7 @@ def main(
             click.echo(f"dagorama-broker: {error}", err=True)
         else:
             _tell(ready_fd, f"failed {error}")
-        sys.exit(EXIT_CANNOT_START)
+        sys.exit(EXIT_CALLED_WRONGLY if isinstance(error, (SettingsError, UnknownStorage)) else EXIT_CANNOT_START)
 
 
 async def serve(settings: BrokerSettings, *, ready_fd: int | None = None, lifeline_fd: int | None = None) -> None:

@@ -11,7 +11,12 @@ _STOP_TIMEOUT_S = 10.0
 
 
 class BrokerNotStarted(RuntimeError):
-    """The broker's process ended before it was ready; the message is what it said."""
+    """The broker's process ended before it was ready; the message is what it said, `status` its exit status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        """A status of 2 is that of an option or a setting that cannot be used."""
+        self.status = status
+        super().__init__(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,8 @@ def launch_broker(
         with os.fdopen(ready_read) as ready:
             kind, _, said = ready.read().partition(" ")
         if kind != "ready":
-            raise BrokerNotStarted(said or f"the broker's process ended with status {process.wait()}")
+            status = process.wait()
+            raise BrokerNotStarted(said or f"the broker's process ended with status {status}", status)
         host, bound = said.split()
         broker = LaunchedBroker(host, int(bound), process)
         with _environment({"DAGORAMA_HOST": broker.host, "DAGORAMA_PORT": str(broker.port)}):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import signal
-import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import wraps
@@ -15,7 +13,7 @@ from uuid import UUID
 import click
 
 from dagorama.cli.failure import CannotStart, Refused
-from dagorama.cli.options import takes_address, use_address
+from dagorama.cli.options import check_is_text, takes_address, use_address
 from dagorama.client.queries import list_nodes, newest_instances
 from dagorama.errors import BrokerRefused, BrokerUnavailable
 
@@ -42,7 +40,7 @@ def asks_broker(function: Callable[..., None]) -> Callable[..., None]:
     @wraps(function)
     def asking(*args: object, host: str | None, port: int | None, **kwargs: object) -> None:
         for word in kwargs.values():
-            _check_is_text(word)
+            check_is_text(word)
         use_address(host, port)
         try:
             function(*args, **kwargs)
@@ -50,19 +48,8 @@ def asks_broker(function: Callable[..., None]) -> Callable[..., None]:
             raise CannotStart(str(error)) from None
         except BrokerRefused as error:
             raise Refused(error.detail) from None
-        except KeyboardInterrupt:
-            click.echo("stopped by SIGINT", err=True)
-            sys.exit(128 + signal.SIGINT)  # what a shell reports for a process that a signal ended
 
     return asking
-
-
-def _check_is_text(word: object) -> None:
-    """Refuses what the shell gives for bytes that are no text: no broker takes it."""
-    try:
-        str(word).encode()
-    except UnicodeEncodeError:
-        raise click.UsageError(f"{word!r} is no text: what is given must be UTF-8") from None
 
 
 def find_instance(text: str) -> bytes:

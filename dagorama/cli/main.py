@@ -12,6 +12,7 @@ from importlib.metadata import version as installed_version
 
 import click
 
+from dagorama.cli.ending import PlainEnd
 from dagorama.cli.options import HELP
 
 #: For each subcommand the module and name of its click command, and what `dagorama --help` says about it.
@@ -38,7 +39,7 @@ SUBCOMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(PlainEnd, click.Group):
     """A group that knows its subcommands by name and imports one when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

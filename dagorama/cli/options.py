@@ -1,4 +1,4 @@
-"""What several commands have for defaults and options."""
+"""What several commands have for defaults, options and settings."""
 
 from __future__ import annotations
 
@@ -33,16 +33,36 @@ def takes_address(function: Callable[P, None]) -> Callable[P, None]:
 def use_address(host: str | None, port: int | None) -> tuple[str, int]:
     """Has everything in this process, and what it starts, find the broker there; None leaves the environment's.
 
-    Raises `UsageError` where the environment names no port.
+    Raises `UsageError` where the environment names no port, or has other settings that cannot be used.
     """
     from dagorama.client.connection import broker_address  # not for those who only want help
 
+    check_is_text(host or "")
     # Nothing but the command runs in this process, and everything in it takes the address from here.
     if host is not None:
         os.environ["DAGORAMA_HOST"] = host
     if port is not None:
         os.environ["DAGORAMA_PORT"] = str(port)
+    check_settings()
+    return broker_address()
+
+
+def check_settings(*more: Callable[[], object]) -> None:
+    """Refuses settings in the environment that cannot be used, as wrong options are; `more` read further ones."""
+    from dagorama.client.connection import broker_address  # as above
+    from dagorama.client.settings import reconnect_s, silence_s
+    from dagorama.logging import get_log_level
+
+    for read in (broker_address, reconnect_s, silence_s, get_log_level, *more):
+        try:
+            read()
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+
+
+def check_is_text(word: object) -> None:
+    """Refuses what the shell gives for bytes that are no text: no broker takes it."""
     try:
-        return broker_address()
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
+        str(word).encode()
+    except UnicodeEncodeError:
+        raise click.UsageError(f"{word!r} is no text: what is given must be UTF-8") from None

@@ -13,10 +13,12 @@ from types import FrameType
 import click
 
 from dagorama.cli.failure import Failed
-from dagorama.cli.options import HELP, usable_cpus
+from dagorama.cli.options import HELP, check_is_text, check_settings, usable_cpus
 from dagorama.cli.progress import LiveProgress
 from dagorama.cli.session import Outcome, Settings, execute
 from dagorama.cli.target import check_arguments, load_target, parse_arguments
+from dagorama.settings import should_run_inline
+from dagorama.worker.options import cancel_grace_s, default_code_mismatch
 
 #: So many failures are told in full; the rest is counted.
 FAILURES_SHOWN_MAX = 3
@@ -63,6 +65,9 @@ def run(
     The value goes to standard output: a string as it is, everything else as Python writes it. What nodes print, and how
     it goes on, goes to standard error. Exit status: 0 done, 1 a node failed, 2 called wrongly, 3 could not start.
     """
+    for word in tolerations:
+        check_is_text(word)
+    check_settings(should_run_inline, cancel_grace_s, default_code_mismatch)
     loaded = load_target(target)
     parsed = parse_arguments(arguments, json_text)
     check_arguments(loaded.definition, parsed)

@@ -74,7 +74,8 @@ def execute(target: Target, arguments: Arguments, settings: Settings, progress: 
         try:
             stack.enter_context(launch_broker(port=0, storage=settings.storage))
         except BrokerNotStarted as error:
-            raise CannotStart(f"the broker could not be started: {error}") from None
+            kind = CalledWrongly if error.status == CalledWrongly.exit_code else CannotStart
+            raise kind(f"the broker could not be started: {error}") from None
         workers = stack.enter_context(
             crew(
                 target.folder,

@@ -17,6 +17,7 @@ import click
 
 from dagorama.definition import DAGDefinition
 from dagorama.importing import import_users
+from dagorama.inspection import problem_of_call, shown_signature
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,9 +221,7 @@ def _from_json(text: str) -> Arguments:
 def check_arguments(definition: DAGDefinition, arguments: Arguments) -> None:
     """Raises `click.UsageError` with the entrypoint's signature if it can't be called with the arguments."""
     signature = inspect.signature(definition.entrypoint)
-    try:
-        signature.bind(*arguments.args, **arguments.kwargs)
-    except TypeError as error:
-        raise click.UsageError(
-            f"wrong arguments: {error}; the signature is {type(definition).__name__}.entrypoint{signature}"
-        ) from None
+    problem = problem_of_call(signature, arguments.args, arguments.kwargs)
+    if problem:
+        name = f"{type(definition).__name__}.entrypoint"
+        raise click.UsageError(f"wrong arguments: {problem}; the signature is {name}{shown_signature(signature)}")

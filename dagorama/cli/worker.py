@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 
-from dagorama.cli.options import HELP, takes_address, usable_cpus, use_address
+from dagorama.cli.ending import PlainEnd
+from dagorama.cli.options import HELP, check_is_text, check_settings, takes_address, usable_cpus, use_address
 from dagorama.code.policy import CodeMismatch
 from dagorama.logging import program_log
-from dagorama.worker.options import WorkerOptions
+from dagorama.worker.options import WorkerOptions, cancel_grace_s, default_code_mismatch
 from dagorama.worker.supervisor import Supervisor
 
 
@@ -25,7 +26,7 @@ def _module_names(ctx: click.Context, option: click.Parameter, modules: tuple[st
     return modules
 
 
-@click.command(context_settings=HELP)
+@click.command(cls=PlainEnd, context_settings=HELP)
 @click.version_option(package_name="dagorama", message="%(version)s")
 @takes_address
 @click.option("--include-queue", multiple=True, metavar="QUEUE", help="Take only nodes of this queue (repeatable).")
@@ -83,7 +84,10 @@ def worker(
         imports=imports,
         code_mismatch=None if code_mismatch is None else CodeMismatch(code_mismatch),
     )
+    for word in (*include_queue, *exclude_queue, *toleration, *imports):
+        check_is_text(word)
     at_host, at_port = use_address(host, port)
+    check_settings(cancel_grace_s, default_code_mismatch)
     log = program_log("worker")
     log.info("%d x %d at %s:%d: %s", processes, concurrency, at_host, at_port, _serves(options))
     sys.exit(Supervisor(processes, options, log=log).run())

@@ -10,13 +10,17 @@ from dagorama_broker.storage.sqlite import SqliteJournal
 _SQLITE = "sqlite:///"
 
 
+class UnknownStorage(StorageError):
+    """A text names no storage."""
+
+
 def open_journal(url: str) -> Journal:
-    """Give the journal that `url` names; its `open` is still to be called. Raises `StorageError` for any other text."""
+    """Give the journal that `url` names; its `open` is still to be called. Raises `UnknownStorage`."""
     if url == "memory:":
         return MemoryJournal()
     path = url.removeprefix(_SQLITE)
     if path in {url, ""}:
-        raise StorageError(
+        raise UnknownStorage(
             f"{url!r} names no storage. Valid are `memory:` (nothing is kept), `sqlite:///broker.db` (a file, relative "
             "to the working directory), `sqlite:////var/lib/dagorama/broker.db` (absolute) and `sqlite:///~/broker.db`."
         )

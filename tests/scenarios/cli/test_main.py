@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from dagorama.cli.main import SUBCOMMANDS
+from dagorama.cli.main import SUBCOMMANDS, group
+
+DAGORAMA, WORKER = (str(Path(sys.executable).parent / name) for name in ("dagorama", "worker"))
 
 SLOW = ("grpc", "google.protobuf", "rich", "asyncio", "dagorama_broker")
 
@@ -48,3 +54,65 @@ def test_an_unknown_subcommand_is_a_wrong_call() -> None:
     finished = python("-m", "dagorama.cli.main", "rnu")
     assert finished.returncode == 2
     assert "rnu" in finished.stderr
+
+
+@pytest.mark.parametrize("command", [[DAGORAMA, "version"], [DAGORAMA, "run", "--help"], [WORKER, "--help"]])
+def test_output_that_goes_nowhere_ends_a_command_plainly(command: list[str]) -> None:
+    """A full disk is told in one line, with status 1; a reader that has gone not at all, with that of SIGPIPE."""
+    with open("/dev/full", "w") as full:
+        finished = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=30)
+    line = "Error: what was to be printed could not be written: No space left on device\n"
+    assert (finished.returncode, finished.stderr) == (1, line)
+    reader, writer = os.pipe()
+    os.close(reader)
+    finished = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, timeout=30)
+    os.close(writer)
+    assert (finished.returncode, finished.stderr) == (128 + signal.SIGPIPE, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ("instances", ["DAGORAMA_PORT", "DAGORAMA_RECONNECT_S", "DAGORAMA_SILENCE_S", "DAGORAMA_LOG_LEVEL"]),
+        ("broker", ["DAGORAMA_PORT"]),
+        ("run x:Y", ["DAGORAMA_INLINE", "DAGORAMA_CANCEL_GRACE_S"]),
+        ("worker", ["DAGORAMA_PORT", "DAGORAMA_CODE_MISMATCH", "DAGORAMA_LOG_LEVEL"]),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_a_wrong_call(words: str, names: list[str]) -> None:
+    """Status 2 from every command, and the last line names the setting, or its option, and what it was."""
+    for name in names:
+        finished = CliRunner().invoke(group, words.split(), prog_name="dagorama", env={name: "what"})
+        last = finished.stderr.splitlines()[-1]
+        assert (finished.exit_code, name in last or "--code-mismatch" in last, "what" in last.lower()) == (
+            2,
+            True,
+            True,
+        )
+
+
+def test_ctrl_c_before_a_command_has_begun_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Status 130, as that of a command that has."""
+
+    def press(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dagorama.cli.main.import_module", press)
+    finished = CliRunner().invoke(group, ["instances"], prog_name="dagorama")
+    assert (finished.exit_code, finished.stderr) == (130, "stopped by SIGINT\n")
+
+
+@pytest.mark.parametrize(
+    ("bytes_", "words"),
+    [
+        (b"\xff", ["worker", "--include-queue"]),
+        (b"\xff", ["worker", "--toleration"]),
+        (b"\xff", ["run", "x:Y", "--toleration"]),
+        (b"\xff", ["workers", "--host"]),
+        (b"\xff", ["why"]),
+    ],
+)
+def test_words_that_are_no_text_are_refused(bytes_: bytes, words: list[str]) -> None:
+    """No broker takes them; the error shows what they were."""
+    finished = CliRunner().invoke(group, [*words, os.fsdecode(bytes_)], prog_name="dagorama")
+    assert (finished.exit_code, "'\\udcff' is no text" in finished.stderr) == (2, True)

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 import pytest
 
-from dagorama.cli.target import Arguments, load_target, parse_arguments
+from dagorama import DAGDefinition, dagorama
+from dagorama.cli.target import Arguments, check_arguments, load_target, parse_arguments
 
 
 @pytest.mark.parametrize(
@@ -79,3 +80,26 @@ def test_a_module_alone_stands_for_its_one_definition(tmp_path: Path, monkeypatc
         load_target("two_targets")
     with pytest.raises(click.UsageError, match="no definition that could be started"):
         load_target("no_target.py")
+
+
+class Job(DAGDefinition):
+    @dagorama().syncfn
+    def entrypoint(self, n: int, *, name: str = "x") -> list[str]:
+        return [name] * n
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (Arguments(args=(), kwargs={}), "missing a required argument: 'n'"),
+        (Arguments(args=(), kwargs={"N": 1}), "missing a required argument: 'n'; there is no argument 'N'"),
+        (Arguments(args=(1,), kwargs={"nme": 1}), "got an unexpected keyword argument 'nme'"),
+        (Arguments(args=(1, 2), kwargs={}), "too many positional arguments"),
+    ],
+)
+def test_wrong_arguments_are_named_beside_the_signature(arguments: Arguments, problem: str) -> None:
+    """What was typed is in the message, and the signature as it is written, without quotes around its types."""
+    with pytest.raises(click.UsageError) as raised:
+        check_arguments(Job(), arguments)
+    written = "Job.entrypoint(n: int, *, name: str = 'x') -> list[str]"
+    assert raised.value.message == f"wrong arguments: {problem}; the signature is {written}"

@@ -132,6 +132,9 @@ def test_right_calls_are_verified(fn: Callable[..., object], args: Sequence[obje
         (required, (1, 2, 3, 4), {}, "too many positional"),
         (required, (1, 2, 3), {"a": 1}, "multiple values for argument 'a'"),
         (keyword, (1,), {}, "missing a required"),
+        (required, (1,), {"C": 3}, "missing a required argument: 'b'; there is no argument 'C'"),
+        (optional, (), {"x": 1, "y": 2}, "there is no argument 'x', 'y'"),
+        (anything, (), {"x": 1}, "missing a required argument: 'a'$"),
     ],
 )
 def test_wrong_calls_are_type_errors(
