@@ -7,6 +7,7 @@ import click
 from dagorama.cli.asking import asks_broker, find_instance, print_json
 from dagorama.cli.looking import counted
 from dagorama.cli.options import HELP
+from dagorama.cli.tables import print_text
 from dagorama.client import broker, queries
 
 
@@ -24,4 +25,4 @@ def cancel(instance: str, as_json: bool) -> None:
     if as_json:
         print_json(stopped)
     else:
-        click.echo(f"{stopped.instance_id} is {stopped.state}: {counted(stopped.counts)}")
+        print_text(f"{stopped.instance_id} is {stopped.state}: {counted(stopped.counts)}")

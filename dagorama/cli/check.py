@@ -8,7 +8,7 @@ import click
 
 from dagorama.cli.asking import asks_broker, print_json
 from dagorama.cli.options import HELP
-from dagorama.cli.tables import printable
+from dagorama.cli.tables import print_text, printable
 from dagorama.cli.target import class_in, import_target, split_target
 from dagorama.client import queries
 from dagorama.listing import functions_in, functions_of
@@ -36,9 +36,9 @@ def check(target: str, as_json: bool) -> None:
         print_json([one for one in checked if one.reasons or one.unsure_workers])
     else:
         for one in unable:
-            click.echo(printable(str(one)))
+            print_text(printable(str(one)))
         if not unable:
-            click.echo(f"workers would run all functions of {target} ({len(functions)})")
+            print_text(f"workers would run all functions of {target} ({len(functions)})")
         for worker in dict.fromkeys(worker for one in checked for worker in one.unsure_workers):
-            click.echo(printable(f"version not known for worker {worker}: it has no --import"))
+            print_text(printable(f"version not known for worker {worker}: it has no --import"))
     sys.exit(1 if unable else 0)

@@ -9,7 +9,7 @@ import click
 from dagorama.cli.asking import asks_broker, find_instance, print_json
 from dagorama.cli.looking import counted, standing
 from dagorama.cli.options import HELP
-from dagorama.cli.tables import printable
+from dagorama.cli.tables import print_text, printable
 from dagorama.client.control import control_instance, control_queue
 from dagorama.client.status import InstanceStatus, QueueStatus, instance_status, queue_status
 from dagorama.options import PRIORITY_MAX, RUNNING_MAX_MAX
@@ -119,7 +119,7 @@ def tell_instance(found: InstanceStatus, as_json: bool) -> None:
         words.append(f"has priority {found.priority}")
     if found.running_max is not None:
         words.append(f"runs at most {found.running_max} at once")
-    click.echo(f"{found.instance_id} is {', '.join(words)}: {counted(found.counts)}")
+    print_text(f"{found.instance_id} is {', '.join(words)}: {counted(found.counts)}")
 
 
 def tell_queues(found: list[QueueStatus], as_json: bool) -> None:
@@ -134,4 +134,4 @@ def tell_queues(found: list[QueueStatus], as_json: bool) -> None:
         taint = f", taint {one.taint}," if one.taint else ""
         held = f" ({one.held} held)" if one.held else ""
         told = f"queue {one.queue}{taint} {', '.join(words)}: {one.ready} ready{held}, {one.active} active"
-        click.echo(printable(told))
+        print_text(printable(told))

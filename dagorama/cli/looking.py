@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from itertools import islice
 
 import click
@@ -11,7 +12,16 @@ import click
 from dagorama.cli.asking import asks_broker, find_instance, find_node, print_json
 from dagorama.cli.options import HELP
 from dagorama.cli.progress import describe
-from dagorama.cli.tables import moment, print_fields, print_table, printable, short_moment
+from dagorama.cli.tables import (
+    Form,
+    end_of,
+    moment,
+    print_fields,
+    print_table,
+    print_text,
+    printable,
+    short_moment,
+)
 from dagorama.client import queries
 from dagorama.client.status import AttemptStatus, InstanceStatus, NodeStatus, WorkerStatus
 
@@ -31,28 +41,30 @@ def instances(state: str | None, limit: int, as_json: bool) -> None:
     if as_json:
         print_json(listed)
         return
-    rows = [
-        (
-            str(one.instance_id),
-            one.definition,
-            standing(one),
-            moment(one.created_at),
-            shown(one.priority),
-            one.group,
-            shown(one.running_max),
-            counted(one.counts),
-        )
-        for one in listed
-    ]
     headers = ("INSTANCE", "DEFINITION", "STATE", "CREATED", "PRIORITY", "GROUP", "CAP", "NODES")
-    print_table(headers, rows, short=[_in_short(one) for one in listed], optional={"PRIORITY", "GROUP", "CAP"})
+    whole = Form(headers, [(str(one.instance_id), *_told(one)) for one in listed])
+    short = Form(headers, [(str(one.instance_id), *_told_in_short(one)) for one in listed])
+    optional = {"PRIORITY", "GROUP", "CAP"}
+    print_table(whole, short, _without(short, 3, 4, 5, 6), *_by_ends(short, listed), short, optional=optional)
 
 
-def _in_short(one: InstanceStatus) -> tuple[str, ...]:
+def _told(one: InstanceStatus) -> tuple[str, ...]:
+    """Gives an instance's row, its id left out."""
+    return (
+        one.definition,
+        standing(one),
+        moment(one.created_at),
+        shown(one.priority),
+        one.group,
+        shown(one.running_max),
+        counted(one.counts),
+    )
+
+
+def _told_in_short(one: InstanceStatus) -> tuple[str, ...]:
     """Gives an instance's row for a terminal of 80 columns, where the id takes almost half."""
     return (
-        str(one.instance_id),
-        one.definition.rpartition(":")[2],
+        method_of(one.definition),
         standing(one).removeprefix("running, "),
         short_moment(one.created_at),
         shown(one.priority),
@@ -60,6 +72,20 @@ def _in_short(one: InstanceStatus) -> tuple[str, ...]:
         shown(one.running_max),
         f"{one.counts.get('completed', 0)}/{sum(one.counts.values())}",
     )
+
+
+def _by_ends(form: Form, listed: Sequence[InstanceStatus]) -> tuple[Form, Form]:
+    """Gives the table with the ends of ids for narrow terminals, and what is left of it for the narrowest."""
+    ends = Form(form.headers, [(end_of(one.instance_id), *row[1:]) for one, row in zip(listed, form.rows, strict=True)])
+    return _without(ends, 4, 5, 6), _without(ends, 3, 4, 5, 6, 7)
+
+
+def _without(form: Form, *places: int) -> Form:
+    """Leaves columns out."""
+    headers, *rows = (
+        [cell for place, cell in enumerate(row) if place not in places] for row in (form.headers, *form.rows)
+    )
+    return Form(headers, rows)
 
 
 @click.command(context_settings=HELP)
@@ -98,15 +124,23 @@ def show(instance: str, limit: int, whole: bool, as_json: bool) -> None:
         ]
     )
     for one in failed:
-        click.echo(printable(f"\n{one.function} ({one.node_id}) failed:"))
+        click.echo()
+        print_text(printable(f"{one.function} ({one.node_id}) failed:"))
         print_attempt(one.failures[-1])
     if nodes:
         click.echo()
-        rows = [
-            (str(one.node_id), one.function, one.state, str(one.attempts), one.worker, str(one.progress or ""))
-            for one in nodes
-        ]
-        print_table(("NODE", "FUNCTION", "STATE", "ATTEMPTS", "WORKER", "PROGRESS"), rows)
+        print_nodes(nodes)
+
+
+def print_nodes(nodes: Sequence[NodeStatus]) -> None:
+    """Prints a table of nodes."""
+    headers = ("NODE", "FUNCTION", "STATE", "ATTEMPTS", "WORKER", "PROGRESS")
+    told = [(one.state, str(one.attempts), one.worker, str(one.progress or "")) for one in nodes]
+    rows = list(zip(nodes, told, strict=True))
+    whole = Form(headers, [(str(one.node_id), one.function, *rest) for one, rest in rows])
+    short = Form(headers, [(end_of(one.node_id), method_of(one.function), *rest) for one, rest in rows])
+    shorter = Form(headers, [(end_of(one.node_id), one.function.rpartition(".")[2], *rest) for one, rest in rows])
+    print_table(whole, short, shorter, _without(shorter, 3), _without(shorter, 3, 4), shorter, wraps="PROGRESS")
 
 
 @click.command(context_settings=HELP)
@@ -167,7 +201,8 @@ def workers(as_json: bool) -> None:
         )
         for one in listed
     ]
-    print_table(("WORKER", "BUSY", "QUEUES", "TOLERATIONS", "STATE", "OTHER VERSION OF"), rows)
+    headers = ("WORKER", "BUSY", "QUEUES", "TOLERATIONS", "STATE", "OTHER VERSION OF")
+    print_table(Form(headers, rows), wraps="OTHER VERSION OF")
 
 
 @click.command(context_settings=HELP)
@@ -192,7 +227,7 @@ def queues(as_json: bool) -> None:
         for one in listed
     ]
     headers = ("QUEUE", "TAINT", "READY", "HELD", "ACTIVE", "WORKERS", "CAP", "STATE")
-    print_table(headers, rows, optional={"HELD", "CAP", "STATE"})
+    print_table(Form(headers, rows), optional={"HELD", "CAP", "STATE"})
 
 
 def noteworthy(instance: InstanceStatus, limit: int) -> tuple[list[NodeStatus], list[NodeStatus]]:
@@ -218,6 +253,11 @@ def standing(instance: InstanceStatus) -> str:
     return f"{instance.state}, paused" if instance.paused and instance.state == "running" else instance.state
 
 
+def method_of(function: str) -> str:
+    """Returns a name such as "module:Class.method" without its module."""
+    return function.rpartition(":")[2]
+
+
 def shown(number: int | None) -> str:
     """Returns a number for people, empty for none."""
     return str(number) if number else ""
@@ -237,6 +277,6 @@ def served(worker: WorkerStatus) -> str:
 
 def print_attempt(attempt: AttemptStatus) -> None:
     """Prints a failed attempt with its traceback."""
-    click.echo(printable(f"attempt {attempt.number} on {attempt.worker or '?'}, {moment(attempt.ended_at)}:"))
+    print_text(printable(f"attempt {attempt.number} on {attempt.worker or '?'}, {moment(attempt.ended_at)}:"))
     text = printable(attempt.traceback.rstrip() or f"{attempt.type}: {attempt.message}")
     click.echo("\n".join(f"  {line}" for line in text.splitlines()))

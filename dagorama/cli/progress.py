@@ -7,6 +7,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 #: The states that are worth a word while it runs, in this order, with the word.
 SHOWN = {
@@ -20,6 +21,10 @@ SHOWN = {
     "dependency_failed": "dependency failed",
     "cancelled": "cancelled",
 }
+
+
+#: From so many columns on there is room for a bar.
+BAR_MIN = 110
 
 
 class LiveProgress:
@@ -37,17 +42,22 @@ class LiveProgress:
     def __enter__(self) -> LiveProgress:
         """Starts to draw."""
         if self.live:
+            width = self.console.width
+            # Whatever else there is no room for: how many are done, and the time, are whole.
+            whole, cut = Column(no_wrap=True, min_width=7), Column(no_wrap=True, overflow="ellipsis", ratio=1)
+            bar = [BarColumn(bar_width=20)] if width >= BAR_MIN else []
             self._bar = Progress(
                 SpinnerColumn(),
-                TextColumn("{task.description}", markup=False),
-                BarColumn(bar_width=20),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[states]}", markup=False),
-                TimeElapsedColumn(),
+                TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+                *bar,
+                MofNCompleteColumn(table_column=whole),
+                TextColumn("{task.fields[states]}", markup=False, table_column=cut),
+                TimeElapsedColumn(table_column=whole),
                 console=self.console,
                 transient=True,
+                expand=True,
             )
-            self._task = self._bar.add_task(self._title, total=None, states="starting")
+            self._task = self._bar.add_task(shortened(self._title, width * 2 // 5), total=None, states="starting")
             self._bar.start()
         return self
 
@@ -68,6 +78,11 @@ class LiveProgress:
     def show(self, line: str) -> None:
         """Prints a line of a worker above the progress."""
         self.console.print(line, markup=False, soft_wrap=True)
+
+
+def shortened(title: str, width: int) -> str:
+    """Returns the end of a title, which has the definition's name, where the whole is too long."""
+    return title if len(title) <= width else f"…{title[1 - width :]}"
 
 
 def describe(counts: Mapping[str, int]) -> str:

@@ -6,8 +6,9 @@ import click
 
 from dagorama.cli.asking import asks_broker, find_instance, find_node, print_json
 from dagorama.cli.failure import Failed
+from dagorama.cli.looking import method_of
 from dagorama.cli.options import HELP
-from dagorama.cli.tables import print_table
+from dagorama.cli.tables import Form, end_of, print_table
 from dagorama.cli.waiting import wait_until_ended
 from dagorama.client import broker, queries
 from dagorama.client.status import NodeStatus
@@ -35,8 +36,12 @@ def rerun(instance: str, node: str, as_json: bool) -> None:
     if as_json:
         print_json(nodes)
     else:
-        rows = [(str(one.node_id), one.function, one.state, _change(one)) for one in nodes]
-        print_table(("NODE", "FUNCTION", "STATE", "VALUE"), rows)
+        headers = ("NODE", "FUNCTION", "STATE", "VALUE")
+        told = [(one, (one.state, _change(one))) for one in nodes]
+        whole = Form(headers, [(str(one.node_id), one.function, *rest) for one, rest in told])
+        short = Form(headers, [(end_of(one.node_id), method_of(one.function), *rest) for one, rest in told])
+        shorter = Form(headers, [(end_of(one.node_id), one.function.rpartition(".")[2], *rest) for one, rest in told])
+        print_table(whole, short, shorter)
     if found.state != "completed":
         raise Failed(f"instance {found.instance_id} is {found.state}; `dagorama show` says why")
 

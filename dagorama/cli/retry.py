@@ -8,6 +8,7 @@ from dagorama.cli.asking import asks_broker, find_instance, print_json
 from dagorama.cli.failure import Failed
 from dagorama.cli.looking import counted
 from dagorama.cli.options import HELP
+from dagorama.cli.tables import print_text
 from dagorama.cli.waiting import wait_until_ended
 from dagorama.client import broker, queries
 
@@ -31,6 +32,6 @@ def retry(instance: str, wait: bool, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        click.echo(f"{found.instance_id} is {found.state}: {counted(found.counts)}")
+        print_text(f"{found.instance_id} is {found.state}: {counted(found.counts)}")
     if wait and found.state != "completed":
         raise Failed(f"instance {found.instance_id} is {found.state} again; `dagorama show` says why")

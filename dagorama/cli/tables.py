@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import sys
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import NamedTuple
+from uuid import UUID
 
 import click
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 #: What a terminal would heed in place of showing it: control characters but tab and newline, marks that turn the order
 #: of letters around, and halves of characters.
 _HEEDED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+#: A last column that may be wrapped gets at least so many columns of the terminal, and takes at most so many lines.
+LAST_MIN, LAST_LINES_MAX = 16, 4
+#: Between two columns.
+_GAP = 2
+
+
+class Form(NamedTuple):
+    """A table: headers, and rows with a cell for each."""
+
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
 
 def printable(text: str) -> str:
@@ -23,30 +35,67 @@ def printable(text: str) -> str:
     return _HEEDED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def print_table(
-    headers: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    short: Sequence[Sequence[str]] = (),
-    optional: Collection[str] = frozenset(),
-) -> None:
-    """Prints rows under headers; on a terminal, cells that don't fit into its width are wrapped.
+def print_table(whole: Form, *narrower: Form, optional: Collection[str] = frozenset(), wraps: str = "") -> None:
+    """Prints a table; on a terminal the first of the forms that fits into its width.
 
-    `short` has the same rows in fewer letters, for a terminal that is too narrow for them. Columns that are `optional`
-    are left out where no row has anything in them.
+    `narrower` say the same in fewer letters, or less. Where none fits, each row of the last one is a paragraph. Columns
+    that are `optional` are left out where no row has anything in them. The last column is wrapped, if `wraps` is its
+    name.
     """
-    kept = [place for place, header in enumerate(headers) if header not in optional or any(row[place] for row in rows)]
-    headers = [headers[place] for place in kept]
-    rows, short = ([[_cell(row[place]) for place in kept] for row in form] for form in (rows, short))
-    if sys.stdout.isatty():
-        _draw(headers, rows, short)
-    else:
-        _align([headers, *rows])
+    if not is_drawn():
+        _align(_cleaned(whole, optional))
+        return
+    # What is empty in all rows says nothing, and takes room from what does not fit.
+    forms = [_cleaned(form, {*optional, *form.headers[1:]}) for form in (whole, *narrower)]
+    width = shutil.get_terminal_size().columns
+    for form in forms:
+        if not form.rows or _fits(form, width, wraps):
+            _draw(form, width)
+            return
+    _tell(forms[-1], width)
 
 
 def print_fields(fields: Sequence[tuple[str, str]]) -> None:
     """Prints names and values; those without a value are left out."""
-    _align([(name, _cell(value)) for name, value in fields if value])
+    told = [(name, _cell(value)) for name, value in fields if value]
+    if not is_drawn():
+        _align(Form(told[0], told[1:]))
+        return
+    width = shutil.get_terminal_size().columns
+    indent = max(len(name) for name, _ in told) + _GAP
+    for name, value in told:
+        words = max(map(letters, value.split()), default=0)
+        # A word that does not fit beside its name, as an id, may fit below it.
+        first, further = (f"{name:<{indent}}", indent) if words <= width - indent else (f"{name}\n  ", _GAP)
+        click.echo(first + f"\n{' ' * further}".join(_wrapped(value, width - further)))
+
+
+def print_text(text: str) -> None:
+    """Prints lines of text; on a terminal they are wrapped at words, and what follows stands deeper."""
+    if not is_drawn():
+        click.echo(text)
+        return
+    width = shutil.get_terminal_size().columns
+    for line in text.splitlines():
+        indent = len(line) - len(line.lstrip()) + _GAP
+        first, *more = _wrapped(line.lstrip(), width - indent) or [""]
+        click.echo(line[: len(line) - len(line.lstrip())] + first)
+        for rest in more:
+            click.echo(" " * indent + rest)
+
+
+def is_drawn() -> bool:
+    """Tells whether what is printed is seen by a person, on a terminal."""
+    return sys.stdout.isatty()
+
+
+def letters(text: str) -> int:
+    """Returns how many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # not for those who need only letters
+
+    return cell_len(text)
 
 
 def moment(time: datetime | None) -> str:
@@ -59,36 +108,85 @@ def short_moment(time: datetime) -> str:
     return time.strftime("%H:%MZ" if time.date() == datetime.now(UTC).date() else "%m-%d")
 
 
+def end_of(one: UUID) -> str:
+    """Returns the end of an id, by which every command takes it: that tells ids apart, as they begin with the time."""
+    return one.hex[-12:]
+
+
 def _cell(text: str) -> str:
     """Returns a text for one line."""
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
-def _draw(headers: Sequence[str], rows: Sequence[Sequence[str]], short: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    table = _table(headers, rows)
-    # Unbounded, since measuring goes no further than the width that there is.
-    if short and console.measure(table, options=console.options.update(width=10_000)).maximum > console.width:
-        table = _table(headers, short)
-    console.print(table)
+def _cleaned(form: Form, optional: Collection[str]) -> Form:
+    """Returns a table of cells for one line each, without optional columns that have nothing in them."""
+    headers, rows = form
+    kept = [place for place, header in enumerate(headers) if header not in optional or any(row[place] for row in rows)]
+    return Form([headers[place] for place in kept], [[_cell(row[place]) for place in kept] for row in rows])
 
 
-def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for number, header in enumerate(headers):
-        # The first column is what one copies.
-        table.add_column(header, no_wrap=number == 0, overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return table
+def _widths(form: Form) -> list[int]:
+    return [max(map(letters, column)) for column in zip(form.headers, *form.rows, strict=True)]
 
 
-def _align(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+def _fits(form: Form, width: int, wraps: str) -> bool:
+    """Tells whether a table can be drawn in so many columns of the terminal, its last one wrapped where that may be."""
+    *widths, last = _widths(form)
+    left = width - sum(widths) - _GAP * len(widths)
+    if last <= left or form.headers[-1] != wraps:
+        return last <= left
+    return left >= LAST_MIN and all(len(_wrapped(row[-1], left)) <= LAST_LINES_MAX for row in form.rows)
+
+
+def _draw(form: Form, width: int) -> None:
+    """Prints a table that fits; its last column gets what the others leave."""
+    *widths, _ = _widths(form)
+    indent = sum(widths) + _GAP * len(widths)
+    for number, row in enumerate([form.headers, *form.rows]):
+        beginning = "".join(_padded(cell, each) for cell, each in zip(row, widths, strict=False))
+        for line, text in enumerate(_wrapped(row[-1], width - indent)):
+            drawn = f"{' ' * indent if line else beginning}{text}".rstrip()
+            click.echo(drawn if number else _bold(drawn))
+
+
+def _tell(form: Form, width: int) -> None:
+    """Prints a paragraph for each row: what it is about, and below it what it has in the other columns."""
+    headers = form.headers[1:]
+    for first, *cells in form.rows:
+        told = [f"{header.lower()} {cell}" for header, cell in zip(headers, cells, strict=True) if cell]
+        for line in _wrapped(first, width):
+            click.echo(_bold(line))
+        for line in _wrapped("; ".join(told), width - _GAP):
+            click.echo(" " * _GAP + line)
+
+
+def _align(form: Form) -> None:
+    widths = _widths(form)
+    for row in (form.headers, *form.rows):
+        click.echo("".join(_padded(cell, each) for cell, each in zip(row, widths, strict=True)).rstrip())
+
+
+def _padded(cell: str, width: int) -> str:
+    return cell + " " * (width - letters(cell) + _GAP)
+
+
+def _bold(text: str) -> str:
+    return text if os.environ.get("TERM") == "dumb" else click.style(text, bold=True)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Returns a text in lines of a width: broken between words, and inside of a word only where that is too long."""
+    width = max(width, 2)  # a letter may take two columns
+    lines = [""]
+    for word in text.split(" "):
+        if letters(lines[-1]) + 1 + letters(word) <= width and lines[-1]:
+            lines[-1] += f" {word}"
+            continue
+        if lines[-1]:
+            lines.append("")
+        while letters(word) > width:
+            cut = next(end for end in range(len(word), 0, -1) if letters(word[:end]) <= width)
+            lines[-1], word = word[:cut], word[cut:]
+            lines.append("")
+        lines[-1] = word
+    return lines

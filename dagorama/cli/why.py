@@ -6,7 +6,7 @@ import click
 
 from dagorama.cli.asking import asks_broker, find_instance, find_node, print_json
 from dagorama.cli.options import HELP
-from dagorama.cli.tables import printable
+from dagorama.cli.tables import print_text, printable
 from dagorama.client import queries
 
 
@@ -26,4 +26,4 @@ def why(instance: str, node: str | None, as_json: bool) -> None:
     if as_json:
         print_json(told)
     else:
-        click.echo(printable(str(told)))
+        print_text(printable(str(told)))

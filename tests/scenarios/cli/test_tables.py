@@ -1,0 +1,208 @@
+"""What the tables of the commands look like on terminals of all widths, and where there is none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from rich.cells import cell_len
+
+from dagorama.cli import looking
+from dagorama.cli.main import group
+from dagorama.cli.progress import LiveProgress
+from dagorama.cli.tables import print_fields, print_text
+from dagorama.client import queries
+from dagorama.client.status import InstanceStatus, NodeStatus, ProgressStatus, QueueStatus, WorkerStatus
+from dagorama.states import InstanceState
+
+NOW = datetime(2026, 3, 2, 9, 15, tzinfo=UTC)
+ONE = UUID("01a2198d-1e4f-7388-9c20-dfb0513dbb11")
+WIDTHS = [40, 60, 80, 120]
+MESSAGE = "epoch 50 of 100 with a rather long message about the loss 7.14286 and the learning rate"
+
+
+def instance(definition: str = "shop:Invoices", *, paused: bool = False, group: str = "") -> InstanceStatus:
+    """Makes an instance."""
+    return InstanceStatus(
+        instance_id=ONE,
+        definition=definition,
+        state=InstanceState.RUNNING,
+        created_at=NOW,
+        finished_at=None,
+        deadline_at=None,
+        counts={"completed": 3, "leased": 12, "ready": 1045, "backoff": 2, "dependency_failed": 17},
+        priority=5 if paused else 0,
+        group=group,
+        paused=paused,
+        running_max=3 if paused else None,
+    )
+
+
+def node(function: str = "training.models:Training.train_one_model", *, message: str = MESSAGE) -> NodeStatus:
+    """Makes a node."""
+    return NodeStatus(
+        node_id=ONE,
+        instance_id=ONE,
+        function=function,
+        queue=function,
+        taint="",
+        state="leased",
+        dependency_ids=(ONE, ONE),
+        parent_id=ONE,
+        attempts=1,
+        failures=(),
+        worker="host-7.example.org:4711",
+        created_at=NOW,
+        finished_at=None,
+        retry_at=None,
+        cause_id=None,
+        progress=ProgressStatus(fraction=0.5, message=message),
+        change="",
+    )
+
+
+def worker(**fields: Any) -> WorkerStatus:
+    """Makes a worker."""
+    empty = dict.fromkeys(("include_queues", "exclude_queues", "tolerations", "unfit_functions"), ())
+    told = {"worker_id": ONE, "name": "host-7.example.org:4711", "slots": 8, "leases": 3, "draining": False}
+    return WorkerStatus(**{**empty, **told, **fields})
+
+
+def queue(name: str, *, taint: str = "") -> QueueStatus:
+    """Makes a queue."""
+    return QueueStatus(
+        queue=name, taint=taint, ready=1045, active=12, workers=3, paused=True, running_max=12, held=1045
+    )
+
+
+LISTS: dict[str, tuple[list[str], str, list[Any]]] = {
+    "instances": (["instances"], "list_instances", [instance(), instance("shop:Order", paused=True, group="night")]),
+    "long instances": (["instances"], "list_instances", [instance("training.models:TrainingOfManyLargeModels")]),
+    "wide instances": (["instances"], "list_instances", [instance("shop:注文", group="夜"), instance("shop:Ordné")]),
+    "workers": (["workers"], "list_workers", [worker(), worker(draining=True)]),
+    "particular workers": (
+        ["workers"],
+        "list_workers",
+        [
+            worker(
+                include_queues=("payments", "orders"),
+                tolerations=("gpu", "big"),
+                unfit_functions=("shop:Order.charge",) * 5,
+            )
+        ],
+    ),
+    "queues": (
+        ["queues"],
+        "list_queues",
+        [queue("shop:Order.charge"), queue("shop:Order.train_one_model", taint="gpu")],
+    ),
+    "long queues": (["queues"], "list_queues", [queue("training.models:TrainingOfManyLargeModels.train_one_model")]),
+}
+
+
+@pytest.fixture(params=WIDTHS)
+def columns(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> int:
+    """A terminal of so many columns, in the place of what captures standard output."""
+    monkeypatch.setenv("COLUMNS", str(request.param))
+    monkeypatch.setattr("dagorama.cli.tables.is_drawn", lambda: True)
+    number: int = request.param
+    return number
+
+
+def lines_of(shown: str) -> list[str]:
+    """Gives what a person sees."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+
+
+def run(words: list[str]) -> None:
+    """Runs a command here, with the standard output of the test."""
+    group.main(words, prog_name="dagorama", standalone_mode=False)
+
+
+def check(lines: list[str], columns: int, words: list[str], lines_max: int) -> None:
+    """Checks that lines fit, that words are in one piece, and that there are not too many."""
+    assert [line for line in lines if cell_len(line) > columns] == []
+    lower = "\n".join(lines).lower()
+    assert [word for word in words if word.lower() not in lower] == []
+    assert len(lines) <= lines_max, "\n".join(lines)
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_fits_and_its_words_are_whole(
+    name: str, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However narrow the terminal: enough of each id to name it, each name, each state, in a few lines."""
+    words, function, listed = LISTS[name]
+    monkeypatch.setattr(queries, function, lambda: iter(listed))
+    run(words)
+    whole = {
+        "instances": [str(ONE)[-12:], "running"],
+        "workers": ["host-7.example.org:4711", "3/8"],
+        "queues": ["1045", "12", "paused"],
+    }[words[0]]
+    for one in listed:
+        if isinstance(one, InstanceStatus):
+            whole.append(one.definition.partition(":")[2])
+        elif isinstance(one, QueueStatus) and len(one.queue) <= columns:
+            whole += [one.queue, one.taint]
+    most = 1 + 7 * len(listed) if columns == 40 else 1 + 4 * len(listed)
+    check(lines_of(capsys.readouterr().out), columns, whole, most)
+
+
+@pytest.mark.parametrize("function", ["shop:Order.charge", "training.models:TrainingOfManyLargeModels.train_one_model"])
+def test_a_running_node_does_not_fill_the_screen(
+    function: str, columns: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its function, its state and how far it is are there at all widths, with a long message and 20 of them."""
+    looking.print_nodes([node(function)] * 20)
+    whole = ["function", function.rpartition(".")[2], "leased", "50%", ONE.hex[-12:]]
+    check(lines_of(capsys.readouterr().out), columns, whole, 1 + 20 * 4 if columns >= 80 else 1 + 20 * 7)
+
+
+def test_fields_and_sentences_are_wrapped_between_words(columns: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """An id that fits into the terminal is whole; what follows stands below its beginning."""
+    print_fields([("instance", str(ONE)), ("depends on", f"{ONE}, {ONE}"), ("progress", MESSAGE), ("queue", "")])
+    print_text(f"shop:Order.charge ({ONE}) is waiting\n  waits_for: {MESSAGE}")
+    words = [f"({ONE})", "instance", "depends on", "waits_for:", *MESSAGE.split()]
+    lines = lines_of(capsys.readouterr().out)
+    check(lines, columns, words, 22)
+    assert "queue" not in "".join(lines)
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_the_progress_of_a_run_has_its_time_and_count_whole(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else there is no room for; a long title keeps the name of the definition."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    progress = LiveProgress("training.py:TrainingOfManyModels")
+    with progress.console.capture() as drawn, progress:
+        progress.update({"leased": 2, "ready": 195, "waiting": 1, "joining": 1, "backoff": 3, "completed": 12345})
+    (line, *_) = [
+        line for line in re.split("[\r\n]", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn.get())) if "12345/" in line
+    ]
+    assert (cell_len(line.rstrip()) <= columns, "12345/12547" in line, line.rstrip()[-7:]) == (True, True, "0:00:00")
+    assert "ManyModels" in line
+
+
+SHOW: list[Callable[[], None]] = [
+    lambda: run(["instances"]),
+    lambda: looking.print_nodes([node()]),
+]
+
+
+@pytest.mark.parametrize("show", SHOW)
+def test_without_a_terminal_nothing_is_cut(
+    show: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Programs get a line for each, with whole ids and names, in columns."""
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(queries, "list_instances", lambda: iter([instance("shop:注文"), instance()]))
+    show()
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert all(line.startswith(str(ONE)) for line in lines)
+    places = {cell_len(line[: re.search("running|leased|STATE", line).start()]) for line in (header, *lines)}  # type: ignore[union-attr] # it is there
+    assert len(places) == 1
