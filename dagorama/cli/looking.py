@@ -45,7 +45,8 @@ def instances(state: str | None, limit: int, as_json: bool) -> None:
     whole = Form(headers, [(str(one.instance_id), *_told(one)) for one in listed])
     short = Form(headers, [(str(one.instance_id), *_told_in_short(one)) for one in listed])
     optional = {"PRIORITY", "GROUP", "CAP"}
-    print_table(whole, short, _without(short, 3, 4, 5, 6), *_by_ends(short, listed), short, optional=optional)
+    with_ids = (whole, short, _without(short, 3, 4, 5, 6), _without(short, 3, 4, 5, 6, 7))
+    print_table(*with_ids, *_by_ends(short, listed), short, optional=optional)
 
 
 def _told(one: InstanceStatus) -> tuple[str, ...]:

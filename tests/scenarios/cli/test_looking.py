@@ -536,10 +536,8 @@ def test_what_holds_an_instance_is_told_once(
     monkeypatch.setattr(queries, "why", why)
     assert waiting.waiting(scene.queued, wait) == "value"
     first, reason = capsys.readouterr().err.splitlines()
-    assert (first.startswith("shop:Batch.load ("), reason.strip()) == (
-        True,
-        "queue: it is in queue batch, which worker bench-1 does not serve",
-    )
+    assert first.startswith("shop:Batch.load (")
+    assert reason.strip().startswith("queue: it is in queue batch, which worker bench-1 does not serve")
 
 
 # -- retrying ---------------------------------------------------------------------------------------------------------
@@ -588,7 +586,7 @@ def test_a_retry_can_be_waited_for(scene: Scene) -> None:
         held = [process.stderr.readline() for _ in range(2)]
         scene.client.cancel(instance_id)
         out, err = process.communicate(timeout=30)
-    assert held[1] == "  queue: it is in queue batch, which worker bench-1 does not serve\n"
+    assert held[1].startswith("  queue: it is in queue batch, which worker bench-1 does not serve")
     assert (process.returncode, json.loads(out)["state"]) == (1, "cancelled")
     assert "is cancelled again" in err
 
