@@ -13,8 +13,8 @@ _STOP_TIMEOUT_S = 10.0
 class BrokerNotStarted(RuntimeError):
     """The broker's process ended before it was ready; the message is what it said, `status` its exit status."""
 
-    def __init__(self, message: str, status: int) -> None:
-        """A status of 2 is that of an option or a setting that cannot be used."""
+    def __init__(self, message: str, status: int = 3) -> None:
+        """A status of 2 is that of an option or a setting that cannot be used, 3 of anything else."""
         self.status = status
         super().__init__(message)
 

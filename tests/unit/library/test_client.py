@@ -362,7 +362,8 @@ def test_many_values_share_one_timeout(server: DagServer, wait: Callable[[Any], 
     submit(instance.instance_id.bytes, "m:C", calls)
     instance.__dict__["_dagorama_promise"] = [new_promise(call.node_id) for call in calls]
     timers = [
-        threading.Timer(0.4 * number, server.complete, (call.node_id, number)) for number, call in enumerate(calls, 1)
+        threading.Timer(after_s, server.complete, (call.node_id, after_s))
+        for after_s, call in zip((0.4, 0.8, 1.7), calls, strict=False)
     ]
     for timer in timers:
         timer.start()
