@@ -249,7 +249,10 @@ class NodeStopped(DagoramaError):
         """`node_id` is the node that runs."""
         self.instance_id = instance_id
         self.node_id = node_id
-        super().__init__(f"node {node_id} of instance {instance_id} is to stop: its lease has ended")
+        super().__init__(
+            f"node {node_id} of instance {instance_id} is to stop: its lease has ended (it was cancelled, took longer "
+            "than its timeout, or was given to another worker), so nobody takes what it returns; clean up and end"
+        )
 
 
 class NotInNode(DagoramaError, RuntimeError):

@@ -14,6 +14,12 @@ from dagorama_broker.core.model import FailedAttempt, Failure, Node, NodeId, Rng
 from dagorama_broker.core.states import TERMINAL, NodeState
 from dagorama_broker.core.submitting import build_nodes
 
+#: What is said to people beside what is wrong with a result.
+_INVALID = (
+    "The function's value and calls came to nothing, and it is not tried again: it would do the same. A promise that a "
+    "global or a cache has kept from an attempt that failed is one of a call that was never made"
+)
+
 
 class Attempts:
     """Ends attempts, and lets those that backed off begin again."""
@@ -70,7 +76,7 @@ class Attempts:
                 children = build_nodes(self._graph, node.instance, result.children, parent=node, now=now)
                 promises = self._promised(node, result, children)
             except Refused as refusal:
-                failure = Failure(type="InvalidExpansion", message=str(refusal), permanent=True)
+                failure = Failure(type="InvalidExpansion", message=f"{refusal}. {_INVALID}", permanent=True)
                 self.fail(node, worker, failure, now)
                 return
             self._graph.add_nodes(node.instance, children, now)

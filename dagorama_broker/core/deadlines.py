@@ -38,7 +38,8 @@ def expire_instance(graph: Graph, dispatcher: Dispatcher, instance: Instance, no
     allowed_s = instance.deadline_at - instance.created_at
     failure = Failure(
         type="DeadlineExceeded",
-        message=f"its instance had not ended {allowed_s:g} s after its start, which was its deadline",
+        message=f"its instance had not ended {allowed_s:g} s after its start, which was its deadline; a retry of the "
+        "instance goes on without one",
         permanent=True,
     )
     active = [node for node in instance.nodes.values() if node.state in ACTIVE]

@@ -49,9 +49,11 @@ def test_what_has_not_ended_at_the_deadline_fails(bench: Bench) -> None:
         DependencyFailed c because of d
         InstanceFinished i1 failed
         (failed) a=failed b=failed c=dependency_failed g=completed f=dependency_failed e=failed d=failed
-        1 w1: DeadlineExceeded: its instance had not ended 10 s after its start, which was its deadline
+        1 w1: DeadlineExceeded: its instance had not ended 10 s after its start, which was its deadline; a retry of \
+the instance goes on without one
         1 w1: ValueError: no
-        1 -: DeadlineExceeded: its instance had not ended 10 s after its start, which was its deadline
+        1 -: DeadlineExceeded: its instance had not ended 10 s after its start, which was its deadline; a retry of \
+the instance goes on without one
 
         complete w1 a#1
         handback w1 a#1
@@ -222,8 +224,10 @@ def test_what_a_worker_took_with_it_was_an_attempt(bench: Bench) -> None:
         AttemptFailed b attempt=0 DeadlineExceeded
         NodeFailed b
         InstanceFinished i1 failed
-        1 -: DeadlineExceeded: its instance had not ended 3 s after its start, which was its deadline
-        0 -: DeadlineExceeded: its instance had not ended 3 s after its start, which was its deadline
+        1 -: DeadlineExceeded: its instance had not ended 3 s after its start, which was its deadline; a retry of \
+the instance goes on without one
+        0 -: DeadlineExceeded: its instance had not ended 3 s after its start, which was its deadline; a retry of \
+the instance goes on without one
         WorkerJoined w1
         WorkerWelcomed w1
         ResultRefused w1 a#1: the worker holds no lease on the node

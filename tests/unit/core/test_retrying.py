@@ -266,7 +266,9 @@ def test_nobody_waits_for_himself(bench: Bench) -> None:
         DependencyFailed c because of b
         InstanceFinished i1 failed
         1 w1: InvalidExpansion: node 62 (result of f) depends on 63, which is no earlier node of its instance; pass a \
-promise on only within the instance that made it, after the call that returned it
+promise on only within the instance that made it, after the call that returned it. The function's value and calls \
+came to nothing, and it is not tried again: it would do the same. A promise that a global or a cache has kept from an \
+attempt that failed is one of a call that was never made
     """
     assert bench.replay(transcript) == tidy(transcript)
 
