@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from inspect import iscoroutinefunction
@@ -283,7 +284,7 @@ def _without_inner_frames(method: Callable[..., object]) -> Callable[..., object
         __tracebackhide__ = True
         try:
             return await cast(Awaitable[object], method(*args, **kwargs))
-        except (DagoramaError, KeyboardInterrupt) as error:
+        except (DagoramaError, KeyboardInterrupt, CancelledError) as error:
             raise shortened(error) from error.__cause__
 
     return call_async if iscoroutinefunction(method) else call

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from typing import TYPE_CHECKING, Literal, TypeVar, cast, overload
 
 from dagorama.capture import current_scope
@@ -65,7 +66,7 @@ async def resolve_async(instance: DAGInstance[object], promise: T, wait_for_resu
         if wait_for_results:
             return await value_of_async(instance, promise)
         return await _value_now_async(instance, promise)
-    except (DagoramaError, KeyboardInterrupt) as error:
+    except (DagoramaError, KeyboardInterrupt, CancelledError) as error:
         raise shortened(error) from error.__cause__
 
 

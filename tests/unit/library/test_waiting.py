@@ -6,6 +6,7 @@ import asyncio
 import math
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -178,7 +179,11 @@ def test_an_instance_tells_how_it_stands(server: DagServer) -> None:
         )
     ]
     server.end_instances(graph_pb2.INSTANCE_STATE_FAILED)
-    waits: list[Callable[[], object]] = [instance.wait, lambda: asyncio.run(instance.wait_async(timeout=5))]
+    waits: list[Callable[[], object]] = [
+        instance.wait,
+        lambda: instance.wait(timeout=0),
+        lambda: asyncio.run(instance.wait_async(timeout=5)),
+    ]
     for wait in waits:
         with pytest.raises(InstanceFailed, match=r"1 of its nodes failed:\n  m:C.notify .* the mail is down") as raised:
             wait()
@@ -236,3 +241,55 @@ def test_a_node_does_not_wait_for_its_own_instance(dagorama_in_process: object) 
     promise = instance.waits()
     with pytest.raises(Exception, match="cannot be waited for by one of its own nodes"):
         resolve(instance, promise, wait_for_results=True)
+
+
+def test_ctrl_c_is_shown_where_the_user_waits(server: DagServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How requests are made is none of the user's business; what runs of the user's meanwhile is."""
+
+    def press(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    instance, promise, _ = started()
+    monkeypatch.setattr(connection(), "watch_one", press)
+    monkeypatch.setattr(connection().dag, "Submit", press)
+    waits: list[Callable[[], object]] = [
+        instance.result,
+        lambda: resolve(instance, promise, wait_for_results=True),
+        lambda: Task()(),
+    ]
+    for wait in waits:
+        with pytest.raises(KeyboardInterrupt) as raised:
+            wait()
+        assert len(traceback.extract_tb(raised.value.__traceback__)) <= 4
+
+
+class Interrupted(DAGDefinition):
+    """A definition in whose node somebody presses Ctrl-C."""
+
+    @dagorama().syncfn
+    def entrypoint(self) -> Any:
+        """Is interrupted."""
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_in_a_node_is_shown_where_it_came(dagorama_in_process: object) -> None:
+    """In process, whoever waits runs the nodes, which are the user's."""
+    with pytest.raises(KeyboardInterrupt) as raised:
+        Interrupted()()[0].result()
+    assert traceback.extract_tb(raised.value.__traceback__)[-1].name == "entrypoint"
+
+
+def test_a_wait_that_is_cancelled_shows_where_it_was(server: DagServer) -> None:
+    """As Ctrl-C does, which cancels what `asyncio.run` runs."""
+    instance, promise, _ = started()
+
+    async def wait(waits: Callable[[], Any]) -> int:
+        task = asyncio.ensure_future(waits())
+        await asyncio.to_thread(server.watched.acquire)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as raised:
+            await task
+        return len(traceback.extract_tb(raised.value.__traceback__))
+
+    waits = [instance.aresult, lambda: resolve_async(instance, promise, wait_for_results=True)]
+    assert max(asyncio.run(wait(one)) for one in waits) <= 3
