@@ -57,6 +57,7 @@ class DagServer(DagServiceServicer):
         self.nodes: dict[bytes, Call] = {}
         self.why: dag_pb2.WhyResponse | None = None  #: what holds any node; None: asking is not known here
         self.asked_why = 0
+        self.why_asked = threading.Semaphore(0)
         self.ended = graph_pb2.INSTANCE_STATE_RUNNING  #: how instances stand that are not cancelled
         self.failed: list[dag_pb2.NodeInfo] = []  #: nodes of any instance beside those that were submitted
         self.watched = threading.Semaphore(0)
@@ -222,6 +223,7 @@ class DagServer(DagServiceServicer):
     def Why(self, request: dag_pb2.WhyRequest, context: grpc.ServicerContext) -> dag_pb2.WhyResponse:
         """Tells what the test has it tell; otherwise it is not there, as in a broker of another version."""
         self.asked_why += 1
+        self.why_asked.release()
         if self.why is None:
             _refuse(context, grpc.StatusCode.UNIMPLEMENTED, "unknown method")
         return self.why

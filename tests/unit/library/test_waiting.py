@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import threading
 import time
@@ -29,6 +30,7 @@ from dagorama.client.connection import connection
 from dagorama.client.requests import run
 from dagorama.client.settings import silence_s
 from dagorama.client.waiting import Silence
+from dagorama.logging import get_logger
 from dagorama.models.promise import node_id_of
 from dagorama.testing import inline
 from dagorama.v1 import dag_pb2, graph_pb2
@@ -117,26 +119,30 @@ def test_a_long_wait_says_once_what_holds_it(
     server: DagServer,
     way: Callable[[Any, Any], object],
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """In the words of `why`, as soon as anything holds it: while it runs there is nothing to say."""
     monkeypatch.setenv("DAGORAMA_SILENCE_S", "0.05")
+    told = threading.Semaphore(0)
+    handler = logging.Handler()
+    monkeypatch.setattr(handler, "emit", lambda _: told.release())
+    monkeypatch.setattr(get_logger(), "handlers", [*get_logger().handlers, handler])
     instance, promise, node_id = started()
     server.why = reasons("joins", "running")
-    thread = threading.Thread(target=way, args=(instance, promise))
+    thread = threading.Thread(target=way, args=(instance, promise), daemon=True)
     thread.start()
-    while server.asked_why < 2:
-        assert capsys.readouterr().err == ""
+    for _ in range(2):
+        assert server.why_asked.acquire(timeout=30)
+    assert caplog.records == []
     server.why = reasons("joins", "taint")
-    said = ""
-    while "taint" not in said:
-        said += capsys.readouterr().err
+    assert told.acquire(timeout=30)
     server.complete(node_id, 1)
     server.end_instances(graph_pb2.INSTANCE_STATE_COMPLETED)
     thread.join()
-    said += capsys.readouterr().err
-    assert (said.count("taint: it is taint"), said.count("[WARNING]")) == (1, 1)
-    assert f"instance {UUID(int=0)}: nothing has come for" in said
+    (record,) = caplog.records
+    text = record.getMessage()
+    assert (record.levelname, text.count("taint: it is taint")) == ("WARNING", 1)
+    assert text.startswith(f"instance {UUID(int=0)}: nothing has come for ")
 
 
 def test_thousands_that_wait_are_not_told_of_one_by_one(
@@ -246,12 +252,11 @@ def test_a_node_does_not_wait_for_its_own_instance(dagorama_in_process: object) 
 def test_ctrl_c_is_shown_where_the_user_waits(server: DagServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """How requests are made is none of the user's business; what runs of the user's meanwhile is."""
 
-    def press(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
     instance, promise, _ = started()
-    monkeypatch.setattr(connection(), "watch_one", press)
-    monkeypatch.setattr(connection().dag, "Submit", press)
+    names: dict[str, Any] = {"__name__": "grpc"}  # where one comes that waits for an answer
+    exec("def press(*_, **__):\n    raise KeyboardInterrupt", names)
+    monkeypatch.setattr(connection(), "watch_one", names["press"])
+    monkeypatch.setattr(connection().dag, "Submit", names["press"])
     waits: list[Callable[[], object]] = [
         instance.result,
         lambda: resolve(instance, promise, wait_for_results=True),
