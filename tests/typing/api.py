@@ -9,6 +9,7 @@ from typing import assert_type
 from dagorama import (
     DAGDefinition,
     DAGInstance,
+    InstanceState,
     Limit,
     NodeContext,
     StaticRetry,
@@ -139,6 +140,8 @@ def use_plain() -> None:
     instance.set_priority(5)
     instance.cap(2)
     instance.cap(None)
+    assert_type(instance.state, InstanceState)
+    assert_type(instance.wait(timeout=0), None)
     assert_type(instance.retry(), None)
     assert_type(instance.rerun(promise), None)
     with instance_options(priority=5, group="night", running_max=4, deadline=1.5) as nothing:
@@ -162,6 +165,8 @@ async def use_asynchronous() -> None:
     await instance.aretry()
     await instance.arerun(promise)
     assert_type(await instance.awhy(), Why)
+    assert_type(await instance.astate(), InstanceState)
+    assert_type(await instance.wait_async(timeout=1), None)
     assert_type(await resolve_async(instance, promise, wait_for_results=True), str)
     assert_type(await resolve_async(instance, promise), str | None)
 
