@@ -10,6 +10,7 @@ from typing import cast
 
 import grpc
 
+from dagorama.options import check_encodable
 from dagorama.v1.dag_pb2 import WatchInstanceRequest, WatchInstanceResponse, WatchRequest, WatchResponse
 from dagorama.v1.dag_pb2_grpc import DagServiceStub
 
@@ -98,11 +99,13 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def broker_address() -> tuple[str, int]:
-    """Returns host and port as `DAGORAMA_HOST` and `DAGORAMA_PORT` set them now."""
+    """Returns host and port as `DAGORAMA_HOST` and `DAGORAMA_PORT` set them now; `ValueError` for what is neither."""
     port = os.environ.get("DAGORAMA_PORT") or "50051"
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
         raise ValueError(f"DAGORAMA_PORT={port!r} is not a port: it must be a number from 1 to 65535")
-    return os.environ.get("DAGORAMA_HOST") or "localhost", int(port)
+    host = os.environ.get("DAGORAMA_HOST") or "localhost"
+    check_encodable("DAGORAMA_HOST", host)
+    return host, int(port)
 
 
 def connection() -> Connection:

@@ -607,6 +607,13 @@ def test_a_port_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, port: s
         start()
 
 
+def test_a_host_that_is_no_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the environment gives bytes that are no UTF-8; the error names the setting."""
+    monkeypatch.setenv("DAGORAMA_HOST", "\udcff")
+    with pytest.raises(ValueError, match="DAGORAMA_HOST must be text"):
+        start()
+
+
 def test_a_forked_child_has_its_own_connection(server: DagServer, started: Started) -> None:
     """A child that was forked after the parent had connected can start and wait, and so can the parent afterwards."""
     server.complete(started.node_id, "both")
