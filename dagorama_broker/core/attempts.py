@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
 from math import inf
 
 from dagorama_broker.core import commands as c
@@ -25,7 +24,6 @@ class Attempts:
     """Ends attempts, and lets those that backed off begin again."""
 
     def __init__(self, graph: Graph, dispatcher: Dispatcher, *, rng: Rng, deliveries_max: int) -> None:
-        self.backoffs: list[tuple[float, int, Node]] = []
         self._graph = graph
         self._dispatcher = dispatcher
         self._rng = rng
@@ -139,22 +137,20 @@ class Attempts:
     def back_off(self, node: Node, retry_at: float) -> None:
         """Let a node wait for its next attempt."""
         node.retry_at = retry_at
-        heappush(self.backoffs, (retry_at, node.seq, node))
+        self._graph.backoffs.set(node, retry_at)
 
     def end_backoffs(self, now: float) -> None:
         """Make ready what has waited for long enough."""
-        while self.backoffs and self.backoffs[0][0] <= now:
-            node = heappop(self.backoffs)[2]
-            if node.state is NodeState.BACKOFF:
-                self._graph.enqueue(node, node.retry_at)
+        for node in self._graph.backoffs.take_due(now):
+            self._graph.enqueue(node, node.retry_at)
 
-    def time_out(self, node: Node, token: int, now: float) -> None:
-        """End an attempt that takes too long, if it is still the one that was leased under this token."""
+    def time_out(self, node: Node, now: float) -> None:
+        """End an attempt that takes too long."""
         worker = node.worker
-        if worker is None or node.token != token:
+        if worker is None:
             return
         self._dispatcher.revoke(node, worker, now)
-        self._graph.events.append(e.LeasesRevoked(worker=worker, leases=[(node, token)]))
+        self._graph.events.append(e.LeasesRevoked(worker=worker, leases=[(node, node.token)]))
         message = f"the attempt took longer than the timeout of {node.function.spec.timeout_s:g} s"
         self.fail(node, worker, Failure(type="TimeoutError", message=message), now)
 

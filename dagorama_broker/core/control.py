@@ -39,13 +39,10 @@ class Controller:
         nodes = [node for node in instance.nodes.values() if node.state not in TERMINAL]
         revoked = self._dispatcher.revoke_all(nodes, now)
         for node in nodes:
-            if node.state is NodeState.READY:
-                self._queues.withdraw(node, now)
             if node.state in ACTIVE:
-                node.function.lane.active -= 1
+                graph.withdraw(node, now)
             node.move(NodeState.CANCELLED)
             node.dependents = None
-            node.cause = node
             graph.end(node, now)
         if nodes:
             instance.failed = True

@@ -6,7 +6,6 @@ one of 50 us is granted by the hundred.
 """
 
 from collections.abc import Iterable, Iterator
-from heapq import heapify, heappop, heappush
 from math import inf
 
 from dagorama_broker.core import events as e
@@ -16,14 +15,12 @@ from dagorama_broker.core.model import Node, Worker
 from dagorama_broker.core.ready import ReadyQueues, limits_of
 from dagorama_broker.core.recalling import Recalls
 from dagorama_broker.core.states import NodeState
+from dagorama_broker.core.timers import Timers
 
 #: Work granted ahead, for each slot. About ten times a round trip to the broker and back with a commit in between.
 PREFETCH_S = 0.010
 #: The least that a node is taken to cost, so that no message grows without bound on functions that take no time at all.
 _COST_MIN_S = 10e-6
-
-#: So many timeouts are kept before those of attempts that have ended are looked for.
-_TIMEOUTS_MIN = 1024
 
 
 class Dispatcher:
@@ -34,8 +31,7 @@ class Dispatcher:
         self._limits = limits
         self.token_last = token  #: the last one given
         self.recalls = Recalls(queues)
-        self._timeouts: list[tuple[float, int, Node]] = []  #: when attempts are to end, with the tokens of their leases
-        self._timeouts_max = _TIMEOUTS_MIN
+        self._timeouts: Timers[Node] = Timers()  #: when the attempts of leased nodes are to end
         self._recorded: list[Node] = []  #: see `take_recorded`
 
     def lease(self, node: Node, worker: Worker, now: float, began_at: float | None = None) -> int:
@@ -61,9 +57,10 @@ class Dispatcher:
         if node.limits or self._limits.is_capped:
             self._enter_limits(node, now)
         if function.spec.timeout_s:
-            self._watch(node, node.leased_at + function.spec.timeout_s)
+            self._timeouts.set(node, node.leased_at + function.spec.timeout_s)
         if function.is_recorded:
             self._recorded.append(node)
+            self._queues.start_timers.discard(node)
         return node.token
 
     def _enter_limits(self, node: Node, now: float) -> None:
@@ -78,24 +75,14 @@ class Dispatcher:
         recorded, self._recorded = self._recorded, []
         return recorded
 
-    def _watch(self, node: Node, until: float) -> None:
-        """Note when the attempt is to end; forget, now and then, about those that have ended."""
-        heappush(self._timeouts, (until, node.token, node))
-        if len(self._timeouts) > self._timeouts_max:
-            self._timeouts = [entry for entry in self._timeouts if entry[2].worker and entry[2].token == entry[1]]
-            heapify(self._timeouts)
-            self._timeouts_max = max(_TIMEOUTS_MIN, 2 * len(self._timeouts))
-
     @property
     def overrun_at(self) -> float | None:
         """When the next attempt is to end for having taken too long, unless it has ended before."""
-        return self._timeouts[0][0] if self._timeouts else None
+        return self._timeouts.next_at
 
-    def overrun(self, now: float) -> Iterator[tuple[Node, int]]:
-        """Give the nodes that were leased for their whole timeout, each with the token of that lease."""
-        while self._timeouts and self._timeouts[0][0] <= now:
-            _, token, node = heappop(self._timeouts)
-            yield node, token
+    def overrun(self, now: float) -> Iterator[Node]:
+        """Give the nodes that were leased for their whole timeout."""
+        return self._timeouts.take_due(now)
 
     def release(self, node: Node, now: float, *, keeps_places: bool = False) -> None:
         """End a lease. The caller moves the node on."""
@@ -107,6 +94,8 @@ class Dispatcher:
         worker.reported_at = now
         self.recalls.stirred = True
         worker.recalled.discard(node.token)
+        if node.function.spec.timeout_s:
+            self._timeouts.discard(node)
         if worker.progress:
             worker.progress.pop(node.token, None)
         if worker.suspect is node:

@@ -7,6 +7,7 @@ from math import inf
 from weakref import WeakValueDictionary
 
 from dagorama_broker.core import events as e
+from dagorama_broker.core.caches import Cache
 from dagorama_broker.core.digests import Comparison
 from dagorama_broker.core.errors import UnknownInstance, UnknownNode
 from dagorama_broker.core.limits import Limit, Limits
@@ -28,6 +29,13 @@ from dagorama_broker.core.timers import Timers
 #: So long an instance may be without any call. Then it is complete; a call that comes later lets it run again.
 EMPTY_MAX_S = 3600.0
 
+#: What a timing takes beside its name, and all of them together: enough for about 5,000 functions.
+_TIMING_BYTES = 400
+_TIMINGS_BYTES_MAX = 2 << 20
+
+#: So many nodes are let go with the command that ends their instance: that takes about a millisecond.
+_SWEPT_MAX = 2_000
+
 
 class Graph:
     """What is in memory of instances and nodes. `events` takes what the current command decides."""
@@ -38,14 +46,15 @@ class Graph:
         self.instance_seq = 0  #: the last one given
         self.node_seq = 0
         self.touched: dict[Instance, None] = {}  #: instances whose last live node may have ended in this command
+        self.leaving: list[dict[NodeId, Node]] = []  #: nodes of instances that have left, see `sweep`
         self.limits = limits
-        #: When nodes that are ready have been so for too long.
-        self.start_timers: Timers[Node] = Timers(lambda node: node.state is NodeState.READY)
-        self.deadline_timers: Timers[Instance] = Timers(lambda instance: instance.state is InstanceState.RUNNING)
+        self.backoffs: Timers[Node] = Timers()  #: when the next attempts of nodes are due
+        self.deadline_timers: Timers[Instance] = Timers()
         self.unclaimed: list[Node] = []  #: restored in state started; for `Fleet.await_workers`
-        self._queues = queues
+        self.queues = queues
         self._functions: WeakValueDictionary[tuple[FunctionSpec, str, frozenset[str]], Function] = WeakValueDictionary()
-        self._timings: dict[str, Timing] = {}
+        #: Kept after the last node of a function, as its next one is likely to take as long.
+        self._timings: Cache[str, Timing] = Cache(_TIMINGS_BYTES_MAX)
 
     def instance(self, instance_id: InstanceId) -> Instance:
         """Give an instance that is in memory. Raises `UnknownInstance`; the journal may still know it."""
@@ -67,10 +76,17 @@ class Graph:
         if function is None:
             function = self._functions[spec, group, needs] = Function(
                 spec,
-                lane=self._queues.lane(spec, group, needs),
-                timing=self._timings.setdefault(spec.name, Timing()),
+                lane=self.queues.lane(spec, group, needs),
+                timing=self._timing(spec.name),
             )
         return function
+
+    def _timing(self, name: str) -> Timing:
+        timing = self._timings.get(name)
+        if timing is None:
+            timing = Timing()
+            self._timings.put(name, timing, len(name) + _TIMING_BYTES)
+        return timing
 
     def limits_of_call(self, spec: FunctionSpec, keys: Sequence[str]) -> tuple[Limit, ...]:
         """Give the limits that a call with these keys is subject to."""
@@ -141,10 +157,10 @@ class Graph:
     def enqueue(self, node: Node, now: float) -> None:
         """Let an active node be granted, maybe again."""
         node.move(NodeState.READY)
-        self._queues.push(node)
+        self.queues.push(node)
         start_timeout_s = node.function.spec.start_timeout_s
         if start_timeout_s:
-            self.start_timers.set(node, now + start_timeout_s)
+            self.queues.start_timers.set(node, now + start_timeout_s)
 
     # -- ending -------------------------------------------------------------------------------------------------------
 
@@ -185,15 +201,21 @@ class Graph:
         """Fail an active node for good: `attempt` was its last, or says why there was none."""
         remember(node, attempt)
         self.events.append(e.AttemptFailed(node=node, attempt=attempt, retry_at=None))
-        if node.state is NodeState.READY:
-            self._queues.withdraw(node, now)
-        node.function.lane.active -= 1
+        self.withdraw(node, now)
         node.move(NodeState.FAILED)
-        node.cause = node
         node.instance.failed = True
         self.events.append(e.NodeFailed(node=node, at=now))
         self.end(node, now)
         self._fail_dependents(node, now)
+
+    def withdraw(self, node: Node, now: float) -> None:
+        """Take an active node, which the caller ends, out of where it waits to go on."""
+        if node.state is NodeState.READY:
+            self.queues.withdraw(node, now)
+            self.queues.start_timers.discard(node)
+        elif node.state is NodeState.BACKOFF:
+            self.backoffs.discard(node)
+        node.function.lane.active -= 1
 
     def fail_dependency(self, node: Node, cause: Node, now: float) -> None:
         """Fail a waiting or joining node because of another, and with it whatever waits for it."""
@@ -234,14 +256,43 @@ class Graph:
             if not instance.live and not is_unused and instance.id in self.instances:
                 self.finish(instance, now)
         self.touched = {}
+        self.sweep()
+
+    def _untie(self, instance: Instance) -> None:
+        """Break the circles of what refers to each other, so that all goes as soon as nobody else refers to it."""
+        if instance.failed:
+            for node in instance.nodes.values():
+                if node.promises and node.state in UNSUCCESSFUL:
+                    node.promises = ()  # one of them may depend on this node
+        self.leaving.append(instance.nodes)
+        instance.nodes = {}
+        instance.comparison = None
+
+    def sweep(self, count: int = _SWEPT_MAX) -> bool:
+        """Let go of so many nodes of instances that have ended; tell whether there are more.
+
+        To free hundreds of thousands takes longer than others can wait, so what `finish_instances` leaves over is for
+        the caller to sweep in slices.
+        """
+        while self.leaving and count > 0:
+            nodes = self.leaving[-1]
+            if len(nodes) > count:
+                for _ in range(count):
+                    nodes.popitem()  # the youngest first, which refer to older ones
+                return True
+            count -= len(nodes)
+            self.leaving.pop()
+        return bool(self.leaving)
 
     def finish(self, instance: Instance, now: float) -> None:
         """Forget an instance in which nothing is live."""
         del self.instances[instance.id]
+        self.deadline_timers.discard(instance)
         if instance.state is InstanceState.RUNNING:
             instance.state = _end_state(instance)
             instance.finished_at = now
             self.events.append(e.InstanceFinished(instance=instance, state=instance.state, at=now))
+        self._untie(instance)
 
 
 def remember(node: Node, attempt: FailedAttempt) -> None:

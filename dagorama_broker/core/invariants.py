@@ -76,9 +76,9 @@ def _check_node(scheduler: Scheduler, node: Node) -> None:
         _check_value(node)
     elif state in UNSUCCESSFUL:
         cause = node.cause
-        _require(cause is not None and cause.cause is cause, "a failure names its root cause", node=node, cause=cause)
         is_own = state is not NodeState.DEPENDENCY_FAILED
-        _require((cause is node) == is_own, "who fails by itself is its own cause", node=node, cause=cause)
+        _require((cause is None) == is_own, "who fails by itself is its own cause", node=node, cause=cause)
+        _require(cause is None or cause.cause is None, "a failure names its root cause", node=node, cause=cause)
 
 
 def _check_value(node: Node) -> None:
@@ -141,15 +141,16 @@ def _check_no_circle(awaited: dict[Node, list[Node]]) -> None:
 
 
 def _check_backoffs(scheduler: Scheduler, nodes: list[Node]) -> None:
-    due = {(retry_at, node) for retry_at, _, node in scheduler.attempts.backoffs}
+    backoffs = scheduler.graph.backoffs
     for node in nodes:
         if node.state is NodeState.BACKOFF:
-            _require((node.retry_at, node) in due, "who backs off will be woken", node=node, retry_at=node.retry_at)
+            known = backoffs.at(node) == node.retry_at
+            _require(known, "who backs off will be woken", node=node, retry_at=node.retry_at)
         if node.state is NodeState.STARTED:
             _require(node.function.spec.at_most_once, "only what must not run twice waits for its worker", node=node)
             _require(node in scheduler.fleet.absences, "who waits for a worker will be given up", node=node)
         if node.state is NodeState.READY and node.function.spec.start_timeout_s:
-            at = scheduler.graph.start_timers.at(node)
+            at = scheduler.queues.start_timers.at(node)
             _require(at is not None, "who may not wait for long is watched", node=node)
 
 
@@ -167,9 +168,9 @@ def _check_workers(scheduler: Scheduler, nodes: list[Node]) -> None:
     _require(len(set(tokens)) == len(tokens), "live fencing tokens differ", tokens=sorted(tokens))
     given = scheduler.dispatcher.token_last
     _require(all(token <= given for token in tokens), "no fencing token is ahead of the last given", last=given)
-    timeouts = {(token, node) for _, token, node in scheduler.dispatcher._timeouts}
-    limited = [node for node in leased if node.function.spec.timeout_s]
-    _require(all((node.token, node) in timeouts for node in limited), "an attempt with a timeout is watched")
+    limited = {node for node in leased if node.function.spec.timeout_s}
+    timeouts = scheduler.dispatcher._timeouts
+    _require(set(timeouts) == limited, "an attempt with a timeout is watched, and no other", actual=set(timeouts))
     for worker in scheduler.workers.values():
         _check_worker(scheduler, worker)
 

@@ -229,7 +229,7 @@ class Node:
         self.promises: tuple[Node, ...] = ()  #: what `payload` refers to
         self.source: Node | None = None  #: for a completed alias, the node whose value it has, never itself an alias
         self.failures: list[FailedAttempt] | None = None
-        self.cause: Node | None = None  #: for an unsuccessful node, the root cause, maybe itself
+        self.cause: Node | None = None  #: for an unsuccessful node, the root cause; None: it is its own
         self.finished_at = 0.0
 
     def __repr__(self) -> str:
@@ -298,6 +298,7 @@ class Instance:
     """
 
     __slots__ = (
+        "__weakref__",
         "base",
         "cancelled",
         "comparison",

@@ -14,6 +14,7 @@ from dagorama_broker.core.lanes import Filter, Group, Kind, Lane, View, is_suspe
 from dagorama_broker.core.limits import Limit
 from dagorama_broker.core.model import FunctionSpec, Instance, Node, Park, QueueControl, Worker
 from dagorama_broker.core.states import NodeState
+from dagorama_broker.core.timers import Timers
 
 
 class ReadyQueues:
@@ -26,6 +27,7 @@ class ReadyQueues:
         self.paused: set[str] = set()  #: queues of which nothing is granted
         self.limits: dict[str, Limit] = {}  #: caps of queues
         self.is_shared = False  #: whether there has been a group, so that it has to be counted who gets how much
+        self.start_timers: Timers[Node] = Timers()  #: when nodes that are ready have been so for too long
         self._served_us = 0  #: what the group that was granted a node last had been granted by then
 
     def lane(self, spec: FunctionSpec, group: str = "", needs: frozenset[str] = frozenset()) -> Lane:

@@ -82,7 +82,8 @@ def _relink_node(
     """Restore what depends on other nodes, maybe younger ones, and put the node where it belongs."""
     if node.state is NodeState.COMPLETED and node.payload is None:
         _find_source(node)
-    node.cause = by_seq.get(row.cause_seq)
+    if row.cause_seq != row.seq:
+        node.cause = by_seq.get(row.cause_seq)
     if node.state is NodeState.STARTED:
         node.function.lane.active += 1
         graph.unclaimed.append(node)

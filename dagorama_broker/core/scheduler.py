@@ -81,7 +81,13 @@ class Scheduler:
             events.append(e.NodesStarted(nodes=recorded))
         if self.graph.touched:
             self.graph.finish_instances(now)
+        elif self.graph.leaving:
+            self.graph.sweep()
         return events
+
+    def sweep(self) -> bool:
+        """Let go of some of the nodes that have left; call it between commands until it tells that none is left."""
+        return self.graph.sweep()
 
     def next_wakeup(self) -> float | None:
         """Give the time at which a `Tick` is due, or None. Ask again after each batch of commands."""
@@ -90,12 +96,11 @@ class Scheduler:
             self.dispatcher.recalls.due_at,
             self.dispatcher.overrun_at,
             self.limits.due_at,
-            self.graph.start_timers.next_at,
+            self.queues.start_timers.next_at,
             self.graph.deadline_timers.next_at,
+            self.graph.backoffs.next_at,
             self.fleet.absences.next_at,
         ]
-        if self.attempts.backoffs:
-            due.append(self.attempts.backoffs[0][0])
         if self.fleet.awaited:
             due.append(self.fleet.awaited_until)
         return min((at for at in due if at is not None), default=None)
@@ -176,8 +181,8 @@ class Scheduler:
     def _tick(self, command: c.Tick, now: float) -> None:
         self.attempts.end_backoffs(now)
         self.dispatcher.open_rates(now)
-        for node, token in self.dispatcher.overrun(now):
-            self.attempts.time_out(node, token, now)
+        for node in self.dispatcher.overrun(now):
+            self.attempts.time_out(node, now)
         fail_unstarted(self.graph, now, is_recovering=self.is_recovering)
         fail_overdue(self.graph, self.dispatcher, now)
         self.fleet.tick(now, command.late_s)

@@ -110,12 +110,18 @@ class Host:
                 self._wake.clear()
                 while self._batch or self._failure:
                     await self._commit_batch()
+                self._sweep()
         finally:
             self._stopping = True
             self._give_up(self._batch)
             self._batch = _Batch()  # else a call that comes now would wait in it
             if self._timer is not None:
                 self._timer.cancel()
+
+    def _sweep(self) -> None:
+        """Free what has left memory, in slices: others come between."""
+        if self.scheduler.sweep():
+            asyncio.get_running_loop().call_soon(self._sweep)
 
     def stop(self) -> None:
         """Take no more commands; `run` ends when what was taken is durable."""

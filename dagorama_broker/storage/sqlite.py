@@ -6,8 +6,12 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
+from dagorama_broker.core.caches import Cache
 from dagorama_broker.core.events import DurableEvent
 from dagorama_broker.core.model import Function, FunctionSpec, InstanceId, LimitSpec, LimitWord, Node, NodeId, WorkerId
 from dagorama_broker.core.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
@@ -43,8 +47,11 @@ _PRAGMAS_LOCKED = (
     "temp_store = MEMORY",
 )
 
-#: How many functions are remembered. As definitions may be made with ever other arguments, there is no end of them.
-_FUNCTIONS_MAX = 10_000
+#: How much is remembered of the rows of functions: there is no end of them where definitions are made with ever other
+#: arguments. Larger arguments are told by their digests.
+_FUNCTIONS_BYTES_MAX = 8 << 20
+_FUNCTION_BYTES = 1500
+_DIGESTED_MIN = 64
 
 #: A clock that stands differently by more than this was set; by less, it may have been read at another moment.
 _CLOCK_SET_S = 1.0
@@ -259,19 +266,29 @@ class _Functions:
 
     def __init__(self, last: int = 0) -> None:
         self._last = last
-        self._ids: dict[FunctionSpec, int] = {}
+        self._known: WeakKeyDictionary[Function, int] = WeakKeyDictionary()  #: those that nodes in memory refer to
+        self._ids: Cache[tuple[FunctionSpec, bytes], int] = Cache(_FUNCTIONS_BYTES_MAX)
         self.unwritten: list[tuple[Parameter, ...]] = []
 
     def identify(self, functions: Iterable[Function]) -> dict[Function, int]:
         """Give the row of each. What is in `unwritten` then belongs to the same transaction."""
         self.unwritten = []
-        return {function: self._ids.get(function.spec) or self._add(function.spec) for function in functions}
+        return {function: self._known.get(function) or self._identify(function) for function in functions}
+
+    def _identify(self, function: Function) -> int:
+        spec = function.spec
+        key = spec, b""
+        if len(spec.definition_arguments) >= _DIGESTED_MIN:
+            key = replace(spec, definition_arguments=b""), sha256(spec.definition_arguments).digest()
+        id = self._ids.get(key)
+        if id is None:
+            id = self._add(spec)
+            self._ids.put(key, id, _FUNCTION_BYTES + len(spec.name))
+        self._known[function] = id
+        return id
 
     def _add(self, spec: FunctionSpec) -> int:
         self._last += 1
-        self._ids[spec] = self._last
-        if len(self._ids) > _FUNCTIONS_MAX:
-            del self._ids[next(iter(self._ids))]
         retry = spec.retry
         self.unwritten.append(
             (

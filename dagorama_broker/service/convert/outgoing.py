@@ -1,10 +1,10 @@
 """Core types to messages."""
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 
 from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
 from dagorama_broker.core.errors import show_id
+from dagorama_broker.core.caches import Cache
 from dagorama_broker.core.lanes import Lane, Obstacle
 from dagorama_broker.core.model import (
     FailedAttempt,
@@ -52,9 +52,21 @@ CHANGES = {
 }
 
 
-@lru_cache(maxsize=4096)
+#: What the message for a function takes beside its texts and arguments, together with its spec, and all together.
+_FUNCTION_BYTES = 2000
+_functions: Cache[FunctionSpec, graph_pb2.FunctionSpec] = Cache(8 << 20)
+
+
 def from_function(spec: FunctionSpec) -> graph_pb2.FunctionSpec:
     """Give the message for a function. It is shared: copy it into others, do not change it."""
+    message = _functions.get(spec)
+    if message is None:
+        message = _make_function(spec)
+        _functions.put(spec, message, 2 * message.ByteSize() + _FUNCTION_BYTES)
+    return message
+
+
+def _make_function(spec: FunctionSpec) -> graph_pb2.FunctionSpec:
     retry = spec.retry
     return graph_pb2.FunctionSpec(
         name=spec.name,

@@ -276,13 +276,14 @@ def test_a_tail_recursive_chain_of_100_000_completes_at_once(scheduler: Schedule
         result.children = [NewCall(number(hop), F, b"", ())]
         scheduler.handle(c.CompleteNodes(worker_id=W, results=[result]), 0.0)
     instance = scheduler.instances[I1]
+    nodes = dict(instance.nodes)
     check_invariants(scheduler)
     last = grant_one(scheduler)
     last.payload = b"the value"
     scheduler.handle(c.CompleteNodes(worker_id=W, results=[last]), 0.0)
     assert instance.state is InstanceState.COMPLETED
-    assert {node.source for node in instance.nodes.values()} == {instance.nodes[number(length - 1)], None}
-    assert show_value(instance.nodes[number(0)]) == "the value"
+    assert {node.source for node in nodes.values()} == {nodes[number(length - 1)], None}
+    assert show_value(nodes[number(0)]) == "the value"
 
 
 def test_a_chain_of_100_000_completes(scheduler: Scheduler) -> None:
@@ -308,6 +309,7 @@ def test_a_failure_runs_down_a_chain_of_100_000(scheduler: Scheduler) -> None:
     calls = [NewCall(number(at), F, b"", (number(at - 1),) if at else ()) for at in range(length)]
     scheduler.handle(c.SubmitNodes(instance_id=I1, definition="D", calls=calls), 0.0)
     instance = scheduler.instances[I1]
+    first, last = instance.nodes[number(0)], instance.nodes[number(length - 1)]
     scheduler.handle(c.GrantWork(), 0.0)
     scheduler.handle(c.DisconnectWorker(worker_id=W), 0.0)
     for name in b"xy":  # the third lost worker has it quarantined
@@ -315,6 +317,5 @@ def test_a_failure_runs_down_a_chain_of_100_000(scheduler: Scheduler) -> None:
         scheduler.handle(c.ConnectWorker(worker_id=worker_id, name="other"), 0.0)
         scheduler.handle(c.GrantWork(), 0.0)
         scheduler.handle(c.DisconnectWorker(worker_id=worker_id), 0.0)
-    last = instance.nodes[number(length - 1)]
     assert instance.state is InstanceState.FAILED
-    assert (last.state, last.cause) == (NodeState.DEPENDENCY_FAILED, instance.nodes[number(0)])
+    assert (last.state, last.cause) == (NodeState.DEPENDENCY_FAILED, first)
