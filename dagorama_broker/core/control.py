@@ -61,14 +61,14 @@ class Controller:
         )
         if control == before:
             return
-        instance.set_control(control)
         self._graph.events.append(e.InstanceControlled(instance=instance, control=control))
+        if control.priority != before.priority:
+            self._queues.reorder(instance, control)
+        instance.set_control(control)
         if control.paused and not before.paused:
             self._queues.pause_instance(instance, now)
         if control.paused or control.running_max:
             self._recall(lambda node: node.instance is instance)
-        if control.priority != before.priority:
-            self._queues.reorder(instance)
         if control.running_max != before.running_max:
             earlier = instance.limit
             instance.limit = self._recap(

@@ -6,7 +6,6 @@ one of 50 us is granted by the hundred.
 """
 
 from collections.abc import Iterable, Iterator
-from math import inf
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.lanes import Lane, Obstacle, View, is_suspect
@@ -21,6 +20,13 @@ from dagorama_broker.core.timers import Timers
 PREFETCH_S = 0.010
 #: The least that a node is taken to cost, so that no message grows without bound on functions that take no time at all.
 _COST_MIN_S = 10e-6
+#: What workers are granted, by worker.
+Granted = dict[Worker, list[tuple[Node, int]]]
+
+#: No worker starts more within `PREFETCH_S` for each of a hundred slots; so far it is counted what is to be shared.
+_SHARED_MAX = 100 * int(PREFETCH_S / _COST_MIN_S)
+#: No bound.
+_ANY = 1 << 40
 
 
 class Dispatcher:
@@ -93,6 +99,8 @@ class Dispatcher:
         worker.load_s = worker.load_s - node.charge_s if worker.leases else 0.0
         worker.reported_at = now
         self.recalls.stirred = True
+        if not worker.stirred:
+            self._queues.stir(worker)
         worker.recalled.discard(node.token)
         if node.function.spec.timeout_s:
             self._timeouts.discard(node)
@@ -137,6 +145,7 @@ class Dispatcher:
         node = worker.stopping.pop(token, None)
         if node is not None:
             self.leave(node, token, now)
+            self._queues.stir(worker)
 
     def forget(self, worker: Worker, now: float) -> None:
         """Give up what is kept for a worker that is gone."""
@@ -151,6 +160,7 @@ class Dispatcher:
 
     def open_rates(self, now: float) -> None:
         """Let in who waits for rates that let another node start."""
+        self._queues.wake_sorted(now)
         for limit in self._limits.due(now):
             self._queues.wake(limit, now)
             self._limits.plan(limit, now)
@@ -169,21 +179,24 @@ class Dispatcher:
 
     def grant(self, now: float) -> Iterator[e.WorkGranted]:
         """Grant what is ready to those who may run it."""
-        takers = [
-            (view, [(worker, list[tuple[Node, int]]()) for worker in view.workers if _takes(worker)])
-            for view in self._queues.views.values()
-            if view.ready and self._next(view, now, with_suspects=True) is not None
+        granted: Granted = {}
+        views = [
+            view
+            for view in self._queues.take_stirred()
+            if (view.free or view.ahead) and self._next(view, now, with_suspects=True) is not None
         ]
         # One for everybody, whatever the filters; then the free slots, evenly; and only then something ahead.
-        for limits, prefetch in ((_one, False), (_share, False), (_all, False), (_share, True)):
-            for view, workers in takers:
-                limit = limits(view, len(workers))
-                for worker, granted in workers:
-                    self._fill(view, worker, limit, prefetch, granted, now)
-        for _, workers in takers:
-            for worker, granted in workers:
-                if granted:
-                    yield e.WorkGranted(worker=worker, leases=granted)
+        for view in views:
+            self._fill_free(view, 1, granted, now)
+        for view in views:
+            if view.has_ready and view.free:
+                self._fill_free(view, _share(view), granted, now)
+        for view in views:
+            self._fill_free(view, _ANY, granted, now)
+        for view in views:
+            self._fill_ahead(view, granted, now)
+        for worker, leases in granted.items():
+            yield e.WorkGranted(worker=worker, leases=leases)
         self.recalls.plan(now)
 
     def pull(self, worker: Worker, now: float) -> Iterator[e.WorkGranted]:
@@ -192,48 +205,75 @@ class Dispatcher:
         if node is not None and (node.instance.id, node.id) not in worker.unreported:
             yield e.WorkGranted(worker=worker, leases=[(node, self.lease(node, worker, now))])
 
-    def _fill(
-        self, view: View, worker: Worker, limit: int, prefetch: bool, granted: list[tuple[Node, int]], now: float
-    ) -> None:
-        """Lease up to `limit` nodes to a worker: into free slots, or ahead of them."""
-        budget_s = PREFETCH_S * worker.slots
-        while limit > 0:
-            if prefetch:
-                # What a suspect takes down with it becomes suspect too, so nothing is granted behind one; and nothing
-                # is granted past one, or it would find no free slot as long as there is other work.
-                is_held_up = worker.suspect or worker.overdue or worker.stopping
-                node = None if is_held_up else self._next(view, now, with_suspects=True)
-                if node is None or node.losses:
-                    return
-                if worker.load_s + (node.function.timing.duration_s or inf) > budget_s:
-                    return
-                spec = node.function.spec
-                if spec.timeout_s or spec.at_most_once or node.limits or (self._limits.is_capped and limits_of(node)):
-                    return  # its time and its place count from the grant, or it could be lost: it must start at once
-            else:
-                if not worker.has_free_slot:
-                    return
+    def _fill_free(self, view: View, limit: int, granted: Granted, now: float) -> None:
+        """Lease up to `limit` nodes to each worker of a view that has free slots, as long as there are any."""
+        full: list[Worker] = []
+        for worker in view.free:
+            if not view.has_ready:
+                break
+            left = limit
+            while left and worker.has_free_slot:
                 node = self._next(view, now, with_suspects=worker.suspect is None)
                 if node is None:
-                    return
-            granted.append((node, self.lease(node, worker, now)))
-            limit -= 1
+                    break
+                granted.setdefault(worker, []).append((node, self.lease(node, worker, now)))
+                left -= 1
+            if not worker.has_free_slot:
+                full.append(worker)
+        for worker in full:
+            view.place(worker)
+
+    def _fill_ahead(self, view: View, granted: Granted, now: float) -> None:
+        """Lease nodes to those workers of a view that have no free slot but will soon have done with what they hold."""
+        node = self._next_ahead(view, now)
+        if node is None or not view.ahead:
+            return
+        share = -(-view.count(_SHARED_MAX * len(view.ahead)) // len(view.ahead))
+        passed: list[Worker] = []
+        for worker in view.ahead:
+            # What a suspect takes down with it becomes suspect too, so nothing is granted behind one.
+            is_held_up = worker.suspect is not None or worker.overdue or bool(worker.stopping)
+            budget_s = 0.0 if is_held_up else PREFETCH_S * worker.slots
+            left = share
+            while node is not None and left:
+                if worker.load_s + (node.function.timing.duration_s or 0.0) > budget_s:
+                    passed.append(worker)  # until something about it has changed
+                    break
+                granted.setdefault(worker, []).append((node, self.lease(node, worker, now)))
+                node = self._next_ahead(view, now)
+                left -= 1
+            if node is None:
+                break
+        for worker in passed:
+            view.ahead.discard(worker)
+
+    def _next_ahead(self, view: View, now: float) -> Node | None:
+        """Give the first node of a view where it may be granted to a worker that has no free slot for it.
+
+        Nothing is granted past one that may not, or it would find no free slot as long as there is other work.
+        """
+        node = self._next(view, now, with_suspects=True)
+        return node if node is not None and self._may_go_ahead(node) else None
+
+    def _may_go_ahead(self, node: Node) -> bool:
+        """Tell whether a node may be granted to a worker that has no free slot for it."""
+        spec = node.function.spec
+        if node.losses or node.function.timing.duration_s is None:
+            return False
+        # Its time and its place count from the grant, or it could be lost: it must start at once.
+        return not (spec.timeout_s or spec.at_most_once or node.limits or (self._limits.is_capped and limits_of(node)))
 
     def drained(self) -> Iterator[e.WorkerDrained]:
         """Tell the workers that asked, once nothing that any connected worker could run is left."""
-        asking = [
-            worker
-            for worker in self._workers()
-            if (worker.exit_when_drained or worker.exit_when_mismatched) and not worker.told_drained
-        ]
+        asking = self._queues.asking
         if not asking or any(worker.leases for worker in self._workers()):
             return
         if any(lane.active and _is_served(lane) for lane in self._queues.lanes.values()):
             return
-        for worker in asking:
+        for worker in list(asking):
             mismatch = self._mismatch(worker)
             if mismatch or worker.exit_when_drained:
-                worker.told_drained = True
+                del asking[worker]
                 yield e.WorkerDrained(worker=worker, mismatch=mismatch)
 
     def _mismatch(self, worker: Worker) -> tuple[str, str] | None:
@@ -249,21 +289,11 @@ class Dispatcher:
             yield from view.workers
 
 
-def _one(view: View, workers: int) -> int:
-    return 1
-
-
-def _takes(worker: Worker) -> bool:
-    """Tell whether a worker is to be granted nodes as they become ready."""
-    return not worker.draining and worker.slots > 0
-
-
-def _share(view: View, workers: int) -> int:
-    return -(-view.ready // workers) if workers else 0
-
-
-def _all(view: View, workers: int) -> int:
-    return view.ready
+def _share(view: View) -> int:
+    """Give how many nodes each worker with free slots gets if they share evenly what is ready."""
+    room = sum(worker.slots - len(worker.leases) - len(worker.stopping) for worker in view.free)
+    ready = view.count(room)
+    return room if ready >= room else -(-ready // len(view.free))
 
 
 def _is_served(lane: Lane) -> bool:

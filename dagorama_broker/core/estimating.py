@@ -7,10 +7,8 @@ from heapq import heapify, heapreplace
 from itertools import chain, islice
 from math import inf
 
-from dagorama_broker.core.lanes import is_suspect
 from dagorama_broker.core.limits import Limit
 from dagorama_broker.core.model import Node, Worker
-from dagorama_broker.core.states import NodeState
 
 #: Where more nodes than this are ready it is not looked which of them go first: that would hold up everything else.
 LOOKED_AT_MAX = 2000
@@ -72,18 +70,15 @@ def _turn(places: list[float], ahead: Iterable[Node]) -> float | None:
 def _ahead(workers: Iterable[Worker], node: Node) -> list[Node] | None:
     """Give the ready nodes that these workers take before a node, in order."""
     lanes = {lane for worker in workers for lane in worker.view.lanes if not lane.paused}
-    if sum(len(heap) for lane in lanes for heap in lane.heaps) > LOOKED_AT_MAX:
+    if sum(len(line) for lane in lanes for line in lane.lines) > LOOKED_AT_MAX:
         return None
     last = node.order + node.function.lane.group.rank
     ahead = [
         (order + lane.group.rank, other)
         for lane in lanes
-        for suspect in (False, True)
-        for order, other in lane.heaps[suspect]
+        for line in lane.lines
+        for order, other in line.things.items()
         if order + lane.group.rank < last
-        and other.state is NodeState.READY
-        and other.parked is None
-        and is_suspect(other) is suspect
     ]
     return [other for _, other in sorted(ahead, key=lambda entry: entry[0])]
 
@@ -95,8 +90,8 @@ def _waiting(limit: Limit, node: Node) -> list[Node] | None:
     waiting = [
         entry
         for waiters in limit.waiting.values()
-        for nodes in waiters.lanes.values()
-        for entry in nodes
-        if entry[0] < node.order and entry[1].parked is limit
+        for line in waiters.lanes.values()
+        for entry in line.things.items()
+        if entry[0] < node.order
     ]
     return [other for _, other in sorted(waiting, key=lambda entry: entry[0])]

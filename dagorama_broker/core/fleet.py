@@ -61,7 +61,9 @@ class Fleet:
 
     def drain(self, command: c.DrainWorker, now: float) -> None:
         """Grant a worker no more."""
-        self.worker(command.worker_id).draining = True
+        worker = self.worker(command.worker_id)
+        worker.draining = True
+        self._queues.stir(worker)
 
     def connect(self, command: c.ConnectWorker, now: float) -> None:
         """Take a worker in, with what it still holds."""

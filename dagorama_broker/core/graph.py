@@ -152,7 +152,6 @@ class Graph:
         node.function = self.function(function.spec, node.instance.group, needs)
         function.lane.active -= 1
         node.function.lane.active += 1
-        node.queued = 0  # what is left of it in the lane before counts no more
 
     def enqueue(self, node: Node, now: float) -> None:
         """Let an active node be granted, maybe again."""

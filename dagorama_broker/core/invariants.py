@@ -12,6 +12,7 @@ from math import isclose
 from dagorama_broker.core.errors import BrokenInvariant
 from dagorama_broker.core.lanes import Lane, View, is_suspect
 from dagorama_broker.core.limits import Limit
+from dagorama_broker.core.lines import Line
 from dagorama_broker.core.model import Instance, Node, Worker
 from dagorama_broker.core.ready import limits_of
 from dagorama_broker.core.scheduler import Scheduler
@@ -221,8 +222,9 @@ def _check_queues(scheduler: Scheduler, nodes: list[Node]) -> None:
         _require(_same(view.lanes, admitted), "a view knows the lanes that it admits", view=view.filter)
         for lane in view.lanes:
             _check_reachable(view, lane, active[lane])
-        ready = sum(lane.ready for lane in view.lanes if not lane.paused)
-        _require(view.ready == ready, "a view counts what may be granted", view=view.filter, count=view.ready)
+        kept = {lane for merge in view.merges for lane in merge.keys}
+        _require(kept <= set(view.lanes), "a view forgets lanes that are gone", view=view.filter)
+        _check_open(view)
     for group in {lane.group for lane in lanes}:
         busy = sum(lane.group is group and lane.ready + lane.held > 0 for lane in lanes)
         _require(group.lanes == busy, "a group counts its lanes with work", group=group, actual=busy)
@@ -238,31 +240,39 @@ def _check_lane(lane: Lane, active: list[Node]) -> None:
         lane.active == len(active), "a lane counts its active nodes", lane=lane, count=lane.active, actual=len(active)
     )
     _require(lane.ready == len(ready), "a lane counts its ready nodes", lane=lane, count=lane.ready, actual=len(ready))
-    for suspect, heap in enumerate(lane.heaps):
-        entries = Counter(heap)
-        twice = [entry for entry, times in entries.items() if times > 1]
-        _require(not twice, "a lane has a node at most once", lane=lane, twice=twice)
-        lost = [node for node in ready if is_suspect(node) == suspect and (node.order, node) not in entries]
-        _require(not lost, "a ready node is in its lane's heap", lane=lane, lost=lost)
-        _require(_is_heap(heap), "a lane's heap is in order", lane=lane)
+    for suspect, line in enumerate(lane.lines):
+        mine = {node.order: node for node in ready if is_suspect(node) == suspect}
+        _require(line.things == mine, "a lane has its ready nodes, and no others", lane=lane, actual=mine)
+        _check_line(line)
+
+
+def _check_line(line: Line[Node] | Line[Lane]) -> None:
+    heap = line.heap
+    in_order = all(heap[(place - 1) // 2] <= heap[place] for place in range(1, len(heap)))
+    _require(in_order and line.things.keys() <= set(heap), "a line is in order", line=line.things)
+
+
+def _check_open(view: View) -> None:
+    """Check that who could take something is looked at with the next grant."""
+    for worker in view.workers:
+        known = worker.stirred or worker in view.free or not worker.has_free_slot or worker.draining
+        _require(known, "a worker with a free slot is known as free", worker=worker.name)
+    strangers = [worker.name for worker in (*view.free, *view.ahead) if worker not in view.workers]
+    _require(not strangers, "only connected workers can take something", strangers=strangers)
 
 
 def _check_reachable(view: View, lane: Lane, active: list[Node]) -> None:
     """Check that the view will come to the lane's first node no later than its turn."""
-    for suspect, heap in enumerate(view.heaps):
-        _require(_is_heap(heap), "a view's heap is in order", view=view.filter)
+    for suspect, merge in enumerate(view.merges):
+        _check_line(merge.lanes)
         ready = [] if lane.paused else _grantable(active)
         orders = [node.order + lane.group.rank for node in ready if is_suspect(node) == suspect]
-        keys = [key for key, other in heap if other is lane]
+        key = merge.keys.get(lane)
         if orders:
-            first = min(orders)
-            _require(
-                bool(keys) and min(keys) <= first,
-                "a view finds a lane's first node",
-                lane=lane,
-                keys=keys,
-                actual=first,
-            )
+            known = key is not None and key <= min(orders) and merge.lanes.things[key] is lane
+            _require(known, "a view finds a lane's first node", lane=lane, key=key, actual=min(orders))
+        else:
+            _require(key is None, "a view has no lane without nodes", lane=lane, key=key)
 
 
 def _grantable(nodes: list[Node]) -> list[Node]:
@@ -285,15 +295,19 @@ def _check_limits(scheduler: Scheduler, nodes: list[Node]) -> None:
             held[limit][absence.token] = absence.node
     for limit in {limit for node in nodes for limit in limits_of(node)} | held.keys():
         _require(limit.holders == held[limit], "a limit's holders are leases", limit=limit, actual=held[limit])
-        for kind, waiters in limit.waiting.items():
-            in_order = all(map(_is_heap, waiters.lanes.values()))
-            _require(in_order, "who waits for a limit waits in order", limit=limit)
-            parked = [node for waiting in waiters.lanes.values() for _, node in waiting if node.parked is limit]
+        _require(bool(limit.waiting) == (limit in scheduler.queues.waited), "limits that are waited for are known")
+        for waiters in limit.waiting.values():
+            for line in waiters.lanes.values():
+                _check_line(line)
+            parked = [node for waiting in waiters.lanes.values() for node in waiting.things.values()]
+            strangers = [node for node in parked if node.parked is not limit]
+            _require(bool(parked) and not strangers, "only who waits is known to a limit", strangers=strangers)
+            audience = parked[0].function.lane.audience
             has_room = len(limit.holders) < limit.spec.max if limit.spec.max else True
             is_planned = bool(limit.due_at)
-            others = [node for node in nodes if node.function.lane.kind == kind and limit in limits_of(node)]
-            stuck = bool(parked) and has_room and not is_planned and not _grantable(others)
-            _require(not stuck, "a limit with room lets in who waits for it", limit=limit, kind=kind, parked=parked)
+            others = [node for node in nodes if node.function.lane.audience == audience and limit in limits_of(node)]
+            stuck = has_room and not is_planned and limit.sorting == scheduler.queues.sorting and not _grantable(others)
+            _require(not stuck, "a limit with room lets in who waits for it", limit=limit, parked=parked)
     for node in nodes:
         paused = node.state is NodeState.READY and node.instance.control.paused
         _require(not paused or node.parked is not None, "nothing of a paused instance may be granted", node=node)
@@ -301,12 +315,9 @@ def _check_limits(scheduler: Scheduler, nodes: list[Node]) -> None:
             _require(node.state is NodeState.READY, "only ready nodes are parked", node=node)
         if isinstance(node.parked, Limit):
             lane = node.function.lane
-            known = (node.order, node) in node.parked.waiting[lane.kind].lanes.get(lane, ())
+            lines = [waiters.lanes[lane] for waiters in node.parked.waiting.values() if lane in waiters.lanes]
+            known = [node] == [line.things.get(node.order) for line in lines]
             _require(known, "who waits for a limit is known to it", node=node, limit=node.parked)
-
-
-def _is_heap(heap: list[tuple[int, Node]] | list[tuple[int, Lane]]) -> bool:
-    return all(heap[(place - 1) // 2][0] <= heap[place][0] for place in range(1, len(heap)))
 
 
 def _same(one: Iterable[object], other: Iterable[object]) -> bool:

@@ -4,21 +4,21 @@ A *lane* holds the ready nodes of one queue, taint, function version and group i
 the same filters see: the lanes that they may take from, ordered by their first nodes. Taking the first node of a view
 is O(log n) in its ready nodes and lanes, whatever else there is.
 
-Both heaps are lazy. A lane's heap may hold nodes that are no longer ready; a lane's key in a view's heap may be too
-small, never too large: keys grow, as nodes are taken and as groups get their share. `View.peek` mends what it meets.
+A view knows which of its workers could take something. Those that hold all that they may are not looked at again before
+something about them has changed (`ReadyQueues.stir`), so what a grant costs does not grow with them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from heapq import heappop, heappush, heapreplace
 from typing import NamedTuple
 from weakref import WeakSet
 
 from dagorama_broker.core.limits import Limit
+from dagorama_broker.core.lines import Line, Merge
 from dagorama_broker.core.model import RANK_SHIFT, Node, Worker
-from dagorama_broker.core.states import NodeState
 
 
 class Obstacle(StrEnum):
@@ -75,7 +75,7 @@ class Filter(NamedTuple):
         return self.obstacle(lane) is None
 
 
-#: What the lanes of a kind have in common: queue, taint, function, code version, needs. Whoever serves one serves all.
+#: What the lanes of a kind have in common: queue, taint, function, code version, needs.
 Kind = tuple[str, str, str, str, frozenset[str]]
 
 
@@ -104,20 +104,20 @@ class Lane:
 
     Nodes that need what some worker lacked, and not all of their function do, have lanes of their own.
 
-    Suspects, nodes that an earlier worker was lost with, wait apart, because not every worker may take one: `heaps` is
+    Suspects, nodes that an earlier worker was lost with, wait apart, because not every worker may take one: `lines` is
     indexed by `is_suspect`.
     """
 
     __slots__ = (
         "__weakref__",
+        "_audience",
         "active",
         "code_version",
         "function",
         "group",
-        "heaps",
         "held",
-        "kind",
         "limit",
+        "lines",
         "needs",
         "parked",
         "paused",
@@ -142,10 +142,10 @@ class Lane:
         self.function = function
         self.code_version = code_version
         self.needs = needs  #: what its nodes need that some worker lacked, by name
-        self.kind: Kind = (queue, taint, function, code_version, needs)
         self.group = group or Group("")
-        self.heaps: tuple[list[tuple[int, Node]], list[tuple[int, Node]]] = ([], [])
+        self.lines: tuple[Line[Node], Line[Node]] = (Line(), Line())
         self.views: list[View] = []
+        self._audience: Audience | None = None
         self.ready = 0  #: nodes in state ready, but for those that are parked
         self.parked = 0  #: nodes in state ready that are parked
         self.held = 0  #: those of them that wait for a limit
@@ -156,28 +156,16 @@ class Lane:
     def __repr__(self) -> str:
         return f"<Lane {self.queue}{f' taint={self.taint}' if self.taint else ''} ready={self.ready}>"
 
-    def __lt__(self, other: Lane) -> bool:
-        """Tell that it makes no difference. Heaps ask where a stale key is of a node that was reset since."""
-        return False
+    @property
+    def audience(self) -> Audience:
+        """Give the views that have it, none while its queue is paused."""
+        if self._audience is None:
+            self._audience = frozenset() if self.paused else frozenset(self.views)
+        return self._audience
 
-    def first(self, *, suspect: bool) -> tuple[int, Node] | None:
-        """Give the first entry that still holds, dropping stale ones before it."""
-        heap = self.heaps[suspect]
-        while heap:
-            entry = heap[0]
-            node = entry[1]
-            # As `is_suspect`, but this is asked once or more for every node.
-            if (
-                node.state is NodeState.READY
-                and node.parked is None
-                and (node.losses > 0) is suspect
-                and node.function.lane is self
-            ):
-                return entry
-            heappop(heap)
-            if node.function.lane is self:
-                node.queued &= ~(1 << suspect)
-        return None
+    def set_audience(self) -> None:
+        """Note that `views` or `paused` has changed; see `ReadyQueues.sorting`."""
+        self._audience = None
 
 
 def is_suspect(node: Node) -> bool:
@@ -185,55 +173,84 @@ def is_suspect(node: Node) -> bool:
     return node.losses > 0
 
 
+class Roster:
+    """Workers in the order in which they connected: he who comes first gets something first, whatever he did since."""
+
+    __slots__ = ("_numbers", "_workers")
+
+    def __init__(self) -> None:
+        self._numbers: list[int] = []
+        self._workers: dict[int, Worker] = {}
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._numbers)
+
+    def __iter__(self) -> Iterator[Worker]:
+        """Give them in order. None may come or go meanwhile."""
+        return map(self._workers.__getitem__, self._numbers)
+
+    def __contains__(self, worker: Worker) -> bool:
+        """Tell whether a worker is among them."""
+        return worker.number in self._workers
+
+    def add(self, worker: Worker) -> None:
+        """Take a worker in."""
+        if worker.number not in self._workers:
+            self._workers[worker.number] = worker
+            insort(self._numbers, worker.number)
+
+    def discard(self, worker: Worker) -> None:
+        """Take a worker out, if it is there."""
+        if self._workers.pop(worker.number, None) is not None:
+            del self._numbers[bisect_left(self._numbers, worker.number)]
+
+
 class View:
     """What workers with the same filter see."""
 
-    __slots__ = ("clock", "filter", "heaps", "keys", "lanes", "ready", "workers")
+    __slots__ = ("ahead", "clock", "filter", "free", "lanes", "merges", "workers")
 
     def __init__(self, filter: Filter) -> None:
         self.filter = filter
         self.lanes: WeakSet[Lane] = WeakSet()
-        self.heaps: tuple[list[tuple[int, Lane]], list[tuple[int, Lane]]] = ([], [])
-        #: Each lane's key in `heaps`. Others that are there for the lane have been overtaken by a smaller one.
-        self.keys: tuple[dict[Lane, int], dict[Lane, int]] = ({}, {})
-        self.ready = 0  #: how many nodes it may be granted
+        self.merges: tuple[Merge, Merge] = (Merge(), Merge())  #: of those lanes that have something; as `Lane.lines`
         self.workers: dict[Worker, None] = {}
+        self.free = Roster()  #: those that have a free slot
+        self.ahead = Roster()  #: those that have none, and may be granted something ahead
         self.clock: dict[int, int] = {}  #: by priority, what the group had been served that was granted a node last
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether there may be something to be granted."""
+        return bool(self.merges[False]) or bool(self.merges[True])
 
     def peek(self, *, with_suspects: bool) -> Node | None:
         """Give the first ready node, without taking it; suspects only if asked for."""
-        trusted = self._first(suspect=False)
-        suspect = self._first(suspect=True) if with_suspects and self.heaps[True] else None
+        trusted = self.merges[False].first()
+        suspect = self.merges[True].first() if with_suspects and self.merges[True] else None
         if suspect is not None and (trusted is None or suspect[0] < trusted[0]):
             return suspect[1]
         return trusted[1] if trusted is not None else None
 
-    def offer(self, lane: Lane, order: int, *, suspect: bool) -> None:
-        """Learn that a lane has a node of this order. Larger ones are left out, or an idle view would grow."""
-        keys = self.keys[suspect]
-        key = order + lane.group.rank
-        if lane not in keys or key < keys[lane]:
-            keys[lane] = key
-            heappush(self.heaps[suspect], (key, lane))
+    def count(self, limit: int) -> int:
+        """Count what is ready, but no further than it takes to see that it is as much as `limit`."""
+        nodes = self.merges[False].count(limit)
+        return nodes if nodes >= limit else nodes + self.merges[True].count(limit - nodes)
 
-    def _first(self, *, suspect: bool) -> tuple[int, Node] | None:
-        heap = self.heaps[suspect]
-        keys = self.keys[suspect]
-        while heap:
-            key, lane = heap[0]
-            if keys.get(lane) != key:
-                heappop(heap)
-                continue
-            entry = None if lane.paused else lane.first(suspect=suspect)
-            if entry is None:
-                heappop(heap)
-                del keys[lane]
-                continue
-            found = entry[0] + lane.group.rank
-            if found == key:
-                return key, entry[1]
-            keys[lane] = found
-            heapreplace(heap, (found, lane))
-            if heap[0][1] is lane and heap[0][0] == found:  # mostly so, as lanes have runs of nodes
-                return found, entry[1]
-        return None
+    def place(self, worker: Worker) -> None:
+        """Note whether a worker could take something."""
+        self.free.discard(worker)
+        self.ahead.discard(worker)
+        if worker.slots and not worker.draining:
+            (self.free if worker.has_free_slot else self.ahead).add(worker)
+
+    def forget(self, worker: Worker) -> None:
+        """Have a worker take no part any more."""
+        self.workers.pop(worker, None)
+        self.free.discard(worker)
+        self.ahead.discard(worker)
+
+
+#: The views that have a lane. Lanes of one audience are served by the same workers: who may take one may take any.
+Audience = frozenset[View]

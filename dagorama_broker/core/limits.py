@@ -16,7 +16,7 @@ from dagorama_broker.core.model import LimitSpec, LimitWord, Node
 from dagorama_broker.core.waiters import Waiters
 
 if TYPE_CHECKING:
-    from dagorama_broker.core.lanes import Kind
+    from dagorama_broker.core.lanes import Audience, Lane
 
 #: Room where there is no limit: more than there can be nodes.
 _ANY = 1 << 40
@@ -31,14 +31,15 @@ _SPENT_MIN = 1024
 class Limit:
     """One key's limit: who holds its places, and which nodes wait for one."""
 
-    __slots__ = ("__weakref__", "due_at", "holders", "key", "said_by", "spec", "waiting", "whole_at")
+    __slots__ = ("__weakref__", "due_at", "holders", "key", "said_by", "sorting", "spec", "waiting", "whole_at")
 
     def __init__(self, key: str, spec: LimitSpec, *, whole_at: float = 0.0) -> None:
         self.key = key
         self.spec = spec  #: the one that was given last
         self.said_by = 0  #: number of the node whose call gave it; only a later one is heeded
         self.holders: dict[int, Node] = {}  #: by fencing token: live leases, and revoked ones whose nodes may still run
-        self.waiting: dict[Kind, Waiters] = {}  #: parked nodes, by the kind of their lanes
+        self.waiting: dict[Audience, Waiters] = {}  #: parked nodes, by who could take them
+        self.sorting = 0  #: which sorting of lanes by audiences that is, see `ReadyQueues.sorting`
         self.whole_at = whole_at  #: when its burst is whole, if nothing starts until then
         self.due_at = 0.0  #: when those that wait for its rate or its new spec are let in; 0: that is not planned
 
@@ -73,13 +74,32 @@ class Limit:
             self.whole_at = now + spent / spec.rate_per_s
         self.spec = spec
 
-    def wait(self, node: Node) -> None:
+    def wait(self, order: int, node: Node, sorting: int) -> None:
         """Note a node that is parked for this limit."""
-        kind = node.function.lane.kind
-        waiters = self.waiting.get(kind)
+        if self.sorting != sorting:
+            self.sort(sorting)
+        audience = node.function.lane.audience
+        waiters = self.waiting.get(audience)
         if waiters is None:
-            waiters = self.waiting[kind] = Waiters()
-        waiters.add(node)
+            waiters = self.waiting[audience] = Waiters()
+        waiters.add(order, node)
+
+    def leave(self, order: int, lane: Lane, sorting: int) -> None:
+        """Forget a node that is parked for this limit."""
+        if self.sorting != sorting:
+            self.sort(sorting)
+        waiters = self.waiting[lane.audience]
+        waiters.drop(order, lane)
+        if not waiters:
+            del self.waiting[lane.audience]
+
+    def sort(self, sorting: int) -> None:
+        """Put lanes whose audiences have changed, as workers came or went, to the others of their new ones."""
+        self.sorting = sorting
+        waiting, self.waiting = self.waiting, {}
+        for waiters in waiting.values():
+            for lane, line in waiters.lanes.items():
+                self.waiting.setdefault(lane.audience, Waiters()).take(lane, line)
 
 
 class Limits:

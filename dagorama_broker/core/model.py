@@ -182,7 +182,6 @@ class Node:
         "parked",
         "payload",
         "promises",
-        "queued",
         "retry_at",
         "seq",
         "source",
@@ -222,7 +221,6 @@ class Node:
         self.worker: Worker | None = None
         self.leased_at = 0.0  #: when the live or last lease began
         self.charge_s = 0.0  #: what the live lease adds to its worker's `load_s`
-        self.queued = 0  #: in which of its lane's heaps it has an entry, maybe a stale one: bit 0, and 1 for suspects
         self.parked: Park | Limit | None = None  #: for a ready node, what keeps it out of its lane
         self.retry_at = 0.0
         self.payload: bytes | None = None
@@ -234,10 +232,6 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<Node {self.seq} {self.function.spec.name} {self.state}>"
-
-    def __lt__(self, other: Node) -> bool:
-        """Tell that it makes no difference. Heaps ask where a stale entry is of what a node was before it was reset."""
-        return False
 
     @property
     def order(self) -> int:
@@ -378,7 +372,8 @@ class Worker:
     exit_when_drained: bool = False
     exit_when_mismatched: bool = False
     draining: bool = False
-    told_drained: bool = False
+    number: int = 0  #: grows with each connection
+    stirred: bool = False  #: what it could take may have changed since the last grant
     leases: dict[int, Node] = field(default_factory=dict)  #: by fencing token; ids differ only within an instance
     load_s: float = 0.0  #: how long it will be busy with what it holds, as far as known
     suspect: Node | None = (

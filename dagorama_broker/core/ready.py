@@ -7,12 +7,11 @@ there until it is let in again.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from heapq import heapify, heappush
 from weakref import WeakValueDictionary
 
 from dagorama_broker.core.lanes import Filter, Group, Kind, Lane, View, is_suspect
 from dagorama_broker.core.limits import Limit
-from dagorama_broker.core.model import FunctionSpec, Instance, Node, Park, QueueControl, Worker
+from dagorama_broker.core.model import Control, FunctionSpec, Instance, Node, Park, QueueControl, Worker
 from dagorama_broker.core.states import NodeState
 from dagorama_broker.core.timers import Timers
 
@@ -28,6 +27,13 @@ class ReadyQueues:
         self.limits: dict[str, Limit] = {}  #: caps of queues
         self.is_shared = False  #: whether there has been a group, so that it has to be counted who gets how much
         self.start_timers: Timers[Node] = Timers()  #: when nodes that are ready have been so for too long
+        self.asking: dict[Worker, None] = {}  #: those that are to be told when nothing is left
+        self.sorting = 0  #: grows as views of lanes change, so that limits see who could take what waits for them
+        self.waited: dict[Limit, None] = {}  #: limits that nodes wait for
+        self._is_sorted_anew = False
+        self._numbers = 0  #: the last one given to a worker
+        self._stirred: list[Worker] = []
+        self._offered: dict[View, None] = {}  #: views that may have a node for somebody
         self._served_us = 0  #: what the group that was granted a node last had been granted by then
 
     def lane(self, spec: FunctionSpec, group: str = "", needs: frozenset[str] = frozenset()) -> Lane:
@@ -53,15 +59,47 @@ class ReadyQueues:
 
     def enter(self, worker: Worker) -> None:
         """Let a worker take part in its view."""
+        if not worker.number:  # else it goes from one view to another
+            self._numbers += 1
+            worker.number = self._numbers
         worker.view.workers[worker] = None
+        if worker.exit_when_drained or worker.exit_when_mismatched:
+            self.asking[worker] = None
+        self.stir(worker)
 
     def leave(self, worker: Worker) -> None:
         """Take a worker out of its view, which goes with its last worker."""
         view = worker.view
-        view.workers.pop(worker, None)
+        view.forget(worker)
+        self.asking.pop(worker, None)
         if not view.workers and self.views.pop(view.filter, None) is not None:
+            self._offered.pop(view, None)
             for lane in view.lanes:
                 lane.views.remove(view)
+                self._sort(lane)
+
+    def stir(self, worker: Worker) -> None:
+        """Note that what a worker could take may have changed."""
+        if not worker.stirred:
+            worker.stirred = True
+            self._stirred.append(worker)
+
+    def take_stirred(self) -> list[View]:
+        """Give the views of which somebody may now take something, since their workers or nodes have changed."""
+        stirred, self._stirred = self._stirred, []
+        views, self._offered = self._offered, {}
+        for worker in stirred:
+            worker.stirred = False
+            view = worker.view
+            if worker in view.workers:
+                view.place(worker)
+                views[view] = None
+        return list(views)
+
+    def _sort(self, lane: Lane) -> None:
+        lane.set_audience()
+        self.sorting += 1
+        self._is_sorted_anew = True
 
     def view(self, filter: Filter) -> View:
         """Give the view for a filter, making it if need be."""
@@ -69,16 +107,18 @@ class ReadyQueues:
         if view is None:
             view = self.views[filter] = View(filter)
             for lane in self.lanes.values():
-                self._connect(view, lane)
+                if self._connect(view, lane):
+                    self._sort(lane)
         return view
 
-    def _connect(self, view: View, lane: Lane) -> None:
-        if view.filter.admits(lane):
-            view.lanes.add(lane)
-            lane.views.append(view)
-            if not lane.paused:
-                view.ready += lane.ready
-                self._offer(lane, [view])
+    def _connect(self, view: View, lane: Lane) -> bool:
+        if not view.filter.admits(lane):
+            return False
+        view.lanes.add(lane)
+        lane.views.append(view)
+        if not lane.paused:
+            self._offer(lane, [view])
+        return True
 
     # -- nodes --------------------------------------------------------------------------------------------------------
 
@@ -91,35 +131,36 @@ class ReadyQueues:
         if not lane.ready and not lane.held:
             self._wake_group(lane, node.instance.control.priority)
         lane.ready += 1
-        if not lane.paused:
-            for view in lane.views:
-                view.ready += 1
         suspect = node.losses > 0
-        if node.queued & (1 << suspect):
-            return  # its old entry holds again
-        node.queued |= 1 << suspect
+        line = lane.lines[suspect]
         order = node.order
-        heap = lane.heaps[suspect]
-        heappush(heap, (order, node))
-        if heap[0][1] is node and not lane.paused:
+        line.add(order, node)
+        if not lane.paused and line.first() == order:
             for view in lane.views:
-                view.offer(lane, order, suspect=suspect)
+                view.merges[suspect].offer(lane, line, order)
+                self._offered[view] = None
 
     def remove(self, node: Node) -> None:
         """Take out a ready node, parked or not, that is leased now."""
         lane = node.function.lane
         if node.parked is None:
             lane.ready -= 1
-            if not lane.paused:
+            order = node.order
+            suspect = order not in lane.lines[False].things
+            line = lane.lines[suspect]
+            line.drop(order)
+            if not line.things:
                 for view in lane.views:
-                    view.ready -= 1
+                    view.merges[suspect].forget(lane)
         else:
             lane.parked -= 1
-            if node.parked is Park.PAUSED:
-                node.parked = None
+            parked, node.parked = node.parked, None
+            if isinstance(parked, Park):
                 return
+            parked.leave(node.order, lane, self.sorting)
+            if not parked.waiting:
+                self.waited.pop(parked, None)
             lane.held -= 1
-            node.parked = None
         if not lane.ready and not lane.held:
             lane.group.lanes -= 1
 
@@ -167,22 +208,39 @@ class ReadyQueues:
         """Keep a ready node out of its lane until a limit has room. Others get what it leaves of its other limits."""
         node.function.lane.held += 1  # first, so that its group is not taken for idle
         self.remove(node)
-        self._park(node, limit)
-        limit.wait(node)
+        self._wait(node, limit)
         for other in limits_of(node):
             if other is not limit and other.waiting:
                 self.wake(other, now)
 
+    def _wait(self, node: Node, limit: Limit) -> None:
+        self._park(node, limit)
+        limit.wait(node.order, node, self.sorting)
+        self.waited[limit] = None
+
     def wake(self, limit: Limit, now: float) -> None:
-        """Let in again as many nodes of each kind as a limit has room for: nobody knows which kinds are taken from."""
+        """Let in again as many nodes for each audience as a limit has room for: nobody knows which one takes some."""
         room = limit.room(now)
-        for kind, waiters in list(limit.waiting.items()) if room else ():
+        if not room:
+            return
+        if limit.sorting != self.sorting:
+            limit.sort(self.sorting)
+        for audience, waiters in list(limit.waiting.items()):
             left = room
-            while left and (node := waiters.pop()) is not None:
-                if node.parked is limit:
-                    left -= self._let_in(node)
+            while left and (node := waiters.first()) is not None:
+                waiters.drop(node.order, node.function.lane)
+                left -= self._let_in(node)
             if not waiters:
-                del limit.waiting[kind]
+                del limit.waiting[audience]
+        if not limit.waiting:
+            self.waited.pop(limit, None)
+
+    def wake_sorted(self, now: float) -> None:
+        """Let in who was left out for others that, as workers came or went, are not for the same workers any more."""
+        if self._is_sorted_anew:
+            self._is_sorted_anew = False
+            for limit in list(self.waited):
+                self.wake(limit, now)
 
     def _let_in(self, node: Node) -> bool:
         """Let in a node that waited for a limit; tell whether it is sure to be taken by whoever takes its kind."""
@@ -218,8 +276,10 @@ class ReadyQueues:
         for lane in self.lanes_of(queue):
             if not lane.paused:
                 lane.paused = True
+                self._sort(lane)
                 for view in lane.views:
-                    view.ready -= lane.ready
+                    for merge in view.merges:
+                        merge.forget(lane)
 
     def resume_queue(self, queue: str) -> None:
         """Grant again what is in a queue."""
@@ -227,27 +287,32 @@ class ReadyQueues:
         for lane in self.lanes_of(queue):
             if lane.paused:
                 lane.paused = False
-                for view in lane.views:
-                    view.ready += lane.ready
+                self._sort(lane)
                 self._offer(lane, lane.views)
 
-    def reorder(self, instance: Instance) -> None:
-        """Give the nodes of an instance their places anew, as its priority has changed."""
-        nodes = [node for node in instance.nodes.values() if node.queued or node.parked is not None]
-        for lane in {node.function.lane for node in nodes}:
-            for heap in lane.heaps:
-                heap[:] = [entry for entry in heap if entry[1].instance is not instance]
-                heapify(heap)
-        for limit in {node.parked for node in nodes if isinstance(node.parked, Limit)}:
-            for waiters in limit.waiting.values():
-                waiters.forget(instance)
-        for node in nodes:
-            node.queued = 0
-            if node.state is NodeState.READY and node.parked is None:
-                self.remove(node)
+    def reorder(self, instance: Instance, control: Control) -> None:
+        """Give an instance another priority, and its nodes their places anew."""
+        ready = [
+            (node, node.parked)
+            for node in instance.nodes.values()
+            if node.state is NodeState.READY and node.parked is not Park.PAUSED
+        ]
+        lanes = {node.function.lane for node, _ in ready}
+        for lane in lanes:
+            lane.held += 1  # so that its group is not taken for idle
+        for node, _ in ready:
+            self.remove(node)
+        instance.set_control(control)
+        for node, parked in ready:
+            if isinstance(parked, Limit):
+                node.function.lane.held += 1
+                self._wait(node, parked)
+            else:
                 self.push(node)
-            elif isinstance(node.parked, Limit):
-                node.parked.wait(node)
+        for lane in lanes:
+            lane.held -= 1
+            if not lane.ready and not lane.held:
+                lane.group.lanes -= 1
 
     def control(self, queue: str) -> QueueControl:
         """Give what people have said about a queue."""
@@ -270,13 +335,14 @@ class ReadyQueues:
         """Give the lanes of a queue."""
         return [lane for lane in self.lanes.values() if lane.queue == queue]
 
-    @staticmethod
-    def _offer(lane: Lane, views: Iterable[View]) -> None:
+    def _offer(self, lane: Lane, views: Iterable[View]) -> None:
         """Let views know of what is in a lane."""
-        for suspect in (False, True):
-            if lane.heaps[suspect]:
+        for suspect, line in enumerate(lane.lines):
+            first = line.first()
+            if first is not None:
                 for view in views:
-                    view.offer(lane, lane.heaps[suspect][0][0], suspect=suspect)
+                    view.merges[suspect].offer(lane, line, first)
+                    self._offered[view] = None
 
 
 def limits_of(node: Node) -> tuple[Limit, ...]:

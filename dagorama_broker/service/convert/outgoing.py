@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
-from dagorama_broker.core.errors import show_id
 from dagorama_broker.core.caches import Cache
+from dagorama_broker.core.errors import show_id
 from dagorama_broker.core.lanes import Lane, Obstacle
 from dagorama_broker.core.model import (
     FailedAttempt,

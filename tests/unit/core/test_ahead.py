@@ -184,9 +184,8 @@ def test_nodes_granted_ahead_are_asked_back_for_an_idle_worker(bench: Bench) -> 
         NodeCompleted c c
         NodeCompleted d d
         NodesCreated e f g h
-        WorkGranted w2 e#7 f#8 g#9
+        WorkGranted w2 e#7 f#8 g#9 h#10
         NodeCompleted b b
-        WorkGranted w1 h#10
     """
     assert bench.replay(transcript) == tidy(transcript)
 

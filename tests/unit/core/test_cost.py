@@ -221,14 +221,103 @@ def test_a_view_that_waits_does_not_grow_with_what_others_run() -> None:
     scheduler.handle(both, 0.0)
     submit(scheduler, 0, queue="slow", nodes=2)  # one for w2, one that stays first in its view
     scheduler.handle(c.GrantWork(), 0.0)
-    for at in range(1, 51):
+    for at in range(1, 201):
         submit(scheduler, at, nodes=1)
         scheduler.handle(c.GrantWork(), 0.0)
         ((token, node),) = scheduler.workers[W].leases.items()
         result = c.NodeResult(node_id=node.id, token=token, payload=b"")
         scheduler.handle(c.CompleteNodes(worker_id=W, results=[result]), 0.0)
         scheduler.handle(c.GrantWork(), 0.0)
-    sizes = [len(heap) for view in scheduler.queues.views.values() for heap in view.heaps]
-    sizes += [len(heap) for lane in scheduler.queues.lanes.values() for heap in lane.heaps]
+    sizes = [len(merge.lanes.heap) for view in scheduler.queues.views.values() for merge in view.merges]
+    sizes += [len(line.heap) for lane in scheduler.queues.lanes.values() for line in lane.lines]
     check_invariants(scheduler)
-    assert max(sizes) <= 2
+    assert max(sizes) <= 40  # of numbers that stand for nothing; nothing else is kept
+
+
+def hold_one_each(scheduler: Scheduler, count: int, *, queue: str = "") -> None:
+    """Have further workers hold a node each, with more of them waiting."""
+    submit(scheduler, 0, queue="held", nodes=3 * count)
+    queues = frozenset({queue}) if queue else frozenset()
+    for number in range(count):
+        worker_id = WorkerId(b"other%d" % number)
+        scheduler.handle(c.ConnectWorker(worker_id=worker_id, name="other", include_queues=queues), 0.0)
+        scheduler.handle(c.GrantWork(), 0.0)
+
+
+def stand_idle(scheduler: Scheduler, count: int) -> None:
+    """Have further workers stand idle."""
+    for number in range(count):
+        command = c.ConnectWorker(
+            worker_id=WorkerId(b"other%d" % number), name="other", include_queues=frozenset({"none"})
+        )
+        scheduler.handle(command, 0.0)
+        scheduler.handle(c.GrantWork(), 0.0)
+
+
+def stand_idle_apart(scheduler: Scheduler, count: int) -> None:
+    """Have further workers stand idle, each for a queue of its own."""
+    for number in range(count):
+        queues = frozenset({f"none {number}"})
+        worker_id = WorkerId(b"other%d" % number)
+        scheduler.handle(c.ConnectWorker(worker_id=worker_id, name="other", include_queues=queues), 0.0)
+        scheduler.handle(c.GrantWork(), 0.0)
+
+
+@pytest.mark.parametrize(
+    "fill", [partial(hold_one_each, queue="held"), hold_one_each, stand_idle, stand_idle_apart], ids=range(4)
+)
+def test_a_node_costs_the_same_however_many_workers_there_are(fill: Callable[[Scheduler, int], None]) -> None:
+    """With thirty times the workers, busy or idle, for other nodes or for all, a node takes as many calls."""
+    calls = {}
+    for size in (10, 300):
+        scheduler = make_scheduler()
+        fill(scheduler, size)
+        submit(scheduler, 1_000, nodes=40)
+        run_some(scheduler)
+        calls[size] = count_calls(partial(run_some, scheduler))
+        check_invariants(scheduler)
+    assert calls[300] < 1.1 * calls[10]
+
+
+@pytest.mark.parametrize("is_capped", [True, False])
+def test_a_limit_costs_the_same_however_many_functions_wait_for_it(is_capped: bool) -> None:
+    """With ten times the functions that share a limit, or the cap of an instance, granting takes as many calls."""
+    calls = {}
+    for size in (20, 200):
+        scheduler = make_scheduler()
+        limits = () if is_capped else (LimitSpec(max=1),)
+        specs = [FunctionSpec(name=f"f{number}", queue="q", limits=limits) for number in range(size)]
+        nodes = [
+            NewCall(NodeId(b"%d" % number), specs[number % size], b"", (), () if is_capped else ("k",))
+            for number in range(3 * size)
+        ]
+        options = c.InstanceOptions(running_max=1 if is_capped else 0)
+        scheduler.handle(c.SubmitNodes(instance_id=InstanceId(b"i"), definition="D", calls=nodes, options=options), 0.0)
+        run_some(scheduler)
+        calls[size] = count_calls(partial(run_some, scheduler))
+        check_invariants(scheduler)
+    assert calls[200] < 1.2 * calls[20]
+
+
+def test_what_has_ended_beside_a_worker_that_is_full_leaves_nothing_behind() -> None:
+    """Groups and functions of instances that have ended are not kept by views whose own first nodes wait."""
+    scheduler = make_scheduler()
+    scheduler.handle(c.ConnectWorker(worker_id=WorkerId(b"w2"), name="w2", tolerations=frozenset({"t"})), 0.0)
+    spec = FunctionSpec(name="train", queue="other", taint="t")
+    calls = [NewCall(NodeId(b"t%d" % number), spec, b"", ()) for number in range(3)]
+    options = c.InstanceOptions(priority=1)
+    scheduler.handle(c.SubmitNodes(instance_id=InstanceId(b"t"), definition="D", calls=calls, options=options), 0.0)
+    scheduler.handle(c.GrantWork(), 0.0)
+    for at in range(200):
+        calls = [NewCall(NodeId(b"%d" % at), FunctionSpec(name=f"f{at}", queue="q"), b"", ())]
+        options = c.InstanceOptions(group=f"user {at}")
+        instance_id = InstanceId(b"%d" % at)
+        scheduler.handle(c.SubmitNodes(instance_id=instance_id, definition="D", calls=calls, options=options), 0.0)
+        scheduler.handle(c.GrantWork(), 0.0)
+        ((token, node),) = scheduler.workers[W].leases.items()
+        scheduler.handle(c.CompleteNodes(worker_id=W, completions=[(node.id, token, b"", 0.0)]), 0.0)
+        scheduler.handle(c.GrantWork(), 0.0)
+    del node
+    check_invariants(scheduler)
+    assert [*scheduler.queues.groups] == [""]
+    assert len(scheduler.queues.lanes) == 1

@@ -1,0 +1,128 @@
+"""Things in the order of their numbers, of which any may leave.
+
+A *line* is a heap of numbers beside a dictionary of what they stand for. Of a thing that leaves from the middle only
+its number stays in the heap, until it surfaces or more than half of the heap is like that: what has left memory is not
+kept there by the order in which it once stood.
+
+A *merge* has the lanes whose lines are not empty, in the order of their first nodes. Its keys are lazy: groups' ranks
+grow, and first nodes leave, so a lane's key may be too small, never too large, and is mended when it comes to its turn.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush, heapreplace
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from dagorama_broker.core.lanes import Lane
+    from dagorama_broker.core.model import Node
+
+T = TypeVar("T")
+
+#: So many numbers that stand for nothing are let be before a heap is made anew.
+_STALE_MIN = 32
+
+
+class Line(Generic[T]):
+    """Things by number, each number once."""
+
+    __slots__ = ("heap", "things")
+
+    def __init__(self) -> None:
+        self.heap: list[int] = []  #: the numbers of `things`, and of some that have left
+        self.things: dict[int, T] = {}
+
+    def __len__(self) -> int:
+        """How many things there are."""
+        return len(self.things)
+
+    def add(self, number: int, thing: T) -> None:
+        """Put a thing in its place."""
+        self.things[number] = thing
+        heappush(self.heap, number)
+
+    def drop(self, number: int) -> None:
+        """Take the thing with this number out."""
+        del self.things[number]
+        heap = self.heap
+        if heap[0] == number:
+            heappop(heap)
+        elif len(heap) > _STALE_MIN + 2 * len(self.things):
+            self.heap = list(self.things)
+            heapify(self.heap)
+
+    def renumber(self, number: int, later: int) -> None:
+        """Give the first thing a number that is larger than its own."""
+        self.things[later] = self.things.pop(number)
+        heapreplace(self.heap, later)
+
+    def first(self) -> int | None:
+        """Give the lowest number, None where there is nothing."""
+        heap = self.heap
+        while heap:
+            number = heap[0]
+            if number in self.things:
+                return number
+            heappop(heap)
+        return None
+
+
+class Merge:
+    """Lanes in the order of the first nodes of their lines."""
+
+    __slots__ = ("_lines", "keys", "lanes")
+
+    def __init__(self) -> None:
+        self.lanes: Line[Lane] = Line()
+        self.keys: dict[Lane, int] = {}
+        self._lines: dict[Lane, Line[Node]] = {}
+
+    def __len__(self) -> int:
+        """How many lanes there are."""
+        return len(self.keys)
+
+    def offer(self, lane: Lane, line: Line[Node], number: int) -> None:
+        """Learn that this is the lowest number of a lane's line."""
+        key = number + lane.group.rank
+        known = self.keys.get(lane)
+        if known is None:
+            self._lines[lane] = line
+        elif known <= key:
+            return
+        else:
+            self.lanes.drop(known)
+        self.keys[lane] = key
+        self.lanes.add(key, lane)
+
+    def forget(self, lane: Lane) -> None:
+        """Take a lane out, if it is there."""
+        key = self.keys.pop(lane, None)
+        if key is not None:
+            self.lanes.drop(key)
+            del self._lines[lane]
+
+    def first(self) -> tuple[int, Node] | None:
+        """Give the node whose turn it is, with its key."""
+        lanes = self.lanes
+        while (key := lanes.first()) is not None:
+            lane = lanes.things[key]
+            line = self._lines[lane]
+            number = line.first()
+            if number is None:
+                self.forget(lane)
+                continue
+            found = number + lane.group.rank
+            if found == key:
+                return key, line.things[number]
+            self.keys[lane] = found
+            lanes.renumber(key, found)
+        return None
+
+    def count(self, limit: int) -> int:
+        """Count the nodes, but no further than it takes to see that there are as many as `limit`."""
+        nodes = 0
+        for line in self._lines.values():
+            nodes += len(line)
+            if nodes >= limit:
+                break
+        return nodes
