@@ -5,7 +5,7 @@ needs stands in the event itself, because the core may have moved on by the time
 come with every node are not frozen: freezing costs more than the rest of making one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from dagorama_broker.core.model import (
     Worker,
     WorkerId,
 )
-from dagorama_broker.core.states import Change, InstanceState
+from dagorama_broker.core.states import Change, InstanceState, NodeState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +71,7 @@ class InstanceFinished:
     instance: Instance
     state: InstanceState
     at: float
+    counts: Mapping[NodeState, int] | None = None  #: how many of its nodes ended in which state; None: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +88,7 @@ class NodeCompleted:
     node: Node
     payload: bytes | None
     at: float
+    source_seq: int = 0  #: for an alias, the node that its value comes from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

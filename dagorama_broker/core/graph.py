@@ -109,6 +109,7 @@ class Graph:
         self.node_seq += len(nodes)
         instance.nodes.update(nodes)
         instance.live += len(nodes)
+        instance.counts[NodeState.WAITING] += len(nodes)
         self.events.append(e.NodesCreated(nodes=list(nodes.values())))
         for node in nodes.values():
             if node.limits:
@@ -194,7 +195,9 @@ class Graph:
         if node.payload is None:
             promise = node.promises[0]
             node.source = promise.source or promise
-        self.events.append(e.NodeCompleted(node=node, payload=None, at=now))
+        self.events.append(
+            e.NodeCompleted(node=node, payload=None, at=now, source_seq=node.source.seq if node.source else 0)
+        )
 
     def give_up(self, node: Node, attempt: FailedAttempt, now: float) -> None:
         """Fail an active node for good: `attempt` was its last, or says why there was none."""
@@ -290,7 +293,8 @@ class Graph:
         if instance.state is InstanceState.RUNNING:
             instance.state = _end_state(instance)
             instance.finished_at = now
-            self.events.append(e.InstanceFinished(instance=instance, state=instance.state, at=now))
+            counts = {state: count for state, count in instance.counts.items() if count}
+            self.events.append(e.InstanceFinished(instance=instance, state=instance.state, at=now, counts=counts))
         self._untie(instance)
 
 

@@ -49,6 +49,12 @@ def _check_instance(scheduler: Scheduler, instance: Instance) -> None:
     _require(
         instance.live == live, "an instance counts its live nodes", instance=instance, count=instance.live, actual=live
     )
+    actual = Counter(states)
+    counts = {state: count for state, count in instance.counts.items() if count}
+    agrees = counts == actual if instance.whole else all(counts.get(state, 0) >= actual[state] for state in actual)
+    _require(agrees, "an instance counts its nodes by state", instance=instance, counts=counts, actual=actual)
+    if not instance.whole:
+        states = [state for state, count in counts.items() if count]
     failed = any(state in UNSUCCESSFUL for state in states)
     _require(instance.failed == failed, "an instance knows whether a node failed", instance=instance, actual=failed)
     leaving = instance in scheduler.graph.touched  # restored a moment ago for the next command
@@ -89,8 +95,10 @@ def _check_value(node: Node) -> None:
     if source is None:
         _require(node.payload is not None, "a completed node has a payload or a source", node=node)
         return
-    _require(node.payload is None and len(node.promises) == 1, "an alias has one promise and no payload", node=node)
     _require(source.source is None and source.payload is not None, "an alias leads to a payload", node=node, to=source)
+    if not node.instance.whole and not node.promises:
+        return  # those on the way to the source are not needed
+    _require(node.payload is None and len(node.promises) == 1, "an alias has one promise and no payload", node=node)
     promise = node.promises[0]
     _require(source is (promise.source or promise), "an alias has its promise's value", node=node, to=source)
 

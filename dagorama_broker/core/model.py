@@ -5,6 +5,7 @@ Nodes are made by the hundred thousand, so they are slotted, share their `Functi
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, NewType, Protocol
@@ -247,6 +248,9 @@ class Node:
         """Change the state; the only place where that happens."""
         if target not in MOVES[self.state]:
             raise IllegalMove(node_id=self.id, state=self.state, target=target)
+        counts = self.instance.counts
+        counts[self.state] -= 1
+        counts[target] += 1
         self.state = target
 
 
@@ -297,6 +301,7 @@ class Instance:
         "cancelled",
         "comparison",
         "control",
+        "counts",
         "created_at",
         "deadline_at",
         "definition",
@@ -311,6 +316,7 @@ class Instance:
         "seq",
         "state",
         "void_token",
+        "whole",
     )
 
     def __init__(
@@ -332,6 +338,8 @@ class Instance:
         self.group = group  #: it shares the workers' time fairly with instances of other groups; empty: none
         self.state = InstanceState.RUNNING
         self.nodes: dict[NodeId, Node] = {}
+        self.whole = True  #: False: of the nodes that had ended when it was restored, `nodes` has those in use only
+        self.counts: defaultdict[NodeState, int] = defaultdict(int)  #: how many nodes it has in each state
         self.live = 0  #: nodes that are not terminal
         self.failed = False  #: some node ended unsuccessfully
         self.cancelled = False  #: it was stopped on request

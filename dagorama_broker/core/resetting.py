@@ -154,6 +154,7 @@ def _remove_calls(
             raise NodeInUse(node_id=node.id, user_id=users[0].id)
     for node in removed:
         del instance.nodes[node.id]
+        instance.counts[node.state] -= 1
     return removed
 
 

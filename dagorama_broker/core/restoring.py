@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from dagorama_broker.core.attempts import Attempts
 from dagorama_broker.core.digests import Comparison
 from dagorama_broker.core.errors import show_id
@@ -10,14 +12,68 @@ from dagorama_broker.core.model import Instance, Node
 from dagorama_broker.core.states import TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
 from dagorama_broker.core.stored import StoredInstance, StoredNode
 
+#: So many nodes are restored before others may come between: that takes some milliseconds.
+_STEP = 1_000
+
 
 def restore_instance(graph: Graph, attempts: Attempts, stored: StoredInstance, now: float) -> None:
-    """Take an instance back into memory, so that nodes can be added to it. A no-op when it is there.
+    """Take an instance back into memory, so that nodes can be added to it. A no-op where all of it is there.
 
-    What is stored may be of a time when the clock was ahead. No wait becomes longer than it was to be in all.
+    With `counts` it has only those nodes that are needed now. They are added to those that it may have in memory. What
+    is stored may be of a time when the clock was ahead. No wait becomes longer than it was to be in all.
     """
-    if stored.id in graph.instances:
-        return
+    known = graph.instances.get(stored.id)
+    if known is None or not known.whole:
+        restoring = Restoring(graph, stored, now)
+        restoring.add(stored.nodes)
+        for _ in restoring.link(attempts, now):
+            pass
+        restoring.enter(now)
+
+
+class Restoring:
+    """An instance that is taken over bit by bit; nobody else knows of it before it has entered memory."""
+
+    def __init__(self, graph: Graph, stored: StoredInstance, now: float) -> None:
+        self._graph = graph
+        self._rows: list[StoredNode] = []
+        self._by_seq: dict[int, Node] = {}
+        self.instance = graph.instances.get(stored.id) or _make_instance(graph, stored, now)
+
+    def add(self, rows: Sequence[StoredNode]) -> None:
+        """Take over nodes; those that they depend on have come before, or are not needed."""
+        instance = self.instance
+        for row in rows:
+            node = instance.nodes.get(row.id)
+            if node is None:
+                node = _restore_node(self._graph, row, instance, self._by_seq)
+                self._rows.append(row)
+            self._by_seq[row.seq] = node
+
+    def link(self, attempts: Attempts, now: float) -> Iterator[None]:
+        """Restore what refers to other nodes. Gives way to others now and then."""
+        by_seq, instance = self._by_seq, self.instance
+        for row in self._rows:
+            by_seq[row.seq].promises = tuple(by_seq[seq] for seq in row.promise_seqs if seq in by_seq)
+        previous = [(by_seq[row.seq], row.previous) for row in self._rows if row.previous is not None]
+        if previous and instance.whole:
+            instance.comparison = Comparison(previous)
+        for place, row in enumerate(self._rows):
+            _relink_node(self._graph, attempts, by_seq[row.seq], row, by_seq, now)
+            if place % _STEP == _STEP - 1:
+                yield
+
+    def enter(self, now: float) -> None:
+        """Let the instance be known."""
+        graph, instance = self._graph, self.instance
+        graph.instances[instance.id] = instance
+        if instance.state is InstanceState.RUNNING:
+            graph.watch_deadline(instance, now)
+        if not instance.live:
+            graph.touched[instance] = None  # unless the next command adds nodes it leaves memory, also when refused
+
+
+def _make_instance(graph: Graph, stored: StoredInstance, now: float) -> Instance:
     instance = Instance(
         seq=stored.seq,
         id=stored.id,
@@ -33,20 +89,11 @@ def restore_instance(graph: Graph, attempts: Attempts, stored: StoredInstance, n
     instance.request = stored.request
     instance.void_token = stored.void_token
     instance.cancelled = stored.state is InstanceState.CANCELLED
-    by_seq: dict[int, Node] = {}
-    for row in stored.nodes:
-        by_seq[row.seq] = _restore_node(graph, row, instance, by_seq)
-    for row in stored.nodes:
-        by_seq[row.seq].promises = tuple(by_seq[seq] for seq in row.promise_seqs)
-    previous = [(by_seq[row.seq], row.previous) for row in stored.nodes if row.previous is not None]
-    instance.comparison = Comparison(previous) if previous else None
-    for row in stored.nodes:
-        _relink_node(graph, attempts, by_seq[row.seq], row, by_seq, now)
-    graph.instances[instance.id] = instance
-    if instance.state is InstanceState.RUNNING:
-        graph.watch_deadline(instance, now)
-    if not instance.live:
-        graph.touched[instance] = None  # unless the next command adds nodes it leaves memory, also when refused
+    if stored.counts is not None:
+        instance.whole = False
+        instance.counts.update(stored.counts)
+        instance.failed = any(stored.counts.get(state) for state in UNSUCCESSFUL)
+    return instance
 
 
 def _restore_node(graph: Graph, row: StoredNode, instance: Instance, by_seq: dict[int, Node]) -> Node:
@@ -56,7 +103,7 @@ def _restore_node(graph: Graph, row: StoredNode, instance: Instance, by_seq: dic
         instance=instance,
         function=graph.function(row.function, instance.group),
         arguments=row.arguments,
-        dependencies=tuple(by_seq[seq] for seq in row.dependency_seqs),
+        dependencies=tuple(by_seq[seq] for seq in row.dependency_seqs if seq in by_seq),
         parent_seq=row.parent_seq,
         created_at=row.created_at,
         limits=graph.limits_of_call(row.function, row.limit_keys) if row.limit_keys else (),
@@ -71,8 +118,10 @@ def _restore_node(graph: Graph, row: StoredNode, instance: Instance, by_seq: dic
     if node.limits:
         graph.limits.respecify(node, graph.limits.restored_at)
     instance.nodes[node.id] = node
-    instance.live += row.state not in TERMINAL
-    instance.failed |= row.state in UNSUCCESSFUL
+    if instance.whole:
+        instance.counts[node.state] += 1
+        instance.live += row.state not in TERMINAL
+        instance.failed |= row.state in UNSUCCESSFUL
     return node
 
 
@@ -81,7 +130,9 @@ def _relink_node(
 ) -> None:
     """Restore what depends on other nodes, maybe younger ones, and put the node where it belongs."""
     if node.state is NodeState.COMPLETED and node.payload is None:
-        _find_source(node)
+        node.source = by_seq.get(row.source_seq)
+        if node.source is None:
+            _find_source(node)
     if row.cause_seq != row.seq:
         node.cause = by_seq.get(row.cause_seq)
     if node.state is NodeState.STARTED:

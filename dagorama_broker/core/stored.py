@@ -37,7 +37,9 @@ class StoredNode:
     retry_at: float = 0.0
     waiting_since: float = 0.0  #: for waiting nodes that were reset, or handed back, when that was; 0 for others
     payload: bytes | None = None
+    payload_bytes: int = 0  #: its size, also where it was not read
     promise_seqs: tuple[int, ...] = ()  #: with no payload: the one node that this is an alias of
+    source_seq: int = 0  #: for a completed alias, the node that its value comes from; 0: follow `promise_seqs`
     cause_seq: int = 0  #: for unsuccessful nodes
     failures: list[FailedAttempt] = field(default_factory=list)
     previous: bytes | None = None  #: digest of the value before the last rerun, empty for none; None: no rerun
@@ -60,6 +62,8 @@ class StoredInstance:
     request: Request | None = None
     void_token: int = 0  #: the last fencing token that was given before nodes of it began anew
     nodes: list[StoredNode] = field(default_factory=list)  #: in creation order
+    #: How many nodes it has in each state, where `nodes` has only some of them, all of which have ended.
+    counts: dict[NodeState, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,10 @@
 """Starting instances, waiting for them, and what people ask of them while they run."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 from grpc import aio
 
@@ -22,6 +24,12 @@ NO_OPTIONS = c.InstanceOptions()
 
 #: Changes that come closer together than this are told once: fast enough for an eye, slow enough to cost nothing.
 _CHANGE_INTERVAL_S = 0.1
+
+#: So many nodes of an instance that has left memory are looked up at once, and the values of so many read, if they are
+#: no larger than this in all.
+_LOOKED_UP_MAX = 500
+_READ_MAX = 100
+_READ_BYTES_MAX = 1 << 20
 
 
 class DagService(Looking):
@@ -52,8 +60,12 @@ class DagService(Looking):
         try:
             async for outcome in self._ended_before(watch, context):
                 yield outcome
-            for future in asyncio.as_completed(watch.waiting.values()):
-                yield await self._outcome(await future, context)
+            while watch.waiting:
+                await watch.news.wait()
+                watch.news.clear()
+                while watch.done:  # let go of each before the next: values are large
+                    future = watch.waiting.pop(watch.done.popleft())
+                    yield await self._outcome(future.result(), context)
         finally:
             for node_id, future in watch.waiting.items():
                 self._host.listeners.forget_outcome(watch.instance_id, node_id, future)
@@ -71,17 +83,23 @@ class DagService(Looking):
             elif node.state in TERMINAL:
                 watch.ended.append(node)
             else:
-                watch.waiting[node_id] = self._host.listeners.outcome(watch.instance_id, node_id)
+                future = watch.waiting[node_id] = self._host.listeners.outcome(watch.instance_id, node_id)
+                future.add_done_callback(partial(watch.note, node_id))
         return watch
 
     async def _ended_before(self, watch: "_Watch", context: object) -> AsyncIterator[dag_pb2.WatchResponse]:
         """Give the outcomes of nodes that had ended when the watch began, in memory or in the journal."""
         if watch.ended or watch.elsewhere:
             await self._flush(watch, context)
-        for node in watch.ended:
-            yield await self._outcome(node, context)
-        for node_id in watch.elsewhere:
-            yield await self._stored_outcome(watch.instance_id, node_id, context)
+        ended = watch.ended
+        ended.reverse()
+        while ended:
+            yield await self._outcome(ended.pop(), context)
+        for start in range(0, len(watch.elsewhere), _LOOKED_UP_MAX):
+            async for outcome in self._stored_outcomes(
+                watch.instance_id, watch.elsewhere[start:][:_LOOKED_UP_MAX], context
+            ):
+                yield outcome
 
     @answers
     async def _outcome(self, node: Node, context: object) -> dag_pb2.WatchResponse:
@@ -93,38 +111,63 @@ class DagService(Looking):
         """Wait until what has ended in memory, or left it, is durable."""
         await self._host.flush()
 
+    async def _stored_outcomes(
+        self, instance_id: InstanceId, node_ids: list[NodeId], context: object
+    ) -> AsyncIterator[dag_pb2.WatchResponse]:
+        """Give the outcomes of nodes whose instance has left memory."""
+        found = await self._find_ended(instance_id, node_ids, context)
+        known: dict[int, StoredNode] = {}
+        for place, node_id in enumerate(node_ids):
+            stored = found[node_id]
+            if stored.state is not NodeState.COMPLETED:
+                yield dag_pb2.WatchResponse(outcomes=[await self._stored_failure(stored)])
+                continue
+            if stored.seq not in known:
+                ahead = [found[other] for other in node_ids[place : place + _READ_MAX]]
+                known = await self._read_values(stored, ahead, context)
+            yield await self._stored_value(known[stored.seq], known, context)
+
     @answers
-    async def _stored_outcome(self, instance_id: InstanceId, node_id: NodeId, context: object) -> dag_pb2.WatchResponse:
-        """Give the outcome of a node whose instance has left memory."""
-        stored = await find_node(self._host, instance_id, node_id)
-        if stored.state not in TERMINAL:  # it came into being after the watch, which was for nothing then
-            raise UnknownNode(instance_id=instance_id, node_id=node_id)
-        if stored.state is not NodeState.COMPLETED:
-            return dag_pb2.WatchResponse(outcomes=[await self._stored_failure(stored)])
-        return convert.completed(node_id, await self._stored_values(stored))
+    async def _stored_value(
+        self, stored: StoredNode, known: dict[int, StoredNode], context: object
+    ) -> dag_pb2.WatchResponse:
+        """Give the value of a node of which all that it is made of is known."""
+        values = [(known[seq].id, payload) for seq, payload in _in_order(stored, known)]
+        return convert.completed(stored.id, values)
+
+    @answers
+    async def _find_ended(
+        self, instance_id: InstanceId, node_ids: list[NodeId], context: object
+    ) -> dict[NodeId, StoredNode]:
+        """Give these nodes without their values. Raises `UnknownInstance` or `UnknownNode`."""
+        found = await self._host.read(self._host.journal.find_by_id, instance_id, node_ids)
+        for node_id in node_ids:
+            if node_id not in found:
+                await find_node(self._host, instance_id, node_id)
+            elif found[node_id].state not in TERMINAL:  # it came into being after the watch, which was for nothing then
+                raise UnknownNode(instance_id=instance_id, node_id=node_id)
+        return found
+
+    @answers
+    async def _read_values(self, first: StoredNode, ahead: list[StoredNode], context: object) -> dict[int, StoredNode]:
+        """Give what the value of a node is made of, and of those after it if that is little."""
+        journal = self._host.journal
+        seqs, payload_bytes = [first.seq], 0
+        for stored in ahead[1:]:
+            payload_bytes += stored.payload_bytes
+            if stored.state is not NodeState.COMPLETED or stored.promise_seqs or payload_bytes > _READ_BYTES_MAX:
+                break
+            seqs.append(stored.seq)
+        return await self._host.read(journal.find_values, seqs)
 
     async def _stored_failure(self, stored: StoredNode) -> graph_pb2.Outcome:
-        causes = await self._host.read(self._host.journal.find_nodes, [stored.cause_seq])
+        causes = await self._host.read(lambda: self._host.journal.find_nodes([stored.cause_seq], values=True))
         cause = causes.get(stored.cause_seq, stored)
         return convert.from_outcome(
             stored.id,
             stored.state,
             (cause.id, cause.function.name, cause.attempts, cause.failures[-1].failure if cause.failures else None),
         )
-
-    async def _stored_values(self, stored: StoredNode) -> list[tuple[NodeId, bytes]]:
-        """Give what the value is made of, what others refer to first."""
-        known = await self._with_promised(stored)
-        return [(known[seq].id, payload) for seq, payload in _in_order(stored, known)]
-
-    async def _with_promised(self, stored: StoredNode) -> dict[int, StoredNode]:
-        """Give a node and all that its value is made of, by number."""
-        known = {stored.seq: stored}
-        new = dict(known)
-        while missing := {seq for node in new.values() for seq in node.promise_seqs} - known.keys():
-            new = await self._host.read(self._host.journal.find_nodes, sorted(missing))
-            known.update(new)
-        return known
 
     async def WatchInstance(
         self,
@@ -236,6 +279,13 @@ class _Watch:
     waiting: dict[NodeId, asyncio.Future[Node]] = field(default_factory=dict)
     ended: list[Node] = field(default_factory=list)  #: in memory, maybe not durable yet
     elsewhere: list[NodeId] = field(default_factory=list)  #: in the journal, or unknown
+    done: deque[NodeId] = field(default_factory=deque)  #: of those that were waited for
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def note(self, node_id: NodeId, future: asyncio.Future[Node]) -> None:
+        """Note that a node that was waited for has ended."""
+        self.done.append(node_id)
+        self.news.set()
 
 
 def _in_order(root: StoredNode, known: dict[int, StoredNode]) -> Iterable[tuple[int, bytes]]:
@@ -245,7 +295,7 @@ def _in_order(root: StoredNode, known: dict[int, StoredNode]) -> Iterable[tuple[
     while stack:
         source = known[stack[-1]]
         while source.payload is None and source.promise_seqs:  # an alias
-            source = known[source.promise_seqs[0]]
+            source = known[source.source_seq or source.promise_seqs[0]]
         pending = [seq for seq in source.promise_seqs if seq not in payloads]
         if pending:
             stack.extend(reversed(pending))

@@ -1,6 +1,6 @@
 """Looking at instances, nodes, workers and queues. Everything that is told is durable."""
 
-from dagorama.v1 import dag_pb2, dag_pb2_grpc
+from dagorama.v1 import dag_pb2, dag_pb2_grpc, graph_pb2
 from dagorama_broker.core.errors import EmptyInstance, UnknownInstance, UnknownNode
 from dagorama_broker.core.model import Instance, InstanceId, NodeId
 from dagorama_broker.core.states import TERMINAL
@@ -67,7 +67,8 @@ class Looking(dag_pb2_grpc.DagServiceServicer):
         """Give the reason of a node whose instance has left memory."""
         cause = stored
         if stored.cause_seq not in (0, stored.seq):
-            cause = (await self._host.read(self._host.journal.find_nodes, [stored.cause_seq]))[stored.cause_seq]
+            causes = await self._host.read(lambda: self._host.journal.find_nodes([stored.cause_seq], values=True))
+            cause = causes[stored.cause_seq]
         failure = cause.failures[-1].failure if cause.failures else None
         return ended(stored.state, cause.id, cause.function.name, cause.attempts, failure)
 
@@ -121,7 +122,7 @@ class Looking(dag_pb2_grpc.DagServiceServicer):
         """Give a node."""
         instance_id = convert.to_instance_id(request.instance_id)
         node_id = convert.to_node_id(request.node_id)
-        stored = await find_node(self._host, instance_id, node_id)
+        stored = await find_node(self._host, instance_id, node_id, values=True)
         (info,) = await self._node_infos(instance_id, [stored])
         return dag_pb2.GetNodeResponse(node=info)
 
@@ -138,6 +139,13 @@ class Looking(dag_pb2_grpc.DagServiceServicer):
         more = len(summaries) > size
         infos = [self._live_info(summary.id) or convert.from_summary(summary) for summary in summaries[:size]]
         await self._host.flush()
+        # One that has ended since it was read is not counted in the summary.
+        infos = [
+            info
+            if info.counts or info.state != graph_pb2.INSTANCE_STATE_RUNNING
+            else await self._look_at(InstanceId(info.instance_id))
+            for info in infos
+        ]
         return dag_pb2.ListInstancesResponse(
             instances=infos,
             next_page_token=str(summaries[size - 1].seq) if more else "",
@@ -175,9 +183,10 @@ class Looking(dag_pb2_grpc.DagServiceServicer):
         return infos
 
 
-async def find_node(host: Host, instance_id: InstanceId, node_id: NodeId) -> StoredNode:
+async def find_node(host: Host, instance_id: InstanceId, node_id: NodeId, *, values: bool = False) -> StoredNode:
     """Give a node from the journal. Raises `UnknownInstance` or `UnknownNode`."""
-    stored = await host.read(host.journal.find_node, instance_id, node_id)
+    found = await host.read(lambda: host.journal.find_by_id(instance_id, [node_id], values=values))
+    stored = found.get(node_id)
     if stored is None:
         if await host.read(host.journal.summarize_instance, instance_id) is None:
             raise UnknownInstance(instance_id=instance_id)

@@ -190,7 +190,7 @@ class UnaryService(api_pb2_grpc.DagoramaServicer):
 
     async def _stored_node(self, instance_id: InstanceId, node_id: NodeId) -> StoredNode:
         await self._host.flush()  # it may be on its way to the journal
-        return await find_node(self._host, instance_id, node_id)
+        return await find_node(self._host, instance_id, node_id, values=True)
 
     async def _message(self, instance_id: InstanceId, node_id: NodeId) -> api_pb2.NodeMessage:
         """Give the message for a node as it is now, when that is durable. Raises `UnknownInstance` or `UnknownNode`."""
@@ -200,10 +200,6 @@ class UnaryService(api_pb2_grpc.DagoramaServicer):
             await self._host.flush()
             return message
         stored = await self._stored_node(instance_id, node_id)
-        known = {stored.seq: stored}
-        missing = set(stored.dependency_seqs)
-        while missing := (missing | {seq for other in known.values() if (seq := convert.alias_seq(other))}) - set(
-            known
-        ):
-            known |= await self._host.read(self._host.journal.find_nodes, sorted(missing))
+        seqs = [stored.seq, *stored.dependency_seqs]
+        known = await self._host.read(self._host.journal.find_values, seqs)
         return convert.from_stored(stored, instance_id, known)

@@ -130,16 +130,9 @@ def from_stored(node: StoredNode, instance_id: InstanceId, known: Mapping[int, S
     return message
 
 
-def alias_seq(node: StoredNode) -> int | None:
-    """Give the number of the node whose value this one has, or None where it has a payload or nothing."""
-    if node.state is NodeState.COMPLETED and node.payload is None and node.promise_seqs:
-        return node.promise_seqs[0]
-    return None
-
-
 def _stored_payload(node: StoredNode, known: Mapping[int, StoredNode]) -> bytes:
-    while (seq := alias_seq(node)) is not None:
-        node = known[seq]
+    while node.state is NodeState.COMPLETED and node.payload is None and node.promise_seqs:  # an alias
+        node = known[node.source_seq or node.promise_seqs[0]]
     return node.payload or b""
 
 

@@ -5,7 +5,8 @@ same as applying the events one after the other, because rows of different table
 rows of the same node or instance are merged here.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, assert_never
 
@@ -40,6 +41,7 @@ class InstanceRow(NamedTuple):
     finished_at: float | None
     share_group: str
     deadline_at: float | None
+    counts: str | None  #: JSON; None: it runs
 
 
 class ControlRow(NamedTuple):
@@ -78,6 +80,7 @@ class OutcomeRow(NamedTuple):
     payload: bytes | None
     promises: str | None  #: JSON list of numbers
     cause: int | None
+    source: int | None = None
 
 
 class AttemptRow(NamedTuple):
@@ -158,7 +161,8 @@ def show_seqs(nodes: Sequence[Node]) -> str | None:
 def _fold_one(batch: Batch, event: e.DurableEvent) -> None:
     match event:  # the most frequent come first
         case e.NodeCompleted():
-            _put(batch, OutcomeRow(event.node.seq, COMPLETED, event.at, event.payload, None, None))
+            source = event.source_seq or None
+            _put(batch, OutcomeRow(event.node.seq, COMPLETED, event.at, event.payload, None, None, source))
         case e.NodesCreated():
             batch.nodes.extend(event.nodes)
         case e.NodeJoining():
@@ -200,7 +204,7 @@ def _fold_one(batch: Batch, event: e.DurableEvent) -> None:
         case e.InstanceReopened():
             _put_instance(batch, event.instance, RUNNING, None)
         case e.InstanceFinished():
-            _put_instance(batch, event.instance, str(event.state.value), event.at)
+            _put_instance(batch, event.instance, str(event.state.value), event.at, event.counts)
         case e.InstanceControlled():
             batch.controls[event.instance.seq] = ControlRow(*event.control, event.instance.seq)
         case e.LimitChanged():
@@ -246,7 +250,13 @@ def _merge(earlier: OutcomeRow, row: OutcomeRow) -> OutcomeRow:
     )
 
 
-def _put_instance(batch: Batch, instance: Instance, state: str, finished_at: float | None) -> None:
+def _put_instance(
+    batch: Batch,
+    instance: Instance,
+    state: str,
+    finished_at: float | None,
+    counts: Mapping[NodeState, int] | None = None,
+) -> None:
     batch.instances[instance.seq] = InstanceRow(
         instance.seq,
         instance.id,
@@ -256,6 +266,7 @@ def _put_instance(batch: Batch, instance: Instance, state: str, finished_at: flo
         finished_at,
         instance.group,
         instance.deadline_at or None,
+        None if counts is None else json.dumps({str(state.value): count for state, count in counts.items()}),
     )
 
 

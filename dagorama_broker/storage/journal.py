@@ -37,28 +37,49 @@ class Journal(Protocol):
         """Make a batch durable, all or nothing. After this call, and not before, the batch may be acknowledged."""
         ...
 
+    # Where nodes are read without `values`, their arguments, results and exceptions are left out, and the constructor
+    # arguments of their functions: they may be of any size.
+
     def find_instance(self, instance_id: InstanceId) -> StoredInstance | None:
-        """Give an instance, running or finished, with all its nodes."""
+        """Give an instance, running or finished, with all its nodes and their values."""
+        ...
+
+    def find_head(self, instance_id: InstanceId) -> StoredInstance | None:
+        """Give an instance as `find_instance` does, but with no nodes, for those that read these bit by bit."""
         ...
 
     def summarize_instance(self, instance_id: InstanceId) -> InstanceSummary | None:
-        """Give an instance without its nodes."""
+        """Give an instance without its nodes, which are counted."""
         ...
 
     def list_instances(self, *, before_seq: int | None, limit: int) -> list[InstanceSummary]:
-        """Give up to `limit` instances created before the one with that number, newest first; None: from the newest."""
+        """Give up to `limit` instances created before the one with that number, newest first; None: from the newest.
+
+        The nodes of those that run may not be counted.
+        """
         ...
 
-    def list_nodes(self, instance_id: InstanceId, *, after_seq: int, limit: int) -> list[StoredNode]:
+    def list_nodes(
+        self, instance_id: InstanceId, *, after_seq: int, limit: int, values: bool = False
+    ) -> list[StoredNode]:
         """Give up to `limit` nodes of an instance with higher numbers, in creation order; none where it is unknown."""
         ...
 
-    def find_node(self, instance_id: InstanceId, node_id: NodeId) -> StoredNode | None:
-        """Give one node."""
+    def find_by_id(
+        self, instance_id: InstanceId, node_ids: Sequence[NodeId], *, values: bool = False
+    ) -> dict[NodeId, StoredNode]:
+        """Give these nodes of an instance by id; those that do not exist are left out."""
         ...
 
-    def find_nodes(self, seqs: Sequence[int]) -> dict[int, StoredNode]:
+    def find_nodes(self, seqs: Sequence[int], *, values: bool = False) -> dict[int, StoredNode]:
         """Give these nodes by number; those that do not exist are left out."""
+        ...
+
+    def find_values(self, seqs: Sequence[int]) -> dict[int, StoredNode]:
+        """Give these nodes by number and all that their values are made of, with values.
+
+        Of an alias that is the node that its value comes from; those on the way need not be given.
+        """
         ...
 
     def close(self) -> None:

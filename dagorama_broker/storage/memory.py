@@ -6,7 +6,6 @@ the core's own objects. Columns that are mostly empty have entries only where th
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections import Counter
 from collections.abc import Sequence
 from copy import copy
 from typing import TypeVar, assert_never
@@ -92,24 +91,34 @@ class MemoryJournal:
     def list_instances(self, *, before_seq: int | None, limit: int) -> list[InstanceSummary]:
         """Give instances, newest first."""
         end = len(self._records) if before_seq is None else self._place(before_seq)
-        return [record.summary() for record in reversed(self._records[max(0, end - limit) : end])]
+        return [record.summary(counts_all=False) for record in reversed(self._records[max(0, end - limit) : end])]
 
-    def list_nodes(self, instance_id: InstanceId, *, after_seq: int, limit: int) -> list[StoredNode]:
-        """Give nodes in creation order."""
+    def find_head(self, instance_id: InstanceId) -> StoredInstance | None:
+        """Give an instance with no nodes."""
+        record = self._by_id.get(instance_id)
+        return record.stored(with_nodes=False) if record else None
+
+    def list_nodes(
+        self, instance_id: InstanceId, *, after_seq: int, limit: int, values: bool = False
+    ) -> list[StoredNode]:
+        """Give nodes in creation order; what they refer to is in memory anyway."""
         record = self._by_id.get(instance_id)
         if record is None:
             return []
         start = bisect_right(record.seqs, after_seq)
         return [record.node(row) for row in range(start, min(start + limit, len(record.seqs)))]
 
-    def find_node(self, instance_id: InstanceId, node_id: NodeId) -> StoredNode | None:
-        """Give one node. Looks through the ids of the instance's nodes."""
+    def find_by_id(
+        self, instance_id: InstanceId, node_ids: Sequence[NodeId], *, values: bool = False
+    ) -> dict[NodeId, StoredNode]:
+        """Give nodes by id."""
         record = self._by_id.get(instance_id)
-        if record is None or node_id not in record.ids:
-            return None
-        return record.node(record.ids.index(node_id))
+        if record is None:
+            return {}
+        rows = record.rows_by_id()
+        return {node_id: record.node(rows[node_id]) for node_id in node_ids if node_id in rows}
 
-    def find_nodes(self, seqs: Sequence[int]) -> dict[int, StoredNode]:
+    def find_nodes(self, seqs: Sequence[int], *, values: bool = False) -> dict[int, StoredNode]:
         """Give these nodes by number."""
         found = {}
         for seq in seqs:
@@ -120,6 +129,20 @@ class MemoryJournal:
             row = record.row(seq)
             if row < len(record.seqs) and record.seqs[row] == seq:
                 found[seq] = record.node(row)
+        return found
+
+    def find_values(self, seqs: Sequence[int]) -> dict[int, StoredNode]:
+        """Give these nodes and what their values are made of."""
+        found: dict[int, StoredNode] = {}
+        missing = set(seqs)
+        while missing:
+            new = self.find_nodes(sorted(missing))
+            found |= new
+            missing = {
+                seq
+                for node in new.values()
+                for seq in ((node.source_seq,) if node.payload is None and node.source_seq else node.promise_seqs)
+            } - found.keys()
         return found
 
     def close(self) -> None:
@@ -223,6 +246,8 @@ class _Record:
         "_payloads",
         "_previous",
         "_promises",
+        "_rows_by_id",
+        "_sources",
         "_states",
         "control",
         "created_at",
@@ -263,7 +288,9 @@ class _Record:
         self._at = array("d")  #: see `OutcomeRow`
         self._payloads: list[bytes | None] = []
         self._promises: dict[int, tuple[int, ...]] = {}
+        self._sources: dict[int, int] = {}
         self._causes: dict[int, int] = {}
+        self._rows_by_id: dict[NodeId, int] = {}  #: of the first so many rows; filled as it is needed
         self._limit_keys: dict[int, tuple[str, ...]] = {}
         self._attempts: dict[int, int] = {}
         self._losses: dict[int, int] = {}
@@ -274,6 +301,13 @@ class _Record:
     def row(self, seq: int) -> int:
         """Give the row of a node; where there is none, the one that it would have."""
         return bisect_left(self.seqs, seq)
+
+    def rows_by_id(self) -> dict[NodeId, int]:
+        """Give the row of each node. Kept once somebody has asked."""
+        rows = self._rows_by_id
+        for row in range(len(rows), len(self.ids)):
+            rows[self.ids[row]] = row
+        return rows
 
     def add(self, nodes: Sequence[Node]) -> None:
         """Take new nodes in, all waiting."""
@@ -299,6 +333,8 @@ class _Record:
         row = self._move(event.node, NodeState.COMPLETED, event.at)
         if event.payload is not None:
             self._payloads[row] = event.payload
+        if event.source_seq:
+            self._sources[row] = event.source_seq
 
     def join(self, event: e.NodeJoining) -> None:
         """Note what a node waits for after its function has returned."""
@@ -334,6 +370,7 @@ class _Record:
         if not reset.joins:
             self._payloads[row] = None
             self._promises.pop(row, None)
+        self._sources.pop(row, None)
         if reset.previous is not None:
             self._previous[row] = reset.previous
 
@@ -361,7 +398,9 @@ class _Record:
         self._at = array("d", [old._at[row] for row in rows])
         self._payloads = [old._payloads[row] for row in rows]
         self._promises = _moved(old._promises, rows)
+        self._sources = _moved(old._sources, rows)
         self._causes = _moved(old._causes, rows)
+        self._rows_by_id = {}
         self._attempts = _moved(old._attempts, rows)
         self._losses = _moved(old._losses, rows)
         self._failures = _moved(old._failures, rows)
@@ -393,14 +432,16 @@ class _Record:
             retry_at=at if state is NodeState.BACKOFF else 0.0,
             waiting_since=at if state is NodeState.WAITING else 0.0,
             payload=self._payloads[row],
+            payload_bytes=len(self._payloads[row] or b""),
             promise_seqs=self._promises.get(row, ()),
+            source_seq=self._sources.get(row, 0),
             cause_seq=self._causes.get(row, 0),
             failures=list(self._failures.get(row, ())),
             previous=self._previous.get(row),
             change=self._changes.get(row),
         )
 
-    def stored(self) -> StoredInstance:
+    def stored(self, *, with_nodes: bool = True) -> StoredInstance:
         """Give the instance with its nodes."""
         return StoredInstance(
             seq=self.seq,
@@ -414,10 +455,10 @@ class _Record:
             control=self.control,
             request=self.request,
             void_token=self.void_token,
-            nodes=[self.node(row) for row in range(len(self.seqs))],
+            nodes=[self.node(row) for row in range(len(self.seqs))] if with_nodes else [],
         )
 
-    def summary(self) -> InstanceSummary:
+    def summary(self, *, counts_all: bool = True) -> InstanceSummary:
         """Give the instance without its nodes."""
         return InstanceSummary(
             seq=self.seq,
@@ -427,7 +468,11 @@ class _Record:
             created_at=self.created_at,
             finished_at=self.finished_at,
             deadline_at=self.deadline_at,
-            counts={_STATES[place]: number for place, number in Counter(self._states).items()},
+            counts={
+                state: count
+                for place, state in enumerate(_STATES)
+                if (counts_all or self.state is not InstanceState.RUNNING) and (count := self._states.count(place))
+            },
             group=self.group,
             control=self.control,
         )

@@ -31,18 +31,34 @@ FROM instances"""
 RUNNING_INSTANCES = f"{_INSTANCES} WHERE state = 'running' ORDER BY seq"
 
 _NODES = """
-SELECT calls.seq, calls.id, calls.instance, calls.function, calls.parent, calls.arguments, calls.dependencies,
-       calls.created_at, outcomes.state, outcomes.at, outcomes.payload, outcomes.promises, outcomes.cause,
-       outcomes.previous, outcomes.change, limited.keys
+SELECT calls.seq, calls.id, calls.instance, calls.function, calls.parent, {arguments}, calls.dependencies,
+       calls.created_at, outcomes.state, outcomes.at, {payload}, length(outcomes.payload), outcomes.promises,
+       outcomes.source, outcomes.cause, outcomes.previous, outcomes.change, limited.keys
 FROM calls
 LEFT JOIN outcomes ON outcomes.node = calls.seq
 LEFT JOIN limited ON limited.node = calls.seq
+"""
+_NODES_WITH_VALUES = _NODES.format(arguments="calls.arguments", payload="outcomes.payload")
+#: SQLite does not read what is not asked for: large payloads are on pages of their own.
+_NODES_PLAIN = _NODES.format(arguments="x''", payload="NULL")
+
+#: What the values of some nodes are made of, themselves included: of an alias its source, however far away.
+_PARTS = """
+WITH RECURSIVE parts (seq) AS (
+    SELECT value FROM json_each(?)
+    UNION
+    SELECT entry.value FROM parts JOIN outcomes ON outcomes.node = parts.seq, json_each(
+        CASE WHEN outcomes.payload IS NULL AND outcomes.source IS NOT NULL THEN json_array(outcomes.source)
+        ELSE outcomes.promises END
+    ) AS entry
+)
+SELECT seq FROM parts
 """
 
 _OF_INSTANCE = "WHERE calls.instance = (SELECT seq FROM instances WHERE id = ?)"
 
 _FUNCTION = """
-SELECT name, code_version, queue, taint, definition_arguments,
+SELECT name, code_version, queue, taint, {definition_arguments},
        max_attempts, interval_s, multiplier, interval_max_s, jitter, timeout_s, start_timeout_s, at_most_once, release,
        limits
 FROM functions WHERE id = ?
@@ -56,9 +72,12 @@ WHERE calls.instance = ? GROUP BY 1
 """
 
 _ATTEMPTS = """
-SELECT node, number, losses, worker, ended_at, type, message, traceback, exception, permanent, token
+SELECT node, number, losses, worker, ended_at, type, message, traceback, {exception}, permanent, token
 FROM attempts WHERE instance = ? AND node BETWEEN ? AND ? ORDER BY node, seq
 """
+
+#: So many ids are asked for in one statement.
+_IDS_MAX = 500
 
 _STATES = {str(state.value): state for state in NodeState}
 
@@ -68,8 +87,12 @@ _InstanceColumns = tuple[int, bytes, str, str, float, float | None, float | None
 class Reader:
     """Reads instances and nodes. Equal functions of one reader are one object."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, values: bool = True) -> None:
+        """With `values`, read arguments, results and exceptions too."""
         self._connection = connection
+        self._values = values
+        self._select_nodes = _NODES_WITH_VALUES if values else _NODES_PLAIN
+        self._select_function = _FUNCTION.format(definition_arguments="definition_arguments" if values else "x''")
         self._functions: dict[int, FunctionSpec] = {}
 
     def running_instances(self) -> list[StoredInstance]:
@@ -92,7 +115,7 @@ class Reader:
             rows = self._instance_rows("ORDER BY seq DESC LIMIT ?", limit)
         else:
             rows = self._instance_rows("WHERE seq < ? ORDER BY seq DESC LIMIT ?", before_seq, limit)
-        return [self._summary(row) for row in rows]
+        return [self._summary(row, counts_all=False) for row in rows]
 
     def page(self, instance_id: InstanceId, after_seq: int, limit: int) -> list[StoredNode]:
         """Give up to `limit` nodes of an instance, in creation order."""
@@ -100,10 +123,19 @@ class Reader:
             f"{_OF_INSTANCE} AND calls.seq > ? ORDER BY calls.seq LIMIT ?", instance_id, after_seq, limit
         )
 
-    def node(self, instance_id: InstanceId, node_id: NodeId) -> StoredNode | None:
-        """Give one node of an instance."""
-        nodes = self._nodes(f"{_OF_INSTANCE} AND calls.id = ?", instance_id, node_id)
-        return nodes[0] if nodes else None
+    def by_id(self, instance_id: InstanceId, node_ids: Sequence[NodeId]) -> dict[NodeId, StoredNode]:
+        """Give nodes of an instance by id."""
+        found: dict[NodeId, StoredNode] = {}
+        for start in range(0, len(node_ids), _IDS_MAX):
+            ids = node_ids[start : start + _IDS_MAX]
+            marks = ", ".join("?" * len(ids))
+            nodes = self._nodes(f"{_OF_INSTANCE} AND calls.id IN ({marks})", instance_id, *ids)
+            found.update((node.id, node) for node in nodes)
+        return found
+
+    def parts(self, seqs: Sequence[int]) -> list[int]:
+        """Give the numbers of these nodes, and of all that their values are made of."""
+        return [seq for (seq,) in self._connection.execute(_PARTS, (json.dumps(list(seqs)),))]
 
     def nodes(self, seqs: Sequence[int]) -> dict[int, StoredNode]:
         """Give nodes by number."""
@@ -118,7 +150,12 @@ class Reader:
     def _instance_rows(self, condition: str, *parameters: Parameter) -> list[_InstanceColumns]:
         return self._connection.execute(f"{_INSTANCES} {condition}", parameters).fetchall()
 
-    def _stored_instance(self, row: _InstanceColumns) -> StoredInstance:
+    def head(self, instance_id: InstanceId) -> StoredInstance | None:
+        """Give an instance without its nodes, to which they can be added."""
+        rows = self._instance_rows("WHERE id = ?", instance_id)
+        return self._stored_instance(rows[0], with_nodes=False) if rows else None
+
+    def _stored_instance(self, row: _InstanceColumns, *, with_nodes: bool = True) -> StoredInstance:
         seq, id, definition, state, created_at, finished_at, deadline_at, _, group, *control = row
         return StoredInstance(
             seq=seq,
@@ -132,7 +169,7 @@ class Reader:
             control=_control(*control),
             request=self._request(seq),
             void_token=self._void_token(seq),
-            nodes=self._nodes("WHERE calls.instance = ? ORDER BY calls.seq", seq),
+            nodes=self._nodes("WHERE calls.instance = ? ORDER BY calls.seq", seq) if with_nodes else [],
         )
 
     def _void_token(self, instance: int) -> int:
@@ -145,10 +182,14 @@ class Reader:
             return Request(RequestId(id), node and NodeId(node), tuple(json.loads(nodes)))
         return None
 
-    def _summary(self, row: _InstanceColumns) -> InstanceSummary:
+    def _summary(self, row: _InstanceColumns, *, counts_all: bool = True) -> InstanceSummary:
         seq, id, definition, state, created_at, finished_at, deadline_at, counts, group, *control = row
         known: Iterable[tuple[str, int]]
-        known = self._connection.execute(_COUNTS, (seq,)) if counts is None else json.loads(counts).items()
+        if counts is not None:
+            known = json.loads(counts).items()
+        else:
+            is_counted = counts_all or state != InstanceState.RUNNING
+            known = self._connection.execute(_COUNTS, (seq,)) if is_counted else ()
         return InstanceSummary(
             seq=seq,
             id=InstanceId(id),
@@ -178,12 +219,14 @@ class Reader:
             state_name,
             at,
             payload,
+            payload_bytes,
             promises,
+            source,
             cause,
             previous,
             change,
             limit_keys,
-        ) in self._connection.execute(_NODES + condition, parameters):
+        ) in self._connection.execute(self._select_nodes + condition, parameters):
             state = _STATES[state_name or "waiting"]
             node = StoredNode(
                 seq=seq,
@@ -199,7 +242,9 @@ class Reader:
                 retry_at=at if state is NodeState.BACKOFF else 0.0,
                 waiting_since=(at or 0.0) if state is NodeState.WAITING else 0.0,
                 payload=payload,
+                payload_bytes=payload_bytes or 0,
                 promise_seqs=tuple(json.loads(promises)) if promises else (),
+                source_seq=source or 0,
                 cause_seq=cause or 0,
                 previous=previous,
                 change=Change(change) if change else None,
@@ -212,7 +257,8 @@ class Reader:
 
     def _add_attempts(self, instance: int, nodes: dict[int, StoredNode]) -> None:
         """Give nodes of one instance their failed attempts."""
-        rows = self._connection.execute(_ATTEMPTS, (instance, min(nodes), max(nodes)))
+        select = _ATTEMPTS.format(exception="exception" if self._values else "x''")
+        rows = self._connection.execute(select, (instance, min(nodes), max(nodes)))
         for seq, number, losses, worker, ended_at, type, message, traceback, exception, permanent, token in rows:
             node = nodes.get(seq)
             if node is None:
@@ -231,7 +277,7 @@ class Reader:
 
     def _function(self, id: int) -> FunctionSpec:
         name, code_version, queue, taint, definition_arguments, *retry = self._connection.execute(
-            _FUNCTION, (id,)
+            self._select_function, (id,)
         ).fetchone()
         max_attempts, interval_s, multiplier, interval_max_s, jitter, *times, once, release, limits = retry
         timeout_s, start_timeout_s = times

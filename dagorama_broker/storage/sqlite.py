@@ -64,18 +64,11 @@ _SHIFT_TIMES = (
     f"UPDATE attempts SET ended_at = ended_at + ? WHERE {_OF_RUNNING} AND ended_at > 0",  # the others are marks
 )
 
-_FINISH_COUNTS = """
-UPDATE instances SET counts = (
-    SELECT json_group_object(state, number) FROM (
-        SELECT outcomes.state, count(*) AS number FROM calls JOIN outcomes ON outcomes.node = calls.seq
-        WHERE calls.instance = instances.seq GROUP BY outcomes.state
-    )
-) WHERE state <> 'running' AND seq IN (SELECT value FROM json_each(?))
-"""
-
 _NODE_LAST = "SELECT max(node_last, coalesce((SELECT max(seq) FROM calls), 0)) FROM removed"
 _UNCAUSE = "UPDATE outcomes SET cause = NULL, change = NULL WHERE node IN (SELECT value FROM json_each(?))"
-_UNVALUE = "UPDATE outcomes SET payload = NULL, promises = NULL WHERE node IN (SELECT value FROM json_each(?))"
+_UNVALUE = (
+    "UPDATE outcomes SET payload = NULL, promises = NULL, source = NULL WHERE node IN (SELECT value FROM json_each(?))"
+)
 _REMOVED = "IN (SELECT value FROM json_each(?1))"
 _REMOVE = (
     "UPDATE removed SET node_last = max(node_last, (SELECT max(value) FROM json_each(?1)))",
@@ -181,7 +174,6 @@ class SqliteJournal:
             _ATTEMPTS.write(connection, batch.attempts)
         if batch.instances:
             _INSTANCES.write(connection, list(batch.instances.values()))
-            connection.execute(_FINISH_COUNTS, (str(list(batch.instances)),))
         reopened = [(void_token, seq) for seq, void_token in batch.reopened.items()]
         connection.executemany("UPDATE instances SET deadline_at = NULL, void_token = ? WHERE seq = ?", reopened)
         for seq, request in batch.requests.items():
@@ -214,6 +206,11 @@ class SqliteJournal:
         with self._reading() as reader:
             return reader.instance(instance_id)
 
+    def find_head(self, instance_id: InstanceId) -> StoredInstance | None:
+        """Give an instance with no nodes, see `Journal.find_head`."""
+        with self._reading() as reader:
+            return reader.head(instance_id)
+
     def summarize_instance(self, instance_id: InstanceId) -> InstanceSummary | None:
         """Give an instance without its nodes. Those of one that runs are counted now, others were when it finished."""
         with self._reading() as reader:
@@ -224,20 +221,29 @@ class SqliteJournal:
         with self._reading() as reader:
             return reader.summaries(before_seq, limit)
 
-    def list_nodes(self, instance_id: InstanceId, *, after_seq: int, limit: int) -> list[StoredNode]:
+    def list_nodes(
+        self, instance_id: InstanceId, *, after_seq: int, limit: int, values: bool = False
+    ) -> list[StoredNode]:
         """Give nodes in creation order, see `Journal.list_nodes`."""
-        with self._reading() as reader:
+        with self._reading(values) as reader:
             return reader.page(instance_id, after_seq, limit)
 
-    def find_node(self, instance_id: InstanceId, node_id: NodeId) -> StoredNode | None:
-        """Give one node. Looks through all of the instance: ids are random, and an index on them would slow commits."""
-        with self._reading() as reader:
-            return reader.node(instance_id, node_id)
+    def find_by_id(
+        self, instance_id: InstanceId, node_ids: Sequence[NodeId], *, values: bool = False
+    ) -> dict[NodeId, StoredNode]:
+        """Give nodes of an instance by id, see `Journal.find_by_id`."""
+        with self._reading(values) as reader:
+            return reader.by_id(instance_id, node_ids)
 
-    def find_nodes(self, seqs: Sequence[int]) -> dict[int, StoredNode]:
+    def find_nodes(self, seqs: Sequence[int], *, values: bool = False) -> dict[int, StoredNode]:
         """Give these nodes by number, see `Journal.find_nodes`."""
-        with self._reading() as reader:
+        with self._reading(values) as reader:
             return reader.nodes(seqs)
+
+    def find_values(self, seqs: Sequence[int]) -> dict[int, StoredNode]:
+        """Give these nodes and what their values are made of, see `Journal.find_values`."""
+        with self._reading() as reader:
+            return reader.nodes(reader.parts(seqs))
 
     def close(self) -> None:
         """Let the file go; a transaction that failed is undone."""
@@ -253,8 +259,8 @@ class SqliteJournal:
         return self._connection
 
     @contextmanager
-    def _reading(self) -> Iterator[Reader]:
-        reader = Reader(self._live())
+    def _reading(self, values: bool = True) -> Iterator[Reader]:
+        reader = Reader(self._live(), values=values)
         try:
             yield reader
         except sqlite3.Error as error:
@@ -369,13 +375,14 @@ _OUTCOMES = RowWriter(
     OutcomeRow._fields,
     "ON CONFLICT (node) DO UPDATE SET state = excluded.state, at = excluded.at,"
     " payload = coalesce(excluded.payload, payload), promises = coalesce(excluded.promises, promises),"
-    " cause = coalesce(excluded.cause, cause)",
+    " cause = coalesce(excluded.cause, cause), source = coalesce(excluded.source, source)",
 )
 _ATTEMPTS = RowWriter("attempts", AttemptRow._fields)
 _INSTANCES = RowWriter(
     "instances",
     InstanceRow._fields,
-    "ON CONFLICT (seq) DO UPDATE SET state = excluded.state, finished_at = excluded.finished_at, counts = NULL",
+    "ON CONFLICT (seq) DO UPDATE SET state = excluded.state, finished_at = excluded.finished_at,"
+    " counts = excluded.counts",
 )
 _FUNCTIONS = RowWriter(
     "functions",

@@ -18,8 +18,8 @@ def read_everything(journal: Journal) -> list[object]:
     """Give all that a journal tells of its instances."""
     summaries = journal.list_instances(before_seq=None, limit=1_000)
     instances = [journal.find_instance(summary.id) for summary in summaries]
-    nodes = [journal.list_nodes(summary.id, after_seq=0, limit=1_000) for summary in summaries]
-    by_number = journal.find_nodes([node.seq for page in nodes for node in page])
+    nodes = [journal.list_nodes(summary.id, after_seq=0, limit=1_000, values=True) for summary in summaries]
+    by_number = journal.find_nodes([node.seq for page in nodes for node in page], values=True)
     return [summaries, instances, nodes, by_number]
 
 

@@ -290,11 +290,8 @@ def _empty_queue(queue: str, queues: ReadyQueues) -> dag_pb2.QueueInfo:
 
 
 def from_instance(instance: Instance) -> dag_pb2.InstanceInfo:
-    """Give the message for an instance in memory, with its nodes counted."""
-    counts: dict[NodeState, int] = {}
-    for node in instance.nodes.values():
-        counts[node.state] = counts.get(node.state, 0) + 1
-    return _from_instance(instance, counts)
+    """Give the message for an instance in memory."""
+    return _from_instance(instance, {state: count for state, count in instance.counts.items() if count})
 
 
 def from_summary(summary: InstanceSummary) -> dag_pb2.InstanceInfo:

@@ -57,7 +57,8 @@ async def test_a_recorded_start_is_durable_before_the_worker_hears_of_it(running
         await host.flush()
         assert (during, gate.log) == (["committing"], ["committing", "durable", "grant a"])
         assert gate.commits[-1] == ["InstanceCreated", "NodesCreated", "NodesStarted"]
-        stored = await host.read(host.journal.find_node, instance_id("i"), node_id("a"))
+        found = await host.read(host.journal.find_by_id, instance_id("i"), [node_id("a")])
+        stored = found.get(node_id("a"))
         assert stored is not None
         assert stored.state is NodeState.STARTED
 
@@ -152,7 +153,7 @@ async def test_a_backoff_ends_on_an_idle_host(running: Running, gate: Gate) -> N
     """The host's timer grants a node whose backoff is over; nothing else needs to happen."""
     async with running() as host:
         Channel(host, gate.log)
-        await host.commit(submit("a", retry=RetryPolicy(max_attempts=2, interval_s=0.01)))
+        await host.commit(submit("a", retry=RetryPolicy(max_attempts=2, interval_s=0.2)))
         gate.log.clear()
         node = host.scheduler.node(instance_id("i"), node_id("a"))
         await host.commit(fail(host, "a"))
