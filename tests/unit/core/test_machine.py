@@ -338,7 +338,7 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def rerun(self, data: st.DataObject) -> None:
         """Run a node of a finished instance again, unless that would remove what somebody else needs."""
-        ended = [it for it in self.bench.ledger.instances.values() if it.state in RERUNNABLE]
+        ended = [it for it in self.bench.ledger.instances.values() if it.state in RERUNNABLE and it.nodes]
         if not ended:
             return
         stored = data.draw(st.sampled_from(sorted(ended, key=lambda it: it.seq)))
