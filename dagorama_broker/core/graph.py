@@ -46,6 +46,7 @@ class Graph:
         self.instance_seq = 0  #: the last one given
         self.node_seq = 0
         self.touched: dict[Instance, None] = {}  #: instances whose last live node may have ended in this command
+        self.partial: set[InstanceId] = set()  #: instances that are not `whole`
         self.leaving: list[dict[NodeId, Node]] = []  #: nodes of instances that have left, see `sweep`
         self.limits = limits
         self.backoffs: Timers[Node] = Timers()  #: when the next attempts of nodes are due
@@ -290,6 +291,7 @@ class Graph:
         """Forget an instance in which nothing is live."""
         del self.instances[instance.id]
         self.deadline_timers.discard(instance)
+        self.partial.discard(instance.id)
         if instance.state is InstanceState.RUNNING:
             instance.state = _end_state(instance)
             instance.finished_at = now

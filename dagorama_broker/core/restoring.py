@@ -67,6 +67,8 @@ class Restoring:
         """Let the instance be known."""
         graph, instance = self._graph, self.instance
         graph.instances[instance.id] = instance
+        if not instance.whole:
+            graph.partial.add(instance.id)
         if instance.state is InstanceState.RUNNING:
             graph.watch_deadline(instance, now)
         if not instance.live:

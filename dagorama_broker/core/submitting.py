@@ -10,8 +10,9 @@ from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.errors import ConflictingNode, DuplicateCall, InstanceEnded, UnknownDependency, show_id
 from dagorama_broker.core.graph import Graph
-from dagorama_broker.core.model import Control, Function, FunctionSpec, Instance, NewCall, Node, NodeId
+from dagorama_broker.core.model import Control, Function, FunctionSpec, Instance, InstanceId, NewCall, Node, NodeId
 from dagorama_broker.core.states import TERMINAL, InstanceState
+from dagorama_broker.core.stored import StoredNode
 
 
 def submit_nodes(graph: Graph, command: c.SubmitNodes, now: float) -> Instance:
@@ -98,15 +99,34 @@ def _is_repeated(instance: Instance, call: NewCall) -> bool:
     node = instance.nodes.get(call.node_id)
     if node is None:
         return False
-    spec = node.function.spec
     if (
-        (spec == call.function or spec == replace(call.function, code_version="", release=""))  # it has been reset
+        _is_of(node.function.spec, call)
         and node.arguments == call.arguments
         and tuple(limit.key for limit in node.limits) == tuple(call.limit_keys)
         and tuple(dependency.id for dependency in node.dependencies) == tuple(call.dependency_ids)
     ):
         return True
     raise _conflict(node, call.function)
+
+
+def check_repeated(instance_id: InstanceId, row: StoredNode, call: NewCall, dependency_seqs: Sequence[int]) -> None:
+    """Raise `ConflictingNode` where a node in the journal is not this very call, with dependencies of these numbers."""
+    if not (
+        _is_of(row.function, call)
+        and row.arguments == call.arguments
+        and row.limit_keys == tuple(call.limit_keys)
+        and row.dependency_seqs == tuple(dependency_seqs)
+    ):
+        raise ConflictingNode(
+            instance_id=instance_id,
+            node_id=row.id,
+            function=call.function.name,
+            existing_function=row.function.name,
+        )
+
+
+def _is_of(spec: FunctionSpec, call: NewCall) -> bool:
+    return spec == call.function or spec == replace(call.function, code_version="", release="")  # it has been reset
 
 
 def _conflict(node: Node, spec: FunctionSpec) -> ConflictingNode:

@@ -14,7 +14,16 @@ from typing import TypeVar, cast, get_args
 from weakref import WeakValueDictionary
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.commands import BeginGrace, Command, GrantWork, RerunNode, RetryInstance, SubmitNodes, Tick
+from dagorama_broker.core.commands import (
+    BeginGrace,
+    Command,
+    CompleteNodes,
+    GrantWork,
+    RerunNode,
+    RetryInstance,
+    SubmitNodes,
+    Tick,
+)
 from dagorama_broker.core.errors import Refused
 from dagorama_broker.core.model import InstanceId, Rng
 from dagorama_broker.core.scheduler import Scheduler
@@ -22,6 +31,7 @@ from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.clock import Clock
 from dagorama_broker.host.listeners import Listeners
 from dagorama_broker.host.outdated import Outdated
+from dagorama_broker.host.returning import bring_back, bring_back_referred
 from dagorama_broker.storage.journal import Journal
 
 T = TypeVar("T")
@@ -168,13 +178,30 @@ class Host:
 
     async def submit(self, command: SubmitNodes | RetryInstance | RerunNode) -> Sequence[e.Event]:
         """Like `commit`; fetches the instance from the journal first if it has left memory. Gives what was decided."""
-        if command.instance_id not in self.scheduler.instances:
+        instance = self.scheduler.instances.get(command.instance_id)
+        if instance is not None and instance.whole:
+            events = self.apply(command)
+        else:
             # One lock for each instance: those that start instances do not wait for each other.
             async with self._restoring.setdefault(command.instance_id, asyncio.Lock()):
-                await self._restore(command.instance_id)
-        events = self.apply(command)
+                rest: SubmitNodes | RetryInstance | RerunNode | None = command
+                if isinstance(command, SubmitNodes):
+                    rest = await bring_back(self, command)
+                else:
+                    await self._restore(command.instance_id)
+                events = self.apply(rest) if rest is not None else ()
         await self.flush()
         return events
+
+    async def report(self, command: CompleteNodes, then: Callable[[], None]) -> None:
+        """Take the results of a worker like `apply`; fetches what they refer to first, if it is not in memory."""
+        if self.scheduler.graph.partial:
+            worker = self.scheduler.workers.get(command.worker_id)
+            for result in command.results:
+                node = worker.leases.get(result.token) if worker else None
+                if node is not None and not node.instance.whole:
+                    await bring_back_referred(self, node.instance, result)
+        self.apply(command, then)
 
     async def _restore(self, instance_id: InstanceId) -> None:
         await self.flush()  # the instance may be on its way to the journal

@@ -143,9 +143,9 @@ class _Session:
             request = await self._context.read()
             if not isinstance(request, work_pb2.WorkRequest):
                 return
-            self._take(request)
+            await self._take(request)
 
-    def _take(self, request: work_pb2.WorkRequest) -> None:
+    async def _take(self, request: work_pb2.WorkRequest) -> None:
         host = self._host
         if request.draining:
             self._draining = True
@@ -163,7 +163,7 @@ class _Session:
                 results=convert.to_results(request),
                 completions=convert.to_completions(request.completions),
             )
-            host.apply(command, lambda: self._acknowledge(sequence))
+            await host.report(command, lambda: self._acknowledge(sequence))
         else:
             host.apply(c.Heartbeat(worker_id=self._id))
 

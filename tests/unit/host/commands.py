@@ -65,11 +65,11 @@ def fail(host: Host, name: str, *, instance: str = "i") -> c.CompleteNodes:
 class Channel:
     """Notes in a log what the worker is told. Connects it when made."""
 
-    def __init__(self, host: Host, log: list[str]) -> None:
+    def __init__(self, host: Host, log: list[str], *, slots: int = 1) -> None:
         self._log = log
         self.worker: Worker | None = None
         host.listeners.channels[WORKER] = self
-        host.apply(c.ConnectWorker(worker_id=WORKER, name="w1"))
+        host.apply(c.ConnectWorker(worker_id=WORKER, name="w1", slots=slots))
         self.worker = host.scheduler.workers[WORKER]
 
     def grant(self, event: e.WorkGranted) -> None:

@@ -1,0 +1,145 @@
+"""Bringing back from the journal what a command needs of an instance that has left memory, and no more.
+
+A call from outside needs the nodes that it depends on, with what their values are made of; a request that is repeated
+needs nothing. So what a call costs does not grow with the instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Protocol, TypeVar
+
+from dagorama_broker.core.commands import NodeResult, SubmitNodes
+from dagorama_broker.core.model import Instance, InstanceId, NewCall, NodeId
+from dagorama_broker.core.scheduler import Scheduler
+from dagorama_broker.core.stored import StoredInstance, StoredNode
+from dagorama_broker.core.submitting import check_repeated
+from dagorama_broker.storage.journal import Journal
+
+T = TypeVar("T")
+
+#: So many nodes are looked up, or compared, at once: others come between.
+_AT_ONCE = 1_000
+
+
+class _Reads(Protocol):
+    """The part of the host that is needed here."""
+
+    @property
+    def scheduler(self) -> Scheduler: ...
+
+    @property
+    def journal(self) -> Journal: ...
+
+    async def read(self, function: Callable[..., T], *args: object) -> T: ...
+
+    async def flush(self) -> None: ...
+
+    def now(self) -> float: ...
+
+
+async def bring_back(host: _Reads, command: SubmitNodes) -> SubmitNodes | None:
+    """Restore what a command needs that is not in memory; give what is left to do of it, None for nothing.
+
+    No two may do that for one instance at a time. Between this and the command nothing may be awaited. Raises
+    `ConflictingNode`.
+    """
+    instances, instance_id = host.scheduler.instances, command.instance_id
+    while True:
+        await host.flush()  # the instance may be on its way to the journal
+        instance = instances.get(instance_id)
+        if instance is not None and instance.whole:
+            return command
+        stored = None if instance is not None else await _read_head(host, instance_id)
+        if instance is None and stored is None:
+            return command
+        calls = await _new_calls(host, instance_id, instance, command.calls)
+        referred = [dependency_id for call in calls for dependency_id in call.dependency_ids]
+        rows = await _read_values(host, instance_id, instance, referred)
+        if instances.get(instance_id) is instance:
+            break
+    if not calls:
+        return None
+    _restore(host, stored or _head_of(instance), rows)
+    return replace(command, calls=calls)
+
+
+async def bring_back_referred(host: _Reads, instance: Instance, result: NodeResult) -> None:
+    """Restore what a result of a node refers to that had ended before its instance was restored."""
+    made = {call.node_id for call in result.children}
+    referred = [*result.promise_ids, *(() if result.alias_id is None else (result.alias_id,))]
+    referred += [dependency_id for call in result.children for dependency_id in call.dependency_ids]
+    rows = await _read_values(host, instance.id, instance, [id for id in referred if id not in made])
+    if rows and host.scheduler.instances.get(instance.id) is instance:
+        _restore(host, _head_of(instance), rows)
+
+
+def _restore(host: _Reads, stored: StoredInstance, rows: list[StoredNode]) -> None:
+    host.scheduler.restore_instance(replace(stored, nodes=rows), host.now())
+
+
+def _head_of(instance: Instance | None) -> StoredInstance:
+    """Give what nodes are added with to an instance that is in memory: it keeps what it has."""
+    assert instance is not None
+    return StoredInstance(
+        seq=instance.seq,
+        id=instance.id,
+        definition=instance.definition,
+        state=instance.state,
+        created_at=instance.created_at,
+        counts={},
+    )
+
+
+async def _read_head(host: _Reads, instance_id: InstanceId) -> StoredInstance | None:
+    head = await host.read(host.journal.find_head, instance_id)
+    if head is None:
+        return None
+    summary = await host.read(host.journal.summarize_instance, instance_id)
+    return replace(head, counts=summary.counts if summary else {})
+
+
+async def _find(
+    host: _Reads, instance_id: InstanceId, node_ids: Iterable[NodeId], *, values: bool = False
+) -> dict[NodeId, StoredNode]:
+    ids = list(dict.fromkeys(node_ids))
+    found: dict[NodeId, StoredNode] = {}
+    for start in range(0, len(ids), _AT_ONCE):
+        some = ids[start : start + _AT_ONCE]
+        found |= await host.read(lambda some=some: host.journal.find_by_id(instance_id, some, values=values))
+    return found
+
+
+async def _new_calls(
+    host: _Reads, instance_id: InstanceId, instance: Instance | None, calls: Sequence[NewCall]
+) -> list[NewCall]:
+    """Give those of some calls that the journal does not have. Raises `ConflictingNode` where it has another one."""
+    known = instance.nodes if instance is not None else {}
+    new = [call for call in calls if call.node_id in known]  # the core compares them
+    for start in range(0, len(calls), _AT_ONCE):
+        some = [call for call in calls[start : start + _AT_ONCE] if call.node_id not in known]
+        found = await _find(host, instance_id, [call.node_id for call in some], values=True)
+        repeated = [call for call in some if call.node_id in found]
+        others = await _find(host, instance_id, [other for call in repeated for other in call.dependency_ids])
+        for call in repeated:
+            seqs = [others[other].seq for other in call.dependency_ids if other in others]
+            check_repeated(instance_id, found[call.node_id], call, seqs)
+        new += [call for call in some if call.node_id not in found]
+    return new
+
+
+async def _read_values(
+    host: _Reads, instance_id: InstanceId, instance: Instance | None, node_ids: Iterable[NodeId]
+) -> list[StoredNode]:
+    """Give, in creation order, those of some nodes that are not in memory, and what is needed of others for them."""
+    known = instance.nodes if instance is not None else {}
+    found = await _find(host, instance_id, [node_id for node_id in node_ids if node_id not in known])
+    seqs = sorted(node.seq for node in found.values())
+    rows: dict[int, StoredNode] = {}
+    for start in range(0, len(seqs), _AT_ONCE):
+        rows |= await host.read(host.journal.find_values, seqs[start : start + _AT_ONCE])
+    causes = sorted({row.cause_seq for row in rows.values()} - rows.keys() - {0})
+    if causes:
+        rows |= await host.read(lambda: host.journal.find_nodes(causes, values=True))
+    return [rows[seq] for seq in sorted(rows)]

@@ -1,0 +1,111 @@
+"""Calls in instances that have left memory: what they need comes back, and no more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dagorama_broker.core import commands as c
+from dagorama_broker.core.errors import ConflictingNode
+from dagorama_broker.core.invariants import check_invariants
+from dagorama_broker.core.model import NewCall
+from dagorama_broker.core.states import InstanceState, NodeState
+from dagorama_broker.core.values import collect_values
+from dagorama_broker.host.host import Host
+from tests.unit.host.commands import WORKER, Channel, complete, fail, instance_id, node_id, submit
+from tests.unit.host.conftest import Running
+from tests.unit.host.gate import Gate
+
+pytestmark = pytest.mark.asyncio
+
+I = instance_id("i")  # noqa: E741
+
+
+async def run_chain(host: Host) -> None:
+    """Have an instance end: `r` has handed on to `s`, whose value is a list with that of `t`; `z` stands alone."""
+    await host.commit(submit("r", "z"))
+    for name, child, result in (
+        ("r", "s", {"alias_id": node_id("s")}),
+        ("s", "t", {"payload": b"[t]", "promise_ids": [node_id("t")]}),
+    ):
+        node = host.scheduler.node(I, node_id(name))
+        call = NewCall(node_id(child), node.function.spec, b"", ())
+        told = c.NodeResult(node_id=node.id, token=node.token, children=[call], **result)  # type: ignore[arg-type]
+        await host.commit(c.CompleteNodes(worker_id=WORKER, results=[told]))
+    await host.commit(complete(host, "z"))
+    await host.commit(complete(host, "t"))
+    assert I not in host.scheduler.instances
+
+
+async def test_a_call_brings_back_only_what_it_depends_on(running: Running, gate: Gate) -> None:
+    """Its dependency is there with all that its value is made of; all nodes are counted; others are looked up."""
+    async with running() as host:
+        Channel(host, gate.log, slots=10)
+        await run_chain(host)
+        await host.submit(submit("u", after=["r"]))
+        instance = host.scheduler.instances[I]
+        check_invariants(host.scheduler)
+        assert node_id("z") not in instance.nodes
+        assert instance.counts[NodeState.COMPLETED] == 4
+        values = collect_values(instance.nodes[node_id("u")].dependencies)
+        assert values == [(node_id("t"), b"v"), (node_id("r"), b"[t]")]
+        await host.submit(submit("v", after=["z", "u"]))  # while it runs
+        check_invariants(host.scheduler)
+        await host.commit(complete(host, "u"))
+        await host.commit(complete(host, "v"))
+        assert I not in host.scheduler.instances
+        assert not host.scheduler.graph.partial
+        summary = host.journal.summarize_instance(I)
+        assert summary is not None
+        assert (summary.state, summary.counts) == (InstanceState.COMPLETED, {NodeState.COMPLETED: 6})
+
+
+async def test_what_is_repeated_brings_nothing_back(running: Running, gate: Gate) -> None:
+    """The same calls again, or none, change nothing; another body under a known id is refused, here as in memory."""
+    async with running() as host:
+        Channel(host, gate.log, slots=10)
+        first = submit("a", "b")
+        await host.commit(first)
+        await host.commit(submit("d", after=["a", "b"]))
+        for name in "abd":
+            await host.commit(complete(host, name))
+        gate.commits.clear()
+        for again in (first, submit("d", after=["a", "b"]), replace(first, calls=())):
+            assert await host.submit(again) == ()
+        with pytest.raises(ConflictingNode):
+            await host.submit(submit("d", after=["a"]))
+        assert I not in host.scheduler.instances
+        assert gate.commits == []
+
+
+async def test_what_had_failed_fails_what_depends_on_it(running: Running, gate: Gate) -> None:
+    """The root cause comes back too, and the instance stays failed."""
+    async with running() as host:
+        Channel(host, gate.log, slots=10)
+        await host.commit(submit("a"))
+        await host.commit(submit("b", after=["a"]))
+        await host.commit(fail(host, "a"))
+        assert I not in host.scheduler.instances
+        await host.submit(submit("c", "e", after=["b"]))
+        found = host.journal.find_by_id(I, [node_id("a"), node_id("c")])
+        assert found[node_id("c")].state is NodeState.DEPENDENCY_FAILED
+        assert found[node_id("c")].cause_seq == found[node_id("a")].seq
+        summary = host.journal.summarize_instance(I)
+        assert summary is not None
+        assert summary.counts == {NodeState.FAILED: 1, NodeState.DEPENDENCY_FAILED: 3}
+
+
+async def test_a_result_may_refer_to_what_had_ended_before(running: Running, gate: Gate) -> None:
+    """A function that returns the promise of a node which is not in memory any more is given its value."""
+    async with running() as host:
+        Channel(host, gate.log, slots=10)
+        await run_chain(host)
+        await host.submit(submit("u"))
+        node = host.scheduler.node(I, node_id("u"))
+        told = c.NodeResult(node_id=node.id, token=node.token, alias_id=node_id("r"))
+        await host.report(c.CompleteNodes(worker_id=WORKER, results=[told]), lambda: None)
+        await host.flush()
+        found = host.journal.find_by_id(I, [node_id("u"), node_id("s")])
+        assert found[node_id("u")].state is NodeState.COMPLETED
+        assert found[node_id("u")].source_seq == found[node_id("s")].seq
