@@ -42,6 +42,7 @@ def expire_instance(graph: Graph, dispatcher: Dispatcher, instance: Instance, no
         "instance goes on without one",
         permanent=True,
     )
+    graph.work_off(now, len(graph.backlog))  # what waits for nothing can bring it forward
     active = [node for node in instance.nodes.values() if node.state in ACTIVE]
     holders = [node.worker for node in active]
     graph.events.extend(dispatcher.revoke_all(active, now))

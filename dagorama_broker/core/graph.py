@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from math import inf
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from dagorama_broker.core import events as e
@@ -26,12 +28,18 @@ from dagorama_broker.core.ready import ReadyQueues
 from dagorama_broker.core.states import TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
 from dagorama_broker.core.timers import Timers
 
+if TYPE_CHECKING:
+    from dagorama_broker.core.resetting import Plan
+
 #: So long an instance may be without any call. Then it is complete; a call that comes later lets it run again.
 EMPTY_MAX_S = 3600.0
 
 #: What a timing takes beside its name, and all of them together: enough for about 5,000 functions.
 _TIMING_BYTES = 400
 _TIMINGS_BYTES_MAX = 2 << 20
+
+#: So many nodes are made ready at once: that takes some milliseconds.
+_AT_ONCE = 2_000
 
 #: So many nodes are let go with the command that ends their instance: that takes about a millisecond.
 _SWEPT_MAX = 2_000
@@ -47,6 +55,8 @@ class Graph:
         self.node_seq = 0
         self.touched: dict[Instance, None] = {}  #: instances whose last live node may have ended in this command
         self.partial: set[InstanceId] = set()  #: instances that are not `whole`
+        self.plans: dict[InstanceId, Plan] = {}  #: for the command that follows, where that was prepared
+        self.backlog: deque[Node] = deque()  #: nodes that wait for nothing any more, and are still to be made ready
         self.leaving: list[dict[NodeId, Node]] = []  #: nodes of instances that have left, see `sweep`
         self.limits = limits
         self.backoffs: Timers[Node] = Timers()  #: when the next attempts of nodes are due
@@ -155,6 +165,22 @@ class Graph:
         function.lane.active -= 1
         node.function.lane.active += 1
 
+    def make_all_ready(self, nodes: Sequence[Node], now: float) -> None:
+        """Let nodes be granted that wait for nothing any more; of many, the first at once and others bit by bit."""
+        for node in nodes[:_AT_ONCE]:
+            if node.state is NodeState.WAITING:
+                self.make_ready(node, now)
+        self.backlog.extend(nodes[_AT_ONCE:])
+
+    def work_off(self, now: float, count: int = _AT_ONCE) -> None:
+        """Make ready so many of those that are still to be."""
+        backlog = self.backlog
+        while backlog and count > 0:
+            node = backlog.popleft()
+            if node.state is NodeState.WAITING:
+                self.make_ready(node, now)
+            count -= 1
+
     def enqueue(self, node: Node, now: float) -> None:
         """Let an active node be granted, maybe again."""
         node.move(NodeState.READY)
@@ -168,6 +194,7 @@ class Graph:
     def complete(self, node: Node, now: float) -> None:
         """Complete a node, and whoever joins on it, and make ready what waited for them. Iterative: chains are long."""
         done = [node]
+        room = _AT_ONCE
         while done:
             node = done.pop()
             node.move(NodeState.COMPLETED)
@@ -180,7 +207,11 @@ class Graph:
                 if dependent.missing:
                     continue
                 if dependent.state is NodeState.WAITING:
-                    self.make_ready(dependent, now)
+                    room -= 1
+                    if room >= 0:
+                        self.make_ready(dependent, now)
+                    else:
+                        self.backlog.append(dependent)
                 elif dependent.state is NodeState.JOINING:
                     self.finish_join(dependent, now)
                     done.append(dependent)

@@ -28,7 +28,7 @@ def check_invariants(scheduler: Scheduler) -> None:
         _check_instance(scheduler, instance)
     for node in nodes:
         _check_node(scheduler, node)
-    _check_waiting(nodes)
+    _check_waiting(nodes, set(scheduler.graph.backlog))
     _check_backoffs(scheduler, nodes)
     _check_workers(scheduler, nodes)
     _check_queues(scheduler, nodes)
@@ -103,12 +103,12 @@ def _check_value(node: Node) -> None:
     _require(source is (promise.source or promise), "an alias has its promise's value", node=node, to=source)
 
 
-def _check_waiting(nodes: list[Node]) -> None:
+def _check_waiting(nodes: list[Node], backlog: set[Node]) -> None:
     """Check that everybody waits for the right ones, that those know it, and that nobody waits in a circle."""
     known = {node: Counter(node.dependents or ()) for node in nodes}
     awaited: dict[Node, list[Node]] = {}
     for node in nodes:
-        if node.state not in _WAITS:
+        if node.state not in _WAITS or node in backlog:
             continue
         others = [other for other in _waits_for(node) if other.state is not NodeState.COMPLETED]
         awaited[node] = others

@@ -3,76 +3,150 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.digests import Comparison, digest_node
 from dagorama_broker.core.dispatch import Dispatcher
-from dagorama_broker.core.errors import ConflictingRequest, NodeInUse, UnfitInstance
+from dagorama_broker.core.errors import ConflictingRequest, NodeInUse, UnfitInstance, UnknownNode
 from dagorama_broker.core.graph import Graph
-from dagorama_broker.core.model import Instance, Node, NodeId, Request, RequestId
+from dagorama_broker.core.model import Function, Instance, InstanceId, Node, NodeId, Request, RequestId
 from dagorama_broker.core.states import UNSUCCESSFUL, InstanceState, NodeState
 
+#: So many nodes are reset before others may come between: that takes some milliseconds.
+_STEP = 1_000
 
-def retry_instance(graph: Graph, dispatcher: Dispatcher, command: c.RetryInstance, now: float) -> None:
-    """Let a failed instance go on from where it failed."""
-    instance = graph.instance(command.instance_id)
-    if _is_repeated(graph, instance, command.request_id, None):
-        return
+
+class Plan:
+    """What is to begin anew in an instance. Found out, and then done, bit by bit, before anybody else knows of it."""
+
+    def __init__(self, instance: Instance, request: Request | None, nodes: Sequence[Node], joins: set[Node]) -> None:
+        self.instance = instance
+        self.request = request
+        self.resets: list[e.Reset] = []
+        self.removed: dict[Node, None] = {}
+        self.previous: list[bytes] = []  #: of a rerun, the digests of the values of `nodes`
+        self.causes: list[tuple[Node, Node]] = []  #: nodes that cannot begin again, with the reasons
+        self.ready: list[Node] = []
+        self._nodes = nodes
+        self._joins = joins
+
+    def carry_out(self, graph: Graph) -> Iterator[None]:
+        """Reset the nodes, which wait for each other where they did. Gives way to others now and then."""
+        instance = self.instance
+        for node in self.removed:
+            del instance.nodes[node.id]
+            instance.counts[node.state] -= 1
+        if self.previous:
+            instance.comparison = Comparison(zip(self._nodes, self.previous, strict=True))
+        functions: dict[Function, Function] = {}
+        for place, node in enumerate(self._nodes):
+            if node not in self.removed:
+                previous = self.previous[place] if self.previous else None
+                self.resets.append(_reset_node(graph, node, functions, joins=node in self._joins, previous=previous))
+            if place % _STEP == _STEP - 1:
+                yield
+        for place, reset in enumerate(self.resets):
+            node = reset.node
+            cause = graph.wait_for(node, node.promises or node.dependencies)
+            if cause is not None:
+                self.causes.append((node, cause))
+            elif node.state is NodeState.WAITING and not node.missing:
+                self.ready.append(node)
+            if place % _STEP == _STEP - 1:
+                yield
+
+
+def plan_retry(instance: Instance, command: c.RetryInstance) -> Plan | None:
+    """Find out what begins anew where a failed instance goes on; None where that has been done."""
+    if _is_repeated(instance, command.request_id, None):
+        return None
     if instance.state is not InstanceState.FAILED:
         raise UnfitInstance(instance_id=instance.id, state=instance.state, wanted="retried", needed="has failed")
     failed = [node for node in instance.nodes.values() if node.state in UNSUCCESSFUL]
     joined = {node: None for node in failed if node.promises}
     joins = _without_circles(failed, joined)
-    removed = _remove_calls(instance, _Links(instance), joined, joins, {}) if len(joins) < len(joined) else ()
-    resets = [_reset_node(graph, node, joins=node in joins) for node in failed if node not in removed]
-    instance.request = Request(command.request_id, None, ()) if command.request_id else None
-    instance.void_token = dispatcher.token_last
-    _reopen(graph, instance, resets, list(removed), now)
+    request = Request(command.request_id, None, ()) if command.request_id else None
+    plan = Plan(instance, request, failed, joins)
+    if len(joins) < len(joined):
+        plan.removed = _removed_calls(_Links(instance), joined, joins, {})
+    return plan
 
 
-def rerun_node(graph: Graph, dispatcher: Dispatcher, command: c.RerunNode, now: float) -> None:
-    """Let a node of a finished instance, and whatever its value went into, begin anew."""
-    instance = graph.instance(command.instance_id)
-    if _is_repeated(graph, instance, command.request_id, command.node_id):
-        return
+def plan_rerun(instance: Instance, command: c.RerunNode) -> Plan | None:
+    """Find out what begins anew where a node is run again; None where that has been done. Changes nothing."""
+    if _is_repeated(instance, command.request_id, command.node_id):
+        return None
     if instance.state not in {InstanceState.COMPLETED, InstanceState.FAILED}:
         needed = "has completed or failed"
         raise UnfitInstance(instance_id=instance.id, state=instance.state, wanted="rerun", needed=needed)
+    start = instance.nodes.get(command.node_id)
+    if start is None:
+        raise UnknownNode(instance_id=instance.id, node_id=command.node_id)
     links = _Links(instance)
-    cone = _Cone(links, graph.node(instance.id, command.node_id))
+    cone = _Cone(links, start)
     digests: dict[NodeId, bytes] = {}
     nodes = [node for node in instance.nodes.values() if node in cone.again or node in cone.joins]
     previous = [digest_node(node, digests) for node in nodes]
     joins = _without_circles(nodes, cone.joins)
-    removed = _remove_calls(instance, links, cone.joins, joins, cone.again)
-    instance.comparison = Comparison(zip(nodes, previous, strict=True))
-    resets = [
-        _reset_node(graph, node, joins=node in joins, previous=digest)
-        for node, digest in zip(nodes, previous, strict=True)
-        if node not in removed
-    ]
-    seqs = tuple(reset.node.seq for reset in resets)
-    instance.request = Request(command.request_id, command.node_id, seqs) if command.request_id else None
-    instance.void_token = dispatcher.token_last
-    _reopen(graph, instance, resets, list(removed), now)
+    removed = _removed_calls(links, cone.joins, joins, cone.again)
+    seqs = tuple(node.seq for node in nodes if node not in removed)
+    request = Request(command.request_id, command.node_id, seqs) if command.request_id else None
+    plan = Plan(instance, request, nodes, joins)
+    plan.previous, plan.removed = previous, removed
+    return plan
 
 
-def _is_repeated(graph: Graph, instance: Instance, request_id: RequestId | None, node_id: NodeId | None) -> bool:
-    """Tell whether a request has been done, and answer it then; whoever sent it may not have heard of that.
+def retry_instance(graph: Graph, dispatcher: Dispatcher, command: c.RetryInstance, now: float) -> None:
+    """Let a failed instance go on from where it failed."""
+    _begin_anew(graph, dispatcher, command.instance_id, lambda instance: plan_retry(instance, command), now)
 
-    All nodes of that time are there: none is removed but by another such request. Raises `ConflictingRequest`.
-    """
+
+def rerun_node(graph: Graph, dispatcher: Dispatcher, command: c.RerunNode, now: float) -> None:
+    """Let a node of a finished instance, and whatever its value went into, begin anew."""
+    _begin_anew(graph, dispatcher, command.instance_id, lambda instance: plan_rerun(instance, command), now)
+
+
+def _begin_anew(
+    graph: Graph,
+    dispatcher: Dispatcher,
+    instance_id: InstanceId,
+    make_plan: Callable[[Instance], Plan | None],
+    now: float,
+) -> None:
+    plan = graph.plans.pop(instance_id, None)  # else what follows takes as long as the instance is large
+    if plan is None:
+        instance = graph.instance(instance_id)
+        plan = make_plan(instance)
+        if plan is None:
+            _answer_again(graph, instance)
+            return
+        for _ in plan.carry_out(graph):
+            pass
+    _reopen(graph, dispatcher, plan, now)
+
+
+def _is_repeated(instance: Instance, request_id: RequestId | None, node_id: NodeId | None) -> bool:
+    """Tell whether a request has been done. Raises `ConflictingRequest`."""
     done = instance.request
     if done is None or done.id != request_id:
         return False
     if done.node_id != node_id:
         raise ConflictingRequest(instance_id=instance.id, request_id=done.id)
-    by_seq = {node.seq: node for node in instance.nodes.values()}
-    graph.events.append(e.RequestRepeated(instance=instance, nodes=[by_seq[seq] for seq in done.seqs]))
     return True
+
+
+def _answer_again(graph: Graph, instance: Instance) -> None:
+    """Answer a request that has been done; whoever sent it may not have heard of that.
+
+    All nodes of that time are there: none is removed but by another such request.
+    """
+    assert instance.request is not None
+    by_seq = {node.seq: node for node in instance.nodes.values()}
+    nodes = [by_seq[seq] for seq in instance.request.seqs]
+    graph.events.append(e.RequestRepeated(instance=instance, nodes=nodes))
 
 
 def _without_circles(nodes: Sequence[Node], joins: Iterable[Node]) -> set[Node]:
@@ -138,12 +212,12 @@ class _Links:
         return found
 
 
-def _remove_calls(
-    instance: Instance, links: _Links, joined: Iterable[Node], joins: set[Node], again: dict[Node, None]
+def _removed_calls(
+    links: _Links, joined: Iterable[Node], joins: set[Node], again: dict[Node, None]
 ) -> dict[Node, None]:
-    """Take out what was called by nodes that run `again`, or that cannot join as they had, and give it.
+    """Give what was called by nodes that run `again`, or that cannot join as they had: it is to be removed.
 
-    Raises `NodeInUse`, and has changed nothing, where somebody refers to what would be made anew, under another id.
+    Raises `NodeInUse` where somebody refers to what would be made anew, under another id.
     """
     again = again | {node: None for node in joined if node not in joins}
     removed = links.descendants(again)
@@ -152,9 +226,6 @@ def _remove_calls(
         users += [user for user in links.joiners[node] if user not in removed and user not in again]
         if users:
             raise NodeInUse(node_id=node.id, user_id=users[0].id)
-    for node in removed:
-        del instance.nodes[node.id]
-        instance.counts[node.state] -= 1
     return removed
 
 
@@ -186,35 +257,38 @@ class _Cone:
             self.joins.pop(removed, None)
 
 
-def _reopen(graph: Graph, instance: Instance, resets: Sequence[e.Reset], removed: Sequence[Node], now: float) -> None:
-    """Reopen an instance, of which some nodes have been reset; they wait for each other where they did."""
+def _reopen(graph: Graph, dispatcher: Dispatcher, plan: Plan, now: float) -> None:
+    """Reopen an instance of which some nodes have been reset."""
+    instance, resets = plan.instance, plan.resets
+    instance.request = plan.request
+    instance.void_token = dispatcher.token_last
     instance.state = InstanceState.RUNNING
     instance.finished_at = instance.deadline_at = 0.0
-    instance.failed = any(node.state in UNSUCCESSFUL for node in instance.nodes.values())
+    instance.failed = any(instance.counts[state] for state in UNSUCCESSFUL)
     instance.live += len(resets)
     graph.events.append(e.InstanceReopened(instance=instance))
-    if removed:
-        graph.events.append(e.NodesRemoved(instance=instance, nodes=removed))
+    if plan.removed:
+        graph.events.append(e.NodesRemoved(instance=instance, nodes=list(plan.removed)))
     graph.events.append(
         e.NodesReset(instance=instance, resets=resets, at=now, request=instance.request, void_token=instance.void_token)
     )
-    nodes = [reset.node for reset in resets]
-    for node in nodes:
+    for node, cause in plan.causes:
         if node.state not in UNSUCCESSFUL:  # else one before it could not begin
-            cause = graph.wait_for(node, node.promises or node.dependencies)
-            if cause is not None:
-                graph.fail_dependency(node, cause, now)
-    for node in nodes:
-        if node.state is NodeState.WAITING and not node.missing:
-            graph.make_ready(node, now)
+            graph.fail_dependency(node, cause, now)
+    graph.make_all_ready(plan.ready, now)
 
 
-def _reset_node(graph: Graph, node: Node, *, joins: bool, previous: bytes | None = None) -> e.Reset:
+def _reset_node(
+    graph: Graph, node: Node, functions: dict[Function, Function], *, joins: bool, previous: bytes | None = None
+) -> e.Reset:
     """Take a node back to before it ended: before it ran, or where it joins to what its function returned."""
     if not joins:
         # Whoever resets it has changed the code, or knows that it need not be changed.
-        spec = replace(node.function.spec, code_version="", release="")
-        node.function = graph.function(spec, node.instance.group)
+        function = functions.get(node.function)
+        if function is None:
+            spec = replace(node.function.spec, code_version="", release="")
+            function = functions[node.function] = graph.function(spec, node.instance.group)
+        node.function = function
         node.payload = None
         node.promises = ()
     node.move(NodeState.JOINING if joins else NodeState.WAITING)

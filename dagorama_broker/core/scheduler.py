@@ -83,11 +83,14 @@ class Scheduler:
             self.graph.finish_instances(now)
         elif self.graph.leaving:
             self.graph.sweep()
+        if self.graph.backlog:
+            self.graph.work_off(now)
         return events
 
-    def sweep(self) -> bool:
-        """Let go of some of the nodes that have left; call it between commands until it tells that none is left."""
-        return self.graph.sweep()
+    @property
+    def has_more(self) -> bool:
+        """Whether something is left over that would have taken too long at once; each command does a part of it."""
+        return bool(self.graph.leaving or self.graph.backlog)
 
     def next_wakeup(self) -> float | None:
         """Give the time at which a `Tick` is due, or None. Ask again after each batch of commands."""
@@ -176,7 +179,8 @@ class Scheduler:
         if not self.is_recovering:
             self.dispatcher.open_rates(now)  # who has waited longest comes before those that have just been submitted
             self.graph.events.extend(self.dispatcher.grant(now))
-            self.graph.events.extend(self.dispatcher.drained())
+            if not self.graph.backlog:
+                self.graph.events.extend(self.dispatcher.drained())
 
     def _tick(self, command: c.Tick, now: float) -> None:
         self.attempts.end_backoffs(now)

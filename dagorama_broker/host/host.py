@@ -31,7 +31,7 @@ from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.clock import Clock
 from dagorama_broker.host.listeners import Listeners
 from dagorama_broker.host.outdated import Outdated
-from dagorama_broker.host.returning import bring_back, bring_back_referred
+from dagorama_broker.host.returning import bring_back, bring_back_all, bring_back_referred
 from dagorama_broker.storage.journal import Journal
 
 T = TypeVar("T")
@@ -120,18 +120,15 @@ class Host:
                 self._wake.clear()
                 while self._batch or self._failure:
                     await self._commit_batch()
-                self._sweep()
+                    if self.scheduler.has_more:
+                        self._batch.decided = True  # the next batch goes on with it; others come between
+                        await asyncio.sleep(0)
         finally:
             self._stopping = True
             self._give_up(self._batch)
             self._batch = _Batch()  # else a call that comes now would wait in it
             if self._timer is not None:
                 self._timer.cancel()
-
-    def _sweep(self) -> None:
-        """Free what has left memory, in slices: others come between."""
-        if self.scheduler.sweep():
-            asyncio.get_running_loop().call_soon(self._sweep)
 
     def stop(self) -> None:
         """Take no more commands; `run` ends when what was taken is durable."""
@@ -188,7 +185,7 @@ class Host:
                 if isinstance(command, SubmitNodes):
                     rest = await bring_back(self, command)
                 else:
-                    await self._restore(command.instance_id)
+                    await bring_back_all(self, command)
                 events = self.apply(rest) if rest is not None else ()
         await self.flush()
         return events
@@ -202,13 +199,6 @@ class Host:
                 if node is not None and not node.instance.whole:
                     await bring_back_referred(self, node.instance, result)
         self.apply(command, then)
-
-    async def _restore(self, instance_id: InstanceId) -> None:
-        await self.flush()  # the instance may be on its way to the journal
-        if instance_id not in self.scheduler.instances:
-            stored = await self.read(self._journal.find_instance, instance_id)
-            if stored is not None:
-                self.scheduler.restore_instance(stored, self.now())
 
     async def flush(self) -> None:
         """Return when everything decided so far is durable and released. Raises `HostStopped` if it never will be."""

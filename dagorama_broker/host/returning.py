@@ -6,12 +6,16 @@ needs nothing. So what a call costs does not grow with the instance.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol, TypeVar
 
-from dagorama_broker.core.commands import NodeResult, SubmitNodes
+from dagorama_broker.core.commands import NodeResult, RerunNode, RetryInstance, SubmitNodes
 from dagorama_broker.core.model import Instance, InstanceId, NewCall, NodeId
+from dagorama_broker.core.resetting import plan_rerun, plan_retry
+from dagorama_broker.core.restoring import Restoring
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.stored import StoredInstance, StoredNode
 from dagorama_broker.core.submitting import check_repeated
@@ -63,6 +67,42 @@ async def bring_back(host: _Reads, command: SubmitNodes) -> SubmitNodes | None:
         return None
     _restore(host, stored or _head_of(instance), rows)
     return replace(command, calls=calls)
+
+
+async def bring_back_all(host: _Reads, command: RetryInstance | RerunNode) -> None:
+    """Restore an instance in which nodes are to begin anew, and have that done but for letting others know of it.
+
+    All of it goes in slices or in a thread: others come between. As with `bring_back`, nothing may be awaited between
+    this and the command. Raises what the command would.
+    """
+    await host.flush()  # the instance may be on its way to the journal
+    instance_id, graph = command.instance_id, host.scheduler.graph
+    if instance_id in graph.instances:
+        return
+    head = await host.read(host.journal.find_head, instance_id)
+    if head is None:
+        return
+    restoring = Restoring(graph, head, host.now())
+    after_seq = 0
+    while rows := await host.read(
+        lambda: host.journal.list_nodes(instance_id, after_seq=after_seq, limit=_AT_ONCE, values=True)  # noqa: B023
+    ):
+        restoring.add(rows)
+        after_seq = rows[-1].seq
+        await asyncio.sleep(0)
+    for _ in restoring.link(host.scheduler.attempts, host.now()):
+        await asyncio.sleep(0)
+    make_plan = (
+        partial(plan_retry, restoring.instance, command)
+        if isinstance(command, RetryInstance)
+        else partial(plan_rerun, restoring.instance, command)
+    )
+    plan = await asyncio.get_running_loop().run_in_executor(None, make_plan)
+    if plan is not None:
+        for _ in plan.carry_out(graph):
+            await asyncio.sleep(0)
+        graph.plans[instance_id] = plan
+    restoring.enter(host.now())
 
 
 async def bring_back_referred(host: _Reads, instance: Instance, result: NodeResult) -> None:

@@ -113,6 +113,6 @@ def test_nodes_of_a_large_instance_leave_in_slices() -> None:
     scheduler.handle(c.CompleteNodes(worker_id=worker, completions=done), 0.0)
     scheduler.handle(c.Heartbeat(worker_id=worker), 0.0)
     assert before < len(left())
-    while scheduler.sweep():
-        pass
+    while scheduler.has_more:
+        scheduler.handle(c.Heartbeat(worker_id=worker), 0.0)
     assert len(left()) == before

@@ -31,7 +31,7 @@ async def run_chain(host: Host) -> None:
     ):
         node = host.scheduler.node(I, node_id(name))
         call = NewCall(node_id(child), node.function.spec, b"", ())
-        told = c.NodeResult(node_id=node.id, token=node.token, children=[call], **result)  # type: ignore[arg-type]
+        told = c.NodeResult(node_id=node.id, token=node.token, children=[call], **result)
         await host.commit(c.CompleteNodes(worker_id=WORKER, results=[told]))
     await host.commit(complete(host, "z"))
     await host.commit(complete(host, "t"))
