@@ -99,9 +99,11 @@ class Executor:
             if self._only_modules:
                 _check_module(name, self._only_modules)
             found = find_function(name)
-            if wanted != found.code_version and not self._versions.accepts(held.function, found):
-                self._rejected(held, Rejected(found.code_version))
-                return None
+            if wanted != found.code_version:
+                if not self._versions.accepts(held.function, found):
+                    self._rejected(held, Rejected(found.code_version))
+                    return None
+                release = ""  # somebody has chosen that other code runs, and so does what that calls
             # Only now: other code may not even take these arguments.
             instance = bind(found, definition_arguments, held.instance_id, scope, release)
             args, kwargs = _arguments(held)

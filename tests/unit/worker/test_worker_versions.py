@@ -189,6 +189,16 @@ def test_calls_carry_the_versions_that_their_instance_was_started_with(server: W
     assert len(release.splitlines()) == 6
 
 
+def test_other_code_that_runs_by_choice_calls_what_it_has(server: WorkServer) -> None:
+    """The release is that of the code which the node was made with, and not of the one that runs."""
+    release = "calling other\nentrypoint edited\npatient edited"
+    with connected(server, code_mismatch=CodeMismatch.IGNORE) as (_, session):
+        session.grant(name_of("calling"), (NODES[0], 1, ARGUMENTS), code_version="other", release=release)
+        request = session.request()
+        assert request is not None
+    assert [one.code_version for one in request.functions] == [version_of("entrypoint"), version_of("patient")]
+
+
 def test_what_was_rejected_is_announced_at_the_next_hello(server: WorkServer) -> None:
     """A broker that has restarted need not find out anew."""
     with connected(server) as (_, session):
