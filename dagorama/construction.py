@@ -16,8 +16,9 @@ from dagorama.plain_data import Shape, has_changed, shape_of, state_of
 if TYPE_CHECKING:
     from dagorama.definition import DAGDefinition
 
-#: Classes that were made inside functions, by "module:Qualified.name": no import leads to them.
-local_classes: WeakValueDictionary[str, type[DAGDefinition]] = WeakValueDictionary()
+#: The classes that there are, by "module:Qualified.name", for those to which no import leads: they were made inside
+#: functions, by `exec`, in a doctest. Of several of a name it is the last.
+known_classes: WeakValueDictionary[str, type[DAGDefinition]] = WeakValueDictionary()
 
 #: The objects that stand for their classes in this process, by "module:Qualified.name".
 registered: dict[str, DAGDefinition] = {}

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from abc import ABC, ABCMeta, abstractmethod
 from collections.abc import Callable, Coroutine, Generator
+from functools import cache
 from inspect import Signature, signature
+from threading import current_thread
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 from uuid import UUID
@@ -17,10 +19,12 @@ from uuid import UUID
 from dagorama.base_context import note_definition
 from dagorama.capture import Scope, current_scope, inline_node
 from dagorama.class_attributes import check_nodes
-from dagorama.construction import Construction, class_name, local_classes, remember_state, take_state
+from dagorama.construction import Construction, class_name, known_classes, remember_state, take_state
 from dagorama.ids import new_id
 from dagorama.instance_attributes import delete, read, write
 from dagorama.instance_methods import METHODS
+from dagorama.logging import get_logger
+from dagorama.options import are_only_elsewhere
 from dagorama.plain_data import slots_of
 from dagorama.resolution import definition_of, id_of, resolve, resolve_async
 from dagorama.settings import should_run_inline
@@ -96,14 +100,22 @@ class DAGDefinition(_Definition):
     _dagorama_slots: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: object) -> None:
-        """Remembers classes to which no import leads. `ValueError` for a node that nobody could call."""
+        """Remembers classes, for those to which no import leads, and that one takes the place of another.
+
+        `ValueError` for a node that nobody could call.
+        """
         super().__init_subclass__(**kwargs)
         check_nodes(cls)
         cls._dagorama_slots = slots_of(cls)
-        if "<locals>" in cls.__qualname__:
-            local_classes[class_name(cls)] = cls
-        else:
+        if "<locals>" not in cls.__qualname__:
             note_definition()
+        name = class_name(cls)
+        if name in known_classes:
+            # A worker in this process, as in a notebook, is to run what is there now.
+            from dagorama.serializer import forget_functions
+
+            forget_functions()
+        known_classes[name] = cls
 
     if not TYPE_CHECKING:  # so that the user's own __init__ is the only signature
 
@@ -153,6 +165,8 @@ class DAGDefinition(_Definition):
         take_state(self)
         scope = current_scope.get()
         running = inline_node.get() if scope is None else scope
+        if running is None and are_only_elsewhere():
+            _tell_of_options(class_name(type(self)))
         instance = instance_of(new_id() if running is None else running.instance_id, self, scope)
         promise: object = cast(Any, instance).entrypoint(*args, **kwargs)
         if type(promise) is CoroutineType:
@@ -161,6 +175,17 @@ class DAGDefinition(_Definition):
             return started
         instance.__dict__["_dagorama_promise"] = promise
         return Started((instance, promise))
+
+
+@cache
+def _tell_of_options(definition: str) -> None:
+    """Says once that a block of options does not reach another thread, which people expect of a pool's."""
+    get_logger().warning(
+        "thread %r started %s without the instance_options() of a block that another thread is in: to have them, run "
+        "it in a copy of the context, with asyncio.to_thread(...) or pool.submit(contextvars.copy_context().run, ...)",
+        current_thread().name,
+        definition,
+    )
 
 
 async def _started(

@@ -29,6 +29,8 @@ def check_is_no_import(what: str) -> None:
 #: many workers run in this process itself, for which that matters nothing.
 _without_main = 0
 _workers_here = 0
+#: The definitions of the main module of which instances were started.
+_started: set[str] = set()
 
 
 @contextmanager
@@ -55,5 +57,12 @@ def worker_here() -> Iterator[None]:
 
 def check_is_in_reach(definition: str) -> None:
     """Raises `OutOfReach` for a definition of the main module where none but workers without it were launched."""
-    if _without_main and not _workers_here and definition.startswith("__main__:"):
-        raise OutOfReach(definition=definition)
+    if definition.startswith("__main__:"):
+        if _without_main and not _workers_here:
+            raise OutOfReach(definition=definition)
+        _started.add(definition)
+
+
+def started_out_of_reach() -> set[str]:
+    """Names the definitions of which there are instances that workers without the main module will not run."""
+    return set() if _workers_here else _started

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from numbers import Real
 from operator import index
+from threading import get_ident
 from typing import cast
 
 #: Priorities are from the negative of this to this.
@@ -41,6 +42,9 @@ NO_OPTIONS = InstanceOptions()
 #: The options of instances that are started in this context.
 current_options: ContextVar[InstanceOptions] = ContextVar("current_options", default=NO_OPTIONS)
 
+#: The threads that are in a block now, each as often as it is in one.
+_threads_in_blocks: list[int] = []
+
 
 def instance_options(
     *,
@@ -56,6 +60,10 @@ def instance_options(
     of it has not ended `deadline` seconds after its start, 100 years at most, fails with `DeadlineExceeded`. Calls that
     add to an instance which exists change nothing of it, nor do calls inside a running node; inline they mean nothing.
     `ValueError` naming the argument that cannot be used.
+
+    The block is that of a thread or task, and of the tasks and `asyncio.to_thread` calls that it makes. Other threads,
+    those of a pool as well, start instances with it only in a copy of its context:
+    `pool.submit(contextvars.copy_context().run, ...)`. A start in a thread without it is told of in the log, once.
     """
     options = current_options.get()
     if priority is not None:
@@ -72,10 +80,19 @@ def instance_options(
 @contextmanager
 def _set_options(options: InstanceOptions) -> Iterator[None]:
     token = current_options.set(options)
+    thread_id = get_ident()
+    _threads_in_blocks.append(thread_id)
     try:
         yield
     finally:
+        _threads_in_blocks.remove(thread_id)
         current_options.reset(token)
+
+
+def are_only_elsewhere() -> bool:
+    """Tells whether a start in this thread has no options, while another thread is in a block that sets some."""
+    here = get_ident()
+    return current_options.get() is NO_OPTIONS and any(thread_id != here for thread_id in _threads_in_blocks)
 
 
 def checked_priority(value: object) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import lru_cache, partial
 from inspect import getattr_static, isclass, iscoroutinefunction, signature
@@ -16,10 +17,11 @@ from dagorama.capture import Scope
 from dagorama.class_attributes import MISSING, class_attribute, decorated_in
 from dagorama.code.policy import CodeMismatch
 from dagorama.code_signature import calculate_function_hash
-from dagorama.construction import class_name, construction_of, local_classes, make_again, module_name, registered
+from dagorama.construction import class_name, construction_of, known_classes, make_again, module_name, registered
 from dagorama.definition import DAGDefinition, DAGInstance, instance_in_node
 from dagorama.errors import PayloadError, UnknownFunction
 from dagorama.importing import import_users
+from dagorama.main_guard import MAIN_GUARD
 from dagorama.resolution import definition_of
 from dagorama.retry import RetryConfiguration
 
@@ -222,7 +224,13 @@ def _unfit(definition_class: type[DAGDefinition], args: tuple[object, ...], kwar
 
 def _class_at(name: str, path: str) -> type[DAGDefinition]:
     """Returns the class of definitions that a path leads to."""
-    found = local_classes.get(path) or _import(name, path)
+    found: object = known_classes.get(path)
+    if found is None or "<locals>" not in path:
+        try:
+            found = _import(name, path)
+        except UnknownFunction:
+            if found is None:
+                raise
     if not (isclass(found) and issubclass(found, DAGDefinition)):
         raise UnknownFunction(
             name=name,
@@ -256,6 +264,11 @@ def _import(name: str, path: str) -> object:
 
 def _advice(path: str) -> str:
     """Says how a class that its module doesn't have can be reached."""
+    if path.startswith("__main__:") and "__mp_main__" in sys.modules:  # this process has been launched by a script
+        return (
+            f"Define it in the script above `{MAIN_GUARD}`, at the top level: what is below that exists only in the "
+            "script's own process."
+        )
     if path.startswith("__main__:"):
         return (
             "What is defined in a script runs on workers that launch_workers() or `dagorama run` starts from that "

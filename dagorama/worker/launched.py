@@ -13,8 +13,8 @@ from types import TracebackType
 
 from dagorama.errors import WorkersCannotStart
 from dagorama.logging import get_logger
-from dagorama.main_guard import workers_without_main
-from dagorama.worker.main_module import definitions_out_of_reach, main_of_program
+from dagorama.main_guard import started_out_of_reach, workers_without_main
+from dagorama.worker.main_module import main_of_program
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.processes import WorkerProcess, describe_exit, stop_workers
 from dagorama.worker.supervisor import CANNOT_START, Child, Crew
@@ -88,7 +88,7 @@ class LaunchedWorkers(AbstractContextManager[list[WorkerProcess]]):
             main = main_of_program()
             if not main:
                 stack.enter_context(workers_without_main())
-                _warn_of(definitions_out_of_reach())
+                _warn_of(started_out_of_reach())
             crew = _LaunchedCrew(self._n, self._options, main=main)
             # Before that of multiprocessing, which would wait for the workers for ever. It also keeps them from the
             # collector, where nobody keeps what was entered.
@@ -136,10 +136,10 @@ def _in_thread(run: Callable[[Connection], None]) -> Callable[[], None]:
     return end
 
 
-def _warn_of(definitions: list[str]) -> None:
+def _warn_of(definitions: set[str]) -> None:
     if definitions:
         get_logger().warning(
             "worker processes cannot import what is written in a notebook, in `python -c`, on standard input or in a "
-            "__main__.py, so they will run nothing of %s",
-            ", ".join(definitions),
+            "__main__.py, so they will run nothing of %s, of which instances were started",
+            ", ".join(sorted(definitions)),
         )

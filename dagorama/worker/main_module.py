@@ -7,12 +7,9 @@ and an end. Here a worker imports it, in the same way, and can say why it cannot
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from multiprocessing import current_process, spawn
 
-from dagorama.construction import class_name
-from dagorama.definition import DAGDefinition
 from dagorama.main_guard import MAIN_GUARD
 from dagorama.worker.importing import CannotImport
 
@@ -55,22 +52,6 @@ def import_main(main: Mapping[str, object]) -> None:
         raise CannotImport(_shown(main), error) from error
     finally:
         del me._inheriting  # type: ignore[attr-defined]
-
-
-def definitions_out_of_reach() -> list[str]:
-    """Names the definitions of a main module that no worker process can import."""
-    main = sys.modules["__main__"]
-    return [
-        class_name(each)
-        for each in _subclasses(DAGDefinition)  # type: ignore[type-abstract]
-        if each.__module__ == "__main__" and getattr(main, each.__qualname__.partition(".")[0], None) is not None
-    ]
-
-
-def _subclasses(kind: type[DAGDefinition]) -> Iterator[type[DAGDefinition]]:
-    for each in kind.__subclasses__():
-        yield each
-        yield from _subclasses(each)
 
 
 def _shown(main: Mapping[str, object]) -> str:

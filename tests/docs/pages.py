@@ -3,6 +3,7 @@
 A fenced block of a page is one of these:
 
 - `python file=NAME`: written to NAME in a directory that belongs to the page; without `file=` it is run.
+- `python cell`: a cell of a notebook, run in a kernel by `tests/scenarios/notebook`.
 - `console`: lines that begin with `$ ` are typed into one shell in that directory, what follows is what must come out,
   where `...` stands for anything. A command that ends in `&` goes on in the background until the end of the page.
 - `diff`, `text`, `toml`, `yaml`: nothing to type.

@@ -59,7 +59,7 @@ def test_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
     """Every snippet of a page runs, and every command prints what the page shows."""
     typed: list[Command] = []
     for block in blocks(page):
-        if block.language == "python":
+        if block.language == "python" and block.file != "cell":
             name = block.file or f"snippet_{block.line}.py"
             (tmp_path / name).write_text(block.text)
             if not block.file:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -70,6 +72,29 @@ def test_options_end_with_their_block_however_it_ends(server: DagServer) -> None
         raise KeyError
     Task()()
     assert options_in(server) == [(0, "", 0)]
+
+
+def test_options_reach_threads_in_a_copy_of_the_context(server: DagServer, caplog: pytest.LogCaptureFixture) -> None:
+    """A bare thread of a pool has none, which the log says, once; its own block is enough for it."""
+
+    def start() -> None:
+        Task()()
+
+    def start_with_options() -> None:
+        with instance_options(priority=7):
+            Task()()
+
+    with ThreadPoolExecutor(1) as pool, instance_options(priority=5):
+        pool.submit(copy_context().run, start).result()
+        pool.submit(start_with_options).result()
+        asyncio.run(asyncio.to_thread(start))
+        assert caplog.messages == []
+        pool.submit(start).result()
+        pool.submit(start).result()
+    Task()()
+    assert options_in(server) == [(5, "", 0), (7, "", 0), (5, "", 0), (0, "", 0), (0, "", 0), (0, "", 0)]
+    (told,) = caplog.messages
+    assert "started tests.unit.library.test_controls:Task without the instance_options() of a block" in told
 
 
 def test_an_async_start_has_the_options_of_its_call(server: DagServer) -> None:

@@ -294,3 +294,32 @@ def test_multiprocessing_children_name_the_main_module_as_their_parent_does(tmp_
     command = [sys.executable, str(script)]
     done = subprocess.run(command, cwd=root, env={"PYTHONPATH": root}, capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
+
+
+EXECUTED = """
+from dagorama import DAGDefinition, dagorama
+class Executed(DAGDefinition):
+    @dagorama().syncfn
+    def entrypoint(self):
+        return VERSION
+"""
+
+
+@pytest.mark.parametrize("module", ["builtins", "no_such_module", __name__])
+def test_a_class_to_which_no_import_leads_is_found_in_its_process(module: str) -> None:
+    """`exec` and doctests make such classes; of two with one name the last counts."""
+    name = f"{module}:Executed.entrypoint"
+    for version in (1, 2):
+        names: dict[str, Any] = {"__name__": module, "VERSION": version}
+        exec(EXECUTED, names)
+        found = find_function(name)
+        assert found.function(bind(found, b"", new_id())) == version
+
+
+def test_a_class_below_the_guard_of_a_script_is_told_where_to_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that a script has launched does not advise to launch workers from the script."""
+    monkeypatch.setitem(sys.modules, "__mp_main__", sys.modules["__main__"])
+    with pytest.raises(UnknownFunction) as raised:
+        find_function("__main__:BelowTheGuard.entrypoint")
+    assert 'above `if __name__ == "__main__":`' in raised.value.way_out
+    assert "launch_workers" not in str(raised.value)
