@@ -5,6 +5,7 @@ held         a node in the hands of this worker, and how its attempt ended
 execution    one attempt: decode, call, encode
 failures     what an exception becomes on the wire
 slots        threads and the event loop that attempts run in
+board        what runs, where the parent can read it when the process has died
 alarm        the kernel's timer, for nodes that can be ended in no other way
 stream       one connection to the broker: what goes out and what comes in
 connecting   staying connected: backoff, and what is said when the broker is silent

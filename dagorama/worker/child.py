@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 
 from dagorama.client.connection import broker_address
 from dagorama.worker.alarm import Alarm
+from dagorama.worker.board import Board
 from dagorama.worker.importing import CannotImport
 from dagorama.worker.main_module import import_main
 from dagorama.worker.news import News, tell
@@ -37,14 +38,18 @@ ENDED_FOR_NODE = {
 
 
 def run_child(
-    options: WorkerOptions, environment: Mapping[str, str], status: Connection, main: Mapping[str, object] | None
+    options: WorkerOptions,
+    environment: Mapping[str, str],
+    status: Connection,
+    board: Board,
+    main: Mapping[str, object] | None,
 ) -> None:
     """Runs one worker until it is drained. The first SIGTERM drains it, the second stops it with `EXIT_STOPPED`.
 
     It ends also when a node does not stop that has to: see `ENDED_FOR_NODE`.
 
     `environment` is the parent's at the start, `main` its main module, if that is to be imported. `News` go out on
-    `status`. Without `main` the parent is a supervisor, which decides about signals.
+    `status`, and `board` tells what runs. Without `main` the parent is a supervisor, which decides about signals.
     """
     # Ctrl-C goes to the whole process group; what it means for the workers is for their parent to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -55,7 +60,7 @@ def run_child(
     _end_with_parent()
     Alarm.take_signal()
     with lines_at_once():
-        worker = _worker(options, status, main)
+        worker = _worker(options, status, board, main)
         tell(status, News.READY)
         _work(worker, is_supervised=main is None)
     if not worker.exit_status:
@@ -63,7 +68,7 @@ def run_child(
     sys.exit(worker.exit_status)
 
 
-def _worker(options: WorkerOptions, status: Connection, main: Mapping[str, object] | None) -> Worker:
+def _worker(options: WorkerOptions, status: Connection, board: Board, main: Mapping[str, object] | None) -> Worker:
     """Makes the worker, with all that it needs imported; ends the process where that cannot be."""
     try:
         if main:
@@ -78,6 +83,7 @@ def _worker(options: WorkerOptions, status: Connection, main: Mapping[str, objec
             ),
             alarm=Alarm(),
             leaving=lambda text: tell(status, News.LEAVING, text),
+            board=board,
         )
     except Exception as error:
         why = str(error) if isinstance(error, CannotImport) else f"{type(error).__name__}: {error}"

@@ -80,6 +80,7 @@ class Held:
         "granted_at",
         "instance_id",
         "node_id",
+        "place",
         "progress",
         "report",
         "revoked",
@@ -115,6 +116,8 @@ class Held:
         self.deadline = self.granted_at + function.timeout_s if function.timeout_s else None
         #: Some thread, or a task on the event loop, is at it.
         self.running = False
+        #: Where it stands on the board, while it runs; -1 for nowhere.
+        self.place = -1
         #: Its thread has lost its slot.
         self.abandoned = False
         #: The lease is lost: a report would be refused, so none is sent.

@@ -10,6 +10,7 @@ from uuid import UUID
 from dagorama.logging import get_logger
 from dagorama.v1.work_pb2 import Lease, Rejection, Welcome, WorkResponse
 from dagorama.worker.alarm import Alarm
+from dagorama.worker.board import Board
 from dagorama.worker.execution import Executor
 from dagorama.worker.failure_log import FailureLog
 from dagorama.worker.held import Function, Held, Rejected, ValueTable
@@ -33,6 +34,7 @@ class Leases:
         versions: VersionCheck,
         raised: Callable[[BaseException], None] | None,
         alarm: Alarm | None,
+        board: Board | None,
         leave: Callable[[int], None] | None,
     ) -> None:
         """Calls `raised` with what a node raised, before that is reported.
@@ -57,6 +59,7 @@ class Leases:
             is_known_async=executor.is_known_async,
             stopped=self._stopped_running,
             alarm=alarm,
+            board=board,
             cancel_grace_s=grace_s,
         )
         self._stopping = Stopping(self._slots, cancel_grace_s=grace_s, leave=leave)

@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import set_spawning_popen
 from time import monotonic
 
+from dagorama.worker.board import Board
 from dagorama.worker.child import ENDED_FOR_NODE, run_child
 from dagorama.worker.main_module import split_preparation
 from dagorama.worker.options import WorkerOptions
@@ -69,6 +70,8 @@ class WorkerProcess(multiprocessing.Process):
     _start_method = "forkserver"
     _Popen = staticmethod(_Popen)  # type: ignore[assignment]  # typed as if only DefaultContext had one
 
+    #: What it runs.
+    board: Board | None = None
     #: Whether the program itself has ended it, through this object.
     is_told_to_end = False
 
@@ -90,8 +93,11 @@ def start_worker(options: WorkerOptions, *, status: Connection, main: Mapping[st
     nothing else: so its server is shielded from SIGTERM.
     """
     _context.set_forkserver_preload([__name__] if main is not None else [__name__, "dagorama.worker.shield"])
-    process = WorkerProcess(target=run_child, args=(options, dict(os.environ), status, main), name="dagorama-worker")
+    board = Board(options.concurrency, _context)
+    arguments = (options, dict(os.environ), status, board, main)
+    process = WorkerProcess(target=run_child, args=arguments, name="dagorama-worker")
     process.start()
+    process.board = board
     return process
 
 
@@ -112,15 +118,17 @@ def stop_workers(processes: Sequence[WorkerProcess], *, grace_s: float = STOP_GR
 
 
 def describe_exit(process: WorkerProcess) -> str:
-    """Says how an ended process ended, such as "worker process 4711 was killed by SIGSEGV"."""
+    """Says how an ended process ended, such as "worker process 4711 was killed by SIGSEGV while it ran node ..."."""
     code = process.exitcode or 0
+    nodes = process.board.running() if process.board else []
+    running = f" while it ran {', '.join(nodes)}" if nodes else ""
     who = f"worker process {process.pid}"
     if code in ENDED_FOR_NODE:
-        return f"{who} was ended because {ENDED_FOR_NODE[code]}"
+        return f"{who} was ended because {ENDED_FOR_NODE[code]}{running}"
     if code >= 0:
-        return f"{who} exited with status {code}"
+        return f"{who} exited with status {code}{running}"
     try:
         name = signal.Signals(-code).name
     except ValueError:  # a real-time signal
         name = f"signal {-code}"
-    return f"{who} was killed by {name}"
+    return f"{who} was killed by {name}{running}"

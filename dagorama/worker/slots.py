@@ -17,6 +17,7 @@ from functools import partial
 from queue import SimpleQueue
 
 from dagorama.worker.alarm import Alarm
+from dagorama.worker.board import Board
 from dagorama.worker.held import Held
 from dagorama.worker.node_loop import NodeLoop, NodeTask, Rest
 
@@ -39,18 +40,21 @@ class Slots:
         is_known_async: Callable[[Held], bool],
         stopped: Callable[[Held], None],
         alarm: Alarm | None = None,
+        board: Board | None = None,
         cancel_grace_s: float = 0.0,
     ) -> None:
         """`run` executes a node in the calling thread; for an asynchronous function it gives what is left instead.
 
         Where `is_known_async` tells beforehand that it will, no thread is troubled with the node. `stopped` is called
         with each node that was revoked while it ran, as soon as it takes no slot any more. With `alarm` this process
-        ends if a node goes on after its deadline; a task that was stopped then gets `cancel_grace_s` to end.
+        ends if a node goes on after its deadline; a task that was stopped then gets `cancel_grace_s` to end. `board`
+        is told what runs.
         """
         self._run = run
         self._is_known_async = is_known_async
         self._stopped = stopped
         self._alarm = alarm
+        self._board = board
         self._cancel_grace_s = cancel_grace_s
         self._lock = threading.Lock()
         self._pending: OrderedDict[int, Held] = OrderedDict()  #: by fencing token
@@ -134,6 +138,8 @@ class Slots:
 
     def _begins(self, held: Held, grace_s: float = 0.0) -> None:
         held.running = True
+        if self._board is not None:
+            self._board.begins(held)
         if self._alarm is not None and (held.deadline is not None or held.function.at_most_once):
             self._alarm.watch(held, grace_s)
 
@@ -144,6 +150,8 @@ class Slots:
         """
         if self._alarm is not None and (ended.deadline is not None or ended.function.at_most_once):
             self._alarm.forget(ended)
+        if self._board is not None:
+            self._board.ends(ended)
         ended.running = False
         if ended.revoked:
             self._stopped(ended)

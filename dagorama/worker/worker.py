@@ -16,6 +16,7 @@ from dagorama.logging import get_log_level, get_logger
 from dagorama.serializer import forget_functions
 from dagorama.v1.work_pb2 import FunctionVersion, Hello, Refusal, WorkResponse
 from dagorama.worker.alarm import Alarm
+from dagorama.worker.board import Board
 from dagorama.worker.connecting import Connector
 from dagorama.worker.importing import import_modules
 from dagorama.worker.leases import Leases
@@ -45,13 +46,14 @@ class Worker:
         connection_changed: Callable[[bool, str], None] | None = None,
         alarm: Alarm | None = None,
         leaving: Callable[[str], object] = lambda _: None,
+        board: Board | None = None,
     ) -> None:
         """Imports the modules that `options` names; raises `CannotImport` for one that fails.
 
         `connection_changed(is_connected, text)` is told what a person may want to know; by default it is logged.
         `alarm` says that the process is the worker's own: it ends when a node can't be stopped in any other way, with
         `exit_status` where there is time for that; `leaving(text)` is called if that takes a while. Without `alarm`
-        such a node goes on, and nobody waits for it.
+        such a node goes on, and nobody waits for it. `board` is told what runs.
         """
         self._options = options
         self._alarm = alarm
@@ -70,6 +72,7 @@ class Worker:
             versions=self._versions,
             raised=None if options.catch_exceptions else self._raised,
             alarm=alarm,
+            board=board,
             leave=None if alarm is None else self._leave,
         )
         self._connector = Connector(

@@ -62,7 +62,9 @@ def test_a_worker_that_dies_is_named_and_replaced(
             (first,) = processes
             instance, _ = Work()(case, tmp_path / str(number), argument)
             assert instance.result(timeout=20) == processes[0].pid != first.pid
-            assert caplog.messages[number].startswith(f"worker process {first.pid} {how}; another one starts ")
+            told = f"worker process {first.pid} {how} while it ran node "
+            assert caplog.messages[number].startswith(told)
+            assert f":Work.{case}); another one starts " in caplog.messages[number]
 
 
 def test_what_the_program_ends_itself_is_not_replaced(broker: None) -> None:
