@@ -13,7 +13,7 @@ from types import TracebackType
 
 from dagorama.errors import WorkersCannotStart
 from dagorama.logging import get_logger
-from dagorama.main_guard import started_out_of_reach, workers_without_main
+from dagorama.main_guard import MAIN_GUARD, started_out_of_reach, workers_without_main
 from dagorama.worker.main_module import main_of_program
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.processes import WorkerProcess, describe_exit, stop_workers
@@ -21,8 +21,8 @@ from dagorama.worker.supervisor import CANNOT_START, Child, Crew
 
 #: So many processes in a row may end before they are ready; then none is expected to get there.
 FAILED_STARTS_MAX = 3
-#: The block is entered when a worker is ready. After this long it is entered in any case.
-START_TIMEOUT_S = 10.0
+#: The block is entered when a worker is ready, however long that takes. It is told when it takes this long.
+SLOW_START_S = 10.0
 
 
 class _LaunchedCrew(Crew):
@@ -31,6 +31,7 @@ class _LaunchedCrew(Crew):
     def __init__(self, n: int, options: WorkerOptions, *, main: dict[str, object]) -> None:
         """For `main` see `run_child`."""
         super().__init__(n, options, log=get_logger(), main=main)
+        self.has_main = bool(main)
         self._failed_starts = 0
         self._why = ""  #: the last reason why a process could not start
         #: Set when a worker is ready, and when there is an `error`.
@@ -39,10 +40,13 @@ class _LaunchedCrew(Crew):
 
     def run(self, stopping: Connection) -> None:
         """Runs until the other end of `stopping` is closed."""
-        while not self.error and stopping not in self.step(stopping):
-            self.replace()
-            if not self._children and not self._replace_at and self._why:
-                self._give_up()
+        try:
+            while not self.error and stopping not in self.step(stopping):
+                self.replace()
+                if not self._children and not self._replace_at and self._why:
+                    self._give_up()
+        finally:
+            self.is_decided.set()
 
     def _is_ready(self) -> None:
         if self._why and not self.is_decided.is_set():
@@ -84,28 +88,12 @@ class LaunchedWorkers(AbstractContextManager[list[WorkerProcess]]):
 
     def __enter__(self) -> list[WorkerProcess]:
         """Starts them and waits until one is ready; raises `WorkersCannotStart` where none can be."""
-        with ExitStack() as stack:
-            main = main_of_program()
-            if not main:
-                stack.enter_context(workers_without_main())
-                _warn_of(started_out_of_reach())
-            crew = _LaunchedCrew(self._n, self._options, main=main)
-            # Before that of multiprocessing, which would wait for the workers for ever. It also keeps them from the
-            # collector, where nobody keeps what was entered.
-            atexit.register(self._end_with_program)
-            stack.callback(atexit.unregister, self._end_with_program)
-            stack.callback(lambda: stop_workers([*crew.processes, *crew.leaving]))
-            crew.start()
-            stack.callback(_in_thread(crew.run))
-            if not crew.is_decided.wait(START_TIMEOUT_S):
-                get_logger().warning(
-                    "no worker is ready yet, %.0f s after they were started: they import the program, which should do "
-                    "nothing else then but define things",
-                    START_TIMEOUT_S,
-                )
-            if crew.error:
-                raise crew.error
-            self._stack = stack.pop_all()
+        crew = _LaunchedCrew(self._n, self._options, main=main_of_program())
+        try:
+            self._start(crew, self._stack)
+        except BaseException:
+            self._stack.close()
+            raise
         return crew.processes
 
     def __exit__(
@@ -116,6 +104,29 @@ class LaunchedWorkers(AbstractContextManager[list[WorkerProcess]]):
     ) -> None:
         """Ends them. What runs may go on for 5 s."""
         self._stack.close()
+
+    def _start(self, crew: _LaunchedCrew, stack: ExitStack) -> None:
+        """Starts them, has the stack end them, and waits until one is ready."""
+        if not crew.has_main:
+            stack.enter_context(workers_without_main())
+            _warn_of(started_out_of_reach())
+        # Before that of multiprocessing, which would wait for the workers for ever. It also keeps them from the
+        # collector, where nobody keeps what was entered.
+        atexit.register(self._end_with_program)
+        stack.callback(atexit.unregister, self._end_with_program)
+        stack.callback(lambda: stop_workers([*crew.processes, *crew.leaving]))
+        crew.start()
+        stack.callback(_in_thread(crew.run))
+        if not crew.is_decided.wait(SLOW_START_S):
+            get_logger().warning(
+                "no worker is ready yet, %g s after they were started: they import the program, and what it does then, "
+                "not below `%s`, they do as well; they are waited for",
+                SLOW_START_S,
+                MAIN_GUARD,
+            )
+            crew.is_decided.wait()
+        if crew.error:
+            raise crew.error
 
     def _end_with_program(self) -> None:
         if os.getpid() == self._owner:  # a process that it has forked ends for itself

@@ -12,6 +12,7 @@ import pytest
 from dagorama import WorkersCannotStart, launch_workers
 from dagorama.client.queries import list_workers
 from dagorama.serializer import function_to_name
+from dagorama.worker import launched
 from dagorama_broker.launch import launch_broker
 from tests.scenarios.worker.worker_definitions import Work
 
@@ -122,6 +123,21 @@ def test_the_program_hears_why_no_worker_can_start(
     for part in reason.replace("GUARD", '`if __name__ == "__main__":`| (PROGRAM').split("|"):
         assert part.replace("PROGRAM", str(pretend_program)) in str(raised.value)
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_workers_that_take_long_to_start_are_waited_for(
+    broker: None,
+    pretend_program: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The log says so, and the reason why they could not comes all the same."""
+    monkeypatch.setattr(launched, "SLOW_START_S", 0.01)
+    pretend_program.write_text("import time\ntime.sleep(0.2)\nimport no_such_module\n")
+    with pytest.raises(WorkersCannotStart, match="No module named 'no_such_module'"), launch_workers(1):
+        pass
+    assert "no worker is ready yet, 0.01 s after they were started" in caplog.text
 
 
 def test_a_script_without_guard_ends_with_one_error(tmp_path: Path) -> None:
