@@ -294,10 +294,11 @@ class OutOfReach(DagoramaError, ValueError):
         """`definition` is "module:Class"."""
         self.definition = definition
         super().__init__(
-            f"{definition} is written in a notebook, in `python -c`, on standard input or in a __main__.py, and worker "
-            "processes cannot import it from there. Move it into a module, a file beside this program, and import it; "
-            "or run it in this process: inside of `with dagorama.testing.in_process_broker():`, or with a worker in a "
-            "thread, `threading.Thread(target=dagorama.runner.execute_worker, daemon=True).start()`"
+            f"{definition} is written in a notebook, in `python -c`, on standard input or in a __main__.py, or another "
+            "program such as cProfile runs it, and worker processes cannot import it from there. Move it into a "
+            "module, a file beside this program, and import it; or run it in this process: inside of "
+            "`with dagorama.testing.in_process_broker():`, or with a worker in a thread, "
+            "`threading.Thread(target=dagorama.runner.execute_worker, daemon=True).start()`"
         )
 
 

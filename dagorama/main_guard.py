@@ -25,8 +25,9 @@ def check_is_no_import(what: str) -> None:
         raise MainGuardMissing(what=what)
 
 
-#: How many blocks there are now in which this process has launched workers that cannot import its main module, and how
-#: many workers run in this process itself, for which that matters nothing.
+#: How many blocks there are now in which this process has launched workers, in how many of them these cannot import its
+#: main module, and how many workers run in this process itself, for which that matters nothing.
+_launched = 0
 _without_main = 0
 _workers_here = 0
 #: The definitions of the main module of which instances were started.
@@ -34,14 +35,16 @@ _started: set[str] = set()
 
 
 @contextmanager
-def workers_without_main() -> Iterator[None]:
-    """Notes that workers were launched which cannot import the main module."""
-    global _without_main
-    _without_main += 1
+def workers_launched(*, with_main: bool) -> Iterator[None]:
+    """Notes that workers were launched, and whether they can import the main module."""
+    global _launched, _without_main
+    _launched += 1
+    _without_main += not with_main
     try:
         yield
     finally:
-        _without_main -= 1
+        _launched -= 1
+        _without_main -= not with_main
 
 
 @contextmanager
@@ -57,8 +60,11 @@ def worker_here() -> Iterator[None]:
 
 def check_is_in_reach(definition: str) -> None:
     """Raises `OutOfReach` for a definition of the main module where none but workers without it were launched."""
-    if definition.startswith("__main__:"):
-        if _without_main and not _workers_here:
+    module, _, name = definition.partition(":")
+    if module == "__main__":
+        # The main module may be another program's, such as cProfile, that has run the one in which this stands.
+        is_in_main = hasattr(sys.modules["__main__"], name.partition(".")[0])
+        if (_without_main or (_launched and not is_in_main)) and not _workers_here:
             raise OutOfReach(definition=definition)
         _started.add(definition)
 

@@ -4,8 +4,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from types import TracebackType
+from typing import ClassVar
 
 _STOP_TIMEOUT_S = 10.0
 
@@ -33,10 +35,9 @@ class LaunchedBroker:
         return f"{self.host}:{self.port}"
 
 
-@contextmanager
 def launch_broker(
     port: int = 50051, *, storage: str = "memory:", environment: Mapping[str, str] | None = None
-) -> Iterator[LaunchedBroker]:
+) -> AbstractContextManager[LaunchedBroker]:
     """Run a broker as a process; it is ready when the block is entered and gone, its port free, when it is left.
 
     `port=0` picks a free one. `storage` is the URL of its storage; the default is fresh and empty. `environment` has
@@ -45,6 +46,32 @@ def launch_broker(
 
     Raises `BrokerNotStarted` with the reason where it cannot start, such as a port that is taken.
     """
+    return _UntilLeft(_launched(port, storage, environment or {}))
+
+
+class _UntilLeft(AbstractContextManager[LaunchedBroker]):
+    """Keeps a broker that was entered and not left, as in a notebook's cell, to the end of the program."""
+
+    _entered: ClassVar[set["_UntilLeft"]] = set()
+
+    def __init__(self, inner: AbstractContextManager[LaunchedBroker]) -> None:
+        self._inner = inner
+
+    def __enter__(self) -> LaunchedBroker:
+        broker = self._inner.__enter__()
+        self._entered.add(self)
+        return broker
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        self._entered.discard(self)
+        return self._inner.__exit__(kind, error, traceback)
+
+
+@contextmanager
+def _launched(port: int, storage: str, environment: Mapping[str, str]) -> Iterator[LaunchedBroker]:
+    """Run a broker as a process, as `launch_broker` says."""
     _check_is_no_import()
     ready_read, ready_write = os.pipe()
     lifeline_read, lifeline_write = os.pipe()
@@ -53,7 +80,7 @@ def launch_broker(
     command += ["--ready-fd", str(ready_write), "--lifeline-fd", str(lifeline_read)]
     process = subprocess.Popen(
         command,
-        env={**os.environ, **(environment or {})},
+        env={**os.environ, **environment},
         pass_fds=(ready_write, lifeline_read),
         # Ctrl-C is for the program in front; the broker ends after it, through the lifeline.
         start_new_session=True,

@@ -13,7 +13,7 @@ from types import TracebackType
 
 from dagorama.errors import WorkersCannotStart
 from dagorama.logging import get_logger
-from dagorama.main_guard import MAIN_GUARD, started_out_of_reach, workers_without_main
+from dagorama.main_guard import MAIN_GUARD, started_out_of_reach, workers_launched
 from dagorama.worker.main_module import main_of_program
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.processes import WorkerProcess, describe_exit, stop_workers
@@ -107,8 +107,8 @@ class LaunchedWorkers(AbstractContextManager[list[WorkerProcess]]):
 
     def _start(self, crew: _LaunchedCrew, stack: ExitStack) -> None:
         """Starts them, has the stack end them, and waits until one is ready."""
+        stack.enter_context(workers_launched(with_main=crew.has_main))
         if not crew.has_main:
-            stack.enter_context(workers_without_main())
             _warn_of(started_out_of_reach())
         # Before that of multiprocessing, which would wait for the workers for ever. It also keeps them from the
         # collector, where nobody keeps what was entered.

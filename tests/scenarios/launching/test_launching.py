@@ -155,10 +155,12 @@ def test_workers_end_with_a_program_that_never_left_the_block(end: str, status: 
     script = tmp_path / "not_left.py"
     script.write_text(
         f"{PROGRAM}\nif __name__ == '__main__':\n"
-        f"    contextlib.ExitStack().enter_context(launch_workers(1))\n    {end}\n"
+        "    contextlib.ExitStack().enter_context(launch_broker(port=0))\n"
+        "    contextlib.ExitStack().enter_context(launch_workers(1))\n"
+        f"    print(Job()()[0].result(timeout=20) != os.getpid(), flush=True)\n    {end}\n"
     )
-    with launch_broker(port=0):
-        assert run(script).returncode == status
+    finished = run(script)
+    assert (finished.stdout, finished.returncode) == ("True\n", status)
 
 
 @pytest.mark.parametrize("way", ["-", "-m"])
