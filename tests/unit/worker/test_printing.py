@@ -1,0 +1,32 @@
+"""What nodes print is in the log at once."""
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from dagorama.worker.printing import lines_at_once
+
+
+def test_lines_are_written_when_they_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the block, also into a file; before and after it stdout is as the program has it."""
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        print("held back")
+        assert log.read_text() == ""
+        with lines_at_once():
+            print("at once")
+            assert log.read_text() == "held back\nat once\n"
+        print("held back again")
+        assert log.read_text() == "held back\nat once\n"
+
+
+@pytest.mark.parametrize("stdout", [None, io.StringIO()])
+def test_what_is_no_file_is_left_alone(stdout: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notebook puts something else in the place of stdout, and it may have been closed from the start."""
+    monkeypatch.setattr(sys, "stdout", stdout)
+    with lines_at_once():
+        print("somewhere")
+    assert sys.stdout is stdout
