@@ -264,7 +264,8 @@ def _import(name: str, path: str) -> object:
 
 def _advice(path: str) -> str:
     """Says how a class that its module doesn't have can be reached."""
-    if path.startswith("__main__:") and "__mp_main__" in sys.modules:  # this process has been launched by a script
+    if path.startswith("__main__:") and sys.modules["__main__"].__name__ == "__mp_main__":
+        # This process was launched by a script, and has imported it under this name.
         return (
             f"Define it in the script above `{MAIN_GUARD}`, at the top level: what is below that exists only in the "
             "script's own process."

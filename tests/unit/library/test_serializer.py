@@ -8,6 +8,7 @@ import sys
 import textwrap
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
@@ -318,7 +319,7 @@ def test_a_class_to_which_no_import_leads_is_found_in_its_process(module: str) -
 
 def test_a_class_below_the_guard_of_a_script_is_told_where_to_stand(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that a script has launched does not advise to launch workers from the script."""
-    monkeypatch.setitem(sys.modules, "__mp_main__", sys.modules["__main__"])
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__mp_main__"))
     with pytest.raises(UnknownFunction) as raised:
         find_function("__main__:BelowTheGuard.entrypoint")
     assert 'above `if __name__ == "__main__":`' in raised.value.way_out
