@@ -315,10 +315,10 @@ class WorkerEvicted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRepeated:
-    """What was asked has been done before; these nodes of the instance began anew then."""
+    """What was asked has been done before; these nodes of the instance, which may have left memory, began anew then."""
 
     instance: Instance
-    nodes: Sequence[Node]
+    seqs: Sequence[int]
 
 
 VolatileEvent = (

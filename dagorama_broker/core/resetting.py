@@ -12,11 +12,27 @@ from dagorama_broker.core.digests import Comparison, digest_node
 from dagorama_broker.core.dispatch import Dispatcher
 from dagorama_broker.core.errors import ConflictingRequest, NodeInUse, UnfitInstance, UnknownNode
 from dagorama_broker.core.graph import Graph
-from dagorama_broker.core.model import Function, Instance, InstanceId, Node, NodeId, Request, RequestId
+from dagorama_broker.core.model import Function, Instance, InstanceId, Node, NodeId, Request
 from dagorama_broker.core.states import UNSUCCESSFUL, InstanceState, NodeState
 
 #: So many nodes are reset before others may come between: that takes some milliseconds.
 _STEP = 1_000
+
+
+def is_done(instance: Instance, command: c.RetryInstance | c.RerunNode) -> bool:
+    """Tell whether a request has been done. Raises `ConflictingRequest` or `UnfitInstance`. It looks at no nodes."""
+    node_id = command.node_id if isinstance(command, c.RerunNode) else None
+    done = instance.request
+    if done is not None and done.id == command.request_id:
+        if done.node_id != node_id:
+            raise ConflictingRequest(instance_id=instance.id, request_id=done.id)
+        return True
+    if node_id is None and instance.state is not InstanceState.FAILED:
+        raise UnfitInstance(instance_id=instance.id, state=instance.state, wanted="retried", needed="has failed")
+    if instance.state not in {InstanceState.COMPLETED, InstanceState.FAILED}:
+        needed = "has completed or failed"
+        raise UnfitInstance(instance_id=instance.id, state=instance.state, wanted="rerun", needed=needed)
+    return False
 
 
 class Plan:
@@ -61,10 +77,8 @@ class Plan:
 
 def plan_retry(instance: Instance, command: c.RetryInstance) -> Plan | None:
     """Find out what begins anew where a failed instance goes on; None where that has been done."""
-    if _is_repeated(instance, command.request_id, None):
+    if is_done(instance, command):
         return None
-    if instance.state is not InstanceState.FAILED:
-        raise UnfitInstance(instance_id=instance.id, state=instance.state, wanted="retried", needed="has failed")
     failed = [node for node in instance.nodes.values() if node.state in UNSUCCESSFUL]
     joined = {node: None for node in failed if node.promises}
     joins = _without_circles(failed, joined)
@@ -77,11 +91,8 @@ def plan_retry(instance: Instance, command: c.RetryInstance) -> Plan | None:
 
 def plan_rerun(instance: Instance, command: c.RerunNode) -> Plan | None:
     """Find out what begins anew where a node is run again; None where that has been done. Changes nothing."""
-    if _is_repeated(instance, command.request_id, command.node_id):
+    if is_done(instance, command):
         return None
-    if instance.state not in {InstanceState.COMPLETED, InstanceState.FAILED}:
-        needed = "has completed or failed"
-        raise UnfitInstance(instance_id=instance.id, state=instance.state, wanted="rerun", needed=needed)
     start = instance.nodes.get(command.node_id)
     if start is None:
         raise UnknownNode(instance_id=instance.id, node_id=command.node_id)
@@ -121,32 +132,12 @@ def _begin_anew(
         instance = graph.instance(instance_id)
         plan = make_plan(instance)
         if plan is None:
-            _answer_again(graph, instance)
+            assert instance.request is not None
+            graph.events.append(e.RequestRepeated(instance=instance, seqs=instance.request.seqs))
             return
         for _ in plan.carry_out(graph):
             pass
     _reopen(graph, dispatcher, plan, now)
-
-
-def _is_repeated(instance: Instance, request_id: RequestId | None, node_id: NodeId | None) -> bool:
-    """Tell whether a request has been done. Raises `ConflictingRequest`."""
-    done = instance.request
-    if done is None or done.id != request_id:
-        return False
-    if done.node_id != node_id:
-        raise ConflictingRequest(instance_id=instance.id, request_id=done.id)
-    return True
-
-
-def _answer_again(graph: Graph, instance: Instance) -> None:
-    """Answer a request that has been done; whoever sent it may not have heard of that.
-
-    All nodes of that time are there: none is removed but by another such request.
-    """
-    assert instance.request is not None
-    by_seq = {node.seq: node for node in instance.nodes.values()}
-    nodes = [by_seq[seq] for seq in instance.request.seqs]
-    graph.events.append(e.RequestRepeated(instance=instance, nodes=nodes))
 
 
 def _without_circles(nodes: Sequence[Node], joins: Iterable[Node]) -> set[Node]:

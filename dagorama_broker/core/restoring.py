@@ -74,6 +74,15 @@ class Restoring:
         if not instance.live:
             graph.touched[instance] = None  # unless the next command adds nodes it leaves memory, also when refused
 
+    def give_up(self) -> None:
+        """Let go of an instance that does not enter: its nodes refer to each other and to it."""
+        for node in self.instance.nodes.values():
+            node.promises = ()
+            node.dependents = None
+        self._graph.leaving.append(self.instance.nodes)
+        self.instance.nodes = {}
+        self.instance.comparison = None
+
 
 def _make_instance(graph: Graph, stored: StoredInstance, now: float) -> Instance:
     instance = Instance(

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 
 from dagorama_broker.core.commands import NodeResult, RerunNode, RetryInstance, SubmitNodes
 from dagorama_broker.core.model import Instance, InstanceId, NewCall, NodeId
-from dagorama_broker.core.resetting import plan_rerun, plan_retry
+from dagorama_broker.core.resetting import Plan, is_done, plan_rerun, plan_retry
 from dagorama_broker.core.restoring import Restoring
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.stored import StoredInstance, StoredNode
@@ -58,7 +58,7 @@ async def bring_back(host: _Reads, command: SubmitNodes) -> SubmitNodes | None:
         stored = None if instance is not None else await _read_head(host, instance_id)
         if instance is None and stored is None:
             return command
-        calls = await _new_calls(host, instance_id, instance, command.calls)
+        calls = await _new_calls(host, instance_id, command.calls)
         referred = [dependency_id for call in calls for dependency_id in call.dependency_ids]
         rows = await _read_values(host, instance_id, instance, referred)
         if instances.get(instance_id) is instance:
@@ -72,8 +72,8 @@ async def bring_back(host: _Reads, command: SubmitNodes) -> SubmitNodes | None:
 async def bring_back_all(host: _Reads, command: RetryInstance | RerunNode) -> None:
     """Restore an instance in which nodes are to begin anew, and have that done but for letting others know of it.
 
-    All of it goes in slices or in a thread: others come between. As with `bring_back`, nothing may be awaited between
-    this and the command. Raises what the command would.
+    All of it goes in slices or in a thread: others come between. Of what is refused at once, or has been done, nothing
+    is read. As with `bring_back`, nothing may be awaited between this and the command. Raises what the command would.
     """
     await host.flush()  # the instance may be on its way to the journal
     instance_id, graph = command.instance_id, host.scheduler.graph
@@ -83,9 +83,21 @@ async def bring_back_all(host: _Reads, command: RetryInstance | RerunNode) -> No
     if head is None:
         return
     restoring = Restoring(graph, head, host.now())
+    if not is_done(restoring.instance, command):
+        try:
+            graph.plans[instance_id] = await _prepare(host, restoring, command)
+        except BaseException:
+            restoring.give_up()
+            raise
+    restoring.enter(host.now())
+
+
+async def _prepare(host: _Reads, restoring: Restoring, command: RetryInstance | RerunNode) -> Plan:
+    """Restore all of an instance, and do there what a command asks for. Raises what the command would."""
+    instance = restoring.instance
     after_seq = 0
     while rows := await host.read(
-        lambda: host.journal.list_nodes(instance_id, after_seq=after_seq, limit=_AT_ONCE, values=True)  # noqa: B023
+        lambda: host.journal.list_nodes(instance.id, after_seq=after_seq, limit=_AT_ONCE, values=True)  # noqa: B023
     ):
         restoring.add(rows)
         after_seq = rows[-1].seq
@@ -93,16 +105,15 @@ async def bring_back_all(host: _Reads, command: RetryInstance | RerunNode) -> No
     for _ in restoring.link(host.scheduler.attempts, host.now()):
         await asyncio.sleep(0)
     make_plan = (
-        partial(plan_retry, restoring.instance, command)
+        partial(plan_retry, instance, command)
         if isinstance(command, RetryInstance)
-        else partial(plan_rerun, restoring.instance, command)
+        else partial(plan_rerun, instance, command)
     )
     plan = await asyncio.get_running_loop().run_in_executor(None, make_plan)
-    if plan is not None:
-        for _ in plan.carry_out(graph):
-            await asyncio.sleep(0)
-        graph.plans[instance_id] = plan
-    restoring.enter(host.now())
+    assert plan is not None, "the request has been done, although it had not"
+    for _ in plan.carry_out(host.scheduler.graph):
+        await asyncio.sleep(0)
+    return plan
 
 
 async def bring_back_referred(host: _Reads, instance: Instance, result: NodeResult) -> None:
@@ -151,14 +162,14 @@ async def _find(
     return found
 
 
-async def _new_calls(
-    host: _Reads, instance_id: InstanceId, instance: Instance | None, calls: Sequence[NewCall]
-) -> list[NewCall]:
-    """Give those of some calls that the journal does not have. Raises `ConflictingNode` where it has another one."""
-    known = instance.nodes if instance is not None else {}
-    new = [call for call in calls if call.node_id in known]  # the core compares them
+async def _new_calls(host: _Reads, instance_id: InstanceId, calls: Sequence[NewCall]) -> list[NewCall]:
+    """Give those of some calls that the journal does not have. Raises `ConflictingNode` where it has another one.
+
+    That cannot be left to the core for those in memory: what they depend on may not be there.
+    """
+    new: list[NewCall] = []
     for start in range(0, len(calls), _AT_ONCE):
-        some = [call for call in calls[start : start + _AT_ONCE] if call.node_id not in known]
+        some = calls[start : start + _AT_ONCE]
         found = await _find(host, instance_id, [call.node_id for call in some], values=True)
         repeated = [call for call in some if call.node_id in found]
         others = await _find(host, instance_id, [other for call in repeated for other in call.dependency_ids])

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -267,8 +267,16 @@ class DagService(Looking):
             if isinstance(event, NodesReset):
                 response.node_ids.extend(reset.node.id for reset in event.resets)
             elif isinstance(event, RequestRepeated):
-                response.node_ids.extend(node.id for node in event.nodes)
+                response.node_ids.extend(await self._ids_of(event.seqs))
         return response
+
+    async def _ids_of(self, seqs: Sequence[int]) -> list[NodeId]:
+        """Give the ids of nodes by number; they may be many, and have left memory."""
+        ids: list[NodeId] = []
+        for start in range(0, len(seqs), _LOOKED_UP_MAX):
+            found = await self._host.read(self._host.journal.find_nodes, seqs[start : start + _LOOKED_UP_MAX])
+            ids += [found[seq].id for seq in seqs[start : start + _LOOKED_UP_MAX] if seq in found]
+        return ids
 
 
 @dataclass(slots=True)

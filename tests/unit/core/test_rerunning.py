@@ -240,26 +240,26 @@ def test_a_repeated_rerun_is_a_no_op(bench: Bench) -> None:
         ----
         InstanceReopened i1
         NodesReset e
-        RequestRepeated e
+        RequestRepeated #2
         ConflictingRequest: instance 6931 was asked for something else by request 7231; a request for another node, \
 or to retry instead of rerunning, needs an id of its own
         ConflictingRequest: instance 6931 was asked for something else by request 7231; a request for another node, \
 or to retry instead of rerunning, needs an id of its own
         WorkerWelcomed w1
-        RequestRepeated e
+        RequestRepeated #2
         WorkGranted w1 e#2.1
         NodeCompleted e e
         ValueCompared e same
         InstanceFinished i1 completed
-        RequestRepeated e
+        RequestRepeated #2
         nothing
         InstanceReopened i1
         NodesRemoved d c x b
         NodesReset a e
-        RequestRepeated a e
+        RequestRepeated #1 #2
         NodesCancelled a e
         InstanceFinished i1 cancelled
-        RequestRepeated a e
+        RequestRepeated #1 #2
         ConflictingRequest: instance 6931 was asked for something else by request 7232; a request for another node, \
 or to retry instead of rerunning, needs an id of its own
         (cancelled) a=cancelled e=cancelled f=completed

@@ -403,8 +403,8 @@ def _words(event: e.Event) -> Iterator[str]:
             yield f"{key} max={word.spec.max} rate={word.spec.rate_per_s:g} burst={word.spec.burst}"
         case e.NodesRemoved(nodes=nodes):
             yield from (_name(node) for node in nodes)
-        case e.RequestRepeated(nodes=nodes):
-            yield from [_name(node) for node in nodes] or ["nothing"]
+        case e.RequestRepeated(seqs=seqs):
+            yield from [f"#{seq}" for seq in seqs] or ["nothing"]
         case e.NodesReset(resets=resets):
             yield from (f"{_name(reset.node)}{' joins' if reset.joins else ''}" for reset in resets)
         case e.InstanceFinished(instance=instance, state=state):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 
 import pytest
 
 from dagorama_broker.core import commands as c
-from dagorama_broker.core.errors import ConflictingNode
+from dagorama_broker.core.errors import ConflictingNode, UnfitInstance, UnknownNode
+from dagorama_broker.core.events import RequestRepeated
 from dagorama_broker.core.invariants import check_invariants
-from dagorama_broker.core.model import NewCall
+from dagorama_broker.core.model import NewCall, Node, RequestId
 from dagorama_broker.core.states import InstanceState, NodeState
 from dagorama_broker.core.values import collect_values
 from dagorama_broker.host.host import Host
@@ -109,3 +111,65 @@ async def test_a_result_may_refer_to_what_had_ended_before(running: Running, gat
         found = host.journal.find_by_id(I, [node_id("u"), node_id("s")])
         assert found[node_id("u")].state is NodeState.COMPLETED
         assert found[node_id("u")].source_seq == found[node_id("s")].seq
+
+
+async def test_what_is_repeated_counts_as_such_where_a_part_is_in_memory(running: Running, gate: Gate) -> None:
+    """What came back for another call lacks what it depends on itself; that makes it no other call."""
+    async with running() as host:
+        Channel(host, gate.log, slots=10)
+        await host.commit(submit("a"))
+        await host.commit(submit("b", after=["a"]))
+        await host.commit(complete(host, "a"))
+        await host.commit(complete(host, "b"))
+        await host.submit(submit("u", after=["b"]))
+        assert await host.submit(submit("b", after=["a"])) == ()
+        assert await host.submit(submit("u", after=["b"])) == ()
+        with pytest.raises(ConflictingNode):
+            await host.submit(submit("b"))
+        check_invariants(host.scheduler)
+
+
+async def test_a_repeated_rerun_is_answered_wherever_its_nodes_are(running: Running, gate: Gate) -> None:
+    """Where some are in memory, or none, they are told by their numbers, and nothing comes back for that."""
+    async with running() as host:
+        Channel(host, gate.log, slots=10)
+        await host.commit(submit("a", "z"))
+        await host.commit(complete(host, "a"))
+        await host.commit(complete(host, "z"))
+        rerun = c.RerunNode(instance_id=I, node_id=node_id("a"), request_id=RequestId(b"r" * 16))
+        await host.submit(rerun)
+        await host.commit(complete(host, "a"))
+        await host.submit(submit("u", after=["z"]))
+        assert await seqs_of_repeated(host, rerun) == [1]
+        assert node_id("a") not in host.scheduler.instances[I].nodes
+        await host.commit(complete(host, "u"))
+        assert await seqs_of_repeated(host, rerun) == [1]
+        assert I not in host.scheduler.instances
+
+
+async def seqs_of_repeated(host: Host, command: c.RerunNode) -> list[int]:
+    """Send a rerun again and give what nodes it is said to have been of."""
+    (event,) = await host.submit(command)
+    assert isinstance(event, RequestRepeated)
+    return list(event.seqs)
+
+
+async def test_what_is_refused_leaves_nothing_behind(running: Running, gate: Gate) -> None:
+    """The nodes that came back, only to see that a rerun cannot be, go at once, and not when a collector finds them."""
+    async with running() as host:
+        Channel(host, gate.log, slots=10)
+        await run_chain(host)
+        gc.collect()
+        gc.disable()
+        try:
+            for command, refusal in (
+                (c.RetryInstance(instance_id=I), UnfitInstance),
+                (c.RerunNode(instance_id=I, node_id=node_id("nowhere")), UnknownNode),
+            ):
+                with pytest.raises(refusal):
+                    await host.submit(command)
+            await host.flush()
+            left = [thing for thing in gc.get_objects() if isinstance(thing, Node) and thing.instance.id == I]
+        finally:
+            gc.enable()
+        assert left == []
