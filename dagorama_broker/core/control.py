@@ -62,11 +62,12 @@ class Controller:
         if control == before:
             return
         self._graph.events.append(e.InstanceControlled(instance=instance, control=control))
+        if control.paused and not before.paused:  # first: what is parked for a pause has no place to be changed
+            instance.set_control(before._replace(paused=True))
+            self._queues.pause_instance(instance, now)
         if control.priority != before.priority:
             self._queues.reorder(instance, control)
         instance.set_control(control)
-        if control.paused and not before.paused:
-            self._queues.pause_instance(instance, now)
         if control.paused or control.running_max:
             self._recall(lambda node: node.instance is instance)
         if control.running_max != before.running_max:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 from collections import Counter
 
+import pytest
+
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model import FunctionSpec, InstanceId, LimitSpec, NewCall, NodeId, WorkerId
@@ -184,6 +186,31 @@ def test_nothing_of_a_paused_instance_starts(bench: Bench) -> None:
         WorkGranted w1 b#2.1 d#2.2
     """
     assert bench.replay(transcript) == tidy(transcript)
+
+
+@pytest.mark.parametrize("priority", ["", " priority=-1"])
+def test_what_is_paused_keeps_no_place_of_a_limit(bench: Bench, priority: str) -> None:
+    """Others that wait for the limit go on, also where the priority is changed in the same breath."""
+    transcript = f"""
+        function f limit=1
+        function g
+
+        connect w1
+        connect w2
+        submit i1 a
+        grant
+        submit i2 b
+        submit i3 c
+        grant
+        submit i4 x:g
+        grant
+        drain w1
+        complete w1 a
+        control i2 paused=yes{priority}
+        complete w2 x
+        grant
+    """
+    assert bench.replay(transcript).endswith("WorkGranted w2 c#3")
 
 
 def test_nothing_in_a_paused_queue_starts(bench: Bench) -> None:
