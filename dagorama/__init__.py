@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dagorama.errors import (
         BrokerRefused,
         BrokerUnavailable,
+        CalledElsewhere,
         CodeMismatchException,
         DagoramaError,
         InstanceCancelled,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BrokerRefused",
     "BrokerUnavailable",
+    "CalledElsewhere",
     "CodeMismatchException",
     "DAGDefinition",
     "DAGInstance",

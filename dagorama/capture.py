@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -47,6 +48,22 @@ class CapturedCall(NamedTuple):
     dependency_ids: tuple[bytes, ...]
     #: One for each limit of the function.
     limit_keys: tuple[str, ...] = ()
+
+
+class Process:
+    """Stands for this process. A forked child is another one."""
+
+
+#: This process.
+here = Process()
+
+
+def _forked() -> None:
+    global here
+    here = Process()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 #: Calls of asynchronous functions that were made and are not awaited as yet.
@@ -102,10 +119,19 @@ class RunningNode(Protocol):
     progress: tuple[float, str] | None
 
 
+class RunningInline(RunningNode, Caller, Protocol):
+    """What inline mode knows of a node that it runs."""
+
+    @property
+    def process(self) -> Process:
+        """The process that it runs in."""
+        ...
+
+
 class Scope:
     """The calls that a running node has made so far. They come into being together with its result."""
 
-    __slots__ = ("begun", "calls", "cause", "instance_id", "node", "progressed")
+    __slots__ = ("begun", "calls", "cause", "instance_id", "node", "process", "progressed")
 
     def __init__(
         self, instance_id: bytes, node: RunningNode | None = None, progressed: Callable[[int], None] | None = None
@@ -116,6 +142,7 @@ class Scope:
         """
         self.instance_id = instance_id
         self.node = node
+        self.process = here
         self.progressed = progressed
         self.calls: list[CapturedCall] = []
         self.begun: Begun | None = None
@@ -125,10 +152,6 @@ class Scope:
 
 #: The scope of the node that runs in this context; None outside of nodes.
 current_scope: ContextVar[Scope | None] = ContextVar("current_scope", default=None)
-
-
-class RunningInline(RunningNode, Caller, Protocol):
-    """What inline mode knows of a node that it runs."""
 
 
 #: The node that runs inline in this context; None outside of such nodes.

@@ -11,6 +11,8 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar, cast, overload
 
+from dagorama import capture
+from dagorama.belonging import check_is_no_child, check_process
 from dagorama.capture import Begun, CapturedCall, FunctionSpec, Scope, current_scope, inline_node
 from dagorama.class_attributes import decorated_in, node_name
 from dagorama.code.policy import CodeMismatch, code_mismatch_named
@@ -268,11 +270,21 @@ class _Captor:
         return self.options.spec(self.fn, kind, construction.arguments(), name, construction.release)
 
 
-def _scope_of(instance: DAGInstance[Any]) -> Scope | None:
-    """Returns the scope of the running node that makes a call on its own instance, None for any other call."""
+def _scope_of(instance: DAGInstance[Any], name: str) -> Scope | None:
+    """Returns the scope of the running node that makes a call on its own instance, None for any other call.
+
+    Raises `CalledElsewhere`, with this name, where that node runs in another process.
+    """
     # In a thread that the function started there is no current scope, but it has its instance all the same.
-    scope: Scope | None = instance.__dict__.get("_dagorama_scope") or current_scope.get()
-    return scope if scope is not None and scope.instance_id == id_of(instance) else None
+    own = instance.__dict__
+    scope: Scope | None = own.get("_dagorama_scope") or current_scope.get()
+    if scope is not None and scope.instance_id == id_of(instance):
+        if scope.process is not capture.here:
+            check_process(scope.process, name)
+        return scope
+    if "_dagorama_process" in own:
+        check_process(own["_dagorama_process"], name)
+    return None
 
 
 def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., object]:
@@ -287,7 +299,7 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         if kwargs.pop("greedy_execution", False):
             return fn(*args, **kwargs)
         captor.rules.check(args, kwargs)
-        scope = _scope_of(instance)
+        scope = _scope_of(instance, fn.__qualname__)
         if scope is None:
             if should_run_inline():
                 return captor.capture_inline(instance, args, kwargs).run()
@@ -299,6 +311,7 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         tell_if_edited(fn, type(definition_of(instance)), captured.function.name)
         from dagorama.client.broker import submit
 
+        check_is_no_child(fn.__qualname__)
         try:
             submit(id_of(instance), class_name(type(definition_of(instance))), [captured])
         except (DagoramaError, KeyboardInterrupt) as error:
@@ -310,7 +323,7 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         if kwargs.pop("greedy_execution", False):
             return fn(*args, **kwargs)
         captor.rules.check(args, kwargs)
-        caller = _scope_of(instance) or current_scope.get() or inline_node.get()
+        caller = _scope_of(instance, fn.__qualname__) or current_scope.get() or inline_node.get()
         options = current_options.get()  # it may be awaited in another context
         if caller is None:
             return promise_of(None, 0, instance, args, kwargs, options)
@@ -322,7 +335,7 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         __tracebackhide__ = True
         if begun is not None:
             del begun[key]
-        scope = _scope_of(instance)
+        scope = _scope_of(instance, fn.__qualname__)
         if scope is None:
             if should_run_inline():
                 return await captor.capture_inline(instance, args, kwargs).run_async()
@@ -334,6 +347,7 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         tell_if_edited(fn, type(definition_of(instance)), captured.function.name)
         from dagorama.client.broker import submit_async
 
+        check_is_no_child(fn.__qualname__)
         try:
             await submit_async(id_of(instance), class_name(type(definition_of(instance))), [captured], options)
         except (DagoramaError, KeyboardInterrupt) as error:

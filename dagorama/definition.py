@@ -7,6 +7,7 @@ in the instance, and what is written to it stays with it.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, ABCMeta, abstractmethod
 from collections.abc import Callable, Coroutine, Generator
 from functools import cache
@@ -16,7 +17,9 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 from uuid import UUID
 
+from dagorama import capture
 from dagorama.base_context import note_definition
+from dagorama.belonging import check_is_no_node, check_process
 from dagorama.capture import Scope, current_scope, inline_node
 from dagorama.class_attributes import check_nodes
 from dagorama.construction import Construction, class_name, known_classes, remember_state, take_state
@@ -24,6 +27,7 @@ from dagorama.ids import new_id
 from dagorama.instance_attributes import delete, read, write
 from dagorama.instance_methods import METHODS
 from dagorama.logging import get_logger
+from dagorama.models.promise import exchange
 from dagorama.options import are_only_elsewhere
 from dagorama.plain_data import slots_of
 from dagorama.resolution import definition_of, id_of, resolve, resolve_async
@@ -165,9 +169,14 @@ class DAGDefinition(_Definition):
         take_state(self)
         scope = current_scope.get()
         running = inline_node.get() if scope is None else scope
-        if running is None and are_only_elsewhere():
-            _tell_of_options(class_name(type(self)))
-        instance = instance_of(new_id() if running is None else running.instance_id, self, scope)
+        if running is None:
+            check_is_no_node(f"{class_name(type(self))}.entrypoint")
+            if are_only_elsewhere():
+                _tell_of_options(class_name(type(self)))
+            instance = instance_of(new_id(), self)
+        else:
+            check_process(running.process, f"{class_name(type(self))}.entrypoint")
+            instance = instance_of(running.instance_id, self, scope)
         promise: object = cast(Any, instance).entrypoint(*args, **kwargs)
         if type(promise) is CoroutineType:
             started: Any = _started(instance, promise)
@@ -374,7 +383,10 @@ class DAGInstance(Generic[R_co]):
             return definition_of(self)(*args, **kwargs)
 
         def __reduce__(self):
-            """Travels as its id and definition."""
+            """Travels as its id and definition; to another process as one that has no node there to make calls for."""
+            of_node = self.__dict__.get("_dagorama_scope") is not None or "_dagorama_process" in self.__dict__
+            if of_node and exchange.recorded is None:
+                return _copy_of_node, (id_of(self), definition_of(self), os.getpid())
             return DAGInstance, (UUID(bytes=id_of(self)), definition_of(self))
 
     def __repr__(self) -> str:
@@ -408,6 +420,13 @@ def instance_of(instance_id: bytes, definition: DAGDefinition, scope: Scope | No
     """
     instance: DAGInstance[Any] = object.__new__(DAGInstance)
     instance.__dict__.update(_dagorama_id=instance_id, _dagorama_scope=scope, _dagorama_definition=definition)
+    return instance
+
+
+def _copy_of_node(instance_id: bytes, definition: DAGDefinition, process_id: int) -> DAGInstance[Any]:
+    """Makes the `self` of a running node again, from its pickle: in another process it makes no calls for the node."""
+    instance = instance_of(instance_id, definition)
+    instance.__dict__["_dagorama_process"] = capture.here if process_id == os.getpid() else None
     return instance
 
 

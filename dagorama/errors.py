@@ -17,6 +17,7 @@
     |-- WorkersCannotStart (RuntimeError) none of the workers that were launched can start
     |-- OutOfReach         (ValueError)   no worker process can import the definition
     |-- NotInNode          (RuntimeError) `context()` was asked for where no node runs
+    |-- CalledElsewhere    (RuntimeError) a node's call was made where its node does not run
     |-- ResultTimeout      (TimeoutError) the value has not come yet
     `-- Stuck                             the value cannot come: nothing is left to run (in-process broker only)
 
@@ -299,6 +300,20 @@ class OutOfReach(DagoramaError, ValueError):
             "module, a file beside this program, and import it; or run it in this process: inside of "
             "`with dagorama.testing.in_process_broker():`, or with a worker in a thread, "
             "`threading.Thread(target=dagorama.runner.execute_worker, daemon=True).start()`"
+        )
+
+
+class CalledElsewhere(DagoramaError, RuntimeError):
+    """A call that belongs to a running node was made in another process, or in a thread that knows of no node."""
+
+    def __init__(self, *, call: str, where: str, way_out: str) -> None:
+        """`call` names what was called, `where` the place that it was called in."""
+        self.call = call
+        self.where = where
+        self.way_out = way_out
+        super().__init__(
+            f"{call} was called in {where}, so the call would not come into being together with the result of the "
+            f"node that it belongs to. {way_out}"
         )
 
 

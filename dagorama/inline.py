@@ -15,7 +15,9 @@ from threading import Lock
 from time import monotonic
 from typing import Any, cast
 
+from dagorama import capture
 from dagorama.base_context import own_copy
+from dagorama.belonging import follow_threads
 from dagorama.capture import Begun, current_scope, inline_node
 from dagorama.construction import given_to
 from dagorama.definition import DAGDefinition, DAGInstance, instance_in_node
@@ -49,6 +51,7 @@ class InlineNode:
         """Before its first attempt."""
         self.instance_id = call.instance_id
         self.node_id = new_id()
+        self.process = capture.here
         self.function_name = call.name
         self.attempt = 0
         self.token = 0
@@ -189,12 +192,14 @@ class InlineCall:
         """Calls the function with an instance and arguments that are this attempt's alone."""
         current_scope.set(None)  # a worker's node may run things inline
         inline_node.set(node)
+        follow_threads()
         args, kwargs = cast(Any, decode(self.arguments, new_promise, what=f"the arguments of {self.name}"))
         return self.function(self._instance(), *args, **kwargs)
 
     def _instance(self) -> DAGInstance[Any]:
         """Makes the `self` of an attempt. What the definition was given is the caller's, such as a list to look at."""
         instance = instance_in_node(self.instance_id, self.definition)
+        instance.__dict__["_dagorama_process"] = capture.here
         given = {id(one): one for one in given_to(self.definition)}
         instance.__dict__["_dagorama_copies"] = {id(self.definition): instance, **given}
         return instance

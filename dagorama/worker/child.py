@@ -12,22 +12,23 @@ from collections.abc import Mapping
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 
+from dagorama.belonging import this_is_a_worker
 from dagorama.client.connection import broker_address
+from dagorama.worker import forking
 from dagorama.worker.alarm import Alarm
 from dagorama.worker.board import Board
 from dagorama.worker.importing import CannotImport
 from dagorama.worker.main_module import import_main
 from dagorama.worker.news import News, tell
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.printing import lines_at_once
+from dagorama.worker.printing import lines_at_once, print_also_to_nobody
 from dagorama.worker.signals import signals_in
 from dagorama.worker.stopping import EXIT_CANCELLED, EXIT_OVERRUN
 from dagorama.worker.worker import Worker
 
-#: Exit statuses: something to import could not be; a second SIGTERM; the process that started this one is gone.
+#: Exit statuses: something to import could not be; a second SIGTERM.
 EXIT_IMPORT_FAILED = 3
 EXIT_STOPPED = 128 + signal.SIGTERM
-EXIT_ORPHANED = 4
 
 #: Exit codes, as multiprocessing gives them, of processes that end because a node does not; another takes its place.
 ENDED_FOR_NODE = {
@@ -51,8 +52,16 @@ def run_child(
     `environment` is the parent's at the start, `main` its main module, if that is to be imported. `News` go out on
     `status`, and `board` tells what runs. Without `main` the parent is a supervisor, which decides about signals.
     """
-    # Ctrl-C goes to the whole process group; what it means for the workers is for their parent to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Until it works SIGTERM just ends it, be it in the middle of an import that hangs; see dagorama.worker.shield.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    # A group of its own: what it starts ends with it, and Ctrl-C goes to its parent, which says what that means here.
+    os.setpgid(0, 0)
+    # Whoever sends it all the same: nothing happens. Were it ignored, programs that nodes start would ignore it too.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    print_also_to_nobody()
+    this_is_a_worker()
+    forking.leave_signals_behind()
+    forking.keep_from_forks(status)
     os.environ.clear()
     os.environ.update(environment)
     # Not the thresholds: nodes may leave large values in small cycles, which Python's own keep few of.
@@ -99,7 +108,7 @@ def _work(worker: Worker, *, is_supervised: bool) -> None:
     ended, ending = socket.socketpair()
     is_draining = False
     with signals_in(signal.SIGTERM) as signals, ended, ending:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # see dagorama.worker.shield
+        forking.keep_from_forks(ended, ending)
         worker.call_when_done(lambda: ending.send(b"."))
         worker.start()
         while ended not in wait([signals, ended]):
@@ -119,6 +128,6 @@ def _end_with_parent() -> None:
 
     def watch() -> None:
         wait([parent.sentinel])
-        os._exit(EXIT_ORPHANED)
+        os.killpg(0, signal.SIGKILL)  # with what nodes have started
 
     threading.Thread(target=watch, name="dagorama-parent", daemon=True).start()

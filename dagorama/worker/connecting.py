@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Callable
 from time import monotonic
+from uuid import UUID
 
 import grpc
 
@@ -13,7 +14,9 @@ from dagorama.client.connection import problem_in
 from dagorama.errors import BrokerUnavailable
 from dagorama.logging import get_logger
 from dagorama.v1.work_pb2 import Hello, WorkResponse
+from dagorama.worker import forking
 from dagorama.worker.leases import Leases
+from dagorama.worker.options import drain_grace_s
 from dagorama.worker.stream import Stream
 
 #: Between attempts to connect: full jitter up to a bound that doubles from the first to the second. A restarted broker
@@ -56,6 +59,8 @@ class Connector:
         self.was_welcome = False  #: whether the broker has ever answered
         self._is_connected: bool | None = None  #: as far as it was told; None: nothing was
         self._last_detail = "it did not answer"
+        self._drain_grace_s = drain_grace_s()
+        self._give_up_at: float | None = None  #: when a worker that drains, and can only report, ends without that
 
     def serve(self) -> None:
         """Blocks until the worker is over."""
@@ -76,6 +81,8 @@ class Connector:
                 # Not said when a connection breaks and the next attempt succeeds.
                 self._complain(now - lost_at)
                 complain_at = now + COMPLAINT_INTERVAL_S
+            if self._gives_up(was_welcome, monotonic()):
+                return
             self._interrupt.wait(random.uniform(0, bound_s))
             self._interrupt.clear()
             bound_s = min(2 * bound_s, BACKOFF_MAX_S)
@@ -90,6 +97,7 @@ class Connector:
 
     def tell_connected(self) -> None:
         """Tells that the broker answers, where that is news."""
+        forking.keep_connections_from_forks(self._host, self._port)
         if self._is_connected is None and self._changed is not None:
             self._tell(True, f"connected to the broker at {self._host}:{self._port}")
         elif self._is_connected is False:
@@ -99,6 +107,28 @@ class Connector:
     def unavailable(self, waited_s: float) -> BrokerUnavailable:
         """Describes why there is no connection."""
         return BrokerUnavailable(host=self._host, port=self._port, waited_s=waited_s, detail=self._last_detail)
+
+    def _gives_up(self, was_welcome: bool, now: float) -> bool:
+        """Tells, and says, that a worker that drains has looked for a broker to report to for long enough."""
+        unreported = self._leases.unreported()
+        if was_welcome or unreported is None:
+            self._give_up_at = None
+            return False
+        if self._give_up_at is None:
+            self._give_up_at = now + self._drain_grace_s
+        if now < self._give_up_at:
+            return False
+        nodes = ", ".join(f"{UUID(bytes=held.node_id)} ({held.function.name})" for held in unreported)
+        get_logger().warning(
+            "the worker drains, and for %g s no broker at %s:%d took its reports (%s), so it ends; not reported, and "
+            "run again where their functions allow it: %s",
+            self._drain_grace_s,
+            self._host,
+            self._port,
+            self._last_detail,
+            nodes,
+        )
+        return True
 
     def _is_over(self) -> bool:
         return self._stopped or self._leases.is_drained()

@@ -11,7 +11,9 @@ from hashlib import blake2b
 from time import perf_counter_ns
 from typing import Any
 
+from dagorama import capture
 from dagorama.base_context import node_context
+from dagorama.belonging import follow_threads
 from dagorama.capture import CapturedCall, Scope, current_scope
 from dagorama.construction import construction_of
 from dagorama.definition import DAGInstance
@@ -25,6 +27,7 @@ from dagorama.retry import RetryConfiguration
 from dagorama.serializer import DEFINITIONS_MAX, FoundFunction, bind, find_function, is_name
 from dagorama.unawaited import check_all_awaited
 from dagorama.v1.graph_pb2 import Failure
+from dagorama.worker import forking
 from dagorama.worker.failures import failure_of, refusal_of, sendable
 from dagorama.worker.held import Held, Rejected, Report, ValueTable
 from dagorama.worker.node_loop import Rest
@@ -84,6 +87,7 @@ class Executor:
         self._raised = raised
         self._progressed = progressed
         self._failed = failed
+        follow_threads()
 
     def run(self, held: Held) -> Rest | None:
         """Runs a node in this thread; for an asynchronous function it gives what is left, for the event loop.
@@ -119,8 +123,10 @@ class Executor:
         try:
             value = context.run(_call, scope, found, instance, args, kwargs)
         except BaseException as error:
+            _leave_forked(scope, error)
             self._fail(held, error, started_ns, found.retry)
         else:
+            _leave_forked(scope)
             self._complete(held, scope, value, started_ns)
         return None
 
@@ -146,9 +152,11 @@ class Executor:
         try:
             value = await found.function(instance, *args, **kwargs)
         except BaseException as error:
+            _leave_forked(scope, error)
             if not (held.dropped and isinstance(error, CancelledError)):  # so we stop it, and nobody waits for a report
                 self._fail(held, scope.cause or error, started_ns, found.retry)
         else:
+            _leave_forked(scope)
             if scope.cause is None:
                 self._complete(held, scope, value, started_ns)
             else:
@@ -209,6 +217,12 @@ class Executor:
 
 
 _ENDED = _EndedScope()
+
+
+def _leave_forked(scope: Scope, error: BaseException | None = None) -> None:
+    """Ends a forked child in which the node's function has ended: the worker is in another process."""
+    if scope.process is not capture.here:
+        forking.leave(error)
 
 
 def _call(

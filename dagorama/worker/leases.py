@@ -126,6 +126,12 @@ class Leases:
         """Tells whether there is nothing left to report, and nothing comes any more."""
         return self._draining and not self._leases
 
+    def unreported(self) -> list[Held] | None:
+        """Returns what a worker that drains and has nothing left to run has not brought out; else None."""
+        if not self._draining or any(held.report is None for held in list(self._leases.values())):
+            return None
+        return list(self._leases.values())
+
     def end_if_drained(self) -> None:
         """Ends the stream when nothing is left to report."""
         if not self.is_drained():

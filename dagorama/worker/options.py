@@ -12,16 +12,30 @@ from dagorama.code.policy import CodeMismatch, code_mismatch_named
 CANCEL_GRACE_S = 5.0
 
 
+#: A worker that drains, has nothing left to run, and reaches no broker to report to ends after so long;
+#: `DAGORAMA_DRAIN_GRACE_S` sets another time. Whoever stops services waits 10 s (Docker) to 90 s (systemd), then kills.
+DRAIN_GRACE_S = 8.0
+
+
 def cancel_grace_s() -> float:
     """Returns how long a node may go on after it was cancelled; `ValueError` for a setting that is no time."""
-    setting = os.environ.get("DAGORAMA_CANCEL_GRACE_S") or CANCEL_GRACE_S
+    return _seconds("DAGORAMA_CANCEL_GRACE_S", CANCEL_GRACE_S)
+
+
+def drain_grace_s() -> float:
+    """Returns how long a worker that drains may look for a broker; `ValueError` for a setting that is no time."""
+    return _seconds("DAGORAMA_DRAIN_GRACE_S", DRAIN_GRACE_S)
+
+
+def _seconds(variable: str, default_s: float) -> float:
+    setting = os.environ.get(variable) or default_s
     try:
-        grace_s = float(setting)
+        seconds = float(setting)
     except ValueError:
-        grace_s = -1.0
-    if not (isfinite(grace_s) and grace_s >= 0):
-        raise ValueError(f"DAGORAMA_CANCEL_GRACE_S={setting!r} is not a number of seconds from 0")
-    return grace_s
+        seconds = -1.0
+    if not (isfinite(seconds) and seconds >= 0):
+        raise ValueError(f"{variable}={setting!r} is not a number of seconds from 0")
+    return seconds
 
 
 def default_code_mismatch() -> CodeMismatch:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import BinaryIO, cast
 
 
 @contextmanager
@@ -22,3 +23,36 @@ def lines_at_once() -> Iterator[None]:
     finally:
         if not stdout.closed:
             stdout.reconfigure(line_buffering=False)
+
+
+def print_also_to_nobody() -> None:
+    """Has what is printed from now on be lost, in silence, where it can't be written: no work is lost for it.
+
+    Whoever read it may have gone away, and the disk that it went to may be full.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            with suppress(OSError):
+                stream.flush()
+            raw = _Heedless(stream.fileno(), "wb", closefd=False)
+            again = io.TextIOWrapper(
+                cast(BinaryIO, raw if stream.write_through else io.BufferedWriter(raw)),
+                encoding=stream.encoding,
+                errors=stream.errors,
+                line_buffering=stream.line_buffering,
+                write_through=stream.write_through,
+            )
+            setattr(sys, name, again)
+
+
+class _Heedless(io.FileIO):
+    """A file that takes whatever is written."""
+
+    def write(self, data: object, /) -> int:
+        """Writes what can be written of a buffer."""
+        buffer = cast(bytes, data)  # the type of all buffers has no name before Python 3.12
+        try:
+            return super().write(buffer)
+        except OSError:
+            return memoryview(buffer).nbytes

@@ -8,11 +8,13 @@ import os
 import signal
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from multiprocessing import forkserver, popen_forkserver, reduction, spawn, util
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import set_spawning_popen
 from time import monotonic
 
+from dagorama.belonging import WORKER_NAME
 from dagorama.worker.board import Board
 from dagorama.worker.child import ENDED_FOR_NODE, run_child
 from dagorama.worker.main_module import split_preparation
@@ -57,7 +59,11 @@ class _Popen(popen_forkserver.Popen):
         if flag != os.WNOHANG and self.returncode is None:
             wait([self.sentinel])
         with self._polling:
-            return super().poll(os.WNOHANG)
+            if self.returncode is None and super().poll(os.WNOHANG):
+                # Programs of its nodes are in its group. They would go on for nobody, beside the next attempt's.
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.pid, signal.SIGKILL)
+            return self.returncode
 
 
 class WorkerProcess(multiprocessing.Process):
@@ -95,7 +101,7 @@ def start_worker(options: WorkerOptions, *, status: Connection, main: Mapping[st
     _context.set_forkserver_preload([__name__] if main is not None else [__name__, "dagorama.worker.shield"])
     board = Board(options.concurrency, _context)
     arguments = (options, dict(os.environ), status, board, main)
-    process = WorkerProcess(target=run_child, args=arguments, name="dagorama-worker")
+    process = WorkerProcess(target=run_child, args=arguments, name=WORKER_NAME)
     process.start()
     process.board = board
     return process

@@ -1,8 +1,7 @@
 """Imported by the server that a supervisor's worker processes fork from: lets SIGTERM pass it by.
 
 Whoever stops a service may send SIGTERM to all its processes. Without their server the workers would count as dead at
-once, in the middle of what they run. So it blocks the signal, and each worker, which inherits that, unblocks it when it
-is ready to drain; one that came earlier is delivered then.
+once, in the middle of what they run. So it blocks the signal, and each worker, which inherits that, unblocks it.
 """
 
 import signal

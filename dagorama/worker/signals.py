@@ -7,6 +7,8 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from dagorama.worker import forking
+
 
 @contextmanager
 def signals_in(*numbers: signal.Signals) -> Iterator[socket.socket]:
@@ -18,6 +20,7 @@ def signals_in(*numbers: signal.Signals) -> Iterator[socket.socket]:
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     with reader, writer:
+        forking.keep_from_forks(reader, writer)
         before = {number: signal.signal(number, lambda *_: None) for number in numbers}
         wakeup = signal.set_wakeup_fd(writer.fileno())
         try:

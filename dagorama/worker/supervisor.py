@@ -14,6 +14,7 @@ from time import monotonic
 from dagorama.worker.child import ENDED_FOR_NODE, EXIT_STOPPED
 from dagorama.worker.news import News
 from dagorama.worker.options import WorkerOptions
+from dagorama.worker.orphans import inherits_orphans, reap_orphans
 from dagorama.worker.processes import WorkerProcess, describe_exit, start_worker
 from dagorama.worker.signals import signals_in
 
@@ -185,13 +186,16 @@ class Supervisor(Crew):
 
     def run(self) -> int:
         """Runs until told to end. Returns the exit status: 0 after a drain."""
-        with signals_in(signal.SIGTERM, signal.SIGINT) as signals:
+        with signals_in(signal.SIGTERM, signal.SIGINT, *[signal.SIGCHLD] * inherits_orphans()) as signals:
             try:
                 self.start()
                 while self._children or self._replace_at:
                     if signals in self.step(signals):
-                        for _ in signals.recv(4096):
-                            self._end()
+                        for number in signals.recv(4096):
+                            if number == signal.SIGCHLD:
+                                reap_orphans()
+                            else:
+                                self._end()
                     self.replace()
             finally:
                 for child in self._children:

@@ -185,6 +185,49 @@ def test_a_module_that_cannot_be_imported_ends_the_command(broker: LaunchedBroke
         assert process.wait(20) == 1
 
 
+def test_a_hung_import_ends_at_the_first_signal(pipe: MakePipe, tmp_path: Path) -> None:
+    """A worker that hangs while it imports runs nothing, so SIGTERM ends it at once."""
+    importing = pipe()
+    (tmp_path / "hangs.py").write_text(f"open({str(importing)!r}, 'w').close()\nimport time\ntime.sleep(1000)\n")
+    with command("--processes", "1", "--import", "hangs", PYTHONPATH=str(tmp_path)) as process:
+        hear(importing)
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def test_a_worker_that_drains_without_a_broker_ends(broker: LaunchedBroker, pipe: MakePipe) -> None:
+    """What it could not report it names, after its grace, and ends."""
+    started, go = pipe(), pipe()
+    with command("--processes", "1", DAGORAMA_DRAIN_GRACE_S="0.2") as process:
+        Work()("hold", started, go)
+        hear(started)
+        broker.process.kill()
+        process.terminate()
+        line_of(process, ENDING)
+        say(go, "finished")
+        said = line_of(process, "the worker drains")
+        assert "for 0.2 s no broker at localhost:" in said
+        assert "(tests.scenarios.worker.worker_definitions:Work.hold)" in said
+        assert process.wait(20) == 0
+
+
+def test_a_log_without_a_reader_ends_nobody(broker: LaunchedBroker, pipe: MakePipe, tmp_path: Path) -> None:
+    """When whoever reads the log goes away, a process that dies is still replaced, and the others go on."""
+    started, go = pipe(), pipe()
+    with command("--processes", "2") as process:
+        instance, _ = Work()("hold", started, go)
+        pid = hear(started)
+        assert process.stderr is not None
+        process.stderr.close()
+        crashed, _ = Work()("crash", tmp_path / "trace", int(signal.SIGKILL))
+        assert crashed.result(timeout=20) != pid
+        say(go, "finished")
+        assert instance.result(timeout=20) == f"finished in {pid}"
+        assert Work()("print_a_lot")[0].result(timeout=20) == "printed"
+        process.terminate()
+        assert process.wait(20) == 0
+
+
 @pytest.mark.parametrize(("file", "module"), [("etl.py", "etl"), ("jobs/etl.py", "jobs.etl"), ("/srv/etl.py", "etl")])
 def test_a_file_is_no_module(file: str, module: str) -> None:
     """A file in the place of a module is a wrong call, which names the module."""

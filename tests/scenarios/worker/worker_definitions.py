@@ -120,6 +120,13 @@ class Work(DAGDefinition):
     # -- to see who runs what, and when
 
     @dagorama().syncfn
+    def print_a_lot(self) -> str:
+        for number in range(10_000):
+            print(number)
+            print(number, file=sys.stderr)
+        return "printed"
+
+    @dagorama().syncfn
     def pid(self) -> int:
         return os.getpid()
 

@@ -11,6 +11,7 @@ from dagorama import errors
 from dagorama.errors import (
     BrokerRefused,
     BrokerUnavailable,
+    CalledElsewhere,
     CodeMismatchException,
     DagoramaError,
     InstanceCancelled,
@@ -64,6 +65,7 @@ EXAMPLES = [
     MainGuardMissing(what="launch_workers() is called"),
     WorkersCannotStart(reason="exited with status 7"),
     OutOfReach(definition="__main__:Job"),
+    CalledElsewhere(call="C.f", where="process 7", way_out="Call it in the node."),
     ResultTimeout(instance_id=ONE, node_id=TWO, timeout_s=1.5),
     Stuck(instance_id=ONE, node_id=TWO, why="m:C.f is ready"),
 ]

@@ -1,0 +1,80 @@
+"""Which running node a call belongs to, and the refusal of calls for which that cannot be told.
+
+The calls of a node come into being together with its result, so each has to reach the node that is running. It does in
+the node's own thread and tasks, and in threads that run in a copy of its context. It cannot from another process; and
+a bare thread could at best be guessed to belong to one node or another.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from weakref import WeakSet
+
+from dagorama import capture
+from dagorama.capture import Process, current_scope, inline_node
+from dagorama.errors import CalledElsewhere
+
+#: What multiprocessing calls a worker process, by which a child of one knows that it is.
+WORKER_NAME = "dagorama-worker"
+
+#: The process that runs nothing but a worker, if this is one or was forked from one.
+_worker: Process | None = None
+#: Threads that nodes have started, where the process has other threads as well.
+_of_nodes: WeakSet[threading.Thread] = WeakSet()
+_start_thread = threading.Thread.start
+
+
+def this_is_a_worker() -> None:
+    """Notes that every thread of this process that starts something does so for a node."""
+    global _worker
+    _worker = capture.here
+
+
+def follow_threads() -> None:
+    """Has it be known from now on which threads nodes have started: a new one has an empty context."""
+    if _worker is None:  # else all have been
+        threading.Thread.start = _start  # type: ignore[method-assign]
+
+
+def _start(self: threading.Thread) -> None:
+    if current_scope.get() or inline_node.get() or threading.current_thread() in _of_nodes:
+        _of_nodes.add(self)
+    _start_thread(self)
+
+
+def check_process(process: Process | None, call: str) -> None:
+    """Raises `CalledElsewhere` where the node that a call belongs to runs in another process than this."""
+    if process is not capture.here:
+        raise CalledElsewhere(
+            call=call,
+            where=f"process {os.getpid()}, which is not the process that the node runs in",
+            way_out="Make the call in the node itself, and have other processes return plain values to it.",
+        )
+
+
+def check_is_no_node(call: str) -> None:
+    """Raises `CalledElsewhere` where no node is known, but what is started here is started for one all the same."""
+    check_is_no_child(call)
+    if _worker is capture.here or threading.current_thread() in _of_nodes:
+        raise CalledElsewhere(
+            call=call,
+            where=f"thread {threading.current_thread().name!r}, which does not know for which node it works",
+            way_out="Start what a node starts in the node itself, or in a thread that runs in a copy of its context: "
+            "asyncio.to_thread(...), or pool.submit(contextvars.copy_context().run, ...).",
+        )
+
+
+def check_is_no_child(call: str) -> None:
+    """Raises `CalledElsewhere` in a process that a node of a worker has started through os.fork or multiprocessing."""
+    is_forked = _worker is not None and _worker is not capture.here
+    if is_forked or (_worker is None and _is_child_of_worker()):
+        check_process(None, call)
+
+
+def _is_child_of_worker() -> bool:
+    """Tells whether multiprocessing has started this process for a node of a worker."""
+    processes = sys.modules.get("multiprocessing.process")
+    parent = processes.parent_process() if processes is not None else None
+    return parent is not None and parent.name == WORKER_NAME
