@@ -59,7 +59,6 @@ def run_child(
     # Whoever sends it all the same: nothing happens. Were it ignored, programs that nodes start would ignore it too.
     signal.signal(signal.SIGINT, lambda *_: None)
     print_also_to_nobody()
-    this_is_a_worker()
     forking.leave_signals_behind()
     forking.keep_from_forks(status)
     os.environ.clear()
@@ -82,6 +81,7 @@ def _worker(options: WorkerOptions, status: Connection, board: Board, main: Mapp
     try:
         if main:
             import_main(main)
+        this_is_a_worker()
         host, port = broker_address()
         return Worker(
             options,
