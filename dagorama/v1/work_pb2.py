@@ -15,37 +15,43 @@ _sym_db = _symbol_database.Default()
 from dagorama.v1 import graph_pb2 as dagorama_dot_v1_dot_graph__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x64\x61gorama/v1/work.proto\x12\x0b\x64\x61gorama.v1\x1a\x17\x64\x61gorama/v1/graph.proto\"\xdb\x02\n\x0bWorkRequest\x12!\n\x05hello\x18\x01 \x01(\x0b\x32\x12.dagorama.v1.Hello\x12,\n\tfunctions\x18\x02 \x03(\x0b\x32\x19.dagorama.v1.FunctionSpec\x12-\n\x0b\x63ompletions\x18\x07 \x01(\x0b\x32\x18.dagorama.v1.Completions\x12$\n\x07results\x18\x03 \x03(\x0b\x32\x13.dagorama.v1.Result\x12&\n\nhand_backs\x18\x04 \x03(\x0b\x32\x12.dagorama.v1.Lease\x12\x10\n\x08sequence\x18\x05 \x01(\x04\x12*\n\nrejections\x18\x08 \x03(\x0b\x32\x16.dagorama.v1.Rejection\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12.\n\x08progress\x18\t \x01(\x0b\x32\x1c.dagorama.v1.ProgressReports\"\x97\x02\n\x05Hello\x12\x11\n\tworker_id\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0einclude_queues\x18\x03 \x03(\t\x12\x16\n\x0e\x65xclude_queues\x18\x04 \x03(\t\x12\x13\n\x0btolerations\x18\x05 \x03(\t\x12\r\n\x05slots\x18\x06 \x01(\r\x12 \n\x04held\x18\x07 \x03(\x0b\x32\x12.dagorama.v1.Lease\x12\x19\n\x11\x65xit_when_drained\x18\x08 \x01(\x08\x12\x0f\n\x07modules\x18\t \x03(\t\x12\x16\n\x0e\x66unction_names\x18\n \x03(\t\x12\x15\n\rcode_versions\x18\x0b \x03(\t\x12\x1c\n\x14\x65xit_when_mismatched\x18\x0c \x01(\x08\"L\n\x05Lease\x12\x0f\n\x07node_id\x18\x01 \x01(\x0c\x12\r\n\x05token\x18\x02 \x01(\x04\x12\x13\n\x0binstance_id\x18\x03 \x01(\x0c\x12\x0e\n\x06held_s\x18\x04 \x01(\x01\"d\n\tRejection\x12!\n\x05lease\x18\x01 \x01(\x0b\x32\x12.dagorama.v1.Lease\x12\x14\n\x0c\x63ode_version\x18\x02 \x01(\t\x12\x0f\n\x07problem\x18\x03 \x01(\t\x12\r\n\x05lacks\x18\x04 \x01(\t\"U\n\x0b\x43ompletions\x12\x10\n\x08node_ids\x18\x01 \x03(\x0c\x12\x0e\n\x06tokens\x18\x02 \x03(\x04\x12\x0e\n\x06values\x18\x03 \x03(\x0c\x12\x14\n\x0c\x64urations_us\x18\x04 \x03(\r\"F\n\x0fProgressReports\x12\x0e\n\x06tokens\x18\x01 \x03(\x04\x12\x11\n\tfractions\x18\x02 \x03(\x01\x12\x10\n\x08messages\x18\x03 \x03(\t\"\xd1\x01\n\x06Result\x12\x0f\n\x07node_id\x18\x01 \x01(\x0c\x12\r\n\x05token\x18\x02 \x01(\x04\x12\x0f\n\x05value\x18\x03 \x01(\x0cH\x00\x12\'\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x14.dagorama.v1.FailureH\x00\x12\x12\n\x08\x61lias_id\x18\x05 \x01(\x0cH\x00\x12\x13\n\x0bpromise_ids\x18\x06 \x03(\x0c\x12$\n\x08\x63hildren\x18\x07 \x01(\x0b\x32\x12.dagorama.v1.Calls\x12\x13\n\x0b\x64uration_us\x18\x08 \x01(\rB\t\n\x07outcome\"\xfa\x02\n\x0cWorkResponse\x12%\n\x07welcome\x18\x01 \x01(\x0b\x32\x14.dagorama.v1.Welcome\x12,\n\tfunctions\x18\x02 \x03(\x0b\x32\x19.dagorama.v1.FunctionSpec\x12#\n\x06grants\x18\x03 \x01(\x0b\x32\x13.dagorama.v1.Grants\x12#\n\x06values\x18\x04 \x01(\x0b\x32\x13.dagorama.v1.Values\x12#\n\x07recalls\x18\x05 \x03(\x0b\x32\x12.dagorama.v1.Lease\x12\'\n\x0brevocations\x18\t \x03(\x0b\x32\x12.dagorama.v1.Lease\x12&\n\x08refusals\x18\x06 \x03(\x0b\x32\x14.dagorama.v1.Refusal\x12\x14\n\x0c\x61\x63knowledged\x18\x07 \x01(\x04\x12\x0f\n\x07\x64rained\x18\x08 \x01(\x08\x12.\n\x08mismatch\x18\n \x01(\x0b\x32\x1c.dagorama.v1.FunctionVersion\"5\n\x0f\x46unctionVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x63ode_version\x18\x02 \x01(\t\"_\n\x07Welcome\x12\x18\n\x10lease_duration_s\x18\x01 \x01(\x01\x12\"\n\x06leases\x18\x02 \x03(\x0b\x32\x12.dagorama.v1.Lease\x12\x16\n\x0e\x62roker_version\x18\x03 \x01(\t\"x\n\x06Grants\x12\x10\n\x08node_ids\x18\x01 \x03(\x0c\x12\x0e\n\x06tokens\x18\x02 \x03(\x04\x12\x14\n\x0cinstance_ids\x18\x03 \x03(\x0c\x12\x11\n\tfunctions\x18\x04 \x03(\r\x12\x11\n\targuments\x18\x05 \x03(\x0c\x12\x10\n\x08\x61ttempts\x18\x06 \x03(\r\"=\n\x07Refusal\x12\x0f\n\x07node_id\x18\x01 \x01(\x0c\x12\x11\n\tpresented\x18\x02 \x01(\x04\x12\x0e\n\x06reason\x18\x03 \x01(\t2N\n\x0bWorkService\x12?\n\x04Work\x12\x18.dagorama.v1.WorkRequest\x1a\x19.dagorama.v1.WorkResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x64\x61gorama/v1/work.proto\x12\x0b\x64\x61gorama.v1\x1a\x17\x64\x61gorama/v1/graph.proto\"I\n\x0cVouchRequest\x12\x12\n\nworker_ids\x18\x01 \x03(\x0c\x12%\n\x05\x65nded\x18\x02 \x03(\x0b\x32\x16.dagorama.v1.WorkerEnd\"?\n\tWorkerEnd\x12\x11\n\tworker_id\x18\x01 \x01(\x0c\x12\x0b\n\x03how\x18\x02 \x01(\t\x12\x12\n\non_purpose\x18\x03 \x01(\x08\")\n\rVouchResponse\x12\x18\n\x10lease_duration_s\x18\x01 \x01(\x01\"\xdb\x02\n\x0bWorkRequest\x12!\n\x05hello\x18\x01 \x01(\x0b\x32\x12.dagorama.v1.Hello\x12,\n\tfunctions\x18\x02 \x03(\x0b\x32\x19.dagorama.v1.FunctionSpec\x12-\n\x0b\x63ompletions\x18\x07 \x01(\x0b\x32\x18.dagorama.v1.Completions\x12$\n\x07results\x18\x03 \x03(\x0b\x32\x13.dagorama.v1.Result\x12&\n\nhand_backs\x18\x04 \x03(\x0b\x32\x12.dagorama.v1.Lease\x12\x10\n\x08sequence\x18\x05 \x01(\x04\x12*\n\nrejections\x18\x08 \x03(\x0b\x32\x16.dagorama.v1.Rejection\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12.\n\x08progress\x18\t \x01(\x0b\x32\x1c.dagorama.v1.ProgressReports\"\x97\x02\n\x05Hello\x12\x11\n\tworker_id\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0einclude_queues\x18\x03 \x03(\t\x12\x16\n\x0e\x65xclude_queues\x18\x04 \x03(\t\x12\x13\n\x0btolerations\x18\x05 \x03(\t\x12\r\n\x05slots\x18\x06 \x01(\r\x12 \n\x04held\x18\x07 \x03(\x0b\x32\x12.dagorama.v1.Lease\x12\x19\n\x11\x65xit_when_drained\x18\x08 \x01(\x08\x12\x0f\n\x07modules\x18\t \x03(\t\x12\x16\n\x0e\x66unction_names\x18\n \x03(\t\x12\x15\n\rcode_versions\x18\x0b \x03(\t\x12\x1c\n\x14\x65xit_when_mismatched\x18\x0c \x01(\x08\"L\n\x05Lease\x12\x0f\n\x07node_id\x18\x01 \x01(\x0c\x12\r\n\x05token\x18\x02 \x01(\x04\x12\x13\n\x0binstance_id\x18\x03 \x01(\x0c\x12\x0e\n\x06held_s\x18\x04 \x01(\x01\"d\n\tRejection\x12!\n\x05lease\x18\x01 \x01(\x0b\x32\x12.dagorama.v1.Lease\x12\x14\n\x0c\x63ode_version\x18\x02 \x01(\t\x12\x0f\n\x07problem\x18\x03 \x01(\t\x12\r\n\x05lacks\x18\x04 \x01(\t\"U\n\x0b\x43ompletions\x12\x10\n\x08node_ids\x18\x01 \x03(\x0c\x12\x0e\n\x06tokens\x18\x02 \x03(\x04\x12\x0e\n\x06values\x18\x03 \x03(\x0c\x12\x14\n\x0c\x64urations_us\x18\x04 \x03(\r\"F\n\x0fProgressReports\x12\x0e\n\x06tokens\x18\x01 \x03(\x04\x12\x11\n\tfractions\x18\x02 \x03(\x01\x12\x10\n\x08messages\x18\x03 \x03(\t\"\xd1\x01\n\x06Result\x12\x0f\n\x07node_id\x18\x01 \x01(\x0c\x12\r\n\x05token\x18\x02 \x01(\x04\x12\x0f\n\x05value\x18\x03 \x01(\x0cH\x00\x12\'\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x14.dagorama.v1.FailureH\x00\x12\x12\n\x08\x61lias_id\x18\x05 \x01(\x0cH\x00\x12\x13\n\x0bpromise_ids\x18\x06 \x03(\x0c\x12$\n\x08\x63hildren\x18\x07 \x01(\x0b\x32\x12.dagorama.v1.Calls\x12\x13\n\x0b\x64uration_us\x18\x08 \x01(\rB\t\n\x07outcome\"\xfa\x02\n\x0cWorkResponse\x12%\n\x07welcome\x18\x01 \x01(\x0b\x32\x14.dagorama.v1.Welcome\x12,\n\tfunctions\x18\x02 \x03(\x0b\x32\x19.dagorama.v1.FunctionSpec\x12#\n\x06grants\x18\x03 \x01(\x0b\x32\x13.dagorama.v1.Grants\x12#\n\x06values\x18\x04 \x01(\x0b\x32\x13.dagorama.v1.Values\x12#\n\x07recalls\x18\x05 \x03(\x0b\x32\x12.dagorama.v1.Lease\x12\'\n\x0brevocations\x18\t \x03(\x0b\x32\x12.dagorama.v1.Lease\x12&\n\x08refusals\x18\x06 \x03(\x0b\x32\x14.dagorama.v1.Refusal\x12\x14\n\x0c\x61\x63knowledged\x18\x07 \x01(\x04\x12\x0f\n\x07\x64rained\x18\x08 \x01(\x08\x12.\n\x08mismatch\x18\n \x01(\x0b\x32\x1c.dagorama.v1.FunctionVersion\"5\n\x0f\x46unctionVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x63ode_version\x18\x02 \x01(\t\"_\n\x07Welcome\x12\x18\n\x10lease_duration_s\x18\x01 \x01(\x01\x12\"\n\x06leases\x18\x02 \x03(\x0b\x32\x12.dagorama.v1.Lease\x12\x16\n\x0e\x62roker_version\x18\x03 \x01(\t\"x\n\x06Grants\x12\x10\n\x08node_ids\x18\x01 \x03(\x0c\x12\x0e\n\x06tokens\x18\x02 \x03(\x04\x12\x14\n\x0cinstance_ids\x18\x03 \x03(\x0c\x12\x11\n\tfunctions\x18\x04 \x03(\r\x12\x11\n\targuments\x18\x05 \x03(\x0c\x12\x10\n\x08\x61ttempts\x18\x06 \x03(\r\"=\n\x07Refusal\x12\x0f\n\x07node_id\x18\x01 \x01(\x0c\x12\x11\n\tpresented\x18\x02 \x01(\x04\x12\x0e\n\x06reason\x18\x03 \x01(\t2\x8e\x01\n\x0bWorkService\x12?\n\x04Work\x12\x18.dagorama.v1.WorkRequest\x1a\x19.dagorama.v1.WorkResponse(\x01\x30\x01\x12>\n\x05Vouch\x12\x19.dagorama.v1.VouchRequest\x1a\x1a.dagorama.v1.VouchResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dagorama.v1.work_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_WORKREQUEST']._serialized_start=65
-  _globals['_WORKREQUEST']._serialized_end=412
-  _globals['_HELLO']._serialized_start=415
-  _globals['_HELLO']._serialized_end=694
-  _globals['_LEASE']._serialized_start=696
-  _globals['_LEASE']._serialized_end=772
-  _globals['_REJECTION']._serialized_start=774
-  _globals['_REJECTION']._serialized_end=874
-  _globals['_COMPLETIONS']._serialized_start=876
-  _globals['_COMPLETIONS']._serialized_end=961
-  _globals['_PROGRESSREPORTS']._serialized_start=963
-  _globals['_PROGRESSREPORTS']._serialized_end=1033
-  _globals['_RESULT']._serialized_start=1036
-  _globals['_RESULT']._serialized_end=1245
-  _globals['_WORKRESPONSE']._serialized_start=1248
-  _globals['_WORKRESPONSE']._serialized_end=1626
-  _globals['_FUNCTIONVERSION']._serialized_start=1628
-  _globals['_FUNCTIONVERSION']._serialized_end=1681
-  _globals['_WELCOME']._serialized_start=1683
-  _globals['_WELCOME']._serialized_end=1778
-  _globals['_GRANTS']._serialized_start=1780
-  _globals['_GRANTS']._serialized_end=1900
-  _globals['_REFUSAL']._serialized_start=1902
-  _globals['_REFUSAL']._serialized_end=1963
-  _globals['_WORKSERVICE']._serialized_start=1965
-  _globals['_WORKSERVICE']._serialized_end=2043
+  _globals['_VOUCHREQUEST']._serialized_start=64
+  _globals['_VOUCHREQUEST']._serialized_end=137
+  _globals['_WORKEREND']._serialized_start=139
+  _globals['_WORKEREND']._serialized_end=202
+  _globals['_VOUCHRESPONSE']._serialized_start=204
+  _globals['_VOUCHRESPONSE']._serialized_end=245
+  _globals['_WORKREQUEST']._serialized_start=248
+  _globals['_WORKREQUEST']._serialized_end=595
+  _globals['_HELLO']._serialized_start=598
+  _globals['_HELLO']._serialized_end=877
+  _globals['_LEASE']._serialized_start=879
+  _globals['_LEASE']._serialized_end=955
+  _globals['_REJECTION']._serialized_start=957
+  _globals['_REJECTION']._serialized_end=1057
+  _globals['_COMPLETIONS']._serialized_start=1059
+  _globals['_COMPLETIONS']._serialized_end=1144
+  _globals['_PROGRESSREPORTS']._serialized_start=1146
+  _globals['_PROGRESSREPORTS']._serialized_end=1216
+  _globals['_RESULT']._serialized_start=1219
+  _globals['_RESULT']._serialized_end=1428
+  _globals['_WORKRESPONSE']._serialized_start=1431
+  _globals['_WORKRESPONSE']._serialized_end=1809
+  _globals['_FUNCTIONVERSION']._serialized_start=1811
+  _globals['_FUNCTIONVERSION']._serialized_end=1864
+  _globals['_WELCOME']._serialized_start=1866
+  _globals['_WELCOME']._serialized_end=1961
+  _globals['_GRANTS']._serialized_start=1963
+  _globals['_GRANTS']._serialized_end=2083
+  _globals['_REFUSAL']._serialized_start=2085
+  _globals['_REFUSAL']._serialized_end=2146
+  _globals['_WORKSERVICE']._serialized_start=2149
+  _globals['_WORKSERVICE']._serialized_end=2291
 # @@protoc_insertion_point(module_scope)

@@ -20,6 +20,81 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class VouchRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_IDS_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def worker_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Workers whose processes live and are not stopped; a heartbeat of each. Unknown ones are passed over."""
+
+    @_builtins.property
+    def ended(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerEnd]:
+        """Those that have ended since the last request."""
+
+    def __init__(
+        self,
+        *,
+        worker_ids: _abc.Iterable[_builtins.bytes] | None = ...,
+        ended: _abc.Iterable[Global___WorkerEnd] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "worker_ids", b"worker_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VouchRequest: _TypeAlias = VouchRequest  # noqa: Y015
+
+@_typing.final
+class WorkerEnd(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    HOW_FIELD_NUMBER: _builtins.int
+    ON_PURPOSE_FIELD_NUMBER: _builtins.int
+    worker_id: _builtins.bytes
+    how: _builtins.str
+    """Such as "it was killed by SIGSEGV"; 256 characters at most are kept."""
+    on_purpose: _builtins.bool
+    """It was ended on purpose, so none of the nodes that it held is to blame."""
+    def __init__(
+        self,
+        *,
+        worker_id: _builtins.bytes = ...,
+        how: _builtins.str = ...,
+        on_purpose: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["how", b"how", "on_purpose", b"on_purpose", "worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkerEnd: _TypeAlias = WorkerEnd  # noqa: Y015
+
+@_typing.final
+class VouchResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_DURATION_S_FIELD_NUMBER: _builtins.int
+    lease_duration_s: _builtins.float
+    """A worker that neither speaks nor is vouched for loses its leases after so long."""
+    def __init__(
+        self,
+        *,
+        lease_duration_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease_duration_s", b"lease_duration_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VouchResponse: _TypeAlias = VouchResponse  # noqa: Y015
+
+@_typing.final
 class WorkRequest(_message.Message):
     """Worker to broker. Each message carries whatever has accumulated since the last; any message counts as a heartbeat, and
     an empty one is only that.

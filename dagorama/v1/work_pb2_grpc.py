@@ -19,6 +19,11 @@ class WorkServiceStub(object):
                 request_serializer=dagorama_dot_v1_dot_work__pb2.WorkRequest.SerializeToString,
                 response_deserializer=dagorama_dot_v1_dot_work__pb2.WorkResponse.FromString,
                 )
+        self.Vouch = channel.unary_unary(
+                '/dagorama.v1.WorkService/Vouch',
+                request_serializer=dagorama_dot_v1_dot_work__pb2.VouchRequest.SerializeToString,
+                response_deserializer=dagorama_dot_v1_dot_work__pb2.VouchResponse.FromString,
+                )
 
 
 class WorkServiceServicer(object):
@@ -33,6 +38,14 @@ class WorkServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Vouch(self, request, context):
+        """Whoever has started worker processes, and sees whether they live, vouches for them: one that cannot speak for itself,
+        as it is busy in C code or behind a slow upload, keeps its leases. And it tells how they ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -40,6 +53,11 @@ def add_WorkServiceServicer_to_server(servicer, server):
                     servicer.Work,
                     request_deserializer=dagorama_dot_v1_dot_work__pb2.WorkRequest.FromString,
                     response_serializer=dagorama_dot_v1_dot_work__pb2.WorkResponse.SerializeToString,
+            ),
+            'Vouch': grpc.unary_unary_rpc_method_handler(
+                    servicer.Vouch,
+                    request_deserializer=dagorama_dot_v1_dot_work__pb2.VouchRequest.FromString,
+                    response_serializer=dagorama_dot_v1_dot_work__pb2.VouchResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -65,5 +83,22 @@ class WorkService(object):
         return grpc.experimental.stream_stream(request_iterator, target, '/dagorama.v1.WorkService/Work',
             dagorama_dot_v1_dot_work__pb2.WorkRequest.SerializeToString,
             dagorama_dot_v1_dot_work__pb2.WorkResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def Vouch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/dagorama.v1.WorkService/Vouch',
+            dagorama_dot_v1_dot_work__pb2.VouchRequest.SerializeToString,
+            dagorama_dot_v1_dot_work__pb2.VouchResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

@@ -36,6 +36,10 @@ class WorkServiceStub:
     first has `welcome`. When the stream breaks the broker takes the worker's leases back at once; a worker that
     connects again names what it still holds in its hello.
     """
+    Vouch: _grpc.UnaryUnaryMultiCallable[_work_pb2.VouchRequest, _work_pb2.VouchResponse]
+    """Whoever has started worker processes, and sees whether they live, vouches for them: one that cannot speak for itself,
+    as it is busy in C code or behind a slow upload, keeps its leases. And it tells how they ended.
+    """
 
 @_typing.type_check_only
 class WorkServiceAsyncStub(WorkServiceStub):
@@ -44,6 +48,10 @@ class WorkServiceAsyncStub(WorkServiceStub):
     """One stream for each worker process, for as long as it lives. The worker's first message has `hello`, the broker's
     first has `welcome`. When the stream breaks the broker takes the worker's leases back at once; a worker that
     connects again names what it still holds in its hello.
+    """
+    Vouch: _aio.UnaryUnaryMultiCallable[_work_pb2.VouchRequest, _work_pb2.VouchResponse]  # type: ignore[assignment]
+    """Whoever has started worker processes, and sees whether they live, vouches for them: one that cannot speak for itself,
+    as it is busy in C code or behind a slow upload, keeps its leases. And it tells how they ended.
     """
 
 class WorkServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -56,6 +64,16 @@ class WorkServiceServicer(metaclass=_abc_1.ABCMeta):
         """One stream for each worker process, for as long as it lives. The worker's first message has `hello`, the broker's
         first has `welcome`. When the stream breaks the broker takes the worker's leases back at once; a worker that
         connects again names what it still holds in its hello.
+        """
+
+    @_abc_1.abstractmethod
+    def Vouch(
+        self,
+        request: _work_pb2.VouchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_work_pb2.VouchResponse, _abc.Awaitable[_work_pb2.VouchResponse]]:
+        """Whoever has started worker processes, and sees whether they live, vouches for them: one that cannot speak for itself,
+        as it is busy in C code or behind a slow upload, keeps its leases. And it tells how they ended.
         """
 
 def add_WorkServiceServicer_to_server(servicer: WorkServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

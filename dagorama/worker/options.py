@@ -48,6 +48,7 @@ def default_code_mismatch() -> CodeMismatch:
 class WorkerOptions:
     """How one worker process is to work. Travels to child processes."""
 
+    worker_id: bytes = b""  #: under which its parent vouches for it; empty: nobody does
     include_queues: tuple[str, ...] = ()  #: only these; empty for all
     exclude_queues: tuple[str, ...] = ()
     tolerations: tuple[str, ...] = ()

@@ -9,16 +9,21 @@ import signal
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from multiprocessing import forkserver, popen_forkserver, reduction, spawn, util
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import set_spawning_popen
 from time import monotonic
 
 from dagorama.belonging import WORKER_NAME
+from dagorama.ids import new_id
+from dagorama.v1.work_pb2 import WorkerEnd
 from dagorama.worker.board import Board
-from dagorama.worker.child import ENDED_FOR_NODE, run_child
+from dagorama.worker.child import ENDED_FOR_NODE, EXIT_STOPPED, run_child
 from dagorama.worker.main_module import split_preparation
 from dagorama.worker.options import WorkerOptions
+from dagorama.worker.vouching import settle, vouch_for
 
 #: How long workers that are told to stop may go on with what runs.
 STOP_GRACE_S = 5.0
@@ -99,12 +104,22 @@ def start_worker(options: WorkerOptions, *, status: Connection, main: Mapping[st
     nothing else: so its server is shielded from SIGTERM.
     """
     _context.set_forkserver_preload([__name__] if main is not None else [__name__, "dagorama.worker.shield"])
+    options = replace(options, worker_id=new_id())
     board = Board(options.concurrency, _context)
     arguments = (options, dict(os.environ), status, board, main)
     process = WorkerProcess(target=run_child, args=arguments, name=WORKER_NAME)
     process.start()
     process.board = board
+    vouch_for(options.worker_id, process, partial(_end_of, options.worker_id, process))
     return process
+
+
+def _end_of(worker_id: bytes, process: WorkerProcess) -> WorkerEnd:
+    """Says how an ended process ended, and whether that was for what it held."""
+    code = process.exitcode
+    told = code in (-signal.SIGKILL, -signal.SIGTERM) and process.is_told_to_end
+    how = f"its process {describe_exit(process).partition(f'{process.pid} ')[2]}"
+    return WorkerEnd(worker_id=worker_id, how=how, on_purpose=told or code in (EXIT_STOPPED, *ENDED_FOR_NODE))
 
 
 def stop_workers(processes: Sequence[WorkerProcess], *, grace_s: float = STOP_GRACE_S) -> None:
@@ -121,6 +136,7 @@ def stop_workers(processes: Sequence[WorkerProcess], *, grace_s: float = STOP_GR
         process.kill()
     for process in processes:
         process.join()
+    settle()
 
 
 def describe_exit(process: WorkerProcess) -> str:

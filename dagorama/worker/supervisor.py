@@ -17,6 +17,7 @@ from dagorama.worker.options import WorkerOptions
 from dagorama.worker.orphans import inherits_orphans, reap_orphans
 from dagorama.worker.processes import WorkerProcess, describe_exit, start_worker
 from dagorama.worker.signals import signals_in
+from dagorama.worker.vouching import settle
 
 #: A process that lived for less long than this died at once.
 SHORT_LIFE_S = 5.0
@@ -200,6 +201,7 @@ class Supervisor(Crew):
             finally:
                 for child in self._children:
                     child.process.kill()
+                settle()
         return self._exit_status
 
     def _end(self) -> None:

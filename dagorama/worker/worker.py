@@ -58,7 +58,7 @@ class Worker:
         self._options = options
         self._alarm = alarm
         self._leaving = leaving
-        self._id = new_id()
+        self._id = options.worker_id or new_id()
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         get_log_level()  # a wrong one is better told now than by the first warning
         import_modules(options.imports)

@@ -86,6 +86,16 @@ class Absences:
             if node.state is NodeState.STARTED:  # else somebody has come back with it, or it was stopped
                 self._attempts.cut_off(node, absence.worker_name, absence.problem, now)
 
+    def testify(self, worker_id: WorkerId, how: str, now: float) -> None:
+        """Wait no longer for a worker of which somebody has told how it ended."""
+        self._absences = [
+            absence._replace(until=now, problem=f"worker {absence.worker_name} was lost while it held the node: {how}")
+            if absence.worker_id == worker_id
+            else absence
+            for absence in self._absences
+        ]
+        self.end(now)
+
     def postpone(self, until: float) -> None:
         """Wait for longer."""
         self._absences = [absence._replace(until=until) for absence in self._absences]

@@ -13,6 +13,10 @@ from dagorama_broker.core.model import FailedAttempt, Failure, Node, NodeId, Rng
 from dagorama_broker.core.states import TERMINAL, NodeState
 from dagorama_broker.core.submitting import build_nodes
 
+#: The failure of an attempt whose worker was lost, and the middle of its message.
+_LOST = "WorkerLost"
+_LOST_WITH_IT = "was lost while it held the node: "
+
 #: What is said to people beside what is wrong with a result.
 _INVALID = (
     "The function's value and calls came to nothing, and it is not tried again: it would do the same. A promise that a "
@@ -23,11 +27,15 @@ _INVALID = (
 class Attempts:
     """Ends attempts, and lets those that backed off begin again."""
 
-    def __init__(self, graph: Graph, dispatcher: Dispatcher, *, rng: Rng, deliveries_max: int) -> None:
+    def __init__(
+        self, graph: Graph, dispatcher: Dispatcher, *, rng: Rng, deliveries_max: int, verdict_after_s: float
+    ) -> None:
+        """`verdict_after_s` is how long a node is accused of having ended its workers before it is quarantined."""
         self._graph = graph
         self._dispatcher = dispatcher
         self._rng = rng
         self._deliveries_max = deliveries_max
+        self._verdict_after_s = verdict_after_s
 
     # -- reports ------------------------------------------------------------------------------------------------------
 
@@ -142,7 +150,10 @@ class Attempts:
     def end_backoffs(self, now: float) -> None:
         """Make ready what has waited for long enough."""
         for node in self._graph.backoffs.take_due(now):
-            self._graph.enqueue(node, node.retry_at)
+            if node in self._graph.accused:
+                self._quarantine(node, now)
+            else:
+                self._graph.enqueue(node, node.retry_at)
 
     def time_out(self, node: Node, now: float) -> None:
         """End an attempt that takes too long."""
@@ -171,24 +182,84 @@ class Attempts:
         self._graph.give_up(node, FailedAttempt(node.attempts, worker_name, now, failure), now)
 
     def lose(self, node: Node, worker: Worker, reason: str, now: float) -> None:
-        """End the lease of a lost worker. A node that many workers were lost with is not tried on yet another."""
+        """End the lease of a lost worker. A node that many workers were lost with is not tried on yet another.
+
+        It is accused first, for some seconds: its worker may come back, and whoever watched over that may tell how it
+        ended.
+        """
         self._dispatcher.release(node, now)
         if node.function.spec.at_most_once:
-            self.cut_off(node, worker.name, f"worker {worker.name} was lost while it held the node: {reason}", now)
+            self.cut_off(node, worker.name, f"worker {worker.name} {_LOST_WITH_IT}{reason}", now)
             return
-        node.losses += 1
-        failure = Failure(type="WorkerLost", message=f"worker {worker.name} was lost while it held the node: {reason}")
+        is_last = node.losses + 1 >= self._deliveries_max
+        node.losses += not is_last  # the last counts with the verdict
+        failure = Failure(type=_LOST, message=f"worker {worker.name} {_LOST_WITH_IT}{reason}")
+        self._tell_of_loss(node, worker, failure, now)
+        if not is_last:
+            self._graph.enqueue(node, now)
+            return
+        node.move(NodeState.BACKOFF)
+        self._graph.accused[node] = worker
+        self.back_off(node, now + self._verdict_after_s)
+
+    def give_up_silent(self, node: Node, worker: Worker, now: float) -> None:
+        """End the lease of a worker that is not heard of. As far as is known it lives, so nothing is counted."""
+        self._dispatcher.release(node, now)
+        message = (
+            f"worker {worker.name} was not heard of for {worker.lease_duration_s:g} s while it held the node, which is "
+            "run again; that worker may live, so this is not counted as a loss"
+        )
+        self._tell_of_loss(node, worker, Failure(type="WorkerSilent", message=message), now)
+        self._graph.enqueue(node, now)
+
+    def _tell_of_loss(self, node: Node, worker: Worker, failure: Failure, now: float) -> None:
         attempt = FailedAttempt(node.attempts + 1, worker.name, now, failure)
         remember(node, attempt)
         self._graph.events.append(e.LeaseLost(node=node, attempt=attempt, losses=node.losses))
-        if node.losses < self._deliveries_max:
-            self._graph.enqueue(node, now)
+
+    def testify(self, node: Node, worker_name: str, how: str, is_loss: bool, now: float) -> None:
+        """Take down how a worker ended that was lost with this node; without `is_loss` that was nobody's fault."""
+        failures = node.failures or []
+        for index, attempt in enumerate(failures):
+            if attempt.failure.type == _LOST and attempt.worker == worker_name:
+                failure = Failure(type=_LOST, message=f"worker {worker_name} {_LOST_WITH_IT}{how}")
+                failures[index] = attempt._replace(failure=failure)
+        accuser = self._graph.accused.get(node)
+        if not is_loss:
+            self.acquit(node, worker_name, now)
+        elif accuser is not None and accuser.name == worker_name and node.state is NodeState.BACKOFF:
+            self._quarantine(node, now)
+
+    def acquit(self, node: Node, worker_name: str, now: float) -> None:
+        """Take back that a worker was lost with this node, if that was the last to be."""
+        accuser = self._graph.accused.get(node)
+        if accuser is not None and node.state is NodeState.BACKOFF:
+            if accuser.name == worker_name:
+                self._graph.absolve(node)
+                self._graph.enqueue(node, now)
             return
-        lost_with = ", ".join(failed.worker for failed in node.failures or () if failed.failure.type == "WorkerLost")
-        quarantine = Failure(
+        last = next((one for one in reversed(node.failures or ()) if one.failure.type == _LOST), None)
+        if not node.losses or last is None or last.worker != worker_name:
+            return
+        node.losses -= 1
+        holder = node.worker
+        if not node.losses and holder is not None and holder.suspect is node:
+            holder.suspect = next((other for other in holder.leases.values() if other.losses), None)
+
+    def _quarantine(self, node: Node, now: float) -> None:
+        """Fail an accused node, with what was seen of each worker that was lost with it."""
+        worker = self._graph.accused[node]
+        self._graph.absolve(node)
+        node.losses += 1
+        seen = [
+            f"{one.worker}: {one.failure.message.partition(_LOST_WITH_IT)[2]}"
+            for one in node.failures or ()
+            if one.failure.type == _LOST
+        ]
+        failure = Failure(
             type="Quarantined",
-            message=f"{node.losses} workers were lost while they held this node ({lost_with}), so it is not tried "
-            "again; look for what kills a process in it: memory, a crash in native code, os._exit",
+            message=f"{node.losses} workers were lost while they held this node, so it is not tried again: "
+            f"{'; '.join(seen)}. When what ends them is mended, `dagorama retry` lets the instance go on",
             permanent=True,
         )
-        self.fail(node, worker, quarantine, now)
+        self.fail(node, worker, failure, now)

@@ -67,6 +67,15 @@ class DisconnectWorker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoseWorker:
+    """Take down that a worker's process has ended, and how, from whoever watched over it; it may have been let go."""
+
+    worker_id: WorkerId
+    how: str  #: such as "it was killed by SIGSEGV"
+    is_loss: bool = True  #: False: it was ended on purpose, so what it held is not to blame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
     """The worker lives: its leases are good for another lease duration."""
 
@@ -246,6 +255,7 @@ Command = (
     | ConnectWorker
     | DisconnectWorker
     | Heartbeat
+    | LoseWorker
     | ReportProgress
     | DrainWorker
     | CompleteNodes

@@ -151,7 +151,10 @@ class NodesCancelled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseLost:
-    """A worker was lost with the node in its hands, for the `losses`-th time. Now it is ready again, or quarantined."""
+    """A worker was lost with the node in its hands, for the `losses`-th time; one that was only silent is not counted.
+
+    Now the node is ready again, or quarantined soon.
+    """
 
     node: Node
     attempt: FailedAttempt

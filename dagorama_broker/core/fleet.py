@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import inf
+from typing import NamedTuple
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
@@ -13,16 +14,28 @@ from dagorama_broker.core.dispatch import Dispatcher
 from dagorama_broker.core.errors import UnknownWorker
 from dagorama_broker.core.graph import Graph
 from dagorama_broker.core.lanes import Filter
-from dagorama_broker.core.model import Node, Worker, WorkerId
+from dagorama_broker.core.model import InstanceId, Node, NodeId, Worker, WorkerId
 from dagorama_broker.core.ready import ReadyQueues
 from dagorama_broker.core.settings import Settings
-from dagorama_broker.core.states import NodeState
+from dagorama_broker.core.states import TERMINAL, NodeState
 
 #: A tick that comes later than this part of a lease duration shows that the broker has been away. Less is jitter.
 _AWAY_PART = 0.1
 
 #: The version of nodes that any version of the code may run.
 _ANY = frozenset({""})
+
+
+#: So long after the end of a connection somebody may tell how its worker ended.
+_EVIDENCE_AFTER_S = 30.0
+
+
+class _Departure(NamedTuple):
+    """A worker whose connection broke."""
+
+    at: float
+    worker: str
+    held: list[tuple[InstanceId, NodeId]]
 
 
 class Fleet:
@@ -36,6 +49,8 @@ class Fleet:
         self.awaited: set[WorkerId] = set()  #: workers from before a restart; nothing is granted until they are back
         self.awaited_until = 0.0
         self.absences = Absences(attempts, queues, dispatcher)
+        #: Whose connections broke just now, with the names of the workers and what these held: somebody may tell more.
+        self._departed: dict[WorkerId, _Departure] = {}
         self._graph = graph
         self._queues = queues
         self._dispatcher = dispatcher
@@ -114,10 +129,10 @@ class Fleet:
             return None
         if node.state is NodeState.STARTED:
             self.absences.claim(node, held.token, worker)
+        if node.state not in TERMINAL:  # also where another worker runs it now
+            self._attempts.acquit(node, worker.name, now)  # the connection was lost, not the worker
         if node.state is not NodeState.READY:
             return None
-        if node.losses and node.failures and node.failures[-1].worker == worker.name:
-            node.losses -= 1  # the connection was lost, not the worker: the node is not to blame
         # What the broker knows itself counts; after a restart it is what the worker says.
         began_at = node.leased_at if held.token == node.token else now - held.held_s
         return node, self._dispatcher.lease(node, worker, now, began_at)
@@ -126,8 +141,26 @@ class Fleet:
         """Let a worker go whose stream has ended."""
         worker = self.workers.get(command.worker_id)
         if worker is not None:
-            self._let_go(worker, None if command.left else "the connection to the worker broke", now)
+            if not command.left:
+                self._departed = {id: one for id, one in self._departed.items() if now < one.at + _EVIDENCE_AFTER_S}
+                held = [(node.instance.id, node.id) for node in worker.leases.values()]
+                self._departed[worker.id] = _Departure(now, worker.name, held)
+            self._let_go(worker, None if command.left else "its connection broke", now)
             self._remove(worker, now)
+
+    def lose(self, command: c.LoseWorker, now: float) -> None:
+        """Take down how a worker ended."""
+        worker = self.workers.get(command.worker_id)
+        if worker is not None:  # the end of its connection is still on its way
+            self._graph.events.append(e.WorkerEvicted(worker=worker))
+            self.disconnect(c.DisconnectWorker(worker_id=worker.id), now)
+        self.absences.testify(command.worker_id, command.how, now)
+        departure = self._departed.pop(command.worker_id, None)
+        for instance_id, node_id in departure.held if departure is not None else ():
+            instance = self._graph.instances.get(instance_id)
+            node = instance.nodes.get(node_id) if instance is not None else None
+            if departure is not None and node is not None and node.state not in TERMINAL:
+                self._attempts.testify(node, departure.worker, command.how, command.is_loss, now)
 
     def _remove(self, worker: Worker, now: float) -> None:
         """Forget a worker that has no lease any more."""
@@ -242,6 +275,11 @@ class Fleet:
         for worker in [worker for worker in self.workers.values() if worker.expires_at <= now]:
             self._graph.events.append(e.WorkerEvicted(worker=worker))
             for node in list(worker.leases.values()):
-                self._attempts.lose(node, worker, f"no heartbeat for {worker.lease_duration_s:g} s", now)
+                if not worker.slots:  # it has no connection, so silence is all that there ever is to see of its death
+                    self._attempts.lose(node, worker, f"no heartbeat for {worker.lease_duration_s:g} s", now)
+                elif node.function.spec.at_most_once:
+                    self.absences.begin(node, worker, now + self._settings.reconnect_grace_s, now)
+                else:
+                    self._attempts.give_up_silent(node, worker, now)
             self._remove(worker, now)
         self.expiry_check_at = min((worker.expires_at for worker in self.workers.values()), default=None)

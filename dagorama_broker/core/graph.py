@@ -23,6 +23,7 @@ from dagorama_broker.core.model import (
     Node,
     NodeId,
     Timing,
+    Worker,
 )
 from dagorama_broker.core.ready import ReadyQueues
 from dagorama_broker.core.states import TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
@@ -60,6 +61,8 @@ class Graph:
         self.leaving: list[dict[NodeId, Node]] = []  #: nodes of instances that have left, see `sweep`
         self.limits = limits
         self.backoffs: Timers[Node] = Timers()  #: when the next attempts of nodes are due
+        #: Of those, the nodes that are soon quarantined, with the last of the workers that were lost with them.
+        self.accused: dict[Node, Worker] = {}
         self.deadline_timers: Timers[Instance] = Timers()
         self.unclaimed: list[Node] = []  #: restored in state started; for `Fleet.await_workers`
         self.queues = queues
@@ -248,8 +251,13 @@ class Graph:
             self.queues.withdraw(node, now)
             self.queues.start_timers.discard(node)
         elif node.state is NodeState.BACKOFF:
-            self.backoffs.discard(node)
+            self.absolve(node)
         node.function.lane.active -= 1
+
+    def absolve(self, node: Node) -> None:
+        """Forget when a node's backoff, or the time until the verdict on it, is over."""
+        self.backoffs.discard(node)
+        self.accused.pop(node, None)
 
     def fail_dependency(self, node: Node, cause: Node, now: float) -> None:
         """Fail a waiting or joining node because of another, and with it whatever waits for it."""

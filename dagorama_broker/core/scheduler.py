@@ -42,7 +42,13 @@ class Scheduler:
         self.limits = Limits()
         self.graph = Graph(self.queues, self.limits)
         self.dispatcher = Dispatcher(self.queues, self.limits, token=epoch << _EPOCH_SHIFT)
-        self.attempts = Attempts(self.graph, self.dispatcher, rng=rng, deliveries_max=self.settings.deliveries_max)
+        self.attempts = Attempts(
+            self.graph,
+            self.dispatcher,
+            rng=rng,
+            deliveries_max=self.settings.deliveries_max,
+            verdict_after_s=self.settings.reconnect_grace_s,
+        )
         self.fleet = Fleet(self.graph, self.queues, self.dispatcher, self.attempts, self.settings)
         self.controller = Controller(self.graph, self.queues, self.dispatcher, self.fleet)
         self._may_be_held = False  #: whether there is anything that the workers who are awaited could have
@@ -53,6 +59,7 @@ class Scheduler:
             c.ConnectWorker: fleet.connect,
             c.DisconnectWorker: fleet.disconnect,
             c.Heartbeat: fleet.heartbeat,
+            c.LoseWorker: fleet.lose,
             c.ReportProgress: fleet.report_progress,
             c.DrainWorker: fleet.drain,
             c.CompleteNodes: self._complete_nodes,

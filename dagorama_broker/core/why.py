@@ -77,6 +77,13 @@ def explain(scheduler: Scheduler, node: Node, now: float, *, depth: int = DEPTH_
             return (_waits(scheduler, node.dependencies, Kind.WAITS_FOR, "it waits for", now, depth),)
         case NodeState.JOINING:
             return (_waits(scheduler, node.promises, Kind.JOINS, "its function has returned promises of", now, depth),)
+        case NodeState.BACKOFF if node in scheduler.graph.accused:
+            left_s = max(0.0, node.retry_at - now)
+            text = (
+                f"{node.losses + 1} workers were lost while they held it; it is quarantined in {left_s:.1f} s unless "
+                "the last of them comes back"
+            )
+            return (Reason(kind=Kind.BACKS_OFF, text=text, until=node.retry_at),)
         case NodeState.BACKOFF:
             text = f"attempt {node.attempts} failed; the next one is due in {max(0.0, node.retry_at - now):.1f} s"
             backs_off = Reason(kind=Kind.BACKS_OFF, text=text, until=node.retry_at, expected_at=node.retry_at)

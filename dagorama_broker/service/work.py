@@ -32,6 +32,10 @@ ANSWERS_MAX = 10_000
 #: So long a stream that is to end may take to say so to a worker that reads nothing.
 _GOODBYE_S = 5.0
 
+#: More of what is told of a worker's end is not kept.
+_HOW_CHARS_MAX = 256
+
+_VouchContext = aio.ServicerContext[work_pb2.VouchRequest, work_pb2.VouchResponse]
 _Context = aio.ServicerContext[work_pb2.WorkRequest, work_pb2.WorkResponse]
 
 
@@ -51,6 +55,22 @@ class WorkService(work_pb2_grpc.WorkServiceServicer):
         except convert.MalformedRequest as error:
             await abort(context, grpc.StatusCode.INVALID_ARGUMENT, error)
         await _Session(self._host, hello, context).serve()
+
+    async def Vouch(self, request: work_pb2.VouchRequest, context: _VouchContext) -> work_pb2.VouchResponse:
+        """Hear of workers from whoever watches over their processes."""
+        host = self._host
+        try:
+            for worker_id in request.worker_ids:
+                if worker_id in host.scheduler.workers:
+                    host.apply(c.Heartbeat(worker_id=WorkerId(worker_id)))
+            for end in request.ended:
+                how = end.how[:_HOW_CHARS_MAX]
+                host.apply(c.LoseWorker(worker_id=WorkerId(end.worker_id), how=how, is_loss=not end.on_purpose))
+            if request.ended:
+                await host.flush()
+        except HostStopped as error:
+            await abort(context, grpc.StatusCode.UNAVAILABLE, error)
+        return work_pb2.VouchResponse(lease_duration_s=host.scheduler.settings.lease_duration_s)
 
 
 class _Session:

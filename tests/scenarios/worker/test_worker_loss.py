@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from dagorama.client.queries import list_nodes
+from dagorama.errors import NodeFailed
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 from tests.scenarios.worker.conftest import MakePipe, StartWorkers
 from tests.scenarios.worker.worker_definitions import Work, hear, say
@@ -42,6 +46,26 @@ def test_a_paused_worker_loses_its_node_and_its_late_report(
         assert instance.result(timeout=5) == other
         os.kill(other, signal.SIGKILL)
         assert Work()("pid")[0].result(timeout=10) == paused
+
+
+def test_a_worker_that_is_busy_in_c_is_not_lost(workers: StartWorkers) -> None:
+    """A call that holds the interpreter's lock for several leases is run once, and nobody counts as lost."""
+    with launch_broker(port=0, environment={"DAGORAMA_LEASE_DURATION_S": "1"}):
+        workers(2)
+        instance, _ = Work()("hold_the_lock", 3)
+        assert instance.result(timeout=15) == 3
+        assert [node.failures for node in list_nodes(instance.instance_id.bytes)] == [(), ()]
+
+
+def test_what_was_seen_of_lost_workers_is_quoted(workers: StartWorkers, tmp_path: Path) -> None:
+    """A quarantined node tells how the processes ended that held it, each by its own signal or status."""
+    with launch_broker(port=0, environment={"DAGORAMA_DELIVERIES_MAX": "2"}):
+        workers(1)
+        workers(1)
+        with pytest.raises(NodeFailed, match="Quarantined: 2 workers were lost") as caught:
+            Work()("die_in_two_ways", tmp_path / "trace")[0].result(timeout=15)
+        assert "its process was killed by SIGSEGV" in caught.value.exception_message
+        assert "its process exited with status 9" in caught.value.exception_message
 
 
 def kill(broker: LaunchedBroker) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextvars
+import ctypes
 import os
+import signal
 import sys
 import threading
 import time
@@ -161,6 +163,21 @@ class Work(DAGDefinition):
             os.kill(os.getpid(), signal_number)
             threading.Event().wait()  # the signal may come to another thread, a moment later
         return os.getpid()
+
+    @dagorama().syncfn
+    def hold_the_lock(self, seconds: int) -> int:
+        """Has no other thread of this process run."""
+        ctypes.PyDLL(None).sleep(seconds)
+        return seconds
+
+    @dagorama().syncfn
+    def die_in_two_ways(self, trace: Path) -> None:
+        """Ends every process that runs it, the first by a signal."""
+        if trace.exists():
+            os._exit(9)
+        note(trace, "once")
+        os.kill(os.getpid(), signal.SIGSEGV)
+        threading.Event().wait()
 
     @dagorama().syncfn
     def exit_once(self, trace: Path, status: int) -> int:

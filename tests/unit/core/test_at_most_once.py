@@ -226,19 +226,21 @@ def test_a_worker_that_was_away_at_the_restart_has_its_grace(bench: Bench) -> No
 
 
 def test_an_expired_lease_fails_the_node(bench: Bench) -> None:
-    """A worker that is silent for the lease duration loses the node for good, also if it speaks again."""
+    """A worker that is silent for the lease duration, and then for the grace, loses the node for good."""
     bench.replay(ONE_THAT_RUNS)
     transcript = """
         at 15
+        tick
+        at 20
         tick
         connect w1 held=a#1
         states i1
         ----
         WorkerEvicted w1
+        WorkerLeft w1
         AttemptFailed a attempt=1 AttemptLost
         NodeFailed a
         DependencyFailed b because of a
-        WorkerLeft w1
         InstanceFinished i1 failed
         WorkerJoined w1
         WorkerWelcomed w1
@@ -343,5 +345,21 @@ def test_a_broker_that_was_away_waits_anew(bench: Bench) -> None:
         WorkerJoined w1
         WorkerWelcomed w1 a#2
         NodesStarted a
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_whoever_watched_over_the_worker_ends_the_wait(bench: Bench) -> None:
+    """A worker that is known to have ended is not waited for, and how it ended is told."""
+    bench.replay(ONE_THAT_RUNS)
+    transcript = """
+        disconnect w1
+        lost w1 it was killed by SIGSEGV
+        ----
+        WorkerLeft w1
+        AttemptFailed a attempt=1 AttemptLost
+        NodeFailed a
+        DependencyFailed b because of a
+        InstanceFinished i1 failed
     """
     assert bench.replay(transcript) == tidy(transcript)

@@ -243,6 +243,7 @@ def test_losses_are_counted_on(bench: Bench) -> None:
         connect w3
         grant
         disconnect w3
+        lost w3 it was killed by SIGSEGV
         ----
         WorkerJoined w1
         WorkerWelcomed w1
@@ -259,10 +260,10 @@ def test_losses_are_counted_on(bench: Bench) -> None:
         WorkerJoined w3
         WorkerWelcomed w3
         WorkGranted w3 a#3.1
-        LeaseLost a losses=3
+        LeaseLost a losses=2
+        WorkerLeft w3
         AttemptFailed a attempt=1 Quarantined
         NodeFailed a
-        WorkerLeft w3
         InstanceFinished i1 failed
     """
     assert bench.replay(transcript) == tidy(transcript)

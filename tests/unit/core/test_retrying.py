@@ -368,8 +368,7 @@ def test_what_was_lost_counts_no_more(bench: Bench) -> None:
         connect w1
         submit i1 a:g
         grant
-        at 20
-        tick
+        lost w1 it was killed by SIGKILL
         retry i1
         connect w2
         grant
@@ -382,9 +381,9 @@ def test_what_was_lost_counts_no_more(bench: Bench) -> None:
         WorkGranted w1 a#1
         NodesStarted a
         WorkerEvicted w1
+        WorkerLeft w1
         AttemptFailed a attempt=1 AttemptLost
         NodeFailed a
-        WorkerLeft w1
         InstanceFinished i1 failed
         InstanceReopened i1
         NodesReset a
@@ -398,7 +397,7 @@ def test_what_was_lost_counts_no_more(bench: Bench) -> None:
     assert bench.replay(transcript) == tidy(transcript)
     bench.replay("disconnect w2\nsubmit i2 q")
     for number in range(3):
-        bench.replay(f"connect x{number}\ngrant\ndisconnect x{number}")
+        bench.replay(f"connect x{number}\ngrant\nlost x{number} it was killed by SIGKILL")
     assert bench.replay("retry i2").splitlines()[-1] == "NodesReset q"
     node = bench.scheduler.instances[InstanceId(b"i2")].nodes[NodeId(b"q")]
     assert (node.losses, node.attempts, len(node.failures or ())) == (0, 0, 4)

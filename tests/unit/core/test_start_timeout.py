@@ -170,7 +170,7 @@ def test_a_node_that_is_taken_is_in_time(bench: Bench) -> None:
         NodeFailed a
         InstanceFinished i1 failed
         1 w1: ValueError: no
-        2 w2: WorkerLost: worker w2 was lost while it held the node: the connection to the worker broke
+        2 w2: WorkerLost: worker w2 was lost while it held the node: its connection broke
         1 -: QueueTimeout: it was ready for 10 s, its start_timeout, and no worker took it: none that serves queue q \
 is connected
     """

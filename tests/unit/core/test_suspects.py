@@ -145,6 +145,8 @@ def test_a_node_that_keeps_killing_workers_is_quarantined(bench: Bench) -> None:
         connect w3
         grant
         disconnect w3
+        at 5
+        tick
         failures a
         ----
         WorkerJoined w1
@@ -162,20 +164,22 @@ def test_a_node_that_keeps_killing_workers_is_quarantined(bench: Bench) -> None:
         WorkerJoined w3
         WorkerWelcomed w3
         WorkGranted w3 a#3
-        LeaseLost a losses=3
+        LeaseLost a losses=2
+        WorkerLeft w3
         AttemptFailed a attempt=1 Quarantined
         NodeFailed a
         DependencyFailed b because of a
-        WorkerLeft w3
         InstanceFinished i1 failed
-        1 w1: WorkerLost: worker w1 was lost while it held the node: the connection to the worker broke
-        1 w2: WorkerLost: worker w2 was lost while it held the node: the connection to the worker broke
-        1 w3: WorkerLost: worker w3 was lost while it held the node: the connection to the worker broke
+        1 w1: WorkerLost: worker w1 was lost while it held the node: its connection broke
+        1 w2: WorkerLost: worker w2 was lost while it held the node: its connection broke
+        1 w3: WorkerLost: worker w3 was lost while it held the node: its connection broke
     """
     lines = bench.replay(transcript).splitlines()
     quarantine = lines.pop()
     assert "\n".join(lines) == tidy(transcript)
-    assert quarantine.startswith("1 w3: Quarantined: 3 workers were lost while they held this node (w1, w2, w3)")
+    seen = "w1: its connection broke; w2: its connection broke; w3: its connection broke"
+    said = f"1 w3: Quarantined: 3 workers were lost while they held this node, so it is not tried again: {seen}. "
+    assert quarantine.startswith(said)
 
 
 def test_losses_and_failed_attempts_are_counted_apart(bench: Bench) -> None:
@@ -255,5 +259,162 @@ def test_a_worker_that_comes_back_with_two_suspects_gets_no_third(bench: Bench) 
         NodeCompleted b b
         NodeCompleted a a
         WorkGranted w3 c#8
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_evidence_is_quoted(bench: Bench) -> None:
+    """Who watched over workers tells how they ended, at once or later: the verdict quotes it, and waits no longer."""
+    transcript = """
+        connect w1
+        submit i1 a
+        grant
+        lost w1 it was killed by SIGSEGV
+        connect w2
+        grant
+        disconnect w2
+        connect w3
+        grant
+        lost w2 it exited with status 7
+        disconnect w3
+        lost w3 it was killed by SIGKILL
+        failures a
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a
+        WorkGranted w1 a#1
+        WorkerEvicted w1
+        LeaseLost a losses=1
+        WorkerLeft w1
+        WorkerJoined w2
+        WorkerWelcomed w2
+        WorkGranted w2 a#2
+        LeaseLost a losses=2
+        WorkerLeft w2
+        WorkerJoined w3
+        WorkerWelcomed w3
+        WorkGranted w3 a#3
+        LeaseLost a losses=2
+        WorkerLeft w3
+        AttemptFailed a attempt=1 Quarantined
+        NodeFailed a
+        InstanceFinished i1 failed
+    """
+    *lines, _, _, _, quarantine = bench.replay(transcript).splitlines()
+    assert "\n".join(lines) == tidy(transcript)
+    seen = "w1: it was killed by SIGSEGV; w2: it exited with status 7; w3: it was killed by SIGKILL. "
+    assert seen in quarantine
+
+
+def test_a_worker_that_comes_back_was_not_lost(bench: Bench) -> None:
+    """A connection that breaks is no death: whoever comes back with the node has taken it down with nobody."""
+    transcript = """
+        connect w1
+        submit i1 a
+        grant
+        disconnect w1
+        connect w2
+        grant
+        connect w1 held=a#1
+        disconnect w2
+        connect w3
+        grant
+        disconnect w3
+        connect w2 held=a#2
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a
+        WorkGranted w1 a#1
+        LeaseLost a losses=1
+        WorkerLeft w1
+        WorkerJoined w2
+        WorkerWelcomed w2
+        WorkGranted w2 a#2
+        WorkerJoined w1
+        WorkerWelcomed w1
+        LeaseLost a losses=1
+        WorkerLeft w2
+        WorkerJoined w3
+        WorkerWelcomed w3
+        WorkGranted w1 a#3
+        WorkerLeft w3
+        WorkerJoined w2
+        WorkerWelcomed w2
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_an_accused_node_is_cleared_by_its_worker(bench: Bench) -> None:
+    """When the last of the workers comes back before the verdict it goes on with the node."""
+    transcript = """
+        connect w1
+        submit i1 a
+        grant
+        disconnect w1
+        connect w2
+        grant
+        disconnect w2
+        connect w3
+        grant
+        disconnect w3
+        grant
+        connect w3 held=a#3
+        complete w3 a#4
+        at 9
+        tick
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a
+        WorkGranted w1 a#1
+        LeaseLost a losses=1
+        WorkerLeft w1
+        WorkerJoined w2
+        WorkerWelcomed w2
+        WorkGranted w2 a#2
+        LeaseLost a losses=2
+        WorkerLeft w2
+        WorkerJoined w3
+        WorkerWelcomed w3
+        WorkGranted w3 a#3
+        LeaseLost a losses=2
+        WorkerLeft w3
+        WorkerJoined w3
+        WorkerWelcomed w3 a#4
+        NodeCompleted a a
+        InstanceFinished i1 completed
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_what_was_ended_on_purpose_is_no_loss(bench: Bench) -> None:
+    """A worker that its own side has ended, for another node's sake or as it was told to, counts against nobody."""
+    transcript = """
+        connect w1
+        submit i1 a
+        grant
+        disconnect w1
+        connect w2
+        grant
+        lost w1 it was ended blameless
+        disconnect w2
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a
+        WorkGranted w1 a#1
+        LeaseLost a losses=1
+        WorkerLeft w1
+        WorkerJoined w2
+        WorkerWelcomed w2
+        WorkGranted w2 a#2
+        LeaseLost a losses=1
+        WorkerLeft w2
     """
     assert bench.replay(transcript) == tidy(transcript)

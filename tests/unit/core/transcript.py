@@ -163,6 +163,12 @@ class Bench:
     def _do_disconnect(self, words: list[str]) -> list[str]:
         return self.tell(c.DisconnectWorker(worker_id=WorkerId(words[0].encode())))
 
+    def _do_lost(self, words: list[str]) -> list[str]:
+        """lost WORKER HOW... [blameless]"""
+        how = " ".join(word for word in words[1:] if word != "blameless")
+        worker_id = WorkerId(words[0].encode())
+        return self.tell(c.LoseWorker(worker_id=worker_id, how=how, is_loss="blameless" not in words))
+
     def _do_leave(self, words: list[str]) -> list[str]:
         return self.tell(c.DisconnectWorker(worker_id=WorkerId(words[0].encode()), left=True))
 

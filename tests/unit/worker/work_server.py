@@ -9,7 +9,17 @@ from threading import Thread
 import grpc
 
 from dagorama.v1.graph_pb2 import FunctionSpec
-from dagorama.v1.work_pb2 import Grants, Hello, Lease, Rejection, Welcome, WorkRequest, WorkResponse
+from dagorama.v1.work_pb2 import (
+    Grants,
+    Hello,
+    Lease,
+    Rejection,
+    VouchRequest,
+    VouchResponse,
+    Welcome,
+    WorkRequest,
+    WorkResponse,
+)
 from dagorama.v1.work_pb2_grpc import WorkServiceServicer, add_WorkServiceServicer_to_server
 
 TIMEOUT_S = 20
@@ -105,6 +115,8 @@ class WorkServer(WorkServiceServicer):
     def __init__(self) -> None:
         self.sessions: SimpleQueue[Session] = SimpleQueue()
         self.port = 0
+        self.vouched: SimpleQueue[VouchRequest] = SimpleQueue()
+        self.lease_duration_s = 0.3
         self._all: list[Session] = []
 
     def session(self) -> Session:
@@ -119,6 +131,11 @@ class WorkServer(WorkServiceServicer):
         Thread(target=self._read, args=(request_iterator, session), daemon=True).start()
         while (response := session.responses.get()) is not None:
             yield response
+
+    def Vouch(self, request: VouchRequest, context: grpc.ServicerContext) -> VouchResponse:
+        """Keeps what it is told."""
+        self.vouched.put(request)
+        return VouchResponse(lease_duration_s=self.lease_duration_s)
 
     def close(self) -> None:
         """Breaks all streams."""
@@ -137,12 +154,12 @@ class WorkServer(WorkServiceServicer):
 
 
 @contextmanager
-def work_server() -> Iterator[WorkServer]:
+def work_server(port: int = 0) -> Iterator[WorkServer]:
     """Runs a server."""
     server = grpc.server(ThreadPoolExecutor(4))
     served = WorkServer()
     add_WorkServiceServicer_to_server(served, server)
-    served.port = server.add_insecure_port("localhost:0")
+    served.port = server.add_insecure_port(f"localhost:{port}")
     server.start()
     try:
         yield served
