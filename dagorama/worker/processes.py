@@ -36,7 +36,12 @@ class _Popen(popen_forkserver.Popen):
 
     def __init__(self, process: multiprocessing.Process) -> None:
         self._polling = threading.Lock()
-        super().__init__(process)
+        # What the base class does, but for flushing standard output and error: the server has none of what is in them,
+        # and a log without a reader would keep a worker from being replaced.
+        self._fds = []
+        self.returncode = None
+        self.finalizer = None  # type: ignore[assignment]  # as the base class has it, until it launches
+        self._launch(process)
 
     _fds: list[int]  #: of the base class, which its stubs do not tell
 

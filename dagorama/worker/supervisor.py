@@ -15,6 +15,7 @@ from dagorama.worker.child import ENDED_FOR_NODE, EXIT_STOPPED
 from dagorama.worker.news import News
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.orphans import inherits_orphans, reap_orphans
+from dagorama.worker.printing import print_also_to_nobody
 from dagorama.worker.processes import WorkerProcess, describe_exit, start_worker
 from dagorama.worker.signals import signals_in
 from dagorama.worker.vouching import settle
@@ -187,6 +188,7 @@ class Supervisor(Crew):
 
     def run(self) -> int:
         """Runs until told to end. Returns the exit status: 0 after a drain."""
+        print_also_to_nobody()
         with signals_in(signal.SIGTERM, signal.SIGINT, *[signal.SIGCHLD] * inherits_orphans()) as signals:
             try:
                 self.start()

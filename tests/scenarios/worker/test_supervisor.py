@@ -214,7 +214,7 @@ def test_a_worker_that_drains_without_a_broker_ends(broker: LaunchedBroker, pipe
 def test_a_log_without_a_reader_ends_nobody(broker: LaunchedBroker, pipe: MakePipe, tmp_path: Path) -> None:
     """When whoever reads the log goes away, a process that dies is still replaced, and the others go on."""
     started, go = pipe(), pipe()
-    with command("--processes", "2") as process:
+    with command("--processes", "2", PYTHONUNBUFFERED="") as process:
         instance, _ = Work()("hold", started, go)
         pid = hear(started)
         assert process.stderr is not None
