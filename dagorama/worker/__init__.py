@@ -14,6 +14,8 @@ stopping     nodes that are to stop because their leases are lost, and what is d
 worker       the worker itself: how it starts, introduces itself, drains and ends
 printing     what nodes print, in the log at once
 child, processes    workers as processes; signals and shield: how they are told to end; news: what they tell
+forking      what nodes fork has nothing of the worker; orphans: what process 1 sees off
+vouching     telling the broker that processes live, or how they ended
 supervisor   keeping processes running: replaced where they die, with a backoff
 launched     the workers of a program's own; main_module: how they come by what is defined in it
 """
