@@ -25,6 +25,8 @@ Granted = dict[Worker, list[tuple[Node, int]]]
 
 #: No worker starts more within `PREFETCH_S` for each of a hundred slots; so far it is counted what is to be shared.
 _SHARED_MAX = 100 * int(PREFETCH_S / _COST_MIN_S)
+#: So many nodes are parked with one grant, as where an instance is given a cap: that takes some milliseconds.
+_PARKED_MAX = 2_000
 #: No bound.
 _ANY = 1 << 40
 
@@ -37,6 +39,8 @@ class Dispatcher:
         self._limits = limits
         self.token_last = token  #: the last one given
         self.recalls = Recalls(queues)
+        self.has_more = False  #: the last grant has left nodes that limits hold before others that may start
+        self._parks_left = _ANY  #: so many nodes are still parked with this command
         self._timeouts: Timers[Node] = Timers()  #: when the attempts of leased nodes are to end
         self._recorded: list[Node] = []  #: see `take_recorded`
 
@@ -160,19 +164,26 @@ class Dispatcher:
 
     def open_rates(self, now: float) -> None:
         """Let in who waits for rates that let another node start."""
-        self._queues.wake_sorted(now)
+        self._queues.wake_again(now)
         for limit in self._limits.due(now):
             self._queues.wake(limit, now)
             self._limits.plan(limit, now)
 
     def _next(self, view: View, now: float, *, with_suspects: bool) -> Node | None:
-        """Give the first node of a view that may start now. Those before it that limits hold are parked."""
+        """Give the first node of a view that may start now. Those before it that limits hold are parked.
+
+        Where they are too many for one grant the view is looked at again with the next, and there is none for now.
+        """
         while (node := view.peek(with_suspects=with_suspects)) is not None:
             if not node.limits and not self._limits.is_capped:
                 return node
             limit = next(self.full_limits(node, now), None)
             if limit is None:
                 return node
+            if not self._parks_left:
+                self._queues.look_again(view)
+                return None
+            self._parks_left -= 1
             self._queues.park(node, limit, now)
             self._limits.plan(limit, now)
         return None
@@ -180,6 +191,7 @@ class Dispatcher:
     def grant(self, now: float) -> Iterator[e.WorkGranted]:
         """Grant what is ready to those who may run it."""
         granted: Granted = {}
+        self._parks_left = _PARKED_MAX
         views = [
             view
             for view in self._queues.take_stirred()
@@ -197,6 +209,8 @@ class Dispatcher:
             self._fill_ahead(view, granted, now)
         for worker, leases in granted.items():
             yield e.WorkGranted(worker=worker, leases=leases)
+        self.has_more = not self._parks_left
+        self._parks_left = _ANY
         self.recalls.plan(now)
 
     def pull(self, worker: Worker, now: float) -> Iterator[e.WorkGranted]:

@@ -15,6 +15,9 @@ from dagorama_broker.core.model import Control, FunctionSpec, Instance, Node, Pa
 from dagorama_broker.core.states import NodeState
 from dagorama_broker.core.timers import Timers
 
+#: So many nodes of an audience are let in at once, as where a cap ends: that takes some milliseconds.
+_LET_IN_MAX = 2_000
+
 
 class ReadyQueues:
     """All lanes and views."""
@@ -30,6 +33,7 @@ class ReadyQueues:
         self.asking: dict[Worker, None] = {}  #: those that are to be told when nothing is left
         self.sorting = 0  #: grows as views of lanes change, so that limits see who could take what waits for them
         self.waited: dict[Limit, None] = {}  #: limits that nodes wait for
+        self.half_woken: dict[Limit, None] = {}  #: limits that have room for more than were let in at once
         self._is_sorted_anew = False
         self._numbers = 0  #: the last one given to a worker
         self._stirred: list[Worker] = []
@@ -95,6 +99,10 @@ class ReadyQueues:
                 view.place(worker)
                 views[view] = None
         return list(views)
+
+    def look_again(self, view: View) -> None:
+        """Have a view looked at with the next grant, whether or not anything changes."""
+        self._offered[view] = None
 
     def _sort(self, lane: Lane) -> None:
         lane.set_audience()
@@ -226,17 +234,25 @@ class ReadyQueues:
         if limit.sorting != self.sorting:
             limit.sort(self.sorting)
         for audience, waiters in list(limit.waiting.items()):
-            left = room
+            left = min(room, _LET_IN_MAX)
             while left and (node := waiters.first()) is not None:
                 waiters.drop(node.order, node.function.lane)
                 left -= self._let_in(node)
             if not waiters:
                 del limit.waiting[audience]
+            elif room > _LET_IN_MAX:
+                self.half_woken[limit] = None
         if not limit.waiting:
             self.waited.pop(limit, None)
 
-    def wake_sorted(self, now: float) -> None:
-        """Let in who was left out for others that, as workers came or went, are not for the same workers any more."""
+    def wake_again(self, now: float) -> None:
+        """Let in who was left out for others that, as workers came or went, are not for the same workers any more.
+
+        And further ones of those who were too many to be let in at once.
+        """
+        half_woken, self.half_woken = self.half_woken, {}
+        for limit in half_woken:
+            self.wake(limit, now)
         if self._is_sorted_anew:
             self._is_sorted_anew = False
             for limit in list(self.waited):

@@ -97,7 +97,8 @@ class Scheduler:
     @property
     def has_more(self) -> bool:
         """Whether something is left over that would have taken too long at once; each command does a part of it."""
-        return bool(self.graph.leaving or self.graph.backlog)
+        graph = self.graph
+        return bool(graph.leaving or graph.backlog or self.dispatcher.has_more or self.queues.half_woken)
 
     def next_wakeup(self) -> float | None:
         """Give the time at which a `Tick` is due, or None. Ask again after each batch of commands."""

@@ -129,6 +129,26 @@ def test_who_is_let_in_and_parked_again_leaves_nothing_behind() -> None:
     assert calls[500] < 1.5 * calls[50]
 
 
+def test_a_cap_over_many_nodes_comes_and_goes_in_slices() -> None:
+    """No command takes longer for ten times the nodes that are ready, and all of them are let in again."""
+    longest = {}
+    for size in (3_000, 12_000):
+        scheduler = make_scheduler()
+        submit(scheduler, 0, nodes=size)
+        calls = []
+        for running_max in (1, 0):
+            command = c.ControlInstance(instance_id=InstanceId(b"0"), running_max=running_max)
+            calls.append(count_calls(partial(scheduler.handle, command, 0.0)))
+            calls.append(count_calls(partial(scheduler.handle, c.GrantWork(), 0.0)))
+            while scheduler.has_more:
+                scheduler.handle(c.GrantWork(), 0.0)
+            check_invariants(scheduler)
+        ready = scheduler.queues.views[scheduler.workers[W].view.filter].count(size)
+        assert ready + len(scheduler.workers[W].leases) == size
+        longest[size] = max(calls)
+    assert longest[12_000] < 1.2 * longest[3_000]
+
+
 @pytest.mark.parametrize("is_capped", [True, False])
 def test_a_limit_costs_the_same_however_many_groups_wait_for_it(is_capped: bool) -> None:
     """With ten times the groups that share a limit, or the cap of a queue, granting takes as many calls."""
