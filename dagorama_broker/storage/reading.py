@@ -73,7 +73,7 @@ WHERE calls.instance = ? GROUP BY 1
 
 _ATTEMPTS = """
 SELECT node, number, losses, worker, ended_at, type, message, traceback, {exception}, permanent, token
-FROM attempts WHERE instance = ? AND node BETWEEN ? AND ? ORDER BY node, seq
+FROM attempts WHERE instance = ? AND node {which} ORDER BY node, seq
 """
 
 #: So many ids are asked for in one statement.
@@ -257,8 +257,15 @@ class Reader:
 
     def _add_attempts(self, instance: int, nodes: dict[int, StoredNode]) -> None:
         """Give nodes of one instance their failed attempts."""
-        select = _ATTEMPTS.format(exception="exception" if self._values else "x''")
-        rows = self._connection.execute(select, (instance, min(nodes), max(nodes)))
+        first, last = min(nodes), max(nodes)
+        # One range is the fastest, but where most in it are other nodes, their tracebacks would be read too.
+        is_sparse = last - first > 2 * len(nodes)
+        select = _ATTEMPTS.format(
+            exception="exception" if self._values else "x''",
+            which="IN (SELECT value FROM json_each(?))" if is_sparse else "BETWEEN ? AND ?",
+        )
+        which = (json.dumps(list(nodes)),) if is_sparse else (first, last)
+        rows = self._connection.execute(select, (instance, *which))
         for seq, number, losses, worker, ended_at, type, message, traceback, exception, permanent, token in rows:
             node = nodes.get(seq)
             if node is None:

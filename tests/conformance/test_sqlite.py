@@ -259,6 +259,29 @@ def test_restoring_reads_only_what_runs(tmp_path: Path) -> None:
     assert [row[3] for row in plan] == ["SCAN instances USING INDEX instances_running"]
 
 
+def test_looking_nodes_up_reads_no_attempts_of_others(tmp_path: Path) -> None:
+    """What it takes does not grow with the attempts of the nodes between those that are looked up."""
+    steps = {}
+    for size in (100, 1_000):
+        journal = SqliteJournal(tmp_path / f"{size}.db")
+        journal.open()
+        graph = Graph()
+        instance = graph.instance()
+        nodes = [graph.node(instance) for _ in range(size)]
+        attempts = [e.AttemptFailed(node=node, attempt=failed(1), retry_at=9.0) for node in nodes]
+        journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=nodes), *attempts])
+        connection = journal._connection
+        assert connection is not None
+        ticks: list[None] = []
+        connection.set_progress_handler(lambda ticks=ticks: ticks.append(None), 10)  # type: ignore[misc]
+        found = journal.find_by_id(instance.id, [nodes[0].id, nodes[-1].id])
+        connection.set_progress_handler(None, 0)
+        journal.close()
+        assert [node.attempts for node in found.values()] == [1, 1]
+        steps[size] = len(ticks)
+    assert steps[1_000] < 1.5 * steps[100]
+
+
 @pytest.mark.parametrize(("set_by_s", "boots", "moved_s"), [(-9e7, "aa", 9e7), (9e7, "aa", -9e7), (9e7, "ab", 0)])
 def test_a_clock_that_is_set_moves_what_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, set_by_s: float, boots: str, moved_s: float
