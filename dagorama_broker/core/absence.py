@@ -24,6 +24,7 @@ class Absence(NamedTuple):
     worker_name: str
     problem: str
     until: float
+    is_prolonged: bool = False  #: for a time in which the broker was away
 
 
 class Absences:
@@ -99,3 +100,10 @@ class Absences:
     def postpone(self, until: float) -> None:
         """Wait for longer."""
         self._absences = [absence._replace(until=until) for absence in self._absences]
+
+    def prolong(self, until: float) -> None:
+        """Wait for longer, but for nobody more than once."""
+        self._absences = [
+            absence if absence.is_prolonged else absence._replace(until=until, is_prolonged=True)
+            for absence in self._absences
+        ]

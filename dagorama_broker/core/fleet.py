@@ -48,6 +48,7 @@ class Fleet:
         self.expiry_check_at: float | None = None  #: not later than the first worker's expiry
         self.awaited: set[WorkerId] = set()  #: workers from before a restart; nothing is granted until they are back
         self.awaited_until = 0.0
+        self._prolonged_until = 0.0  #: to when that was put off last, for a time in which the broker was away
         self.absences = Absences(attempts, queues, dispatcher)
         #: Whose connections broke just now, with the names of the workers and what these held: somebody may tell more.
         self._departed: dict[WorkerId, _Departure] = {}
@@ -243,9 +244,6 @@ class Fleet:
 
     def begin_grace(self, command: c.BeginGrace, now: float) -> None:
         """Count the time that workers have to come back from now on."""
-        self._begin_grace(now)
-
-    def _begin_grace(self, now: float) -> None:
         self.awaited_until = now + self._settings.reconnect_grace_s
         self.absences.postpone(self.awaited_until)
 
@@ -263,13 +261,17 @@ class Fleet:
     def _forgive_silence(self, now: float) -> None:
         """Give everybody as much time as if all had been heard of now: what they sent meanwhile is still unread.
 
-        Once, until they are heard again: else nobody would ever be given up where ticks are late again and again.
+        Once, until they are heard again: else nobody would ever be given up where ticks are late again and again. The
+        same goes for those who are away.
         """
         for worker in self.workers.values():
             if worker.expires_at != worker.forgiven_until:
                 worker.expires_at = worker.forgiven_until = now + worker.lease_duration_s
         self.expiry_check_at = min((worker.expires_at for worker in self.workers.values()), default=None)
-        self._begin_grace(now)
+        until = now + self._settings.reconnect_grace_s
+        if self.awaited_until != self._prolonged_until:
+            self.awaited_until = self._prolonged_until = until
+        self.absences.prolong(until)
 
     def _evict_silent(self, now: float) -> None:
         for worker in [worker for worker in self.workers.values() if worker.expires_at <= now]:

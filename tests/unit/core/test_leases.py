@@ -190,6 +190,18 @@ def test_a_broker_that_is_late_again_and_again_gives_up_who_is_silent(bench: Ben
     assert bench.replay("tick late=5\nwakeup").splitlines()[3:] == ["WorkerEvicted w1", "WorkerLeft w1", "at 55"]
 
 
+def test_a_broker_that_is_late_again_and_again_waits_for_nobody_longer_than_twice(bench: Bench) -> None:
+    """Else nothing would be granted after a restart, and nodes that must not run twice would never fail."""
+    bench.replay(
+        "function f once\nconnect w1\nconnect w2\nsubmit i1 a\nsubmit i2 b\ngrant\ndisconnect w2\nrestart\nconnect w2"
+    )
+    bench.replay("at 6\ntick late=2")
+    assert bench.replay("at 10\ntick late=2\nstates i1").splitlines()[4:] == ["a=started"]
+    told = bench.replay("at 11\ntick late=2\nstates i1").splitlines()
+    assert told[4] == "WorkerLeft w1"
+    assert told[-1] == "(failed) a=failed"
+
+
 def test_a_worker_that_leaves_in_order_is_not_blamed_on_its_nodes(bench: Bench) -> None:
     """Nodes of a worker that leaves go back to their place in the queue, and no loss is counted."""
     transcript = """
