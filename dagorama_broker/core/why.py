@@ -73,6 +73,8 @@ def explain(scheduler: Scheduler, node: Node, now: float, *, depth: int = DEPTH_
             cause = node.cause or node
             failure = cause.failures[-1].failure if cause.failures else None
             return (ended(state, cause.id, cause.function.spec.name, cause.attempts, failure),)
+        case NodeState.WAITING if not _waits_for(node):  # of many that become ready the others come bit by bit
+            return (Reason(kind=Kind.DUE, text="what it waited for is there, and it is ready next"),)
         case NodeState.WAITING:
             return (_waits(scheduler, node.dependencies, Kind.WAITS_FOR, "it waits for", now, depth),)
         case NodeState.JOINING:
@@ -139,8 +141,8 @@ def _because(scheduler: Scheduler, node: Node, now: float, depth: int) -> tuple[
     if depth > 0:
         return explain(scheduler, node, now, depth=depth)
     last, links = node, 0
-    while waits_for := last.dependencies if last.state is NodeState.WAITING else _joined(last):
-        last = _open(waits_for)[0]
+    while waits_for := _waits_for(last):
+        last = waits_for[0]
         links += 1
     if not links:
         return explain(scheduler, last, now)
@@ -160,18 +162,21 @@ def _completes_at(scheduler: Scheduler, others: list[Node], now: float) -> float
             if node.function.timing.duration_s is None:
                 return None
             after_s += node.function.timing.duration_s
-        if node.state not in (NodeState.WAITING, NodeState.JOINING):
+        waits_for = _waits_for(node)
+        if not waits_for:
             reasons = explain(scheduler, node, now)
             begins = [now if reason.kind is Kind.DUE else reason.expected_at for reason in reasons]
             known = [at for at in begins if at is not None]
             return max(known) + after_s if len(known) == len(begins) else None
-        waits_for = node.dependencies if node.state is NodeState.WAITING else node.promises
-        node = max(_open(waits_for), key=lambda other: other.seq)
+        node = max(waits_for, key=lambda other: other.seq)
     return None
 
 
-def _joined(node: Node) -> tuple[Node, ...]:
-    return node.promises if node.state is NodeState.JOINING else ()
+def _waits_for(node: Node) -> list[Node]:
+    """Give the nodes that have still to complete before this one can go on."""
+    if node.state is NodeState.JOINING:
+        return _open(node.promises)
+    return _open(node.dependencies) if node.state is NodeState.WAITING else []
 
 
 def _open(others: tuple[Node, ...]) -> list[Node]:
