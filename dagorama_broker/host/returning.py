@@ -7,7 +7,7 @@ needs nothing. So what a call costs does not grow with the instance.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Protocol, TypeVar
@@ -25,6 +25,9 @@ T = TypeVar("T")
 
 #: So many nodes are looked up, or compared, at once: others come between.
 _AT_ONCE = 1_000
+
+#: Values that are read only because they are beside something else come to no more than this at once, or are one.
+_BESIDE_BYTES_MAX = 4 << 20
 
 
 class _Reads(Protocol):
@@ -170,14 +173,29 @@ async def _new_calls(host: _Reads, instance_id: InstanceId, calls: Sequence[NewC
     new: list[NewCall] = []
     for start in range(0, len(calls), _AT_ONCE):
         some = calls[start : start + _AT_ONCE]
-        found = await _find(host, instance_id, [call.node_id for call in some], values=True)
-        repeated = [call for call in some if call.node_id in found]
-        others = await _find(host, instance_id, [other for call in repeated for other in call.dependency_ids])
-        for call in repeated:
-            seqs = [others[other].seq for other in call.dependency_ids if other in others]
-            check_repeated(instance_id, found[call.node_id], call, seqs)
+        found = await _find(host, instance_id, [call.node_id for call in some])
+        repeated = {call.node_id: call for call in some if call.node_id in found}
+        others = await _find(host, instance_id, [id for call in repeated.values() for id in call.dependency_ids])
+        for node_ids in _portions([found[node_id] for node_id in repeated]):
+            for row in (await _find(host, instance_id, node_ids, values=True)).values():
+                call = repeated[row.id]
+                seqs = [others[other].seq for other in call.dependency_ids if other in others]
+                check_repeated(instance_id, row, call, seqs)
         new += [call for call in some if call.node_id not in found]
     return new
+
+
+def _portions(rows: Iterable[StoredNode]) -> Iterator[list[NodeId]]:
+    """Give the ids of nodes, so many at a time that their values are not too much to be read at once."""
+    portion: list[NodeId] = []
+    payload_bytes = 0
+    for row in rows:
+        payload_bytes += row.payload_bytes
+        if portion and payload_bytes > _BESIDE_BYTES_MAX:
+            yield portion
+            portion, payload_bytes = [], row.payload_bytes
+        portion.append(row.id)
+    yield portion
 
 
 async def _read_values(

@@ -11,9 +11,11 @@ from dagorama_broker.core import commands as c
 from dagorama_broker.core.errors import ConflictingNode, UnfitInstance, UnknownNode
 from dagorama_broker.core.events import RequestRepeated
 from dagorama_broker.core.invariants import check_invariants
-from dagorama_broker.core.model import NewCall, Node, RequestId
+from dagorama_broker.core.model import InstanceId, NewCall, Node, NodeId, RequestId
 from dagorama_broker.core.states import InstanceState, NodeState
+from dagorama_broker.core.stored import StoredNode
 from dagorama_broker.core.values import collect_values
+from dagorama_broker.host import returning
 from dagorama_broker.host.host import Host
 from tests.unit.host.commands import WORKER, Channel, complete, fail, instance_id, node_id, submit
 from tests.unit.host.conftest import Running
@@ -173,3 +175,26 @@ async def test_what_is_refused_leaves_nothing_behind(running: Running, gate: Gat
         finally:
             gc.enable()
         assert left == []
+
+
+async def test_comparing_calls_reads_few_values_at_once(
+    running: Running, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the nodes have given is beside what their calls were; it may be of any size."""
+    async with running() as host:
+        Channel(host, gate.log, slots=10)
+        again = submit("a", "b", "c", "d")
+        await host.commit(again)
+        for name in "abcd":
+            await host.commit(complete(host, name))  # a value of one byte
+        read: list[int] = []
+        find_by_id = host.journal.find_by_id
+
+        def note(instance_id: InstanceId, node_ids: list[NodeId], *, values: bool = False) -> dict[NodeId, StoredNode]:
+            read.append(len(node_ids) if values else 0)
+            return find_by_id(instance_id, node_ids, values=values)
+
+        monkeypatch.setattr(host.journal, "find_by_id", note)
+        monkeypatch.setattr(returning, "_BESIDE_BYTES_MAX", 2)
+        assert await host.submit(again) == ()
+        assert read == [0, 2, 2]
