@@ -179,9 +179,9 @@ def test_what_no_worker_tolerates_is_refused() -> None:
         (["jobs.py:NoEntrypoint"], "NoEntrypoint in jobs.py has no entrypoint"),
         (["jobs.py:NotDecorated"], "the entrypoint of NotDecorated in jobs.py is not decorated"),
         (["jobs.py:Made"], "make an object of it there, `job = Made(...)`, and run jobs.py:job"),
-        (["jobs.py:Echo"], "missing a required argument: 'value'; the signature is Echo.entrypoint(value: 'object', *"),
-        (["jobs.py:Later", "1", "2"], "too many positional arguments; the signature is Later.entrypoint(value: 'int')"),
-        (["jobs.py:Later", "valve=1"], "Later.entrypoint(value: 'int')"),
+        (["jobs.py:Echo"], "missing a required argument: 'value'; the signature is Echo.entrypoint(value: object, *"),
+        (["jobs.py:Later", "1", "2"], "too many positional arguments; the signature is Later.entrypoint(value: int)"),
+        (["jobs.py:Later", "valve=1"], "there is no argument 'valve'; the signature is Later.entrypoint(value: int)"),
         (["jobs.py:Later", "1", "--workers", "0"], "0 is not in the range x>=1"),
         (["jobs.py:Later", "1", "--wokers", "1"], "--wokers"),
         (["broken.py:Echo"], "broken.py cannot be imported: ZeroDivisionError"),
@@ -206,12 +206,12 @@ def test_a_wrong_call_says_what_is_wrong(words: list[str], message: str, tmp_pat
     assert "dagorama/cli" not in finished.err
 
 
-def test_what_keeps_workers_from_starting_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wrong setting is named, in place of a run that ends without a word about it."""
+def test_a_setting_that_would_keep_workers_from_starting_is_a_wrong_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is named before anything starts, in place of a run that ends without a word about it."""
     monkeypatch.setenv("DAGORAMA_CODE_MISMATCH", "perhaps")
     finished = run(job("Later"), "1", "--workers", "1")
-    assert (finished.status, finished.out) == (3, "")
-    assert "workers - [ERROR] - a worker cannot start: ValueError: DAGORAMA_CODE_MISMATCH" in finished.err
+    assert (finished.status, finished.out) == (2, "")
+    assert "Error: DAGORAMA_CODE_MISMATCH='perhaps'" in finished.err
 
 
 def test_a_broker_that_cannot_start_gives_status_3(tmp_path: Path) -> None:
