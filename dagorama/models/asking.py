@@ -23,6 +23,9 @@ from dagorama.project_files import is_project_file
 TYPED_IN = ("<stdin>", "<ipython-input")
 #: Methods that look up, and put nothing in.
 LOOK_UPS = frozenset({"get", "pop", "remove", "discard", "__getitem__", "__contains__"})
+#: How the names of instructions begin that call. In Python 3.11 it is often PRECALL that does, for a CALL that follows:
+#: isinstance() and many methods of builtins, once a place has run some eight times (PEP 659).
+CALLS = ("CALL", "PRECALL")
 #: Places in code that are remembered.
 SITES_MAX = 1024
 
@@ -36,7 +39,7 @@ def asks_for_type(frame: FrameType | None) -> bool:
     if frame.f_globals.get("__name__") == "functools":
         return True
     step = _instruction(frame.f_code, frame.f_lasti)
-    return (step.startswith("CALL") or step == "MATCH_CLASS") and _is_users(frame.f_code.co_filename)
+    return (step.startswith(CALLS) or step == "MATCH_CLASS") and _is_users(frame.f_code.co_filename)
 
 
 def takes_apart(frame: FrameType | None) -> bool | None:
@@ -77,7 +80,7 @@ def _instruction(code: CodeType, offset: int) -> str:
 def _table_at(code: CodeType, offset: int) -> ast.expr | None:
     """Returns the expression for what is looked into by the instruction at `offset`, None if it is no look-up."""
     step = _instruction(code, offset)
-    if not (step.startswith("CALL") or step in {"CONTAINS_OP", "BINARY_SUBSCR", "DELETE_SUBSCR"}):
+    if not (step.startswith(CALLS) or step in {"CONTAINS_OP", "BINARY_SUBSCR", "DELETE_SUBSCR"}):
         return None
     if not _is_users(code.co_filename):
         return None

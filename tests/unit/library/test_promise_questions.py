@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -194,6 +195,17 @@ def test_a_question_about_the_value_is_refused(promise: Any, question: Callable[
     with pytest.raises(PromiseMisuse, match=r"(?s)m:C\.f.*Pass the promise to a decorated method") as raised:
         question(promise)
     assert len(str(raised.value)) < 700
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_question_that_was_put_to_values_before_is_refused(promise: Any, question: Callable[[Any], object]) -> None:
+    """Python has special instructions for what runs often; the same place still refuses a promise, every time."""
+    for value in [0] * 30:
+        with contextlib.suppress(Exception):
+            question(value)
+    for _ in range(30):
+        with pytest.raises(PromiseMisuse):
+            question(promise)
 
 
 def test_what_it_was_compared_with_is_shown(promise: Any) -> None:
