@@ -129,13 +129,15 @@ def take_state(definition: DAGDefinition) -> None:
         if (name not in made or has_changed(made[name], value)) and not _is_computed(kind, name)
     }
     deleted = tuple(name for name in made if name not in state)
-    names.pop("_dagorama_changed", None)
-    if (written or deleted) and class_name(kind) not in registered:
-        changed = construction_of(definition).changed(Changes(written, deleted))
-        before: Construction | None = names.get("_dagorama_changed_before")
-        if before is None or before.arguments() != changed.arguments():
-            names["_dagorama_changed_before"] = changed
-        names["_dagorama_changed"] = names["_dagorama_changed_before"]
+    if not (written or deleted) or class_name(kind) in registered:
+        names.pop("_dagorama_changed", None)
+        return
+    construction: Construction = names["_dagorama_construction"]
+    changed = construction.changed(Changes(written, deleted))
+    before: Construction | None = names.get("_dagorama_changed")
+    # Set at once: other threads may be starting the same definition.
+    if before is None or before.arguments() != changed.arguments():
+        names["_dagorama_changed"] = changed
 
 
 def given_to(definition: DAGDefinition) -> Iterator[object]:

@@ -17,7 +17,7 @@ from dagorama.capture import Begun, CapturedCall, FunctionSpec, Scope, current_s
 from dagorama.class_attributes import decorated_in, node_name
 from dagorama.code.policy import CodeMismatch, code_mismatch_named
 from dagorama.code_signature import calculate_function_hash, remember_code
-from dagorama.construction import class_name, construction_of, take_state
+from dagorama.construction import Construction, class_name, construction_of, take_state
 from dagorama.definition import DAGDefinition, DAGInstance
 from dagorama.errors import DagoramaError, PayloadError
 from dagorama.ids import new_id
@@ -225,10 +225,10 @@ class _Captor:
 
     def capture(self, instance: DAGInstance[Any], args: Args, kwargs: Kwargs) -> CapturedCall:
         """Makes a node to be of a call whose arguments are right."""
-        specs = construction_of(definition_of(instance)).specs
-        spec = specs.get(self.decorated)
+        construction = construction_of(definition_of(instance))
+        spec = construction.specs.get(self.decorated)
         if spec is None:
-            spec = specs[self.decorated] = self._spec(definition_of(instance))
+            spec = construction.specs[self.decorated] = self._spec(definition_of(instance), construction)
         arguments, dependency_ids = self._payload(spec.name, args, kwargs)
         limit_keys = self.limits.of_call(spec.name, args, kwargs) if self.limits else ()
         return CapturedCall(new_id(), spec, arguments, dependency_ids, limit_keys)
@@ -262,11 +262,10 @@ class _Captor:
         """Names the function as a method of this definition's class, which may have inherited it."""
         return f"{class_name(type(definition))}.{node_name(type(definition), self.decorated)}"
 
-    def _spec(self, definition: DAGDefinition) -> FunctionSpec:
+    def _spec(self, definition: DAGDefinition, construction: Construction) -> FunctionSpec:
         """Makes the spec of the function as a method of this definition's class."""
         kind = type(definition)
         name = node_name(kind, self.decorated)  # refuses what no worker would find
-        construction = construction_of(definition)
         return self.options.spec(self.fn, kind, construction.arguments(), name, construction.release)
 
 

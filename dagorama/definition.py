@@ -12,7 +12,7 @@ from abc import ABC, ABCMeta, abstractmethod
 from collections.abc import Callable, Coroutine, Generator
 from functools import cache
 from inspect import Signature, signature
-from threading import current_thread
+from threading import RLock, current_thread
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 from uuid import UUID
@@ -409,7 +409,7 @@ class DAGInstance(Generic[R_co]):
 def instance_in_node(instance_id: bytes, definition: DAGDefinition, scope: Scope | None = None) -> DAGInstance[Any]:
     """Makes the instance that is a node's `self`: what it changes in the definition's plain data is its own."""
     instance = instance_of(instance_id, definition, scope)
-    instance.__dict__["_dagorama_copies"] = None
+    instance.__dict__.update(_dagorama_copies=None, _dagorama_copying=RLock())
     return instance
 
 

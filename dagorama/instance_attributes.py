@@ -48,11 +48,11 @@ def read(instance: DAGInstance[Any], name: str, own: Mapping[str, Any]) -> objec
     if type(value) in ATOMS:
         return value
     if "_dagorama_copies" in names:
-        copies = names["_dagorama_copies"]
-        if copies is None:
-            copies = names["_dagorama_copies"] = {id(definition): instance}
-        names[name] = value = own_copy(value, copies)
-        return value
+        with names["_dagorama_copying"]:  # a thread of the node would take a copy in the making for the whole
+            copies = names["_dagorama_copies"]
+            if copies is None:
+                copies = names["_dagorama_copies"] = {id(definition): instance}
+            return names.setdefault(name, own_copy(value, copies))
     if type(value) is MethodType and value.__self__ is definition:
         return MethodType(value.__func__, instance)
     return value

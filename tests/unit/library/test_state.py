@@ -8,18 +8,23 @@ import pickle
 import threading
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from functools import cached_property, partial
 from typing import Any, NamedTuple, cast
 
 import pytest
 
+from dagorama import plain_data
+from dagorama.construction import construction_of, take_state
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, resolve
 from dagorama.errors import NodeFailed, PayloadError
 from dagorama.models.promise import new_promise
-from dagorama.plain_data import PARTS_MAX
+from dagorama.plain_data import DEPTH_MAX, PARTS_MAX
 from dagorama.resolution import definition_of
 from dagorama.serializer import register_definition
 from dagorama.testing import in_process_broker, inline
@@ -188,6 +193,56 @@ def test_what_is_no_plain_data_is_shared() -> None:
     assert value_of(definition) == [[True, True, True], [8, 5], 2]
 
 
+@dataclass
+class Link:
+    """One of a chain."""
+
+    before: Any
+
+
+class Chained(DAGDefinition):
+    """Holds records in a chain, and after them what is copied all the same."""
+
+    def __init__(self, length: int) -> None:
+        self.chain: Any = None
+        for _ in range(length):
+            self.chain = Link(self.chain)
+        self.rows = [[number] for number in range(450)]
+        self.more_rows = [[number] for number in range(450)]
+        self.record = Record(names=["a"] * 300)
+
+    @dagorama()
+    def entrypoint(self) -> Any:
+        """Reads everything, and changes the last."""
+        assert all((self.chain, self.rows, self.more_rows))
+        self.record.count += 1
+        return self.record.count
+
+
+@pytest.mark.parametrize("length", [DEPTH_MAX, 900])
+def test_deep_data_is_no_trouble(length: int) -> None:
+    """It costs no more than its length says, and however much a node has read, it changes copies only."""
+    definition = Chained(length)
+    assert [value_of(definition) for _ in range(2)] == [1, 1]
+
+
+def test_each_record_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not again for each that it is inside of."""
+    looked_at: list[object] = []
+    inside = plain_data._inside
+
+    def looking(value: object) -> list[object] | None:
+        looked_at.append(value)
+        return inside(value)
+
+    monkeypatch.setattr(plain_data, "_inside", looking)
+    chain = None
+    for _ in range(DEPTH_MAX):
+        chain = Link(chain)
+    plain_data.own_copy(chain, {})
+    assert len(looked_at) <= 2 * DEPTH_MAX
+
+
 class Order(DAGDefinition):
     """Has state of every kind that can be set from outside."""
 
@@ -201,6 +256,9 @@ class Order(DAGDefinition):
         self.nested = {"a": [1]}
         self.slot = "made"
         self.extra: Any = None
+        self.price = Decimal("1.0")
+        self.since = datetime(2020, 1, 1, 12, tzinfo=UTC)
+        self.table = dict.fromkeys(range(PARTS_MAX + 1), 0)
 
     @dagorama()
     def entrypoint(self) -> Any:
@@ -211,7 +269,8 @@ class Order(DAGDefinition):
     def tell(self) -> Any:
         """Tells the state."""
         state = {name: getattr(self, name, "nothing") for name in ("items", "count", "rate", "nested", "slot", "extra")}
-        return {**state, "record": self.record.count}
+        shown = {"price": str(self.price), "since": str(self.since), "table": self.table[0]}
+        return {**state, **shown, "record": self.record.count}
 
     @cached_property
     def computed(self) -> Any:
@@ -226,8 +285,13 @@ MADE: dict[str, Any] = {
     "nested": {"a": [1]},
     "slot": "made",
     "extra": None,
+    "price": "1.0",
+    "since": "2020-01-01 12:00:00+00:00",
+    "table": 0,
     "record": 0,
 }
+
+LATER = datetime(2020, 1, 1, 13, tzinfo=timezone(timedelta(hours=1)))
 
 CHANGES: list[tuple[str, Callable[[Order], object], dict[str, Any]]] = [
     ("nothing", lambda order: None, {}),
@@ -241,6 +305,9 @@ CHANGES: list[tuple[str, Callable[[Order], object], dict[str, Any]]] = [
     ("replaced inside", lambda order: order.nested.update(a=[]), {"nested": {"a": []}}),
     ("in a record", lambda order: setattr(order.record, "count", 5), {"record": 5}),
     ("a promise-like None", lambda order: setattr(order, "extra", 0), {"extra": 0}),
+    ("to an equal number", lambda order: setattr(order, "price", Decimal("1.00")), {"price": "1.00"}),
+    ("to an equal time", lambda order: setattr(order, "since", LATER), {"since": "2020-01-01 13:00:00+01:00"}),
+    ("in a large table", lambda order: order.table.update({0: 5}), {"table": 5}),
     ("computed", lambda order: order.computed, {}),
 ]
 
@@ -261,6 +328,73 @@ def test_each_start_takes_the_state_as_it_is_then() -> None:
         order.rate = rate
         started.append(order()[0])
     assert [instance.result()["rate"] for instance in started] == [2, 3, 1]
+
+
+class Looking:
+    """Looks, while it is encoded for one start, at how another thread would start the definition."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels as a word."""
+        seen.append(construction_of(self.order).arguments())
+        return str, ("set",)
+
+
+seen: list[bytes] = []
+
+
+def test_threads_that_start_a_definition_at_once_all_have_its_state() -> None:
+    """While one of them takes the state, the others find what is known of it, and not what the constructor made."""
+    order = Order([1])
+    order.rate = 99
+    take_state(order)
+    with_rate = construction_of(order).arguments()
+    order.extra = Looking(order)
+    seen.clear()
+    take_state(order)
+    assert seen[0] == with_rate
+
+
+class Key:
+    """Takes a while to be copied into a dictionary, until somebody has read that."""
+
+    armed, copying, was_read = threading.Event(), threading.Event(), threading.Event()
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __hash__(self) -> int:
+        if self.number and self.armed.is_set():
+            self.copying.set()
+            self.was_read.wait(0.2)
+        return self.number
+
+
+class Table(DAGDefinition):
+    """Has a table."""
+
+    def __init__(self) -> None:
+        self.table = {Key(number): number for number in range(2)}
+
+    @dagorama()
+    def entrypoint(self) -> list[int]:
+        """Reads it in two threads at once."""
+        Key.armed.set()
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(lambda: len(self.table))
+            assert Key.copying.wait(10)
+            second = len(self.table)
+            Key.was_read.set()
+            return [first.result(), second]
+
+
+def test_threads_of_a_node_wait_for_the_whole_copy() -> None:
+    """None of them finds a copy in the making."""
+    for event in (Key.armed, Key.copying, Key.was_read):
+        event.clear()
+    assert value_of(Table()) == [2, 2]
 
 
 def test_calls_on_an_instance_see_it_too() -> None:
