@@ -28,8 +28,9 @@ def remembered(
 
 def check_all_awaited(begun: Begun) -> None:
     """Raises `NotAwaited` for calls of a node, which has ended, that were never awaited; closed ones are no calls."""
-    # Each is held here until then, so what is closed was closed by the user.
-    forgotten = [coroutine for coroutine in begun.values() if getcoroutinestate(cast(Any, coroutine)) == CORO_CREATED]
+    # Each is held here until then, so what is closed was closed by the user. A thread of the node may still make calls.
+    made = list(begun.values())
+    forgotten = [coroutine for coroutine in made if getcoroutinestate(cast(Any, coroutine)) == CORO_CREATED]
     if forgotten:
         _give_up(forgotten)
         raise NotAwaited(calls=tuple(str(cast(Any, coroutine).__qualname__) for coroutine in forgotten))

@@ -19,8 +19,8 @@ from typing import cast
 
 from dagorama.project_files import is_project_file
 
-#: Where people type code.
-TYPED_IN = ("<stdin>", "<ipython-input")
+#: Where people type code: Python's own prompt, before 3.13 and since, and IPython's.
+TYPED_IN = ("<stdin>", "<python-input", "<ipython-input")
 #: Methods that look up, and put nothing in.
 LOOK_UPS = frozenset({"get", "pop", "remove", "discard", "__getitem__", "__contains__"})
 #: How the names of instructions begin that call. In Python 3.11 it is often PRECALL that does, for a CALL that follows:

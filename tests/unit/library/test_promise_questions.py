@@ -208,6 +208,13 @@ def test_a_question_that_was_put_to_values_before_is_refused(promise: Any, quest
             question(promise)
 
 
+@pytest.mark.parametrize("place", ["<stdin>", "<python-input-0>", "<ipython-input-1-2b>"])
+def test_a_question_that_is_typed_in_is_refused(promise: Any, place: str) -> None:
+    """A prompt is as good as a file, whichever way it names what is typed."""
+    with pytest.raises(PromiseMisuse):
+        eval(compile("isinstance(p, int)", place, "eval"), {"p": promise})
+
+
 def test_what_it_was_compared_with_is_shown(promise: Any) -> None:
     """The error says with what, so that the line is found."""
     with pytest.raises(PromiseMisuse, match="comparing with 'empty'"):

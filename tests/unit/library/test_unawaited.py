@@ -9,6 +9,7 @@ import pytest
 
 from dagorama import DAGDefinition, NodeFailed, NotAwaited, StaticRetry, dagorama
 from dagorama.testing import in_process_broker, inline
+from dagorama.unawaited import check_all_awaited
 
 notified: list[int] = []
 kept: list[Any] = []
@@ -149,3 +150,21 @@ def test_outside_of_nodes_python_names_it() -> None:
     """A start that is never awaited starts nothing, and the warning says which."""
     with pytest.warns(RuntimeWarning, match=r"coroutine 'Forgetful\.entrypoint' was never awaited"):
         Forgetful()("forgets")  # type: ignore[unused-coroutine]  # that is the mistake
+
+
+def test_a_thread_that_goes_on_making_calls_does_no_harm() -> None:
+    """Whatever it calls while the node ends comes too late to be looked at."""
+    begun: Any = {}
+
+    class Call:
+        """Is never awaited, and while that is found out another is made."""
+
+        cr_running = cr_suspended = cr_frame = None
+
+        def __getattribute__(self, name: str) -> object:
+            begun[len(begun)] = self
+            return object.__getattribute__(self, name)
+
+    begun[0] = Call()
+    check_all_awaited(begun)
+    assert len(begun) > 1
