@@ -68,9 +68,7 @@ def settings_of(function: Callable[[], T]) -> tuple[T, Settings]:
     context = node_context()
     before = {var: (value, _state(value)) for var, value in context.items()}
     given = context.run(function)
-    changed = [
-        (var, value) for var, value in context.items() if var not in before or before[var] != (value, _state(value))
-    ]
+    changed = [(var, value) for var, value in context.items() if var not in before or _differs(value, *before[var])]
     return given, tuple(changed)
 
 
@@ -103,6 +101,11 @@ def _set(context: Context, settings: Settings) -> None:
 
 def _decimals(context: Context) -> Settings:
     return tuple((var, value) for var, value in context.items() if _is_decimals(value))
+
+
+def _differs(value: object, before: object, its_state: str) -> bool:
+    # Without asking the value: two arrays are neither equal nor not.
+    return value is not before or _state(value) != its_state
 
 
 def _state(value: object) -> str:

@@ -14,13 +14,15 @@ import sys
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import islice
-from types import CodeType, FrameType
+from types import CodeType, FrameType, MappingProxyType
 from typing import cast
 
 from dagorama.project_files import is_project_file
 
 #: Where people type code: Python's own prompt, before 3.13 and since, and IPython's.
 TYPED_IN = ("<stdin>", "<python-input", "<ipython-input")
+#: What things are looked up in by hash.
+TABLES = (set, frozenset, dict, MappingProxyType)
 #: Methods that look up, and put nothing in.
 LOOK_UPS = frozenset({"get", "pop", "remove", "discard", "__getitem__", "__contains__"})
 #: How the names of instructions begin that call. In Python 3.11 it is often PRECALL that does, for a CALL that follows:
@@ -64,7 +66,7 @@ def table_asked(frame: FrameType | None) -> Iterable[object] | None:
         table = _value(expression, frame)
     except Exception:  # a name that is not set, an object without attributes: no table
         return None
-    return cast(Iterable[object], table) if isinstance(table, (set, frozenset, dict)) else None
+    return cast(Iterable[object], table) if isinstance(table, TABLES) else None
 
 
 @lru_cache(SITES_MAX)
@@ -121,6 +123,10 @@ def _value(expression: ast.expr, frame: FrameType) -> object:
             return next(place[name] for place in places if name in place)
         case ast.Attribute(value=owner, attr=name):
             return _attribute(_value(owner, frame), name)
+        case ast.Call(func=ast.Attribute(value=owner, attr="keys"), args=[], keywords=[]):
+            table = _value(owner, frame)
+            if type(table) in TABLES:
+                return table
         case ast.Set(elts=members):
             return {_value(member, frame) for member in members}
         case ast.Dict(keys=keys):

@@ -15,6 +15,7 @@ from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
 from pathlib import PurePath
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 from unittest.mock import ANY
 from uuid import UUID, uuid4
@@ -38,6 +39,7 @@ from dagorama.payload import encode
 
 TABLE = {0: "zero", 1: "one"}
 KNOWN = frozenset({"a", "b"})
+FIXED = MappingProxyType(TABLE)
 
 
 class Shelf:
@@ -161,6 +163,10 @@ QUESTIONS: list[Callable[[Any], object]] = [
     lambda p: p in TABLE,
     lambda p: p not in KNOWN,
     lambda p: p in {"a", "b"},
+    lambda p: p in TABLE.keys(),  # noqa: SIM118 - as people write it
+    lambda p: p in FIXED,
+    lambda p: FIXED.get(p),
+    lambda p: FIXED[p],
     lambda p: {"a": 1, "b": 2}[p],
     lambda p: p in SHELF.known,
     lambda p: SHELF.prices.get(p),

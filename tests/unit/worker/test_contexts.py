@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, ContextVar, copy_context
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,26 @@ def test_an_import_that_fails_leaves_nothing_behind() -> None:
     with pytest.raises(ImportError):
         import_in_base(fails)
     assert marks not in node_context()
+
+
+class Neither:
+    """Is like an array: whether it equals another cannot be said in a word."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("the truth value is ambiguous")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+of_any_kind: ContextVar[object] = ContextVar("of_any_kind")
+
+
+def test_values_that_modules_set_are_not_compared() -> None:
+    """What is set anew holds, whatever it says of what was there."""
+    values = [Neither(), Neither()]
+    for value in values:
+        import_in_base(partial(of_any_kind.set, value))
+        assert node_context()[of_any_kind] is value
 
 
 def test_what_belongs_to_a_call_is_no_part_of_what_nodes_begin_with() -> None:
