@@ -18,7 +18,7 @@ from dagorama.cli.progress import LiveProgress
 from dagorama.cli.session import Outcome, Settings, execute
 from dagorama.cli.target import check_arguments, load_target, parse_arguments
 from dagorama.settings import should_run_inline
-from dagorama.worker.options import cancel_grace_s, default_code_mismatch
+from dagorama.worker.options import CONCURRENCY_MAX, cancel_grace_s, default_code_mismatch
 
 #: So many failures are told in full; the rest is counted.
 FAILURES_SHOWN_MAX = 3
@@ -39,7 +39,11 @@ class Stopped(BaseException):
 @click.option("--json", "json_text", metavar="JSON", help="The arguments: a list, or an object with their names.")
 @click.option("--workers", type=click.IntRange(min=1), help="Worker processes.  [default: one for each usable CPU]")
 @click.option(
-    "--concurrency", type=click.IntRange(min=1), default=1, show_default=True, help="Nodes that each runs at once."
+    "--concurrency",
+    type=click.IntRange(1, CONCURRENCY_MAX),
+    default=1,
+    show_default=True,
+    help="Nodes that each runs at once.",
 )
 @click.option("--storage", metavar="URL", default="memory:", show_default=True, help="memory: or sqlite:///path.")
 @click.option("--toleration", "tolerations", metavar="TAINT", multiple=True, help="Taint that the workers tolerate.")

@@ -12,7 +12,7 @@ from dagorama.cli.ending import PlainEnd
 from dagorama.cli.options import HELP, check_is_text, check_settings, takes_address, usable_cpus, use_address
 from dagorama.code.policy import CodeMismatch
 from dagorama.logging import program_log
-from dagorama.worker.options import WorkerOptions, cancel_grace_s, default_code_mismatch
+from dagorama.worker.options import CONCURRENCY_MAX, WorkerOptions, cancel_grace_s, default_code_mismatch
 from dagorama.worker.supervisor import Supervisor
 
 
@@ -37,7 +37,7 @@ def _module_names(ctx: click.Context, option: click.Parameter, modules: tuple[st
 )
 @click.option(
     "--concurrency",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, CONCURRENCY_MAX),
     default=1,
     show_default=True,
     help="Nodes that each process runs at once: in threads, or on one event loop where they are async.",

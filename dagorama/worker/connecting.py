@@ -59,6 +59,7 @@ class Connector:
         self.was_welcome = False  #: whether the broker has ever answered
         self._is_connected: bool | None = None  #: as far as it was told; None: nothing was
         self._last_detail = "it did not answer"
+        self._is_refused = False  #: whether the last stream ended because the broker finds something wrong with it
         self._drain_grace_s = drain_grace_s()
         self._give_up_at: float | None = None  #: when a worker that drains, and can only report, ends without that
 
@@ -145,8 +146,10 @@ class Connector:
             for response in stream.responses():
                 self._received(stream, response)
             self._last_detail = "it ended the connection"
+            self._is_refused = False
         except grpc.RpcError as error:
             self._last_detail = _describe(error)
+            self._is_refused = isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.INVALID_ARGUMENT
         finally:
             self._leases.disconnected()
             stream.close()
@@ -158,7 +161,8 @@ class Connector:
             ago = f" {since_s:.0f} s ago" if since_s >= 1 else ""
             problem = f"the connection to the broker at {self._host}:{self._port} broke{ago}"
         else:
-            problem = f"no broker answers at {self._host}:{self._port}"
+            answers = "no broker answers" if not self._is_refused else "the broker refuses this worker"
+            problem = f"{answers} at {self._host}:{self._port}"
         self._tell(False, f"{problem} ({self._last_detail}); trying again")
         self._is_connected = False
 

@@ -44,6 +44,10 @@ def default_code_mismatch() -> CodeMismatch:
     return code_mismatch_named(setting, "DAGORAMA_CODE_MISMATCH")
 
 
+#: A broker refuses workers with more slots.
+CONCURRENCY_MAX = 10_000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
     """How one worker process is to work. Travels to child processes."""
@@ -61,6 +65,8 @@ class WorkerOptions:
     connect_timeout_s: float | None = None  #: give up when the first connection takes longer; None: never
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for a concurrency below 1."""
-        if self.concurrency < 1:
-            raise ValueError(f"concurrency is the number of nodes run at once, so at least 1, not {self.concurrency}")
+        """Raises `ValueError` for a concurrency that no worker has."""
+        if not 1 <= self.concurrency <= CONCURRENCY_MAX:
+            raise ValueError(
+                f"concurrency is the number of nodes run at once, from 1 to {CONCURRENCY_MAX}, not {self.concurrency}"
+            )

@@ -175,6 +175,22 @@ def test_a_broker_that_is_not_there_is_named() -> None:
         assert process.wait(20) == 0
 
 
+def test_a_broker_that_refuses_the_worker_is_not_said_to_be_absent(broker: LaunchedBroker) -> None:
+    """What the broker finds wrong with the worker is what the command says."""
+    with command("--processes", "1", "--toleration", "t" * 2001) as process:
+        line = line_of(process, "the broker")
+        assert f"the broker refuses this worker at localhost:{broker.port} (INVALID_ARGUMENT: one of the tol" in line
+        assert "has 2001 bytes; the limit is 2000" in line
+
+
+@pytest.mark.parametrize("concurrency", ["0", "10001"])
+def test_a_concurrency_that_no_worker_has_is_refused(concurrency: str) -> None:
+    """Where it is typed, with the bounds."""
+    result = CliRunner().invoke(worker, ["--concurrency", concurrency])
+    assert result.exit_code == 2
+    assert f"{concurrency} is not in the range 1<=x<=10000" in result.output
+
+
 def test_a_module_that_cannot_be_imported_ends_the_command(broker: LaunchedBroker) -> None:
     """A wrong --import is an error at once, not a circle of dying processes."""
     with command("--processes", "2", "--import", "no_such_module") as process:
