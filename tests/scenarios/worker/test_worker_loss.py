@@ -44,8 +44,8 @@ def test_a_paused_worker_loses_its_node_and_its_late_report(
         assert other != paused
         assert trace.read_text().splitlines() == [str(paused), str(other)]
         assert instance.result(timeout=5) == other
-        os.kill(other, signal.SIGKILL)
-        assert Work()("pid")[0].result(timeout=10) == paused
+        while Work()("pid")[0].result(timeout=10) != paused:
+            pass  # each free worker has its turn
 
 
 def test_a_worker_that_is_busy_in_c_is_not_lost(workers: StartWorkers) -> None:
