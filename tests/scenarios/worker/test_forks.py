@@ -14,6 +14,7 @@ from dagorama.testing import in_process_broker
 from dagorama_broker.launch import LaunchedBroker
 from tests.scenarios.worker.conftest import MakePipe, StartWorkers
 from tests.scenarios.worker.forking_definitions import Forking, ForkingAsync
+from tests.scenarios.worker.test_supervisor import command
 
 #: Each forks about six times.
 ROUNDS = int(os.environ.get("DAGORAMA_SOAK_ROUNDS", "3"))
@@ -34,23 +35,23 @@ async def result_of(case: str) -> object:
     return await instance.aresult(timeout=20)
 
 
-def test_nodes_fork_in_every_way(
-    broker: LaunchedBroker, workers: StartWorkers, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_nodes_fork_in_every_way(broker: LaunchedBroker, tmp_path: Path) -> None:
     """Pools, executors, bare forks and their ends work again and again in one worker process, which says no word."""
-    (worker,) = workers(1)
-    assert Forking()("each_way", ROUNDS)[0].result(timeout=20 + 2 * ROUNDS) == [0, []]
-    had, left = Forking()("peers_of_a_child")[0].result(timeout=20)
-    assert had > 0
-    assert left == 0
-    assert Forking()("pid")[0].result(timeout=20) == worker.pid
-    assert "fork" not in capfd.readouterr().err
-    for how, status in (("exit", 5), ("raise", 1), ("return", 0)):
-        trace = tmp_path / how
-        assert Forking()("come_back", how, trace)[0].result(timeout=20) == status
-        assert trace.read_text() == "ended"
-    assert "ValueError: in the child" in capfd.readouterr().err
-    assert Forking()("pid")[0].result(timeout=20) == worker.pid
+    with command("--processes", "1") as process:
+        pid = Forking()("pid")[0].result(timeout=20)
+        assert Forking()("each_way", ROUNDS)[0].result(timeout=20 + 2 * ROUNDS) == [0, []]
+        had, left = Forking()("peers_of_a_child")[0].result(timeout=20)
+        assert had > 0
+        assert left == 0
+        for how, status in (("exit", 5), ("raise", 1), ("return", 0)):
+            trace = tmp_path / how
+            assert Forking()("come_back", how, trace)[0].result(timeout=20) == status
+            assert trace.read_text() == "ended"
+        assert Forking()("pid")[0].result(timeout=20) == pid
+        process.terminate()
+        _, said = process.communicate(timeout=20)
+    assert "ValueError: in the child" in said
+    assert "fork()" not in said
 
 
 def test_a_child_that_lives_on_does_not_keep_its_worker_alive(
