@@ -13,7 +13,7 @@ from dagorama_broker.core.graph import Graph
 from dagorama_broker.core.limits import Limit
 from dagorama_broker.core.model import Control, Instance, InstanceId, Node, QueueControl
 from dagorama_broker.core.ready import ReadyQueues
-from dagorama_broker.core.states import ACTIVE, TERMINAL, InstanceState, NodeState
+from dagorama_broker.core.states import TERMINAL, InstanceState
 
 
 class Controller:
@@ -38,17 +38,11 @@ class Controller:
         instance.cancelled = True
         nodes = [node for node in instance.nodes.values() if node.state not in TERMINAL]
         revoked = self._dispatcher.revoke_all(nodes, now)
-        for node in nodes:
-            if node.state in ACTIVE:
-                graph.withdraw(node, now)
-            node.move(NodeState.CANCELLED)
-            node.dependents = None
-            graph.end(node, now)
+        graph.cancel(instance, nodes, now)
         if nodes:
             instance.failed = True
             graph.events.append(e.NodesCancelled(nodes=nodes, at=now))
         graph.events.extend(revoked)
-        graph.touched[instance] = None
 
     def control_instance(self, command: c.ControlInstance, now: float) -> None:
         """Change the priority of an instance, pause it or let it go on, or cap it."""

@@ -12,6 +12,8 @@ from dagorama_broker.core.states import ACTIVE, NodeState
 def fail_unstarted(graph: Graph, now: float, *, is_recovering: bool) -> None:
     """Fail the nodes that no worker has taken in time."""
     for node in graph.queues.start_timers.take_due(now):
+        if node.state is not NodeState.READY:
+            continue  # it was cancelled, and is still to leave its queue
         waited_s = node.function.spec.start_timeout_s
         obstacle = _held_by(node, now, is_recovering=is_recovering) or _obstacle(node)
         failure = Failure(

@@ -172,9 +172,13 @@ class Dispatcher:
     def _next(self, view: View, now: float, *, with_suspects: bool) -> Node | None:
         """Give the first node of a view that may start now. Those before it that limits hold are parked.
 
-        Where they are too many for one grant the view is looked at again with the next, and there is none for now.
+        Where they are too many for one grant the view is looked at again with the next, and there is none for now. So
+        it is as long as cancelled nodes are before them that are still to leave their queues.
         """
         while (node := view.peek(with_suspects=with_suspects)) is not None:
+            if node.instance.cancelled:
+                self._queues.look_again(view)
+                return None
             if not node.limits and not self._limits.is_capped:
                 return node
             limit = next(self.full_limits(node, now), None)

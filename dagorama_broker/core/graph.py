@@ -24,9 +24,10 @@ from dagorama_broker.core.model import (
     NodeId,
     Timing,
     Worker,
+    move_all,
 )
 from dagorama_broker.core.ready import ReadyQueues
-from dagorama_broker.core.states import TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
+from dagorama_broker.core.states import ACTIVE, TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
 from dagorama_broker.core.timers import Timers
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ EMPTY_MAX_S = 3600.0
 _TIMING_BYTES = 400
 _TIMINGS_BYTES_MAX = 2 << 20
 
-#: So many nodes are made ready at once: that takes some milliseconds.
+#: So many nodes are made ready, or taken out of their queues, at once: that takes some milliseconds.
 _AT_ONCE = 2_000
 
 #: So many nodes are let go with the command that ends their instance: that takes about a millisecond.
@@ -50,6 +51,7 @@ class Graph:
     """What is in memory of instances and nodes. `events` takes what the current command decides."""
 
     def __init__(self, queues: ReadyQueues, limits: Limits) -> None:
+        self.at_once = _AT_ONCE
         self.events: list[e.Event] = []
         self.instances: dict[InstanceId, Instance] = {}
         self.instance_seq = 0  #: the last one given
@@ -58,6 +60,7 @@ class Graph:
         self.partial: set[InstanceId] = set()  #: instances that are not `whole`
         self.plans: dict[InstanceId, Plan] = {}  #: for the command that follows, where that was prepared
         self.backlog: deque[Node] = deque()  #: nodes that wait for nothing any more, and are still to be made ready
+        self.stopped: deque[Node] = deque()  #: nodes that were ready when they were cancelled, and are still in queues
         self.leaving: list[dict[NodeId, Node]] = []  #: nodes of instances that have left, see `sweep`
         self.limits = limits
         self.backoffs: Timers[Node] = Timers()  #: when the next attempts of nodes are due
@@ -170,14 +173,15 @@ class Graph:
 
     def make_all_ready(self, nodes: Sequence[Node], now: float) -> None:
         """Let nodes be granted that wait for nothing any more; of many, the first at once and others bit by bit."""
-        for node in nodes[:_AT_ONCE]:
+        for node in nodes[: self.at_once]:
             if node.state is NodeState.WAITING:
                 self.make_ready(node, now)
-        self.backlog.extend(nodes[_AT_ONCE:])
+        self.backlog.extend(nodes[self.at_once :])
 
-    def work_off(self, now: float, count: int = _AT_ONCE) -> None:
+    def work_off(self, now: float, count: int | None = None) -> None:
         """Make ready so many of those that are still to be."""
         backlog = self.backlog
+        count = self.at_once if count is None else count
         while backlog and count > 0:
             node = backlog.popleft()
             if node.state is NodeState.WAITING:
@@ -197,7 +201,7 @@ class Graph:
     def complete(self, node: Node, now: float) -> None:
         """Complete a node, and whoever joins on it, and make ready what waited for them. Iterative: chains are long."""
         done = [node]
-        room = _AT_ONCE
+        room = self.at_once
         while done:
             node = done.pop()
             node.move(NodeState.COMPLETED)
@@ -248,16 +252,45 @@ class Graph:
     def withdraw(self, node: Node, now: float) -> None:
         """Take an active node, which the caller ends, out of where it waits to go on."""
         if node.state is NodeState.READY:
-            self.queues.withdraw(node, now)
-            self.queues.start_timers.discard(node)
-        elif node.state is NodeState.BACKOFF:
+            self._leave_queue(node, now)
+            return
+        if node.state is NodeState.BACKOFF:
             self.absolve(node)
+        node.function.lane.active -= 1
+
+    def _leave_queue(self, node: Node, now: float) -> None:
+        self.queues.withdraw(node, now)
+        self.queues.start_timers.discard(node)
         node.function.lane.active -= 1
 
     def absolve(self, node: Node) -> None:
         """Forget when a node's backoff, or the time until the verdict on it, is over."""
         self.backoffs.discard(node)
         self.accused.pop(node, None)
+
+    def cancel(self, instance: Instance, nodes: Sequence[Node], now: float) -> None:
+        """Stop these nodes, all that are live in an instance.
+
+        They are cancelled at once for everybody who looks. Those that are ready leave their queues bit by bit: that
+        takes longest, and nothing of a cancelled instance is granted meanwhile.
+        """
+        ready = [node for node in nodes if node.state is NodeState.READY]
+        for node in nodes:
+            if node.state is not NodeState.READY and node.state in ACTIVE:
+                self.withdraw(node, now)
+        move_all(nodes, NodeState.CANCELLED)
+        for node in nodes:
+            node.dependents = None
+            node.finished_at = now
+        instance.live -= len(nodes)
+        self.touched[instance] = None
+        self.stopped.extend(ready)
+        self.clear_stopped(now)
+
+    def clear_stopped(self, now: float) -> None:
+        """Take so many of the nodes out of their queues that were ready when they were cancelled."""
+        for _ in range(min(self.at_once, len(self.stopped))):
+            self._leave_queue(self.stopped.popleft(), now)
 
     def fail_dependency(self, node: Node, cause: Node, now: float) -> None:
         """Fail a waiting or joining node because of another, and with it whatever waits for it."""
@@ -314,9 +347,10 @@ class Graph:
         """Let go of so many nodes of instances that have ended; tell whether there are more.
 
         To free hundreds of thousands takes longer than others can wait, so what `finish_instances` leaves over is for
-        the caller to sweep in slices.
+        the caller to sweep in slices. Nodes that are still in queues leave those first: the last reference to a node
+        may be the last one to all that it depends on.
         """
-        while self.leaving and count > 0:
+        while self.leaving and not self.stopped and count > 0:
             nodes = self.leaving[-1]
             if len(nodes) > count:
                 for _ in range(count):

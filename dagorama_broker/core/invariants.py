@@ -20,6 +20,9 @@ from dagorama_broker.core.states import ACTIVE, LIVE, UNSUCCESSFUL, InstanceStat
 
 _WAITS = frozenset({NodeState.WAITING, NodeState.JOINING})
 
+#: The states of nodes in queues: those of a cancelled instance may be there for a while.
+_IN_QUEUES = frozenset({NodeState.READY, NodeState.CANCELLED})
+
 
 def check_invariants(scheduler: Scheduler) -> None:
     """Check everything that must hold between two commands. Raises `BrokenInvariant` with the evidence."""
@@ -31,8 +34,13 @@ def check_invariants(scheduler: Scheduler) -> None:
     _check_waiting(nodes, set(scheduler.graph.backlog))
     _check_backoffs(scheduler, nodes)
     _check_workers(scheduler, nodes)
-    _check_queues(scheduler, nodes)
-    _check_limits(scheduler, nodes)
+    # Nodes that were ready when they were cancelled stay in their queues for a while.
+    stopped = list(scheduler.graph.stopped)
+    for node in stopped:
+        _require(node.state is NodeState.CANCELLED and node.instance.cancelled, "what is stopped has ended", node=node)
+    queued = [node for node in nodes if node.state in ACTIVE] + stopped
+    _check_queues(scheduler, queued)
+    _check_limits(scheduler, nodes + stopped, queued)
 
 
 def _require(holds: bool, rule: str, **evidence: object) -> None:
@@ -211,13 +219,12 @@ def _check_worker(scheduler: Scheduler, worker: Worker) -> None:
 # -- queues -----------------------------------------------------------------------------------------------------------
 
 
-def _check_queues(scheduler: Scheduler, nodes: list[Node]) -> None:
+def _check_queues(scheduler: Scheduler, queued: list[Node]) -> None:
     views = scheduler.queues.views.values()
     lanes = set(scheduler.queues.lanes.values())
     active: defaultdict[Lane, list[Node]] = defaultdict(list)
-    for node in nodes:
-        if node.state in ACTIVE:
-            active[node.function.lane].append(node)
+    for node in queued:
+        active[node.function.lane].append(node)
     _require(active.keys() <= lanes, "every node's lane is known", unknown=active.keys() - lanes)
     for lane in lanes:
         _check_lane(lane, active[lane])
@@ -283,14 +290,14 @@ def _check_reachable(view: View, lane: Lane, active: list[Node]) -> None:
             _require(key is None, "a view has no lane without nodes", lane=lane, key=key)
 
 
-def _grantable(nodes: list[Node]) -> list[Node]:
-    return [node for node in nodes if node.state is NodeState.READY and node.parked is None]
+def _grantable(queued: list[Node]) -> list[Node]:
+    return [node for node in queued if node.state in _IN_QUEUES and node.parked is None]
 
 
 # -- limits -----------------------------------------------------------------------------------------------------------
 
 
-def _check_limits(scheduler: Scheduler, nodes: list[Node]) -> None:
+def _check_limits(scheduler: Scheduler, nodes: list[Node], queued: list[Node]) -> None:
     """Check that limits are views over the leases that there are, and that who waits for one is let in again."""
     held: defaultdict[Limit, dict[int, Node]] = defaultdict(dict)
     for worker in scheduler.workers.values():
@@ -313,14 +320,14 @@ def _check_limits(scheduler: Scheduler, nodes: list[Node]) -> None:
             audience = parked[0].function.lane.audience
             has_room = len(limit.holders) < limit.spec.max if limit.spec.max else True
             is_planned = bool(limit.due_at)
-            others = [node for node in nodes if node.function.lane.audience == audience and limit in limits_of(node)]
+            others = [node for node in queued if node.function.lane.audience == audience and limit in limits_of(node)]
             stuck = has_room and not is_planned and limit.sorting == scheduler.queues.sorting and not _grantable(others)
             _require(not stuck, "a limit with room lets in who waits for it", limit=limit, parked=parked)
     for node in nodes:
         paused = node.state is NodeState.READY and node.instance.control.paused
         _require(not paused or node.parked is not None, "nothing of a paused instance may be granted", node=node)
         if node.parked is not None:
-            _require(node.state is NodeState.READY, "only ready nodes are parked", node=node)
+            _require(node.state in _IN_QUEUES, "only ready nodes are parked", node=node)
         if isinstance(node.parked, Limit):
             lane = node.function.lane
             lines = [waiters.lanes[lane] for waiters in node.parked.waiting.values() if lane in waiters.lanes]

@@ -5,7 +5,8 @@ Nodes are made by the hundred thousand, so they are slotted, share their `Functi
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, NewType, Protocol
@@ -245,13 +246,25 @@ class Node:
         return max([self.instance.void_token, *(attempt.token for attempt in self.failures or ())])
 
     def move(self, target: NodeState) -> None:
-        """Change the state; the only place where that happens."""
+        """Change the state; the only place where that happens, but for `move_all`."""
         if target not in MOVES[self.state]:
             raise IllegalMove(node_id=self.id, state=self.state, target=target)
         counts = self.instance.counts
         counts[self.state] -= 1
         counts[target] += 1
         self.state = target
+
+
+def move_all(nodes: Sequence[Node], target: NodeState) -> None:
+    """Change the states of many nodes of one instance like `Node.move`, in a fraction of the time."""
+    for state, count in Counter([node.state for node in nodes]).items():
+        if target not in MOVES[state]:
+            raise IllegalMove(node_id=next(n.id for n in nodes if n.state is state), state=state, target=target)
+        nodes[0].instance.counts[state] -= count
+    if nodes:
+        nodes[0].instance.counts[target] += len(nodes)
+    for node in nodes:
+        node.state = target
 
 
 class FailedAttempt(NamedTuple):

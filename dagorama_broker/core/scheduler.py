@@ -90,15 +90,14 @@ class Scheduler:
             self.graph.finish_instances(now)
         elif self.graph.leaving:
             self.graph.sweep()
-        if self.graph.backlog:
-            self.graph.work_off(now)
         return events
 
     @property
     def has_more(self) -> bool:
-        """Whether something is left over that would have taken too long at once; each command does a part of it."""
+        """Whether something is left over that would have taken too long at once; each `GrantWork` does a part of it."""
         graph = self.graph
-        return bool(graph.leaving or graph.backlog or self.dispatcher.has_more or self.queues.half_woken)
+        left = graph.leaving or graph.stopped or graph.backlog
+        return bool(left or self.dispatcher.has_more or self.queues.half_woken)
 
     def next_wakeup(self) -> float | None:
         """Give the time at which a `Tick` is due, or None. Ask again after each batch of commands."""
@@ -184,6 +183,8 @@ class Scheduler:
             self.graph.events.extend(self.dispatcher.pull(worker, now))
 
     def _grant_work(self, command: c.GrantWork, now: float) -> None:
+        self.graph.clear_stopped(now)
+        self.graph.work_off(now)  # first, or the last of it would not be granted before another command comes
         if not self.is_recovering:
             self.dispatcher.open_rates(now)  # who has waited longest comes before those that have just been submitted
             self.graph.events.extend(self.dispatcher.grant(now))

@@ -107,9 +107,12 @@ class Listeners:
             self._tell_change(node.instance)
 
     def _tell_cancelled(self, event: e.NodesCancelled) -> None:
-        for node in event.nodes:
-            _set(self._outcomes.pop((node.instance.id, node.id), ()), node)
-        self._tell_change(event.nodes[0].instance)
+        instance = event.nodes[0].instance
+        awaited = {node_id for instance_id, node_id in self._outcomes if instance_id == instance.id}
+        for node in event.nodes if awaited else ():
+            if node.id in awaited:
+                _set(self._outcomes.pop((instance.id, node.id)), node)
+        self._tell_change(instance)
 
     def _tell_change(self, instance: Instance) -> None:
         if self._changes:

@@ -170,6 +170,24 @@ def test_a_limit_costs_the_same_however_many_groups_wait_for_it(is_capped: bool)
     assert calls[200] < 1.5 * calls[20]
 
 
+def test_a_large_instance_is_cancelled_in_slices() -> None:
+    """No command takes more calls for four times the nodes, though all of them are cancelled at once."""
+    longest = {}
+    for size in (3_000, 12_000):
+        scheduler = make_scheduler()
+        submit(scheduler, 0, nodes=size)
+        nodes = list(scheduler.instances[InstanceId(b"0")].nodes.values())
+        calls = [count_calls(partial(scheduler.handle, c.CancelInstance(instance_id=InstanceId(b"0")), 0.0))]
+        assert {node.state for node in nodes} == {NodeState.CANCELLED}
+        assert not scheduler.instances
+        while scheduler.has_more:
+            calls.append(count_calls(partial(scheduler.handle, c.GrantWork(), 0.0)))
+            check_invariants(scheduler)
+        assert not any(lane.active for lane in scheduler.queues.lanes.values())
+        longest[size] = max(calls)
+    assert longest[12_000] < 1.2 * longest[3_000]
+
+
 def test_submitting_costs_the_same_for_each_node() -> None:
     """A request with ten times the nodes takes ten times the calls."""
     calls = {}

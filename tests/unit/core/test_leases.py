@@ -34,6 +34,16 @@ def test_one_result_is_accepted_and_every_repetition_refused(bench: Bench) -> No
     assert bench.replay(transcript) == tidy(transcript)
 
 
+def test_the_last_of_many_that_become_ready_are_granted_without_another_command(bench: Bench) -> None:
+    """Bit by bit they are made ready, and nothing is left over before all of them have been granted."""
+    bench.scheduler.graph.at_once = 1
+    bench.replay("connect w1 slots=4\nsubmit i1 a b(a) c(a) d(a)\ngrant\ncomplete w1 a")
+    assert bench.scheduler.has_more
+    while bench.scheduler.has_more:
+        bench.replay("grant")
+    assert [node.id for node in bench.scheduler.workers[WorkerId(b"w1")].leases.values()] == [b"b", b"c", b"d"]
+
+
 def test_only_the_holder_of_the_lease_can_report(bench: Bench) -> None:
     """Neither a token that was never given, nor that of another node, nor another worker brings a node forward."""
     transcript = """

@@ -175,6 +175,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.is_eager = True
         self.grace_until = 0.0  # nothing is granted before, unless all workers of before are back
         self.in_doubt: set[WorkerId] = set()
+        self.at_once = 1  #: so many nodes go from state to state, or leave queues, at a time
         self.may_be_held = False  #: whether some node was ready at the restart, so that those in doubt may have it
 
     @property
@@ -287,9 +288,10 @@ class CoreMachine(RuleBasedStateMachine):
         options = c.InstanceOptions(group="g" if instance_id in {b"i1", b"i3"} else "", deadline_s=deadline_s)
         return self.tell(c.SubmitNodes(instance_id=instance_id, definition="D", calls=calls, options=options))
 
-    @initialize(data=st.data())
-    def begin(self, data: st.DataObject) -> None:
+    @initialize(data=st.data(), at_once=st.sampled_from([1, 2, 1000]))
+    def begin(self, data: st.DataObject, at_once: int) -> None:
         """Begin with some work and a worker."""
+        self.scheduler.graph.at_once = self.at_once = at_once
         self.submit_nodes(data, instance=0, deadline_s=0.0)
         self.connect_worker(WORKERS[0], frozenset(), frozenset({"gpu"}), version="", slots=2, held=data)
 
@@ -652,6 +654,8 @@ class CoreMachine(RuleBasedStateMachine):
     @rule()
     def grant(self) -> None:
         """Grant: nobody who could run something stays idle, and nobody is passed by a younger node."""
+        while self.scheduler.has_more:
+            self.grant_some()
         events = self.tell(c.GrantWork())
         granted = {event.worker.id: event.leases for event in events if isinstance(event, e.WorkGranted)}
         if self.in_doubt and self.may_be_held:
@@ -667,6 +671,11 @@ class CoreMachine(RuleBasedStateMachine):
             if not worker.draining and worker.has_free_slot:
                 assert not trusted
                 assert not left or worker.suspect
+
+    @rule()
+    def grant_some(self) -> None:
+        """Grant once. Of what takes long a part may be left over."""
+        self.tell(c.GrantWork())
 
     @rule(seconds=st.sampled_from([0.001, 0.03, 1.5, 4.0, 8.0]))
     def wait(self, seconds: float) -> None:
@@ -692,6 +701,7 @@ class CoreMachine(RuleBasedStateMachine):
         before = {instance.id: instance for instance in running}
         queues = (self.scheduler.queues.paused, capped(self.scheduler))
         self.bench.replay("restart")
+        self.scheduler.graph.at_once = self.at_once
         after = self.scheduler.instances
         assert (self.scheduler.queues.paused, capped(self.scheduler)) == queues, "queues are as they were"
         assert sorted(after) == sorted(before), "what runs is restored"
@@ -797,7 +807,8 @@ def report(worker_id: WorkerId, result: c.NodeResult) -> c.CompleteNodes:
 def facts(node: Node, now: float) -> dict[str, object]:
     """Give what a restart must not change about a node. Ready, after its backoff too, and leased are memory only."""
     backs_off = node.state is NodeState.BACKOFF and node.retry_at > now
-    is_runnable = node.state in ACTIVE and not backs_off
+    is_due = node.state is NodeState.WAITING and not node.missing
+    is_runnable = is_due or (node.state in ACTIVE and not backs_off)
     return {
         "seq": node.seq,
         "state": "runnable" if is_runnable else node.state,

@@ -53,6 +53,35 @@ def test_every_live_node_is_cancelled(bench: Bench) -> None:
     assert bench.replay(transcript) == tidy(transcript)
 
 
+def test_cancelled_nodes_that_are_still_in_their_queue_never_start(bench: Bench) -> None:
+    """They leave it bit by bit; neither a grant nor the end of their time to start takes one, and others follow."""
+    bench.scheduler.graph.at_once = 1
+    transcript = """
+        function f start_timeout=5
+        function g
+        submit i1 a:f b:f c:f d:f
+        submit i2 e:g
+        cancel i1
+        connect w1
+        grant
+        at 7
+        tick
+        grant
+        grant
+        ----
+        InstanceCreated i1
+        NodesCreated a b c d
+        InstanceCreated i2
+        NodesCreated e
+        NodesCancelled a b c d
+        InstanceFinished i1 cancelled
+        WorkerJoined w1
+        WorkerWelcomed w1
+        WorkGranted w1 e#1
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
 def test_nothing_of_a_cancelled_instance_comes_back(bench: Bench) -> None:
     """What was ready or backed off is never granted, also after a restart, and the backoff's end wakes nobody."""
     bench.replay(EVERY_STATE)

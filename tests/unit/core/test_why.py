@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import pytest
 
-from dagorama_broker.core import graph
 from dagorama_broker.core.commands import SubmitNodes
 from dagorama_broker.core.errors import show_id
 from dagorama_broker.core.model import InstanceId, NodeId
@@ -372,7 +371,7 @@ def test_one_of_many_that_are_still_to_be_made_ready_is_ready_next(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It waits for nothing any more; whoever waits for it is told that."""
-    monkeypatch.setattr(graph, "_AT_ONCE", 1)
+    bench.scheduler.graph.at_once = 1
     monkeypatch.setattr(bench.scheduler.graph, "work_off", lambda now: None)
     bench.replay("function f\nconnect w1\nsubmit i1 a\nsubmit i1 b(a) c(a) d(a) e(d)\ngrant\ncomplete w1 a")
     assert chain(bench, "d") == ["due"]
