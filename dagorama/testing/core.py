@@ -213,6 +213,8 @@ class Core:
 
     def _handle(self, command: c.Command) -> list[e.Event]:
         events = self.scheduler.handle(command, self.now)
+        while self.scheduler.has_more:  # here nobody waits who would want to come between
+            events += self.scheduler.handle(c.GrantWork(), self.now)
         self._journal.commit([event for event in events if not isinstance(event, e.VolatileEvent)])
         for event in events:
             if isinstance(event, e.NodesCreated):

@@ -31,6 +31,7 @@ from dagorama.retry import StaticRetry
 from dagorama.settings import should_run_inline
 from dagorama.testing import in_process_broker, inline
 from dagorama.testing.in_process import InProcessBroker
+from dagorama_broker.core import graph
 from dagorama_broker.core.errors import BrokenInvariant
 
 #: What has run, in order: nodes run in this process.
@@ -375,6 +376,19 @@ def test_no_is_said_as_by_any_broker(broker: InProcessBroker) -> None:
         with pytest.raises(BrokerRefused, match=words) as raised:
             call()
         assert raised.value.code == code
+
+
+def test_what_a_broker_does_bit_by_bit_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many nodes that become ready, or are cancelled, all are at once here, where nobody would come between."""
+    monkeypatch.setattr(graph, "_AT_ONCE", 1)
+    with in_process_broker(check=True):
+        cancelled = instance_of(Steps())
+        for name in "abc":
+            cancelled.step(name)
+        cancelled.cancel()
+        instance = instance_of(Steps())
+        first = instance.step("a")
+        assert wait(instance, instance.collect([instance.step(first) for _ in range(5)])) == "a+a+a+a+a"
 
 
 def test_a_cancelled_instance_runs_no_more(broker: InProcessBroker) -> None:
