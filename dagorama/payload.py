@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from dagorama.errors import DagoramaError, PayloadError
-from dagorama.models.promise import DAGPromise, exchange
+from dagorama.models.promise import DAGPromise, Met, exchange
+from dagorama.promise_keys import KeysPickler
 
 PROTOCOL = 5
 #: Every placeholder names a function of this module.
@@ -38,33 +39,41 @@ MESSAGE_BYTES_MAX = 2**31 - 2**24
 
 def encode(value: object, *, what: str) -> Payload:
     """Encodes a value for its way to the broker; `what` names it in the `PayloadError` raised where it cannot be."""
-    recorded: dict[bytes, None] = {}
-    outer = exchange.recorded
-    exchange.recorded = recorded
     try:
-        data = pickle.dumps(value, PROTOCOL)
+        payload = _dumped(value)
     except Exception as error:
         raise _cannot_encode(value, what, error) from error
-    finally:
-        exchange.recorded = outer
+    data = payload.data
     if len(data) > MESSAGE_BYTES_MAX:
         raise PayloadError(
             what=what,
             problem=f"it has {len(data)} bytes; the limit is {MESSAGE_BYTES_MAX} bytes",
             way_out="Keep the data in a file or a store that all workers reach, and pass its name.",
         )
-    return Payload(data, tuple(recorded))
+    return payload
 
 
 def encode_if_possible(value: object) -> Payload | None:
     """Encodes a value, or gives None where it cannot be; why not is found out where it matters."""
-    recorded: dict[bytes, None] = {}
+    try:
+        return _dumped(value)
+    except Exception:
+        return None
+
+
+def _dumped(value: object) -> Payload:
+    """Pickles a value; one with promises that may be keys with the check of those."""
+    recorded = Met()
     outer = exchange.recorded
     exchange.recorded = recorded
     try:
-        return Payload(pickle.dumps(value, PROTOCOL), tuple(recorded))
-    except Exception:
-        return None
+        data = pickle.dumps(value, PROTOCOL)
+        if recorded.have_keys:
+            recorded.clear()
+            file = BytesIO()
+            KeysPickler(file, PROTOCOL).dump(value)
+            data = file.getvalue()
+        return Payload(data, tuple(recorded))
     finally:
         exchange.recorded = outer
 

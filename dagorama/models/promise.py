@@ -6,15 +6,17 @@ value is refused at once (`dagorama.models.misuse`), because a promise that quie
 on its way.
 
 While `dagorama.payload` encodes, each promise that pickle meets leaves a *placeholder*: a call of `promised` or
-`lifted` below. Their names are part of every stored payload, so they must stay what and where they are.
+`lifted` below. Their names are part of every stored payload, so they must stay what and where they are. So must that
+of `distinct_keys`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
@@ -33,12 +35,23 @@ ATTRIBUTE = "."
 #: A promise keeps the arguments of its call up to this size, so that it costs no more memory than it looks like.
 ARGUMENT_BYTES_MAX = 64 * 1024
 
+#: How many keys are shown of a mapping that has lost some, and how much of them.
+KEYS_SHOWN_MAX = 5
+KEY_CHARS_MAX = 200
+
+
+class Met(dict[bytes, None]):
+    """The ids of the promises that an encoding has met so far, in order."""
+
+    #: Whether some of them may be keys.
+    have_keys = False
+
 
 class Exchange(threading.local):
     """What promises and placeholders do in this thread at present: None of both unless a payload is in the works."""
 
-    #: While encoding: the ids of the promises met so far, in order.
-    recorded: dict[bytes, None] | None = None
+    #: While encoding.
+    recorded: Met | None = None
     #: While decoding: gives the value for an id.
     value_of: Callable[[bytes], object] | None = None
 
@@ -49,9 +62,11 @@ exchange = Exchange()
 class Promise(NoValue):
     """What a promise and a part of one have in common: they can be lifted, pickled, and not misused."""
 
-    __slots__ = ("_node_id",)
+    __slots__ = ("_is_hashed", "_node_id")
 
     _node_id: bytes
+    #: Whether it was hashed, as whatever is a key was, or a part of one.
+    _is_hashed: bool
 
     def __getitem__(self, key: object) -> LiftedPromise:
         """Promises the item of the value; for `...` the whole value, as a part."""
@@ -71,6 +86,7 @@ class Promise(NoValue):
 
     def number(self) -> int:
         """Returns the hash: equal promises have equal ids."""
+        self._is_hashed = True
         return hash(node_id_of(self))
 
 
@@ -100,6 +116,7 @@ class DAGPromise(Promise):
         self, identifier: UUID, function_name: str | None = None, arguments: DAGArguments | None = None
     ) -> None:
         """Makes the promise of a node that is known by its id."""
+        self._is_hashed = False
         self._identifier = identifier
         self._function_name = function_name
         #: As they are, or as payload; or the size of a payload that is too large to keep.
@@ -134,6 +151,8 @@ class DAGPromise(Promise):
             return DAGPromise, (self._identifier, self._function_name, self._arguments)
         node_id = node_id_of(self)
         recorded[node_id] = None
+        if self._is_hashed:
+            recorded.have_keys = True
         return promised, (node_id,)
 
 
@@ -201,6 +220,7 @@ class LiftedPromise(Promise):
 
     def __init__(self, base: DAGPromise, path: tuple[Step, ...]) -> None:
         """`path` leads from the value of `base` to the part."""
+        self._is_hashed = False
         self._node_id = node_id_of(base)
         self._base = base
         self._path = path
@@ -219,6 +239,8 @@ class LiftedPromise(Promise):
         if recorded is None:
             return LiftedPromise, (self._base, self._path)
         recorded[self._node_id] = None
+        if self._is_hashed:
+            recorded.have_keys = True
         return lifted, (self._node_id, self._path)
 
 
@@ -232,6 +254,7 @@ def new_promise(
     """Makes the promise of a node's value; quicker than the class itself. `arguments` are the payload of its call's."""
     promise = object.__new__(DAGPromise)
     _set_node_id(promise, node_id)
+    promise._is_hashed = False
     promise._function_name = function_name
     promise._arguments = arguments
     return promise
@@ -304,3 +327,15 @@ def lifted(node_id: bytes, path: tuple[Step, ...]) -> object:
     """The placeholder of a lifted promise: a part of the value while a payload is decoded."""
     value_of = exchange.value_of
     return LiftedPromise(new_promise(node_id), path) if value_of is None else follow(value_of(node_id), path, node_id)
+
+
+def distinct_keys(mapping: Sized, count: int) -> None:
+    """Checks a mapping that had `count` keys before the promises among them became values; a placeholder, too."""
+    if len(mapping) < count:
+        left = ", ".join(map(repr, islice(cast(Iterable[object], mapping), KEYS_SHOWN_MAX)))[:KEY_CHARS_MAX]
+        raise PayloadError(
+            what=f"a {type(mapping).__qualname__} with promises as keys",
+            problem="two promises used as keys have the same value: "
+            f"of {count} keys it would keep {len(mapping)} ({left})",
+            way_out="Count or group inside a decorated method, which gets values: pass it a list, or a list of pairs.",
+        )

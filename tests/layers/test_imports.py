@@ -27,6 +27,7 @@ ROOMS = {
             "options",
             "payload",
             "project_files",
+            "promise_keys",
             "retry",
             "states",
             "why",

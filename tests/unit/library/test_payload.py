@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import threading
 import zlib
+from collections import Counter, OrderedDict, UserDict, defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, cast
 
 import pytest
@@ -36,6 +39,65 @@ def test_parts_of_promises_become_parts_of_values(around: Callable[[object], obj
     data, promise_ids = encode(around(promise["k"][1]), what="x")
     assert promise_ids == (node_id_of(promise),)
     assert decode(data, lambda _: {"k": [5, 6]}) == around(6)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Can be a key that holds a promise."""
+
+    part: object
+
+
+class Table(dict[object, object]):
+    """Is a dictionary of the user's own."""
+
+
+KEYED: list[Callable[[Any, Any], Any]] = [
+    lambda p, q: {p: "a", q: "b"},
+    lambda p, q: {p: "a", 1: "b", 2: "c", "q": q},
+    lambda p, q: Counter([p, q]),
+    lambda p, q: defaultdict(list, {p: [1], q: [2]}),
+    lambda p, q: OrderedDict({p: "a", q: "b"}),
+    lambda p, q: Table({p: "a", q: "b"}),
+    lambda p, q: UserDict({p: "a", q: "b"}).data,
+    lambda p, q: {(p, 1): "a", (q, 1): "b"},
+    lambda p, q: {Part(p): "a", Part(q): "b"},
+    lambda p, q: {p[...]: "a", q[...]: "b"},
+    lambda p, q: copy.deepcopy({p: "a", q: "b"}),
+    lambda p, q: {"k": {p: "a", q: "b"}},
+    lambda p, q: dict.fromkeys({p, q}),
+]
+
+
+@pytest.mark.parametrize("make", KEYED)
+@pytest.mark.parametrize("around", [lambda table: table, lambda table: ([Plain(table)], {"k": table})])
+def test_promises_as_keys_stay_as_many(make: Callable[[Any, Any], Any], around: Callable[[Any], Any]) -> None:
+    """Two keys with one value cannot be one key in silence: what went under the first would be lost."""
+    promises = [new_promise(new_id(), "m:C.f") for _ in range(2)]
+    data, ids = encode(around(make(*promises)), what="x")
+    assert sorted(ids) == sorted(map(node_id_of, promises))
+    differ = dict(zip(map(node_id_of, promises), ("one", "two"), strict=True))
+    assert decode(data, differ.__getitem__) == around(make(*map(Value, differ.values())))
+    refused = pytest.raises(PayloadError, match=r"two promises used as keys have the same value: .*inside a decorated")
+    with refused:
+        decode(data, lambda _: 1)
+    with refused:
+        decode_value(data, lambda _: 1, new_id())
+
+
+class Value(str):
+    """Stands where a promise does."""
+
+    def __getitem__(self, key: object) -> Any:
+        """Gives all of it."""
+        return self
+
+
+def test_equal_members_of_a_set_are_one() -> None:
+    """A set has each value once, and nothing is lost by that; nor do equal keys of two mappings hurt."""
+    p, q = new_promise(new_id()), new_promise(new_id())
+    data, _ = encode([{p, q}, frozenset({p, q}), {p: p}, {q: q}], what="x")
+    assert decode(data, lambda _: 1) == [{1}, frozenset({1}), {1: 1}, {1: 1}]
 
 
 PROMISES = [new_promise(new_id(), f"m:C.f{number}") for number in range(5)]
