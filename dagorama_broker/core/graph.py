@@ -61,6 +61,7 @@ class Graph:
         self.plans: dict[InstanceId, Plan] = {}  #: for the command that follows, where that was prepared
         self.backlog: deque[Node] = deque()  #: nodes that wait for nothing any more, and are still to be made ready
         self.stopped: deque[Node] = deque()  #: nodes that were ready when they were cancelled, and are still in queues
+        self.failing: list[Node] = []  #: nodes without a value, in whose `dependents` are some that are still to fail
         self.leaving: list[dict[NodeId, Node]] = []  #: nodes of instances that have left, see `sweep`
         self.limits = limits
         self.backoffs: Timers[Node] = Timers()  #: when the next attempts of nodes are due
@@ -297,16 +298,39 @@ class Graph:
         self._mark_dependency_failed(node, cause, now)
         self._fail_dependents(node, now)
 
+    def doom(self, node: Node, others: Sequence[Node]) -> None:
+        """Have a restored node fail that waits for some in vain: the broker ended before all such had failed."""
+        node.missing = sum(other.state is not NodeState.COMPLETED for other in others)
+        failed = next(other for other in others if other.state in UNSUCCESSFUL)
+        if failed.dependents is None:
+            failed.dependents = []
+            self.failing.append(failed)
+        failed.dependents.append(node)
+
     def _fail_dependents(self, node: Node, now: float) -> None:
-        cause = node.cause or node
-        failed = [node]
-        while failed:
-            node = failed.pop()
-            dependents, node.dependents = node.dependents, None
-            for dependent in dependents or ():
+        if node.dependents is not None:
+            self.failing.append(node)
+            self.fail_doomed(now)
+
+    def fail_doomed(self, now: float) -> None:
+        """Fail so many of the nodes that wait for something in vain; of very many, others are left for later.
+
+        Until then they wait, and are never ready: what has failed stays among what they miss.
+        """
+        room = self.at_once
+        while self.failing and room > 0:
+            node = self.failing.pop()
+            dependents, node.dependents = node.dependents or [], None
+            if len(dependents) > room:
+                node.dependents = dependents[room:]
+            for dependent in dependents[:room]:
                 if dependent.state not in TERMINAL:  # it may wait for two that have failed
-                    self._mark_dependency_failed(dependent, cause, now)
-                    failed.append(dependent)
+                    self._mark_dependency_failed(dependent, node.cause or node, now)
+                    if dependent.dependents is not None:
+                        self.failing.append(dependent)
+            if node.dependents is not None:
+                self.failing.append(node)
+            room -= len(dependents)
 
     def _mark_dependency_failed(self, node: Node, cause: Node, now: float) -> None:
         node.move(NodeState.DEPENDENCY_FAILED)
@@ -347,10 +371,10 @@ class Graph:
         """Let go of so many nodes of instances that have ended; tell whether there are more.
 
         To free hundreds of thousands takes longer than others can wait, so what `finish_instances` leaves over is for
-        the caller to sweep in slices. Nodes that are still in queues leave those first: the last reference to a node
-        may be the last one to all that it depends on.
+        the caller to sweep in slices. Nodes that are still in queues, or among `failing`, leave those first: the last
+        reference to a node may be the last one to all that it depends on.
         """
-        while self.leaving and not self.stopped and count > 0:
+        while self.leaving and not (self.stopped or self.failing) and count > 0:
             nodes = self.leaving[-1]
             if len(nodes) > count:
                 for _ in range(count):

@@ -31,7 +31,9 @@ def check_invariants(scheduler: Scheduler) -> None:
         _check_instance(scheduler, instance)
     for node in nodes:
         _check_node(scheduler, node)
-    _check_waiting(nodes, set(scheduler.graph.backlog))
+    failing = set(scheduler.graph.failing)
+    doomed = {dependent for node in failing for dependent in node.dependents or ()}
+    _check_waiting([node for node in nodes if node not in failing], set(scheduler.graph.backlog) | doomed)
     _check_backoffs(scheduler, nodes)
     _check_workers(scheduler, nodes)
     # Nodes that were ready when they were cancelled stay in their queues for a while.
@@ -86,7 +88,8 @@ def _check_node(scheduler: Scheduler, node: Node) -> None:
         losses_max = scheduler.settings.deliveries_max
         _require(node.losses < max(1, losses_max), "a node that keeps killing workers is quarantined", node=node)
     else:
-        _require(node.dependents is None, "nobody waits for a terminal node", node=node, dependents=node.dependents)
+        known = node.dependents is None or node in scheduler.graph.failing
+        _require(known, "nobody waits for a terminal node", node=node, dependents=node.dependents)
     if state is NodeState.COMPLETED:
         _check_value(node)
     elif state in UNSUCCESSFUL:
@@ -111,12 +114,12 @@ def _check_value(node: Node) -> None:
     _require(source is (promise.source or promise), "an alias has its promise's value", node=node, to=source)
 
 
-def _check_waiting(nodes: list[Node], backlog: set[Node]) -> None:
+def _check_waiting(nodes: list[Node], moving: set[Node]) -> None:
     """Check that everybody waits for the right ones, that those know it, and that nobody waits in a circle."""
     known = {node: Counter(node.dependents or ()) for node in nodes}
     awaited: dict[Node, list[Node]] = {}
     for node in nodes:
-        if node.state not in _WAITS or node in backlog:
+        if node.state not in _WAITS or node in moving:
             continue
         others = [other for other in _waits_for(node) if other.state is not NodeState.COMPLETED]
         awaited[node] = others
@@ -126,7 +129,9 @@ def _check_waiting(nodes: list[Node], backlog: set[Node]) -> None:
             _require(known[other][node] == times, "who is waited for knows by whom", node=node, other=other)
     for node, dependents in known.items():
         strangers = [
-            other for other in dependents if other.state not in UNSUCCESSFUL and node not in awaited.get(other, ())
+            other
+            for other in dependents
+            if other.state not in UNSUCCESSFUL and other not in moving and node not in awaited.get(other, ())
         ]
         _require(not strangers, "a live dependent waits", node=node, strangers=strangers)
     _check_no_circle(awaited)

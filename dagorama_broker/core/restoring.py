@@ -152,11 +152,13 @@ def _relink_node(
     elif row.state is NodeState.STARTED:
         graph.make_ready(node, now)  # who had it may be back any moment; if not, its time in the queue begins only now
     elif node.state is NodeState.WAITING:
-        graph.wait_for(node, node.dependencies)
-        if not node.missing:
+        if graph.wait_for(node, node.dependencies) is not None:
+            graph.doom(node, node.dependencies)
+        elif not node.missing:
             graph.make_ready(node, min(now, _ready_since(node, row)))
     elif node.state is NodeState.JOINING:
-        graph.wait_for(node, node.promises)
+        if graph.wait_for(node, node.promises) is not None:
+            graph.doom(node, node.promises)
     elif node.state is NodeState.BACKOFF:
         node.function.lane.active += 1
         attempts.back_off(node, _retry_at(row, now))

@@ -96,7 +96,7 @@ class Scheduler:
     def has_more(self) -> bool:
         """Whether something is left over that would have taken too long at once; each `GrantWork` does a part of it."""
         graph = self.graph
-        left = graph.leaving or graph.stopped or graph.backlog
+        left = graph.leaving or graph.stopped or graph.failing or graph.backlog
         return bool(left or self.dispatcher.has_more or self.queues.half_woken)
 
     def next_wakeup(self) -> float | None:
@@ -184,6 +184,7 @@ class Scheduler:
 
     def _grant_work(self, command: c.GrantWork, now: float) -> None:
         self.graph.clear_stopped(now)
+        self.graph.fail_doomed(now)
         self.graph.work_off(now)  # first, or the last of it would not be granted before another command comes
         if not self.is_recovering:
             self.dispatcher.open_rates(now)  # who has waited longest comes before those that have just been submitted

@@ -12,7 +12,7 @@ import pytest
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.invariants import check_invariants
-from dagorama_broker.core.model import FunctionSpec, InstanceId, LimitSpec, NewCall, NodeId, WorkerId
+from dagorama_broker.core.model import Failure, FunctionSpec, InstanceId, LimitSpec, NewCall, NodeId, WorkerId
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.states import InstanceState, NodeState
 from dagorama_broker.core.stored import StoredInstance, StoredNode
@@ -184,6 +184,31 @@ def test_a_large_instance_is_cancelled_in_slices() -> None:
             calls.append(count_calls(partial(scheduler.handle, c.GrantWork(), 0.0)))
             check_invariants(scheduler)
         assert not any(lane.active for lane in scheduler.queues.lanes.values())
+        longest[size] = max(calls)
+    assert longest[12_000] < 1.2 * longest[3_000]
+
+
+@pytest.mark.parametrize("chained", [True, False])
+def test_what_depends_on_a_failed_node_fails_in_slices(chained: bool) -> None:
+    """No command takes more calls for four times the nodes, whether they form a chain or all wait for one."""
+    longest = {}
+    for size in (3_000, 12_000):
+        scheduler = make_scheduler()
+        spec = FunctionSpec(name="f", queue="q")
+        ids = [NodeId(b"%d" % number) for number in range(size)]
+        nodes = [NewCall(ids[n], spec, b"", (ids[n - 1 if chained else 0],) if n else ()) for n in range(size)]
+        scheduler.handle(c.SubmitNodes(instance_id=InstanceId(b"i"), definition="D", calls=nodes), 0.0)
+        scheduler.handle(c.GrantWork(), 0.0)
+        instance = scheduler.instances[InstanceId(b"i")]
+        ((token, node),) = scheduler.workers[W].leases.items()
+        failure = Failure(type="ValueError", message="no", permanent=True)
+        report = c.CompleteNodes(worker_id=W, results=[c.NodeResult(node_id=node.id, token=token, failure=failure)])
+        calls = [count_calls(partial(scheduler.handle, report, 0.0))]
+        while scheduler.has_more:
+            calls.append(count_calls(partial(scheduler.handle, c.GrantWork(), 0.0)))
+            check_invariants(scheduler)
+        assert instance.state is InstanceState.FAILED
+        assert instance.counts[NodeState.DEPENDENCY_FAILED] == size - 1
         longest[size] = max(calls)
     assert longest[12_000] < 1.2 * longest[3_000]
 

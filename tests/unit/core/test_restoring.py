@@ -397,3 +397,38 @@ def test_a_clock_that_was_ahead_makes_no_wait_longer(bench: Bench) -> None:
         InstanceFinished i1 failed
     """
     assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_what_waits_in_vain_fails_also_where_the_broker_ended_before_all_had(bench: Bench) -> None:
+    """Of many that depend on a failed node some fail later; until then they are never ready, and a restart goes on."""
+    bench.scheduler.graph.at_once = 1
+    transcript = """
+        connect w1 slots=2
+        submit i1 a k b(a) c(a,k) d(a) e(d)
+        grant
+        fail w1 a
+        complete w1 k
+        states i1
+        restart
+        connect w1 slots=2
+        grant
+        states i1
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a k b c d e
+        WorkGranted w1 a#1 k#2
+        AttemptFailed a attempt=1 ValueError
+        NodeFailed a
+        DependencyFailed b because of a
+        NodeCompleted k k
+        a=failed k=completed b=dependency_failed c=waiting d=waiting e=waiting
+        WorkerWelcomed w1
+        DependencyFailed c because of a
+        DependencyFailed d because of a
+        DependencyFailed e because of a
+        InstanceFinished i1 failed
+        (failed) a=failed k=completed b=dependency_failed c=dependency_failed d=dependency_failed e=dependency_failed
+    """
+    assert bench.replay(transcript) == tidy(transcript)

@@ -376,3 +376,10 @@ def test_one_of_many_that_are_still_to_be_made_ready_is_ready_next(
     bench.replay("function f\nconnect w1\nsubmit i1 a\nsubmit i1 b(a) c(a) d(a) e(d)\ngrant\ncomplete w1 a")
     assert chain(bench, "d") == ["due"]
     assert chain(bench, "e") == ["waits_for d", "due"]
+
+
+def test_one_of_many_that_wait_in_vain_is_told_what_has_failed(bench: Bench) -> None:
+    """Before its own turn to fail comes, it says what it waits for, and that this has failed."""
+    bench.scheduler.graph.at_once = 1
+    bench.replay("connect w1\nsubmit i1 a b(a) c(a)\ngrant\nfail w1 a")
+    assert chain(bench, "c") == ["waits_for a", "ended a"]
