@@ -131,7 +131,7 @@ class RunningInline(RunningNode, Caller, Protocol):
 class Scope:
     """The calls that a running node has made so far. They come into being together with its result."""
 
-    __slots__ = ("begun", "calls", "cause", "instance_id", "node", "process", "progressed")
+    __slots__ = ("__weakref__", "begun", "calls", "cause", "instance_id", "node", "process", "progressed")
 
     def __init__(
         self, instance_id: bytes, node: RunningNode | None = None, progressed: Callable[[int], None] | None = None

@@ -11,9 +11,10 @@ import threading
 from asyncio import AbstractEventLoop, Handle
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
-from contextvars import Context, ContextVar
+from contextvars import Context
 from functools import partial
 from typing import Any, NamedTuple, NoReturn, cast
+from weakref import WeakKeyDictionary
 
 from dagorama.capture import Scope, current_scope
 from dagorama.logging import get_logger
@@ -24,9 +25,19 @@ CLOSE_S = 5.0
 #: Methods of the loop that would end it, or what all nodes use of it.
 _ENDING = ("stop", "close", "shutdown_asyncgens", "shutdown_default_executor")
 
-#: The default executor and the task factory that a node has set for itself.
-_own_executor: ContextVar[Executor | None] = ContextVar("_own_executor", default=None)
-_own_factory: ContextVar[Callable[..., asyncio.Task[Any]] | None] = ContextVar("_own_factory", default=None)
+
+class _Own:
+    """What a node has set of the loop, for itself alone."""
+
+    executor: Executor | None = None
+    factory: Callable[..., asyncio.Task[Any]] | None = None
+    handler: Callable[[AbstractEventLoop, dict[str, Any]], object] | None = None
+    debug: bool | None = None
+
+
+#: By the scopes of those nodes that have set something.
+_owns: WeakKeyDictionary[Scope, _Own] = WeakKeyDictionary()
+_NOTHING = _Own()
 
 
 class Rest(NamedTuple):
@@ -177,14 +188,78 @@ def _guard(loop: AbstractEventLoop) -> None:
     """Keeps what one node does to the loop from the others, whichever make of a loop it is."""
     for name in _ENDING:
         setattr(loop, name, partial(_refuse, name))
-    setattr(loop, "run_in_executor", partial(_run_in_executor, loop.run_in_executor))  # noqa: B010 - as below
-    setattr(loop, "set_default_executor", _own_executor.set)  # noqa: B010 - to a type checker methods stay what they are
     loop.set_task_factory(cast(Any, _make_task))
-    setattr(loop, "set_task_factory", _own_factory.set)  # noqa: B010 - as above
+    loop.set_exception_handler(partial(_handle, loop.default_exception_handler))
+    for name, function in {
+        "run_in_executor": partial(_run_in_executor, loop.run_in_executor),
+        "set_default_executor": partial(_set, "executor"),
+        "set_task_factory": partial(_set, "factory"),
+        "get_task_factory": partial(_get, "factory"),
+        "set_exception_handler": partial(_set, "handler"),
+        "get_exception_handler": partial(_get, "handler"),
+        "set_debug": partial(_set, "debug"),
+        "get_debug": partial(_is_debugged, loop.get_debug),
+    }.items():
+        setattr(loop, name, function)
 
 
 #: What `_guard` sets that has to go before the loop can be closed.
-_GUARDED = (*_ENDING, "run_in_executor", "set_default_executor", "set_task_factory")
+_GUARDED = (
+    *_ENDING,
+    "run_in_executor",
+    "set_default_executor",
+    "set_task_factory",
+    "get_task_factory",
+    "set_exception_handler",
+    "get_exception_handler",
+    "set_debug",
+    "get_debug",
+)
+
+
+def _own(scope: Scope | None) -> _Own:
+    """Returns what a node has set; of whoever is no node that is nothing."""
+    return _NOTHING if scope is None else _owns.get(scope, _NOTHING)
+
+
+def _set(what: str, value: object) -> None:
+    """Sets something for the node that runs."""
+    scope = current_scope.get()
+    if scope is not None:
+        if what == "handler" and value is not None and not callable(value):
+            raise TypeError(f"A callable object or None is expected, got {value!r}")  # as asyncio says it
+        setattr(_owns.setdefault(scope, _Own()), what, value)
+
+
+def _get(what: str) -> object:
+    return getattr(_own(current_scope.get()), what)
+
+
+def _is_debugged(is_debugged: Callable[[], bool]) -> bool:
+    own = _own(current_scope.get()).debug
+    return is_debugged() if own is None else bool(own)
+
+
+def _handle(by_default: Callable[[dict[str, Any]], object], loop: AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Has what nobody has caught handled as the node wants it that it belongs to."""
+    handler = _own(_scope_in(context)).handler
+    if handler is None:
+        by_default(context)
+    else:
+        handler(loop, context)
+
+
+def _scope_in(context: dict[str, Any]) -> Scope | None:
+    """Finds whose error it is that asyncio tells of.
+
+    Of a future nobody knows whose it is: it may be let go of by the collector, while another node runs.
+    """
+    thing = context.get("task") or context.get("future")
+    if thing is not None:
+        scope: Scope | None = getattr(thing, "scope", None)
+        return scope
+    handle: Any = context.get("handle")
+    return current_scope.get() if handle is None else handle._context.get(current_scope)
 
 
 def _refuse(name: str) -> NoReturn:
@@ -197,12 +272,12 @@ def _refuse(name: str) -> NoReturn:
 def _run_in_executor(
     run: Callable[..., asyncio.Future[Any]], executor: Executor | None, function: Callable[..., Any], *args: object
 ) -> asyncio.Future[Any]:
-    return run(_own_executor.get() if executor is None else executor, function, *args)
+    return run(_own(current_scope.get()).executor if executor is None else executor, function, *args)
 
 
 def _make_task(loop: AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
     """Makes the tasks that nodes make."""
-    make = _own_factory.get()
+    make = _own(current_scope.get()).factory
     if make is not None:
         return make(loop, coroutine, **options)
     task = NodeTask(coroutine, loop=loop, **options)

@@ -9,6 +9,7 @@ import pytest
 
 from dagorama import BrokerRefused, DAGDefinition, DAGInstance, InstanceCancelled, dagorama, generate_instance_id
 from dagorama.client.queries import watch_instance
+from dagorama.errors import WorkersCannotStart
 from dagorama.worker.stopping import EXIT_CANCELLED
 from dagorama_broker.launch import LaunchedBroker
 from tests.scenarios.stopping.stopping_definitions import AsyncStopping, Stopping
@@ -82,11 +83,10 @@ def test_a_function_that_does_not_is_killed_after_the_grace(
 def test_a_grace_that_is_none_is_refused(
     setting: str, broker: LaunchedBroker, workers: StartWorkers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker with a wrong setting does not start."""
+    """No worker starts with a wrong setting, and the error names it and its value."""
     monkeypatch.setenv("DAGORAMA_CANCEL_GRACE_S", setting)
-    (process,) = workers(1)
-    process.join(20)
-    assert process.exitcode == 3
+    with pytest.raises(WorkersCannotStart, match=f"DAGORAMA_CANCEL_GRACE_S='{setting}' is not a number of seconds"):
+        workers(1)
 
 
 def test_what_has_ended_cannot_be_cancelled(broker: LaunchedBroker, workers: StartWorkers) -> None:

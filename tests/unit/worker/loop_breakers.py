@@ -132,6 +132,24 @@ async def _leave_executor_behind() -> None:
     await asyncio.to_thread(int)
 
 
+async def _handle_by_exit() -> None:
+    """Sets its handler beside, in a task, and then meets it."""
+    loop = asyncio.get_running_loop()
+
+    async def set_it() -> None:
+        loop.set_debug(True)
+        loop.set_exception_handler(lambda *_: sys.exit("my handler"))
+
+    await asyncio.create_task(set_it())
+    if loop.get_debug() and loop.get_exception_handler():
+        loop.call_soon(_divide)
+    await asyncio.sleep(10)
+
+
+def _divide() -> float:
+    return 1 / 0
+
+
 #: Each with what its node fails of.
 BREAKERS: dict[Breaker, str] = {
     _in_gather: "SystemExit",
@@ -152,6 +170,7 @@ BREAKERS: dict[Breaker, str] = {
     _cancel_whatever_there_is: "asyncio.exceptions:CancelledError",
     _replace_factory: "ValueError",
     _leave_executor_behind: "RuntimeError",
+    _handle_by_exit: "SystemExit",
 }
 
 
@@ -164,6 +183,7 @@ class Waiting(DAGDefinition):
     async def neighbour(self) -> str:
         """Runs in tasks and threads of its own until it may go."""
         started.set()
+        asyncio.get_running_loop().call_later(0.01, _divide)
         value, _ = await asyncio.gather(asyncio.to_thread(go.wait, 20), asyncio.sleep(0.02))
         return f"went on: {value}"
 
@@ -183,4 +203,16 @@ class Breaking(DAGDefinition):
 
     @dagorama().asyncfn
     async def later(self) -> str:
+        loop = asyncio.get_running_loop()
+        loop.call_soon(_divide)
+        task = asyncio.create_task(_fail())
+        await asyncio.sleep(0)
+        del task
+        gc.collect()
+        if loop.get_debug() or loop.get_exception_handler():
+            raise RuntimeError("what another node has set is still there")
         return await asyncio.to_thread(str, "ran")
+
+
+async def _fail() -> None:
+    raise ValueError
