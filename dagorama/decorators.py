@@ -96,7 +96,7 @@ class Decorator:
 
     def asyncfn(self, fn: F) -> F:
         """Decorates an async function; `ValueError` for an ordinary one."""
-        if not _is_async(fn):
+        if not _is_async(fn) and not inspect.isasyncgenfunction(fn):
             raise ValueError(f"{fn!r} is not an async function: decorate it with .syncfn")
         return self(fn)
 

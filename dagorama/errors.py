@@ -225,9 +225,10 @@ class InstanceFailed(DagoramaError):
         named = [f"\n  {failure.in_short()}" for failure in self.failures[:NAMED_MAX]]
         if failed_count > len(named):
             named.append(f"\n  and {failed_count - len(named)} more")
+        #: What has failed, without what a program can do about it.
+        self.told = f"instance {instance_id} has ended, and {nodes} failed:{''.join(named)}"
         super().__init__(
-            f"instance {instance_id} has ended, and {nodes} failed:{''.join(named)}\n"
-            f"`dagorama show {instance_id}` has the tracebacks. instance.retry() runs again what failed; "
+            f"{self.told}\n`dagorama show {instance_id}` has the tracebacks. instance.retry() runs again what failed; "
             "instance.result() gives the entrypoint's value where that does not depend on it"
         )
 

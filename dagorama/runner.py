@@ -12,7 +12,7 @@ from typing import cast
 from dagorama.client.connection import broker_address
 from dagorama.errors import CodeMismatchException as CodeMismatchException
 from dagorama.main_guard import check_is_no_import, worker_here
-from dagorama.options import checked_names
+from dagorama.options import checked_names, whole_number
 from dagorama.worker.launched import LaunchedWorkers
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.printing import lines_at_once
@@ -104,8 +104,9 @@ def launch_workers(
     do (`MainGuardMissing`). What is written in a notebook cannot be imported (`OutOfReach`).
     """
     check_is_no_import("launch_workers() is called")
-    if n < 1:
-        raise ValueError(f"launch_workers starts at least 1 worker, not {n}")
+    count = whole_number(n)
+    if count is None or count < 1:
+        raise ValueError(f"launch_workers starts a whole number of workers, at least 1 worker, not {n!r}")
     options = WorkerOptions(
         include_queues=checked_names("include_queues", include_queues),
         exclude_queues=checked_names("exclude_queues", exclude_queues),
@@ -113,9 +114,8 @@ def launch_workers(
         concurrency=concurrency,
         imports=checked_names("imports", imports),
         exit_when_drained=exit_on_completion,
-        log_failures=False,  # the script hears of failures by what it waits for
     )
-    return cast(AbstractContextManager[list[Process]], LaunchedWorkers(n, options))
+    return cast(AbstractContextManager[list[Process]], LaunchedWorkers(count, options))
 
 
 def _worker(

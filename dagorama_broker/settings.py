@@ -64,7 +64,7 @@ def from_environment(environ: Mapping[str, str] = os.environ, *, storage: str | 
     )
     return BrokerSettings(
         host=environ.get("DAGORAMA_HOST") or "localhost",
-        port=_integer(environ, "DAGORAMA_PORT", PORT),
+        port=_port(environ, "DAGORAMA_PORT", PORT, least=0),
         storage=storage if storage is not None else environ.get("DAGORAMA_STORAGE") or default_url(),
         insecure=_flag(environ, "DAGORAMA_INSECURE"),
         environment=_choice(environ, "DAGORAMA_ENVIRONMENT", ENVIRONMENTS),
@@ -87,9 +87,7 @@ def _check_postgresql(environ: Mapping[str, str], *, wanted: bool) -> None:
 
     This version cannot store anything there. Whoever asks for a database must not get less without a word.
     """
-    port = _integer(environ, "DAGORAMA_STORAGE_PORT", 5432)
-    if not 1 <= port <= 65535:
-        raise SettingsError(f"DAGORAMA_STORAGE_PORT={port} is not between 1 and 65535")
+    port = _port(environ, "DAGORAMA_STORAGE_PORT", 5432, least=1)
     users = {environ[name] for name in ("DAGORAMA_STORAGE_USERNAME", "DAGORAMA_STORAGE_USER") if environ.get(name)}
     if len(users) > 1:
         raise SettingsError("DAGORAMA_STORAGE_USERNAME and DAGORAMA_STORAGE_USER differ; they are the same: set one")
@@ -121,6 +119,13 @@ def _integer(environ: Mapping[str, str], name: str, default: int) -> int:
         return int(text)
     except ValueError:
         raise SettingsError(f"{name}={text!r} is not a whole number") from None
+
+
+def _port(environ: Mapping[str, str], name: str, default: int, *, least: int) -> int:
+    text = environ.get(name) or str(default)
+    if not (text.isascii() and text.isdigit() and least <= int(text) <= 65535):
+        raise SettingsError(f"{name}={text!r} is not a port: it must be a number from {least} to 65535")
+    return int(text)
 
 
 def _positive(name: str, value: N) -> N:

@@ -43,7 +43,10 @@ def result(instance: str, wait: bool, as_json: bool) -> None:
     click.echo(rendered(value, "json" if as_json else "python"))
     failure = failure_in(instance_id)
     if failure is not None:
-        raise FailedBesides(str(failure))
+        raise FailedBesides(
+            f"{failure.told}\n`dagorama show {failure.instance_id}` has the tracebacks, "
+            f"`dagorama retry {failure.instance_id}` runs again what failed"
+        )
 
 
 def _value(instance_id: bytes, node_id: bytes, wait: bool) -> object:

@@ -70,14 +70,14 @@ def print_fields(fields: Sequence[tuple[str, str]]) -> None:
         click.echo(first + f"\n{' ' * further}".join(_wrapped(value, width - further)))
 
 
-def print_text(text: str) -> None:
-    """Prints lines of text; on a terminal they are wrapped at words, and what follows stands deeper."""
+def print_text(text: str, *, hang: int = _GAP) -> None:
+    """Prints lines of text; on a terminal they are wrapped at words, and what follows stands `hang` columns deeper."""
     if not is_drawn():
         click.echo(text)
         return
     width = shutil.get_terminal_size().columns
     for line in text.splitlines():
-        indent = len(line) - len(line.lstrip()) + _GAP
+        indent = len(line) - len(line.lstrip()) + hang
         first, *more = _wrapped(line.lstrip(), width - indent) or [""]
         click.echo(line[: len(line) - len(line.lstrip())] + first)
         for rest in more:

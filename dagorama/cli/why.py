@@ -9,6 +9,9 @@ from dagorama.cli.options import HELP
 from dagorama.cli.tables import print_text, printable
 from dagorama.client import queries
 
+#: What is wrapped stands deeper than the next reason does, which stands two columns deeper than this one.
+HANG = 4
+
 
 @click.command(context_settings=HELP)
 @click.argument("instance")
@@ -26,4 +29,4 @@ def why(instance: str, node: str | None, as_json: bool) -> None:
     if as_json:
         print_json(told)
     else:
-        print_text(printable(str(told)))
+        print_text(printable(str(told)), hang=HANG)

@@ -76,21 +76,30 @@ def worker(
     """
     if not sys.flags.safe_path:
         sys.path.insert(0, os.getcwd())
-    options = WorkerOptions(
-        include_queues=include_queue,
-        exclude_queues=exclude_queue,
-        tolerations=toleration,
-        concurrency=concurrency,
-        imports=imports,
-        code_mismatch=None if code_mismatch is None else CodeMismatch(code_mismatch),
-    )
     for word in (*include_queue, *exclude_queue, *toleration, *imports):
         check_is_text(word)
+    try:
+        options = WorkerOptions(
+            include_queues=include_queue,
+            exclude_queues=exclude_queue,
+            tolerations=toleration,
+            concurrency=concurrency,
+            imports=imports,
+            code_mismatch=None if code_mismatch is None else CodeMismatch(code_mismatch),
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     at_host, at_port = use_address(host, port)
     check_settings(cancel_grace_s, default_code_mismatch)
     log = program_log("worker")
-    log.info("%d x %d at %s:%d: %s", processes, concurrency, at_host, at_port, _serves(options))
+    log.info("%s, at %s:%d: %s", _does(processes, concurrency), at_host, at_port, _serves(options))
     sys.exit(Supervisor(processes, options, log=log).run())
+
+
+def _does(processes: int, concurrency: int) -> str:
+    """Says how much runs at once."""
+    nodes = "1 node" if concurrency == 1 else f"{concurrency} nodes"
+    return f"1 process, {nodes} at a time" if processes == 1 else f"{processes} processes, {nodes} at a time each"
 
 
 def _serves(options: WorkerOptions) -> str:

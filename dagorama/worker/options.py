@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from dagorama.code.policy import CodeMismatch, code_mismatch_named
+from dagorama.options import whole_number
 
 #: A node that was cancelled may go on for so long; `DAGORAMA_CANCEL_GRACE_S` sets another time.
 CANCEL_GRACE_S = 5.0
@@ -65,8 +66,12 @@ class WorkerOptions:
     connect_timeout_s: float | None = None  #: give up when the first connection takes longer; None: never
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for a concurrency that no worker has."""
-        if not 1 <= self.concurrency <= CONCURRENCY_MAX:
+        """Raises `ValueError` for a concurrency that no worker has, and for queues that it is to take and not to."""
+        number = whole_number(self.concurrency)
+        if number is None or not 1 <= number <= CONCURRENCY_MAX:
             raise ValueError(
-                f"concurrency is the number of nodes run at once, from 1 to {CONCURRENCY_MAX}, not {self.concurrency}"
+                f"concurrency is the number of nodes run at once, from 1 to {CONCURRENCY_MAX}, not {self.concurrency!r}"
             )
+        for queue in self.include_queues:
+            if queue in self.exclude_queues:
+                raise ValueError(f"queue {queue!r} is both included and excluded: leave it out of one of them")

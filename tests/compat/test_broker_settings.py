@@ -34,7 +34,7 @@ def test_a_broker_does_not_start_without_the_database_that_it_was_promised() -> 
     with launch_broker(port=0, environment=environment):
         pass
     with (
-        pytest.raises(BrokerNotStarted, match="DAGORAMA_STORAGE_PORT='abc' is not a whole number"),
+        pytest.raises(BrokerNotStarted, match="DAGORAMA_STORAGE_PORT='abc' is not a port: it must be a number from 1"),
         launch_broker(port=0, environment={**environment, "DAGORAMA_STORAGE_PORT": "abc"}),
     ):
         pass
@@ -52,7 +52,10 @@ def test_without_it_the_database_means_nothing(enabled: dict[str, str]) -> None:
     ("environ", "complaint"),
     [
         ({"DAGORAMA_STORAGE_ENABLED": "perhaps"}, "DAGORAMA_STORAGE_ENABLED='perhaps' is neither true nor false"),
-        ({"DAGORAMA_STORAGE_PORT": "0"}, "DAGORAMA_STORAGE_PORT=0 is not between 1 and 65535"),
+        (
+            {"DAGORAMA_STORAGE_PORT": "0"},
+            "DAGORAMA_STORAGE_PORT='0' is not a port: it must be a number from 1 to 65535",
+        ),
         (
             {"DAGORAMA_STORAGE_USERNAME": "a", "DAGORAMA_STORAGE_USER": "b"},
             "DAGORAMA_STORAGE_USERNAME and DAGORAMA_STORAGE_USER differ",

@@ -164,10 +164,10 @@ def test_the_loopback_needs_nothing(host: str) -> None:
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"DAGORAMA_PORT": "http"}, "DAGORAMA_PORT='http' is not a whole number"),
-        ({"DAGORAMA_PORT": "50051.5"}, "DAGORAMA_PORT='50051.5' is not a whole number"),
-        ({"DAGORAMA_PORT": "65536"}, "port 65536 is not between 0 and 65535"),
-        ({"DAGORAMA_PORT": "-1"}, "port -1 is not between 0 and 65535"),
+        ({"DAGORAMA_PORT": "http"}, "DAGORAMA_PORT='http' is not a port: it must be a number from 0 to 65535"),
+        ({"DAGORAMA_PORT": "50051.5"}, "DAGORAMA_PORT='50051.5' is not a port"),
+        ({"DAGORAMA_PORT": "65536"}, "DAGORAMA_PORT='65536' is not a port: it must be a number from 0 to 65535"),
+        ({"DAGORAMA_PORT": "-1"}, "DAGORAMA_PORT='-1' is not a port"),
         ({"DAGORAMA_STORAGE": "sqlite:/x"}, "'sqlite:/x' names no storage"),
         ({"DAGORAMA_INSECURE": "perhaps"}, "DAGORAMA_INSECURE='perhaps' is neither true nor false"),
         ({"DAGORAMA_LEASE_DURATION_S": "soon"}, "DAGORAMA_LEASE_DURATION_S='soon' is not a number"),

@@ -514,7 +514,11 @@ def test_a_value_beside_which_something_failed_has_a_status_of_its_own(scene: Sc
         f"1 of its nodes failed:\n  shop:Order.notify (node {show(grant.node_id)}) failed after 1 attempt: ValueError"
     )
     assert named in str(raised.value)
-    assert here("result", show(instance_id)) == Finished(5, "7\n", f"Error: {raised.value}\n")
+    ways = (
+        f"`dagorama show {show(instance_id)}` has the tracebacks, `dagorama retry {show(instance_id)}` runs again what"
+    )
+    told = f"Error: instance {show(instance_id)} has ended, and {named}: the mail server is down\n{ways} failed\n"
+    assert here("result", show(instance_id)) == Finished(5, "7\n", told)
 
 
 def test_what_holds_an_instance_is_told_once(

@@ -18,6 +18,7 @@ from dagorama.cli.tables import print_fields, print_text
 from dagorama.client import queries
 from dagorama.client.status import InstanceStatus, NodeStatus, ProgressStatus, QueueStatus, WorkerStatus
 from dagorama.states import InstanceState
+from dagorama.why import Reason, Why
 
 NOW = datetime(2026, 3, 2, 9, 15, tzinfo=UTC)
 ONE = UUID("01a2198d-1e4f-7388-9c20-dfb0513dbb11")
@@ -171,6 +172,21 @@ def test_fields_and_sentences_are_wrapped_between_words(columns: int, capsys: py
     lines = lines_of(capsys.readouterr().out)
     check(lines, columns, words, 22)
     assert "queue" not in "".join(lines)
+
+
+def test_wrapping_is_not_taken_for_depth(columns: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where a reason is wrapped it goes on deeper than the next reason stands."""
+    because = Reason(kind="running", text="on worker host-7")
+    first = Reason(kind="waits_for", text=MESSAGE, because=(because,))
+    why = Why(instance_id=ONE, node_id=ONE, function="shop:Order.charge", state="waiting", reasons=(first,))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(queries, "why", lambda *_: why)
+        patch.setattr("dagorama.cli.why.find_instance", lambda _: b"")
+        run(["why", str(ONE)])
+    lines = "\n".join(lines_of(capsys.readouterr().out))
+    assert (lines.count("\n  waits_for:"), lines.count("\n    running:")) == (1, 1)
+    further = lines.partition("\n  waits_for:")[2].partition("\n    running:")[0].split("\n")[1:]
+    assert [line for line in further if not re.match(" {6}[^ ]", line)] == []
 
 
 @pytest.mark.parametrize("columns", WIDTHS)

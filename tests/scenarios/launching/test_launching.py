@@ -68,6 +68,33 @@ def test_a_worker_that_dies_is_named_and_replaced(
             assert f":Work.{case}); another one starts " in caplog.messages[number]
 
 
+FAILING = """\
+from dagorama import DAGDefinition, StaticRetry, context, dagorama, launch_workers
+from dagorama_broker.launch import launch_broker
+
+class Flaky(DAGDefinition):
+    @dagorama(retry=StaticRetry(3, 0.01)).syncfn
+    def entrypoint(self):
+        if context().attempt < 3:
+            raise ValueError(f"no luck {context().attempt}")
+        return "done"
+
+if __name__ == "__main__":
+    with launch_broker(port=0), launch_workers(1):
+        print(Flaky()()[0].result(timeout=20))
+"""
+
+
+def test_failed_attempts_are_logged_as_those_of_the_command_are(tmp_path: Path) -> None:
+    """Each is a line on standard error, also where a later attempt succeeds."""
+    path = tmp_path / "flaky.py"
+    path.write_text(FAILING)
+    done = run(path)
+    told = [f"Flaky.entrypoint) failed: ValueError: no luck {attempt}" for attempt in (1, 2)]
+    lines = done.stderr.splitlines()
+    assert (done.stdout, [line[line.index("Flaky") :] for line in lines]) == ("done\n", told)
+
+
 def test_what_the_program_ends_itself_is_not_replaced(broker: None) -> None:
     """A worker that the program terminates or kills stays away."""
     with launch_workers(2) as processes:
@@ -87,13 +114,13 @@ def test_launched_workers_are_told_what_to_take(broker: None) -> None:
         concurrency=3,
         tolerations=["gpu"],
         include_queues=queues,
-        exclude_queues=["other"],
+        exclude_queues=["never"],
         imports=[Work.__module__],
     ):
         Work()("pid")[0].result(timeout=20)
         (worker,) = list_workers()
     assert (worker.slots, worker.tolerations) == (3, ("gpu",))
-    assert (worker.include_queues, worker.exclude_queues) == (queues, ("other",))
+    assert (worker.include_queues, worker.exclude_queues) == (queues, ("never",))
     missing = "no_such_module cannot be imported"
     with pytest.raises(WorkersCannotStart, match=missing), launch_workers(1, imports=["no_such_module"]):
         pass

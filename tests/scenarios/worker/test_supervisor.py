@@ -80,8 +80,9 @@ def test_the_command_says_what_it_serves(broker: LaunchedBroker) -> None:
         "slow",
     ]
     with command(*arguments, DAGORAMA_HOST="nowhere.invalid", DAGORAMA_PORT="1") as process:
-        serves = f"worker - [INFO] - 2 x 3 at localhost:{broker.port}: all queues but slow, taints gpu\n"
-        assert told(line_of(process, "2 x 3")) == serves
+        serves = f"worker - [INFO] - 2 processes, 3 nodes at a time each, at localhost:{broker.port}: "
+        serves += "all queues but slow, taints gpu\n"
+        assert told(line_of(process, "2 processes")) == serves
         connected = f"worker - [INFO] - connected to the broker at localhost:{broker.port}\n"
         assert told(line_of(process, "connected")) == connected
         assert Work()("setting", "DAGORAMA_PORT")[0].result(timeout=20) == str(broker.port)
@@ -251,6 +252,12 @@ def test_a_file_is_no_module(file: str, module: str) -> None:
     assert (outcome.exit_code, f"give the module's name, {module}, not its file" in outcome.output) == (2, True)
 
 
+def test_a_queue_cannot_be_taken_and_left() -> None:
+    """Options that contradict each other are a wrong call, which names the queue."""
+    outcome = CliRunner().invoke(worker, ["--include-queue", "a", "--exclude-queue", "a"])
+    assert (outcome.exit_code, "queue 'a' is both included and excluded" in outcome.output) == (2, True)
+
+
 @pytest.mark.parametrize("port", ["", "http", "70000"])
 def test_a_wrong_port_is_named(port: str) -> None:
     """A port that is none is an error that names the variable; an empty one is not set."""
@@ -259,4 +266,4 @@ def test_a_wrong_port_is_named(port: str) -> None:
             assert f"DAGORAMA_PORT={port!r}" in line_of(process, "DAGORAMA_PORT")
             assert process.wait(20) == 2
         else:
-            assert "localhost:50051" in line_of(process, "1 x 1")
+            assert "localhost:50051" in line_of(process, "1 process, 1 node at a time, at")

@@ -6,6 +6,7 @@ import signal
 from multiprocessing import Process
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -85,9 +86,9 @@ def test_launched_workers_are_gone_after_an_exception(broker: LaunchedBroker) ->
     assert [process.is_alive() for process in processes] == [False, False]
 
 
-@pytest.mark.parametrize("n", [0, -1])
-def test_no_workers_cannot_be_launched(n: int) -> None:
-    """At least one worker has to be asked for."""
+@pytest.mark.parametrize("n", [0, -1, "2", 1.0, None, True])
+def test_no_workers_cannot_be_launched(n: Any) -> None:
+    """At least one worker has to be asked for, by a whole number."""
     with pytest.raises(ValueError, match="at least 1"), launch_workers(n):
         pass
 

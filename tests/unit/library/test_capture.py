@@ -249,6 +249,9 @@ def test_each_kind_of_function_has_its_decorator() -> None:
 
     def ordinary() -> None: ...
 
+    async def asynchronous_generator() -> Any:
+        yield
+
     def generator() -> Any:
         yield 1
 
@@ -258,6 +261,8 @@ def test_each_kind_of_function_has_its_decorator() -> None:
         dagorama().asyncfn(ordinary)
     with pytest.raises(ValueError, match="generator is a generator"):
         dagorama().syncfn(generator)
+    with pytest.raises(ValueError, match="asynchronous_generator is a generator, which is no value that can travel"):
+        dagorama().asyncfn(asynchronous_generator)
     with pytest.raises(ValueError, match="decorates functions"):
         dagorama().syncfn(staticmethod(ordinary))
 

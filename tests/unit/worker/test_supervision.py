@@ -3,6 +3,7 @@
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,11 +35,17 @@ def test_a_status_is_given() -> None:
     assert describe_exit(process) == f"worker process {process.pid} exited with status 9"
 
 
-@pytest.mark.parametrize("concurrency", [0, -1])
-def test_a_worker_has_a_slot(concurrency: int) -> None:
-    """Less than one node at once is refused."""
-    with pytest.raises(ValueError, match="at least 1"):
+@pytest.mark.parametrize("concurrency", [0, -1, 1.0, "2", True])
+def test_a_worker_has_a_slot(concurrency: Any) -> None:
+    """Less than one node at once is refused, and what is no number of nodes."""
+    with pytest.raises(ValueError, match=f"concurrency is the number of nodes run at once, .* not {concurrency!r}"):
         WorkerOptions(concurrency=concurrency)
+
+
+def test_no_queue_is_both_taken_and_left() -> None:
+    """A worker that is to take a queue, and not to, is refused, and the queue named."""
+    with pytest.raises(ValueError, match="queue 'a' is both included and excluded"):
+        WorkerOptions(include_queues=("b", "a"), exclude_queues=("a",))
 
 
 @pytest.mark.parametrize(
