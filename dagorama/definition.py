@@ -16,12 +16,13 @@ from threading import RLock, current_thread
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 from uuid import UUID
+from weakref import WeakSet
 
 from dagorama import capture
 from dagorama.base_context import note_definition
 from dagorama.belonging import check_is_no_node, check_process
 from dagorama.capture import Scope, current_scope, inline_node
-from dagorama.class_attributes import check_nodes
+from dagorama.class_attributes import check_nodes, class_attribute, decorated_in
 from dagorama.construction import Construction, class_name, known_classes, remember_state, take_state
 from dagorama.ids import new_id
 from dagorama.instance_attributes import delete, read, write
@@ -173,6 +174,8 @@ class DAGDefinition(_Definition):
             check_is_no_node(f"{class_name(type(self))}.entrypoint")
             if are_only_elsewhere():
                 _tell_of_options(class_name(type(self)))
+            if type(self) not in _seen:
+                _tell_if_it_runs_here(type(self))
             instance = instance_of(new_id(), self)
         else:
             check_process(running.process, f"{class_name(type(self))}.entrypoint")
@@ -184,6 +187,23 @@ class DAGDefinition(_Definition):
             return started
         instance.__dict__["_dagorama_promise"] = promise
         return Started((instance, promise))
+
+
+#: The definitions that were started here before.
+_seen: WeakSet[type[DAGDefinition]] = WeakSet()
+
+
+def _tell_if_it_runs_here(kind: type[DAGDefinition]) -> None:
+    """Says once of an entrypoint without a decorator, which 0.1 ran in the caller as well, that no worker runs it."""
+    if should_run_inline():
+        return
+    _seen.add(kind)
+    if decorated_in(class_attribute(kind, "entrypoint")) is None:
+        get_logger().warning(
+            "%s.entrypoint is not decorated, so it runs here, and only the nodes that it calls go to the broker: write "
+            "@dagorama() above it, and a worker runs it",
+            class_name(kind),
+        )
 
 
 @cache
@@ -206,7 +226,22 @@ async def _started(
     return instance, promise
 
 
-class DAGInstance(Generic[R_co]):
+if TYPE_CHECKING:
+    _InstanceType = type
+else:
+
+    class _InstanceType(type):
+        """Is asked for what a node's function reads from `type(self)`."""
+
+        def __getattr__(cls, name):
+            """Names the way to the definition's class."""
+            error = f"type object {cls.__name__!r} has no attribute {name!r}"
+            if not name.startswith("__"):
+                error += f": for the class of the definition, write self.__class__.{name} in place of type(self).{name}"
+            raise AttributeError(error, name=name, obj=cls)
+
+
+class DAGInstance(Generic[R_co], metaclass=_InstanceType):
     """One start of a definition; `R_co` is the type of its entrypoint's value.
 
     Reads go to the definition, and its methods get the instance as `self`. Writes stay here. A name that the definition

@@ -12,6 +12,7 @@ from uuid import UUID
 from dagorama.worker.held import Held
 
 #: A place is a node's id, whose first byte is 0 where no node runs, the length of its function's name, and the name.
+#: After all places a byte tells whether any node has ended.
 ID_BYTES = 16
 PLACE_BYTES = 256
 NAME_BYTES_MAX = PLACE_BYTES - ID_BYTES - 1
@@ -23,7 +24,7 @@ class Board:
     def __init__(self, places: int, context: BaseContext) -> None:
         """Travels only as an argument of a process that is started with `context`."""
         self._places = places
-        self._array: Sequence[int] = context.RawArray("B", places * PLACE_BYTES)
+        self._array: Sequence[int] = context.RawArray("B", places * PLACE_BYTES + 1)
         self._memory = memoryview(self._array).cast("B")
         self._free = list(range(places))
         self._names = [""] * places
@@ -52,6 +53,12 @@ class Board:
             self._memory[held.place * PLACE_BYTES] = 0
             self._free.append(held.place)
             held.place = -1
+            self._memory[-1] = 1
+
+    @property
+    def has_ended_some(self) -> bool:
+        """Whether any node has ended, however it did, but for those with which the process died."""
+        return self._memory[-1] != 0
 
     def running(self) -> list[str]:
         """Names the nodes that are on it, as "node ID (function)"."""

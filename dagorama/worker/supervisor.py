@@ -20,7 +20,7 @@ from dagorama.worker.processes import WorkerProcess, describe_exit, start_worker
 from dagorama.worker.signals import signals_in
 from dagorama.worker.vouching import settle
 
-#: A process that lived for less long than this died at once.
+#: A process that lived for less long than this, and got through no node, died at once.
 SHORT_LIFE_S = 5.0
 #: The second process in a row that dies at once is replaced after the first of these; the wait doubles up to the other.
 REPLACE_BACKOFF_MIN_S = 0.1
@@ -152,7 +152,11 @@ class Crew:
         if not self._is_wanted(child):
             return
         now = monotonic()
-        dies_at_once = now < child.started_at + SHORT_LIFE_S and child.process.exitcode not in ENDED_FOR_NODE
+        dies_at_once = (
+            now < child.started_at + SHORT_LIFE_S
+            and child.process.exitcode not in ENDED_FOR_NODE
+            and not (child.process.board and child.process.board.has_ended_some)
+        )
         self._short_lives = self._short_lives + 1 if dies_at_once else 0
         delay_s = 0.0
         if self._short_lives > 1:

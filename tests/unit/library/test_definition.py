@@ -228,6 +228,33 @@ def test_an_undecorated_entrypoint_runs_inline(running: object) -> None:
     assert Inline(4)()[1] == "inline"
 
 
+class Undecorated(DAGDefinition):
+    def entrypoint(self) -> str:
+        """Is not decorated."""
+        return "here"
+
+
+def test_it_is_said_once_that_an_undecorated_entrypoint_runs_here(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outside of nodes no worker runs it, which nobody would see who has forgotten the decorator."""
+    assert [Undecorated()()[1], Undecorated()()[1]] == ["here", "here"]
+    (message,) = caplog.messages
+    assert message.startswith(f"{__name__}:Undecorated.entrypoint is not decorated, so it runs here")
+    monkeypatch.setenv("DAGORAMA_INLINE", "true")
+    Base()()
+    assert len(caplog.messages) == 1
+
+
+def test_the_type_of_an_instance_names_the_way_to_the_definition_s_class() -> None:
+    """In a node `type(self)` is no class of the user's."""
+    made = instance_of(new_id(), Base())
+    assert made.__class__.shared == "of the class"  # type: ignore[attr-defined] # as the definition's
+    with pytest.raises(AttributeError, match=r"self\.__class__\.shared in place of type\(self\)\.shared"):
+        print(type(made).shared)  # type: ignore[attr-defined] # that is the mistake
+    assert not hasattr(DAGInstance, "__wrapped__")
+
+
 def test_started_instances_remember_their_promise(running: Any) -> None:
     """Calling a definition gives the instance and the promise of its entrypoint."""
     made: Any

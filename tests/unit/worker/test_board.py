@@ -2,11 +2,17 @@
 
 import multiprocessing
 import signal
+from multiprocessing import Pipe
 from uuid import UUID
 
+import pytest
+
+from dagorama.logging import get_logger
 from dagorama.worker.board import NAME_BYTES_MAX, Board
 from dagorama.worker.held import Function, Held
+from dagorama.worker.options import WorkerOptions
 from dagorama.worker.processes import WorkerProcess, describe_exit
+from dagorama.worker.supervisor import Child, Crew
 
 CONTEXT = multiprocessing.get_context("forkserver")
 
@@ -52,6 +58,35 @@ def test_a_process_that_has_died_leaves_it_behind() -> None:
     process.board = board
     process.join(20)
     assert describe_exit(process) == f"worker process {process.pid} was killed by SIGKILL while it ran {text(7)}"
+
+
+@pytest.mark.parametrize(("ends", "delay_s"), [(False, 0.8), (True, 0.0)])
+def test_work_that_was_done_ends_the_doubling_of_the_wait(
+    ends: bool, delay_s: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who died young counts for the wait of the next process only where it got through no node."""
+    crew = Crew(1, WorkerOptions(), log=get_logger(), main={})
+    crew._short_lives = 4  # as many have died at once
+    board = Board(1, CONTEXT)
+    process = WorkerProcess(target=_end_one, args=(board, ends))
+    process.start()
+    process.board = board
+    reader, writer = Pipe(duplex=False)
+    writer.close()
+    child = Child(process=process, status=reader, place=0)
+    crew._children.append(child)
+    crew._take_leave(child)
+    when = f"in {delay_s:g} s" if delay_s else "now"
+    assert [message.partition("; ")[2] for message in caplog.messages] == [f"another one starts {when}"]
+
+
+def _end_one(board: Board, ends: bool) -> None:
+    one = held(8)
+    board.begins(one)
+    if ends:
+        board.ends(one)
+        board.begins(one)
+    signal.raise_signal(signal.SIGKILL)
 
 
 def _die(board: Board) -> None:
