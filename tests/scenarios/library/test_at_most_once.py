@@ -52,7 +52,7 @@ def test_nothing_runs_twice_however_the_system_is_killed(tmp_path: Path) -> None
     """Brokers and workers are killed at random: no effect happens twice, and what may have happened says so."""
     rng = random.Random(SEED)
     url, record = f"sqlite:///{tmp_path}/broker.db", tmp_path / "record"
-    grace = {"DAGORAMA_RECONNECT_GRACE_S": "0.5"}
+    grace = {"DAGORAMA_RECONNECT_GRACE_S": "2"}
     with ExitStack() as stack:
         broker = stack.enter_context(launch_broker(port=0, storage=url, environment=grace))
         workers = [stack.enter_context(launch_workers(1))[0] for _ in range(2)]

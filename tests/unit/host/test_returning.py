@@ -171,7 +171,7 @@ async def test_what_is_refused_leaves_nothing_behind(running: Running, gate: Gat
                 with pytest.raises(refusal):
                     await host.submit(command)
             await host.flush()
-            left = [thing for thing in gc.get_objects() if isinstance(thing, Node) and thing.instance.id == I]
+            left = [thing for thing in gc.get_objects() if type(thing) is Node and thing.instance.id == I]
         finally:
             gc.enable()
         assert left == []

@@ -133,6 +133,8 @@ def test_a_set_up_that_does_not_know_us_does_not_silence_us(own_logger: logging.
     kept = Kept()
     root = logging.getLogger()
     before = root.handlers[:], root.level
+    others = [other for other in logging.Logger.manager.loggerDict.values() if isinstance(other, logging.Logger)]
+    enabled = [other for other in others if not other.disabled]
     try:
         logging.config.dictConfig(
             {"version": 1, "handlers": {"kept": {"()": lambda: kept}}, "root": {"handlers": ["kept"]}}
@@ -140,6 +142,8 @@ def test_a_set_up_that_does_not_know_us_does_not_silence_us(own_logger: logging.
         get_logger().warning("heard")
     finally:
         root.handlers[:], root.level = before
+        for other in enabled:
+            other.disabled = False
     assert kept.lines == ["heard"]
 
 
