@@ -6,10 +6,12 @@ import os
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from dagorama.limits import Limit
-from dagorama.retry import RetryConfiguration
+if TYPE_CHECKING:  # promises look here, and these know promises
+    from dagorama.errors import PromiseMisuse
+    from dagorama.limits import Limit
+    from dagorama.retry import RetryConfiguration
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +133,7 @@ class RunningInline(RunningNode, Caller, Protocol):
 class Scope:
     """The calls that a running node has made so far. They come into being together with its result."""
 
-    __slots__ = ("__weakref__", "begun", "calls", "cause", "instance_id", "node", "process", "progressed")
+    __slots__ = ("__weakref__", "begun", "calls", "cause", "instance_id", "misuse", "node", "process", "progressed")
 
     def __init__(
         self, instance_id: bytes, node: RunningNode | None = None, progressed: Callable[[int], None] | None = None
@@ -148,6 +150,9 @@ class Scope:
         self.begun: Begun | None = None
         #: What has ended the node from outside of its own coroutine, such as an exit in a callback.
         self.cause: BaseException | None = None
+        #: The latest misuse of a promise, and where. A function that has caught it has taken a branch that no value has
+        #: decided.
+        self.misuse: tuple[PromiseMisuse, str] | None = None
 
 
 #: The scope of the node that runs in this context; None outside of nodes.

@@ -12,6 +12,7 @@ import dis
 import linecache
 import sys
 from collections.abc import Iterable, Mapping
+from enum import EnumMeta
 from functools import lru_cache
 from itertools import islice
 from types import CodeType, FrameType, MappingProxyType
@@ -23,11 +24,18 @@ from dagorama.project_files import is_project_file
 TYPED_IN = ("<stdin>", "<python-input", "<ipython-input")
 #: What things are looked up in by hash.
 TABLES = (set, frozenset, dict, MappingProxyType)
-#: Methods that look up, and put nothing in.
-LOOK_UPS = frozenset({"get", "pop", "remove", "discard", "__getitem__", "__contains__"})
+#: Methods that look up. What only puts in, such as `add`, `update` and `union`, is answered by what becomes of it.
+LOOK_UPS = {"get", "pop", "setdefault", "remove", "discard", "__getitem__", "__contains__", "isdisjoint", "issuperset"}
+LOOK_UPS |= {"issubset"} | {
+    name + how for name in ("intersection", "difference", "symmetric_difference") for how in ("", "_update")
+}
+#: Methods that show a dictionary.
+VIEWS = frozenset({"keys", "items"})
 #: How the names of instructions begin that call. In Python 3.11 it is often PRECALL that does, for a CALL that follows:
 #: isinstance() and many methods of builtins, once a place has run some eight times (PEP 659).
 CALLS = ("CALL", "PRECALL")
+#: Modules through which code asks a promise: `Color(p)`, `describe(p)` of a singledispatch function, `asdict(p)`.
+BETWEEN = ("dagorama.models.", "enum", "functools", "dataclasses")
 #: Places in code that are remembered.
 SITES_MAX = 1024
 
@@ -57,8 +65,12 @@ def table_asked(frame: FrameType | None) -> Iterable[object] | None:
     None where it does anything else, such as putting it in, and where what it looks into could only be had by running
     code.
     """
+    while frame is not None and frame.f_code.co_name == "__hash__":  # of a record that has the promise in it
+        frame = frame.f_back
     if frame is None:
         return None
+    if frame.f_globals.get("__name__") == "enum" and isinstance(kind := frame.f_locals.get("cls"), EnumMeta):
+        return kind.__members__
     expression = _table_at(frame.f_code, frame.f_lasti)
     if expression is None:
         return None
@@ -67,6 +79,20 @@ def table_asked(frame: FrameType | None) -> Iterable[object] | None:
     except Exception:  # a name that is not set, an object without attributes: no table
         return None
     return cast(Iterable[object], table) if isinstance(table, TABLES) else None
+
+
+def asking_line(frame: FrameType | None) -> str:
+    """Names the line of the project that asks; "" for a debugger or a library that tries what an object can do."""
+    while frame is not None:
+        path = frame.f_code.co_filename
+        is_generated = path.startswith("<") and not path.startswith(TYPED_IN[1:])  # such as methods of dataclasses
+        is_between = (
+            frame.f_globals.get("__name__", "").startswith(BETWEEN) or frame.f_code.co_name == "__instancecheck__"
+        )
+        if not is_generated and not is_between:
+            return f"{path}:{frame.f_lineno} in {frame.f_code.co_name}" if _is_users(path) else ""
+        frame = frame.f_back
+    return ""
 
 
 @lru_cache(SITES_MAX)
@@ -123,8 +149,12 @@ def _value(expression: ast.expr, frame: FrameType) -> object:
             return next(place[name] for place in places if name in place)
         case ast.Attribute(value=owner, attr=name):
             return _attribute(_value(owner, frame), name)
-        case ast.Call(func=ast.Attribute(value=owner, attr="keys"), args=[], keywords=[]):
-            table = _value(owner, frame)
+        case ast.Call(func=ast.Attribute(value=table_of, attr=name), args=[], keywords=[]) if name in VIEWS:
+            table = _value(table_of, frame)
+            if type(table) in TABLES:
+                return table
+        case ast.Call(func=kind, args=[table_of], keywords=[]) if any(_value(kind, frame) is one for one in TABLES):
+            table = _value(table_of, frame)
             if type(table) in TABLES:
                 return table
         case ast.Set(elts=members):

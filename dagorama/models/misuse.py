@@ -7,8 +7,9 @@ from abc import ABCMeta
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
+from dagorama.capture import current_scope
 from dagorama.errors import PromiseMisuse
-from dagorama.models.asking import asks_for_type, caller, table_asked
+from dagorama.models.asking import asking_line, asks_for_type, caller, table_asked
 
 PASS_IT_ON = (
     "Pass the promise to a decorated method and use the value there; outside of the graph, wait for the value with "
@@ -27,8 +28,12 @@ SHOWN_MAX = 60
 
 
 def refuse(promise: object, use: str, way_out: str) -> PromiseMisuse:
-    """Makes the error of a misuse."""
-    return PromiseMisuse(promise=repr(promise), use=use, way_out=way_out)
+    """Makes the error of a misuse. By the project's own code, it stays with the node, which may catch it."""
+    error = PromiseMisuse(promise=repr(promise), use=use, way_out=way_out)
+    scope = current_scope.get()
+    if scope is not None and (line := asking_line(caller(1))):
+        scope.misuse = error, line
+    return error
 
 
 class _Kind(type):
@@ -67,7 +72,7 @@ class NoValue(metaclass=_Kind):
     def __hash__(self) -> int:
         """Lets promises be members of sets, and keys. Looking one up among values is refused."""
         table = table_asked(caller(1))
-        if table and not any(isinstance(key, NoValue) for key in table):
+        if table and not any(map(_has_promise, table)):
             raise refuse(self, f"looking it up among the values of a {type(table).__qualname__}", DECIDE_THERE)
         return self.number()
 
@@ -89,6 +94,16 @@ class NoValue(metaclass=_Kind):
             if asks_for_type(caller(1)):
                 raise refuse(self, "asking for its type (`isinstance()`, `match`, singledispatch)", ASK_FOR_PROMISES)
             return type(self)
+
+
+def _has_promise(key: object) -> bool:
+    """Tells whether a key is a promise, or a tuple or a record with one."""
+    if isinstance(key, tuple | frozenset):
+        return any(map(_has_promise, key))
+    if isinstance(key, NoValue):
+        return True
+    slots = (getattr(key, name, None) for base in type(key).__mro__ for name in getattr(base, "__slots__", ()))
+    return any(isinstance(part, NoValue) for part in (*getattr(key, "__dict__", {}).values(), *slots))
 
 
 def _refusing(use: str, way_out: str) -> Callable[..., NoReturn]:

@@ -164,6 +164,12 @@ class Executor:
 
     def _complete(self, held: Held, scope: Scope, value: object, started_ns: int) -> None:
         calls, scope.calls = scope.calls, _ENDED
+        if scope.misuse is not None:
+            error, line = scope.misuse
+            error.add_note(f"The function has caught this error of {line}, and gone on as if there were a value.")
+            # The same function will catch it again.
+            self._end(held, failure_of(error, permanent=True), started_ns)
+            return
         if scope.begun:
             try:
                 check_all_awaited(scope.begun)

@@ -8,12 +8,14 @@ import dataclasses
 import functools
 import logging
 import pickle
+import sys
 from collections import ChainMap, Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
+from http import HTTPStatus
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
@@ -36,10 +38,13 @@ from dagorama.models.promise import (
     submitted_promise,
 )
 from dagorama.payload import encode
+from tests.unit.library.containers import Attrs, Data, Named
 
 TABLE = {0: "zero", 1: "one"}
 KNOWN = frozenset({"a", "b"})
 FIXED = MappingProxyType(TABLE)
+PAIRS: dict[Any, str] = {(1, 1): "one"}
+RECORDS: dict[object, str] = {Data(1): "one", Attrs(1): "one", Named(1): "one"}
 
 
 class Shelf:
@@ -172,6 +177,22 @@ QUESTIONS: list[Callable[[Any], object]] = [
     lambda p: SHELF.prices.get(p),
     lambda p: Shelf.prices[p],
     lambda p: KNOWN.__contains__(p),
+    lambda p: TABLE.setdefault(p, "new"),
+    lambda p: (p, "zero") in TABLE.items(),
+    lambda p: MappingProxyType(TABLE)[p],
+    lambda p: MappingProxyType({1: "one"}).get(p),
+    lambda p: dict(TABLE)[p],
+    lambda p: {1}.isdisjoint([p]),
+    lambda p: KNOWN.intersection([p]),
+    lambda p: KNOWN.difference([p, 1]),
+    lambda p: KNOWN.issuperset([p]),
+    lambda p: KNOWN.issubset([p]),
+    lambda p: (p, 1) in PAIRS,
+    lambda p: PAIRS.get((1, ("a", p))),
+    lambda p: RECORDS.get(Data(p)),
+    lambda p: Attrs(p) in RECORDS,
+    lambda p: Named(p) in RECORDS,
+    lambda p: Color[p],
     # types
     lambda p: isinstance(p, int),
     lambda p: isinstance(p, (int, str)),
@@ -212,6 +233,13 @@ def test_a_question_that_was_put_to_values_before_is_refused(promise: Any, quest
     for _ in range(30):
         with pytest.raises(PromiseMisuse):
             question(promise)
+
+
+@pytest.mark.parametrize("kind", [Color, HTTPStatus])
+def test_a_promise_is_no_member_of_an_enumeration(promise: Any, kind: Callable[[Any], object]) -> None:
+    """From Python 3.13 on, `enum` catches the misuse and raises its own; a node still fails with the misuse."""
+    with pytest.raises(PromiseMisuse if sys.version_info < (3, 13) else ValueError):
+        kind(promise)
 
 
 @pytest.mark.parametrize("place", ["<stdin>", "<python-input-0>", "<ipython-input-1-2b>"])
@@ -255,6 +283,14 @@ def test_sets_and_keys_of_promises_work(promise: Any) -> None:
     assert ChainMap(by_promise)[again] == "mine"
     assert Counter([promise, again]) == {promise: 2}
     assert len({promise, again, other}) == 2
+    for made in (lambda p: (p, 1), lambda p: (0, (p,)), Data, Attrs, Named):
+        kept: set[Any] = {made(promise), 1}
+        assert made(again) in kept
+        assert made(other) not in kept
+        assert not {made(promise)}.isdisjoint([made(again)])
+    assert (again, "mine") in by_promise.items()
+    assert by_promise.setdefault(again, "its") == "mine"
+    assert {1, 2}.union([promise]) == {promise, 1, 2}
     empty: set[Any] = set()
     assert promise not in empty
     assert pickle.loads(pickle.dumps(by_promise)) == by_promise
