@@ -1,4 +1,4 @@
-"""One broker for the whole suite; tests that leave nodes behind take one of their own."""
+"""One broker for each file; tests that leave nodes behind take one of their own."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ import pytest
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def broker() -> Iterator[LaunchedBroker]:
     """Runs the broker to which everything connects that is not told otherwise."""
     with launch_broker(port=0) as launched:
