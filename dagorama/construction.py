@@ -112,12 +112,12 @@ def remember_state(definition: DAGDefinition) -> None:
     """Has to be called when a definition is made: what is set from now on is known for a change."""
     state = state_of(definition) if len(definition.__dict__) > 1 or type(definition)._dagorama_slots else None
     if state:
-        definition.__dict__["_dagorama_made"] = {name: shape_of(value) for name, value in state.items()}
+        vars(definition)["_dagorama_made"] = {name: shape_of(value) for name, value in state.items()}
 
 
 def take_state(definition: DAGDefinition) -> None:
     """Has nodes see what was set in a definition since it was made, and changed in plain data of its."""
-    names = definition.__dict__
+    names = vars(definition)
     kind = type(definition)
     if len(names) == 1 and not kind._dagorama_slots:  # the construction
         return
@@ -190,7 +190,7 @@ def make_again(
     if payload or release:  # its calls give the same, and the bytes are there once
         construction = Construction(definition_class, payload=payload)
         construction.release = release
-        definition.__dict__["_dagorama_construction"] = construction
+        vars(definition)["_dagorama_construction"] = construction
     return definition
 
 

@@ -49,9 +49,8 @@ def read(instance: DAGInstance[Any], name: str, own: Mapping[str, Any]) -> objec
         return value
     if "_dagorama_copies" in names:
         with names["_dagorama_copying"]:  # a thread of the node would take a copy in the making for the whole
-            copies = names["_dagorama_copies"]
-            if copies is None:
-                copies = names["_dagorama_copies"] = {id(definition): instance}
+            copies: dict[int, object] = names["_dagorama_copies"] or {id(definition): instance}
+            names["_dagorama_copies"] = copies
             return names.setdefault(name, own_copy(value, copies))
     if type(value) is MethodType and value.__self__ is definition:
         return MethodType(value.__func__, instance)

@@ -24,8 +24,9 @@ class Board:
     def __init__(self, places: int, context: BaseContext) -> None:
         """Travels only as an argument of a process that is started with `context`."""
         self._places = places
-        self._array: Sequence[int] = context.RawArray("B", places * PLACE_BYTES + 1)
-        self._memory = memoryview(self._array).cast("B")
+        array = context.RawArray("B", places * PLACE_BYTES + 1)
+        self._array: Sequence[int] = array
+        self._memory = memoryview(array).cast("B")
         self._free = list(range(places))
         self._names = [""] * places
 
