@@ -16,7 +16,7 @@ from uuid import UUID
 
 from dagorama.errors import DagoramaError, PayloadError
 from dagorama.models.promise import DAGPromise, Met, exchange
-from dagorama.promise_keys import KeysPickler
+from dagorama.promise_keys import dumps_with_keys
 
 PROTOCOL = 5
 #: Every placeholder names a function of this module.
@@ -70,9 +70,7 @@ def _dumped(value: object) -> Payload:
         data = pickle.dumps(value, PROTOCOL)
         if recorded.have_keys:
             recorded.clear()
-            file = BytesIO()
-            KeysPickler(file, PROTOCOL).dump(value)
-            data = file.getvalue()
+            data = dumps_with_keys(value, PROTOCOL)
         return Payload(data, tuple(recorded))
     finally:
         exchange.recorded = outer

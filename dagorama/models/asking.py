@@ -34,8 +34,10 @@ VIEWS = frozenset({"keys", "items"})
 #: How the names of instructions begin that call. In Python 3.11 it is often PRECALL that does, for a CALL that follows:
 #: isinstance() and many methods of builtins, once a place has run some eight times (PEP 659).
 CALLS = ("CALL", "PRECALL")
-#: Modules through which code asks a promise: `Color(p)`, `describe(p)` of a singledispatch function, `asdict(p)`.
-BETWEEN = ("dagorama.models.", "enum", "functools", "dataclasses")
+#: Modules through which code asks a promise: `Color(p)`, `describe(p)` of a singledispatch function, `asdict(p)`. Those
+#: of promises themselves stand between as well.
+BETWEEN = frozenset({"enum", "functools", "dataclasses"})
+PROMISES = "dagorama.models."
 #: Places in code that are remembered.
 SITES_MAX = 1024
 
@@ -85,10 +87,9 @@ def asking_line(frame: FrameType | None) -> str:
     """Names the line of the project that asks; "" for a debugger or a library that tries what an object can do."""
     while frame is not None:
         path = frame.f_code.co_filename
-        is_generated = path.startswith("<") and not path.startswith(TYPED_IN[1:])  # such as methods of dataclasses
-        is_between = (
-            frame.f_globals.get("__name__", "").startswith(BETWEEN) or frame.f_code.co_name == "__instancecheck__"
-        )
+        module: str = frame.f_globals.get("__name__", "")
+        is_generated = path.startswith("<") and not path.startswith(TYPED_IN)  # such as methods of dataclasses
+        is_between = module in BETWEEN or module.startswith(PROMISES) or frame.f_code.co_name == "__instancecheck__"
         if not is_generated and not is_between:
             return f"{path}:{frame.f_lineno} in {frame.f_code.co_name}" if _is_users(path) else ""
         frame = frame.f_back

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from abc import ABCMeta
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, NoReturn
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import suppress
+from functools import lru_cache
+from types import MemberDescriptorType
+from typing import TYPE_CHECKING, ClassVar, NoReturn, cast
 
 from dagorama.capture import current_scope
 from dagorama.errors import PromiseMisuse
@@ -23,6 +26,14 @@ ASK_FOR_PROMISES = f"Ask for promises first (isinstance(p, dagorama.models.promi
 
 #: A format that says how wide the text is to be, and nothing of what it is of.
 WIDTH = re.compile(r"(.?[<>^])?([1-9]\d*)?s?", re.DOTALL)
+#: Keys of these types have no promise in them.
+PLAIN = frozenset({str, int, bool, float, bytes, type(None)})
+#: What has parts, and may be one of a key that hashes those.
+COLLECTIONS = (tuple, frozenset, list, set)
+#: So many parts of a key are looked at.
+KEY_PARTS_MAX = 1000
+#: Classes of keys that are remembered.
+KINDS_MAX = 256
 #: How much is shown of what a promise is compared with.
 SHOWN_MAX = 60
 
@@ -72,7 +83,7 @@ class NoValue(metaclass=_Kind):
     def __hash__(self) -> int:
         """Lets promises be members of sets, and keys. Looking one up among values is refused."""
         table = table_asked(caller(1))
-        if table and not any(map(_has_promise, table)):
+        if table and not any(map(has_promise, table)):
             raise refuse(self, f"looking it up among the values of a {type(table).__qualname__}", DECIDE_THERE)
         return self.number()
 
@@ -96,14 +107,43 @@ class NoValue(metaclass=_Kind):
             return type(self)
 
 
-def _has_promise(key: object) -> bool:
-    """Tells whether a key is a promise, or a tuple or a record with one."""
-    if isinstance(key, tuple | frozenset):
-        return any(map(_has_promise, key))
-    if isinstance(key, NoValue):
-        return True
-    slots = (getattr(key, name, None) for base in type(key).__mro__ for name in getattr(base, "__slots__", ()))
-    return any(isinstance(part, NoValue) for part in (*getattr(key, "__dict__", {}).values(), *slots))
+def has_promise(key: object) -> bool:
+    """Tells whether a key is a promise, or a tuple or a record with one; of what has too many parts, that it is."""
+    met: dict[int, object] = {}
+    left = [key]
+    while left:
+        part = left.pop()
+        kind = type(part)
+        if issubclass(kind, NoValue):
+            return True
+        if kind not in PLAIN and id(part) not in met:
+            met[id(part)] = part
+            left += _parts_of(part)
+        if len(met) > KEY_PARTS_MAX:
+            return True
+    return False
+
+
+def _parts_of(part: object) -> Iterator[object]:
+    """Yields what may go into the hash of a tuple or a record."""
+    kind = type(part)
+    if issubclass(kind, COLLECTIONS):
+        yield from cast(Iterable[object], part)
+    if issubclass(kind, dict):
+        yield from dict.items(cast(dict[object, object], part))
+    if kind.__hash__ is object.__hash__:
+        return
+    with suppress(AttributeError):  # read so that no code of the record runs
+        yield from object.__getattribute__(part, "__dict__").values()
+    for slot in _slots_of(cast(Hashable, kind)):
+        with suppress(AttributeError):  # it is not set
+            yield slot.__get__(part)
+
+
+@lru_cache(KINDS_MAX)
+def _slots_of(kind: type) -> list[MemberDescriptorType]:
+    """Returns the slots of a class and its bases, by whatever names it has them."""
+    return [member for base in kind.__mro__ for member in vars(base).values() if type(member) is MemberDescriptorType]
 
 
 def _refusing(use: str, way_out: str) -> Callable[..., NoReturn]:

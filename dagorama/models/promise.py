@@ -331,11 +331,11 @@ def lifted(node_id: bytes, path: tuple[Step, ...]) -> object:
 
 def distinct_keys(mapping: Sized, count: int) -> None:
     """Checks a mapping that had `count` keys before the promises among them became values; a placeholder, too."""
-    if len(mapping) < count:
+    kept = dict.__len__(mapping) if isinstance(mapping, dict) else len(mapping)
+    if kept < count:
         left = ", ".join(map(repr, islice(cast(Iterable[object], mapping), KEYS_SHOWN_MAX)))[:KEY_CHARS_MAX]
         raise PayloadError(
             what=f"a {type(mapping).__qualname__} with promises as keys",
-            problem="two promises used as keys have the same value: "
-            f"of {count} keys it would keep {len(mapping)} ({left})",
+            problem=f"two promises used as keys have the same value: of {count} keys it would keep {kept} ({left})",
             way_out="Count or group inside a decorated method, which gets values: pass it a list, or a list of pairs.",
         )

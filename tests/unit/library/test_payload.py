@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 import threading
 import zlib
 from collections import Counter, OrderedDict, UserDict, defaultdict
@@ -65,6 +66,7 @@ KEYED: list[Callable[[Any, Any], Any]] = [
     lambda p, q: {p[...]: "a", q[...]: "b"},
     lambda p, q: copy.deepcopy({p: "a", q: "b"}),
     lambda p, q: {"k": {p: "a", q: "b"}},
+    lambda p, q: {Part((1, Part((p,)))): "a", Part((1, Part((q,)))): "b"},
     lambda p, q: dict.fromkeys({p, q}),
 ]
 
@@ -98,6 +100,63 @@ def test_equal_members_of_a_set_are_one() -> None:
     p, q = new_promise(new_id()), new_promise(new_id())
     data, _ = encode([{p, q}, frozenset({p, q}), {p: p}, {q: q}], what="x")
     assert decode(data, lambda _: 1) == [{1}, frozenset({1}), {1: 1}, {1: 1}]
+
+
+def test_a_promise_that_was_hashed_travels_as_deep_as_others() -> None:
+    """It may be anywhere, and the value may be as deep as pickle goes."""
+    promise = new_promise(new_id())
+    value: object = {promise}
+    for _ in range(sys.getrecursionlimit() * 2 // 5):
+        value = [value]
+    data, ids = encode(value, what="x")
+    assert ids == (node_id_of(promise),)
+    assert decode(data, lambda _: 1) is not None
+
+
+class Bag(dict[object, Any]):
+    """Has a length that its values decide."""
+
+    def __len__(self) -> int:
+        """Adds them."""
+        return sum(self.values())
+
+
+def test_the_length_that_a_dictionary_gives_itself_does_not_count() -> None:
+    """Its keys do."""
+    p, q = new_promise(new_id()), new_promise(new_id())
+    data, _ = encode(Bag({p: q, 1: 1}), what="x")
+    assert dict.__len__(cast(Bag, decode(data, lambda node_id: 2 if node_id == node_id_of(p) else 0))) == 2
+
+
+class Shared(dict[object, Any]):
+    """Is looked up where it arrives, where it may have fewer items."""
+
+    def __reduce__(self) -> Any:
+        """Names it."""
+        return Shared, ()
+
+
+class Emptying:
+    """Takes what it needs out of its state."""
+
+    def __init__(self) -> None:
+        """Has one thing."""
+        self.things: dict[object, object] = {(1, 2): 3}
+
+    def __getstate__(self) -> Any:
+        """Gives them."""
+        return dict(self.things)
+
+    def __setstate__(self, state: dict[object, object]) -> None:
+        """Takes them."""
+        self.things = {(1, 2): state.pop((1, 2))}
+
+
+def test_mappings_without_promises_as_keys_arrive_as_they_will() -> None:
+    """They may have fewer items than were sent."""
+    value = [{new_promise(new_id())}, Shared({(1, 2): 3}), Emptying()]
+    _, shared, emptying = cast(Any, decode(encode(value, what="x").data, lambda _: 1))
+    assert (shared, emptying.things) == ({}, {(1, 2): 3})
 
 
 PROMISES = [new_promise(new_id(), f"m:C.f{number}") for number in range(5)]

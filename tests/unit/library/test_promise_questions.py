@@ -47,6 +47,38 @@ PAIRS: dict[Any, str] = {(1, 1): "one"}
 RECORDS: dict[object, str] = {Data(1): "one", Attrs(1): "one", Named(1): "one"}
 
 
+class Private:
+    """Is equal by a slot that only its own code can name."""
+
+    __slots__ = ("__part",)
+
+    def __init__(self, part: Any) -> None:
+        """Keeps it."""
+        self.__part = part
+
+    def __eq__(self, other: object) -> bool:
+        """Compares the part."""
+        return isinstance(other, Private) and bool(self.__part == other.__part)
+
+    def __hash__(self) -> int:
+        """Hashes the part."""
+        return hash(self.__part)
+
+
+class Loading:
+    """Runs code when it is asked for what it does not have."""
+
+    __slots__ = ("part",)
+
+    def __getattr__(self, name: str) -> Any:
+        """Has no source."""
+        raise ConnectionError(name)
+
+    def __hash__(self) -> int:
+        """Is the same for all."""
+        return 1
+
+
 class Shelf:
     """Has tables of its class and of its own."""
 
@@ -283,7 +315,16 @@ def test_sets_and_keys_of_promises_work(promise: Any) -> None:
     assert ChainMap(by_promise)[again] == "mine"
     assert Counter([promise, again]) == {promise: 2}
     assert len({promise, again, other}) == 2
-    for made in (lambda p: (p, 1), lambda p: (0, (p,)), Data, Attrs, Named):
+    for made in (
+        lambda p: (p, 1),
+        lambda p: (0, (p,)),
+        lambda p: Data((p, Data(p))),
+        lambda p: frozenset({Data(p)}),
+        Data,
+        Attrs,
+        Named,
+        Private,
+    ):
         kept: set[Any] = {made(promise), 1}
         assert made(again) in kept
         assert made(other) not in kept
@@ -291,6 +332,8 @@ def test_sets_and_keys_of_promises_work(promise: Any) -> None:
     assert (again, "mine") in by_promise.items()
     assert by_promise.setdefault(again, "its") == "mine"
     assert {1, 2}.union([promise]) == {promise, 1, 2}
+    beside: dict[Any, str] = {Loading(): "it", promise: "mine"}
+    assert beside[again] == "mine"
     empty: set[Any] = set()
     assert promise not in empty
     assert pickle.loads(pickle.dumps(by_promise)) == by_promise
