@@ -15,12 +15,12 @@ from typing import NamedTuple, Protocol
 
 import click
 
-from dagorama.cli.ending import PlainEnd
 from dagorama.cli.failure import CannotStart
 from dagorama.cli.group import start_group, stop_group
 from dagorama.cli.options import HELP, check_settings
 from dagorama.cli.worker import worker
 from dagorama.logging import program_log
+from dagorama_broker.ending import PlainEnd
 
 _log = program_log("worker-hot-reload")
 

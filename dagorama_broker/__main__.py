@@ -11,6 +11,7 @@ from random import Random
 
 import click
 
+from dagorama_broker.ending import PlainEnd
 from dagorama_broker.host.host import Host
 from dagorama_broker.service.server import AddressTaken, Server
 from dagorama_broker.settings import BrokerSettings, SettingsError, from_environment
@@ -27,7 +28,7 @@ EXIT_CALLED_WRONGLY = 2
 EXIT_CANNOT_START = 3
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=PlainEnd, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="dagorama", message="%(version)s")
 @click.option("--host", help="Address to listen on.  [DAGORAMA_HOST; default: localhost]")
 @click.option("--port", type=int, help="Port to listen on; 0 picks a free one.  [DAGORAMA_PORT; default: 50051]")

@@ -12,8 +12,8 @@ from importlib.metadata import version as installed_version
 
 import click
 
-from dagorama.cli.ending import PlainEnd
 from dagorama.cli.options import HELP
+from dagorama_broker.ending import PlainEnd
 
 #: For each subcommand the module and name of its click command, and what `dagorama --help` says about it.
 SUBCOMMANDS = {

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from dagorama.cli.ending import PlainEnd
 from dagorama.cli.options import HELP, check_is_text, check_settings, takes_address, usable_cpus, use_address
 from dagorama.code.policy import CodeMismatch
 from dagorama.logging import program_log
 from dagorama.worker.options import CONCURRENCY_MAX, WorkerOptions, cancel_grace_s, default_code_mismatch
 from dagorama.worker.supervisor import Supervisor
+from dagorama_broker.ending import PlainEnd
 
 
 def _module_names(ctx: click.Context, option: click.Parameter, modules: tuple[str, ...]) -> tuple[str, ...]:

@@ -14,9 +14,11 @@ from click.testing import CliRunner
 
 from dagorama.cli.main import SUBCOMMANDS, group
 
-DAGORAMA, WORKER = (str(Path(sys.executable).parent / name) for name in ("dagorama", "worker"))
+DAGORAMA, WORKER, BROKER = (
+    str(Path(sys.executable).parent / name) for name in ("dagorama", "worker", "dagorama-broker")
+)
 
-SLOW = ("grpc", "google.protobuf", "rich", "asyncio", "dagorama_broker")
+SLOW = ("grpc", "google.protobuf", "rich", "asyncio", "dagorama_broker.__main__")
 
 
 def python(*words: str) -> subprocess.CompletedProcess[str]:
@@ -56,7 +58,16 @@ def test_an_unknown_subcommand_is_a_wrong_call() -> None:
     assert "rnu" in finished.stderr
 
 
-@pytest.mark.parametrize("command", [[DAGORAMA, "version"], [DAGORAMA, "run", "--help"], [WORKER, "--help"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        [DAGORAMA, "version"],
+        [DAGORAMA, "run", "--help"],
+        [WORKER, "--help"],
+        [BROKER, "--help"],
+        [sys.executable, "-m", "dagorama_broker", "--version"],
+    ],
+)
 def test_output_that_goes_nowhere_ends_a_command_plainly(command: list[str]) -> None:
     """A full disk is told in one line, with status 1; a reader that has gone not at all, with that of SIGPIPE."""
     with open("/dev/full", "w") as full:
