@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import signal
@@ -14,6 +15,7 @@ from multiprocessing.connection import Connection, wait
 
 from dagorama.belonging import this_is_a_worker
 from dagorama.client.connection import broker_address
+from dagorama.logging import get_logger
 from dagorama.worker import forking
 from dagorama.worker.alarm import Alarm
 from dagorama.worker.board import Board
@@ -26,7 +28,8 @@ from dagorama.worker.signals import signals_in
 from dagorama.worker.stopping import EXIT_CANCELLED, EXIT_OVERRUN
 from dagorama.worker.worker import Worker
 
-#: Exit statuses: something to import could not be; a second SIGTERM.
+#: Exit statuses: what the worker needs was closed; something to import could not be; a second SIGTERM.
+EXIT_CLOSED = 1
 EXIT_IMPORT_FAILED = 3
 EXIT_STOPPED = 128 + signal.SIGTERM
 
@@ -70,7 +73,17 @@ def run_child(
     with lines_at_once():
         worker = _worker(options, status, board, main)
         tell(status, News.READY)
-        _work(worker, is_supervised=main is None)
+        try:
+            _work(worker, is_supervised=main is None)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            get_logger().error(
+                "worker process %s ends, because its own files and connections were closed, as os.closerange() in a "
+                "node does",
+                os.getpid(),
+            )
+            os._exit(EXIT_CLOSED)
     if not worker.exit_status:
         tell(status, News.DRAINED)
     sys.exit(worker.exit_status)

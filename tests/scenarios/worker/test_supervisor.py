@@ -53,6 +53,12 @@ def line_of(process: subprocess.Popen[str], part: str) -> str:
     raise AssertionError(f"the command ended without saying {part!r}")
 
 
+def lines(process: subprocess.Popen[str]) -> Iterator[str]:
+    """Reads lines but for those of gRPC's own log, which have the date in a word."""
+    assert process.stderr is not None
+    yield from (line for line in process.stderr if not re.match(r"[EWI]\d{4} ", line))
+
+
 def told(line: str) -> str:
     """Takes the time off a line, which each has, as those of the log."""
     at, _, rest = line.partition(" - ")
@@ -150,6 +156,16 @@ def test_a_process_is_replaced_whatever_its_status_is(broker: LaunchedBroker, tm
             r"exited with status 3 while it ran node \S+ \(\S+:Work\.exit_once\); another one starts now", died
         )
         assert instance.result(timeout=20) != int(told(died).split()[6])
+
+
+def test_a_worker_whose_files_a_node_closes_says_so_and_is_replaced(broker: LaunchedBroker, tmp_path: Path) -> None:
+    """In one line of its own, in place of a traceback of the worker's."""
+    with command("--processes", "1") as process:
+        instance, _ = Work()("close_once", tmp_path / "trace")
+        line_of(process, "connected")
+        assert "ends, because its own files and connections were closed" in told(next(lines(process)))
+        assert "exited with status 1" in told(next(lines(process)))
+        assert instance.result(timeout=20)
 
 
 def test_a_second_signal_stops_the_supervisor(broker: LaunchedBroker, pipe: MakePipe) -> None:

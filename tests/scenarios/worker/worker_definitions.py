@@ -188,6 +188,14 @@ class Work(DAGDefinition):
         return os.getpid()
 
     @dagorama().syncfn
+    def close_once(self, trace: Path) -> int:
+        """Closes, in the first process that runs it, all that it finds open, as daemons do when they start."""
+        if not trace.exists():
+            note(trace, "closed")
+            os.closerange(3, 1000)
+        return os.getpid()
+
+    @dagorama().syncfn
     def hold_once(self, trace: Path, started: Path, go: Path) -> int:
         """Holds in the first process that runs it, and returns at once in the next."""
         is_first = not trace.exists()
