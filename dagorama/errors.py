@@ -54,15 +54,17 @@ def _restore(kind: type[DagoramaError], args: tuple[object, ...], fields: dict[s
 class PayloadError(DagoramaError):
     """A value cannot travel: it does not encode here, or does not decode there."""
 
-    def __init__(self, *, what: str, problem: str, way_out: str, lacks: str = "") -> None:
+    def __init__(self, *, what: str, problem: str, way_out: str, lacks: str = "", is_everywhere: bool = False) -> None:
         """`what` names the value ("argument 'x' of shop:Task.load"), `problem` what is wrong with it.
 
         `lacks` names what another process may well have: a class that cannot be imported here, as "module:Class".
+        What `is_everywhere` is the same for whoever decodes the value, however often.
         """
         self.what = what
         self.problem = problem
         self.way_out = way_out
         self.lacks = lacks
+        self.is_everywhere = is_everywhere
         super().__init__(f"{what}: {problem}. {way_out}")
 
 

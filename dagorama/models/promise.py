@@ -338,4 +338,5 @@ def distinct_keys(mapping: Sized, count: int) -> None:
             what=f"a {type(mapping).__qualname__} with promises as keys",
             problem=f"two promises used as keys have the same value: of {count} keys it would keep {kept} ({left})",
             way_out="Count or group inside a decorated method, which gets values: pass it a list, or a list of pairs.",
+            is_everywhere=True,
         )

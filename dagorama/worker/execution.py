@@ -206,7 +206,9 @@ class Executor:
             self._rejected(held, rejected)
             return
         if isinstance(error, DagoramaError):
-            failure = refusal_of(error, permanent=isinstance(error, CodeMismatchException))
+            is_the_same_everywhere = isinstance(error, PayloadError) and error.is_everywhere
+            is_permanent = is_the_same_everywhere or isinstance(error, CodeMismatchException)
+            failure = refusal_of(error, permanent=is_permanent)
             failure.message += _here()
         else:
             failure = failure_of(error)

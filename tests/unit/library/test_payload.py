@@ -16,11 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dagorama import payload
+from dagorama import DAGDefinition, NodeFailed, StaticRetry, dagorama, payload
 from dagorama.errors import BrokerUnavailable, PayloadError
 from dagorama.ids import new_id
 from dagorama.models.promise import DAGPromise, new_promise, node_id_of
 from dagorama.payload import decode, decode_value, encode, no_promises
+from dagorama.testing import in_process_broker
 from tests.unit.library.containers import AROUND, Plain
 
 
@@ -85,6 +86,26 @@ def test_promises_as_keys_stay_as_many(make: Callable[[Any, Any], Any], around: 
         decode(data, lambda _: 1)
     with refused:
         decode_value(data, lambda _: 1, new_id())
+
+
+class Counting(DAGDefinition):
+    @dagorama().syncfn
+    def entrypoint(self) -> Any:
+        return self.total({self.give(1): 1, self.give(1): 2})
+
+    @dagorama().syncfn
+    def give(self, value: int) -> int:
+        return value
+
+    @dagorama(retry=StaticRetry(3, 0)).syncfn
+    def total(self, counts: dict[int, int]) -> int:
+        return sum(counts.values())
+
+
+def test_keys_that_are_equal_are_equal_for_every_attempt() -> None:
+    """So there is one only."""
+    with in_process_broker(), pytest.raises(NodeFailed, match=r"failed after 1 attempt: .*have the same value"):
+        Counting()()[0].result()
 
 
 class Value(str):
