@@ -98,7 +98,8 @@ def launch_workers(
     because a node overran its timeout or went on after it was cancelled, is told of in the log and replaced, in the
     list too, unless the program ended it itself. With `exit_on_completion` each ends by itself when no connected worker
     can bring anything further. When the block is left, however that happens, they finish what they run; those that take
-    more than 5 s for it are killed. They also end when the program does.
+    more than 5 s for it are killed. They also end when the program does. Where none is left and none can start any
+    more, who waits for a value gets `WorkersCannotStart` too, once the wait has brought nothing for some seconds.
 
     Each process imports the program for its definitions, so scripts need `if __name__ == "__main__":` around what they
     do (`MainGuardMissing`). What is written in a notebook cannot be imported (`OutOfReach`).

@@ -16,8 +16,9 @@ from dagorama.client.outcomes import TERMINAL
 from dagorama.client.requests import LOST, Attempt, Deadline, Patience, Pause, Steps, ask, refused
 from dagorama.client.settings import reconnect_s, silence_s
 from dagorama.client.status import why_in
-from dagorama.errors import BrokerRefused, BrokerUnavailable, ResultTimeout
+from dagorama.errors import BrokerRefused, BrokerUnavailable, ResultTimeout, WorkersCannotStart
 from dagorama.logging import get_logger
+from dagorama.own_workers import has_own_workers, why_given_up
 from dagorama.v1.dag_pb2 import (
     GetInstanceRequest,
     GetNodeRequest,
@@ -53,6 +54,7 @@ class Silence:
     def __init__(self, instance_id: bytes, *, tells: bool = True) -> None:
         """Begins now; one that does not tell lasts for ever. `ValueError` for a setting that is no time."""
         self.instance_id = instance_id
+        self._has_told = False
         self._span_s = silence_s() if tells else inf
         self._ends_at = monotonic() + self._span_s
 
@@ -61,16 +63,26 @@ class Silence:
         return max(self._ends_at - monotonic(), 0.0)
 
     def end(self, connection: Connection, node_id: bytes) -> Steps[None]:
-        """Logs what holds the node, or the instance where that is empty: once, as soon as anything does."""
+        """Logs what holds the node, or the instance where that is empty: once, as soon as anything does.
+
+        `WorkersCannotStart` where that is that no worker is connected, and none that was launched here can be again.
+        """
         now = monotonic()
         waited_s = self._span_s
         self._span_s = min(2 * self._span_s, max(ASK_AGAIN_MAX_S, self._span_s))
         self._ends_at = now + self._span_s
-        if not _may_ask(self.instance_id, now):
+        given_up = why_given_up()
+        if not given_up and not _may_ask(self.instance_id, now):
             return
         why = yield from _why(connection, self.instance_id, node_id)
-        if why is not None and is_held(why):
+        if why is None or not is_held(why):
+            return
+        if given_up and all(reason.kind == "no_worker" for reason in _last(why.reasons)):
+            raise WorkersCannotStart(reason=given_up)
+        if not has_own_workers():  # else these may still give up
             self._ends_at = inf
+        if not self._has_told:
+            self._has_told = True
             whose = f"instance {why.instance_id}"
             get_logger().warning(
                 "%s: nothing has come for %g s; waiting goes on. What holds it:\n%s", whose, waited_s, why

@@ -14,6 +14,7 @@ from types import TracebackType
 from dagorama.errors import WorkersCannotStart
 from dagorama.logging import get_logger
 from dagorama.main_guard import MAIN_GUARD, started_out_of_reach, workers_launched
+from dagorama.own_workers import OwnWorkers, own_workers
 from dagorama.worker.main_module import main_of_program
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.processes import WorkerProcess, describe_exit, stop_workers
@@ -32,6 +33,7 @@ class _LaunchedCrew(Crew):
         """For `main` see `run_child`."""
         super().__init__(n, options, log=get_logger(), main=main)
         self.has_main = bool(main)
+        self.as_own = OwnWorkers()
         self._failed_starts = 0
         self._why = ""  #: the last reason why a process could not start
         #: Set when a worker is ready, and when there is an `error`.
@@ -71,6 +73,7 @@ class _LaunchedCrew(Crew):
 
     def _give_up(self) -> None:
         self.error = WorkersCannotStart(reason=self._why)
+        self.as_own.given_up = self._why
         if self.is_decided.is_set():  # else whoever enters the block gets it
             self._log.error("%s", self.error)
         self.is_decided.set()
@@ -108,6 +111,7 @@ class LaunchedWorkers(AbstractContextManager[list[WorkerProcess]]):
     def _start(self, crew: _LaunchedCrew, stack: ExitStack) -> None:
         """Starts them, has the stack end them, and waits until one is ready."""
         stack.enter_context(workers_launched(with_main=crew.has_main))
+        stack.enter_context(own_workers(crew.as_own))
         if not crew.has_main:
             _warn_of(started_out_of_reach())
         # Before that of multiprocessing, which would wait for the workers for ever. It also keeps them from the

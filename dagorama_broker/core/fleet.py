@@ -52,6 +52,8 @@ class Fleet:
         self.absences = Absences(attempts, queues, dispatcher)
         #: Whose connections broke just now, with the names of the workers and what these held: somebody may tell more.
         self._departed: dict[WorkerId, _Departure] = {}
+        #: The name of the worker whose connection broke last, and when.
+        self.last_lost: tuple[str, float] | None = None
         self._graph = graph
         self._queues = queues
         self._dispatcher = dispatcher
@@ -146,6 +148,7 @@ class Fleet:
                 self._departed = {id: one for id, one in self._departed.items() if now < one.at + _EVIDENCE_AFTER_S}
                 held = [(node.instance.id, node.id) for node in worker.leases.values()]
                 self._departed[worker.id] = _Departure(now, worker.name, held)
+                self.last_lost = worker.name, now
             self._let_go(worker, None if command.left else "its connection broke", now)
             self._remove(worker, now)
 

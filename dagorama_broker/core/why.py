@@ -208,7 +208,7 @@ def _explain_ready(scheduler: Scheduler, node: Node, now: float) -> Iterator[Rea
     ]
     free = [worker for worker in taking if len(worker.leases) + len(worker.stopping) < slots_of(worker)]
     if not taking:
-        yield from _nobody_takes(list(scheduler.workers.values()), lane)
+        yield from _nobody_takes(list(scheduler.workers.values()), lane, _last_lost(scheduler, now))
     elif held:
         return
     elif is_suspect(node) and all(worker.suspect for worker in free or taking):
@@ -306,8 +306,20 @@ def _about(what: str, at: float | None, now: float) -> str:
     rest_s = max(0.0, at - now)
     if rest_s < 1:
         return f"; {what} within about a second"
-    size, unit = next((size, unit) for size, unit in _UNITS if rest_s >= 2 * size or size == 1)
-    return f"; {what} about {rest_s / size:.0f} {unit} from now"
+    return f"; {what} about {_span(rest_s)} from now"
+
+
+def _span(seconds: float) -> str:
+    size, unit = next((size, unit) for size, unit in _UNITS if seconds >= 2 * size or size == 1)
+    return f"{seconds / size:.0f} {unit}"
+
+
+def _last_lost(scheduler: Scheduler, now: float) -> str:
+    """Tell of the worker that was lost last: maybe another one is about to take its place."""
+    if scheduler.fleet.last_lost is None:
+        return ""
+    name, at = scheduler.fleet.last_lost
+    return f"; the connection of worker {name} broke {'less than a second' if now < at + 1 else _span(now - at)} ago"
 
 
 def explain_function(scheduler: Scheduler, spec: FunctionSpec) -> tuple[Reason, ...]:
@@ -328,11 +340,11 @@ def unsure_workers(scheduler: Scheduler, spec: FunctionSpec) -> tuple[str, ...]:
     return _names(able)
 
 
-def _nobody_takes(workers: list[Worker], lane: Lane) -> Iterator[Reason]:
-    """Give why none of the workers takes nodes of a lane."""
+def _nobody_takes(workers: list[Worker], lane: Lane, lost: str = "") -> Iterator[Reason]:
+    """Give why none of the workers takes nodes of a lane; `lost` is said where there are none at all."""
     able = _names([worker for worker in workers if worker.view.filter.admits(lane)])
     if not workers:
-        yield Reason(kind=Kind.NO_WORKER, text="no worker is connected")
+        yield Reason(kind=Kind.NO_WORKER, text=f"no worker is connected{lost}")
     elif able:
         yield Reason(kind=Kind.DRAINING, text=f"{_are(able)} draining", workers=able)
     else:

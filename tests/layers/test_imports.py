@@ -25,6 +25,7 @@ ROOMS = {
             "main_guard",
             "models",
             "options",
+            "own_workers",
             "payload",
             "project_files",
             "promise_keys",

@@ -152,6 +152,23 @@ def test_the_program_hears_why_no_worker_can_start(
     assert "Traceback" not in capfd.readouterr().err
 
 
+def test_who_waits_hears_why_no_other_worker_can_start(
+    broker: None, pretend_program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A value that nobody is left to make is waited for no longer than a wait says nothing."""
+    monkeypatch.setenv("DAGORAMA_SILENCE_S", "0.1")
+    pretend_program.write_text("")
+    with launch_workers(1):
+        assert Work()("pid")[0].result(timeout=20)
+        pretend_program.write_text("x = = 1")
+        instance, _ = Work()("crash", tmp_path / "trace", 9)
+        with pytest.raises(WorkersCannotStart, match="SyntaxError: invalid syntax"):
+            instance.result(timeout=20)
+    pretend_program.write_text("")
+    with launch_workers(1):
+        assert instance.result(timeout=20)
+
+
 def test_workers_that_take_long_to_start_are_waited_for(
     broker: None,
     pretend_program: Path,

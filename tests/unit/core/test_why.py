@@ -259,6 +259,21 @@ def test_what_has_ended_tells_how(bench: Bench, transcript: str, name: str, expe
     assert (reason.kind, reason.text, [node_id.decode() for node_id in reason.node_ids]) == ("ended", expected, cause)
 
 
+def test_where_there_is_no_worker_the_last_that_was_lost_is_told(bench: Bench) -> None:
+    """Maybe another is about to take its place. One that has left is not told of."""
+    bench.replay("submit i1 a\nconnect w1\nleave w1")
+    texts = [ask(bench, "a")[0].text]
+    bench.replay("connect w2\nat 10\ndisconnect w2")
+    texts.append(ask(bench, "a")[0].text)
+    bench.replay("at 200\ntick")
+    texts.append(ask(bench, "a")[0].text)
+    assert texts == [
+        "no worker is connected",
+        "no worker is connected; the connection of worker w2 broke less than a second ago",
+        "no worker is connected; the connection of worker w2 broke 3 min ago",
+    ]
+
+
 # -- what somebody has decided ----------------------------------------------------------------------------------------
 
 
