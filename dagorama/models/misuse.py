@@ -97,6 +97,10 @@ class NoValue(metaclass=_Kind):
             return format(repr(self), spec)
         raise refuse(self, f"formatting with {spec!r}", f"{PASS_IT_ON} Without a format, the promise itself is shown.")
 
+    def __dir__(self) -> Iterable[str]:
+        """Names what it has. Python's own way asks for the class, which would be a question of whoever calls."""
+        return object.__dir__(self)
+
     if not TYPE_CHECKING:
 
         @property

@@ -300,6 +300,7 @@ def test_a_question_about_the_promise_is_answered(promise: Any) -> None:
     assert isinstance(promise, DAGPromise) is not isinstance(promise, LiftedPromise)
     assert isinstance(promise, (Promise, int))
     assert promise.__class__ is type(promise)
+    assert "__class__" in dir(promise)
 
 
 def test_sets_and_keys_of_promises_work(promise: Any) -> None:
