@@ -88,10 +88,12 @@ def asking_line(frame: FrameType | None) -> str:
     while frame is not None:
         path = frame.f_code.co_filename
         module: str = frame.f_globals.get("__name__", "")
-        is_generated = path.startswith("<") and not path.startswith(TYPED_IN)  # such as methods of dataclasses
-        is_between = module in BETWEEN or module.startswith(PROMISES) or frame.f_code.co_name == "__instancecheck__"
+        name = frame.f_code.co_name
+        # Such as methods of dataclasses, and what is typed into a debugger, which pdb says is from standard input.
+        is_generated = path.startswith("<") and (name.startswith("<") or not path.startswith(TYPED_IN))
+        is_between = module in BETWEEN or module.startswith(PROMISES) or name == "__instancecheck__"
         if not is_generated and not is_between:
-            return f"{path}:{frame.f_lineno} in {frame.f_code.co_name}" if _is_users(path) else ""
+            return f"{path}:{frame.f_lineno} in {name}" if _is_users(path) else ""
         frame = frame.f_back
     return ""
 

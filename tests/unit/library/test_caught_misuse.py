@@ -6,6 +6,7 @@ import copy
 import inspect
 import logging
 import re
+from code import InteractiveInterpreter
 from collections.abc import Callable
 from enum import Enum
 from typing import Any
@@ -124,6 +125,8 @@ class Looking(DAGDefinition):
         assert not inspect.isfunction(p)
         assert [ANY, p, None].count(p) == 2
         Mock()(p)
+        for typed in ("p + 1", "[one for one in p]"):
+            InteractiveInterpreter({"p": p}).runsource(typed, "<stdin>")  # as debuggers do
         copy.copy(p)
         Model(part=p)
         with contextlib.suppress(AttributeError):
