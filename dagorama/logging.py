@@ -10,7 +10,11 @@ import logging
 import os
 import shutil
 import sys
-from typing import TextIO
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, TextIO
 
 LOGGER_NAME = "Dagorama"
 
@@ -81,6 +85,8 @@ def get_logger() -> logging.Logger:
     logger = logging.getLogger(LOGGER_NAME)
     if not any(isinstance(handler, _LastResort) for handler in logger.handlers):
         logger.addHandler(_LastResort())
+    if "handle" not in vars(logger):
+        vars(logger)["handle"] = partial(_handle, logger.handle)
     level = get_log_level()
     if logger.level in (logging.NOTSET, _level):
         logger.setLevel(level)
@@ -88,6 +94,16 @@ def get_logger() -> logging.Logger:
     # Whoever configures logging by a dictionary that does not name us disables us, by a default that is seldom meant.
     logger.disabled = False
     return logger
+
+
+def _handle(handle: Callable[[logging.LogRecord], Any], record: logging.LogRecord) -> None:
+    """Has a record handled. What a handler or filter of the program raises is shown, and fails nothing of ours."""
+    try:
+        handle(record)
+    except Exception:
+        if logging.raiseExceptions:
+            with suppress(Exception):
+                traceback.print_exc()
 
 
 def get_default_console_width(default_value: int = 80) -> int:

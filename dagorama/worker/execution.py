@@ -97,6 +97,16 @@ class Executor:
         if held.dropped:
             return None
         started_ns = perf_counter_ns()
+        try:
+            return self._run(held, started_ns)
+        except Exception as error:  # such as of a trace function that the node has set in this thread
+            if held.report is not None:
+                raise
+            self._end(held, failure_of(error), started_ns)
+            return None
+
+    def _run(self, held: Held, started_ns: int) -> Rest | None:
+        """Does what `run` does; what it raises is neither the function's error nor one of what is needed for it."""
         scope = Scope(held.instance_id, held, self._progressed)
         try:
             name, definition_arguments, _, wanted, release, _ = held.function
@@ -257,13 +267,21 @@ def _rejected(held: Held, error: UnknownFunction | PayloadError) -> Rejected | N
         return None
     key = lacks.encode("utf-8", "backslashreplace")
     return Rejected(
-        problem=sendable(f"{problem} (It runs in {os.getcwd()}.)", PROBLEM_CHARS_MAX),
+        problem=sendable(f"{problem} (It runs in {_folder()}.)", PROBLEM_CHARS_MAX),
         lacks=key.decode() if len(key) <= LACKS_BYTES_MAX else blake2b(key, digest_size=16).hexdigest(),
     )
 
 
 def _here() -> str:
-    return f" (This was worker {socket.gethostname()}:{os.getpid()} in {os.getcwd()}.)"
+    return f" (This was worker {socket.gethostname()}:{os.getpid()} in {_folder()}.)"
+
+
+def _folder() -> str:
+    """Names the working directory, which somebody may have removed."""
+    try:
+        return os.getcwd()
+    except OSError as error:
+        return f"a folder that is gone ({error.strerror})"
 
 
 def _check_module(name: str, only_modules: Sequence[str]) -> None:

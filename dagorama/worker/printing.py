@@ -1,4 +1,7 @@
-"""What nodes print, in the log at once: a log is read while they run, and after their process has crashed."""
+"""What nodes print, in the log at once: a log is read while they run, and after their process has crashed.
+
+A node that closes one of the streams closes it for no other.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ def print_also_to_nobody() -> None:
             with suppress(OSError):
                 stream.flush()
             raw = _Heedless(stream.fileno(), "wb", closefd=False)
-            again = io.TextIOWrapper(
+            again = _KeptOpen(
                 cast(BinaryIO, raw if stream.write_through else io.BufferedWriter(raw)),
                 encoding=stream.encoding,
                 errors=stream.errors,
@@ -56,3 +59,11 @@ class _Heedless(io.FileIO):
             return super().write(buffer)
         except OSError:
             return memoryview(buffer).nbytes
+
+
+class _KeptOpen(io.TextIOWrapper):
+    """A stream that all nodes of a process print to."""
+
+    def close(self) -> None:
+        """Writes what is held back, and leaves the stream open."""
+        self.flush()

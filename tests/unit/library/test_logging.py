@@ -53,6 +53,33 @@ def test_the_present_stderr_is_written_to(monkeypatch: pytest.MonkeyPatch) -> No
     assert "here" in redirected.getvalue()
 
 
+def test_what_a_handler_raises_goes_no_further(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line of the log that cannot be written fails nothing: it is shown why, and whoever logs goes on."""
+
+    class Full(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise ValueError("the log is full")
+
+    handler = Full()
+    logger = get_logger()
+    logger.addHandler(handler)
+    try:
+        logger.warning("first")
+        assert "ValueError: the log is full" in capsys.readouterr().err
+        monkeypatch.setattr(logging, "raiseExceptions", False)
+        logger.warning("second")
+        assert capsys.readouterr().err == ""
+        closed = io.StringIO()
+        closed.close()
+        monkeypatch.setattr(logging, "raiseExceptions", True)
+        monkeypatch.setattr(sys, "stderr", closed)
+        logger.warning("third")
+    finally:
+        logger.removeHandler(handler)
+
+
 def test_the_console_has_a_width_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no terminal, the width is the given one."""
     monkeypatch.delenv("COLUMNS", raising=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dagorama.worker.printing import lines_at_once
+from dagorama.worker.printing import lines_at_once, print_also_to_nobody
 
 
 def test_lines_are_written_when_they_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,3 +30,21 @@ def test_what_is_no_file_is_left_alone(stdout: object, monkeypatch: pytest.Monke
     with lines_at_once():
         print("somewhere")
     assert sys.stdout is stdout
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_who_closes_a_stream_closes_it_for_nobody_else(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was printed before is written, and what is printed later too."""
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        for each in ("stdout", "stderr"):
+            monkeypatch.setattr(sys, each, file)
+        print_also_to_nobody()
+        stream = getattr(sys, name)
+        print("before", file=stream)
+        stream.close()
+        assert log.read_text() == "before\n"
+        print("after", file=stream, flush=True)
+        assert log.read_text() == "before\nafter\n"

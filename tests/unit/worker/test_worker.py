@@ -36,12 +36,20 @@ class Gated(DAGDefinition):
         return name
 
     @dagorama().syncfn
+    def trace(self, name: str) -> None:
+        def tracing(*_: object) -> None:
+            raise RuntimeError(name)
+
+        sys.settrace(tracing)
+
+    @dagorama().syncfn
     def expand(self, name: str) -> list[str]:
         return [self.entrypoint(name), self.hold(name), self.entrypoint(name)]
 
 
 RUN = f"{Gated.__module__}:Gated.entrypoint"
 HOLD = f"{Gated.__module__}:Gated.hold"
+TRACE = f"{Gated.__module__}:Gated.trace"
 EXPAND = f"{Gated.__module__}:Gated.expand"
 
 
@@ -98,6 +106,32 @@ def test_an_acknowledged_report_is_forgotten(server: WorkServer, worker: Worker)
     session.send(WorkResponse(acknowledged=1))
     session.close()
     assert list(server.session().hello().held) == []
+
+
+def test_an_error_around_a_function_is_reported_and_the_slot_goes_on(server: WorkServer, worker: Worker) -> None:
+    """What a node has left in its thread, such as a trace function, fails this node and holds up no other."""
+    session = server.session()
+    session.welcome()
+    session.grant(TRACE, (NODES[0], 1, arguments("left behind")))
+    assert session.results(1) == [(NODES[0], 1)]
+    session.grant(RUN, (NODES[1], 2, arguments("next")))
+    assert session.results(1) == [(NODES[1], 2)]
+    assert ran == ["next"]
+
+
+def test_a_worker_whose_folder_is_gone_hands_back_what_it_cannot_run(
+    server: WorkServer, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rejection says so of the folder in which the module was looked for."""
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    session = server.session()
+    session.welcome()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    session.grant("nowhere:To.be_found", (NODES[0], 1, arguments("zero")))
+    (rejection,) = session.rejected(1)
+    assert rejection.problem.endswith("(It runs in a folder that is gone (No such file or directory).)")
 
 
 def test_what_a_lost_lease_gave_is_discarded(server: WorkServer, worker: Worker) -> None:
