@@ -23,14 +23,20 @@ from dagorama.base_context import note_definition
 from dagorama.belonging import check_is_no_node, check_process
 from dagorama.capture import Scope, current_scope, inline_node
 from dagorama.class_attributes import check_nodes, class_attribute, decorated_in
-from dagorama.construction import Construction, class_name, known_classes, remember_state, take_state
+from dagorama.construction import (
+    Construction,
+    class_name,
+    known_classes,
+    remember_state,
+    take_state,
+)
 from dagorama.ids import new_id
 from dagorama.instance_attributes import delete, read, write
 from dagorama.instance_methods import METHODS
 from dagorama.logging import get_logger
 from dagorama.models.promise import exchange
 from dagorama.options import are_only_elsewhere
-from dagorama.plain_data import slots_of
+from dagorama.plain_data import slots_of, state_of
 from dagorama.resolution import definition_of, id_of, resolve, resolve_async
 from dagorama.settings import should_run_inline
 
@@ -82,17 +88,24 @@ else:
         """Sees when a definition is made."""
 
         def __call__(cls, *args, **kwargs):
+            # A `__new__` of the user's passes on what it likes, and may give an object that was made before.
+            construction = Construction(cls, args, kwargs) if has_new(cls) else None
             definition = super().__call__(*args, **kwargs)
-            if type(definition) is cls:
+            if construction is not None and isinstance(definition, cls):
+                construction.definition_class = type(definition)
+                vars(definition).update(_dagorama_construction=construction)
+                remember_state(definition)
+            elif type(definition) is cls:
                 remember_state(definition)
             return definition
 
         @property
         def __signature__(cls):
             """Is the constructor's for whoever asks for the signature of the class."""
-            if cls.__init__ is object.__init__:
+            function = constructor_of(cls)
+            if function is None:
                 return Signature()
-            constructor = signature(cls.__init__)
+            constructor = signature(function)
             return constructor.replace(parameters=[*constructor.parameters.values()][1:])
 
     class _Definition(ABC, metaclass=_DefinitionType):
@@ -187,6 +200,28 @@ class DAGDefinition(_Definition):
             return started
         instance.__dict__["_dagorama_promise"] = promise
         return Started((instance, promise))
+
+
+def has_new(kind: type[DAGDefinition]) -> bool:
+    """Tells whether a `__new__` of the user's decides which object a class gives."""
+    return kind.__new__ is not DAGDefinition.__new__
+
+
+def constructor_of(kind: type[DAGDefinition]) -> Callable[..., object] | None:
+    """Returns what is given the arguments of a class that is called, after `self` or `cls`; None where none can be."""
+    constructor: Callable[..., object] = kind.__init__
+    if constructor is not object.__init__:
+        return constructor
+    return kind.__new__ if has_new(kind) else None
+
+
+def twin_of(definition: DAGDefinition) -> DAGDefinition:
+    """Makes an object that stays as a definition is now, which its `__new__` may give again for other arguments."""
+    twin: DAGDefinition = object.__new__(type(definition))
+    vars(twin).update(vars(definition))
+    for name, value in state_of(definition).items():
+        object.__setattr__(twin, name, value)
+    return twin
 
 
 #: The definitions that were started here before.

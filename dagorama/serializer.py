@@ -18,7 +18,7 @@ from dagorama.class_attributes import MISSING, class_attribute, decorated_in
 from dagorama.code.policy import CodeMismatch
 from dagorama.code_signature import calculate_function_hash
 from dagorama.construction import class_name, construction_of, known_classes, make_again, module_name, registered
-from dagorama.definition import DAGDefinition, DAGInstance, instance_in_node
+from dagorama.definition import DAGDefinition, DAGInstance, constructor_of, has_new, instance_in_node, twin_of
 from dagorama.errors import PayloadError, UnknownFunction
 from dagorama.importing import import_users
 from dagorama.main_guard import MAIN_GUARD
@@ -192,7 +192,8 @@ def _make(definition_class: type[DAGDefinition], definition_arguments: bytes, re
 
     def make(args: tuple[object, ...], kwargs: dict[str, object]) -> DAGDefinition:
         try:
-            return definition_class(*args, **kwargs)
+            definition = definition_class(*args, **kwargs)
+            return twin_of(definition) if has_new(definition_class) else definition
         except TypeError as error:
             problem = _unfit(definition_class, args, kwargs)
             if not problem:
@@ -210,8 +211,8 @@ def _make(definition_class: type[DAGDefinition], definition_arguments: bytes, re
 
 def _unfit(definition_class: type[DAGDefinition], args: tuple[object, ...], kwargs: dict[str, object]) -> str:
     """Says why a constructor doesn't take arguments; empty where it does, or where that cannot be said."""
-    constructor: Any = definition_class.__init__
-    if constructor is object.__init__:
+    constructor = constructor_of(definition_class)
+    if constructor is None:
         return f"it takes none, and {len(args) + len(kwargs)} were given" if args or kwargs else ""
     try:
         signature(constructor).bind(None, *args, **kwargs)

@@ -167,15 +167,14 @@ class Units:
                 order = self.classes.order(owner)
                 if reference[0] == SUPER:
                     order = order[order.index(place) + 1 :] if place in order else []
+                found = [self.classes.lookup(owner, order, reference[1])]
                 # An attribute that no class has is set by the constructor.
-                found = self.classes.lookup(owner, order, reference[1])
-                if found is None and reference[0] == receiver:
-                    found = self.classes.lookup(owner, order, "__init__")
+                if found == [None] and reference[0] == receiver:
+                    found = [self.classes.lookup(owner, order, name) for name in ("__init__", "__new__")]
             except Changed as changed:
                 yield ".".join(reference[:2]), ChangedFile(changed.path, str(changed))
             else:
-                if found is not None:
-                    yield ".".join(reference[:2]), found
+                yield from ((".".join(reference[:2]), member) for member in found if member is not None)
 
     # Functions and values at hand
 

@@ -173,6 +173,11 @@ PROJECT = {
         class Task(Base, DAGDefinition):
             size = 4
 
+            def __new__(cls, *args, **kwargs):
+                made = super().__new__(cls)
+                made.depth = 1
+                return made
+
             def __init__(self, width=2):
                 self.width = width
 
@@ -344,6 +349,7 @@ EDITS = [
     different("inherited constant", "pricing", "factor = 2", "factor = 3", "entrypoint", "discounted"),
     different("inherited method that has only text", "pricing", '"base"', '"bases"', "entrypoint", "discounted"),
     different("constructor", "tasks", "self.width = width", "self.width = width * 2", "finish"),
+    different("constructor by __new__", "tasks", "made.depth = 1", "made.depth = 2", "finish"),
     different("decorated callee", "tasks", "number + self.width", "number - self.width", "finish"),
     different("decorated callee's name", "tasks", "return self.finish(", "return self.measure(", "entrypoint"),
     different("property", "tasks", "return 10", "return 11", "measure"),

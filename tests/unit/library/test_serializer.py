@@ -247,6 +247,24 @@ def test_arguments_that_a_constructor_does_not_take_are_lacking_here(
         run(f"{HERE}Needy.entrypoint", arguments(b""))
 
 
+class Only(Task):
+    """Is one object, whatever it is made with."""
+
+    one: Only | None = None
+
+    def __new__(cls, *_: object) -> Only:
+        """Gives it."""
+        cls.one = cls.one or super().__new__(cls)
+        return cls.one
+
+
+def test_what_new_gives_again_is_not_shared_by_what_was_made_with_other_arguments() -> None:
+    """Nodes see the state that was started, in whichever order a worker comes to make it."""
+    found = find_function(f"{HERE}Only.entrypoint")
+    bound = [bind(found, arguments(factor), new_id()) for factor in (3, 4)]
+    assert [found.function(instance) for instance in bound] == [3, 4]
+
+
 def test_what_cannot_be_imported_for_arguments_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The module or the class that is not here, also where the value is made of others."""
     monkeypatch.syspath_prepend(tmp_path)

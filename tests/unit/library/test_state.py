@@ -522,3 +522,62 @@ def test_the_signature_of_a_definition_is_its_constructors() -> None:
     """Tools that ask for it are told."""
     assert [*inspect.signature(Order).parameters] == ["items", "rate"]
     assert [*inspect.signature(Parent).parameters] == []
+
+
+class ByNew(DAGDefinition):
+    """Is made by `__new__` alone."""
+
+    rate: int
+
+    def __new__(cls, rate: int) -> ByNew:
+        made = super().__new__(cls)
+        made.rate = rate
+        return made
+
+    @dagorama()
+    def entrypoint(self) -> list[int]:
+        return [self.rate, self.tell()]
+
+    @dagorama()
+    def tell(self) -> int:
+        return self.rate
+
+
+class Only(ByNew):
+    """Is one object, whatever it is made with."""
+
+    one: Only | None = None
+
+    def __new__(cls, rate: int) -> Only:
+        if cls.one is None:
+            cls.one = cast(Only, super().__new__(cls, rate))
+        return cls.one
+
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+
+
+class Chosen(ByNew):
+    """Is of the class that its argument tells."""
+
+    def __new__(cls, rate: int) -> Chosen:
+        return cast(Chosen, super().__new__(Doubled if rate > 5 else Chosen, rate))
+
+
+class Doubled(Chosen):
+    @dagorama()
+    def tell(self) -> int:
+        return 2 * self.rate
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"), [(ByNew, [[1, 1], [7, 7]]), (Only, [[1, 1], [7, 7]]), (Chosen, [[1, 1], [7, 14]])]
+)
+def test_a_class_may_give_an_object_by_new(kind: type[ByNew], values: list[list[int]]) -> None:
+    """What the class was called with counts, whatever `__new__` passes on, and whichever object it gives."""
+    started = [kind(rate)()[0] for rate in (1, 7)]
+    assert [instance.result() for instance in started] == values
+    assert [*inspect.signature(kind).parameters] == ["rate"]
+    changed = kind(7)
+    changed.rate = 3
+    assert value_of(changed)[0] == 3
