@@ -12,7 +12,10 @@ def import_users(name: str) -> ModuleType:
     """Imports a module. What it raises passes through, but `sys.exit()`: that is an `ImportError` with the way out.
 
     Without this a script would end the process that only wants its definitions, and with status 0 in silence.
+    `ImportError` for a relative name, since there is nothing to begin from.
     """
+    if name.startswith("."):
+        raise ImportError(f"{name!r} is no name of a module: write it from its top package on, as in package.module")
     try:
         return import_module(name)
     except SystemExit as error:

@@ -60,6 +60,21 @@ def check_settings(*more: Callable[[], object]) -> None:
             raise click.UsageError(str(error)) from None
 
 
+def working_directory() -> str:
+    """Returns the directory in which modules are looked for first; `UsageError` where somebody has removed it."""
+    try:
+        return os.getcwd()
+    except OSError as error:
+        raise click.UsageError(f"the working directory is gone ({error.strerror}): go to another one") from None
+
+
+def check_is_name(word: str) -> None:
+    """Refuses what cannot be the name of a queue, a taint or a module, such as that of an unset variable."""
+    if not word:
+        raise click.UsageError("an empty name was given: leave the option out, or name something")
+    check_is_text(word)
+
+
 def check_is_text(word: object) -> None:
     """Refuses what the shell gives for bytes that are no text: no broker takes it."""
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from uuid import UUID
 
@@ -10,7 +9,7 @@ import click
 
 from dagorama.cli.asking import asks_broker, find_instance
 from dagorama.cli.failure import Failed, FailedBesides, Refused
-from dagorama.cli.options import HELP
+from dagorama.cli.options import HELP, working_directory
 from dagorama.cli.run import rendered
 from dagorama.cli.waiting import waiting
 from dagorama.client.broker import failure_in, first_node, poll_values, wait_for_values
@@ -29,7 +28,7 @@ def result(instance: str, wait: bool, as_json: bool) -> None:
     a node failed or the instance was cancelled, 4 if it is not there yet, 5 if it is there and printed, but the
     instance is failed, since nodes failed that it does not depend on: standard error names them.
     """
-    sys.path.insert(0, os.getcwd())
+    sys.path.insert(0, working_directory())
     instance_id = find_instance(instance)
     first = first_node(instance_id)
     if first is None:

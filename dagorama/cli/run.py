@@ -13,7 +13,7 @@ from types import FrameType
 import click
 
 from dagorama.cli.failure import Failed
-from dagorama.cli.options import HELP, check_is_text, check_settings, usable_cpus
+from dagorama.cli.options import HELP, check_is_name, check_settings, usable_cpus
 from dagorama.cli.progress import LiveProgress
 from dagorama.cli.session import Outcome, Settings, execute
 from dagorama.cli.target import check_arguments, load_target, parse_arguments
@@ -70,7 +70,7 @@ def run(
     it goes on, goes to standard error. Exit status: 0 done, 1 a node failed, 2 called wrongly, 3 could not start.
     """
     for word in tolerations:
-        check_is_text(word)
+        check_is_name(word)
     check_settings(should_run_inline, cancel_grace_s, default_code_mismatch)
     loaded = load_target(target)
     parsed = parse_arguments(arguments, json_text)
@@ -108,13 +108,22 @@ def stopping_on_signals() -> Iterator[None]:
 
 
 def rendered(value: object, output: str) -> str:
-    """Returns the value as it is printed; raises `Failed` with the value in it if it can't be written as JSON."""
+    """Returns the value as it is printed; raises `Failed`, with the value if it can be shown, where it can't be."""
     if output == "json":
         try:
             return json.dumps(value, default=_fields)
-        except (TypeError, ValueError) as error:
-            raise Failed(f"the value can't be written as JSON ({error}): {value!r}") from None
-    return value if isinstance(value, str) else repr(value)
+        except Exception as error:
+            raise Failed(f"the value can't be written as JSON ({error}): {_shown(value)}") from None
+    return value if isinstance(value, str) else _shown(value)
+
+
+def _shown(value: object) -> str:
+    """Writes a value as Python does; what that may raise is the user's, and a limit for very large integers."""
+    try:
+        return repr(value)
+    except Exception as error:
+        kind = type(value).__qualname__
+        raise Failed(f"the value, of type {kind}, can't be written: {type(error).__name__}: {error}") from None
 
 
 def _fields(value: object) -> object:

@@ -15,6 +15,7 @@ from types import ModuleType
 
 import click
 
+from dagorama.cli.options import working_directory
 from dagorama.definition import DAGDefinition
 from dagorama.importing import import_users
 from dagorama.inspection import problem_of_call, shown_signature
@@ -69,13 +70,14 @@ def import_target(where: str) -> tuple[ModuleType, Path]:
         module = _import(module_name, folder, where)
         _check_origin(module, Path(where))
         return module, folder
-    return _import(where, Path.cwd(), where), Path.cwd()
+    folder = Path(working_directory())
+    return _import(where, folder, where), folder
 
 
 def _module_of(path: Path) -> tuple[Path, str]:
     """Returns the folder from which a file is imported, and its name there; files of packages keep their full name."""
     if not path.is_file():
-        raise click.UsageError(f"there is no file {str(path)!r} here (in {Path.cwd()})")
+        raise click.UsageError(f"there is no file {str(path)!r} here (in {working_directory()})")
     path = path.resolve()
     parts = [path.stem]
     folder = path.parent

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import click
 
-from dagorama.cli.options import HELP, check_is_text, check_settings, takes_address, usable_cpus, use_address
+from dagorama.cli.options import (
+    HELP,
+    check_is_name,
+    check_settings,
+    takes_address,
+    usable_cpus,
+    use_address,
+    working_directory,
+)
 from dagorama.code.policy import CodeMismatch
 from dagorama.logging import program_log
 from dagorama.worker.options import CONCURRENCY_MAX, WorkerOptions, cancel_grace_s, default_code_mismatch
@@ -17,12 +25,14 @@ from dagorama_broker.ending import PlainEnd
 
 
 def _module_names(ctx: click.Context, option: click.Parameter, modules: tuple[str, ...]) -> tuple[str, ...]:
-    """Refuses files; as modules, they would be looked for inside of themselves."""
+    """Refuses files, which would be looked for inside of themselves as modules, and what `dagorama run` takes."""
     for module in modules:
         if module.endswith(".py") or os.sep in module:
             path = Path(module).with_suffix("")
             name = path.name if path.is_absolute() or ".." in path.parts else ".".join(path.parts)
             raise click.BadParameter(f"give the module's name, {name}, not its file")
+        if ":" in module:
+            raise click.BadParameter(f"give the module's name, {module.partition(':')[0]}, for all that is in it")
     return modules
 
 
@@ -75,9 +85,9 @@ def worker(
     handed back, and the exit status is 0; when sent again they stop everything at once, with status 143.
     """
     if not sys.flags.safe_path:
-        sys.path.insert(0, os.getcwd())
+        sys.path.insert(0, working_directory())
     for word in (*include_queue, *exclude_queue, *toleration, *imports):
-        check_is_text(word)
+        check_is_name(word)
     try:
         options = WorkerOptions(
             include_queues=include_queue,

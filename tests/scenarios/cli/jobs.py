@@ -99,6 +99,25 @@ class Made(DAGDefinition):
         return self.word
 
 
+class Secret:
+    """Does not show itself."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("it is nobody's business")
+
+
+class Nameless(DAGDefinition):
+    @dagorama().syncfn
+    def entrypoint(self) -> object:
+        return Secret()
+
+
+class Huge(DAGDefinition):
+    @dagorama().syncfn
+    def entrypoint(self) -> int:
+        return int("1" + "0" * 4000) ** 2
+
+
 class NotDecorated(DAGDefinition):
     def entrypoint(self) -> int:
         return 1

@@ -127,3 +127,19 @@ def test_words_that_are_no_text_are_refused(bytes_: bytes, words: list[str]) -> 
     """No broker takes them; the error shows what they were."""
     finished = CliRunner().invoke(group, [*words, os.fsdecode(bytes_)], prog_name="dagorama")
     assert (finished.exit_code, "'\\udcff' is no text" in finished.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["worker", "--include-queue"],
+        ["worker", "--exclude-queue"],
+        ["worker", "--toleration"],
+        ["worker", "--import"],
+        ["run", "x:Y", "--toleration"],
+    ],
+)
+def test_empty_names_are_refused(words: list[str]) -> None:
+    """A worker that takes only the queue of an unset variable would take nothing, and say nothing."""
+    finished = CliRunner().invoke(group, [*words, ""], prog_name="dagorama")
+    assert (finished.exit_code, "an empty name was given" in finished.stderr) == (2, True)

@@ -191,6 +191,7 @@ def test_what_no_worker_tolerates_is_refused() -> None:
         ),
         (["imports.py:Echo"], "imports.py cannot be imported: ModuleNotFoundError: No module named 'nowhere'"),
         (["json.py:Echo"], "the name of json.py is taken"),
+        ([".:Echo"], "'.' is no name of a module: write it from its top package on"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(words: list[str], message: str, tmp_path: Path) -> None:
@@ -204,6 +205,19 @@ def test_a_wrong_call_says_what_is_wrong(words: list[str], message: str, tmp_pat
     assert (finished.status, finished.out) == (2, "")
     assert message in " ".join(finished.err.split())
     assert "dagorama/cli" not in finished.err
+
+
+@pytest.mark.parametrize("command", [["run", "jobs"], ["worker"], ["result", "01234567"]])
+def test_a_working_directory_that_is_gone_is_told(command: list[str], tmp_path: Path) -> None:
+    """Commands that look for modules there are called wrongly."""
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    script = 'cd "$0" && rmdir "$0" && exec "$@"'
+    finished = subprocess.run(
+        ["sh", "-c", script, str(folder), *DAGORAMA, *command], capture_output=True, text=True, check=False, timeout=60
+    )
+    told = "Error: the working directory is gone (No such file or directory): go to another one"
+    assert (finished.returncode, finished.stderr.splitlines()[-1]) == (2, told)
 
 
 def test_a_setting_that_would_keep_workers_from_starting_is_a_wrong_call(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,6 +241,22 @@ def test_a_value_that_is_no_json_is_not_lost() -> None:
     finished = run(job("Echo"), "{(1, 2): 3}", "--output", "json")
     assert (finished.status, finished.out) == (1, "")
     assert "{(1, 2): 3}" in finished.err
+
+
+@pytest.mark.parametrize("output", ["python", "json"])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Huge", "of type int, can't be written: ValueError: Exceeds the limit"),
+        ("Nameless", "of type Secret, can't be written: RuntimeError: it is nobody's business"),
+    ],
+)
+def test_a_value_that_cannot_be_written_is_told(name: str, message: str, output: str) -> None:
+    """What writing it raises is an error of one line, which says of what type it is."""
+    finished = run(job(name), "--output", output, "--workers", "1")
+    assert (finished.status, finished.out) == (1, "")
+    assert message in finished.err
+    assert "Traceback" not in finished.err
 
 
 def is_alive(pid: int) -> bool:

@@ -268,6 +268,12 @@ def test_a_file_is_no_module(file: str, module: str) -> None:
     assert (outcome.exit_code, f"give the module's name, {module}, not its file" in outcome.output) == (2, True)
 
 
+def test_a_class_is_no_module() -> None:
+    """A worker runs all definitions of a module."""
+    outcome = CliRunner().invoke(worker, ["--import", "jobs.etl:Etl"])
+    assert (outcome.exit_code, "give the module's name, jobs.etl, for all that is in it" in outcome.output) == (2, True)
+
+
 def test_a_queue_cannot_be_taken_and_left() -> None:
     """Options that contradict each other are a wrong call, which names the queue."""
     outcome = CliRunner().invoke(worker, ["--include-queue", "a", "--exclude-queue", "a"])
