@@ -81,11 +81,11 @@ def node_context(settings: Settings = ()) -> Context:
     return copied
 
 
-def own_copy() -> Context:
-    """Copies the current context, as for a node that is to change nothing in it."""
-    context = copy_context()
-    _set(context, _decimals(context))
-    return context
+def own_copy(context: Context) -> Context:
+    """Copies a context, as for a node that is to change nothing in it."""
+    copied = context.copy()
+    _set(copied, _decimals(copied))
+    return copied
 
 
 def _publish(context: Context, settings: dict[ContextVar[Any], Any]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -16,7 +17,6 @@ from time import monotonic
 from typing import Any, cast
 
 from dagorama import capture
-from dagorama.base_context import own_copy
 from dagorama.belonging import follow_threads
 from dagorama.capture import Begun, current_scope, inline_node
 from dagorama.construction import given_to
@@ -25,7 +25,7 @@ from dagorama.errors import NotAwaited
 from dagorama.giving_up import gives_up
 from dagorama.ids import new_id
 from dagorama.models.promise import new_promise
-from dagorama.own_stack import run_in_copy
+from dagorama.own_stack import copy_for_task, run_in_copy
 from dagorama.payload import decode, encode
 from dagorama.retry import RetryConfiguration
 from dagorama.unawaited import check_all_awaited
@@ -49,6 +49,15 @@ class InlineNode:
 
     def __init__(self, call: InlineCall) -> None:
         """Before its first attempt."""
+        caller = inline_node.get()
+        self.definition = call.definition
+        #: What it begins with. What another node of its definition has set ends with that one, as on a worker; another
+        #: definition was made by the caller, and sees what its constructor has set.
+        self.context: Context = (
+            caller.context
+            if isinstance(caller, InlineNode) and caller.definition is call.definition
+            else copy_context()
+        )
         self.instance_id = call.instance_id
         self.node_id = new_id()
         self.process = capture.here
@@ -133,7 +142,7 @@ class InlineCall:
                 node.begin_attempt()
                 try:
                     # A context for each node: what one sets in context variables is not seen by the next.
-                    value = run_in_copy(partial(self._attempt, node))
+                    value = run_in_copy(node.context, partial(self._attempt, node))
                 except _TRIED_AGAIN as error:
                     if self._gives_up(node, error):
                         raise
@@ -147,7 +156,7 @@ class InlineCall:
             while True:
                 node.begin_attempt()
                 try:
-                    attempt = asyncio.create_task(self._attempt_async(node), context=own_copy())
+                    attempt = asyncio.create_task(self._attempt_async(node), context=copy_for_task(node.context))
                     value = await _in_time(attempt, node)
                 except _TRIED_AGAIN as error:
                     if self._gives_up(node, error):

@@ -22,15 +22,15 @@ CALLS_MAX = 10_000
 _depth: ContextVar[int] = ContextVar("_depth", default=0)
 
 
-def run_in_copy(function: Callable[[], T]) -> T:
-    """Calls a function in a copy of the current context.
+def run_in_copy(context: Context, function: Callable[[], T]) -> T:
+    """Calls a function in a copy of a context.
 
     That is in another thread where this one's stack is getting full, or where it runs an event loop: as on a worker, a
     plain function finds none there, and may run one of its own.
 
     Raises `RecursionError` where it is called by itself, in whichever way, more than `CALLS_MAX` deep.
     """
-    context = own_copy()
+    context = own_copy(context)
     depth = _depth.get() + 1
     if depth > CALLS_MAX:
         raise RecursionError(f"nodes have called each other {CALLS_MAX:,} deep; is there an end to it?")
@@ -38,6 +38,13 @@ def run_in_copy(function: Callable[[], T]) -> T:
     if depth % CALLS_PER_THREAD == 0:
         return run_in_thread(context, function)
     return run_off_loop(context, function)
+
+
+def copy_for_task(context: Context) -> Context:
+    """Copies a context for a task of an asynchronous function, which takes no stack, and counts for no depth."""
+    copied = own_copy(context)
+    copied.run(_depth.set, _depth.get())
+    return copied
 
 
 def run_off_loop(context: Context, function: Callable[[], T]) -> T:

@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
+from decimal import Decimal, getcontext
 from enum import Enum
 from functools import cached_property, reduce
 from pathlib import Path
@@ -287,6 +289,9 @@ class Graphs(Nodes):
         return "done"
 
 
+setting: ContextVar[str] = ContextVar("setting", default="by nobody")
+
+
 class Mixed(Nodes):
     """Asynchronous and plain functions together."""
 
@@ -296,6 +301,15 @@ class Mixed(Nodes):
 
     async def both_kinds(self) -> Any:
         return [self.give(1), await self.later(2), self.add(await self.later(3), self.give(4))]
+
+    async def settings(self) -> Any:
+        setting.set("by the caller")
+        getcontext().prec = 5
+        return [setting.get(), await self.seen_later()]
+
+    @dagorama()
+    async def seen_later(self) -> Any:
+        return [setting.get(), len(str(Decimal(1) / 3))]
 
     async def gathered(self, width: int) -> Any:
         return self.total(await asyncio.gather(*[self.later(number) for number in range(width)]))
@@ -599,6 +613,17 @@ class Failing(Nodes):
             return str(error)
 
 
+class SetsIt(DAGDefinition):
+    """Has a constructor that sets a context variable."""
+
+    def __init__(self) -> None:
+        setting.set("by the constructor")
+
+    @dagorama()
+    def entrypoint(self) -> Any:
+        return setting.get()
+
+
 class Contexts(Nodes):
     """What a node learns about itself, and its time."""
 
@@ -631,6 +656,20 @@ class Contexts(Nodes):
     @dagorama()
     def own_function(self) -> str:
         return context().function
+
+    def settings(self) -> Any:
+        setting.set("by the caller")
+        getcontext().prec = 5
+        return [setting.get(), self.seen(), self.seen_further(), SetsIt()()[1]]
+
+    @dagorama()
+    def seen(self) -> Any:
+        return [setting.get(), len(str(Decimal(1) / 3))]
+
+    @dagorama()
+    def seen_further(self) -> Any:
+        setting.set("by another caller")
+        return self.seen()
 
     @dagorama(retry=StaticRetry(3, 0.005, retry_on=(OSError, KeyError), give_up_on=FileNotFoundError))
     def picky(self, path: str, kind: type[Exception]) -> Any:

@@ -579,6 +579,16 @@ LATE = Fails("TimeoutError", "the attempt took longer than the timeout of 0.02 s
 
 CONTEXTS: list[Scenario] = [
     ("context(): attempt and function", start(Contexts(), "attempt"), [3, f"{HERE}:Contexts.attempt"]),
+    (
+        "context variables that a caller and a constructor set",
+        start(Contexts(), "settings"),
+        ["by the caller", ["by nobody", 30], ["by nobody", 30], "by the constructor"],
+    ),
+    (
+        "context variables that an asynchronous caller sets",
+        start_async(Mixed(), "settings"),
+        ["by the caller", ["by nobody", 30]],
+    ),
     ("context(): ids", start(Contexts(), "ids"), [True, True, False, None]),
     ("context(): the time that is left", start(Contexts(), "remaining"), True),
     (
