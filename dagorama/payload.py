@@ -96,9 +96,17 @@ def decode(data: bytes, resolve: Callable[[bytes], object], *, what: str = "a pa
     except DagoramaError:
         raise
     except Exception as error:
+        problem = f"({type(error).__name__}: {error})"
+        if values and isinstance(error, TypeError) and "unhashable type" in str(error):
+            raise PayloadError(
+                what=what,
+                problem=f"the value of a promise cannot be what the promise is, a key or a member of a set {problem}",
+                way_out="Put the promise into a list or among the values, or have the function give what can be a key.",
+                is_everywhere=True,
+            ) from error
         raise PayloadError(
             what=what,
-            problem=f"it cannot be decoded here ({type(error).__name__}: {error})",
+            problem=f"it cannot be decoded here {problem}",
             way_out="Whoever reads it needs the same modules, at fitting versions, as whoever wrote it.",
             lacks=_lacking(data),
         ) from error

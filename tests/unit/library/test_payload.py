@@ -90,11 +90,11 @@ def test_promises_as_keys_stay_as_many(make: Callable[[Any, Any], Any], around: 
 
 class Counting(DAGDefinition):
     @dagorama().syncfn
-    def entrypoint(self) -> Any:
-        return self.total({self.give(1): 1, self.give(1): 2})
+    def entrypoint(self, *values: Any) -> Any:
+        return self.total({self.give(value): 1 for value in values})
 
     @dagorama().syncfn
-    def give(self, value: int) -> int:
+    def give(self, value: Any) -> Any:
         return value
 
     @dagorama(retry=StaticRetry(3, 0)).syncfn
@@ -102,10 +102,14 @@ class Counting(DAGDefinition):
         return sum(counts.values())
 
 
-def test_keys_that_are_equal_are_equal_for_every_attempt() -> None:
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [((1, 1), "have the same value"), (([],), "of a promise cannot be what the promise is, a key")],
+)
+def test_what_cannot_be_keys_cannot_for_any_attempt(values: tuple[object, ...], problem: str) -> None:
     """So there is one only."""
-    with in_process_broker(), pytest.raises(NodeFailed, match=r"failed after 1 attempt: .*have the same value"):
-        Counting()()[0].result()
+    with in_process_broker(), pytest.raises(NodeFailed, match=f"failed after 1 attempt: .*{problem}"):
+        Counting()(*values)[0].result()
 
 
 class Value(str):
