@@ -62,11 +62,10 @@ class Recalls:
         idle = self._idle_lanes()
         first: dict[Lane, float] = {}
         for worker in self.ahead:
-            quiet_s = now - worker.reported_at
-            if quiet_s < RECALL_AFTER_S:
+            if now < worker.reported_at + RECALL_AFTER_S:  # as it is planned: a difference may be rounded to less
                 self._look_again(worker.reported_at + RECALL_AFTER_S)
                 continue
-            is_busy = quiet_s >= BUSY_AFTER_S
+            is_busy = now >= worker.reported_at + BUSY_AFTER_S
             leases = [
                 (node, token)
                 for token, node in _recallable(worker)

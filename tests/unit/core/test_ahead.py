@@ -508,3 +508,37 @@ def test_what_is_held_now_is_asked_back(bench: Bench, held: str) -> None:
     bench.replay("connect w1\nsubmit i1 a b c\ngrant\ncomplete w1 a seconds=0.00005\ngrant")
     assert bench.replay(held).splitlines()[-1] == "RecallRequested w1 c#3"
     assert bench.replay("handback w1 c\ngrant\nstates i1").endswith("a=completed b=leased c=ready")
+
+
+def test_a_look_at_who_was_quiet_for_long_enough_is_not_put_off_by_rounding(bench: Bench) -> None:
+    """When the time has come that the broker asked to be woken at, it does not ask for the same time again."""
+    transcript = """
+        connect w2
+        connect w1 slots=2
+        submit i1 z a b
+        grant
+        at 0.002
+        disconnect w1
+        connect w1 held=a#2,b#3
+        grant
+        tick
+        at 0.022
+        tick
+        wakeup
+        ----
+        WorkerJoined w2
+        WorkerWelcomed w2
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated z a b
+        WorkGranted w2 z#1
+        WorkGranted w1 a#2 b#3
+        LeaseLost a losses=1
+        LeaseLost b losses=1
+        WorkerLeft w1
+        WorkerJoined w1
+        WorkerWelcomed w1 a#4 b#5
+        at 0.102
+    """
+    assert bench.replay(transcript) == tidy(transcript)
