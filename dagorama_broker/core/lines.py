@@ -48,8 +48,11 @@ class Line(Generic[T]):
         if heap[0] == number:
             heappop(heap)
         elif len(heap) > _STALE_MIN + 2 * len(self.things):
-            self.heap = list(self.things)
-            heapify(self.heap)
+            self._tidy()
+
+    def _tidy(self) -> None:
+        self.heap = list(self.things)
+        heapify(self.heap)
 
     def renumber(self, number: int, later: int) -> None:
         """Give the first thing a number that is larger than its own."""
@@ -58,13 +61,16 @@ class Line(Generic[T]):
 
     def first(self) -> int | None:
         """Give the lowest number, None where there is nothing."""
-        heap = self.heap
-        while heap:
-            number = heap[0]
-            if number in self.things:
-                return number
-            heappop(heap)
-        return None
+        if not self.things:
+            self.heap.clear()
+            return None
+        passed_max = _STALE_MIN + len(self.things) // 8  # to pass more over takes longer than to make the heap anew
+        while (number := self.heap[0]) not in self.things:
+            heappop(self.heap)
+            passed_max -= 1
+            if not passed_max:
+                self._tidy()
+        return number
 
 
 class Merge:

@@ -12,6 +12,7 @@ import pytest
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.invariants import check_invariants
+from dagorama_broker.core.lines import Line
 from dagorama_broker.core.model import Failure, FunctionSpec, InstanceId, LimitSpec, NewCall, NodeId, WorkerId
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.states import InstanceState, NodeState
@@ -211,6 +212,18 @@ def test_what_depends_on_a_failed_node_fails_in_slices(chained: bool) -> None:
         assert instance.counts[NodeState.DEPENDENCY_FAILED] == size - 1
         longest[size] = max(calls)
     assert longest[12_000] < 1.2 * longest[3_000]
+
+
+def test_numbers_that_stand_for_nothing_are_passed_over_in_few_steps() -> None:
+    """Where as many things have left a line from its middle as are in it, its heap is made anew, not worked off."""
+    line: Line[int] = Line()
+    for number in range(20_000):
+        line.add(number, number)
+    for number in range(1, 10_000):
+        line.drop(number)
+    line.drop(0)
+    assert count_calls(line.first) < 2_000
+    assert line.first() == 10_000
 
 
 def test_submitting_costs_the_same_for_each_node() -> None:
