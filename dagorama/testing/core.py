@@ -6,6 +6,7 @@ Requests come as messages and are translated by the service's own converters. No
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
@@ -55,6 +56,7 @@ class Core:
         """Calls `changed` after each step, and `revoked` with the tokens of leases that have been ended by one."""
         # The worker is here for as long as this is: there is no silence to wait for.
         self.scheduler = Scheduler(rng=random.Random(seed), settings=Settings(pull_lease_duration_s=inf))
+        self.scheduler.queues.at_once = sys.maxsize  # here nobody waits who would want to come between
         self.began_at = self.now = time.time()
         #: Knows the instances that have left the scheduler's memory, for those that get further nodes.
         self._journal = MemoryJournal()
@@ -213,7 +215,7 @@ class Core:
 
     def _handle(self, command: c.Command) -> list[e.Event]:
         events = self.scheduler.handle(command, self.now)
-        while self.scheduler.has_more:  # here nobody waits who would want to come between
+        while self.scheduler.has_more:
             events += self.scheduler.handle(c.GrantWork(), self.now)
         self._journal.commit([event for event in events if not isinstance(event, e.VolatileEvent)])
         for event in events:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from math import inf
 
 from dagorama_broker.core import commands as c
@@ -123,8 +124,7 @@ class Attempts:
         if cause is not None:
             self._graph.fail_dependency(node, cause, now)
         elif not node.missing:
-            self._graph.finish_join(node, now)
-            self._graph.complete(node, now)
+            self._graph.complete_join(node, now)
 
     # -- failures -----------------------------------------------------------------------------------------------------
 
@@ -147,9 +147,9 @@ class Attempts:
         node.retry_at = retry_at
         self._graph.backoffs.set(node, retry_at)
 
-    def end_backoffs(self, now: float) -> None:
-        """Make ready what has waited for long enough."""
-        for node in self._graph.backoffs.take_due(now):
+    def end_backoffs(self, now: float, count: int | None = None) -> None:
+        """Make ready what has waited for long enough, so many of them at most."""
+        for node in islice(self._graph.backoffs.take_due(now), count):
             if node in self._graph.accused:
                 self._quarantine(node, now)
             else:

@@ -35,7 +35,7 @@ class Controller:
         """Stop an instance: what has not started never does, and what runs loses its lease."""
         graph = self._graph
         instance = self._running(command.instance_id, "cancelled")
-        instance.cancelled = True
+        instance.cancelled = instance.halted = True
         nodes = [node for node in instance.nodes.values() if node.state not in TERMINAL]
         revoked = self._dispatcher.revoke_all(nodes, now)
         graph.cancel(instance, nodes, now)
@@ -56,12 +56,9 @@ class Controller:
         if control == before:
             return
         self._graph.events.append(e.InstanceControlled(instance=instance, control=control))
-        if control.paused and not before.paused:  # first: what is parked for a pause has no place to be changed
-            instance.set_control(before._replace(paused=True))
-            self._queues.pause_instance(instance, now)
-        if control.priority != before.priority:
-            self._queues.reorder(instance, control)
         instance.set_control(control)
+        if (control.paused, control.priority) != (before.paused, before.priority):
+            self._queues.place_anew(instance, now)
         if control.paused or control.running_max:
             self._recall(lambda node: node.instance is instance)
         if control.running_max != before.running_max:
@@ -70,8 +67,6 @@ class Controller:
                 earlier, f"instance {show_id(instance.id)}", control.running_max, lambda node: node.instance is instance
             )
             self._wake(earlier, now)
-        if before.paused and not control.paused:
-            self._queues.resume_instance(instance)
 
     def control_queue(self, command: c.ControlQueue, now: float) -> None:
         """Pause a queue or let it go on, or cap it."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from dagorama_broker.core.dispatch import Dispatcher
 from dagorama_broker.core.graph import Graph
 from dagorama_broker.core.limits import Limit
 from dagorama_broker.core.model import FailedAttempt, Failure, Instance, Node
 from dagorama_broker.core.states import ACTIVE, NodeState
 
+#: The states of active nodes that nobody runs, and of the others.
+_STANDING = frozenset({NodeState.READY, NodeState.BACKOFF})
+_RUNNING = ACTIVE - _STANDING
+
 
 def fail_unstarted(graph: Graph, now: float, *, is_recovering: bool) -> None:
-    """Fail the nodes that no worker has taken in time."""
-    for node in graph.queues.start_timers.take_due(now):
+    """Fail the nodes that no worker has taken in time; of very many, others are left for the next tick."""
+    for node in islice(graph.queues.start_timers.take_due(now), graph.queues.at_once):
         if node.state is not NodeState.READY:
             continue  # it was cancelled, and is still to leave its queue
         waited_s = node.function.spec.start_timeout_s
@@ -26,31 +32,54 @@ def fail_unstarted(graph: Graph, now: float, *, is_recovering: bool) -> None:
 
 def fail_overdue(graph: Graph, dispatcher: Dispatcher, now: float) -> None:
     """Fail what has not ended of the instances whose deadlines have passed, and end those that were never used."""
-    for instance in graph.deadline_timers.take_due(now):
+    for instance in islice(graph.deadline_timers.take_due(now), graph.queues.at_once):
         if not instance.nodes:
             end_empty(graph, instance, now)
         elif 0 < instance.deadline_at <= now:
             expire_instance(graph, dispatcher, instance, now)
         else:  # a call has come since it was watched
             graph.watch_deadline(instance, now)
+    fail_expired(graph, now)
 
 
 def expire_instance(graph: Graph, dispatcher: Dispatcher, instance: Instance, now: float) -> None:
-    """Fail what could bring an instance forward, whose deadline has passed; what waits for that fails of it."""
+    """Fail what could bring an instance forward, whose deadline has passed; what waits for that fails of it.
+
+    What runs, or may, fails at once, and the rest with `fail_expired`. Nothing of it is granted meanwhile.
+    """
+    if instance.halted:
+        return  # what has become ready since is among `overdue`
+    instance.halted = True
+    running = [node for node in instance.nodes.values() if node.state in _RUNNING]
+    graph.overdue.extend([node for node in instance.nodes.values() if node.state in _STANDING])
+    holders = [node.worker for node in running]
+    graph.events.extend(dispatcher.revoke_all(running, now))
+    failure = _deadline_exceeded(instance)
+    for node, holder in zip(running, holders, strict=True):
+        node.attempts += 1  # this ends one
+        graph.give_up(node, FailedAttempt(node.attempts, holder.name if holder else "", now, failure), now)
+
+
+def fail_expired(graph: Graph, now: float) -> None:
+    """Fail so many of the nodes that wait for a worker or for their next attempt, and whose deadline has passed."""
+    instance = failure = None
+    for _ in range(min(graph.queues.at_once, len(graph.overdue))):
+        node = graph.overdue.popleft()
+        if node.state not in _STANDING:
+            continue  # it has failed, or was cancelled
+        if failure is None or node.instance is not instance:  # they share it: it is large
+            instance, failure = node.instance, _deadline_exceeded(node.instance)
+        graph.give_up(node, FailedAttempt(node.attempts, "", now, failure), now)
+
+
+def _deadline_exceeded(instance: Instance) -> Failure:
     allowed_s = instance.deadline_at - instance.created_at
-    failure = Failure(
+    return Failure(
         type="DeadlineExceeded",
         message=f"its instance had not ended {allowed_s:g} s after its start, which was its deadline; a retry of the "
         "instance goes on without one",
         permanent=True,
     )
-    graph.work_off(now, len(graph.backlog))  # what waits for nothing can bring it forward
-    active = [node for node in instance.nodes.values() if node.state in ACTIVE]
-    holders = [node.worker for node in active]
-    graph.events.extend(dispatcher.revoke_all(active, now))
-    for node, holder in zip(active, holders, strict=True):
-        node.attempts += holder is not None or node.state is NodeState.STARTED  # an attempt that this ends
-        graph.give_up(node, FailedAttempt(node.attempts, holder.name if holder else "", now, failure), now)
 
 
 def end_empty(graph: Graph, instance: Instance, now: float) -> None:

@@ -25,8 +25,6 @@ Granted = dict[Worker, list[tuple[Node, int]]]
 
 #: No worker starts more within `PREFETCH_S` for each of a hundred slots; so far it is counted what is to be shared.
 _SHARED_MAX = 100 * int(PREFETCH_S / _COST_MIN_S)
-#: So many nodes are parked with one grant, as where an instance is given a cap: that takes some milliseconds.
-_PARKED_MAX = 2_000
 #: No bound.
 _ANY = 1 << 40
 
@@ -172,34 +170,39 @@ class Dispatcher:
     def _next(self, view: View, now: float, *, with_suspects: bool) -> Node | None:
         """Give the first node of a view that may start now. Those before it that limits hold are parked.
 
-        Where they are too many for one grant the view is looked at again with the next, and there is none for now. So
-        it is as long as cancelled nodes are before them that are still to leave their queues.
+        Those that are not where they belong are brought there. Where all these are too many for one grant the view is
+        looked at again with the next, and there is none for now. So it is as long as nodes are before them of an
+        instance of which nothing is granted any more, which are still to leave their queues.
         """
         while (node := view.peek(with_suspects=with_suspects)) is not None:
-            if node.instance.cancelled:
+            if node.instance.halted:
                 self._queues.look_again(view)
                 return None
-            if not node.limits and not self._limits.is_capped:
+            is_misplaced = bool(self._queues.moving) and self._queues.is_misplaced(node)
+            if not is_misplaced and not node.limits and not self._limits.is_capped:
                 return node
-            limit = next(self.full_limits(node, now), None)
-            if limit is None:
+            limit = None if is_misplaced else next(self.full_limits(node, now), None)
+            if limit is None and not is_misplaced:
                 return node
             if not self._parks_left:
                 self._queues.look_again(view)
                 return None
             self._parks_left -= 1
-            self._queues.park(node, limit, now)
-            self._limits.plan(limit, now)
+            if limit is None:
+                self._queues.place(node, now)
+            else:
+                self._queues.park(node, limit, now)
+                self._limits.plan(limit, now)
         return None
 
     def grant(self, now: float) -> Iterator[e.WorkGranted]:
         """Grant what is ready to those who may run it."""
         granted: Granted = {}
-        self._parks_left = _PARKED_MAX
+        self._parks_left = self._queues.at_once
         views = [
             view
             for view in self._queues.take_stirred()
-            if (view.free or view.ahead) and self._next(view, now, with_suspects=True) is not None
+            if (view.free or view.ahead or self.has_more) and self._next(view, now, with_suspects=True) is not None
         ]
         # One for everybody, whatever the filters; then the free slots, evenly; and only then something ahead.
         for view in views:
@@ -219,7 +222,10 @@ class Dispatcher:
 
     def pull(self, worker: Worker, now: float) -> Iterator[e.WorkGranted]:
         """Grant one node to a worker that asks for it, whatever it holds already."""
+        self._parks_left = self._queues.at_once
         node = self._next(worker.view, now, with_suspects=worker.suspect is None)
+        self.has_more |= not self._parks_left
+        self._parks_left = _ANY
         if node is not None and (node.instance.id, node.id) not in worker.unreported:
             yield e.WorkGranted(worker=worker, leases=[(node, self.lease(node, worker, now))])
 

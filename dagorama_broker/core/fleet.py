@@ -128,7 +128,12 @@ class Fleet:
         """
         instance = self._graph.instances.get(held.instance_id) if held.instance_id else None
         node = instance.nodes.get(held.node_id) if instance else None
-        if node is None or held.token <= node.void_token or not worker.view.filter.admits(node.function.lane):
+        if (
+            node is None
+            or node.instance.halted
+            or held.token <= node.void_token
+            or not worker.view.filter.admits(node.function.lane)
+        ):
             return None
         if node.state is NodeState.STARTED:
             self.absences.claim(node, held.token, worker)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakValueDictionary
 
 from dagorama_broker.core import events as e
@@ -24,7 +24,7 @@ from dagorama_broker.core.model import (
     NodeId,
     Timing,
     Worker,
-    move_all,
+    end_all,
 )
 from dagorama_broker.core.ready import ReadyQueues
 from dagorama_broker.core.states import ACTIVE, TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
@@ -40,18 +40,21 @@ EMPTY_MAX_S = 3600.0
 _TIMING_BYTES = 400
 _TIMINGS_BYTES_MAX = 2 << 20
 
-#: So many nodes are made ready, or taken out of their queues, at once: that takes some milliseconds.
-_AT_ONCE = 2_000
-
 #: So many nodes are let go with the command that ends their instance: that takes about a millisecond.
 _SWEPT_MAX = 2_000
+
+
+class _Leaving(NamedTuple):
+    """The nodes of an instance that has ended."""
+
+    nodes: dict[NodeId, Node]
+    is_tied: bool  #: whether some may refer to each other in circles, which are to be broken
 
 
 class Graph:
     """What is in memory of instances and nodes. `events` takes what the current command decides."""
 
     def __init__(self, queues: ReadyQueues, limits: Limits) -> None:
-        self.at_once = _AT_ONCE
         self.events: list[e.Event] = []
         self.instances: dict[InstanceId, Instance] = {}
         self.instance_seq = 0  #: the last one given
@@ -61,8 +64,11 @@ class Graph:
         self.plans: dict[InstanceId, Plan] = {}  #: for the command that follows, where that was prepared
         self.backlog: deque[Node] = deque()  #: nodes that wait for nothing any more, and are still to be made ready
         self.stopped: deque[Node] = deque()  #: nodes that were ready when they were cancelled, and are still in queues
-        self.failing: list[Node] = []  #: nodes without a value, in whose `dependents` are some that are still to fail
-        self.leaving: list[dict[NodeId, Node]] = []  #: nodes of instances that have left, see `sweep`
+        self.ended: list[Node] = []  #: nodes that have ended, in whose `dependents` are some that are still to be told
+        self.overdue: deque[Node] = deque()  #: ready nodes and such that back off, of which the deadline has passed
+        self.leaving: list[_Leaving] = []  #: what is left of instances that have ended, see `sweep`
+        self.doomed: deque[tuple[Node, Node]] = deque()  #: nodes that begin anew in vain, each with the cause
+        self._room = 0  #: so many nodes may still follow from the current command
         self.limits = limits
         self.backoffs: Timers[Node] = Timers()  #: when the next attempts of nodes are due
         #: Of those, the nodes that are soon quarantined, with the last of the workers that were lost with them.
@@ -73,6 +79,17 @@ class Graph:
         self._functions: WeakValueDictionary[tuple[FunctionSpec, str, frozenset[str]], Function] = WeakValueDictionary()
         #: Kept after the last node of a function, as its next one is likely to take as long.
         self._timings: Cache[str, Timing] = Cache(_TIMINGS_BYTES_MAX)
+
+    def begin(self) -> list[e.Event]:
+        """Begin a command; gives the list for what it decides."""
+        self.events = []
+        self._room = self.queues.at_once
+        return self.events
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether some node is still to be made ready, to end or to leave its queue."""
+        return bool(self.ended or self.backlog or self.stopped or self.overdue or self.doomed)
 
     def instance(self, instance_id: InstanceId) -> Instance:
         """Give an instance that is in memory. Raises `UnknownInstance`; the journal may still know it."""
@@ -174,20 +191,17 @@ class Graph:
 
     def make_all_ready(self, nodes: Sequence[Node], now: float) -> None:
         """Let nodes be granted that wait for nothing any more; of many, the first at once and others bit by bit."""
-        for node in nodes[: self.at_once]:
+        for node in nodes[: self.queues.at_once]:
             if node.state is NodeState.WAITING:
                 self.make_ready(node, now)
-        self.backlog.extend(nodes[self.at_once :])
+        self.backlog.extend(nodes[self.queues.at_once :])
 
-    def work_off(self, now: float, count: int | None = None) -> None:
+    def work_off(self, now: float) -> None:
         """Make ready so many of those that are still to be."""
-        backlog = self.backlog
-        count = self.at_once if count is None else count
-        while backlog and count > 0:
-            node = backlog.popleft()
+        for _ in range(min(self.queues.at_once, len(self.backlog))):
+            node = self.backlog.popleft()
             if node.state is NodeState.WAITING:
                 self.make_ready(node, now)
-            count -= 1
 
     def enqueue(self, node: Node, now: float) -> None:
         """Let an active node be granted, maybe again."""
@@ -196,33 +210,21 @@ class Graph:
         start_timeout_s = node.function.spec.start_timeout_s
         if start_timeout_s:
             self.queues.start_timers.set(node, now + start_timeout_s)
+        if node.instance.halted:
+            self.overdue.append(node)
 
     # -- ending -------------------------------------------------------------------------------------------------------
 
     def complete(self, node: Node, now: float) -> None:
-        """Complete a node, and whoever joins on it, and make ready what waited for them. Iterative: chains are long."""
-        done = [node]
-        room = self.at_once
-        while done:
-            node = done.pop()
-            node.move(NodeState.COMPLETED)
-            if node.instance.comparison is not None:
-                self._compare(node, node.instance.comparison)
-            self.end(node, now)
-            dependents, node.dependents = node.dependents, None
-            for dependent in dependents or ():
-                dependent.missing -= 1
-                if dependent.missing:
-                    continue
-                if dependent.state is NodeState.WAITING:
-                    room -= 1
-                    if room >= 0:
-                        self.make_ready(dependent, now)
-                    else:
-                        self.backlog.append(dependent)
-                elif dependent.state is NodeState.JOINING:
-                    self.finish_join(dependent, now)
-                    done.append(dependent)
+        """Complete a node, and whoever joins on it, and make ready what waited for them."""
+        self._complete(node, now)
+        self._tell_dependents(node, now)
+
+    def _complete(self, node: Node, now: float) -> None:
+        node.move(NodeState.COMPLETED)
+        if node.instance.comparison is not None:
+            self._compare(node, node.instance.comparison)
+        self.end(node, now)
 
     def _compare(self, node: Node, comparison: Comparison) -> None:
         """Tell how a new value compares, here and now, where all that it refers to is in memory."""
@@ -230,14 +232,60 @@ class Graph:
         if change is not None:
             self.events.append(e.ValueCompared(node=node, change=change))
 
-    def finish_join(self, node: Node, now: float) -> None:
-        """Complete a node that joined, but for its move."""
+    def complete_join(self, node: Node, now: float) -> None:
+        """Complete a node that joins on what has completed, and make ready what waited for it."""
+        self._finish_join(node, now)
+        self._tell_dependents(node, now)
+
+    def _finish_join(self, node: Node, now: float) -> None:
         if node.payload is None:
             promise = node.promises[0]
             node.source = promise.source or promise
         self.events.append(
             e.NodeCompleted(node=node, payload=None, at=now, source_seq=node.source.seq if node.source else 0)
         )
+        self._complete(node, now)
+
+    def _tell_dependents(self, node: Node, now: float) -> None:
+        if node.dependents is not None:
+            self.ended.append(node)
+            self.tell_dependents(now)
+
+    def tell_dependents(self, now: float) -> None:
+        """Tell so many of those that wait for nodes that have ended; of very many, others are left for later.
+
+        Until then they wait, and are never ready: what they have not been told of stays among what they miss.
+        Iterative: chains are long.
+        """
+        ended = self.ended
+        while ended and self._room > 0:
+            node = ended.pop()
+            dependents, node.dependents = node.dependents or [], None
+            if len(dependents) > self._room:
+                dependents, node.dependents = dependents[: self._room], dependents[self._room :]
+            self._room -= len(dependents)
+            if node.state is NodeState.COMPLETED:
+                for dependent in dependents:
+                    dependent.missing -= 1
+                    if not dependent.missing:
+                        self._go_on(dependent, now)
+            else:
+                for dependent in dependents:
+                    if dependent.state not in TERMINAL:  # it may wait for two that have failed
+                        self._mark_dependency_failed(dependent, node.cause or node, now)
+                        if dependent.dependents is not None:
+                            ended.append(dependent)
+            if node.dependents is not None:
+                ended.append(node)  # last: what is left of it comes before what follows from others
+
+    def _go_on(self, node: Node, now: float) -> None:
+        """Bring a node forward, unless it has ended, that misses nothing any more."""
+        if node.state is NodeState.WAITING:
+            self.make_ready(node, now)
+        elif node.state is NodeState.JOINING:
+            self._finish_join(node, now)
+            if node.dependents is not None:
+                self.ended.append(node)
 
     def give_up(self, node: Node, attempt: FailedAttempt, now: float) -> None:
         """Fail an active node for good: `attempt` was its last, or says why there was none."""
@@ -248,7 +296,7 @@ class Graph:
         node.instance.failed = True
         self.events.append(e.NodeFailed(node=node, at=now))
         self.end(node, now)
-        self._fail_dependents(node, now)
+        self._tell_dependents(node, now)
 
     def withdraw(self, node: Node, now: float) -> None:
         """Take an active node, which the caller ends, out of where it waits to go on."""
@@ -275,62 +323,42 @@ class Graph:
         They are cancelled at once for everybody who looks. Those that are ready leave their queues bit by bit: that
         takes longest, and nothing of a cancelled instance is granted meanwhile.
         """
-        ready = [node for node in nodes if node.state is NodeState.READY]
-        for node in nodes:
-            if node.state is not NodeState.READY and node.state in ACTIVE:
-                self.withdraw(node, now)
-        move_all(nodes, NodeState.CANCELLED)
-        for node in nodes:
-            node.dependents = None
-            node.finished_at = now
-        instance.live -= len(nodes)
+        ready, others = NodeState.READY, ACTIVE - {NodeState.READY}
+        self.stopped.extend([node for node in nodes if node.state is ready])
+        for node in [node for node in nodes if node.state in others]:
+            self.withdraw(node, now)
+        end_all(instance, nodes, NodeState.CANCELLED, now)
         self.touched[instance] = None
-        self.stopped.extend(ready)
         self.clear_stopped(now)
 
     def clear_stopped(self, now: float) -> None:
         """Take so many of the nodes out of their queues that were ready when they were cancelled."""
-        for _ in range(min(self.at_once, len(self.stopped))):
+        for _ in range(min(self.queues.at_once, len(self.stopped))):
             self._leave_queue(self.stopped.popleft(), now)
 
     def fail_dependency(self, node: Node, cause: Node, now: float) -> None:
         """Fail a waiting or joining node because of another, and with it whatever waits for it."""
         self._mark_dependency_failed(node, cause, now)
-        self._fail_dependents(node, now)
-
-    def doom(self, node: Node, others: Sequence[Node]) -> None:
-        """Have a restored node fail that waits for some in vain: the broker ended before all such had failed."""
-        node.missing = sum(other.state is not NodeState.COMPLETED for other in others)
-        failed = next(other for other in others if other.state in UNSUCCESSFUL)
-        if failed.dependents is None:
-            failed.dependents = []
-            self.failing.append(failed)
-        failed.dependents.append(node)
-
-    def _fail_dependents(self, node: Node, now: float) -> None:
-        if node.dependents is not None:
-            self.failing.append(node)
-            self.fail_doomed(now)
+        self._tell_dependents(node, now)
 
     def fail_doomed(self, now: float) -> None:
-        """Fail so many of the nodes that wait for something in vain; of very many, others are left for later.
+        """Fail so many of the nodes that begin anew in vain."""
+        for _ in range(min(self.queues.at_once, len(self.doomed))):
+            node, cause = self.doomed.popleft()
+            if node.state not in TERMINAL:  # else one before it could not begin, or all were cancelled
+                self.fail_dependency(node, cause, now)
 
-        Until then they wait, and are never ready: what has failed stays among what they miss.
+    def tell_again(self, node: Node, others: Sequence[Node]) -> None:
+        """Have a restored node told of one that has ended: the broker ended before all such nodes had been told.
+
+        Of `others`, for which it waits, one is without a value, or all have completed.
         """
-        room = self.at_once
-        while self.failing and room > 0:
-            node = self.failing.pop()
-            dependents, node.dependents = node.dependents or [], None
-            if len(dependents) > room:
-                node.dependents = dependents[room:]
-            for dependent in dependents[:room]:
-                if dependent.state not in TERMINAL:  # it may wait for two that have failed
-                    self._mark_dependency_failed(dependent, node.cause or node, now)
-                    if dependent.dependents is not None:
-                        self.failing.append(dependent)
-            if node.dependents is not None:
-                self.failing.append(node)
-            room -= len(dependents)
+        other = next((other for other in others if other.state in UNSUCCESSFUL), others[-1])
+        node.missing = max(1, sum(one.state is not NodeState.COMPLETED for one in others))
+        if other.dependents is None:
+            other.dependents = []
+            self.ended.append(other)
+        other.dependents.append(node)
 
     def _mark_dependency_failed(self, node: Node, cause: Node, now: float) -> None:
         node.move(NodeState.DEPENDENCY_FAILED)
@@ -357,32 +385,34 @@ class Graph:
         self.touched = {}
         self.sweep()
 
-    def _untie(self, instance: Instance) -> None:
-        """Break the circles of what refers to each other, so that all goes as soon as nobody else refers to it."""
-        if instance.failed:
-            for node in instance.nodes.values():
-                if node.promises and node.state in UNSUCCESSFUL:
-                    node.promises = ()  # one of them may depend on this node
-        self.leaving.append(instance.nodes)
+    def let_go(self, instance: Instance, *, is_tied: bool) -> None:
+        """Let go of the nodes of an instance bit by bit; `is_tied` where some may refer to each other in circles."""
+        self.leaving.append(_Leaving(instance.nodes, is_tied))
         instance.nodes = {}
         instance.comparison = None
 
-    def sweep(self, count: int = _SWEPT_MAX) -> bool:
-        """Let go of so many nodes of instances that have ended; tell whether there are more.
+    def sweep(self, count: int = _SWEPT_MAX) -> None:
+        """Let go of so many nodes of instances that have ended.
 
         To free hundreds of thousands takes longer than others can wait, so what `finish_instances` leaves over is for
-        the caller to sweep in slices. Nodes that are still in queues, or among `failing`, leave those first: the last
-        reference to a node may be the last one to all that it depends on.
+        the caller to sweep in slices. Nodes that are still to be dealt with otherwise are so first: the last reference
+        to a node may be the last one to all that it depends on.
         """
-        while self.leaving and not (self.stopped or self.failing) and count > 0:
-            nodes = self.leaving[-1]
-            if len(nodes) > count:
-                for _ in range(count):
-                    nodes.popitem()  # the youngest first, which refer to older ones
-                return True
-            count -= len(nodes)
+        while self.leaving and count > 0 and not (self.is_behind or self.queues.moving):
+            nodes, is_tied = self.leaving[-1]
+            if is_tied or len(nodes) > count:
+                swept = min(count, len(nodes))
+                for _ in range(swept):
+                    _, node = nodes.popitem()  # the youngest first, which refer to older ones
+                    node.dependents = None
+                    if is_tied and node.state is not NodeState.COMPLETED:
+                        node.promises = ()  # one of them may depend on this node
+                count -= swept
+                if nodes:
+                    return
+            else:
+                count -= len(nodes)
             self.leaving.pop()
-        return bool(self.leaving)
 
     def finish(self, instance: Instance, now: float) -> None:
         """Forget an instance in which nothing is live."""
@@ -394,7 +424,7 @@ class Graph:
             instance.finished_at = now
             counts = {state: count for state, count in instance.counts.items() if count}
             self.events.append(e.InstanceFinished(instance=instance, state=instance.state, at=now, counts=counts))
-        self._untie(instance)
+        self.let_go(instance, is_tied=instance.failed)
 
 
 def remember(node: Node, attempt: FailedAttempt) -> None:

@@ -13,7 +13,7 @@ from dagorama_broker.core.errors import BrokenInvariant
 from dagorama_broker.core.lanes import Lane, View, is_suspect
 from dagorama_broker.core.limits import Limit
 from dagorama_broker.core.lines import Line
-from dagorama_broker.core.model import Instance, Node, Worker
+from dagorama_broker.core.model import Instance, Node, Park, Worker
 from dagorama_broker.core.ready import limits_of
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.states import ACTIVE, LIVE, UNSUCCESSFUL, InstanceState, NodeState
@@ -31,13 +31,16 @@ def check_invariants(scheduler: Scheduler) -> None:
         _check_instance(scheduler, instance)
     for node in nodes:
         _check_node(scheduler, node)
-    failing = set(scheduler.graph.failing)
-    doomed = {dependent for node in failing for dependent in node.dependents or ()}
-    _check_waiting([node for node in nodes if node not in failing], set(scheduler.graph.backlog) | doomed)
+    graph = scheduler.graph
+    ended = set(graph.ended)
+    untold = {dependent for node in ended for dependent in node.dependents or ()}
+    moving = untold | set(graph.backlog) | {node for node, _ in graph.doomed}
+    _check_waiting([node for node in nodes if node not in ended], moving)
+    _check_overdue(scheduler, nodes)
     _check_backoffs(scheduler, nodes)
     _check_workers(scheduler, nodes)
     # Nodes that were ready when they were cancelled stay in their queues for a while.
-    stopped = list(scheduler.graph.stopped)
+    stopped = list(graph.stopped)
     for node in stopped:
         _require(node.state is NodeState.CANCELLED and node.instance.cancelled, "what is stopped has ended", node=node)
     queued = [node for node in nodes if node.state in ACTIVE] + stopped
@@ -69,7 +72,7 @@ def _check_instance(scheduler: Scheduler, instance: Instance) -> None:
     _require(instance.failed == failed, "an instance knows whether a node failed", instance=instance, actual=failed)
     leaving = instance in scheduler.graph.touched  # restored a moment ago for the next command
     _require(bool(live or not states or leaving), "a finished instance leaves memory", instance=instance)
-    if instance.state is InstanceState.RUNNING and instance.deadline_at:
+    if instance.state is InstanceState.RUNNING and instance.deadline_at and not instance.halted:
         at = scheduler.graph.deadline_timers.at(instance)
         _require(at is not None or not live, "an instance that may not run for long is watched", instance=instance)
     if live:
@@ -88,7 +91,7 @@ def _check_node(scheduler: Scheduler, node: Node) -> None:
         losses_max = scheduler.settings.deliveries_max
         _require(node.losses < max(1, losses_max), "a node that keeps killing workers is quarantined", node=node)
     else:
-        known = node.dependents is None or node in scheduler.graph.failing
+        known = node.dependents is None or node in scheduler.graph.ended
         _require(known, "nobody waits for a terminal node", node=node, dependents=node.dependents)
     if state is NodeState.COMPLETED:
         _check_value(node)
@@ -157,6 +160,13 @@ def _check_no_circle(awaited: dict[Node, list[Node]]) -> None:
             if not blockers[waiter]:
                 free.append(waiter)
     _require(not blockers, "nobody waits in a circle", circle=list(blockers))
+
+
+def _check_overdue(scheduler: Scheduler, nodes: list[Node]) -> None:
+    overdue = set(scheduler.graph.overdue)
+    for node in nodes:
+        if node.instance.halted and node.state in ACTIVE:
+            _require(node in overdue, "what is active after its deadline will fail", node=node)
 
 
 # -- workers and time -------------------------------------------------------------------------------------------------
@@ -261,7 +271,7 @@ def _check_lane(lane: Lane, active: list[Node]) -> None:
     )
     _require(lane.ready == len(ready), "a lane counts its ready nodes", lane=lane, count=lane.ready, actual=len(ready))
     for suspect, line in enumerate(lane.lines):
-        mine = {node.order: node for node in ready if is_suspect(node) == suspect}
+        mine = {node.place: node for node in ready if is_suspect(node) == suspect}
         _require(line.things == mine, "a lane has its ready nodes, and no others", lane=lane, actual=mine)
         _check_line(line)
 
@@ -286,7 +296,7 @@ def _check_reachable(view: View, lane: Lane, active: list[Node]) -> None:
     for suspect, merge in enumerate(view.merges):
         _check_line(merge.lanes)
         ready = [] if lane.paused else _grantable(active)
-        orders = [node.order + lane.group.rank for node in ready if is_suspect(node) == suspect]
+        orders = [node.place + lane.group.rank for node in ready if is_suspect(node) == suspect]
         key = merge.keys.get(lane)
         if orders:
             known = key is not None and key <= min(orders) and merge.lanes.things[key] is lane
@@ -324,19 +334,23 @@ def _check_limits(scheduler: Scheduler, nodes: list[Node], queued: list[Node]) -
             _require(bool(parked) and not strangers, "only who waits is known to a limit", strangers=strangers)
             audience = parked[0].function.lane.audience
             has_room = len(limit.holders) < limit.spec.max if limit.spec.max else True
-            is_planned = bool(limit.due_at)
+            is_planned = bool(limit.due_at) or limit in scheduler.queues.half_woken
             others = [node for node in queued if node.function.lane.audience == audience and limit in limits_of(node)]
             stuck = has_room and not is_planned and limit.sorting == scheduler.queues.sorting and not _grantable(others)
             _require(not stuck, "a limit with room lets in who waits for it", limit=limit, parked=parked)
+    moving = {node for waiting in scheduler.queues.moving.values() for node in waiting}
     for node in nodes:
-        paused = node.state is NodeState.READY and node.instance.control.paused
+        is_settled = node.state is NodeState.READY and node not in moving
+        paused = is_settled and node.instance.control.paused
+        in_place = not is_settled or node.parked is Park.PAUSED or node.place == node.order
+        _require(in_place, "a ready node is where it belongs", node=node, place=node.place, order=node.order)
         _require(not paused or node.parked is not None, "nothing of a paused instance may be granted", node=node)
         if node.parked is not None:
             _require(node.state in _IN_QUEUES, "only ready nodes are parked", node=node)
         if isinstance(node.parked, Limit):
             lane = node.function.lane
             lines = [waiters.lanes[lane] for waiters in node.parked.waiting.values() if lane in waiters.lanes]
-            known = [node] == [line.things.get(node.order) for line in lines]
+            known = [node] == [line.things.get(node.place) for line in lines]
             _require(known, "who waits for a limit is known to it", node=node, limit=node.parked)
 
 

@@ -6,23 +6,25 @@ there until it is let in again.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from weakref import WeakValueDictionary
 
 from dagorama_broker.core.lanes import Filter, Group, Kind, Lane, View, is_suspect
 from dagorama_broker.core.limits import Limit
-from dagorama_broker.core.model import Control, FunctionSpec, Instance, Node, Park, QueueControl, Worker
+from dagorama_broker.core.model import FunctionSpec, Instance, Node, Park, QueueControl, Worker
 from dagorama_broker.core.states import NodeState
 from dagorama_broker.core.timers import Timers
 
-#: So many nodes of an audience are let in at once, as where a cap ends: that takes some milliseconds.
-_LET_IN_MAX = 2_000
+#: So many nodes are made ready, ended, parked, let in or brought to other places at once: that takes some milliseconds.
+_AT_ONCE = 2_000
 
 
 class ReadyQueues:
     """All lanes and views."""
 
     def __init__(self) -> None:
+        self.at_once = _AT_ONCE
         self.lanes: WeakValueDictionary[tuple[Kind, str], Lane] = WeakValueDictionary()
         self.views: dict[Filter, View] = {}
         self.groups: WeakValueDictionary[str, Group] = WeakValueDictionary()
@@ -34,6 +36,8 @@ class ReadyQueues:
         self.sorting = 0  #: grows as views of lanes change, so that limits see who could take what waits for them
         self.waited: dict[Limit, None] = {}  #: limits that nodes wait for
         self.half_woken: dict[Limit, None] = {}  #: limits that have room for more than were let in at once
+        #: By instance that was paused, let go on or given another priority, the nodes that are still to be placed anew.
+        self.moving: dict[Instance, deque[Node]] = {}
         self._is_sorted_anew = False
         self._numbers = 0  #: the last one given to a worker
         self._stirred: list[Worker] = []
@@ -141,7 +145,7 @@ class ReadyQueues:
         lane.ready += 1
         suspect = node.losses > 0
         line = lane.lines[suspect]
-        order = node.order
+        order = node.place = node.order
         line.add(order, node)
         if not lane.paused and line.first() == order:
             for view in lane.views:
@@ -153,10 +157,9 @@ class ReadyQueues:
         lane = node.function.lane
         if node.parked is None:
             lane.ready -= 1
-            order = node.order
-            suspect = order not in lane.lines[False].things
+            suspect = node.place not in lane.lines[False].things
             line = lane.lines[suspect]
-            line.drop(order)
+            line.drop(node.place)
             if not line.things:
                 for view in lane.views:
                     view.merges[suspect].forget(lane)
@@ -165,7 +168,7 @@ class ReadyQueues:
             parked, node.parked = node.parked, None
             if isinstance(parked, Park):
                 return
-            parked.leave(node.order, lane, self.sorting)
+            parked.leave(node.place, lane, self.sorting)
             if not parked.waiting:
                 self.waited.pop(parked, None)
             lane.held -= 1
@@ -223,24 +226,25 @@ class ReadyQueues:
 
     def _wait(self, node: Node, limit: Limit) -> None:
         self._park(node, limit)
-        limit.wait(node.order, node, self.sorting)
+        node.place = node.order
+        limit.wait(node.place, node, self.sorting)
         self.waited[limit] = None
 
     def wake(self, limit: Limit, now: float) -> None:
         """Let in again as many nodes for each audience as a limit has room for: nobody knows which one takes some."""
         room = limit.room(now)
-        if not room:
+        if not room or limit in self.half_woken:  # that goes on with the next grant
             return
         if limit.sorting != self.sorting:
             limit.sort(self.sorting)
         for audience, waiters in list(limit.waiting.items()):
-            left = min(room, _LET_IN_MAX)
+            left = min(room, self.at_once)
             while left and (node := waiters.first()) is not None:
-                waiters.drop(node.order, node.function.lane)
+                waiters.drop(node.place, node.function.lane)
                 left -= self._let_in(node)
             if not waiters:
                 del limit.waiting[audience]
-            elif room > _LET_IN_MAX:
+            elif room > self.at_once:
                 self.half_woken[limit] = None
         if not limit.waiting:
             self.waited.pop(limit, None)
@@ -272,19 +276,52 @@ class ReadyQueues:
 
     # -- pauses and priorities ----------------------------------------------------------------------------------------
 
-    def pause_instance(self, instance: Instance, now: float) -> None:
-        """Park what is ready in an instance that has been paused."""
-        for node in instance.nodes.values():
-            if node.state is NodeState.READY and node.parked is None:
-                self.withdraw(node, now)
-                self._park(node, Park.PAUSED)
+    def place_anew(self, instance: Instance, now: float) -> None:
+        """Bring what is ready of an instance where it belongs, since it was paused, goes on or has another priority.
 
-    def resume_instance(self, instance: Instance) -> None:
-        """Let in again what is ready in an instance that goes on."""
-        for node in instance.nodes.values():
-            if node.parked is Park.PAUSED:
+        Very many go bit by bit, in creation order. What is still in its former place in a lane is not granted before
+        its turn, see `is_misplaced`; a limit lets in by former places meanwhile.
+        """
+        ready = NodeState.READY
+        self.moving[instance] = deque([node for node in instance.nodes.values() if node.state is ready])
+        self.move_on(now)
+
+    def move_on(self, now: float) -> None:
+        """Bring so many nodes where they belong now."""
+        room = self.at_once
+        while self.moving and room > 0:
+            instance, nodes = next(iter(self.moving.items()))
+            for _ in range(min(room, len(nodes))):
+                self.place(nodes.popleft(), now)
+                room -= 1
+            if not nodes:
+                del self.moving[instance]
+
+    @staticmethod
+    def is_misplaced(node: Node) -> bool:
+        """Tell whether a node that is in its lane is still where it belonged before. Only where some are `moving`."""
+        return node.instance.control.paused or node.place != node.order
+
+    def place(self, node: Node, now: float) -> None:
+        """Bring a node, if it is still ready, where it belongs now."""
+        if node.state is not NodeState.READY:
+            return
+        lane, parked = node.function.lane, node.parked
+        if parked is Park.PAUSED:
+            if not node.instance.control.paused:
                 self.remove(node)
                 self.push(node)
+        elif parked is None and node.instance.control.paused:
+            self.withdraw(node, now)
+            self._park(node, Park.PAUSED)
+        elif node.place != node.order:
+            lane.held += 1  # so that its group is not taken for idle
+            self.remove(node)
+            if parked is None:
+                self.push(node)
+                lane.held -= 1
+            else:
+                self._wait(node, parked)
 
     def pause_queue(self, queue: str) -> None:
         """Hold what is in a queue."""
@@ -305,30 +342,6 @@ class ReadyQueues:
                 lane.paused = False
                 self._sort(lane)
                 self._offer(lane, lane.views)
-
-    def reorder(self, instance: Instance, control: Control) -> None:
-        """Give an instance another priority, and its nodes their places anew."""
-        ready = [
-            (node, node.parked)
-            for node in instance.nodes.values()
-            if node.state is NodeState.READY and node.parked is not Park.PAUSED
-        ]
-        lanes = {node.function.lane for node, _ in ready}
-        for lane in lanes:
-            lane.held += 1  # so that its group is not taken for idle
-        for node, _ in ready:
-            self.remove(node)
-        instance.set_control(control)
-        for node, parked in ready:
-            if isinstance(parked, Limit):
-                node.function.lane.held += 1
-                self._wait(node, parked)
-            else:
-                self.push(node)
-        for lane in lanes:
-            lane.held -= 1
-            if not lane.ready and not lane.held:
-                lane.group.lanes -= 1
 
     def control(self, queue: str) -> QueueControl:
         """Give what people have said about a queue."""

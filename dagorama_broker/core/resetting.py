@@ -263,9 +263,8 @@ def _reopen(graph: Graph, dispatcher: Dispatcher, plan: Plan, now: float) -> Non
     graph.events.append(
         e.NodesReset(instance=instance, resets=resets, at=now, request=instance.request, void_token=instance.void_token)
     )
-    for node, cause in plan.causes:
-        if node.state not in UNSUCCESSFUL:  # else one before it could not begin
-            graph.fail_dependency(node, cause, now)
+    graph.doomed.extend(plan.causes)
+    graph.fail_doomed(now)
     graph.make_all_ready(plan.ready, now)
 
 

@@ -53,8 +53,10 @@ class Restoring:
     def link(self, attempts: Attempts, now: float) -> Iterator[None]:
         """Restore what refers to other nodes. Gives way to others now and then."""
         by_seq, instance = self._by_seq, self.instance
-        for row in self._rows:
-            by_seq[row.seq].promises = tuple(by_seq[seq] for seq in row.promise_seqs if seq in by_seq)
+        for place, row in enumerate(self._rows):
+            by_seq[row.seq].promises = tuple([by_seq[seq] for seq in row.promise_seqs if seq in by_seq])
+            if place % _STEP == _STEP - 1:
+                yield
         previous = [(by_seq[row.seq], row.previous) for row in self._rows if row.previous is not None]
         if previous and instance.whole:
             instance.comparison = Comparison(previous)
@@ -76,12 +78,7 @@ class Restoring:
 
     def give_up(self) -> None:
         """Let go of an instance that does not enter: its nodes refer to each other and to it."""
-        for node in self.instance.nodes.values():
-            node.promises = ()
-            node.dependents = None
-        self._graph.leaving.append(self.instance.nodes)
-        self.instance.nodes = {}
-        self.instance.comparison = None
+        self._graph.let_go(self.instance, is_tied=True)
 
 
 def _make_instance(graph: Graph, stored: StoredInstance, now: float) -> Instance:
@@ -153,12 +150,12 @@ def _relink_node(
         graph.make_ready(node, now)  # who had it may be back any moment; if not, its time in the queue begins only now
     elif node.state is NodeState.WAITING:
         if graph.wait_for(node, node.dependencies) is not None:
-            graph.doom(node, node.dependencies)
+            graph.tell_again(node, node.dependencies)
         elif not node.missing:
             graph.make_ready(node, min(now, _ready_since(node, row)))
     elif node.state is NodeState.JOINING:
-        if graph.wait_for(node, node.promises) is not None:
-            graph.doom(node, node.promises)
+        if graph.wait_for(node, node.promises) is not None or not node.missing:
+            graph.tell_again(node, node.promises)
     elif node.state is NodeState.BACKOFF:
         node.function.lane.active += 1
         attempts.back_off(node, _retry_at(row, now))

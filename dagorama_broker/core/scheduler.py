@@ -10,7 +10,7 @@ from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.attempts import Attempts
 from dagorama_broker.core.control import Controller
-from dagorama_broker.core.deadlines import expire_instance, fail_overdue, fail_unstarted
+from dagorama_broker.core.deadlines import expire_instance, fail_expired, fail_overdue, fail_unstarted
 from dagorama_broker.core.dispatch import Dispatcher
 from dagorama_broker.core.fleet import Fleet
 from dagorama_broker.core.graph import Graph
@@ -81,7 +81,7 @@ class Scheduler:
 
     def handle(self, command: c.Command, now: float) -> list[e.Event]:
         """Decide on one command. Raises a `Refused`, and has changed nothing, where the command is at fault."""
-        events = self.graph.events = []
+        events = self.graph.begin()
         self._handlers[type(command)](command, now)
         recorded = self.dispatcher.take_recorded()
         if recorded:
@@ -96,8 +96,8 @@ class Scheduler:
     def has_more(self) -> bool:
         """Whether something is left over that would have taken too long at once; each `GrantWork` does a part of it."""
         graph = self.graph
-        left = graph.leaving or graph.stopped or graph.failing or graph.backlog
-        return bool(left or self.dispatcher.has_more or self.queues.half_woken)
+        left = graph.leaving or graph.is_behind or self.queues.moving or self.queues.half_woken
+        return bool(left) or self.dispatcher.has_more
 
     def next_wakeup(self) -> float | None:
         """Give the time at which a `Tick` is due, or None. Ask again after each batch of commands."""
@@ -172,6 +172,7 @@ class Scheduler:
         instance = submit_nodes(self.graph, command, now)
         if instance.deadline_at and instance.deadline_at <= now:
             expire_instance(self.graph, self.dispatcher, instance, now)
+            fail_expired(self.graph, now)
 
     def _complete_nodes(self, command: c.CompleteNodes, now: float) -> None:
         self.attempts.report(self.fleet.hear(command.worker_id, now), command, now)
@@ -183,17 +184,23 @@ class Scheduler:
             self.graph.events.extend(self.dispatcher.pull(worker, now))
 
     def _grant_work(self, command: c.GrantWork, now: float) -> None:
-        self.graph.clear_stopped(now)
-        self.graph.fail_doomed(now)
-        self.graph.work_off(now)  # first, or the last of it would not be granted before another command comes
+        graph = self.graph
+        if graph.is_behind:  # first, or the last of it would not be granted before another command comes
+            graph.clear_stopped(now)
+            fail_expired(graph, now)
+            graph.fail_doomed(now)
+            graph.tell_dependents(now)
+            graph.work_off(now)
+        if self.queues.moving:
+            self.queues.move_on(now)
         if not self.is_recovering:
             self.dispatcher.open_rates(now)  # who has waited longest comes before those that have just been submitted
-            self.graph.events.extend(self.dispatcher.grant(now))
-            if not self.graph.backlog:
-                self.graph.events.extend(self.dispatcher.drained())
+            graph.events.extend(self.dispatcher.grant(now))
+            if not graph.is_behind:
+                graph.events.extend(self.dispatcher.drained())
 
     def _tick(self, command: c.Tick, now: float) -> None:
-        self.attempts.end_backoffs(now)
+        self.attempts.end_backoffs(now, self.queues.at_once)
         self.dispatcher.open_rates(now)
         for node in self.dispatcher.overrun(now):
             self.attempts.time_out(node, now)

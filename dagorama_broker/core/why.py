@@ -75,6 +75,8 @@ def explain(scheduler: Scheduler, node: Node, now: float, *, depth: int = DEPTH_
             return (ended(state, cause.id, cause.function.spec.name, cause.attempts, failure),)
         case NodeState.WAITING if not _waits_for(node):  # of many that become ready the others come bit by bit
             return (Reason(kind=Kind.DUE, text="what it waited for is there, and it is ready next"),)
+        case NodeState.JOINING if not _waits_for(node):
+            return (Reason(kind=Kind.DUE, text="what it waited for is there, and it completes next"),)
         case NodeState.WAITING:
             return (_waits(scheduler, node.dependencies, Kind.WAITS_FOR, "it waits for", now, depth),)
         case NodeState.JOINING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from random import Random
 from types import FrameType
 
@@ -13,7 +14,18 @@ import pytest
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.invariants import check_invariants
 from dagorama_broker.core.lines import Line
-from dagorama_broker.core.model import Failure, FunctionSpec, InstanceId, LimitSpec, NewCall, NodeId, WorkerId
+from dagorama_broker.core.model import (
+    Failure,
+    FunctionSpec,
+    InstanceId,
+    LimitSpec,
+    NewCall,
+    NodeId,
+    RetryPolicy,
+    WorkerId,
+)
+from dagorama_broker.core.resetting import plan_rerun
+from dagorama_broker.core.restoring import Restoring
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.states import InstanceState, NodeState
 from dagorama_broker.core.stored import StoredInstance, StoredNode
@@ -193,7 +205,7 @@ def test_a_large_instance_is_cancelled_in_slices() -> None:
 def test_what_depends_on_a_failed_node_fails_in_slices(chained: bool) -> None:
     """No command takes more calls for four times the nodes, whether they form a chain or all wait for one."""
     longest = {}
-    for size in (3_000, 12_000):
+    for size in (4_000, 16_000):
         scheduler = make_scheduler()
         spec = FunctionSpec(name="f", queue="q")
         ids = [NodeId(b"%d" % number) for number in range(size)]
@@ -211,7 +223,189 @@ def test_what_depends_on_a_failed_node_fails_in_slices(chained: bool) -> None:
         assert instance.state is InstanceState.FAILED
         assert instance.counts[NodeState.DEPENDENCY_FAILED] == size - 1
         longest[size] = max(calls)
+    assert longest[16_000] < 1.2 * longest[4_000]
+
+
+def longest_command(scheduler: Scheduler, *commands: c.Command, now: float = 0.0) -> int:
+    """Give what the longest of some commands takes, and of the grants and ticks after each, until nothing is left."""
+    calls = []
+    for command in commands:
+        calls.append(count_calls(partial(scheduler.handle, command, now)))
+        check_invariants(scheduler)
+        while scheduler.has_more or (scheduler.next_wakeup() or inf) <= now:
+            calls.append(count_calls(partial(scheduler.handle, c.GrantWork(), now)))
+            calls.append(count_calls(partial(scheduler.handle, c.Tick(), now)))
+            check_invariants(scheduler)
+    return max(calls)
+
+
+def test_a_large_instance_is_paused_and_given_other_priorities_in_slices() -> None:
+    """No command takes more calls for four times the nodes that are ready, and all of them are where they belong."""
+    longest = {}
+    instance_id = InstanceId(b"0")
+    for size in (3_000, 12_000):
+        scheduler = make_scheduler()
+        submit(scheduler, 0, nodes=size)
+        view = scheduler.workers[W].view
+        calls = []
+        for control, ready in (
+            (c.ControlInstance(instance_id=instance_id, priority=1), size),
+            (c.ControlInstance(instance_id=instance_id, priority=-1), size),
+            (c.ControlInstance(instance_id=instance_id, paused=True), 0),
+            (c.ControlInstance(instance_id=instance_id, priority=0), 0),
+            (c.ControlInstance(instance_id=instance_id, paused=False), size),
+        ):
+            calls.append(longest_command(scheduler, control))
+            assert view.count(size) + len(scheduler.workers[W].leases) == max(ready, 1)
+        longest[size] = max(calls)
     assert longest[12_000] < 1.2 * longest[3_000]
+
+
+def test_what_many_nodes_wait_for_is_told_to_them_in_slices() -> None:
+    """However many nodes one report makes ready, or the end of a tail recursion completes, no command does it all."""
+    longest = {}
+    for size in (3_000, 12_000):
+        scheduler = make_scheduler()
+        spec = FunctionSpec(name="f", queue="q")
+        worker = c.ConnectWorker(worker_id=WorkerId(b"w2"), name="w2", include_queues=frozenset({"first"}), slots=10)
+        scheduler.handle(worker, 0.0)
+        first = [NewCall(NodeId(b"first%d" % n), FunctionSpec(name="g", queue="first"), b"", ()) for n in range(10)]
+        nodes = [NewCall(NodeId(b"%d" % n), spec, b"", (first[n % 10].node_id,)) for n in range(size)]
+        scheduler.handle(c.SubmitNodes(instance_id=InstanceId(b"i"), definition="D", calls=first + nodes), 0.0)
+        scheduler.handle(c.GrantWork(), 0.0)
+        completions = [(node.id, token, b"", 0.0) for token, node in scheduler.workers[worker.worker_id].leases.items()]
+        report = c.CompleteNodes(worker_id=worker.worker_id, completions=completions)
+        longest[size] = longest_command(scheduler, report)
+        assert scheduler.instances[InstanceId(b"i")].counts[NodeState.READY] == size - 1
+    assert longest[12_000] < 1.2 * longest[3_000]
+
+
+def test_a_tail_recursion_ends_in_slices() -> None:
+    """The last value of a chain of aliases goes up to the first of them bit by bit."""
+    longest = {}
+    for size in (3_000, 12_000):
+        scheduler = make_scheduler()
+        submit(scheduler, 0)
+        instance = scheduler.instances[InstanceId(b"0")]
+        for number in range(size):
+            scheduler.handle(c.GrantWork(), 0.0)
+            ((token, node),) = scheduler.workers[W].leases.items()
+            child = NewCall(NodeId(b"child%d" % number), node.function.spec, b"", ())
+            result = c.NodeResult(node_id=node.id, token=token, alias_id=child.node_id, children=[child])
+            scheduler.handle(c.CompleteNodes(worker_id=W, results=[result]), 0.0)
+        scheduler.handle(c.GrantWork(), 0.0)
+        ((token, node),) = scheduler.workers[W].leases.items()
+        longest[size] = longest_command(
+            scheduler, c.CompleteNodes(worker_id=W, completions=[(node.id, token, b"", 0.0)])
+        )
+        assert instance.state is InstanceState.COMPLETED
+    assert longest[12_000] < 1.2 * longest[3_000]
+
+
+@pytest.mark.parametrize("ends", ["deadline", "start_timeout", "backoff"])
+def test_what_falls_due_for_many_nodes_at_a_time_is_done_in_slices(ends: str) -> None:
+    """A deadline, or the same time of thousands of nodes, takes no command longer, and all of them come to it."""
+    longest = {}
+    retry = RetryPolicy(max_attempts=2, interval_s=10.0)
+    spec = FunctionSpec(name="f", queue="q", start_timeout_s=10.0 if ends == "start_timeout" else 0.0, retry=retry)
+    for size in (3_000, 12_000):
+        scheduler = Scheduler(rng=Random(0))
+        options = c.InstanceOptions(deadline_s=10.0 if ends == "deadline" else 0.0)
+        calls = [NewCall(NodeId(b"%d" % number), spec, b"", ()) for number in range(size)]
+        submit_all = c.SubmitNodes(instance_id=InstanceId(b"i"), definition="D", calls=calls, options=options)
+        scheduler.handle(submit_all, 0.0)
+        instance = scheduler.instances[InstanceId(b"i")]
+        if ends == "backoff":
+            scheduler.handle(c.ConnectWorker(worker_id=W, name="w1", slots=size), 0.0)
+            scheduler.handle(c.GrantWork(), 0.0)
+            failure = Failure(type="ValueError", message="no")
+            results = [
+                c.NodeResult(node_id=node.id, token=token, failure=failure)
+                for token, node in scheduler.workers[W].leases.items()
+            ]
+            scheduler.handle(c.CompleteNodes(worker_id=W, results=results), 0.0)
+            scheduler.handle(c.DisconnectWorker(worker_id=W, left=True), 0.0)
+        longest[size] = longest_command(scheduler, c.Tick(), now=10.0)
+        assert instance.counts[NodeState.READY if ends == "backoff" else NodeState.FAILED] == size
+    assert longest[12_000] < 1.2 * longest[3_000]
+
+
+def test_a_worker_that_pulls_parks_what_a_cap_holds_in_slices() -> None:
+    """Whoever asks for a node waits no longer for ten thousand before it that may not start, and gets it later."""
+    longest = {}
+    for size in (3_000, 12_000):
+        scheduler = Scheduler(rng=Random(0))
+        scheduler.handle(c.ConnectWorker(worker_id=W, name="w1", slots=0), 0.0)
+        submit(scheduler, 0, nodes=size)
+        submit(scheduler, 1)
+        scheduler.handle(c.ControlInstance(instance_id=InstanceId(b"0"), running_max=1), 0.0)
+        pull = c.PullNode(worker_id=W)
+        longest[size] = longest_command(scheduler, pull, pull, pull)
+        assert {node.instance.id for node in scheduler.workers[W].leases.values()} == {b"0", b"1"}
+    assert longest[12_000] < 1.2 * longest[3_000]
+
+
+def test_a_limit_that_was_widened_lets_in_a_slice_with_each_grant_only() -> None:
+    """As long as it has more to let in, it lets in no further ones for each node that leaves its queue."""
+    longest = {}
+    for size in (8_000, 16_000):
+        scheduler = make_scheduler()
+        for at, limit_max in enumerate((1, 100_000)):
+            spec = FunctionSpec(name="f", queue="q", limits=(LimitSpec(max=limit_max),))
+            nodes = [NewCall(NodeId(b"%d.%d" % (at, n)), spec, b"", (), ("k",)) for n in range(1 if at else size)]
+            scheduler.handle(c.SubmitNodes(instance_id=InstanceId(b"%d" % at), definition="D", calls=nodes), 0.0)
+            if not at:
+                scheduler.handle(c.GrantWork(), 0.0)
+                scheduler.handle(c.ConnectWorker(worker_id=WorkerId(b"w2"), name="w2", slots=1), 0.0)
+                scheduler.handle(c.GrantWork(), 0.0)
+                while scheduler.has_more:
+                    scheduler.handle(c.GrantWork(), 0.0)
+        calls = [count_calls(partial(scheduler.handle, c.GrantWork(), 0.0))]
+        calls.append(longest_command(scheduler, c.CancelInstance(instance_id=InstanceId(b"0"))))
+        longest[size] = max(calls)
+    assert longest[16_000] < 1.2 * longest[8_000]
+
+
+def test_what_begins_anew_in_vain_fails_in_slices() -> None:
+    """Where a node runs again, very many of its dependents may still want another that has failed."""
+    longest = {}
+    instance_id, spec = InstanceId(b"i"), FunctionSpec(name="f", queue="q")
+    command = c.RerunNode(instance_id=instance_id, node_id=NodeId(b"1"))
+
+    def row(seq: int) -> StoredNode:
+        state = {1: NodeState.COMPLETED, 2: NodeState.FAILED}.get(seq, NodeState.DEPENDENCY_FAILED)
+        node = StoredNode(
+            seq=seq,
+            id=NodeId(b"%d" % seq),
+            function=spec,
+            parent_seq=0,
+            arguments=b"",
+            dependency_seqs=(1, 2) if seq > 2 else (),
+            created_at=0.0,
+            state=state,
+            cause_seq=2 if seq > 1 else 0,
+        )
+        node.payload = b"" if seq == 1 else None
+        return node
+
+    for size in (4_000, 16_000):
+        scheduler = make_scheduler()
+        head = StoredInstance(
+            seq=1, id=instance_id, definition="D", state=InstanceState.FAILED, created_at=0.0, nodes=[]
+        )
+        restoring = Restoring(scheduler.graph, head, 0.0)
+        restoring.add([row(seq) for seq in range(1, size + 3)])
+        assert sum(1 for _ in restoring.link(scheduler.attempts, 0.0)) == 2 * size // 1_000, "others come between"
+        plan = plan_rerun(restoring.instance, command)
+        assert plan is not None
+        for _ in plan.carry_out(scheduler.graph):
+            pass
+        scheduler.graph.plans[instance_id] = plan
+        restoring.enter(0.0)
+        longest[size] = longest_command(scheduler, command)
+        counts = restoring.instance.counts
+        assert (counts[NodeState.LEASED], counts[NodeState.DEPENDENCY_FAILED]) == (1, size)
+    assert longest[16_000] < 1.2 * longest[4_000]
 
 
 def test_numbers_that_stand_for_nothing_are_passed_over_in_few_steps() -> None:

@@ -290,3 +290,70 @@ def test_an_instance_without_calls_ends_after_an_hour(bench: Bench) -> None:
         i2 i1
     """
     assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_of_many_nodes_the_rest_fails_later_and_none_of_them_starts(bench: Bench) -> None:
+    """What ran at the deadline fails at once; nobody is given what is still to fail, and a restart goes on with it."""
+    bench.scheduler.queues.at_once = 1
+    transcript = """
+        connect w1 slots=4
+        submit i1 deadline=10 a b c d e(d)
+        grant
+        disconnect w1
+        connect w1
+        grant
+        connect w2 slots=3
+        at 10
+        tick
+        connect w2 slots=3 held=c#3
+        submit i1 x
+        states i1
+        grant
+        states i1
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated a b c d e
+        WorkGranted w1 a#1 b#2 c#3 d#4
+        LeaseLost a losses=1
+        LeaseLost b losses=1
+        LeaseLost c losses=1
+        LeaseLost d losses=1
+        WorkerLeft w1
+        WorkerJoined w1
+        WorkerWelcomed w1
+        WorkGranted w1 a#5
+        WorkerJoined w2
+        WorkerWelcomed w2
+        LeasesRevoked w1 a#5
+        AttemptFailed a attempt=1 DeadlineExceeded
+        NodeFailed a
+        AttemptFailed b attempt=0 DeadlineExceeded
+        NodeFailed b
+        WorkerWelcomed w2
+        NodesCreated x
+        AttemptFailed c attempt=0 DeadlineExceeded
+        NodeFailed c
+        a=failed b=failed c=failed d=ready e=waiting x=ready
+        AttemptFailed d attempt=0 DeadlineExceeded
+        NodeFailed d
+        DependencyFailed e because of d
+        a=failed b=failed c=failed d=failed e=dependency_failed x=ready
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+    bench.replay("restart")
+    bench.scheduler.queues.at_once = 1
+    transcript = """
+        connect w1
+        tick
+        grant
+        states i1
+        ----
+        WorkerWelcomed w1
+        AttemptFailed x attempt=0 DeadlineExceeded
+        NodeFailed x
+        InstanceFinished i1 failed
+        (failed) a=failed b=failed c=failed d=failed e=dependency_failed x=failed
+    """
+    assert bench.replay(transcript) == tidy(transcript)

@@ -265,7 +265,62 @@ def number(value: int) -> NodeId:
     return NodeId(value.to_bytes(16, "big"))
 
 
-def test_a_tail_recursive_chain_of_100_000_completes_at_once(scheduler: Scheduler) -> None:
+def test_who_waits_for_a_join_on_what_has_completed_is_told(bench: Bench) -> None:
+    """Where a node returns what has completed already, it completes with its report, and its dependents go on."""
+    transcript = """
+        connect w1
+        submit i1 x a b(a)
+        grant
+        complete w1 x
+        grant
+        complete w1 a promises=x
+        grant
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        InstanceCreated i1
+        NodesCreated x a b
+        WorkGranted w1 x#1
+        NodeCompleted x x
+        WorkGranted w1 a#2
+        NodeJoining a a of x
+        NodeCompleted a value
+        WorkGranted w1 b#3
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_a_value_goes_up_a_chain_of_aliases_also_where_the_broker_ended_meanwhile(bench: Bench) -> None:
+    """Of many that join some complete later; a restart goes on, and who leaves when nothing is left stays so long."""
+    bench.scheduler.queues.at_once = 1
+    bench.replay("connect w1 until_drained\nsubmit i1 a z(a)\ngrant")
+    bench.replay("complete w1 a alias=b + b\ngrant\ncomplete w1 b alias=c + c\ngrant\ncomplete w1 c alias=d + d\ngrant")
+    transcript = """
+        complete w1 d
+        states i1
+        grant
+        states i1
+        restart
+        states i1
+        connect w1 until_drained
+        grant
+        states i1
+        ----
+        NodeCompleted d d
+        NodeCompleted c value
+        a=joining z=waiting b=joining c=completed d=completed
+        NodeCompleted b value
+        a=joining z=waiting b=completed c=completed d=completed
+        a=joining z=waiting b=completed c=completed d=completed
+        WorkerWelcomed w1
+        NodeCompleted a value
+        WorkGranted w1 z#2.1
+        a=completed z=leased b=completed c=completed d=completed
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_a_tail_recursive_chain_of_100_000_completes(scheduler: Scheduler) -> None:
     """Aliases lead to the value in one step, however long the chain, and completing it needs no recursion."""
     length = 100_000
     connect(scheduler)
@@ -281,6 +336,8 @@ def test_a_tail_recursive_chain_of_100_000_completes_at_once(scheduler: Schedule
     last = grant_one(scheduler)
     last.payload = b"the value"
     scheduler.handle(c.CompleteNodes(worker_id=W, results=[last]), 0.0)
+    while scheduler.has_more:
+        scheduler.handle(c.GrantWork(), 0.0)
     assert instance.state is InstanceState.COMPLETED
     assert {node.source for node in nodes.values()} == {nodes[number(length - 1)], None}
     assert show_value(nodes[number(0)]) == "the value"

@@ -36,7 +36,7 @@ def test_one_result_is_accepted_and_every_repetition_refused(bench: Bench) -> No
 
 def test_the_last_of_many_that_become_ready_are_granted_without_another_command(bench: Bench) -> None:
     """Bit by bit they are made ready, and nothing is left over before all of them have been granted."""
-    bench.scheduler.graph.at_once = 1
+    bench.scheduler.queues.at_once = 1
     bench.replay("connect w1 slots=4\nsubmit i1 a b(a) c(a) d(a)\ngrant\ncomplete w1 a")
     assert bench.scheduler.has_more
     while bench.scheduler.has_more:

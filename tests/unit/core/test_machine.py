@@ -291,7 +291,7 @@ class CoreMachine(RuleBasedStateMachine):
     @initialize(data=st.data(), at_once=st.sampled_from([1, 2, 1000]))
     def begin(self, data: st.DataObject, at_once: int) -> None:
         """Begin with some work and a worker."""
-        self.scheduler.graph.at_once = self.at_once = at_once
+        self.scheduler.queues.at_once = self.at_once = at_once
         self.submit_nodes(data, instance=0, deadline_s=0.0)
         self.connect_worker(WORKERS[0], frozenset(), frozenset({"gpu"}), version="", slots=2, held=data)
 
@@ -657,7 +657,12 @@ class CoreMachine(RuleBasedStateMachine):
         while self.scheduler.has_more:
             self.grant_some()
         events = self.tell(c.GrantWork())
-        granted = {event.worker.id: event.leases for event in events if isinstance(event, e.WorkGranted)}
+        while self.scheduler.has_more:  # what limits hold is parked bit by bit
+            events += self.tell(c.GrantWork())
+        granted: dict[WorkerId, list[tuple[Node, int]]] = {}
+        for event in events:
+            if isinstance(event, e.WorkGranted):
+                granted.setdefault(event.worker.id, []).extend(event.leases)
         if self.in_doubt and self.may_be_held:
             assert not granted, "nothing is granted before the workers of before are back"
             return
@@ -701,7 +706,7 @@ class CoreMachine(RuleBasedStateMachine):
         before = {instance.id: instance for instance in running}
         queues = (self.scheduler.queues.paused, capped(self.scheduler))
         self.bench.replay("restart")
-        self.scheduler.graph.at_once = self.at_once
+        self.scheduler.queues.at_once = self.at_once
         after = self.scheduler.instances
         assert (self.scheduler.queues.paused, capped(self.scheduler)) == queues, "queues are as they were"
         assert sorted(after) == sorted(before), "what runs is restored"

@@ -213,6 +213,41 @@ def test_what_is_paused_keeps_no_place_of_a_limit(bench: Bench, priority: str) -
     assert bench.replay(transcript).endswith("WorkGranted w2 c#3")
 
 
+@pytest.mark.parametrize(
+    ("lines", "order"),
+    [
+        ("submit i1 a b c d e\nsubmit i2 x y\ngrant\ncontrol i1 priority=-1", "axybcde"),
+        ("submit i1 a b c d e\nsubmit i2 x y\ngrant\ncontrol i1 paused=yes", "axy"),
+        ("submit i1 x y\nsubmit i2 a b c d e\ncontrol i2 priority=1", "abcdexy"),
+    ],
+)
+def test_of_many_nodes_that_take_other_places_bit_by_bit_none_goes_out_of_its_turn(
+    bench: Bench, lines: str, order: str
+) -> None:
+    """Whatever is still where it was before, the next that is granted is the one whose turn it is now."""
+    bench.scheduler.queues.at_once = 1
+    bench.replay(f"connect w1\n{lines}")
+    begun = ""
+    for _ in range(20):
+        bench.replay("grant")
+        for node in list(bench.scheduler.workers[WorkerId(b"w1")].leases.values()):
+            begun += node.id.decode()
+            bench.replay(f"complete w1 {node.id.decode()}")
+    assert order == begun
+
+
+def test_a_pause_that_ends_before_all_are_parked_leaves_none_of_them_so(bench: Bench) -> None:
+    """Each change counts for all that is ready, whatever was still to be done for the one before."""
+    bench.scheduler.queues.at_once = 1
+    bench.replay(
+        "submit i1 a b c d\ncontrol i1 paused=yes\ncontrol i1 priority=3\ngrant\ncontrol i1 paused=no priority=1"
+    )
+    while bench.scheduler.has_more:
+        bench.replay("grant")
+    nodes = bench.scheduler.instances[InstanceId(b"i1")].nodes.values()
+    assert [(node.parked, node.place == node.order) for node in nodes] == 4 * [(None, True)]
+
+
 def test_nothing_in_a_paused_queue_starts(bench: Bench) -> None:
     """A pause holds what is in the queue and what comes to it, of every instance, also over a restart."""
     transcript = """

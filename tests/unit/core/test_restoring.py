@@ -401,7 +401,7 @@ def test_a_clock_that_was_ahead_makes_no_wait_longer(bench: Bench) -> None:
 
 def test_what_waits_in_vain_fails_also_where_the_broker_ended_before_all_had(bench: Bench) -> None:
     """Of many that depend on a failed node some fail later; until then they are never ready, and a restart goes on."""
-    bench.scheduler.graph.at_once = 1
+    bench.scheduler.queues.at_once = 1
     transcript = """
         connect w1 slots=2
         submit i1 a k b(a) c(a,k) d(a) e(d)

@@ -55,7 +55,7 @@ def test_every_live_node_is_cancelled(bench: Bench) -> None:
 
 def test_cancelled_nodes_that_are_still_in_their_queue_never_start(bench: Bench) -> None:
     """They leave it bit by bit; neither a grant nor the end of their time to start takes one, and others follow."""
-    bench.scheduler.graph.at_once = 1
+    bench.scheduler.queues.at_once = 1
     transcript = """
         function f start_timeout=5
         function g

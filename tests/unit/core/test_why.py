@@ -382,19 +382,25 @@ def test_times_are_told_in_their_units(bench: Bench, now: float, seconds: float,
     assert reason.text == f"worker w1 has it; {said}"
 
 
-def test_one_of_many_that_are_still_to_be_made_ready_is_ready_next(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_of_many_that_are_still_to_be_made_ready_is_ready_next(bench: Bench) -> None:
     """It waits for nothing any more; whoever waits for it is told that."""
-    bench.scheduler.graph.at_once = 1
-    monkeypatch.setattr(bench.scheduler.graph, "work_off", lambda now: None)
+    bench.scheduler.queues.at_once = 1
     bench.replay("function f\nconnect w1\nsubmit i1 a\nsubmit i1 b(a) c(a) d(a) e(d)\ngrant\ncomplete w1 a")
     assert chain(bench, "d") == ["due"]
     assert chain(bench, "e") == ["waits_for d", "due"]
 
 
+def test_one_of_many_that_join_is_due_as_soon_as_what_it_returned_is_there(bench: Bench) -> None:
+    """Bit by bit a value goes up a chain of aliases; those further up wait for the one whose turn it is."""
+    bench.scheduler.queues.at_once = 1
+    bench.replay("connect w1\nsubmit i1 a\ngrant\ncomplete w1 a alias=b + b\ngrant\ncomplete w1 b alias=c + c\ngrant")
+    bench.replay("complete w1 c alias=d + d\ngrant\ncomplete w1 d")
+    assert chain(bench, "b") == ["due"]
+    assert chain(bench, "a") == ["joins b about 0", "due"]
+
+
 def test_one_of_many_that_wait_in_vain_is_told_what_has_failed(bench: Bench) -> None:
     """Before its own turn to fail comes, it says what it waits for, and that this has failed."""
-    bench.scheduler.graph.at_once = 1
+    bench.scheduler.queues.at_once = 1
     bench.replay("connect w1\nsubmit i1 a b(a) c(a)\ngrant\nfail w1 a")
     assert chain(bench, "c") == ["waits_for a", "ended a"]

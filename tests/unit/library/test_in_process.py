@@ -23,6 +23,7 @@ import pytest
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, DAGInstance, generate_instance_id, resolve, resolve_async
 from dagorama.errors import BrokerRefused, InstanceCancelled, NodeFailed, ResultTimeout, Stuck
+from dagorama.limits import Limit
 from dagorama.logging import get_logger
 from dagorama.models.promise import DAGPromise
 from dagorama.node_context import context
@@ -31,7 +32,7 @@ from dagorama.retry import StaticRetry
 from dagorama.settings import should_run_inline
 from dagorama.testing import in_process_broker, inline
 from dagorama.testing.in_process import InProcessBroker
-from dagorama_broker.core import graph
+from dagorama_broker.core import ready
 from dagorama_broker.core.errors import BrokenInvariant
 
 #: What has run, in order: nodes run in this process.
@@ -108,6 +109,10 @@ class Steps(DAGDefinition):
 
     @dagorama(taint_name="gpu")
     def tainted(self) -> str:
+        return "done"
+
+    @dagorama(limit=Limit("slow", per_second=1))
+    def slowly(self) -> str:
         return "done"
 
     @dagorama(queue_name="other")
@@ -380,7 +385,7 @@ def test_no_is_said_as_by_any_broker(broker: InProcessBroker) -> None:
 
 def test_what_a_broker_does_bit_by_bit_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many nodes that become ready, or are cancelled, all are at once here, where nobody would come between."""
-    monkeypatch.setattr(graph, "_AT_ONCE", 1)
+    monkeypatch.setattr(ready, "_AT_ONCE", 1)
     with in_process_broker(check=True):
         cancelled = instance_of(Steps())
         for name in "abc":
@@ -389,6 +394,19 @@ def test_what_a_broker_does_bit_by_bit_is_done(monkeypatch: pytest.MonkeyPatch) 
         instance = instance_of(Steps())
         first = instance.step("a")
         assert wait(instance, instance.collect([instance.step(first) for _ in range(5)])) == "a+a+a+a+a"
+
+
+def test_the_clock_stands_still_however_many_that_a_limit_holds_are_before_what_is_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a broker passes over bit by bit is passed over at once here, before time is taken to pass."""
+    monkeypatch.setattr(ready, "_AT_ONCE", 1)
+    with in_process_broker(check=True) as broker:
+        instance = instance_of(Steps())
+        for _ in range(4):
+            instance.slowly()
+        assert wait(instance, instance.step("a")) == "a"
+        assert broker.elapsed_s == 0
 
 
 def test_a_cancelled_instance_runs_no_more(broker: InProcessBroker) -> None:
