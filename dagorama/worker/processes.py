@@ -108,7 +108,8 @@ def start_worker(options: WorkerOptions, *, status: Connection, main: Mapping[st
     For `status` and `main` see `run_child`. Only a supervisor gives no `main`, and a program that is a supervisor forks
     nothing else: so its server is shielded from SIGTERM.
     """
-    _context.set_forkserver_preload([__name__] if main is not None else [__name__, "dagorama.worker.shield"])
+    shield = [] if main is not None else ["dagorama.worker.shield"]
+    _context.set_forkserver_preload(["dagorama.worker.without_fork_handlers", __name__, *shield])
     options = replace(options, worker_id=new_id())
     board = Board(options.concurrency, _context)
     arguments = (options, dict(os.environ), status, board, main)

@@ -231,3 +231,27 @@ def test_a_program_that_workers_cannot_import_is_told(way: str, tmp_path: Path) 
     assert right == "True"
     assert refused.startswith("__main__:Job is written in a notebook, in `python -c`, on standard input or in a")
     assert "in_process_broker" in refused
+
+
+def test_a_program_that_has_used_the_broker_may_fork(tmp_path: Path) -> None:
+    """Its children start instances too, and so does it afterwards, whatever had been imported first."""
+    script = tmp_path / "forks.py"
+    script.write_text(
+        PROGRAM
+        + """
+import multiprocessing
+
+def run(number):
+    return Job()()[0].result(timeout=10)
+
+if __name__ == "__main__":
+    with launch_broker(port=0), launch_workers(1) as (worker,):
+        pids = [run(0)]
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            pids += pool.map_async(run, range(4)).get(timeout=15)
+        pids.append(run(5))
+        print(pids == 6 * [worker.pid])
+"""
+    )
+    done = run(script)
+    assert (done.stdout, done.stderr) == ("True\n", "")
