@@ -30,10 +30,18 @@ _MEANINGS: dict[int, tuple[str, str]] = {
     ),
 }
 
+#: Said of a file that somebody has taken away from under the broker.
+GONE = (
+    "the file was removed or moved while the broker ran, so nothing more can be kept in it. Put it back where it was, "
+    "or restore it from a backup, then start the broker again; without it the broker starts empty"
+)
+
 
 def explain(location: str, error: Exception) -> StorageError:
     """Give the error to raise for what came out of the use of SQLite."""
     code = getattr(error, "sqlite_errorcode", None)
+    if isinstance(error, FileNotFoundError):
+        return StorageError(f"{location}: {error}.")
     if code is None:
         return StorageError(f"{location}: {type(error).__name__}: {error}")
     # The low byte is the primary result code; the rest says more precisely where it came from.

@@ -15,7 +15,7 @@ from dagorama_broker.core.caches import Cache
 from dagorama_broker.core.events import DurableEvent
 from dagorama_broker.core.model import Function, FunctionSpec, InstanceId, LimitSpec, LimitWord, Node, NodeId, WorkerId
 from dagorama_broker.core.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
-from dagorama_broker.storage.faults import explain
+from dagorama_broker.storage.faults import GONE, explain
 from dagorama_broker.storage.files import prepare_file
 from dagorama_broker.storage.folding import (
     AttemptRow,
@@ -147,6 +147,9 @@ class SqliteJournal:
         try:
             connection.execute("BEGIN IMMEDIATE")
             self._write(connection, batch)
+            if not os.path.exists(self.location):
+                # SQLite would go on with the file that has no name any more, and nobody could read it later.
+                raise FileNotFoundError(GONE)
             connection.execute("COMMIT")
         except Exception as error:
             self._failure = explain(self.location, error)

@@ -110,6 +110,19 @@ def test_after_a_failed_commit_nothing_is_taken(tmp_path: Path) -> None:
     again.close()
 
 
+def test_a_file_that_was_taken_away_takes_no_commits(tmp_path: Path) -> None:
+    """What could be read by nobody after a restart is not acknowledged."""
+    path = tmp_path / "broker.db"
+    journal = SqliteJournal(path)
+    journal.open()
+    graph = Graph()
+    journal.commit([e.InstanceCreated(instance=graph.instance())])
+    path.unlink()
+    with pytest.raises(StorageError, match=r"broker\.db: the file was removed or moved while the broker ran"):
+        journal.commit([e.InstanceCreated(instance=graph.instance())])
+    journal.close()
+
+
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     """A file of a later version is left as it is, with a message that names both schemas."""
     path = tmp_path / "broker.db"
