@@ -73,9 +73,9 @@ def explain(scheduler: Scheduler, node: Node, now: float, *, depth: int = DEPTH_
             cause = node.cause or node
             failure = cause.failures[-1].failure if cause.failures else None
             return (ended(state, cause.id, cause.function.spec.name, cause.attempts, failure),)
-        case NodeState.WAITING if not _waits_for(node):  # of many that become ready the others come bit by bit
+        case NodeState.WAITING if _blocker(node) is None:  # of many that become ready the others come bit by bit
             return (Reason(kind=Kind.DUE, text="what it waited for is there, and it is ready next"),)
-        case NodeState.JOINING if not _waits_for(node):
+        case NodeState.JOINING if _blocker(node) is None:
             return (Reason(kind=Kind.DUE, text="what it waited for is there, and it completes next"),)
         case NodeState.WAITING:
             return (_waits(scheduler, node.dependencies, Kind.WAITS_FOR, "it waits for", now, depth),)
@@ -143,8 +143,8 @@ def _because(scheduler: Scheduler, node: Node, now: float, depth: int) -> tuple[
     if depth > 0:
         return explain(scheduler, node, now, depth=depth)
     last, links = node, 0
-    while waits_for := _waits_for(last):
-        last = waits_for[0]
+    while (blocker := _blocker(last)) is not None:
+        last = blocker
         links += 1
     if not links:
         return explain(scheduler, last, now)
@@ -171,6 +171,16 @@ def _completes_at(scheduler: Scheduler, others: list[Node], now: float) -> float
             known = [at for at in begins if at is not None]
             return max(known) + after_s if len(known) == len(begins) else None
         node = max(waits_for, key=lambda other: other.seq)
+    return None
+
+
+def _blocker(node: Node) -> Node | None:
+    """Give the first of `_waits_for`, in a fraction of the time."""
+    state = node.state
+    others = node.dependencies if state is NodeState.WAITING else node.promises if state is NodeState.JOINING else ()
+    for other in others:
+        if other.state is not NodeState.COMPLETED:
+            return other
     return None
 
 

@@ -29,6 +29,7 @@ from dagorama_broker.core.restoring import Restoring
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.states import InstanceState, NodeState
 from dagorama_broker.core.stored import StoredInstance, StoredNode
+from dagorama_broker.core.why import explain
 
 W = WorkerId(b"w1")
 SMALL, LARGE = 1_000, 10_000
@@ -418,6 +419,14 @@ def test_numbers_that_stand_for_nothing_are_passed_over_in_few_steps() -> None:
     line.drop(0)
     assert count_calls(line.first) < 2_000
     assert line.first() == 10_000
+
+
+def test_a_link_of_a_chain_costs_one_step_to_whoever_asks_why() -> None:
+    """The end of a chain of ten thousand nodes is told what holds its beginning, in no more calls than it has links."""
+    scheduler = make_scheduler()
+    submit(scheduler, 0, nodes=LARGE, chained=True)
+    last = scheduler.node(InstanceId(b"0"), NodeId(b"0.%d" % (LARGE - 1)))
+    assert count_calls(partial(explain, scheduler, last, 0.0)) < 1.1 * LARGE
 
 
 def test_submitting_costs_the_same_for_each_node() -> None:
