@@ -7,7 +7,6 @@ from inspect import getattr_static
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakValueDictionary
 
-from dagorama.base_context import Settings
 from dagorama.capture import FunctionSpec
 from dagorama.errors import PayloadError
 from dagorama.payload import Payload, decode, encode, encode_if_possible, no_promises
@@ -27,7 +26,7 @@ registered: dict[str, DAGDefinition] = {}
 class Construction:
     """How a definition is made again elsewhere, and the specs of its functions, made on demand."""
 
-    __slots__ = ("_payload", "args", "definition_class", "kwargs", "release", "settings", "specs")
+    __slots__ = ("_payload", "args", "definition_class", "kwargs", "release", "specs")
 
     def __init__(
         self,
@@ -42,8 +41,6 @@ class Construction:
         """
         self.definition_class = definition_class
         self.specs: dict[Callable[..., object], FunctionSpec] = {}
-        #: What the constructor has set in context variables, where a worker has called it: its nodes find it there.
-        self.settings: Settings = ()
         #: The versions that calls on it are to have, where it was made for a node; empty: those that there are here.
         self.release = ""
         self.args = args
@@ -76,7 +73,7 @@ class Construction:
             for attribute, value in changes.written.items():
                 _encoded(value, f"the attribute {attribute!r} that was set after {name} was made", name)
         made = Construction(self.definition_class, payload=_encoded(content, f"what was set in {name}", name))
-        made.settings, made.release = self.settings, self.release
+        made.release = self.release
         return made
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -12,7 +12,7 @@ from abc import ABC, ABCMeta, abstractmethod
 from collections.abc import Callable, Coroutine, Generator
 from functools import cache
 from inspect import Signature, signature
-from threading import RLock, current_thread
+from threading import current_thread
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 from uuid import UUID
@@ -478,8 +478,12 @@ class DAGInstance(Generic[R_co], metaclass=_InstanceType):
 
 def instance_in_node(instance_id: bytes, definition: DAGDefinition, scope: Scope | None = None) -> DAGInstance[Any]:
     """Makes the instance that is a node's `self`: what it changes in the definition's plain data is its own."""
-    instance = instance_of(instance_id, definition, scope)
-    instance.__dict__.update(_dagorama_copies=None, _dagorama_copying=RLock())
+    instance: DAGInstance[Any] = object.__new__(DAGInstance)
+    names = instance.__dict__
+    names["_dagorama_id"] = instance_id
+    names["_dagorama_scope"] = scope
+    names["_dagorama_definition"] = definition
+    names["_dagorama_copies"] = None
     return instance
 
 

@@ -128,8 +128,8 @@ class CallRules:
         """Raises `TypeError` unless the function can be called with these arguments."""
         count = len(args)
         if count < len(self._names) or self._any_place:
-            required, allowed = self._names[min(count, len(self._names) - 1)]
-            if required <= kwargs.keys() <= allowed:
+            required, allowed = self._names[count if count < len(self._names) else -1]
+            if required <= kwargs.keys() <= allowed if kwargs else not required:
                 return
         problem = problem_of_call(self.signature, args, kwargs)
         if problem:

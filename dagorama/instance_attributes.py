@@ -7,6 +7,7 @@ writes, then what the object has, then what else the class has. What is bound to
 from __future__ import annotations
 
 from collections.abc import Mapping
+from threading import RLock
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,9 @@ def read(instance: DAGInstance[Any], name: str, own: Mapping[str, Any]) -> objec
     names = instance.__dict__
     definition: DAGDefinition = names["_dagorama_definition"]
     kind = type(definition)
-    attribute: Any = class_attribute(kind, name)
+    attribute: Any = kind.__dict__.get(name, MISSING)
+    if attribute is MISSING:
+        attribute = class_attribute(kind, name)
     if type(attribute) is FunctionType and name not in definition.__dict__:
         return MethodType(attribute, instance)
     if attribute is not MISSING and hasattr(type(attribute), "__get__") and not isinstance(attribute, SLOTS):
@@ -48,7 +51,8 @@ def read(instance: DAGInstance[Any], name: str, own: Mapping[str, Any]) -> objec
     if type(value) in ATOMS:
         return value
     if "_dagorama_copies" in names:
-        with names["_dagorama_copying"]:  # a thread of the node would take a copy in the making for the whole
+        # A thread of the node would take a copy in the making for the whole.
+        with names.setdefault("_dagorama_copying", RLock()):
             copies: dict[int, object] = names["_dagorama_copies"] or {id(definition): instance}
             names["_dagorama_copies"] = copies
             return names.setdefault(name, own_copy(value, copies))

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple, cast
 from uuid import UUID
 from weakref import WeakValueDictionary
 
-from dagorama.base_context import import_in_base, settings_of
+from dagorama.base_context import Settings, import_in_base, settings_of
 from dagorama.capture import Scope
 from dagorama.class_attributes import MISSING, class_attribute, decorated_in
 from dagorama.code.policy import CodeMismatch
 from dagorama.code_signature import calculate_function_hash
-from dagorama.construction import class_name, construction_of, known_classes, make_again, module_name, registered
+from dagorama.construction import class_name, known_classes, make_again, module_name, registered
 from dagorama.definition import DAGDefinition, DAGInstance, constructor_of, has_new, instance_in_node, twin_of
 from dagorama.errors import PayloadError, UnknownFunction
 from dagorama.importing import import_users
@@ -29,12 +29,20 @@ from dagorama.retry import RetryConfiguration
 DEFINITIONS_MAX = 1024
 
 
+class MadeDefinition(NamedTuple):
+    """A definition that many nodes share."""
+
+    definition: DAGDefinition
+    #: What its constructor has set in context variables: its nodes find it there.
+    settings: Settings = ()
+
+
 class FoundFunction(NamedTuple):
     """A function that a name led to."""
 
     definition_class: type[DAGDefinition]
-    #: The object that stands for its class in this process, if any.
-    registered: DAGDefinition | None
+    #: With the object that stands for its class in this process, if any.
+    registered: MadeDefinition | None
     #: As the user wrote it, without the decorator.
     function: Callable[..., Any]
     is_async: bool
@@ -111,16 +119,28 @@ def bind(
     scope: Scope | None = None,
     release: str = "",
 ) -> DAGInstance[Any]:
-    """Makes the instance that is a node's `self`, each node its own, with the node's scope.
-
-    Definitions are made once for each `definition_arguments` and `release` and kept; threads that want one meanwhile
-    wait. Raises `PayloadError` for arguments that cannot be decoded here, or that the constructor here doesn't take;
-    what that raises itself passes through.
-    """
-    definition = found.registered or _made(found.definition_class, definition_arguments, release)
+    """Makes the instance that is a node's `self`, each node its own, with the node's scope; raises as `made_for`."""
     if isinstance(instance_id, UUID):
         instance_id = instance_id.bytes
-    return instance_in_node(instance_id, definition, scope)
+    return instance_in_node(instance_id, made_for(found, definition_arguments, release).definition, scope)
+
+
+def made_for(found: FoundFunction, definition_arguments: bytes, release: str = "") -> MadeDefinition:
+    """Returns the definition of a node, which is made once for each `definition_arguments` and `release` and kept.
+
+    Threads that want one meanwhile wait; after a constructor that failed the next node tries again. Raises
+    `PayloadError` for arguments that cannot be decoded here, or that the constructor here doesn't take; what that
+    raises itself passes through.
+    """
+    if found.registered is not None:
+        return found.registered
+    making = _making(found.definition_class, definition_arguments, release)
+    if making.made is None:
+        with making.lock:
+            if making.made is None:
+                make = partial(_make, found.definition_class, definition_arguments, release)
+                making.made = MadeDefinition(*settings_of(make))
+    return making.made
 
 
 @lru_cache(maxsize=DEFINITIONS_MAX)
@@ -143,7 +163,7 @@ def _find(name: str) -> FoundFunction:
     options = cast(Any, decorated).dagorama_options
     return FoundFunction(
         definition_class,
-        definition,
+        None if definition is None else MadeDefinition(definition),
         function,
         iscoroutinefunction(function),
         code_version,
@@ -155,10 +175,10 @@ def _find(name: str) -> FoundFunction:
 class _Making:
     """A definition, once it is made. A thread that finds it missing makes it, holding the lock."""
 
-    __slots__ = ("__weakref__", "definition", "lock")
+    __slots__ = ("__weakref__", "lock", "made")
 
     def __init__(self) -> None:
-        self.definition: DAGDefinition | None = None
+        self.made: MadeDefinition | None = None
         self.lock = RLock()
 
 
@@ -171,20 +191,6 @@ _making_lock = Lock()
 def _making(definition_class: type[DAGDefinition], definition_arguments: bytes, release: str) -> _Making:
     with _making_lock:
         return _all_making.setdefault((definition_class, definition_arguments, release), _Making())
-
-
-def _made(definition_class: type[DAGDefinition], definition_arguments: bytes, release: str) -> DAGDefinition:
-    """Returns the definition that is kept, or makes it. After a constructor that failed the next node tries again."""
-    making = _making(definition_class, definition_arguments, release)
-    definition = making.definition
-    if definition is None:
-        with making.lock:
-            definition = making.definition
-            if definition is None:
-                made, settings = settings_of(partial(_make, definition_class, definition_arguments, release))
-                construction_of(made).settings = settings
-                definition = making.definition = made
-    return definition
 
 
 def _make(definition_class: type[DAGDefinition], definition_arguments: bytes, release: str) -> DAGDefinition:

@@ -40,18 +40,15 @@ KEYS_SHOWN_MAX = 5
 KEY_CHARS_MAX = 200
 
 
-class Met(dict[bytes, None]):
-    """The ids of the promises that an encoding has met so far, in order."""
-
-    #: Whether some of them may be keys.
-    have_keys = False
+#: Stands among the ids of promises that were met where some of them may be keys.
+SOME_ARE_KEYS = b""
 
 
 class Exchange(threading.local):
     """What promises and placeholders do in this thread at present: None of both unless a payload is in the works."""
 
-    #: While encoding.
-    recorded: Met | None = None
+    #: While encoding: the ids of the promises met so far, in order.
+    recorded: dict[bytes, None] | None = None
     #: While decoding: gives the value for an id.
     value_of: Callable[[bytes], object] | None = None
 
@@ -152,7 +149,7 @@ class DAGPromise(Promise):
         node_id = node_id_of(self)
         recorded[node_id] = None
         if self._is_hashed:
-            recorded.have_keys = True
+            recorded[SOME_ARE_KEYS] = None
         return promised, (node_id,)
 
 
@@ -240,7 +237,7 @@ class LiftedPromise(Promise):
             return LiftedPromise, (self._base, self._path)
         recorded[self._node_id] = None
         if self._is_hashed:
-            recorded.have_keys = True
+            recorded[SOME_ARE_KEYS] = None
         return lifted, (self._node_id, self._path)
 
 

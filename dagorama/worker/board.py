@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from multiprocessing.context import BaseContext
+from struct import Struct
+from typing import Any
 from uuid import UUID
 
 from dagorama.worker.held import Held
@@ -15,6 +17,7 @@ from dagorama.worker.held import Held
 #: After all places a byte tells whether any node has ended.
 ID_BYTES = 16
 PLACE_BYTES = 256
+_write_id = Struct(f"{ID_BYTES}s").pack_into
 NAME_BYTES_MAX = PLACE_BYTES - ID_BYTES - 1
 
 
@@ -23,38 +26,61 @@ class Board:
 
     def __init__(self, places: int, context: BaseContext) -> None:
         """Travels only as an argument of a process that is started with `context`."""
+        self._open(places, context.RawArray("B", places * PLACE_BYTES + 1))
+
+    def _open(self, places: int, array: Any) -> None:
         self._places = places
-        array = context.RawArray("B", places * PLACE_BYTES + 1)
         self._array: Sequence[int] = array
         self._memory = memoryview(array).cast("B")
-        self._free = list(range(places))
-        self._names = [""] * places
+        #: Where the places begin that no node has.
+        self._free = list(range(0, places * PLACE_BYTES, PLACE_BYTES))
+        #: By place, the name that is written there.
+        self._names = dict.fromkeys(self._free, "")
+        self._has_told = False  #: that some node has ended
 
     def __reduce__(self) -> tuple[object, ...]:
         """Leaves the views behind: they are made anew over the same memory."""
         return _board_over, (self._places, self._array)
 
     def begins(self, held: Held) -> None:
-        """Notes a node. It may have been noted before, when it was on its way to the event loop."""
-        if held.place >= 0 or not self._free:
+        """Notes a node that has no place yet; where an abandoned one still has it, it gets none."""
+        if self._free:
+            self._write(held, self._free.pop())
+
+    def follows(self, held: Held, ended: Held) -> None:
+        """Notes a node in the place of one that has ended."""
+        at = ended.place
+        if at < 0:
+            self.begins(held)
             return
-        held.place = place = self._free.pop()
-        at = place * PLACE_BYTES
+        ended.place = -1
+        self._tell_of_end()
+        self._write(held, at)
+
+    def _write(self, held: Held, at: int) -> None:
+        held.place = at
         name = held.function.name
-        if name != self._names[place]:
-            self._names[place] = name
+        if name != self._names[at]:
+            self._names[at] = name
+            self._memory[at] = 0  # for the moment it is no node
             written = name.encode()[:NAME_BYTES_MAX]
             self._memory[at + ID_BYTES] = len(written)
             self._memory[at + ID_BYTES + 1 : at + ID_BYTES + 1 + len(written)] = written
-        self._memory[at : at + ID_BYTES] = held.node_id
+        _write_id(self._memory, at, held.node_id)
 
     def ends(self, held: Held) -> None:
         """Takes a node off."""
-        if held.place >= 0:
-            self._memory[held.place * PLACE_BYTES] = 0
-            self._free.append(held.place)
+        at = held.place
+        if at >= 0:
+            self._memory[at] = 0
+            self._free.append(at)
             held.place = -1
+            self._tell_of_end()
+
+    def _tell_of_end(self) -> None:
+        if not self._has_told:
             self._memory[-1] = 1
+            self._has_told = True
 
     @property
     def has_ended_some(self) -> bool:
@@ -75,7 +101,5 @@ class Board:
 
 def _board_over(places: int, array: Sequence[int]) -> Board:
     board = Board.__new__(Board)
-    board._places, board._array = places, array
-    board._memory = memoryview(array).cast("B")  # type: ignore[arg-type]
-    board._free, board._names = list(range(places)), [""] * places
+    board._open(places, array)
     return board

@@ -15,16 +15,14 @@ from dagorama import capture
 from dagorama.base_context import node_context
 from dagorama.belonging import follow_threads
 from dagorama.capture import CapturedCall, Scope, current_scope
-from dagorama.construction import construction_of
-from dagorama.definition import DAGInstance
+from dagorama.definition import DAGInstance, instance_in_node
 from dagorama.errors import CodeMismatchException, DagoramaError, NotAwaited, PayloadError, UnknownFunction
 from dagorama.giving_up import gives_up
 from dagorama.listing import is_inside
 from dagorama.models.promise import DAGPromise, node_id_of
 from dagorama.payload import decode, decode_value, encode, no_promises
-from dagorama.resolution import definition_of
 from dagorama.retry import RetryConfiguration
-from dagorama.serializer import DEFINITIONS_MAX, FoundFunction, bind, find_function, is_name
+from dagorama.serializer import DEFINITIONS_MAX, FoundFunction, find_function, is_name, made_for
 from dagorama.unawaited import check_all_awaited
 from dagorama.v1.graph_pb2 import Failure
 from dagorama.worker import forking
@@ -119,13 +117,14 @@ class Executor:
                     return None
                 release = ""  # somebody has chosen that other code runs, and so does what that calls
             # Only now: other code may not even take these arguments.
-            instance = bind(found, definition_arguments, held.instance_id, scope, release)
+            definition, settings = made_for(found, definition_arguments, release)
+            instance = instance_in_node(held.instance_id, definition, scope)
             args, kwargs = _arguments(held)
         except BaseException as error:
             self._refuse(held, error, started_ns)
             return None
         # A context for each node: what one sets in context variables is not seen by the next.
-        context = node_context(construction_of(definition_of(instance)).settings)
+        context = node_context(settings)
         if found.is_async:
             self._remember_async(held)
             context.run(current_scope.set, scope)
@@ -199,7 +198,7 @@ class Executor:
             except BaseException as error:  # such as from a __reduce__ of the user's that exits
                 self._fail(held, error, started_ns)
                 return
-            held.report = Report(_elapsed_us(started_ns), data, promise_ids=promise_ids, children=calls)
+            held.report = Report(_elapsed_us(started_ns), data, None, None, promise_ids, calls)
         held.values = None
         self._ended(held)
 
@@ -296,7 +295,8 @@ def _check_module(name: str, only_modules: Sequence[str]) -> None:
 
 
 def _elapsed_us(started_ns: int) -> int:
-    return min(max(1, (perf_counter_ns() - started_ns) // 1000), _DURATION_US_MAX)
+    elapsed_us = (perf_counter_ns() - started_ns) // 1000 or 1
+    return elapsed_us if elapsed_us < _DURATION_US_MAX else _DURATION_US_MAX
 
 
 def _arguments(held: Held) -> tuple[tuple[object, ...], dict[str, object]]:

@@ -138,7 +138,7 @@ class Slots:
 
     def _begins(self, held: Held, grace_s: float = 0.0) -> None:
         held.running = True
-        if self._board is not None:
+        if self._board is not None and held.place < 0:
             self._board.begins(held)
         if self._alarm is not None and (held.deadline is not None or held.function.at_most_once):
             self._alarm.watch(held, grace_s)
@@ -150,16 +150,20 @@ class Slots:
         """
         if self._alarm is not None and (ended.deadline is not None or ended.function.at_most_once):
             self._alarm.forget(ended)
-        if self._board is not None:
-            self._board.ends(ended)
         ended.running = False
         if ended.revoked:
             self._stopped(ended)
+        board = self._board
         with self._lock:
+            if self._pending and not ended.abandoned:
+                following = self._pending.popitem(last=False)[1]
+                if board is not None:
+                    board.follows(following, ended)
+                return following
+            if board is not None:
+                board.ends(ended)
             if ended.abandoned:
                 raise _Abandoned
-            if self._pending:
-                return self._pending.popitem(last=False)[1]
             self._free += 1
             self._idle_threads += idle_threads
             return None
