@@ -13,7 +13,7 @@ from dagorama_broker.core.limits import Limit, Limits
 from dagorama_broker.core.model import Node, Worker
 from dagorama_broker.core.ready import ReadyQueues, limits_of
 from dagorama_broker.core.recalling import Recalls
-from dagorama_broker.core.states import NodeState
+from dagorama_broker.core.states import LEASED
 from dagorama_broker.core.timers import Timers
 
 #: Work granted ahead, for each slot. About ten times a round trip to the broker and back with a commit in between.
@@ -45,7 +45,7 @@ class Dispatcher:
     def lease(self, node: Node, worker: Worker, now: float, began_at: float | None = None) -> int:
         """Lease a ready node to a worker, which may have had it before, since `began_at`; gives the fencing token."""
         function = node.function
-        node.move(NodeState.LEASED)
+        node.move(LEASED)
         self._queues.remove(node)
         self.token_last += 1
         node.token = self.token_last
@@ -277,15 +277,12 @@ class Dispatcher:
         Nothing is granted past one that may not, or it would find no free slot as long as there is other work.
         """
         node = self._next(view, now, with_suspects=True)
-        return node if node is not None and self._may_go_ahead(node) else None
-
-    def _may_go_ahead(self, node: Node) -> bool:
-        """Tell whether a node may be granted to a worker that has no free slot for it."""
+        if node is None or node.losses or node.function.timing.duration_s is None:
+            return None
         spec = node.function.spec
-        if node.losses or node.function.timing.duration_s is None:
-            return False
         # Its time and its place count from the grant, or it could be lost: it must start at once.
-        return not (spec.timeout_s or spec.at_most_once or node.limits or (self._limits.is_capped and limits_of(node)))
+        at_once = spec.timeout_s or spec.at_most_once or node.limits or (self._limits.is_capped and limits_of(node))
+        return None if at_once else node
 
     def drained(self) -> Iterator[e.WorkerDrained]:
         """Tell the workers that asked, once nothing that any connected worker could run is left."""

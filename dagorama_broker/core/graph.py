@@ -27,7 +27,16 @@ from dagorama_broker.core.model import (
     end_all,
 )
 from dagorama_broker.core.ready import ReadyQueues
-from dagorama_broker.core.states import ACTIVE, TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
+from dagorama_broker.core.states import (
+    ACTIVE,
+    COMPLETED,
+    READY,
+    TERMINAL,
+    UNSUCCESSFUL,
+    WAITING,
+    InstanceState,
+    NodeState,
+)
 from dagorama_broker.core.timers import Timers
 
 if TYPE_CHECKING:
@@ -144,7 +153,7 @@ class Graph:
         self.node_seq += len(nodes)
         instance.nodes.update(nodes)
         instance.live += len(nodes)
-        instance.counts[NodeState.WAITING] += len(nodes)
+        instance.counts[WAITING] += len(nodes)
         self.events.append(e.NodesCreated(nodes=list(nodes.values())))
         for node in nodes.values():
             if node.limits:
@@ -164,7 +173,7 @@ class Graph:
         missing = 0
         for other in others:
             state = other.state
-            if state is NodeState.COMPLETED:
+            if state is COMPLETED:
                 continue
             if state in UNSUCCESSFUL:
                 return other.cause or other
@@ -192,7 +201,7 @@ class Graph:
     def make_all_ready(self, nodes: Sequence[Node], now: float) -> None:
         """Let nodes be granted that wait for nothing any more; of many, the first at once and others bit by bit."""
         for node in nodes[: self.queues.at_once]:
-            if node.state is NodeState.WAITING:
+            if node.state is WAITING:
                 self.make_ready(node, now)
         self.backlog.extend(nodes[self.queues.at_once :])
 
@@ -200,12 +209,12 @@ class Graph:
         """Make ready so many of those that are still to be."""
         for _ in range(min(self.queues.at_once, len(self.backlog))):
             node = self.backlog.popleft()
-            if node.state is NodeState.WAITING:
+            if node.state is WAITING:
                 self.make_ready(node, now)
 
     def enqueue(self, node: Node, now: float) -> None:
         """Let an active node be granted, maybe again."""
-        node.move(NodeState.READY)
+        node.move(READY)
         self.queues.push(node)
         start_timeout_s = node.function.spec.start_timeout_s
         if start_timeout_s:
@@ -221,7 +230,7 @@ class Graph:
         self._tell_dependents(node, now)
 
     def _complete(self, node: Node, now: float) -> None:
-        node.move(NodeState.COMPLETED)
+        node.move(COMPLETED)
         if node.instance.comparison is not None:
             self._compare(node, node.instance.comparison)
         self.end(node, now)
@@ -264,7 +273,7 @@ class Graph:
             if len(dependents) > self._room:
                 dependents, node.dependents = dependents[: self._room], dependents[self._room :]
             self._room -= len(dependents)
-            if node.state is NodeState.COMPLETED:
+            if node.state is COMPLETED:
                 for dependent in dependents:
                     dependent.missing -= 1
                     if not dependent.missing:
@@ -280,7 +289,7 @@ class Graph:
 
     def _go_on(self, node: Node, now: float) -> None:
         """Bring a node forward, unless it has ended, that misses nothing any more."""
-        if node.state is NodeState.WAITING:
+        if node.state is WAITING:
             self.make_ready(node, now)
         elif node.state is NodeState.JOINING:
             self._finish_join(node, now)
@@ -300,7 +309,7 @@ class Graph:
 
     def withdraw(self, node: Node, now: float) -> None:
         """Take an active node, which the caller ends, out of where it waits to go on."""
-        if node.state is NodeState.READY:
+        if node.state is READY:
             self._leave_queue(node, now)
             return
         if node.state is NodeState.BACKOFF:
@@ -323,7 +332,7 @@ class Graph:
         They are cancelled at once for everybody who looks. Those that are ready leave their queues bit by bit: that
         takes longest, and nothing of a cancelled instance is granted meanwhile.
         """
-        ready, others = NodeState.READY, ACTIVE - {NodeState.READY}
+        ready, others = READY, ACTIVE - {READY}
         self.stopped.extend([node for node in nodes if node.state is ready])
         for node in [node for node in nodes if node.state in others]:
             self.withdraw(node, now)
@@ -354,7 +363,7 @@ class Graph:
         Of `others`, for which it waits, one is without a value, or all have completed.
         """
         other = next((other for other in others if other.state in UNSUCCESSFUL), others[-1])
-        node.missing = max(1, sum(one.state is not NodeState.COMPLETED for one in others))
+        node.missing = max(1, sum(one.state is not COMPLETED for one in others))
         if other.dependents is None:
             other.dependents = []
             self.ended.append(other)
@@ -405,7 +414,7 @@ class Graph:
                 for _ in range(swept):
                     _, node = nodes.popitem()  # the youngest first, which refer to older ones
                     node.dependents = None
-                    if is_tied and node.state is not NodeState.COMPLETED:
+                    if is_tied and node.state is not COMPLETED:
                         node.promises = ()  # one of them may depend on this node
                 count -= swept
                 if nodes:

@@ -223,12 +223,13 @@ class View:
     @property
     def has_ready(self) -> bool:
         """Whether there may be something to be granted."""
-        return bool(self.merges[False]) or bool(self.merges[True])
+        return bool(self.merges[False].keys or self.merges[True].keys)
 
     def peek(self, *, with_suspects: bool) -> Node | None:
         """Give the first ready node, without taking it; suspects only if asked for."""
-        trusted = self.merges[False].first()
-        suspect = self.merges[True].first() if with_suspects and self.merges[True] else None
+        merge, suspects = self.merges
+        trusted = merge.first()
+        suspect = suspects.first() if with_suspects and suspects.keys else None
         if suspect is not None and (trusted is None or suspect[0] < trusted[0]):
             return suspect[1]
         return trusted[1] if trusted is not None else None

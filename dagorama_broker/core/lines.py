@@ -36,10 +36,12 @@ class Line(Generic[T]):
         """How many things there are."""
         return len(self.things)
 
-    def add(self, number: int, thing: T) -> None:
-        """Put a thing in its place."""
+    def add(self, number: int, thing: T) -> bool:
+        """Put a thing in its place; tell whether it is the first."""
         self.things[number] = thing
         heappush(self.heap, number)
+        front = self.heap[0]
+        return front == number or (front not in self.things and self.first() == number)
 
     def drop(self, number: int) -> None:
         """Take the thing with this number out."""
@@ -54,10 +56,11 @@ class Line(Generic[T]):
         self.heap = list(self.things)
         heapify(self.heap)
 
-    def renumber(self, number: int, later: int) -> None:
-        """Give the first thing a number that is larger than its own."""
+    def renumber(self, number: int, later: int) -> bool:
+        """Give the first thing a number that is larger than its own; tell whether it is the first all the same."""
         self.things[later] = self.things.pop(number)
         heapreplace(self.heap, later)
+        return self.heap[0] == later
 
     def first(self) -> int | None:
         """Give the lowest number, None where there is nothing."""
@@ -82,10 +85,6 @@ class Merge:
         self.lanes: Line[Lane] = Line()
         self.keys: dict[Lane, int] = {}
         self._lines: dict[Lane, Line[Node]] = {}
-
-    def __len__(self) -> int:
-        """How many lanes there are."""
-        return len(self.keys)
 
     def offer(self, lane: Lane, line: Line[Node], number: int) -> None:
         """Learn that this is the lowest number of a lane's line."""
@@ -118,10 +117,11 @@ class Merge:
                 self.forget(lane)
                 continue
             found = number + lane.group.rank
-            if found == key:
-                return key, line.things[number]
-            self.keys[lane] = found
-            lanes.renumber(key, found)
+            if found != key:
+                self.keys[lane] = found
+                if not lanes.renumber(key, found):
+                    continue
+            return found, line.things[number]
         return None
 
     def count(self, limit: int) -> int:

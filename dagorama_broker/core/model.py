@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, NewType, Protocol
 
 from dagorama_broker.core.errors import IllegalMove
-from dagorama_broker.core.states import LIVE, MOVES, InstanceState, NodeState
+from dagorama_broker.core.states import LIVE, MOVES, WAITING, InstanceState, NodeState
 
 if TYPE_CHECKING:
     from dagorama_broker.core.digests import Comparison
@@ -215,7 +215,7 @@ class Node:
         self.parent_seq = parent_seq  #: the node whose function made this call; 0 for calls from outside
         self.created_at = created_at
         self.limits = limits
-        self.state = NodeState.WAITING
+        self.state = WAITING
         self.missing = 0  #: how many of `dependencies` (waiting) or `promises` (joining) have not completed
         self.dependents: list[Node] | None = None  #: who counts this node in `missing`
         self.attempts = 0  #: attempts that have failed

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 from dagorama_broker.core.lanes import Filter, Group, Kind, Lane, View, is_suspect
 from dagorama_broker.core.limits import Limit
 from dagorama_broker.core.model import FunctionSpec, Instance, Node, Park, QueueControl, Worker
-from dagorama_broker.core.states import NodeState
+from dagorama_broker.core.states import READY
 from dagorama_broker.core.timers import Timers
 
 #: So many nodes are made ready, ended, parked, let in or brought to other places at once: that takes some milliseconds.
@@ -146,8 +146,7 @@ class ReadyQueues:
         suspect = node.losses > 0
         line = lane.lines[suspect]
         order = node.place = node.order
-        line.add(order, node)
-        if not lane.paused and line.first() == order:
+        if line.add(order, node) and not lane.paused:
             for view in lane.views:
                 view.merges[suspect].offer(lane, line, order)
                 self._offered[view] = None
@@ -282,7 +281,7 @@ class ReadyQueues:
         Very many go bit by bit, in creation order. What is still in its former place in a lane is not granted before
         its turn, see `is_misplaced`; a limit lets in by former places meanwhile.
         """
-        ready = NodeState.READY
+        ready = READY
         self.moving[instance] = deque([node for node in instance.nodes.values() if node.state is ready])
         self.move_on(now)
 
@@ -304,7 +303,7 @@ class ReadyQueues:
 
     def place(self, node: Node, now: float) -> None:
         """Bring a node, if it is still ready, where it belongs now."""
-        if node.state is not NodeState.READY:
+        if node.state is not READY:
             return
         lane, parked = node.function.lane, node.parked
         if parked is Park.PAUSED:

@@ -41,6 +41,10 @@ UNSUCCESSFUL = frozenset({NodeState.FAILED, NodeState.DEPENDENCY_FAILED, NodeSta
 TERMINAL = UNSUCCESSFUL | {NodeState.COMPLETED}
 LIVE = frozenset(NodeState) - TERMINAL
 
+#: Those that every node passes, for what is done with every node: on Python 3.11 a name takes a third of the time that
+#: the attribute of an enum does.
+WAITING, READY, LEASED, COMPLETED = NodeState.WAITING, NodeState.READY, NodeState.LEASED, NodeState.COMPLETED
+
 #: Nodes that can bring the graph forward by themselves: a worker runs them, or will, or may while it is away.
 ACTIVE = frozenset({NodeState.READY, NodeState.LEASED, NodeState.STARTED, NodeState.BACKOFF})
 

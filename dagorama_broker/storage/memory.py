@@ -24,7 +24,7 @@ from dagorama_broker.core.model import (
     Request,
     WorkerId,
 )
-from dagorama_broker.core.states import TERMINAL, Change, InstanceState, NodeState
+from dagorama_broker.core.states import COMPLETED, TERMINAL, WAITING, Change, InstanceState, NodeState
 from dagorama_broker.core.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
 
 T = TypeVar("T")
@@ -198,7 +198,7 @@ class MemoryJournal:
                     self._record(node.instance).stand(node, NodeState.STARTED, 0.0)
             case e.NodesHandedBack():
                 for node in event.nodes:
-                    self._record(node.instance).stand(node, NodeState.WAITING, event.at)
+                    self._record(node.instance).stand(node, WAITING, event.at)
             case e.InstanceCreated():
                 record = _Record(event.instance, event.control)
                 self._records.append(record)
@@ -330,7 +330,7 @@ class _Record:
 
     def complete(self, event: e.NodeCompleted) -> None:
         """Give a node its value, if it has not stored it when it joined."""
-        row = self._move(event.node, NodeState.COMPLETED, event.at)
+        row = self._move(event.node, COMPLETED, event.at)
         if event.payload is not None:
             self._payloads[row] = event.payload
         if event.source_seq:
@@ -352,7 +352,7 @@ class _Record:
 
     def lose(self, event: e.LeaseLost) -> None:
         """Note that a worker was lost with a node."""
-        row = self._move(event.node, NodeState.WAITING, 0.0)
+        row = self._move(event.node, WAITING, 0.0)
         self._losses[row] = event.losses
         self._failures.setdefault(row, []).append(event.attempt)
 
@@ -362,7 +362,7 @@ class _Record:
 
     def reset(self, reset: e.Reset, at: float) -> None:
         """Let a node that has ended begin anew."""
-        state, since = (NodeState.JOINING, 0.0) if reset.joins else (NodeState.WAITING, at)
+        state, since = (NodeState.JOINING, 0.0) if reset.joins else (WAITING, at)
         row = self._move(reset.node, state, since)
         self._functions[row] = reset.function.spec
         for column in (self._causes, self._attempts, self._losses, self._changes):
@@ -430,7 +430,7 @@ class _Record:
             attempts=self._attempts.get(row, 0),
             losses=self._losses.get(row, 0),
             retry_at=at if state is NodeState.BACKOFF else 0.0,
-            waiting_since=at if state is NodeState.WAITING else 0.0,
+            waiting_since=at if state is WAITING else 0.0,
             payload=self._payloads[row],
             payload_bytes=len(self._payloads[row] or b""),
             promise_seqs=self._promises.get(row, ()),
