@@ -84,8 +84,12 @@ if TYPE_CHECKING:
     _Definition = ABC  # the user's own __init__ is the only signature
 else:
 
-    class _DefinitionType(ABCMeta):
-        """Sees when a definition is made."""
+    class _DefinitionType(type(Protocol)):
+        """Sees when a definition is made. A definition may be said to implement a `Protocol`, which has this type."""
+
+        # That of protocols is for these alone, and asks objects more than whether they are definitions.
+        __instancecheck__ = ABCMeta.__instancecheck__
+        __subclasscheck__ = ABCMeta.__subclasscheck__
 
         def __call__(cls, *args, **kwargs):
             # A `__new__` of the user's passes on what it likes, and may give an object that was made before.

@@ -6,7 +6,7 @@ import copy
 import pickle
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 import pytest
@@ -15,6 +15,7 @@ from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, DAGInstance, instance_of
 from dagorama.ids import new_id
 from dagorama.models.promise import DAGPromise
+from dagorama.testing import inline
 from tests.unit.library.conftest import Running
 
 
@@ -200,6 +201,32 @@ def test_the_uuid_is_that_of_the_id() -> None:
     made = instance_of(node_id, Base())
     assert made.instance_id.bytes == node_id
     assert str(made.instance_id) in repr(made)
+
+
+class Priced(Protocol):
+    """What a definition may be said to implement."""
+
+    def price(self) -> int: ...
+
+
+class Tea(DAGDefinition, Priced):
+    @dagorama().syncfn
+    def entrypoint(self) -> int:
+        return self.price()
+
+    @dagorama().syncfn
+    def price(self) -> int:
+        return 3
+
+
+def test_a_definition_may_implement_a_protocol() -> None:
+    """As type checkers take it to; what is a definition is told as before."""
+    with inline():
+        assert Tea()()[1] == 3
+    assert isinstance(Tea(), DAGDefinition)
+    assert not isinstance(3, DAGDefinition)
+    assert issubclass(Tea, DAGDefinition)
+    assert not issubclass(Priced, DAGDefinition)
 
 
 def test_constructors_take_only_what_they_take() -> None:
