@@ -16,10 +16,24 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TextIO
 
+from dagorama.printable import printable
+
 LOGGER_NAME = "Dagorama"
 
 #: How each line begins, whichever of our programs writes it.
 FORMAT = "{asctime} - {name} - [{levelname}] - {message}"
+
+
+class _Plain(logging.Formatter):
+    """Writes lines in which a terminal has nothing to heed, whatever users have for names and messages."""
+
+    def __init__(self) -> None:
+        """Has our format."""
+        super().__init__(FORMAT, style="{")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Returns the line, or lines where a traceback is in it."""
+        return printable(super().format(record))
 
 
 class _CurrentStderr(logging.StreamHandler[TextIO]):
@@ -28,7 +42,7 @@ class _CurrentStderr(logging.StreamHandler[TextIO]):
     def __init__(self) -> None:
         """Leaves the stream alone: it is looked up each time."""
         logging.Handler.__init__(self)
-        self.setFormatter(logging.Formatter(FORMAT, style="{"))
+        self.setFormatter(_Plain())
 
     # The handler's own `stream` is an attribute; a property is the whole point of this class.
     @property

@@ -8,10 +8,11 @@ import click
 
 from dagorama.cli.asking import asks_broker, print_json
 from dagorama.cli.options import HELP
-from dagorama.cli.tables import print_text, printable
+from dagorama.cli.tables import print_text
 from dagorama.cli.target import class_in, import_target, split_target
 from dagorama.client import queries
 from dagorama.listing import functions_in, functions_of
+from dagorama.printable import printable
 
 
 @click.command(context_settings=HELP)

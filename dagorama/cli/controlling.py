@@ -9,10 +9,11 @@ import click
 from dagorama.cli.asking import asks_broker, find_instance, print_json
 from dagorama.cli.looking import counted, standing
 from dagorama.cli.options import HELP
-from dagorama.cli.tables import print_text, printable
+from dagorama.cli.tables import print_text
 from dagorama.client.control import control_instance, control_queue
 from dagorama.client.status import InstanceStatus, QueueStatus, instance_status, queue_status
 from dagorama.options import PRIORITY_MAX, RUNNING_MAX_MAX
+from dagorama.printable import printable
 
 #: What is said in place of a cap to lift it.
 NO_CAP = ("0", "none")

@@ -19,11 +19,11 @@ from dagorama.cli.tables import (
     print_fields,
     print_table,
     print_text,
-    printable,
     short_moment,
 )
 from dagorama.client import queries
 from dagorama.client.status import AttemptStatus, InstanceStatus, NodeStatus, WorkerStatus
+from dagorama.printable import printable
 
 INSTANCE_STATES = ["running", "completed", "failed", "cancelled"]
 ENDED = frozenset({"completed", "failed", "dependency_failed", "cancelled"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 from collections.abc import Collection, Sequence
@@ -13,9 +12,7 @@ from uuid import UUID
 
 import click
 
-#: What a terminal would heed in place of showing it: control characters but tab and newline, marks that turn the order
-#: of letters around, and halves of characters.
-_HEEDED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+from dagorama.printable import printable
 
 #: A last column that may be wrapped gets at least so many columns of the terminal, and takes at most so many lines.
 LAST_MIN, LAST_LINES_MAX = 16, 4
@@ -28,11 +25,6 @@ class Form(NamedTuple):
 
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
-
-
-def printable(text: str) -> str:
-    """Returns a text of users with what a terminal would heed written as Python escapes it."""
-    return _HEEDED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def print_table(whole: Form, *narrower: Form, optional: Collection[str] = frozenset(), wraps: str = "") -> None:

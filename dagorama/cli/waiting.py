@@ -10,11 +10,11 @@ from typing import TypeVar
 
 import click
 
-from dagorama.cli.tables import printable
 from dagorama.client import queries
 from dagorama.client.settings import silence_s
 from dagorama.client.status import InstanceStatus
 from dagorama.errors import BrokerUnavailable
+from dagorama.printable import printable
 from dagorama.why import Reason
 
 T = TypeVar("T")

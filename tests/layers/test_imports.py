@@ -27,6 +27,7 @@ ROOMS = {
             "options",
             "own_workers",
             "payload",
+            "printable",
             "project_files",
             "promise_keys",
             "retry",

@@ -53,6 +53,12 @@ def test_the_present_stderr_is_written_to(monkeypatch: pytest.MonkeyPatch) -> No
     assert "here" in redirected.getvalue()
 
 
+def test_a_terminal_finds_nothing_to_heed(capsys: pytest.CaptureFixture[str]) -> None:
+    """What users have in names and messages is shown, and neither moves the cursor nor looks like a line of ours."""
+    get_logger().warning("%s", "50 %\r\x1b[2Jcleared\u2028tab\t")
+    assert capsys.readouterr().err.endswith(" - 50 %\\r\\x1b[2Jcleared\\u2028tab\t\n")
+
+
 def test_what_a_handler_raises_goes_no_further(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
