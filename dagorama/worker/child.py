@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import gc
 import os
@@ -86,6 +87,9 @@ def run_child(
             os._exit(EXIT_CLOSED)
     if not worker.exit_status:
         tell(status, News.DRAINED)
+    # What modules and nodes have registered, such as to send what they have gathered. A process that was forked ends
+    # without it.
+    atexit._run_exitfuncs()
     sys.exit(worker.exit_status)
 
 

@@ -59,6 +59,17 @@ def test_an_idle_worker_drains_at_once(broker: LaunchedBroker, workers: StartWor
     assert worker.exitcode == 0
 
 
+def test_a_drained_worker_runs_what_is_registered_for_the_end(
+    broker: LaunchedBroker, workers: StartWorkers, tmp_path: Path
+) -> None:
+    """As any program does: what a module or a node has gathered is sent, or written, then."""
+    (worker,) = workers(1)
+    Work()("at_exit", tmp_path / "ends")[0].result(timeout=20)
+    worker.terminate()
+    worker.join(20)
+    assert (tmp_path / "ends").read_text() == f"{worker.pid} has ended\n"
+
+
 def test_a_worker_without_broker_drains_at_once(workers: StartWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that never reached a broker has nothing to finish."""
     monkeypatch.setenv("DAGORAMA_PORT", "1")

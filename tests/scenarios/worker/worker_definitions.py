@@ -1,6 +1,7 @@
 """What the workers of these tests run. Nodes wait on named pipes, so that tests need no clock."""
 
 import asyncio
+import atexit
 import contextvars
 import ctypes
 import os
@@ -66,6 +67,9 @@ class Work(DAGDefinition):
     @dagorama().syncfn
     def entrypoint(self, case: str, *args: Any) -> Any:
         return getattr(self, case)(*args)
+
+    def at_exit(self, path: Path) -> None:
+        atexit.register(note, path, f"{os.getpid()} has ended")
 
     @dagorama().syncfn
     def give(self, value: Any) -> Any:
