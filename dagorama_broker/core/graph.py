@@ -225,11 +225,7 @@ class Graph:
     # -- ending -------------------------------------------------------------------------------------------------------
 
     def complete(self, node: Node, now: float) -> None:
-        """Complete a node, and whoever joins on it, and make ready what waited for them."""
-        self._complete(node, now)
-        self._tell_dependents(node, now)
-
-    def _complete(self, node: Node, now: float) -> None:
+        """Complete a node."""
         node.move(COMPLETED)
         if node.instance.comparison is not None:
             self._compare(node, node.instance.comparison)
@@ -242,23 +238,14 @@ class Graph:
             self.events.append(e.ValueCompared(node=node, change=change))
 
     def complete_join(self, node: Node, now: float) -> None:
-        """Complete a node that joins on what has completed, and make ready what waited for it."""
-        self._finish_join(node, now)
-        self._tell_dependents(node, now)
-
-    def _finish_join(self, node: Node, now: float) -> None:
+        """Complete a node that joins on what has completed."""
         if node.payload is None:
             promise = node.promises[0]
             node.source = promise.source or promise
         self.events.append(
             e.NodeCompleted(node=node, payload=None, at=now, source_seq=node.source.seq if node.source else 0)
         )
-        self._complete(node, now)
-
-    def _tell_dependents(self, node: Node, now: float) -> None:
-        if node.dependents is not None:
-            self.ended.append(node)
-            self.tell_dependents(now)
+        self.complete(node, now)
 
     def tell_dependents(self, now: float) -> None:
         """Tell so many of those that wait for nodes that have ended; of very many, others are left for later.
@@ -281,9 +268,7 @@ class Graph:
             else:
                 for dependent in dependents:
                     if dependent.state not in TERMINAL:  # it may wait for two that have failed
-                        self._mark_dependency_failed(dependent, node.cause or node, now)
-                        if dependent.dependents is not None:
-                            ended.append(dependent)
+                        self.fail_dependency(dependent, node.cause or node, now)
             if node.dependents is not None:
                 ended.append(node)  # last: what is left of it comes before what follows from others
 
@@ -292,9 +277,7 @@ class Graph:
         if node.state is WAITING:
             self.make_ready(node, now)
         elif node.state is NodeState.JOINING:
-            self._finish_join(node, now)
-            if node.dependents is not None:
-                self.ended.append(node)
+            self.complete_join(node, now)
 
     def give_up(self, node: Node, attempt: FailedAttempt, now: float) -> None:
         """Fail an active node for good: `attempt` was its last, or says why there was none."""
@@ -305,7 +288,7 @@ class Graph:
         node.instance.failed = True
         self.events.append(e.NodeFailed(node=node, at=now))
         self.end(node, now)
-        self._tell_dependents(node, now)
+        self.tell_dependents(now)  # at once: they fail because of this node, whatever else the command fails
 
     def withdraw(self, node: Node, now: float) -> None:
         """Take an active node, which the caller ends, out of where it waits to go on."""
@@ -346,9 +329,12 @@ class Graph:
             self._leave_queue(self.stopped.popleft(), now)
 
     def fail_dependency(self, node: Node, cause: Node, now: float) -> None:
-        """Fail a waiting or joining node because of another, and with it whatever waits for it."""
-        self._mark_dependency_failed(node, cause, now)
-        self._tell_dependents(node, now)
+        """Fail a waiting or joining node because of another."""
+        node.move(NodeState.DEPENDENCY_FAILED)
+        node.cause = cause
+        node.instance.failed = True
+        self.events.append(e.DependencyFailed(node=node, cause=cause, at=now))
+        self.end(node, now)
 
     def fail_doomed(self, now: float) -> None:
         """Fail so many of the nodes that begin anew in vain."""
@@ -369,16 +355,11 @@ class Graph:
             self.ended.append(other)
         other.dependents.append(node)
 
-    def _mark_dependency_failed(self, node: Node, cause: Node, now: float) -> None:
-        node.move(NodeState.DEPENDENCY_FAILED)
-        node.cause = cause
-        node.instance.failed = True
-        self.events.append(e.DependencyFailed(node=node, cause=cause, at=now))
-        self.end(node, now)
-
     def end(self, node: Node, now: float) -> None:
-        """Note that a node has become terminal."""
+        """Note that a node has become terminal. Who waits for it is told no later than when the command is through."""
         node.finished_at = now
+        if node.dependents is not None:
+            self.ended.append(node)
         instance = node.instance
         instance.live -= 1
         if not instance.live:

@@ -83,6 +83,8 @@ class Scheduler:
         """Decide on one command. Raises a `Refused`, and has changed nothing, where the command is at fault."""
         events = self.graph.begin()
         self._handlers[type(command)](command, now)
+        if self.graph.ended:
+            self.graph.tell_dependents(now)
         recorded = self.dispatcher.take_recorded()
         if recorded:
             events.append(e.NodesStarted(nodes=recorded))
