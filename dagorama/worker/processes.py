@@ -129,19 +129,24 @@ def _end_of(worker_id: bytes, process: WorkerProcess) -> WorkerEnd:
 
 
 def stop_workers(processes: Sequence[WorkerProcess], *, grace_s: float = STOP_GRACE_S) -> None:
-    """Drains workers, kills those that are not through with it after `grace_s` seconds, and waits for all to end."""
+    """Drains workers, kills those that are not through with it after `grace_s` seconds, and waits for all to end.
+
+    Where it is interrupted it kills them at once.
+    """
     for process in processes:
         if process.is_alive():
             process.terminate()
     deadline = monotonic() + grace_s
     alive = [process for process in processes if process.is_alive()]
-    while alive and (left_s := deadline - monotonic()) > 0:
-        wait([process.sentinel for process in alive], left_s)
-        alive = [process for process in alive if process.is_alive()]
-    for process in alive:
-        process.kill()
-    for process in processes:
-        process.join()
+    try:
+        while alive and (left_s := deadline - monotonic()) > 0:
+            wait([process.sentinel for process in alive], left_s)
+            alive = [process for process in alive if process.is_alive()]
+    finally:  # also where somebody presses Ctrl-C again: nobody would wait for them any more but the interpreter's end
+        for process in alive:
+            process.kill()
+        for process in processes:
+            process.join()
     settle()
 
 

@@ -1,11 +1,14 @@
 """`launch_workers`: what happens to the workers, and to the program that launched them, when something goes wrong."""
 
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from multiprocessing.connection import wait
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -231,6 +234,31 @@ def test_a_program_that_workers_cannot_import_is_told(way: str, tmp_path: Path) 
     assert right == "True"
     assert refused.startswith("__main__:Job is written in a notebook, in `python -c`, on standard input or in a")
     assert "in_process_broker" in refused
+
+
+def test_an_interrupt_while_workers_are_ended_kills_them(
+    broker: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second Ctrl-C ends the program, however long a node still takes."""
+    began, go = tmp_path / "began", tmp_path / "go"
+    os.mkfifo(began)
+    os.mkfifo(go)
+    interrupts = iter([KeyboardInterrupt])
+
+    def wait_or_be_interrupted(*args: Any) -> list[Any]:
+        for interrupt in interrupts:
+            raise interrupt
+        return wait(*args)
+
+    workers = launch_workers(1)
+    processes = workers.__enter__()
+    Work()("hold_open", began, go)
+    with began.open() as lifeline:
+        lifeline.readline()
+        monkeypatch.setattr("dagorama.worker.processes.wait", wait_or_be_interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            workers.__exit__(None, None, None)
+    assert [process.exitcode for process in processes] == [-signal.SIGKILL]
 
 
 def test_a_program_that_has_used_the_broker_may_fork(tmp_path: Path) -> None:
