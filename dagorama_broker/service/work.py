@@ -107,7 +107,6 @@ class _Session:
         if earlier is not None:
             earlier.close("the worker has connected again")
         channels[self._id] = self
-        left = False
         writer = asyncio.create_task(self._write())
         reader = asyncio.create_task(self._read())
         closing = asyncio.create_task(self._closing.wait())
@@ -122,8 +121,6 @@ class _Session:
             with suppress(TimeoutError):
                 ended_tasks = [task for task in (reader, writer) if task in ended]
                 await asyncio.wait_for(self._say_goodbye(ended_tasks), _GOODBYE_S)
-            # The end of the stream alone may just as well be that of a worker that was killed.
-            left = self._draining
         except HostStopped as error:
             await abort(self._context, grpc.StatusCode.UNAVAILABLE, error)
         finally:
@@ -134,7 +131,7 @@ class _Session:
                 # If the broker ended the stream, the worker is evicted already, or comes back to the next broker,
                 # which waits for it: it goes on with what it has.
                 if self._closed is None:
-                    self._disconnect(left)
+                    self._disconnect()
 
     async def _say_goodbye(self, ended: list[asyncio.Task[None]]) -> None:
         """End the stream with a status that says why, where it was not the worker that ended it."""
@@ -149,7 +146,10 @@ class _Session:
             if error is not None:
                 raise error
 
-    def _disconnect(self, left: bool) -> None:
+    def _disconnect(self) -> None:
+        # The end of the stream alone may be that of a worker that was killed. One that drained was about to end, and
+        # whether it closed the stream in order, or gRPC cancelled it, is a matter of which came first.
+        left = self._draining
         log.info("worker %s %s", self._hello.name, "left" if left else "is gone")
         with suppress(HostStopped):  # its leases end with the broker
             self._host.apply(c.DisconnectWorker(worker_id=self._id, left=left))

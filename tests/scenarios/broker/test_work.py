@@ -150,6 +150,17 @@ def test_a_node_handed_back_goes_to_another(client: Client, connect: Connect) ->
     assert (again.node_id, again.attempt, again.token > grant.token) == (grant.node_id, 1, True)
 
 
+def test_a_draining_worker_is_not_lost_however_its_stream_ends(client: Client, connect: Connect) -> None:
+    """What it held is no suspect, of which a worker may hold only one."""
+    client.start(*(call(new_id()) for _ in range(4)))
+    worker = connect(slots=4)
+    worker.take(4)
+    worker.send(work_pb2.WorkRequest(draining=True))
+    worker.settle()
+    worker.close()
+    assert len(connect(name="w2", slots=4).take(4)) == 4
+
+
 def test_a_draining_worker_gets_nothing_more(client: Client, connect: Connect) -> None:
     """What it runs it may finish; what is ready goes to others."""
     first, second = new_id(), new_id()
