@@ -21,6 +21,7 @@ from uuid import UUID
 
 from dagorama import base_context
 from dagorama.capture import CapturedCall, current_scope
+from dagorama.client.convert import submit_request
 from dagorama.client.requests import Deadline, Steps
 from dagorama.client.status import why_in
 from dagorama.client.waiting import Silence
@@ -28,13 +29,18 @@ from dagorama.errors import BrokerRefused, ResultTimeout, Stuck
 from dagorama.options import InstanceOptions
 from dagorama.own_stack import run_off_loop
 from dagorama.serializer import forget_definitions, forget_functions
-from dagorama.testing.core import CODES, Core, worker_with
+from dagorama.testing.core import Core, worker_with
 from dagorama.v1.dag_pb2 import ControlInstanceRequest, InstanceInfo, NodeInfo, WatchResponse, WhyResponse
 from dagorama.worker.execution import Executor
 from dagorama.worker.held import Held, Rejected
 from dagorama.worker.node_loop import CLOSE_S, NodeLoop, NodeTask, Rest
 from dagorama.worker.options import default_code_mismatch
 from dagorama.worker.versions import VersionCheck
+from dagorama_broker.core.model import InstanceId, NodeId
+from dagorama_broker.core.states import NodeState
+from dagorama_broker.requests import Requests
+from dagorama_broker.requests.refusals import CODES
+from dagorama_broker.service import convert
 
 
 class _Change(NamedTuple):
@@ -99,11 +105,12 @@ class InProcessBroker:
         forget_definitions()
         worker = worker_with(tolerations=tolerations, include_queues=include_queues, exclude_queues=exclude_queues)
         self._core = Core(worker=worker, seed=seed, check=check, revoked=self._revoked, changed=self._changed)
+        self._requests = Requests(self._core)
 
     @property
     def elapsed_s(self) -> float:
         """How many seconds have passed by the broker's clock: what backoffs and timeouts have come to."""
-        return self._core.now - self._core.began_at
+        return self._core.now() - self._core.began_at
 
     def close(self) -> None:
         """Ends what still runs."""
@@ -118,81 +125,116 @@ class InProcessBroker:
         """Makes an instance, if it is new, and nodes in it. Nothing runs yet."""
         yield from ()
         with self._asked(what):
-            self._core.submit(instance_id, definition, calls, options)
+            message = submit_request(instance_id, definition, calls, options)
+            new = convert.to_calls(message.calls, [convert.to_function(function) for function in message.functions])
+            options_ = convert.to_instance_options(message.options)
+            self._core.ask(self._requests.submit(InstanceId(instance_id), definition, new, options_))
 
     def outcome(
         self, instance_id: bytes, node_id: bytes, deadline: Deadline | None, silence: Silence
     ) -> Steps[WatchResponse]:
         """Runs nodes until this one has ended. Raises `Stuck`, or with a deadline `ResultTimeout`, where it can't."""
         what = f"watching node {UUID(bytes=node_id)}"
-        has_ended = partial(self._core.has_ended, instance_id, node_id)
+        has_ended = partial(self._has_ended, instance_id, node_id)
         yield from self._run_to_the_end(has_ended, instance_id, node_id, deadline, what)
         with self._asked(what):
-            return self._core.outcome(instance_id, node_id)
+            return convert.from_outcome(
+                self._core.ask(self._requests.outcome(InstanceId(instance_id), NodeId(node_id)))
+            )
 
     def end(self, instance_id: bytes, deadline: Deadline | None, silence: Silence) -> Steps[InstanceInfo]:
         """Runs nodes until the instance has ended; otherwise like `outcome`."""
         what = f"watching instance {UUID(bytes=instance_id)}"
-        is_over = partial(self._core.is_over, instance_id)
-        yield from self._run_to_the_end(is_over, instance_id, b"", deadline, what)
+        yield from self._run_to_the_end(partial(self._is_over, instance_id), instance_id, b"", deadline, what)
         with self._asked(what):
-            return self._core.instance(instance_id)
+            return self._instance(instance_id)
 
     def instance(self, instance_id: bytes, what: str) -> Steps[InstanceInfo]:
         """Runs nodes until the instance has ended, or nothing more can run; tells how it stands then."""
-        yield from self._run_until(partial(self._core.is_over, instance_id), None, what)
+        yield from self._run_until(partial(self._is_over, instance_id), None, what)
         with self._asked(what):
-            return self._core.instance(instance_id)
+            return self._instance(instance_id)
 
     def failed_nodes(self, instance_id: bytes, most: int, what: str) -> Steps[Sequence[NodeInfo]]:
         """Returns the first nodes that failed themselves. Nothing runs for it."""
         yield from ()
+        found: list[NodeInfo] = []
+        token = ""
         with self._asked(what):
-            return self._core.failed_nodes(instance_id, most)
+            while len(found) < most:
+                page = self._core.ask(self._requests.list_nodes(InstanceId(instance_id), 1000, token))
+                found += [convert.from_node(node) for node in page.items if node.state is NodeState.FAILED]
+                token = page.next_token
+                if not token:
+                    break
+        return found[:most]
 
     def deadline(self, timeout_s: float) -> Deadline:
         """Counts by the broker's clock."""
-        return Deadline(timeout_s, lambda: self._core.now)
+        return Deadline(timeout_s, self._core.now)
 
     def has_ended(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[bool]:
         """Runs nodes until this one has ended, or nothing more can run."""
-        return (yield from self._run_until(partial(self._core.has_ended, instance_id, node_id), None, what))
+        return (yield from self._run_until(partial(self._has_ended, instance_id, node_id), None, what))
 
     def first_node(self, instance_id: bytes, what: str, deadline: Deadline | None) -> Steps[NodeInfo | None]:
         """Tells which node was made first. Nothing runs for it."""
         yield from ()
         with self._asked(what):
-            return self._core.first_node(instance_id)
+            page = self._core.ask(self._requests.list_nodes(InstanceId(instance_id), 1))
+            return next(map(convert.from_node, page.items), None)
 
     def cancel(self, instance_id: bytes, what: str) -> Steps[None]:
         """Stops an instance; what runs asynchronously is cancelled."""
         yield from ()
         with self._asked(what):
-            self._core.cancel(instance_id)
+            self._core.ask(self._requests.cancel(InstanceId(instance_id)))
 
     def control(self, request: ControlInstanceRequest, what: str) -> Steps[InstanceInfo]:
         """Changes how an instance is run."""
         yield from ()
         with self._asked(what):
-            return self._core.control(request)
+            summary = self._core.ask(
+                self._requests.control_instance(
+                    InstanceId(request.instance_id),
+                    priority=request.priority if request.HasField("priority") else None,
+                    paused=request.paused if request.HasField("paused") else None,
+                    running_max=request.running_max if request.HasField("running_max") else None,
+                )
+            )
+            return convert.from_instance(summary)
 
     def retry(self, instance_id: bytes, what: str) -> Steps[None]:
         """Lets a failed instance go on. Nothing runs yet."""
         yield from ()
         with self._asked(what):
-            self._core.retry(instance_id)
+            self._core.ask(self._requests.retry(InstanceId(instance_id)))
 
     def rerun(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[Sequence[bytes]]:
         """Lets a node of an instance that has ended begin anew, and what its value went into. Nothing runs yet."""
         yield from ()
         with self._asked(what):
-            return self._core.rerun(instance_id, node_id)
+            return self._core.ask(self._requests.rerun(InstanceId(instance_id), NodeId(node_id)))
 
     def why(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[WhyResponse]:
         """Tells what holds a node. Nothing runs for it."""
         yield from ()
         with self._asked(what):
-            return self._core.why(instance_id, node_id)
+            return self._why(instance_id, node_id)
+
+    def _has_ended(self, instance_id: bytes, node_id: bytes) -> bool:
+        return self._core.ask(self._requests.has_ended(InstanceId(instance_id), NodeId(node_id)))
+
+    def _is_over(self, instance_id: bytes) -> bool:
+        return self._core.ask(self._requests.is_over(InstanceId(instance_id)))
+
+    def _instance(self, instance_id: bytes) -> InstanceInfo:
+        return convert.from_instance(self._core.ask(self._requests.get_instance(InstanceId(instance_id))))
+
+    def _why(self, instance_id: bytes, node_id: bytes) -> WhyResponse:
+        asked = self._requests.why(InstanceId(instance_id), NodeId(node_id) if node_id else None)
+        node, reasons = self._core.ask(asked)
+        return WhyResponse(node=convert.from_node(node), reasons=map(convert.from_reason, reasons))
 
     @contextmanager
     def _asked(self, what: str) -> Iterator[None]:
@@ -217,7 +259,7 @@ class InProcessBroker:
         if (yield from self._run_until(has_ended, deadline, what)):
             return
         with self._asked(what):
-            why = why_in(self._core.why(instance_id, node_id))
+            why = why_in(self._why(instance_id, node_id))
         whose, which = UUID(bytes=instance_id), UUID(bytes=node_id) if node_id else None
         if deadline is None:
             raise Stuck(instance_id=whose, node_id=which, why=str(why))
@@ -229,7 +271,7 @@ class InProcessBroker:
         waiter = scope.node if scope is not None and isinstance(scope.node, Held) else None
         rest_s = inf if deadline is None else deadline.rest_s()
         # The broker's clock stands still while nodes run, which may be for ever.
-        until, give_up_at = self._core.now + rest_s, time.monotonic() + rest_s
+        until, give_up_at = self._core.now() + rest_s, time.monotonic() + rest_s
         if waiter is None:
             forget_functions()
         with self._waits(waiter):
@@ -272,7 +314,7 @@ class InProcessBroker:
                 return change
             held = self._core.grant()
             if held is not None:
-                self._running[held] = self._core.now
+                self._running[held] = self._core.now()
                 return held
             due_at = self._core.due_at()
             if due_at == inf or due_at > until:

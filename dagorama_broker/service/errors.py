@@ -1,6 +1,7 @@
 """The border between the core's errors and gRPC's status codes."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
@@ -9,7 +10,7 @@ import grpc
 from dagorama_broker.core import errors
 from dagorama_broker.core.states import NodeState
 from dagorama_broker.host.host import HostStopped
-from dagorama_broker.service.convert import MalformedRequest, SumTooLarge, TooLarge
+from dagorama_broker.requests.refusals import CODES
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,23 +50,10 @@ class NoLease(Exception):
 
 
 STATUS: dict[type[Exception], grpc.StatusCode] = {
-    errors.UnknownInstance: grpc.StatusCode.NOT_FOUND,
-    errors.InstanceEnded: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.UnfitInstance: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.NodeInUse: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.EmptyInstance: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.UnknownNode: grpc.StatusCode.NOT_FOUND,
-    errors.UnknownWorker: grpc.StatusCode.NOT_FOUND,
-    errors.ConflictingNode: grpc.StatusCode.ALREADY_EXISTS,
-    errors.ConflictingRequest: grpc.StatusCode.ALREADY_EXISTS,
-    errors.DuplicateCall: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.UnknownDependency: grpc.StatusCode.INVALID_ARGUMENT,
-    MalformedRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    **{kind: grpc.StatusCode[code] for kind, code in CODES.items()},
     WorkerInvalidated: grpc.StatusCode.NOT_FOUND,
     NoWork: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NoLease: grpc.StatusCode.FAILED_PRECONDITION,
-    TooLarge: grpc.StatusCode.INVALID_ARGUMENT,
-    SumTooLarge: grpc.StatusCode.FAILED_PRECONDITION,
     HostStopped: grpc.StatusCode.UNAVAILABLE,
 }
 
@@ -103,5 +91,21 @@ def answers(
         except tuple(STATUS) as error:
             await abort(cast(Aborts, args[-1]), STATUS[type(error)], error)
             raise  # not reached: abort raises
+
+    return wraps(method)(answer)
+
+
+def answers_each(
+    method: Callable[[S, Q, object], AsyncGenerator[R, None]],
+) -> Callable[[S, Q, object], AsyncGenerator[R, None]]:
+    """Do as `answers` for a method that sends one message after another."""
+
+    async def answer(self: S, request: Q, context: object) -> AsyncGenerator[R, None]:
+        try:
+            async with aclosing(method(self, request, context)) as messages:
+                async for message in messages:
+                    yield message
+        except tuple(STATUS) as error:
+            await abort(cast(Aborts, context), STATUS[type(error)], error)
 
     return wraps(method)(answer)

@@ -13,15 +13,16 @@ from uuid import uuid4
 from dagorama.api import api_pb2, api_pb2_grpc
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
-from dagorama_broker.core.errors import Refused, UnknownInstance, show_id
+from dagorama_broker.core.errors import Refused, show_id
 from dagorama_broker.core.model import InstanceId, Node, NodeId, Worker, WorkerId
-from dagorama_broker.core.states import TERMINAL
 from dagorama_broker.core.stored import StoredNode
 from dagorama_broker.host.host import Host, HostStopped
+from dagorama_broker.requests import Requests
+from dagorama_broker.requests.checks import SumTooLarge, TooLarge, check_size
+from dagorama_broker.requests.watching import Watching
 from dagorama_broker.service import unary_convert as convert
-from dagorama_broker.service.convert import SumTooLarge, TooLarge, check_size, to_failed
+from dagorama_broker.service.convert import to_failed
 from dagorama_broker.service.errors import NoLease, NoWork, WorkerInvalidated, answers
-from dagorama_broker.service.looking import find_node
 
 log = logging.getLogger("dagorama.broker")
 
@@ -31,6 +32,8 @@ class UnaryService(api_pb2_grpc.DagoramaServicer):
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self._requests = Requests(host)
+        self._watching = Watching(host, self._requests)
 
     # -- clients ------------------------------------------------------------------------------------------------------
 
@@ -40,7 +43,7 @@ class UnaryService(api_pb2_grpc.DagoramaServicer):
     ) -> api_pb2.InstanceMessage:
         """Make an instance. Repeating it is a no-op."""
         instance_id = convert.to_instance_id(request.identifier, "identifier")
-        await self._host.submit(c.SubmitNodes(instance_id=instance_id, definition="", calls=()))
+        await self._requests.submit(instance_id, "", ())
         return api_pb2.InstanceMessage(identifier=show_id(instance_id))
 
     @answers
@@ -48,16 +51,9 @@ class UnaryService(api_pb2_grpc.DagoramaServicer):
         """Make a node, at once. Repeating it is a no-op."""
         instance_id = convert.to_instance_id(request.instanceId, "instanceId")
         call = convert.to_call(request)
-        await self._check_instance(instance_id)
-        await self._host.submit(c.SubmitNodes(instance_id=instance_id, definition="", calls=[call]))
+        await self._requests.check_instance(instance_id)
+        await self._requests.submit(instance_id, "", [call])
         return await self._message(instance_id, call.node_id)
-
-    async def _check_instance(self, instance_id: InstanceId) -> None:
-        """Raise `UnknownInstance` where submitting would make one."""
-        if instance_id not in self._host.scheduler.instances:
-            await self._host.flush()  # it may be on its way to the journal
-            if await self._host.read(self._host.journal.summarize_instance, instance_id) is None:
-                raise UnknownInstance(instance_id=instance_id)
 
     @answers
     async def GetNode(self, request: api_pb2.NodeRetrieveMessage, context: object) -> api_pb2.NodeMessage:
@@ -76,22 +72,10 @@ class UnaryService(api_pb2_grpc.DagoramaServicer):
         instance_id = convert.to_instance_id(request.instanceId, "instanceId")
         node_id = convert.to_node_id(request.identifier, "identifier")
         while True:
-            await self._wait_for_end(instance_id, node_id)
+            await self._watching.wait_for_end(instance_id, node_id)
             message = await self._message(instance_id, node_id)
             if message.completed or message.permanentlyFailed:
                 return message
-
-    async def _wait_for_end(self, instance_id: InstanceId, node_id: NodeId) -> None:
-        """Return when the node has ended, at once where it is not in memory."""
-        node = self._live_node(instance_id, node_id)
-        if node is None or node.state in TERMINAL:
-            return
-        listeners = self._host.listeners
-        outcome = listeners.outcome(instance_id, node_id)
-        try:
-            await outcome
-        finally:
-            listeners.forget_outcome(instance_id, node_id, outcome)
 
     # -- workers ------------------------------------------------------------------------------------------------------
 
@@ -172,7 +156,7 @@ class UnaryService(api_pb2_grpc.DagoramaServicer):
         instance_id = convert.to_instance_id(request.instanceId, "instanceId")
         node_id = convert.to_node_id(request.nodeId, "nodeId")
         worker = self._worker(request.workerId, "workerId")
-        node: Node | StoredNode | None = self._live_node(instance_id, node_id)
+        node: Node | StoredNode | None = self._requests.live_node(instance_id, node_id)
         if node is None:
             node = await self._stored_node(instance_id, node_id)
         if not isinstance(node, Node) or node.worker is not worker:
@@ -184,17 +168,13 @@ class UnaryService(api_pb2_grpc.DagoramaServicer):
 
     # -- nodes --------------------------------------------------------------------------------------------------------
 
-    def _live_node(self, instance_id: InstanceId, node_id: NodeId) -> Node | None:
-        instance = self._host.scheduler.instances.get(instance_id)
-        return instance.nodes.get(node_id) if instance else None
-
     async def _stored_node(self, instance_id: InstanceId, node_id: NodeId) -> StoredNode:
         await self._host.flush()  # it may be on its way to the journal
-        return await find_node(self._host, instance_id, node_id, values=True)
+        return await self._requests.find_node(instance_id, node_id, values=True)
 
     async def _message(self, instance_id: InstanceId, node_id: NodeId) -> api_pb2.NodeMessage:
         """Give the message for a node as it is now, when that is durable. Raises `UnknownInstance` or `UnknownNode`."""
-        node = self._live_node(instance_id, node_id)
+        node = self._requests.live_node(instance_id, node_id)
         if node is not None:
             message = convert.from_node(node)
             await self._host.flush()

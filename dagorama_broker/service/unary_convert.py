@@ -11,7 +11,7 @@ from dagorama_broker.core.model import Failure, FunctionSpec, InstanceId, NewCal
 from dagorama_broker.core.states import UNSUCCESSFUL, NodeState
 from dagorama_broker.core.stored import StoredNode
 from dagorama_broker.core.values import payload_of
-from dagorama_broker.service.convert import (
+from dagorama_broker.requests.checks import (
     MESSAGE_BYTES_MAX,
     MalformedRequest,
     SumTooLarge,

@@ -48,6 +48,7 @@ ROOMS = {
     "dagorama_broker.core": "core",
     "dagorama_broker.storage": "storage",
     "dagorama_broker.host": "host",
+    "dagorama_broker.requests": "requests",
     "dagorama_broker.service": "service",
 }
 
@@ -61,13 +62,15 @@ ARROWS = {
     "cli": {"user", "client", "worker", "launch", "values"},
     # The in-process broker is a broker with its worker: it has the worker's executor run what the core grants,
     # translates with the service's own converters, and has the memory journal keep finished instances.
-    "testing": {"user", "client", "worker", "api", "core", "storage", "service", "values"},
+    "testing": {"user", "client", "worker", "api", "core", "storage", "requests", "service", "values"},
     "api": set[str](),
     "launch": {"core", "storage", "host", "service"},
     "core": set[str](),
     "storage": {"core"},
     "host": {"core", "storage"},
-    "service": {"core", "host", "api"},
+    # A request looks at the core and the journal of whoever keeps them; only what waits needs the host itself.
+    "requests": {"core", "storage", "host"},
+    "service": {"core", "host", "requests", "api"},
 }
 
 #: Arrows of single modules. A retry policy says itself how it travels, as it did in dagorama 0.1. The package itself
@@ -77,9 +80,9 @@ EXCEPTIONS = {("dagorama.retry", "api"), ("dagorama", "runner")}
 #: The only modules that know both the generated messages and the core's types: the translators, the servicers, and what
 #: stands in their place within a process.
 MEETING_POINTS = {
-    *(f"dagorama_broker.service.{name}" for name in ("dag", "looking", "unary", "unary_convert", "work")),
+    *(f"dagorama_broker.service.{name}" for name in ("unary", "unary_convert", "work")),
     *(f"dagorama_broker.service.convert.{name}" for name in ("incoming", "outgoing")),
-    "dagorama.testing.core",
+    *(f"dagorama.testing.{name}" for name in ("core", "in_process")),
 }
 
 #: What the core may use of the standard library: nothing that reads a clock, draws at random, waits, or does I/O.
@@ -151,7 +154,7 @@ def forbidden(module: str, source: str, *, is_package: bool = False) -> list[str
                 found.append(f"{module} -> {target}: the core is pure")
             elif not standard and not any(within(target, name) for name in BARE | EXTRAS.get(module, set())):
                 found.append(f"{module} -> {target}: not in a bare install")
-            elif room in {"launch", "core", "storage", "host", "service"} and top in {
+            elif room in {"launch", "core", "storage", "host", "requests", "service"} and top in {
                 "pickle",
                 "cloudpickle",
                 "marshal",
@@ -201,6 +204,8 @@ def test_messages_and_core_types_meet_where_they_are_translated() -> None:
         ("dagorama_broker.core.scheduler", "from ..storage import journal"),
         ("dagorama_broker.storage.sqlite", "from dagorama.v1 import graph_pb2"),
         ("dagorama_broker.host", "from dagorama_broker.service.server import Server"),
+        ("dagorama_broker.requests.looking", "from dagorama.v1 import dag_pb2"),
+        ("dagorama_broker.requests.looking", "from dagorama_broker.service import convert"),
         ("dagorama_broker.service.server", "import pickle"),
         ("dagorama.client.connection", "from dagorama.definition import DAGInstance"),
         ("dagorama.definition", "from dagorama.v1 import dag_pb2"),

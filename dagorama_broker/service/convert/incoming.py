@@ -18,134 +18,67 @@ from dagorama_broker.core.model import (
     RetryPolicy,
     WorkerId,
 )
-from dagorama_broker.service.convert.checks import (
-    GROUP_LENGTH_MAX,
+from dagorama_broker.requests.checks import (
     HELLO_BYTES_MAX,
     LACKS_BYTES_MAX,
-    LIMIT_KEY_BYTES_MAX,
-    LIMITS_MAX,
     PAYLOAD_BYTES_MAX,
-    PRIORITY_MAX,
     PROBLEM_BYTES_MAX,
     PROGRESS_BYTES_MAX,
-    RATE_MAX,
-    RATE_MIN,
     SLOTS_MAX,
     MalformedRequest,
     SumTooLarge,
     TooLarge,
+    check_arguments,
+    check_function,
+    check_function_size,
     check_id,
     check_ids,
+    check_limit_keys,
     check_name,
+    check_options,
     check_size,
     same_length,
-    to_instance_id,
-    to_seconds,
 )
 
 
 def to_function(message: graph_pb2.FunctionSpec) -> FunctionSpec:
     """Give a function; its queue is its name where none is given."""
-    if not message.name:
-        raise MalformedRequest("a function has no name")
-    check_name("function", message.name)
-    for field in ("queue", "taint", "code_version", "release"):
-        check_name(f"{field} of function {message.name}:", getattr(message, field))
     retry = message.retry
-    for field, number in (
-        ("timeout_s", message.timeout_s),
-        ("start_timeout_s", message.start_timeout_s),
-        ("retry.interval_s", retry.interval_s),
-        ("retry.multiplier", retry.multiplier),
-        ("retry.interval_max_s", retry.interval_max_s),
-        ("retry.jitter", retry.jitter),
-    ):
-        to_seconds(f"{field} of function {message.name}", number)
-    if message.at_most_once and retry.max_attempts > 1:
-        raise MalformedRequest(
-            f"function {message.name} is at_most_once and has retry.max_attempts {retry.max_attempts}; one excludes "
-            "the other"
+    return check_function(
+        FunctionSpec(
+            name=message.name,
+            code_version=message.code_version,
+            queue=message.queue,
+            taint=message.taint,
+            retry=RetryPolicy(
+                max_attempts=retry.max_attempts,
+                interval_s=retry.interval_s,
+                multiplier=retry.multiplier,
+                interval_max_s=retry.interval_max_s,
+                jitter=retry.jitter,
+            ),
+            timeout_s=message.timeout_s,
+            start_timeout_s=message.start_timeout_s,
+            at_most_once=message.at_most_once,
+            definition_arguments=message.definition_arguments,
+            release=message.release,
+            limits=tuple(
+                LimitSpec(max=limit.max, rate_per_s=limit.rate_per_s, burst=limit.burst) for limit in message.limits
+            ),
         )
-    return FunctionSpec(
-        name=message.name,
-        code_version=message.code_version,
-        queue=message.queue or message.name,
-        taint=message.taint,
-        retry=RetryPolicy(
-            max_attempts=max(1, retry.max_attempts),
-            interval_s=retry.interval_s,
-            multiplier=retry.multiplier or 1.0,
-            interval_max_s=retry.interval_max_s,
-            jitter=min(1.0, retry.jitter),
-        ),
-        timeout_s=message.timeout_s,
-        start_timeout_s=message.start_timeout_s,
-        at_most_once=message.at_most_once,
-        definition_arguments=message.definition_arguments,
-        release=message.release,
-        limits=_to_limits(message) if message.limits else (),
-    )
-
-
-def _to_limits(message: graph_pb2.FunctionSpec) -> tuple[LimitSpec, ...]:
-    if len(message.limits) > LIMITS_MAX:
-        raise MalformedRequest(f"function {message.name} has {len(message.limits)} limits; the most is {LIMITS_MAX}")
-    for index, limit in enumerate(message.limits):
-        what = f"limits[{index}] of function {message.name}"
-        if not limit.rate_per_s:
-            if not limit.max:
-                raise MalformedRequest(f"{what} has neither max nor rate_per_s, and limits nothing")
-            if limit.burst:
-                raise MalformedRequest(f"{what} has a burst of {limit.burst}, which means nothing without rate_per_s")
-        elif not RATE_MIN <= limit.rate_per_s <= RATE_MAX:  # NaN neither
-            bounds = f"must be from {RATE_MIN:g} to {RATE_MAX:g}, or 0 for any"
-            raise MalformedRequest(f"rate_per_s of {what} is {limit.rate_per_s}; it {bounds}")
-    return tuple(
-        LimitSpec(max=limit.max, rate_per_s=limit.rate_per_s, burst=max(1, limit.burst)) for limit in message.limits
     )
 
 
 def to_instance_options(message: dag_pb2.InstanceOptions) -> c.InstanceOptions:
     """Give how an instance is to be run."""
-    if len(message.group) > GROUP_LENGTH_MAX:
-        raise MalformedRequest(
-            f"options.group {message.group[:20]!r}... has {len(message.group)} characters; the limit is "
-            f"{GROUP_LENGTH_MAX}"
+    return check_options(
+        c.InstanceOptions(
+            priority=message.priority,
+            group=message.group,
+            running_max=message.running_max,
+            deadline_s=message.deadline_s,
         )
-    return c.InstanceOptions(
-        priority=_check_priority(message.priority, "options.priority"),
-        group=message.group,
-        running_max=message.running_max,
-        deadline_s=to_seconds("options.deadline_s", message.deadline_s),
     )
-
-
-def to_control_instance(message: dag_pb2.ControlInstanceRequest) -> c.ControlInstance:
-    """Give what is to be changed about an instance."""
-    return c.ControlInstance(
-        instance_id=to_instance_id(message.instance_id),
-        priority=_check_priority(message.priority, "priority") if message.HasField("priority") else None,
-        paused=message.paused if message.HasField("paused") else None,
-        running_max=message.running_max if message.HasField("running_max") else None,
-    )
-
-
-def to_control_queue(message: dag_pb2.ControlQueueRequest) -> c.ControlQueue:
-    """Give what is to be changed about a queue."""
-    if not message.queue:
-        raise MalformedRequest("queue is empty; give the name of the queue")
-    check_name("queue", message.queue)
-    return c.ControlQueue(
-        queue=message.queue,
-        paused=message.paused if message.HasField("paused") else None,
-        running_max=message.running_max if message.HasField("running_max") else None,
-    )
-
-
-def _check_priority(priority: int, field: str) -> int:
-    if not -PRIORITY_MAX <= priority <= PRIORITY_MAX:
-        raise MalformedRequest(f"{field} is {priority}; it must be from -{PRIORITY_MAX} to {PRIORITY_MAX}")
-    return priority
 
 
 def to_functions(messages: Iterable[graph_pb2.FunctionSpec]) -> list[FunctionSpec | MalformedRequest]:
@@ -171,8 +104,7 @@ def to_calls(message: graph_pb2.Calls, functions: Sequence[FunctionSpec | Malfor
     specs = [used[index] for index in message.functions]
     limits = any(spec.limits for spec in used.values())
     if max(map(len, message.arguments), default=0) > PAYLOAD_BYTES_MAX:
-        spec, arguments = max(zip(specs, message.arguments, strict=True), key=lambda call: len(call[1]))
-        raise TooLarge(f"a call of {spec.name[:200]} with its arguments", len(arguments))
+        check_arguments(*max(zip(specs, message.arguments, strict=True), key=lambda call: len(call[1])))
     dependencies = _dependencies(message, len(node_ids))
     keys = _limit_keys(message.limit_keys, specs) if limits or message.limit_keys else repeat(())
     return list(map(NewCall._make, zip(node_ids, specs, message.arguments, dependencies, keys, strict=False)))
@@ -182,13 +114,8 @@ def _usable(function: FunctionSpec | MalformedRequest) -> FunctionSpec:
     """Give a function of a table that a call names. Raises `MalformedRequest` where it cannot be, or `TooLarge`."""
     if isinstance(function, MalformedRequest):
         raise function
-    check_size(f"function {function.name[:200]}", _function_bytes(function))
+    check_function_size(function)
     return function
-
-
-def _function_bytes(spec: FunctionSpec) -> int:
-    texts = (spec.name, spec.code_version, spec.queue, spec.taint, spec.release)
-    return len(spec.definition_arguments) + sum(len(text.encode()) for text in texts)
 
 
 def _dependencies(message: graph_pb2.Calls, calls: int) -> Iterable[tuple[NodeId, ...]]:
@@ -207,17 +134,7 @@ def _dependencies(message: graph_pb2.Calls, calls: int) -> Iterable[tuple[NodeId
 def _limit_keys(keys: Sequence[str], specs: Sequence[FunctionSpec]) -> Iterable[tuple[str, ...]]:
     """Give the keys of each call, of which at least one has limits, or should have none."""
     counts = [len(spec.limits) for spec in specs]
-    if sum(counts) != len(keys):
-        raise MalformedRequest(f"calls have {len(keys)} limit_keys; their functions have {sum(counts)} limits in all")
-    for key in set(keys):
-        size = len(key.encode())
-        if not 1 <= size <= LIMIT_KEY_BYTES_MAX:
-            raise MalformedRequest(
-                f"one of the limit_keys of calls has {size} bytes; it must have 1 to {LIMIT_KEY_BYTES_MAX}. Send a "
-                "digest of what is longer"
-            )
-        if "\0" in key:
-            raise MalformedRequest(f"one of the limit_keys of calls has a NUL in it, which no storage keeps: {key!r}")
+    check_limit_keys(keys, sum(counts))
     keys = tuple(keys)
     return [keys[end - count : end] for end, count in zip(accumulate(counts), counts, strict=True)]
 

@@ -5,26 +5,12 @@ from collections.abc import Iterable, Sequence
 from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
 from dagorama_broker.core.caches import Cache
 from dagorama_broker.core.errors import show_id
-from dagorama_broker.core.lanes import Lane, Obstacle
-from dagorama_broker.core.model import (
-    FailedAttempt,
-    Failure,
-    Function,
-    FunctionSpec,
-    Instance,
-    InstanceId,
-    Node,
-    NodeId,
-    QueueControl,
-    Worker,
-    WorkerId,
-)
-from dagorama_broker.core.ready import ReadyQueues
+from dagorama_broker.core.model import FailedAttempt, Failure, Function, FunctionSpec, Node, NodeId
 from dagorama_broker.core.states import Change, InstanceState, NodeState
-from dagorama_broker.core.stored import InstanceSummary, StoredInstance, StoredNode
-from dagorama_broker.core.values import collect_values
+from dagorama_broker.core.stored import InstanceSummary
 from dagorama_broker.core.why import Reason
-from dagorama_broker.service.convert.checks import MESSAGE_BYTES_MAX, SumTooLarge
+from dagorama_broker.requests.answers import NodeInfo, Outcome, QueueInfo, WorkerInfo
+from dagorama_broker.requests.checks import MESSAGE_BYTES_MAX, SumTooLarge
 
 NODE_STATES = {
     NodeState.WAITING: graph_pb2.NODE_STATE_WAITING,
@@ -130,19 +116,27 @@ def completed(node_id: NodeId, values: Sequence[tuple[NodeId, bytes]]) -> dag_pb
     size = sum(len(payload) for _, payload in values)
     if size > MESSAGE_BYTES_MAX:
         raise SumTooLarge(f"the values that the value of node {show_id(node_id)} is made of", size)
-    response = dag_pb2.WatchResponse(outcomes=[from_outcome(node_id, NodeState.COMPLETED, None)])
+    outcome = graph_pb2.Outcome(node_id=node_id, state=graph_pb2.NODE_STATE_COMPLETED)
+    response = dag_pb2.WatchResponse(outcomes=[outcome])
     write_values(response.values, values)
     return response
 
 
-def outcome_of(node: Node) -> dag_pb2.WatchResponse:
-    """Give the message for a node in memory that has ended: its value, or the failure of the root cause."""
-    if node.state is NodeState.COMPLETED:
-        return completed(node.id, collect_values([node]))
-    cause = node.cause or node
-    failure = cause.failures[-1].failure if cause.failures else None
-    how = (cause.id, cause.function.spec.name, cause.attempts, failure)
-    return dag_pb2.WatchResponse(outcomes=[from_outcome(node.id, node.state, how)])
+def from_outcome(outcome: Outcome) -> dag_pb2.WatchResponse:
+    """Give the message for how a node ended: its value, or the failure of the root cause. Raises `SumTooLarge`."""
+    if outcome.cause is None:
+        return completed(outcome.node_id, outcome.values)
+    cause_id, function, attempts, failure = outcome.cause
+    message = graph_pb2.Outcome(
+        node_id=outcome.node_id,
+        state=NODE_STATES[outcome.state],
+        cause_id=cause_id,
+        cause_function=function,
+        cause_attempts=attempts,
+    )
+    if failure is not None:
+        message.failure.CopyFrom(from_failure(failure))
+    return dag_pb2.WatchResponse(outcomes=[message])
 
 
 def from_failure(failure: Failure) -> graph_pb2.Failure:
@@ -154,18 +148,6 @@ def from_failure(failure: Failure) -> graph_pb2.Failure:
         exception=failure.exception,
         permanent=failure.permanent,
     )
-
-
-def from_outcome(
-    node_id: NodeId, state: NodeState, cause: tuple[NodeId, str, int, Failure | None] | None
-) -> graph_pb2.Outcome:
-    """Give the message for how a node ended; `cause` is the root cause's id, function name, attempts and failure."""
-    outcome = graph_pb2.Outcome(node_id=node_id, state=NODE_STATES[state])
-    if cause is not None:
-        outcome.cause_id, outcome.cause_function, outcome.cause_attempts, failure = cause
-        if failure is not None:
-            outcome.failure.CopyFrom(from_failure(failure))
-    return outcome
 
 
 def from_attempts(attempts: Iterable[FailedAttempt]) -> list[dag_pb2.AttemptInfo]:
@@ -181,39 +163,30 @@ def from_attempts(attempts: Iterable[FailedAttempt]) -> list[dag_pb2.AttemptInfo
     ]
 
 
-def put_live_state(info: dag_pb2.NodeInfo, node: Node) -> None:
-    """Put what only memory knows into the message for a node: ready and leased, and by whom."""
-    if node.state is NodeState.READY or node.state is NodeState.LEASED:
-        info.state = NODE_STATES[node.state]
-        info.retry_at = 0.0
-    if node.worker is not None:
-        info.worker = node.worker.name
-        info.attempts = node.attempts + 1
-        progress = node.worker.progress.get(node.token)
-        if progress is not None:
-            info.progress.fraction, info.progress.message = progress
-
-
-def from_stored_node(node: StoredNode, instance_id: InstanceId, ids: dict[int, NodeId]) -> dag_pb2.NodeInfo:
-    """Give the message for a node from the journal; `ids` has those that it refers to, by number."""
-    spec = node.function
-    return dag_pb2.NodeInfo(
-        node_id=node.id,
-        instance_id=instance_id,
+def from_node(info: NodeInfo) -> dag_pb2.NodeInfo:
+    """Give the message for a node."""
+    spec = info.function
+    message = dag_pb2.NodeInfo(
+        node_id=info.id,
+        instance_id=info.instance_id,
         function=spec.name,
         queue=spec.queue,
         taint=spec.taint,
-        state=NODE_STATES[node.state],
-        dependency_ids=[ids[seq] for seq in node.dependency_seqs],
-        parent_id=ids.get(node.parent_seq, b""),
-        attempts=node.attempts + (node.state is NodeState.COMPLETED or bool(node.promise_seqs)),
-        failures=from_attempts(node.failures),
-        created_at=node.created_at,
-        finished_at=node.finished_at,
-        retry_at=node.retry_at if node.state is NodeState.BACKOFF else 0.0,
-        cause_id=ids.get(node.cause_seq, b""),
-        change=CHANGES[node.change],
+        state=NODE_STATES[info.state],
+        dependency_ids=info.dependency_ids,
+        parent_id=info.parent_id or b"",
+        attempts=info.attempts,
+        failures=from_attempts(info.failures),
+        worker=info.worker,
+        created_at=info.created_at,
+        finished_at=info.finished_at,
+        retry_at=info.retry_at,
+        cause_id=info.cause_id or b"",
+        change=CHANGES[info.change],
     )
+    if info.progress is not None:
+        message.progress.fraction, message.progress.message = info.progress
+    return message
 
 
 def from_reason(reason: Reason) -> dag_pb2.Reason:
@@ -229,91 +202,50 @@ def from_reason(reason: Reason) -> dag_pb2.Reason:
     )
 
 
-def from_worker(worker: Worker, lanes: Iterable[Lane]) -> dag_pb2.WorkerInfo:
-    """Give the message for a connected worker; `lanes` are all that there are."""
-    filter = worker.view.filter
+def from_worker(info: WorkerInfo) -> dag_pb2.WorkerInfo:
+    """Give the message for a connected worker."""
     return dag_pb2.WorkerInfo(
-        worker_id=worker.id,
-        name=worker.name,
-        include_queues=sorted(filter.include_queues),
-        exclude_queues=sorted(filter.exclude_queues),
-        tolerations=sorted(filter.tolerations),
-        slots=worker.slots,
-        leases=len(worker.leases),
-        draining=worker.draining,
-        unfit_functions=sorted(
-            {
-                lane.function
-                for lane in lanes
-                if lane.active and filter.obstacle(lane) in (Obstacle.CODE_VERSION, Obstacle.LACKS)
-            }
-        ),
+        worker_id=info.id,
+        name=info.name,
+        include_queues=info.include_queues,
+        exclude_queues=info.exclude_queues,
+        tolerations=info.tolerations,
+        slots=info.slots,
+        leases=info.leases,
+        draining=info.draining,
+        unfit_functions=info.unfit_functions,
     )
 
 
-def from_queues(queues: ReadyQueues, *, always: str = "") -> list[dag_pb2.QueueInfo]:
-    """Give the messages for queues that have something to run, by queue and taint, and for those with a control.
-
-    Also for the queue `always`.
-    """
-    controls = queues.controls()
-    if always:
-        controls[always] = queues.control(always)
-    infos: dict[tuple[str, str], dag_pb2.QueueInfo] = {}
-    serving: dict[tuple[str, str], set[WorkerId]] = {}
-    for lane in queues.lanes.values():
-        if not lane.active and lane.queue not in controls:
-            continue
-        key = (lane.queue, lane.taint)
-        info = infos.setdefault(key, dag_pb2.QueueInfo(queue=lane.queue, taint=lane.taint))
-        ready = lane.ready + lane.parked
-        info.ready += ready
-        info.held += ready if lane.paused else lane.parked
-        info.active += lane.active - ready
-        workers = {worker.id for view in lane.views for worker in view.workers if not worker.draining}
-        serving[key] = serving.get(key, set()) | workers
-        info.workers = len(serving[key])
-    for queue in controls.keys() - {queue for queue, _ in infos}:
-        infos[queue, ""] = _empty_queue(queue, queues)
-    for (queue, _), info in infos.items():
-        info.paused, info.running_max = controls.get(queue, QueueControl())
-    return [infos[key] for key in sorted(infos)]
-
-
-def _empty_queue(queue: str, queues: ReadyQueues) -> dag_pb2.QueueInfo:
-    """Give the message for a queue without nodes, as if it had some without a taint."""
-    lane = Lane(queue, "")
-    workers = sum(
-        not worker.draining for view in queues.views.values() if view.filter.admits(lane) for worker in view.workers
+def from_queue(info: QueueInfo) -> dag_pb2.QueueInfo:
+    """Give the message for the nodes of one queue and taint."""
+    return dag_pb2.QueueInfo(
+        queue=info.queue,
+        taint=info.taint,
+        ready=info.ready,
+        active=info.active,
+        workers=info.workers,
+        paused=info.paused,
+        running_max=info.running_max,
+        held=info.held,
     )
-    return dag_pb2.QueueInfo(queue=queue, workers=workers)
 
 
-def from_instance(instance: Instance) -> dag_pb2.InstanceInfo:
-    """Give the message for an instance in memory."""
-    return _from_instance(instance, {state: count for state, count in instance.counts.items() if count})
-
-
-def from_summary(summary: InstanceSummary) -> dag_pb2.InstanceInfo:
-    """Give the message for an instance from the journal."""
-    return _from_instance(summary, summary.counts)
-
-
-def _from_instance(
-    instance: Instance | InstanceSummary | StoredInstance, counts: dict[NodeState, int]
-) -> dag_pb2.InstanceInfo:
+def from_instance(summary: InstanceSummary) -> dag_pb2.InstanceInfo:
+    """Give the message for an instance."""
+    counts = summary.counts
     return dag_pb2.InstanceInfo(
-        instance_id=instance.id,
-        definition=instance.definition,
-        state=INSTANCE_STATES[instance.state],
-        created_at=instance.created_at,
-        finished_at=instance.finished_at,
-        deadline_at=instance.deadline_at,
+        instance_id=summary.id,
+        definition=summary.definition,
+        state=INSTANCE_STATES[summary.state],
+        created_at=summary.created_at,
+        finished_at=summary.finished_at,
+        deadline_at=summary.deadline_at,
         counts=[
             dag_pb2.StateCount(state=NODE_STATES[state], count=counts[state]) for state in NodeState if state in counts
         ],
-        priority=instance.control.priority,
-        group=instance.group,
-        paused=instance.control.paused,
-        running_max=instance.control.running_max,
+        priority=summary.control.priority,
+        group=summary.group,
+        paused=summary.control.paused,
+        running_max=summary.control.running_max,
     )

@@ -12,8 +12,9 @@ from dagorama.api import api_pb2
 from dagorama.v1 import graph_pb2, work_pb2
 from dagorama_broker.core.commands import NodeResult
 from dagorama_broker.core.model import Failure, NodeId
+from dagorama_broker.requests import checks
 from dagorama_broker.service import convert, unary_convert
-from dagorama_broker.service.convert import checks, incoming, outgoing
+from dagorama_broker.service.convert import incoming, outgoing
 from dagorama_broker.service.errors import fitting
 
 WAY_OUT = "the limit is 100 bytes. Keep the data in a file or a store that all workers reach, and pass its name"

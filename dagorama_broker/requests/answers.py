@@ -1,0 +1,100 @@
+"""Define what requests are answered with, where the core has no type for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+from dagorama_broker.core.model import FailedAttempt, Failure, FunctionSpec, InstanceId, NodeId, Progress, WorkerId
+from dagorama_broker.core.states import Change, NodeState
+from dagorama_broker.core.why import Reason
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeInfo:
+    """Tell how a node stands. Times are seconds since the epoch, 0 where they do not apply."""
+
+    id: NodeId
+    instance_id: InstanceId
+    function: FunctionSpec
+    state: NodeState
+    dependency_ids: Sequence[NodeId]
+    parent_id: NodeId | None  #: the node whose function made this call; None for calls from outside
+    attempts: int  #: those that have started
+    failures: Sequence[FailedAttempt]
+    worker: str  #: name of the one that holds the lease; empty for none
+    created_at: float
+    finished_at: float
+    retry_at: float
+    cause_id: NodeId | None  #: for a node without a value, the root cause
+    change: Change | None
+    progress: Progress | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerInfo:
+    """Tell how a connected worker stands."""
+
+    id: WorkerId
+    name: str
+    include_queues: Sequence[str]
+    exclude_queues: Sequence[str]
+    tolerations: Sequence[str]
+    slots: int
+    leases: int
+    draining: bool
+    unfit_functions: Sequence[str]  #: those that it has in another version than nodes here need, or cannot run
+
+
+@dataclass(slots=True, kw_only=True)
+class QueueInfo:
+    """Tell how the nodes of one queue and taint stand."""
+
+    queue: str
+    taint: str
+    ready: int = 0  #: whether they may be granted or not
+    active: int = 0  #: leased, started or backing off
+    workers: int = 0  #: connected ones that serve and tolerate it, draining ones left out
+    paused: bool = False
+    running_max: int = 0  #: 0: any number
+    held: int = 0  #: of the ready ones
+
+
+class Cause(NamedTuple):
+    """The failed node that is the reason for a node without a value; it may be that node."""
+
+    node_id: NodeId
+    function: str
+    attempts: int
+    failure: Failure | None  #: the last; None where there was no attempt
+
+
+class Outcome(NamedTuple):
+    """Tell how a node has ended: by its value, or by the root cause of its having none."""
+
+    node_id: NodeId
+    state: NodeState
+    values: Sequence[tuple[NodeId, bytes]] = ()  #: its payload, after those that it refers to
+    cause: Cause | None = None
+
+
+class Explanation(NamedTuple):
+    """Tell what holds a node."""
+
+    node: NodeInfo
+    reasons: Sequence[Reason]  #: the most telling first
+
+
+class FunctionCheck(NamedTuple):
+    """Tell what keeps the nodes of a function from the connected workers."""
+
+    reasons: Sequence[Reason]  #: empty where some worker takes them
+    unsure_workers: Sequence[str]  #: names of those that do, where none of them has said which version it has
+
+
+class Page(NamedTuple, Generic[T]):
+    """Hold a part of a long list."""
+
+    items: Sequence[T]
+    next_token: str  #: asks for the page after it; empty on the last

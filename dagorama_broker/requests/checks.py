@@ -1,0 +1,241 @@
+"""Check that a request is one that the broker can take: its ids, sizes, names and numbers."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from dagorama_broker.core.commands import ControlInstance, InstanceOptions
+from dagorama_broker.core.model import FunctionSpec, InstanceId, LimitSpec, NodeId, RequestId
+
+T = TypeVar("T")
+
+ID_BYTES = 16
+
+#: What a running function may say beside how far it has got. It is for one line on a screen.
+PROGRESS_BYTES_MAX = 1024
+
+#: What a worker may say of what it lacks, and the name of that. Both are kept for as long as it is connected.
+PROBLEM_BYTES_MAX, LACKS_BYTES_MAX = 2000, 500
+
+#: Names: of functions, queues, taints, definitions, versions and workers. They are kept, shown and put in messages.
+NAME_BYTES_MAX = 2000
+
+#: The most slots of a worker. A worker is granted all that fits in its slots at once.
+SLOTS_MAX = 10_000
+
+#: What a worker says of itself, with all that it still holds: about 100,000 leases or functions.
+HELLO_BYTES_MAX = 16 * 2**20
+
+#: What one message has room for beside its columns: protobuf ends at 2 GiB.
+MESSAGE_BYTES_MAX = 2**31 - 2**24
+
+#: The largest payload. SQLite stores up to 1e9 bytes in a row; a commit with more would fail, and the broker with it.
+PAYLOAD_BYTES_MAX = 512 * 2**20
+
+#: Priorities are from the negative of this to this: a place in the order of ready nodes has room for far more.
+PRIORITY_MAX = 1000
+#: A group's name is shown to people, and kept with every instance.
+GROUP_LENGTH_MAX = 200
+
+#: The most limits that a function may have, and bytes of a key. Each call carries its keys, here and in the storage.
+LIMITS_MAX, LIMIT_KEY_BYTES_MAX = 10, 500
+
+#: Rates beyond these are as good as none: one start in 30 years, one in a nanosecond. Reckoning stays finite between.
+RATE_MIN, RATE_MAX = 1e-9, 1e9
+
+#: No length of time is longer: 100 years. What is reckoned with it is still a date.
+SECONDS_MAX = 100 * 365 * 86400
+
+
+class MalformedRequest(Exception):
+    """A message does not say what it must; the text names the field and what it holds."""
+
+
+class TooLarge(MalformedRequest):
+    """Something is larger than the broker can keep."""
+
+    def __init__(self, what: str, size: int) -> None:
+        super().__init__(
+            f"{what} has {size} bytes; the limit is {PAYLOAD_BYTES_MAX} bytes. Keep the data in a file or a store that "
+            "all workers reach, and pass its name"
+        )
+
+
+class SumTooLarge(MalformedRequest):
+    """Values that are each small enough come to more than one message can hold."""
+
+    def __init__(self, what: str, size: int) -> None:
+        super().__init__(
+            f"{what} come to {size} bytes together; the limit is {MESSAGE_BYTES_MAX} bytes. Keep the data in files or "
+            "a store that all workers reach, and pass their names"
+        )
+
+
+def check_id(raw: bytes, field: str) -> bytes:
+    """Give the id back. Raises `MalformedRequest` where it cannot be one."""
+    if len(raw) != ID_BYTES:
+        raise MalformedRequest(f"{field} has {len(raw)} bytes; an id has {ID_BYTES}")
+    return raw
+
+
+def check_size(what: str, size: int) -> None:
+    """Raise `TooLarge` where something has more bytes than the broker can keep."""
+    if size > PAYLOAD_BYTES_MAX:
+        raise TooLarge(what, size)
+
+
+def check_name(field: str, text: str) -> None:
+    """Raise `MalformedRequest` where a name is longer than names may be."""
+    if len(text) * 4 > NAME_BYTES_MAX and (size := len(text.encode())) > NAME_BYTES_MAX:
+        raise MalformedRequest(f"{field} {text[:60]!r}... has {size} bytes; the limit is {NAME_BYTES_MAX}")
+
+
+def to_instance_id(raw: bytes) -> InstanceId:
+    """Give the id of an instance."""
+    return InstanceId(check_id(raw, "instance_id"))
+
+
+def to_node_id(raw: bytes) -> NodeId:
+    """Give the id of a node."""
+    return NodeId(check_id(raw, "node_id"))
+
+
+def to_request_id(raw: bytes) -> RequestId:
+    """Give the id of a request that may be repeated."""
+    return RequestId(check_id(raw, "request_id"))
+
+
+def to_seconds(field: str, number: float) -> float:
+    """Give a length of time back. Raises `MalformedRequest` where it is none."""
+    if not 0 <= number <= SECONDS_MAX:  # NaN neither
+        raise MalformedRequest(f"{field} is {number}; it must be from 0 to {SECONDS_MAX} (100 years)")
+    return number
+
+
+def same_length(what: str, first: Sequence[T], *others: Sequence[object]) -> list[T]:
+    """Give the first of some columns. Raises `MalformedRequest` where they are not of one length."""
+    lengths = [len(first), *map(len, others)]
+    if len(set(lengths)) != 1:
+        raise MalformedRequest(f"the columns of {what} have different lengths: {', '.join(map(str, lengths))}")
+    return list(first)
+
+
+def check_ids(raw: Sequence[bytes], field: str) -> None:
+    """Raise `MalformedRequest` where one of these cannot be an id."""
+    for length in set(map(len, raw)) - {ID_BYTES}:
+        raise MalformedRequest(f"one of the {field} has {length} bytes; an id has {ID_BYTES}")
+
+
+# -- calls and options ------------------------------------------------------------------------------------------------
+
+
+def check_function(spec: FunctionSpec) -> FunctionSpec:
+    """Return a function as it is meant where something is left out: its queue is its name where none is given.
+
+    Raises `MalformedRequest` for one that cannot be.
+    """
+    if not spec.name:
+        raise MalformedRequest("a function has no name")
+    check_name("function", spec.name)
+    for field in ("queue", "taint", "code_version", "release"):
+        check_name(f"{field} of function {spec.name}:", getattr(spec, field))
+    retry = spec.retry
+    for field, number in (
+        ("timeout_s", spec.timeout_s),
+        ("start_timeout_s", spec.start_timeout_s),
+        ("retry.interval_s", retry.interval_s),
+        ("retry.multiplier", retry.multiplier),
+        ("retry.interval_max_s", retry.interval_max_s),
+        ("retry.jitter", retry.jitter),
+    ):
+        to_seconds(f"{field} of function {spec.name}", number)
+    if spec.at_most_once and retry.max_attempts > 1:
+        raise MalformedRequest(
+            f"function {spec.name} is at_most_once and has retry.max_attempts {retry.max_attempts}; one excludes the "
+            "other"
+        )
+    return replace(
+        spec,
+        queue=spec.queue or spec.name,
+        retry=replace(
+            retry,
+            max_attempts=max(1, retry.max_attempts),
+            multiplier=retry.multiplier or 1.0,
+            jitter=min(1.0, retry.jitter),
+        ),
+        limits=_check_limits(spec) if spec.limits else (),
+    )
+
+
+def _check_limits(spec: FunctionSpec) -> tuple[LimitSpec, ...]:
+    if len(spec.limits) > LIMITS_MAX:
+        raise MalformedRequest(f"function {spec.name} has {len(spec.limits)} limits; the most is {LIMITS_MAX}")
+    for index, limit in enumerate(spec.limits):
+        what = f"limits[{index}] of function {spec.name}"
+        if not limit.rate_per_s:
+            if not limit.max:
+                raise MalformedRequest(f"{what} has neither max nor rate_per_s, and limits nothing")
+            if limit.burst:
+                raise MalformedRequest(f"{what} has a burst of {limit.burst}, which means nothing without rate_per_s")
+        elif not RATE_MIN <= limit.rate_per_s <= RATE_MAX:  # NaN neither
+            bounds = f"must be from {RATE_MIN:g} to {RATE_MAX:g}, or 0 for any"
+            raise MalformedRequest(f"rate_per_s of {what} is {limit.rate_per_s}; it {bounds}")
+    return tuple(replace(limit, burst=max(1, limit.burst)) for limit in spec.limits)
+
+
+def check_function_size(spec: FunctionSpec) -> None:
+    """Raise `TooLarge` where a function with its definition's arguments has more bytes than the broker can keep."""
+    texts = (spec.name, spec.code_version, spec.queue, spec.taint, spec.release)
+    size = len(spec.definition_arguments) + sum(len(text.encode()) for text in texts)
+    check_size(f"function {spec.name[:200]}", size)
+
+
+def check_arguments(spec: FunctionSpec, arguments: bytes) -> None:
+    """Raise `TooLarge` where the arguments of a call have more bytes than the broker can keep."""
+    if len(arguments) > PAYLOAD_BYTES_MAX:
+        raise TooLarge(f"a call of {spec.name[:200]} with its arguments", len(arguments))
+
+
+def check_limit_keys(keys: Collection[str], expected: int) -> None:
+    """Raise `MalformedRequest` where calls have not as many keys as their functions have limits, or one cannot be."""
+    if expected != len(keys):
+        raise MalformedRequest(f"calls have {len(keys)} limit_keys; their functions have {expected} limits in all")
+    for key in set(keys):
+        size = len(key.encode())
+        if not 1 <= size <= LIMIT_KEY_BYTES_MAX:
+            raise MalformedRequest(
+                f"one of the limit_keys of calls has {size} bytes; it must have 1 to {LIMIT_KEY_BYTES_MAX}. Send a "
+                "digest of what is longer"
+            )
+        if "\0" in key:
+            raise MalformedRequest(f"one of the limit_keys of calls has a NUL in it, which no storage keeps: {key!r}")
+
+
+def check_options(options: InstanceOptions) -> InstanceOptions:
+    """Return the options of an instance. Raises `MalformedRequest` where they cannot be."""
+    if len(options.group) > GROUP_LENGTH_MAX:
+        raise MalformedRequest(
+            f"options.group {options.group[:20]!r}... has {len(options.group)} characters; the limit is "
+            f"{GROUP_LENGTH_MAX}"
+        )
+    _check_priority(options.priority, "options.priority")
+    to_seconds("options.deadline_s", options.deadline_s)
+    return options
+
+
+def check_control(command: ControlInstance) -> None:
+    """Raise `MalformedRequest` where an instance cannot be as it is wanted."""
+    if command.priority is not None:
+        _check_priority(command.priority, "priority")
+
+
+def check_queue(queue: str) -> None:
+    """Raise `MalformedRequest` where a queue can have no such name."""
+    if not queue:
+        raise MalformedRequest("queue is empty; give the name of the queue")
+    check_name("queue", queue)
+
+
+def _check_priority(priority: int, field: str) -> None:
+    if not -PRIORITY_MAX <= priority <= PRIORITY_MAX:
+        raise MalformedRequest(f"{field} is {priority}; it must be from -{PRIORITY_MAX} to {PRIORITY_MAX}")

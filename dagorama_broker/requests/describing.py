@@ -1,0 +1,117 @@
+"""Describe what is in memory, and in the journal, as requests are answered with it."""
+
+from collections.abc import Iterable, Mapping
+
+from dagorama_broker.core.lanes import Lane, Obstacle
+from dagorama_broker.core.model import Instance, InstanceId, Node, NodeId, QueueControl, Worker, WorkerId
+from dagorama_broker.core.ready import ReadyQueues
+from dagorama_broker.core.states import NodeState
+from dagorama_broker.core.stored import InstanceSummary, StoredNode
+from dagorama_broker.requests.answers import NodeInfo, QueueInfo, WorkerInfo
+
+
+def describe_instance(instance: Instance) -> InstanceSummary:
+    """Return how an instance in memory stands."""
+    return InstanceSummary(
+        seq=instance.seq,
+        id=instance.id,
+        definition=instance.definition,
+        state=instance.state,
+        created_at=instance.created_at,
+        finished_at=instance.finished_at,
+        deadline_at=instance.deadline_at,
+        counts={state: count for state, count in instance.counts.items() if count},
+        group=instance.group,
+        control=instance.control,
+    )
+
+
+def describe_node(
+    stored: StoredNode, instance_id: InstanceId, ids: Mapping[int, NodeId], node: Node | None
+) -> NodeInfo:
+    """Return how a node from the journal stands.
+
+    `ids` has those that it refers to, by number; `node` is what memory has of it, which alone knows of leases.
+    """
+    state, worker = stored.state, node.worker if node is not None else None
+    retry_at = stored.retry_at if state is NodeState.BACKOFF else 0.0
+    if node is not None and node.state in (NodeState.READY, NodeState.LEASED):
+        state, retry_at = node.state, 0.0
+    attempts = stored.attempts + (stored.state is NodeState.COMPLETED or bool(stored.promise_seqs))
+    return NodeInfo(
+        id=stored.id,
+        instance_id=instance_id,
+        function=stored.function,
+        state=state,
+        dependency_ids=[ids[seq] for seq in stored.dependency_seqs],
+        parent_id=ids.get(stored.parent_seq),
+        attempts=node.attempts + 1 if node is not None and worker is not None else attempts,
+        failures=stored.failures,
+        worker=worker.name if worker is not None else "",
+        created_at=stored.created_at,
+        finished_at=stored.finished_at,
+        retry_at=retry_at,
+        cause_id=ids.get(stored.cause_seq),
+        change=stored.change,
+        progress=worker.progress.get(node.token) if node is not None and worker is not None else None,
+    )
+
+
+def describe_worker(worker: Worker, lanes: Iterable[Lane]) -> WorkerInfo:
+    """Return how a connected worker stands; `lanes` are all that there are."""
+    filter = worker.view.filter
+    return WorkerInfo(
+        id=worker.id,
+        name=worker.name,
+        include_queues=sorted(filter.include_queues),
+        exclude_queues=sorted(filter.exclude_queues),
+        tolerations=sorted(filter.tolerations),
+        slots=worker.slots,
+        leases=len(worker.leases),
+        draining=worker.draining,
+        unfit_functions=sorted(
+            {
+                lane.function
+                for lane in lanes
+                if lane.active and filter.obstacle(lane) in (Obstacle.CODE_VERSION, Obstacle.LACKS)
+            }
+        ),
+    )
+
+
+def describe_queues(queues: ReadyQueues, *, always: str = "") -> list[QueueInfo]:
+    """Return how queues stand that have something to run, by queue and taint, and those with a control.
+
+    The queue `always` is among them.
+    """
+    controls = queues.controls()
+    if always:
+        controls[always] = queues.control(always)
+    infos: dict[tuple[str, str], QueueInfo] = {}
+    serving: dict[tuple[str, str], set[WorkerId]] = {}
+    for lane in queues.lanes.values():
+        if not lane.active and lane.queue not in controls:
+            continue
+        key = (lane.queue, lane.taint)
+        info = infos.setdefault(key, QueueInfo(queue=lane.queue, taint=lane.taint))
+        ready = lane.ready + lane.parked
+        info.ready += ready
+        info.held += ready if lane.paused else lane.parked
+        info.active += lane.active - ready
+        workers = {worker.id for view in lane.views for worker in view.workers if not worker.draining}
+        serving[key] = serving.get(key, set()) | workers
+        info.workers = len(serving[key])
+    for queue in controls.keys() - {queue for queue, _ in infos}:
+        infos[queue, ""] = _empty_queue(queue, queues)
+    for (queue, _), info in infos.items():
+        info.paused, info.running_max = controls.get(queue, QueueControl())
+    return [infos[key] for key in sorted(infos)]
+
+
+def _empty_queue(queue: str, queues: ReadyQueues) -> QueueInfo:
+    """Return how a queue without nodes stands, as if it had some without a taint."""
+    lane = Lane(queue, "")
+    workers = sum(
+        not worker.draining for view in queues.views.values() if view.filter.admits(lane) for worker in view.workers
+    )
+    return QueueInfo(queue=queue, taint="", workers=workers)

@@ -1,0 +1,45 @@
+"""Say what a request needs of whoever keeps the state: the host, or the broker of a unit test."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from dagorama_broker.core.commands import Command, RerunNode, RetryInstance, SubmitNodes
+from dagorama_broker.core.events import Event
+from dagorama_broker.core.scheduler import Scheduler
+from dagorama_broker.storage.journal import Journal
+
+T = TypeVar("T")
+
+
+class Keeper(Protocol):
+    """Keep one scheduler and its journal. A keeper that never has to wait may be driven without an event loop."""
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """The core, to look at. It may be ahead of the journal: see `flush`."""
+        ...
+
+    @property
+    def journal(self) -> Journal:
+        """The journal, for `read`."""
+        ...
+
+    def now(self) -> float:
+        """Return the time in seconds since the epoch."""
+        ...
+
+    async def commit(self, command: Command) -> None:
+        """Decide on a command and return when that is durable. Raises `Refused`."""
+        ...
+
+    async def submit(self, command: SubmitNodes | RetryInstance | RerunNode) -> Sequence[Event]:
+        """Do as `commit` for an instance that may have left memory, and return what was decided."""
+        ...
+
+    async def flush(self) -> None:
+        """Return when everything decided so far is durable."""
+        ...
+
+    async def read(self, function: Callable[..., T], *args: object) -> T:
+        """Call a function of the journal where it may block."""
+        ...

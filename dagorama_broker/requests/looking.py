@@ -1,0 +1,193 @@
+"""Look at instances, nodes, workers and queues, and say why a node is not running. What is told is durable."""
+
+from collections.abc import Sequence
+
+from dagorama_broker.core.errors import EmptyInstance, UnknownInstance, UnknownNode
+from dagorama_broker.core.model import FunctionSpec, Instance, InstanceId, Node, NodeId
+from dagorama_broker.core.states import TERMINAL, InstanceState
+from dagorama_broker.core.stored import InstanceSummary, StoredNode
+from dagorama_broker.core.why import Reason, ended, explain, explain_function, unsure_workers
+from dagorama_broker.requests.answers import Explanation, FunctionCheck, NodeInfo, Page, QueueInfo, WorkerInfo
+from dagorama_broker.requests.checks import MalformedRequest
+from dagorama_broker.requests.describing import describe_instance, describe_node, describe_queues, describe_worker
+from dagorama_broker.requests.keeper import Keeper
+
+_PAGE_SIZE = 100
+_PAGE_SIZE_MAX = 1000
+#: A token is the number of an instance or node, of which no storage has more than 2**63.
+_PAGE_TOKEN_DIGITS = 18
+
+
+class Looking:
+    """Answer the requests that change nothing."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+
+    # -- instances ----------------------------------------------------------------------------------------------------
+
+    async def get_instance(self, instance_id: InstanceId) -> InstanceSummary:
+        """Return how an instance stands. Raises `UnknownInstance`."""
+        live = self._live_summary(instance_id)
+        await self._keeper.flush()  # what was seen in memory, or has left it
+        if live is not None:
+            return live
+        summary = await self._keeper.read(self._keeper.journal.summarize_instance, instance_id)
+        if summary is None:
+            raise UnknownInstance(instance_id=instance_id)
+        return summary
+
+    async def check_instance(self, instance_id: InstanceId) -> None:
+        """Raise `UnknownInstance` where submitting would make one."""
+        keeper = self._keeper
+        if instance_id not in keeper.scheduler.instances:
+            await keeper.flush()  # it may be on its way to the journal
+            if await keeper.read(keeper.journal.summarize_instance, instance_id) is None:
+                raise UnknownInstance(instance_id=instance_id)
+
+    async def is_over(self, instance_id: InstanceId) -> bool:
+        """Tell whether an instance runs no longer. Raises `UnknownInstance`."""
+        instance = self._keeper.scheduler.instances.get(instance_id)
+        state = instance.state if instance is not None else (await self.get_instance(instance_id)).state
+        return state is not InstanceState.RUNNING
+
+    async def list_instances(self, page_size: int = 0, page_token: str = "") -> Page[InstanceSummary]:
+        """Return a page of instances, newest first. Raises `MalformedRequest` for a token that is none."""
+        size = _page_size(page_size)
+        before_seq = _page_token(page_token)
+        journal = self._keeper.journal
+        stored = await self._keeper.read(lambda: journal.list_instances(before_seq=before_seq, limit=size + 1))
+        summaries = [self._live_summary(summary.id) or summary for summary in stored[:size]]
+        await self._keeper.flush()
+        # One that has ended since it was read is not counted in the summary.
+        summaries = [
+            summary
+            if summary.counts or summary.state is not InstanceState.RUNNING
+            else await self.get_instance(summary.id)
+            for summary in summaries
+        ]
+        return Page(summaries, str(stored[size - 1].seq) if len(stored) > size else "")
+
+    def _live_summary(self, instance_id: InstanceId) -> InstanceSummary | None:
+        """Return how an instance stands that is in memory."""
+        instance = self._keeper.scheduler.instances.get(instance_id)
+        return None if instance is None else describe_instance(instance)
+
+    # -- nodes --------------------------------------------------------------------------------------------------------
+
+    async def get_node(self, instance_id: InstanceId, node_id: NodeId) -> NodeInfo:
+        """Return how a node stands. Raises `UnknownInstance` or `UnknownNode`."""
+        stored = await self.find_node(instance_id, node_id, values=True)
+        (info,) = await self._describe(instance_id, [stored])
+        return info
+
+    async def list_nodes(self, instance_id: InstanceId, page_size: int = 0, page_token: str = "") -> Page[NodeInfo]:
+        """Return a page of an instance's nodes in creation order. Raises `UnknownInstance` or `MalformedRequest`."""
+        size = _page_size(page_size)
+        after_seq = _page_token(page_token) or 0
+        journal = self._keeper.journal
+        rows = await self._keeper.read(lambda: journal.list_nodes(instance_id, after_seq=after_seq, limit=size + 1))
+        if not rows and not after_seq:
+            await self.get_instance(instance_id)  # raises for one that does not exist
+        infos = await self._describe(instance_id, rows[:size])
+        return Page(infos, str(rows[size - 1].seq) if len(rows) > size else "")
+
+    async def find_node(self, instance_id: InstanceId, node_id: NodeId, *, values: bool = False) -> StoredNode:
+        """Return a node from the journal. Raises `UnknownInstance` or `UnknownNode`."""
+        journal = self._keeper.journal
+        found = await self._keeper.read(lambda: journal.find_by_id(instance_id, [node_id], values=values))
+        stored = found.get(node_id)
+        if stored is None:
+            if await self._keeper.read(journal.summarize_instance, instance_id) is None:
+                raise UnknownInstance(instance_id=instance_id)
+            raise UnknownNode(instance_id=instance_id, node_id=node_id)
+        return stored
+
+    def live_node(self, instance_id: InstanceId, node_id: NodeId) -> Node | None:
+        """Return a node that is in memory; None for others. What it tells may not be durable yet."""
+        instance = self._keeper.scheduler.instances.get(instance_id)
+        return instance.nodes.get(node_id) if instance is not None else None
+
+    async def _describe(self, instance_id: InstanceId, rows: Sequence[StoredNode]) -> list[NodeInfo]:
+        """Return how nodes from the journal stand, with what only memory knows."""
+        wanted = {seq for row in rows for seq in (*row.dependency_seqs, row.parent_seq, row.cause_seq) if seq}
+        others = await self._keeper.read(self._keeper.journal.find_nodes, sorted(wanted))
+        ids = {seq: other.id for seq, other in others.items()}
+        infos = [describe_node(row, instance_id, ids, self.live_node(instance_id, row.id)) for row in rows]
+        await self._keeper.flush()  # what memory has told may rest on something that is on its way to the journal
+        return infos
+
+    # -- workers and queues -------------------------------------------------------------------------------------------
+
+    async def list_workers(self) -> list[WorkerInfo]:
+        """Return the connected workers, in the order in which they came."""
+        scheduler = self._keeper.scheduler
+        lanes = scheduler.queues.lanes.values()
+        return [describe_worker(worker, lanes) for worker in scheduler.workers.values()]
+
+    async def list_queues(self) -> list[QueueInfo]:
+        """Return what is ready and running, by queue and taint."""
+        return describe_queues(self._keeper.scheduler.queues)
+
+    async def check_functions(self, functions: Sequence[FunctionSpec]) -> list[FunctionCheck]:
+        """Return for each function what would keep its nodes from every connected worker, in the same order."""
+        scheduler = self._keeper.scheduler
+        return [
+            FunctionCheck(list(explain_function(scheduler, spec)), unsure_workers(scheduler, spec))
+            for spec in functions
+        ]
+
+    # -- why ----------------------------------------------------------------------------------------------------------
+
+    async def why(self, instance_id: InstanceId, node_id: NodeId | None = None) -> Explanation:
+        """Return what holds a node; with no id, the instance's first that has not ended.
+
+        Raises `UnknownInstance`, `UnknownNode` or `EmptyInstance`.
+        """
+        keeper = self._keeper
+        await keeper.flush()
+        instance = keeper.scheduler.instances.get(instance_id)
+        if node_id is None:
+            node_id = await self._first_live(instance_id, instance)
+        stored = await self.find_node(instance_id, node_id)
+        (info,) = await self._describe(instance_id, [stored])
+        node = instance.nodes.get(node_id) if instance else None
+        if node is not None:
+            return Explanation(info, list(explain(keeper.scheduler, node, keeper.now())))
+        return Explanation(info, [await self._why_ended(stored)])
+
+    async def _why_ended(self, stored: StoredNode) -> Reason:
+        """Return the reason of a node whose instance has left memory."""
+        cause = await self.find_cause(stored) if stored.cause_seq not in (0, stored.seq) else stored
+        failure = cause.failures[-1].failure if cause.failures else None
+        return ended(stored.state, cause.id, cause.function.name, cause.attempts, failure)
+
+    async def find_cause(self, stored: StoredNode) -> StoredNode:
+        """Return the root cause of a node without a value, with its failures, from the journal."""
+        journal = self._keeper.journal
+        causes = await self._keeper.read(lambda: journal.find_nodes([stored.cause_seq], values=True))
+        return causes.get(stored.cause_seq, stored)
+
+    async def _first_live(self, instance_id: InstanceId, instance: Instance | None) -> NodeId:
+        """Return the node of an instance that it makes most sense to ask about."""
+        for node in instance.nodes.values() if instance else ():
+            if node.state not in TERMINAL:
+                return node.id
+        journal = self._keeper.journal
+        rows = await self._keeper.read(lambda: journal.list_nodes(instance_id, after_seq=0, limit=1))
+        if not rows:
+            await self.get_instance(instance_id)  # raises for one that does not exist
+            raise EmptyInstance(instance_id=instance_id)
+        return rows[0].id
+
+
+def _page_size(asked: int) -> int:
+    return min(asked or _PAGE_SIZE, _PAGE_SIZE_MAX)
+
+
+def _page_token(token: str) -> int | None:
+    if not token:
+        return None
+    if not (token.isascii() and token.isdigit() and len(token) <= _PAGE_TOKEN_DIGITS):
+        raise MalformedRequest(f"page_token {token!r} is none that this broker gave")
+    return int(token)

@@ -1,0 +1,21 @@
+"""Name the code of every error by which a request is refused. The names are those of gRPC's status codes."""
+
+from dagorama_broker.core import errors
+from dagorama_broker.requests.checks import MalformedRequest, SumTooLarge, TooLarge
+
+CODES: dict[type[Exception], str] = {
+    errors.UnknownInstance: "NOT_FOUND",
+    errors.InstanceEnded: "FAILED_PRECONDITION",
+    errors.UnfitInstance: "FAILED_PRECONDITION",
+    errors.NodeInUse: "FAILED_PRECONDITION",
+    errors.EmptyInstance: "FAILED_PRECONDITION",
+    errors.UnknownNode: "NOT_FOUND",
+    errors.UnknownWorker: "NOT_FOUND",
+    errors.ConflictingNode: "ALREADY_EXISTS",
+    errors.ConflictingRequest: "ALREADY_EXISTS",
+    errors.DuplicateCall: "INVALID_ARGUMENT",
+    errors.UnknownDependency: "INVALID_ARGUMENT",
+    MalformedRequest: "INVALID_ARGUMENT",
+    TooLarge: "INVALID_ARGUMENT",
+    SumTooLarge: "FAILED_PRECONDITION",
+}

@@ -1,0 +1,117 @@
+"""Tell what comes later: how nodes end, and how an instance changes. Everything that is told is durable."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from functools import partial
+
+from dagorama_broker.core.model import InstanceId, Node, NodeId
+from dagorama_broker.core.states import TERMINAL, InstanceState
+from dagorama_broker.core.stored import InstanceSummary
+from dagorama_broker.host.host import Host
+from dagorama_broker.requests import Requests
+from dagorama_broker.requests.answers import Outcome
+from dagorama_broker.requests.outcomes import outcome_of
+
+#: Changes that come closer together than this are told once: fast enough for an eye, slow enough to cost nothing.
+_CHANGE_INTERVAL_S = 0.1
+
+
+class Watching:
+    """Answer the requests that wait, on the event loop of a host."""
+
+    def __init__(self, host: Host, requests: Requests) -> None:
+        self._host = host
+        self._requests = requests
+
+    async def watch(self, instance_id: InstanceId, node_ids: Sequence[NodeId]) -> AsyncGenerator[Outcome, None]:
+        """Yield the outcome of each node as it ends. Raises `UnknownInstance` or `UnknownNode`."""
+        watch = self._begin(instance_id, node_ids)
+        try:
+            if watch.ended or watch.elsewhere:
+                await self._host.flush()  # what has ended in memory, or left it
+            ended = watch.ended
+            ended.reverse()
+            while ended:  # let go of each before the next: values are large
+                yield outcome_of(ended.pop())
+            if watch.elsewhere:
+                async with aclosing(self._requests.stored_outcomes(instance_id, watch.elsewhere)) as stored:
+                    async for outcome in stored:
+                        yield outcome
+            while watch.waiting:
+                await watch.news.wait()
+                watch.news.clear()
+                while watch.done:
+                    yield outcome_of(watch.waiting.pop(watch.done.popleft()).result())
+        finally:
+            for node_id, future in watch.waiting.items():
+                self._host.listeners.forget_outcome(instance_id, node_id, future)
+
+    def _begin(self, instance_id: InstanceId, node_ids: Sequence[NodeId]) -> "_Watch":
+        """Tell the nodes that are still to end, each with its future, from the others."""
+        watch = _Watch()
+        for node_id in dict.fromkeys(node_ids):
+            node = self._requests.live_node(instance_id, node_id)
+            if node is None:
+                watch.elsewhere.append(node_id)
+            elif node.state in TERMINAL:
+                watch.ended.append(node)
+            else:
+                future = watch.waiting[node_id] = self._host.listeners.outcome(instance_id, node_id)
+                future.add_done_callback(partial(watch.note, node_id))
+        return watch
+
+    async def wait_for_end(self, instance_id: InstanceId, node_id: NodeId) -> None:
+        """Return when a node has ended, at once where it is not in memory."""
+        node = self._requests.live_node(instance_id, node_id)
+        if node is None or node.state in TERMINAL:
+            return
+        listeners = self._host.listeners
+        outcome = listeners.outcome(instance_id, node_id)
+        try:
+            await outcome
+        finally:
+            listeners.forget_outcome(instance_id, node_id, outcome)
+
+    async def watch_instance(
+        self, instance_id: InstanceId, *, until_ended: bool = False
+    ) -> AsyncGenerator[InstanceSummary, None]:
+        """Yield how an instance stands, now and after every change, or once when it has ended.
+
+        Raises `UnknownInstance`.
+        """
+        while True:
+            # Before looking, so that no change falls between.
+            change = self._host.listeners.change(instance_id)
+            try:
+                if not (until_ended and self._is_running(instance_id)):
+                    summary = await self._requests.get_instance(instance_id)
+                    yield summary
+                    if summary.state is not InstanceState.RUNNING:
+                        return
+                await change
+            finally:
+                self._host.listeners.forget_change(instance_id, change)
+            await asyncio.sleep(_CHANGE_INTERVAL_S)  # gathers what comes close together
+
+    def _is_running(self, instance_id: InstanceId) -> bool:
+        instance = self._host.scheduler.instances.get(instance_id)
+        return instance is not None and instance.state is InstanceState.RUNNING
+
+
+@dataclass(slots=True)
+class _Watch:
+    """Hold the nodes of a watch, by where their outcomes are to come from."""
+
+    waiting: dict[NodeId, asyncio.Future[Node]] = field(default_factory=dict)
+    ended: list[Node] = field(default_factory=list)  #: in memory, maybe not durable yet
+    elsewhere: list[NodeId] = field(default_factory=list)  #: in the journal, or unknown
+    done: deque[NodeId] = field(default_factory=deque)  #: of those that were waited for
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def note(self, node_id: NodeId, future: asyncio.Future[Node]) -> None:
+        """Note that a node that was waited for has ended."""
+        self.done.append(node_id)
+        self.news.set()
