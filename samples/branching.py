@@ -8,9 +8,7 @@
 
 from dataclasses import dataclass
 
-from dagorama.decorators import dagorama
-from dagorama.definition import DAGDefinition, resolve
-from dagorama.runner import launch_workers
+from dagorama import DAGDefinition, dagorama, launch_workers, resolve
 from dagorama_broker.launch import launch_broker
 
 PARCEL_WEIGHT_MAX_KG = 30.0

@@ -10,9 +10,8 @@ here and `worker --toleration gpu` there.
 import os
 from dataclasses import dataclass
 
-from dagorama.decorators import dagorama
-from dagorama.definition import DAGDefinition, resolve
-from dagorama.runner import execute_worker, launch_workers
+from dagorama import DAGDefinition, dagorama, launch_workers, resolve
+from dagorama.runner import execute_worker
 from dagorama_broker.launch import launch_broker
 
 

@@ -12,9 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from dagorama.decorators import dagorama
-from dagorama.definition import DAGDefinition, resolve
-from dagorama.runner import launch_workers
+from dagorama import DAGDefinition, dagorama, launch_workers, resolve
 from dagorama_broker.launch import launch_broker
 
 #: Below this a part is read faster than it is handed out.

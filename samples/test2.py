@@ -3,9 +3,7 @@
 from collections import Counter
 from time import perf_counter, sleep
 
-from dagorama.decorators import dagorama
-from dagorama.definition import DAGDefinition, resolve
-from dagorama.runner import launch_workers
+from dagorama import DAGDefinition, dagorama, launch_workers, resolve
 from dagorama_broker.launch import launch_broker
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import dagorama
 from tests.docs.pages import LANGUAGES, PAGES, ROOT, Command, blocks, commands
 from tests.postgresql import postgresql
 
@@ -51,6 +52,15 @@ def script(typed: list[Command]) -> str:
         lines.append(f"{command.typed.removesuffix('&')} >>background.log 2>&1 &" if background else command.typed)
         lines.append(f"echo '{MARK}'")
     return "\n".join([*lines, "kill $(jobs -p) 2>/dev/null", "wait"])
+
+
+def beside_the_door(code: str) -> list[str]:
+    """Returns the lines that import what `dagorama` exports from one of its modules."""
+    return [
+        line
+        for line, names in re.findall(r"^(from dagorama\.(?!testing\b)[\w.]+ import (.+))$", code, re.MULTILINE)
+        if not {name.strip() for name in names.split(",")}.isdisjoint(dagorama.__all__)
+    ]
 
 
 @pytest.mark.timeout(120)
@@ -128,3 +138,17 @@ def test_readme_shows_the_real_difference() -> None:
     real = list(difflib.unified_diff(plain, decorated, "samples/test1.py", "samples/test2.py", lineterm="", n=100))
     (shown,) = (block.text.splitlines() for block in blocks(ROOT / "README.md") if block.language == "diff")
     assert shown == real
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ident)
+def test_pages_import_from_the_front_door(page: Path) -> None:
+    """What `dagorama` exports is imported from there, in one line, wherever a page or a sample shows code."""
+    for block in blocks(page):
+        if block.language == "python":
+            assert beside_the_door(block.text) == [], f"{ident(page)}:{block.line}"
+
+
+def test_samples_import_from_the_front_door() -> None:
+    """The samples import what `dagorama` exports from there."""
+    found = {sample.name: beside_the_door(sample.read_text()) for sample in (ROOT / "samples").glob("*.py")}
+    assert {name: lines for name, lines in found.items() if lines} == {}
