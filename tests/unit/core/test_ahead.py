@@ -79,8 +79,10 @@ def test_a_duration_that_is_none_teaches_nothing(scheduler: Scheduler, duration_
 def test_a_function_that_has_become_slow_is_not_granted_ahead(bench: Bench) -> None:
     """One long attempt ends the granting ahead at once."""
     transcript = """
+        given
         connect w1
         submit i1 a b c d e f g h
+
         grant
         complete w1 a seconds=0.003
         grant
@@ -89,10 +91,6 @@ def test_a_function_that_has_become_slow_is_not_granted_ahead(bench: Bench) -> N
         complete w1 d
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c d e f g h
         WorkGranted w1 a#1
         NodeCompleted a a
         WorkGranted w1 b#2 c#3 d#4
@@ -116,20 +114,14 @@ def test_every_idle_worker_gets_something_first(scheduler: Scheduler) -> None:
 def test_every_idle_worker_gets_something_first_whatever_its_filter(bench: Bench) -> None:
     """Workers with other queues or tolerations count as well as equal ones."""
     transcript = """
+        given
         connect w1 slots=4
         connect w2 slots=4 tolerate=gpu
         connect w3 slots=4 exclude=other
         submit i1 a b c
+
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        WorkerJoined w2
-        WorkerWelcomed w2
-        WorkerJoined w3
-        WorkerWelcomed w3
-        InstanceCreated i1
-        NodesCreated a b c
         WorkGranted w1 a#1
         WorkGranted w2 b#2
         WorkGranted w3 c#3
@@ -140,17 +132,15 @@ def test_every_idle_worker_gets_something_first_whatever_its_filter(bench: Bench
 def test_nodes_granted_ahead_are_asked_back_for_an_idle_worker(bench: Bench) -> None:
     """Only when a worker has a free slot, the holder has been quiet for 20 ms, and only what it cannot have started."""
     transcript = """
+        given
         connect w1
         submit i1 a b c d
+
         grant
         complete w1 a seconds=0.00005
         grant
         wakeup
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c d
         WorkGranted w1 a#1
         NodeCompleted a a
         WorkGranted w1 b#2 c#3 d#4
@@ -193,8 +183,10 @@ def test_nodes_granted_ahead_are_asked_back_for_an_idle_worker(bench: Bench) -> 
 def test_a_busy_worker_that_reports_is_not_asked(bench: Bench) -> None:
     """A worker that gets through what it holds keeps it: asking is put off with each result."""
     transcript = """
+        given
         connect w1
         submit i1 a b c d
+
         grant
         complete w1 a seconds=0.00005
         grant
@@ -211,10 +203,6 @@ def test_a_busy_worker_that_reports_is_not_asked(bench: Bench) -> None:
         at 0.035
         tick
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c d
         WorkGranted w1 a#1
         NodeCompleted a a
         WorkGranted w1 b#2 c#3 d#4
@@ -239,11 +227,12 @@ def test_nothing_is_asked_back_for_a_worker_that_could_not_take_it(bench: Bench,
 def test_a_free_slot_is_enough_to_be_asked_for(bench: Bench) -> None:
     """A worker that runs something may take what another holds ahead, as long as it has a slot left."""
     transcript = """
+        given
         function slow queue=slow
-
         connect w2 slots=2 include=slow
         connect w1
         submit i1 s:slow a b c
+
         grant
         complete w1 a seconds=0.00005
         grant
@@ -252,12 +241,6 @@ def test_a_free_slot_is_enough_to_be_asked_for(bench: Bench) -> None:
         at 1
         tick
         ----
-        WorkerJoined w2
-        WorkerWelcomed w2
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated s a b c
         WorkGranted w2 s#1
         WorkGranted w1 a#2
         NodeCompleted a a
@@ -271,11 +254,12 @@ def test_a_free_slot_is_enough_to_be_asked_for(bench: Bench) -> None:
 def test_who_asked_is_told_when_nothing_further_can_come(bench: Bench) -> None:
     """Neither while a node runs anywhere, nor while one is ready or backs off; then once."""
     transcript = """
+        given
         function flaky attempts=2 interval=1
-
         connect w1 until_drained
         connect w2
         submit i1 a:flaky b(a)
+
         grant
         fail w1 a
         grant
@@ -288,12 +272,6 @@ def test_who_asked_is_told_when_nothing_further_can_come(bench: Bench) -> None:
         grant
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        WorkerJoined w2
-        WorkerWelcomed w2
-        InstanceCreated i1
-        NodesCreated a b
         WorkGranted w1 a#1
         AttemptFailed a attempt=1 ValueError again at 1
         WorkGranted w1 a#2
@@ -309,18 +287,15 @@ def test_who_asked_is_told_when_nothing_further_can_come(bench: Bench) -> None:
 def test_what_nobody_can_run_keeps_nobody_waiting(bench: Bench) -> None:
     """A node that no connected worker serves can bring nothing."""
     transcript = """
+        given
         function red queue=red
-
         connect w1 until_drained exclude=red
         submit i1 a b:red
+
         grant
         complete w1 a
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b
         WorkGranted w1 a#1
         NodeCompleted a a
         WorkerDrained w1
@@ -331,11 +306,12 @@ def test_what_nobody_can_run_keeps_nobody_waiting(bench: Bench) -> None:
 def test_what_a_draining_worker_runs_may_still_bring_something(bench: Bench) -> None:
     """A node that runs may make calls for anybody, also where its worker takes nothing further itself."""
     transcript = """
+        given
         function red queue=red
-
         connect w1 until_drained exclude=red
         connect w2 include=red
         submit i1 a:red
+
         grant
         drain w2
         grant
@@ -344,12 +320,6 @@ def test_what_a_draining_worker_runs_may_still_bring_something(bench: Bench) -> 
         complete w1 b
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        WorkerJoined w2
-        WorkerWelcomed w2
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w2 a#1
         NodesCreated b
         NodeJoining a alias of b
@@ -365,8 +335,10 @@ def test_what_a_draining_worker_runs_may_still_bring_something(bench: Bench) -> 
 def test_nodes_granted_ahead_are_asked_back_where_younger_ones_would_overtake_them(bench: Bench) -> None:
     """When the holder has been quiet for 100 ms and another worker gets through younger nodes, nobody being idle."""
     transcript = """
+        given
         connect w1
         submit i1 a b c d
+
         grant
         complete w1 a seconds=0.00005
         grant
@@ -387,10 +359,6 @@ def test_nodes_granted_ahead_are_asked_back_where_younger_ones_would_overtake_th
         at 9
         tick
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c d
         WorkGranted w1 a#1
         NodeCompleted a a
         WorkGranted w1 b#2 c#3 d#4
@@ -413,8 +381,10 @@ def test_nodes_granted_ahead_are_asked_back_where_younger_ones_would_overtake_th
 def test_nothing_is_asked_back_where_others_are_as_busy(bench: Bench) -> None:
     """A worker that has been quiet for as long takes nothing soon, and a broker that waits for it does nothing."""
     transcript = """
+        given
         connect w1
         submit i1 a b c d
+
         grant
         complete w1 a seconds=0.00005
         grant
@@ -427,10 +397,6 @@ def test_nothing_is_asked_back_where_others_are_as_busy(bench: Bench) -> None:
         tick
         wakeup
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c d
         WorkGranted w1 a#1
         NodeCompleted a a
         WorkGranted w1 b#2 c#3 d#4
@@ -459,8 +425,10 @@ def test_nothing_is_asked_back_where_others_are_as_busy(bench: Bench) -> None:
 def test_nothing_is_asked_back_while_others_have_work_that_goes_first(bench: Bench) -> None:
     """An instance of higher priority goes first anyway; what is held ahead is asked for when its turn has come."""
     transcript = """
+        given
         connect w1
         submit i1 a b c d
+
         grant
         complete w1 a seconds=0.00005
         grant
@@ -478,10 +446,6 @@ def test_nothing_is_asked_back_while_others_have_work_that_goes_first(bench: Ben
         grant
         tick
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c d
         WorkGranted w1 a#1
         NodeCompleted a a
         WorkGranted w1 b#2 c#3 d#4
@@ -513,9 +477,11 @@ def test_what_is_held_now_is_asked_back(bench: Bench, held: str) -> None:
 def test_a_look_at_who_was_quiet_for_long_enough_is_not_put_off_by_rounding(bench: Bench) -> None:
     """When the time has come that the broker asked to be woken at, it does not ask for the same time again."""
     transcript = """
+        given
         connect w2
         connect w1 slots=2
         submit i1 z a b
+
         grant
         at 0.002
         disconnect w1
@@ -526,12 +492,6 @@ def test_a_look_at_who_was_quiet_for_long_enough_is_not_put_off_by_rounding(benc
         tick
         wakeup
         ----
-        WorkerJoined w2
-        WorkerWelcomed w2
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated z a b
         WorkGranted w2 z#1
         WorkGranted w1 a#2 b#3
         LeaseLost a losses=1

@@ -5,15 +5,13 @@ from __future__ import annotations
 from tests.unit.core.transcript import Bench, tidy
 
 ONE_THAT_RUNS = """
+    given
     function g once
     connect w1
     submit i1 a:g b(a)
+
     grant
     ----
-    WorkerJoined w1
-    WorkerWelcomed w1
-    InstanceCreated i1
-    NodesCreated a b
     WorkGranted w1 a#1
     NodesStarted a
 """
@@ -135,10 +133,12 @@ def test_a_worker_that_comes_back_without_it_has_lost_it(bench: Bench) -> None:
 def test_after_a_restart_it_waits_for_the_workers_of_before(bench: Bench) -> None:
     """It fails when the grace time has passed: the connection of its worker may have broken before the restart."""
     transcript = """
+        given
         function g once
         connect w1
         connect w2
         submit i1 a:g b
+
         grant
         restart
         connect w2 held=b#2
@@ -149,12 +149,6 @@ def test_after_a_restart_it_waits_for_the_workers_of_before(bench: Bench) -> Non
         at 5
         tick
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        WorkerJoined w2
-        WorkerWelcomed w2
-        InstanceCreated i1
-        NodesCreated a b
         WorkGranted w1 a#1
         WorkGranted w2 b#2
         NodesStarted a
@@ -193,9 +187,11 @@ function is at_most_once, it is not run again
 def test_a_worker_that_was_away_at_the_restart_has_its_grace(bench: Bench) -> None:
     """It counts from when workers can connect again, whoever else is there before."""
     transcript = """
+        given
         function g once
         connect w1
         submit i1 a:g
+
         grant
         at 1
         disconnect w1
@@ -208,10 +204,6 @@ def test_a_worker_that_was_away_at_the_restart_has_its_grace(bench: Bench) -> No
         tick
         connect w1 held=a#1
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         NodesStarted a
         WorkerLeft w1
@@ -279,9 +271,11 @@ def test_what_is_handed_back_unstarted_is_ready_again(bench: Bench) -> None:
 def test_it_is_never_granted_ahead(bench: Bench) -> None:
     """It goes to a free slot only, so that a worker that is lost takes no node with it that it has not begun."""
     transcript = """
+        given
         function g once
         connect w1
         submit i1 a b c d:g e:g x:g
+
         grant
         complete w1 a seconds=0.0001
         grant
@@ -291,10 +285,6 @@ def test_it_is_never_granted_ahead(bench: Bench) -> None:
         complete w1 d seconds=0.0001
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c d e x
         WorkGranted w1 a#1
         NodeCompleted a a
         WorkGranted w1 b#2 c#3

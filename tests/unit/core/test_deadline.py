@@ -8,9 +8,11 @@ from tests.unit.core.transcript import Bench, tidy
 def test_what_has_not_ended_at_the_deadline_fails(bench: Bench) -> None:
     """Leases are revoked, what could go on fails for good, and what waits or joins fails of that; the instance ends."""
     transcript = """
+        given
         function g attempts=3 interval=60
         connect w1 slots=4
         submit i1 deadline=10 a b:g c g f(a) e
+
         grant
         fail w1 b
         complete w1 c promises=d + d
@@ -18,10 +20,6 @@ def test_what_has_not_ended_at_the_deadline_fails(bench: Bench) -> None:
         states i1
         wakeup
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c g f e
         WorkGranted w1 a#1 b#2 c#3 g#4
         AttemptFailed b attempt=1 ValueError again at 60
         NodesCreated d
@@ -52,8 +50,8 @@ def test_what_has_not_ended_at_the_deadline_fails(bench: Bench) -> None:
         1 w1: DeadlineExceeded: its instance had not ended 10 s after its start, which was its deadline; a retry of \
 the instance goes on without one
         1 w1: ValueError: no
-        1 -: DeadlineExceeded: its instance had not ended 10 s after its start, which was its deadline; a retry of \
-the instance goes on without one
+        1 -: DeadlineExceeded: its instance had not ended 10 s after its start, which was its deadline; a retry of the \
+instance goes on without one
 
         complete w1 a#1
         handback w1 a#1
@@ -66,9 +64,11 @@ the instance goes on without one
 def test_an_instance_that_ends_in_time_is_left_alone(bench: Bench) -> None:
     """Nothing is to be done at its deadline; a second submit does not move that; nodes of others go on."""
     transcript = """
+        given
         connect w1 slots=2
         submit i1 deadline=10 a
         submit i2 b
+
         grant
         complete w1 a
         wakeup
@@ -81,12 +81,6 @@ def test_an_instance_that_ends_in_time_is_left_alone(bench: Bench) -> None:
         at 22
         tick
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
-        InstanceCreated i2
-        NodesCreated b
         WorkGranted w1 a#1 b#2
         NodeCompleted a a
         InstanceFinished i1 completed
@@ -108,8 +102,10 @@ def test_an_instance_that_ends_in_time_is_left_alone(bench: Bench) -> None:
 def test_a_deadline_holds_over_a_restart(bench: Bench) -> None:
     """A broker that starts before it waits for the rest of the time; one that starts after it ends the instance."""
     transcript = """
+        given
         submit i1 deadline=10 a b(a)
         submit i2 deadline=20 c
+
         at 4
         restart
         wakeup
@@ -121,10 +117,6 @@ def test_a_deadline_holds_over_a_restart(bench: Bench) -> None:
         tick
         memory
         ----
-        InstanceCreated i1
-        NodesCreated a b
-        InstanceCreated i2
-        NodesCreated c
         at 10
         AttemptFailed a attempt=0 DeadlineExceeded
         NodeFailed a
@@ -142,9 +134,11 @@ def test_a_deadline_holds_over_a_restart(bench: Bench) -> None:
 def test_nodes_that_come_too_late_fail(bench: Bench) -> None:
     """Nodes added after the deadline fail at once, in an instance that had ended before and in one without nodes."""
     transcript = """
+        given
         connect w1
         submit i1 deadline=10 a
         submit i2 deadline=10
+
         grant
         complete w1 a
         at 9
@@ -162,11 +156,6 @@ def test_nodes_that_come_too_late_fail(bench: Bench) -> None:
         states i1
         memory
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
-        InstanceCreated i2
         WorkGranted w1 a#1
         NodeCompleted a a
         InstanceFinished i1 completed
@@ -200,9 +189,11 @@ def test_nodes_that_come_too_late_fail(bench: Bench) -> None:
 def test_what_a_worker_took_with_it_was_an_attempt(bench: Bench) -> None:
     """What must not run twice has run once, though its worker is away at the deadline; what comes late is refused."""
     transcript = """
+        given
         function g once
         connect w1
         submit i1 deadline=3 a:g b:g
+
         grant
         disconnect w1
         at 3
@@ -212,10 +203,6 @@ def test_what_a_worker_took_with_it_was_an_attempt(bench: Bench) -> None:
         connect w1 held=a#1
         complete w1 a#1
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b
         WorkGranted w1 a#1
         NodesStarted a
         WorkerLeft w1
@@ -224,10 +211,10 @@ def test_what_a_worker_took_with_it_was_an_attempt(bench: Bench) -> None:
         AttemptFailed b attempt=0 DeadlineExceeded
         NodeFailed b
         InstanceFinished i1 failed
-        1 -: DeadlineExceeded: its instance had not ended 3 s after its start, which was its deadline; a retry of \
-the instance goes on without one
-        0 -: DeadlineExceeded: its instance had not ended 3 s after its start, which was its deadline; a retry of \
-the instance goes on without one
+        1 -: DeadlineExceeded: its instance had not ended 3 s after its start, which was its deadline; a retry of the \
+instance goes on without one
+        0 -: DeadlineExceeded: its instance had not ended 3 s after its start, which was its deadline; a retry of the \
+instance goes on without one
         WorkerJoined w1
         WorkerWelcomed w1
         ResultRefused w1 a#1: the worker holds no lease on the node
@@ -238,7 +225,9 @@ the instance goes on without one
 def test_an_instance_without_calls_ends_at_its_deadline(bench: Bench) -> None:
     """It has failed and leaves memory; what is added later fails at once."""
     transcript = """
+        given
         submit i1 deadline=2
+
         restart
         at 2
         wakeup
@@ -248,7 +237,6 @@ def test_an_instance_without_calls_ends_at_its_deadline(bench: Bench) -> None:
         submit i1 a
         memory
         ----
-        InstanceCreated i1
         at 2
         InstanceFinished i1 failed
         nothing
@@ -265,10 +253,12 @@ def test_an_instance_without_calls_ends_at_its_deadline(bench: Bench) -> None:
 def test_an_instance_without_calls_ends_after_an_hour(bench: Bench) -> None:
     """It is complete and leaves memory. A later call lets it run again; one that came before that keeps it."""
     transcript = """
+        given
         submit i1
         submit i2 deadline=9000
         submit i3
         submit i2 b
+
         at 3600
         tick
         memory
@@ -277,10 +267,6 @@ def test_an_instance_without_calls_ends_after_an_hour(bench: Bench) -> None:
         submit i1 a
         memory
         ----
-        InstanceCreated i1
-        InstanceCreated i2
-        InstanceCreated i3
-        NodesCreated b
         InstanceFinished i1 completed
         InstanceFinished i3 completed
         i2
@@ -296,8 +282,10 @@ def test_of_many_nodes_the_rest_fails_later_and_none_of_them_starts(bench: Bench
     """What ran at the deadline fails at once; nobody is given what is still to fail, and a restart goes on with it."""
     bench.scheduler.queues.at_once = 1
     transcript = """
+        given
         connect w1 slots=4
         submit i1 deadline=10 a b c d e(d)
+
         grant
         disconnect w1
         connect w1
@@ -311,10 +299,6 @@ def test_of_many_nodes_the_rest_fails_later_and_none_of_them_starts(bench: Bench
         grant
         states i1
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c d e
         WorkGranted w1 a#1 b#2 c#3 d#4
         LeaseLost a losses=1
         LeaseLost b losses=1

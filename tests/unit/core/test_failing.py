@@ -13,16 +13,14 @@ from tests.unit.core.transcript import Bench, tidy
 def test_a_failure_takes_its_dependents_with_it_and_nobody_else(bench: Bench) -> None:
     """Dependents name the root cause, however far; independent branches go on; then the instance is failed."""
     transcript = """
+        given
         connect w1 slots=9
         submit i1 a b(a) c(b) d e(d) f(c,e)
+
         grant
         fail w1 a
         states i1
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c d e f
         WorkGranted w1 a#1 d#2
         AttemptFailed a attempt=1 ValueError
         NodeFailed a
@@ -48,16 +46,14 @@ def test_a_failure_takes_its_dependents_with_it_and_nobody_else(bench: Bench) ->
 def test_a_diamond_fails_once(bench: Bench) -> None:
     """A node that waits for two that fail is failed once, by the first; two causes do not mix."""
     transcript = """
+        given
         connect w1 slots=9
         submit i1 a x b(a) c(a) d(b,c,x)
+
         grant
         fail w1 a
         fail w1 x
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a x b c d
         WorkGranted w1 a#1 x#2
         AttemptFailed a attempt=1 ValueError
         NodeFailed a
@@ -74,17 +70,15 @@ def test_a_diamond_fails_once(bench: Bench) -> None:
 def test_a_dependent_of_something_that_has_failed_is_failed_from_the_start(bench: Bench) -> None:
     """Nodes added after a failure that depend on it fail at once with its root cause; a live one beside is unharmed."""
     transcript = """
+        given
         connect w1 slots=9
         submit i1 a b(a) live
+
         grant
         fail w1 a
         submit i1 c(live,b) d(c)
         complete w1 live
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b live
         WorkGranted w1 a#1 live#2
         AttemptFailed a attempt=1 ValueError
         NodeFailed a
@@ -101,20 +95,17 @@ def test_a_dependent_of_something_that_has_failed_is_failed_from_the_start(bench
 def test_a_failed_attempt_is_followed_by_another_after_its_backoff(bench: Bench) -> None:
     """A static retry waits the same time each time; a tick before that does nothing; attempts are counted in all."""
     transcript = """
+        given
         function flaky attempts=3 interval=2
-
         connect w1
         submit i1 a:flaky b(a)
+
         grant
         fail w1 a
         grant
         states i1
         wakeup
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b
         WorkGranted w1 a#1
         AttemptFailed a attempt=1 ValueError again at 2
         a=backoff b=waiting
@@ -154,10 +145,11 @@ def test_a_failed_attempt_is_followed_by_another_after_its_backoff(bench: Bench)
 def test_a_retry_that_succeeds_leaves_no_failure_behind(bench: Bench) -> None:
     """An instance whose nodes all complete in the end is completed, whatever attempts they took."""
     transcript = """
+        given
         function flaky attempts=2
-
         connect w1
         submit i1 a:flaky b(a)
+
         grant
         fail w1 a
         tick
@@ -166,10 +158,6 @@ def test_a_retry_that_succeeds_leaves_no_failure_behind(bench: Bench) -> None:
         grant
         complete w1 b
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b
         WorkGranted w1 a#1
         AttemptFailed a attempt=1 ValueError again at 0
         WorkGranted w1 a#2
@@ -184,17 +172,14 @@ def test_a_retry_that_succeeds_leaves_no_failure_behind(bench: Bench) -> None:
 def test_a_permanent_failure_is_not_tried_again(bench: Bench) -> None:
     """A failure that says so ends the node, whatever its retry policy."""
     transcript = """
+        given
         function flaky attempts=9 interval=1
-
         connect w1
         submit i1 a:flaky
+
         grant
         fail w1 a permanent
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         AttemptFailed a attempt=1 ValueError
         NodeFailed a
@@ -206,11 +191,12 @@ def test_a_permanent_failure_is_not_tried_again(bench: Bench) -> None:
 def test_a_node_that_backs_off_holds_nobody_up(bench: Bench) -> None:
     """While the oldest instance backs off the next one runs; after that the older goes first."""
     transcript = """
+        given
         function flaky attempts=2 interval=1
-
         connect w1
         submit i1 a:flaky
         submit i2 b c
+
         grant
         fail w1 a
         grant
@@ -219,12 +205,6 @@ def test_a_node_that_backs_off_holds_nobody_up(bench: Bench) -> None:
         complete w1 b
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
-        InstanceCreated i2
-        NodesCreated b c
         WorkGranted w1 a#1
         AttemptFailed a attempt=1 ValueError again at 1
         WorkGranted w1 b#2
@@ -237,10 +217,11 @@ def test_a_node_that_backs_off_holds_nobody_up(bench: Bench) -> None:
 def test_a_failed_attempt_leaves_no_children(bench: Bench) -> None:
     """The calls that a failing function has made do not come into being, so that the next attempt can make them."""
     transcript = """
+        given
         function flaky attempts=2
-
         connect w1
         submit i1 a:flaky
+
         grant
         fail w1 a + b c(b)
         states i1
@@ -249,10 +230,6 @@ def test_a_failed_attempt_leaves_no_children(bench: Bench) -> None:
         complete w1 a alias=c + b c(b)
         states i1
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         AttemptFailed a attempt=1 ValueError again at 0
         a=backoff

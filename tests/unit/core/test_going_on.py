@@ -115,9 +115,11 @@ def test_who_may_not_have_a_node_any_more_does_not_go_on_with_it(bench: Bench, m
 def test_the_time_of_an_attempt_does_not_begin_anew_with_a_connection(bench: Bench) -> None:
     """It counts from its first lease, however often the connection breaks."""
     transcript = """
+        given
         function t timeout=2
         connect w1
         submit i1 a:t
+
         grant
         at 1
         connect w1 held=a#1
@@ -127,10 +129,6 @@ def test_the_time_of_an_attempt_does_not_begin_anew_with_a_connection(bench: Ben
         at 2
         tick
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         WorkerWelcomed w1 a#2
         LeaseLost a losses=1

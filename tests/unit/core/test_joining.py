@@ -17,14 +17,12 @@ I1 = InstanceId(b"i1")
 def test_a_node_starts_when_all_its_dependencies_have_completed(bench: Bench) -> None:
     """A diamond runs from top to bottom; one dependency passed twice counts once at run time."""
     transcript = """
+        given
         connect w1 slots=9
         submit i1 a b(a) c(a) d(b,c) e(a,a)
+
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c d e
         WorkGranted w1 a#1
 
         complete w1 a
@@ -50,17 +48,15 @@ def test_a_node_starts_when_all_its_dependencies_have_completed(bench: Bench) ->
 def test_a_node_that_returns_one_promise_is_an_alias(bench: Bench) -> None:
     """It completes with its child, without another value; who depends on it starts only then."""
     transcript = """
+        given
         connect w1 slots=9
         submit i1 a z(a)
+
         grant
         complete w1 a alias=b + b
         grant
         states i1
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a z
         WorkGranted w1 a#1
         NodesCreated b
         NodeJoining a alias of b
@@ -82,8 +78,10 @@ def test_a_node_that_returns_one_promise_is_an_alias(bench: Bench) -> None:
 def test_a_node_that_returns_a_list_of_promises_waits_for_all_of_them(bench: Bench) -> None:
     """A value that refers to promises is final when the last of them is, in whatever order they come."""
     transcript = """
+        given
         connect w1 slots=9
         submit i1 a z(a)
+
         grant
         complete w1 a value=list promises=b,d + b c d(c)
         grant
@@ -91,10 +89,6 @@ def test_a_node_that_returns_a_list_of_promises_waits_for_all_of_them(bench: Ben
         grant
         states i1
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a z
         WorkGranted w1 a#1
         NodesCreated b c d
         NodeJoining a list of b d
@@ -120,8 +114,10 @@ def test_a_node_that_returns_a_list_of_promises_waits_for_all_of_them(bench: Ben
 def test_promises_that_are_complete_already_are_not_waited_for(bench: Bench) -> None:
     """Returning a promise that came in as an argument completes the node at once, whether alone or inside a value."""
     transcript = """
+        given
         connect w1 slots=9
         submit i1 a b(a) c(a) keep
+
         grant
         complete w1 a
         grant
@@ -129,10 +125,6 @@ def test_promises_that_are_complete_already_are_not_waited_for(bench: Bench) -> 
         complete w1 c value=pair promises=a,b
         states i1
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c keep
         WorkGranted w1 a#1 keep#2
         NodeCompleted a a
         WorkGranted w1 b#3 c#4
@@ -150,8 +142,10 @@ def test_promises_that_are_complete_already_are_not_waited_for(bench: Bench) -> 
 def test_a_consumer_of_a_node_that_returns_promises_starts_when_they_are_final(bench: Bench) -> None:
     """However deep promises are nested, a dependent sees final values only."""
     transcript = """
+        given
         connect w1 slots=9
         submit i1 a z(a)
+
         grant
         complete w1 a alias=b + b
         grant
@@ -161,10 +155,6 @@ def test_a_consumer_of_a_node_that_returns_promises_starts_when_they_are_final(b
         grant
         states i1
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a z
         WorkGranted w1 a#1
         NodesCreated b
         NodeJoining a alias of b
@@ -194,18 +184,16 @@ def test_a_consumer_of_a_node_that_returns_promises_starts_when_they_are_final(b
 def test_a_join_on_something_that_fails_fails(bench: Bench) -> None:
     """A node that returned promises ends with the first of them that fails, naming the root cause."""
     transcript = """
+        given
         connect w1 slots=9
         submit i1 a z(a)
+
         grant
         complete w1 a value=list promises=b,c + b c
         grant
         fail w1 b
         complete w1 c
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a z
         WorkGranted w1 a#1
         NodesCreated b c
         NodeJoining a list of b c
@@ -223,17 +211,15 @@ def test_a_join_on_something_that_fails_fails(bench: Bench) -> None:
 def test_a_promise_that_has_failed_already_fails_the_join_at_once(bench: Bench) -> None:
     """Returning the promise of a failed node is no way around its failure."""
     transcript = """
+        given
         connect w1 slots=9
         submit i1 bad a keep
+
         grant
         fail w1 bad
         complete w1 a value=list promises=b,bad + b
         states i1
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated bad a keep
         WorkGranted w1 bad#1 a#2 keep#3
         AttemptFailed bad attempt=1 ValueError
         NodeFailed bad
@@ -268,18 +254,16 @@ def number(value: int) -> NodeId:
 def test_who_waits_for_a_join_on_what_has_completed_is_told(bench: Bench) -> None:
     """Where a node returns what has completed already, it completes with its report, and its dependents go on."""
     transcript = """
+        given
         connect w1
         submit i1 x a b(a)
+
         grant
         complete w1 x
         grant
         complete w1 a promises=x
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated x a b
         WorkGranted w1 x#1
         NodeCompleted x x
         WorkGranted w1 a#2

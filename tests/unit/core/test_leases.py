@@ -14,17 +14,15 @@ from tests.unit.core.transcript import Bench, tidy
 def test_one_result_is_accepted_and_every_repetition_refused(bench: Bench) -> None:
     """A result that comes twice, in one message or in two, changes nothing the second time."""
     transcript = """
+        given
         connect w1
         submit i1 a keep
+
         grant
         complete w1 a#1 a#1 value=first
         complete w1 a#1 value=second
         fail w1 a#1
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a keep
         WorkGranted w1 a#1
         NodeCompleted a first
         ResultRefused w1 a#1: the worker holds no lease on the node
@@ -47,17 +45,13 @@ def test_the_last_of_many_that_become_ready_are_granted_without_another_command(
 def test_only_the_holder_of_the_lease_can_report(bench: Bench) -> None:
     """Neither a token that was never given, nor that of another node, nor another worker brings a node forward."""
     transcript = """
+        given
         connect w1 slots=2
         connect w2
         submit i1 a b c
+
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        WorkerJoined w2
-        WorkerWelcomed w2
-        InstanceCreated i1
-        NodesCreated a b c
         WorkGranted w1 a#1 c#3
         WorkGranted w2 b#2
 
@@ -81,9 +75,11 @@ def test_only_the_holder_of_the_lease_can_report(bench: Bench) -> None:
 def test_a_late_report_of_a_lost_lease_is_refused(bench: Bench) -> None:
     """When the lease has gone to another worker the first one's result is refused, and its children with it."""
     transcript = """
+        given
         connect w1
         connect w2
         submit i1 a
+
         grant
         disconnect w1
         connect w1
@@ -91,12 +87,6 @@ def test_a_late_report_of_a_lost_lease_is_refused(bench: Bench) -> None:
         complete w1 a#1 + b
         complete w2 a#2
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        WorkerJoined w2
-        WorkerWelcomed w2
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         LeaseLost a losses=1
         WorkerLeft w1
@@ -113,18 +103,14 @@ def test_a_late_report_of_a_lost_lease_is_refused(bench: Bench) -> None:
 def test_a_silent_worker_is_evicted(bench: Bench) -> None:
     """A worker from which nothing comes for a lease duration loses its leases; a heartbeat or a result keeps them."""
     transcript = """
+        given
         connect w1
         connect w2
         submit i1 a b
+
         grant
         wakeup
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        WorkerJoined w2
-        WorkerWelcomed w2
-        InstanceCreated i1
-        NodesCreated a b
         WorkGranted w1 a#1
         WorkGranted w2 b#2
         at 15
@@ -162,20 +148,16 @@ def test_a_silent_worker_is_evicted(bench: Bench) -> None:
 def test_nobody_is_evicted_for_the_silence_of_the_broker(bench: Bench) -> None:
     """A tick that comes long after it was due evicts nobody: everybody has another lease duration to be heard of."""
     transcript = """
+        given
         connect w1
         connect w2
         submit i1 a b
+
         grant
         at 20
         tick late=5
         wakeup
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        WorkerJoined w2
-        WorkerWelcomed w2
-        InstanceCreated i1
-        NodesCreated a b
         WorkGranted w1 a#1
         WorkGranted w2 b#2
         at 35
@@ -215,18 +197,16 @@ def test_a_broker_that_is_late_again_and_again_waits_for_nobody_longer_than_twic
 def test_a_worker_that_leaves_in_order_is_not_blamed_on_its_nodes(bench: Bench) -> None:
     """Nodes of a worker that leaves go back to their place in the queue, and no loss is counted."""
     transcript = """
+        given
         connect w1 slots=2
         submit i1 a b c
+
         grant
         leave w1
         connect w2 slots=3
         grant
         leave unknown
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c
         WorkGranted w1 a#1 b#2
         WorkerLeft w1
         WorkerJoined w2
@@ -239,8 +219,10 @@ def test_a_worker_that_leaves_in_order_is_not_blamed_on_its_nodes(bench: Bench) 
 def test_what_is_handed_back_goes_to_its_place_in_the_queue(bench: Bench) -> None:
     """A node that was not started goes before younger ones again; handing back twice, or too late, changes nothing."""
     transcript = """
+        given
         connect w1 slots=2
         submit i1 a b c
+
         grant
         handback w1 a#1
         handback w1 a#1 c#7
@@ -249,10 +231,6 @@ def test_what_is_handed_back_goes_to_its_place_in_the_queue(bench: Bench) -> Non
         handback w1 a#3
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c
         WorkGranted w1 a#1 b#2
         WorkGranted w1 a#3
         NodeCompleted a a
@@ -264,18 +242,16 @@ def test_what_is_handed_back_goes_to_its_place_in_the_queue(bench: Bench) -> Non
 def test_a_worker_that_connects_again_goes_on_with_what_it_holds(bench: Bench) -> None:
     """A new connection before the end of the old is seen keeps what the worker names, under new tokens, and no more."""
     transcript = """
+        given
         connect w1 slots=2
         submit i1 a b
+
         grant
         connect w1 slots=2 held=b#2
         complete w1 b#2
         complete w1 b#3
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b
         WorkGranted w1 a#1 b#2
         WorkerWelcomed w1 b#3
         ResultRefused w1 b#2: the lease was renewed under token 1099511627779
@@ -288,15 +264,14 @@ def test_a_worker_that_connects_again_goes_on_with_what_it_holds(bench: Bench) -
 def test_a_worker_may_come_back_with_other_queues(bench: Bench) -> None:
     """A new connection replaces what the worker serves, too."""
     transcript = """
+        given
         function red queue=red
-
         connect w1 include=q
+
         connect w1 include=red
         submit i1 a b:red
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
         WorkerWelcomed w1
         InstanceCreated i1
         NodesCreated a b
@@ -308,18 +283,16 @@ def test_a_worker_may_come_back_with_other_queues(bench: Bench) -> None:
 def test_a_broken_connection_is_no_dead_worker(bench: Bench) -> None:
     """A worker that was taken for lost and comes back with its node keeps it, and the loss is taken back."""
     transcript = """
+        given
         connect w1 slots=3
         submit i1 a b c
+
         grant
         disconnect w1
         connect w1 slots=3 held=a#1,b#2
         grant
         complete w1 a b
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c
         WorkGranted w1 a#1 b#2 c#3
         LeaseLost a losses=1
         LeaseLost b losses=1
@@ -337,10 +310,11 @@ def test_a_broken_connection_is_no_dead_worker(bench: Bench) -> None:
 def test_what_another_worker_has_got_or_ended_is_not_given_back(bench: Bench) -> None:
     """Of what a returning worker names it keeps only nodes that are ready."""
     transcript = """
+        given
         function flaky attempts=2 interval=9
-
         connect w1 slots=4
         submit i1 a b c:flaky d
+
         grant
         disconnect w1
         connect w2
@@ -354,10 +328,6 @@ def test_what_another_worker_has_got_or_ended_is_not_given_back(bench: Bench) ->
         connect w1 slots=4 held=a#1,b#2,c#3,d#4
         states i1
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c d
         WorkGranted w1 a#1 b#2 c#3 d#4
         LeaseLost a losses=1
         LeaseLost b losses=1

@@ -19,16 +19,13 @@ from tests.unit.core.transcript import Bench, tidy
 def test_no_more_run_at_once_than_the_limit_lets(bench: Bench) -> None:
     """Of each key so many run; others wait until one has ended, and nodes of other keys are not held up."""
     transcript = """
+        given
         function f limit=2
-
         connect w1 slots=9
         submit i1 a@x b@x c@x d@y e@x
+
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c d e
         WorkGranted w1 a#1 b#2 d#3
 
         complete w1 b
@@ -52,19 +49,14 @@ def test_no_more_run_at_once_than_the_limit_lets(bench: Bench) -> None:
 def test_a_lost_worker_leaves_no_place_taken(bench: Bench) -> None:
     """The places of a worker are free with its leases: they are nothing but those leases."""
     transcript = """
+        given
         function f limit=1
-
         connect w1
         connect w2
         submit i1 a b
+
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        WorkerJoined w2
-        WorkerWelcomed w2
-        InstanceCreated i1
-        NodesCreated a b
         WorkGranted w1 a#1
 
         disconnect w1
@@ -80,19 +72,16 @@ def test_a_lost_worker_leaves_no_place_taken(bench: Bench) -> None:
 def test_what_runs_on_after_its_timeout_keeps_its_place(bench: Bench) -> None:
     """A revoked lease counts until the worker hands it back, or is gone: its node may still be at work."""
     transcript = """
+        given
         function f limit=1 timeout=2
-
         connect w1 slots=3
         submit i1 a b c
+
         grant
         at 2
         tick
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c
         WorkGranted w1 a#1
         LeasesRevoked w1 a#1
         AttemptFailed a attempt=1 TimeoutError
@@ -145,18 +134,15 @@ def test_who_pulls_keeps_no_place_after_its_timeout(bench: Bench) -> None:
 def test_limited_nodes_are_not_granted_ahead(bench: Bench) -> None:
     """A node that waits behind another on the same worker would take a place from one that could start."""
     transcript = """
+        given
         function f limit=5
-
         connect w1
         submit i1 a b c
+
         grant
         complete w1 a seconds=0.0001
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c
         WorkGranted w1 a#1
         NodeCompleted a a
         WorkGranted w1 b#2
@@ -167,17 +153,14 @@ def test_limited_nodes_are_not_granted_ahead(bench: Bench) -> None:
 def test_a_rate_lets_a_burst_and_then_so_many_a_second(bench: Bench) -> None:
     """Two may start at once, and from then on one every half second; the broker wakes for just that."""
     transcript = """
+        given
         function f rate=2 burst=2
-
         connect w1 slots=9
         submit i1 a b c d
+
         grant
         wakeup
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c d
         WorkGranted w1 a#1 b#2
         at 0.5
 
@@ -225,11 +208,12 @@ def test_a_burst_grows_again_but_not_beyond_itself(bench: Bench) -> None:
 def test_a_rate_that_opened_further_lets_in_more_at_once(bench: Bench) -> None:
     """While a node that was let in waited for a slot, a second one may have come to its turn too."""
     transcript = """
+        given
         function f rate=2 burst=2
         function g
-
         connect w1 slots=4
         submit i1 a b
+
         grant
         handback w1 a b
         grant
@@ -238,10 +222,6 @@ def test_a_rate_that_opened_further_lets_in_more_at_once(bench: Bench) -> None:
         at 1.5
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b
         WorkGranted w1 a#1 b#2
         WorkGranted w1 a#3 b#4
     """
@@ -309,17 +289,15 @@ def test_who_holds_a_place_keeps_it_over_a_restart(bench: Bench) -> None:
 def test_a_cap_may_be_set_while_an_instance_runs(bench: Bench) -> None:
     """What runs already counts; what was parked goes on when the cap is gone."""
     transcript = """
+        given
         connect w1 slots=2
         submit i1 a b c d
+
         grant
         control i1 cap=1
         complete w1 a
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c d
         WorkGranted w1 a#1 b#2
         InstanceControlled i1 priority=0 paused=False cap=1
         NodeCompleted a a
@@ -375,26 +353,17 @@ def test_a_queue_may_be_capped(bench: Bench) -> None:
 def test_a_place_that_is_not_used_goes_to_others(bench: Bench) -> None:
     """Who was let in and is then cancelled, or held by its instance's cap, leaves its place to the next."""
     transcript = """
+        given
         function f limit=1
-
         connect w1 slots=9
         submit i1 a
         submit i2 b
         submit i3 cap=1 c d:f@other
         submit i4 e
+
         control i3 paused=yes
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
-        InstanceCreated i2
-        NodesCreated b
-        InstanceCreated i3
-        NodesCreated c d
-        InstanceCreated i4
-        NodesCreated e
         InstanceControlled i3 priority=0 paused=True cap=1
         WorkGranted w1 a#1
 
@@ -427,19 +396,16 @@ def test_a_place_that_is_not_used_goes_to_others(bench: Bench) -> None:
 def test_a_new_limit_holds_for_those_that_wait(bench: Bench) -> None:
     """Who waits for a key's limit is let in by another limit of that key: in order, and without an end of what runs."""
     transcript = """
+        given
         function f limit=1
         function g limit=3 queue=q
-
         connect w1 slots=9
         submit i1 a@x b@x
+
         grant
         submit i2 d:g@x e:g@x
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b
         WorkGranted w1 a#1
         InstanceCreated i2
         NodesCreated d e
@@ -465,12 +431,13 @@ def test_what_was_said_last_holds_over_a_restart(bench: Bench, said: str, runnin
 def test_a_new_rate_holds_for_those_that_wait(bench: Bench) -> None:
     """Who waits for a rate of one in days need not wait for that when the key has a faster one, or none."""
     transcript = """
+        given
         function f rate=0.00001
         function g rate=1 queue=q burst=2
         function h limit=3 queue=q
-
         connect w1 slots=9
         submit i1 a@x b@x c@x
+
         grant
         complete w1 a
         submit i2 d:g@x
@@ -482,10 +449,6 @@ def test_a_new_rate_holds_for_those_that_wait(bench: Bench) -> None:
         submit i3 e:h@x f:h@x
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c
         WorkGranted w1 a#1
         NodeCompleted a a
         InstanceCreated i2
@@ -504,21 +467,18 @@ def test_a_new_rate_holds_for_those_that_wait(bench: Bench) -> None:
 def test_a_suspect_takes_no_place_from_others(bench: Bench) -> None:
     """Who is let in first may be one that no worker can take now, as each has a suspect already; the next may start."""
     transcript = """
+        given
         function f limit=1
         function g
-
         connect w2 slots=2
         submit i1 x:g a
+
         grant
         disconnect w2
         connect w1 slots=3
         submit i2 c b
         grant
         ----
-        WorkerJoined w2
-        WorkerWelcomed w2
-        InstanceCreated i1
-        NodesCreated x a
         WorkGranted w2 x#1 a#2
         LeaseLost x losses=1
         LeaseLost a losses=1
@@ -542,11 +502,12 @@ def test_a_suspect_takes_no_place_from_others(bench: Bench) -> None:
 def test_a_worker_that_is_away_keeps_the_places_of_what_must_not_run_twice(bench: Bench) -> None:
     """While the broker waits for a worker with such a node, the node may be at work."""
     transcript = """
+        given
         function f limit=1 once
-
         connect w1
         connect w2
         submit i1 a b
+
         grant
         disconnect w1
         grant
@@ -555,12 +516,6 @@ def test_a_worker_that_is_away_keeps_the_places_of_what_must_not_run_twice(bench
         complete w1 a
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        WorkerJoined w2
-        WorkerWelcomed w2
-        InstanceCreated i1
-        NodesCreated a b
         WorkGranted w1 a#1
         NodesStarted a
         WorkerLeft w1
@@ -577,23 +532,18 @@ def test_a_worker_that_is_away_keeps_the_places_of_what_must_not_run_twice(bench
 def test_such_a_place_is_free_when_the_worker_is_given_up(bench: Bench) -> None:
     """Whoever is not back in time loses node and place."""
     transcript = """
+        given
         function f limit=1 once
-
         connect w1
         connect w2
         submit i1 a b
+
         grant
         disconnect w1
         at 5
         tick
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        WorkerJoined w2
-        WorkerWelcomed w2
-        InstanceCreated i1
-        NodesCreated a b
         WorkGranted w1 a#1
         NodesStarted a
         WorkerLeft w1
@@ -618,16 +568,14 @@ def test_nothing_is_granted_before_the_workers_are_back_with_what_must_not_run_t
         """
     )
     transcript = """
+        given
         submit i2 b
         connect w2
+
         grant
         connect w1 held=a#1
         grant
         ----
-        InstanceCreated i2
-        NodesCreated b
-        WorkerJoined w2
-        WorkerWelcomed w2
         WorkerWelcomed w1 a#2.1
         NodesStarted a
     """
@@ -637,21 +585,19 @@ def test_nothing_is_granted_before_the_workers_are_back_with_what_must_not_run_t
 def test_a_refused_request_changes_no_limit(bench: Bench) -> None:
     """What a call says of its limits holds once the call is taken, and not before."""
     transcript = """
+        given
         function f limit=1
         function g name=f limit=9
-
         connect w1 slots=9
         submit i1 a b c
+
         submit i2 y:g z:g(nobody)
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c
-        UnknownDependency: node 7a (f) depends on 6e6f626f6479, which is no earlier node of its instance; pass a promise on only within the instance that made it, after the call that returned it
+        UnknownDependency: node 7a (f) depends on 6e6f626f6479, which is no earlier node of its instance; pass a \
+promise on only within the instance that made it, after the call that returned it
         WorkGranted w1 a#1
-    """  # noqa: E501
+    """
     assert bench.replay(transcript) == tidy(transcript)
 
 

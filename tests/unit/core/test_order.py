@@ -8,16 +8,12 @@ from tests.unit.core.transcript import Bench, tidy
 def test_equal_nodes_are_granted_in_creation_order(bench: Bench) -> None:
     """Within an instance the order of creation is the order of grants."""
     transcript = """
+        given
         connect w1 slots=3
-        ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-
         submit i1 a b c d e
+
         grant
         ----
-        InstanceCreated i1
-        NodesCreated a b c d e
         WorkGranted w1 a#1 b#2 c#3
 
         complete w1 b
@@ -32,21 +28,14 @@ def test_equal_nodes_are_granted_in_creation_order(bench: Bench) -> None:
 def test_an_older_instance_goes_first_whenever_its_nodes_become_ready(bench: Bench) -> None:
     """A node of the oldest instance goes before all nodes of younger ones, also when it was made later."""
     transcript = """
+        given
         connect w1
-        ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-
         submit i1 a1 b1(a1)
         submit i2 a2 b2
         submit i1 c1(a1)
+
         grant
         ----
-        InstanceCreated i1
-        NodesCreated a1 b1
-        InstanceCreated i2
-        NodesCreated a2 b2
-        NodesCreated c1
         WorkGranted w1 a1#1
 
         complete w1 a1
@@ -70,22 +59,14 @@ def test_an_older_instance_goes_first_whenever_its_nodes_become_ready(bench: Ben
 def test_an_instance_is_looked_past_only_while_nothing_of_it_can_run(bench: Bench) -> None:
     """While the oldest instance waits for its own node the next one's run; as soon as it can, it goes first again."""
     transcript = """
+        given
         connect w1
         connect w2
-        ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        WorkerJoined w2
-        WorkerWelcomed w2
-
         submit i1 a1 b1(a1)
         submit i2 a2 b2 c2
+
         grant
         ----
-        InstanceCreated i1
-        NodesCreated a1 b1
-        InstanceCreated i2
-        NodesCreated a2 b2 c2
         WorkGranted w1 a1#1
         WorkGranted w2 a2#2
 
@@ -108,26 +89,16 @@ def test_an_instance_is_looked_past_only_while_nothing_of_it_can_run(bench: Benc
 def test_a_worker_gets_only_nodes_of_its_queues(bench: Bench) -> None:
     """Included queues are the only ones served, excluded ones are not; without either, all are."""
     transcript = """
+        given
         function red queue=red
-
         function blue queue=blue
-
         connect only_red include=red slots=9
         connect not_red exclude=red slots=9
         connect neither include=red,blue exclude=red,blue slots=9
-        ----
-        WorkerJoined only_red
-        WorkerWelcomed only_red
-        WorkerJoined not_red
-        WorkerWelcomed not_red
-        WorkerJoined neither
-        WorkerWelcomed neither
-
         submit i1 r:red b:blue f
+
         grant
         ----
-        InstanceCreated i1
-        NodesCreated r b f
         WorkGranted only_red r#1
         WorkGranted not_red b#2 f#3
     """
@@ -137,21 +108,14 @@ def test_a_worker_gets_only_nodes_of_its_queues(bench: Bench) -> None:
 def test_a_tainted_node_in_a_shared_queue_waits_for_a_worker_that_tolerates_it(bench: Bench) -> None:
     """Taints are per node: a worker without the toleration gets the others of the same queue, never that one."""
     transcript = """
+        given
         function train queue=q taint=gpu
-
         connect plain slots=9
         connect other tolerate=tpu slots=9
-        ----
-        WorkerJoined plain
-        WorkerWelcomed plain
-        WorkerJoined other
-        WorkerWelcomed other
-
         submit i1 t:train a b
+
         grant
         ----
-        InstanceCreated i1
-        NodesCreated t a b
         WorkGranted plain a#1
         WorkGranted other b#2
 
@@ -176,13 +140,11 @@ def test_a_tainted_node_in_a_shared_queue_waits_for_a_worker_that_tolerates_it(b
 def test_a_worker_that_comes_later_sees_what_waits_for_it(bench: Bench) -> None:
     """Nodes that nobody served are found by the first worker that does, and lanes made later by workers of before."""
     transcript = """
+        given
         function red queue=red
-
         submit i1 a:red b:red
+
         grant
-        ----
-        InstanceCreated i1
-        NodesCreated a b
 
         connect w1 include=red
         connect w2 include=blue
@@ -209,17 +171,15 @@ def test_a_worker_that_comes_later_sees_what_waits_for_it(bench: Bench) -> None:
 def test_a_draining_worker_gets_nothing_further(bench: Bench) -> None:
     """What a draining worker holds it may finish; what is ready goes to others."""
     transcript = """
+        given
         connect w1
         submit i1 a b
+
         grant
         drain w1
         complete w1 a
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b
         WorkGranted w1 a#1
         NodeCompleted a a
 

@@ -16,26 +16,16 @@ from tests.unit.core.transcript import Bench, tidy
 def test_a_higher_priority_goes_first_and_equal_ones_in_order(bench: Bench) -> None:
     """Instances of higher priority come first, those of lower last; among equals the older one."""
     transcript = """
+        given
         connect w1 slots=9
         submit i1 priority=-1 a
         submit i2 b
         submit i3 priority=5 c
         submit i4 d
         submit i5 priority=5 f
+
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
-        InstanceCreated i2
-        NodesCreated b
-        InstanceCreated i3
-        NodesCreated c
-        InstanceCreated i4
-        NodesCreated d
-        InstanceCreated i5
-        NodesCreated f
         WorkGranted w1 c#1 f#2 b#3 d#4 a#5
     """
     assert bench.replay(transcript) == tidy(transcript)
@@ -44,24 +34,18 @@ def test_a_higher_priority_goes_first_and_equal_ones_in_order(bench: Bench) -> N
 def test_a_priority_may_be_changed_while_nodes_are_ready(bench: Bench) -> None:
     """What is ready takes its new place at once, and there is no trace of the one before, whatever came between."""
     transcript = """
+        given
         connect w1
         submit i1 a
         submit i2 b c
         submit i3 d
+
         grant
         control i2 priority=-2
         control i3 priority=1
         complete w1 a
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
-        InstanceCreated i2
-        NodesCreated b c
-        InstanceCreated i3
-        NodesCreated d
         WorkGranted w1 a#1
         InstanceControlled i2 priority=-2 paused=False cap=0
         InstanceControlled i3 priority=1 paused=False cap=0
@@ -93,25 +77,18 @@ def test_a_priority_may_be_changed_while_nodes_are_ready(bench: Bench) -> None:
 def test_a_parked_node_takes_its_new_place_too(bench: Bench) -> None:
     """Who waits for a limit is let in by the priority that its instance has by then."""
     transcript = """
+        given
         function f limit=1
-
         connect w1 slots=9
         submit i1 a
         submit i2 b
         submit i3 d
+
         grant
         control i3 priority=1
         complete w1 a
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
-        InstanceCreated i2
-        NodesCreated b
-        InstanceCreated i3
-        NodesCreated d
         WorkGranted w1 a#1
         InstanceControlled i3 priority=1 paused=False cap=0
         NodeCompleted a a
@@ -124,22 +101,17 @@ def test_a_parked_node_takes_its_new_place_too(bench: Bench) -> None:
 def test_a_parked_node_may_be_put_behind_others(bench: Bench) -> None:
     """A lowered priority holds for who waits for a limit, too: there is no trace of the place before."""
     transcript = """
+        given
         function f limit=1
-
         connect w1 slots=9
         submit i1 a b c
         submit i2 d
+
         grant
         control i1 priority=-5
         complete w1 a
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c
-        InstanceCreated i2
-        NodesCreated d
         WorkGranted w1 a#1
         InstanceControlled i1 priority=-5 paused=False cap=0
         NodeCompleted a a
@@ -151,9 +123,11 @@ def test_a_parked_node_may_be_put_behind_others(bench: Bench) -> None:
 def test_nothing_of_a_paused_instance_starts(bench: Bench) -> None:
     """What runs is finished; what is ready, or becomes so, waits until the instance goes on, also over a restart."""
     transcript = """
+        given
         connect w1 slots=2
         submit i1 a b(a) c d
         submit i2 f
+
         grant
         control i1 paused=yes
         complete w1 a
@@ -161,12 +135,6 @@ def test_nothing_of_a_paused_instance_starts(bench: Bench) -> None:
         complete w1 c f
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c d
-        InstanceCreated i2
-        NodesCreated f
         WorkGranted w1 a#1 c#2
         InstanceControlled i1 priority=0 paused=True cap=0
         NodeCompleted a a
@@ -251,10 +219,11 @@ def test_a_pause_that_ends_before_all_are_parked_leaves_none_of_them_so(bench: B
 def test_nothing_in_a_paused_queue_starts(bench: Bench) -> None:
     """A pause holds what is in the queue and what comes to it, of every instance, also over a restart."""
     transcript = """
+        given
         function g queue=other
-
         connect w1 slots=9
         submit i1 a b:g
+
         queue q paused=yes
         submit i2 c
         grant
@@ -264,10 +233,6 @@ def test_nothing_in_a_paused_queue_starts(bench: Bench) -> None:
         queue q paused=no
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b
         QueueControlled q paused=True cap=0
         InstanceCreated i2
         NodesCreated c
@@ -283,8 +248,10 @@ def test_nothing_in_a_paused_queue_starts(bench: Bench) -> None:
 def test_who_is_told_of_the_end_is_not_while_something_is_paused(bench: Bench) -> None:
     """A pause is no end: the workers that go when nothing can come stay."""
     transcript = """
+        given
         connect w1 until_drained
         submit i1 a
+
         queue q paused=yes
         grant
         queue q paused=no
@@ -292,10 +259,6 @@ def test_who_is_told_of_the_end_is_not_while_something_is_paused(bench: Bench) -
         complete w1 a
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         QueueControlled q paused=True cap=0
         QueueControlled q paused=False cap=0
         WorkGranted w1 a#1

@@ -10,17 +10,15 @@ from tests.unit.core.transcript import Bench, tidy
 def test_the_last_word_counts(bench: Bench) -> None:
     """It is kept with the attempt, decides nothing, and needs no event."""
     transcript = """
+        given
         connect w1 slots=2
         submit i1 a b
+
         grant
         progress w1 a#1=0.1:loading b#2=0
         progress w1 a#1=0.5:half
         told
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b
         WorkGranted w1 a#1 b#2
         a=0.5:half b=0:
     """

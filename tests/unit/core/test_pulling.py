@@ -189,8 +189,10 @@ def test_nothing_is_asked_back_from_who_pulls(bench: Bench) -> None:
 def test_two_suspects_never_go_to_one_worker_that_pulls(bench: Bench) -> None:
     """Who holds a node that an earlier worker was lost with gets others, and the next such node only after it."""
     transcript = """
+        given
         connect w1 slots=2
         submit i1 a b c
+
         grant
         disconnect w1
         connect p slots=0
@@ -200,10 +202,6 @@ def test_two_suspects_never_go_to_one_worker_that_pulls(bench: Bench) -> None:
         complete p a
         pull p
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c
         WorkGranted w1 a#1 b#2
         LeaseLost a losses=1
         LeaseLost b losses=1
@@ -242,8 +240,10 @@ def test_after_a_restart_nobody_waits_for_those_who_pull(bench: Bench) -> None:
 def test_who_pulls_waits_for_workers_of_before_a_restart(bench: Bench) -> None:
     """What others may still run is not granted to a question either, until the grace time has passed."""
     transcript = """
+        given
         connect w1
         submit i1 a
+
         grant
         restart
         connect q slots=0
@@ -252,10 +252,6 @@ def test_who_pulls_waits_for_workers_of_before_a_restart(bench: Bench) -> None:
         tick
         pull q
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         WorkerWelcomed q
         WorkerLeft w1

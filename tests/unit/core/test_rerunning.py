@@ -10,9 +10,11 @@ from tests.unit.core.transcript import Bench, show_value, tidy
 
 #: a returns promises of b, c(b) and d; c expands into x. e(a) comes after all, f stands by itself.
 DONE = """
+    given
     function g version=1
     connect w1 slots=3
     submit i1 a e(a) f
+
     grant
     complete w1 a value=[b,c,d] promises=b,c,d + b:g c(b) d
     complete w1 f
@@ -27,10 +29,6 @@ DONE = """
     complete w1 e
     states i1
     ----
-    WorkerJoined w1
-    WorkerWelcomed w1
-    InstanceCreated i1
-    NodesCreated a e f
     WorkGranted w1 a#1 f#2
     NodesCreated b c d
     NodeJoining a [b,c,d] of b c d
@@ -176,8 +174,10 @@ def test_what_has_changed_is_told_after_a_restart_and_a_retry(bench: Bench) -> N
 def test_a_failed_node_can_be_rerun(bench: Bench) -> None:
     """What fails beside it stays failed, and so does the instance, in which what waits for both fails of the other."""
     transcript = """
+        given
         connect w1 slots=2
         submit i1 a b c(a) d(c,b)
+
         grant
         fail w1 a
         fail w1 b
@@ -187,10 +187,6 @@ def test_a_failed_node_can_be_rerun(bench: Bench) -> None:
         grant
         complete w1 c
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c d
         WorkGranted w1 a#1 b#2
         AttemptFailed a attempt=1 ValueError
         NodeFailed a

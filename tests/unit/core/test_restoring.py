@@ -9,21 +9,17 @@ from tests.unit.core.transcript import Bench, show_value, tidy
 def test_workers_go_on_with_what_they_run(bench: Bench) -> None:
     """Nothing is granted until the workers of before are back; what they name they keep under new, larger tokens."""
     transcript = """
+        given
         connect w1 slots=2
         connect w2
         submit i1 a b c d(a)
+
         grant
         restart
         grant
         states i1
         wakeup
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        WorkerJoined w2
-        WorkerWelcomed w2
-        InstanceCreated i1
-        NodesCreated a b c d
         WorkGranted w1 a#1 c#3
         WorkGranted w2 b#2
         a=ready b=ready c=ready d=waiting
@@ -52,8 +48,10 @@ def test_workers_go_on_with_what_they_run(bench: Bench) -> None:
 def test_workers_that_do_not_come_back_are_given_up(bench: Bench) -> None:
     """After the grace time what they held is granted to others; who comes later keeps only what is still ready."""
     transcript = """
+        given
         connect w1 slots=2
         submit i1 a b
+
         grant
         restart
         connect w2
@@ -66,10 +64,6 @@ def test_workers_that_do_not_come_back_are_given_up(bench: Bench) -> None:
         connect w1 slots=2 held=a#1,b#2
         complete w1 a#1
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b
         WorkGranted w1 a#1 b#2
         WorkerJoined w2
         WorkerWelcomed w2
@@ -85,18 +79,16 @@ def test_workers_that_do_not_come_back_are_given_up(bench: Bench) -> None:
 def test_without_workers_of_before_nobody_is_waited_for(bench: Bench) -> None:
     """A worker that had left in order is not expected back."""
     transcript = """
+        given
         connect w1
         submit i1 a
+
         grant
         leave w1
         restart
         connect w2
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         WorkerLeft w1
         WorkerJoined w2
@@ -109,8 +101,10 @@ def test_without_workers_of_before_nobody_is_waited_for(bench: Bench) -> None:
 def test_workers_of_before_are_not_awaited_where_they_can_hold_nothing(bench: Bench) -> None:
     """Without a restored node that was ready new nodes are granted at once; who comes back is no new worker."""
     transcript = """
+        given
         connect w1
         submit i1 a
+
         grant
         complete w1 a
         restart
@@ -120,10 +114,6 @@ def test_workers_of_before_are_not_awaited_where_they_can_hold_nothing(bench: Be
         connect w1
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         NodeCompleted a a
         InstanceFinished i1 completed
@@ -141,10 +131,11 @@ def test_workers_of_before_are_not_awaited_where_they_can_hold_nothing(bench: Be
 def test_every_live_state_is_restored(bench: Bench) -> None:
     """Waiting, joining and backing-off nodes stand where they stood; attempts and failures are still counted."""
     transcript = """
+        given
         function flaky attempts=2 interval=10
-
         connect w1 slots=9
         submit i1 a b(a) c:flaky d(c) x y(x)
+
         grant
         complete w1 a value=list promises=p,q + p q
         fail w1 c
@@ -155,10 +146,6 @@ def test_every_live_state_is_restored(bench: Bench) -> None:
         states i1
         wakeup
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c d x y
         WorkGranted w1 a#1 c#2 x#3
         NodesCreated p q
         NodeJoining a list of p q
@@ -201,10 +188,11 @@ def test_every_live_state_is_restored(bench: Bench) -> None:
 def test_a_retry_that_runs_goes_on_running(bench: Bench) -> None:
     """A worker keeps a node whose backoff had ended before the restart, though the journal knows only of that."""
     transcript = """
+        given
         function flaky attempts=2 interval=1
-
         connect w1
         submit i1 a:flaky
+
         grant
         fail w1 a
         at 1
@@ -214,10 +202,6 @@ def test_a_retry_that_runs_goes_on_running(bench: Bench) -> None:
         connect w1 held=a#2
         complete w1 a
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         AttemptFailed a attempt=1 ValueError again at 1
         WorkGranted w1 a#2
@@ -231,8 +215,10 @@ def test_a_retry_that_runs_goes_on_running(bench: Bench) -> None:
 def test_losses_are_counted_on(bench: Bench) -> None:
     """A restart is no acquittal: the node is still a suspect, and quarantined after as many deliveries in all."""
     transcript = """
+        given
         connect w1
         submit i1 a
+
         grant
         disconnect w1
         restart
@@ -245,10 +231,6 @@ def test_losses_are_counted_on(bench: Bench) -> None:
         disconnect w3
         lost w3 it was killed by SIGSEGV
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         LeaseLost a losses=1
         WorkerLeft w1
@@ -272,9 +254,11 @@ def test_losses_are_counted_on(bench: Bench) -> None:
 def test_aliases_lead_to_their_value_as_before(bench: Bench) -> None:
     """A chain of aliases, complete or still joining, has the same value after a restart."""
     transcript = """
+        given
         connect w1 slots=9
         submit i1 a keep
         submit i2 k
+
         grant
         complete w1 a alias=b + b
         complete w1 k alias=l + l
@@ -288,12 +272,6 @@ def test_aliases_lead_to_their_value_as_before(bench: Bench) -> None:
         states i1
         states i2
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a keep
-        InstanceCreated i2
-        NodesCreated k
         WorkGranted w1 a#1 keep#2 k#3
         NodesCreated b
         NodeJoining a alias of b
@@ -330,8 +308,10 @@ def test_numbers_grow_on(bench: Bench) -> None:
 def test_the_grace_of_workers_counts_from_when_they_can_connect(bench: Bench) -> None:
     """Reading what is stored may have taken longer than the grace."""
     transcript = """
+        given
         connect w1
         submit i1 a
+
         grant
         restart
         at 30
@@ -342,10 +322,6 @@ def test_the_grace_of_workers_counts_from_when_they_can_connect(bench: Bench) ->
         grant
         connect w1 held=a#1
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         at 35
         WorkerWelcomed w1 a#2.1
@@ -356,9 +332,11 @@ def test_the_grace_of_workers_counts_from_when_they_can_connect(bench: Bench) ->
 def test_a_clock_that_was_ahead_makes_no_wait_longer(bench: Bench) -> None:
     """A backoff, a deadline and a start timeout last no longer after the restart than they were to last in all."""
     transcript = """
+        given
         function flaky attempts=2 interval=3
         function hasty start_timeout=5 queue=other
         connect w1
+
         at 1000000
         submit i1 deadline=7 a:flaky
         submit i2 c:hasty
@@ -377,8 +355,6 @@ def test_a_clock_that_was_ahead_makes_no_wait_longer(bench: Bench) -> None:
         at 17
         tick
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
         InstanceCreated i1
         NodesCreated a
         InstanceCreated i2
@@ -403,8 +379,10 @@ def test_what_waits_in_vain_fails_also_where_the_broker_ended_before_all_had(ben
     """Of many that depend on a failed node some fail later; until then they are never ready, and a restart goes on."""
     bench.scheduler.queues.at_once = 1
     transcript = """
+        given
         connect w1 slots=2
         submit i1 a k b(a) c(a,k) d(a) e(d)
+
         grant
         fail w1 a
         complete w1 k
@@ -414,10 +392,6 @@ def test_what_waits_in_vain_fails_also_where_the_broker_ended_before_all_had(ben
         grant
         states i1
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a k b c d e
         WorkGranted w1 a#1 k#2
         AttemptFailed a attempt=1 ValueError
         NodeFailed a

@@ -10,9 +10,11 @@ from tests.unit.core.transcript import Bench, show_value, tidy
 
 #: a returns promises of b and of c, which waits for b; b fails, while d, which waits for nothing, completes.
 FAILED = """
+    given
     function g attempts=2 version=1
     connect w1 slots=2
     submit i1 a d
+
     grant
     complete w1 a promises=b,c + b:g c(b)
     complete w1 d
@@ -23,10 +25,6 @@ FAILED = """
     fail w1 b
     states i1
     ----
-    WorkerJoined w1
-    WorkerWelcomed w1
-    InstanceCreated i1
-    NodesCreated a d
     WorkGranted w1 a#1 d#2
     NodesCreated b c
     NodeJoining a a of b c
@@ -189,8 +187,10 @@ def test_any_version_of_the_code_may_run_it(bench: Bench) -> None:
 def test_a_chain_of_aliases_is_followed(bench: Bench) -> None:
     """A node that returned exactly the promise that failed has its value when that comes."""
     transcript = """
+        given
         connect w1
         submit i1 a
+
         grant
         complete w1 a alias=b + b
         grant
@@ -201,10 +201,6 @@ def test_a_chain_of_aliases_is_followed(bench: Bench) -> None:
         grant
         complete w1 x value=v
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         NodesCreated b
         NodeJoining a alias of b
@@ -233,8 +229,10 @@ def test_a_chain_of_aliases_is_followed(bench: Bench) -> None:
 def test_nobody_waits_for_himself(bench: Bench) -> None:
     """A node that had returned the promise of one that depends on it, and had failed by then, runs again instead."""
     transcript = """
+        given
         connect w1 slots=2
         submit i1 a b c(a,b)
+
         grant
         fail w1 a
         complete w1 b promises=c
@@ -245,10 +243,6 @@ def test_nobody_waits_for_himself(bench: Bench) -> None:
         complete w1 b promises=c
         failures b
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c
         WorkGranted w1 a#1 b#2
         AttemptFailed a attempt=1 ValueError
         NodeFailed a
@@ -266,8 +260,8 @@ def test_nobody_waits_for_himself(bench: Bench) -> None:
         DependencyFailed c because of b
         InstanceFinished i1 failed
         1 w1: InvalidExpansion: node 62 (result of f) depends on 63, which is no earlier node of its instance; pass a \
-promise on only within the instance that made it, after the call that returned it. The function's value and calls \
-came to nothing, and it is not tried again: it would do the same. A promise that a global or a cache has kept from an \
+promise on only within the instance that made it, after the call that returned it. The function's value and calls came \
+to nothing, and it is not tried again: it would do the same. A promise that a global or a cache has kept from an \
 attempt that failed is one of a call that was never made
     """
     assert bench.replay(transcript) == tidy(transcript)
@@ -338,7 +332,9 @@ def test_what_somebody_else_refers_to_is_not_made_anew(bench: Bench) -> None:
 def test_a_deadline_that_has_passed_is_lifted(bench: Bench) -> None:
     """A retried instance has none any more, also after a restart, or it would fail at once."""
     transcript = """
+        given
         submit i1 deadline=10 a
+
         at 10
         tick
         retry i1
@@ -347,8 +343,6 @@ def test_a_deadline_that_has_passed_is_lifted(bench: Bench) -> None:
         wakeup
         states i1
         ----
-        InstanceCreated i1
-        NodesCreated a
         AttemptFailed a attempt=0 DeadlineExceeded
         NodeFailed a
         InstanceFinished i1 failed
@@ -364,9 +358,11 @@ def test_a_deadline_that_has_passed_is_lifted(bench: Bench) -> None:
 def test_what_was_lost_counts_no_more(bench: Bench) -> None:
     """A quarantined node is no suspect when it begins anew; one that must not run twice runs, as that was asked for."""
     transcript = """
+        given
         function g once
         connect w1
         submit i1 a:g
+
         grant
         lost w1 it was killed by SIGKILL
         retry i1
@@ -374,10 +370,6 @@ def test_what_was_lost_counts_no_more(bench: Bench) -> None:
         grant
         complete w2 a
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         NodesStarted a
         WorkerEvicted w1

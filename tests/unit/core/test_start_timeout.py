@@ -12,9 +12,11 @@ from tests.unit.core.transcript import SETTINGS, Bench, tidy
 def test_what_nobody_takes_in_time_fails(bench: Bench) -> None:
     """A node that is ready for too long fails for good, whatever its policy, and what waits for it fails of it."""
     transcript = """
+        given
         function g start_timeout=10 attempts=3
         connect w1
         submit i1 a b:g c(b)
+
         grant
         wakeup
         at 9.9
@@ -25,10 +27,6 @@ def test_what_nobody_takes_in_time_fails(bench: Bench) -> None:
         states i1
         failures b
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c
         WorkGranted w1 a#1
         at 10
         AttemptFailed b attempt=0 QueueTimeout
@@ -50,17 +48,15 @@ had other nodes (w1)
 def test_the_message_says_who_was_missing(bench: Bench) -> None:
     """Without a worker that serves its queue, and with one that only drains, the failure says that."""
     transcript = """
+        given
         function g start_timeout=1 taint=gpu
         connect w1
         submit i1 a:g
+
         at 1
         tick
         failures a
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         AttemptFailed a attempt=0 QueueTimeout
         NodeFailed a
         InstanceFinished i1 failed
@@ -81,8 +77,8 @@ and tolerates taint gpu is connected
         AttemptFailed b attempt=0 QueueTimeout
         NodeFailed b
         InstanceFinished i2 failed
-        0 -: QueueTimeout: it was ready for 1 s, its start_timeout, and no worker took it: all 1 that could run it \
-are draining
+        0 -: QueueTimeout: it was ready for 1 s, its start_timeout, and no worker took it: all 1 that could run it are \
+draining
     """
     assert bench.replay(transcript) == tidy(transcript)
 
@@ -114,9 +110,11 @@ def test_the_message_says_what_held_it(transcript: str, obstacle: str) -> None:
 def test_a_node_that_is_taken_is_in_time(bench: Bench) -> None:
     """A lease stops the clock; each time that the node is ready anew, by whatever way, the time begins anew."""
     transcript = """
+        given
         function g start_timeout=10 attempts=2 interval=100
         connect w1
         submit i1 a:g
+
         at 9
         grant
         at 12
@@ -124,10 +122,6 @@ def test_a_node_that_is_taken_is_in_time(bench: Bench) -> None:
         tick
         handback w1 a
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         NodesStarted a
         NodesHandedBack a
@@ -180,9 +174,11 @@ is connected
 def test_the_time_goes_on_over_a_restart(bench: Bench) -> None:
     """What was never leased has waited since its last dependency ended, or since it was made or its worker was lost."""
     transcript = """
+        given
         function g start_timeout=10
         connect w1
         submit i1 a b:g(a) c:g d:g
+
         grant
         at 4
         complete w1 a
@@ -201,10 +197,6 @@ def test_the_time_goes_on_over_a_restart(bench: Bench) -> None:
         tick
         states i1
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c d
         WorkGranted w1 a#1
         NodeCompleted a a
         InstanceCreated i2
@@ -230,11 +222,13 @@ def test_the_time_goes_on_over_a_restart(bench: Bench) -> None:
 def test_what_began_anew_waits_anew_over_a_restart(bench: Bench) -> None:
     """What was retried, rerun or handed back before a restart has waited since then, however old it is."""
     transcript = """
+        given
         function g start_timeout=10
         connect w1 slots=3
         submit i1 a:g
         submit i2 b:g
         submit i3 c:g
+
         grant
         at 12
         handback w1 c
@@ -259,14 +253,6 @@ def test_what_began_anew_waits_anew_over_a_restart(bench: Bench) -> None:
         at 25
         tick
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
-        InstanceCreated i2
-        NodesCreated b
-        InstanceCreated i3
-        NodesCreated c
         WorkGranted w1 a#1 b#2 c#3
         NodesStarted a b c
         NodesHandedBack c
@@ -299,9 +285,11 @@ def test_what_began_anew_waits_anew_over_a_restart(bench: Bench) -> None:
 def test_what_a_worker_had_has_not_waited(bench: Bench) -> None:
     """A node that was leased when the broker ended is kept by its worker, and begins to wait only if that is lost."""
     transcript = """
+        given
         function g start_timeout=10 attempts=2 interval=1
         connect w1 slots=3
         submit i1 a:g b:g c:g
+
         grant
         fail w1 c
         at 100
@@ -316,10 +304,6 @@ def test_what_a_worker_had_has_not_waited(bench: Bench) -> None:
         tick
         states i1
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c
         WorkGranted w1 a#1 b#2 c#3
         NodesStarted a b c
         AttemptFailed c attempt=1 ValueError again at 1

@@ -11,19 +11,16 @@ from tests.unit.core.transcript import Bench, tidy
 
 #: A node in every live state: a is leased, b backs off, c joins on its child d, e is ready, f waits; g has completed.
 EVERY_STATE = """
+    given
     function g attempts=2 interval=60
-
     connect w1 slots=4
     submit i1 a b:g c g f(a) e
+
     grant
     fail w1 b
     complete w1 c promises=d + d
     complete w1 g
     ----
-    WorkerJoined w1
-    WorkerWelcomed w1
-    InstanceCreated i1
-    NodesCreated a b c g f e
     WorkGranted w1 a#1 b#2 c#3 g#4
     AttemptFailed b attempt=1 ValueError again at 60
     NodesCreated d
@@ -57,10 +54,12 @@ def test_cancelled_nodes_that_are_still_in_their_queue_never_start(bench: Bench)
     """They leave it bit by bit; neither a grant nor the end of their time to start takes one, and others follow."""
     bench.scheduler.queues.at_once = 1
     transcript = """
+        given
         function f start_timeout=5
         function g
         submit i1 a:f b:f c:f d:f
         submit i2 e:g
+
         cancel i1
         connect w1
         grant
@@ -69,10 +68,6 @@ def test_cancelled_nodes_that_are_still_in_their_queue_never_start(bench: Bench)
         grant
         grant
         ----
-        InstanceCreated i1
-        NodesCreated a b c d
-        InstanceCreated i2
-        NodesCreated e
         NodesCancelled a b c d
         InstanceFinished i1 cancelled
         WorkerJoined w1
@@ -112,18 +107,14 @@ def test_nothing_of_a_cancelled_instance_comes_back(bench: Bench) -> None:
 def test_late_results_of_a_cancelled_instance_are_refused(bench: Bench) -> None:
     """A worker that finishes what was cancelled meanwhile changes nothing, whatever it brings, and makes no child."""
     transcript = """
+        given
         connect w1 slots=3
         submit i1 a b c
         submit i2 d
+
         grant
         cancel i1
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c
-        InstanceCreated i2
-        NodesCreated d
         WorkGranted w1 a#1 b#2 c#3
         NodesCancelled a b c
         LeasesRevoked w1 a#1 b#2 c#3
@@ -144,10 +135,12 @@ def test_late_results_of_a_cancelled_instance_are_refused(bench: Bench) -> None:
 def test_the_worker_that_ran_cancelled_nodes_is_free(bench: Bench) -> None:
     """Each worker is told of its own revoked leases, and gets other work as it hands them back: then it has stopped."""
     transcript = """
+        given
         connect w1 slots=2
         connect w2
         submit i1 a b c
         submit i2 d e f
+
         grant
         cancel i1
         grant
@@ -157,14 +150,6 @@ def test_the_worker_that_ran_cancelled_nodes_is_free(bench: Bench) -> None:
         handback w2 b#2
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        WorkerJoined w2
-        WorkerWelcomed w2
-        InstanceCreated i1
-        NodesCreated a b c
-        InstanceCreated i2
-        NodesCreated d e f
         WorkGranted w1 a#1 c#3
         WorkGranted w2 b#2
         NodesCancelled a b c
@@ -193,12 +178,13 @@ def test_what_has_ended_cannot_be_cancelled(bench: Bench, end: str) -> None:
 def test_an_instance_without_nodes_can_be_cancelled(bench: Bench) -> None:
     """It has ended then like any other, and stays so over a restart."""
     transcript = """
+        given
         submit i1
+
         cancel i1
         memory
         states i1
         ----
-        InstanceCreated i1
         InstanceFinished i1 cancelled
         nothing
         (cancelled)
@@ -245,17 +231,15 @@ def test_a_repeated_submit_to_a_cancelled_instance_is_no_fault(bench: Bench) -> 
 def test_other_instances_do_not_notice(bench: Bench) -> None:
     """A cancelled instance gives way to the next in order, and nothing else changes."""
     transcript = """
+        given
         submit i1 a b
         submit i2 c d(c)
+
         cancel i1
         states i2
         connect w1
         grant
         ----
-        InstanceCreated i1
-        NodesCreated a b
-        InstanceCreated i2
-        NodesCreated c d
         NodesCancelled a b
         InstanceFinished i1 cancelled
         c=ready d=waiting
@@ -272,10 +256,11 @@ def test_other_instances_do_not_notice(bench: Bench) -> None:
 def test_an_attempt_ends_with_its_timeout(bench: Bench) -> None:
     """The lease is revoked, the attempt counts as failed, and the next one starts after the backoff."""
     transcript = """
+        given
         function t attempts=2 interval=3 timeout=2
-
         connect w1
         submit i1 a:t
+
         grant
         wakeup
         at 2
@@ -287,10 +272,6 @@ def test_an_attempt_ends_with_its_timeout(bench: Bench) -> None:
         handback w1 a#1
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         at 2
         LeasesRevoked w1 a#1
@@ -315,19 +296,16 @@ def test_an_attempt_ends_with_its_timeout(bench: Bench) -> None:
 def test_a_timeout_is_no_sooner_than_it_says(bench: Bench) -> None:
     """A tick before the time changes nothing."""
     transcript = """
+        given
         function t timeout=2
-
         connect w1
         submit i1 a:t
+
         grant
         at 1.999
         tick
         states i1
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         a=leased
     """
@@ -344,10 +322,11 @@ def test_the_timeout_of_an_attempt_that_has_ended_means_nothing(bench: Bench, en
 def test_the_timeout_of_an_earlier_lease_means_nothing(bench: Bench) -> None:
     """Each lease has its own time: what was handed back and granted again runs from the second grant on."""
     transcript = """
+        given
         function t timeout=2
-
         connect w1
         submit i1 a:t
+
         grant
         at 1
         handback w1 a
@@ -358,10 +337,6 @@ def test_the_timeout_of_an_earlier_lease_means_nothing(bench: Bench) -> None:
         at 3
         tick
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         WorkGranted w1 a#2
         a=leased
@@ -376,20 +351,17 @@ def test_the_timeout_of_an_earlier_lease_means_nothing(bench: Bench) -> None:
 def test_what_has_a_timeout_is_not_granted_ahead(bench: Bench) -> None:
     """Its time counts from the grant, so it must be able to start at once, however fast its function is known to be."""
     transcript = """
+        given
         function t timeout=2
-
         connect w1
         submit i1 a:t b:t c d
+
         grant
         complete w1 a seconds=0.0001
         grant
         complete w1 b seconds=0.0001
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c d
         WorkGranted w1 a#1
         NodeCompleted a a
         WorkGranted w1 b#2
@@ -398,9 +370,10 @@ def test_what_has_a_timeout_is_not_granted_ahead(bench: Bench) -> None:
     """
     assert bench.replay(transcript) == tidy(transcript)
     transcript = """
+        given
         function u
-
         submit i2 e:u f:u g:u
+
         complete w1 c seconds=0.0001
         grant
         complete w1 d seconds=0.0001
@@ -408,8 +381,6 @@ def test_what_has_a_timeout_is_not_granted_ahead(bench: Bench) -> None:
         complete w1 e seconds=0.0001
         grant
         ----
-        InstanceCreated i2
-        NodesCreated e f g
         NodeCompleted c c
         WorkGranted w1 d#4
         NodeCompleted d d
@@ -424,10 +395,11 @@ def test_what_has_a_timeout_is_not_granted_ahead(bench: Bench) -> None:
 def test_a_worker_that_keeps_a_node_over_a_restart_starts_its_time_afresh(bench: Bench) -> None:
     """The broker cannot know when it began: the time counts from the new lease."""
     transcript = """
+        given
         function t timeout=2
-
         connect w1
         submit i1 a:t
+
         grant
         at 1
         restart
@@ -438,10 +410,6 @@ def test_a_worker_that_keeps_a_node_over_a_restart_starts_its_time_afresh(bench:
         at 3
         tick
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         WorkerWelcomed w1 a#2.1
         a=leased

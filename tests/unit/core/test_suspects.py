@@ -8,18 +8,16 @@ from tests.unit.core.transcript import Bench, tidy
 def test_suspects_run_one_to_a_worker(bench: Bench) -> None:
     """Of the nodes that a lost worker held each runs with no other of them, so that the one to blame is found."""
     transcript = """
+        given
         connect w1 slots=3
         submit i1 a b c d e
+
         grant
         disconnect w1
         connect w2 slots=3
         connect w3 slots=3
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c d e
         WorkGranted w1 a#1 b#2 c#3
         LeaseLost a losses=1
         LeaseLost b losses=1
@@ -44,8 +42,10 @@ def test_suspects_run_one_to_a_worker(bench: Bench) -> None:
 def test_nothing_is_granted_ahead_behind_a_suspect(bench: Bench) -> None:
     """What waits in a worker would go down with a suspect, so a worker that has one gets nothing beyond its slots."""
     transcript = """
+        given
         connect w1
         submit i1 a
+
         grant
         complete w1 a seconds=0.00005
         submit i2 b
@@ -55,10 +55,6 @@ def test_nothing_is_granted_ahead_behind_a_suspect(bench: Bench) -> None:
         connect w2
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         NodeCompleted a a
         InstanceFinished i1 completed
@@ -86,11 +82,12 @@ def test_nothing_is_granted_ahead_behind_a_suspect(bench: Bench) -> None:
 def test_work_granted_ahead_does_not_keep_suspects_waiting(bench: Bench) -> None:
     """When a suspect is first in order, workers run out of what they hold, and the first free slot takes it."""
     transcript = """
+        given
         function slow queue=slow
-
         connect w1
         connect w2 include=slow
         submit i1 a b:slow
+
         grant
         complete w1 a seconds=0.004
         submit i2 c d e f g h
@@ -100,12 +97,6 @@ def test_work_granted_ahead_does_not_keep_suspects_waiting(bench: Bench) -> None
         complete w1 c
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        WorkerJoined w2
-        WorkerWelcomed w2
-        InstanceCreated i1
-        NodesCreated a b
         WorkGranted w1 a#1
         WorkGranted w2 b#2
         NodeCompleted a a
@@ -133,10 +124,11 @@ def test_work_granted_ahead_does_not_keep_suspects_waiting(bench: Bench) -> None
 def test_a_node_that_keeps_killing_workers_is_quarantined(bench: Bench) -> None:
     """After the last allowed delivery the node fails with the names of the workers, whatever its retry policy."""
     transcript = """
+        given
         function flaky attempts=9
-
         connect w1
         submit i1 a:flaky b(a)
+
         grant
         disconnect w1
         connect w2
@@ -149,10 +141,6 @@ def test_a_node_that_keeps_killing_workers_is_quarantined(bench: Bench) -> None:
         tick
         failures a
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b
         WorkGranted w1 a#1
         LeaseLost a losses=1
         WorkerLeft w1
@@ -185,10 +173,11 @@ def test_a_node_that_keeps_killing_workers_is_quarantined(bench: Bench) -> None:
 def test_losses_and_failed_attempts_are_counted_apart(bench: Bench) -> None:
     """A lost worker uses up no attempt of the node, and a failed attempt is no loss."""
     transcript = """
+        given
         function flaky attempts=2
-
         connect w1
         submit i1 a:flaky
+
         grant
         disconnect w1
         connect w2
@@ -198,10 +187,6 @@ def test_losses_and_failed_attempts_are_counted_apart(bench: Bench) -> None:
         grant
         complete w2 a
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         LeaseLost a losses=1
         WorkerLeft w1
@@ -219,8 +204,10 @@ def test_losses_and_failed_attempts_are_counted_apart(bench: Bench) -> None:
 def test_a_worker_that_comes_back_with_two_suspects_gets_no_third(bench: Bench) -> None:
     """As long as a worker holds any suspect it is given no further one."""
     transcript = """
+        given
         connect w1 slots=3
         submit i1 a b c
+
         grant
         disconnect w1
         connect w2
@@ -236,10 +223,6 @@ def test_a_worker_that_comes_back_with_two_suspects_gets_no_third(bench: Bench) 
         complete w3 a
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c
         WorkGranted w1 a#1 b#2 c#3
         LeaseLost a losses=1
         LeaseLost b losses=1
@@ -266,8 +249,10 @@ def test_a_worker_that_comes_back_with_two_suspects_gets_no_third(bench: Bench) 
 def test_evidence_is_quoted(bench: Bench) -> None:
     """Who watched over workers tells how they ended, at once or later: the verdict quotes it, and waits no longer."""
     transcript = """
+        given
         connect w1
         submit i1 a
+
         grant
         lost w1 it was killed by SIGSEGV
         connect w2
@@ -280,10 +265,6 @@ def test_evidence_is_quoted(bench: Bench) -> None:
         lost w3 it was killed by SIGKILL
         failures a
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         WorkerEvicted w1
         LeaseLost a losses=1
@@ -311,8 +292,10 @@ def test_evidence_is_quoted(bench: Bench) -> None:
 def test_a_worker_that_comes_back_was_not_lost(bench: Bench) -> None:
     """A connection that breaks is no death: whoever comes back with the node has taken it down with nobody."""
     transcript = """
+        given
         connect w1
         submit i1 a
+
         grant
         disconnect w1
         connect w2
@@ -324,10 +307,6 @@ def test_a_worker_that_comes_back_was_not_lost(bench: Bench) -> None:
         disconnect w3
         connect w2 held=a#2
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         LeaseLost a losses=1
         WorkerLeft w1
@@ -351,8 +330,10 @@ def test_a_worker_that_comes_back_was_not_lost(bench: Bench) -> None:
 def test_an_accused_node_is_cleared_by_its_worker(bench: Bench) -> None:
     """When the last of the workers comes back before the verdict it goes on with the node."""
     transcript = """
+        given
         connect w1
         submit i1 a
+
         grant
         disconnect w1
         connect w2
@@ -367,10 +348,6 @@ def test_an_accused_node_is_cleared_by_its_worker(bench: Bench) -> None:
         at 9
         tick
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         LeaseLost a losses=1
         WorkerLeft w1
@@ -395,8 +372,10 @@ def test_an_accused_node_is_cleared_by_its_worker(bench: Bench) -> None:
 def test_what_was_ended_on_purpose_is_no_loss(bench: Bench) -> None:
     """A worker that its own side has ended, for another node's sake or as it was told to, counts against nobody."""
     transcript = """
+        given
         connect w1
         submit i1 a
+
         grant
         disconnect w1
         connect w2
@@ -404,10 +383,6 @@ def test_what_was_ended_on_purpose_is_no_loss(bench: Bench) -> None:
         lost w1 it was ended blameless
         disconnect w2
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         LeaseLost a losses=1
         WorkerLeft w1

@@ -17,10 +17,12 @@ def test_functions_and_versions_share_a_queue_first_in_first_out(bench: Bench) -
     """Whatever the function and its version: the node of the oldest instance goes first, then the first created."""
     bench.replay(FUNCTIONS)
     transcript = """
+        given
         connect w1
         submit i1 a1:new b1:other
         submit i2 a2:old b2:other c2:new
         submit i1 c1:old
+
         grant
         complete w1 a1
         grant
@@ -33,13 +35,6 @@ def test_functions_and_versions_share_a_queue_first_in_first_out(bench: Bench) -
         complete w1 b2
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a1 b1
-        InstanceCreated i2
-        NodesCreated a2 b2 c2
-        NodesCreated c1
         WorkGranted w1 a1#1
         NodeCompleted a1 a1
         WorkGranted w1 b1#2
@@ -60,18 +55,16 @@ def test_a_worker_gets_no_more_of_a_version_that_it_rejected(bench: Bench) -> No
     """Everything else it still gets: other versions of the function, and other functions of the queue."""
     bench.replay(FUNCTIONS)
     transcript = """
+        given
         connect w1 slots=3
         submit i1 a:old
+
         grant
         reject w1 a 2
         grant
         submit i2 b:old c:new d:other
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         InstanceCreated i2
         NodesCreated b c d
@@ -84,9 +77,11 @@ def test_what_one_worker_rejected_another_gets_in_its_old_place(bench: Bench) ->
     """A node that was given back keeps its turn, and the rejection is no attempt and no loss."""
     bench.replay(FUNCTIONS)
     transcript = """
+        given
         connect w1
         submit i1 a:old
         submit i2 b:old
+
         grant
         reject w1 a 2
         connect w2
@@ -95,12 +90,6 @@ def test_what_one_worker_rejected_another_gets_in_its_old_place(bench: Bench) ->
         complete w2 a
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
-        InstanceCreated i2
-        NodesCreated b
         WorkGranted w1 a#1
         WorkerJoined w2
         WorkerWelcomed w2
@@ -116,8 +105,10 @@ def test_several_versions_may_be_rejected(bench: Bench) -> None:
     """What a worker rejected adds up."""
     bench.replay(FUNCTIONS)
     transcript = """
+        given
         connect w1 slots=2
         submit i1 a:old b:new
+
         grant
         reject w1 a 3
         reject w1 b 3
@@ -125,10 +116,6 @@ def test_several_versions_may_be_rejected(bench: Bench) -> None:
         submit i2 c:old d:new e:other
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b
         WorkGranted w1 a#1 b#2
         InstanceCreated i2
         NodesCreated c d e
@@ -141,9 +128,11 @@ def test_a_rejection_of_what_the_worker_does_not_hold_changes_nothing(bench: Ben
     """Neither under a token that is not live nor by a worker that has another lease."""
     bench.replay(FUNCTIONS)
     transcript = """
+        given
         connect w1
         connect w2
         submit i1 a:old b:old c:old
+
         grant
         reject w1 b#2 9
         reject w1 a#7 9
@@ -151,12 +140,6 @@ def test_a_rejection_of_what_the_worker_does_not_hold_changes_nothing(bench: Ben
         complete w1 a
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        WorkerJoined w2
-        WorkerWelcomed w2
-        InstanceCreated i1
-        NodesCreated a b c
         WorkGranted w1 a#1
         WorkGranted w2 b#2
         a=leased b=leased c=ready
@@ -170,18 +153,16 @@ def test_a_worker_that_connects_anew_is_asked_again(bench: Bench) -> None:
     """What it rejected belongs to the connection: a process that was restarted may have other code."""
     bench.replay(FUNCTIONS)
     transcript = """
+        given
         connect w1
         submit i1 a:old
+
         grant
         reject w1 a 2
         grant
         connect w1
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         WorkerWelcomed w1
         WorkGranted w1 a#2
@@ -193,17 +174,15 @@ def test_a_worker_keeps_what_else_it_runs_when_it_rejects(bench: Bench) -> None:
     """Its other leases stay live, and their results count."""
     bench.replay(FUNCTIONS)
     transcript = """
+        given
         connect w1 slots=2
         submit i1 a:other b:old
+
         grant
         reject w1 b 2
         complete w1 a
         states i1
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b
         WorkGranted w1 a#1 b#2
         NodeCompleted a a
         a=completed b=ready
@@ -215,16 +194,14 @@ def test_a_worker_that_asked_is_drained_when_only_what_it_rejected_is_left(bench
     """Nodes that no connected worker has the code for keep nobody waiting for the end."""
     bench.replay(FUNCTIONS)
     transcript = """
+        given
         connect w1 until_drained
         submit i1 a:old
+
         grant
         reject w1 a 2
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         WorkerDrained w1 mismatch=f:1
     """
@@ -235,17 +212,15 @@ def test_a_rejection_rules_out_every_other_version(bench: Bench) -> None:
     """A worker has one version of a function: none of the others is tried on it."""
     bench.replay(FUNCTIONS)
     transcript = """
+        given
         connect w1 slots=3
         submit i1 a:old
+
         grant
         reject w1 a 9
         submit i2 b:new c:other
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         InstanceCreated i2
         NodesCreated b c
@@ -258,20 +233,18 @@ def test_the_version_that_a_worker_named_last_counts(bench: Bench) -> None:
     """A class that a function makes anew may be another one each time."""
     bench.replay(FUNCTIONS)
     transcript = """
+        given
         function third name=f version=3
         function fourth name=f version=4
         connect w1 slots=2
         submit i1 a:old b:new
+
         grant
         reject w1 a 3
         reject w1 b 4
         submit i2 c:third d:fourth
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b
         WorkGranted w1 a#1 b#2
         InstanceCreated i2
         NodesCreated c d
@@ -284,21 +257,17 @@ def test_versions_that_were_announced_need_no_rejection(bench: Bench) -> None:
     """Each worker gets its version from the first grant on, and nodes without a version; of other functions, all."""
     bench.replay(FUNCTIONS)
     transcript = """
+        given
         function any name=f
         connect w1 slots=4 has=f:1,g:7
         connect w2 slots=4 has=f:2
         submit i1 a:old b:new c:new d:old
+
         grant
         submit i2 e:any f:other
         disconnect w2
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        WorkerJoined w2
-        WorkerWelcomed w2
-        InstanceCreated i1
-        NodesCreated a b c d
         WorkGranted w1 a#1 d#3
         WorkGranted w2 b#2 c#4
         InstanceCreated i2
@@ -342,6 +311,7 @@ def test_a_batch_that_is_rejected_makes_one_view(bench: Bench) -> None:
 def test_a_worker_with_modules_gets_functions_of_these_alone(bench: Bench) -> None:
     """Modules inside them count, those whose names merely begin like them do not."""
     transcript = """
+        given
         function in name=shop.orders:Task.f
         function inside name=shop.orders.parts:Task.f
         function around name=shop:Task.f
@@ -349,15 +319,12 @@ def test_a_worker_with_modules_gets_functions_of_these_alone(bench: Bench) -> No
         function main name=__main__:Task.f
         connect w1 slots=9 modules=shop.orders,bank
         submit i1 a:in b:inside c:around d:beside e:main
+
         grant
         connect w2 slots=9 modules=shop
         grant
         states i1
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c d e
         WorkGranted w1 a#1 b#2
         WorkerJoined w2
         WorkerWelcomed w2
@@ -371,8 +338,10 @@ def test_a_worker_that_asked_hears_of_a_mismatch_only_when_nothing_else_can_come
     """Neither while somebody runs something, nor when there is simply no work, nor while another has the version."""
     bench.replay(FUNCTIONS)
     transcript = """
+        given
         connect w1 until_mismatched
         connect w2 has=f:1
+
         grant
         submit i1 a:other b:old
         grant
@@ -386,10 +355,6 @@ def test_a_worker_that_asked_hears_of_a_mismatch_only_when_nothing_else_can_come
         reject w1 c 2
         grant
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        WorkerJoined w2
-        WorkerWelcomed w2
         InstanceCreated i1
         NodesCreated a b
         WorkGranted w1 a#1
@@ -410,9 +375,11 @@ def test_a_worker_that_cannot_run_a_node_gets_no_more_of_its_function(bench: Ben
     """In no version, also not of what takes any; others get it in its old place, and it is no attempt and no loss."""
     bench.replay(FUNCTIONS)
     transcript = """
+        given
         function any name=f
         connect w1 slots=3
         submit i1 a:old
+
         grant
         unable w1 a
         submit i2 b:new c:any d:other
@@ -421,10 +388,6 @@ def test_a_worker_that_cannot_run_a_node_gets_no_more_of_its_function(bench: Ben
         grant
         failures a
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a
         WorkGranted w1 a#1
         InstanceCreated i2
         NodesCreated b c d
@@ -439,9 +402,11 @@ def test_a_worker_that_cannot_run_a_node_gets_no_more_of_its_function(bench: Ben
 def test_what_only_some_nodes_need_keeps_a_worker_from_these_alone(bench: Bench) -> None:
     """Another that lacks something else gets each once, and so nobody is asked twice."""
     transcript = """
+        given
         function f
         connect w1 slots=2
         submit i1 a b c
+
         grant
         unable w1 a lacks=m:Order
         grant
@@ -456,10 +421,6 @@ def test_what_only_some_nodes_need_keeps_a_worker_from_these_alone(bench: Bench)
         grant
         complete w3 a
         ----
-        WorkerJoined w1
-        WorkerWelcomed w1
-        InstanceCreated i1
-        NodesCreated a b c
         WorkGranted w1 a#1 b#2
         WorkGranted w1 c#3
         NodeCompleted b b

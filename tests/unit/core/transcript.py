@@ -1,5 +1,8 @@
 """Tests of the core as transcripts: what is asked, a line of dashes, what is decided.
 
+    given
+    connect w1
+
     submit i1 a b(a)
     grant
     ----
@@ -7,9 +10,9 @@
     NodesCreated a b
     WorkGranted w1 a#1
 
-A node is written `name:function(dependencies)@limit_key`; without `:function` it calls `f`, which serves queue `q` and
-is tried once. Times are seconds since the start. A token is its counter, with the epoch before it after a restart:
-`a#2.1`.
+`tests.transcripts` says what a paragraph means. A node is written `name:function(dependencies)@limit_key`; without
+`:function` it calls `f`, which serves queue `q` and is tried once. Times are seconds since the start. A token is its
+counter, with the epoch before it after a restart: `a#2.1`.
 """
 
 from __future__ import annotations
@@ -18,7 +21,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from random import Random
-from textwrap import dedent
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
@@ -39,6 +41,8 @@ from dagorama_broker.core.model import (
 )
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.settings import Settings
+from tests import transcripts
+from tests.transcripts import tidy as tidy
 from tests.unit.core.ledger import Ledger
 
 SETTINGS = Settings(lease_duration_s=15.0, pull_lease_duration_s=20.0, deliveries_max=3, reconnect_grace_s=5.0)
@@ -61,20 +65,15 @@ class Bench:
 
     def replay(self, transcript: str) -> str:
         """Do what the transcript asks and give it again with what was decided in fact."""
-        return "\n\n".join(self._replay_paragraph(paragraph) for paragraph in _paragraphs(transcript))
+        return transcripts.replay(transcript, self._act, Refused)
 
-    def _replay_paragraph(self, paragraph: str) -> str:
-        asked = paragraph.partition("----")[0].splitlines()
-        decided: list[str] = []
-        for line in asked:
-            word, *rest = line.split()
-            action: Callable[[list[str]], Sequence[str]] = getattr(self, f"_do_{word}")
-            try:
-                decided += action(rest)
-            except Refused as refusal:
-                decided.append(f"{type(refusal).__name__}: {refusal}")
+    def _act(self, line: str) -> Sequence[str]:
+        word, *rest = line.split()
+        action: Callable[[list[str]], Sequence[str]] = getattr(self, f"_do_{word}")
+        try:
+            return action(rest)
+        finally:
             check_invariants(self.scheduler)
-        return "\n".join([*asked, "----", *decided]) if decided or "----" in paragraph else "\n".join(asked)
 
     def handle(self, command: c.Command) -> list[e.Event]:
         """Let the core decide, commit, and check."""
@@ -376,11 +375,6 @@ class Bench:
         )
 
 
-def tidy(transcript: str) -> str:
-    """Give a transcript in the form in which `Bench.replay` gives it."""
-    return "\n\n".join(_paragraphs(transcript))
-
-
 def show_token(token: int) -> str:
     """Give the counter of a token, after a restart with the epoch."""
     epoch, counter = token >> 40, token & (1 << 40) - 1
@@ -472,7 +466,3 @@ def _request_id(words: Sequence[str]) -> RequestId | None:
 
 def _number(text: str | None) -> int | None:
     return None if text is None else int(text)
-
-
-def _paragraphs(transcript: str) -> list[str]:
-    return [paragraph.strip() for paragraph in dedent(transcript).strip().split("\n\n")]
