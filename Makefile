@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 TYPED := dagorama dagorama_broker broker samples benchmarks tests
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check format proto bench image soak matrix clean system
+.PHONY: help quickstart test check format proto bench image soak matrix mutants clean system
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1:\2/p' $(MAKEFILE_LIST) | while IFS=: read -r name text; do printf '%-16s %s\n' "$$name" "$$text"; done
@@ -51,6 +51,10 @@ soak: $(VENV)/.installed-dev system ## look for faults for an hour or so: random
 
 matrix: $(VENV)/.installed-dev ## try the lowest and newest dependencies on Python 3.11, 3.12 and 3.13
 	DAGORAMA_LONG_TESTS=1 $(BIN)/python -m pytest --timeout=600 tests/acceptance/test_versions.py $(ARGS)
+
+mutants: $(VENV)/.installed-dev ## break code a little, COUNT times, and list what its tests do not notice (CODE, TESTS, COUNT, SEED)
+	@echo "SEED=$(SEED)"
+	$(BIN)/python -m tests.mutants $(or $(CODE),dagorama_broker/core) $(or $(TESTS),tests/unit/core) --count $(or $(COUNT),30) --seed $(SEED)
 
 clean: ## remove .venv and what tools leave behind
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
