@@ -37,20 +37,20 @@ class Absences:
         self._absences: list[Absence] = []  # there is never more than what workers run at a time
 
     def __contains__(self, node: Node) -> bool:
-        """Tell whether a node is waited for."""
+        """Return whether a node is waited for."""
         return self.until(node) is not None
 
     def __iter__(self) -> Iterator[Absence]:
-        """Give those who are waited for."""
+        """Return an iterator over the absences."""
         return iter(self._absences)
 
     def until(self, node: Node) -> float | None:
-        """Give the time at which a node fails if its worker does not come back; None for one that is not waited for."""
+        """Return when a node fails if its worker does not come back, None for a node that is not waited for."""
         return next((absence.until for absence in self._absences if absence.node is node), None)
 
     @property
     def next_at(self) -> float | None:
-        """When the next node is to be given up."""
+        """Return when the next node is to be given up."""
         return min((absence.until for absence in self._absences), default=None)
 
     def begin(self, node: Node, worker: Worker, until: float, now: float) -> None:
@@ -61,7 +61,7 @@ class Absences:
         self._absences.append(Absence(node, node.token, worker.id, worker.name, problem, until))
 
     def begin_again(self, nodes: list[Node], until: float) -> None:
-        """Wait for whoever had these nodes when the broker ended."""
+        """Wait for the workers, unknown by now, that had these nodes when the broker ended."""
         problem = "the broker was restarted, and no worker came back with the node"
         self._absences += [Absence(node, 0, None, "", problem, until) for node in nodes]
 
@@ -75,7 +75,7 @@ class Absences:
             self._queues.push(node)
 
     def end(self, now: float, returned: Worker | None = None) -> None:
-        """Fail what is due, and what a worker that has returned did not bring."""
+        """Fail the nodes that are due, and the nodes that a returned worker did not bring."""
         absences, self._absences = self._absences, []
         for absence in absences:
             node = absence.node
@@ -88,7 +88,7 @@ class Absences:
                 self._attempts.cut_off(node, absence.worker_name, absence.problem, now)
 
     def testify(self, worker_id: WorkerId, how: str, now: float) -> None:
-        """Wait no longer for a worker of which somebody has told how it ended."""
+        """Wait no longer for a worker that is known to have ended, and how."""
         self._absences = [
             absence._replace(until=now, problem=f"worker {absence.worker_name} was lost while it held the node: {how}")
             if absence.worker_id == worker_id

@@ -1,4 +1,4 @@
-"""What becomes of attempts: values, expansions, failures, backoffs, and leases that end without a report."""
+"""The ends of attempts: values, expansions, failures, backoffs, and leases that end without a report."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _INVALID = (
 
 
 class Attempts:
-    """Ends attempts, and lets those that backed off begin again."""
+    """Ends attempts, and makes nodes ready again when their backoffs are over."""
 
     def __init__(
         self, graph: Graph, dispatcher: Dispatcher, *, rng: Rng, deliveries_max: int, verdict_after_s: float
     ) -> None:
-        """`verdict_after_s` is how long a node is accused of having ended its workers before it is quarantined."""
+        """Let a node stand accused of having ended its workers for `verdict_after_s` before it is quarantined."""
         self._graph = graph
         self._dispatcher = dispatcher
         self._rng = rng
@@ -148,7 +148,7 @@ class Attempts:
         self._graph.backoffs.set(node, retry_at)
 
     def end_backoffs(self, now: float, count: int | None = None) -> None:
-        """Make ready what has waited for long enough, so many of them at most."""
+        """Make ready the nodes whose backoffs are over, so many of them at most."""
         for node in islice(self._graph.backoffs.take_due(now), count):
             if node in self._graph.accused:
                 self._quarantine(node, now)
@@ -175,7 +175,7 @@ class Attempts:
             self._graph.events.append(e.NodesHandedBack(nodes=[node], at=now))
 
     def cut_off(self, node: Node, worker_name: str, problem: str, now: float) -> None:
-        """Fail a node that must not run twice, and that somebody may have run who will not report."""
+        """Fail a node that must not run twice, and that a worker may have run which will not report."""
         message = f"{problem}; it may have run, and as its function is at_most_once, it is not run again"
         node.attempts += 1
         failure = Failure(type="AttemptLost", message=message, permanent=True)
@@ -184,8 +184,7 @@ class Attempts:
     def lose(self, node: Node, worker: Worker, reason: str, now: float) -> None:
         """End the lease of a lost worker. A node that many workers were lost with is not tried on yet another.
 
-        It is accused first, for some seconds: its worker may come back, and whoever watched over that may tell how it
-        ended.
+        It is accused first, for some seconds: its worker may come back, and its supervisor may tell how it ended.
         """
         self._dispatcher.release(node, now)
         if node.function.spec.at_most_once:

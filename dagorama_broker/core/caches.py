@@ -21,7 +21,7 @@ class Cache(Generic[K, V]):
         self._entries: dict[K, tuple[V, int]] = {}
 
     def get(self, key: K) -> V | None:
-        """Give what is remembered under a key."""
+        """Return what is remembered under a key."""
         entry = self._entries.get(key)
         return entry[0] if entry else None
 

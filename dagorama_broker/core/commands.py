@@ -1,4 +1,4 @@
-"""What can be asked of the core. `Scheduler.handle` takes one of these and the time."""
+"""The commands: all that can be asked of the core. `Scheduler.handle` takes one of these and the time."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ class DisconnectWorker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoseWorker:
-    """Take down that a worker's process has ended, and how, from whoever watched over it; it may have been let go."""
+    """Take down that a worker's process has ended, and how, from its supervisor. It may have been let go by then."""
 
     worker_id: WorkerId
     how: str  #: such as "it was killed by SIGSEGV"
@@ -164,7 +164,7 @@ class RejectUnable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelInstance:
-    """Stop an instance: what has not started never does, and what runs loses its lease.
+    """Stop an instance: its nodes that have not started never do, and its nodes that run lose their leases.
 
     Raises `UnknownInstance`, also for one that has ended and so left memory, or `InstanceEnded`.
     """
@@ -174,7 +174,7 @@ class CancelInstance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryInstance:
-    """Let a failed instance go on from where it failed, with whatever version of the code workers have.
+    """Let a failed instance go on from where it failed, in the version of the code that workers have now.
 
     Restore it first if it has left memory. Repeating it by the same id is a no-op. Raises `UnknownInstance`,
     `UnfitInstance`, `NodeInUse` or `ConflictingRequest`.
@@ -186,7 +186,7 @@ class RetryInstance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RerunNode:
-    """Run a node of a finished instance again, and whatever its value went into.
+    """Run a node of a finished instance again, and all that its value went into.
 
     The calls that these nodes made are forgotten, since they make new ones. Restore the instance first if it has left
     memory. Repeating it by the same id is a no-op. Raises `UnknownInstance`, `UnknownNode`, `UnfitInstance`,
@@ -202,8 +202,8 @@ class RerunNode:
 class ControlInstance:
     """Change the priority of an instance, pause it or let it go on, or cap it; None leaves a thing as it is.
 
-    What workers have begun they finish; what they were granted ahead they are asked for. Raises `UnknownInstance`, also
-    for one that has ended and so left memory, or `InstanceEnded`.
+    Workers finish the nodes that they have begun, and are asked for the rest of their grants. Raises `UnknownInstance`,
+    also for one that has ended and so left memory, or `InstanceEnded`.
     """
 
     instance_id: InstanceId
@@ -213,7 +213,7 @@ class ControlInstance:
 
     @property
     def wanted(self) -> str:
-        """What it is to do, for the message that says that it cannot be done."""
+        """Return what it is to do, for the message that says that it cannot be done."""
         words = []
         if self.paused is not None:
             words.append("paused" if self.paused else "resumed")
@@ -235,17 +235,17 @@ class ControlQueue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrantWork:
-    """Grant what is ready to those who may run it."""
+    """Grant ready nodes to workers that may run them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BeginGrace:
-    """Count the time in which the workers from before a restart may come back from now on: now they can connect."""
+    """Count from now on the time in which the workers from before a restart may come back: now they can connect."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
-    """Do what has become due. `Scheduler.next_wakeup` tells when that is."""
+    """Do all that has become due. `Scheduler.next_wakeup` tells when that is."""
 
     late_s: float = 0.0  #: how long ago that was; the broker may have been stopped, and its machine suspended
 

@@ -1,4 +1,4 @@
-"""What people ask of instances and queues: to stop, to pause, to go first, to run so many nodes at once."""
+"""People's requests about instances and queues: to stop, to pause, to go first, to run so many nodes at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dagorama_broker.core.states import TERMINAL, InstanceState
 
 
 class Controller:
-    """Does what people ask."""
+    """Does as people ask of instances and queues."""
 
     def __init__(self, graph: Graph, queues: ReadyQueues, dispatcher: Dispatcher, fleet: Fleet) -> None:
         self._graph = graph
@@ -32,7 +32,7 @@ class Controller:
         return instance
 
     def cancel_instance(self, command: c.CancelInstance, now: float) -> None:
-        """Stop an instance: what has not started never does, and what runs loses its lease."""
+        """Stop an instance: its nodes that have not started never do, and its nodes that run lose their leases."""
         graph = self._graph
         instance = self._running(command.instance_id, "cancelled")
         instance.cancelled = instance.halted = True
@@ -82,11 +82,11 @@ class Controller:
                 self._recall(lambda node: node.function.lane.queue == command.queue)
 
     def _recall(self, is_wanted: Callable[[Node], bool]) -> None:
-        """Ask for what was granted ahead: it waits behind other nodes, so nobody would expect it to start yet."""
+        """Ask for the nodes that were granted ahead: they wait behind others and are not expected to start yet."""
         self._graph.events.extend(self._dispatcher.recalls.ask(is_wanted))
 
     def restore_queue(self, queue: str, control: QueueControl, now: float) -> None:
-        """Have a queue be as people want it."""
+        """Bring a queue to where people want it."""
         queues = self._queues
         earlier = queues.limits.get(queue)
         limit = self._recap(
@@ -105,7 +105,7 @@ class Controller:
         )
 
     def _held(self) -> Iterator[tuple[int, Node]]:
-        """Give the nodes that workers may be running, each with the token of its lease."""
+        """Yield the nodes that workers may be running, each with the token of its lease."""
         for worker in self._fleet.workers.values():
             yield from worker.leases.items()
             yield from worker.stopping.items()

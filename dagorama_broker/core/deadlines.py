@@ -1,4 +1,4 @@
-"""What may not take for ever: waiting in a queue, and whole instances."""
+"""Deadlines: nodes may not wait in a queue for ever, nor may whole instances last for ever."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def fail_unstarted(graph: Graph, now: float, *, is_recovering: bool) -> None:
 
 
 def fail_overdue(graph: Graph, dispatcher: Dispatcher, now: float) -> None:
-    """Fail what has not ended of the instances whose deadlines have passed, and end those that were never used."""
+    """Fail the live nodes of the instances whose deadlines have passed, and end the instances that were never used."""
     for instance in islice(graph.deadline_timers.take_due(now), graph.queues.at_once):
         if not instance.nodes:
             end_empty(graph, instance, now)
@@ -43,9 +43,9 @@ def fail_overdue(graph: Graph, dispatcher: Dispatcher, now: float) -> None:
 
 
 def expire_instance(graph: Graph, dispatcher: Dispatcher, instance: Instance, now: float) -> None:
-    """Fail what could bring an instance forward, whose deadline has passed; what waits for that fails of it.
+    """Fail the active nodes of an instance whose deadline has passed; the nodes that wait for them fail of that.
 
-    What runs, or may, fails at once, and the rest with `fail_expired`. Nothing of it is granted meanwhile.
+    Nodes that run, or may run, fail at once, and the rest with `fail_expired`. None of them is granted meanwhile.
     """
     if instance.halted:
         return  # what has become ready since is among `overdue`
@@ -89,12 +89,12 @@ def end_empty(graph: Graph, instance: Instance, now: float) -> None:
 
 
 def limit_name(node: Node, limit: Limit) -> str:
-    """Give what people call one of a node's limits."""
+    """Return what people call one of a node's limits."""
     return f"limit {limit.key}" if limit in node.limits else f"the cap of {limit.key}"
 
 
 def _held_by(node: Node, now: float, *, is_recovering: bool) -> str:
-    """Say what holds a ready node back whatever the workers do; nothing where nothing does."""
+    """Return what holds a ready node back whatever the workers do; nothing where nothing does."""
     lane = node.function.lane
     if node.instance.control.paused:
         return "its instance is paused"
@@ -109,7 +109,7 @@ def _held_by(node: Node, now: float, *, is_recovering: bool) -> str:
 
 
 def _obstacle(node: Node) -> str:
-    """Say what has kept a ready node from the workers, as far as that is seen at a glance; `why` asks further."""
+    """Return what has kept a ready node from the workers, as far as that is seen at a glance; `why` asks further."""
     lane = node.function.lane
     able = [worker for view in lane.views for worker in view.workers]
     taint = f" and tolerates taint {lane.taint}" if lane.taint else ""

@@ -1,7 +1,7 @@
 """Telling values apart without decoding them.
 
 Where a payload refers to other nodes it has their ids in it, as they are. A node that runs again makes new ones, so
-each id is replaced by the digest of the value that it refers to: what is left says what the value is.
+each id is replaced by the digest of the value that it refers to. The bytes that result stand for the value.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _MISSES_MAX = 1_000_000
 
 
 class Comparison:
-    """What values are compared with: the digests of those that nodes had before they were run again."""
+    """The digests of the values that nodes had before they were run again, for comparison."""
 
     def __init__(self, previous: Iterable[tuple[Node, bytes]] = ()) -> None:
         self.previous = dict(previous)  #: empty bytes for no value
         self._known: dict[NodeId, bytes] = {}
 
     def compare(self, node: Node) -> Change | None:
-        """Tell how the value of a completed node compares; None for one that was not run again."""
+        """Return how the value of a completed node compares; None for one that was not run again."""
         previous = self.previous.get(node)
         if not previous:
             return None if previous is None else Change.NEW
@@ -35,7 +35,7 @@ class Comparison:
 
 
 def digest_node(node: Node, known: dict[NodeId, bytes]) -> bytes:
-    """Give the digest of a node's value, nothing for one without; `known` keeps those of what it is made of.
+    """Return the digest of a node's value, nothing for a node without one; `known` keeps the digests of its parts.
 
     Iterative: values may refer to values to any depth.
     """
@@ -60,7 +60,7 @@ def digest_node(node: Node, known: dict[NodeId, bytes]) -> bytes:
 
 
 def _digest(payload: bytes, digests: dict[NodeId, bytes]) -> bytes:
-    """Give the digest of a payload with each of these ids, which are of one length, replaced by a digest."""
+    """Return the digest of a payload with each of these ids, which are of one length, replaced by a digest."""
     if len(digests) <= _FEW:
         for id, digest in digests.items():
             payload = payload.replace(id, digest)
@@ -77,11 +77,12 @@ def _digest(payload: bytes, digests: dict[NodeId, bytes]) -> bytes:
 
 
 def _occurrences(payload: bytes, ids: Collection[NodeId]) -> Iterator[tuple[int, NodeId]]:
-    """Give where which of these ids is in a payload, in one pass, however many they are.
+    """Return the places of these ids in a payload, in one pass, however many they are.
 
-    Ids begin with the time at which they were made, so what begins as all of them do is hardly ever anything else. Ids
-    at random would have every place looked at, which is given up after a while: the broker has other things to do. The
-    rest is taken as it is then, so that an equal value may be told as changed, but never one that has changed as equal.
+    Ids begin with the time at which they were made, so bytes that begin as all of them do are hardly ever anything
+    else. Ids at random would have every place looked at, which is given up after a while: the broker has other things
+    to do. The rest is taken as it is then, so that an equal value may be told as changed, but never one that has
+    changed as equal.
     """
     low, high = min(ids), max(ids)
     size = len(low)

@@ -1,8 +1,12 @@
-"""Who gets which node: leases, prefetch, recall, and the end of the work.
+"""Leases of nodes to workers: grants, prefetch, recall, and the end of the work.
 
-A worker is granted what it can start soon: one node for each free slot and, beyond that, as much as will keep each slot
-busy for `PREFETCH_S`, judged by how long the functions have been taking. A function of 1 s is so never prefetched, and
-one of 50 us is granted by the hundred.
+A worker is granted the nodes that it can start soon: one node for each free slot and, beyond that, as much as will keep
+each slot busy for `PREFETCH_S`, judged by how long the functions have been taking. So a function of 1 s is never
+prefetched, and one of 50 us is granted by the hundred.
+
+A lease is known by its fencing token, a number that grows with each lease (Martin Kleppmann, "How to do distributed
+locking", 2016; the idea is the sequencer of Chubby, Burrows 2006). A report under any but the live lease's token
+changes nothing, so a worker that was given up and comes back can do no harm.
 """
 
 from collections.abc import Iterable, Iterator
@@ -43,7 +47,7 @@ class Dispatcher:
         self._recorded: list[Node] = []  #: see `take_recorded`
 
     def lease(self, node: Node, worker: Worker, now: float, began_at: float | None = None) -> int:
-        """Lease a ready node to a worker, which may have had it before, since `began_at`; gives the fencing token."""
+        """Lease a ready node to a worker, which may have had it before, since `began_at`; return the fencing token."""
         function = node.function
         node.move(LEASED)
         self._queues.remove(node)
@@ -72,24 +76,24 @@ class Dispatcher:
         return node.token
 
     def _enter_limits(self, node: Node, now: float) -> None:
-        """Take the places of a lease. A rate that is more open than when it let this node in lets in further ones."""
+        """Take the places of a lease. A rate that is more open than when it let this node in lets in further nodes."""
         for limit in limits_of(node):
             self._limits.enter(limit, node, node.token, now)
             if limit.spec.rate_per_s and limit.waiting:
                 self._queues.wake(limit, now)
 
     def take_recorded(self) -> list[Node]:
-        """Give the nodes leased since the last call whose leases are to be made durable."""
+        """Return the nodes leased since the last call whose leases are to be made durable."""
         recorded, self._recorded = self._recorded, []
         return recorded
 
     @property
     def overrun_at(self) -> float | None:
-        """When the next attempt is to end for having taken too long, unless it has ended before."""
+        """Return when the next attempt is to end for having taken too long, unless it has ended before."""
         return self._timeouts.next_at
 
     def overrun(self, now: float) -> Iterator[Node]:
-        """Give the nodes that were leased for their whole timeout."""
+        """Return the nodes that were leased for their whole timeout."""
         return self._timeouts.take_due(now)
 
     def release(self, node: Node, now: float, *, keeps_places: bool = False) -> None:
@@ -133,7 +137,7 @@ class Dispatcher:
             worker.unreported.add((node.instance.id, node.id))
 
     def revoke_all(self, nodes: Iterable[Node], now: float) -> list[e.LeasesRevoked]:
-        """End the leases on some nodes, which the caller moves on. Gives what the workers are to be told."""
+        """End the leases on some nodes, which the caller moves on. Return what the workers are to be told."""
         revoked: dict[Worker, list[tuple[Node, int]]] = {}
         for node in nodes:
             worker = node.worker
@@ -143,36 +147,36 @@ class Dispatcher:
         return [e.LeasesRevoked(worker=worker, leases=leases) for worker, leases in revoked.items()]
 
     def stopped(self, worker: Worker, token: int, now: float) -> None:
-        """Note that a worker no longer runs what it had under a revoked lease."""
+        """Note that a worker no longer runs a node whose lease was revoked."""
         node = worker.stopping.pop(token, None)
         if node is not None:
             self.leave(node, token, now)
             self._queues.stir(worker)
 
     def forget(self, worker: Worker, now: float) -> None:
-        """Give up what is kept for a worker that is gone."""
+        """Give up all that is kept for a worker that is gone."""
         self.recalls.ahead.pop(worker, None)
         for token in list(worker.stopping):
             self.stopped(worker, token, now)
 
     @staticmethod
     def full_limits(node: Node, now: float) -> Iterator[Limit]:
-        """Give those of a node's limits that have no room for it."""
+        """Return the limits of a node that have no room for it."""
         return (limit for limit in limits_of(node) if not limit.room(now))
 
     def open_rates(self, now: float) -> None:
-        """Let in who waits for rates that let another node start."""
+        """Let in the nodes that wait for rates which let another node start."""
         self._queues.wake_again(now)
         for limit in self._limits.due(now):
             self._queues.wake(limit, now)
             self._limits.plan(limit, now)
 
     def _next(self, view: View, now: float, *, with_suspects: bool) -> Node | None:
-        """Give the first node of a view that may start now. Those before it that limits hold are parked.
+        """Return the first node of a view that may start now. Nodes before it that limits hold are parked.
 
-        Those that are not where they belong are brought there. Where all these are too many for one grant the view is
-        looked at again with the next, and there is none for now. So it is as long as nodes are before them of an
-        instance of which nothing is granted any more, which are still to leave their queues.
+        Nodes before it that are not in their place are brought there. Where all these are too many for one grant the
+        view is looked at again with the next grant, and there is no node for now. The same goes for as long as the
+        first nodes are of a halted instance and have still to leave their queues.
         """
         while (node := view.peek(with_suspects=with_suspects)) is not None:
             if node.instance.halted:
@@ -196,7 +200,7 @@ class Dispatcher:
         return None
 
     def grant(self, now: float) -> Iterator[e.WorkGranted]:
-        """Grant what is ready to those who may run it."""
+        """Grant ready nodes to workers that may run them."""
         granted: Granted = {}
         self._parks_left = self._queues.at_once
         views = [
@@ -248,7 +252,7 @@ class Dispatcher:
             view.place(worker)
 
     def _fill_ahead(self, view: View, granted: Granted, now: float) -> None:
-        """Lease nodes to those workers of a view that have no free slot but will soon have done with what they hold."""
+        """Lease nodes to workers of a view that have no free slot but will soon have done with the nodes they hold."""
         node = self._next_ahead(view, now)
         if node is None or not view.ahead:
             return
@@ -272,7 +276,7 @@ class Dispatcher:
             view.ahead.discard(worker)
 
     def _next_ahead(self, view: View, now: float) -> Node | None:
-        """Give the first node of a view where it may be granted to a worker that has no free slot for it.
+        """Return the first node of a view where it may be granted to a worker that has no free slot for it.
 
         Nothing is granted past one that may not, or it would find no free slot as long as there is other work.
         """
@@ -298,7 +302,7 @@ class Dispatcher:
                 yield e.WorkerDrained(worker=worker, mismatch=mismatch)
 
     def _mismatch(self, worker: Worker) -> tuple[str, str] | None:
-        """Give a function, and its version, that nodes are left of and that the worker has in another one, or lacks."""
+        """Return a function, and its version, that has nodes left and that the worker has in another one, or lacks."""
         obstacle = worker.view.filter.obstacle
         for lane in self._queues.lanes.values():
             if lane.active and obstacle(lane) in (Obstacle.CODE_VERSION, Obstacle.LACKS):
@@ -311,12 +315,12 @@ class Dispatcher:
 
 
 def _share(view: View) -> int:
-    """Give how many nodes each worker with free slots gets if they share evenly what is ready."""
+    """Return how many nodes each worker with free slots gets if the workers share the ready nodes evenly."""
     room = sum(worker.slots - len(worker.leases) - len(worker.stopping) for worker in view.free)
     ready = view.count(room)
     return room if ready >= room else -(-ready // len(view.free))
 
 
 def _is_served(lane: Lane) -> bool:
-    """Tell whether a connected worker would take nodes of this lane."""
+    """Return whether a connected worker would take nodes of this lane."""
     return any(not worker.draining for view in lane.views for worker in view.workers)

@@ -1,4 +1,4 @@
-"""Why the core refuses something. Each error carries its evidence; its message is built from that.
+"""The core's errors, above all refusals. Each error carries its evidence; its message is built from that.
 
 CoreError
 ├── Refused                 the request is at fault; nothing has changed
@@ -166,7 +166,7 @@ class BrokenInvariant(CoreError, AssertionError):
 
 
 def show_id(raw: bytes) -> str:
-    """Give a 16-byte id in the form of a UUID; anything else in plain hexadecimal digits."""
+    """Return a 16-byte id in the form of a UUID; anything else in plain hexadecimal digits."""
     digits = raw.hex()
     if len(raw) != 16:
         return digits or "(empty)"

@@ -1,4 +1,4 @@
-"""When something is likely to be over, judged by how long functions have been taking; None where nobody knows."""
+"""Estimates of when something is over, judged by how long functions have been taking; None where nobody knows."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ LOOKED_AT_MAX = 2000
 
 
 def slots_of(worker: Worker) -> int:
-    """Give how many nodes a worker runs at once; one that pulls asks for the next when it is through with one."""
+    """Return how many nodes a worker runs at once; a worker that pulls asks for one after the other."""
     return worker.slots or 1
 
 
 def ends_at(node: Node, now: float) -> float | None:
-    """Give about when a leased node ends; of one that takes longer than usual that is not known."""
+    """Return about when a leased node ends, None for a node that takes longer than usual."""
     duration_s = node.function.timing.duration_s
     if duration_s is None or node.leased_at + duration_s < now:
         return None
@@ -28,7 +28,7 @@ def ends_at(node: Node, now: float) -> float | None:
 
 
 def worker_at(workers: Sequence[Worker], node: Node, now: float) -> float | None:
-    """Give about when a ready node gets its turn at workers that may run it, of which none has a free slot."""
+    """Return about when a ready node gets its turn at workers that may run it and have no free slot."""
     running = chain.from_iterable(islice(worker.leases.values(), slots_of(worker)) for worker in workers)
     prefetched = chain.from_iterable(islice(worker.leases.values(), slots_of(worker), None) for worker in workers)
     ahead = _ahead(workers, node)
@@ -36,7 +36,7 @@ def worker_at(workers: Sequence[Worker], node: Node, now: float) -> float | None
 
 
 def place_at(limit: Limit, node: Node, now: float) -> float | None:
-    """Give about when a ready node gets a place of a limit that is full."""
+    """Return about when a ready node gets a place of a limit that is full."""
     waiting = _waiting(limit, node)
     ends = sorted(
         _end(other, now) if other.worker and other.token == token else inf for token, other in limit.holders.items()
@@ -46,7 +46,7 @@ def place_at(limit: Limit, node: Node, now: float) -> float | None:
 
 
 def rate_at(limit: Limit, node: Node) -> float | None:
-    """Give about when a ready node may start for all that the rate of a limit says."""
+    """Return about when a ready node may start as far as the rate of a limit goes."""
     waiting = _waiting(limit, node)
     return None if waiting is None else limit.opens_at + len(waiting) / limit.spec.rate_per_s
 
@@ -57,7 +57,7 @@ def _end(node: Node, now: float) -> float:
 
 
 def _turn(places: list[float], ahead: Iterable[Node]) -> float | None:
-    """Give about when the next place is free, of those that are at these times, after each ahead has taken one."""
+    """Return about when the next place is free, given when each gets free, after each node ahead has taken one."""
     if not places:
         return None
     heapify(places)
@@ -68,7 +68,7 @@ def _turn(places: list[float], ahead: Iterable[Node]) -> float | None:
 
 
 def _ahead(workers: Iterable[Worker], node: Node) -> list[Node] | None:
-    """Give the ready nodes that these workers take before a node, in order."""
+    """Return the ready nodes that these workers take before a node, in order."""
     lanes = {lane for worker in workers for lane in worker.view.lanes if not lane.paused}
     if sum(len(line) for lane in lanes for line in lane.lines) > LOOKED_AT_MAX:
         return None
@@ -84,7 +84,7 @@ def _ahead(workers: Iterable[Worker], node: Node) -> list[Node] | None:
 
 
 def _waiting(limit: Limit, node: Node) -> list[Node] | None:
-    """Give the nodes that wait for a limit and are before a node, in order."""
+    """Return the nodes that wait for a limit and are before a node, in order."""
     if sum(map(len, limit.waiting.values())) > LOOKED_AT_MAX:
         return None
     waiting = [

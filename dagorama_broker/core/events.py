@@ -1,8 +1,8 @@
-"""What the core has decided. The durable events go to the journal, in order; the others only to the shells.
+"""The core's decisions. The durable events go to the journal, in order; the others only to the shells.
 
-Of a node that an event names, the journal reads the fields that never change (see `Node`); everything else that it
-needs stands in the event itself, because the core may have moved on by the time the journal writes. The events that
-come with every node are not frozen: freezing costs more than the rest of making one.
+The journal reads only those fields of a node in an event that never change (see `Node`); all else that it needs stands
+in the event itself, because the core may have moved on by the time the journal writes. The events that come with every
+node are not frozen: freezing costs more than the rest of making one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ from dagorama_broker.core.states import Change, InstanceState, NodeState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceCreated:
-    """A new instance, still without nodes. Of `instance` the journal reads what never changes."""
+    """A new instance, still without nodes. The journal reads only those fields of `instance` that never change."""
 
     instance: Instance
     control: Control = Control()  # noqa: RUF009 - a tuple
@@ -43,7 +43,7 @@ class InstanceControlled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueControlled:
-    """People have changed how a queue is to be run. Of one that is back at the defaults nothing need be kept."""
+    """People have changed how a queue is to be run. Nothing need be kept of a queue that is back at the defaults."""
 
     queue: str
     control: QueueControl
@@ -51,7 +51,7 @@ class QueueControlled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitChanged:
-    """A call has said otherwise than those before about the limit of its key. It holds after the call is gone, too."""
+    """A call gives the limit of its key another spec than earlier calls did. It holds after the call is gone, too."""
 
     key: str
     word: LimitWord
@@ -83,7 +83,7 @@ class NodesCreated:
 
 @dataclass(slots=True, kw_only=True)
 class NodeCompleted:
-    """The node has its final value: `payload`, or what `node_joining` stored before where that is None."""
+    """The node has its final value: `payload`, or the payload stored by `NodeJoining` before where that is None."""
 
     node: Node
     payload: bytes | None
@@ -104,7 +104,7 @@ class NodeJoining:
     """The node's function returned promises that have not all completed.
 
     `payload` is None for an alias: the node's value will be that of the only promise. With a payload, the promises are
-    what it refers to. A node that returns promises which are all complete goes through this state too.
+    the nodes that it refers to. A node that returns promises which are all complete goes through this state too.
     """
 
     node: Node
@@ -116,7 +116,7 @@ class NodeJoining:
 class AttemptFailed:
     """An attempt failed. With `retry_at` the node backs off until then; else `NodeFailed` follows.
 
-    Of a node that failed while no attempt ran, `attempt` has the number and says why there was no further one.
+    Where a node failed while no attempt ran, `attempt` has the number and says why there was no further one.
     """
 
     node: Node
@@ -162,7 +162,7 @@ class LeaseLost:
 
 
 class Reset(NamedTuple):
-    """A node that begins anew: what it calls now, and whether it keeps what that has returned, and joins.
+    """A node that begins anew: the function that it calls now, and whether it joins again with the value it returned.
 
     With `previous`, the digest of the value that it had, empty for none: it was to be run again. Its next value will be
     compared with that; any earlier comparison is void.
@@ -176,7 +176,7 @@ class Reset(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodesRemoved:
-    """Nodes are forgotten, because those whose functions called for them are run again and make new ones."""
+    """Nodes are forgotten, because the nodes whose functions made these calls are run again and make new ones."""
 
     instance: Instance
     nodes: Sequence[Node]
@@ -186,8 +186,8 @@ class NodesRemoved:
 class NodesReset:
     """Nodes that had ended begin anew: waiting, or joining again, with no cause and no attempts that count.
 
-    Their instance, which was reopened before, has no deadline any more. `request`, or that there is none, takes the
-    place of its earlier one. Leases up to `void_token` are over, whoever comes back with one.
+    Their instance, which was reopened before, has no deadline any more. `request`, or None, takes the place of its
+    earlier one. Leases up to `void_token` are over, even where a worker comes back with one.
     """
 
     instance: Instance
@@ -266,7 +266,7 @@ class WorkGranted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerWelcomed:
-    """A worker is connected; of what it held it goes on with these nodes, under these new fencing tokens."""
+    """A worker is connected, and goes on with these of the nodes it held, under these new fencing tokens."""
 
     worker: Worker
     leases: Sequence[tuple[Node, int]]
@@ -274,7 +274,7 @@ class WorkerWelcomed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecallRequested:
-    """Others are idle: the worker is asked for those of these nodes that it has not started."""
+    """Others are idle: the worker is asked for the nodes, among these, that it has not started."""
 
     worker: Worker
     leases: Sequence[tuple[Node, int]]
@@ -302,7 +302,7 @@ class ResultRefused:
 class WorkerDrained:
     """No connected worker can bring anything further, so nothing can come for this one.
 
-    `mismatch` is a function, with its code version, of which nodes are left that this worker has in another version.
+    `mismatch` is a function, with its code version, that nodes are left of and that this worker has in another version.
     """
 
     worker: Worker
@@ -318,7 +318,7 @@ class WorkerEvicted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRepeated:
-    """What was asked has been done before; these nodes of the instance, which may have left memory, began anew then."""
+    """The request was done before. These nodes of the instance, which may have left memory, began anew then."""
 
     instance: Instance
     seqs: Sequence[int]

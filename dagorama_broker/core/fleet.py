@@ -1,4 +1,4 @@
-"""The workers: who is connected, what they keep over a broken connection, and when they are given up."""
+"""The workers: connecting, keeping leases over a broken connection, and being given up."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ class Fleet:
         self._settings = settings
 
     def worker(self, worker_id: WorkerId) -> Worker:
-        """Give a connected worker. Raises `UnknownWorker`."""
+        """Return a connected worker. Raises `UnknownWorker`."""
         worker = self.workers.get(worker_id)
         if worker is None:
             raise UnknownWorker(worker_id=worker_id)
         return worker
 
     def hear(self, worker_id: WorkerId, now: float) -> Worker:
-        """Give a worker and note that it lives."""
+        """Return a worker and note that it lives."""
         worker = self.worker(worker_id)
         worker.expires_at = now + worker.lease_duration_s
         return worker
@@ -123,8 +123,8 @@ class Fleet:
     def _keep(self, worker: Worker, held: c.HeldLease, now: float) -> tuple[Node, int] | None:
         """Lease a node again to the worker that still has it.
 
-        Not where somebody else got it, where it has ended or begun anew since, and where the worker is no longer one
-        that may have it. Its attempt goes on, so its time counts from when that began.
+        It is not leased again where another worker got it, where it has ended or begun anew since, or where the worker
+        may not have it any more. Its attempt goes on, so its time counts from when that began.
         """
         instance = self._graph.instances.get(held.instance_id) if held.instance_id else None
         node = instance.nodes.get(held.node_id) if instance else None
@@ -195,7 +195,7 @@ class Fleet:
         worker.progress.update((token, progress) for token, progress in command.progress if token in worker.leases)
 
     def hand_back(self, command: c.HandBack, now: float) -> None:
-        """Take leases back that the worker gives back."""
+        """Take back leases that the worker gives up."""
         worker = self.hear(command.worker_id, now)
         for held in command.leases:
             self._dispatcher.stopped(worker, held.token, now)
@@ -206,7 +206,7 @@ class Fleet:
                 self._attempts.take_back(node, now)
 
     def reject_version(self, command: c.RejectVersion, now: float) -> None:
-        """Take a lease back, and grant this worker no more of that version, nor of others that it doesn't have."""
+        """Take a lease back, and grant this worker no more of that version, nor of others that it does not have."""
         worker = self.worker(command.worker_id)
         node = worker.leases.get(command.lease.token)
         if node is None or node.id != command.lease.node_id:
@@ -221,7 +221,7 @@ class Fleet:
         self._refilter(worker)
 
     def reject_unable(self, command: c.RejectUnable, now: float) -> None:
-        """Take a lease back, and grant this worker no more of what it cannot run."""
+        """Take a lease back, and grant this worker no more nodes that it cannot run for the same reason."""
         worker = self.worker(command.worker_id)
         node = worker.leases.get(command.lease.token)
         if node is None or node.id != command.lease.node_id:
@@ -236,7 +236,7 @@ class Fleet:
             self._refilter(worker)
 
     def _refilter(self, worker: Worker) -> None:
-        """Let a worker see what it takes now."""
+        """Let a worker see the lanes that it takes from now."""
         filter = worker.view.filter.taking(worker.versions)._replace(lacking=frozenset(worker.lacking))
         self._queues.leave(worker)
         worker.view = self._queues.view(filter)
@@ -244,7 +244,7 @@ class Fleet:
         self._dispatcher.recalls.stirred = True
 
     def await_workers(self, worker_ids: Iterable[WorkerId], now: float) -> None:
-        """Wait for the workers from before a restart, also for those whose connections had just broken."""
+        """Wait for the workers from before a restart, and for workers whose connections had just broken."""
         self.awaited = set(worker_ids)
         self.awaited_until = now + self._settings.reconnect_grace_s
         unclaimed, self._graph.unclaimed = self._graph.unclaimed, []
@@ -256,7 +256,7 @@ class Fleet:
         self.absences.postpone(self.awaited_until)
 
     def tick(self, now: float, late_s: float) -> None:
-        """Give up who has been silent for too long, unless the broker itself was away."""
+        """Give up workers that have been silent for too long, unless the broker itself was away."""
         if late_s > _AWAY_PART * self._settings.lease_duration_s:
             self._forgive_silence(now)
         if self.expiry_check_at is not None and self.expiry_check_at <= now:
@@ -267,10 +267,10 @@ class Fleet:
         self.absences.end(now)
 
     def _forgive_silence(self, now: float) -> None:
-        """Give everybody as much time as if all had been heard of now: what they sent meanwhile is still unread.
+        """Treat all workers as if they had been heard of now: the messages that they sent meanwhile are still unread.
 
-        Once, until they are heard again: else nobody would ever be given up where ticks are late again and again. The
-        same goes for those who are away.
+        This is done once, until they are heard again: else no worker would ever be given up where ticks are late again
+        and again. The same goes for workers that are away.
         """
         for worker in self.workers.values():
             if worker.expires_at != worker.forgiven_until:

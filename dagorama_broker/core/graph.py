@@ -1,4 +1,10 @@
-"""The graph: instances, nodes, who waits for whom, and what follows when a node ends."""
+"""The graph: instances, nodes, the waiting between them, and what follows when a node ends.
+
+A call depends only on nodes that are older, so nothing waits in a circle (decision 0007). Each node keeps a count of
+the nodes that it misses, and each node that has not ended keeps a list of its dependents: when a node ends, the count
+of each dependent goes down, and a node that misses nothing goes on. So the cost of an end is the number of its
+dependents, whatever else waits.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +67,7 @@ class _Leaving(NamedTuple):
 
 
 class Graph:
-    """What is in memory of instances and nodes. `events` takes what the current command decides."""
+    """The instances and nodes in memory. `events` takes all that the current command decides."""
 
     def __init__(self, queues: ReadyQueues, limits: Limits) -> None:
         self.events: list[e.Event] = []
@@ -90,32 +96,32 @@ class Graph:
         self._timings: Cache[str, Timing] = Cache(_TIMINGS_BYTES_MAX)
 
     def begin(self) -> list[e.Event]:
-        """Begin a command; gives the list for what it decides."""
+        """Begin a command; return the list for its decisions."""
         self.events = []
         self._room = self.queues.at_once
         return self.events
 
     @property
     def is_behind(self) -> bool:
-        """Whether some node is still to be made ready, to end or to leave its queue."""
+        """Return whether some node is still to be made ready, to end or to leave its queue."""
         return bool(self.ended or self.backlog or self.stopped or self.overdue or self.doomed)
 
     def instance(self, instance_id: InstanceId) -> Instance:
-        """Give an instance that is in memory. Raises `UnknownInstance`; the journal may still know it."""
+        """Return an instance that is in memory. Raises `UnknownInstance`; the journal may still know it."""
         instance = self.instances.get(instance_id)
         if instance is None:
             raise UnknownInstance(instance_id=instance_id)
         return instance
 
     def node(self, instance_id: InstanceId, node_id: NodeId) -> Node:
-        """Give a node that is in memory. Raises `UnknownInstance` or `UnknownNode`."""
+        """Return a node that is in memory. Raises `UnknownInstance` or `UnknownNode`."""
         node = self.instance(instance_id).nodes.get(node_id)
         if node is None:
             raise UnknownNode(instance_id=instance_id, node_id=node_id)
         return node
 
     def function(self, spec: FunctionSpec, group: str, needs: frozenset[str] = frozenset()) -> Function:
-        """Give a function as the core knows it; equal specs in one group of instances are one, but for nodes' needs."""
+        """Return a function as the core knows it: one for equal specs in a group of instances, but for nodes' needs."""
         function = self._functions.get((spec, group, needs))
         if function is None:
             function = self._functions[spec, group, needs] = Function(
@@ -133,11 +139,11 @@ class Graph:
         return timing
 
     def limits_of_call(self, spec: FunctionSpec, keys: Sequence[str]) -> tuple[Limit, ...]:
-        """Give the limits that a call with these keys is subject to."""
+        """Return the limits that a call with these keys is subject to."""
         return tuple(self.limits.limit(key, limit) for key, limit in zip(keys, spec.limits, strict=True))
 
     def watch_deadline(self, instance: Instance, now: float) -> None:
-        """See that an instance that runs is not forgotten when its deadline passes, or if no call is made in it."""
+        """Note when to look at a running instance: at its deadline, or when no call has been made in it for long."""
         until = instance.deadline_at or inf
         if not instance.nodes:
             until = min(until, now + EMPTY_MAX_S)
@@ -147,7 +153,7 @@ class Graph:
     # -- growing ------------------------------------------------------------------------------------------------------
 
     def add_nodes(self, instance: Instance, nodes: dict[NodeId, Node], now: float) -> None:
-        """Add nodes that have been built to their instance; those that wait for nothing are ready."""
+        """Add nodes that have been built to their instance. A node that waits for nothing is ready."""
         if not nodes:
             return
         self.node_seq += len(nodes)
@@ -169,7 +175,7 @@ class Graph:
             self.make_ready(node, now)
 
     def wait_for(self, node: Node, others: Iterable[Node]) -> Node | None:
-        """Let `node` wait for those that have not completed; give the root cause if one of them never will."""
+        """Let `node` wait for the nodes that have not completed; return the root cause if one of them never will."""
         missing = 0
         for other in others:
             state = other.state
@@ -206,7 +212,7 @@ class Graph:
         self.backlog.extend(nodes[self.queues.at_once :])
 
     def work_off(self, now: float) -> None:
-        """Make ready so many of those that are still to be."""
+        """Make ready so many of the nodes that are still to be made ready."""
         for _ in range(min(self.queues.at_once, len(self.backlog))):
             node = self.backlog.popleft()
             if node.state is WAITING:
@@ -232,13 +238,13 @@ class Graph:
         self.end(node, now)
 
     def _compare(self, node: Node, comparison: Comparison) -> None:
-        """Tell how a new value compares, here and now, where all that it refers to is in memory."""
+        """Return how a new value compares, here and now, where all that it refers to is in memory."""
         change = comparison.compare(node)
         if change is not None:
             self.events.append(e.ValueCompared(node=node, change=change))
 
     def complete_join(self, node: Node, now: float) -> None:
-        """Complete a node that joins on what has completed."""
+        """Complete a joining node with the values that have completed."""
         if node.payload is None:
             promise = node.promises[0]
             node.source = promise.source or promise
@@ -248,9 +254,9 @@ class Graph:
         self.complete(node, now)
 
     def tell_dependents(self, now: float) -> None:
-        """Tell so many of those that wait for nodes that have ended; of very many, others are left for later.
+        """Tell so many of the nodes that wait for ended nodes; where there are very many, others are left for later.
 
-        Until then they wait, and are never ready: what they have not been told of stays among what they miss.
+        Until then they wait, and are never ready: a node that has not been told of a dependency still misses it.
         Iterative: chains are long.
         """
         ended = self.ended
@@ -273,7 +279,7 @@ class Graph:
                 ended.append(node)  # last: what is left of it comes before what follows from others
 
     def _go_on(self, node: Node, now: float) -> None:
-        """Bring a node forward, unless it has ended, that misses nothing any more."""
+        """Bring a node forward that misses nothing any more, unless it has ended."""
         if node.state is WAITING:
             self.make_ready(node, now)
         elif node.state is NodeState.JOINING:
@@ -291,7 +297,7 @@ class Graph:
         self.tell_dependents(now)  # at once: they fail because of this node, whatever else the command fails
 
     def withdraw(self, node: Node, now: float) -> None:
-        """Take an active node, which the caller ends, out of where it waits to go on."""
+        """Take an active node, which the caller ends, out of its queue or its timer."""
         if node.state is READY:
             self._leave_queue(node, now)
             return
@@ -305,15 +311,15 @@ class Graph:
         node.function.lane.active -= 1
 
     def absolve(self, node: Node) -> None:
-        """Forget when a node's backoff, or the time until the verdict on it, is over."""
+        """Forget when a node's backoff is over, or the time until the verdict on it."""
         self.backoffs.discard(node)
         self.accused.pop(node, None)
 
     def cancel(self, instance: Instance, nodes: Sequence[Node], now: float) -> None:
         """Stop these nodes, all that are live in an instance.
 
-        They are cancelled at once for everybody who looks. Those that are ready leave their queues bit by bit: that
-        takes longest, and nothing of a cancelled instance is granted meanwhile.
+        All see them as cancelled at once. The ready ones leave their queues bit by bit: that takes longest, and nothing
+        of a cancelled instance is granted meanwhile.
         """
         ready, others = READY, ACTIVE - {READY}
         self.stopped.extend([node for node in nodes if node.state is ready])
@@ -344,9 +350,9 @@ class Graph:
                 self.fail_dependency(node, cause, now)
 
     def tell_again(self, node: Node, others: Sequence[Node]) -> None:
-        """Have a restored node told of one that has ended: the broker ended before all such nodes had been told.
+        """Tell a restored node again of one that has ended: the broker ended before all such nodes had been told.
 
-        Of `others`, for which it waits, one is without a value, or all have completed.
+        Among `others`, for which it waits, one is without a value, or all have completed.
         """
         other = next((other for other in others if other.state in UNSUCCESSFUL), others[-1])
         node.missing = max(1, sum(one.state is not COMPLETED for one in others))
@@ -356,7 +362,7 @@ class Graph:
         other.dependents.append(node)
 
     def end(self, node: Node, now: float) -> None:
-        """Note that a node has become terminal. Who waits for it is told no later than when the command is through."""
+        """Note that a node has become terminal. Its dependents are told no later than when the command is through."""
         node.finished_at = now
         if node.dependents is not None:
             self.ended.append(node)
@@ -384,9 +390,9 @@ class Graph:
     def sweep(self, count: int = _SWEPT_MAX) -> None:
         """Let go of so many nodes of instances that have ended.
 
-        To free hundreds of thousands takes longer than others can wait, so what `finish_instances` leaves over is for
-        the caller to sweep in slices. Nodes that are still to be dealt with otherwise are so first: the last reference
-        to a node may be the last one to all that it depends on.
+        To free hundreds of thousands takes longer than others can wait, so the caller sweeps in slices what
+        `finish_instances` leaves over. Nodes that have other things to come are dealt with first: the last reference to
+        a node may be the last one to all that it depends on.
         """
         while self.leaving and count > 0 and not (self.is_behind or self.queues.moving):
             nodes, is_tied = self.leaving[-1]

@@ -1,4 +1,5 @@
-"""What holds in the core between any two commands. Tests and the fault simulator check it; the server does not.
+"""Invariants: all that holds in the core between two commands. Tests and the fault simulator check it, the server does
+not.
 
 Everything is counted anew from the nodes, so a check costs as much as there is in memory.
 """
@@ -118,7 +119,7 @@ def _check_value(node: Node) -> None:
 
 
 def _check_waiting(nodes: list[Node], moving: set[Node]) -> None:
-    """Check that everybody waits for the right ones, that those know it, and that nobody waits in a circle."""
+    """Check that each node waits for the right ones, that those know it, and that no nodes wait in a circle."""
     known = {node: Counter(node.dependents or ()) for node in nodes}
     awaited: dict[Node, list[Node]] = {}
     for node in nodes:
@@ -145,7 +146,7 @@ def _waits_for(node: Node) -> tuple[Node, ...]:
 
 
 def _check_no_circle(awaited: dict[Node, list[Node]]) -> None:
-    """Take away, again and again, those that wait for nobody who waits; a circle is what stays."""
+    """Take away, again and again, the nodes that wait for no waiting node; a circle is what stays."""
     blockers = {node: sum(other in awaited for other in others) for node, others in awaited.items()}
     waiters: defaultdict[Node, list[Node]] = defaultdict(list)
     for node, others in awaited.items():
@@ -283,7 +284,7 @@ def _check_line(line: Line[Node] | Line[Lane]) -> None:
 
 
 def _check_open(view: View) -> None:
-    """Check that who could take something is looked at with the next grant."""
+    """Check that a worker which could take something is looked at with the next grant."""
     for worker in view.workers:
         known = worker.stirred or worker in view.free or not worker.has_free_slot or worker.draining
         _require(known, "a worker with a free slot is known as free", worker=worker.name)
@@ -313,7 +314,7 @@ def _grantable(queued: list[Node]) -> list[Node]:
 
 
 def _check_limits(scheduler: Scheduler, nodes: list[Node], queued: list[Node]) -> None:
-    """Check that limits are views over the leases that there are, and that who waits for one is let in again."""
+    """Check that limits are views over the live leases, and that nodes which wait for a limit are let in again."""
     held: defaultdict[Limit, dict[int, Node]] = defaultdict(dict)
     for worker in scheduler.workers.values():
         for leases in (worker.leases, worker.stopping):

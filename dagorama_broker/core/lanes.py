@@ -4,8 +4,12 @@ A *lane* holds the ready nodes of one queue, taint, function version and group i
 the same filters see: the lanes that they may take from, ordered by their first nodes. Taking the first node of a view
 is O(log n) in its ready nodes and lanes, whatever else there is.
 
-A view knows which of its workers could take something. Those that hold all that they may are not looked at again before
-something about them has changed (`ReadyQueues.stir`), so what a grant costs does not grow with them.
+A view knows which of its workers could take something. A worker that holds all that it may is not looked at again
+before something about it has changed (`ReadyQueues.stir`), so a grant does not cost more where there are more of
+them.||Groups share the workers by start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996): each group has a
+virtual time, which grows by the cost of each node that it is granted; the group that has had least comes first; and a
+group that was idle begins at the virtual time of the group served last, so idleness earns it nothing. It is exact where
+the costs are: these are estimates, see `Timing`.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from dagorama_broker.core.model import RANK_SHIFT, Node, Worker
 
 
 class Obstacle(StrEnum):
-    """What keeps the nodes of a lane from a worker for good."""
+    """Why a worker never gets the nodes of a lane."""
 
     TAINT = "taint"  #: The worker does not tolerate it.
     QUEUE = "queue"  #: The worker does not serve it.
@@ -32,7 +36,7 @@ class Obstacle(StrEnum):
 
 
 class Filter(NamedTuple):
-    """Which lanes a worker serves."""
+    """The lanes that a worker serves, by their kinds."""
 
     include_queues: frozenset[str]  #: empty: all
     exclude_queues: frozenset[str]
@@ -43,7 +47,7 @@ class Filter(NamedTuple):
     lacking: frozenset[str] = frozenset()  #: names of functions that it lacks, and of what some nodes need
 
     def obstacle(self, lane: Lane) -> Obstacle | None:
-        """Tell what keeps the nodes of a lane from these workers, None where nothing does."""
+        """Return what keeps the nodes of a lane from these workers, None where nothing does."""
         if lane.taint and lane.taint not in self.tolerations:
             return Obstacle.TAINT
         if self.include_queues and lane.queue not in self.include_queues:
@@ -66,12 +70,12 @@ class Filter(NamedTuple):
         return True
 
     def taking(self, versions: Mapping[str, frozenset[str]]) -> Filter:
-        """Give the filter of such workers that take these functions in these code versions only."""
+        """Return the filter of workers that take these functions in these code versions only."""
         pairs = frozenset((name, version) for name, taken in versions.items() for version in taken)
         return self._replace(functions=frozenset(versions), versions=pairs)
 
     def admits(self, lane: Lane) -> bool:
-        """Tell whether nodes of this lane may be granted."""
+        """Return whether nodes of this lane may be granted."""
         return self.obstacle(lane) is None
 
 
@@ -80,7 +84,7 @@ Kind = tuple[str, str, str, str, frozenset[str]]
 
 
 class Group:
-    """Instances that share what workers give them with other groups: each gets as much time as the others."""
+    """Instances that share the workers' time with other groups: each group gets as much as the others."""
 
     __slots__ = ("__weakref__", "lanes", "name", "rank", "served_us")
 
@@ -94,18 +98,19 @@ class Group:
         return f"<Group {self.name or '(none)'} served={self.served_us} us>"
 
     def serve(self, served_us: int) -> None:
-        """Note how much it was granted in all."""
+        """Note how much time the group was granted in all."""
         self.served_us = served_us
         self.rank = served_us << RANK_SHIFT
 
 
 class Lane:
-    """The ready nodes of one queue, taint, version of a function and group: who may take one may take any.
+    """The ready nodes of one queue, taint, version of a function and group: a worker that may take one may take any.
 
-    Nodes that need what some worker lacked, and not all of their function do, have lanes of their own.
+    Nodes that need something which some worker lacked, and which not all nodes of their function need, have lanes of
+    their own.
 
-    Suspects, nodes that an earlier worker was lost with, wait apart, because not every worker may take one: `lines` is
-    indexed by `is_suspect`.
+    *Suspects*, nodes that an earlier worker was lost with, wait apart, because not every worker may take one: `lines`
+    is indexed by `is_suspect`.
     """
 
     __slots__ = (
@@ -158,7 +163,7 @@ class Lane:
 
     @property
     def audience(self) -> Audience:
-        """Give the views that have it, none while its queue is paused."""
+        """Return the views that have it, none while its queue is paused."""
         if self._audience is None:
             self._audience = frozenset() if self.paused else frozenset(self.views)
         return self._audience
@@ -169,12 +174,12 @@ class Lane:
 
 
 def is_suspect(node: Node) -> bool:
-    """Tell whether an earlier worker was lost with this node in its hands."""
+    """Return whether an earlier worker was lost with this node in its hands."""
     return node.losses > 0
 
 
 class Roster:
-    """Workers in the order in which they connected: he who comes first gets something first, whatever he did since."""
+    """Workers in the order in which they connected: the first to come gets something first, whatever it did since."""
 
     __slots__ = ("_numbers", "_workers")
 
@@ -183,15 +188,15 @@ class Roster:
         self._workers: dict[int, Worker] = {}
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return how many workers there are."""
         return len(self._numbers)
 
     def __iter__(self) -> Iterator[Worker]:
-        """Give them in order. None may come or go meanwhile."""
+        """Return an iterator over the workers, in order. None may come or go meanwhile."""
         return map(self._workers.__getitem__, self._numbers)
 
     def __contains__(self, worker: Worker) -> bool:
-        """Tell whether a worker is among them."""
+        """Return whether a worker is among them."""
         return worker.number in self._workers
 
     def add(self, worker: Worker) -> None:
@@ -207,7 +212,7 @@ class Roster:
 
 
 class View:
-    """What workers with the same filter see."""
+    """The lanes that workers with the same filter see, and those workers."""
 
     __slots__ = ("ahead", "clock", "filter", "free", "lanes", "merges", "workers")
 
@@ -222,11 +227,11 @@ class View:
 
     @property
     def has_ready(self) -> bool:
-        """Whether there may be something to be granted."""
+        """Return whether there may be something to be granted."""
         return bool(self.merges[False].keys or self.merges[True].keys)
 
     def peek(self, *, with_suspects: bool) -> Node | None:
-        """Give the first ready node, without taking it; suspects only if asked for."""
+        """Return the first ready node, without taking it; suspects only if asked for."""
         merge, suspects = self.merges
         trusted = merge.first()
         suspect = suspects.first() if with_suspects and suspects.keys else None
@@ -235,7 +240,7 @@ class View:
         return trusted[1] if trusted is not None else None
 
     def count(self, limit: int) -> int:
-        """Count what is ready, but no further than it takes to see that it is as much as `limit`."""
+        """Count the ready nodes, but no further than it takes to see that there are as many as `limit`."""
         nodes = self.merges[False].count(limit)
         return nodes if nodes >= limit else nodes + self.merges[True].count(limit - nodes)
 
@@ -247,7 +252,7 @@ class View:
             (self.free if worker.has_free_slot else self.ahead).add(worker)
 
     def forget(self, worker: Worker) -> None:
-        """Have a worker take no part any more."""
+        """Take a worker out, which takes no part any more."""
         self.workers.pop(worker, None)
         self.free.discard(worker)
         self.ahead.discard(worker)

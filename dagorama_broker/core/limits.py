@@ -1,8 +1,10 @@
 """Limits: how many nodes of a key may run at once, and how many may start in a second.
 
 A limit is a view over live leases: its holders are the leases of its nodes, entered and left where a lease begins and
-ends, so a place cannot stay taken after its holder is gone. Of a rate only one moment is kept: when its burst will be
-whole again.
+ends, so a place cannot stay taken after its holder is gone.||A rate is kept by GCRA, the generic cell rate algorithm
+(ITU-T I.371; "virtual scheduling"): only one moment is stored, the theoretical arrival time, here `whole_at`, when the
+burst will be whole again. Each start puts it off by 1 / rate, and a node may start as long as it is no further ahead
+than the burst allows.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ _SPENT_MIN = 1024
 
 
 class Limit:
-    """One key's limit: who holds its places, and which nodes wait for one."""
+    """One key's limit: the leases that hold its places, and the nodes that wait for one."""
 
     __slots__ = ("__weakref__", "due_at", "holders", "key", "said_by", "sorting", "spec", "waiting", "whole_at")
 
@@ -47,7 +49,7 @@ class Limit:
         return f"<Limit {self.key} {len(self.holders)} of {self.spec.max or 'any'}>"
 
     def room(self, now: float) -> int:
-        """Give how many nodes may start now."""
+        """Return how many nodes may start now."""
         spec = self.spec
         room = max(0, spec.max - len(self.holders)) if spec.max else _ANY
         if spec.rate_per_s:
@@ -57,7 +59,7 @@ class Limit:
 
     @property
     def opens_at(self) -> float:
-        """When its rate lets a node start; 0 for a limit without a rate."""
+        """Return when its rate lets a node start; 0 for a limit without a rate."""
         spec = self.spec
         return self.whole_at - (spec.burst - 1) / spec.rate_per_s if spec.rate_per_s else 0.0
 
@@ -68,7 +70,7 @@ class Limit:
             self.whole_at = max(self.whole_at, now) + 1 / self.spec.rate_per_s
 
     def respecify(self, spec: LimitSpec, now: float) -> None:
-        """Change it. What is spent of its burst stays spent, but comes back at the new rate."""
+        """Change the spec. The part of the burst that is spent stays spent, but comes back at the new rate."""
         spent = min((self.whole_at - now) * self.spec.rate_per_s, spec.burst)
         if spent > 0 and spec.rate_per_s:
             self.whole_at = now + spent / spec.rate_per_s
@@ -94,7 +96,7 @@ class Limit:
             del self.waiting[lane.audience]
 
     def sort(self, sorting: int) -> None:
-        """Put lanes whose audiences have changed, as workers came or went, to the others of their new ones."""
+        """Sort the waiting lanes by their audiences again, since workers came or went."""
         self.sorting = sorting
         waiting, self.waiting = self.waiting, {}
         for waiters in waiting.values():
@@ -114,7 +116,7 @@ class Limits:
         self._due: list[tuple[float, str, Limit]] = []  #: rates that nodes wait for
 
     def limit(self, key: str, spec: LimitSpec) -> Limit:
-        """Give the limit of a key, making it if need be. If it has another spec: see `respecify`."""
+        """Return the limit of a key, making it if need be. If it has another spec: see `respecify`."""
         limit = self._by_key.get(key)
         if limit is None:
             limit = self._by_key[key] = Limit(key, spec)
@@ -123,7 +125,7 @@ class Limits:
         return limit
 
     def respecify(self, node: Node, now: float) -> list[Limit]:
-        """Have the specs of a node's function take the place of those that older nodes gave; returns what has changed.
+        """Put the specs of a node's function in place of the specs of older nodes; return the limits that have changed.
 
         Nodes that are restored come in any order.
         """
@@ -134,7 +136,7 @@ class Limits:
         return changed
 
     def say(self, limit: Limit, spec: LimitSpec, said_by: int, now: float) -> bool:
-        """Change a limit, unless a later node has said otherwise; tell whether that made a difference."""
+        """Change a limit, unless a later node has said otherwise; return whether that made a difference."""
         if said_by < limit.said_by:
             return False
         limit.said_by = said_by
@@ -147,7 +149,7 @@ class Limits:
         return True
 
     def restore(self, said: Mapping[str, LimitWord], now: float) -> None:
-        """Take over what calls have said that may be gone. Limits to which nobody refers any more are no more."""
+        """Take over the specs given by calls that may be gone. A limit to which no node refers is forgotten."""
         for key, word in said.items():
             limit = self._by_key.get(key)
             if limit is not None:
@@ -164,7 +166,7 @@ class Limits:
             self.plan(limit, now)
 
     def plan(self, limit: Limit, now: float) -> None:
-        """See to it that those that wait for a rate are let in in time."""
+        """See to it that nodes which wait for a rate are let in in time."""
         at = limit.opens_at
         if limit.waiting and not limit.due_at and at > now:
             limit.due_at = at
@@ -172,20 +174,20 @@ class Limits:
 
     @property
     def due_at(self) -> float | None:
-        """When the next rate or new spec lets in who waits for it."""
+        """Return when the next rate or new spec lets in nodes that wait for it."""
         return self._due[0][0] if self._due else None
 
     def due(self, now: float) -> Iterator[Limit]:
-        """Give the limits whose rates or new specs let in who waits for them. Wake each, then `plan` again."""
+        """Yield the limits whose rates or new specs let in nodes that wait for them. Wake each, then `plan` again."""
         while self._due and self._due[0][0] <= now:
             limit = heappop(self._due)[2]
             limit.due_at = 0.0
             yield limit
 
     def recap(self, limit: Limit | None, key: str, running_max: int, held: Iterable[tuple[int, Node]]) -> Limit | None:
-        """Give the cap of an instance or queue of which so many nodes may run at once, 0 for none.
+        """Return the cap of an instance or queue that may run so many nodes at once, 0 for none.
 
-        `held` has the leases, with their tokens, that take places of a cap that did not exist before. One that exists
+        `held` has the leases, with their tokens, that take places of a cap that did not exist before. An existing one
         is changed: wake it then, also where it ends.
         """
         if limit is None and running_max:

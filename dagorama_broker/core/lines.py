@@ -1,8 +1,8 @@
-"""Things in the order of their numbers, of which any may leave.
+"""Things in the order of their numbers; any of them may leave.
 
-A *line* is a heap of numbers beside a dictionary of what they stand for. Of a thing that leaves from the middle only
-its number stays in the heap, until it surfaces or more than half of the heap is like that: what has left memory is not
-kept there by the order in which it once stood.
+A *line* is a heap of numbers beside a dictionary of what they stand for. Where a thing leaves from the middle only its
+number stays in the heap, until it surfaces or more than half of the heap is like that. So the order in which a node
+once stood does not keep it in memory.
 
 A *merge* has the lanes whose lines are not empty, in the order of their first nodes. Its keys are lazy: groups' ranks
 grow, and first nodes leave, so a lane's key may be too small, never too large, and is mended when it comes to its turn.
@@ -33,11 +33,11 @@ class Line(Generic[T]):
         self.things: dict[int, T] = {}
 
     def __len__(self) -> int:
-        """How many things there are."""
+        """Return how many things there are."""
         return len(self.things)
 
     def add(self, number: int, thing: T) -> bool:
-        """Put a thing in its place; tell whether it is the first."""
+        """Put a thing in its place; return whether it is the first."""
         self.things[number] = thing
         heappush(self.heap, number)
         front = self.heap[0]
@@ -57,13 +57,13 @@ class Line(Generic[T]):
         heapify(self.heap)
 
     def renumber(self, number: int, later: int) -> bool:
-        """Give the first thing a number that is larger than its own; tell whether it is the first all the same."""
+        """Move the first thing to a larger number; return whether it is the first all the same."""
         self.things[later] = self.things.pop(number)
         heapreplace(self.heap, later)
         return self.heap[0] == later
 
     def first(self) -> int | None:
-        """Give the lowest number, None where there is nothing."""
+        """Return the lowest number, None where there is nothing."""
         if not self.things:
             self.heap.clear()
             return None
@@ -107,7 +107,7 @@ class Merge:
             del self._lines[lane]
 
     def first(self) -> tuple[int, Node] | None:
-        """Give the node whose turn it is, with its key."""
+        """Return the node whose turn it is, with its key."""
         lanes = self.lanes
         while (key := lanes.first()) is not None:
             lane = lanes.things[key]

@@ -1,4 +1,4 @@
-"""What the core keeps in memory: functions, instances, nodes and workers.
+"""The objects that the core keeps in memory: functions, instances, nodes and workers.
 
 Nodes are made by the hundred thousand, so they are slotted, share their `Function`, and hold no empty container.
 """
@@ -36,10 +36,10 @@ _BACKOFF_MAX_S = 365 * 86400.0
 
 
 class Rng(Protocol):
-    """Where the core's randomness comes from: a seeded `random.Random`, passed in."""
+    """The source of the core's randomness: a seeded `random.Random`, passed in."""
 
     def random(self) -> float:
-        """Give a number in [0, 1)."""
+        """Return a number in [0, 1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class RetryPolicy:
     jitter: float = 0.0  #: share of the interval, 0 to 1, that is added at random
 
     def delay_s(self, attempt: int, rng: Rng) -> float:
-        """Give the backoff after attempt `attempt` (from 1)."""
+        """Return the backoff after attempt `attempt` (from 1)."""
         try:
             delay = self.interval_s * self.multiplier ** (attempt - 1)
         except OverflowError:
@@ -72,7 +72,7 @@ class LimitSpec:
 
 
 class LimitWord(NamedTuple):
-    """What a call has said about the limit of its key."""
+    """The spec that a call gave the limit of its key."""
 
     said_by: int  #: number of its node
     spec: LimitSpec
@@ -80,7 +80,7 @@ class LimitWord(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionSpec:
-    """What is the same for every call of a function; equal specs are one `Function` in the core."""
+    """The properties that all calls of a function share; equal specs are one `Function` in the core."""
 
     name: str  #: "module:Qualified.name"
     code_version: str = ""
@@ -125,7 +125,7 @@ class Timing:
         self.duration_s: float | None = None  #: None before the first attempt has ended
 
     def observe(self, duration_s: float) -> None:
-        """Take in one more attempt. Rises at once and falls slowly: prefetching too little costs microseconds."""
+        """Take in one more attempt. It rises at once and falls slowly: prefetching too little costs microseconds."""
         known = self.duration_s
         if known is None or duration_s > known:
             self.duration_s = duration_s
@@ -148,7 +148,7 @@ class Function:
 
 
 class Park(StrEnum):
-    """Why a ready node is kept out of its lane, where it is no limit that does it."""
+    """Why a ready node is kept out of its lane, other than by a limit."""
 
     PAUSED = "paused"  #: Its instance is paused.
 
@@ -156,9 +156,9 @@ class Park(StrEnum):
 class Node:
     """One captured call.
 
-    `seq`, `id`, `instance`, `function`, `arguments`, `dependencies`, `parent_seq`, `created_at` and `limits` (but not
-    what is in them, their keys aside) never change after creation; the journal, which works in another thread, reads no
-    others. Only `function` changes: to one of the same spec where a worker lacks something for the node; and where an
+    `seq`, `id`, `instance`, `function`, `arguments`, `dependencies`, `parent_seq`, `created_at` and `limits` (of their
+    contents the keys alone) never change after creation; the journal, which works in another thread, reads no other
+    fields. Only `function` changes: to one of the same spec where a worker lacks something for the node; and where an
     ended node is reset, but that event carries it, and all that came before it has been committed, because the node was
     restored for it.
     """
@@ -241,12 +241,12 @@ class Node:
 
     @property
     def order(self) -> int:
-        """Its place within its group: by the priority of its instance, then by instance, then by creation."""
+        """Return its place within its group: by the priority of its instance, then by instance, then by creation."""
         return self.instance.base + self.seq
 
     @property
     def void_token(self) -> int:
-        """The last fencing token whose attempt is over, or from before the node was reset: nobody goes on under it."""
+        """Return the last token whose attempt is over or was before a reset: no worker goes on under it."""
         return max([self.instance.void_token, *(attempt.token for attempt in self.failures or ())])
 
     def move(self, target: NodeState) -> None:
@@ -286,7 +286,7 @@ class FailedAttempt(NamedTuple):
 
 
 class Control(NamedTuple):
-    """What people may change about an instance while it runs."""
+    """The settings of an instance that people may change while it runs."""
 
     priority: int = 0  #: higher ones go first
     paused: bool = False  #: nothing of it is granted
@@ -294,7 +294,7 @@ class Control(NamedTuple):
 
 
 class QueueControl(NamedTuple):
-    """What people may change about a queue."""
+    """The settings of a queue that people may change."""
 
     paused: bool = False  #: nothing in it is granted
     running_max: int = 0  #: so many of its nodes may run at once; 0: any number
@@ -372,7 +372,7 @@ class Instance:
         self.set_control(control)
 
     def set_control(self, control: Control) -> None:
-        """Note what people want; it is for the caller to move the nodes accordingly."""
+        """Note the settings that people want; the caller moves the nodes accordingly."""
         self.control = control
         self.base = (self.seq << _INSTANCE_SHIFT) - (control.priority << _PRIORITY_SHIFT)
 
@@ -425,5 +425,5 @@ class Worker:
 
     @property
     def has_free_slot(self) -> bool:
-        """Whether it could start a node at once."""
+        """Return whether it could start a node at once."""
         return len(self.leases) + len(self.stopping) < self.slots

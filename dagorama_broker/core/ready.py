@@ -1,4 +1,4 @@
-"""Where ready nodes wait: who enters a lane, who leaves it, and who is kept out of it for a while.
+"""The places of ready nodes: entering a lane, leaving it, and being kept out of it for a while.
 
 A ready node may be *parked*: kept out of its lane because its instance is paused or a limit is full. It costs nothing
 there until it is let in again.
@@ -45,7 +45,7 @@ class ReadyQueues:
         self._served_us = 0  #: what the group that was granted a node last had been granted by then
 
     def lane(self, spec: FunctionSpec, group: str = "", needs: frozenset[str] = frozenset()) -> Lane:
-        """Give the lane of a function's nodes, making it if need be. It lives for as long as somebody refers to it."""
+        """Return the lane of a function's nodes, making it if need be. It lives while a function refers to it."""
         kind = (spec.queue, spec.taint, spec.name, spec.code_version, needs)
         lane = self.lanes.get((kind, group))
         if lane is None:
@@ -87,13 +87,13 @@ class ReadyQueues:
                 self._sort(lane)
 
     def stir(self, worker: Worker) -> None:
-        """Note that what a worker could take may have changed."""
+        """Note that a worker may be able to take other nodes than before."""
         if not worker.stirred:
             worker.stirred = True
             self._stirred.append(worker)
 
     def take_stirred(self) -> list[View]:
-        """Give the views of which somebody may now take something, since their workers or nodes have changed."""
+        """Return the views whose workers may now take something, since their workers or nodes have changed."""
         stirred, self._stirred = self._stirred, []
         views, self._offered = self._offered, {}
         for worker in stirred:
@@ -105,7 +105,7 @@ class ReadyQueues:
         return list(views)
 
     def look_again(self, view: View) -> None:
-        """Have a view looked at with the next grant, whether or not anything changes."""
+        """Look at a view again with the next grant, whether or not anything changes."""
         self._offered[view] = None
 
     def _sort(self, lane: Lane) -> None:
@@ -114,7 +114,7 @@ class ReadyQueues:
         self._is_sorted_anew = True
 
     def view(self, filter: Filter) -> View:
-        """Give the view for a filter, making it if need be."""
+        """Return the view for a filter, making it if need be."""
         view = self.views.get(filter)
         if view is None:
             view = self.views[filter] = View(filter)
@@ -188,7 +188,7 @@ class ReadyQueues:
     # -- groups -------------------------------------------------------------------------------------------------------
 
     def _wake_group(self, lane: Lane, priority: int) -> None:
-        """Note that a group has one lane more. If it had none it has no claim on what was done without it."""
+        """Note that a group has one lane more. If it had none, it has no claim on the time that passed without it."""
         group = lane.group
         if self.is_shared and not group.lanes:
             # The furthest clock: an idle worker's stands still, and the new group would go before all others.
@@ -198,7 +198,7 @@ class ReadyQueues:
         group.lanes += 1
 
     def _clock(self, view: View, priority: int) -> int:
-        """Tell what the groups that a view takes from at a priority have been served by now."""
+        """Return the virtual time, at a priority, of the groups that a view takes from."""
         clock = view.clock.get(priority)
         if clock is not None:
             return clock
@@ -206,7 +206,7 @@ class ReadyQueues:
         return first.function.lane.group.served_us if first is not None else self._served_us
 
     def serve(self, node: Node, view: View) -> None:
-        """Charge a node that a worker of this view is granted to its group; call it where `is_shared`."""
+        """Charge a node to its group, which a worker of this view is granted; call it where `is_shared`."""
         group = node.function.lane.group
         view.clock[node.instance.control.priority] = group.served_us
         self._served_us = max(self._served_us, group.served_us)
@@ -215,7 +215,7 @@ class ReadyQueues:
     # -- limits -------------------------------------------------------------------------------------------------------
 
     def park(self, node: Node, limit: Limit, now: float) -> None:
-        """Keep a ready node out of its lane until a limit has room. Others get what it leaves of its other limits."""
+        """Keep a ready node out of its lane until a limit has room. Other nodes get its room in its other limits."""
         node.function.lane.held += 1  # first, so that its group is not taken for idle
         self.remove(node)
         self._wait(node, limit)
@@ -249,10 +249,7 @@ class ReadyQueues:
             self.waited.pop(limit, None)
 
     def wake_again(self, now: float) -> None:
-        """Let in who was left out for others that, as workers came or went, are not for the same workers any more.
-
-        And further ones of those who were too many to be let in at once.
-        """
+        """Let in further nodes: too many waited for once, or workers came or went and other nodes are theirs now."""
         half_woken, self.half_woken = self.half_woken, {}
         for limit in half_woken:
             self.wake(limit, now)
@@ -262,7 +259,7 @@ class ReadyQueues:
                 self.wake(limit, now)
 
     def _let_in(self, node: Node) -> bool:
-        """Let in a node that waited for a limit; tell whether it is sure to be taken by whoever takes its kind."""
+        """Let in a node that waited for a limit; return whether any worker that takes its kind is sure to take it."""
         lane = node.function.lane
         node.parked = None
         lane.parked -= 1
@@ -276,17 +273,17 @@ class ReadyQueues:
     # -- pauses and priorities ----------------------------------------------------------------------------------------
 
     def place_anew(self, instance: Instance, now: float) -> None:
-        """Bring what is ready of an instance where it belongs, since it was paused, goes on or has another priority.
+        """Move the ready nodes of an instance to their places, since it was paused, goes on or has another priority.
 
-        Very many go bit by bit, in creation order. What is still in its former place in a lane is not granted before
-        its turn, see `is_misplaced`; a limit lets in by former places meanwhile.
+        Very many go bit by bit, in creation order. A node that is still in its former place in a lane is not granted
+        before its turn, see `is_misplaced`; a limit lets in by former places meanwhile.
         """
         ready = READY
         self.moving[instance] = deque([node for node in instance.nodes.values() if node.state is ready])
         self.move_on(now)
 
     def move_on(self, now: float) -> None:
-        """Bring so many nodes where they belong now."""
+        """Move so many nodes to their places."""
         room = self.at_once
         while self.moving and room > 0:
             instance, nodes = next(iter(self.moving.items()))
@@ -298,11 +295,11 @@ class ReadyQueues:
 
     @staticmethod
     def is_misplaced(node: Node) -> bool:
-        """Tell whether a node that is in its lane is still where it belonged before. Only where some are `moving`."""
+        """Return whether a node in its lane is still in its former place. Ask only while some are `moving`."""
         return node.instance.control.paused or node.place != node.order
 
     def place(self, node: Node, now: float) -> None:
-        """Bring a node, if it is still ready, where it belongs now."""
+        """Move a node to its place, if it is still ready."""
         if node.state is not READY:
             return
         lane, parked = node.function.lane, node.parked
@@ -323,7 +320,7 @@ class ReadyQueues:
                 self._wait(node, parked)
 
     def pause_queue(self, queue: str) -> None:
-        """Hold what is in a queue."""
+        """Hold the nodes in a queue."""
         self.paused.add(queue)
         for lane in self.lanes_of(queue):
             if not lane.paused:
@@ -334,7 +331,7 @@ class ReadyQueues:
                         merge.forget(lane)
 
     def resume_queue(self, queue: str) -> None:
-        """Grant again what is in a queue."""
+        """Grant the nodes in a queue again."""
         self.paused.discard(queue)
         for lane in self.lanes_of(queue):
             if lane.paused:
@@ -343,7 +340,7 @@ class ReadyQueues:
                 self._offer(lane, lane.views)
 
     def control(self, queue: str) -> QueueControl:
-        """Give what people have said about a queue."""
+        """Return the settings that people have given a queue."""
         limit = self.limits.get(queue)
         return QueueControl(paused=queue in self.paused, running_max=limit.spec.max if limit else 0)
 
@@ -356,15 +353,15 @@ class ReadyQueues:
             lane.limit = limit
 
     def controls(self) -> dict[str, QueueControl]:
-        """Give what people have said, by queue; queues that are as they would be without are left out."""
+        """Return the settings that people have given, by queue, without the queues that are at the defaults."""
         return {queue: self.control(queue) for queue in self.paused | self.limits.keys()}
 
     def lanes_of(self, queue: str) -> list[Lane]:
-        """Give the lanes of a queue."""
+        """Return the lanes of a queue."""
         return [lane for lane in self.lanes.values() if lane.queue == queue]
 
     def _offer(self, lane: Lane, views: Iterable[View]) -> None:
-        """Let views know of what is in a lane."""
+        """Tell views of the nodes in a lane."""
         for suspect, line in enumerate(lane.lines):
             first = line.first()
             if first is not None:
@@ -374,7 +371,7 @@ class ReadyQueues:
 
 
 def limits_of(node: Node) -> tuple[Limit, ...]:
-    """Give all limits that a node is subject to: its own, its instance's and its queue's."""
+    """Return all limits that a node is subject to: its own, its instance's and its queue's."""
     limits = node.limits
     if node.instance.limit is not None:
         limits += (node.instance.limit,)

@@ -1,8 +1,8 @@
-"""Taking granted work back: what is granted ahead must not wait behind a long node while others could run it.
+"""Recalls of granted nodes: a node granted ahead must not wait behind a long one while others could run it.
 
-A worker that has been quiet for a while is asked for what it has not started: soon where another is idle, and after
-`BUSY_AFTER_S` where another would otherwise take younger work, so that first in, first out holds behind a long node.
-All of it is looked at by the tick, and no more than once in `RECALL_AFTER_S`; a batch only plans that.
+A worker that has been quiet for a while is asked for the nodes that it has not started: soon where another is idle, and
+after `BUSY_AFTER_S` where another would otherwise take younger work, so that first in, first out holds behind a long
+node. The tick looks at all of this, no more than once in `RECALL_AFTER_S`; a batch only plans that.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BUSY_AFTER_S = 0.100
 
 
 class Recalls:
-    """Which workers hold more than they can start, and when they are to be asked for that."""
+    """The workers that hold more than they can start, and when they are to be asked for that."""
 
     def __init__(self, queues: ReadyQueues) -> None:
         self._queues = queues
@@ -38,11 +38,11 @@ class Recalls:
 
     @property
     def due_at(self) -> float | None:
-        """When it is to be looked again who is to be asked."""
+        """Return when to look again for workers to ask."""
         return self._due_at
 
     def plan(self, now: float) -> None:
-        """Have it looked soon, if anything has changed; call it after each batch."""
+        """Plan to look soon, if anything has changed; call it after each batch."""
         if self.stirred:
             self.stirred = False
             is_due = bool(self.ahead) and self._has_others()
@@ -95,7 +95,7 @@ class Recalls:
         self._due_at = at if self._due_at is None else min(self._due_at, at)
 
     def _idle_lanes(self) -> set[Lane]:
-        """Return those lanes of prefetched nodes for which some worker has a free slot."""
+        """Return the lanes of prefetched nodes for which some worker has a free slot."""
         idle = {
             view
             for view in self._queues.views.values()
@@ -108,7 +108,7 @@ class Recalls:
 
 
 def _first(lane: Lane, known: dict[Lane, float], now: float) -> float:
-    """Return the rank of the next node, of any lane, that goes to a worker who could take from this lane instead.
+    """Return the rank of the next node, of any lane, for a worker that could take from this lane instead.
 
     Infinity where such a worker has nothing else to take, and -infinity where there is none.
     """
@@ -119,7 +119,7 @@ def _first(lane: Lane, known: dict[Lane, float], now: float) -> float:
 
 
 def _moves(view: View, now: float) -> bool:
-    """Tell whether some worker of a view will take a node soon. One that pulls may ask for one at any time."""
+    """Return whether some worker of a view will take a node soon. One that pulls may ask for one at any time."""
     return any(
         not worker.draining and (not worker.slots or worker.reported_at + BUSY_AFTER_S > now) for worker in view.workers
     )

@@ -1,4 +1,4 @@
-"""Letting nodes that have ended begin anew."""
+"""Resets: nodes that have ended begin anew."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STEP = 1_000
 
 
 def is_done(instance: Instance, command: c.RetryInstance | c.RerunNode) -> bool:
-    """Tell whether a request has been done. Raises `ConflictingRequest` or `UnfitInstance`. It looks at no nodes."""
+    """Return whether a request has been done. Raises `ConflictingRequest` or `UnfitInstance`. It looks at no nodes."""
     node_id = command.node_id if isinstance(command, c.RerunNode) else None
     done = instance.request
     if done is not None and done.id == command.request_id:
@@ -36,7 +36,7 @@ def is_done(instance: Instance, command: c.RetryInstance | c.RerunNode) -> bool:
 
 
 class Plan:
-    """What is to begin anew in an instance. Found out, and then done, bit by bit, before anybody else knows of it."""
+    """The nodes that are to begin anew in an instance: found, and then reset, bit by bit, unknown to all others."""
 
     def __init__(self, instance: Instance, request: Request | None, nodes: Sequence[Node], joins: set[Node]) -> None:
         self.instance = instance
@@ -50,7 +50,7 @@ class Plan:
         self._joins = joins
 
     def carry_out(self, graph: Graph) -> Iterator[None]:
-        """Reset the nodes, which wait for each other where they did. Gives way to others now and then."""
+        """Reset the nodes, which wait for each other as they did. Give way to others now and then."""
         instance = self.instance
         for node in self.removed:
             del instance.nodes[node.id]
@@ -76,7 +76,7 @@ class Plan:
 
 
 def plan_retry(instance: Instance, command: c.RetryInstance) -> Plan | None:
-    """Find out what begins anew where a failed instance goes on; None where that has been done."""
+    """Find the nodes that begin anew where a failed instance goes on; return None where that has been done."""
     if is_done(instance, command):
         return None
     failed = [node for node in instance.nodes.values() if node.state in UNSUCCESSFUL]
@@ -90,7 +90,7 @@ def plan_retry(instance: Instance, command: c.RetryInstance) -> Plan | None:
 
 
 def plan_rerun(instance: Instance, command: c.RerunNode) -> Plan | None:
-    """Find out what begins anew where a node is run again; None where that has been done. Changes nothing."""
+    """Find the nodes that begin anew where a node is run again; return None where that has been done."""
     if is_done(instance, command):
         return None
     start = instance.nodes.get(command.node_id)
@@ -116,7 +116,7 @@ def retry_instance(graph: Graph, dispatcher: Dispatcher, command: c.RetryInstanc
 
 
 def rerun_node(graph: Graph, dispatcher: Dispatcher, command: c.RerunNode, now: float) -> None:
-    """Let a node of a finished instance, and whatever its value went into, begin anew."""
+    """Let a node of a finished instance, and all that its value went into, begin anew."""
     _begin_anew(graph, dispatcher, command.instance_id, lambda instance: plan_rerun(instance, command), now)
 
 
@@ -141,7 +141,7 @@ def _begin_anew(
 
 
 def _without_circles(nodes: Sequence[Node], joins: Iterable[Node]) -> set[Node]:
-    """Give those of `joins` that can join again; the others must run again, or they would wait for themselves.
+    """Return the nodes of `joins` that can join again; the others must run again, or they would wait for themselves.
 
     A node may have returned the promise of one that depends on it, but that had failed of something else by then.
     """
@@ -178,7 +178,7 @@ def _blockers(node: Node, joins: bool) -> set[Node]:
 
 
 class _Links:
-    """Who made the nodes of an instance, and who refers to them."""
+    """The makers of the nodes of an instance, and the nodes that refer to them."""
 
     def __init__(self, instance: Instance) -> None:
         self.children: defaultdict[int, list[Node]] = defaultdict(list)
@@ -192,7 +192,7 @@ class _Links:
                 self.joiners[promise].append(node)
 
     def descendants(self, nodes: Iterable[Node]) -> dict[Node, None]:
-        """Give what the functions of some nodes have called, and what these have in turn."""
+        """Return the calls that the functions of some nodes have made, and the calls of these in turn."""
         found: dict[Node, None] = {}
         stack = [child for node in nodes for child in self.children[node.seq]]
         while stack:
@@ -206,9 +206,9 @@ class _Links:
 def _removed_calls(
     links: _Links, joined: Iterable[Node], joins: set[Node], again: dict[Node, None]
 ) -> dict[Node, None]:
-    """Give what was called by nodes that run `again`, or that cannot join as they had: it is to be removed.
+    """Return the calls made by nodes that run `again`, or that cannot join as they had: they are to be removed.
 
-    Raises `NodeInUse` where somebody refers to what would be made anew, under another id.
+    Raises `NodeInUse` where something refers to one of them, which would be made anew, under another id.
     """
     again = again | {node: None for node in joined if node not in joins}
     removed = links.descendants(again)
@@ -221,7 +221,7 @@ def _removed_calls(
 
 
 class _Cone:
-    """What a rerun touches: `again` run again and make their calls anew, `joins` wait again for what they returned."""
+    """The nodes that a rerun touches: `again` run again and make new calls, `joins` wait again for their promises."""
 
     def __init__(self, links: _Links, start: Node) -> None:
         self.again: dict[Node, None] = {}
@@ -249,7 +249,7 @@ class _Cone:
 
 
 def _reopen(graph: Graph, dispatcher: Dispatcher, plan: Plan, now: float) -> None:
-    """Reopen an instance of which some nodes have been reset."""
+    """Reopen an instance after some of its nodes have been reset."""
     instance, resets = plan.instance, plan.resets
     instance.request = plan.request
     instance.void_token = dispatcher.token_last
@@ -271,7 +271,7 @@ def _reopen(graph: Graph, dispatcher: Dispatcher, plan: Plan, now: float) -> Non
 def _reset_node(
     graph: Graph, node: Node, functions: dict[Function, Function], *, joins: bool, previous: bytes | None = None
 ) -> e.Reset:
-    """Take a node back to before it ended: before it ran, or where it joins to what its function returned."""
+    """Take a node back to before it ended: before it ran, or where it joins to when its function had returned."""
     if not joins:
         # Whoever resets it has changed the code, or knows that it need not be changed.
         function = functions.get(node.function)

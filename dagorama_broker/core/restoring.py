@@ -1,4 +1,4 @@
-"""Taking instances over from the journal."""
+"""Restoring: instances are taken over from the journal."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _STEP = 1_000
 def restore_instance(graph: Graph, attempts: Attempts, stored: StoredInstance, now: float) -> None:
     """Take an instance back into memory, so that nodes can be added to it. A no-op where all of it is there.
 
-    With `counts` it has only those nodes that are needed now. They are added to those that it may have in memory. What
-    is stored may be of a time when the clock was ahead. No wait becomes longer than it was to be in all.
+    With `counts` it has only the nodes that are needed now; they are added to any that it has in memory. The clock may
+    have been ahead when the times were stored: no wait becomes longer than it was to be in all.
     """
     known = graph.instances.get(stored.id)
     if known is None or not known.whole:
@@ -32,7 +32,7 @@ def restore_instance(graph: Graph, attempts: Attempts, stored: StoredInstance, n
 
 
 class Restoring:
-    """An instance that is taken over bit by bit; nobody else knows of it before it has entered memory."""
+    """An instance that is taken over bit by bit; nothing else knows of it before it has entered memory."""
 
     def __init__(self, graph: Graph, stored: StoredInstance, now: float) -> None:
         self._graph = graph
@@ -41,7 +41,7 @@ class Restoring:
         self.instance = graph.instances.get(stored.id) or _make_instance(graph, stored, now)
 
     def add(self, rows: Sequence[StoredNode]) -> None:
-        """Take over nodes; those that they depend on have come before, or are not needed."""
+        """Take over nodes. The nodes that they depend on have come before, or are not needed."""
         instance = self.instance
         for row in rows:
             node = instance.nodes.get(row.id)
@@ -51,7 +51,7 @@ class Restoring:
             self._by_seq[row.seq] = node
 
     def link(self, attempts: Attempts, now: float) -> Iterator[None]:
-        """Restore what refers to other nodes. Gives way to others now and then."""
+        """Restore the references to other nodes. Give way to others now and then."""
         by_seq, instance = self._by_seq, self.instance
         for place, row in enumerate(self._rows):
             by_seq[row.seq].promises = tuple([by_seq[seq] for seq in row.promise_seqs if seq in by_seq])
@@ -66,7 +66,7 @@ class Restoring:
                 yield
 
     def enter(self, now: float) -> None:
-        """Let the instance be known."""
+        """Make the instance known."""
         graph, instance = self._graph, self.instance
         graph.instances[instance.id] = instance
         if not instance.whole:
@@ -136,7 +136,7 @@ def _restore_node(graph: Graph, row: StoredNode, instance: Instance, by_seq: dic
 def _relink_node(
     graph: Graph, attempts: Attempts, node: Node, row: StoredNode, by_seq: dict[int, Node], now: float
 ) -> None:
-    """Restore what depends on other nodes, maybe younger ones, and put the node where it belongs."""
+    """Restore the relations to other nodes, maybe younger ones, and put the node in its place."""
     if node.state is NodeState.COMPLETED and node.payload is None:
         node.source = by_seq.get(row.source_seq)
         if node.source is None:
@@ -162,7 +162,7 @@ def _relink_node(
 
 
 def _ready_since(node: Node, row: StoredNode) -> float:
-    """Tell from what is durable when a node that was never leased since has become ready."""
+    """Return from what is durable when a node that was never leased since has become ready."""
     since = [node.created_at, row.waiting_since]
     since += [dependency.finished_at for dependency in node.dependencies]
     since += [failed.ended_at for failed in node.failures or ()]  # its worker was lost
@@ -170,7 +170,7 @@ def _ready_since(node: Node, row: StoredNode) -> float:
 
 
 def _retry_at(row: StoredNode, now: float) -> float:
-    """Tell when a backoff ends: not later than if it began now, or the clock that said when it did was ahead."""
+    """Return when a backoff ends: not later than if it began now, or the clock that said when it did was ahead."""
     began_at = row.failures[-1].ended_at if row.failures else now
     return min(row.retry_at, now + max(0.0, row.retry_at - began_at))
 

@@ -96,13 +96,13 @@ class Scheduler:
 
     @property
     def has_more(self) -> bool:
-        """Whether something is left over that would have taken too long at once; each `GrantWork` does a part of it."""
+        """Return whether work is left over that would have taken too long at once; each `GrantWork` does some of it."""
         graph = self.graph
         left = graph.leaving or graph.is_behind or self.queues.moving or self.queues.half_woken
         return bool(left) or self.dispatcher.has_more
 
     def next_wakeup(self) -> float | None:
-        """Give the time at which a `Tick` is due, or None. Ask again after each batch of commands."""
+        """Return the time at which a `Tick` is due, or None. Ask again after each batch of commands."""
         due = [
             self.fleet.expiry_check_at,
             self.dispatcher.recalls.due_at,
@@ -121,34 +121,34 @@ class Scheduler:
 
     @property
     def instances(self) -> dict[InstanceId, Instance]:
-        """Those in memory; the journal may know more."""
+        """Return the instances in memory; the journal may know more."""
         return self.graph.instances
 
     @property
     def workers(self) -> dict[WorkerId, Worker]:
-        """Those that are connected."""
+        """Return the connected workers."""
         return self.fleet.workers
 
     @property
     def is_recovering(self) -> bool:
-        """Whether nothing is granted yet, because workers from before a restart may still have what is ready."""
+        """Return whether nothing is granted yet, because workers from before a restart may still have ready nodes."""
         return bool(self.fleet.awaited) and self._may_be_held
 
     def instance(self, instance_id: InstanceId) -> Instance:
-        """Give an instance that is in memory. Raises `UnknownInstance`; the journal may still know it."""
+        """Return an instance that is in memory. Raises `UnknownInstance`; the journal may still know it."""
         return self.graph.instance(instance_id)
 
     def node(self, instance_id: InstanceId, node_id: NodeId) -> Node:
-        """Give a node that is in memory. Raises `UnknownInstance` or `UnknownNode`."""
+        """Return a node that is in memory. Raises `UnknownInstance` or `UnknownNode`."""
         return self.graph.node(instance_id, node_id)
 
     # -- what the journal knows ---------------------------------------------------------------------------------------
 
     def restore(self, snapshot: Snapshot, now: float) -> None:
-        """Take over what a journal gave, once, before the first command.
+        """Take over a journal's snapshot, once, before the first command.
 
         Where nodes are ready, nothing is granted until the workers that were connected are back, or the grace time has
-        passed: what they still run must not be run a second time.
+        passed: the nodes that they still run must not be run a second time.
         """
         self.graph.instance_seq = snapshot.instance_seq_last
         self.graph.node_seq = snapshot.node_seq_last

@@ -1,11 +1,11 @@
-"""What an operator may choose of the core."""
+"""The operator's choices about the core."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What an operator may choose."""
+    """The choices of an operator."""
 
     lease_duration_s: float = 15.0  #: a worker that is silent for so long loses its leases
     pull_lease_duration_s: float = 60.0  #: the same for workers that pull: those of dagorama 0.1 ping every 30 s

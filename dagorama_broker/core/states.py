@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class NodeState(StrEnum):
-    """Where a node stands. Strings, so that they hash in C and read well in the metadata tables."""
+    """The state of a node. Strings, so that they hash in C and read well in the metadata tables."""
 
     WAITING = "waiting"  #: Some dependency has not completed; in no queue.
     READY = "ready"  #: In its lane, for the first worker that may run it.
@@ -21,7 +21,7 @@ class NodeState(StrEnum):
 
 
 class InstanceState(StrEnum):
-    """Where an instance stands."""
+    """The state of an instance."""
 
     RUNNING = "running"  #: It has no node yet, or one that is not terminal.
     COMPLETED = "completed"  #: All its nodes completed.
@@ -30,7 +30,7 @@ class InstanceState(StrEnum):
 
 
 class Change(StrEnum):
-    """How the value of a node that was run again compares to the one before."""
+    """The value of a node that was run again, as compared to the one before."""
 
     SAME = "same"  #: It is stored as the same bytes, whatever ids stand in them.
     CHANGED = "changed"

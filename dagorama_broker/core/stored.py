@@ -1,4 +1,4 @@
-"""What a journal gives back: instances and nodes as they were last committed."""
+"""The journal's view: instances and nodes as they were last committed."""
 
 from dataclasses import dataclass, field
 
@@ -84,7 +84,7 @@ class InstanceSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What a broker starts from."""
+    """The state that a broker starts from."""
 
     epoch: int  #: how often this storage has been opened by a broker, this time included
     instance_seq_last: int  #: highest ever given, 0 for none

@@ -1,4 +1,4 @@
-"""Taking calls in: from outside, and those that nodes make while they run."""
+"""Taking calls in: from outside, and from nodes while they run."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def build_nodes(
 ) -> dict[NodeId, Node]:
     """Make nodes of calls, without adding them yet, so that a fault in one leaves no trace of the others.
 
-    Calls made inside a node may depend only on each other and on what has ended, so that nothing that it waits for
-    can wait for it.
+    Calls made inside a node may depend only on each other and on what has ended, so that a node never waits for one
+    that waits for it.
     """
     existing = instance.nodes
     nodes: dict[NodeId, Node] = {}
@@ -95,7 +95,7 @@ def build_nodes(
 
 
 def _is_repeated(instance: Instance, call: NewCall) -> bool:
-    """Tell whether the instance has this very call already. Raises `ConflictingNode` where it has another one."""
+    """Return whether the instance has this very call already. Raises `ConflictingNode` where it has another one."""
     node = instance.nodes.get(call.node_id)
     if node is None:
         return False

@@ -1,4 +1,7 @@
-"""Times at which something falls due for things that may have moved on by then."""
+"""Timers: times at which something falls due, for things that may have moved on by then.
+
+A heap whose entries are deleted lazily, as the `heapq` documentation describes for priority queues.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +30,11 @@ class Timers(Generic[T]):
         self._numbers = count()
 
     def __len__(self) -> int:
-        """How many things have a time."""
+        """Return how many things have a time."""
         return len(self._entries)
 
     def __iter__(self) -> Iterator[T]:
-        """Give the things that have a time."""
+        """Return an iterator over the things that have a time."""
         return iter(self._entries)
 
     def set(self, thing: T, at: float) -> None:
@@ -53,13 +56,13 @@ class Timers(Generic[T]):
             heapify(self._heap)
 
     def at(self, thing: T) -> float | None:
-        """Give a thing's time, None for one that has none."""
+        """Return a thing's time, None for one that has none."""
         entry = self._entries.get(thing)
         return entry[0] if entry else None
 
     @property
     def next_at(self) -> float | None:
-        """When the next thing falls due."""
+        """Return when the next thing falls due."""
         heap = self._heap
         while heap:
             if heap[0][1] in self._things:
@@ -68,7 +71,7 @@ class Timers(Generic[T]):
         return None
 
     def take_due(self, now: float) -> Iterator[T]:
-        """Give, and forget, the things whose time has come."""
+        """Yield, and forget, the things whose time has come."""
         while (at := self.next_at) is not None and at <= now:
             thing = self._things.pop(heappop(self._heap)[1])
             del self._entries[thing]

@@ -1,4 +1,4 @@
-"""Which payloads make up a value."""
+"""The payloads that make up a value."""
 
 from collections.abc import Iterable
 
@@ -10,10 +10,10 @@ class IdTaken(Exception):
 
 
 def collect_values(nodes: Iterable[Node]) -> list[tuple[NodeId, bytes]]:
-    """Give the payloads needed to decode the values of these completed nodes of one instance, each id once.
+    """Return the payloads needed to decode the values of these completed nodes of one instance, each id once.
 
-    An entry comes after those that its payload refers to. An alias has an entry of its own, with the payload that it
-    leads to.
+    An entry comes after the entries that its payload refers to. An alias has an entry of its own, with the payload that
+    it leads to.
     """
     found: dict[NodeId, Node] = {}
     add_values(nodes, found)
@@ -21,10 +21,10 @@ def collect_values(nodes: Iterable[Node]) -> list[tuple[NodeId, bytes]]:
 
 
 def add_values(nodes: Iterable[Node], found: dict[NodeId, Node]) -> None:
-    """Add these completed nodes, and those that their payloads refer to, to what earlier calls have found.
+    """Add to `found` these completed nodes and the nodes that their payloads refer to.
 
-    A node comes after those that it refers to. Raises `IdTaken` where another instance's node has the same id; `found`
-    is then still complete for the earlier calls.
+    A node comes after the nodes that it refers to. Raises `IdTaken` where another instance's node has the same id;
+    `found` is then still complete for the earlier calls.
     """
     stack = list(nodes)
     stack.reverse()
@@ -46,5 +46,5 @@ def add_values(nodes: Iterable[Node], found: dict[NodeId, Node]) -> None:
 
 
 def payload_of(node: Node) -> bytes:
-    """Give the payload of a completed node; an alias has the one that it leads to."""
+    """Return the payload of a completed node; an alias has the one that it leads to."""
     return (node.source or node).payload or b""

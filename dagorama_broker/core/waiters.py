@@ -1,4 +1,4 @@
-"""Who waits for a limit, in order."""
+"""Waiters: the nodes that wait for a limit, in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Waiters:
-    """Parked nodes of lanes that the same workers serve: whoever may take one may take any, so the first is let in."""
+    """Parked nodes of lanes that the same workers serve: each may take any of them, so the first is let in."""
 
     __slots__ = ("_merge", "lanes")
 
@@ -21,15 +21,15 @@ class Waiters:
         self._merge = Merge()
 
     def __len__(self) -> int:
-        """How many wait."""
+        """Return how many nodes wait."""
         return sum(map(len, self.lanes.values()))
 
     def __bool__(self) -> bool:
-        """Whether any waits; asked at each wake, so it does not count them."""
+        """Return whether any node waits; asked at each wake, so it does not count them."""
         return bool(self.lanes)
 
     def add(self, order: int, node: Node) -> None:
-        """Have a node wait."""
+        """Let a node wait."""
         lane = node.function.lane
         line = self.lanes.get(lane)
         if line is None:
@@ -38,14 +38,14 @@ class Waiters:
         self._merge.offer(lane, line, order)
 
     def take(self, lane: Lane, line: Line[Node]) -> None:
-        """Take all that wait of a lane over from others."""
+        """Take over from others all that wait of a lane."""
         first = line.first()
         if first is not None:
             self.lanes[lane] = line
             self._merge.offer(lane, line, first)
 
     def drop(self, order: int, lane: Lane) -> None:
-        """Have a node of this lane and order wait no longer."""
+        """Let a node of this lane and order wait no longer."""
         line = self.lanes[lane]
         line.drop(order)
         if not line:
@@ -53,6 +53,6 @@ class Waiters:
             self._merge.forget(lane)
 
     def first(self) -> Node | None:
-        """Give the node whose turn it is."""
+        """Return the node whose turn it is."""
         entry = self._merge.first()
         return entry[1] if entry else None

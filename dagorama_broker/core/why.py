@@ -1,4 +1,4 @@
-"""Why a node is not running: the scheduler's own predicates, asked one by one."""
+"""The reasons why a node is not running: the scheduler's own predicates, asked one by one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _UNITS = ((86400, "days"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 class Kind(StrEnum):
-    """What holds a node."""
+    """The kind of a reason: a dependency, a worker that is missing, a limit, a pause, a wait."""
 
     ENDED = "ended"  #: It is terminal; nothing holds it.
     RUNNING = "running"  #: A worker has it.
@@ -67,7 +67,7 @@ class Reason:
 
 
 def explain(scheduler: Scheduler, node: Node, now: float, *, depth: int = DEPTH_MAX) -> tuple[Reason, ...]:
-    """Give what holds a node, the most telling first."""
+    """Return the reasons that hold a node, the most telling first."""
     match node.state:
         case state if state in TERMINAL:
             cause = node.cause or node
@@ -109,7 +109,7 @@ def explain(scheduler: Scheduler, node: Node, now: float, *, depth: int = DEPTH_
 
 
 def ended(state: NodeState, cause_id: NodeId, function: str, attempts: int, failure: Failure | None) -> Reason:
-    """Give the reason of a node in this terminal state; all but the state are those of its root cause."""
+    """Return the reason of a node in this terminal state. All but the state are its root cause's."""
     if state is NodeState.COMPLETED:
         return Reason(kind=Kind.ENDED, text="it has completed")
     if state is NodeState.CANCELLED:
@@ -139,7 +139,7 @@ def _waits(scheduler: Scheduler, others: tuple[Node, ...], kind: Kind, words: st
 
 
 def _because(scheduler: Scheduler, node: Node, now: float, depth: int) -> tuple[Reason, ...]:
-    """Give what holds a node that another waits for. Iterative where the chain is long: it may have 100,000 links."""
+    """Return the reasons of a node that another waits for. Iterative: a chain may have 100,000 links."""
     if depth > 0:
         return explain(scheduler, node, now, depth=depth)
     last, links = node, 0
@@ -153,7 +153,7 @@ def _because(scheduler: Scheduler, node: Node, now: float, depth: int) -> tuple[
 
 
 def _completes_at(scheduler: Scheduler, others: list[Node], now: float) -> float | None:
-    """Give about when all of some nodes have completed: when the last made has, as first in is first out."""
+    """Return about when all of some nodes have completed: when the last made has, as first in is first out."""
     node = max(others, key=lambda other: other.seq)
     after_s = 0.0
     for _ in range(DEPTH_MAX):
@@ -175,7 +175,7 @@ def _completes_at(scheduler: Scheduler, others: list[Node], now: float) -> float
 
 
 def _blocker(node: Node) -> Node | None:
-    """Give the first of `_waits_for`, in a fraction of the time."""
+    """Return the first of `_waits_for`, in a fraction of the time."""
     state = node.state
     others = node.dependencies if state is NodeState.WAITING else node.promises if state is NodeState.JOINING else ()
     for other in others:
@@ -185,7 +185,7 @@ def _blocker(node: Node) -> Node | None:
 
 
 def _waits_for(node: Node) -> list[Node]:
-    """Give the nodes that have still to complete before this one can go on."""
+    """Return the nodes that have still to complete before this one can go on."""
     if node.state is NodeState.JOINING:
         return _open(node.promises)
     return _open(node.dependencies) if node.state is NodeState.WAITING else []
@@ -200,10 +200,10 @@ def _describe(node: Node) -> str:
 
 
 def _explain_ready(scheduler: Scheduler, node: Node, now: float) -> Iterator[Reason]:
-    """Give what keeps a ready node from being granted.
+    """Return the reasons that keep a ready node from being granted.
 
-    First what somebody has decided, then what somebody has to do besides; workers that are only busy are told of where
-    there is nothing else.
+    First come decisions that people have taken, then things that people have to do besides; workers that are only busy
+    are named where there is nothing else.
     """
     held = [*_pauses(node), *_limits(scheduler, node, now)]
     yield from held
@@ -238,7 +238,7 @@ def _explain_ready(scheduler: Scheduler, node: Node, now: float) -> Iterator[Rea
 
 
 def _pauses(node: Node) -> Iterator[Reason]:
-    """Give the pauses that hold a node."""
+    """Yield the pauses that hold a node."""
     if node.instance.control.paused:
         way_out = f"`dagorama resume {show_id(node.instance.id)}` lets it go on"
         yield Reason(kind=Kind.PAUSED, text=f"its instance is paused: {way_out}")
@@ -249,7 +249,7 @@ def _pauses(node: Node) -> Iterator[Reason]:
 
 
 def _limits(scheduler: Scheduler, node: Node, now: float) -> Iterator[Reason]:
-    """Give the limits that have no room for a node."""
+    """Yield the limits that have no room for a node."""
     for limit in scheduler.dispatcher.full_limits(node, now):
         name = limit_name(node, limit)
         spec = limit.spec
@@ -265,7 +265,7 @@ def _limits(scheduler: Scheduler, node: Node, now: float) -> Iterator[Reason]:
 
 
 def _full(scheduler: Scheduler, node: Node, limit: Limit, name: str, now: float) -> Reason:
-    """Give the reason of a limit of which all places are taken."""
+    """Return the reason of a limit whose places are all taken."""
     holders = [(other, _holding(scheduler, token, other)) for token, other in limit.holders.items()]
     told = ", ".join(
         f"{_describe(other)} of instance {show_id(other.instance.id)}{f' on worker {worker.name}' if worker else ''}"
@@ -284,7 +284,7 @@ def _full(scheduler: Scheduler, node: Node, limit: Limit, name: str, now: float)
 
 
 def _holding(scheduler: Scheduler, token: int, node: Node) -> Worker | None:
-    """Give the worker that has a node under this token: still, or until it has heard that the lease is revoked."""
+    """Return the worker that has a node under this token: still, or until it has heard that the lease is revoked."""
     if node.worker is not None and node.token == token:
         return node.worker
     return next((worker for worker in scheduler.workers.values() if token in worker.stopping), None)
@@ -312,7 +312,7 @@ def _busy(workers: list[Worker], node: Node, now: float) -> Reason:
 
 
 def _about(what: str, at: float | None, now: float) -> str:
-    """Say when something is likely to be, where that is known."""
+    """Return the words for when something is likely to be, where that is known."""
     if at is None:
         return ""
     rest_s = max(0.0, at - now)
@@ -327,7 +327,7 @@ def _span(seconds: float) -> str:
 
 
 def _last_lost(scheduler: Scheduler, now: float) -> str:
-    """Tell of the worker that was lost last: maybe another one is about to take its place."""
+    """Return words about the worker that was lost last: maybe another one is about to take its place."""
     if scheduler.fleet.last_lost is None:
         return ""
     name, at = scheduler.fleet.last_lost
@@ -335,7 +335,7 @@ def _last_lost(scheduler: Scheduler, now: float) -> str:
 
 
 def explain_function(scheduler: Scheduler, spec: FunctionSpec) -> tuple[Reason, ...]:
-    """Give what would keep a node of this function from every worker; nothing where some worker takes such nodes."""
+    """Return the reasons that keep a node of this function from every worker; nothing where a worker takes it."""
     workers = list(scheduler.workers.values())
     lane = Lane(spec.queue, spec.taint, spec.name, spec.code_version)
     if any(worker.view.filter.admits(lane) and not worker.draining for worker in workers):
@@ -344,7 +344,7 @@ def explain_function(scheduler: Scheduler, spec: FunctionSpec) -> tuple[Reason, 
 
 
 def unsure_workers(scheduler: Scheduler, spec: FunctionSpec) -> tuple[str, ...]:
-    """Give who takes nodes of this function, where none of them has told its version; nothing where one has."""
+    """Return the workers that take nodes of this function, where none has told its version; nothing where one has."""
     lane = Lane(spec.queue, spec.taint, spec.name, spec.code_version)
     able = [one for one in scheduler.workers.values() if one.view.filter.admits(lane) and not one.draining]
     if any(worker.view.filter.modules or spec.name in worker.versions for worker in able):
@@ -353,7 +353,7 @@ def unsure_workers(scheduler: Scheduler, spec: FunctionSpec) -> tuple[str, ...]:
 
 
 def _nobody_takes(workers: list[Worker], lane: Lane, lost: str = "") -> Iterator[Reason]:
-    """Give why none of the workers takes nodes of a lane; `lost` is said where there are none at all."""
+    """Return why none of the workers takes nodes of a lane; `lost` is said where there are none at all."""
     able = _names([worker for worker in workers if worker.view.filter.admits(lane)])
     if not workers:
         yield Reason(kind=Kind.NO_WORKER, text=f"no worker is connected{lost}")
@@ -364,7 +364,7 @@ def _nobody_takes(workers: list[Worker], lane: Lane, lost: str = "") -> Iterator
 
 
 def _obstacles(workers: list[Worker], lane: Lane) -> Iterator[Reason]:
-    """Give what keeps nodes of a lane from every worker, those that are nearest to being able first."""
+    """Return what keeps nodes of a lane from every worker, the workers that are nearest to being able first."""
     by_obstacle: dict[Obstacle, list[Worker]] = {}
     for worker in workers:
         obstacle = worker.view.filter.obstacle(lane)
@@ -403,7 +403,7 @@ def _obstacles(workers: list[Worker], lane: Lane) -> Iterator[Reason]:
 
 
 def _lacks(workers: list[Worker], lane: Lane) -> Iterator[Reason]:
-    """Give what workers have said that they lack, in their own words."""
+    """Return in the workers' own words what they have said that they lack."""
     by_problem: dict[str, list[Worker]] = {}
     for worker in workers:
         name = next(name for name in (lane.function, *sorted(lane.needs)) if name in worker.lacking)
@@ -415,7 +415,7 @@ def _lacks(workers: list[Worker], lane: Lane) -> Iterator[Reason]:
 
 
 def _module_way_out(lane: Lane, tolerating: str) -> str:
-    """Say which worker would run a function of a module that those there are do not have."""
+    """Say which worker would run a function of a module that the connected workers do not have."""
     module = lane.function.partition(":")[0]
     if "<locals>" in lane.function:
         return "a class inside a function exists only in the process that made it; move it to its module's top level"
