@@ -4,6 +4,7 @@ All numbers are medians over the rounds; the systems are started afresh in each 
 before the clock runs.
 """
 
+import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from time import sleep, time
 
 import click
 
+from benchmarks import trips
 from benchmarks.measure import Options, fsync_ms, measure, report, timed
 from benchmarks.peers import PEERS
 from benchmarks.systems import System
@@ -107,6 +109,31 @@ def latency(options: Options, as_json: bool) -> None:
         numbers[f"{name}_median_ms"] = statistics.median(found)
         numbers[f"{name}_p95_ms"] = statistics.quantiles(found, n=20, method="inclusive")[-1] if found[1:] else found[0]
     report(options, samples, numbers | {"fsync_ms": fsync_ms(options.folder)}, as_json=as_json)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object in the last line.")
+@click.option(
+    "--folder",
+    default=gettempdir(),
+    type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
+    help="Where the broker keeps its file.",
+)
+def trace(as_json: bool, folder: Path) -> None:
+    """Print the functions that one node passes on its four trips, and how many there are."""
+    traces = trips.record(folder)
+    if as_json:
+        found = {
+            trip.value: each.counts() | {"passed": list(dict.fromkeys(map(str, each.passed)))}
+            for trip, each in traces.items()
+        }
+        click.echo(json.dumps(found))
+        return
+    for trip, each in traces.items():
+        counts = each.counts()
+        click.echo(f"{trip.value}: {', '.join(f'{count} {what}' for what, count in counts.items())}")
+        for line in each.lines():
+            click.echo(f"  {line}")
 
 
 if __name__ == "__main__":

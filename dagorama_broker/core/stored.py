@@ -89,6 +89,7 @@ class Snapshot:
     epoch: int  #: how often this storage has been opened by a broker, this time included
     instance_seq_last: int  #: highest ever given, 0 for none
     node_seq_last: int  #: the same, also where that node has been removed since
+    instance_id_last: InstanceId = InstanceId(b"")  # noqa: RUF009 - bytes; the greatest, empty for none
     instances: list[StoredInstance]  #: those that run, in creation order, with all their nodes
     workers: dict[WorkerId, str]  #: those that had not left, with their names
     queues: dict[str, QueueControl] = field(default_factory=dict)  #: those that people want otherwise

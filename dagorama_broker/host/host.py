@@ -8,10 +8,11 @@ whole group commit, and there is no timer in it.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar, cast, get_args
-from weakref import WeakValueDictionary
+from time import perf_counter
+from typing import Any, TypeVar, cast, get_args
+from weakref import WeakValueDictionary, ref
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.commands import (
@@ -30,7 +31,9 @@ from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.clock import Clock
 from dagorama_broker.host.listeners import Listeners
+from dagorama_broker.host.newest import NewestIds
 from dagorama_broker.host.outdated import Outdated
+from dagorama_broker.host.pace import Pace, is_small
 from dagorama_broker.host.returning import bring_back, bring_back_all, bring_back_referred
 from dagorama_broker.storage.journal import Journal
 
@@ -70,7 +73,8 @@ class Host:
     Call `start`, then `run` in a task; `run` ends after `stop`, or raises what made a commit fail.
     """
 
-    def __init__(self, journal: Journal, *, settings: Settings, rng: Rng) -> None:
+    def __init__(self, journal: Journal, *, settings: Settings, rng: Rng, pace: Pace | None = None) -> None:
+        """`pace` decides which commits of a journal that may block are made on the event loop."""
         self.listeners = Listeners()
         self._outdated = Outdated()
         self._journal = journal
@@ -79,11 +83,15 @@ class Host:
         self._scheduler: Scheduler | None = None
         # One thread, because a journal is used by one at a time; it also keeps reads behind earlier commits.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal") if journal.blocking else None
+        #: What that thread was given last. Whoever waits for it keeps it; here it would keep what was read.
+        self._given: Callable[[], Future[Any] | None] = lambda: None
+        self._pace = pace or Pace()
         self._batch = _Batch()
         self._wake = asyncio.Event()
         self._stopping = False
         self._failure: Exception | None = None  #: what went wrong in the core; memory is not to be trusted after it
         self._timer: asyncio.TimerHandle | None = None
+        self._newest = NewestIds(InstanceId(b""))
         self._restoring: WeakValueDictionary[InstanceId, asyncio.Lock] = WeakValueDictionary()
         self._clock = Clock()
 
@@ -105,6 +113,7 @@ class Host:
         snapshot = await self.read(self._journal.open)
         self._scheduler = Scheduler(rng=self._rng, settings=self._settings, epoch=snapshot.epoch)
         self._scheduler.restore(snapshot, self.now())
+        self._newest = NewestIds(snapshot.instance_id_last)
         self.begin_grace()
 
     def begin_grace(self) -> None:
@@ -161,6 +170,8 @@ class Host:
             self._failure = error
             self.stop()
             raise
+        if type(command) is SubmitNodes:
+            self._newest.add(command.instance_id)
         self._batch.decided = True
         self._add(self._batch, events)
         if then is not None:
@@ -176,7 +187,7 @@ class Host:
     async def submit(self, command: SubmitNodes | RetryInstance | RerunNode) -> Sequence[e.Event]:
         """Like `commit`; fetches the instance from the journal first if it has left memory. Gives what was decided."""
         instance = self.scheduler.instances.get(command.instance_id)
-        if instance is not None and instance.whole:
+        if self._newest.is_new(command.instance_id) if instance is None else instance.whole:
             events = self.apply(command)
         else:
             # One lock for each instance: those that start instances do not wait for each other.
@@ -214,7 +225,9 @@ class Host:
         """Call a function of the journal where it may block."""
         if self._thread is None:
             return function(*args)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+        given = self._thread.submit(function, *args)
+        self._given = ref(given)
+        return await asyncio.wrap_future(given)
 
     @property
     def journal(self) -> Journal:
@@ -233,12 +246,17 @@ class Host:
         try:
             if self._failure is not None:
                 raise self._failure
-            # Granting here, once for all that has come, lets grants go out with the commit that makes them possible.
-            self._add(batch, self.scheduler.handle(GrantWork(), self.now()))
+            if not batch.decided:  # only some who wait; what is left over from earlier batches may go on
+                batch.decided = self.scheduler.has_more
+            if batch.decided:
+                # Granting here, once for all that has come, lets grants go out with the commit that makes them
+                # possible.
+                self._add(batch, self.scheduler.handle(GrantWork(), self.now()))
             self._batch = _Batch()
-            self._set_timer()  # before the commit: under load another batch follows each at once
+            if batch.decided:
+                self._set_timer()  # before the commit: under load another batch follows each at once
             if batch.durable:
-                await self.read(self._journal.commit, batch.durable)
+                await self._store(batch.durable)
             self.listeners.tell(batch.events)
             self._outdated.look(self.scheduler, batch.events)
             for function in batch.then:
@@ -246,6 +264,26 @@ class Host:
         except BaseException:
             self._give_up(batch)
             raise
+
+    async def _store(self, events: Sequence[e.DurableEvent]) -> None:
+        """Make events durable: here and now where nothing else is on its way to the disk and it is quick."""
+        if self._thread is None:
+            self._journal.commit(events)
+            return
+        if not is_small(events):
+            await self.read(self._journal.commit, events)
+            return
+        given = self._given()
+        if (given is None or given.done()) and self._pace.is_quick(perf_counter()):
+            took_s = self._time_commit(events)
+        else:
+            took_s = await self.read(self._time_commit, events)
+        self._pace.note(took_s, perf_counter())
+
+    def _time_commit(self, events: Sequence[e.DurableEvent]) -> float:
+        began_at = perf_counter()
+        self._journal.commit(events)
+        return perf_counter() - began_at
 
     @staticmethod
     def _give_up(batch: _Batch) -> None:

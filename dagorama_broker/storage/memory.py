@@ -60,6 +60,7 @@ class MemoryJournal:
         return Snapshot(
             epoch=self._epoch,
             instance_seq_last=self._records[-1].seq if self._records else 0,
+            instance_id_last=max(self._by_id, default=InstanceId(b"")),
             node_seq_last=max([self._removed_last, *(record.seqs[-1] for record in self._records if record.seqs)]),
             instances=instances,
             workers=dict(self._workers),

@@ -131,6 +131,7 @@ class SqliteJournal:
         return Snapshot(
             epoch=epoch,
             instance_seq_last=execute("SELECT coalesce(max(seq), 0) FROM instances").fetchone()[0],
+            instance_id_last=InstanceId(execute("SELECT coalesce(max(id), x'') FROM instances").fetchone()[0]),
             node_seq_last=execute(_NODE_LAST).fetchone()[0],
             instances=instances,
             workers={WorkerId(id): name for id, name in execute("SELECT id, name FROM workers")},

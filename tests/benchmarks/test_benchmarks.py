@@ -107,3 +107,28 @@ def test_a_peer_that_is_missing_is_left_out_and_said() -> None:
     finished = benchmark("chain", "--nodes", "10", "--rounds", "1", "--peers", "ray", "--json")
     assert "left out ray: not installed (pip install ray)" in finished.stderr.splitlines()
     assert "ray_ms_per_hop" not in json.loads(finished.stdout.splitlines()[-1])
+
+
+def test_the_trace_tells_what_one_node_passes() -> None:
+    """The four trips of one node are told with their functions: each once, in order, with how often they are called."""
+    finished = benchmark("trace", "--json")
+    assert finished.returncode == 0, finished.stderr
+    trips = json.loads(finished.stdout.splitlines()[-1])
+    assert list(trips) == ["start to commit", "grant to function", "result to acknowledgement", "resolve"]
+    for trip in trips.values():
+        assert len(trip["passed"]) == trip["functions"] <= trip["calls"]
+    commits = [
+        function
+        for trip in trips.values()
+        for function in trip["passed"]
+        if function == "dagorama_broker.storage.sqlite.SqliteJournal.commit"
+    ]
+    assert len(commits) == 2  # one with which it starts, and one with which it ends
+
+
+def test_a_new_instance_is_committed_without_looking_for_it() -> None:
+    """Nothing is read from the storage on the way of one node."""
+    finished = benchmark("trace")
+    assert finished.returncode == 0, finished.stderr
+    assert "SqliteJournal.commit" in finished.stdout
+    assert "SqliteJournal.find" not in finished.stdout

@@ -1,4 +1,4 @@
-"""Hosts whose commits a test can hold."""
+"""Hosts whose commits a test can hold: none is made on the event loop, whatever the disk does."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.host import Host
+from dagorama_broker.host.pace import Pace
 from dagorama_broker.storage.journal import Journal
 from tests.unit.host.gate import Gate, GatedMemory, GatedSqlite
 
@@ -36,7 +37,7 @@ def running(journal: Journal) -> Running:
 
     @asynccontextmanager
     async def run() -> AsyncIterator[Host]:
-        host = Host(journal, settings=Settings(), rng=Random(0))
+        host = Host(journal, settings=Settings(), rng=Random(0), pace=Pace(quick_s=0.0))
         await host.start()
         task = asyncio.create_task(host.run())
         yield host
