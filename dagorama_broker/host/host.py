@@ -2,7 +2,8 @@
 
 A command is decided on the moment it arrives. What it decided is put in the open batch: durable events for the journal,
 and what is to be released once they are durable. While one batch is on its way to disk the next one fills; that is the
-whole group commit, and there is no timer in it.
+whole group commit (DeWitt et al., "Implementation Techniques for Main Memory Database Systems", SIGMOD 1984), and there
+is no timer in it.
 """
 
 import asyncio

@@ -1,1 +1,1 @@
-"""What the broker remembers, and where. `url.open_journal` is the way in; `journal` holds the interface."""
+"""The broker's memory, and its places. `url.open_journal` is the way in; `journal` holds the interface."""

@@ -1,4 +1,4 @@
-"""What SQLite's errors mean for whoever runs the broker."""
+"""The meaning of SQLite's errors, for people who run the broker."""
 
 import sqlite3
 
@@ -38,7 +38,7 @@ GONE = (
 
 
 def explain(location: str, error: Exception) -> StorageError:
-    """Give the error to raise for what came out of the use of SQLite."""
+    """Return the error to raise for an error that came out of SQLite."""
     code = getattr(error, "sqlite_errorcode", None)
     if isinstance(error, FileNotFoundError):
         return StorageError(f"{location}: {error}.")

@@ -1,4 +1,4 @@
-"""What a batch of events comes to, table by table.
+"""Batches of events, folded into rows, table by table.
 
 A journal that keeps tables writes each of them once in a batch, whatever the order of the events was. That gives the
 same as applying the events one after the other, because rows of different tables do not depend on each other and later
@@ -45,7 +45,7 @@ class InstanceRow(NamedTuple):
 
 
 class ControlRow(NamedTuple):
-    """What people have changed about an instance."""
+    """The settings of an instance that people have changed."""
 
     priority: int
     paused: bool
@@ -54,7 +54,7 @@ class ControlRow(NamedTuple):
 
 
 class QueueRow(NamedTuple):
-    """What people have said about a queue."""
+    """The settings that people have given a queue."""
 
     name: str
     paused: bool
@@ -62,7 +62,7 @@ class QueueRow(NamedTuple):
 
 
 class LimitRow(NamedTuple):
-    """What a call has said about the limit of its key."""
+    """The spec that a call gave the limit of its key."""
 
     key: str
     said_by: int
@@ -84,7 +84,7 @@ class OutcomeRow(NamedTuple):
 
 
 class AttemptRow(NamedTuple):
-    """A failed attempt, or with `losses` a lost one; with `RESET`, a mark that those before it count no more."""
+    """A failed attempt, or with `losses` a lost one; with `RESET`, a mark: earlier ones count no more."""
 
     instance: int
     node: int
@@ -144,7 +144,7 @@ def fold(events: Sequence[e.DurableEvent]) -> Batch:
 
 
 def _forget_removed(batch: Batch) -> None:
-    """Leave out what came of nodes that are no more; their numbers never come again, over restarts too."""
+    """Leave out all rows of nodes that are no more; their numbers never come again, over restarts too."""
     removed = batch.removed
     batch.nodes = [node for node in batch.nodes if node.seq not in removed]
     batch.attempts = [row for row in batch.attempts if row.node not in removed]
@@ -154,7 +154,7 @@ def _forget_removed(batch: Batch) -> None:
 
 
 def show_seqs(nodes: Sequence[Node]) -> str | None:
-    """Give the numbers of some nodes as a JSON list, None for no nodes."""
+    """Return the numbers of some nodes as a JSON list, None for no nodes."""
     return str([node.seq for node in nodes]) if nodes else None
 
 

@@ -1,10 +1,14 @@
-"""What the broker remembers: the interface that every storage implements.
+"""The journal: the interface that every storage implements.
 
 The ordering contract: the host calls `commit` with the durable events of a batch, in the order in which the core gave
 them, and releases nothing that depends on them (replies, grants, notifications) before `commit` has returned. When
 `commit` raises, the broker stops; it never goes on from memory that the storage lacks.
 
 One thread at a time calls a journal, not always the same one.
+
+Clients make the ids of instances and nodes: UUIDs of version 7 (RFC 9562), which begin with the time. So ids that are
+made together stand together, and an index of them mostly appends (decision 0006). No order is taken from them, since
+clocks differ: rows are numbered by the core.
 """
 
 from collections.abc import Sequence
@@ -26,7 +30,7 @@ class Journal(Protocol):
     location: str  #: for people: where the data is
 
     def open(self) -> Snapshot:
-        """Take the storage for this broker alone and give what is live in it.
+        """Take the storage for this broker alone and return all that is live in it.
 
         Stores the new epoch before it returns. Raises `StorageError` when the storage is taken by another broker,
         cannot be written, is damaged or is newer than this code.
@@ -41,44 +45,44 @@ class Journal(Protocol):
     # arguments of their functions: they may be of any size.
 
     def find_instance(self, instance_id: InstanceId) -> StoredInstance | None:
-        """Give an instance, running or finished, with all its nodes and their values."""
+        """Return an instance, running or finished, with all its nodes and their values."""
         ...
 
     def find_head(self, instance_id: InstanceId) -> StoredInstance | None:
-        """Give an instance as `find_instance` does, but with no nodes, for those that read these bit by bit."""
+        """Return an instance as `find_instance` does, but with no nodes, for callers that read these bit by bit."""
         ...
 
     def summarize_instance(self, instance_id: InstanceId) -> InstanceSummary | None:
-        """Give an instance without its nodes, which are counted."""
+        """Return an instance without its nodes, which are counted."""
         ...
 
     def list_instances(self, *, before_seq: int | None, limit: int) -> list[InstanceSummary]:
         """Give up to `limit` instances created before the one with that number, newest first; None: from the newest.
 
-        The nodes of those that run may not be counted.
+        The nodes of running instances may not be counted.
         """
         ...
 
     def list_nodes(
         self, instance_id: InstanceId, *, after_seq: int, limit: int, values: bool = False
     ) -> list[StoredNode]:
-        """Give up to `limit` nodes of an instance with higher numbers, in creation order; none where it is unknown."""
+        """Return up to `limit` nodes of an instance with higher numbers, in creation order; none of an unknown one."""
         ...
 
     def find_by_id(
         self, instance_id: InstanceId, node_ids: Sequence[NodeId], *, values: bool = False
     ) -> dict[NodeId, StoredNode]:
-        """Give these nodes of an instance by id; those that do not exist are left out."""
+        """Return these nodes of an instance by id, without any that do not exist."""
         ...
 
     def find_nodes(self, seqs: Sequence[int], *, values: bool = False) -> dict[int, StoredNode]:
-        """Give these nodes by number; those that do not exist are left out."""
+        """Return these nodes by number, without any that do not exist."""
         ...
 
     def find_values(self, seqs: Sequence[int]) -> dict[int, StoredNode]:
-        """Give these nodes by number and all that their values are made of, with values.
+        """Return these nodes by number and all that their values are made of, with values.
 
-        Of an alias that is the node that its value comes from; those on the way need not be given.
+        For an alias that is the node that its value comes from; the nodes on the way need not be returned.
         """
         ...
 

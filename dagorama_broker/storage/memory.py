@@ -54,7 +54,7 @@ class MemoryJournal:
         self._run_instances = array("q")
 
     def open(self) -> Snapshot:
-        """Count the epoch and give what is live. Never fails."""
+        """Count the epoch and return all that is live. Never fails."""
         self._epoch += 1
         instances = [self._running[seq].stored() for seq in sorted(self._running)]
         return Snapshot(
@@ -69,7 +69,7 @@ class MemoryJournal:
         )
 
     def _take_limits(self, instances: Sequence[StoredInstance]) -> dict[str, LimitWord]:
-        """Return what was said about the limits that nodes of these instances are subject to; forget the rest."""
+        """Return the specs given to the limits that nodes of these instances are subject to; forget the rest."""
         keys = {key for instance in instances for node in instance.nodes for key in node.limit_keys}
         self._limits = {key: word for key, word in self._limits.items() if key in keys}
         return dict(self._limits)
@@ -80,29 +80,29 @@ class MemoryJournal:
             self._take(event)
 
     def find_instance(self, instance_id: InstanceId) -> StoredInstance | None:
-        """Give an instance with its nodes."""
+        """Return an instance with its nodes."""
         record = self._by_id.get(instance_id)
         return record.stored() if record else None
 
     def summarize_instance(self, instance_id: InstanceId) -> InstanceSummary | None:
-        """Give an instance without its nodes."""
+        """Return an instance without its nodes."""
         record = self._by_id.get(instance_id)
         return record.summary() if record else None
 
     def list_instances(self, *, before_seq: int | None, limit: int) -> list[InstanceSummary]:
-        """Give instances, newest first."""
+        """Return instances, newest first."""
         end = len(self._records) if before_seq is None else self._place(before_seq)
         return [record.summary(counts_all=False) for record in reversed(self._records[max(0, end - limit) : end])]
 
     def find_head(self, instance_id: InstanceId) -> StoredInstance | None:
-        """Give an instance with no nodes."""
+        """Return an instance with no nodes."""
         record = self._by_id.get(instance_id)
         return record.stored(with_nodes=False) if record else None
 
     def list_nodes(
         self, instance_id: InstanceId, *, after_seq: int, limit: int, values: bool = False
     ) -> list[StoredNode]:
-        """Give nodes in creation order; what they refer to is in memory anyway."""
+        """Return nodes in creation order; what they refer to is in memory anyway."""
         record = self._by_id.get(instance_id)
         if record is None:
             return []
@@ -112,7 +112,7 @@ class MemoryJournal:
     def find_by_id(
         self, instance_id: InstanceId, node_ids: Sequence[NodeId], *, values: bool = False
     ) -> dict[NodeId, StoredNode]:
-        """Give nodes by id."""
+        """Return nodes by id."""
         record = self._by_id.get(instance_id)
         if record is None:
             return {}
@@ -120,7 +120,7 @@ class MemoryJournal:
         return {node_id: record.node(rows[node_id]) for node_id in node_ids if node_id in rows}
 
     def find_nodes(self, seqs: Sequence[int], *, values: bool = False) -> dict[int, StoredNode]:
-        """Give these nodes by number."""
+        """Return these nodes by number."""
         found = {}
         for seq in seqs:
             run = bisect_right(self._run_starts, seq) - 1
@@ -133,7 +133,7 @@ class MemoryJournal:
         return found
 
     def find_values(self, seqs: Sequence[int]) -> dict[int, StoredNode]:
-        """Give these nodes and what their values are made of."""
+        """Return these nodes and what their values are made of."""
         found: dict[int, StoredNode] = {}
         missing = set(seqs)
         while missing:
@@ -300,11 +300,11 @@ class _Record:
         self._failures: dict[int, list[FailedAttempt]] = {}
 
     def row(self, seq: int) -> int:
-        """Give the row of a node; where there is none, the one that it would have."""
+        """Return the row of a node; where there is none, the row that it would have."""
         return bisect_left(self.seqs, seq)
 
     def rows_by_id(self) -> dict[NodeId, int]:
-        """Give the row of each node. Kept once somebody has asked."""
+        """Return the row of each node. Kept once they have been asked for."""
         rows = self._rows_by_id
         for row in range(len(rows), len(self.ids)):
             rows[self.ids[row]] = row
@@ -330,7 +330,7 @@ class _Record:
         self._payloads += [None] * count
 
     def complete(self, event: e.NodeCompleted) -> None:
-        """Give a node its value, if it has not stored it when it joined."""
+        """Store the value of a node, unless it has stored it when it joined."""
         row = self._move(event.node, COMPLETED, event.at)
         if event.payload is not None:
             self._payloads[row] = event.payload
@@ -338,7 +338,7 @@ class _Record:
             self._sources[row] = event.source_seq
 
     def join(self, event: e.NodeJoining) -> None:
-        """Note what a node waits for after its function has returned."""
+        """Note the nodes that a node waits for after its function has returned."""
         row = self._move(event.node, NodeState.JOINING, 0.0)
         self._payloads[row] = event.payload
         self._promises[row] = tuple(promise.seq for promise in event.promises)
@@ -358,7 +358,7 @@ class _Record:
         self._failures.setdefault(row, []).append(event.attempt)
 
     def stand(self, node: Node, state: NodeState, at: float) -> None:
-        """Note how a node stands that has not ended."""
+        """Note the state of a node that has not ended."""
         self._move(node, state, at)
 
     def reset(self, reset: e.Reset, at: float) -> None:
@@ -413,7 +413,7 @@ class _Record:
         self._causes[self._move(node, state, at)] = cause.seq
 
     def node(self, row: int) -> StoredNode:
-        """Give one node."""
+        """Return one node."""
         state = _STATES[self._states[row]]
         at = self._at[row]
         start = self._dependencies_end[row - 1] if row else 0
@@ -443,7 +443,7 @@ class _Record:
         )
 
     def stored(self, *, with_nodes: bool = True) -> StoredInstance:
-        """Give the instance with its nodes."""
+        """Return the instance with its nodes."""
         return StoredInstance(
             seq=self.seq,
             id=self.id,
@@ -460,7 +460,7 @@ class _Record:
         )
 
     def summary(self, *, counts_all: bool = True) -> InstanceSummary:
-        """Give the instance without its nodes."""
+        """Return the instance without its nodes."""
         return InstanceSummary(
             seq=self.seq,
             id=self.id,
@@ -486,5 +486,5 @@ class _Record:
 
 
 def _moved(column: dict[int, T], rows: Sequence[int]) -> dict[int, T]:
-    """Give a column of which these rows are left, one after the other."""
+    """Return a column with only these rows, one after the other."""
     return {place: column[row] for place, row in enumerate(rows) if row in column}

@@ -88,7 +88,7 @@ class Reader:
     """Reads instances and nodes. Equal functions of one reader are one object."""
 
     def __init__(self, connection: sqlite3.Connection, *, values: bool = True) -> None:
-        """With `values`, read arguments, results and exceptions too."""
+        """Read arguments, results and exceptions too where `values` is set."""
         self._connection = connection
         self._values = values
         self._select_nodes = _NODES_WITH_VALUES if values else _NODES_PLAIN
@@ -96,21 +96,21 @@ class Reader:
         self._functions: dict[int, FunctionSpec] = {}
 
     def running_instances(self) -> list[StoredInstance]:
-        """Give all that run, with their nodes, in creation order."""
+        """Return all running instances, with their nodes, in creation order."""
         return [self._stored_instance(row) for row in self._connection.execute(RUNNING_INSTANCES).fetchall()]
 
     def instance(self, instance_id: InstanceId) -> StoredInstance | None:
-        """Give one with its nodes."""
+        """Return an instance with its nodes."""
         rows = self._instance_rows("WHERE id = ?", instance_id)
         return self._stored_instance(rows[0]) if rows else None
 
     def summary(self, instance_id: InstanceId) -> InstanceSummary | None:
-        """Give one without its nodes."""
+        """Return an instance without its nodes."""
         rows = self._instance_rows("WHERE id = ?", instance_id)
         return self._summary(rows[0]) if rows else None
 
     def summaries(self, before_seq: int | None, limit: int) -> list[InstanceSummary]:
-        """Give up to `limit`, newest first."""
+        """Return up to `limit` instances, newest first."""
         if before_seq is None:
             rows = self._instance_rows("ORDER BY seq DESC LIMIT ?", limit)
         else:
@@ -124,7 +124,7 @@ class Reader:
         )
 
     def by_id(self, instance_id: InstanceId, node_ids: Sequence[NodeId]) -> dict[NodeId, StoredNode]:
-        """Give nodes of an instance by id."""
+        """Return nodes of an instance by id."""
         found: dict[NodeId, StoredNode] = {}
         for start in range(0, len(node_ids), _IDS_MAX):
             ids = node_ids[start : start + _IDS_MAX]
@@ -134,16 +134,16 @@ class Reader:
         return found
 
     def parts(self, seqs: Sequence[int]) -> list[int]:
-        """Give the numbers of these nodes, and of all that their values are made of."""
+        """Return the numbers of these nodes, and of all that their values are made of."""
         return [seq for (seq,) in self._connection.execute(_PARTS, (json.dumps(list(seqs)),))]
 
     def nodes(self, seqs: Sequence[int]) -> dict[int, StoredNode]:
-        """Give nodes by number."""
+        """Return nodes by number."""
         nodes = self._nodes("WHERE calls.seq IN (SELECT value FROM json_each(?))", json.dumps(list(seqs)))
         return {node.seq: node for node in nodes}
 
     def queues(self) -> dict[str, QueueControl]:
-        """Give the queues about which people have said something."""
+        """Return the settings that people have given queues."""
         rows = self._connection.execute("SELECT name, paused, running_max FROM queues")
         return {name: QueueControl(bool(paused), running_max) for name, paused, running_max in rows}
 
@@ -151,7 +151,7 @@ class Reader:
         return self._connection.execute(f"{_INSTANCES} {condition}", parameters).fetchall()
 
     def head(self, instance_id: InstanceId) -> StoredInstance | None:
-        """Give an instance without its nodes, to which they can be added."""
+        """Return an instance without its nodes, to which they can be added."""
         rows = self._instance_rows("WHERE id = ?", instance_id)
         return self._stored_instance(rows[0], with_nodes=False) if rows else None
 
@@ -256,7 +256,7 @@ class Reader:
         return nodes
 
     def _add_attempts(self, instance: int, nodes: dict[int, StoredNode]) -> None:
-        """Give nodes of one instance their failed attempts."""
+        """Add to nodes of one instance their failed attempts."""
         first, last = min(nodes), max(nodes)
         # One range is the fastest, but where most in it are other nodes, their tracebacks would be read too.
         is_sparse = last - first > 2 * len(nodes)

@@ -2,8 +2,8 @@
 
 Python's sqlite3 gives up the interpreter lock for each step of a statement, and while the event loop is busy it gets it
 back only after a switch interval. So one statement writes hundreds of rows in one step, where `executemany` would take
-a step for each row. Statements come in few sizes, so that they are compiled once; what a batch lacks to the next size
-is filled with empty rows, which the statement leaves out.
+a step for each row. Statements come in few sizes, so that they are compiled once; a batch is filled up to the next size
+with empty rows, which the statement leaves out.
 """
 
 import sqlite3

@@ -17,7 +17,7 @@ class Migration(NamedTuple):
 
 
 def load_migrations() -> list[Migration]:
-    """Give the migrations that this version has, in order: `migrations/NNNN_name.sql`."""
+    """Return the migrations that this version has, in order: `migrations/NNNN_name.sql`."""
     sources = [
         source
         for source in files("dagorama_broker.storage").joinpath("migrations").iterdir()
@@ -47,7 +47,7 @@ def migrate(connection: sqlite3.Connection, location: str, migrations: Sequence[
 
 
 def _schema_number(connection: sqlite3.Connection, location: str) -> int:
-    """Give the number of the last migration that was run, 0 for an empty database."""
+    """Return the number of the last migration that was run, 0 for an empty database."""
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not tables:
         return 0

@@ -1,4 +1,8 @@
-"""The embedded storage: one SQLite file, which one broker holds."""
+"""The embedded storage: one SQLite file, which one broker holds.
+
+The keys of its large tables are numbers that grow, so that inserts append. Ids have an index of their own: clients make
+them as UUIDs of version 7, which begin with the time (decision 0006), so it mostly appends as well.
+"""
 
 import json
 import os
@@ -197,7 +201,7 @@ class SqliteJournal:
                 connection.execute("DELETE FROM workers WHERE id = ?", (worker_id,))
 
     def _reset(self, connection: sqlite3.Connection, batch: Batch) -> None:
-        """Undo of nodes that begin anew what outcomes are merged with, and have them call what they call now."""
+        """Undo the values and causes of nodes that begin anew, and have them call their present functions."""
         connection.execute(_UNCAUSE, (str(batch.uncaused),))
         connection.execute(_UNVALUE, (str(batch.unvalued),))
         functions = self._functions.identify(set(batch.functions.values()))
@@ -206,46 +210,46 @@ class SqliteJournal:
         connection.executemany("UPDATE calls SET function = ? WHERE seq = ?", rows)
 
     def find_instance(self, instance_id: InstanceId) -> StoredInstance | None:
-        """Give an instance with its nodes, see `Journal.find_instance`."""
+        """Return an instance with its nodes, see `Journal.find_instance`."""
         with self._reading() as reader:
             return reader.instance(instance_id)
 
     def find_head(self, instance_id: InstanceId) -> StoredInstance | None:
-        """Give an instance with no nodes, see `Journal.find_head`."""
+        """Return an instance with no nodes, see `Journal.find_head`."""
         with self._reading() as reader:
             return reader.head(instance_id)
 
     def summarize_instance(self, instance_id: InstanceId) -> InstanceSummary | None:
-        """Give an instance without its nodes. Those of one that runs are counted now, others were when it finished."""
+        """Return an instance without its nodes. They are counted now where it runs, else when it finished."""
         with self._reading() as reader:
             return reader.summary(instance_id)
 
     def list_instances(self, *, before_seq: int | None, limit: int) -> list[InstanceSummary]:
-        """Give instances, newest first, see `Journal.list_instances`."""
+        """Return instances, newest first, see `Journal.list_instances`."""
         with self._reading() as reader:
             return reader.summaries(before_seq, limit)
 
     def list_nodes(
         self, instance_id: InstanceId, *, after_seq: int, limit: int, values: bool = False
     ) -> list[StoredNode]:
-        """Give nodes in creation order, see `Journal.list_nodes`."""
+        """Return nodes in creation order, see `Journal.list_nodes`."""
         with self._reading(values) as reader:
             return reader.page(instance_id, after_seq, limit)
 
     def find_by_id(
         self, instance_id: InstanceId, node_ids: Sequence[NodeId], *, values: bool = False
     ) -> dict[NodeId, StoredNode]:
-        """Give nodes of an instance by id, see `Journal.find_by_id`."""
+        """Return nodes of an instance by id, see `Journal.find_by_id`."""
         with self._reading(values) as reader:
             return reader.by_id(instance_id, node_ids)
 
     def find_nodes(self, seqs: Sequence[int], *, values: bool = False) -> dict[int, StoredNode]:
-        """Give these nodes by number, see `Journal.find_nodes`."""
+        """Return these nodes by number, see `Journal.find_nodes`."""
         with self._reading(values) as reader:
             return reader.nodes(seqs)
 
     def find_values(self, seqs: Sequence[int]) -> dict[int, StoredNode]:
-        """Give these nodes and what their values are made of, see `Journal.find_values`."""
+        """Return these nodes and what their values are made of, see `Journal.find_values`."""
         with self._reading() as reader:
             return reader.nodes(reader.parts(seqs))
 
@@ -272,7 +276,7 @@ class SqliteJournal:
 
 
 class _Functions:
-    """The rows that functions have. Of many functions the oldest are forgotten; one that comes again gets a new row."""
+    """The rows of functions. The oldest of many are forgotten; a function that comes again gets a new row."""
 
     def __init__(self, last: int = 0) -> None:
         self._last = last
@@ -281,7 +285,7 @@ class _Functions:
         self.unwritten: list[tuple[Parameter, ...]] = []
 
     def identify(self, functions: Iterable[Function]) -> dict[Function, int]:
-        """Give the row of each. What is in `unwritten` then belongs to the same transaction."""
+        """Return the row of each. Write the rows in `unwritten` in the same transaction."""
         self.unwritten = []
         return {function: self._known.get(function) or self._identify(function) for function in functions}
 
@@ -324,7 +328,7 @@ class _Functions:
 
 
 def _open_epoch(connection: sqlite3.Connection) -> int:
-    """Count the epoch. Where the clock was set since the last one began, move along the times of what runs."""
+    """Count the epoch. Where the clock was set since the last one began, move the times of running instances along."""
     execute = connection.execute
     boot, offset_s = boot_id(), wall_offset_s()
     execute("BEGIN IMMEDIATE")
@@ -340,7 +344,7 @@ def _open_epoch(connection: sqlite3.Connection) -> int:
 
 
 def _take_limits(connection: sqlite3.Connection, instances: Iterable[StoredInstance]) -> dict[str, LimitWord]:
-    """Return what was said about the limits that nodes of these instances are subject to; forget the rest."""
+    """Return the specs given to the limits that nodes of these instances are subject to; forget the rest."""
     if not connection.execute("SELECT 1 FROM limits LIMIT 1").fetchone():
         return {}
     keys = {key for instance in instances for node in instance.nodes for key in node.limit_keys}

@@ -1,4 +1,4 @@
-"""Which storage a broker is to use, as text: the values of DAGORAMA_STORAGE."""
+"""The choice of a storage, as text: the values of DAGORAMA_STORAGE."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ class UnknownStorage(StorageError):
 
 
 def open_journal(url: str) -> Journal:
-    """Give the journal that `url` names; its `open` is still to be called. Raises `UnknownStorage`."""
+    """Return the journal that `url` names; its `open` is still to be called. Raises `UnknownStorage`."""
     if url == "memory:":
         return MemoryJournal()
     path = url.removeprefix(_SQLITE)
@@ -28,7 +28,7 @@ def open_journal(url: str) -> Journal:
 
 
 def default_url() -> str:
-    """Give the storage for brokers that are told of none: an SQLite file in the user's data directory."""
+    """Return the storage of brokers that are told of none: an SQLite file in the user's data directory."""
     folder = os.environ.get("XDG_DATA_HOME", "")
     # The XDG base directory specification says to ignore a relative path here.
     data = Path(folder) if os.path.isabs(folder) else Path("~/.local/share")
