@@ -1,1 +1,1 @@
-"""What a function's code version is made of: canonical source, the project's modules, and plain values."""
+"""The making of a function's code version: canonical source, the project's modules, and plain values."""

@@ -11,7 +11,7 @@ from dagorama.code.syntax import dotted
 
 
 class Member(NamedTuple):
-    """What a class has under a name, where `self` may be of a subclass."""
+    """An attribute of a class, as found by name, where `self` may be of a subclass."""
 
     #: The class of `self`.
     owner: ClassPlace
@@ -24,11 +24,11 @@ class Classes:
     """The classes of one project."""
 
     def __init__(self, project: Project) -> None:
-        """Finds the classes by what the project's modules say."""
+        """Find the classes by what the project's modules say."""
         self.project = project
 
     def place(self, kind: type) -> ClassPlace | None:
-        """Returns where a class of the project stands, None if it is another's or has no source."""
+        """Return the place of a class of the project, None if it is another's or has no source."""
         try:
             source = self.project.source(kind.__module__)
         except Changed:
@@ -38,7 +38,7 @@ class Classes:
         return ClassPlace(source.path, kind.__qualname__)
 
     def lookup(self, owner: ClassPlace, order: list[ClassPlace], name: str) -> Member | None:
-        """Returns what the first class in `order` has under a name."""
+        """Return the attribute that the first class in `order` has under a name."""
         for place in order:
             source = parsed(place.path)
             if source is not None and name in source.members(place.qualified_name):
@@ -46,7 +46,7 @@ class Classes:
         return None
 
     def order(self, place: ClassPlace, below: tuple[ClassPlace, ...] = ()) -> list[ClassPlace]:
-        """Returns the project's classes in which an attribute of `place` is looked up, in Python's order."""
+        """Return the project's classes in which an attribute of `place` is looked up, in Python's order."""
         source = parsed(place.path)
         if source is None:
             return []
@@ -59,7 +59,7 @@ class Classes:
         return [place, *_merge([*(self.order(base, (*below, place)) for base in bases), bases])]
 
     def _bases(self, source: Source, scope: str, node: ast.expr) -> Iterator[ClassPlace]:
-        """Yields the classes of the project that a base in the statement of the class `scope` is."""
+        """Yield the classes of the project that a base stands for, in the statement of the class `scope`."""
         reference = dotted(node.value if isinstance(node, ast.Subscript) else node)
         if reference is None:
             return
@@ -78,7 +78,7 @@ class Classes:
 
 
 def _merge(orders: list[list[ClassPlace]]) -> list[ClassPlace]:
-    """Merges the orders of several bases (C3, as Python does)."""
+    """Merge the orders of several bases (C3, as Python does)."""
     merged: list[ClassPlace] = []
     while orders := [order for order in orders if order]:
         heads = [order[0] for order in orders]

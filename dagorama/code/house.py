@@ -1,6 +1,6 @@
 """Decorators that a project makes of dagorama's: `step = dagorama(queue_name="slow")`, in whatever module it stands.
 
-They are found in the source alone, so that every process finds the same, whatever it has imported.
+They are found in the source alone, so that each process finds the same, no matter what it has imported.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _Seen = frozenset[tuple[str, str]]
 
 
 def take_house_decorators(project: Project, source: Source) -> None:
-    """Marks the functions of a file that such decorators make nodes, and takes these away, once for each file."""
+    """Mark the functions of a file that such decorators make nodes, and take these away, once for each file."""
     if not source.decorated:
         return
     with _taking:
@@ -36,7 +36,7 @@ def take_house_decorators(project: Project, source: Source) -> None:
 def _makes_nodes(
     project: Project, source: Source, expression: ast.AST, scope: dict[str, list[ast.AST]], seen: _Seen
 ) -> bool:
-    """Tells whether an expression gives a decorator of dagorama's, or what makes one."""
+    """Return whether an expression gives a decorator of dagorama's, or a function that makes one."""
     if isinstance(expression, ast.Dict):
         return _any_makes(project, source, (value for value in expression.values if value), seen)
     if isinstance(expression, (ast.List, ast.Tuple)):
@@ -64,7 +64,7 @@ def _makes_nodes(
 
 
 def _gives(project: Project, source: Source, node: ast.AST, reference: Reference, seen: _Seen) -> bool:
-    """Tells whether a statement gives a name such a decorator, as its value or as what a function returns."""
+    """Return whether a statement gives a name such a decorator, as its value or as the result of a function."""
     if isinstance(node, (ast.Assign, ast.AnnAssign)):
         return node.value is not None and _makes_nodes(project, source, node.value, {}, seen)
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -85,7 +85,7 @@ def _any_makes(project: Project, source: Source, expressions: Iterable[ast.AST],
 
 
 def _reference(expression: ast.AST) -> Reference | None:
-    """Returns the name that an expression begins with, and the attributes that are read from it at first."""
+    """Return the name that an expression begins with, and the attributes that are read from it at first."""
     for part in _inwards(expression):
         if isinstance(part, (ast.Attribute, ast.Name)) and (found := dotted(part)) is not None:
             return found
@@ -93,7 +93,7 @@ def _reference(expression: ast.AST) -> Reference | None:
 
 
 def _inwards(expression: ast.AST) -> Iterator[ast.AST]:
-    """Yields an expression, what it is called on or read from, and so on; of `partial(f, ...)`, the f."""
+    """Yield an expression, the one it is called on or read from, and so on; of `partial(f, ...)`, the f."""
     while True:
         yield expression
         if isinstance(expression, ast.Call):

@@ -1,4 +1,4 @@
-"""What a worker does with a node that was made with another version of its function."""
+"""The policies for a node that was made with another version of its function."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class CodeMismatch(StrEnum):
 
 
 def code_mismatch_named(name: str, setting: str) -> CodeMismatch:
-    """Returns the choice of this name; `ValueError` that says what `setting` may be for any other."""
+    """Return the choice of this name; raise `ValueError` that says what `setting` may be for any other."""
     try:
         return CodeMismatch(name)
     except ValueError:

@@ -20,7 +20,7 @@ _seen_files: dict[str, _Seen] = {}
 
 
 def remember_file(path: str, *, anew: bool = False) -> None:
-    """Notes how a file is now, if it is not known; with `anew`, because it has just been loaded, in any case."""
+    """Note a file as it is now, if it is not known; with `anew`, because it has just been loaded, in any case."""
     if anew or path not in _seen_files:
         seen = _see(path)
         if seen is not None:
@@ -28,7 +28,7 @@ def remember_file(path: str, *, anew: bool = False) -> None:
 
 
 def has_changed(path: str) -> bool:
-    """Tells whether a file that was seen is no longer what was loaded from it.
+    """Return whether a file that was seen has another text than was loaded from it.
 
     With another time, as git and rsync give it, and the same text it is the same.
     """
@@ -43,13 +43,13 @@ def has_changed(path: str) -> bool:
 
 
 def loaded_digest(path: str) -> str:
-    """Returns the digest of what was loaded from a file; empty where it was not seen."""
+    """Return the digest of the text that was loaded from a file; empty where it was not seen."""
     seen = _seen_files.get(path)
     return seen.digest if seen else ""
 
 
 def _see(path: str) -> _Seen | None:
-    """Looks at a file; reads it unless it looks as when it was seen before. None where there is none."""
+    """Look at a file; read it unless it looks as when it was seen before. Return None where there is none."""
     try:
         status = os.stat(path)
         state = status.st_mtime_ns, status.st_size

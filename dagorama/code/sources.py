@@ -1,7 +1,7 @@
 """The project's modules: where their sources are, what they define, and what their names lead to.
 
-The project is what is neither the standard library nor installed (`site-packages`, `dist-packages`) nor dagorama, and
-in any case the package in which it begins. Modules are found the way an import finds them, and none is imported.
+The project is all code but the standard library, installed packages (`site-packages`, `dist-packages`) and dagorama,
+and in any case the package in which it begins. Modules are found the way an import finds them, and none is imported.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Source:
     """One file of the project, parsed."""
 
     def __init__(self, path: str, package: str, text: str) -> None:
-        """`package` is what relative imports in the file begin from. Raises `SyntaxError`."""
+        """Parse a file; `package` is where relative imports in it begin. Raises `SyntaxError`."""
         self.path = path
         self.package = package
         with _parsing, warnings.catch_warnings():
@@ -83,13 +83,13 @@ class Source:
         self._index()
 
     def members(self, class_name: str) -> dict[str, list[ast.AST]]:
-        """Returns what gives each name in the body of a class its value."""
+        """Return the statements that give each name in the body of a class its value."""
         if class_name not in self._members:
             self._members[class_name] = bindings(self.classes[class_name].body)
         return self._members[class_name]
 
     def _index(self) -> None:
-        """Finds the functions and classes, and takes dagorama's decorators away."""
+        """Find the functions and classes, and take dagorama's decorators away."""
         decorators = {name for name, origin in self.imports.items() if not origin.level and origin.module[0] in OURS}
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Assign) and root_name(node.value) in decorators:
@@ -135,7 +135,7 @@ class Changed(Exception):
     """A file is no longer what was loaded from it."""
 
     def __init__(self, path: str) -> None:
-        """Says what was loaded, as far as that can be said."""
+        """Say what was loaded, as far as that can be said."""
         super().__init__(f"changed since it was loaded: {loaded_digest(path)}")
         self.path = path
 
@@ -157,11 +157,11 @@ class Project:
     """The modules that count as the user's own, seen from one of their packages."""
 
     def __init__(self, home: str) -> None:
-        """`home` is the top package that always belongs to the project."""
+        """See the project from `home`, the top package that always belongs to it."""
         self.home = home
 
     def contains(self, located: Located) -> bool:
-        """Tells whether a module belongs to the project."""
+        """Return whether a module belongs to the project."""
         top = located.module.partition(".")[0]
         if top in OURS or top == self.home:
             return top == self.home
@@ -169,12 +169,13 @@ class Project:
         return any(is_project_file(path) for path in (located.path, *(located.folders or [])[:1]) if path)
 
     def source(self, module: str) -> Source | None:
-        """Returns the parsed module, None if it isn't the project's or has no source. Raises `Changed`."""
+        """Return the parsed module, None if it isn't the project's or has no source. Raises `Changed`."""
         located = locate(module)
         return parse(located) if located is not None and self.contains(located) else None
 
     def trace(self, source: Source, reference: Reference) -> Iterator[Place | str]:
-        """Yields what a reference in a module leads to, imports followed; text for what is not the project's.
+        """Yield the things that a reference in a module leads to, imports followed; text for things that are not the
+        project's.
 
         Names that the module doesn't bind, builtins among them, lead nowhere. Raises `Changed`.
         """
@@ -203,9 +204,9 @@ class Project:
                         left.append(found)
 
     def imported(self, source: Source, origin: Import, attributes: Reference) -> tuple[Source, Reference] | str:
-        """Returns the module of the project and the name in it that an import leads to, text if it leads elsewhere.
+        """Return the module of the project and the name in it that an import leads to, text if it leads elsewhere.
 
-        `attributes` are read from what was imported.
+        `attributes` are read from the imported object.
         """
         path = absolute(source, origin)
         left = (*(name for name in origin.attribute if name != "*"), *attributes)
@@ -222,7 +223,7 @@ class Project:
 
 
 def absolute(source: Source, origin: Import) -> Reference | None:
-    """Returns the path of the module of an import, None if it begins above the top."""
+    """Return the path of the module of an import, None if it begins above the top."""
     if not origin.level:
         return origin.module
     package = source.package.split(".") if source.package else []
@@ -232,7 +233,7 @@ def absolute(source: Source, origin: Import) -> Reference | None:
 
 
 def locate(module: str) -> Located | None:
-    """Finds a module without importing it; None if there is none."""
+    """Find a module without importing it; None if there is none."""
     loaded = sys.modules.get(module)
     if loaded is not None:
         return located_by(module, vars(loaded))
@@ -255,7 +256,7 @@ def locate(module: str) -> Located | None:
 
 
 def located_by(module: str, names: Mapping[str, object]) -> Located:
-    """Returns where a loaded module is, by its names."""
+    """Return where a loaded module is, by its names."""
     path, folders, package = names.get("__file__"), names.get("__path__"), names.get("__package__")
     return Located(
         module,
@@ -267,7 +268,7 @@ def located_by(module: str, names: Mapping[str, object]) -> Located:
 
 
 def parse(located: Located) -> Source | None:
-    """Returns the parsed file of a module, None if there is nothing to parse.
+    """Return the parsed file of a module, None if there is nothing to parse.
 
     Raises `Changed` if it isn't what was loaded.
     """
@@ -278,7 +279,7 @@ def parse(located: Located) -> Source | None:
 
 
 def parsed(path: str) -> Source | None:
-    """Returns a file that `parse` was asked for before, like it."""
+    """Return a file that `parse` was asked for before, like it."""
     source = _parsed(path)
     # In this order, so that what was read is what was there when the module was loaded.
     if has_changed(path):
@@ -298,7 +299,7 @@ def _parsed(path: str) -> Source | None:
 
 
 def _read(path: str, module: str, loader: object) -> str:
-    """Reads a module's text from its file, or, in an archive, as its loader does."""
+    """Read a module's text from its file, or, in an archive, as its loader does."""
     if not os.path.isfile(path):
         get_source = cast("Callable[[str], str | None] | None", getattr(loader, "get_source", None))
         text = get_source(module) if get_source else None
@@ -315,10 +316,10 @@ def _read(path: str, module: str, loader: object) -> str:
 
 
 def remember_files(function: Callable[..., object]) -> bool:
-    """Remembers the state of the project's files as they are now, when `function` and what it uses are loaded.
+    """Remember the project's files as they are now, when `function` and all that it uses are loaded.
 
-    Whoever asks for a code version later gets that of the code that was loaded, or learns that the file has changed.
-    Returns whether the file of `function` has been loaded anew, so that what was described before is out of date.
+    A later question for a code version is answered for the code that was loaded, or with the news that the file has
+    changed. Return whether the file of `function` has been loaded anew, so that earlier descriptions are out of date.
     """
     anew = False
     if isinstance(function, FunctionType):

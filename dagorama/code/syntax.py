@@ -1,4 +1,4 @@
-"""Source text reduced to what it does, written the same by every Python from 3.11 on.
+"""Source text reduced to its effect, written the same by every Python from 3.11 on.
 
 Nothing here recurses, because generated code may be nested deeper than the stack.
 """
@@ -25,7 +25,7 @@ LEFT_OUT = {"ctx", "kind", "type_comment", "type_ignores", "type_params", "simpl
 
 
 def simplify(tree: ast.Module) -> None:
-    """Takes out docstrings, annotations of functions and locals, and statements without effect.
+    """Take out docstrings, annotations of functions and locals, and statements without effect.
 
     Annotations in a class body stay, because dataclasses and models are made of them.
     """
@@ -46,7 +46,7 @@ def simplify(tree: ast.Module) -> None:
 
 
 def _statements(block: list[ast.stmt], *, keep_annotations: bool) -> Iterator[ast.stmt]:
-    """Yields the statements of a block that do something."""
+    """Yield the statements of a block that do something."""
     for statement in block:
         if isinstance(statement, ast.Pass):
             continue
@@ -64,7 +64,7 @@ def _is_empty(text: ast.expr | None) -> bool:
 
 
 def _pieces(values: list[ast.expr]) -> Iterator[ast.expr]:
-    """Joins the literal pieces of an f-string, which versions of Python split at different places."""
+    """Join the literal pieces of an f-string, which versions of Python split at different places."""
     literal = ""
     for value in values:
         if isinstance(value, ast.Constant):
@@ -79,7 +79,7 @@ def _pieces(values: list[ast.expr]) -> Iterator[ast.expr]:
 
 
 def write(node: ast.AST, opaque: Collection[ast.AST] = ()) -> str:
-    """Writes a node down. Its own name is left out; of the nodes in `opaque` below it only the name is written."""
+    """Write a node down. Its own name is left out; of the nodes in `opaque` below it only the name is written."""
     written: list[str] = []
     left: list[object] = [node]
     while left:
@@ -118,10 +118,10 @@ def _fields(kind: type[ast.AST]) -> list[str]:
 
 
 def references(nodes: Iterable[ast.AST], *, receiver: str = "", opaque: Collection[ast.AST] = ()) -> set[Reference]:
-    """Returns the names that are used in `nodes` and not bound there, with the attributes read from them.
+    """Return the names that are used in `nodes` and not bound there, with the attributes read from them.
 
-    `receiver` counts as not bound in functions at the top, of which it is the first parameter. What imports inside
-    functions bind counts as not bound, too.
+    `receiver` counts as not bound in functions at the top, where it is the first parameter. Names that imports inside
+    functions bind count as not bound, too.
     """
     top = list(nodes)
     found: set[Reference] = set()
@@ -160,9 +160,9 @@ def references(nodes: Iterable[ast.AST], *, receiver: str = "", opaque: Collecti
 
 
 def dotted(node: ast.AST, receiver: str = "") -> Reference | None:
-    """Returns the reference that an expression is, None if it is something else.
+    """Return the reference that an expression is, None if it is something else.
 
-    What is read from the class of the receiver, by `type(self)` or `self.__class__`, is as if read from itself.
+    An attribute of the class of the receiver, by `type(self)` or `self.__class__`, is as if read from itself.
     """
     names: list[str] = []
     while isinstance(node, ast.Attribute):
@@ -182,14 +182,14 @@ def dotted(node: ast.AST, receiver: str = "") -> Reference | None:
 
 
 def parameters(function: Function) -> set[str]:
-    """Returns the names of a function's parameters."""
+    """Return the names of a function's parameters."""
     arguments = function.args
     every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
     return {argument.arg for argument in every if argument}
 
 
 def _assigned(body: Iterable[ast.AST]) -> set[str]:
-    """Returns the names that a scope binds, imports aside."""
+    """Return the names that a scope binds, imports aside."""
     assigned: set[str] = set()
     elsewhere: set[str] = set()
     left = list(body)
@@ -209,7 +209,7 @@ def _assigned(body: Iterable[ast.AST]) -> set[str]:
 
 
 def _bound_by(node: ast.AST) -> set[str]:
-    """Returns the name that a node itself binds, as a set of none or one."""
+    """Return the name that a node itself binds, as a set of none or one."""
     if isinstance(node, ast.Name):
         return set() if isinstance(node.ctx, ast.Load) else {node.id}
     name: object = None
@@ -225,7 +225,7 @@ def _stored(target: ast.AST) -> set[str]:
 
 
 def bindings(block: Iterable[ast.stmt]) -> dict[str, list[ast.AST]]:
-    """Returns what gives each name of a module or class its value: the statements in order, with their conditions.
+    """Return the statements that give each name of a module or class its value, in order, with their conditions.
 
     Statements that change a bound object count, too: `TABLE["key"] = 1`, `TABLE.update(...)`.
     """
@@ -255,7 +255,7 @@ def _blocks(statement: ast.If | ast.Try | ast.TryStar | ast.With) -> Iterator[as
 
 
 def _names_bound(statement: ast.stmt) -> set[str]:
-    """Returns the names that a statement binds, or whose objects it changes."""
+    """Return the names that a statement binds, or whose objects it changes."""
     if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         return {statement.name}
     if isinstance(statement, (ast.Import, ast.ImportFrom)):
@@ -283,7 +283,7 @@ def _root(node: ast.AST) -> ast.AST:
 
 
 class Import(NamedTuple):
-    """What an import binds a name to."""
+    """The module and name that an import binds a name to."""
 
     #: How many packages up the path of the module begins, 0 for at the top.
     level: int
@@ -293,7 +293,7 @@ class Import(NamedTuple):
 
 
 def imports(nodes: Iterable[ast.AST]) -> dict[str, Import]:
-    """Returns what each name stands for that imports in `nodes` bind, also those inside functions."""
+    """Return the meaning of each name that imports in `nodes` bind, also those inside functions."""
     bound: dict[str, Import] = {}
     for top in nodes:
         for node in ast.walk(top):
@@ -309,7 +309,7 @@ def imports(nodes: Iterable[ast.AST]) -> dict[str, Import]:
 
 
 def root_name(node: ast.AST) -> str:
-    """Returns the name that a decorator expression begins with, `""` if it begins with none."""
+    """Return the name that a decorator expression begins with, `""` if it begins with none."""
     while isinstance(node, (ast.Attribute, ast.Call)):
         node = node.func if isinstance(node, ast.Call) else node.value
     return node.id if isinstance(node, ast.Name) else ""

@@ -1,4 +1,4 @@
-"""The parts of a project that a function's effect depends on, each with what it does and what it leads to."""
+"""The parts of a project that a function's effect depends on, each with its own effect and the parts it leads to."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Unit: TypeAlias = Place | ClassPlace | Member | AtHand
 
 
 class ChangedFile(NamedTuple):
-    """What cannot be looked into any more."""
+    """A file that cannot be looked into any more."""
 
     path: str
     text: str
@@ -52,17 +52,17 @@ Link: TypeAlias = tuple[str, Unit | ChangedFile | str]
 
 
 class Described(NamedTuple):
-    """What a unit does by itself, and what it uses."""
+    """The effect of a unit by itself, and the units that it uses."""
 
     text: str
     links: list[Link]
 
 
 class Units:
-    """Describes the parts of one project. What stands in files is described once and kept."""
+    """Describes the parts of one project. Units that stand in files are described once and kept."""
 
     def __init__(self, home: str) -> None:
-        """`home` is the top package that always belongs to the project."""
+        """Describe a project seen from `home`, the top package that always belongs to it."""
         self.project = Project(home)
         self.classes = Classes(self.project)
         self._described: dict[Unit, Described] = {}
@@ -70,9 +70,9 @@ class Units:
         self._nodes: dict[ClassPlace, frozenset[tuple[ClassPlace, str]]] = {}
 
     def place(self, owner: type) -> ClassPlace | None:
-        """Returns where a class stands whose functions are to be described; see `Classes.place`.
+        """Return the place of a class whose functions are to be described; see `Classes.place`.
 
-        Of a class at hand it is known which functions are nodes, however their decorators were come by.
+        In a class at hand it is known which functions are nodes, however their decorators were come by.
         """
         place = self.classes.place(owner)
         if place is not None and place not in self._nodes:
@@ -85,7 +85,7 @@ class Units:
         return place
 
     def describe(self, unit: Unit) -> Described:
-        """Returns what a unit does and leads to."""
+        """Return the effect of a unit, and the units it leads to."""
         if isinstance(unit, AtHand):
             assert isinstance(unit.function, FunctionType)
             return self._function(unit.function, unit.owner)
@@ -116,7 +116,7 @@ class Units:
         return Described(text, list(self._links(source, imports(nodes), used)))
 
     def _links(self, source: Source, local: Mapping[str, Import], used: Iterable[Reference]) -> Iterator[Link]:
-        """Yields where names lead that are looked up in a module; `local` are the imports on the spot."""
+        """Yield the units that names lead to which are looked up in a module; `local` are the imports on the spot."""
         for reference in sorted(used):
             label = ".".join(reference)
             try:
@@ -159,7 +159,7 @@ class Units:
     def _self_links(
         self, used: Iterable[Reference], receiver: str, owner: ClassPlace, place: ClassPlace
     ) -> Iterator[Link]:
-        """Yields where `self.name` and `super().name` lead in a method of `place`."""
+        """Yield the units that `self.name` and `super().name` lead to in a method of `place`."""
         for reference in sorted(used):
             if len(reference) < 2 or reference[0] not in (receiver, SUPER):
                 continue
@@ -179,7 +179,7 @@ class Units:
     # Functions and values at hand
 
     def _function(self, function: FunctionType, owner: ClassPlace | None) -> Described:
-        """Describes a function by its source, and where there is none by its bytecode."""
+        """Describe a function by its source, and where there is none by its bytecode."""
         located = located_by(str(function.__globals__.get("__name__", "")), function.__globals__)
         if located.path is not None and not self.project.contains(located):
             return Described(f"{located.module.partition('.')[0]}:{function.__code__.co_qualname}", [])
@@ -210,7 +210,7 @@ class Units:
     def _definition(
         self, source: Source, definition: Definition, cells: Mapping[str, CellType], owner: ClassPlace | None
     ) -> Iterator[Link]:
-        """Yields what a function at hand uses: its closure, its class, its module."""
+        """Yield the units that a function at hand uses: its closure, its class, its module."""
         node = definition.node
         receiver = _receiver(node) if definition.class_name else ""
         used = references([node], receiver=receiver, opaque=source.nodes)
@@ -224,7 +224,7 @@ class Units:
             yield from self._closure(source, definition, reference, cells[reference[0]])
 
     def _closure(self, source: Source, definition: Definition, reference: Reference, cell: CellType) -> Iterator[Link]:
-        """Yields what a closed-over name leads to: the object at hand, and the statements that gave it."""
+        """Yield the units that a closed-over name leads to: the object at hand, and the statements that gave it."""
         label = ".".join(reference)
         try:
             value = cell.cell_contents
@@ -243,7 +243,7 @@ class Units:
                 yield from self._links(source, imports([node]), references([node], opaque=source.nodes))
 
     def _values_read(self, function: FunctionType) -> Iterator[Link]:
-        """Yields what a function without source uses."""
+        """Yield the units that a function without source uses."""
         for name in sorted(globals_read(function.__code__)):
             if name in function.__globals__:
                 yield from ((name, target) for target in self._value(function.__globals__[name], ()))
@@ -255,7 +255,7 @@ class Units:
             yield from ((name, target) for target in self._value(value, ()))
 
     def _value(self, value: object, attributes: Reference) -> Iterator[Unit | str]:
-        """Yields what an object at hand is; `attributes` are those that are read from it."""
+        """Yield the description of an object at hand; `attributes` are read from it."""
         if isinstance(value, MethodType):
             value = value.__func__
         found = list(layers(value))
@@ -279,7 +279,7 @@ units_of = lru_cache(maxsize=64)(Units)
 
 
 def _receiver(node: ast.AST) -> str:
-    """Returns the name of the parameter that gets the object or class, `""` for none."""
+    """Return the name of the parameter that gets the object or class, `""` for none."""
     if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         return ""
     if any(dotted(decorator) == ("staticmethod",) for decorator in node.decorator_list):
@@ -301,7 +301,7 @@ def _same_file(path: str, other: str) -> bool:
 
 
 def _varies(value: object, name: str, around: Function) -> bool:
-    """Tells whether what a local name holds may change, so that only its source can be relied on."""
+    """Return whether the value of a local name may change, so that only its source can be relied on."""
     if any(isinstance(node, ast.Nonlocal) and name in node.names for node in ast.walk(around)):
         return True
     return not (isinstance(value, (type, ModuleType, MethodType)) or is_constant(value) or any(layers(value)))
@@ -312,7 +312,7 @@ def _body(function: Function) -> list[ast.stmt]:
 
 
 def file_of(unit: Unit) -> str | None:
-    """Returns the file that a unit stands in, None for what has none."""
+    """Return the file that a unit stands in, None for a unit without one."""
     if isinstance(unit, AtHand):
         assert isinstance(unit.function, FunctionType)
         return located_by("", unit.function.__globals__).path
@@ -320,7 +320,7 @@ def file_of(unit: Unit) -> str | None:
 
 
 def packages_imported(unit: Unit) -> set[str]:
-    """Returns the top names that the file of a unit imports, or that a function without source has at hand."""
+    """Return the top names that the file of a unit imports, or that a function without source has at hand."""
     at_hand: Mapping[str, object] = {}
     if isinstance(unit, AtHand):
         assert isinstance(unit.function, FunctionType)
@@ -340,5 +340,5 @@ def packages_imported(unit: Unit) -> set[str]:
 
 
 def home_of(function: Callable[..., object]) -> str:
-    """Returns the top package that a function is in."""
+    """Return the top package that a function is in."""
     return str(getattr(function, "__globals__", {}).get("__name__", "")).partition(".")[0]

@@ -28,9 +28,9 @@ READS_GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME"}
 
 
 def external_name(value: object) -> str:
-    """Names a class, a function or a module of somebody else by its package and name.
+    """Name a class, a function or a module of somebody else by its package and name.
 
-    Inner modules are left out: where a package keeps what it offers changes from release to release.
+    Inner modules are left out: packages move the things that they offer from release to release.
     """
     if isinstance(value, ModuleType):
         return value.__name__
@@ -39,14 +39,14 @@ def external_name(value: object) -> str:
 
 
 def is_constant(value: object) -> bool:
-    """Tells whether a value is plain and cannot change."""
+    """Return whether a value is plain and cannot change."""
     if isinstance(value, (tuple, frozenset)):
         return all(map(is_constant, value))
     return isinstance(value, (*PLAIN, enum.Enum, re.Pattern)) or type(value).__module__ in PLAIN_MODULES
 
 
 def describe(value: object) -> str:
-    """Writes down a value. Of what is not plain only the kind is written."""
+    """Write down a value. For a value that is not plain only the kind is written."""
     kind = type(value).__qualname__
     if isinstance(value, CodeType):
         return f"{value.co_name}({'; '.join(describe_code(value))})"
@@ -68,7 +68,7 @@ def describe(value: object) -> str:
 
 
 def describe_code(code: CodeType) -> Iterator[str]:
-    """Writes down what code does. Constants appear where they are used, not by index: a docstring is one too."""
+    """Write down the effect of code. Constants appear where they are used, not by index: a docstring is one too."""
     parameters = code.co_argcount + code.co_kwonlyargcount
     yield f"{code.co_posonlyargcount} {code.co_argcount} {code.co_kwonlyargcount} {code.co_flags & KINDS}"
     yield " ".join(code.co_varnames[:parameters])
@@ -78,7 +78,7 @@ def describe_code(code: CodeType) -> Iterator[str]:
 
 
 def globals_read(code: CodeType) -> set[str]:
-    """Returns the names that code, and the code inside it, looks for in its module and among the builtins."""
+    """Return the names that code, and the code inside it, looks for in its module and among the builtins."""
     read: set[str] = set()
     left = [code]
     while left:
@@ -89,7 +89,7 @@ def globals_read(code: CodeType) -> set[str]:
 
 
 def nodes_in(kind: type) -> Iterator[str]:
-    """Yields the names of the functions in the body of a class that are decorated as nodes."""
+    """Yield the names of the functions in the body of a class that are decorated as nodes."""
     for name, value in vars(kind).items():
         with suppress(Exception):  # what else is there may have a __getattr__
             if isinstance(value.original_fn, FunctionType):
@@ -97,7 +97,7 @@ def nodes_in(kind: type) -> Iterator[str]:
 
 
 def class_around(function: FunctionType) -> type | None:
-    """Returns the class in whose body a function stands, None for one that its module does not lead to."""
+    """Return the class in whose body a function stands, None for one that its module does not lead to."""
     found: object = sys.modules.get(function.__module__)
     path = function.__code__.co_qualname.split(".")[:-1]
     for name in path:
@@ -106,7 +106,7 @@ def class_around(function: FunctionType) -> type | None:
 
 
 def layers(value: object) -> Iterator[FunctionType]:
-    """Yields the function and those that it wraps, but for the wrapper of dagorama's own decorators."""
+    """Yield the function and the functions that it wraps, but for the wrapper of dagorama's own decorators."""
     layer = value
     passed: list[object] = []
     while layer is not None and not any(layer is other for other in passed):
