@@ -6,10 +6,11 @@ from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, cast
 from uuid import UUID
 
 from dagorama.capture import current_scope, inline_node
+from dagorama.client.port import Cancel, ControlInstance, Request, Rerun, Retry, WhyNot
 from dagorama.errors import BrokerRefused, DagoramaError
 from dagorama.models.promise import Promise, new_promise, node_id_of
 from dagorama.options import checked_priority, checked_running_max, checked_timeout
@@ -21,7 +22,8 @@ from dagorama.states import InstanceState
 if TYPE_CHECKING:
     from dagorama.client.broker import FirstNode
     from dagorama.definition import DAGInstance
-    from dagorama.why import Why
+
+P = ParamSpec("P")
 
 RESOLVE = "use resolve(instance, promise, wait_for_results=True) with the promise that you want"
 
@@ -66,20 +68,6 @@ def _keep_promise(instance: DAGInstance[object], first: FirstNode | None) -> Non
             f"attach() an object of the definition that it was started with, or {RESOLVE}"
         )
     instance.__dict__["_dagorama_promise"] = new_promise(first.node_id, first.function)
-
-
-def _cancel(instance: DAGInstance[object]) -> None:
-    from dagorama.client.broker import cancel
-
-    _check_is_kept(instance, "to cancel")
-    cancel(id_of(instance))
-
-
-async def _acancel(instance: DAGInstance[object]) -> None:
-    from dagorama.client.broker import cancel_async
-
-    _check_is_kept(instance, "to cancel")
-    await cancel_async(id_of(instance))
 
 
 def _check_is_kept(instance: DAGInstance[object], what: str) -> None:
@@ -145,7 +133,42 @@ def _check_is_another(instance: DAGInstance[object]) -> None:
         )
 
 
-# -- order and pauses -------------------------------------------------------------------------------------------------
+# -- what is asked of its broker ---------------------------------------------------------------------------------------
+
+#: The verbs of instances: each makes the request of one. `retry` has two forms: `retry()`, and `await aretry()`.
+_ASKED: dict[str, Callable[..., Request[object]]] = {}
+
+
+def _asked(request: Callable[P, Request[object]]) -> Callable[P, Request[object]]:
+    """Makes it a verb of instances."""
+    _ASKED[request.__name__.removeprefix("_")] = request
+    return request
+
+
+@_asked
+def _cancel(instance: DAGInstance[object]) -> Request[None]:
+    _check_is_kept(instance, "to cancel")
+    return Cancel(id_of(instance))
+
+
+@_asked
+def _pause(instance: DAGInstance[object]) -> Request[object]:
+    return _control(instance, paused=True)
+
+
+@_asked
+def _resume(instance: DAGInstance[object]) -> Request[object]:
+    return _control(instance, paused=False)
+
+
+@_asked
+def _set_priority(instance: DAGInstance[object], priority: int) -> Request[object]:
+    return _control(instance, priority=checked_priority(priority))
+
+
+@_asked
+def _cap(instance: DAGInstance[object], running_max: int | None) -> Request[object]:
+    return _control(instance, running_max=0 if running_max is None else checked_running_max(running_max))
 
 
 def _control(
@@ -154,112 +177,52 @@ def _control(
     priority: int | None = None,
     paused: bool | None = None,
     running_max: int | None = None,
-) -> None:
-    from dagorama.client.control import control_instance
-
+) -> Request[object]:
     _check_is_kept(instance, "to control")
-    control_instance(id_of(instance), priority=priority, paused=paused, running_max=running_max)
+    return ControlInstance(id_of(instance), priority=priority, paused=paused, running_max=running_max)
 
 
-async def _acontrol(
-    instance: DAGInstance[object],
-    *,
-    priority: int | None = None,
-    paused: bool | None = None,
-    running_max: int | None = None,
-) -> None:
-    from dagorama.client.control import control_instance_async
-
-    _check_is_kept(instance, "to control")
-    await control_instance_async(id_of(instance), priority=priority, paused=paused, running_max=running_max)
-
-
-def _pause(instance: DAGInstance[object]) -> None:
-    _control(instance, paused=True)
-
-
-async def _apause(instance: DAGInstance[object]) -> None:
-    await _acontrol(instance, paused=True)
-
-
-def _resume(instance: DAGInstance[object]) -> None:
-    _control(instance, paused=False)
-
-
-async def _aresume(instance: DAGInstance[object]) -> None:
-    await _acontrol(instance, paused=False)
-
-
-def _set_priority(instance: DAGInstance[object], priority: int) -> None:
-    _control(instance, priority=checked_priority(priority))
-
-
-async def _aset_priority(instance: DAGInstance[object], priority: int) -> None:
-    await _acontrol(instance, priority=checked_priority(priority))
-
-
-def _cap(instance: DAGInstance[object], running_max: int | None) -> None:
-    _control(instance, running_max=_as_cap(running_max))
-
-
-async def _acap(instance: DAGInstance[object], running_max: int | None) -> None:
-    await _acontrol(instance, running_max=_as_cap(running_max))
-
-
-def _as_cap(running_max: int | None) -> int:
-    return 0 if running_max is None else checked_running_max(running_max)
-
-
-# -- beginning anew ----------------------------------------------------------------------------------------------------
-
-
-def _retry(instance: DAGInstance[object]) -> None:
-    from dagorama.client.broker import retry
-
+@_asked
+def _retry(instance: DAGInstance[object]) -> Request[None]:
     _check_is_kept(instance, "to retry")
-    retry(id_of(instance))
+    return Retry(id_of(instance))
 
 
-async def _aretry(instance: DAGInstance[object]) -> None:
-    from dagorama.client.broker import retry_async
-
-    _check_is_kept(instance, "to retry")
-    await retry_async(id_of(instance))
-
-
-def _rerun(instance: DAGInstance[object], promise: object) -> None:
-    from dagorama.client.broker import rerun
-
+@_asked
+def _rerun(instance: DAGInstance[object], promise: object) -> Request[object]:
     _check_is_kept(instance, "to rerun a node of")
-    rerun(id_of(instance), _node_of(promise, "rerun()"))
+    return Rerun(id_of(instance), _node_of(promise, "rerun()"))
 
 
-async def _arerun(instance: DAGInstance[object], promise: object) -> None:
-    from dagorama.client.broker import rerun_async
-
-    _check_is_kept(instance, "to rerun a node of")
-    await rerun_async(id_of(instance), _node_of(promise, "arerun()"))
-
-
-# -- why --------------------------------------------------------------------------------------------------------------
-
-
-def _why(instance: DAGInstance[object], promise: object = None) -> Why:
-    from dagorama.client.queries import why
-
+@_asked
+def _why(instance: DAGInstance[object], promise: object = None) -> Request[object]:
     _check_is_kept(instance, "to say what holds")
-    return why(id_of(instance), _asked_about(promise))
+    return WhyNot(id_of(instance), None if promise is None else _node_of(promise, "why()"))
 
 
-async def _awhy(instance: DAGInstance[object], promise: object = None) -> Why:
-    from dagorama.client.queries import why_async
-
-    _check_is_kept(instance, "to say what holds")
-    return await why_async(id_of(instance), _asked_about(promise))
+#: Those that return what the broker answers; the others return nothing.
+_TELLING = frozenset({"why"})
 
 
-def _asked_about(promise: object) -> bytes:
-    return b"" if promise is None else _node_of(promise, "why()")
+def _forms(name: str, request: Callable[..., Request[object]]) -> dict[str, Callable[..., object]]:
+    """Returns both forms of a verb, by their names."""
+    tells = name in _TELLING
+
+    @wraps(request)
+    def ask(*args: object, **kwargs: object) -> object:
+        from dagorama.client.asking import ask_broker
+
+        answer = ask_broker(request(*args, **kwargs))
+        return answer if tells else None
+
+    @wraps(request)
+    async def ask_async(*args: object, **kwargs: object) -> object:
+        from dagorama.client.asking import ask_broker_async
+
+        answer = await ask_broker_async(request(*args, **kwargs))
+        return answer if tells else None
+
+    return {name: ask, f"a{name}": ask_async}
 
 
 def _node_of(promise: object, who: str) -> bytes:
@@ -296,22 +259,7 @@ _METHODS: dict[str, Callable[..., object]] = {
     "astate": _astate,
     "wait": _wait,
     "wait_async": _wait_async,
-    "cancel": _cancel,
-    "acancel": _acancel,
-    "pause": _pause,
-    "apause": _apause,
-    "resume": _resume,
-    "aresume": _aresume,
-    "set_priority": _set_priority,
-    "aset_priority": _aset_priority,
-    "cap": _cap,
-    "acap": _acap,
-    "retry": _retry,
-    "aretry": _aretry,
-    "rerun": _rerun,
-    "arerun": _arerun,
-    "why": _why,
-    "awhy": _awhy,
+    **{form: method for name, request in _ASKED.items() for form, method in _forms(name, request).items()},
 }
 
 #: What is bound to an instance by the names that users know, where its definition has nothing of that name.

@@ -8,7 +8,9 @@ from dagorama.cli.asking import asks_broker, find_instance, print_json
 from dagorama.cli.looking import counted
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import print_text
-from dagorama.client import broker, queries
+from dagorama.client import queries
+from dagorama.client.asking import ask_broker
+from dagorama.client.port import Cancel
 
 
 @click.command(context_settings=HELP)
@@ -20,7 +22,7 @@ def cancel(instance: str, as_json: bool) -> None:
     INSTANCE is an id, or at least four of the digits that it begins or ends with. Status 4 if it has ended already.
     """
     instance_id = find_instance(instance)
-    broker.cancel(instance_id)
+    ask_broker(Cancel(instance_id))
     stopped = queries.get_instance(instance_id)
     if as_json:
         print_json(stopped)

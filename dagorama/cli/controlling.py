@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -10,8 +10,9 @@ from dagorama.cli.asking import asks_broker, find_instance, print_json
 from dagorama.cli.looking import counted, standing
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import print_text
-from dagorama.client.control import control_instance, control_queue
-from dagorama.client.status import InstanceStatus, QueueStatus, instance_status, queue_status
+from dagorama.client.asking import ask_broker
+from dagorama.client.port import ControlInstance, ControlQueue
+from dagorama.client.status import InstanceStatus, QueueStatus
 from dagorama.options import PRIORITY_MAX, RUNNING_MAX_MAX
 from dagorama.printable import printable
 
@@ -59,7 +60,7 @@ def priority(instance: str, number: int, as_json: bool) -> None:
     INSTANCE is an id, or at least four of the digits that it begins or ends with. N is from -1000 to 1000; what nobody
     has given one has 0. Status 4 if the instance has ended already.
     """
-    tell_instance(instance_status(control_instance(find_instance(instance), priority=number)), as_json)
+    tell_instance(ask_broker(ControlInstance(find_instance(instance), priority=number)), as_json)
 
 
 @click.command(context_settings=HELP)
@@ -98,11 +99,11 @@ def control(
         raise click.UsageError("give either an INSTANCE or --queue NAME")
     if instance is not None:
         found = find_instance(instance)
-        tell_instance(instance_status(control_instance(found, paused=paused, running_max=running_max)), as_json)
+        tell_instance(ask_broker(ControlInstance(found, paused=paused, running_max=running_max)), as_json)
     elif not queue:
         raise click.UsageError("--queue needs the name of a queue")
     else:
-        told = [queue_status(info) for info in control_queue(queue, paused=paused, running_max=running_max)]
+        told = ask_broker(ControlQueue(queue, paused=paused, running_max=running_max))
         tell_queues(told, as_json)
         if paused and not any(one.ready or one.active for one in told):
             # Queues come into being with their nodes, so a slip in a name is no error.
@@ -123,7 +124,7 @@ def tell_instance(found: InstanceStatus, as_json: bool) -> None:
     print_text(f"{found.instance_id} is {', '.join(words)}: {counted(found.counts)}")
 
 
-def tell_queues(found: list[QueueStatus], as_json: bool) -> None:
+def tell_queues(found: Sequence[QueueStatus], as_json: bool) -> None:
     """Prints how a queue stands, by taint."""
     if as_json:
         print_json(found)

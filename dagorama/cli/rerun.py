@@ -10,7 +10,9 @@ from dagorama.cli.looking import method_of
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import Form, end_of, print_table
 from dagorama.cli.waiting import wait_until_ended
-from dagorama.client import broker, queries
+from dagorama.client import queries
+from dagorama.client.asking import ask_broker
+from dagorama.client.port import Rerun
 from dagorama.client.status import NodeStatus
 
 
@@ -30,7 +32,7 @@ def rerun(instance: str, node: str, as_json: bool) -> None:
     instance_id = find_instance(instance)
     node_id = find_node(instance_id, node)
     before = {one.node_id for one in queries.list_nodes(instance_id)}
-    reset = set(broker.rerun(instance_id, node_id))
+    reset = set(ask_broker(Rerun(instance_id, node_id)))
     found = wait_until_ended(instance_id)
     nodes = [one for one in queries.list_nodes(instance_id) if one.node_id.bytes in reset or one.node_id not in before]
     if as_json:

@@ -10,7 +10,9 @@ from dagorama.cli.looking import counted
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import print_text
 from dagorama.cli.waiting import wait_until_ended
-from dagorama.client import broker, queries
+from dagorama.client import queries
+from dagorama.client.asking import ask_broker
+from dagorama.client.port import Retry
 
 
 @click.command(context_settings=HELP)
@@ -25,7 +27,7 @@ def retry(instance: str, wait: bool, as_json: bool) -> None:
     not failed. While --wait waits and nothing goes on, standard error says why.
     """
     instance_id = find_instance(instance)
-    broker.retry(instance_id)
+    ask_broker(Retry(instance_id))
     found = queries.get_instance(instance_id)
     if wait:
         found = wait_until_ended(instance_id)

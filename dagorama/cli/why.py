@@ -26,7 +26,7 @@ def why(instance: str, node: str | None, as_json: bool) -> None:
     stands deeper.
     """
     instance_id = find_instance(instance)
-    told = queries.why(instance_id, find_node(instance_id, node) if node else b"")
+    told = queries.why(instance_id, find_node(instance_id, node) if node else None)
     if as_json:
         print_json(told)
     else:

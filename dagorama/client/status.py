@@ -1,17 +1,18 @@
-"""How instances, nodes, workers and queues stand, for those who show it to people: made of what the broker tells."""
+"""How instances, nodes, workers and queues stand, as this side of the port tells it: to people, and to our own code."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 from uuid import UUID
 
-from dagorama.capture import FunctionSpec
 from dagorama.states import InstanceState
-from dagorama.v1 import dag_pb2, graph_pb2
-from dagorama.v1.graph_pb2 import NodeState
-from dagorama.why import Reason, Why
+from dagorama.why import Reason
+
+#: The states of nodes after which nothing changes.
+TERMINAL = frozenset({"completed", "failed", "dependency_failed", "cancelled"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,152 +163,66 @@ class FunctionStatus:
         return "\n".join([self.function, *(f"  {reason.kind}: {reason.text}" for reason in self.reasons)])
 
 
-# -- messages to what stands above -------------------------------------------------------------------------------------
+class FunctionCheck(NamedTuple):
+    """What the broker says of a function and the connected workers."""
+
+    #: Empty where some worker would run it.
+    reasons: tuple[Reason, ...]
+    #: Who would, where none of them has told the broker which version it has: it may be another.
+    unsure_workers: tuple[str, ...]
 
 
-def why_in(response: dag_pb2.WhyResponse) -> Why:
-    """Returns what a broker has answered about a node."""
-    return Why(
-        instance_id=UUID(bytes=response.node.instance_id),
-        node_id=UUID(bytes=response.node.node_id),
-        function=response.node.function,
-        state=_state_name(response.node.state),
-        reasons=tuple(map(_reason, response.reasons)),
-    )
+class Failed(NamedTuple):
+    """How the last attempt of a node failed. Empty where there was none."""
+
+    type: str = ""
+    message: str = ""
+    traceback: str = ""
+    #: Payload of the exception itself; empty where it could not be encoded.
+    exception: bytes = b""
 
 
-def _reason(message: dag_pb2.Reason) -> Reason:
-    return Reason(
-        kind=message.kind,
-        text=message.text,
-        node_ids=_ids(message.node_ids),
-        workers=tuple(message.workers),
-        until=_moment(message.until),
-        expected_at=_moment(message.expected_at),
-        because=tuple(map(_reason, message.because)),
-    )
+class Cause(NamedTuple):
+    """The failed node that is the reason for a node without a value; it may be that node."""
+
+    node_id: bytes
+    function: str
+    attempts: int
+    failure: Failed
 
 
-def instance_status(info: dag_pb2.InstanceInfo) -> InstanceStatus:
-    """Returns an instance as the broker tells of it."""
-    return InstanceStatus(
-        instance_id=UUID(bytes=info.instance_id),
-        definition=info.definition,
-        state=instance_state(info.state),
-        created_at=_time(info.created_at),
-        finished_at=_moment(info.finished_at),
-        deadline_at=_moment(info.deadline_at),
-        counts={_state_name(count.state): count.count for count in info.counts},
-        priority=info.priority,
-        group=info.group,
-        paused=info.paused,
-        running_max=info.running_max or None,
-    )
+class Outcome(NamedTuple):
+    """How a node has ended: by its value, or by the root cause of its having none."""
+
+    node_id: bytes
+    state: str
+    #: Node ids and payloads: its own, after those that it refers to.
+    values: Sequence[tuple[bytes, bytes]] = ()
+    #: None for a node that has completed.
+    cause: Cause | None = None
 
 
-def node_status(info: dag_pb2.NodeInfo) -> NodeStatus:
-    """Returns a node as the broker tells of it."""
-    return NodeStatus(
-        node_id=UUID(bytes=info.node_id),
-        instance_id=UUID(bytes=info.instance_id),
-        function=info.function,
-        queue=info.queue,
-        taint=info.taint,
-        state=_state_name(info.state),
-        dependency_ids=_ids(info.dependency_ids),
-        parent_id=_id(info.parent_id),
-        attempts=info.attempts,
-        failures=tuple(map(_attempt_status, info.failures)),
-        worker=info.worker,
-        created_at=_time(info.created_at),
-        finished_at=_moment(info.finished_at),
-        retry_at=_moment(info.retry_at),
-        cause_id=_id(info.cause_id),
-        change=dag_pb2.Change.Name(info.change).removeprefix("CHANGE_").lower() if info.change else "",
-        progress=_progress_status(info.progress) if info.HasField("progress") else None,
-    )
+# -- the types of its fields -------------------------------------------------------------------------------------------
 
 
-def _progress_status(message: dag_pb2.Progress) -> ProgressStatus:
-    return ProgressStatus(fraction=message.fraction, message=message.message)
-
-
-def _attempt_status(info: dag_pb2.AttemptInfo) -> AttemptStatus:
-    return AttemptStatus(
-        number=info.number,
-        worker=info.worker,
-        ended_at=_time(info.ended_at),
-        type=info.failure.type,
-        message=info.failure.message,
-        traceback=info.failure.traceback,
-    )
-
-
-def worker_status(info: dag_pb2.WorkerInfo) -> WorkerStatus:
-    """Returns a worker as the broker tells of it."""
-    return WorkerStatus(
-        worker_id=UUID(bytes=info.worker_id),
-        name=info.name,
-        include_queues=tuple(info.include_queues),
-        exclude_queues=tuple(info.exclude_queues),
-        tolerations=tuple(info.tolerations),
-        slots=info.slots,
-        leases=info.leases,
-        draining=info.draining,
-        unfit_functions=tuple(info.unfit_functions),
-    )
-
-
-def queue_status(info: dag_pb2.QueueInfo) -> QueueStatus:
-    """Returns a queue as the broker tells of it."""
-    return QueueStatus(
-        queue=info.queue,
-        taint=info.taint,
-        ready=info.ready,
-        active=info.active,
-        workers=info.workers,
-        paused=info.paused,
-        running_max=info.running_max or None,
-        held=info.held,
-    )
-
-
-def function_status(function: FunctionSpec, check: dag_pb2.FunctionCheck) -> FunctionStatus:
-    """Returns a function with what the broker says of it and the workers."""
-    return FunctionStatus(
-        function=function.name,
-        code_version=function.code_version,
-        queue=function.queue,
-        taint=function.taint,
-        reasons=tuple(map(_reason, check.reasons)),
-        unsure_workers=tuple(check.unsure_workers),
-    )
-
-
-def instance_state(state: graph_pb2.InstanceState.ValueType) -> InstanceState:
-    """Returns the state of an instance as users see it."""
-    return InstanceState(graph_pb2.InstanceState.Name(state).removeprefix("INSTANCE_STATE_").lower())
-
-
-def _state_name(state: NodeState.ValueType) -> str:
-    return NodeState.Name(state).removeprefix("NODE_STATE_").lower()
-
-
-def _ids(raw: Sequence[bytes]) -> tuple[UUID, ...]:
+def ids(raw: Sequence[bytes]) -> tuple[UUID, ...]:
+    """Return ids as people know them."""
     return tuple(UUID(bytes=one) for one in raw)
 
 
-def _id(raw: bytes) -> UUID | None:
+def id_or_none(raw: bytes | None) -> UUID | None:
+    """Return an id as people know it; None for none."""
     return UUID(bytes=raw) if raw else None
 
 
-def _time(seconds: float) -> datetime:
-    """Returns a time; the first or the last that there is for what is beyond, so that one does not hide all others."""
+def time_at(seconds: float) -> datetime:
+    """Return a time; the first or the last that there is for what is beyond, so that one does not hide all others."""
     try:
         return datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError):
         return (datetime.min if seconds < 0 else datetime.max).replace(tzinfo=UTC)
 
 
-def _moment(seconds: float) -> datetime | None:
-    return _time(seconds) if seconds else None
+def time_or_none(seconds: float | None) -> datetime | None:
+    """Return a time; None for none, which is 0 on the wire."""
+    return time_at(seconds) if seconds else None

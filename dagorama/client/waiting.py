@@ -12,10 +12,9 @@ from uuid import UUID
 import grpc
 
 from dagorama.client.connection import Connection
-from dagorama.client.outcomes import TERMINAL
+from dagorama.client.messages import TERMINAL_STATES, why_in
 from dagorama.client.requests import LOST, Attempt, Deadline, Patience, Pause, Steps, ask, refused
 from dagorama.client.settings import reconnect_s, silence_s
-from dagorama.client.status import why_in
 from dagorama.errors import BrokerRefused, BrokerUnavailable, ResultTimeout, WorkersCannotStart
 from dagorama.logging import get_logger
 from dagorama.own_workers import has_own_workers, why_given_up
@@ -123,7 +122,8 @@ def watch(
     look = GetNodeRequest(instance_id=instance_id, node_id=node_id)
 
     def has_ended(until: Deadline | None) -> Steps[bool]:
-        return (yield from ask(connection, connection.dag.GetNode, look, wait.what, until)).node.state in TERMINAL
+        answer = yield from ask(connection, connection.dag.GetNode, look, wait.what, until)
+        return answer.node.state in TERMINAL_STATES
 
     request = WatchRequest(instance_id=instance_id, node_ids=[node_id])
     return (yield from wait.for_answer(connection.watch_one, request, has_ended, deadline))

@@ -47,7 +47,7 @@ def in_process_broker(
     With `check` the broker checks itself after every step, which is slow where there are many nodes. It holds in every
     thread, and goes before `DAGORAMA_INLINE`.
     """
-    from dagorama.client.broker import use_broker
+    from dagorama.client.asking import use_broker
     from dagorama.testing.in_process import InProcessBroker
 
     broker = InProcessBroker(

@@ -14,10 +14,8 @@ from typing import TypeVar, cast
 
 from dagorama.ids import new_id
 from dagorama.options import checked_names
-from dagorama.v1.graph_pb2 import Values
-from dagorama.v1.work_pb2 import Lease, Rejection, WorkRequest
+from dagorama.testing.translating import to_rejection, to_result
 from dagorama.worker.held import Function, Held, Rejected, ValueTable
-from dagorama.worker.stream import write_results
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.invariants import check_invariants
@@ -25,7 +23,6 @@ from dagorama_broker.core.model import InstanceId, Node, NodeId, WorkerId
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.core.values import collect_values
-from dagorama_broker.service import convert
 from dagorama_broker.storage.memory import MemoryJournal
 
 T = TypeVar("T")
@@ -109,11 +106,7 @@ class Core:
 
     def report(self, held: Held) -> None:
         """Takes the report of an attempt."""
-        request = WorkRequest()
-        write_results(request, [held])
-        results = convert.to_results(request)
-        completions = convert.to_completions(request.completions)
-        self._handle(c.CompleteNodes(worker_id=self._worker_id, results=results, completions=completions))
+        self._handle(c.CompleteNodes(worker_id=self._worker_id, results=[to_result(held)]))
 
     def hand_back(self, held: Held) -> None:
         """Takes back a lease whose node does not run any more."""
@@ -122,8 +115,7 @@ class Core:
 
     def reject(self, held: Held, rejected: Rejected) -> None:
         """Takes back a lease whose node the worker cannot run."""
-        lease = Lease(node_id=held.node_id, token=held.token)
-        self._handle(convert.to_rejection(self._worker_id, Rejection(lease=lease, **rejected._asdict())))
+        self._handle(to_rejection(self._worker_id, held, rejected))
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
@@ -167,10 +159,24 @@ def worker_with(
     )
 
 
+class _Values:
+    """Payloads by the nodes whose values they are, in the order in which they are to be decoded."""
+
+    def __init__(self, values: Sequence[tuple[NodeId, bytes]]) -> None:
+        self.node_ids = [node_id for node_id, _ in values]
+        self.payloads = [payload for _, payload in values]
+
+
 def _held(node: Node, token: int) -> Held:
     spec = node.function.spec
-    values = Values()
-    convert.write_values(values, collect_values(node.dependencies))
     function = Function(spec.name, spec.definition_arguments, spec.timeout_s, spec.code_version, spec.release)
     attempt = node.attempts + 1
-    return Held(node.id, token, node.instance.id, function, node.arguments, attempt, ValueTable(values))
+    return Held(
+        node.id,
+        token,
+        node.instance.id,
+        function,
+        node.arguments,
+        attempt,
+        ValueTable(_Values(collect_values(node.dependencies))),
+    )

@@ -10,37 +10,39 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from contextvars import Context
 from functools import partial
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from dagorama import base_context
 from dagorama.capture import CapturedCall, current_scope
-from dagorama.client.convert import submit_request
-from dagorama.client.requests import Deadline, Steps
-from dagorama.client.status import why_in
+from dagorama.client.port import GetInstance, GetNode, Request
+from dagorama.client.requests import Deadline, Steps, run
+from dagorama.client.status import InstanceStatus, Outcome
 from dagorama.client.waiting import Silence
 from dagorama.errors import BrokerRefused, ResultTimeout, Stuck
 from dagorama.options import InstanceOptions
 from dagorama.own_stack import run_off_loop
 from dagorama.serializer import forget_definitions, forget_functions
+from dagorama.states import InstanceState
 from dagorama.testing.core import Core, worker_with
-from dagorama.v1.dag_pb2 import ControlInstanceRequest, InstanceInfo, NodeInfo, WatchResponse, WhyResponse
+from dagorama.testing.translating import from_answer, to_calls, to_options, to_parameters
+from dagorama.why import Why
 from dagorama.worker.execution import Executor
 from dagorama.worker.held import Held, Rejected
 from dagorama.worker.node_loop import CLOSE_S, NodeLoop, NodeTask, Rest
 from dagorama.worker.options import default_code_mismatch
 from dagorama.worker.versions import VersionCheck
 from dagorama_broker.core.model import InstanceId, NodeId
-from dagorama_broker.core.states import NodeState
 from dagorama_broker.requests import Requests
 from dagorama_broker.requests.refusals import CODES
-from dagorama_broker.service import convert
+
+T = TypeVar("T")
 
 
 class _Change(NamedTuple):
@@ -119,108 +121,54 @@ class InProcessBroker:
 
     # -- what a process asks of its broker -----------------------------------------------------------------------------
 
+    def ask(self, request: Request[T], deadline: Deadline | None = None) -> Steps[T]:
+        """Answers at once. For who looks at an instance or a node, that runs first, as far as it can."""
+        what = str(request)
+        if isinstance(request, GetInstance):
+            yield from self._run_until(partial(self._is_over, request.instance_id), None, what)
+        elif isinstance(request, GetNode):
+            yield from self._run_until(partial(self._has_ended, request.instance_id, request.node_id), None, what)
+        with self._asked(what):
+            answer: T = self._answer(getattr(self._requests, request.verb)(**to_parameters(request)))
+            return answer
+
     def submit(
         self, instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions, what: str
     ) -> Steps[None]:
         """Makes an instance, if it is new, and nodes in it. Nothing runs yet."""
         yield from ()
         with self._asked(what):
-            message = submit_request(instance_id, definition, calls, options)
-            new = convert.to_calls(message.calls, [convert.to_function(function) for function in message.functions])
-            options_ = convert.to_instance_options(message.options)
-            self._core.ask(self._requests.submit(InstanceId(instance_id), definition, new, options_))
+            new = (InstanceId(instance_id), definition, to_calls(calls), to_options(options))
+            self._core.ask(self._requests.submit(*new))
 
     def outcome(
         self, instance_id: bytes, node_id: bytes, deadline: Deadline | None, silence: Silence
-    ) -> Steps[WatchResponse]:
+    ) -> Steps[Outcome]:
         """Runs nodes until this one has ended. Raises `Stuck`, or with a deadline `ResultTimeout`, where it can't."""
         what = f"watching node {UUID(bytes=node_id)}"
         has_ended = partial(self._has_ended, instance_id, node_id)
         yield from self._run_to_the_end(has_ended, instance_id, node_id, deadline, what)
         with self._asked(what):
-            return convert.from_outcome(
-                self._core.ask(self._requests.outcome(InstanceId(instance_id), NodeId(node_id)))
-            )
+            outcome: Outcome = self._answer(self._requests.outcome(InstanceId(instance_id), NodeId(node_id)))
+            return outcome
 
-    def end(self, instance_id: bytes, deadline: Deadline | None, silence: Silence) -> Steps[InstanceInfo]:
+    def end(self, instance_id: bytes, deadline: Deadline | None, silence: Silence) -> Steps[InstanceStatus]:
         """Runs nodes until the instance has ended; otherwise like `outcome`."""
         what = f"watching instance {UUID(bytes=instance_id)}"
         yield from self._run_to_the_end(partial(self._is_over, instance_id), instance_id, b"", deadline, what)
-        with self._asked(what):
-            return self._instance(instance_id)
+        return (yield from self.ask(GetInstance(instance_id)))
 
-    def instance(self, instance_id: bytes, what: str) -> Steps[InstanceInfo]:
-        """Runs nodes until the instance has ended, or nothing more can run; tells how it stands then."""
-        yield from self._run_until(partial(self._is_over, instance_id), None, what)
-        with self._asked(what):
-            return self._instance(instance_id)
-
-    def failed_nodes(self, instance_id: bytes, most: int, what: str) -> Steps[Sequence[NodeInfo]]:
-        """Returns the first nodes that failed themselves. Nothing runs for it."""
-        yield from ()
-        found: list[NodeInfo] = []
-        token = ""
-        with self._asked(what):
-            while len(found) < most:
-                page = self._core.ask(self._requests.list_nodes(InstanceId(instance_id), 1000, token))
-                found += [convert.from_node(node) for node in page.items if node.state is NodeState.FAILED]
-                token = page.next_token
-                if not token:
-                    break
-        return found[:most]
+    def changes(self, instance_id: bytes) -> Iterator[InstanceStatus]:
+        """Yields how the instance stands before anything of it runs, and then when nothing more can."""
+        with self._asked(f"watching instance {UUID(bytes=instance_id)}"):
+            before: InstanceStatus = self._answer(self._requests.get_instance(InstanceId(instance_id)))
+        yield before
+        if before.state is InstanceState.RUNNING:
+            yield run(self.ask(GetInstance(instance_id)))
 
     def deadline(self, timeout_s: float) -> Deadline:
         """Counts by the broker's clock."""
         return Deadline(timeout_s, self._core.now)
-
-    def has_ended(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[bool]:
-        """Runs nodes until this one has ended, or nothing more can run."""
-        return (yield from self._run_until(partial(self._has_ended, instance_id, node_id), None, what))
-
-    def first_node(self, instance_id: bytes, what: str, deadline: Deadline | None) -> Steps[NodeInfo | None]:
-        """Tells which node was made first. Nothing runs for it."""
-        yield from ()
-        with self._asked(what):
-            page = self._core.ask(self._requests.list_nodes(InstanceId(instance_id), 1))
-            return next(map(convert.from_node, page.items), None)
-
-    def cancel(self, instance_id: bytes, what: str) -> Steps[None]:
-        """Stops an instance; what runs asynchronously is cancelled."""
-        yield from ()
-        with self._asked(what):
-            self._core.ask(self._requests.cancel(InstanceId(instance_id)))
-
-    def control(self, request: ControlInstanceRequest, what: str) -> Steps[InstanceInfo]:
-        """Changes how an instance is run."""
-        yield from ()
-        with self._asked(what):
-            summary = self._core.ask(
-                self._requests.control_instance(
-                    InstanceId(request.instance_id),
-                    priority=request.priority if request.HasField("priority") else None,
-                    paused=request.paused if request.HasField("paused") else None,
-                    running_max=request.running_max if request.HasField("running_max") else None,
-                )
-            )
-            return convert.from_instance(summary)
-
-    def retry(self, instance_id: bytes, what: str) -> Steps[None]:
-        """Lets a failed instance go on. Nothing runs yet."""
-        yield from ()
-        with self._asked(what):
-            self._core.ask(self._requests.retry(InstanceId(instance_id)))
-
-    def rerun(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[Sequence[bytes]]:
-        """Lets a node of an instance that has ended begin anew, and what its value went into. Nothing runs yet."""
-        yield from ()
-        with self._asked(what):
-            return self._core.ask(self._requests.rerun(InstanceId(instance_id), NodeId(node_id)))
-
-    def why(self, instance_id: bytes, node_id: bytes, what: str) -> Steps[WhyResponse]:
-        """Tells what holds a node. Nothing runs for it."""
-        yield from ()
-        with self._asked(what):
-            return self._why(instance_id, node_id)
 
     def _has_ended(self, instance_id: bytes, node_id: bytes) -> bool:
         return self._core.ask(self._requests.has_ended(InstanceId(instance_id), NodeId(node_id)))
@@ -228,13 +176,8 @@ class InProcessBroker:
     def _is_over(self, instance_id: bytes) -> bool:
         return self._core.ask(self._requests.is_over(InstanceId(instance_id)))
 
-    def _instance(self, instance_id: bytes) -> InstanceInfo:
-        return convert.from_instance(self._core.ask(self._requests.get_instance(InstanceId(instance_id))))
-
-    def _why(self, instance_id: bytes, node_id: bytes) -> WhyResponse:
-        asked = self._requests.why(InstanceId(instance_id), NodeId(node_id) if node_id else None)
-        node, reasons = self._core.ask(asked)
-        return WhyResponse(node=convert.from_node(node), reasons=map(convert.from_reason, reasons))
+    def _answer(self, asked: Coroutine[object, None, object]) -> Any:
+        return from_answer(self._core.ask(asked))
 
     @contextmanager
     def _asked(self, what: str) -> Iterator[None]:
@@ -259,7 +202,7 @@ class InProcessBroker:
         if (yield from self._run_until(has_ended, deadline, what)):
             return
         with self._asked(what):
-            why = why_in(self._why(instance_id, node_id))
+            why: Why = self._answer(self._requests.why(InstanceId(instance_id), NodeId(node_id) if node_id else None))
         whose, which = UUID(bytes=instance_id), UUID(bytes=node_id) if node_id else None
         if deadline is None:
             raise Stuck(instance_id=whose, node_id=which, why=str(why))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from time import monotonic
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from dagorama.capture import CapturedCall
-from dagorama.v1.graph_pb2 import Failure, Values
+from dagorama.v1.graph_pb2 import Failure
 
 
 class Function(NamedTuple):
@@ -39,6 +39,20 @@ class Report(NamedTuple):
     failure: Failure | None = None
     promise_ids: Sequence[bytes] = ()
     children: Sequence[CapturedCall] = ()
+
+
+class Values(Protocol):
+    """Payloads by the nodes whose values they are, in the order in which they are to be decoded."""
+
+    @property
+    def node_ids(self) -> Sequence[bytes]:
+        """The nodes."""
+        ...
+
+    @property
+    def payloads(self) -> Sequence[bytes]:
+        """Their payloads."""
+        ...
 
 
 class ValueTable:

@@ -4,8 +4,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from dagorama_broker.core.commands import ControlInstance, InstanceOptions
-from dagorama_broker.core.model import FunctionSpec, InstanceId, LimitSpec, NodeId, RequestId
+from dagorama_broker.core.commands import ControlInstance, InstanceOptions, NodeResult
+from dagorama_broker.core.model import Failure, FunctionSpec, InstanceId, LimitSpec, NodeId, RequestId
 
 T = TypeVar("T")
 
@@ -239,3 +239,13 @@ def check_queue(queue: str) -> None:
 def _check_priority(priority: int, field: str) -> None:
     if not -PRIORITY_MAX <= priority <= PRIORITY_MAX:
         raise MalformedRequest(f"{field} is {priority}; it must be from -{PRIORITY_MAX} to {PRIORITY_MAX}")
+
+
+# -- results ----------------------------------------------------------------------------------------------------------
+
+
+def to_failed(node_id: bytes, token: int, error: MalformedRequest) -> NodeResult:
+    """Give the result of a node with which something cannot be taken or sent, in this attempt or another."""
+    kind = "ValueTooLarge" if isinstance(error, TooLarge | SumTooLarge) else "InvalidExpansion"
+    failure = Failure(type=kind, message=str(error), permanent=True)
+    return NodeResult(node_id=NodeId(node_id), token=token, failure=failure)

@@ -60,9 +60,9 @@ ARROWS = {
     "worker": {"client", "api", "user", "values"},
     "runner": {"client", "worker", "values"},
     "cli": {"user", "client", "worker", "launch", "values"},
-    # The in-process broker is a broker with its worker: it has the worker's executor run what the core grants,
-    # translates with the service's own converters, and has the memory journal keep finished instances.
-    "testing": {"user", "client", "worker", "api", "core", "storage", "requests", "service", "values"},
+    # The in-process broker is a broker with its worker: it has the worker's executor run what the core grants, answers
+    # with the broker's own requests, and has the memory journal keep finished instances. It knows no gRPC.
+    "testing": {"user", "client", "worker", "core", "storage", "requests", "values"},
     "api": set[str](),
     "launch": {"core", "storage", "host", "service"},
     "core": set[str](),
@@ -82,7 +82,6 @@ EXCEPTIONS = {("dagorama.retry", "api"), ("dagorama", "runner")}
 MEETING_POINTS = {
     *(f"dagorama_broker.service.{name}" for name in ("unary", "unary_convert", "work")),
     *(f"dagorama_broker.service.convert.{name}" for name in ("incoming", "outgoing")),
-    *(f"dagorama.testing.{name}" for name in ("core", "in_process")),
 }
 
 #: What the core may use of the standard library: nothing that reads a clock, draws at random, waits, or does I/O.
@@ -213,6 +212,8 @@ def test_messages_and_core_types_meet_where_they_are_translated() -> None:
         ("dagorama.definition", "import pydantic"),
         ("dagorama.testing.in_process", "from dagorama_broker.host.host import Host"),
         ("dagorama.testing.in_process", "import pytest"),
+        ("dagorama.testing.core", "from dagorama_broker.service import convert"),
+        ("dagorama.testing.core", "from dagorama.v1 import graph_pb2"),
     ],
 )
 def test_a_wrong_arrow_is_found(module: str, source: str) -> None:

@@ -26,7 +26,6 @@ from dagorama_broker.requests.checks import (
     PROGRESS_BYTES_MAX,
     SLOTS_MAX,
     MalformedRequest,
-    SumTooLarge,
     TooLarge,
     check_arguments,
     check_function,
@@ -38,6 +37,7 @@ from dagorama_broker.requests.checks import (
     check_options,
     check_size,
     same_length,
+    to_failed,
 )
 
 
@@ -206,13 +206,6 @@ def _to_result(message: work_pb2.Result, functions: Sequence[FunctionSpec | Malf
     if message.HasField("children"):
         result.children = to_calls(message.children, functions)
     return result
-
-
-def to_failed(node_id: bytes, token: int, error: MalformedRequest) -> c.NodeResult:
-    """Give the result of a node with which something cannot be taken or sent, in this attempt or another."""
-    kind = "ValueTooLarge" if isinstance(error, TooLarge | SumTooLarge) else "InvalidExpansion"
-    failure = Failure(type=kind, message=str(error), permanent=True)
-    return c.NodeResult(node_id=NodeId(node_id), token=token, failure=failure)
 
 
 def to_progress(message: work_pb2.ProgressReports) -> list[tuple[int, Progress]]:

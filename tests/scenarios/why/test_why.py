@@ -396,7 +396,7 @@ def test_failed(broker: LaunchedBroker, workers: StartWorkers) -> None:
 def test_cancelled(broker: LaunchedBroker) -> None:
     """What was stopped on request says so."""
     instance, _ = Plain()()
-    client.cancel(instance.instance_id.bytes)
+    instance.cancel()
     why = instance.why()
     assert (why.state, kinds(why), why.reasons[0].text) == ("cancelled", ["ended"], "it was cancelled")
 

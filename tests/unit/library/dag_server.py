@@ -132,7 +132,8 @@ class DagServer(DagServiceServicer):
         if request.instance_id in self.cancelled:
             _refuse(context, grpc.StatusCode.FAILED_PRECONDITION, "it is cancelled already")
         self.controls.append(request)
-        return dag_pb2.ControlInstanceResponse()
+        info = dag_pb2.InstanceInfo(instance_id=request.instance_id, state=self.ended)
+        return dag_pb2.ControlInstanceResponse(instance=info)
 
     def ControlQueue(self, request: dag_pb2.ControlQueueRequest, context: grpc.ServicerContext) -> NoReturn:
         """Is not there, as in a broker of another version."""
@@ -161,7 +162,9 @@ class DagServer(DagServiceServicer):
         self._known(request.node_id, context)
         response = self._responses.get(request.node_id)
         state = State.NODE_STATE_READY if response is None else response.outcomes[0].state
-        return dag_pb2.GetNodeResponse(node=dag_pb2.NodeInfo(node_id=request.node_id, state=state))
+        return dag_pb2.GetNodeResponse(
+            node=dag_pb2.NodeInfo(node_id=request.node_id, instance_id=request.instance_id, state=state)
+        )
 
     def Watch(self, request: dag_pb2.WatchRequest, context: grpc.ServicerContext) -> Iterator[dag_pb2.WatchResponse]:
         """Waits until each node has ended."""
@@ -218,6 +221,8 @@ class DagServer(DagServiceServicer):
             for call in calls_in(submit)
         ]
         nodes.extend(self.failed)
+        for node in nodes:
+            node.instance_id = request.instance_id
         return dag_pb2.ListNodesResponse(nodes=nodes[: request.page_size])
 
     def Why(self, request: dag_pb2.WhyRequest, context: grpc.ServicerContext) -> dag_pb2.WhyResponse:

@@ -20,9 +20,10 @@ from uuid import UUID
 import pytest
 
 from dagorama.capture import CapturedCall, FunctionSpec
-from dagorama.client.broker import instance_info, submit
+from dagorama.client.broker import submit
 from dagorama.client.connection import broker_address, connection
-from dagorama.client.status import instance_status
+from dagorama.client.messages import instance_status
+from dagorama.client.queries import get_instance
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, DAGInstance, attach, generate_instance_id, resolve, resolve_async
 from dagorama.errors import BrokerRefused, BrokerUnavailable, InstanceCancelled, NodeFailed, ResultTimeout
@@ -415,7 +416,7 @@ def test_an_id_with_another_body_is_refused(server: DagServer) -> None:
 
 def test_an_instance_can_be_looked_at(server: DagServer, started: Started) -> None:
     """The broker tells how an instance stands."""
-    assert instance_info(started.instance.instance_id.bytes).definition == f"{__name__}:Task"
+    assert get_instance(started.instance.instance_id.bytes).definition == f"{__name__}:Task"
 
 
 def start() -> object:

@@ -1,0 +1,255 @@
+"""The port of a process to its broker: each request once, and what answers them.
+
+A request is a dataclass that names its call on the wire (`rpc`), its use case in the broker's requests' room (`verb`),
+and what it is called in errors (`what`). All else follows from it: the form that blocks and the one for event loops
+(`asking.Verb`), the message (`messages`), and the call inside of an in-process broker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from uuid import UUID
+
+from dagorama.capture import CapturedCall, FunctionSpec
+from dagorama.client.status import FunctionCheck, InstanceStatus, NodeStatus, Outcome, QueueStatus, WorkerStatus
+from dagorama.ids import new_id
+from dagorama.options import InstanceOptions
+from dagorama.why import Why
+
+if TYPE_CHECKING:  # gRPC is slow to import, and nobody needs it to name a request
+    from dagorama.client.requests import Deadline, Steps
+    from dagorama.client.waiting import Silence
+
+#: The broker gives no larger pages.
+PAGE_SIZE = 1000
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Page(NamedTuple, Generic[T]):
+    """A part of a long list."""
+
+    items: Sequence[T]
+    #: Asks for the page after it; empty on the last.
+    next_token: str
+
+
+@dataclass(frozen=True)
+class Request(Generic[T_co]):
+    """Something that the broker answers with a `T_co` as soon as it can. It may be repeated."""
+
+    rpc: ClassVar[str]
+    verb: ClassVar[str]
+    #: With the names of fields in braces; those that are ids appear as such.
+    what: ClassVar[str] = ""
+
+    def __str__(self) -> str:
+        """Say what is asked, for errors."""
+        return self.what.format(**{name: _shown(value) for name, value in self.values().items()})
+
+    def values(self) -> dict[str, object]:
+        """Return the fields by name."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+
+def _shown(value: object) -> object:
+    return UUID(bytes=value) if isinstance(value, bytes) and len(value) == 16 else value
+
+
+# -- changing ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cancel(Request[None]):
+    """Stop an instance. Refused for one that is not known or has ended."""
+
+    rpc, verb = "CancelInstance", "cancel"
+    what = "to cancel instance {instance_id}"
+
+    instance_id: bytes
+
+
+@dataclass(frozen=True)
+class ControlInstance(Request[InstanceStatus]):
+    """Change how an instance is run, and tell how it stands then. Refused for one that is not known or has ended.
+
+    None leaves a thing as it is, and a `running_max` of 0 lifts the cap. Repeating it changes nothing.
+    """
+
+    rpc, verb = "ControlInstance", "control_instance"
+    what = "to control instance {instance_id}"
+
+    instance_id: bytes
+    priority: int | None = field(default=None, kw_only=True)
+    paused: bool | None = field(default=None, kw_only=True)
+    running_max: int | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True)
+class ControlQueue(Request[Sequence[QueueStatus]]):
+    """Change how a queue is run, which need not be known, and tell how it stands then, by taint.
+
+    None leaves a thing as it is, and a `running_max` of 0 lifts the cap. Repeating it changes nothing.
+    """
+
+    rpc, verb = "ControlQueue", "control_queue"
+    what = "to control queue {queue}"
+
+    queue: str
+    paused: bool | None = field(default=None, kw_only=True)
+    running_max: int | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Retry(Request[None]):
+    """Let a failed instance go on from where it failed. Refused for one that is not known or has not failed."""
+
+    rpc, verb = "RetryInstance", "retry"
+    what = "to retry instance {instance_id}"
+
+    instance_id: bytes
+    request_id: bytes = field(default_factory=new_id, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Rerun(Request[Sequence[bytes]]):
+    """Run a node of a finished instance again, and what its value went into; tell all nodes that begin anew.
+
+    Refused for what is not known or has not ended.
+    """
+
+    rpc, verb = "RerunNode", "rerun"
+    what = "to rerun node {node_id}"
+
+    instance_id: bytes
+    node_id: bytes
+    request_id: bytes = field(default_factory=new_id, kw_only=True)
+
+
+# -- looking -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class GetInstance(Request[InstanceStatus]):
+    """Tell how an instance stands."""
+
+    rpc, verb = "GetInstance", "get_instance"
+    what = "a look at instance {instance_id}"
+
+    instance_id: bytes
+
+
+@dataclass(frozen=True)
+class GetNode(Request[NodeStatus]):
+    """Tell how a node stands."""
+
+    rpc, verb = "GetNode", "get_node"
+    what = "a look at node {node_id}"
+
+    instance_id: bytes
+    node_id: bytes
+
+
+@dataclass(frozen=True)
+class ListInstances(Request[Page[InstanceStatus]]):
+    """Tell of all instances, newest first, page by page."""
+
+    rpc, verb = "ListInstances", "list_instances"
+    what = "the list of instances"
+
+    page_size: int
+    page_token: str = ""
+
+
+@dataclass(frozen=True)
+class ListNodes(Request[Page[NodeStatus]]):
+    """Tell of the nodes of an instance in creation order, page by page."""
+
+    rpc, verb = "ListNodes", "list_nodes"
+    what = "the nodes of instance {instance_id}"
+
+    instance_id: bytes
+    page_size: int
+    page_token: str = ""
+
+
+@dataclass(frozen=True)
+class ListWorkers(Request[Sequence[WorkerStatus]]):
+    """Tell who is connected, in the order in which they came."""
+
+    rpc, verb = "ListWorkers", "list_workers"
+    what = "the list of workers"
+
+
+@dataclass(frozen=True)
+class ListQueues(Request[Sequence[QueueStatus]]):
+    """Tell what is ready and running, by queue and taint."""
+
+    rpc, verb = "ListQueues", "list_queues"
+    what = "the list of queues"
+
+
+@dataclass(frozen=True)
+class CheckFunctions(Request[Sequence[FunctionCheck]]):
+    """Tell for each function what would keep its nodes from every connected worker, in the same order."""
+
+    rpc, verb = "CheckFunctions", "check_functions"
+    what = "to check functions"
+
+    functions: Sequence[FunctionSpec]
+
+
+@dataclass(frozen=True)
+class WhyNot(Request[Why]):
+    """Tell what holds a node; without one, the first node of the instance that has not ended."""
+
+    rpc, verb = "Why", "why"
+
+    instance_id: bytes
+    node_id: bytes | None = None
+
+    def __str__(self) -> str:
+        """Say what is asked, for errors."""
+        whose = f"node {UUID(bytes=self.node_id)}" if self.node_id else f"instance {UUID(bytes=self.instance_id)}"
+        return f"to say why {whose} does not run"
+
+
+# -- who answers -------------------------------------------------------------------------------------------------------
+
+
+class Broker(Protocol):
+    """What answers the requests of this process.
+
+    Where the broker says no, `BrokerRefused` is raised, naming what was asked.
+    """
+
+    def ask(self, request: Request[T], deadline: Deadline | None = None) -> Steps[T]:
+        """Return what the broker answers. At the deadline it is `BrokerUnavailable`."""
+        ...
+
+    def submit(
+        self, instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions, what: str
+    ) -> Steps[None]:
+        """Make an instance, if it is new, with these options, and nodes in it."""
+        ...
+
+    def outcome(
+        self, instance_id: bytes, node_id: bytes, deadline: Deadline | None, silence: Silence
+    ) -> Steps[Outcome]:
+        """Wait until the node has ended, not beyond the deadline (`ResultTimeout`)."""
+        ...
+
+    def end(self, instance_id: bytes, deadline: Deadline | None, silence: Silence) -> Steps[InstanceStatus]:
+        """Wait until the instance runs no longer, not beyond the deadline (`ResultTimeout`); return how it stands."""
+        ...
+
+    def changes(self, instance_id: bytes) -> Iterator[InstanceStatus]:
+        """Yield how the instance stands now and after each change, until it is no longer running."""
+        ...
+
+    def deadline(self, timeout_s: float) -> Deadline:
+        """Return the deadline that is so long from now by the broker's clock."""
+        ...
