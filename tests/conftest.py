@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from tests.transcripts import start_rewriting
@@ -17,6 +19,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have transcripts rewritten where that is asked for."""
+    """Have transcripts rewritten where that is asked for; give what tests start the signals that a terminal's have.
+
+    Shells start what runs in the background with SIGINT ignored, and nohup with SIGHUP. Programs inherit that, and ours
+    heed it.
+    """
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
     if config.getoption("--rewrite-transcripts"):
         config.pluginmanager.register(start_rewriting())

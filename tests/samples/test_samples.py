@@ -47,15 +47,15 @@ def test_the_plain_class_runs_as_it_is() -> None:
     assert re.fullmatch(r"Counter\({0: 2, 1: 2}\) in 8\.\d s\n", output(SAMPLES / "test1.py"))
 
 
-def test_four_workers_take_under_three_seconds() -> None:
-    """Four times 2 s of work on four workers take under 3.0 s, with the start of broker and workers in them."""
+def test_four_workers_do_four_things_at_once() -> None:
+    """Four times 2 s of work take less than the 4 s that three workers need, with the start of all processes."""
     times_s: list[float] = []
     # Another try, because whatever else the machine does meanwhile is in the time too.
-    while not times_s or (min(times_s) >= 3.0 and len(times_s) < 3):
+    while not times_s or (min(times_s) >= 4.0 and len(times_s) < 3):
         printed = re.fullmatch(r"Counter\({0: 2, 1: 2}\) in (\d\.\d) s\n", output(SAMPLES / "test2.py"))
         assert printed is not None
         times_s.append(float(printed[1]))
-    assert 2.0 <= min(times_s) < 3.0
+    assert 2.0 <= min(times_s) < 4.0
 
 
 def test_the_difference_is_three_decorators_and_a_base_class() -> None:

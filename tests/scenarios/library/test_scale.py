@@ -86,4 +86,4 @@ def test_a_long_chain() -> None:
 def test_tail_recursion_of_10_000(broker: LaunchedBroker) -> None:
     """10,000 nodes, each of which returns the promise of the next, complete without recursion."""
     instance, _ = Tail()(10_000)
-    assert instance.result(timeout=60) == 10_000
+    assert instance.result(timeout=110) == 10_000
