@@ -42,7 +42,6 @@ from dagorama.settings import should_run_inline
 
 if TYPE_CHECKING:
     from dagorama.states import InstanceState
-    from dagorama.why import Why
 
 __all__ = ["DAGDefinition", "DAGInstance", "attach", "generate_instance_id", "instance_of", "resolve", "resolve_async"]
 
@@ -266,8 +265,11 @@ async def _started(
 
 
 if TYPE_CHECKING:
+    from dagorama.instance_verbs import InstanceVerbs as _Verbs
+
     _InstanceType = type
 else:
+    _Verbs = object
 
     class _InstanceType(type):
         """Is asked for what a node's function reads from `type(self)`."""
@@ -280,11 +282,11 @@ else:
             raise AttributeError(error, name=name, obj=cls)
 
 
-class DAGInstance(Generic[R_co], metaclass=_InstanceType):
+class DAGInstance(Generic[R_co], _Verbs, metaclass=_InstanceType):
     """One start of a definition; `R_co` is the type of its entrypoint's value.
 
     Reads go to the definition, and its methods get the instance as `self`. Writes stay here. A name that the definition
-    has, or that a node sets, goes before each name below, from `instance_id` and `definition` on.
+    has, or that a node sets, goes before each name below, from `instance_id` and `definition` on, and before the verbs.
     """
 
     if TYPE_CHECKING:
@@ -346,91 +348,6 @@ class DAGInstance(Generic[R_co], metaclass=_InstanceType):
         # The twin of `result` takes its timeout the same way.
         async def aresult(self, timeout: float | None = None) -> R_co:  # noqa: ASYNC109
             """Waits like `result`, without blocking the event loop."""
-            ...
-
-        def cancel(self) -> None:
-            """Stops the instance: what has not started never does, and what runs is told to stop.
-
-            That is durable when this returns; whoever waits for a value gets `InstanceCancelled`. Raises
-            `BrokerRefused`, naming the state, where the instance has ended already, and `BrokerUnavailable`.
-            """
-            ...
-
-        async def acancel(self) -> None:
-            """Stops like `cancel`, without blocking the event loop."""
-            ...
-
-        # What follows is durable when it returns, and doing it again changes nothing. It raises `BrokerRefused`, naming
-        # the state, where the instance has ended, and `BrokerUnavailable`.
-
-        def pause(self) -> None:
-            """Has workers take no further nodes of the instance; what they have they finish."""
-            ...
-
-        async def apause(self) -> None:
-            """Pauses like `pause`, without blocking the event loop."""
-            ...
-
-        def resume(self) -> None:
-            """Lets the instance go on after a `pause`."""
-            ...
-
-        async def aresume(self) -> None:
-            """Resumes like `resume`, without blocking the event loop."""
-            ...
-
-        def set_priority(self, priority: int) -> None:
-            """Has workers take nodes of instances with a higher priority first; `ValueError` outside -1000 to 1000."""
-            ...
-
-        async def aset_priority(self, priority: int) -> None:
-            """Does what `set_priority` does, without blocking the event loop."""
-            ...
-
-        def cap(self, running_max: int | None) -> None:
-            """Has at most so many of the instance's nodes run at once, from 1; None for any number."""
-            ...
-
-        async def acap(self, running_max: int | None) -> None:
-            """Caps like `cap`, without blocking the event loop."""
-            ...
-
-        def retry(self) -> None:
-            """Lets the instance, which has failed, go on from where it failed; it can be waited for again.
-
-            What failed, and what failed of that, is run again, by whatever version of the code the workers have; what
-            has completed is not. Attempts count from 1, and a deadline there was is lifted. That is durable when this
-            returns. Raises `BrokerRefused`, naming the state, where the instance has not failed, and
-            `BrokerUnavailable`.
-            """
-            ...
-
-        async def aretry(self) -> None:
-            """Retries like `retry`, without blocking the event loop."""
-            ...
-
-        def rerun(self, promise: object) -> None:
-            """Runs the node of `promise` again, and whatever its value went into, in an instance that has ended.
-
-            Workers of any version of the code may run them. What these nodes called before is forgotten, since they
-            call anew. That is durable when this returns; the instance can be waited for again. Raises `BrokerRefused`,
-            naming the state, where the instance runs or was cancelled, and `BrokerUnavailable`.
-            """
-            ...
-
-        async def arerun(self, promise: object) -> None:
-            """Reruns like `rerun`, without blocking the event loop."""
-            ...
-
-        def why(self, promise: object = None) -> Why:
-            """Says what holds the node of `promise`; without one, the instance's first node that has not ended.
-
-            Raises `BrokerRefused` for an instance without nodes, `BrokerUnavailable`.
-            """
-            ...
-
-        async def awhy(self, promise: object = None) -> Why:
-            """Says what `why` says, without blocking the event loop."""
             ...
 
     else:

@@ -1,4 +1,4 @@
-"""What an instance does of its own, where its definition has nothing of that name. `DAGInstance` tells about each."""
+"""What an instance does of its own, where its definition has nothing of that name: `DAGInstance` tells of each."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, ParamSpec, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from dagorama.capture import current_scope, inline_node
-from dagorama.client.port import Cancel, ControlInstance, Request, Rerun, Retry, WhyNot
-from dagorama.errors import BrokerRefused, DagoramaError
-from dagorama.models.promise import Promise, new_promise, node_id_of
-from dagorama.options import checked_priority, checked_running_max, checked_timeout
+from dagorama.errors import DagoramaError
+from dagorama.instance_verbs import VERBS
+from dagorama.models.promise import new_promise
+from dagorama.options import checked_timeout
 from dagorama.resolution import definition_of, id_of, value_of, value_of_async
 from dagorama.settings import should_run_inline
 from dagorama.shortened import shortened
@@ -22,8 +22,6 @@ from dagorama.states import InstanceState
 if TYPE_CHECKING:
     from dagorama.client.broker import FirstNode
     from dagorama.definition import DAGInstance
-
-P = ParamSpec("P")
 
 RESOLVE = "use resolve(instance, promise, wait_for_results=True) with the promise that you want"
 
@@ -68,17 +66,6 @@ def _keep_promise(instance: DAGInstance[object], first: FirstNode | None) -> Non
             f"attach() an object of the definition that it was started with, or {RESOLVE}"
         )
     instance.__dict__["_dagorama_promise"] = new_promise(first.node_id, first.function)
-
-
-def _check_is_kept(instance: DAGInstance[object], what: str) -> None:
-    """Says no in place of a broker where nodes run inline: none keeps the instance."""
-    if should_run_inline():
-        raise BrokerRefused(
-            request=f"{what} instance {UUID(bytes=id_of(instance))}",
-            code="FAILED_PRECONDITION",
-            detail="nodes run inline, where they are called, so nothing of the instance is waiting any more; use "
-            "dagorama.testing.in_process_broker() to see instances on their way",
-        )
 
 
 # -- how it stands ----------------------------------------------------------------------------------------------------
@@ -133,104 +120,6 @@ def _check_is_another(instance: DAGInstance[object]) -> None:
         )
 
 
-# -- what is asked of its broker ---------------------------------------------------------------------------------------
-
-#: The verbs of instances: each makes the request of one. `retry` has two forms: `retry()`, and `await aretry()`.
-_ASKED: dict[str, Callable[..., Request[object]]] = {}
-
-
-def _asked(request: Callable[P, Request[object]]) -> Callable[P, Request[object]]:
-    """Makes it a verb of instances."""
-    _ASKED[request.__name__.removeprefix("_")] = request
-    return request
-
-
-@_asked
-def _cancel(instance: DAGInstance[object]) -> Request[None]:
-    _check_is_kept(instance, "to cancel")
-    return Cancel(id_of(instance))
-
-
-@_asked
-def _pause(instance: DAGInstance[object]) -> Request[object]:
-    return _control(instance, paused=True)
-
-
-@_asked
-def _resume(instance: DAGInstance[object]) -> Request[object]:
-    return _control(instance, paused=False)
-
-
-@_asked
-def _set_priority(instance: DAGInstance[object], priority: int) -> Request[object]:
-    return _control(instance, priority=checked_priority(priority))
-
-
-@_asked
-def _cap(instance: DAGInstance[object], running_max: int | None) -> Request[object]:
-    return _control(instance, running_max=0 if running_max is None else checked_running_max(running_max))
-
-
-def _control(
-    instance: DAGInstance[object],
-    *,
-    priority: int | None = None,
-    paused: bool | None = None,
-    running_max: int | None = None,
-) -> Request[object]:
-    _check_is_kept(instance, "to control")
-    return ControlInstance(id_of(instance), priority=priority, paused=paused, running_max=running_max)
-
-
-@_asked
-def _retry(instance: DAGInstance[object]) -> Request[None]:
-    _check_is_kept(instance, "to retry")
-    return Retry(id_of(instance))
-
-
-@_asked
-def _rerun(instance: DAGInstance[object], promise: object) -> Request[object]:
-    _check_is_kept(instance, "to rerun a node of")
-    return Rerun(id_of(instance), _node_of(promise, "rerun()"))
-
-
-@_asked
-def _why(instance: DAGInstance[object], promise: object = None) -> Request[object]:
-    _check_is_kept(instance, "to say what holds")
-    return WhyNot(id_of(instance), None if promise is None else _node_of(promise, "why()"))
-
-
-#: Those that return what the broker answers; the others return nothing.
-_TELLING = frozenset({"why"})
-
-
-def _forms(name: str, request: Callable[..., Request[object]]) -> dict[str, Callable[..., object]]:
-    """Returns both forms of a verb, by their names."""
-    tells = name in _TELLING
-
-    @wraps(request)
-    def ask(*args: object, **kwargs: object) -> object:
-        from dagorama.client.asking import ask_broker
-
-        answer = ask_broker(request(*args, **kwargs))
-        return answer if tells else None
-
-    @wraps(request)
-    async def ask_async(*args: object, **kwargs: object) -> object:
-        from dagorama.client.asking import ask_broker_async
-
-        answer = await ask_broker_async(request(*args, **kwargs))
-        return answer if tells else None
-
-    return {name: ask, f"a{name}": ask_async}
-
-
-def _node_of(promise: object, who: str) -> bytes:
-    if not isinstance(promise, Promise):
-        raise TypeError(f"{who} takes a promise, which a decorated call has returned, not {type(promise).__name__}")
-    return node_id_of(promise)
-
-
 def _without_inner_frames(method: Callable[..., object]) -> Callable[..., object]:
     """Has errors of our own, and Ctrl-C, come from the method itself."""
 
@@ -259,7 +148,7 @@ _METHODS: dict[str, Callable[..., object]] = {
     "astate": _astate,
     "wait": _wait,
     "wait_async": _wait_async,
-    **{form: method for name, request in _ASKED.items() for form, method in _forms(name, request).items()},
+    **VERBS,
 }
 
 #: What is bound to an instance by the names that users know, where its definition has nothing of that name.
