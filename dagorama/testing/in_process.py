@@ -34,7 +34,8 @@ from dagorama.testing.core import Core, worker_with
 from dagorama.testing.translating import from_answer, to_calls, to_options, to_parameters
 from dagorama.why import Why
 from dagorama.worker.execution import Executor
-from dagorama.worker.held import Held, Rejected
+from dagorama.worker.held import Held
+from dagorama.worker.kernel.states import GIVEN, State, move
 from dagorama.worker.node_loop import CLOSE_S, NodeLoop, NodeTask, Rest
 from dagorama.worker.options import default_code_mismatch
 from dagorama.worker.versions import VersionCheck
@@ -95,12 +96,7 @@ class InProcessBroker:
         self._tasks: dict[Held, NodeTask] = {}
         self._changes: list[Future[None]] = []
         self._interrupt: KeyboardInterrupt | None = None
-        self._executor = Executor(
-            ended=lambda _: None,
-            raised=self._raised,
-            versions=VersionCheck(default_code_mismatch()),
-            rejected=self._rejected,
-        )
+        self._executor = Executor(versions=VersionCheck(default_code_mismatch()), keeps_errors=True)
         self._loop = NodeLoop("dagorama-in-process")
         base_context.adopt()
         # Those that nodes of earlier tests may have changed.
@@ -270,7 +266,7 @@ class InProcessBroker:
         """Runs a plain function; begins an asynchronous one on the event loop."""
         rest: Rest | None = None
         try:
-            rest = run_off_loop(Context(), partial(self._executor.run, held))
+            rest = run_off_loop(Context(), partial(self._execute, held))
         finally:  # a Ctrl-C may come in between: nothing would ever be taken for done again
             if rest is None:
                 self._end(held)
@@ -281,11 +277,19 @@ class InProcessBroker:
         if interrupt is not None:
             raise interrupt
 
+    def _execute(self, held: Held) -> Rest | None:
+        """Run a node; keep Ctrl-C, which comes to the main thread only, from passing for its failure."""
+        rest = self._executor.run(held)
+        error = held.report.error if held.report is not None else None
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            self._interrupt = error
+        return rest
+
     def _begin(self, held: Held, rest: Rest) -> None:
         """Runs a coroutine for no longer than it may take. On the event loop."""
         with self._lock:
             self._tasks[held] = task = self._loop.start(rest, partial(self._end, held))
-            if held.revoked:
+            if held.dropped:
                 task.cancel()
         if held.deadline is not None:
             rest_s = max(0.0, held.deadline - time.monotonic())
@@ -294,7 +298,8 @@ class InProcessBroker:
 
     @staticmethod
     def _overrun(held: Held, task: NodeTask) -> None:
-        held.dropped = True
+        if held.state is GIVEN:
+            move(held, State.LOST)
         task.cancel()
 
     def _end(self, held: Held) -> None:
@@ -303,10 +308,13 @@ class InProcessBroker:
             leased_at = self._running.pop(held)
             self._tasks.pop(held, None)
             # A timer of the event loop may be a little early.
-            is_late = held.dropped or (held.deadline is not None and held.deadline <= time.monotonic())
-            if is_late and not held.revoked:
+            is_revoked = held.state is State.REVOKED
+            is_late = held.state is State.LOST or (held.deadline is not None and held.deadline <= time.monotonic())
+            if held.rejected is not None:  # its function is another than at the call, or it cannot be run here
+                self._core.reject(held, held.rejected)
+            if is_late and not is_revoked:
                 self._core.advance(leased_at + held.function.timeout_s)
-            if is_late or held.revoked or held.report is None:
+            if is_late or is_revoked or held.report is None:
                 self._core.hand_back(held)
             else:
                 self._core.report(held)
@@ -317,21 +325,12 @@ class InProcessBroker:
         """Has nodes stop that run under these tokens, as far as that can be."""
         for held in self._running:
             if held.token in tokens:
-                held.dropped = held.revoked = True
+                if held.state is GIVEN:
+                    move(held, State.REVOKED)
                 if held in self._tasks:
                     self._loop.call(self._tasks[held].cancel)
-
-    def _rejected(self, held: Held, rejected: Rejected) -> None:
-        """Gives a node back whose function was replaced by another since the call, or that cannot be run here."""
-        with self._lock:
-            self._core.reject(held, rejected)
 
     def _changed(self) -> None:
         changes, self._changes = self._changes, []
         for happened in changes:
             happened.set_result(None)
-
-    def _raised(self, error: BaseException) -> None:
-        """Keeps Ctrl-C, which comes to the main thread only, from passing for the failure of a node."""
-        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
-            self._interrupt = error

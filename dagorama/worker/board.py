@@ -6,6 +6,7 @@ The process can't say it then, and the broker only knows what it held, of which 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing.context import BaseContext
 from struct import Struct
 from typing import Any
@@ -44,7 +45,7 @@ class Board:
 
     def begins(self, held: Held) -> None:
         """Notes a node that has no place yet; where an abandoned one still has it, it gets none."""
-        if self._free:
+        with suppress(IndexError):
             self._write(held, self._free.pop())
 
     def follows(self, held: Held, ended: Held) -> None:

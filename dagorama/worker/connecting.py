@@ -15,8 +15,8 @@ from dagorama.errors import BrokerUnavailable
 from dagorama.logging import get_logger
 from dagorama.v1.work_pb2 import Hello, WorkResponse
 from dagorama.worker import forking
-from dagorama.worker.leases import Leases
 from dagorama.worker.options import drain_grace_s
+from dagorama.worker.shell import Shell
 from dagorama.worker.stream import Stream
 
 #: Between attempts to connect: full jitter up to a bound that doubles from the first to the second. A restarted broker
@@ -38,7 +38,7 @@ class Connector:
         *,
         host: str,
         port: int,
-        leases: Leases,
+        shell: Shell,
         hello: Callable[[], Hello],
         received: Callable[[Stream, WorkResponse], None],
         changed: Callable[[bool, str], None] | None,
@@ -49,11 +49,10 @@ class Connector:
         """
         self._host = host
         self._port = port
-        self._leases = leases
+        self._shell = shell
         self._hello = hello
         self._received = received
         self._changed = changed
-        self._streams = 0
         self._stopped = False
         self._interrupt = threading.Event()  #: ends a backoff
         self.was_welcome = False  #: whether the broker has ever answered
@@ -111,7 +110,7 @@ class Connector:
 
     def _gives_up(self, was_welcome: bool, now: float) -> bool:
         """Tells, and says, that a worker that drains has looked for a broker to report to for long enough."""
-        unreported = self._leases.unreported()
+        unreported = self._shell.unreported()
         if was_welcome or unreported is None:
             self._give_up_at = None
             return False
@@ -132,16 +131,14 @@ class Connector:
         return True
 
     def _is_over(self) -> bool:
-        return self._stopped or self._leases.is_drained()
+        return self._stopped or self._shell.is_over
 
     def _serve_stream(self) -> bool:
         """Serves one stream until it ends; tells whether the broker had answered."""
-        self._streams += 1
-        stream = Stream(host=self._host, port=self._port, number=self._streams, hello=self._hello())
-        self._leases.connected(stream)
+        stream = self._shell.open_stream(host=self._host, port=self._port, hello=self._hello())
+        self._shell.connected(stream)
         if self._stopped:
             stream.cancel()
-        self._leases.end_if_drained()
         try:
             for response in stream.responses():
                 self._received(stream, response)
@@ -151,7 +148,7 @@ class Connector:
             self._last_detail = _describe(error)
             self._is_refused = isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.INVALID_ARGUMENT
         finally:
-            self._leases.disconnected()
+            self._shell.disconnected()
             stream.close()
         return stream.was_welcome
 

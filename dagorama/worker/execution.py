@@ -28,6 +28,7 @@ from dagorama.v1.graph_pb2 import Failure
 from dagorama.worker import forking
 from dagorama.worker.failures import failure_of, refusal_of, sendable
 from dagorama.worker.held import Held, Rejected, Report, ValueTable
+from dagorama.worker.kernel.states import GIVEN
 from dagorama.worker.node_loop import Rest
 from dagorama.worker.versions import VersionCheck
 
@@ -56,35 +57,32 @@ class _EndedScope(list[CapturedCall]):
 
 
 class Executor:
-    """Runs attempts and hands over their reports. One for each worker, used by all its slots."""
+    """Runs attempts. One for each worker, used by all its slots.
+
+    Afterwards a node has a `report`; or it is `rejected` if it is of a version that isn't accepted here, or cannot be
+    run for want of something that another worker may have; or it has neither, because its lease had ended.
+    """
 
     def __init__(
         self,
         *,
-        ended: Callable[[Held], None],
         versions: VersionCheck,
-        rejected: Callable[[Held, Rejected], None],
-        raised: Callable[[BaseException], None] | None = None,
         progressed: Callable[[int], None] | None = None,
-        failed: Callable[[Held, Failure], None] | None = None,
+        keeps_errors: bool = False,
         only_modules: Sequence[str] = (),
     ) -> None:
-        """Calls `ended` with each node once its report is made, and before that `raised` with what a node raised.
+        """Reject nodes of versions that `versions` doesn't accept.
 
-        `progressed` is called with a running node's token when its function has told how far it has got. A node goes to
-        `rejected` if it is of a version that `versions` doesn't accept, or cannot be run for want of something that
-        another worker may have. `failed` is called with what becomes of an attempt that fails while its lease holds.
-        With `only_modules`, functions that are neither in these nor in modules inside them are not run.
+        `progressed` is called with a running node's token when its function has told how far it has got. With
+        `keeps_errors` a report has what the function raised. With `only_modules`, functions that are neither in these
+        nor in modules inside them are not run.
         """
         self._versions = versions
-        self._rejected = rejected
         self._only_modules = only_modules
         #: By name and their definitions' arguments.
         self._async_functions: set[tuple[str, bytes]] = set()
-        self._ended = ended
-        self._raised = raised
         self._progressed = progressed
-        self._failed = failed
+        self._keeps_errors = keeps_errors
         follow_threads()
 
     def run(self, held: Held) -> Rest | None:
@@ -92,7 +90,7 @@ class Executor:
 
         A node whose lease has ended is not begun.
         """
-        if held.dropped:
+        if held.state is not GIVEN:
             return None
         started_ns = perf_counter_ns()
         try:
@@ -113,7 +111,7 @@ class Executor:
             found = find_function(name)
             if wanted != found.code_version:
                 if not self._versions.accepts(held.function, found):
-                    self._rejected(held, Rejected(found.code_version))
+                    held.rejected = Rejected(found.code_version)
                     return None
                 release = ""  # somebody has chosen that other code runs, and so does what that calls
             # Only now: other code may not even take these arguments.
@@ -200,19 +198,17 @@ class Executor:
                 return
             held.report = Report(_elapsed_us(started_ns), data, None, None, promise_ids, calls)
         held.values = None
-        self._ended(held)
 
     def _fail(self, held: Held, error: BaseException, started_ns: int, retry: RetryConfiguration | None = None) -> None:
         """Ends an attempt whose function raised; for good where the function's policy gives up on such an error."""
-        if self._raised is not None and not held.dropped:
-            self._raised(error)
-        self._end(held, failure_of(error, permanent=retry is not None and gives_up(retry, error)), started_ns)
+        permanent = retry is not None and gives_up(retry, error)
+        self._end(held, failure_of(error, permanent=permanent), started_ns, error)
 
     def _refuse(self, held: Held, error: BaseException, started_ns: int) -> None:
         """Ends an attempt whose function was not called, unless another worker may be able to call it."""
         if isinstance(error, UnknownFunction | PayloadError) and (rejected := _rejected(held, error)) is not None:
             self._versions.lacks(held.function.name, error, rejected.lacks)
-            self._rejected(held, rejected)
+            held.rejected = rejected
             return
         if isinstance(error, DagoramaError):
             is_the_same_everywhere = isinstance(error, PayloadError) and error.is_everywhere
@@ -221,16 +217,12 @@ class Executor:
             failure.message += _here()
         else:
             failure = failure_of(error)
-        if self._raised is not None:
-            self._raised(error)
-        self._end(held, failure, started_ns)
+        self._end(held, failure, started_ns, error)
 
-    def _end(self, held: Held, failure: Failure, started_ns: int) -> None:
-        if self._failed is not None and not held.dropped:
-            self._failed(held, failure)
-        held.report = Report(_elapsed_us(started_ns), failure=failure)
+    def _end(self, held: Held, failure: Failure, started_ns: int, error: BaseException | None = None) -> None:
+        kept = error if self._keeps_errors else None
+        held.report = Report(_elapsed_us(started_ns), failure=failure, error=kept)
         held.values = None
-        self._ended(held)
 
 
 _ENDED = _EndedScope()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from time import monotonic
 from uuid import UUID
 
 from dagorama.logging import get_logger
@@ -20,26 +18,28 @@ MESSAGE_CHARS_MAX = 300
 
 
 class FailureLog:
-    """One for each worker, used by all its slots. `close` it, so that what was counted is told."""
+    """One for each worker. Not for several threads. `flush` it at `due_at` and at the end."""
 
     def __init__(self) -> None:
         """Nothing has failed."""
-        self._lock = threading.Lock()
         self._lines = 0
-        self._ends_at = 0.0  #: of the present interval, by `time.monotonic()`
+        self._ends_at = 0.0  #: of the present interval
         self._more: Counter[str] = Counter()  #: by function, what no line was written for
-        self._timer: threading.Timer | None = None
 
-    def tell(self, held: Held, failure: Failure) -> None:
-        """Logs or counts an attempt that has failed."""
-        with self._lock:
-            now = monotonic()
-            if now >= self._ends_at:
-                self._lines, self._ends_at = 0, now + INTERVAL_S
-            self._lines += 1
-            if self._lines > LINES_MAX:
-                self._count(held.function.name, self._ends_at - now)
-                return
+    @property
+    def due_at(self) -> float | None:
+        """Return when what was counted is to be told; None where nothing was."""
+        return self._ends_at if self._more else None
+
+    def tell(self, held: Held, failure: Failure, now: float) -> None:
+        """Log or count an attempt that has failed."""
+        if now >= self._ends_at:
+            self.flush()
+            self._lines, self._ends_at = 0, now + INTERVAL_S
+        self._lines += 1
+        if self._lines > LINES_MAX:
+            self._more[held.function.name] += 1
+            return
         get_logger().warning(
             "attempt %d of node %s (%s) failed: %s",
             held.attempt,
@@ -48,23 +48,12 @@ class FailureLog:
             _in_a_line(failure),
         )
 
-    def close(self) -> None:
-        """Tells what was counted and not told yet."""
-        with self._lock:
-            more, self._more = self._more, Counter()
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+    def flush(self) -> None:
+        """Tell what was counted and not told yet."""
+        more, self._more = self._more, Counter()
         if more:
             functions = ", ".join(f"{count} of {name}" for name, count in more.most_common())
             get_logger().warning("more attempts failed: %s; `dagorama show` lists the nodes", functions)
-
-    def _count(self, name: str, rest_s: float) -> None:
-        self._more[name] += 1
-        if self._timer is None:
-            self._timer = threading.Timer(rest_s, self.close)
-            self._timer.daemon = True
-            self._timer.start()
 
 
 def _in_a_line(failure: Failure) -> str:

@@ -9,25 +9,10 @@ from typing import NamedTuple, Protocol
 
 from dagorama.capture import CapturedCall
 from dagorama.v1.graph_pb2 import Failure
+from dagorama.worker.kernel.node import Function, Node, Rejected
+from dagorama.worker.kernel.states import GIVEN
 
-
-class Function(NamedTuple):
-    """Which function a node runs, as far as the worker needs to know."""
-
-    name: str
-    definition_arguments: bytes
-    timeout_s: float = 0.0  #: how long an attempt may take; 0: no limit
-    code_version: str = ""  #: that which the node was made with; empty: any
-    release: str = ""  #: the versions that the calls which it makes are to have; empty: those that there are here
-    at_most_once: bool = False  #: an attempt that is cut off fails the node
-
-
-class Rejected(NamedTuple):
-    """Why a node goes back: the worker has its function in another version, or lacks something."""
-
-    code_version: str = ""  #: that which this worker has, where that is the reason
-    problem: str = ""  #: what it lacks, for people; empty where it is only the version
-    lacks: str = ""  #: names that; empty where it lacks the function
+__all__ = ["Function", "Held", "Rejected", "Report", "ValueTable"]
 
 
 class Report(NamedTuple):
@@ -39,6 +24,8 @@ class Report(NamedTuple):
     failure: Failure | None = None
     promise_ids: Sequence[bytes] = ()
     children: Sequence[CapturedCall] = ()
+    #: What the function raised, where somebody wants it itself.
+    error: BaseException | None = None
 
 
 class Values(Protocol):
@@ -77,32 +64,13 @@ class ValueTable:
         return takewhile(lambda other_id: other_id != node_id, self._values.node_ids)
 
 
-class Held:
-    """One node from its grant until its report is acknowledged, or the lease is lost.
+class Held(Node):
+    """A node with what it takes to run it, and how that ended."""
 
-    The slots write `report`, `progress`, `running` and `abandoned`; the thread that receives writes `token`, `dropped`
-    and `revoked`; the one that sends, `stream_sent`.
-    """
+    __slots__ = ("arguments", "granted_at", "place", "values")
 
-    __slots__ = (
-        "abandoned",
-        "arguments",
-        "attempt",
-        "deadline",
-        "dropped",
-        "function",
-        "granted_at",
-        "instance_id",
-        "node_id",
-        "place",
-        "progress",
-        "report",
-        "revoked",
-        "running",
-        "stream_sent",
-        "token",
-        "values",
-    )
+    report: Report | None
+    progress: tuple[float, str] | None
 
     def __init__(
         self,
@@ -114,8 +82,8 @@ class Held:
         attempt: int,
         values: ValueTable | None,
     ) -> None:
-        """`values` is None where the message had none."""
-        #: When it was first granted, by `time.monotonic()`: from then on its time counts, whatever connections break.
+        """Begin with a grant just now. `values` is None where the message had none."""
+        #: By `time.monotonic()`: from then on its time counts, whatever connections break.
         self.granted_at = monotonic()
         self.node_id = node_id
         self.token = token
@@ -124,28 +92,10 @@ class Held:
         self.function = function
         self.arguments = arguments
         self.values = values
-        self.report: Report | None = None
-        self.progress: tuple[float, str] | None = None
-        #: When its time is over, by `time.monotonic()`; None for never.
+        self.state = GIVEN
+        self.report = None
+        self.rejected = None
+        self.progress = None
         self.deadline = self.granted_at + function.timeout_s if function.timeout_s else None
-        #: Some thread, or a task on the event loop, is at it.
-        self.running = False
         #: Where it stands on the board, while it runs; -1 for nowhere.
         self.place = -1
-        #: Its thread has lost its slot.
-        self.abandoned = False
-        #: The lease is lost: a report would be refused, so none is sent.
-        self.dropped = False
-        #: It is lost because the broker has ended it: somebody cancelled the node, or its time is over.
-        self.revoked = False
-        #: Number of the stream that the report went out on; 0 for none.
-        self.stream_sent = 0
-
-    @property
-    def function_name(self) -> str:
-        """The name of its function."""
-        return self.function.name
-
-    def renew(self, token: int) -> None:
-        """Goes on under another lease. It is the same attempt, so its time does not count anew."""
-        self.token = token

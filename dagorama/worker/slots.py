@@ -2,7 +2,8 @@
 
 A slot is the right to run one node. Plain functions run in a thread, asynchronous ones as tasks on one event loop that
 all share; both take a slot, so no more than `count` nodes are ever started at once. Whoever finishes a node takes the
-next one itself, without waking anybody.
+next one from the line itself, without waking anybody, and without a lock: of all operations on the line and on what
+runs each is atomic by itself.
 
 A task can be stopped where it waits; a thread cannot. It can lose its slot to another, and ends when its node does.
 """
@@ -10,199 +11,216 @@ A task can be stopped where it waits; a thread cannot. It can lose its slot to a
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 
 from dagorama.worker.alarm import Alarm
 from dagorama.worker.board import Board
+from dagorama.worker.execution import Executor
 from dagorama.worker.held import Held
+from dagorama.worker.mailbox import Freed, Mailbox, Passed
 from dagorama.worker.node_loop import NodeLoop, NodeTask, Rest
 
 #: An event loop that has not gone on for so long, while one of its nodes runs on after its time, is given up.
 LOOP_BLOCKED_S = 10.0
 
 
-class _Abandoned(Exception):
-    """The thread has lost its slot."""
-
-
 class Slots:
-    """Runs nodes in the order in which they were added."""
+    """Runs nodes in the order in which they were added.
+
+    What is public, but for `is_in_thread` and `goes_on`, is called by whoever is at work on the mailbox.
+    """
 
     def __init__(
         self,
         count: int,
-        run: Callable[[Held], Rest | None],
+        executor: Executor,
+        mailbox: Mailbox,
         *,
-        is_known_async: Callable[[Held], bool],
-        stopped: Callable[[Held], None],
         alarm: Alarm | None = None,
         board: Board | None = None,
         cancel_grace_s: float = 0.0,
     ) -> None:
-        """`run` executes a node in the calling thread; for an asynchronous function it gives what is left instead.
+        """Put what has ended into the mailbox, and what has become free.
 
-        Where `is_known_async` tells beforehand that it will, no thread is troubled with the node. `stopped` is called
-        with each node that was revoked while it ran, as soon as it takes no slot any more. With `alarm` this process
-        ends if a node goes on after its deadline; a task that was stopped then gets `cancel_grace_s` to end. `board`
-        is told what runs.
+        With `alarm` this process ends if a node goes on after its deadline; a task that was stopped then gets
+        `cancel_grace_s` to end. `board` is told what runs.
         """
-        self._run = run
-        self._is_known_async = is_known_async
-        self._stopped = stopped
+        self._executor = executor
+        self._mailbox = mailbox
         self._alarm = alarm
         self._board = board
         self._cancel_grace_s = cancel_grace_s
-        self._lock = threading.Lock()
-        self._pending: OrderedDict[int, Held] = OrderedDict()  #: by fencing token
+        self._line: deque[Held] = deque()
         self._free = count
         self._idle_threads = 0
         self._threads = 0
         #: A node to start, or None for one thread to end.
         self._starts: SimpleQueue[Held | None] = SimpleQueue()
+        #: What runs in threads. Whoever takes a node out has its slot.
+        self._running: dict[Held, None] = {}
         self._loop = NodeLoop("dagorama-loop")
         self._tasks: dict[Held, NodeTask] = {}
 
-    def add(self, nodes: Iterable[Held]) -> None:
-        """Starts nodes as slots are free; the others are pending."""
-        starts: list[Held] = []
-        with self._lock:
-            pending = self._pending
-            for held in nodes:
-                pending[held.token] = held
-            while self._free and pending:
-                self._free -= 1
-                starts.append(pending.popitem(last=False)[1])
-        for held in starts:
-            self._start(held)
+    def add(self, nodes: Sequence[Held]) -> None:
+        """Start nodes as slots are free; the others stand in line."""
+        self._line.extend(nodes)
+        self._start_next()
 
-    def take_back(self, tokens: Iterable[int]) -> list[Held]:
-        """Returns those of the nodes that have not been started. They will not be."""
-        with self._lock:
-            return [held for token in tokens if (held := self._pending.pop(token, None)) is not None]
+    def freed(self, freed: Freed) -> None:
+        """Count what is free, and start what has come into the line since it was found empty."""
+        self._free += freed.slots
+        self._idle_threads += freed.threads
+        self._start_next()
 
-    def take_back_all(self) -> list[Held]:
-        """Returns all nodes that have not been started. They will not be."""
-        with self._lock:
-            held = list(self._pending.values())
-            self._pending.clear()
-            return held
+    def passed(self, passed: Passed) -> None:
+        """Hand a node, which has a slot, to a thread."""
+        self._start(passed.held)
+
+    def take_back(self, nodes: Iterable[Held] | None) -> list[Held]:
+        """Return those of the nodes that have not been started, or all; they will not be."""
+        line = self._line
+        found: list[Held] = []
+        with suppress(IndexError):  # slots take from it meanwhile
+            while True:
+                found.append(line.popleft())
+        if nodes is None:
+            return found
+        asked = set(nodes)
+        line.extend([held for held in found if held not in asked])
+        self._start_next()  # a slot may have found the line empty just now
+        return [held for held in found if held in asked]
+
+    def tasks_of(self, nodes: Iterable[Held]) -> list[Held]:
+        """Return those of the nodes that run on the event loop."""
+        return [held for held in nodes if held in self._tasks]
 
     def cancel(self, held: Held) -> None:
-        """Stops a node that runs on the event loop; what runs in a thread goes on. It must be `dropped` already."""
+        """Stop a node that runs on the event loop; what runs in a thread goes on. It must be dropped already."""
         if held in self._tasks:
             self._loop.call(self._cancel, held)
 
+    def abandon(self, held: Held) -> None:
+        """Give the slot of a node that runs in a thread to another thread. The node's own ends when the node does."""
+        if self._running.pop(held, self) is self:
+            return  # it has ended just now
+        self._threads -= 1
+        self._free += 1
+        self._start_next()
+
     def is_in_thread(self, held: Held) -> bool:
-        """Tells whether a node runs in a thread of its own."""
-        return held.running and held not in self._tasks
+        """Tell whether a node runs in a thread of its own."""
+        return held in self._running
 
     def goes_on(self, held: Held) -> bool:
-        """Tells whether nothing holds a node up; an asynchronous one, that its event loop is not blocked for good."""
+        """Tell whether nothing holds a node up; an asynchronous one, that its event loop is not blocked for good."""
         return self.is_in_thread(held) or self._loop.answers(LOOP_BLOCKED_S)
 
-    def abandon(self, held: Held) -> None:
-        """Gives the slot of a node that runs in a thread to another thread. The node's own ends when the node does."""
-        with self._lock:
-            if not held.running or held.abandoned:
-                return
-            held.abandoned = True
-            self._threads -= 1
-            self._free += 1
-        self._stopped(held)
-        self.add([])
-
     def close(self) -> None:
-        """Lets threads and loop end, once what runs has ended. Nothing may be added any more."""
-        with self._lock:
-            for _ in range(self._threads):
-                self._starts.put(None)
+        """Let threads and loop end, once what runs has ended. Nothing may be added any more."""
+        for _ in range(self._threads):
+            self._starts.put(None)
         self._loop.close()
 
-    def _start(self, held: Held) -> None:
-        """Hands a node, which has a slot, to the event loop or a thread."""
-        if self._is_known_async(held):
-            self._loop.call(self._advance, held)
-            return
-        with self._lock:
-            if self._idle_threads:
-                self._idle_threads -= 1
+    def _start_next(self) -> None:
+        while self._free:
+            try:
+                held = self._line.popleft()
+            except IndexError:  # also where a slot has just taken the last one
+                return
+            self._free -= 1
+            if self._executor.is_known_async(held):
+                self._loop.call(self._advance, held)
             else:
-                self._threads += 1
-                # Daemons: a function that hangs must not keep a process that was told to stop.
-                threading.Thread(target=self._work, name=f"dagorama-slot-{self._threads}", daemon=True).start()
+                self._start(held)
+
+    def _start(self, held: Held) -> None:
+        """Hand a node, which has a slot, to a thread."""
+        if self._idle_threads:
+            self._idle_threads -= 1
+        else:
+            self._threads += 1
+            # Daemons: a function that hangs must not keep a process that was told to stop.
+            threading.Thread(target=self._work, name=f"dagorama-slot-{self._threads}", daemon=True).start()
         self._starts.put(held)
 
+    # -- in a slot's thread, or on the event loop ----------------------------------------------------------------------
+
     def _begins(self, held: Held, grace_s: float = 0.0) -> None:
-        held.running = True
         if self._board is not None and held.place < 0:
             self._board.begins(held)
         if self._alarm is not None and (held.deadline is not None or held.function.at_most_once):
             self._alarm.watch(held, grace_s)
 
-    def _next(self, ended: Held, *, idle_threads: int) -> Held | None:
-        """Takes the next node for a slot; where there is none it frees the slot, and so many threads are idle.
-
-        Raises `_Abandoned` in a thread that has lost its slot while the node that has `ended` ran.
-        """
+    def _next(self, ended: Held) -> Held | None:
+        """Take the next node for a slot; where there is none, the caller has to say that the slot is free."""
         if self._alarm is not None and (ended.deadline is not None or ended.function.at_most_once):
             self._alarm.forget(ended)
-        ended.running = False
-        if ended.revoked:
-            self._stopped(ended)
-        board = self._board
-        with self._lock:
-            if self._pending and not ended.abandoned:
-                following = self._pending.popitem(last=False)[1]
-                if board is not None:
-                    board.follows(following, ended)
-                return following
-            if board is not None:
-                board.ends(ended)
-            if ended.abandoned:
-                raise _Abandoned
-            self._free += 1
-            self._idle_threads += idle_threads
+        mailbox = self._mailbox
+        mailbox.ended.append(ended)
+        if ended.report is None:
+            mailbox.look()  # it was rejected, and others may not even have to be begun
+        try:
+            following = self._line.popleft()
+        except IndexError:
+            if self._board is not None:
+                self._board.ends(ended)
             return None
+        if self._board is not None:
+            self._board.follows(following, ended)
+        mailbox.look_soon()
+        return following
 
     # -- in a slot's thread -------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        with suppress(_Abandoned):
-            while (held := self._starts.get()) is not None:
-                while held is not None:
-                    self._begins(held)
-                    rest = self._run(held)
-                    if rest is not None:
-                        self._hand_over(held, rest)
-                        break
-                    held = self._next(held, idle_threads=1)
-                # Nothing of the last node may live on while this thread waits.
-                rest = held = None
+        running = self._running
+        run = self._executor.run
+        while (held := self._starts.get()) is not None:
+            rest: Rest | None = None
+            while held is not None:
+                running[held] = None
+                self._begins(held)
+                rest = run(held)
+                if running.pop(held, self) is self:
+                    self._ends_abandoned(held)
+                    return
+                if rest is not None:
+                    self._loop.call(self._begin, held, rest)
+                    break
+                held = self._next(held)
+            # A slot that was handed over is the event loop's now. Nothing of the last node may live on while this
+            # thread waits.
+            freed = Freed(slots=0 if rest is not None else 1, threads=1)
+            rest = held = None
+            self._mailbox.post(freed)
 
-    def _hand_over(self, held: Held, rest: Rest) -> None:
-        """Passes this thread's slot on to the event loop."""
-        with self._lock:
-            self._idle_threads += 1
-        self._loop.call(self._begin, held, rest)
+    def _ends_abandoned(self, held: Held) -> None:
+        if self._alarm is not None:
+            self._alarm.forget(held)
+        if self._board is not None:
+            self._board.ends(held)
+        self._mailbox.ended.append(held)
+        self._mailbox.look()
 
     # -- on the event loop --------------------------------------------------------------------------------------------
 
     def _advance(self, held: Held | None) -> None:
-        """Begins a node whose function is asynchronous; when that fails at once, the slot's next one."""
+        """Begin a node whose function is asynchronous; when that fails at once, the slot's next one."""
         while held is not None:
-            if not self._is_known_async(held):
-                self._start(held)
+            if not self._executor.is_known_async(held):
+                self._mailbox.post(Passed(held))
                 return
             self._begins(held, self._cancel_grace_s)
-            rest = self._run(held)
+            rest = self._executor.run(held)
             if rest is not None:
                 self._begin(held, rest)
                 return
-            held = self._next(held, idle_threads=0)
+            held = self._next(held)
+        self._mailbox.post(Freed(slots=1, threads=0))
 
     def _begin(self, held: Held, rest: Rest) -> None:
         self._begins(held, self._cancel_grace_s)
@@ -217,4 +235,4 @@ class Slots:
 
     def _ended(self, held: Held) -> None:
         del self._tasks[held]
-        self._advance(self._next(held, idle_threads=0))
+        self._advance(self._next(held))

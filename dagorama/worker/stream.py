@@ -19,6 +19,8 @@ from dagorama.v1.work_pb2 import Completions, Hello, Lease, ProgressReports, Rej
 from dagorama.v1.work_pb2_grpc import WorkServiceStub
 from dagorama.worker.failures import sendable
 from dagorama.worker.held import Held, Report
+from dagorama.worker.kernel.states import ENDED, GIVEN
+from dagorama.worker.mailbox import Mailbox
 
 #: A request is closed when its payloads come to this many bytes, so that the broker can begin before all has arrived.
 REQUEST_BYTES = 4 * 2**20
@@ -39,30 +41,32 @@ class Signal(Enum):
 
     HEARTBEAT = auto()
     PROGRESS = auto()  #: some node has told how far it has got
+    LOOK = auto()  #: something lies in the mailbox
     DRAIN = auto()  #: the worker takes no more nodes
     END = auto()  #: nothing follows
 
 
+#: What is to be sent. Reports come in batches.
+ToSend = list[Held] | Lease | Rejection | Signal
+
+
 class Stream:
-    """One `Work` stream. Used by the slots (`send`), one thread that receives, and grpc's thread that sends.
+    """One `Work` stream. Used by whoever is at work on the mailbox, one thread that receives, and grpc's that sends."""
 
-    Reports are held back until `welcome`: which tokens are good is known only then.
-    """
-
-    def __init__(self, *, host: str, port: int, number: int, hello: Hello) -> None:
-        """`number` counts the streams of this worker, from 1."""
-        self._number = number
+    def __init__(self, *, host: str, port: int, hello: Hello, mailbox: Mailbox) -> None:
+        """Send the hello. The thread that sends looks into the mailbox when it is told to."""
         self._hello = hello
+        self._mailbox = mailbox
         # A connection of its own, as what broke the last one says nothing about the next.
         self._channel = Connection(host, port).channel
-        self._outbox: SimpleQueue[Held | Lease | Rejection | Signal] = SimpleQueue()
+        self._outbox: SimpleQueue[ToSend] = SimpleQueue()
         self.was_welcome = False  #: whether the broker has answered
-        self._released = threading.Event()  #: reports may go out
         self._ended = threading.Event()
         self._requests_sent = 0
         self._sequence = 0
+        self._reports: deque[Held] = deque()  #: taken from the outbox, and not sent as yet
+        self._is_last = False  #: nothing follows these
         self._progressed: dict[Held, None] = {}  #: whose progress is to be told
-        self._progress_lock = threading.Lock()  #: for the dict above
         self._progress_at = 0.0  #: when it may be told again, by `time.monotonic()`
         self._unacknowledged: deque[tuple[int, list[Held]]] = deque()
         self._call = WorkServiceStub(self._channel).Work(self._requests())
@@ -72,9 +76,8 @@ class Stream:
         return iter(self._call)
 
     def welcome(self, lease_duration_s: float) -> None:
-        """Lets reports go out, and heartbeats begin. Tokens must have been renewed before."""
+        """Begin with heartbeats."""
         self.was_welcome = True
-        self._released.set()
         threading.Thread(
             target=self._beat,
             args=(lease_duration_s / HEARTBEATS_PER_LEASE,),
@@ -82,17 +85,19 @@ class Stream:
             daemon=True,
         ).start()
 
-    def send(self, item: Held | Lease | Rejection | Signal) -> None:
-        """Sends a report, a lease that is handed back or rejected, or a signal, after those before. From any thread."""
+    def send(self, item: ToSend) -> None:
+        """Send reports, a lease that is handed back or rejected, or a signal, after those before. From any thread."""
         self._outbox.put(item)
 
-    def tell_progress(self, held: Held) -> None:
-        """Sends a node's progress soon, as it is then. From any thread."""
-        with self._progress_lock:
-            is_first = not self._progressed
+    def look(self) -> None:
+        """Have the thread that sends look into the mailbox. From any thread."""
+        self._outbox.put(Signal.LOOK)
+
+    def tell_progress(self, nodes: Iterable[Held]) -> None:
+        """Send the progress of nodes soon, as it is then."""
+        for held in nodes:
             self._progressed[held] = None
-        if is_first:
-            self._outbox.put(Signal.PROGRESS)
+        self._outbox.put(Signal.PROGRESS)
 
     def acknowledge(self, sequence: int) -> Iterator[Held]:
         """Yields the nodes whose reports are acknowledged with this sequence number, each once."""
@@ -107,7 +112,6 @@ class Stream:
     def close(self) -> None:
         """Lets go of everything, once no more is received."""
         self._ended.set()
-        self._released.set()
         self._outbox.put(Signal.END)
         self._call.cancel()
         self._channel.close()
@@ -116,40 +120,29 @@ class Stream:
 
     def _requests(self) -> Iterator[WorkRequest]:
         yield WorkRequest(hello=self._hello)
-        self._released.wait()
-        is_last = False
-        while not (is_last or self._ended.is_set()):
-            request, is_last = self._next_request()
+        while (self._reports or not self._is_last) and not self._ended.is_set():
+            request = self._next_request()
             self._requests_sent += 1
             yield request
 
-    def _next_request(self) -> tuple[WorkRequest, bool]:
-        """Waits for something to send and takes all there is; tells whether it is the last."""
+    def _next_request(self) -> WorkRequest:
+        """Wait for something to send and take all there is, as far as one request holds it."""
         outbox = self._outbox
         request = WorkRequest()
         reports: list[Held] = []
-        is_last = False
         payload_bytes = 0
-        item = self._next_item()
+        if not self._reports:
+            self._take(self._next_item(), request)
         while True:
-            if type(item) is Held:
-                # After a reconnect a report may be put here twice: see Leases.welcome.
-                if item.stream_sent != self._number and not item.dropped:
-                    item.stream_sent = self._number
-                    reports.append(item)
-                    payload_bytes += fit(item)
-            elif type(item) is Lease:
-                request.hand_backs.append(item)
-            elif type(item) is Rejection:
-                request.rejections.append(item)
-            elif item is Signal.DRAIN:
-                request.draining = True
-            elif item is Signal.END:
-                is_last = True
+            waiting = self._reports
+            while waiting and payload_bytes < REQUEST_BYTES:
+                held = waiting.popleft()
+                if held.state is ENDED:
+                    reports.append(held)
+                    payload_bytes += fit(held)
+            if self._is_last or payload_bytes >= REQUEST_BYTES or outbox.empty():
                 break
-            if payload_bytes >= REQUEST_BYTES or outbox.empty():
-                break
-            item = outbox.get()
+            self._take(outbox.get(), request)
         if self._progressed and monotonic() >= self._progress_at:
             self._write_progress(request)
         if reports:
@@ -157,31 +150,43 @@ class Stream:
             request.sequence = self._sequence
             write_results(request, reports)
             self._unacknowledged.append((self._sequence, reports))
-        return request, is_last
+        return request
 
-    def _next_item(self) -> Held | Lease | Rejection | Signal:
-        """Waits for something to send; while there is progress to tell, no longer than until it may be told."""
-        while self._progressed:
-            wait_s = self._progress_at - monotonic()
-            if wait_s <= 0:
+    def _take(self, item: ToSend, request: WorkRequest) -> None:
+        if type(item) is list:
+            self._reports.extend(item)
+        elif type(item) is Lease:
+            request.hand_backs.append(item)
+        elif type(item) is Rejection:
+            request.rejections.append(item)
+        elif item is Signal.LOOK:
+            self._mailbox.look()
+        elif item is Signal.DRAIN:
+            request.draining = True
+        elif item is Signal.END:
+            self._is_last = True
+
+    def _next_item(self) -> ToSend:
+        """Wait for something to send; while there is progress to tell, no longer than until it may be told."""
+        while True:
+            wait_s = self._progress_at - monotonic() if self._progressed else None
+            if wait_s is not None and wait_s <= 0:
                 return Signal.PROGRESS
             try:
                 item = self._outbox.get(timeout=wait_s)
             except Empty:
                 continue
-            if item is not Signal.PROGRESS:
+            if item is Signal.LOOK:
+                self._mailbox.look()
+            elif item is not Signal.PROGRESS:
                 return item
-        return self._outbox.get()
 
     def _write_progress(self, request: WorkRequest) -> None:
-        """Writes what the nodes that still run have told last."""
-        with self._progress_lock:
-            progressed, self._progressed = self._progressed, {}
+        """Write what the nodes that still run have told last."""
+        progressed = [self._progressed.popitem()[0] for _ in range(len(self._progressed))]
         self._progress_at = monotonic() + PROGRESS_INTERVAL_S
         told = [
-            (held.token, *held.progress)
-            for held in progressed
-            if held.progress is not None and held.report is None and not held.dropped
+            (held.token, *held.progress) for held in progressed if held.progress is not None and held.state is GIVEN
         ]
         if told:
             tokens, fractions, messages = zip(*told, strict=True)

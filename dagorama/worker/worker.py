@@ -19,8 +19,8 @@ from dagorama.worker.alarm import Alarm
 from dagorama.worker.board import Board
 from dagorama.worker.connecting import Connector
 from dagorama.worker.importing import import_modules
-from dagorama.worker.leases import Leases
 from dagorama.worker.options import WorkerOptions, default_code_mismatch
+from dagorama.worker.shell import Shell
 from dagorama.worker.stream import Stream
 from dagorama.worker.versions import VersionCheck
 
@@ -67,10 +67,9 @@ class Worker:
         forget_functions()
         #: Has all functions of those modules in it: computing their versions takes a few milliseconds for each file.
         self._versions = VersionCheck(options.code_mismatch or default_code_mismatch(), options.imports)
-        self._leases = Leases(
+        self._shell = Shell(
             options,
             versions=self._versions,
-            raised=None if options.catch_exceptions else self._raised,
             alarm=alarm,
             board=board,
             leave=None if alarm is None else self._leave,
@@ -78,7 +77,7 @@ class Worker:
         self._connector = Connector(
             host=host,
             port=port,
-            leases=self._leases,
+            shell=self._shell,
             hello=self._hello,
             received=self._receive,
             changed=connection_changed,
@@ -103,8 +102,9 @@ class Worker:
     def wait(self) -> None:
         """Blocks until the worker has ended. Raises `BrokerUnavailable`, or what a node raised (`catch_exceptions`)."""
         self.wait_until_ended()
-        if self._error is not None:
-            raise self._error
+        error = self._error or self._shell.error
+        if error is not None:
+            raise error
 
     def wait_until_ended(self) -> None:
         """Blocks until the worker has ended, well or not."""
@@ -120,14 +120,13 @@ class Worker:
 
     def drain(self) -> None:
         """Takes no more nodes, hands back what has not been started, and ends when the rest is acknowledged."""
-        self._leases.drain()
+        self._shell.drain()
         self._connector.interrupt()
-        self._leases.end_if_drained()
 
     def stop(self) -> None:
         """Ends at once. What it holds is lost to it; the broker gives it to others."""
         self._connector.stop()
-        self._leases.cut()
+        self._shell.cut()
         self._connector.interrupt()
 
     # -- from the start to the end ------------------------------------------------------------------------------------
@@ -138,7 +137,7 @@ class Worker:
         except BaseException as error:
             self._error = error
         finally:
-            self._leases.close()
+            self._shell.close()
             with self._done_lock:
                 self._done.set()
             for callback in self._done_callbacks:
@@ -152,11 +151,6 @@ class Worker:
             self._error = self._connector.unavailable(waited_s)
         self.stop()
 
-    def _raised(self, error: BaseException) -> None:
-        """Ends the worker with what a node raised, once that is reported."""
-        self._error = self._error or error
-        threading.Thread(target=self.drain, name="dagorama-drain", daemon=True).start()
-
     def _leave(self, exit_status: int) -> None:
         """Ends the process: what is pending is handed back, reports go out, and what runs is run again elsewhere.
 
@@ -166,7 +160,7 @@ class Worker:
         self.drain()
         self._let_through()
         self._connector.stop()
-        self._leases.end_stream()
+        self._shell.end_stream()
         self._connector.interrupt()
         # The main thread is on its way out, unless something that a node has left behind keeps it.
         sleep(LEAVE_S)
@@ -175,7 +169,7 @@ class Worker:
     def _let_through(self) -> None:
         """Waits until what must not be cut off is reported."""
         is_told = False
-        while self._alarm is not None and (held := self._leases.not_to_be_cut_off()) is not None:
+        while self._alarm is not None and (held := self._shell.not_to_be_cut_off()) is not None:
             if not is_told:
                 node = f"node {UUID(bytes=held.node_id)} ({held.function.name})"
                 self._leaving(f"takes no more work, and ends when {node} has, which is at_most_once")
@@ -198,29 +192,28 @@ class Worker:
             function_names=taken.keys(),
             code_versions=taken.values(),
             slots=options.concurrency,
-            held=self._leases.named(),
+            held=self._shell.named(),
             exit_when_drained=options.exit_when_drained,
             exit_when_mismatched=not options.catch_exceptions,
         )
 
     def _receive(self, stream: Stream, response: WorkResponse) -> None:
         """Hands on each part of a response."""
-        leases = self._leases
+        shell = self._shell
         if response.acknowledged:
-            leases.acknowledge(stream, response.acknowledged)
+            shell.acknowledge(stream, response.acknowledged)
         if response.refusals:
             _log_refusals(response.refusals)
         if response.HasField("welcome"):
             self._connector.was_welcome = True
-            leases.welcome(stream, response.welcome)
+            shell.welcome(stream, response.welcome)
             self._connector.tell_connected()
-            leases.end_if_drained()
         if response.revocations:
-            leases.revoke(response.revocations)
+            shell.revoke(response.revocations)
         if response.recalls:
-            leases.recall(response.recalls)
+            shell.recall(response.recalls)
         if response.HasField("grants"):
-            leases.take(response)
+            shell.take(response)
         if response.drained:
             if response.HasField("mismatch") and not self._options.catch_exceptions:
                 self._error = self._error or self._mismatch(response.mismatch)

@@ -37,6 +37,7 @@ ROOMS = {
     },
     "dagorama.client": "client",
     "dagorama.worker": "worker",
+    "dagorama.worker.kernel": "kernel",
     "dagorama.runner": "runner",
     "dagorama.__main__": "cli",
     "dagorama.cli": "cli",
@@ -57,12 +58,13 @@ ARROWS = {
     "user": {"client", "values"},
     "client": {"api", "values"},
     "values": set[str](),
-    "worker": {"client", "api", "user", "values"},
+    "worker": {"client", "api", "user", "kernel", "values"},
+    "kernel": set[str](),
     "runner": {"client", "worker", "values"},
     "cli": {"user", "client", "worker", "launch", "values"},
     # The in-process broker is a broker with its worker: it has the worker's executor run what the core grants, answers
     # with the broker's own requests, and has the memory journal keep finished instances. It knows no gRPC.
-    "testing": {"user", "client", "worker", "core", "storage", "requests", "values"},
+    "testing": {"user", "client", "worker", "kernel", "core", "storage", "requests", "values"},
     "api": set[str](),
     "launch": {"core", "storage", "host", "service"},
     "core": set[str](),
@@ -84,7 +86,8 @@ MEETING_POINTS = {
     *(f"dagorama_broker.service.convert.{name}" for name in ("incoming", "outgoing")),
 }
 
-#: What the core may use of the standard library: nothing that reads a clock, draws at random, waits, or does I/O.
+#: What the core and the worker's kernel may use of the standard library: nothing that reads a clock, draws at random,
+#: waits, or does I/O.
 PURE = {
     "__future__",
     "abc",
@@ -149,8 +152,8 @@ def forbidden(module: str, source: str, *, is_package: bool = False) -> list[str
         if target_room is None:
             top = target.partition(".")[0]
             standard = top in sys.stdlib_module_names
-            if room == "core" and top not in PURE:
-                found.append(f"{module} -> {target}: the core is pure")
+            if room in {"core", "kernel"} and top not in PURE:
+                found.append(f"{module} -> {target}: the {room} is pure")
             elif not standard and not any(within(target, name) for name in BARE | EXTRAS.get(module, set())):
                 found.append(f"{module} -> {target}: not in a bare install")
             elif room in {"launch", "core", "storage", "host", "requests", "service"} and top in {

@@ -20,6 +20,7 @@ from dagorama import (
 )
 from dagorama.capture import Scope, current_scope
 from dagorama.worker.held import Function, Held
+from dagorama.worker.kernel.states import State, move
 from tests.unit.library.dag_server import DagServer
 
 
@@ -105,10 +106,10 @@ def test_a_context_follows_the_lease() -> None:
     node = NodeContext(held)
     key = node.idempotency_key
     assert (node.fencing_token, node.cancelled, node.attempt, node.function) == (7, False, 3, "m:C.f")
-    held.renew(9)
+    held.token = 9
     assert (node.fencing_token, node.idempotency_key) == (9, key)
     node.raise_if_cancelled()
-    held.dropped = True
+    move(held, State.REVOKED)
     with pytest.raises(NodeStopped, match=str(node.node_id)):
         node.raise_if_cancelled()
     assert repr(node) == f"NodeContext(m:C.f, node {node.node_id}, attempt 3)"

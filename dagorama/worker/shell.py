@@ -1,0 +1,311 @@
+"""The kernel's shell: tells it what happens, and carries out what it wants done."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from math import inf
+from time import monotonic
+from typing import cast
+from uuid import UUID
+
+from dagorama.logging import get_logger
+from dagorama.v1.work_pb2 import Hello, Lease, Rejection, Welcome, WorkResponse
+from dagorama.worker.alarm import Alarm
+from dagorama.worker.board import Board
+from dagorama.worker.execution import Executor
+from dagorama.worker.failure_log import FailureLog
+from dagorama.worker.held import Function, Held, ValueTable
+from dagorama.worker.kernel import instructions as i
+from dagorama.worker.kernel import messages as m
+from dagorama.worker.kernel.kernel import Kernel
+from dagorama.worker.kernel.node import Lease as HeldLease
+from dagorama.worker.kernel.node import Node
+from dagorama.worker.kernel.states import GIVEN
+from dagorama.worker.mailbox import Closed, Freed, Item, Mailbox, Opened, Passed
+from dagorama.worker.options import WorkerOptions, cancel_grace_s
+from dagorama.worker.slots import Slots
+from dagorama.worker.stopping import EXIT_CANCELLED, EXIT_OVERRUN
+from dagorama.worker.stream import Signal, Stream, ToSend
+from dagorama.worker.versions import VersionCheck
+
+
+class Shell:
+    """What a worker consists of beside its connection. What is public may be called by any thread."""
+
+    def __init__(
+        self,
+        options: WorkerOptions,
+        *,
+        versions: VersionCheck,
+        alarm: Alarm | None,
+        board: Board | None,
+        leave: Callable[[int], None] | None,
+    ) -> None:
+        """Have `leave` end the process with a status where a node can't be stopped otherwise; None: it goes on."""
+        self._mailbox = Mailbox(self._take_in, self._failed)
+        #: What ends the worker, once it is reported: the first that a node raised, or an error of the worker's own.
+        self.error: BaseException | None = None
+        self._keeps_errors = not options.catch_exceptions
+        # Whoever is to get the exception itself need not read of it.
+        self._failures = FailureLog() if options.log_failures and options.catch_exceptions else None
+        executor = Executor(
+            versions=versions,
+            progressed=self._mailbox.progressed,
+            keeps_errors=self._keeps_errors,
+            only_modules=options.imports,
+        )
+        grace_s = cancel_grace_s()
+        self._kernel = Kernel(cancel_grace_s=grace_s, may_leave=leave is not None)
+        self._slots = Slots(
+            options.concurrency, executor, self._mailbox, alarm=alarm, board=board, cancel_grace_s=grace_s
+        )
+        self._leave = leave
+        self._stream: Stream | None = None
+        self._timer: threading.Timer | None = None
+        self._timer_at = 0.0
+        self._has_failed = False
+
+    # -- for whoever runs it, and keeps it connected ------------------------------------------------------------------
+
+    def connected(self, stream: Stream) -> None:
+        """Report on this stream from its welcome on."""
+        self._mailbox.post(Opened(stream))
+
+    def disconnected(self) -> None:
+        """Start nothing, and keep reports, until there is another stream."""
+        self._mailbox.post(Closed())
+
+    def open_stream(self, *, host: str, port: int, hello: Hello) -> Stream:
+        """Make a stream whose sending thread looks into the mailbox."""
+        return Stream(host=host, port=port, hello=hello, mailbox=self._mailbox)
+
+    def drain(self) -> None:
+        """Hand back what has not been started, also what comes yet, and end the stream when the rest is reported."""
+        self._mailbox.post(m.Drain())
+
+    def cut(self) -> None:
+        """Break the stream that is open."""
+        stream = self._stream
+        if stream is not None:
+            stream.cancel()
+
+    def end_stream(self) -> None:
+        """End the stream that is open, once what was sent is out."""
+        stream = self._stream
+        if stream is not None:
+            stream.send(Signal.END)
+
+    def close(self) -> None:
+        """Let the slots end. Nothing may be received any more."""
+        self._slots.close()
+        timer = self._timer
+        if timer is not None:
+            timer.cancel()
+        if self._failures is not None:
+            self._failures.flush()
+
+    def named(self) -> list[Lease]:
+        """Return the leases for a hello."""
+        now = monotonic()
+        return [
+            Lease(
+                node_id=held.node_id,
+                token=held.token,
+                instance_id=held.instance_id,
+                held_s=now - held.granted_at,
+            )
+            for held in self._held()
+        ]
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether nothing is left to report and nothing comes any more, or the worker itself has failed."""
+        return self._has_failed or self._kernel.is_drained
+
+    def unreported(self) -> list[Held] | None:
+        """Return what a worker that drains and has nothing left to run has not brought out; else None."""
+        held = self._held()
+        return None if not self._kernel.is_draining or any(one.report is None for one in held) else held
+
+    def not_to_be_cut_off(self) -> Held | None:
+        """Return a node that must not lose its worker now: it would fail, as it may run only once.
+
+        None where there is none, or none that goes on: what blocks the event loop, say, blocks it for good.
+        """
+        once = [held for held in self._held() if held.function.at_most_once]
+        return next((held for held in once if held.report is not None or self._slots.goes_on(held)), None)
+
+    def _held(self) -> list[Held]:
+        return cast("list[Held]", list(self._kernel.held.values()))  # at once, whoever is at work on them
+
+    # -- what the broker says: in the thread that receives -------------------------------------------------------------
+
+    def welcome(self, stream: Stream, welcome: Welcome) -> None:
+        """Go on with what the broker leaves to this worker, and drop the rest."""
+        stream.welcome(welcome.lease_duration_s)
+        leases = [HeldLease(lease.instance_id, lease.node_id, lease.token) for lease in welcome.leases]
+        self._mailbox.post(m.Welcomed(leases))
+
+    def take(self, response: WorkResponse) -> None:
+        """Take granted nodes in."""
+        functions = [
+            Function(
+                spec.name,
+                spec.definition_arguments,
+                spec.timeout_s,
+                spec.code_version,
+                spec.release,
+                spec.at_most_once,
+            )
+            for spec in response.functions
+        ]
+        values = ValueTable(response.values) if response.HasField("values") else None
+        grants = response.grants
+        granted = [
+            Held(node_id, token, instance_id, functions[function], arguments, attempt, values)
+            for node_id, token, instance_id, function, arguments, attempt in zip(
+                grants.node_ids,
+                grants.tokens,
+                grants.instance_ids,
+                grants.functions,
+                grants.arguments,
+                grants.attempts,
+                strict=True,
+            )
+        ]
+        self._mailbox.post(m.Granted(granted))
+
+    def acknowledge(self, stream: Stream, sequence: int) -> None:
+        """Let go of the nodes whose reports are acknowledged."""
+        self._mailbox.post(m.Acknowledged(list(stream.acknowledge(sequence))))
+
+    def recall(self, recalls: Iterable[Lease]) -> None:
+        """Hand back what the broker asks for, as far as it has not been started."""
+        self._mailbox.post(m.Recalled([lease.token for lease in recalls]))
+
+    def revoke(self, revocations: Iterable[Lease]) -> None:
+        """Stop nodes whose leases have ended."""
+        self._mailbox.post(m.Revoked([HeldLease(b"", lease.node_id, lease.token) for lease in revocations]))
+
+    # -- by one thread at a time ---------------------------------------------------------------------------------------
+
+    def _take_in(self, item: Item) -> None:
+        match item:
+            case Freed():
+                self._slots.freed(item)
+            case Passed():
+                self._slots.passed(item)
+            case Opened():
+                self._stream, self._mailbox.wake = item.stream, item.stream.look
+                self._tell(m.Connected())
+            case Closed():
+                self._tell(m.Disconnected())
+                self._stream = self._mailbox.wake = None
+            case m.Tick():
+                self._timer = None
+                if self._failures is not None and (self._failures.due_at or inf) <= monotonic():
+                    self._failures.flush()
+                self._tell(item)
+            case m.Ended():
+                self._note_failures(cast("Sequence[Held]", item.nodes))
+                self._tell(item)
+            case _:
+                self._tell(item)
+
+    def _tell(self, message: m.Message) -> None:
+        """Tell the kernel, and do what it says."""
+        for instruction in self._kernel.handle(message, monotonic()):
+            self._carry_out(instruction)
+        self._set_timer()
+
+    def _carry_out(self, instruction: i.Instruction) -> None:
+        stream = self._stream
+        match instruction:
+            case i.Start(nodes):
+                self._slots.add(_held(nodes))
+            case i.Report(nodes):
+                _send(stream, list(_held(nodes)))
+            case i.HandBack(leases):
+                for lease in leases:
+                    _send(stream, Lease(node_id=lease.node_id, token=lease.token))
+            case i.TakeBack(nodes):
+                taken = self._slots.take_back(None if nodes is None else _held(nodes))
+                tasks = self._slots.tasks_of(_held(nodes or ()))
+                self._tell(m.TakenBack(instruction, taken, frozenset(tasks)))
+            case i.Reject(leases, rejected):
+                for lease in leases:
+                    of_broker = Lease(node_id=lease.node_id, token=lease.token)
+                    _send(stream, Rejection(lease=of_broker, **rejected._asdict()))
+            case i.TellProgress(nodes) if stream is not None:
+                stream.tell_progress(_held(nodes))
+            case i.TellDrain():
+                _send(stream, Signal.DRAIN)
+            case i.EndStream():
+                _send(stream, Signal.END)
+            case i.Cut() if stream is not None:
+                stream.cancel()
+            case i.Stop(node):
+                self._slots.cancel(cast(Held, node))
+            case i.Discard(node):
+                get_logger().warning(
+                    "what node %s (%s) gave is discarded: its lease was lost while it ran, so another worker runs it",
+                    UUID(bytes=node.node_id),
+                    node.function.name,
+                )
+            case i.Abandon(node, is_late):
+                overrun = _overrun(node, is_late=is_late)
+                get_logger().warning("%s; the thread that it runs in cannot be ended and is replaced", overrun)
+                self._slots.abandon(cast(Held, node))
+            case i.Complain(node, is_late):
+                get_logger().warning("%s; it does not heed that it was cancelled", _overrun(node, is_late=is_late))
+            case i.Leave(node, is_late) if self._leave is not None:
+                get_logger().warning("%s, so its worker process ends", _overrun(node, is_late=is_late))
+                status = EXIT_OVERRUN if is_late else EXIT_CANCELLED
+                threading.Thread(target=self._leave, args=(status,), name="dagorama-leave", daemon=True).start()
+
+    def _note_failures(self, nodes: Iterable[Held]) -> None:
+        """Log the attempts that have failed while their leases held, or keep what the first of them raised."""
+        for held in [held for held in nodes if held.report is not None and held.report.failure is not None]:
+            report = held.report
+            if held.state is not GIVEN or report is None or report.failure is None:
+                continue
+            if self._failures is not None:
+                self._failures.tell(held, report.failure, monotonic())
+            if report.error is not None and self.error is None:
+                self.error = report.error
+                self._mailbox.post(m.Drain())
+
+    def _failed(self, error: BaseException) -> None:
+        """End the worker, as what it knows of its nodes may be wrong."""
+        self.error = self.error or error
+        self._has_failed = True
+        self.cut()
+
+    def _set_timer(self) -> None:
+        due = self._kernel.due_at
+        if self._failures is not None and (counted_at := self._failures.due_at) is not None:
+            due = counted_at if due is None else min(due, counted_at)
+        if due is not None and (self._timer is None or due < self._timer_at):
+            self._timer_at = due
+            self._timer = timer = threading.Timer(max(0.0, due - monotonic()), self._tick)
+            timer.daemon = True
+            timer.start()
+
+    def _tick(self) -> None:
+        self._mailbox.post(m.Tick())
+
+
+def _held(nodes: Sequence[Node]) -> Sequence[Held]:
+    """Give nodes back as what they are: the shell makes no others."""
+    return cast("Sequence[Held]", nodes)
+
+
+def _send(stream: Stream | None, item: ToSend) -> None:
+    if stream is not None:
+        stream.send(item)
+
+
+def _overrun(node: Node, *, is_late: bool) -> str:
+    problem = "runs on after its timeout" if is_late else "runs on after its lease had ended"
+    return f"node {UUID(bytes=node.node_id)} ({node.function.name}) {problem}"
