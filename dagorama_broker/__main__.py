@@ -11,6 +11,7 @@ from random import Random
 
 import click
 
+from dagorama_broker import polling as polling  # before gRPC is imported
 from dagorama_broker.ending import PlainEnd
 from dagorama_broker.host.host import Host
 from dagorama_broker.service.server import AddressTaken, Server

@@ -174,14 +174,23 @@ class SqliteJournal:
         if batch.outcomes:
             outcomes = list(batch.outcomes.values())
             _OUTCOMES.write(connection, outcomes, sum([len(row.payload) for row in outcomes if row.payload]))
-        previous = [(digest, seq) for seq, digest in batch.previous.items()]
-        connection.executemany("UPDATE outcomes SET previous = ? WHERE node = ?", previous)
-        changes = [(str(change.value), seq) for seq, change in batch.changes.items()]
-        connection.executemany("UPDATE outcomes SET change = ? WHERE node = ?", changes)
         if batch.attempts:
             _ATTEMPTS.write(connection, batch.attempts)
         if batch.instances:
             _INSTANCES.write(connection, list(batch.instances.values()))
+        # A statement costs as much as a row, also where it has nothing to do, and these seldom have.
+        if batch.previous or batch.changes or batch.reopened or batch.requests:
+            self._write_reset(connection, batch)
+        if batch.controls or batch.limits or batch.queues or batch.workers:
+            self._write_words(connection, batch)
+
+    @staticmethod
+    def _write_reset(connection: sqlite3.Connection, batch: Batch) -> None:
+        """Write how values compare with those before, and which requests had nodes begin anew."""
+        previous = [(digest, seq) for seq, digest in batch.previous.items()]
+        connection.executemany("UPDATE outcomes SET previous = ? WHERE node = ?", previous)
+        changes = [(str(change.value), seq) for seq, change in batch.changes.items()]
+        connection.executemany("UPDATE outcomes SET change = ? WHERE node = ?", changes)
         reopened = [(void_token, seq) for seq, void_token in batch.reopened.items()]
         connection.executemany("UPDATE instances SET deadline_at = NULL, void_token = ? WHERE seq = ?", reopened)
         for seq, request in batch.requests.items():
@@ -189,6 +198,10 @@ class SqliteJournal:
             if request:
                 row = (seq, request.id, request.node_id, json.dumps(request.seqs))
                 connection.execute("INSERT INTO requests VALUES (?, ?, ?, ?)", row)
+
+    @staticmethod
+    def _write_words(connection: sqlite3.Connection, batch: Batch) -> None:
+        """Write what people and calls have said about instances, limits and queues, and which workers are there."""
         connection.executemany(_CONTROL, batch.controls.values())
         _LIMITS.write(connection, list(batch.limits.values()))
         _QUEUES.write(connection, [row for row in batch.queues.values() if row])
