@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -109,26 +110,61 @@ def test_a_peer_that_is_missing_is_left_out_and_said() -> None:
     assert "ray_ms_per_hop" not in json.loads(finished.stdout.splitlines()[-1])
 
 
-def test_the_trace_tells_what_one_node_passes() -> None:
-    """The four trips of one node are told with their functions: each once, in order, with how often they are called."""
+@pytest.fixture(scope="module")
+def trips() -> dict[str, dict[str, object]]:
+    """Give what `trace` tells of each trip."""
     finished = benchmark("trace", "--json")
     assert finished.returncode == 0, finished.stderr
-    trips = json.loads(finished.stdout.splitlines()[-1])
+    found: dict[str, dict[str, object]] = json.loads(finished.stdout.splitlines()[-1])
+    return found
+
+
+def passed(trip: dict[str, object]) -> list[str]:
+    """Return the functions of a trip."""
+    found = trip["passed"]
+    assert isinstance(found, list)
+    return found
+
+
+def test_the_trace_tells_what_one_node_passes(trips: dict[str, dict[str, object]]) -> None:
+    """The four trips of one node are told with their functions: each once, in order, with how often they are called."""
     assert list(trips) == ["start to commit", "grant to function", "result to acknowledgement", "resolve"]
     for trip in trips.values():
-        assert len(trip["passed"]) == trip["functions"] <= trip["calls"]
-    commits = [
-        function
-        for trip in trips.values()
-        for function in trip["passed"]
-        if function == "dagorama_broker.storage.sqlite.SqliteJournal.commit"
-    ]
-    assert len(commits) == 2  # one with which it starts, and one with which it ends
+        functions, calls = trip["functions"], trip["calls"]
+        assert isinstance(functions, int)
+        assert isinstance(calls, int)
+        assert len(passed(trip)) == functions <= calls
 
 
-def test_a_new_instance_is_committed_without_looking_for_it() -> None:
-    """Nothing is read from the storage on the way of one node."""
+def test_a_node_is_committed_twice_and_looked_for_never(trips: dict[str, dict[str, object]]) -> None:
+    """Its start and its end are one commit each, and nothing is read from the storage on its way."""
+    journal = "dagorama_broker.storage.sqlite.SqliteJournal"
+    used = [function for trip in trips.values() for function in passed(trip) if function.startswith(journal)]
+    assert [function for function in used if function.endswith(".commit")] == [f"{journal}.commit"] * 2
+    assert not any(".find" in function for function in used)
+
+
+def test_the_page_about_one_node_names_what_it_passes(trips: dict[str, dict[str, object]]) -> None:
+    """Each function that the page names is passed on the trip in whose section it stands."""
+    page = (ROOT / "docs/explanation/one-node.md").read_text(encoding="utf-8")
+    sections = {section.partition("\n")[0].lower(): section for section in page.split("\n## ")[1:]}
+    assert list(sections) == list(trips)
+    named = {trip: re.findall(r"`(dagorama[\w.]+)`", section) for trip, section in sections.items()}
+    assert all(len(names) >= 4 for names in named.values())
+    assert {trip: [name for name in names if name not in passed(trips[trip])] for trip, names in named.items()} == {
+        trip: [] for trip in trips
+    }
+
+
+def test_the_trace_is_readable_without_json() -> None:
+    """Each trip has a line with its counts, then a line for each call with its thread."""
     finished = benchmark("trace")
     assert finished.returncode == 0, finished.stderr
-    assert "SqliteJournal.commit" in finished.stdout
-    assert "SqliteJournal.find" not in finished.stdout
+    lines = finished.stdout.splitlines()
+    assert [line.partition(":")[0] for line in lines if not line.startswith(" ")] == [
+        "start to commit",
+        "grant to function",
+        "result to acknowledgement",
+        "resolve",
+    ]
+    assert re.fullmatch(r"  MainThread +dagorama\..*__call__", lines[1])
