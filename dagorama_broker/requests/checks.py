@@ -130,10 +130,7 @@ def check_ids(raw: Sequence[bytes], field: str) -> None:
 
 
 def check_function(spec: FunctionSpec) -> FunctionSpec:
-    """Return a function as it is meant where something is left out: its queue is its name where none is given.
-
-    Raises `MalformedRequest` for one that cannot be.
-    """
+    """Return a function, with a burst of 1 where a limit has none. Raises `MalformedRequest` for one that cannot be."""
     if not spec.name:
         raise MalformedRequest("a function has no name")
     check_name("function", spec.name)
@@ -154,17 +151,7 @@ def check_function(spec: FunctionSpec) -> FunctionSpec:
             f"function {spec.name} is at_most_once and has retry.max_attempts {retry.max_attempts}; one excludes the "
             "other"
         )
-    return replace(
-        spec,
-        queue=spec.queue or spec.name,
-        retry=replace(
-            retry,
-            max_attempts=max(1, retry.max_attempts),
-            multiplier=retry.multiplier or 1.0,
-            jitter=min(1.0, retry.jitter),
-        ),
-        limits=_check_limits(spec) if spec.limits else (),
-    )
+    return replace(spec, limits=_check_limits(spec)) if spec.limits else spec
 
 
 def _check_limits(spec: FunctionSpec) -> tuple[LimitSpec, ...]:

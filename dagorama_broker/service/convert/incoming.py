@@ -24,6 +24,7 @@ from dagorama_broker.requests.checks import (
     PAYLOAD_BYTES_MAX,
     PROBLEM_BYTES_MAX,
     PROGRESS_BYTES_MAX,
+    SECONDS_MAX,
     SLOTS_MAX,
     MalformedRequest,
     TooLarge,
@@ -42,20 +43,20 @@ from dagorama_broker.requests.checks import (
 
 
 def to_function(message: graph_pb2.FunctionSpec) -> FunctionSpec:
-    """Give a function; its queue is its name where none is given."""
+    """Give a function as it is meant where something is left out: its queue is its name where none is given."""
     retry = message.retry
     return check_function(
         FunctionSpec(
             name=message.name,
             code_version=message.code_version,
-            queue=message.queue,
+            queue=message.queue or message.name,
             taint=message.taint,
             retry=RetryPolicy(
-                max_attempts=retry.max_attempts,
+                max_attempts=max(1, retry.max_attempts),
                 interval_s=retry.interval_s,
-                multiplier=retry.multiplier,
+                multiplier=retry.multiplier or 1.0,
                 interval_max_s=retry.interval_max_s,
-                jitter=retry.jitter,
+                jitter=1.0 if 1 < retry.jitter <= SECONDS_MAX else retry.jitter,
             ),
             timeout_s=message.timeout_s,
             start_timeout_s=message.start_timeout_s,
@@ -64,7 +65,9 @@ def to_function(message: graph_pb2.FunctionSpec) -> FunctionSpec:
             release=message.release,
             limits=tuple(
                 LimitSpec(max=limit.max, rate_per_s=limit.rate_per_s, burst=limit.burst) for limit in message.limits
-            ),
+            )
+            if message.limits
+            else (),
         )
     )
 
