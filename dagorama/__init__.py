@@ -110,7 +110,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
-    """Loads an exported name (PEP 562)."""
+    """Load an exported name (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
@@ -121,5 +121,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """Lists the exported names before they are loaded."""
+    """List the exported names before they are loaded."""
     return sorted({*globals(), *__all__})

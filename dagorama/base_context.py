@@ -1,4 +1,4 @@
-"""The context that nodes begin with: what modules set when they were imported, and nothing that a node has set.
+"""The context that nodes begin with: all that modules set when they were imported, and nothing that a node has set.
 
 It is the process's, and changes when another module is imported. A node gets a copy. Values stay shared between copies,
 as in Python's own, but for decimal's contexts, which are changed in place: `decimal.getcontext().prec = 50`.
@@ -38,7 +38,7 @@ _base = _Base(Context(), ())
 
 
 def adopt() -> None:
-    """Makes the current context, in which the user's modules were imported, the one that nodes begin with."""
+    """Make the current context, in which the user's modules were imported, the one that nodes begin with."""
     context = copy_context()
     _set(context, tuple((var, empty) for var, empty in _OF_A_CALL if var in context))
     with _lock:
@@ -47,14 +47,14 @@ def adopt() -> None:
 
 
 def note_definition() -> None:
-    """Remembers the context in which a module defines a class. A worker may be made in a thread that has none."""
+    """Remember the context in which a module defines a class. A worker may be made in a thread that has none."""
     if current_scope.get() is None and inline_node.get() is None:
         of_a_call = {var for var, _ in _OF_A_CALL}
         _defined.update((var, value) for var, value in copy_context().items() if var not in of_a_call)
 
 
 def import_in_base(function: Callable[[], T]) -> T:
-    """Calls what imports a module. What this sets holds in all nodes that begin from now on."""
+    """Call a function that imports a module. All that this sets holds in the nodes that begin from now on."""
     value, settings = settings_of(function)
     if settings:
         with _lock:
@@ -64,7 +64,7 @@ def import_in_base(function: Callable[[], T]) -> T:
 
 
 def settings_of(function: Callable[[], T]) -> tuple[T, Settings]:
-    """Calls a function in a context as nodes have it; returns what it gives, and what it has set in that context."""
+    """Call a function in a context as nodes have it; return its result, and all that it has set in that context."""
     context = node_context()
     before = {var: (value, _state(value)) for var, value in context.items()}
     given = context.run(function)
@@ -73,7 +73,7 @@ def settings_of(function: Callable[[], T]) -> tuple[T, Settings]:
 
 
 def node_context(settings: Settings = ()) -> Context:
-    """Makes the context of one node, with `settings` on top."""
+    """Make the context of one node, with `settings` on top."""
     context, decimals = _base
     copied = context.copy()
     if decimals or settings:
@@ -82,7 +82,7 @@ def node_context(settings: Settings = ()) -> Context:
 
 
 def own_copy(context: Context) -> Context:
-    """Copies a context, as for a node that is to change nothing in it."""
+    """Copy a context, as for a node that is to change nothing in it."""
     copied = context.copy()
     _set(copied, _decimals(copied))
     return copied
@@ -109,7 +109,7 @@ def _differs(value: object, before: object, its_state: str) -> bool:
 
 
 def _state(value: object) -> str:
-    """Tells apart what is changed in place."""
+    """Return a mark that differs once something has been changed in place."""
     return repr(value) if _is_decimals(value) else ""
 
 

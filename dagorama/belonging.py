@@ -1,8 +1,8 @@
-"""Which running node a call belongs to, and the refusal of calls for which that cannot be told.
+"""The running node that a call belongs to, and the refusal of calls for which that cannot be told.
 
 The calls of a node come into being together with its result, so each has to reach the node that is running. It does in
-the node's own thread and tasks, and in threads that run in a copy of its context. It cannot from another process; and
-a bare thread could at best be guessed to belong to one node or another.
+the node's own thread and tasks, and in threads that run in a copy of its context. It cannot from another process; and a
+bare thread could at best be guessed to belong to one node or another.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _start_thread = threading.Thread.start
 
 
 def this_is_a_worker() -> None:
-    """Notes that every thread of this process that starts something does so for a node."""
+    """Note that every thread of this process that starts something does so for a node."""
     global _worker
     _worker = capture.here
 
 
 def follow_threads() -> None:
-    """Has it be known from now on which threads nodes have started: a new one has an empty context."""
+    """Follow from now on which threads nodes have started: a new one has an empty context."""
     if _worker is None:  # else all have been
         threading.Thread.start = _start  # type: ignore[method-assign]
 
@@ -45,7 +45,7 @@ def _start(self: threading.Thread) -> None:
 
 
 def check_process(process: Process | None, call: str) -> None:
-    """Raises `CalledElsewhere` where the node that a call belongs to runs in another process than this."""
+    """Raise `CalledElsewhere` where the node that a call belongs to runs in another process than this."""
     if process is not capture.here:
         raise CalledElsewhere(
             call=call,
@@ -55,7 +55,7 @@ def check_process(process: Process | None, call: str) -> None:
 
 
 def check_is_no_node(call: str) -> None:
-    """Raises `CalledElsewhere` where no node is known, but what is started here is started for one all the same."""
+    """Raise `CalledElsewhere` where no node is known, but something is started for one all the same."""
     check_is_no_child(call)
     if _worker is capture.here or threading.current_thread() in _of_nodes:
         raise CalledElsewhere(
@@ -67,14 +67,14 @@ def check_is_no_node(call: str) -> None:
 
 
 def check_is_no_child(call: str) -> None:
-    """Raises `CalledElsewhere` in a process that a node of a worker has started through os.fork or multiprocessing."""
+    """Raise `CalledElsewhere` in a process that a node of a worker has started through os.fork or multiprocessing."""
     is_forked = _worker is not None and _worker is not capture.here
     if is_forked or (_worker is None and _is_child_of_worker()):
         check_process(None, call)
 
 
 def _is_child_of_worker() -> bool:
-    """Tells whether multiprocessing has started this process for a node of a worker."""
+    """Return whether multiprocessing has started this process for a node of a worker."""
     processes = sys.modules.get("multiprocessing.process")
     parent = processes.parent_process() if processes is not None else None
     return parent is not None and parent.name == WORKER_NAME

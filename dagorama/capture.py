@@ -1,4 +1,4 @@
-"""Captured calls: what a decorated call leaves behind, inside a running node or on its way to the broker."""
+"""Captured calls: the traces of decorated calls, inside a running node or on their way to the broker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # promises look here, and these know promises
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FunctionSpec:
-    """What is the same for all calls of a decorated function. There is one object per function and definition."""
+    """The properties that all calls of a decorated function share. There is one object per function and definition."""
 
     #: "module:Qualified.name".
     name: str
@@ -80,41 +80,41 @@ class Caller(Protocol):
 
 
 class RunningNode(Protocol):
-    """What whoever runs a node knows of it: a worker, or inline mode."""
+    """A running node, as its worker or inline mode knows it."""
 
     @property
     def instance_id(self) -> bytes:
-        """The instance that it belongs to."""
+        """Return the instance that it belongs to."""
         ...
 
     @property
     def node_id(self) -> bytes:
-        """The same in all its attempts."""
+        """Return its id, the same in all its attempts."""
         ...
 
     @property
     def function_name(self) -> str:
-        """As "module:Class.method"."""
+        """Return its function, as "module:Class.method"."""
         ...
 
     @property
     def attempt(self) -> int:
-        """Counts from 1."""
+        """Return which attempt this is, from 1."""
         ...
 
     @property
     def token(self) -> int:
-        """The fencing token of its lease, which may be renewed."""
+        """Return the fencing token of its lease, which may be renewed."""
         ...
 
     @property
     def dropped(self) -> bool:
-        """Whether the lease has ended."""
+        """Return whether the lease has ended."""
         ...
 
     @property
     def deadline(self) -> float | None:
-        """When its time is over, by `time.monotonic()`; None for never."""
+        """Return when its time is over, by `time.monotonic()`; None for never."""
         ...
 
     #: How far its function says that it has got, with a few words; None before it does.
@@ -122,11 +122,11 @@ class RunningNode(Protocol):
 
 
 class RunningInline(RunningNode, Caller, Protocol):
-    """What inline mode knows of a node that it runs."""
+    """A running node, as inline mode knows it."""
 
     @property
     def process(self) -> Process:
-        """The process that it runs in."""
+        """Return the process that it runs in."""
         ...
 
 
@@ -138,7 +138,8 @@ class Scope:
     def __init__(
         self, instance_id: bytes, node: RunningNode | None = None, progressed: Callable[[int], None] | None = None
     ) -> None:
-        """`instance_id` is the instance of the running node, which its children join; `node` the node itself.
+        """Begin without calls. `instance_id` is the instance of the running node, which its children join; `node` the
+        node itself.
 
         `progressed` is to be called with the node's token when its `progress` has changed.
         """

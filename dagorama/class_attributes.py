@@ -1,4 +1,4 @@
-"""What the names in the class of a definition stand for, and the decorated functions below other decorators."""
+"""The meanings of the names in the class of a definition, and the decorated functions below other decorators."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEPTH_MAX = 20
 
 
 def class_attribute(kind: type, name: str) -> object:
-    """Returns what a class or its bases have by this name, as it stands there; `MISSING` for none."""
+    """Return the attribute that a class or its bases have by this name, as it stands there; `MISSING` for none."""
     for base in kind.__mro__:
         names = base.__dict__
         if name in names:
@@ -31,7 +31,7 @@ def class_attribute(kind: type, name: str) -> object:
 
 
 def decorated_in(attribute: object) -> Decorated | None:
-    """Returns the decorated function that an attribute of a class is, or stands above; None for none."""
+    """Return the decorated function that an attribute of a class is, or stands above; None for none."""
     for _ in range(DEPTH_MAX):
         # functools.wraps copies it, so what it leads to counts, and not who has it.
         decorated = _read(attribute, "dagorama_decorated")
@@ -45,7 +45,7 @@ def decorated_in(attribute: object) -> Decorated | None:
 
 
 def _read(attribute: object, name: str) -> object:
-    """Reads from what a class has; None where that is a proxy, say, which is not ready to be read."""
+    """Read an attribute of a class's attribute; None where that is a proxy, say, which is not ready to be read."""
     try:
         return getattr(attribute, name, None)
     except Exception:
@@ -53,7 +53,7 @@ def _read(attribute: object, name: str) -> object:
 
 
 def node_name(kind: type, decorated: Decorated) -> str:
-    """Returns the name by which a class has a decorated function; `ValueError` if a worker would find none."""
+    """Return the name by which a class has a decorated function; `ValueError` if a worker would find none."""
     written: str = decorated.__name__
     if decorated_in(class_attribute(kind, written)) is decorated:
         return written
@@ -78,7 +78,7 @@ def _no_name(kind: type, decorated: Decorated, written: str) -> str:
 
 
 def check_nodes(kind: type) -> None:
-    """Raises `ValueError` for a decorated function that nobody could call as a node."""
+    """Raise `ValueError` for a decorated function that nobody could call as a node."""
     for name, attribute in vars(kind).items():
         if isinstance(attribute, (staticmethod, classmethod)) and decorated_in(attribute) is not None:
             raise ValueError(

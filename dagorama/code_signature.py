@@ -1,7 +1,7 @@
-"""The code version of a function: a digest that changes when what the function does changes.
+"""The code version of a function: a digest that changes when the effect of the function changes.
 
-It covers the function and what it uses of the project: functions, classes, constants, closures, defaults and the
-methods that it calls on `self`. It leaves out what says nothing about the effect: where files are, lines, comments,
+It covers the function and all that it uses of the project: functions, classes, constants, closures, defaults and the
+methods that it calls on `self`. It leaves out everything that has no effect: where files are, lines, comments,
 docstrings, formatting, annotations. Where there is source, it is the same on every machine with Python 3.11 or later;
 where there is none, on every machine with the same version of Python.
 """
@@ -43,11 +43,11 @@ _bodies: WeakKeyDictionary[Callable[..., object], WeakKeyDictionary[type, _Body]
 def calculate_function_hash(
     fn: Callable[..., object], include_package_versions: bool = False, *, owner: type | None = None
 ) -> str:
-    """Returns the code version of `fn`, or of the function that was decorated to give `fn`.
+    """Return the code version of `fn`, or of the function that was decorated to give `fn`.
 
-    It depends on the present `fn.__name__`. With `include_package_versions` it depends on the installed versions of
-    what the modules import in which `fn` and what it uses stand. `owner` is the class of `self`, where that is not the
-    class around `fn`. Raises `TypeError` if `fn` has no Python code.
+    It depends on the present `fn.__name__`. With `include_package_versions` it depends on the installed versions of the
+    packages that are imported by the modules of `fn` and of all that it uses. `owner` is the class of `self`, where
+    that is not the class around `fn`. Raises `TypeError` if `fn` has no Python code.
     """
     if isinstance(fn, MethodType):
         fn = fn.__func__
@@ -59,13 +59,13 @@ def calculate_function_hash(
 
 
 def remember_code(fn: Callable[..., object]) -> None:
-    """Has to be called when `fn` is loaded, so that its files can change later without changing its code version."""
+    """Remember the code of `fn`, which is just loaded: later changes of its files change no code version then."""
     if remember_files(fn):
         units_of.cache_clear()
 
 
 def changed_file(fn: Callable[..., object], *, owner: type) -> str | None:
-    """Returns a file that `fn` stands in or leads to and that has changed since it was loaded; None if none has.
+    """Return a file that `fn` stands in or leads to and that has changed since it was loaded; None if none has.
 
     Looks at each of them, which takes some microseconds.
     """
@@ -81,7 +81,7 @@ def _body(fn: Callable[..., object], owner: type | None) -> _Body:
 
 
 def _described(fn: Callable[..., object], owner: type | None) -> _Body:
-    """Walks through the function and all that it leads to, nearest first, and numbers what it meets."""
+    """Walk through the function and all that it leads to, nearest first, and numbers what it meets."""
     functions = list(layers(fn))
     if not functions:
         raise TypeError(f"{fn!r} has no Python code to calculate a hash of")
@@ -114,7 +114,7 @@ def _described(fn: Callable[..., object], owner: type | None) -> _Body:
 
 
 def _versions(packages: frozenset[str]) -> list[str]:
-    """Returns a line for each installed distribution that brings one of the packages."""
+    """Return a line for each installed distribution that brings one of the packages."""
     from importlib.metadata import packages_distributions, version
 
     brought = packages_distributions()

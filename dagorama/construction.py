@@ -35,9 +35,10 @@ class Construction:
         kwargs: dict[str, object] | None = None,
         payload: bytes | None = None,
     ) -> None:
-        """`args` and `kwargs` are what the class was called with; or `payload` has them already.
+        """Take the arguments that the class was called with, `args` and `kwargs`, or the `payload` that has them
+        already.
 
-        They are taken now: what becomes of them later does not matter.
+        They are taken now: later changes to them do not matter.
         """
         self.definition_class = definition_class
         self.specs: dict[Callable[..., object], FunctionSpec] = {}
@@ -53,7 +54,7 @@ class Construction:
                 self._payload = taken.data
 
     def arguments(self) -> bytes:
-        """Returns what a definition like it is made of, empty for no arguments.
+        """Return the payload that a definition like it is made of, empty for no arguments.
 
         Raises `PayloadError` if they do not encode, unless an object was registered for the class: that is used then.
         """
@@ -65,7 +66,7 @@ class Construction:
         return _encoded((self.args, self.kwargs), f"the arguments that {name} was made with", name)
 
     def changed(self, changes: Changes) -> Construction:
-        """Returns how a definition is made that was changed since it was made like this one."""
+        """Return how a definition is made that was changed since it was made like this one."""
         name = class_name(self.definition_class)
         content = (self.arguments(), changes.written, changes.deleted)
         taken = encode_if_possible(content)
@@ -77,13 +78,13 @@ class Construction:
         return made
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Leaves the specs behind when the definition is pickled: they belong to this process."""
+        """Leave the specs behind when the definition is pickled: they belong to this process."""
         call = (self.args, self.kwargs) if self._payload is None else ((), None)
         return Construction, (self.definition_class, *call, self._payload)
 
 
 def _encoded(value: object, what: str, name: str) -> bytes:
-    """Encodes what a definition is made of; a `PayloadError` says what else can be done."""
+    """Encode the arguments of a definition; a `PayloadError` names other ways."""
     try:
         payload = encode(value, what=what)
     except PayloadError as error:
@@ -99,21 +100,21 @@ def _encoded(value: object, what: str, name: str) -> bytes:
 
 
 class Changes(NamedTuple):
-    """What has become of a definition's state since it was made."""
+    """The changes to a definition's state since it was made."""
 
     written: dict[str, object]
     deleted: tuple[str, ...]
 
 
 def remember_state(definition: DAGDefinition) -> None:
-    """Has to be called when a definition is made: what is set from now on is known for a change."""
+    """Remember the state of a definition that is being made: later changes of it are known for changes."""
     state = state_of(definition) if len(definition.__dict__) > 1 or type(definition)._dagorama_slots else None
     if state:
         vars(definition)["_dagorama_made"] = {name: shape_of(value) for name, value in state.items()}
 
 
 def take_state(definition: DAGDefinition) -> None:
-    """Has nodes see what was set in a definition since it was made, and changed in plain data of its."""
+    """Let nodes see the attributes that were set in a definition since it was made, and changes in its plain data."""
     names = vars(definition)
     kind = type(definition)
     if len(names) == 1 and not kind._dagorama_slots:  # the construction
@@ -138,7 +139,7 @@ def take_state(definition: DAGDefinition) -> None:
 
 
 def given_to(definition: DAGDefinition) -> Iterator[object]:
-    """Yields what a definition has from outside: what its constructor was given, and what was set in it later."""
+    """Yield the objects that a definition has from outside: its constructor's arguments, and attributes set later."""
     names = definition.__dict__
     construction: Construction = names["_dagorama_construction"]
     yield from construction.args
@@ -151,12 +152,12 @@ def given_to(definition: DAGDefinition) -> Iterator[object]:
 
 
 def _is_computed(kind: type, name: str) -> bool:
-    """Tells whether an attribute is kept by a property that computes it once, and so will anybody's."""
+    """Return whether an attribute is kept by a property that computes it once, and so will anybody's."""
     return type(getattr_static(kind, name, None)).__name__ == "cached_property"
 
 
 def construction_of(definition: DAGDefinition) -> Construction:
-    """Returns how a definition was made, or is made as it is now."""
+    """Return how a definition was made, or is made as it is now."""
     names = definition.__dict__
     construction: Construction = names.get("_dagorama_changed") or names["_dagorama_construction"]
     return construction
@@ -168,7 +169,7 @@ def make_again(
     release: str,
     make: Callable[[tuple[object, ...], dict[str, object]], DAGDefinition],
 ) -> DAGDefinition:
-    """Makes a definition as its caller did, by `make(args, kwargs)`, and as the caller left it.
+    """Make a definition as its caller did, by `make(args, kwargs)`, and as the caller left it.
 
     Calls on it carry the versions of the release.
     """
@@ -192,10 +193,10 @@ def make_again(
 
 
 def class_name(definition_class: type) -> str:
-    """Returns "module:Qualified.name" of a class."""
+    """Return "module:Qualified.name" of a class."""
     return f"{module_name(definition_class.__module__)}:{definition_class.__qualname__}"
 
 
 def module_name(name: str) -> str:
-    """Returns the module's name as every process knows it: multiprocessing's children call `__main__` by another."""
+    """Return the module's name as every process knows it: multiprocessing's children call `__main__` by another."""
     return "__main__" if name == "__mp_main__" else name

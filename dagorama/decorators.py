@@ -52,7 +52,7 @@ _WAY_OUT: dict[type, str] = {
 
 
 class Decorator:
-    """What `dagorama(...)` gives: decorates any function, or with `syncfn` and `asyncfn` only one of that kind."""
+    """The result of `dagorama(...)`: decorates any function, or with `syncfn` and `asyncfn` only one of that kind."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Decorator:
         start_timeout: float | None = None,
         at_most_once: bool = False,
     ) -> None:
-        """The arguments are those of `dagorama`."""
+        """Take the arguments of `dagorama`."""
         self.queue_name = queue_name
         self.taint_name = taint_name
         self.retry = retry
@@ -79,7 +79,7 @@ class Decorator:
         self.at_most_once = _checked_once(at_most_once, retry)
 
     def __call__(self, fn: F) -> F:
-        """Decorates a function of either kind."""
+        """Decorate a function of either kind."""
         if not inspect.isfunction(fn):
             raise ValueError(f"@dagorama decorates functions, and {fn!r} is none{_WAY_OUT.get(type(fn), '')}")
         if decorated_in(fn) is not None:
@@ -89,13 +89,13 @@ class Decorator:
         return cast(F, _decorate(fn, self))
 
     def syncfn(self, fn: F) -> F:
-        """Decorates an ordinary function; `ValueError` for an async one."""
+        """Decorate an ordinary function; `ValueError` for an async one."""
         if _is_async(fn):
             raise ValueError(f"{fn.__qualname__} is an async function: decorate it with .asyncfn")
         return self(fn)
 
     def asyncfn(self, fn: F) -> F:
-        """Decorates an async function; `ValueError` for an ordinary one."""
+        """Decorate an async function; `ValueError` for an ordinary one."""
         if not _is_async(fn) and not inspect.isasyncgenfunction(fn):
             raise ValueError(f"{fn!r} is not an async function: decorate it with .syncfn")
         return self(fn)
@@ -108,10 +108,10 @@ class Decorator:
         name: str | None = None,
         release: str = "",
     ) -> FunctionSpec:
-        """Makes the spec of the function that was decorated, as a method of this class, which may have inherited it.
+        """Make the spec of the function that was decorated, as a method of this class, which may have inherited it.
 
         `name` is the one that the class has for it, if that is not the function's own. With `release` its version is
-        the one there, whatever it is here.
+        the one there, even where it is another here.
         """
         written = name or fn.__name__
         name = f"{class_name(definition_class)}.{written}"
@@ -158,7 +158,7 @@ def dagorama(
     start_timeout: float | None = None,
     at_most_once: bool = False,
 ) -> object:
-    """Makes a decorator for methods of a `DAGDefinition`; bare `@dagorama` decorates at once.
+    """Make a decorator for methods of a `DAGDefinition`; bare `@dagorama` decorates at once.
 
     Nodes go to the queue `queue_name` (the function's name unless given), and with `taint_name` only to workers that
     have that toleration. `retry` says when a failed attempt is followed by another; without it, never. An attempt that
@@ -181,7 +181,7 @@ def dagorama(
 
 
 def _checked_once(at_most_once: object, retry: RetryConfiguration | None) -> bool:
-    """Refuses what is no bool, and retries, by which a function runs more than once."""
+    """Refuse a value that is no bool, and retries, by which a function runs more than once."""
     if not isinstance(at_most_once, bool):
         raise ValueError(f"at_most_once must be True or False, not {at_most_once!r}")
     if at_most_once and retry is not None and retry.as_message().max_attempts > 1:
@@ -200,7 +200,7 @@ class _Captor:
     """Captures the calls of one decorated function."""
 
     def __init__(self, fn: Callable[..., object], options: Decorator) -> None:
-        """`fn` is the function as the user wrote it."""
+        """Capture calls of `fn`, the function as the user wrote it."""
         self.fn = fn
         self.options = options
         self.rules = CallRules(fn)
@@ -208,7 +208,7 @@ class _Captor:
         self.decorated: Callable[..., object] = fn
 
     def instance_in(self, args: Args) -> DAGInstance[Any]:
-        """Returns the instance that the function is called on; `ValueError` for anything else."""
+        """Return the instance that the function is called on; `ValueError` for anything else."""
         receiver = args[0] if args else None
         if type(receiver) is DAGInstance:
             return receiver
@@ -224,7 +224,7 @@ class _Captor:
         )
 
     def capture(self, instance: DAGInstance[Any], args: Args, kwargs: Kwargs) -> CapturedCall:
-        """Makes a node to be of a call whose arguments are right."""
+        """Make a node to be of a call whose arguments are right."""
         construction = construction_of(definition_of(instance))
         spec = construction.specs.get(self.decorated)
         if spec is None:
@@ -234,7 +234,7 @@ class _Captor:
         return CapturedCall(new_id(), spec, arguments, dependency_ids, limit_keys)
 
     def capture_inline(self, instance: DAGInstance[Any], args: Args, kwargs: Kwargs) -> InlineCall:
-        """Makes what runs a call at once, if its arguments are right."""
+        """Return a function that runs a call at once, if its arguments are right."""
         name = self._name(definition_of(instance))
         if self.limits:
             self.limits.of_call(name, args, kwargs)  # they have no effect inline, but tests are to see the error
@@ -249,7 +249,7 @@ class _Captor:
         )
 
     def _payload(self, name: str, args: Args, kwargs: Kwargs) -> Payload:
-        """Encodes the arguments; the error names the one that can't be."""
+        """Encode the arguments; the error names the one that can't be."""
         try:
             return encode((args[1:], kwargs), what=name)
         except PayloadError:
@@ -259,18 +259,18 @@ class _Captor:
             raise
 
     def _name(self, definition: DAGDefinition) -> str:
-        """Names the function as a method of this definition's class, which may have inherited it."""
+        """Name the function as a method of this definition's class, which may have inherited it."""
         return f"{class_name(type(definition))}.{node_name(type(definition), self.decorated)}"
 
     def _spec(self, definition: DAGDefinition, construction: Construction) -> FunctionSpec:
-        """Makes the spec of the function as a method of this definition's class."""
+        """Make the spec of the function as a method of this definition's class."""
         kind = type(definition)
         name = node_name(kind, self.decorated)  # refuses what no worker would find
         return self.options.spec(self.fn, kind, construction.arguments(), name, construction.release)
 
 
 def _scope_of(instance: DAGInstance[Any], name: str) -> Scope | None:
-    """Returns the scope of the running node that makes a call on its own instance, None for any other call.
+    """Return the scope of the running node that makes a call on its own instance, None for any other call.
 
     Raises `CalledElsewhere`, with this name, where that node runs in another process.
     """
@@ -287,7 +287,7 @@ def _scope_of(instance: DAGInstance[Any], name: str) -> Scope | None:
 
 
 def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., object]:
-    """Makes the function that stands in the place of `fn`, which it carries as `original_fn`."""
+    """Make the function that stands in the place of `fn`, which it carries as `original_fn`."""
     remember_code(fn)
     captor = _Captor(fn, options)
 

@@ -1,7 +1,7 @@
-"""Guards for what a node does outside of the graph.
+"""Guards for the effects of a node outside of the graph.
 
 A function may run more than once: its worker can die after the work and before the report, or be thought dead while it
-goes on. The graph takes one result; what happened elsewhere has to be guarded there. Used inside of running functions,
+goes on. The graph takes one result; effects elsewhere have to be guarded there. Used inside of running functions,
 everywhere else these raise `NotInNode`.
 """
 
@@ -21,7 +21,7 @@ TOKEN_COLUMN = "fencing_token"
 
 
 def idempotency_headers(suffix: str = "") -> dict[str, str]:
-    """Returns `{"Idempotency-Key": ...}`, for a request to a service that does nothing when it sees a key again.
+    """Return `{"Idempotency-Key": ...}`, for a request to a service that does nothing when it sees a key again.
 
     The key is that of the node, the same in all its attempts. A function that makes several requests gives each a
     `suffix` of its own, the same in every attempt.
@@ -38,14 +38,14 @@ def upsert(
     key_column: str = KEY_COLUMN,
     token_column: str = TOKEN_COLUMN,
 ) -> bool:
-    """Writes the row of this node into a PostgreSQL table, unless a later attempt of the node has written it.
+    """Write the row of this node into a PostgreSQL table, unless a later attempt of the node has written it.
 
     `table` is a name, or schema and name; it needs the columns `key_column` (text, PRIMARY KEY or UNIQUE) and
     `token_column` (bigint, NOT NULL) beside those of `values`. The row is found by the node's idempotency key and
     `suffix`, which tells several rows of one node apart. It is one statement in the connection's transaction, which is
     yours to commit.
 
-    Returns whether the row was written. If not, a later attempt has been at it, and what the function gives will be
+    Return whether the row was written. If not, a later attempt has been at it, and the result of this one will be
     refused: stop. Raises `ImportError` without psycopg 3 (`pip install 'dagorama[postgresql]'`), `ValueError` for names
     that cannot be used, and what psycopg raises.
     """
@@ -62,13 +62,13 @@ async def upsert_async(
     key_column: str = KEY_COLUMN,
     token_column: str = TOKEN_COLUMN,
 ) -> bool:
-    """Does what `upsert` does, over an `AsyncConnection`."""
+    """Do the same as `upsert`, over an `AsyncConnection`."""
     statement, row = _prepared(table, values, suffix, key_column, token_column)
     return (await connection.execute(statement, row)).rowcount == 1
 
 
 def _key(suffix: str) -> str:
-    """Returns the node's key, with the suffix if there is one. It must be fit for a header."""
+    """Return the node's key, with the suffix if there is one. It must be fit for a header."""
     if not isinstance(suffix, str) or not all("!" <= character <= "~" for character in suffix):
         raise ValueError(f"suffix must be a string of visible ASCII characters, without spaces, not {suffix!r}")
     key = context().idempotency_key
@@ -78,7 +78,7 @@ def _key(suffix: str) -> str:
 def _prepared(
     table: str | tuple[str, str], values: Mapping[str, object], suffix: str, key_column: str, token_column: str
 ) -> tuple[Composed, list[object]]:
-    """Returns the statement and its parameters."""
+    """Return the statement and its parameters."""
     key = _key(suffix)
     own = {key_column: key, token_column: context().fencing_token}
     taken = [column for column in own if column in values]
@@ -93,7 +93,7 @@ def _prepared(
 
 
 def _statement(table: tuple[str, ...], columns: list[str], key_column: str, token_column: str) -> Composed:
-    """Returns the statement. Its WHERE is asked again after a wait for whoever has the row locked."""
+    """Return the statement. Its WHERE is asked again after a wait for a lock on the row."""
     try:
         from psycopg.sql import SQL, Identifier, Placeholder
     except ImportError:

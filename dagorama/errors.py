@@ -1,4 +1,4 @@
-"""Everything that dagorama raises on its own account. Each error carries its evidence as fields.
+"""The errors that dagorama raises on its own account. Each error carries its evidence as fields.
 
     DagoramaError
     |-- PayloadError                      a value cannot be encoded or decoded
@@ -12,7 +12,7 @@
     |-- NodeFailed                        the value will never come: its function failed, or one that it depends on
     |-- InstanceFailed                    the instance has ended with nodes that failed; its value may be there
     |-- InstanceCancelled                 the value will never come: somebody stopped the work
-    |-- NodeStopped                       the running node is to stop: what it gives would be refused
+    |-- NodeStopped                       the running node is to stop: its result would be refused
     |-- MainGuardMissing   (RuntimeError) a program would start all of it again in each process that it starts
     |-- WorkersCannotStart (RuntimeError) none of the workers that were launched can start
     |-- OutOfReach         (ValueError)   no worker process can import the definition
@@ -39,12 +39,12 @@ class DagoramaError(Exception):
     """The base of all errors that dagorama raises on its own account."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Keeps the fields: an error may cross processes as the failure of a node."""
+        """Keep the fields: an error may cross processes as the failure of a node."""
         return _restore, (type(self), self.args, self.__dict__.copy())
 
 
 def _restore(kind: type[DagoramaError], args: tuple[object, ...], fields: dict[str, object]) -> DagoramaError:
-    """Makes an error again from what `__reduce__` kept, without building its message anew."""
+    """Make an error again from what `__reduce__` kept, without building its message anew."""
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(fields)
@@ -55,10 +55,10 @@ class PayloadError(DagoramaError):
     """A value cannot travel: it does not encode here, or does not decode there."""
 
     def __init__(self, *, what: str, problem: str, way_out: str, lacks: str = "", is_everywhere: bool = False) -> None:
-        """`what` names the value ("argument 'x' of shop:Task.load"), `problem` what is wrong with it.
+        """Take the name of the value, `what` ("argument 'x' of shop:Task.load"), and the `problem` with it.
 
-        `lacks` names what another process may well have: a class that cannot be imported here, as "module:Class".
-        What `is_everywhere` is the same for whoever decodes the value, however often.
+        `lacks` names what another process may well have: a class that cannot be imported here, as "module:Class". A
+        problem that `is_everywhere` is the same in each process that decodes the value, however often.
         """
         self.what = what
         self.problem = problem
@@ -121,7 +121,7 @@ class CodeMismatchException(DagoramaError):
     """A node was made with a version of its function that this worker doesn't have."""
 
     def __init__(self, *, function: str, node_version: str, worker_version: str) -> None:
-        """`function` is "module:Qualified.name"; the versions are those of `calculate_function_hash`."""
+        """`function` is "module:Qualified.name"; the versions come from `calculate_function_hash`."""
         self.function = function
         self.node_version = node_version
         self.worker_version = worker_version
@@ -193,7 +193,7 @@ class NodeFailed(DagoramaError):
         exception_message: str,
         remote_traceback: str,
     ) -> None:
-        """`attempts` counts those of the node that failed itself."""
+        """Take the evidence; `attempts` counts the attempts of the node that failed itself."""
         self.instance_id = instance_id
         self.node_id = node_id
         self.cause_id = cause_id
@@ -206,7 +206,7 @@ class NodeFailed(DagoramaError):
         super().__init__(f"{self.in_short()}{remote}")
 
     def in_short(self) -> str:
-        """Returns the message without the worker's traceback."""
+        """Return the message without the worker's traceback."""
         times = "attempt" if self.attempts == 1 else "attempts"
         failed = f"{self.function} (node {self.cause_id}) failed after {self.attempts} {times}"
         if self.cause_id != self.node_id:
@@ -236,7 +236,7 @@ class InstanceFailed(DagoramaError):
 
 
 class InstanceCancelled(DagoramaError):
-    """The instance was stopped on request, so what is missing will never come."""
+    """The instance was stopped on request, so missing values will never come."""
 
     def __init__(self, *, instance_id: UUID, node_id: UUID | None) -> None:
         """`node_id` is the node that was waited for, None where it was the instance."""
@@ -263,7 +263,7 @@ class NotInNode(DagoramaError, RuntimeError):
     """No node runs here, so there is no context."""
 
     def __init__(self) -> None:
-        """Says where there is one."""
+        """Say where there is one."""
         super().__init__(
             "no node runs here: context() works in a decorated function that a worker runs, and in coroutines and "
             "threads that it starts; run those threads in a copy of its context, as asyncio.to_thread does"
@@ -321,7 +321,7 @@ class CalledElsewhere(DagoramaError, RuntimeError):
 
 
 class ResultTimeout(DagoramaError, TimeoutError):
-    """What was waited for did not come in time. The work goes on; it can be waited for again."""
+    """The value did not come in time. The work goes on; it can be waited for again."""
 
     def __init__(
         self,

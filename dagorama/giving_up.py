@@ -7,7 +7,7 @@ from dagorama.retry import RetryConfiguration
 
 
 def gives_up(retry: RetryConfiguration, error: BaseException) -> bool:
-    """Tells whether the policy has no further attempt for an error. One that cannot tell has its attempts."""
+    """Return whether the policy has no further attempt for an error. One that cannot tell has its attempts."""
     try:
         return not retry.retries(error)
     except BaseException:  # the policy, or the exception's type, may be the user's own

@@ -40,16 +40,16 @@ COMMAND = (
 
 
 class FileEvent(Protocol):
-    """What a handler is told: an event of watchdog's observers fits too, as in dagorama 0.1."""
+    """A file event, as a handler is given: one of watchdog's observers fits too, as in dagorama 0.1."""
 
     @property
     def event_type(self) -> str:
-        """What happened, such as "modified"."""
+        """Return the kind of change, such as "modified"."""
         ...
 
     @property
     def src_path(self) -> str | bytes:
-        """The file to which it happened."""
+        """Return the file that changed."""
         ...
 
 
@@ -67,7 +67,7 @@ class EventHandler:
     """
 
     def __init__(self, worker_options: Sequence[str] = (), *, quiet_s: float = QUIET_S) -> None:
-        """Starts the worker with these options; changes less than `quiet_s` seconds apart come together."""
+        """Start the worker with these options; changes less than `quiet_s` seconds apart come together."""
         self.worker_options = list(worker_options)
         #: How often the worker was started anew.
         self.restarts = 0
@@ -80,12 +80,12 @@ class EventHandler:
         self._thread.start()
 
     def dispatch(self, event: FileEvent) -> None:
-        """Notes an event and returns at once. The worker starts anew when no further change has come for a while."""
+        """Note an event and returns at once. The worker starts anew when no further change has come for a while."""
         if event.event_type in CHANGES:
             self._changes.put(event)
 
     def new_worker(self) -> subprocess.Popen[str]:
-        """Starts a worker process. Whoever calls this other than the handler itself has to end it."""
+        """Start a worker process. Any caller but the handler itself has to end it."""
         return start_group(
             [sys.executable, "-c", COMMAND, *self.worker_options],
             # Python takes compiled code for current if the source has the same size and was written in the same second.
@@ -98,14 +98,14 @@ class EventHandler:
         )
 
     def tell_of_end(self) -> None:
-        """Says, once, if the worker has ended by itself: it may have been unable to import something."""
+        """Say, once, if the worker has ended by itself: it may have been unable to import something."""
         current = self.current_worker
         if current is not self._given_up and current.poll() is not None:
             self._given_up = current
             _log.warning("the worker ended with status %d; it starts anew when the code changes", current.returncode)
 
     def close(self) -> None:
-        """Ends the worker. What it runs may go on for 5 s."""
+        """End the worker. Its nodes may go on for 5 s."""
         self._changes.put(None)
         self._thread.join()
         self._stop()
@@ -176,7 +176,7 @@ run_hot_reload_worker.params.extend(worker.params)
 
 
 def _words(options: dict[str, object]) -> list[str]:
-    """Writes the worker's options as they would be typed."""
+    """Write the worker's options as they would be typed."""
     words = []
     for parameter in worker.params:
         if not parameter.expose_value:  # such as --version, which ends the command itself
@@ -193,7 +193,7 @@ def _words(options: dict[str, object]) -> list[str]:
 
 @contextmanager
 def _told_to_stop() -> Iterator[threading.Event]:
-    """Gives an event that is set by SIGTERM and SIGINT."""
+    """Yield an event that is set by SIGTERM and SIGINT."""
     stopped = threading.Event()
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = {number: signal.signal(number, lambda *_: stopped.set()) for number in numbers}
@@ -205,7 +205,7 @@ def _told_to_stop() -> Iterator[threading.Event]:
 
 
 def _shown(paths: set[str]) -> str:
-    """Names what changed."""
+    """Return the names of the files that changed."""
     first, *more = sorted(os.path.relpath(path) for path in paths)
     return f"{first} and {len(more)} more" if more else first
 

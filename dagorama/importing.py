@@ -9,7 +9,7 @@ from dagorama.main_guard import MAIN_GUARD
 
 
 def import_users(name: str) -> ModuleType:
-    """Imports a module. What it raises passes through, but `sys.exit()`: that is an `ImportError` with the way out.
+    """Import a module. Its exceptions pass through, but `sys.exit()` becomes an `ImportError` with the way out.
 
     Without this a script would end the process that only wants its definitions, and with status 0 in silence.
     `ImportError` for a relative name, since there is nothing to begin from.

@@ -1,7 +1,7 @@
 """Looking into values for promises, and at calls for wrong arguments.
 
-Promises are found by taking the value apart with pickle, so they are found in objects of every kind. What pickle can't
-take apart (a lock, a local function) stays as it is.
+Promises are found by taking the value apart with pickle, so they are found in objects of every kind. An object that
+pickle can't take apart (a lock, a local function) stays as it is.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ BY_NAME = (type, FunctionType, ModuleType)
 
 
 class _TakeApart(pickle.Pickler):
-    """Pickles a value, but for the promises in it and what doesn't pickle; those are kept."""
+    """Pickles a value, but for the promises in it and the objects that don't pickle; they are kept."""
 
     def __init__(self, buffer: io.BytesIO) -> None:
-        """The pickle goes to `buffer`, without what is kept."""
+        """Write the pickle to `buffer`, without the objects that are kept."""
         super().__init__(buffer, PROTOCOL)
         self.kept: list[object] = []
 
     def persistent_id(self, obj: object) -> int | None:
-        """Returns the place among the kept objects, or None for one that is taken apart."""
+        """Return the place among the kept objects, or None for one that is taken apart."""
         if type(obj) in PLAIN or not (isinstance(obj, (Promise, *BY_NAME)) or not _reduces(obj)):
             return None
         self.kept.append(obj)
@@ -44,18 +44,18 @@ class _PutTogether(pickle.Unpickler):
     """Makes the value again, with what `replace` gives for each kept object."""
 
     def __init__(self, buffer: io.BytesIO, kept: Sequence[object], replace: Callable[[object], object]) -> None:
-        """`kept` is what `_TakeApart` kept."""
+        """Read a pickle with the objects that `_TakeApart` kept, `kept`."""
         super().__init__(buffer)
         self.kept = kept
         self.replace = replace
 
     def persistent_load(self, pid: int) -> object:
-        """Returns what stands at a place now."""
+        """Return the object that stands at a place now."""
         return self.replace(self.kept[pid])
 
 
 def _reduces(obj: object) -> bool:
-    """Tells whether pickle can take an object apart; its parts are another matter."""
+    """Return whether pickle can take an object apart; its parts are another matter."""
     try:
         obj.__reduce_ex__(PROTOCOL)
     except Exception:
@@ -64,14 +64,14 @@ def _reduces(obj: object) -> bool:
 
 
 def find_promises(obj: object) -> list[DAGPromise]:
-    """Returns the promises in an object, at any depth, in order; of a lifted promise, the one of the whole value."""
+    """Return the promises in an object, at any depth, in order; of a lifted promise, the one of the whole value."""
     parts = _TakeApart(io.BytesIO())
     parts.dump(obj)
     return [base_of(part) for part in parts.kept if isinstance(part, Promise)]
 
 
 def map_promises(obj: object, fn: Callable[[DAGPromise], object]) -> object:
-    """Returns a copy of an object with `fn(promise)` in place of each promise in it.
+    """Return a copy of an object with `fn(promise)` in place of each promise in it.
 
     For a lifted promise it is the part of `fn(promise of the whole value)`.
     """
@@ -87,12 +87,12 @@ def map_promises(obj: object, fn: Callable[[DAGPromise], object]) -> object:
 
 
 def extract_promise_identifiers(obj: object) -> object:
-    """Returns a copy of an object in which the promises have kept their identifiers only."""
+    """Return a copy of an object in which the promises have kept their identifiers only."""
     return map_promises(obj, lambda promise: DAGPromise(UUID(bytes=node_id_of(promise))))
 
 
 def resolve_promises(obj: object, values: Mapping[UUID, object]) -> object:
-    """Returns a copy of an object with `values[promise.identifier]` for each promise; `ValueError` if one lacks."""
+    """Return a copy of an object with `values[promise.identifier]` for each promise; `ValueError` if one lacks."""
 
     def value_of(promise: DAGPromise) -> object:
         identifier = UUID(bytes=node_id_of(promise))
@@ -104,10 +104,10 @@ def resolve_promises(obj: object, values: Mapping[UUID, object]) -> object:
 
 
 class CallRules:
-    """Which arguments a function takes. Says yes in well under a microsecond; only a no takes longer."""
+    """The arguments that a function takes. Says yes in well under a microsecond; only a no takes longer."""
 
     def __init__(self, fn: Callable[..., object]) -> None:
-        """Reads the signature of `fn` once."""
+        """Read the signature of `fn` once."""
         self.name = getattr(fn, "__qualname__", repr(fn))
         self.signature = inspect.signature(fn)
         parameters = list(self.signature.parameters.values())
@@ -125,7 +125,7 @@ class CallRules:
         return required, frozenset(p.name for p in open_ if p.kind is not Parameter.POSITIONAL_ONLY)
 
     def check(self, args: Sequence[object], kwargs: Mapping[str, object]) -> None:
-        """Raises `TypeError` unless the function can be called with these arguments."""
+        """Raise `TypeError` unless the function can be called with these arguments."""
         count = len(args)
         if count < len(self._names) or self._any_place:
             required, allowed = self._names[count if count < len(self._names) else -1]
@@ -137,7 +137,7 @@ class CallRules:
 
 
 def problem_of_call(signature: inspect.Signature, args: Sequence[object], kwargs: Mapping[str, object]) -> str:
-    """Says what is wrong with a call, empty for nothing: what Python says, and which names there are no arguments of.
+    """Return the problem of a call, empty for none: Python's words, and the names that are no arguments.
 
     Python names what is missing first, and a slip in a name has both.
     """
@@ -154,7 +154,7 @@ def problem_of_call(signature: inspect.Signature, args: Sequence[object], kwargs
 
 
 def shown_signature(signature: inspect.Signature) -> str:
-    """Returns a signature as it is written, also where annotations are kept as text."""
+    """Return a signature as it is written, also where annotations are kept as text."""
 
     def plain(annotation: object) -> object:
         return _AsWritten(annotation) if isinstance(annotation, str) else annotation
@@ -168,15 +168,15 @@ class _AsWritten:
     """An annotation that is text, for people."""
 
     def __init__(self, text: str) -> None:
-        """Keeps the text."""
+        """Keep the text."""
         self.text = text
 
     def __repr__(self) -> str:
-        """Gives the text without quotes."""
+        """Return the text without quotes."""
         return self.text
 
 
 def verify_function_call(fn: Callable[..., object], args: Sequence[object], kwargs: Mapping[str, object]) -> bool:
-    """Returns True if `fn` can be called with these arguments; raises `TypeError` by Python's own rules otherwise."""
+    """Return True if `fn` can be called with these arguments; raises `TypeError` by Python's own rules otherwise."""
     CallRules(fn).check(args, kwargs)
     return True

@@ -1,7 +1,7 @@
-"""What an instance reads and writes. Its state is that of its definition, and its own where it was written.
+"""Attributes of instances, read and written. Its state is that of its definition, and its own where it was written.
 
-Each function follows the order that Python has for an object of the class: what stands in the class and takes part in
-writes, then what the object has, then what else the class has. What is bound to an object is bound to the instance.
+Each function follows the order that Python has for an object of the class: data descriptors of the class, then
+attributes of the object, then the other attributes of the class. Methods are bound to the instance.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SLOTS = (MemberDescriptorType, GetSetDescriptorType)
 
 
 def read(instance: DAGInstance[Any], name: str, own: Mapping[str, Any]) -> object:
-    """Returns an attribute that was not written to the instance; `own` are those of instances themselves."""
+    """Return an attribute that was not written to the instance; `own` are the attributes of instances themselves."""
     names = instance.__dict__
     definition: DAGDefinition = names["_dagorama_definition"]
     kind = type(definition)
@@ -62,7 +62,7 @@ def read(instance: DAGInstance[Any], name: str, own: Mapping[str, Any]) -> objec
 
 
 def write(instance: DAGInstance[Any], name: str, value: object) -> None:
-    """Writes to the instance, by the setter or the `__setattr__` of the definition's class if it has one."""
+    """Write to the instance, by the setter or the `__setattr__` of the definition's class if it has one."""
     kind: Any = type(instance.__dict__["_dagorama_definition"])
     attribute: Any = class_attribute(kind, name)
     if hasattr(type(attribute), "__set__") and not isinstance(attribute, SLOTS):
@@ -76,7 +76,7 @@ def write(instance: DAGInstance[Any], name: str, value: object) -> None:
 
 
 def delete(instance: DAGInstance[Any], name: str) -> None:
-    """Deletes what was written to the instance; `AttributeError` for what its definition has."""
+    """Delete an attribute that was written to the instance; raise `AttributeError` for one of its definition."""
     names = instance.__dict__
     definition = names["_dagorama_definition"]
     attribute: Any = class_attribute(type(definition), name)

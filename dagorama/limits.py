@@ -36,9 +36,9 @@ class Limit:
     """How many nodes with one key may run at once (`max`), and how many may start (`per_second`, `burst`); or both.
 
     `key` is the name of a limit that all functions with this key share, such as "database", or a function of some of
-    the call's arguments, by their names: `lambda tenant: tenant`. What that gives (text, an integer, a UUID, an enum
-    member, or a tuple of those) has a limit of its own, which belongs to the decorated function, or to all functions
-    with the same `name`.
+    the call's arguments, by their names: `lambda tenant: tenant`. Each key that it returns (text, an integer, a UUID,
+    an enum member, or a tuple of such) has a limit of its own, which belongs to the decorated function, or to all
+    functions with the same `name`.
 
     After a while without a start, `burst` nodes may start at once (1 unless given). Raises `ValueError` naming the
     argument that cannot be used.
@@ -51,7 +51,7 @@ class Limit:
     name: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        """Refuses values that mean nothing."""
+        """Refuse values that mean nothing."""
         if isinstance(self.key, str):
             _check_name(f"{self}: key", self.key)
             if self.name is not None:
@@ -72,12 +72,12 @@ class Limit:
                 raise ValueError(f"{self}: burst={self.burst} means nothing without per_second=")
 
     def __str__(self) -> str:
-        """Names the limit in messages, by its key."""
+        """Name the limit in messages, by its key."""
         return f"Limit({self.key!r})" if isinstance(self.key, str) else f"Limit({_function_name(self.key)})"
 
 
 def checked_limits(limit: Limit | Sequence[Limit] | None) -> tuple[Limit, ...]:
-    """Returns the limits that are given to a decorator; `ValueError` where something is none."""
+    """Return the limits that are given to a decorator; `ValueError` where something is none."""
     if isinstance(limit, Limit):
         return (limit,)
     limits = () if limit is None else limit
@@ -92,7 +92,7 @@ class LimitKeys:
     """Finds the keys of a decorated function's calls."""
 
     def __init__(self, fn: Callable[..., object], signature: inspect.Signature, limits: Sequence[Limit]) -> None:
-        """Raises `ValueError`, naming the function and the limit, where its calls cannot have such keys."""
+        """Raise `ValueError`, naming the function and the limit, where its calls cannot have such keys."""
         self._signature = signature
         self._rules = [_Rule(limit, fn.__qualname__, list(signature.parameters)[1:]) for limit in limits]
         for index, rule in enumerate(self._rules):
@@ -103,7 +103,7 @@ class LimitKeys:
         self._fixed = tuple(rule.scope for rule in self._rules) if is_fixed else None
 
     def of_call(self, function: str, args: Sequence[object], kwargs: Mapping[str, object]) -> tuple[str, ...]:
-        """Returns the key of each limit for a call whose arguments are right; raises `LimitKeyError`.
+        """Return the key of each limit for a call whose arguments are right; raises `LimitKeyError`.
 
         `function` is "module:Class.method".
         """
@@ -118,7 +118,7 @@ class _Rule:
     """How a limit of a function gets its key."""
 
     def __init__(self, limit: Limit, function: str, names: Sequence[str]) -> None:
-        """`names` are those of the arguments of `function`."""
+        """Keep a `function` with the `names` of its arguments."""
         self.limit = limit
         #: What its keys begin with, or its key; after the function's name if the limit has none of its own.
         self.scope = limit.key if isinstance(limit.key, str) else limit.name or ""
@@ -128,7 +128,7 @@ class _Rule:
             self.scope = self.scope or f"({', '.join(self.names)})"
 
     def key(self, function: str, arguments: Mapping[str, object]) -> str:
-        """Returns the key for a call of `function`, "module:Class.method"; raises `LimitKeyError`."""
+        """Return the key for a call of `function`, "module:Class.method"; raises `LimitKeyError`."""
         if isinstance(self.limit.key, str):
             return self.limit.key
         chosen = {name: arguments[name] for name in self.names}
@@ -158,7 +158,7 @@ _CALL_LATER = "Take the key from another argument, or make the call in a functio
 
 
 def _argument_names(limit: Limit, key: Callable[..., Key], function: str, names: Sequence[str]) -> list[str]:
-    """Returns the arguments of `function` that a key function takes; `ValueError` if it takes anything else."""
+    """Return the arguments of `function` that a key function takes; `ValueError` if it takes anything else."""
     has = f"{function} has {', '.join(names) or 'none'}"
     try:
         parameters = inspect.signature(key).parameters.values()
@@ -174,7 +174,7 @@ def _argument_names(limit: Limit, key: Callable[..., Key], function: str, names:
 
 
 def _text(value: object) -> str:
-    """Returns the same text for the same key in every process, and another one for every other key.
+    """Return the same text for the same key in every process, and another one for every other key.
 
     Raises `TypeError`, with its type's name, for what is no key.
     """
@@ -193,12 +193,12 @@ def _text(value: object) -> str:
 
 
 def _is_numpy_bool(value: object) -> TypeGuard[SupportsInt]:
-    """Tells whether a value is what a comparison of numpy gives, which is no number for Python."""
+    """Return whether a value is the result of a comparison of numpy, which is no number for Python."""
     return type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_")
 
 
 def _fitted(key: str) -> str:
-    """Returns the key, or where it is too long for the broker its beginning and its digest."""
+    """Return the key, or where it is too long for the broker its beginning and its digest."""
     data = key.encode("utf-8", "backslashreplace")  # text may hold half of a surrogate pair
     key = data.decode()
     return key if len(data) <= KEY_BYTES_MAX else f"{key[:_SHORTENED]}...[sha256 {sha256(data).hexdigest()}]"
@@ -209,7 +209,7 @@ def _function_name(function: Callable[..., object]) -> str:
 
 
 def _check_name(what: str, name: str) -> None:
-    """Refuses a name that the broker would, or that might be taken for the key of a function."""
+    """Refuse a name that the broker would, or that might be taken for the key of a function."""
     if not isinstance(name, str) or not name or not name.isprintable() or set("[]") & set(name):
         raise ValueError(f"{what} must be a printable text without [ and ], not {name!r}")
     if len(name.encode()) > KEY_BYTES_MAX:

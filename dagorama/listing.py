@@ -23,12 +23,12 @@ class ListedFunction(NamedTuple):
 
 
 def is_inside(module: str, modules: Iterable[str]) -> bool:
-    """Tells whether a module is one of `modules`, or inside one of them."""
+    """Return whether a module is one of `modules`, or inside one of them."""
     return any(f"{module}.".startswith(f"{outer}.") for outer in modules)
 
 
 def functions_of(modules: Iterable[str]) -> list[ListedFunction]:
-    """Returns the functions of the definitions in these modules, which have been imported, and in those inside them.
+    """Return the functions of the definitions in these modules, which have been imported, and in those inside them.
 
     Definitions that cannot be started, for want of an entrypoint, are left out, and so are classes made by functions.
     """
@@ -43,12 +43,12 @@ def functions_of(modules: Iterable[str]) -> list[ListedFunction]:
 
 
 def functions_in(definition_class: type[DAGDefinition]) -> list[ListedFunction]:
-    """Returns the functions of a definition; none of one that cannot be started, for want of an entrypoint."""
+    """Return the functions of a definition; none of one that cannot be started, for want of an entrypoint."""
     return [] if isabstract(definition_class) else list(_functions(definition_class))
 
 
 def _subclasses(parent: type[Any]) -> Iterator[type[DAGDefinition]]:
-    """Yields all classes below one, each once, those before that were made before."""
+    """Yield all classes below one, each once, older ones first."""
     found = dict.fromkeys(parent.__subclasses__())
     left = list(found)
     for child in left:  # which grows meanwhile
@@ -59,7 +59,7 @@ def _subclasses(parent: type[Any]) -> Iterator[type[DAGDefinition]]:
 
 
 def _is_at_its_name(definition_class: type) -> bool:
-    """Tells whether its name leads to a class, and not to nothing or to one that has taken its place."""
+    """Return whether its name leads to a class, and not to nothing or to one that has taken its place."""
     found: object = sys.modules.get(definition_class.__module__)
     for part in definition_class.__qualname__.split("."):
         found = getattr(found, part, None)

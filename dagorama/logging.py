@@ -1,7 +1,7 @@
 """The library's own log: logger `Dagorama`, level `DAGORAMA_LOG_LEVEL`, written to standard error.
 
-It is written by a handler of ours only where the program has none: what it has set up gets the records and wins,
-whether it did that before the library was imported or later.
+It is written by a handler of ours only where the program has none: its own handlers get the records and win, whether
+they were set up before the library was imported or later.
 """
 
 from __future__ import annotations
@@ -28,40 +28,40 @@ class _Plain(logging.Formatter):
     """Writes lines in which a terminal has nothing to heed, whatever users have for names and messages."""
 
     def __init__(self) -> None:
-        """Has our format."""
+        """Take our format."""
         super().__init__(FORMAT, style="{")
 
     def format(self, record: logging.LogRecord) -> str:
-        """Returns the line, or lines where a traceback is in it."""
+        """Return the line, or lines where a traceback is in it."""
         return printable(super().format(record))
 
 
 class _CurrentStderr(logging.StreamHandler[TextIO]):
-    """Writes to what `sys.stderr` is at the moment of writing, so that whoever redirects it sees the log."""
+    """Writes to `sys.stderr` as it is at the moment of writing, so that the log goes wherever that is redirected."""
 
     def __init__(self) -> None:
-        """Leaves the stream alone: it is looked up each time."""
+        """Leave the stream alone: it is looked up each time."""
         logging.Handler.__init__(self)
         self.setFormatter(_Plain())
 
     # The handler's own `stream` is an attribute; a property is the whole point of this class.
     @property
     def stream(self) -> TextIO:  # type: ignore[override]
-        """The stream that is standard error now."""
+        """Return the stream that is standard error now."""
         return sys.stderr
 
 
 class _LastResort(_CurrentStderr):
-    """Writes what no handler of the program's own is given."""
+    """Writes the records that no handler of the program's own is given."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes a record, unless somebody else does: then it would be in the log twice."""
+        """Write a record, unless somebody else does: then it would be in the log twice."""
         if not _is_handled_elsewhere():
             super().emit(record)
 
 
 def _is_handled_elsewhere() -> bool:
-    """Tells whether the program has a handler that our records come to."""
+    """Return whether the program has a handler that our records come to."""
     logger: logging.Logger | None = logging.getLogger(LOGGER_NAME)
     while logger is not None:
         for handler in logger.handlers:
@@ -73,7 +73,7 @@ def _is_handled_elsewhere() -> bool:
 
 
 def program_log(name: str) -> logging.Logger:
-    """Makes the log of a program of ours, which tells people what it does, all of it, on standard error."""
+    """Make the log of a program of ours, which tells people what it does, all of it, on standard error."""
     log = logging.Logger(name, logging.INFO)  # outside of the tree of loggers: no set-up of users is for it
     log.addHandler(_CurrentStderr())
     return log
@@ -84,7 +84,7 @@ _level = logging.NOTSET
 
 
 def get_log_level() -> str:
-    """Returns the name of the level that `DAGORAMA_LOG_LEVEL` sets; `ValueError` if there is no such level."""
+    """Return the name of the level that `DAGORAMA_LOG_LEVEL` sets; `ValueError` if there is no such level."""
     level = os.environ.get("DAGORAMA_LOG_LEVEL", "WARNING").upper()
     if level not in logging.getLevelNamesMapping():
         raise ValueError(
@@ -94,7 +94,7 @@ def get_log_level() -> str:
 
 
 def get_logger() -> logging.Logger:
-    """Returns the logger, at the level that the environment sets now, unless the program has set another."""
+    """Return the logger, at the level that the environment sets now, unless the program has set another."""
     global _level
     logger = logging.getLogger(LOGGER_NAME)
     if not any(isinstance(handler, _LastResort) for handler in logger.handlers):
@@ -111,7 +111,7 @@ def get_logger() -> logging.Logger:
 
 
 def _handle(handle: Callable[[logging.LogRecord], Any], record: logging.LogRecord) -> None:
-    """Has a record handled. What a handler or filter of the program raises is shown, and fails nothing of ours."""
+    """Handle a record. An exception of the program's handlers and filters is shown, and fails nothing of ours."""
     try:
         handle(record)
     except Exception:
@@ -121,5 +121,5 @@ def _handle(handle: Callable[[logging.LogRecord], Any], record: logging.LogRecor
 
 
 def get_default_console_width(default_value: int = 80) -> int:
-    """Returns the width of the terminal in columns, or `default_value` where there is no terminal."""
+    """Return the width of the terminal in columns, or `default_value` where there is no terminal."""
     return shutil.get_terminal_size((default_value, 24)).columns

@@ -1,6 +1,6 @@
-"""What a program's main module is to the processes that the program starts.
+"""A program's main module, in the processes that the program starts.
 
-They import it, for its definitions, and must do nothing of what the program does; and there are main modules that they
+They import it, for its definitions, and must not do the work of the program; and there are main modules that they
 cannot import.
 """
 
@@ -16,9 +16,9 @@ MAIN_GUARD = 'if __name__ == "__main__":'
 
 
 def check_is_no_import(what: str) -> None:
-    """Raises `MainGuardMissing` where multiprocessing imports the main module for a process that is being started.
+    """Raise `MainGuardMissing` where multiprocessing imports the main module for a process that is being started.
 
-    Whatever the program starts would be started once more by each of its processes.
+    Else each of its processes would start once more all that the program starts.
     """
     processes = sys.modules.get("multiprocessing.process")
     if processes is not None and getattr(processes.current_process(), "_inheriting", False):
@@ -36,7 +36,7 @@ _started: set[str] = set()
 
 @contextmanager
 def workers_launched(*, with_main: bool) -> Iterator[None]:
-    """Notes that workers were launched, and whether they can import the main module."""
+    """Note that workers were launched, and whether they can import the main module."""
     global _launched, _without_main
     _launched += 1
     _without_main += not with_main
@@ -49,7 +49,7 @@ def workers_launched(*, with_main: bool) -> Iterator[None]:
 
 @contextmanager
 def worker_here() -> Iterator[None]:
-    """Notes that a worker runs in this process."""
+    """Note that a worker runs in this process."""
     global _workers_here
     _workers_here += 1
     try:
@@ -59,7 +59,7 @@ def worker_here() -> Iterator[None]:
 
 
 def check_is_in_reach(definition: str) -> None:
-    """Raises `OutOfReach` for a definition of the main module where none but workers without it were launched."""
+    """Raise `OutOfReach` for a definition of the main module where none but workers without it were launched."""
     module, _, name = definition.partition(":")
     if module == "__main__":
         # The main module may be another program's, such as cProfile, that has run the one in which this stands.
@@ -70,5 +70,5 @@ def check_is_in_reach(definition: str) -> None:
 
 
 def started_out_of_reach() -> set[str]:
-    """Names the definitions of which there are instances that workers without the main module will not run."""
+    """Return the definitions of which there are instances that workers without the main module will not run."""
     return set() if _workers_here else _started

@@ -1,4 +1,4 @@
-"""What a running function can learn about the node that it runs for."""
+"""The view that a running function has of its node."""
 
 # The module is not called `context`: that name in the package is the function.
 
@@ -24,27 +24,28 @@ class NodeContext:
 
     @property
     def instance_id(self) -> UUID:
-        """The instance that the node belongs to."""
+        """Return the instance that the node belongs to."""
         return UUID(bytes=self._node.instance_id)
 
     @property
     def node_id(self) -> UUID:
-        """The node, the same in all its attempts."""
+        """Return the node's id, the same in all its attempts."""
         return UUID(bytes=self._node.node_id)
 
     @property
     def function(self) -> str:
-        """The function, as "module:Class.method"."""
+        """Return the function, as "module:Class.method"."""
         return self._node.function_name
 
     @property
     def attempt(self) -> int:
-        """Which attempt of the node this is, from 1. One that was cut off with its worker is not counted."""
+        """Return which attempt this is, from 1. An attempt that was cut off with its worker is not counted."""
         return self._node.attempt
 
     @property
     def fencing_token(self) -> int:
-        """Grows with every grant: what refuses a smaller one than it has seen is safe from attempts thought dead.
+        """Return a number that grows with every grant: a service that refuses any smaller than it has seen is safe from
+        attempts thought dead.
 
         It grows within an attempt, too, when the worker reconnects.
         """
@@ -52,12 +53,15 @@ class NodeContext:
 
     @property
     def idempotency_key(self) -> str:
-        """The same in all attempts of the node, and in no other: what has seen it has had this work done."""
+        """Return a key that all attempts of the node share, and no other node.
+
+        A service that has seen it has had this work done.
+        """
         return str(self.node_id)
 
     @property
     def cancelled(self) -> bool:
-        """Whether the function should stop, as what it gives would be refused: its lease has ended.
+        """Return whether the function should stop: its lease has ended, so its result would be refused.
 
         It was cancelled, its time is over, or the broker gave the node to another worker.
         """
@@ -65,21 +69,21 @@ class NodeContext:
 
     @property
     def remaining_s(self) -> float | None:
-        """How many seconds the attempt may still take, not less than 0; None without a timeout."""
+        """Return how many seconds the attempt may still take, not less than 0; None without a timeout."""
         deadline = self._node.deadline
         return None if deadline is None else max(0.0, deadline - monotonic())
 
     def raise_if_cancelled(self) -> None:
-        """Raises `NodeStopped` if the function should stop."""
+        """Raise `NodeStopped` if the function should stop."""
         if self.cancelled:
             raise NodeStopped(instance_id=self.instance_id, node_id=self.node_id)
 
     def progress(self, fraction: float, message: str = "") -> None:
-        """Says how far the function has got, for people who look: a `fraction` from 0 to 1, and a few words.
+        """Say how far the function has got, for people who look: a `fraction` from 0 to 1, and a few words.
 
         It waits for nobody and may be called as often as you like: the worker passes on the last word, several times in
         a second. It is forgotten when the attempt ends. Raises `ValueError` for a fraction that is none, or a message
-        that is no string; of a long message the middle is left out.
+        that is no string; the middle of a long message is left out.
         """
         if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 <= fraction <= 1:
             raise ValueError(f"the fraction of progress must be a number from 0 to 1, not {fraction!r}")
@@ -90,12 +94,12 @@ class NodeContext:
             self._progressed(self._node.token)
 
     def __repr__(self) -> str:
-        """Shows function, node and attempt."""
+        """Show function, node and attempt."""
         return f"NodeContext({self.function}, node {self.node_id}, attempt {self.attempt})"
 
 
 def context() -> NodeContext:
-    """Returns the context of the node that runs here.
+    """Return the context of the node that runs here.
 
     That is: in a decorated function that a worker runs, or that runs inline, in its coroutines and tasks, and in
     threads that it starts with a copy of its context (`contextvars.copy_context().run`, `asyncio.to_thread`). Raises

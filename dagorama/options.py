@@ -1,4 +1,4 @@
-"""Options: what the starter of an instance may choose, refused where it is written if it cannot be."""
+"""Options: the choices of an instance's starter, refused where they are written if they cannot be."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SECONDS_MAX = 100 * 365 * 86400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceOptions:
-    """With what instances are started."""
+    """The options that instances are started with."""
 
     #: Higher ones go first; equal ones in the order in which they were started.
     priority: int = 0
@@ -53,17 +53,17 @@ def instance_options(
     running_max: int | None = None,
     deadline: float | None = None,
 ) -> AbstractContextManager[None]:
-    """Gives the instances that are started in its `with` block these options; what is left out stays as it is outside.
+    """Return these options to the instances started in its `with` block; an option left out stays as it is outside.
 
     Workers take nodes of instances with a higher `priority` first (-1000 to 1000, 0 unless given). Instances share the
-    workers' time fairly with those of other `group`s. At most `running_max` nodes of an instance run at once. Whatever
-    of it has not ended `deadline` seconds after its start, 100 years at most, fails with `DeadlineExceeded`. Calls that
+    workers' time fairly with those of other `group`s. At most `running_max` nodes of an instance run at once. Nodes
+    that have not ended `deadline` seconds after its start, 100 years at most, fail with `DeadlineExceeded`. Calls that
     add to an instance which exists change nothing of it, nor do calls inside a running node; inline they mean nothing.
     `ValueError` naming the argument that cannot be used.
 
     The block is that of a thread or task, and of the tasks and `asyncio.to_thread` calls that it makes. Other threads,
-    those of a pool as well, start instances with it only in a copy of its context:
-    `pool.submit(contextvars.copy_context().run, ...)`. A start in a thread without it is told of in the log, once.
+    as of a pool, start instances with it only in a copy of its context: `pool.submit(contextvars.copy_context().run,
+    ...)`. A start in a thread without it is told of in the log, once.
     """
     options = current_options.get()
     if priority is not None:
@@ -90,23 +90,23 @@ def _set_options(options: InstanceOptions) -> Iterator[None]:
 
 
 def are_only_elsewhere() -> bool:
-    """Tells whether a start in this thread has no options, while another thread is in a block that sets some."""
+    """Return whether a start in this thread has no options, while another thread is in a block that sets some."""
     here = get_ident()
     return current_options.get() is NO_OPTIONS and any(thread_id != here for thread_id in _threads_in_blocks)
 
 
 def checked_priority(value: object) -> int:
-    """Returns a priority; `ValueError` for what is none."""
+    """Return a priority; `ValueError` for what is none."""
     return _checked_number("priority", value, -PRIORITY_MAX, PRIORITY_MAX)
 
 
 def checked_running_max(value: object) -> int:
-    """Returns how many nodes may run at once; `ValueError` for what is no such number."""
+    """Return how many nodes may run at once; `ValueError` for what is no such number."""
     return _checked_number("running_max", value, 1, RUNNING_MAX_MAX)
 
 
 def checked_group(value: object) -> str:
-    """Returns the name of a group; `ValueError` for what cannot be one."""
+    """Return the name of a group; `ValueError` for what cannot be one."""
     if not isinstance(value, str):
         raise ValueError(f"group must be a string, not {value!r}")
     if len(value) > GROUP_LENGTH_MAX:
@@ -116,7 +116,7 @@ def checked_group(value: object) -> str:
 
 
 def whole_number(value: object) -> int | None:
-    """Returns a whole number as an int, be it Python's or numpy's; None for what is none, bools included."""
+    """Return a whole number as an int, be it Python's or numpy's; None for what is none, bools included."""
     try:
         return None if isinstance(value, bool) else index(value)  # type: ignore[arg-type] # it says what it takes
     except TypeError:
@@ -124,7 +124,7 @@ def whole_number(value: object) -> int | None:
 
 
 def real_number(value: object) -> float | None:
-    """Returns a number as a float, be it Python's or numpy's; None for what is none, bools included."""
+    """Return a number as a float, be it Python's or numpy's; None for what is none, bools included."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return None
     try:
@@ -143,7 +143,7 @@ def _checked_number(name: str, value: object, least: int, most: int) -> int:
 
 
 def checked_seconds(name: str, value: object) -> float:
-    """Returns a length of time; `ValueError` naming the argument for what is none."""
+    """Return a length of time; `ValueError` naming the argument for what is none."""
     seconds = real_number(value)
     if seconds is None:
         raise ValueError(f"{name} must be a number of seconds, not {value!r}")
@@ -155,7 +155,7 @@ def checked_seconds(name: str, value: object) -> float:
 
 
 def check_encodable(what: str, text: str) -> None:
-    """Raises `ValueError` for text that no message can carry: half a character, as in names of files that are no UTF-8.
+    """Raise `ValueError` for text that no message can carry: half a character, as in names of files that are no UTF-8.
 
     `what` names the argument.
     """
@@ -166,7 +166,7 @@ def check_encodable(what: str, text: str) -> None:
 
 
 def checked_name(argument: str, name: object) -> str:
-    """Returns the name of a queue or a taint; `ValueError` naming the argument for what cannot be one."""
+    """Return the name of a queue or a taint; `ValueError` naming the argument for what cannot be one."""
     if not (isinstance(name, str) and name):
         raise ValueError(f"{argument} must be a name, not {name!r}")
     check_encodable(argument, name)
@@ -174,14 +174,14 @@ def checked_name(argument: str, name: object) -> str:
 
 
 def checked_names(argument: str, names: Iterable[str] | None) -> tuple[str, ...]:
-    """Returns names of queues or taints; `ValueError` for a single text, whose letters would be taken for them."""
+    """Return names of queues or taints; `ValueError` for a single text, whose letters would be taken for them."""
     if isinstance(names, str):
         raise ValueError(f"{argument} must be several names, such as [{names!r}], not the text {names!r}")
     return tuple([checked_name(f"each of {argument}", name) for name in names or ()])
 
 
 def checked_timeout(value: object) -> float | None:
-    """Returns how long to wait, None for as long as it takes; an error naming the argument for what is no time."""
+    """Return how long to wait, None for as long as it takes; an error naming the argument for what is no time."""
     if value is None:
         return None
     seconds = real_number(value)

@@ -23,12 +23,12 @@ _depth: ContextVar[int] = ContextVar("_depth", default=0)
 
 
 def run_in_copy(context: Context, function: Callable[[], T]) -> T:
-    """Calls a function in a copy of a context.
+    """Call a function in a copy of a context.
 
     That is in another thread where this one's stack is getting full, or where it runs an event loop: as on a worker, a
     plain function finds none there, and may run one of its own.
 
-    Raises `RecursionError` where it is called by itself, in whichever way, more than `CALLS_MAX` deep.
+    Raises `RecursionError` where it is called by itself, directly or not, more than `CALLS_MAX` deep.
     """
     context = own_copy(context)
     depth = _depth.get() + 1
@@ -41,20 +41,20 @@ def run_in_copy(context: Context, function: Callable[[], T]) -> T:
 
 
 def copy_for_task(context: Context) -> Context:
-    """Copies a context for a task of an asynchronous function, which takes no stack, and counts for no depth."""
+    """Copy a context for a task of an asynchronous function, which takes no stack, and counts for no depth."""
     copied = own_copy(context)
     copied.run(_depth.set, _depth.get())
     return copied
 
 
 def run_off_loop(context: Context, function: Callable[[], T]) -> T:
-    """Calls a function in this thread, or in another where this one runs an event loop, which is blocked meanwhile."""
+    """Call a function in this thread, or in another where this one runs an event loop, which is blocked meanwhile."""
     # Called outside of any handler, or all that the function raises would carry what is handled there.
     return run_in_thread(context, function) if _runs_loop() else context.run(function)
 
 
 def _runs_loop() -> bool:
-    """Tells whether this thread runs an event loop."""
+    """Return whether this thread runs an event loop."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -63,7 +63,7 @@ def _runs_loop() -> bool:
 
 
 def run_in_thread(context: Context, function: Callable[[], T]) -> T:
-    """Calls a function in another thread, and blocks this one meanwhile."""
+    """Call a function in another thread, and blocks this one meanwhile."""
     outcome: Future[T] = Future()
 
     def run() -> None:

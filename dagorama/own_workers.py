@@ -1,4 +1,4 @@
-"""Whether this process has launched workers, and whether these can still start: who waits for a value wants to know."""
+"""The workers that this process has launched, and whether they can still start: a wait for a value wants to know."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _launched: list[OwnWorkers] = []
 
 @contextmanager
 def own_workers(workers: OwnWorkers) -> Iterator[None]:
-    """Counts them as launched for as long as the block lasts."""
+    """Count them as launched for as long as the block lasts."""
     _launched.append(workers)
     try:
         yield
@@ -28,11 +28,11 @@ def own_workers(workers: OwnWorkers) -> Iterator[None]:
 
 
 def has_own_workers() -> bool:
-    """Tells whether this process has launched workers."""
+    """Return whether this process has launched workers."""
     return bool(_launched)
 
 
 def why_given_up() -> str:
-    """Returns why none of the workers launched here runs any more; "" where one may, and where there are none."""
+    """Return why none of the workers launched here runs any more; "" where one may, and where there are none."""
     reasons = [workers.given_up for workers in _launched]
     return reasons[-1] if reasons and all(reasons) else ""

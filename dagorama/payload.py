@@ -1,4 +1,4 @@
-"""Payloads: how what a user's function takes and gives becomes bytes, with the promises in it replaced and found.
+"""Payloads: arguments and results of users' functions as bytes, with the promises in them replaced and found.
 
 The format is pickle, protocol 5. Finding promises is left to pickle too: it meets every object at any depth, so sets,
 dict keys, dataclasses, named tuples and objects of any other kind need nothing of their own.
@@ -45,7 +45,7 @@ MESSAGE_BYTES_MAX = 2**31 - 2**24
 
 
 def encode(value: object, *, what: str) -> Payload:
-    """Encodes a value for its way to the broker; `what` names it in the `PayloadError` raised where it cannot be."""
+    """Encode a value for its way to the broker; `what` names it in the `PayloadError` raised where it cannot be."""
     try:
         payload = _dumped(value)
     except Exception as error:
@@ -61,7 +61,7 @@ def encode(value: object, *, what: str) -> Payload:
 
 
 def encode_if_possible(value: object) -> Payload | None:
-    """Encodes a value, or gives None where it cannot be; why not is found out where it matters."""
+    """Encode a value, or gives None where it cannot be; why not is found out where it matters."""
     try:
         return _dumped(value)
     except Exception:
@@ -69,7 +69,7 @@ def encode_if_possible(value: object) -> Payload | None:
 
 
 def _dumped(value: object) -> Payload:
-    """Pickles a value; one with promises that may be keys with the check of those."""
+    """Pickle a value; one with promises that may be keys with the check of those."""
     if type(value) in _PLAIN:
         return _payload((pickle.dumps(value, PROTOCOL), ()))
     recorded: dict[bytes, None] = {}
@@ -89,7 +89,7 @@ def _dumped(value: object) -> Payload:
 
 
 def decode(data: bytes, resolve: Callable[[bytes], object], *, what: str = "a payload") -> object:
-    """Decodes a payload, with `resolve(id)`, asked once for each, as the value of the promises in it.
+    """Decode a payload, with `resolve(id)`, asked once for each, as the value of the promises in it.
 
     `what` names the payload in the `PayloadError` that is raised where it cannot be decoded here. So it is when
     `resolve` fails, but for errors of dagorama, which pass through.
@@ -120,7 +120,7 @@ def decode(data: bytes, resolve: Callable[[bytes], object], *, what: str = "a pa
 
 
 def _asked_once(resolve: Callable[[bytes], object]) -> Callable[[bytes], object]:
-    """Remembers what `resolve` gives for each id."""
+    """Remember the result of `resolve` for each id."""
     values: dict[bytes, object] = {}
 
     def value_of(node_id: bytes) -> object:
@@ -137,7 +137,7 @@ class _Finder(pickle.Unpickler):
     lacking = ""
 
     def find_class(self, module_name: str, global_name: str) -> Any:
-        """Imports what pickle names, and notes what cannot be."""
+        """Import the class that pickle names, and note where it cannot be."""
         try:
             return super().find_class(module_name, global_name)
         except Exception:
@@ -146,7 +146,7 @@ class _Finder(pickle.Unpickler):
 
 
 def _lacking(data: bytes) -> str:
-    """Names what a payload needs that cannot be imported here, as "module:Name"; "" where that is not its fault."""
+    """Return the class that a payload needs and that cannot be imported here, as "module:Name"; "" for none."""
     finder = _Finder(BytesIO(data))
     with suppress(BaseException):  # it is the user's code that runs
         finder.load()
@@ -154,7 +154,7 @@ def _lacking(data: bytes) -> str:
 
 
 def decode_value(data: bytes, resolve: Callable[[bytes], object], node_id: bytes) -> object:
-    """Decodes a node's value for a payload that refers to it; like `decode`, but quick where no promise is to be seen.
+    """Decode a node's value for a payload that refers to it; like `decode`, but quick where no promise is to be seen.
 
     Some may be there all the same, in what an object has pickled and compressed by itself.
     """
@@ -171,12 +171,12 @@ def decode_value(data: bytes, resolve: Callable[[bytes], object], node_id: bytes
 
 
 def no_promises(node_id: bytes) -> object:
-    """The `resolve` for payloads that hold no promises."""
+    """Be the `resolve` of payloads that hold no promises."""
     raise KeyError(f"the value of node {UUID(bytes=node_id)} is not here")
 
 
 def _cannot_encode(value: object, what: str, error: Exception) -> PayloadError:
-    """Makes the error that names the innermost part of `value` that does not encode."""
+    """Make the error that names the innermost part of `value` that does not encode."""
     path, part = _offender(value)
     problem = f"cannot be encoded ({type(error).__name__}: {error})"
     if path:
@@ -191,7 +191,7 @@ def _cannot_encode(value: object, what: str, error: Exception) -> PayloadError:
 
 
 def _offender(value: object) -> tuple[str, object]:
-    """Walks down from a value that does not encode to the innermost part that doesn't. Returns its path, and itself."""
+    """Walk down from a value that does not encode to the innermost part that doesn't. Returns its path, and itself."""
     path = ""
     for _ in range(SEARCH_DEPTH_MAX):
         inner = next(((step, part) for step, part in _parts(value) if not _encodes(part)), None)
@@ -203,7 +203,7 @@ def _offender(value: object) -> tuple[str, object]:
 
 
 def _parts(value: object) -> Iterator[tuple[str, object]]:
-    """Yields the parts of a value that an ordinary pickle would hold, each with the step that leads to it."""
+    """Yield the parts of a value that an ordinary pickle would hold, each with the step that leads to it."""
     if isinstance(value, dict):
         for key, part in value.items():
             yield f".key({key!r})", key
@@ -217,7 +217,7 @@ def _parts(value: object) -> Iterator[tuple[str, object]]:
 
 
 def _encodes(value: object) -> bool:
-    """Tells whether a value encodes by itself."""
+    """Return whether a value encodes by itself."""
     try:
         pickle.dumps(value, PROTOCOL)
     except Exception:

@@ -1,8 +1,8 @@
-"""Plain data: what an object's state is made of, whether it has changed since, and copies of it.
+"""Plain data: the parts of an object's state, their changes, and their copies.
 
 Plain are lists, dictionaries and the like at any depth, and *records*: objects of classes that say nothing of how they
-are copied or pickled, if all that they hold is plain. What holds a lock, a socket or an array is no record, but a thing
-that is used, and is never copied.
+are copied or pickled, if all that they hold is plain. An object that holds a lock, a socket or an array is no record,
+but a thing that is used, and is never copied.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Shape(NamedTuple):
 
 
 def state_of(obj: object) -> dict[str, object]:
-    """Returns the attributes that an object has of its own, in slots too, but for the library's."""
+    """Return the attributes that an object has of its own, in slots too, but for the library's."""
     kept = list(getattr(obj, "__dict__", {}).items())  # at once: another thread may be starting the same definition
     names = {name: value for name, value in kept if not name.startswith("_dagorama_")}
     for slot in slots_of(type(obj)):
@@ -74,7 +74,7 @@ def state_of(obj: object) -> dict[str, object]:
 
 
 def slots_of(kind: type) -> tuple[str, ...]:
-    """Returns the names of the slots that objects of a class have."""
+    """Return the names of the slots that objects of a class have."""
     slots = _slots.get(kind)
     if slots is None:
         lists: list[str | Iterable[str]] = [base.__dict__.get("__slots__", ()) for base in kind.__mro__]
@@ -84,7 +84,7 @@ def slots_of(kind: type) -> tuple[str, ...]:
 
 
 def shape_of(value: object) -> object:
-    """Returns what to compare with later, to see whether a value, or plain data inside of it, has changed.
+    """Return what to compare with later, to see whether a value, or plain data inside of it, has changed.
 
     Of a container that is too large only the items themselves are compared, and not what has become of them inside.
     """
@@ -105,7 +105,7 @@ def _shape(value: object, met: set[int], plain: set[int], depth: int) -> object:
 
 
 def has_changed(shape: object, value: object) -> bool:
-    """Tells whether a value is another than the one of the shape, or has been changed since."""
+    """Return whether a value is another than the one of the shape, or has been changed since."""
     if not isinstance(shape, Shape):
         return shape is not value and not (type(shape) is type(value) and type(value) in ALIKE and shape == value)
     if shape.of is not value:
@@ -121,7 +121,7 @@ def has_changed(shape: object, value: object) -> bool:
 
 
 def own_copy(value: object, memo: dict[int, object]) -> object:
-    """Returns a copy of plain data, in which all else is what it was; the value itself if it is no such data.
+    """Return a copy of plain data, in which all else is what it was; the value itself if it is no such data.
 
     `memo` has the copies by the ids of what they are of, so that what is one object stays one.
     """
@@ -134,7 +134,7 @@ def own_copy(value: object, memo: dict[int, object]) -> object:
 
 
 def _share_the_rest(value: object, memo: dict[int, object], met: set[int], plain: set[int], depth: int) -> None:
-    """Enters into `memo` what is no plain data, as its own copy."""
+    """Enter into `memo` what is no plain data, as its own copy."""
     if type(value) in ATOMS or id(value) in met or id(value) in memo:
         return
     # A method is copied to be one of the copy of its object.
@@ -154,9 +154,9 @@ def _meet(value: object, met: set[int], parts: list[object], depth: int) -> None
 
 
 def _parts(value: object, plain: set[int], known: Container[int] = ()) -> list[object] | None:
-    """Returns the parts of plain data; None for anything else. What has one of the `known` ids may be a part.
+    """Return the parts of plain data; None for anything else. An object with one of the `known` ids may be a part.
 
-    `plain` gets the ids of records that turn out to be plain, and of what is in them, so that each is looked at once.
+    `plain` gets the ids of records that turn out to be plain, and of their parts, so that each is looked at once.
     """
     parts = _inside(value)
     if parts is None or type(value) in CONTAINERS or id(value) in plain:
@@ -169,7 +169,7 @@ def _parts(value: object, plain: set[int], known: Container[int] = ()) -> list[o
 
 
 def _is_plain(value: object, met: set[int], known: Container[int], depth: int) -> bool:
-    """Tells whether there is nothing but plain data inside."""
+    """Return whether there is nothing but plain data inside."""
     if type(value) in ATOMS or isinstance(value, (type, Enum)) or id(value) in met or id(value) in known:
         return True
     parts = _inside(value)
@@ -180,7 +180,7 @@ def _is_plain(value: object, met: set[int], known: Container[int], depth: int) -
 
 
 def _inside(value: object) -> list[object] | None:
-    """Returns what is inside of a container, or of what may be a record; None for anything else."""
+    """Return what is inside of a container, or of what may be a record; None for anything else."""
     if isinstance(value, (list, tuple, dict, set, frozenset, deque)) and len(value) > PARTS_MAX:
         raise TooLarge
     inside = _items(value)
@@ -190,7 +190,7 @@ def _inside(value: object) -> list[object] | None:
 
 
 def _items(value: object) -> list[object]:
-    """Returns the items of a container, however many; none for anything else."""
+    """Return the items of a container, however many; none for anything else."""
     if isinstance(value, dict):
         return [*value, *value.values()]
     if isinstance(value, (list, tuple, set, frozenset, deque)):

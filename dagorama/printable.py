@@ -10,5 +10,5 @@ _HEEDED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud8
 
 
 def printable(text: str) -> str:
-    """Returns a text with what a terminal would heed written as Python escapes it."""
+    """Return a text with the characters that a terminal would heed written as Python escapes them."""
     return _HEEDED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

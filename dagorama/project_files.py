@@ -1,4 +1,4 @@
-"""Which files are the user's own."""
+"""The question whether a file is the user's own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INSTALLED = {"site-packages", "dist-packages"}
 
 
 def is_project_file(path: str) -> bool:
-    """Tells whether a file belongs neither to Python nor to an installed package nor to dagorama."""
+    """Return whether a file belongs neither to Python nor to an installed package nor to dagorama."""
     if path.startswith(("<", "frozen", "built-in")):
         return False
     return not (_is_installed(path) or _is_installed(os.path.realpath(path)))

@@ -16,7 +16,7 @@ from dagorama.models.promise import distinct_keys
 
 
 def dumps_with_keys(value: object, protocol: int) -> bytes:
-    """Pickles a value with the checks of its mappings."""
+    """Pickle a value with the checks of its mappings."""
     file = BytesIO()
     pickler = _Pickler(file, protocol)
     pickler.dump(_Checked(value, pickler.checks))
@@ -24,7 +24,7 @@ def dumps_with_keys(value: object, protocol: int) -> bytes:
 
 
 class _Pickler(pickle.Pickler):
-    """Collects what is to be checked while it writes: it asks for the persistent id of every object that it meets."""
+    """Collects the mappings to check while it writes: it asks for the persistent id of every object that it meets."""
 
     def __init__(self, file: BytesIO, protocol: int) -> None:
         super().__init__(file, protocol)
@@ -32,7 +32,7 @@ class _Pickler(pickle.Pickler):
         self._met: set[int] = set()
 
     def persistent_id(self, obj: Any) -> None:
-        """Gives no object one."""
+        """Return no id for any object."""
         if issubclass(type(obj), dict) and id(obj) not in self._met:
             self._met.add(id(obj))
             if any(map(has_promise, dict.keys(obj))):
@@ -50,7 +50,7 @@ class _Check:
 
 
 class _Checked:
-    """Pickles as what gives a value once its checks are done."""
+    """Pickles as a call that gives a value once its checks are done."""
 
     def __init__(self, value: object, checks: list[_Check]) -> None:
         self._value = value

@@ -1,7 +1,7 @@
 """Releases: the versions of all functions of a definition, which go along with the nodes of an instance.
 
 The version of a node says nothing of the calls that it makes. So that these run in the code that the instance was
-started from, and not in that of whichever worker runs their caller, each node brings their versions.
+started from, and not in the code of the worker that runs their caller, each node brings their versions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _releases: WeakKeyDictionary[type, tuple[str, dict[str, str]]] = WeakKeyDictiona
 
 
 def nodes_of(definition_class: type) -> Iterator[tuple[str, Any]]:
-    """Yields the decorated functions of a class by the names that nodes have, inherited ones included.
+    """Yield the decorated functions of a class by the names that nodes have, inherited ones included.
 
     Nothing of the class is read through it: a descriptor may not be ready for that.
     """
@@ -29,7 +29,7 @@ def nodes_of(definition_class: type) -> Iterator[tuple[str, Any]]:
 
 
 def release_of(definition_class: type, name: str, version: str) -> str:
-    """Returns the versions that the functions of a class have here, a line "name version" for each.
+    """Return the versions that the functions of a class have here, a line "name version" for each.
 
     `version` is that of the function `name`: where it was replaced, as tests do, all are looked at again. Empty for a
     class of one function, which calls no other.
@@ -46,5 +46,5 @@ def release_of(definition_class: type, name: str, version: str) -> str:
 
 
 def version_in(release: str, name: str) -> str:
-    """Returns the version that a function has in a release; empty where it is not in it."""
+    """Return the version that a function has in a release; empty where it is not in it."""
     return dict(line.split(" ", 1) for line in release.splitlines()).get(name, "")

@@ -25,7 +25,7 @@ def resolve(instance: DAGInstance[object], promise: T, wait_for_results: bool = 
 
 
 def resolve(instance: DAGInstance[object], promise: T, wait_for_results: bool = False) -> T | None:
-    """Returns the value of a promise, or of anything that holds promises; what holds none is given back, asking no one.
+    """Return the value of a promise, or of anything that holds promises; return anything without promises as it is.
 
     Without waiting it is None while a value is missing, or will never come, which is logged as a warning. With
     `wait_for_results` it blocks until the value is there; when nothing has come for 10 s (`DAGORAMA_SILENCE_S`), the
@@ -39,7 +39,7 @@ def resolve(instance: DAGInstance[object], promise: T, wait_for_results: bool = 
 
 
 def _value_now(instance: DAGInstance[object], promise: T) -> T | None:
-    """Returns the value that is there; None for none."""
+    """Return the value that is there; None for none."""
     from dagorama.client.broker import poll_values
 
     data, node_ids = _wanted(promise)
@@ -60,7 +60,7 @@ async def resolve_async(instance: DAGInstance[object], promise: T, wait_for_resu
 
 
 async def resolve_async(instance: DAGInstance[object], promise: T, wait_for_results: bool = False) -> T | None:
-    """Does what `resolve` does, without blocking the event loop."""
+    """Do what `resolve` does, without blocking the event loop."""
     __tracebackhide__ = True
     try:
         if wait_for_results:
@@ -71,7 +71,7 @@ async def resolve_async(instance: DAGInstance[object], promise: T, wait_for_resu
 
 
 async def _value_now_async(instance: DAGInstance[object], promise: T) -> T | None:
-    """Does what `_value_now` does, without blocking the event loop."""
+    """Do what `_value_now` does, without blocking the event loop."""
     from dagorama.client.broker import poll_values_async
 
     data, node_ids = _wanted(promise)
@@ -86,7 +86,7 @@ async def _value_now_async(instance: DAGInstance[object], promise: T) -> T | Non
 
 
 def value_of(instance: DAGInstance[object], promise: T, deadline: Deadline | None = None) -> T:
-    """Waits until the promises in `promise` have values; raises like `DAGInstance.result`."""
+    """Wait until the promises in `promise` have values; raises like `DAGInstance.result`."""
     from dagorama.client.broker import wait_for_values
 
     data, node_ids = _wanted(promise)
@@ -96,7 +96,7 @@ def value_of(instance: DAGInstance[object], promise: T, deadline: Deadline | Non
 
 
 async def value_of_async(instance: DAGInstance[object], promise: T, deadline: Deadline | None = None) -> T:
-    """Does what `value_of` does, without blocking the event loop."""
+    """Do what `value_of` does, without blocking the event loop."""
     from dagorama.client.broker import wait_for_values_async
 
     data, node_ids = _wanted(promise)
@@ -106,19 +106,19 @@ async def value_of_async(instance: DAGInstance[object], promise: T, deadline: De
 
 
 def id_of(instance: DAGInstance[object]) -> bytes:
-    """Returns an instance's id as it travels."""
+    """Return an instance's id as it travels."""
     instance_id: bytes = instance.__dict__["_dagorama_id"]
     return instance_id
 
 
 def definition_of(instance: DAGInstance[object]) -> DAGDefinition:
-    """Returns an instance's definition, which may have a `definition` of its own."""
+    """Return an instance's definition, which may have a `definition` of its own."""
     definition: DAGDefinition = instance.__dict__["_dagorama_definition"]
     return definition
 
 
 def _wanted(promise: object) -> tuple[bytes, tuple[bytes, ...]]:
-    """Encodes what is to be resolved; returns the payload, and the ids of the nodes whose values it needs."""
+    """Encode what is to be resolved; return the payload, and the ids of the nodes whose values it needs."""
     data, node_ids = encode(promise, what="what is to be resolved")
     scope = current_scope.get()
     if scope is not None and not {call.node_id for call in scope.calls}.isdisjoint(node_ids):

@@ -1,4 +1,4 @@
-"""When a failed attempt is followed by another. All times are in seconds."""
+"""Retry policies: when a failed attempt is followed by another. All times are in seconds."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class RetryConfiguration(ABC):
 
     @abstractmethod
     def as_message(self) -> RetryPolicy:
-        """Returns the policy as it travels."""
+        """Return the policy as it travels."""
 
     def retries(self, error: BaseException) -> bool:
-        """Tells whether an attempt whose function raised `error` may be followed by another, if any is left.
+        """Return whether an attempt whose function raised `error` may be followed by another, if any is left.
 
         Asked where the function ran, which knows the type; the broker counts attempts and sees to the waits.
         """
@@ -30,17 +30,17 @@ class RetryConfiguration(ABC):
 
 @dataclass(frozen=True)
 class _RetryByType(RetryConfiguration):
-    """What the policies have in common: which exceptions are worth another attempt.
+    """The common part of the policies: the exceptions that are worth another attempt.
 
-    With `retry_on` only these types are, subclasses included. Those of `give_up_on` never are, also where `retry_on`
-    has a type that they are a kind of. Of an exception group each exception must be worth it, at any depth.
+    With `retry_on` only these types are, subclasses included. The types of `give_up_on` never are, also where
+    `retry_on` has a type that they are a kind of. Each exception of a group must be worth it, at any depth.
     """
 
     retry_on: ExceptionTypes | None = field(default=None, kw_only=True)
     give_up_on: ExceptionTypes | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        """Refuses what is no exception type, and types that could never be retried."""
+        """Refuse a value that is no exception type, and types that could never be retried."""
         given_up = _types("give_up_on", self.give_up_on)
         for kind in _types("retry_on", self.retry_on):
             if issubclass(kind, given_up):
@@ -50,7 +50,7 @@ class _RetryByType(RetryConfiguration):
                 )
 
     def retries(self, error: BaseException) -> bool:
-        """Tells whether the type of `error` is worth another attempt; of a group, also what is in it."""
+        """Return whether the type of `error` is worth another attempt; of a group, also what is in it."""
         given_up = _types("give_up_on", self.give_up_on)
         retry_on = BaseException if self.retry_on is None else self.retry_on
         left = [(error, False)]  # each with whether `retry_on` has the type of a group that it is in
@@ -71,8 +71,8 @@ class StaticRetry(_RetryByType):
     """Up to `max_attempts` attempts, the first included, `interval` seconds apart.
 
     Each wait is prolonged by a random part of up to `jitter` (0 to 1) of it. `retry_on` and `give_up_on` are exception
-    types, or tuples of them: of what the function raises, only what is of the former and not of the latter is tried
-    again. They do not count for an attempt that the function's `timeout` ends, which the broker does.
+    types, or tuples of them: an exception of the function is tried again only if it is one of the former and not of the
+    latter. They do not count for an attempt that the function's `timeout` ends, which the broker does.
     """
 
     max_attempts: int
@@ -80,14 +80,14 @@ class StaticRetry(_RetryByType):
     jitter: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
-        """Refuses values that mean nothing."""
+        """Refuse values that mean nothing."""
         super().__post_init__()
         _check_attempts(self.max_attempts)
         _check_between("interval", self.interval, 0, SECONDS_MAX)
         _check_between("jitter", self.jitter, 0, 1)
 
     def as_message(self) -> RetryPolicy:
-        """Returns the policy as it travels."""
+        """Return the policy as it travels."""
         return RetryPolicy(
             max_attempts=int(self.max_attempts),
             interval_s=float(self.interval),
@@ -102,7 +102,7 @@ class ExponentialRetry(_RetryByType):
 
     `base_interval` says how many times longer: the waits are f, f * b, f * b^2, ... with f = `first` and b =
     `base_interval`. No wait is longer than `max_interval`; each is prolonged by a random part of up to `jitter` (0 to
-    1) of it. `retry_on` and `give_up_on` are those of `StaticRetry`.
+    1) of it. `retry_on` and `give_up_on` are as for `StaticRetry`.
     """
 
     max_attempts: int
@@ -112,7 +112,7 @@ class ExponentialRetry(_RetryByType):
     first: float = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
-        """Refuses values that mean nothing."""
+        """Refuse values that mean nothing."""
         super().__post_init__()
         _check_attempts(self.max_attempts)
         _check_between("base_interval", self.base_interval, 1, SECONDS_MAX, "; the first wait is set with first=")
@@ -122,7 +122,7 @@ class ExponentialRetry(_RetryByType):
             _check_between("max_interval", self.max_interval, math.ulp(0), SECONDS_MAX)
 
     def as_message(self) -> RetryPolicy:
-        """Returns the policy as it travels."""
+        """Return the policy as it travels."""
         return RetryPolicy(
             max_attempts=int(self.max_attempts),
             interval_s=float(self.first),
@@ -133,7 +133,7 @@ class ExponentialRetry(_RetryByType):
 
 
 def _types(name: str, value: ExceptionTypes | None) -> tuple[type[BaseException], ...]:
-    """Returns exception types as a tuple; refuses anything else, and a tuple of none, which says nothing."""
+    """Return exception types as a tuple; refuses anything else, and a tuple of none, which says nothing."""
     types = () if value is None else value if isinstance(value, tuple) else (value,)
     for kind in types:
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
@@ -144,14 +144,14 @@ def _types(name: str, value: ExceptionTypes | None) -> tuple[type[BaseException]
 
 
 def _check_attempts(value: int) -> None:
-    """Refuses a number of attempts that is not a whole number from 1."""
+    """Refuse a number of attempts that is not a whole number from 1."""
     attempts = whole_number(value)
     if attempts is None or not 1 <= attempts < 2**32:
         raise ValueError(f"max_attempts must be a whole number from 1 (the first attempt counts), not {value!r}")
 
 
 def _check_between(name: str, value: float, least: float, most: float, way_out: str = "") -> None:
-    """Refuses a number that is not from `least` to `most`."""
+    """Refuse a number that is not from `least` to `most`."""
     number = real_number(value)
     if number is None or number != number:
         raise ValueError(f"{name} must be a number, not {value!r}{way_out}")

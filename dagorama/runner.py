@@ -29,14 +29,14 @@ def execute_worker(
     infinite_loop: bool = True,
     catch_exceptions: bool = True,
 ) -> None:
-    """Runs one worker in this process, one node at a time, and blocks meanwhile.
+    """Run one worker in this process, one node at a time, and blocks meanwhile.
 
     With `infinite_loop=False` it returns when no connected worker can bring anything further. With
     `catch_exceptions=False` it raises the first exception of a node, after that was reported; and
     `CodeMismatchException` when no connected worker can bring anything further, but nodes are left of a function that
-    this process has in another version. An exception in the
-    calling thread, such as KeyboardInterrupt, drains it, and a second one stops it. Raises `BrokerUnavailable` if no
-    broker answers within 5 s; one that goes away later is waited for.
+    this process has in another version. An exception in the calling thread, such as KeyboardInterrupt, drains it, and a
+    second one stops it. Raises `BrokerUnavailable` if no broker answers within 5 s; one that goes away later is waited
+    for.
     """
     worker = _worker(exclude_queues, include_queues, queue_tolerations, infinite_loop, catch_exceptions)
     with lines_at_once(), worker_here():
@@ -58,9 +58,10 @@ async def execute_worker_async(
     infinite_loop: bool = True,
     catch_exceptions: bool = True,
 ) -> None:
-    """Does what `execute_worker` does without blocking the event loop. Cancelling it drains the worker, twice stops it.
+    """Do the same as `execute_worker`, without blocking the event loop.
 
-    Nodes run in threads, asynchronous ones on an event loop of the worker's own.
+    Cancelling it drains the worker, twice stops it. Nodes run in threads, asynchronous ones on an event loop of the
+    worker's own.
     """
     worker = _worker(exclude_queues, include_queues, queue_tolerations, infinite_loop, catch_exceptions)
     loop = asyncio.get_running_loop()
@@ -89,7 +90,7 @@ def launch_workers(
     exclude_queues: Iterable[str] = (),
     imports: Iterable[str] = (),
 ) -> AbstractContextManager[list[Process]]:
-    """Runs `n` worker processes for as long as the `with` block lasts, and gives them.
+    """Run `n` worker processes for as long as the `with` block lasts, and give it a list of them.
 
     Each runs `concurrency` nodes at once, also those with taints in `tolerations`; of these queues alone, or all but
     those; and, with `imports`, functions of these modules alone, which it imports first.
@@ -97,12 +98,13 @@ def launch_workers(
     The block is entered when a worker is ready; `WorkersCannotStart` says why none can be. One that dies, or has to end
     because a node overran its timeout or went on after it was cancelled, is told of in the log and replaced, in the
     list too, unless the program ended it itself. With `exit_on_completion` each ends by itself when no connected worker
-    can bring anything further. When the block is left, however that happens, they finish what they run; those that take
-    more than 5 s for it are killed. They also end when the program does. Where none is left and none can start any
-    more, who waits for a value gets `WorkersCannotStart` too, once the wait has brought nothing for some seconds.
+    can bring anything further. When the block is left, however that happens, they finish the nodes that they run; a
+    worker that takes more than 5 s for it is killed. They also end when the program does. Where none is left and none
+    can start any more, a wait for a value raises `WorkersCannotStart` too, once the wait has brought nothing for some
+    seconds.
 
     Each process imports the program for its definitions, so scripts need `if __name__ == "__main__":` around what they
-    do (`MainGuardMissing`). What is written in a notebook cannot be imported (`OutOfReach`).
+    do (`MainGuardMissing`). Code in a notebook cannot be imported (`OutOfReach`).
     """
     check_is_no_import("launch_workers() is called")
     count = whole_number(n)

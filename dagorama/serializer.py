@@ -55,7 +55,7 @@ class FoundFunction(NamedTuple):
 
 
 def function_to_name(func: object) -> str:
-    """Returns "module:Qualified.name" of a function or a class; of an object, that of its class."""
+    """Return "module:Qualified.name" of a function or a class; of an object, that of its class."""
     if isinstance(func, MethodType) and type(func.__self__) is DAGInstance:
         return f"{class_name(type(definition_of(func.__self__)))}.{func.__name__}"
     if type(func) is DAGInstance:
@@ -70,18 +70,18 @@ def function_to_name(func: object) -> str:
 
 
 def register_definition(definition: DAGDefinition) -> None:
-    """Makes this object stand for its class in this process: its methods run on it, however callers made theirs."""
+    """Make this object stand for its class in this process: its methods run on it, however callers made theirs."""
     registered[function_to_name(definition)] = definition
     _find.cache_clear()
 
 
 def forget_functions() -> None:
-    """Has names lead to what is there now: a test may have replaced a method since they were last followed."""
+    """Let names lead to the functions of now: a test may have replaced a method since they were last followed."""
     _find.cache_clear()
 
 
 def forget_definitions() -> None:
-    """Has definitions made anew for the nodes that run from now on."""
+    """Let definitions be made anew for the nodes that run from now on."""
     _find.cache_clear()
     _making.cache_clear()
     with _making_lock:
@@ -89,7 +89,7 @@ def forget_definitions() -> None:
 
 
 def name_to_function(name: str, instance_id: UUID) -> Callable[..., Any]:
-    """Returns the decorated method that a name leads to, bound to the instance; `UnknownFunction` if it leads nowhere.
+    """Return the decorated method that a name leads to, bound to the instance; `UnknownFunction` if it leads nowhere.
 
     Where no object was registered for its class, the class is called without arguments.
     """
@@ -98,13 +98,13 @@ def name_to_function(name: str, instance_id: UUID) -> Callable[..., Any]:
 
 
 def is_name(name: str) -> bool:
-    """Tells whether a text has the form "module:Class.method", and so may name a function of some process."""
+    """Return whether a text has the form "module:Class.method", and so may name a function of some process."""
     module, _, qualified_name = name.rpartition(".")[0].partition(":")
     return bool(module and qualified_name)
 
 
 def find_function(name: str) -> FoundFunction:
-    """Follows a name. Nothing is made yet; modules are imported.
+    """Follow a name. Nothing is made yet; modules are imported.
 
     Raises `UnknownFunction` if it doesn't lead to a decorated method of a `DAGDefinition`.
     """
@@ -119,18 +119,18 @@ def bind(
     scope: Scope | None = None,
     release: str = "",
 ) -> DAGInstance[Any]:
-    """Makes the instance that is a node's `self`, each node its own, with the node's scope; raises as `made_for`."""
+    """Make the instance that is a node's `self`, each node its own, with the node's scope; raises as `made_for`."""
     if isinstance(instance_id, UUID):
         instance_id = instance_id.bytes
     return instance_in_node(instance_id, made_for(found, definition_arguments, release).definition, scope)
 
 
 def made_for(found: FoundFunction, definition_arguments: bytes, release: str = "") -> MadeDefinition:
-    """Returns the definition of a node, which is made once for each `definition_arguments` and `release` and kept.
+    """Return the definition of a node, which is made once for each `definition_arguments` and `release` and kept.
 
     Threads that want one meanwhile wait; after a constructor that failed the next node tries again. Raises
-    `PayloadError` for arguments that cannot be decoded here, or that the constructor here doesn't take; what that
-    raises itself passes through.
+    `PayloadError` for arguments that cannot be decoded here, or that the constructor here doesn't take; its own
+    exceptions pass through.
     """
     if found.registered is not None:
         return found.registered
@@ -145,7 +145,7 @@ def made_for(found: FoundFunction, definition_arguments: bytes, release: str = "
 
 @lru_cache(maxsize=DEFINITIONS_MAX)
 def _find(name: str) -> FoundFunction:
-    """Does what `find_function` does."""
+    """Follow a name, as `find_function` says."""
     path, _, attribute = name.rpartition(".")
     definition = registered.get(path)
     definition_class = _class_at(name, path) if definition is None else type(definition)
@@ -194,7 +194,7 @@ def _making(definition_class: type[DAGDefinition], definition_arguments: bytes, 
 
 
 def _make(definition_class: type[DAGDefinition], definition_arguments: bytes, release: str) -> DAGDefinition:
-    """Makes a definition as its caller did, for nodes of instances of this release."""
+    """Make a definition as its caller did, for nodes of instances of this release."""
 
     def make(args: tuple[object, ...], kwargs: dict[str, object]) -> DAGDefinition:
         try:
@@ -216,7 +216,7 @@ def _make(definition_class: type[DAGDefinition], definition_arguments: bytes, re
 
 
 def _unfit(definition_class: type[DAGDefinition], args: tuple[object, ...], kwargs: dict[str, object]) -> str:
-    """Says why a constructor doesn't take arguments; empty where it does, or where that cannot be said."""
+    """Say why a constructor doesn't take arguments; empty where it does, or where that cannot be said."""
     constructor = constructor_of(definition_class)
     if constructor is None:
         return f"it takes none, and {len(args) + len(kwargs)} were given" if args or kwargs else ""
@@ -230,7 +230,7 @@ def _unfit(definition_class: type[DAGDefinition], args: tuple[object, ...], kwar
 
 
 def _class_at(name: str, path: str) -> type[DAGDefinition]:
-    """Returns the class of definitions that a path leads to."""
+    """Return the class of definitions that a path leads to."""
     found: object = known_classes.get(path)
     if found is None or "<locals>" not in path:
         try:
@@ -248,7 +248,7 @@ def _class_at(name: str, path: str) -> type[DAGDefinition]:
 
 
 def _import(name: str, path: str) -> object:
-    """Imports the module of "module:Qualified.name" and walks to the name."""
+    """Import the module of "module:Qualified.name" and walks to the name."""
     module, _, qualified_name = path.partition(":")
     if not is_name(name):
         raise UnknownFunction(
@@ -270,7 +270,7 @@ def _import(name: str, path: str) -> object:
 
 
 def _advice(path: str) -> str:
-    """Says how a class that its module doesn't have can be reached."""
+    """Say how a class that its module doesn't have can be reached."""
     if path.startswith("__main__:") and sys.modules["__main__"].__name__ == "__mp_main__":
         # This process was launched by a script, and has imported it under this name.
         return (

@@ -1,4 +1,4 @@
-"""Whether nodes run inline: where they are called, without a broker, as ordinary functions do."""
+"""The setting of inline mode: nodes run where they are called, without a broker, as ordinary functions do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NO = {"", "0", "false", "no", "off"}
 
 
 def should_run_inline() -> bool:
-    """Tells whether `DAGORAMA_INLINE` has nodes run inline now; `ValueError` if it is neither true nor false."""
+    """Return whether `DAGORAMA_INLINE` has nodes run inline now; `ValueError` if it is neither true nor false."""
     text = os.environ.get(INLINE_ENVIRONMENT_FLAG, "")
     word = text.strip().lower()
     if word not in _YES | _NO:

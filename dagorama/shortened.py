@@ -1,4 +1,4 @@
-"""Tracebacks that are about the user's program: how requests are made is in no message."""
+"""Tracebacks about the user's program alone: no message has the frames by which requests are made."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _INNER = frozenset({"dagorama", "grpc", "threading", "asyncio", "selectors", "co
 
 
 def shortened(error: E) -> E:
-    """Returns the error without the frames below the one that handles it, as far as none of them is the user's.
+    """Return the error without the frames below the one that handles it, unless one of them is the user's.
 
-    Ctrl-C may have come while something of the user's ran: with the in-process broker, whoever waits runs the nodes.
+    Ctrl-C may have come while something of the user's ran: with the in-process broker, a wait runs the nodes.
     """
     if isinstance(error, DagoramaError) or all(map(_is_inner, _frames(error.__traceback__))):
         return error.with_traceback(None)
@@ -24,7 +24,7 @@ def shortened(error: E) -> E:
 
 
 def _frames(trace: TracebackType | None) -> list[str]:
-    """Names the modules of the frames below the one that handles the error."""
+    """Name the modules of the frames below the one that handles the error."""
     names = []
     while trace is not None and (trace := trace.tb_next) is not None:
         names.append(str(trace.tb_frame.f_globals.get("__name__", "")))

@@ -1,4 +1,4 @@
-"""Telling a long-lived program that a file which it has loaded was edited since: what it starts is of the old code."""
+"""A warning for long-lived programs: a file that they have loaded was edited since, so they start old code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _look_at: WeakKeyDictionary[Callable[..., object], float] = WeakKeyDictionary()
 
 
 def tell_if_edited(function: Callable[..., object], owner: type, name: str) -> None:
-    """Logs, once for each function, that its files are no longer what was loaded."""
+    """Log, once for each function, that its files have changed since they were loaded."""
     now = monotonic()
     if now < _look_at.get(function, 0.0):
         return

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class InstanceState(StrEnum):
-    """How an instance stands. Each is equal to its name in small letters, such as "failed"."""
+    """The state of an instance. Each is equal to its name in small letters, such as "failed"."""
 
     RUNNING = "running"  #: Nodes of it have not ended; some may have failed already.
     COMPLETED = "completed"  #: All of its nodes have completed.

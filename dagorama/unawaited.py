@@ -17,7 +17,7 @@ _keys = count()
 def remembered(
     caller: Caller, make: Callable[..., Coroutine[Any, Any, object]], *args: object
 ) -> Coroutine[Any, Any, object]:
-    """Returns the coroutine of a call, `make(begun, key, *args)`, which takes `key` out when it is awaited."""
+    """Return the coroutine of a call, `make(begun, key, *args)`, which takes `key` out when it is awaited."""
     begun = caller.begun
     if begun is None:
         begun = caller.begun = {}
@@ -27,7 +27,7 @@ def remembered(
 
 
 def check_all_awaited(begun: Begun) -> None:
-    """Raises `NotAwaited` for calls of a node, which has ended, that were never awaited; closed ones are no calls."""
+    """Raise `NotAwaited` for calls of a node, which has ended, that were never awaited; closed ones are no calls."""
     # Each is held here until then, so what is closed was closed by the user. A thread of the node may still make calls.
     made = list(begun.values())
     forgotten = [coroutine for coroutine in made if getcoroutinestate(cast(Any, coroutine)) == CORO_CREATED]
@@ -37,7 +37,7 @@ def check_all_awaited(begun: Begun) -> None:
 
 
 def _give_up(forgotten: list[Coroutine[object, object, object]]) -> None:
-    """Has calls never begin, also those of tasks: the node fails. Python, too, need not warn of them any more."""
+    """Let calls never begin, not even in tasks: the node fails. Python, too, need not warn of them any more."""
     try:
         tasks = {task.get_coro(): task for task in asyncio.all_tasks()}
     except RuntimeError:  # a plain function, without a loop

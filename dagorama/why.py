@@ -1,4 +1,6 @@
-"""Why a node is not running, as `instance.why()` tells it. docs/reference/why.md has the kinds of reasons."""
+"""The reasons why a node is not running, as `instance.why()` gives them. docs/reference/why.md has the kinds of
+reasons.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Why:
-    """How a node stands, and what holds it, the most telling first. `str(why)` is for people."""
+    """The state of a node, and the reasons that hold it, the most telling first. `str(why)` is for people."""
 
     instance_id: UUID
     node_id: UUID
@@ -41,7 +43,7 @@ class Why:
     reasons: tuple[Reason, ...]
 
     def __str__(self) -> str:
-        """Tells everything, each link of the chain on a line of its own, deeper than the one before."""
+        """Return everything, each link of the chain on a line of its own, deeper than the one before."""
         return "\n".join([f"{self.function} ({self.node_id}) is {self.state}", *_lines(self.reasons, 1)])
 
 

@@ -1,4 +1,4 @@
-"""What the commands that ask a running broker have in common: its address, ids, JSON, and how they end."""
+"""The common parts of commands that ask a running broker: its address, ids, JSON, and their ends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FUNCTION = re.compile(r"([\w.]+:)?[^\W\d][\w.<>]*")
 
 
 def asks_broker(function: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command --host, --port and --json, and the exit status of what the broker says.
+    """Return a command --host, --port and --json, and the exit status of the broker's answer.
 
     Not for functions that take `host` and `port` themselves; `as_json` they must take.
     """
@@ -53,7 +53,7 @@ def asks_broker(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def find_instance(text: str) -> bytes:
-    """Returns the id that a person means: whole, or what one of the newest instances' ids begins or ends with."""
+    """Return the id that a person means: whole, or the first or last digits of one of the newest instances' ids."""
     digits = _digits(text)
     if digits is None:
         raise click.UsageError(f"{text!r} is no id: {AN_ID}")
@@ -69,10 +69,10 @@ def find_instance(text: str) -> bytes:
 
 
 def find_node(instance_id: bytes, text: str) -> bytes:
-    """Returns the id of the node that a person means.
+    """Return the id of the node that a person means.
 
-    It may be given whole, as what one of the ids of the instance's nodes begins or ends with, or by the name of a
-    function that only one node has.
+    It may be given whole, as the first or last digits of the id of a node of the instance, or by the name of a function
+    that only one node has.
     """
     digits = _digits(text)
     if digits is not None and len(digits) == 32:
@@ -96,7 +96,7 @@ def find_node(instance_id: bytes, text: str) -> bytes:
 
 
 def _digits(text: str) -> str | None:
-    """Returns the hexadecimal digits of an id or of an abbreviation; None for what is neither."""
+    """Return the hexadecimal digits of an id or of an abbreviation; None for a text that is neither."""
     digits = text.lower().replace("-", "")
     return digits if set(digits) <= set("0123456789abcdef") and DIGITS_MIN <= len(digits) <= 32 else None
 
@@ -106,7 +106,7 @@ def _abbreviates(digits: str, one: UUID) -> bool:
 
 
 def _only(found: Sequence[UUID], whose: str) -> bytes:
-    """Returns the one that was found; where there are several, they are named."""
+    """Return the only one that was found; raise an error that names them where there are several."""
     if len(found) > 1:
         named = "".join(f"\n  {one}" for one in found[:NAMED_MAX])
         more = f"\n  and {len(found) - NAMED_MAX} more" if len(found) > NAMED_MAX else ""
@@ -115,7 +115,7 @@ def _only(found: Sequence[UUID], whose: str) -> bytes:
 
 
 def print_json(value: object) -> None:
-    """Prints a value: dataclasses as objects, UUIDs as strings, times in ISO 8601 and UTC."""
+    """Print a value: dataclasses as objects, UUIDs as strings, times in ISO 8601 and UTC."""
     click.echo(json.dumps(value, default=_plain, indent=2, ensure_ascii=False))
 
 

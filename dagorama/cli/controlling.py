@@ -1,4 +1,4 @@
-"""`dagorama pause`, `resume`, `priority` and `cap`: how instances and queues are to go on."""
+"""`dagorama pause`, `resume`, `priority` and `cap`: people's wishes about instances and queues."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NO_CAP = ("0", "none")
 
 
 def takes_target(function: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command INSTANCE and --queue, of which its caller has to give one."""
+    """Return a command INSTANCE and --queue; its caller has to give one of them."""
     function = click.option("--queue", metavar="NAME", help="This queue, in place of an instance.")(function)
     return click.argument("instance", required=False)(function)
 
@@ -77,7 +77,7 @@ def cap(number: str, instance: str | None, queue: str | None, as_json: bool) -> 
 
 
 def parsed_cap(text: str) -> int:
-    """Returns a cap, 0 for none."""
+    """Return a cap, 0 for none."""
     if text.lower() in NO_CAP:
         return 0
     # `isdigit` alone takes digits that `int` does not, and `int` alone signs and spaces.
@@ -94,7 +94,7 @@ def control(
     paused: bool | None = None,
     running_max: int | None = None,
 ) -> None:
-    """Asks for it, and prints how what was named stands then."""
+    """Ask the broker, and print the state of the instance or queue then."""
     if (instance is None) == (queue is None):
         raise click.UsageError("give either an INSTANCE or --queue NAME")
     if instance is not None:
@@ -112,7 +112,7 @@ def control(
 
 
 def tell_instance(found: InstanceStatus, as_json: bool) -> None:
-    """Prints how an instance stands."""
+    """Print the state of an instance."""
     if as_json:
         print_json(found)
         return
@@ -125,7 +125,7 @@ def tell_instance(found: InstanceStatus, as_json: bool) -> None:
 
 
 def tell_queues(found: Sequence[QueueStatus], as_json: bool) -> None:
-    """Prints how a queue stands, by taint."""
+    """Print the state of a queue, by taint."""
     if as_json:
         print_json(found)
         return

@@ -31,10 +31,9 @@ def crew(
     tolerations: Sequence[str],
     show: Callable[[str], None] | None,
 ) -> Iterator[subprocess.Popen[str]]:
-    """Runs workers that find modules in `folder` first, and stops them at the end whatever happened.
+    """Run workers that find modules in `folder` first, and stop them at the end in any case.
 
-    What they print goes line by line to `show`, or to standard error where that is None: standard output is for the
-    value.
+    Their output goes line by line to `show`, or to standard error where that is None: standard output is for the value.
     """
     path = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
     process = start_group(
@@ -55,7 +54,7 @@ def crew(
 
 
 def supervise() -> None:
-    """What the process of the workers runs; its arguments are those of `crew`."""
+    """Run the process of the workers; the arguments are those of `crew`."""
     end_with_parent()
     processes, concurrency, *tolerations = sys.argv[1:]
     # `dagorama run` tells itself what has failed.
@@ -66,7 +65,10 @@ def supervise() -> None:
 
 
 def _is_about_workers(record: LogRecord) -> bool:
-    """Picks which worker died and how, or why none can start. The rest is about brokers and signals of other people."""
+    """Return whether a line says which worker died and how, or why none can start.
+
+    The rest is about brokers and signals of other people.
+    """
     return record.getMessage().startswith(("worker process", CANNOT_START))
 
 

@@ -1,4 +1,4 @@
-"""How a command ends when it does not succeed. A wrong call is a `click.UsageError`, with status 2."""
+"""The ways in which a command fails. A wrong call is a `click.UsageError`, with status 2."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ STOP_TIMEOUT_S = 3.0
 def start_group(
     command: Sequence[str], *, environment: Mapping[str, str], output: IO[str] | int | None = None
 ) -> subprocess.Popen[str]:
-    """Starts a command, which must call `end_with_parent` as early as it can. Whoever calls must `stop_group` it.
+    """Start a command, which must call `end_with_parent` as early as it can. The caller must `stop_group` it.
 
-    What it and its children print goes to `output`, for None to where this process prints.
+    Its output, and that of its children, goes to `output`, for None to where this process prints.
     """
     return subprocess.Popen(
         command,
@@ -36,7 +36,7 @@ def start_group(
 
 
 def end_with_parent() -> None:
-    """Has the group of this process killed when the process that started it is gone."""
+    """Let the group of this process be killed when the process that started it is gone."""
     Thread(target=_end_with_input, daemon=True).start()
 
 
@@ -46,7 +46,7 @@ def _end_with_input() -> None:
 
 
 def stop_group(process: subprocess.Popen[str], *, drain_timeout_s: float) -> None:
-    """Ends the command and everything that it started: first politely, twice, then by force."""
+    """End the command and everything that it started: first politely, twice, then by force."""
     try:
         for timeout_s in (drain_timeout_s, STOP_TIMEOUT_S):
             process.terminate()

@@ -50,7 +50,7 @@ def instances(state: str | None, limit: int, as_json: bool) -> None:
 
 
 def _told(one: InstanceStatus) -> tuple[str, ...]:
-    """Gives an instance's row, its id left out."""
+    """Return an instance's row, its id left out."""
     return (
         one.definition,
         standing(one),
@@ -63,7 +63,7 @@ def _told(one: InstanceStatus) -> tuple[str, ...]:
 
 
 def _told_in_short(one: InstanceStatus) -> tuple[str, ...]:
-    """Gives an instance's row for a terminal of 80 columns, where the id takes almost half."""
+    """Return an instance's row for a terminal of 80 columns, where the id takes almost half."""
     return (
         method_of(one.definition),
         standing(one).removeprefix("running, "),
@@ -76,13 +76,13 @@ def _told_in_short(one: InstanceStatus) -> tuple[str, ...]:
 
 
 def _by_ends(form: Form, listed: Sequence[InstanceStatus]) -> tuple[Form, Form]:
-    """Gives the table with the ends of ids for narrow terminals, and what is left of it for the narrowest."""
+    """Return the table with the ends of ids for narrow terminals, and a shorter one for the narrowest."""
     ends = Form(form.headers, [(end_of(one.instance_id), *row[1:]) for one, row in zip(listed, form.rows, strict=True)])
     return _without(ends, 4, 5, 6), _without(ends, 3, 4, 5, 6, 7)
 
 
 def _without(form: Form, *places: int) -> Form:
-    """Leaves columns out."""
+    """Leave columns out."""
     headers, *rows = (
         [cell for place, cell in enumerate(row) if place not in places] for row in (form.headers, *form.rows)
     )
@@ -134,7 +134,7 @@ def show(instance: str, limit: int, whole: bool, as_json: bool) -> None:
 
 
 def print_nodes(nodes: Sequence[NodeStatus]) -> None:
-    """Prints a table of nodes."""
+    """Print a table of nodes."""
     headers = ("NODE", "FUNCTION", "STATE", "ATTEMPTS", "WORKER", "PROGRESS")
     told = [(one.state, str(one.attempts), one.worker, str(one.progress or "")) for one in nodes]
     rows = list(zip(nodes, told, strict=True))
@@ -232,7 +232,7 @@ def queues(as_json: bool) -> None:
 
 
 def noteworthy(instance: InstanceStatus, limit: int) -> tuple[list[NodeStatus], list[NodeStatus]]:
-    """Returns the first nodes that failed themselves, and the first that have not ended; reads no further than that."""
+    """Return the first nodes that failed themselves, and the first that have not ended; read no further than that."""
     failed: list[NodeStatus] = []
     unfinished: list[NodeStatus] = []
     failed_max = min(limit, instance.counts.get("failed", 0))
@@ -250,34 +250,34 @@ def noteworthy(instance: InstanceStatus, limit: int) -> tuple[list[NodeStatus], 
 
 
 def standing(instance: InstanceStatus) -> str:
-    """Returns the state of an instance in words."""
+    """Return the state of an instance in words."""
     return f"{instance.state}, paused" if instance.paused and instance.state == "running" else instance.state
 
 
 def method_of(function: str) -> str:
-    """Returns a name such as "module:Class.method" without its module."""
+    """Return a name such as "module:Class.method" without its module."""
     return function.rpartition(":")[2]
 
 
 def shown(number: int | None) -> str:
-    """Returns a number for people, empty for none."""
+    """Return a number for people, empty for none."""
     return str(number) if number else ""
 
 
 def counted(counts: dict[str, int]) -> str:
-    """Returns how many nodes are completed, how many there are, and how the others stand."""
+    """Return how many nodes are completed, how many there are, and the states of the others."""
     rest = describe(counts)
     return f"{counts.get('completed', 0)}/{sum(counts.values())} completed{', ' if rest else ''}{rest}"
 
 
 def served(worker: WorkerStatus) -> str:
-    """Returns in words which queues a worker takes nodes of."""
+    """Return in words the queues that a worker takes nodes of."""
     queues = ", ".join(worker.include_queues) or "all"
     return f"{queues} but {', '.join(worker.exclude_queues)}" if worker.exclude_queues else queues
 
 
 def print_attempt(attempt: AttemptStatus) -> None:
-    """Prints a failed attempt with its traceback."""
+    """Print a failed attempt with its traceback."""
     print_text(printable(f"attempt {attempt.number} on {attempt.worker or '?'}, {moment(attempt.ended_at)}:"))
     text = printable(attempt.traceback.rstrip() or f"{attempt.type}: {attempt.message}")
     click.echo("\n".join(f"  {line}" for line in text.splitlines()))

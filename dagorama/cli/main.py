@@ -43,11 +43,11 @@ class LazyGroup(PlainEnd, click.Group):
     """A group that knows its subcommands by name and imports one when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names the subcommands."""
+        """Return the names of the subcommands."""
         return sorted(SUBCOMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Imports a subcommand; None for a name that is none."""
+        """Import a subcommand; return None for a name that is none."""
         if cmd_name not in SUBCOMMANDS:
             return None
         module, _, attribute = SUBCOMMANDS[cmd_name][0].partition(":")
@@ -56,20 +56,20 @@ class LazyGroup(PlainEnd, click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Lists the subcommands without importing them."""
+        """List the subcommands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, SUBCOMMANDS[name][1]) for name in self.list_commands(ctx)])
 
 
 def print_version(ctx: click.Context, option: click.Parameter, value: bool) -> None:
-    """Prints the version and ends, for `--version`."""
+    """Print the version and ends, for `--version`."""
     if value and not ctx.resilient_parsing:
         click.echo(version_line())
         ctx.exit()
 
 
 def version_line() -> str:
-    """Returns "dagorama" and the installed version."""
+    """Return "dagorama" and the installed version."""
     return f"dagorama {installed_version('dagorama')}"
 
 
@@ -92,7 +92,7 @@ def version() -> None:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Runs the command line; never returns."""
+    """Run the command line; never returns."""
     group.main(args=args, prog_name="dagorama")
 
 

@@ -1,4 +1,4 @@
-"""What several commands have for defaults, options and settings."""
+"""Defaults, options and settings that several commands share."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ HELP = {"help_option_names": ["-h", "--help"]}
 
 
 def usable_cpus() -> int:
-    """Returns how many CPUs this process may use."""
+    """Return how many CPUs this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def takes_address(function: Callable[P, None]) -> Callable[P, None]:
-    """Gives a command --host and --port, which `use_address` takes."""
+    """Return a command --host and --port, which `use_address` takes."""
     options = (
         click.option("--host", metavar="TEXT", help="The broker's address.  [DAGORAMA_HOST; default: localhost]"),
         click.option("--port", type=click.IntRange(1, 65535), help="Its port.  [DAGORAMA_PORT; default: 50051]"),
@@ -31,7 +31,7 @@ def takes_address(function: Callable[P, None]) -> Callable[P, None]:
 
 
 def use_address(host: str | None, port: int | None) -> tuple[str, int]:
-    """Has everything in this process, and what it starts, find the broker there; None leaves the environment's.
+    """Let this process, and all that it starts, find the broker there; None leaves the environment's.
 
     Raises `UsageError` where the environment names no port, or has other settings that cannot be used.
     """
@@ -48,7 +48,7 @@ def use_address(host: str | None, port: int | None) -> tuple[str, int]:
 
 
 def check_settings(*more: Callable[[], object]) -> None:
-    """Refuses settings in the environment that cannot be used, as wrong options are; `more` read further ones."""
+    """Refuse settings in the environment that cannot be used, as wrong options are; `more` read further ones."""
     from dagorama.client.connection import broker_address  # as above
     from dagorama.client.settings import reconnect_s, silence_s
     from dagorama.logging import get_log_level
@@ -61,7 +61,7 @@ def check_settings(*more: Callable[[], object]) -> None:
 
 
 def working_directory() -> str:
-    """Returns the directory in which modules are looked for first; `UsageError` where somebody has removed it."""
+    """Return the directory in which modules are looked for first; raise `UsageError` where somebody has removed it."""
     try:
         return os.getcwd()
     except OSError as error:
@@ -69,14 +69,14 @@ def working_directory() -> str:
 
 
 def check_is_name(word: str) -> None:
-    """Refuses what cannot be the name of a queue, a taint or a module, such as that of an unset variable."""
+    """Refuse a text that cannot be the name of a queue, a taint or a module, such as that of an unset variable."""
     if not word:
         raise click.UsageError("an empty name was given: leave the option out, or name something")
     check_is_text(word)
 
 
 def check_is_text(word: object) -> None:
-    """Refuses what the shell gives for bytes that are no text: no broker takes it."""
+    """Refuse the text that the shell gives for bytes that are no text: no broker takes it."""
     try:
         str(word).encode()
     except UnicodeEncodeError:

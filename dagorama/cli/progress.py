@@ -1,4 +1,4 @@
-"""What a person sees of a run while it goes on: how many nodes are in which state, on standard error."""
+"""The progress of a run, for people: how many nodes are in which state, on standard error."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class LiveProgress:
     """A line that is redrawn on a terminal, and nothing at all elsewhere."""
 
     def __init__(self, title: str) -> None:
-        """`title` is what runs."""
+        """Show the progress of `title`."""
         self.console = Console(stderr=True, highlight=False)
         self.live = self.console.is_terminal and not self.console.is_dumb_terminal
         self._counts: dict[str, int] = {}
@@ -40,7 +40,7 @@ class LiveProgress:
         self._title = title
 
     def __enter__(self) -> LiveProgress:
-        """Starts to draw."""
+        """Start to draw."""
         if self.live:
             width = self.console.width
             # Whatever else there is no room for: how many are done, and the time, are whole.
@@ -64,27 +64,27 @@ class LiveProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Takes the line away."""
+        """Take the line away."""
         if self._bar:
             self._bar.stop()
 
     def update(self, counts: Mapping[str, int]) -> None:
-        """Shows how many nodes are in each state."""
+        """Show how many nodes are in each state."""
         if self._bar and self._task is not None:
             self._bar.update(
                 self._task, total=sum(counts.values()), completed=counts.get("completed", 0), states=describe(counts)
             )
 
     def show(self, line: str) -> None:
-        """Prints a line of a worker above the progress."""
+        """Print a line of a worker above the progress."""
         self.console.print(line, markup=False, soft_wrap=True)
 
 
 def shortened(title: str, width: int) -> str:
-    """Returns the end of a title, which has the definition's name, where the whole is too long."""
+    """Return the end of a title, with the definition's name, where the whole is too long."""
     return title if len(title) <= width else f"…{title[1 - width :]}"
 
 
 def describe(counts: Mapping[str, int]) -> str:
-    """Returns how many nodes are in each state that is not completed, in words."""
+    """Return how many nodes are in each state that is not completed, in words."""
     return ", ".join(f"{counts[state]} {word}" for state, word in SHOWN.items() if counts.get(state))

@@ -1,4 +1,4 @@
-"""`dagorama rerun`: runs a node again, and whatever its value went into."""
+"""`dagorama rerun`: runs a node again, and all that its value went into."""
 
 from __future__ import annotations
 
@@ -49,5 +49,5 @@ def rerun(instance: str, node: str, as_json: bool) -> None:
 
 
 def _change(node: NodeStatus) -> str:
-    """Says how the value compares to that of before; a node that was not there before has a new one."""
+    """Return how the value compares to the earlier one; a node that was not there before has a new one."""
     return node.change or ("new" if node.state == "completed" else "none")

@@ -28,7 +28,7 @@ class Stopped(BaseException):
     """The command was told to end by a signal. Not an `Exception`, so that nothing on the way handles it."""
 
     def __init__(self, number: int) -> None:
-        """`number` is the signal's."""
+        """Keep the `number` of the signal."""
         self.number = number
         super().__init__(number)
 
@@ -87,7 +87,7 @@ def run(
 
 @contextmanager
 def stopping_on_signals() -> Iterator[None]:
-    """Turns signals that end a process into `Stopped`, so that everything is cleaned up, and then ends as they do."""
+    """Turn signals that end a process into `Stopped`, so that everything is cleaned up, and then end as they do."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped(number)
@@ -108,7 +108,7 @@ def stopping_on_signals() -> Iterator[None]:
 
 
 def rendered(value: object, output: str) -> str:
-    """Returns the value as it is printed; raises `Failed`, with the value if it can be shown, where it can't be."""
+    """Return the value as it is printed; raise `Failed`, with the value if it can be shown, where it can't be."""
     if output == "json":
         try:
             return json.dumps(value, default=_fields)
@@ -118,7 +118,7 @@ def rendered(value: object, output: str) -> str:
 
 
 def _shown(value: object) -> str:
-    """Writes a value as Python does; what that may raise is the user's, and a limit for very large integers."""
+    """Write a value as Python does. Its exceptions are the user's, as is a limit for very large integers."""
     try:
         return repr(value)
     except Exception as error:
@@ -127,7 +127,7 @@ def _shown(value: object) -> str:
 
 
 def _fields(value: object) -> object:
-    """Gives JSON an object for a dataclass and a sorted list for a set."""
+    """Return an object of JSON for a dataclass, and a sorted list for a set."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, (set, frozenset)):
@@ -136,7 +136,7 @@ def _fields(value: object) -> object:
 
 
 def complain(outcome: Outcome) -> None:
-    """Raises `Failed` if nodes failed that the value does not depend on."""
+    """Raise `Failed` if nodes failed that the value does not depend on."""
     if outcome.failed:
         shown = [f"{node.function} (node {node.node_id})\n{node.failure}" for node in outcome.failed]
         rest = len(shown) - FAILURES_SHOWN_MAX

@@ -32,7 +32,7 @@ IDLE_S = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """With what a target is run."""
+    """The settings that a target is run with."""
 
     workers: int
     concurrency: int
@@ -42,7 +42,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of an instance that gave a value."""
+    """The end of an instance that gave a value."""
 
     value: object
     #: Nodes that failed and that the value does not depend on.
@@ -60,10 +60,10 @@ Happening: TypeAlias = InstanceStatus | WorkersEnded | DagoramaError
 
 
 def execute(target: Target, arguments: Arguments, settings: Settings, progress: LiveProgress) -> Outcome:
-    """Starts a broker and workers, runs the target until nothing of it is left to run, and stops them.
+    """Start a broker and workers, runs the target until nothing of it is left to run, and stops them.
 
-    Raises `Failed` when there is no value, `CannotStart` and `CalledWrongly`. Inline it starts nothing, and what a node
-    raises comes out as it is.
+    Raises `Failed` when there is no value, `CannotStart` and `CalledWrongly`. Inline it starts nothing, and a node's
+    exception comes out as it is.
     """
     if should_run_inline():
         with redirect_stdout(sys.stderr):
@@ -102,7 +102,7 @@ def execute(target: Target, arguments: Arguments, settings: Settings, progress: 
 
 
 def start(target: Target, arguments: Arguments) -> DAGInstance[object]:
-    """Starts an instance; the entrypoint may be an ordinary or an async function."""
+    """Start an instance; the entrypoint may be an ordinary or an async function."""
     started: object = target.definition(*arguments.args, **arguments.kwargs)
     if iscoroutine(started):
         started = asyncio.run(_awaited(started))
@@ -121,7 +121,7 @@ def follow(
     progress: LiveProgress,
     tolerations: Sequence[str],
 ) -> None:
-    """Shows progress until no node of the instance is left to run; raises when that can't come to be.
+    """Show progress until no node of the instance is left to run; raises when that can't come to be.
 
     It waits for the whole instance, not for its value only: nodes that nobody waits for are run as well.
     """
@@ -159,7 +159,7 @@ def _watch_workers(workers: subprocess.Popen[str], tell: Callable[[Happening], N
 
 
 def refuse_what_cannot_run(instance: DAGInstance[object], tolerations: Sequence[str]) -> None:
-    """Raises `CalledWrongly` if no worker here tolerates the taint of any ready node: they would wait for ever."""
+    """Raise `CalledWrongly` if no worker here tolerates the taint of any ready node: they would wait for ever."""
     ready = [node for node in list_nodes(id_of(instance)) if node.state == "ready"]
     taints = {node.taint for node in ready}
     if taints and taints.isdisjoint({"", *tolerations}):

@@ -28,7 +28,7 @@ class Form(NamedTuple):
 
 
 def print_table(whole: Form, *narrower: Form, optional: Collection[str] = frozenset(), wraps: str = "") -> None:
-    """Prints a table; on a terminal the first of the forms that fits into its width.
+    """Print a table; on a terminal the first of the forms that fits into its width.
 
     `narrower` say the same in fewer letters, or less. Where none fits, each row of the last one is a paragraph. Columns
     that are `optional` are left out where no row has anything in them. The last column is wrapped, if `wraps` is its
@@ -48,7 +48,7 @@ def print_table(whole: Form, *narrower: Form, optional: Collection[str] = frozen
 
 
 def print_fields(fields: Sequence[tuple[str, str]]) -> None:
-    """Prints names and values; those without a value are left out."""
+    """Print names and values, but no names without a value."""
     told = [(name, _cell(value)) for name, value in fields if value]
     if not is_drawn():
         _align(Form(told[0], told[1:]))
@@ -63,7 +63,7 @@ def print_fields(fields: Sequence[tuple[str, str]]) -> None:
 
 
 def print_text(text: str, *, hang: int = _GAP) -> None:
-    """Prints lines of text; on a terminal they are wrapped at words, and what follows stands `hang` columns deeper."""
+    """Print lines of text; on a terminal they are wrapped at words, with further lines `hang` columns deeper."""
     if not is_drawn():
         click.echo(text)
         return
@@ -77,12 +77,12 @@ def print_text(text: str, *, hang: int = _GAP) -> None:
 
 
 def is_drawn() -> bool:
-    """Tells whether what is printed is seen by a person, on a terminal."""
+    """Return whether a person sees the output, on a terminal."""
     return sys.stdout.isatty()
 
 
 def letters(text: str) -> int:
-    """Returns how many columns of a terminal a text takes."""
+    """Return how many columns of a terminal a text takes."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len  # not for those who need only letters
@@ -91,27 +91,27 @@ def letters(text: str) -> int:
 
 
 def moment(time: datetime | None) -> str:
-    """Returns a time for people, empty for none."""
+    """Return a time for people, empty for none."""
     return "" if time is None else time.strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def short_moment(time: datetime) -> str:
-    """Returns the time of today, or else the day."""
+    """Return the time of today, or else the day."""
     return time.strftime("%H:%MZ" if time.date() == datetime.now(UTC).date() else "%m-%d")
 
 
 def end_of(one: UUID) -> str:
-    """Returns the end of an id, by which every command takes it: that tells ids apart, as they begin with the time."""
+    """Return the end of an id, which every command takes for it: ends tell ids apart, as they begin with the time."""
     return one.hex[-12:]
 
 
 def _cell(text: str) -> str:
-    """Returns a text for one line."""
+    """Return a text for one line."""
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def _cleaned(form: Form, optional: Collection[str]) -> Form:
-    """Returns a table of cells for one line each, without optional columns that have nothing in them."""
+    """Return a table of cells for one line each, without optional columns that have nothing in them."""
     headers, rows = form
     kept = [place for place, header in enumerate(headers) if header not in optional or any(row[place] for row in rows)]
     return Form([headers[place] for place in kept], [[_cell(row[place]) for place in kept] for row in rows])
@@ -122,7 +122,7 @@ def _widths(form: Form) -> list[int]:
 
 
 def _fits(form: Form, width: int, wraps: str) -> bool:
-    """Tells whether a table can be drawn in so many columns of the terminal, its last one wrapped where that may be."""
+    """Return whether a table can be drawn in so many columns of the terminal, its last one wrapped if it may be."""
     *widths, last = _widths(form)
     left = width - sum(widths) - _GAP * len(widths)
     if last <= left or form.headers[-1] != wraps:
@@ -131,7 +131,7 @@ def _fits(form: Form, width: int, wraps: str) -> bool:
 
 
 def _draw(form: Form, width: int) -> None:
-    """Prints a table that fits; its last column gets what the others leave."""
+    """Print a table that fits; its last column gets the width that the others leave."""
     *widths, _ = _widths(form)
     indent = sum(widths) + _GAP * len(widths)
     for number, row in enumerate([form.headers, *form.rows]):
@@ -142,7 +142,7 @@ def _draw(form: Form, width: int) -> None:
 
 
 def _tell(form: Form, width: int) -> None:
-    """Prints a paragraph for each row: what it is about, and below it what it has in the other columns."""
+    """Print a paragraph for each row: its subject, and below it the other columns."""
     headers = form.headers[1:]
     for first, *cells in form.rows:
         told = [f"{header.lower()} {cell}" for header, cell in zip(headers, cells, strict=True) if cell]
@@ -167,7 +167,7 @@ def _bold(text: str) -> str:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Returns a text in lines of a width: broken between words, and inside of a word only where that is too long."""
+    """Return a text in lines of a width: broken between words, and inside of a word only where that is too long."""
     width = max(width, 2)  # a letter may take two columns
     lines = [""]
     for word in text.split(" "):

@@ -1,4 +1,4 @@
-"""What commands are told to look at or to run: a module or a definition of it, and arguments for its entrypoint."""
+"""The targets of commands: a module or a definition of it, and arguments for its entrypoint."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """What the entrypoint is called with."""
+    """The arguments of the entrypoint."""
 
     args: tuple[object, ...]
     kwargs: dict[str, object]
 
 
 def load_target(text: str) -> Target:
-    """Imports "module:Class" or "path.py:Class", or without the class where the module has one definition.
+    """Import "module:Class" or "path.py:Class", or without the class where the module has one definition.
 
-    Raises `click.UsageError` that says what is wrong with it.
+    Raises a `click.UsageError` that names the fault.
     """
     where, name = split_target(text)
     module, folder = import_target(where)
@@ -48,7 +48,7 @@ def load_target(text: str) -> Target:
 
 
 def split_target(text: str) -> tuple[str, str]:
-    """Returns the module or file of a target and the name in it, empty for none. Raises `click.UsageError` likewise."""
+    """Return the module or file of a target and the name in it, empty for none. Raises `click.UsageError` likewise."""
     where, colon, name = text.rpartition(":")
     if not colon:
         return text, ""
@@ -58,13 +58,13 @@ def split_target(text: str) -> tuple[str, str]:
 
 
 def class_in(module: ModuleType, name: str, where: str) -> type[DAGDefinition]:
-    """Returns the class of definitions of this name, or of an object of this name. Raises `click.UsageError`."""
+    """Return the class of definitions of this name, or of an object of this name. Raises `click.UsageError`."""
     found = _found(module, name, where)
     return type(found) if isinstance(found, DAGDefinition) else found
 
 
 def import_target(where: str) -> tuple[ModuleType, Path]:
-    """Imports "module" or "path.py"; returns it with the folder it came from. Raises `click.UsageError` likewise."""
+    """Import "module" or "path.py"; returns it with the folder it came from. Raises `click.UsageError` likewise."""
     if where.endswith(".py") or "/" in where:
         folder, module_name = _module_of(Path(where))
         module = _import(module_name, folder, where)
@@ -75,7 +75,7 @@ def import_target(where: str) -> tuple[ModuleType, Path]:
 
 
 def _module_of(path: Path) -> tuple[Path, str]:
-    """Returns the folder from which a file is imported, and its name there; files of packages keep their full name."""
+    """Return the folder from which a file is imported, and its name there; files of packages keep their full name."""
     if not path.is_file():
         raise click.UsageError(f"there is no file {str(path)!r} here (in {working_directory()})")
     path = path.resolve()
@@ -88,7 +88,7 @@ def _module_of(path: Path) -> tuple[Path, str]:
 
 
 def _import(name: str, folder: Path, where: str) -> ModuleType:
-    """Imports a module, looking into `folder` first; what it raises is shown with the user's part of the traceback."""
+    """Import a module, looking into `folder` first; show its exception with the user's part of the traceback."""
     sys.path.insert(0, str(folder))
     try:
         return import_users(name)
@@ -103,7 +103,7 @@ def _import(name: str, folder: Path, where: str) -> ModuleType:
 
 
 def _not_importable(where: str, error: Exception) -> click.UsageError:
-    """Shows the traceback without the frames of the import machinery and of this module."""
+    """Show the traceback without the frames of the import machinery and of this module."""
     shown = traceback.TracebackException.from_exception(error)
     machinery = (__file__, import_users.__code__.co_filename, importlib.__file__)
     frames = [one for one in shown.stack if one.filename not in machinery and not one.filename.startswith("<frozen")]
@@ -113,7 +113,7 @@ def _not_importable(where: str, error: Exception) -> click.UsageError:
 
 
 def _check_origin(module: ModuleType, path: Path) -> None:
-    """Refuses a file whose name leads to another module, as a `random.py` may."""
+    """Refuse a file whose name leads to another module, as a `random.py` may."""
     origin = getattr(module, "__file__", None)
     if origin is None or not Path(origin).samefile(path):
         raise click.UsageError(
@@ -123,7 +123,7 @@ def _check_origin(module: ModuleType, path: Path) -> None:
 
 
 def _definition(module: ModuleType, name: str, where: str) -> DAGDefinition:
-    """Finds the class and makes a definition of it; an object of such a class is taken as it is."""
+    """Find the class and makes a definition of it; an object of such a class is taken as it is."""
     found = _found(module, name, where)
     if isinstance(found, DAGDefinition):
         return _with_nodes(found, where)
@@ -140,7 +140,7 @@ def _definition(module: ModuleType, name: str, where: str) -> DAGDefinition:
 
 
 def _found(module: ModuleType, name: str, where: str) -> DAGDefinition | type[DAGDefinition]:
-    """Finds a class of definitions, or an object of one."""
+    """Return a class of definitions by name, or that of an object by name."""
     found: object = module
     for part in name.split("."):
         found = inspect.getattr_static(found, part, None) if inspect.isclass(found) else getattr(found, part, None)
@@ -152,7 +152,7 @@ def _found(module: ModuleType, name: str, where: str) -> DAGDefinition | type[DA
 
 
 def _only(module: ModuleType, where: str) -> str:
-    """Names the one definition of a module that can be started. Raises `click.UsageError` for none, and for several."""
+    """Return the one definition of a module that can be started. Raises `click.UsageError` for none or several."""
     names = [name for name in _definitions(module) if not inspect.isabstract(getattr(module, name))]
     if len(names) == 1:
         return names[0]
@@ -162,7 +162,7 @@ def _only(module: ModuleType, where: str) -> str:
 
 
 def _with_nodes(definition: DAGDefinition, where: str) -> DAGDefinition:
-    """Refuses a definition whose entrypoint would run here and not on a worker."""
+    """Refuse a definition whose entrypoint would run here and not on a worker."""
     if not hasattr(type(definition).entrypoint, "original_fn"):
         raise click.UsageError(
             f"the entrypoint of {type(definition).__name__} in {where} is not decorated: "
@@ -172,7 +172,7 @@ def _with_nodes(definition: DAGDefinition, where: str) -> DAGDefinition:
 
 
 def _definitions(module: ModuleType) -> list[str]:
-    """Names the definitions that a module itself defines."""
+    """Return the definitions that a module itself defines."""
     return [
         name
         for name, value in vars(module).items()
@@ -181,7 +181,7 @@ def _definitions(module: ModuleType) -> list[str]:
 
 
 def parse_arguments(words: Sequence[str], json_text: str | None) -> Arguments:
-    """Reads the arguments from Python literals, or all of them from one JSON list or object."""
+    """Read the arguments from Python literals, or all of them from one JSON list or object."""
     if json_text is not None:
         if words:
             raise click.UsageError("give the arguments either one by one or as --json")
@@ -200,7 +200,7 @@ def parse_arguments(words: Sequence[str], json_text: str | None) -> Arguments:
 
 
 def literal(text: str) -> object:
-    """Returns the value of a Python literal; what is none is a string."""
+    """Return the value of a Python literal; a text that is none is a string."""
     try:
         value: object = literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -221,7 +221,7 @@ def _from_json(text: str) -> Arguments:
 
 
 def check_arguments(definition: DAGDefinition, arguments: Arguments) -> None:
-    """Raises `click.UsageError` with the entrypoint's signature if it can't be called with the arguments."""
+    """Raise `click.UsageError` with the entrypoint's signature if it can't be called with the arguments."""
     signature = inspect.signature(definition.entrypoint)
     problem = problem_of_call(signature, arguments.args, arguments.kwargs)
     if problem:

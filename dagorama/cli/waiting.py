@@ -1,4 +1,4 @@
-"""Waiting for an instance, not in silence: what holds it is told on standard error."""
+"""Waiting for an instance, not in silence: the reasons that hold it are told on standard error."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ SILENCE_MAX_S = 1e6
 
 
 def wait_until_ended(instance_id: bytes) -> InstanceStatus:
-    """Returns how the instance stands when it runs no longer; raises `BrokerUnavailable` when none answers any more."""
+    """Return the state of the instance when it runs no longer; raise `BrokerUnavailable` when none answers any more."""
     return waiting(instance_id, lambda: _followed(instance_id))
 
 
 def _followed(instance_id: bytes) -> InstanceStatus:
-    """Follows the instance to its end, over restarts of the broker that take no longer than a request is tried for."""
+    """Follow the instance to its end, over restarts of the broker that take no longer than a request is tried for."""
     while True:
         try:
             return deque(queries.watch_instance(instance_id), maxlen=1).pop()
@@ -38,7 +38,7 @@ def _followed(instance_id: bytes) -> InstanceStatus:
 
 
 def waiting(instance_id: bytes, wait: Callable[[], T]) -> T:
-    """Returns what `wait` does; each new reason why the instance does not go on meanwhile is told, once.
+    """Return the result of `wait`; each new reason why the instance does not go on meanwhile is told, once.
 
     It is asked for when for `DAGORAMA_SILENCE_S` nothing has run, and nothing changed.
     """

@@ -1,4 +1,4 @@
-"""`dagorama why`: what holds a node."""
+"""`dagorama why`: the reasons that hold a node."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from dagorama_broker.ending import PlainEnd
 
 
 def _module_names(ctx: click.Context, option: click.Parameter, modules: tuple[str, ...]) -> tuple[str, ...]:
-    """Refuses files, which would be looked for inside of themselves as modules, and what `dagorama run` takes."""
+    """Refuse files, which would be looked for inside of themselves as modules, and targets of `dagorama run`."""
     for module in modules:
         if module.endswith(".py") or os.sep in module:
             path = Path(module).with_suffix("")
@@ -107,13 +107,13 @@ def worker(
 
 
 def _does(processes: int, concurrency: int) -> str:
-    """Says how much runs at once."""
+    """Return in words how much runs at once."""
     nodes = "1 node" if concurrency == 1 else f"{concurrency} nodes"
     return f"1 process, {nodes} at a time" if processes == 1 else f"{processes} processes, {nodes} at a time each"
 
 
 def _serves(options: WorkerOptions) -> str:
-    """Says which nodes a worker takes."""
+    """Return in words which nodes a worker takes."""
     queues = f"queues {', '.join(options.include_queues)}" if options.include_queues else "all queues"
     if options.exclude_queues:
         queues += f" but {', '.join(options.exclude_queues)}"

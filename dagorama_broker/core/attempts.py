@@ -56,7 +56,8 @@ class Attempts:
                 self.fail(node, worker, result.failure, now)
 
     def _end_attempt(self, worker: Worker, node_id: NodeId, token: int, duration_s: float, now: float) -> Node | None:
-        """End the lease that a result names and give its node; None, and a refusal, where that lease is not live."""
+        """End the lease that a result names and return its node; None, and a refusal, where it is not live."""
+        # Each lease has its own token and ends once, so a late or repeated report finds none: one result is accepted.
         node = worker.leases.get(token)
         if node is None or node.id != node_id:
             self._refuse(worker, node_id, token, now)
@@ -79,6 +80,7 @@ class Attempts:
         children: dict[NodeId, Node] = {}
         promises: tuple[Node, ...] = ()
         if result.children or result.promise_ids or result.alias_id is not None:
+            # All is built and looked up before any of it is added, so a fault leaves no trace: expansion is atomic.
             try:
                 children = build_nodes(self._graph, node.instance, result.children, parent=node, now=now)
                 promises = self._promised(node, result, children)
@@ -106,6 +108,7 @@ class Attempts:
         for promise_id in ids:
             promise = children.get(promise_id)
             if promise is None:
+                # Not one that still waits: it could come to wait for this node (decision 0007).
                 promise = node.instance.nodes.get(promise_id)
                 if promise is None or promise.state not in TERMINAL:
                     raise UnknownDependency(
@@ -130,6 +133,7 @@ class Attempts:
 
     def fail(self, node: Node, worker: Worker, failure: Failure, now: float) -> None:
         """Take a failed attempt of a node that is leased: back off, or fail for good."""
+        # What was lost with its worker counts in `losses` instead: that says less about the function.
         node.attempts += 1
         attempt = FailedAttempt(node.attempts, worker.name, now, failure, node.token)
         policy = node.function.spec.retry

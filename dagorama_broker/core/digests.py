@@ -77,7 +77,7 @@ def _digest(payload: bytes, digests: dict[NodeId, bytes]) -> bytes:
 
 
 def _occurrences(payload: bytes, ids: Collection[NodeId]) -> Iterator[tuple[int, NodeId]]:
-    """Return the places of these ids in a payload, in one pass, however many they are.
+    """Yield the places of these ids in a payload, in one pass, however many they are.
 
     Ids begin with the time at which they were made, so bytes that begin as all of them do are hardly ever anything
     else. Ids at random would have every place looked at, which is given up after a while: the broker has other things

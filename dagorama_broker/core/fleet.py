@@ -117,7 +117,7 @@ class Fleet:
         self.awaited.discard(worker.id)
         self.expiry_check_at = min(worker.expires_at, self.expiry_check_at or inf)
         leases = [lease for held in command.held if (lease := self._keep(worker, held, now)) is not None]
-        self.absences.end(now, worker)
+        self.absences.end(now, worker)  # after the leases: it no longer has those nodes that it has not brought
         self._graph.events.append(e.WorkerWelcomed(worker=worker, leases=leases))
 
     def _keep(self, worker: Worker, held: c.HeldLease, now: float) -> tuple[Node, int] | None:
@@ -131,7 +131,7 @@ class Fleet:
         if (
             node is None
             or node.instance.halted
-            or held.token <= node.void_token
+            or held.token <= node.void_token  # that attempt is over, or was before the node began anew
             or not worker.view.filter.admits(node.function.lane)
         ):
             return None
@@ -150,6 +150,7 @@ class Fleet:
         worker = self.workers.get(command.worker_id)
         if worker is not None:
             if not command.left:
+                # Its supervisor may tell how it ended after its connection broke: until then it is known what it had.
                 self._departed = {id: one for id, one in self._departed.items() if now < one.at + _EVIDENCE_AFTER_S}
                 held = [(node.instance.id, node.id) for node in worker.leases.values()]
                 self._departed[worker.id] = _Departure(now, worker.name, held)
@@ -198,7 +199,7 @@ class Fleet:
         """Take back leases that the worker gives up."""
         worker = self.hear(command.worker_id, now)
         for held in command.leases:
-            self._dispatcher.stopped(worker, held.token, now)
+            self._dispatcher.stopped(worker, held.token, now)  # where the lease was revoked before
             if held.instance_id is not None:
                 worker.unreported.discard((held.instance_id, held.node_id))
             node = worker.leases.get(held.token)

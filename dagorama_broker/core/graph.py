@@ -176,6 +176,8 @@ class Graph:
 
     def wait_for(self, node: Node, others: Iterable[Node]) -> Node | None:
         """Let `node` wait for the nodes that have not completed; return the root cause if one of them never will."""
+        # Two sides of one count: a node stands in `dependents` of another as often as it counts that in `missing`. One
+        # for which a cause is found may stand in some already; they pass over it, since it has ended by then.
         missing = 0
         for other in others:
             state = other.state
@@ -193,6 +195,7 @@ class Graph:
 
     def make_ready(self, node: Node, now: float) -> None:
         """Let a node that waits for nothing any more be granted; it may wait for that from `now` on."""
+        # Active from here until it joins or ends. Lanes count that, to tell when no work for their workers is left.
         node.function.lane.active += 1
         self.enqueue(node, now)
 
@@ -238,7 +241,7 @@ class Graph:
         self.end(node, now)
 
     def _compare(self, node: Node, comparison: Comparison) -> None:
-        """Return how a new value compares, here and now, where all that it refers to is in memory."""
+        """Note how a new value compares, here and now, where all that it refers to is in memory."""
         change = comparison.compare(node)
         if change is not None:
             self.events.append(e.ValueCompared(node=node, change=change))
@@ -259,7 +262,7 @@ class Graph:
         Until then they wait, and are never ready: a node that has not been told of a dependency still misses it.
         Iterative: chains are long.
         """
-        ended = self.ended
+        ended = self.ended  # a stack: of a long chain it has one link at a time
         while ended and self._room > 0:
             node = ended.pop()
             dependents, node.dependents = node.dependents or [], None
@@ -321,6 +324,7 @@ class Graph:
         All see them as cancelled at once. The ready ones leave their queues bit by bit: that takes longest, and nothing
         of a cancelled instance is granted meanwhile.
         """
+        # Before `end_all`: where a node has to be taken from depends on the state that it takes away.
         ready, others = READY, ACTIVE - {READY}
         self.stopped.extend([node for node in nodes if node.state is ready])
         for node in [node for node in nodes if node.state in others]:
@@ -375,6 +379,7 @@ class Graph:
         """Forget the instances that have come to their end in this command."""
         for instance in self.touched:
             is_running = instance.state is InstanceState.RUNNING
+            # Its first call may be on its way; `watch_deadline` sees to it if none comes.
             is_unused = is_running and not instance.nodes and not instance.cancelled
             if not instance.live and not is_unused and instance.id in self.instances:
                 self.finish(instance, now)

@@ -162,7 +162,7 @@ def _relink_node(
 
 
 def _ready_since(node: Node, row: StoredNode) -> float:
-    """Return from what is durable when a node that was never leased since has become ready."""
+    """Return when a node that was never leased since became ready, as far as that is durable."""
     since = [node.created_at, row.waiting_since]
     since += [dependency.finished_at for dependency in node.dependencies]
     since += [failed.ended_at for failed in node.failures or ()]  # its worker was lost

@@ -200,7 +200,7 @@ def _describe(node: Node) -> str:
 
 
 def _explain_ready(scheduler: Scheduler, node: Node, now: float) -> Iterator[Reason]:
-    """Return the reasons that keep a ready node from being granted.
+    """Yield the reasons that keep a ready node from being granted.
 
     First come decisions that people have taken, then things that people have to do besides; workers that are only busy
     are named where there is nothing else.
@@ -353,7 +353,7 @@ def unsure_workers(scheduler: Scheduler, spec: FunctionSpec) -> tuple[str, ...]:
 
 
 def _nobody_takes(workers: list[Worker], lane: Lane, lost: str = "") -> Iterator[Reason]:
-    """Return why none of the workers takes nodes of a lane; `lost` is said where there are none at all."""
+    """Yield why none of the workers takes nodes of a lane; `lost` is said where there are none at all."""
     able = _names([worker for worker in workers if worker.view.filter.admits(lane)])
     if not workers:
         yield Reason(kind=Kind.NO_WORKER, text=f"no worker is connected{lost}")
@@ -364,7 +364,7 @@ def _nobody_takes(workers: list[Worker], lane: Lane, lost: str = "") -> Iterator
 
 
 def _obstacles(workers: list[Worker], lane: Lane) -> Iterator[Reason]:
-    """Return what keeps nodes of a lane from every worker, the workers that are nearest to being able first."""
+    """Yield what keeps nodes of a lane from every worker, the workers that are nearest to being able first."""
     by_obstacle: dict[Obstacle, list[Worker]] = {}
     for worker in workers:
         obstacle = worker.view.filter.obstacle(lane)
@@ -403,7 +403,7 @@ def _obstacles(workers: list[Worker], lane: Lane) -> Iterator[Reason]:
 
 
 def _lacks(workers: list[Worker], lane: Lane) -> Iterator[Reason]:
-    """Return in the workers' own words what they have said that they lack."""
+    """Yield in the workers' own words what they have said that they lack."""
     by_problem: dict[str, list[Worker]] = {}
     for worker in workers:
         name = next(name for name in (lane.function, *sorted(lane.needs)) if name in worker.lacking)

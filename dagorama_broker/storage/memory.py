@@ -102,7 +102,7 @@ class MemoryJournal:
     def list_nodes(
         self, instance_id: InstanceId, *, after_seq: int, limit: int, values: bool = False
     ) -> list[StoredNode]:
-        """Return nodes in creation order; what they refer to is in memory anyway."""
+        """Return nodes in creation order; the nodes that they refer to are in memory anyway."""
         record = self._by_id.get(instance_id)
         if record is None:
             return []
