@@ -198,12 +198,15 @@ def main() -> int:
         def is_unnoticed(mutant: Mutant) -> bool:
             copy = copies.get()
             try:
-                return copy.passes_with(mutant, timeout_s)
+                is_so = copy.passes_with(mutant, timeout_s)
             finally:
                 copies.put(copy)
+            print("!" if is_so else ".", end="", file=sys.stderr, flush=True)
+            return is_so
 
         with ThreadPoolExecutor(options.jobs) as pool:
             unnoticed = [mutant for mutant, is_so in zip(chosen, pool.map(is_unnoticed, chosen), strict=True) if is_so]
+    print(file=sys.stderr)
     for mutant in sorted(unnoticed):
         print(mutant)
     print(f"noticed {len(chosen) - len(unnoticed)} of {len(chosen)}, of {len(every)} that there are")
