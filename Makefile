@@ -17,7 +17,7 @@ quickstart: $(VENV)/.installed ## install into .venv, then run samples/test2.py 
 	$(BIN)/python samples/test2.py
 
 test: $(VENV)/.installed-dev system ## run all tests (ARGS="tests/unit/core -k alias" for some)
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.installed-dev ## format, lint, types, and generated code up to date
 	$(BIN)/ruff format --check .

@@ -1,7 +1,8 @@
-"""Options of all tests."""
+"""Options of all tests, and what is done once for them."""
 
 from __future__ import annotations
 
+import gc
 import signal
 
 import pytest
@@ -29,3 +30,9 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(number, handler)
     if config.getoption("--rewrite-transcripts"):
         config.pluginmanager.register(start_rewriting())
+
+
+def pytest_collection_finish() -> None:
+    """Keep the collected tests out of every collection of garbage that follows: each would take 0.3 s."""
+    gc.collect()
+    gc.freeze()
