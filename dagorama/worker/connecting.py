@@ -13,8 +13,8 @@ import grpc
 from dagorama.client.connection import problem_in
 from dagorama.errors import BrokerUnavailable
 from dagorama.logging import get_logger
-from dagorama.v1.work_pb2 import Hello, WorkResponse
 from dagorama.worker import forking
+from dagorama.worker.border import Border
 from dagorama.worker.options import drain_grace_s
 from dagorama.worker.shell import Shell
 from dagorama.worker.stream import Stream
@@ -28,10 +28,7 @@ COMPLAINT_INTERVAL_S = 30.0
 
 
 class Connector:
-    """Keeps a stream open until the worker is drained or stopped.
-
-    Whoever gets what is received sets `was_welcome` at a welcome, and calls `tell_connected` when it has heeded it.
-    """
+    """Keeps a stream open until the worker is drained or stopped."""
 
     def __init__(
         self,
@@ -39,21 +36,20 @@ class Connector:
         host: str,
         port: int,
         shell: Shell,
-        hello: Callable[[], Hello],
-        received: Callable[[Stream, WorkResponse], None],
+        border: Border,
         changed: Callable[[bool, str], None] | None,
     ) -> None:
-        """Each stream begins with what `hello` gives then; `received` gets all that comes, in the thread of `serve`.
+        """Begin each stream with the hello of `border`, which gets all that comes.
 
         `changed(is_connected, text)` is told what a person may want to know; without it that is logged.
         """
         self._host = host
         self._port = port
         self._shell = shell
-        self._hello = hello
-        self._received = received
+        self._border = border
         self._changed = changed
         self._stopped = False
+        self._stream: Stream | None = None
         self._interrupt = threading.Event()  #: ends a backoff
         self.was_welcome = False  #: whether the broker has ever answered
         self._is_connected: bool | None = None  #: as far as it was told; None: nothing was
@@ -95,7 +91,13 @@ class Connector:
         """Opens no further stream, from any thread. One that is open has to be cut or ended by whoever calls."""
         self._stopped = True
 
-    def tell_connected(self) -> None:
+    def cut(self) -> None:
+        """Breaks the stream that is open, from any thread."""
+        stream = self._stream
+        if stream is not None:
+            stream.cancel()
+
+    def _tell_connected(self) -> None:
         """Tells that the broker answers, where that is news."""
         forking.keep_connections_from_forks(self._host, self._port)
         if self._is_connected is None and self._changed is not None:
@@ -135,13 +137,17 @@ class Connector:
 
     def _serve_stream(self) -> bool:
         """Serves one stream until it ends; tells whether the broker had answered."""
-        stream = self._shell.open_stream(host=self._host, port=self._port, hello=self._hello())
+        stream = self._shell.open_stream(host=self._host, port=self._port, hello=self._border.hello())
+        self._stream = stream
         self._shell.connected(stream)
-        if self._stopped:
+        if self._stopped:  # before this stream was known to `cut`
             stream.cancel()
         try:
             for response in stream.responses():
-                self._received(stream, response)
+                self._border.receive(stream, response)
+                if response.HasField("welcome"):
+                    self.was_welcome = True
+                    self._tell_connected()
             self._last_detail = "it ended the connection"
             self._is_refused = False
         except grpc.RpcError as error:

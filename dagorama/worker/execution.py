@@ -96,9 +96,8 @@ class Executor:
         try:
             return self._run(held, started_ns)
         except Exception as error:  # such as of a trace function that the node has set in this thread
-            if held.report is not None:
-                raise
-            self._end(held, failure_of(error), started_ns)
+            if held.report is None:
+                self._end(held, failure_of(error), started_ns)
             return None
 
     def _run(self, held: Held, started_ns: int) -> Rest | None:

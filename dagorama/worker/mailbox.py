@@ -54,10 +54,9 @@ Item = Message | Freed | Passed | Opened | Closed
 class Mailbox:
     """Takes messages from any thread, and gives them to `handle`, one by one, in the order in which they came."""
 
-    def __init__(self, handle: Callable[[Item], None], failed: Callable[[BaseException], None]) -> None:
-        """Call `failed` with what `handle` raises, which nobody who brings a message is to get."""
+    def __init__(self, handle: Callable[[Item], None]) -> None:
+        """`handle` must not raise: nobody who brings a message has anything to do with the others."""
         self._handle = handle
-        self._failed = failed
         self._messages: deque[Item] = deque()
         self._at_work = threading.Lock()
         #: Nodes whose attempts have ended. Their slots put them here; see `look` and `look_soon`.
@@ -78,8 +77,6 @@ class Mailbox:
         while (self._messages or self.ended or self._progressed) and self._at_work.acquire(blocking=False):
             try:
                 self._take_in()
-            except BaseException as error:
-                self._failed(error)
             finally:
                 self._at_work.release()
 

@@ -10,16 +10,15 @@ from typing import cast
 from uuid import UUID
 
 from dagorama.logging import get_logger
-from dagorama.v1.work_pb2 import Hello, Lease, Rejection, Welcome, WorkResponse
+from dagorama.v1.work_pb2 import Hello, Lease, Rejection
 from dagorama.worker.alarm import Alarm
 from dagorama.worker.board import Board
 from dagorama.worker.execution import Executor
 from dagorama.worker.failure_log import FailureLog
-from dagorama.worker.held import Function, Held, ValueTable
+from dagorama.worker.held import Held
 from dagorama.worker.kernel import instructions as i
 from dagorama.worker.kernel import messages as m
 from dagorama.worker.kernel.kernel import Kernel
-from dagorama.worker.kernel.node import Lease as HeldLease
 from dagorama.worker.kernel.node import Node
 from dagorama.worker.kernel.states import GIVEN
 from dagorama.worker.mailbox import Closed, Freed, Item, Mailbox, Opened, Passed
@@ -43,7 +42,7 @@ class Shell:
         leave: Callable[[int], None] | None,
     ) -> None:
         """Have `leave` end the process with a status where a node can't be stopped otherwise; None: it goes on."""
-        self._mailbox = Mailbox(self._take_in, self._failed)
+        self._mailbox = Mailbox(self._take_in)
         #: What ends the worker, once it is reported: the first that a node raised, or an error of the worker's own.
         self.error: BaseException | None = None
         self._keeps_errors = not options.catch_exceptions
@@ -80,15 +79,18 @@ class Shell:
         """Make a stream whose sending thread looks into the mailbox."""
         return Stream(host=host, port=port, hello=hello, mailbox=self._mailbox)
 
+    def post(self, message: m.Message) -> None:
+        """Tell the kernel."""
+        self._mailbox.post(message)
+
     def drain(self) -> None:
         """Hand back what has not been started, also what comes yet, and end the stream when the rest is reported."""
         self._mailbox.post(m.Drain())
 
-    def cut(self) -> None:
-        """Break the stream that is open."""
-        stream = self._stream
-        if stream is not None:
-            stream.cancel()
+    def end_with(self, error: BaseException) -> None:
+        """Drain; whoever waits for the worker gets the first such error."""
+        self.error = self.error or error
+        self.drain()
 
     def end_stream(self) -> None:
         """End the stream that is open, once what was sent is out."""
@@ -105,19 +107,6 @@ class Shell:
         if self._failures is not None:
             self._failures.flush()
 
-    def named(self) -> list[Lease]:
-        """Return the leases for a hello."""
-        now = monotonic()
-        return [
-            Lease(
-                node_id=held.node_id,
-                token=held.token,
-                instance_id=held.instance_id,
-                held_s=now - held.granted_at,
-            )
-            for held in self._held()
-        ]
-
     @property
     def is_over(self) -> bool:
         """Tell whether nothing is left to report and nothing comes any more, or the worker itself has failed."""
@@ -125,7 +114,7 @@ class Shell:
 
     def unreported(self) -> list[Held] | None:
         """Return what a worker that drains and has nothing left to run has not brought out; else None."""
-        held = self._held()
+        held = self.held()
         return None if not self._kernel.is_draining or any(one.report is None for one in held) else held
 
     def not_to_be_cut_off(self) -> Held | None:
@@ -133,64 +122,26 @@ class Shell:
 
         None where there is none, or none that goes on: what blocks the event loop, say, blocks it for good.
         """
-        once = [held for held in self._held() if held.function.at_most_once]
+        once = [held for held in self.held() if held.function.at_most_once]
         return next((held for held in once if held.report is not None or self._slots.goes_on(held)), None)
 
-    def _held(self) -> list[Held]:
+    def held(self) -> list[Held]:
+        """Return the nodes whose leases the broker counts on."""
         return cast("list[Held]", list(self._kernel.held.values()))  # at once, whoever is at work on them
-
-    # -- what the broker says: in the thread that receives -------------------------------------------------------------
-
-    def welcome(self, stream: Stream, welcome: Welcome) -> None:
-        """Go on with what the broker leaves to this worker, and drop the rest."""
-        stream.welcome(welcome.lease_duration_s)
-        leases = [HeldLease(lease.instance_id, lease.node_id, lease.token) for lease in welcome.leases]
-        self._mailbox.post(m.Welcomed(leases))
-
-    def take(self, response: WorkResponse) -> None:
-        """Take granted nodes in."""
-        functions = [
-            Function(
-                spec.name,
-                spec.definition_arguments,
-                spec.timeout_s,
-                spec.code_version,
-                spec.release,
-                spec.at_most_once,
-            )
-            for spec in response.functions
-        ]
-        values = ValueTable(response.values) if response.HasField("values") else None
-        grants = response.grants
-        granted = [
-            Held(node_id, token, instance_id, functions[function], arguments, attempt, values)
-            for node_id, token, instance_id, function, arguments, attempt in zip(
-                grants.node_ids,
-                grants.tokens,
-                grants.instance_ids,
-                grants.functions,
-                grants.arguments,
-                grants.attempts,
-                strict=True,
-            )
-        ]
-        self._mailbox.post(m.Granted(granted))
-
-    def acknowledge(self, stream: Stream, sequence: int) -> None:
-        """Let go of the nodes whose reports are acknowledged."""
-        self._mailbox.post(m.Acknowledged(list(stream.acknowledge(sequence))))
-
-    def recall(self, recalls: Iterable[Lease]) -> None:
-        """Hand back what the broker asks for, as far as it has not been started."""
-        self._mailbox.post(m.Recalled([lease.token for lease in recalls]))
-
-    def revoke(self, revocations: Iterable[Lease]) -> None:
-        """Stop nodes whose leases have ended."""
-        self._mailbox.post(m.Revoked([HeldLease(b"", lease.node_id, lease.token) for lease in revocations]))
 
     # -- by one thread at a time ---------------------------------------------------------------------------------------
 
     def _take_in(self, item: Item) -> None:
+        try:
+            self._handle(item)
+        except BaseException as error:
+            # What it knows of its nodes may be wrong now, and who brought this cannot help it.
+            self.error = self.error or error
+            self._has_failed = True
+            if self._stream is not None:
+                self._stream.cancel()
+
+    def _handle(self, item: Item) -> None:
         match item:
             case Freed():
                 self._slots.freed(item)
@@ -199,6 +150,8 @@ class Shell:
             case Opened():
                 self._stream, self._mailbox.wake = item.stream, item.stream.look
                 self._tell(m.Connected())
+                if self._has_failed:
+                    item.stream.cancel()
             case Closed():
                 self._tell(m.Disconnected())
                 self._stream = self._mailbox.wake = None
@@ -273,14 +226,7 @@ class Shell:
             if self._failures is not None:
                 self._failures.tell(held, report.failure, monotonic())
             if report.error is not None and self.error is None:
-                self.error = report.error
-                self._mailbox.post(m.Drain())
-
-    def _failed(self, error: BaseException) -> None:
-        """End the worker, as what it knows of its nodes may be wrong."""
-        self.error = self.error or error
-        self._has_failed = True
-        self.cut()
+                self.end_with(report.error)
 
     def _set_timer(self) -> None:
         due = self._kernel.due_at

@@ -1,27 +1,23 @@
-"""The worker itself: how it is started and ended, how it introduces itself, and who in it gets what the broker says."""
+"""The worker itself: how it is put together, started and ended."""
 
 from __future__ import annotations
 
 import os
-import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from time import sleep
 from uuid import UUID
 
 from dagorama import base_context
-from dagorama.errors import CodeMismatchException, DagoramaError
-from dagorama.ids import new_id
-from dagorama.logging import get_log_level, get_logger
+from dagorama.logging import get_log_level
 from dagorama.serializer import forget_functions
-from dagorama.v1.work_pb2 import FunctionVersion, Hello, Refusal, WorkResponse
 from dagorama.worker.alarm import Alarm
 from dagorama.worker.board import Board
+from dagorama.worker.border import Border
 from dagorama.worker.connecting import Connector
 from dagorama.worker.importing import import_modules
 from dagorama.worker.options import WorkerOptions, default_code_mismatch
 from dagorama.worker.shell import Shell
-from dagorama.worker.stream import Stream
 from dagorama.worker.versions import VersionCheck
 
 #: So long it may take a process that ends because a node does not to bring out the reports that are made, and what was
@@ -58,8 +54,6 @@ class Worker:
         self._options = options
         self._alarm = alarm
         self._leaving = leaving
-        self._id = options.worker_id or new_id()
-        self._name = f"{socket.gethostname()}:{os.getpid()}"
         get_log_level()  # a wrong one is better told now than by the first warning
         import_modules(options.imports)
         base_context.adopt()
@@ -78,8 +72,7 @@ class Worker:
             host=host,
             port=port,
             shell=self._shell,
-            hello=self._hello,
-            received=self._receive,
+            border=Border(options, versions=self._versions, shell=self._shell),
             changed=connection_changed,
         )
         #: With what the process is to end: 0 unless a node makes it end.
@@ -87,7 +80,6 @@ class Worker:
         self._error: BaseException | None = None
         self._done = threading.Event()
         self._done_callbacks: list[Callable[[], object]] = []
-        self._done_lock = threading.Lock()  #: for the two above
 
     # -- for those who run it -----------------------------------------------------------------------------------------
 
@@ -112,11 +104,9 @@ class Worker:
 
     def call_when_done(self, callback: Callable[[], object]) -> None:
         """Calls back, in some thread, when `wait` would not block any more."""
-        with self._done_lock:
-            if not self._done.is_set():
-                self._done_callbacks.append(callback)
-                return
-        callback()
+        self._done_callbacks.append(callback)
+        if self._done.is_set():
+            self._call_back()
 
     def drain(self) -> None:
         """Takes no more nodes, hands back what has not been started, and ends when the rest is acknowledged."""
@@ -126,7 +116,7 @@ class Worker:
     def stop(self) -> None:
         """Ends at once. What it holds is lost to it; the broker gives it to others."""
         self._connector.stop()
-        self._shell.cut()
+        self._connector.cut()
         self._connector.interrupt()
 
     # -- from the start to the end ------------------------------------------------------------------------------------
@@ -138,18 +128,23 @@ class Worker:
             self._error = error
         finally:
             self._shell.close()
-            with self._done_lock:
-                self._done.set()
-            for callback in self._done_callbacks:
-                callback()
+            self._done.set()
+            self._call_back()
+
+    def _call_back(self) -> None:
+        """Call those who wait for the end, each once, whichever threads come here."""
+        while self._done_callbacks:
+            try:
+                callback = self._done_callbacks.pop(0)
+            except IndexError:  # another thread was quicker
+                return
+            callback()
 
     def _give_up(self, waited_s: float) -> None:
         """Ends the worker if no broker has answered yet."""
-        with self._done_lock:
-            if self._connector.was_welcome or self._done.is_set():
-                return
+        if not (self._connector.was_welcome or self._done.is_set()):
             self._error = self._connector.unavailable(waited_s)
-        self.stop()
+            self.stop()
 
     def _leave(self, exit_status: int) -> None:
         """Ends the process: what is pending is handed back, reports go out, and what runs is run again elsewhere.
@@ -176,57 +171,3 @@ class Worker:
                 is_told = True
             self._alarm.put_off()
             sleep(LET_THROUGH_S)
-
-    # -- what is said to the broker and by it: in the thread that receives ---------------------------------------------
-
-    def _hello(self) -> Hello:
-        options = self._options
-        taken = self._versions.taken.copy()
-        return Hello(
-            worker_id=self._id,
-            name=self._name,
-            include_queues=options.include_queues,
-            exclude_queues=options.exclude_queues,
-            tolerations=options.tolerations,
-            modules=options.imports,
-            function_names=taken.keys(),
-            code_versions=taken.values(),
-            slots=options.concurrency,
-            held=self._shell.named(),
-            exit_when_drained=options.exit_when_drained,
-            exit_when_mismatched=not options.catch_exceptions,
-        )
-
-    def _receive(self, stream: Stream, response: WorkResponse) -> None:
-        """Hands on each part of a response."""
-        shell = self._shell
-        if response.acknowledged:
-            shell.acknowledge(stream, response.acknowledged)
-        if response.refusals:
-            _log_refusals(response.refusals)
-        if response.HasField("welcome"):
-            self._connector.was_welcome = True
-            shell.welcome(stream, response.welcome)
-            self._connector.tell_connected()
-        if response.revocations:
-            shell.revoke(response.revocations)
-        if response.recalls:
-            shell.recall(response.recalls)
-        if response.HasField("grants"):
-            shell.take(response)
-        if response.drained:
-            if response.HasField("mismatch") and not self._options.catch_exceptions:
-                self._error = self._error or self._mismatch(response.mismatch)
-            self.drain()
-
-    def _mismatch(self, left: FunctionVersion) -> DagoramaError:
-        """Describes that nothing is left but nodes of another version, or of what this worker lacks."""
-        if left.name in self._versions.lacking:
-            return self._versions.lacking[left.name]
-        here = self._versions.taken.get(left.name, "another")
-        return CodeMismatchException(function=left.name, node_version=left.code_version, worker_version=here)
-
-
-def _log_refusals(refusals: Iterable[Refusal]) -> None:
-    for refusal in refusals:
-        get_logger().warning("the report of node %s was refused: %s", UUID(bytes=refusal.node_id), refusal.reason)

@@ -1,0 +1,127 @@
+"""The worker's border: translates what the broker says to messages for the kernel, and introduces the worker."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable
+from time import monotonic
+from uuid import UUID
+
+from dagorama.errors import CodeMismatchException, DagoramaError
+from dagorama.ids import new_id
+from dagorama.logging import get_logger
+from dagorama.v1.work_pb2 import FunctionVersion, Hello, Lease, Refusal, WorkResponse
+from dagorama.worker.held import Function, Held, ValueTable
+from dagorama.worker.kernel import messages as m
+from dagorama.worker.kernel.node import Lease as HeldLease
+from dagorama.worker.options import WorkerOptions
+from dagorama.worker.shell import Shell
+from dagorama.worker.stream import Stream
+from dagorama.worker.versions import VersionCheck
+
+
+class Border:
+    """Speaks for one worker. Used by the thread that connects and receives."""
+
+    def __init__(self, options: WorkerOptions, *, versions: VersionCheck, shell: Shell) -> None:
+        """Begin without a stream."""
+        self._options = options
+        self._versions = versions
+        self._shell = shell
+        self._id = options.worker_id or new_id()
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+
+    def hello(self) -> Hello:
+        """Return what a stream begins with now."""
+        options = self._options
+        taken = self._versions.taken.copy()
+        return Hello(
+            worker_id=self._id,
+            name=self._name,
+            include_queues=options.include_queues,
+            exclude_queues=options.exclude_queues,
+            tolerations=options.tolerations,
+            modules=options.imports,
+            function_names=taken.keys(),
+            code_versions=taken.values(),
+            slots=options.concurrency,
+            held=_leases(self._shell.held()),
+            exit_when_drained=options.exit_when_drained,
+            exit_when_mismatched=not options.catch_exceptions,
+        )
+
+    def receive(self, stream: Stream, response: WorkResponse) -> None:
+        """Tell the kernel what a response says, part by part."""
+        post = self._shell.post
+        if response.acknowledged:
+            post(m.Acknowledged(list(stream.acknowledge(response.acknowledged))))
+        if response.refusals:
+            _log_refusals(response.refusals)
+        if response.HasField("welcome"):
+            stream.welcome(response.welcome.lease_duration_s)
+            leases = response.welcome.leases
+            post(m.Welcomed([HeldLease(lease.instance_id, lease.node_id, lease.token) for lease in leases]))
+        if response.revocations:
+            post(m.Revoked([HeldLease(b"", lease.node_id, lease.token) for lease in response.revocations]))
+        if response.recalls:
+            post(m.Recalled([lease.token for lease in response.recalls]))
+        if response.HasField("grants"):
+            post(m.Granted(_granted(response)))
+        if response.drained:
+            if response.HasField("mismatch") and not self._options.catch_exceptions:
+                self._shell.end_with(self._mismatch(response.mismatch))
+            self._shell.drain()
+
+    def _mismatch(self, left: FunctionVersion) -> DagoramaError:
+        """Describe that nothing is left but nodes of another version, or of what this worker lacks."""
+        if left.name in self._versions.lacking:
+            return self._versions.lacking[left.name]
+        here = self._versions.taken.get(left.name, "another")
+        return CodeMismatchException(function=left.name, node_version=left.code_version, worker_version=here)
+
+
+def _leases(nodes: Iterable[Held]) -> list[Lease]:
+    now = monotonic()
+    return [
+        Lease(
+            node_id=held.node_id,
+            token=held.token,
+            instance_id=held.instance_id,
+            held_s=now - held.granted_at,
+        )
+        for held in nodes
+    ]
+
+
+def _granted(response: WorkResponse) -> list[Held]:
+    functions = [
+        Function(
+            spec.name,
+            spec.definition_arguments,
+            spec.timeout_s,
+            spec.code_version,
+            spec.release,
+            spec.at_most_once,
+        )
+        for spec in response.functions
+    ]
+    values = ValueTable(response.values) if response.HasField("values") else None
+    grants = response.grants
+    return [
+        Held(node_id, token, instance_id, functions[function], arguments, attempt, values)
+        for node_id, token, instance_id, function, arguments, attempt in zip(
+            grants.node_ids,
+            grants.tokens,
+            grants.instance_ids,
+            grants.functions,
+            grants.arguments,
+            grants.attempts,
+            strict=True,
+        )
+    ]
+
+
+def _log_refusals(refusals: Iterable[Refusal]) -> None:
+    for refusal in refusals:
+        get_logger().warning("the report of node %s was refused: %s", UUID(bytes=refusal.node_id), refusal.reason)
