@@ -164,8 +164,7 @@ class Attempts:
         worker = node.worker
         if worker is None:
             return
-        self._dispatcher.revoke(node, worker, now)
-        self._graph.events.append(e.LeasesRevoked(worker=worker, leases=[(node, node.token)]))
+        self._dispatcher.revoke_all([node], now)
         message = f"the attempt took longer than the timeout of {node.function.spec.timeout_s:g} s"
         self.fail(node, worker, Failure(type="TimeoutError", message=message), now)
 

@@ -37,12 +37,11 @@ class Controller:
         instance = self._running(command.instance_id, "cancelled")
         instance.cancelled = instance.halted = True
         nodes = [node for node in instance.nodes.values() if node.state not in TERMINAL]
-        revoked = self._dispatcher.revoke_all(nodes, now)
-        graph.cancel(instance, nodes, now)
         if nodes:
             instance.failed = True
             graph.events.append(e.NodesCancelled(nodes=nodes, at=now))
-        graph.events.extend(revoked)
+        self._dispatcher.revoke_all(nodes, now)
+        graph.cancel(instance, nodes, now)
 
     def control_instance(self, command: c.ControlInstance, now: float) -> None:
         """Change the priority of an instance, pause it or let it go on, or cap it."""
@@ -83,7 +82,7 @@ class Controller:
 
     def _recall(self, is_wanted: Callable[[Node], bool]) -> None:
         """Ask for the nodes that were granted ahead: they wait behind others and are not expected to start yet."""
-        self._graph.events.extend(self._dispatcher.recalls.ask(is_wanted))
+        self._dispatcher.recalls.ask(is_wanted)
 
     def restore_queue(self, queue: str, control: QueueControl, now: float) -> None:
         """Bring a queue to where people want it."""

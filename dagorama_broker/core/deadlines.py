@@ -53,7 +53,7 @@ def expire_instance(graph: Graph, dispatcher: Dispatcher, instance: Instance, no
     running = [node for node in instance.nodes.values() if node.state in _RUNNING]
     graph.overdue.extend([node for node in instance.nodes.values() if node.state in _STANDING])
     holders = [node.worker for node in running]
-    graph.events.extend(dispatcher.revoke_all(running, now))
+    dispatcher.revoke_all(running, now)
     failure = _deadline_exceeded(instance)
     for node, holder in zip(running, holders, strict=True):
         node.attempts += 1  # this ends one

@@ -36,15 +36,16 @@ _ANY = 1 << 40
 class Dispatcher:
     """Gives and takes leases. Of the nodes' states it moves ready to leased only."""
 
-    def __init__(self, queues: ReadyQueues, limits: Limits, *, token: int) -> None:
+    def __init__(self, queues: ReadyQueues, limits: Limits, events: list[e.Event], *, token: int) -> None:
         self._queues = queues
+        self._events = events
         self._limits = limits
         self.token_last = token  #: the last one given
-        self.recalls = Recalls(queues)
+        self.recalls = Recalls(queues, events)
         self.has_more = False  #: the last grant has left nodes that limits hold before others that may start
         self._parks_left = _ANY  #: so many nodes are still parked with this command
         self._timeouts: Timers[Node] = Timers()  #: when the attempts of leased nodes are to end
-        self._recorded: list[Node] = []  #: see `take_recorded`
+        self._recorded: list[Node] = []  #: see `record_starts`
 
     def lease(self, node: Node, worker: Worker, now: float, began_at: float | None = None) -> int:
         """Lease a ready node to a worker, which may have had it before, since `began_at`; return the fencing token."""
@@ -82,10 +83,11 @@ class Dispatcher:
             if limit.spec.rate_per_s and limit.waiting:
                 self._queues.wake(limit, now)
 
-    def take_recorded(self) -> list[Node]:
-        """Return the nodes leased since the last call whose leases are to be made durable."""
-        recorded, self._recorded = self._recorded, []
-        return recorded
+    def record_starts(self) -> None:
+        """Have the new leases made durable that are to be."""
+        if self._recorded:
+            self._events.append(e.NodesStarted(nodes=self._recorded))
+            self._recorded = []
 
     @property
     def overrun_at(self) -> float | None:
@@ -136,15 +138,15 @@ class Dispatcher:
         else:
             worker.unreported.add((node.instance.id, node.id))
 
-    def revoke_all(self, nodes: Iterable[Node], now: float) -> list[e.LeasesRevoked]:
-        """End the leases on some nodes, which the caller moves on. Return what the workers are to be told."""
+    def revoke_all(self, nodes: Iterable[Node], now: float) -> None:
+        """End the leases on some nodes, which the caller moves on, and tell the workers."""
         revoked: dict[Worker, list[tuple[Node, int]]] = {}
         for node in nodes:
             worker = node.worker
             if worker is not None:
                 revoked.setdefault(worker, []).append((node, node.token))
                 self.revoke(node, worker, now)
-        return [e.LeasesRevoked(worker=worker, leases=leases) for worker, leases in revoked.items()]
+        self._events.extend([e.LeasesRevoked(worker=worker, leases=leases) for worker, leases in revoked.items()])
 
     def stopped(self, worker: Worker, token: int, now: float) -> None:
         """Note that a worker no longer runs a node whose lease was revoked."""
@@ -199,7 +201,7 @@ class Dispatcher:
                 self._limits.plan(limit, now)
         return None
 
-    def grant(self, now: float) -> Iterator[e.WorkGranted]:
+    def grant(self, now: float) -> None:
         """Grant ready nodes to workers that may run them."""
         granted: Granted = {}
         self._parks_left = self._queues.at_once
@@ -219,19 +221,20 @@ class Dispatcher:
         for view in views:
             self._fill_ahead(view, granted, now)
         for worker, leases in granted.items():
-            yield e.WorkGranted(worker=worker, leases=leases)
+            self._events.append(e.WorkGranted(worker=worker, leases=leases))
         self.has_more = not self._parks_left
         self._parks_left = _ANY
         self.recalls.plan(now)
 
-    def pull(self, worker: Worker, now: float) -> Iterator[e.WorkGranted]:
+    def pull(self, worker: Worker, now: float) -> None:
         """Grant one node to a worker that asks for it, whatever it holds already."""
         self._parks_left = self._queues.at_once
         node = self._next(worker.view, now, with_suspects=worker.suspect is None)
         self.has_more |= not self._parks_left
         self._parks_left = _ANY
         if node is not None and (node.instance.id, node.id) not in worker.unreported:
-            yield e.WorkGranted(worker=worker, leases=[(node, self.lease(node, worker, now))])
+            lease = node, self.lease(node, worker, now)
+            self._events.append(e.WorkGranted(worker=worker, leases=[lease]))
 
     def _fill_free(self, view: View, limit: int, granted: Granted, now: float) -> None:
         """Lease up to `limit` nodes to each worker of a view that has free slots, as long as there are any."""
@@ -288,7 +291,7 @@ class Dispatcher:
         at_once = spec.timeout_s or spec.at_most_once or node.limits or (self._limits.is_capped and limits_of(node))
         return None if at_once else node
 
-    def drained(self) -> Iterator[e.WorkerDrained]:
+    def tell_drained(self) -> None:
         """Tell the workers that asked, once nothing that any connected worker could run is left."""
         asking = self._queues.asking
         if not asking or any(worker.leases for worker in self._workers()):
@@ -299,7 +302,7 @@ class Dispatcher:
             mismatch = self._mismatch(worker)
             if mismatch or worker.exit_when_drained:
                 del asking[worker]
-                yield e.WorkerDrained(worker=worker, mismatch=mismatch)
+                self._events.append(e.WorkerDrained(worker=worker, mismatch=mismatch))
 
     def _mismatch(self, worker: Worker) -> tuple[str, str] | None:
         """Return a function, and its version, that has nodes left and that the worker has in another one, or lacks."""

@@ -67,10 +67,11 @@ class _Leaving(NamedTuple):
 
 
 class Graph:
-    """The instances and nodes in memory. `events` takes all that the current command decides."""
+    """Hold the instances and nodes that are in memory."""
 
-    def __init__(self, queues: ReadyQueues, limits: Limits) -> None:
-        self.events: list[e.Event] = []
+    def __init__(self, queues: ReadyQueues, limits: Limits, events: list[e.Event]) -> None:
+        """Add what is decided to `events`, as each part of the core does."""
+        self.events = events
         self.instances: dict[InstanceId, Instance] = {}
         self.instance_seq = 0  #: the last one given
         self.node_seq = 0
@@ -95,11 +96,9 @@ class Graph:
         #: Kept after the last node of a function, as its next one is likely to take as long.
         self._timings: Cache[str, Timing] = Cache(_TIMINGS_BYTES_MAX)
 
-    def begin(self) -> list[e.Event]:
-        """Begin a command; return the list for its decisions."""
-        self.events = []
+    def begin(self) -> None:
+        """Begin a command, from which only so much may follow at once."""
         self._room = self.queues.at_once
-        return self.events
 
     @property
     def is_behind(self) -> bool:

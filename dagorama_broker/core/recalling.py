@@ -27,8 +27,9 @@ BUSY_AFTER_S = 0.100
 class Recalls:
     """The workers that hold more than they can start, and when they are to be asked for that."""
 
-    def __init__(self, queues: ReadyQueues) -> None:
+    def __init__(self, queues: ReadyQueues, events: list[e.Event]) -> None:
         self._queues = queues
+        self._events = events
         #: Workers that were leased more than they have slots for, since or at the time of the last look.
         self.ahead: dict[Worker, None] = {}
         #: Whether since the last plan a lease has ended, or somebody has come, who could take what others hold.
@@ -52,7 +53,7 @@ class Recalls:
         views = self._queues.views
         return len(views) > 1 or any(len(view.workers) > 1 for view in views.values())
 
-    def take_due(self, now: float) -> Iterator[e.RecallRequested]:
+    def ask_due(self, now: float) -> None:
         """Ask for prefetched nodes that others would start before, when that is due."""
         if self._due_at is None or self._due_at > now:
             return
@@ -73,23 +74,22 @@ class Recalls:
             ]
             if leases:
                 worker.overdue = True
-                yield self._ask(worker, leases)
+                self._ask(worker, leases)
             elif not is_busy:
                 self._look_again(worker.reported_at + BUSY_AFTER_S)
 
-    def ask(self, is_wanted: Callable[[Node], bool]) -> Iterator[e.RecallRequested]:
+    def ask(self, is_wanted: Callable[[Node], bool]) -> None:
         """Ask for the prefetched nodes that are not to be started now."""
         for worker in self.ahead:
             leases = [(node, token) for token, node in _recallable(worker) if is_wanted(node)]
             if leases:
-                yield self._ask(worker, leases)
+                self._ask(worker, leases)
 
-    @staticmethod
-    def _ask(worker: Worker, leases: list[tuple[Node, int]]) -> e.RecallRequested:
+    def _ask(self, worker: Worker, leases: list[tuple[Node, int]]) -> None:
         # No longer than the worker takes to answer is it known what it has not started: it may have run half of them
         # and not have come to report. So nothing is taken back that it does not give.
         worker.recalled.update(token for _, token in leases)
-        return e.RecallRequested(worker=worker, leases=leases)
+        self._events.append(e.RecallRequested(worker=worker, leases=leases))
 
     def _look_again(self, at: float) -> None:
         self._due_at = at if self._due_at is None else min(self._due_at, at)

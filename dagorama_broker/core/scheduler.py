@@ -40,8 +40,10 @@ class Scheduler:
         self.settings = settings or Settings()
         self.queues = ReadyQueues()
         self.limits = Limits()
-        self.graph = Graph(self.queues, self.limits)
-        self.dispatcher = Dispatcher(self.queues, self.limits, token=epoch << _EPOCH_SHIFT)
+        #: What the current command has decided so far: the parts add to it, and only `handle` takes from it.
+        self._events: list[e.Event] = []
+        self.graph = Graph(self.queues, self.limits, self._events)
+        self.dispatcher = Dispatcher(self.queues, self.limits, self._events, token=epoch << _EPOCH_SHIFT)
         self.attempts = Attempts(
             self.graph,
             self.dispatcher,
@@ -81,18 +83,17 @@ class Scheduler:
 
     def handle(self, command: c.Command, now: float) -> list[e.Event]:
         """Decide on one command. Raises a `Refused`, and has changed nothing, where the command is at fault."""
-        events = self.graph.begin()
+        self._events.clear()
+        self.graph.begin()
         self._handlers[type(command)](command, now)
         if self.graph.ended:
             self.graph.tell_dependents(now)
-        recorded = self.dispatcher.take_recorded()
-        if recorded:
-            events.append(e.NodesStarted(nodes=recorded))
+        self.dispatcher.record_starts()
         if self.graph.touched:
             self.graph.finish_instances(now)
         elif self.graph.leaving:
             self.graph.sweep()
-        return events
+        return self._events.copy()
 
     @property
     def has_more(self) -> bool:
@@ -183,7 +184,7 @@ class Scheduler:
         worker = self.fleet.hear(command.worker_id, now)
         if not self.is_recovering:
             self.dispatcher.open_rates(now)  # as in _grant_work
-            self.graph.events.extend(self.dispatcher.pull(worker, now))
+            self.dispatcher.pull(worker, now)
 
     def _grant_work(self, command: c.GrantWork, now: float) -> None:
         graph = self.graph
@@ -197,9 +198,9 @@ class Scheduler:
             self.queues.move_on(now)
         if not self.is_recovering:
             self.dispatcher.open_rates(now)  # who has waited longest comes before those that have just been submitted
-            graph.events.extend(self.dispatcher.grant(now))
+            self.dispatcher.grant(now)
             if not graph.is_behind:
-                graph.events.extend(self.dispatcher.drained())
+                self.dispatcher.tell_drained()
 
     def _tick(self, command: c.Tick, now: float) -> None:
         self.attempts.end_backoffs(now, self.queues.at_once)
@@ -209,4 +210,4 @@ class Scheduler:
         fail_unstarted(self.graph, now, is_recovering=self.is_recovering)
         fail_overdue(self.graph, self.dispatcher, now)
         self.fleet.tick(now, command.late_s)
-        self.graph.events.extend(self.dispatcher.recalls.take_due(now))
+        self.dispatcher.recalls.ask_due(now)
