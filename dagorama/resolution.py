@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from asyncio import CancelledError
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, TypeVar, cast, overload
 
 from dagorama.capture import current_scope
 from dagorama.errors import DagoramaError, InstanceCancelled, NodeFailed, PromiseMisuse
 from dagorama.logging import get_logger
+from dagorama.models.promise import DAGPromise, node_id_of
 from dagorama.payload import decode, encode
 from dagorama.shortened import shortened
 
@@ -50,7 +52,7 @@ def _value_now(instance: DAGInstance[object], promise: T) -> T | None:
     except (NodeFailed, InstanceCancelled) as error:
         get_logger().warning("%s", error)
         return None
-    return None if values is None else cast(T, decode(data, values.__getitem__))
+    return None if values is None else cast(T, _filled(data, node_ids, values))
 
 
 @overload
@@ -82,7 +84,7 @@ async def _value_now_async(instance: DAGInstance[object], promise: T) -> T | Non
     except (NodeFailed, InstanceCancelled) as error:
         get_logger().warning("%s", error)
         return None
-    return None if values is None else cast(T, decode(data, values.__getitem__))
+    return None if values is None else cast(T, _filled(data, node_ids, values))
 
 
 def value_of(instance: DAGInstance[object], promise: T, deadline: Deadline | None = None) -> T:
@@ -92,7 +94,7 @@ def value_of(instance: DAGInstance[object], promise: T, deadline: Deadline | Non
     data, node_ids = _wanted(promise)
     if not node_ids:
         return promise
-    return cast(T, decode(data, wait_for_values(id_of(instance), node_ids, deadline).__getitem__))
+    return cast(T, _filled(data, node_ids, wait_for_values(id_of(instance), node_ids, deadline)))
 
 
 async def value_of_async(instance: DAGInstance[object], promise: T, deadline: Deadline | None = None) -> T:
@@ -102,7 +104,8 @@ async def value_of_async(instance: DAGInstance[object], promise: T, deadline: De
     data, node_ids = _wanted(promise)
     if not node_ids:
         return promise
-    return cast(T, decode(data, (await wait_for_values_async(id_of(instance), node_ids, deadline)).__getitem__))
+    values = await wait_for_values_async(id_of(instance), node_ids, deadline)
+    return cast(T, _filled(data, node_ids, values))
 
 
 def id_of(instance: DAGInstance[object]) -> bytes:
@@ -118,8 +121,15 @@ def definition_of(instance: DAGInstance[object]) -> DAGDefinition:
 
 
 def _wanted(promise: object) -> tuple[bytes, tuple[bytes, ...]]:
-    """Encode what is to be resolved; return the payload, and the ids of the nodes whose values it needs."""
-    data, node_ids = encode(promise, what="what is to be resolved")
+    """Encode what is to be resolved; return the payload, and the ids of the nodes whose values it needs.
+
+    A promise alone, which is what most people resolve, needs no payload.
+    """
+    if type(promise) is DAGPromise:
+        data = b""
+        node_ids: tuple[bytes, ...] = (node_id_of(promise),)
+    else:
+        data, node_ids = encode(promise, what="what is to be resolved")
     scope = current_scope.get()
     if scope is not None and not {call.node_id for call in scope.calls}.isdisjoint(node_ids):
         raise PromiseMisuse(
@@ -128,3 +138,8 @@ def _wanted(promise: object) -> tuple[bytes, tuple[bytes, ...]]:
             way_out="The node comes into being when this function returns: pass the promise on, or return it.",
         )
     return data, node_ids
+
+
+def _filled(data: bytes, node_ids: tuple[bytes, ...], values: Mapping[bytes, object]) -> object:
+    """Return what was to be resolved, with values in the place of promises."""
+    return decode(data, values.__getitem__) if data else values[node_ids[0]]

@@ -22,6 +22,7 @@ from dagorama import (
     ResultTimeout,
     attach,
     dagorama,
+    resolution,
     resolve,
     resolve_async,
 )
@@ -32,6 +33,7 @@ from dagorama.client.settings import silence_s
 from dagorama.client.waiting import Silence
 from dagorama.logging import get_logger
 from dagorama.models.promise import node_id_of
+from dagorama.payload import encode
 from dagorama.testing import inline
 from dagorama.v1 import dag_pb2, graph_pb2
 from tests.unit.library.dag_server import DagServer
@@ -239,6 +241,24 @@ def test_the_users_own_state_is_the_users(dagorama_in_process: object) -> None:
     assert Lazy()()[0].result() == "none"
     with inline():
         assert Lazy()()[1] == "none"
+
+
+def test_the_id_of_a_promise_alone_is_not_learned_by_pickling(
+    dagorama_in_process: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever resolves a promise, and nothing around it, has no payload made of it; for what holds one there is."""
+    encoded: list[object] = []
+
+    def noting(value: object, *, what: str) -> tuple[bytes, tuple[bytes, ...]]:
+        encoded.append(value)
+        return encode(value, what=what)
+
+    monkeypatch.setattr(resolution, "encode", noting)
+    instance, promise = Lazy()()
+    assert resolve(instance, promise, wait_for_results=True) == resolve(instance, promise)
+    assert encoded == []
+    assert resolve(instance, [promise], wait_for_results=True) == [resolve(instance, promise)]
+    assert encoded == [[promise]]
 
 
 def test_a_node_does_not_wait_for_its_own_instance(dagorama_in_process: object) -> None:
