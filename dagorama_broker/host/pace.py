@@ -14,6 +14,8 @@ from dagorama_broker.core import events as e
 
 #: No more events, and no more nodes in any of them, than this are a small batch.
 SMALL = 32
+#: Nor is more written for any of them: 512 MiB in one value would hold up the event loop for seconds.
+BYTES = 16 * 1024
 #: A commit that takes less is quick: about what deciding on some dozens of nodes takes, too.
 QUICK_S = 0.001
 #: A commit that takes longer on the event loop is late: others notice it.
@@ -49,17 +51,27 @@ class Pace:
 
 
 def is_small(events: Sequence[e.DurableEvent]) -> bool:
-    """Tell whether a batch is small; some events are of many nodes."""
-    return len(events) <= SMALL and all(_nodes_in(event) <= SMALL for event in events)
+    """Tell whether a batch is small; some events are of many nodes, or of much."""
+    return len(events) <= SMALL and all(_nodes_in(event) <= SMALL and _bytes_in(event) <= BYTES for event in events)
 
 
 def _nodes_in(event: e.DurableEvent) -> int:
     match event:
-        case e.NodeCompleted():  # the most frequent
-            return 1
         case e.NodesCreated() | e.NodesCancelled() | e.NodesStarted() | e.NodesHandedBack() | e.NodesRemoved():
             return len(event.nodes)
         case e.NodesReset():
             return len(event.resets)
         case _:
             return 1
+
+
+def _bytes_in(event: e.DurableEvent) -> int:
+    match event:
+        case e.NodeCompleted() | e.NodeJoining():
+            return len(event.payload or b"")
+        case e.NodesCreated():
+            return sum(len(node.arguments) + len(node.function.spec.definition_arguments) for node in event.nodes)
+        case e.AttemptFailed():
+            return len(event.attempt.failure.exception)
+        case _:
+            return 0
