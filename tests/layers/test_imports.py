@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.layers.importing import imports_of, modules
+
+#: Whose imports are looked at.
+PACKAGES = ("dagorama", "dagorama_broker")
 
 #: Each room of the house, by the prefix of its modules; the longest prefix that fits a module names its room.
 ROOMS = {
@@ -130,18 +130,6 @@ def room_of(module: str) -> str | None:
     return ROOMS[max(prefixes, key=len)] if prefixes else None
 
 
-def imports_of(module: str, source: str, *, is_package: bool = False) -> Iterator[str]:
-    """Yields the full name of each module, or name in a module, that `source` imports, wherever the import stands."""
-    package = module.split(".") if is_package else module.split(".")[:-1]
-    for statement in ast.walk(ast.parse(source)):
-        if isinstance(statement, ast.Import):
-            yield from (alias.name for alias in statement.names)
-        elif isinstance(statement, ast.ImportFrom):
-            base = package[: len(package) - statement.level + 1] if statement.level else []
-            origin = ".".join([*base, *([statement.module] if statement.module else [])])
-            yield from (f"{origin}.{alias.name}" for alias in statement.names)
-
-
 def forbidden(module: str, source: str, *, is_package: bool = False) -> list[str]:
     """Returns a line for each import in `source`, which is that of `module`, that the rules do not allow."""
     room = room_of(module)
@@ -167,17 +155,9 @@ def forbidden(module: str, source: str, *, is_package: bool = False) -> list[str
     return found
 
 
-def modules() -> Iterator[tuple[str, Path]]:
-    """Yields the name and file of each of our modules."""
-    for package in ("dagorama", "dagorama_broker"):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            parts = path.relative_to(ROOT).with_suffix("").parts
-            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
-
-
 def test_imports_follow_the_arrows() -> None:
     """No module imports along an arrow that is not drawn above."""
-    written = [(name, path) for name, path in modules() if "_pb2" not in path.name]
+    written = [(name, path) for name, path in modules(*PACKAGES) if "_pb2" not in path.name]
     assert len(written) > 20
     found = [
         line
@@ -190,7 +170,7 @@ def test_imports_follow_the_arrows() -> None:
 def test_messages_and_core_types_meet_where_they_are_translated() -> None:
     """Generated messages reach no further into the broker than the modules that serve and translate them."""
     met = set()
-    for name, path in modules():
+    for name, path in modules(*PACKAGES):
         targets = {room_of(target) for target in imports_of(name, path.read_text())}
         if targets >= {"api", "core"}:
             met.add(name)
