@@ -39,7 +39,7 @@ from dagorama.worker.kernel.states import GIVEN, State, move
 from dagorama.worker.node_loop import CLOSE_S, NodeLoop, NodeTask, Rest
 from dagorama.worker.options import default_code_mismatch
 from dagorama.worker.versions import VersionCheck
-from dagorama_broker.core.model import InstanceId, NodeId
+from dagorama_broker.core.model.values import InstanceId, NodeId
 from dagorama_broker.requests import Requests
 from dagorama_broker.requests.refusals import CODES
 

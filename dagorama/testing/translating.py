@@ -13,8 +13,8 @@ from dagorama.states import InstanceState
 from dagorama.why import Reason, Why
 from dagorama.worker.held import Held, Rejected
 from dagorama_broker.core import commands as c
-from dagorama_broker.core import model
-from dagorama_broker.core.model import NewCall, NodeId, WorkerId
+from dagorama_broker.core.model import values
+from dagorama_broker.core.model.values import NewCall, NodeId, WorkerId
 from dagorama_broker.core.states import NodeState
 from dagorama_broker.core.stored import InstanceSummary
 from dagorama_broker.core.why import Reason as CoreReason
@@ -46,12 +46,12 @@ def _given(value: object) -> object:
     return to_function(value) if isinstance(value, FunctionSpec) else value
 
 
-def to_function(function: FunctionSpec) -> model.FunctionSpec:
+def to_function(function: FunctionSpec) -> values.FunctionSpec:
     """Return a function as the core knows it. Raises `MalformedRequest`."""
-    retry = model.RetryPolicy()
+    retry = values.RetryPolicy()
     if function.retry is not None:
         said = function.retry.as_message()
-        retry = model.RetryPolicy(
+        retry = values.RetryPolicy(
             max_attempts=said.max_attempts,
             interval_s=said.interval_s,
             multiplier=said.multiplier,
@@ -59,7 +59,7 @@ def to_function(function: FunctionSpec) -> model.FunctionSpec:
             jitter=said.jitter,
         )
     return check_function(
-        model.FunctionSpec(
+        values.FunctionSpec(
             name=function.name,
             code_version=function.code_version,
             queue=function.queue,
@@ -70,7 +70,7 @@ def to_function(function: FunctionSpec) -> model.FunctionSpec:
             at_most_once=function.at_most_once,
             definition_arguments=function.definition_arguments,
             limits=tuple(
-                model.LimitSpec(max=limit.max or 0, rate_per_s=limit.per_second or 0.0, burst=limit.burst or 0)
+                values.LimitSpec(max=limit.max or 0, rate_per_s=limit.per_second or 0.0, burst=limit.burst or 0)
                 for limit in function.limits
             ),
             release=function.release,
@@ -80,7 +80,7 @@ def to_function(function: FunctionSpec) -> model.FunctionSpec:
 
 def to_calls(calls: Sequence[CapturedCall]) -> list[NewCall]:
     """Return calls as the core knows them. Raises `MalformedRequest`, or `TooLarge`."""
-    functions: dict[FunctionSpec, model.FunctionSpec] = {}
+    functions: dict[FunctionSpec, values.FunctionSpec] = {}
     for call in calls:
         if call.function not in functions:
             functions[call.function] = spec = to_function(call.function)
@@ -135,7 +135,7 @@ def _to_result(held: Held) -> c.NodeResult:
         alias_id=NodeId(report.alias_id) if report.alias_id is not None else None,
         failure=None
         if failure is None
-        else model.Failure(
+        else values.Failure(
             type=failure.type,
             message=failure.message,
             traceback=failure.traceback,

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from dagorama_broker.core.attempts import Attempts
 from dagorama_broker.core.dispatch import Dispatcher
-from dagorama_broker.core.model import Node, Worker, WorkerId
+from dagorama_broker.core.model.entities import Node, Worker
+from dagorama_broker.core.model.values import WorkerId
 from dagorama_broker.core.ready import ReadyQueues
 from dagorama_broker.core.states import NodeState
 

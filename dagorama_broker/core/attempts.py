@@ -10,7 +10,8 @@ from dagorama_broker.core import events as e
 from dagorama_broker.core.dispatch import Dispatcher
 from dagorama_broker.core.errors import Refused, UnknownDependency
 from dagorama_broker.core.graph import Graph, remember
-from dagorama_broker.core.model import FailedAttempt, Failure, Node, NodeId, Rng, Worker
+from dagorama_broker.core.model.entities import Node, Worker
+from dagorama_broker.core.model.values import FailedAttempt, Failure, NodeId, Rng
 from dagorama_broker.core.states import TERMINAL, NodeState
 from dagorama_broker.core.submitting import build_nodes
 
@@ -144,12 +145,7 @@ class Attempts:
         retry_at = now + policy.delay_s(node.attempts, self._rng)
         self._graph.events.append(e.AttemptFailed(node=node, attempt=attempt, retry_at=retry_at))
         node.move(NodeState.BACKOFF)
-        self.back_off(node, retry_at)
-
-    def back_off(self, node: Node, retry_at: float) -> None:
-        """Let a node wait for its next attempt."""
-        node.retry_at = retry_at
-        self._graph.backoffs.set(node, retry_at)
+        self._graph.back_off(node, retry_at)
 
     def end_backoffs(self, now: float, count: int | None = None) -> None:
         """Make ready the nodes whose backoffs are over, so many of them at most."""
@@ -202,7 +198,7 @@ class Attempts:
             return
         node.move(NodeState.BACKOFF)
         self._graph.accused[node] = worker
-        self.back_off(node, now + self._verdict_after_s)
+        self._graph.back_off(node, now + self._verdict_after_s)
 
     def give_up_silent(self, node: Node, worker: Worker, now: float) -> None:
         """End the lease of a worker that is not heard of. As far as is known it lives, so nothing is counted."""

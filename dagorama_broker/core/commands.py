@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dagorama_broker.core.model import Failure, InstanceId, NewCall, NodeId, Progress, RequestId, WorkerId
+from dagorama_broker.core.model.values import Failure, InstanceId, NewCall, NodeId, Progress, RequestId, WorkerId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,8 @@ from dagorama_broker.core.dispatch import Dispatcher
 from dagorama_broker.core.errors import InstanceEnded, show_id
 from dagorama_broker.core.fleet import Fleet
 from dagorama_broker.core.graph import Graph
-from dagorama_broker.core.limits import Limit
-from dagorama_broker.core.model import Control, Instance, InstanceId, Node, QueueControl
+from dagorama_broker.core.model.entities import Instance, Limit, Node
+from dagorama_broker.core.model.values import Control, InstanceId, QueueControl
 from dagorama_broker.core.ready import ReadyQueues
 from dagorama_broker.core.states import TERMINAL, InstanceState
 

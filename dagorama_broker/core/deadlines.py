@@ -6,8 +6,9 @@ from itertools import islice
 
 from dagorama_broker.core.dispatch import Dispatcher
 from dagorama_broker.core.graph import Graph
-from dagorama_broker.core.limits import Limit
-from dagorama_broker.core.model import FailedAttempt, Failure, Instance, Node
+from dagorama_broker.core.limits import full_limits, limit_name
+from dagorama_broker.core.model.entities import Instance, Node
+from dagorama_broker.core.model.values import FailedAttempt, Failure
 from dagorama_broker.core.states import ACTIVE, NodeState
 
 #: The states of active nodes that nobody runs, and of the others.
@@ -88,11 +89,6 @@ def end_empty(graph: Graph, instance: Instance, now: float) -> None:
     graph.finish(instance, now)
 
 
-def limit_name(node: Node, limit: Limit) -> str:
-    """Return what people call one of a node's limits."""
-    return f"limit {limit.key}" if limit in node.limits else f"the cap of {limit.key}"
-
-
 def _held_by(node: Node, now: float, *, is_recovering: bool) -> str:
     """Return what holds a ready node back whatever the workers do; nothing where nothing does."""
     lane = node.function.lane
@@ -100,7 +96,7 @@ def _held_by(node: Node, now: float, *, is_recovering: bool) -> str:
         return "its instance is paused"
     if lane.paused:
         return f"its queue, {lane.queue}, is paused"
-    for limit in Dispatcher.full_limits(node, now):
+    for limit in full_limits(node, now):
         name, spec, running = limit_name(node, limit), limit.spec, len(limit.holders)
         if spec.max and running >= spec.max:
             return f"{name} lets {spec.max} run at once, and {running} run"

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from hashlib import sha256
 
-from dagorama_broker.core.model import Node, NodeId
+from dagorama_broker.core.model.entities import Node
+from dagorama_broker.core.model.values import NodeId
 from dagorama_broker.core.states import Change, NodeState
 
 #: So many ids are looked for one by one, each in a pass of its own.

@@ -12,10 +12,10 @@ changes nothing, so a worker that was given up and comes back can do no harm.
 from collections.abc import Iterable, Iterator
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.lanes import Lane, Obstacle, View, is_suspect
-from dagorama_broker.core.limits import Limit, Limits
-from dagorama_broker.core.model import Node, Worker
-from dagorama_broker.core.ready import ReadyQueues, limits_of
+from dagorama_broker.core.limits import Limits, full_limits, limits_of
+from dagorama_broker.core.model.entities import Lane, Node, View, Worker
+from dagorama_broker.core.model.filters import Obstacle
+from dagorama_broker.core.ready import ReadyQueues, is_suspect
 from dagorama_broker.core.recalling import Recalls
 from dagorama_broker.core.states import LEASED
 from dagorama_broker.core.timers import Timers
@@ -161,11 +161,6 @@ class Dispatcher:
         for token in list(worker.stopping):
             self.stopped(worker, token, now)
 
-    @staticmethod
-    def full_limits(node: Node, now: float) -> Iterator[Limit]:
-        """Return the limits of a node that have no room for it."""
-        return (limit for limit in limits_of(node) if not limit.room(now))
-
     def open_rates(self, now: float) -> None:
         """Let in the nodes that wait for rates which let another node start."""
         self._queues.wake_again(now)
@@ -187,7 +182,7 @@ class Dispatcher:
             is_misplaced = bool(self._queues.moving) and self._queues.is_misplaced(node)
             if not is_misplaced and not node.limits and not self._limits.is_capped:
                 return node
-            limit = None if is_misplaced else next(self.full_limits(node, now), None)
+            limit = None if is_misplaced else next(full_limits(node, now), None)
             if limit is None and not is_misplaced:
                 return node
             if not self._parks_left:

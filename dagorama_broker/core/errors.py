@@ -17,8 +17,6 @@ CoreError
 └── BrokenInvariant         the core is at fault, as `check_invariants` has seen
 """
 
-from dagorama_broker.core.states import NodeState
-
 
 class CoreError(Exception):
     """Base of all errors of the core."""
@@ -148,7 +146,7 @@ class UnknownWorker(Refused):
 class IllegalMove(CoreError):
     """A node was asked to make a move that the table does not have: a defect of the broker."""
 
-    def __init__(self, *, node_id: bytes, state: NodeState, target: NodeState) -> None:
+    def __init__(self, *, node_id: bytes, state: str, target: str) -> None:
         self.node_id = node_id
         self.state = state
         self.target = target

@@ -7,8 +7,7 @@ from heapq import heapify, heapreplace
 from itertools import chain, islice
 from math import inf
 
-from dagorama_broker.core.limits import Limit
-from dagorama_broker.core.model import Node, Worker
+from dagorama_broker.core.model.entities import Limit, Node, Worker
 
 #: Where more nodes than this are ready it is not looked which of them go first: that would hold up everything else.
 LOOKED_AT_MAX = 2000

@@ -9,19 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dagorama_broker.core.model import (
-    Control,
-    FailedAttempt,
-    Function,
-    Instance,
-    LimitWord,
-    Node,
-    NodeId,
-    QueueControl,
-    Request,
-    Worker,
-    WorkerId,
-)
+from dagorama_broker.core.model.entities import Function, Instance, Node, Worker
+from dagorama_broker.core.model.values import Control, FailedAttempt, LimitWord, NodeId, QueueControl, Request, WorkerId
 from dagorama_broker.core.states import Change, InstanceState, NodeState
 
 

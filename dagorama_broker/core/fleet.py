@@ -13,8 +13,9 @@ from dagorama_broker.core.attempts import Attempts
 from dagorama_broker.core.dispatch import Dispatcher
 from dagorama_broker.core.errors import UnknownWorker
 from dagorama_broker.core.graph import Graph
-from dagorama_broker.core.lanes import Filter
-from dagorama_broker.core.model import InstanceId, Node, NodeId, Worker, WorkerId
+from dagorama_broker.core.model.entities import Node, Worker
+from dagorama_broker.core.model.filters import Filter
+from dagorama_broker.core.model.values import InstanceId, NodeId, WorkerId
 from dagorama_broker.core.ready import ReadyQueues
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.core.states import TERMINAL, NodeState

@@ -11,27 +11,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.caches import Cache
 from dagorama_broker.core.digests import Comparison
 from dagorama_broker.core.errors import UnknownInstance, UnknownNode
-from dagorama_broker.core.limits import Limit, Limits
-from dagorama_broker.core.model import (
-    FailedAttempt,
-    Function,
-    FunctionSpec,
-    Instance,
-    InstanceId,
-    LimitWord,
-    Node,
-    NodeId,
-    Timing,
-    Worker,
-    end_all,
-)
+from dagorama_broker.core.limits import Limits
+from dagorama_broker.core.model.entities import Function, Instance, Limit, Node, Timing, Worker, end_all
+from dagorama_broker.core.model.values import FailedAttempt, FunctionSpec, InstanceId, LimitWord, NodeId
 from dagorama_broker.core.ready import ReadyQueues
 from dagorama_broker.core.states import (
     ACTIVE,
@@ -44,9 +33,6 @@ from dagorama_broker.core.states import (
     NodeState,
 )
 from dagorama_broker.core.timers import Timers
-
-if TYPE_CHECKING:
-    from dagorama_broker.core.resetting import Plan
 
 #: So long an instance may be without any call. Then it is complete; a call that comes later lets it run again.
 EMPTY_MAX_S = 3600.0
@@ -77,7 +63,7 @@ class Graph:
         self.node_seq = 0
         self.touched: dict[Instance, None] = {}  #: instances whose last live node may have ended in this command
         self.partial: set[InstanceId] = set()  #: instances that are not `whole`
-        self.plans: dict[InstanceId, Plan] = {}  #: for the command that follows, where that was prepared
+        self.comparisons: dict[Instance, Comparison] = {}  #: of values with those of before, where nodes were run again
         self.backlog: deque[Node] = deque()  #: nodes that wait for nothing any more, and are still to be made ready
         self.stopped: deque[Node] = deque()  #: nodes that were ready when they were cancelled, and are still in queues
         self.ended: list[Node] = []  #: nodes that have ended, in whose `dependents` are some that are still to be told
@@ -235,13 +221,14 @@ class Graph:
     def complete(self, node: Node, now: float) -> None:
         """Complete a node."""
         node.move(COMPLETED)
-        if node.instance.comparison is not None:
-            self._compare(node, node.instance.comparison)
+        if self.comparisons:
+            self._compare(node)
         self.end(node, now)
 
-    def _compare(self, node: Node, comparison: Comparison) -> None:
+    def _compare(self, node: Node) -> None:
         """Note how a new value compares, here and now, where all that it refers to is in memory."""
-        change = comparison.compare(node)
+        comparison = self.comparisons.get(node.instance)
+        change = comparison.compare(node) if comparison is not None else None
         if change is not None:
             self.events.append(e.ValueCompared(node=node, change=change))
 
@@ -311,6 +298,11 @@ class Graph:
         self.queues.withdraw(node, now)
         self.queues.start_timers.discard(node)
         node.function.lane.active -= 1
+
+    def back_off(self, node: Node, retry_at: float) -> None:
+        """Let a node wait for its next attempt."""
+        node.retry_at = retry_at
+        self.backoffs.set(node, retry_at)
 
     def absolve(self, node: Node) -> None:
         """Forget when a node's backoff is over, or the time until the verdict on it."""
@@ -389,7 +381,7 @@ class Graph:
         """Let go of the nodes of an instance bit by bit; `is_tied` where some may refer to each other in circles."""
         self.leaving.append(_Leaving(instance.nodes, is_tied))
         instance.nodes = {}
-        instance.comparison = None
+        self.comparisons.pop(instance, None)
 
     def sweep(self, count: int = _SWEPT_MAX) -> None:
         """Let go of so many nodes of instances that have ended.

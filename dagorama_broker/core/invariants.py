@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from math import isclose
 
 from dagorama_broker.core.errors import BrokenInvariant
-from dagorama_broker.core.lanes import Lane, View, is_suspect
-from dagorama_broker.core.limits import Limit
+from dagorama_broker.core.limits import limits_of
 from dagorama_broker.core.lines import Line
-from dagorama_broker.core.model import Instance, Node, Park, Worker
-from dagorama_broker.core.ready import limits_of
+from dagorama_broker.core.model.entities import Instance, Lane, Limit, Node, View, Worker
+from dagorama_broker.core.model.values import Park
+from dagorama_broker.core.ready import is_suspect
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.states import ACTIVE, LIVE, UNSUCCESSFUL, InstanceState, NodeState
 
@@ -33,6 +33,8 @@ def check_invariants(scheduler: Scheduler) -> None:
     for node in nodes:
         _check_node(scheduler, node)
     graph = scheduler.graph
+    strangers = graph.comparisons.keys() - set(scheduler.instances.values())
+    _require(not strangers, "values are compared in known instances only", strangers=strangers)
     ended = set(graph.ended)
     untold = {dependent for node in ended for dependent in node.dependents or ()}
     moving = untold | set(graph.backlog) | {node for node, _ in graph.doomed}

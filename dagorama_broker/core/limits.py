@@ -1,107 +1,23 @@
 """Limits: how many nodes of a key may run at once, and how many may start in a second.
 
 A limit is a view over live leases: its holders are the leases of its nodes, entered and left where a lease begins and
-ends, so a place cannot stay taken after its holder is gone.||A rate is kept by GCRA, the generic cell rate algorithm
-(ITU-T I.371; "virtual scheduling"): only one moment is stored, the theoretical arrival time, here `whole_at`, when the
-burst will be whole again. Each start puts it off by 1 / rate, and a node may start as long as it is no further ahead
-than the burst allows.
+ends, so a place cannot stay taken after its holder is gone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from dagorama_broker.core.model import LimitSpec, LimitWord, Node
-from dagorama_broker.core.waiters import Waiters
-
-if TYPE_CHECKING:
-    from dagorama_broker.core.lanes import Audience, Lane
-
-#: Room where there is no limit: more than there can be nodes.
-_ANY = 1 << 40
+from dagorama_broker.core.model.entities import Limit, Node
+from dagorama_broker.core.model.values import LimitSpec, LimitWord
 
 #: When a limit that was given another spec is looked at: with the next grants.
 _AT_ONCE = -1.0
 
 #: So many limits with a spent burst are kept before those whose burst is whole again are looked for.
 _SPENT_MIN = 1024
-
-
-class Limit:
-    """One key's limit: the leases that hold its places, and the nodes that wait for one."""
-
-    __slots__ = ("__weakref__", "due_at", "holders", "key", "said_by", "sorting", "spec", "waiting", "whole_at")
-
-    def __init__(self, key: str, spec: LimitSpec, *, whole_at: float = 0.0) -> None:
-        self.key = key
-        self.spec = spec  #: the one that was given last
-        self.said_by = 0  #: number of the node whose call gave it; only a later one is heeded
-        self.holders: dict[int, Node] = {}  #: by fencing token: live leases, and revoked ones whose nodes may still run
-        self.waiting: dict[Audience, Waiters] = {}  #: parked nodes, by who could take them
-        self.sorting = 0  #: which sorting of lanes by audiences that is, see `ReadyQueues.sorting`
-        self.whole_at = whole_at  #: when its burst is whole, if nothing starts until then
-        self.due_at = 0.0  #: when those that wait for its rate or its new spec are let in; 0: that is not planned
-
-    def __repr__(self) -> str:
-        return f"<Limit {self.key} {len(self.holders)} of {self.spec.max or 'any'}>"
-
-    def room(self, now: float) -> int:
-        """Return how many nodes may start now."""
-        spec = self.spec
-        room = max(0, spec.max - len(self.holders)) if spec.max else _ANY
-        if spec.rate_per_s:
-            passed_s = now - self.opens_at
-            room = min(room, spec.burst, 1 + int(passed_s * spec.rate_per_s)) if passed_s >= 0 else 0
-        return room
-
-    @property
-    def opens_at(self) -> float:
-        """Return when its rate lets a node start; 0 for a limit without a rate."""
-        spec = self.spec
-        return self.whole_at - (spec.burst - 1) / spec.rate_per_s if spec.rate_per_s else 0.0
-
-    def enter(self, node: Node, token: int, now: float) -> None:
-        """Take a place for a lease that begins."""
-        self.holders[token] = node
-        if self.spec.rate_per_s:
-            self.whole_at = max(self.whole_at, now) + 1 / self.spec.rate_per_s
-
-    def respecify(self, spec: LimitSpec, now: float) -> None:
-        """Change the spec. The part of the burst that is spent stays spent, but comes back at the new rate."""
-        spent = min((self.whole_at - now) * self.spec.rate_per_s, spec.burst)
-        if spent > 0 and spec.rate_per_s:
-            self.whole_at = now + spent / spec.rate_per_s
-        self.spec = spec
-
-    def wait(self, order: int, node: Node, sorting: int) -> None:
-        """Note a node that is parked for this limit."""
-        if self.sorting != sorting:
-            self.sort(sorting)
-        audience = node.function.lane.audience
-        waiters = self.waiting.get(audience)
-        if waiters is None:
-            waiters = self.waiting[audience] = Waiters()
-        waiters.add(order, node)
-
-    def leave(self, order: int, lane: Lane, sorting: int) -> None:
-        """Forget a node that is parked for this limit."""
-        if self.sorting != sorting:
-            self.sort(sorting)
-        waiters = self.waiting[lane.audience]
-        waiters.drop(order, lane)
-        if not waiters:
-            del self.waiting[lane.audience]
-
-    def sort(self, sorting: int) -> None:
-        """Sort the waiting lanes by their audiences again, since workers came or went."""
-        self.sorting = sorting
-        waiting, self.waiting = self.waiting, {}
-        for waiters in waiting.values():
-            for lane, line in waiters.lanes.items():
-                self.waiting.setdefault(lane.audience, Waiters()).take(lane, line)
 
 
 class Limits:
@@ -197,3 +113,23 @@ class Limits:
         if limit is not None:
             limit.spec = LimitSpec(max=running_max)
         return limit if running_max else None
+
+
+def limits_of(node: Node) -> tuple[Limit, ...]:
+    """Return all limits that a node is subject to: its own, its instance's and its queue's."""
+    limits = node.limits
+    if node.instance.limit is not None:
+        limits += (node.instance.limit,)
+    if node.function.lane.limit is not None:
+        limits += (node.function.lane.limit,)
+    return limits
+
+
+def full_limits(node: Node, now: float) -> Iterator[Limit]:
+    """Return the limits of a node that have no room for it."""
+    return (limit for limit in limits_of(node) if not limit.room(now))
+
+
+def limit_name(node: Node, limit: Limit) -> str:
+    """Return what people call one of a node's limits."""
+    return f"limit {limit.key}" if limit in node.limits else f"the cap of {limit.key}"

@@ -4,20 +4,44 @@ A *line* is a heap of numbers beside a dictionary of what they stand for. Where 
 number stays in the heap, until it surfaces or more than half of the heap is like that. So the order in which a node
 once stood does not keep it in memory.
 
-A *merge* has the lanes whose lines are not empty, in the order of their first nodes. Its keys are lazy: groups' ranks
-grow, and first nodes leave, so a lane's key may be too small, never too large, and is mended when it comes to its turn.
+A *merge* has the lanes whose lines are not empty, in the order of their first things. Its keys are lazy: groups' ranks
+grow, and first things leave, so a lane's key may be too small, never too large, and is mended when it comes to its
+turn.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
+from collections.abc import Iterator
 from heapq import heapify, heappop, heappush, heapreplace
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from dagorama_broker.core.lanes import Lane
-    from dagorama_broker.core.model import Node
+
+class Ranked(Protocol):
+    """A group of lanes, as far as their order goes."""
+
+    @property
+    def rank(self) -> int:
+        """Return what comes on top of the numbers in its lanes. It grows."""
+
+
+class Grouped(Protocol):
+    """A lane, as far as its order goes."""
+
+    @property
+    def group(self) -> Ranked:
+        """Return its group."""
+
+
+class Numbered(Protocol):
+    """A thing that has its number itself."""
+
+    number: int
+
 
 T = TypeVar("T")
+L = TypeVar("L", bound=Grouped)
+N = TypeVar("N", bound=Numbered)
 
 #: So many numbers that stand for nothing are let be before a heap is made anew.
 _STALE_MIN = 32
@@ -76,17 +100,17 @@ class Line(Generic[T]):
         return number
 
 
-class Merge:
-    """Lanes in the order of the first nodes of their lines."""
+class Merge(Generic[L, T]):
+    """Lanes in the order of the first things of their lines."""
 
     __slots__ = ("_lines", "keys", "lanes")
 
     def __init__(self) -> None:
-        self.lanes: Line[Lane] = Line()
-        self.keys: dict[Lane, int] = {}
-        self._lines: dict[Lane, Line[Node]] = {}
+        self.lanes: Line[L] = Line()
+        self.keys: dict[L, int] = {}
+        self._lines: dict[L, Line[T]] = {}
 
-    def offer(self, lane: Lane, line: Line[Node], number: int) -> None:
+    def offer(self, lane: L, line: Line[T], number: int) -> None:
         """Learn that this is the lowest number of a lane's line."""
         key = number + lane.group.rank
         known = self.keys.get(lane)
@@ -99,15 +123,15 @@ class Merge:
         self.keys[lane] = key
         self.lanes.add(key, lane)
 
-    def forget(self, lane: Lane) -> None:
+    def forget(self, lane: L) -> None:
         """Take a lane out, if it is there."""
         key = self.keys.pop(lane, None)
         if key is not None:
             self.lanes.drop(key)
             del self._lines[lane]
 
-    def first(self) -> tuple[int, Node] | None:
-        """Return the node whose turn it is, with its key."""
+    def first(self) -> tuple[int, T] | None:
+        """Return the thing whose turn it is, with its key."""
         lanes = self.lanes
         while (key := lanes.first()) is not None:
             lane = lanes.things[key]
@@ -125,10 +149,43 @@ class Merge:
         return None
 
     def count(self, limit: int) -> int:
-        """Count the nodes, but no further than it takes to see that there are as many as `limit`."""
-        nodes = 0
+        """Count the things, but no further than it takes to see that there are as many as `limit`."""
+        things = 0
         for line in self._lines.values():
-            nodes += len(line)
-            if nodes >= limit:
+            things += len(line)
+            if things >= limit:
                 break
-        return nodes
+        return things
+
+
+class Roster(Generic[N]):
+    """Things in the order of their numbers, to go over again and again: few come or go."""
+
+    __slots__ = ("_numbers", "_things")
+
+    def __init__(self) -> None:
+        self._numbers: list[int] = []
+        self._things: dict[int, N] = {}
+
+    def __len__(self) -> int:
+        """Return how many things there are."""
+        return len(self._numbers)
+
+    def __iter__(self) -> Iterator[N]:
+        """Return an iterator over the things, in order. None may come or go meanwhile."""
+        return map(self._things.__getitem__, self._numbers)
+
+    def __contains__(self, thing: N) -> bool:
+        """Return whether a thing is among them."""
+        return thing.number in self._things
+
+    def add(self, thing: N) -> None:
+        """Take a thing in."""
+        if thing.number not in self._things:
+            self._things[thing.number] = thing
+            insort(self._numbers, thing.number)
+
+    def discard(self, thing: N) -> None:
+        """Take a thing out, if it is there."""
+        if self._things.pop(thing.number, None) is not None:
+            del self._numbers[bisect_left(self._numbers, thing.number)]

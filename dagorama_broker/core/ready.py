@@ -1,5 +1,9 @@
 """The places of ready nodes: entering a lane, leaving it, and being kept out of it for a while.
 
+Taking the first node of a view is O(log n) in its ready nodes and lanes, whatever else there is. A view knows which of
+its workers could take something. A worker that holds all that it may is not looked at again before something about it
+has changed (`ReadyQueues.stir`), so a grant does not cost more where there are more of them.
+
 A ready node may be *parked*: kept out of its lane because its instance is paused or a limit is full. It costs nothing
 there until it is let in again.
 """
@@ -10,14 +14,19 @@ from collections import deque
 from collections.abc import Iterable
 from weakref import WeakValueDictionary
 
-from dagorama_broker.core.lanes import Filter, Group, Kind, Lane, View, is_suspect
-from dagorama_broker.core.limits import Limit
-from dagorama_broker.core.model import FunctionSpec, Instance, Node, Park, QueueControl, Worker
+from dagorama_broker.core.limits import limits_of
+from dagorama_broker.core.model.entities import Instance, Lane, Limit, Node, View, Worker
+from dagorama_broker.core.model.filters import Filter
+from dagorama_broker.core.model.order import Group
+from dagorama_broker.core.model.values import FunctionSpec, Park, QueueControl
 from dagorama_broker.core.states import READY
 from dagorama_broker.core.timers import Timers
 
 #: So many nodes are made ready, ended, parked, let in or brought to other places at once: that takes some milliseconds.
 _AT_ONCE = 2_000
+
+#: What tells a lane from others: queue, taint, function, code version and needs; and the name of the group.
+_Key = tuple[tuple[str, str, str, str, frozenset[str]], str]
 
 
 class ReadyQueues:
@@ -25,7 +34,7 @@ class ReadyQueues:
 
     def __init__(self) -> None:
         self.at_once = _AT_ONCE
-        self.lanes: WeakValueDictionary[tuple[Kind, str], Lane] = WeakValueDictionary()
+        self.lanes: WeakValueDictionary[_Key, Lane] = WeakValueDictionary()
         self.views: dict[Filter, View] = {}
         self.groups: WeakValueDictionary[str, Group] = WeakValueDictionary()
         self.paused: set[str] = set()  #: queues of which nothing is granted
@@ -370,11 +379,6 @@ class ReadyQueues:
                     self._offered[view] = None
 
 
-def limits_of(node: Node) -> tuple[Limit, ...]:
-    """Return all limits that a node is subject to: its own, its instance's and its queue's."""
-    limits = node.limits
-    if node.instance.limit is not None:
-        limits += (node.instance.limit,)
-    if node.function.lane.limit is not None:
-        limits += (node.function.lane.limit,)
-    return limits
+def is_suspect(node: Node) -> bool:
+    """Return whether an earlier worker was lost with this node in its hands."""
+    return node.losses > 0

@@ -12,8 +12,7 @@ from itertools import islice
 from math import inf
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.lanes import Lane, View
-from dagorama_broker.core.model import Node, Worker
+from dagorama_broker.core.model.entities import Lane, Node, View, Worker
 from dagorama_broker.core.ready import ReadyQueues
 
 #: After this long without a result a worker's prefetched nodes are offered to idle workers. Twice the prefetch: before

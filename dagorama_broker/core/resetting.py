@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.digests import Comparison, digest_node
-from dagorama_broker.core.dispatch import Dispatcher
 from dagorama_broker.core.errors import ConflictingRequest, NodeInUse, UnfitInstance, UnknownNode
 from dagorama_broker.core.graph import Graph
-from dagorama_broker.core.model import Function, Instance, InstanceId, Node, NodeId, Request
+from dagorama_broker.core.model.entities import Function, Instance, Node
+from dagorama_broker.core.model.values import InstanceId, NodeId, Request
 from dagorama_broker.core.states import UNSUCCESSFUL, InstanceState, NodeState
 
 #: So many nodes are reset before others may come between: that takes some milliseconds.
@@ -56,7 +56,7 @@ class Plan:
             del instance.nodes[node.id]
             instance.counts[node.state] -= 1
         if self.previous:
-            instance.comparison = Comparison(zip(self._nodes, self.previous, strict=True))
+            graph.comparisons[instance] = Comparison(zip(self._nodes, self.previous, strict=True))
         functions: dict[Function, Function] = {}
         for place, node in enumerate(self._nodes):
             if node not in self.removed:
@@ -110,34 +110,35 @@ def plan_rerun(instance: Instance, command: c.RerunNode) -> Plan | None:
     return plan
 
 
-def retry_instance(graph: Graph, dispatcher: Dispatcher, command: c.RetryInstance, now: float) -> None:
-    """Let a failed instance go on from where it failed."""
-    _begin_anew(graph, dispatcher, command.instance_id, lambda instance: plan_retry(instance, command), now)
+def make_plan(instance: Instance, command: c.RetryInstance | c.RerunNode) -> Plan | None:
+    """Find the nodes that begin anew; return None where the request has been done."""
+    return plan_retry(instance, command) if isinstance(command, c.RetryInstance) else plan_rerun(instance, command)
 
 
-def rerun_node(graph: Graph, dispatcher: Dispatcher, command: c.RerunNode, now: float) -> None:
-    """Let a node of a finished instance, and all that its value went into, begin anew."""
-    _begin_anew(graph, dispatcher, command.instance_id, lambda instance: plan_rerun(instance, command), now)
+class Resets:
+    """Lets nodes of instances that have ended begin anew."""
 
+    def __init__(self, graph: Graph) -> None:
+        self.plans: dict[InstanceId, Plan] = {}  #: for the command that follows, where that was prepared
+        self._graph = graph
 
-def _begin_anew(
-    graph: Graph,
-    dispatcher: Dispatcher,
-    instance_id: InstanceId,
-    make_plan: Callable[[Instance], Plan | None],
-    now: float,
-) -> None:
-    plan = graph.plans.pop(instance_id, None)  # else what follows takes as long as the instance is large
-    if plan is None:
-        instance = graph.instance(instance_id)
-        plan = make_plan(instance)
+    def begin_anew(self, command: c.RetryInstance | c.RerunNode, void_token: int, now: float) -> None:
+        """Let a failed instance go on from where it failed, or a node and all that its value went into run again.
+
+        `void_token` is the last fencing token that was given: no worker goes on under it or an earlier one.
+        """
+        graph, instance_id = self._graph, command.instance_id
+        plan = self.plans.pop(instance_id, None)  # else what follows takes as long as the instance is large
         if plan is None:
-            assert instance.request is not None
-            graph.events.append(e.RequestRepeated(instance=instance, seqs=instance.request.seqs))
-            return
-        for _ in plan.carry_out(graph):
-            pass
-    _reopen(graph, dispatcher, plan, now)
+            instance = graph.instance(instance_id)
+            plan = make_plan(instance, command)
+            if plan is None:
+                assert instance.request is not None
+                graph.events.append(e.RequestRepeated(instance=instance, seqs=instance.request.seqs))
+                return
+            for _ in plan.carry_out(graph):
+                pass
+        _reopen(graph, plan, void_token, now)
 
 
 def _without_circles(nodes: Sequence[Node], joins: Iterable[Node]) -> set[Node]:
@@ -248,11 +249,11 @@ class _Cone:
             self.joins.pop(removed, None)
 
 
-def _reopen(graph: Graph, dispatcher: Dispatcher, plan: Plan, now: float) -> None:
+def _reopen(graph: Graph, plan: Plan, void_token: int, now: float) -> None:
     """Reopen an instance after some of its nodes have been reset."""
     instance, resets = plan.instance, plan.resets
     instance.request = plan.request
-    instance.void_token = dispatcher.token_last
+    instance.void_token = void_token
     instance.state = InstanceState.RUNNING
     instance.finished_at = instance.deadline_at = 0.0
     instance.failed = any(instance.counts[state] for state in UNSUCCESSFUL)

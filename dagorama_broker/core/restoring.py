@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from dagorama_broker.core.attempts import Attempts
 from dagorama_broker.core.digests import Comparison
 from dagorama_broker.core.errors import show_id
 from dagorama_broker.core.graph import Graph
-from dagorama_broker.core.model import Instance, Node
+from dagorama_broker.core.model.entities import Instance, Node
 from dagorama_broker.core.states import TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
 from dagorama_broker.core.stored import StoredInstance, StoredNode
 
@@ -16,7 +15,7 @@ from dagorama_broker.core.stored import StoredInstance, StoredNode
 _STEP = 1_000
 
 
-def restore_instance(graph: Graph, attempts: Attempts, stored: StoredInstance, now: float) -> None:
+def restore_instance(graph: Graph, stored: StoredInstance, now: float) -> None:
     """Take an instance back into memory, so that nodes can be added to it. A no-op where all of it is there.
 
     With `counts` it has only the nodes that are needed now; they are added to any that it has in memory. The clock may
@@ -26,7 +25,7 @@ def restore_instance(graph: Graph, attempts: Attempts, stored: StoredInstance, n
     if known is None or not known.whole:
         restoring = Restoring(graph, stored, now)
         restoring.add(stored.nodes)
-        for _ in restoring.link(attempts, now):
+        for _ in restoring.link(now):
             pass
         restoring.enter(now)
 
@@ -50,7 +49,7 @@ class Restoring:
                 self._rows.append(row)
             self._by_seq[row.seq] = node
 
-    def link(self, attempts: Attempts, now: float) -> Iterator[None]:
+    def link(self, now: float) -> Iterator[None]:
         """Restore the references to other nodes. Give way to others now and then."""
         by_seq, instance = self._by_seq, self.instance
         for place, row in enumerate(self._rows):
@@ -59,9 +58,9 @@ class Restoring:
                 yield
         previous = [(by_seq[row.seq], row.previous) for row in self._rows if row.previous is not None]
         if previous and instance.whole:
-            instance.comparison = Comparison(previous)
+            self._graph.comparisons[instance] = Comparison(previous)
         for place, row in enumerate(self._rows):
-            _relink_node(self._graph, attempts, by_seq[row.seq], row, by_seq, now)
+            _relink_node(self._graph, by_seq[row.seq], row, by_seq, now)
             if place % _STEP == _STEP - 1:
                 yield
 
@@ -133,9 +132,7 @@ def _restore_node(graph: Graph, row: StoredNode, instance: Instance, by_seq: dic
     return node
 
 
-def _relink_node(
-    graph: Graph, attempts: Attempts, node: Node, row: StoredNode, by_seq: dict[int, Node], now: float
-) -> None:
+def _relink_node(graph: Graph, node: Node, row: StoredNode, by_seq: dict[int, Node], now: float) -> None:
     """Restore the relations to other nodes, maybe younger ones, and put the node in its place."""
     if node.state is NodeState.COMPLETED and node.payload is None:
         node.source = by_seq.get(row.source_seq)
@@ -158,7 +155,7 @@ def _relink_node(
             graph.tell_again(node, node.promises)
     elif node.state is NodeState.BACKOFF:
         node.function.lane.active += 1
-        attempts.back_off(node, _retry_at(row, now))
+        graph.back_off(node, _retry_at(row, now))
 
 
 def _ready_since(node: Node, row: StoredNode) -> float:

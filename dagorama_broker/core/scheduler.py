@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from dagorama_broker.core import commands as c
@@ -15,9 +14,10 @@ from dagorama_broker.core.dispatch import Dispatcher
 from dagorama_broker.core.fleet import Fleet
 from dagorama_broker.core.graph import Graph
 from dagorama_broker.core.limits import Limits
-from dagorama_broker.core.model import Instance, InstanceId, Node, NodeId, Rng, Worker, WorkerId
+from dagorama_broker.core.model.entities import Instance, Node, Worker
+from dagorama_broker.core.model.values import InstanceId, NodeId, Rng, WorkerId
 from dagorama_broker.core.ready import ReadyQueues
-from dagorama_broker.core.resetting import rerun_node, retry_instance
+from dagorama_broker.core.resetting import Resets
 from dagorama_broker.core.restoring import restore_instance
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.core.stored import Snapshot, StoredInstance
@@ -52,6 +52,7 @@ class Scheduler:
             verdict_after_s=self.settings.reconnect_grace_s,
         )
         self.fleet = Fleet(self.graph, self.queues, self.dispatcher, self.attempts, self.settings)
+        self.resets = Resets(self.graph)
         self.controller = Controller(self.graph, self.queues, self.dispatcher, self.fleet)
         self._may_be_held = False  #: whether there is anything that the workers who are awaited could have
         fleet = self.fleet
@@ -70,8 +71,8 @@ class Scheduler:
             c.RejectVersion: fleet.reject_version,
             c.RejectUnable: fleet.reject_unable,
             c.CancelInstance: self.controller.cancel_instance,
-            c.RetryInstance: partial(retry_instance, self.graph, self.dispatcher),
-            c.RerunNode: partial(rerun_node, self.graph, self.dispatcher),
+            c.RetryInstance: self._begin_anew,
+            c.RerunNode: self._begin_anew,
             c.ControlInstance: self.controller.control_instance,
             c.ControlQueue: self.controller.control_queue,
             c.GrantWork: self._grant_work,
@@ -167,7 +168,7 @@ class Scheduler:
 
     def restore_instance(self, stored: StoredInstance, now: float) -> None:
         """Take an instance back into memory, so that nodes can be added to it. A no-op when it is there."""
-        restore_instance(self.graph, self.attempts, stored, now)
+        restore_instance(self.graph, stored, now)
 
     # -- commands -----------------------------------------------------------------------------------------------------
 
@@ -176,6 +177,9 @@ class Scheduler:
         if instance.deadline_at and instance.deadline_at <= now:
             expire_instance(self.graph, self.dispatcher, instance, now)
             fail_expired(self.graph, now)
+
+    def _begin_anew(self, command: c.RetryInstance | c.RerunNode, now: float) -> None:
+        self.resets.begin_anew(command, self.dispatcher.token_last, now)
 
     def _complete_nodes(self, command: c.CompleteNodes, now: float) -> None:
         self.attempts.report(self.fleet.hear(command.worker_id, now), command, now)

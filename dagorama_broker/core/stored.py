@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from dagorama_broker.core.model import (
+from dagorama_broker.core.model.values import (
     Control,
     FailedAttempt,
     FunctionSpec,

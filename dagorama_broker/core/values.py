@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from dagorama_broker.core.model import Node, NodeId
+from dagorama_broker.core.model.entities import Node
+from dagorama_broker.core.model.values import NodeId
 
 
 class IdTaken(Exception):

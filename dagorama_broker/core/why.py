@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 
-from dagorama_broker.core.deadlines import limit_name
 from dagorama_broker.core.errors import show_id
 from dagorama_broker.core.estimating import ends_at, place_at, rate_at, slots_of, worker_at
-from dagorama_broker.core.lanes import Lane, Obstacle, is_suspect
-from dagorama_broker.core.limits import Limit
-from dagorama_broker.core.model import Failure, FunctionSpec, Node, NodeId, Worker
+from dagorama_broker.core.limits import full_limits, limit_name
+from dagorama_broker.core.model.entities import Lane, Limit, Node, Worker
+from dagorama_broker.core.model.filters import Obstacle
+from dagorama_broker.core.model.values import Failure, FunctionSpec, NodeId
+from dagorama_broker.core.ready import is_suspect
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.states import TERMINAL, NodeState
 
@@ -250,7 +251,7 @@ def _pauses(node: Node) -> Iterator[Reason]:
 
 def _limits(scheduler: Scheduler, node: Node, now: float) -> Iterator[Reason]:
     """Yield the limits that have no room for a node."""
-    for limit in scheduler.dispatcher.full_limits(node, now):
+    for limit in full_limits(node, now):
         name = limit_name(node, limit)
         spec = limit.spec
         if spec.max and len(limit.holders) >= spec.max:

@@ -27,7 +27,7 @@ from dagorama_broker.core.commands import (
     Tick,
 )
 from dagorama_broker.core.errors import Refused
-from dagorama_broker.core.model import InstanceId, Rng
+from dagorama_broker.core.model.values import InstanceId, Rng
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.clock import Clock

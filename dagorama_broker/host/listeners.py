@@ -5,7 +5,8 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.model import Instance, InstanceId, Node, NodeId, Worker, WorkerId
+from dagorama_broker.core.model.entities import Instance, Node, Worker
+from dagorama_broker.core.model.values import InstanceId, NodeId, WorkerId
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 
-from dagorama_broker.core.model import InstanceId
+from dagorama_broker.core.model.values import InstanceId
 
 #: So many ids are kept, in about a megabyte: clocks may differ by the time in which so many instances begin.
 KEPT_MAX = 8192

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.model import FunctionSpec
+from dagorama_broker.core.model.values import FunctionSpec
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.why import Kind, explain_function
 

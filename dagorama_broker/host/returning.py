@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Protocol, TypeVar
 
 from dagorama_broker.core.commands import NodeResult, RerunNode, RetryInstance, SubmitNodes
-from dagorama_broker.core.model import Instance, InstanceId, NewCall, NodeId
-from dagorama_broker.core.resetting import Plan, is_done, plan_rerun, plan_retry
+from dagorama_broker.core.model.entities import Instance
+from dagorama_broker.core.model.values import InstanceId, NewCall, NodeId
+from dagorama_broker.core.resetting import Plan, is_done, make_plan
 from dagorama_broker.core.restoring import Restoring
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.stored import StoredInstance, StoredNode
@@ -88,7 +88,7 @@ async def bring_back_all(host: _Reads, command: RetryInstance | RerunNode) -> No
     restoring = Restoring(graph, head, host.now())
     if not is_done(restoring.instance, command):
         try:
-            graph.plans[instance_id] = await _prepare(host, restoring, command)
+            host.scheduler.resets.plans[instance_id] = await _prepare(host, restoring, command)
         except BaseException:
             restoring.give_up()
             raise
@@ -105,14 +105,9 @@ async def _prepare(host: _Reads, restoring: Restoring, command: RetryInstance | 
         restoring.add(rows)
         after_seq = rows[-1].seq
         await asyncio.sleep(0)
-    for _ in restoring.link(host.scheduler.attempts, host.now()):
+    for _ in restoring.link(host.now()):
         await asyncio.sleep(0)
-    make_plan = (
-        partial(plan_retry, instance, command)
-        if isinstance(command, RetryInstance)
-        else partial(plan_rerun, instance, command)
-    )
-    plan = await asyncio.get_running_loop().run_in_executor(None, make_plan)
+    plan = await asyncio.get_running_loop().run_in_executor(None, make_plan, instance, command)
     assert plan is not None, "the request has been done, although it had not"
     for _ in plan.carry_out(host.scheduler.graph):
         await asyncio.sleep(0)

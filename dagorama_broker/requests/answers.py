@@ -4,7 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
-from dagorama_broker.core.model import FailedAttempt, Failure, FunctionSpec, InstanceId, NodeId, Progress, WorkerId
+from dagorama_broker.core.model.values import (
+    FailedAttempt,
+    Failure,
+    FunctionSpec,
+    InstanceId,
+    NodeId,
+    Progress,
+    WorkerId,
+)
 from dagorama_broker.core.states import Change, NodeState
 from dagorama_broker.core.why import Reason
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from dagorama_broker.core.commands import ControlInstance, InstanceOptions, NodeResult
-from dagorama_broker.core.model import Failure, FunctionSpec, InstanceId, LimitSpec, NodeId, RequestId
+from dagorama_broker.core.model.values import Failure, FunctionSpec, InstanceId, LimitSpec, NodeId, RequestId
 
 T = TypeVar("T")
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
-from dagorama_broker.core.lanes import Lane, Obstacle
-from dagorama_broker.core.model import Instance, InstanceId, Node, NodeId, QueueControl, Worker, WorkerId
+from dagorama_broker.core.model.entities import Instance, Lane, Node, Worker
+from dagorama_broker.core.model.filters import Obstacle
+from dagorama_broker.core.model.values import InstanceId, NodeId, QueueControl, WorkerId
 from dagorama_broker.core.ready import ReadyQueues
 from dagorama_broker.core.states import NodeState
 from dagorama_broker.core.stored import InstanceSummary, StoredNode

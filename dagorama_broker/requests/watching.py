@@ -7,7 +7,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 
-from dagorama_broker.core.model import InstanceId, Node, NodeId
+from dagorama_broker.core.model.entities import Node
+from dagorama_broker.core.model.values import InstanceId, NodeId
 from dagorama_broker.core.states import TERMINAL, InstanceState
 from dagorama_broker.core.stored import InstanceSummary
 from dagorama_broker.host.host import Host

@@ -7,7 +7,8 @@ from uuid import UUID
 from dagorama.api import api_pb2
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.errors import show_id
-from dagorama_broker.core.model import Failure, FunctionSpec, InstanceId, NewCall, Node, NodeId, RetryPolicy, WorkerId
+from dagorama_broker.core.model.entities import Node
+from dagorama_broker.core.model.values import Failure, FunctionSpec, InstanceId, NewCall, NodeId, RetryPolicy, WorkerId
 from dagorama_broker.core.states import UNSUCCESSFUL, NodeState
 from dagorama_broker.core.stored import StoredNode
 from dagorama_broker.core.values import payload_of

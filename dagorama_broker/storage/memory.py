@@ -11,14 +11,13 @@ from copy import copy
 from typing import TypeVar, assert_never
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.model import (
+from dagorama_broker.core.model.entities import Instance, Node
+from dagorama_broker.core.model.values import (
     Control,
     FailedAttempt,
     FunctionSpec,
-    Instance,
     InstanceId,
     LimitWord,
-    Node,
     NodeId,
     QueueControl,
     Request,

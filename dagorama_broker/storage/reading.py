@@ -4,7 +4,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from dagorama_broker.core.model import (
+from dagorama_broker.core.model.values import (
     Control,
     FailedAttempt,
     Failure,

@@ -17,7 +17,8 @@ from weakref import WeakKeyDictionary
 
 from dagorama_broker.core.caches import Cache
 from dagorama_broker.core.events import DurableEvent
-from dagorama_broker.core.model import Function, FunctionSpec, InstanceId, LimitSpec, LimitWord, Node, NodeId, WorkerId
+from dagorama_broker.core.model.entities import Function, Node
+from dagorama_broker.core.model.values import FunctionSpec, InstanceId, LimitSpec, LimitWord, NodeId, WorkerId
 from dagorama_broker.core.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
 from dagorama_broker.storage.faults import GONE, explain
 from dagorama_broker.storage.files import prepare_file

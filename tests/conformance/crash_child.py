@@ -7,7 +7,7 @@ completes those of the batch before; every eighth is large, so that checkpoints 
 import sys
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.model import Node
+from dagorama_broker.core.model.entities import Node
 from dagorama_broker.storage.journal import StorageError
 from dagorama_broker.storage.sqlite import SqliteJournal
 from tests.conformance.graphs import Graph

@@ -3,24 +3,19 @@
 from collections.abc import Iterable, Sequence
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.lanes import Lane
-from dagorama_broker.core.limits import Limit
-from dagorama_broker.core.model import (
+from dagorama_broker.core.model.entities import Function, Instance, Lane, Limit, Node, Timing
+from dagorama_broker.core.model.values import (
     Control,
     FailedAttempt,
     Failure,
-    Function,
     FunctionSpec,
-    Instance,
     InstanceId,
     LimitSpec,
-    Node,
     NodeId,
     QueueControl,
     Request,
     RequestId,
     RetryPolicy,
-    Timing,
     WorkerId,
 )
 from dagorama_broker.core.states import TERMINAL, UNSUCCESSFUL, Change, InstanceState, NodeState

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.model import (
+from dagorama_broker.core.model.values import (
     Control,
     InstanceId,
     LimitSpec,

@@ -35,8 +35,6 @@ KNOWN: list[set[str]] = [
     },
     {f"dagorama.client.{name}" for name in ("messages", "port", "waiting")},
     {f"dagorama.worker.{name}" for name in ("mailbox", "stream")},
-    {f"dagorama_broker.core.{name}" for name in ("digests", "lanes", "limits", "lines", "model", "waiters")},
-    {f"dagorama_broker.core.{name}" for name in ("graph", "resetting")},
 ]
 
 

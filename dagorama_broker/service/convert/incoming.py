@@ -7,7 +7,7 @@ from typing import cast
 
 from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
 from dagorama_broker.core import commands as c
-from dagorama_broker.core.model import (
+from dagorama_broker.core.model.values import (
     Failure,
     FunctionSpec,
     InstanceId,

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
 from dagorama_broker.core.caches import Cache
 from dagorama_broker.core.errors import show_id
-from dagorama_broker.core.model import FailedAttempt, Failure, Function, FunctionSpec, Node, NodeId
+from dagorama_broker.core.model.entities import Function, Node
+from dagorama_broker.core.model.values import FailedAttempt, Failure, FunctionSpec, NodeId
 from dagorama_broker.core.states import Change, InstanceState, NodeState
 from dagorama_broker.core.stored import InstanceSummary
 from dagorama_broker.core.why import Reason

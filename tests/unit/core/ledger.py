@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import get_args
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.model import Control, Instance, InstanceId, LimitWord, Node, QueueControl, WorkerId
+from dagorama_broker.core.model.entities import Instance, Node
+from dagorama_broker.core.model.values import Control, InstanceId, LimitWord, QueueControl, WorkerId
 from dagorama_broker.core.states import InstanceState, NodeState
 from dagorama_broker.core.stored import Snapshot, StoredInstance, StoredNode
 

@@ -14,7 +14,7 @@ import pytest
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.invariants import check_invariants
 from dagorama_broker.core.lines import Line
-from dagorama_broker.core.model import (
+from dagorama_broker.core.model.values import (
     Failure,
     FunctionSpec,
     InstanceId,
@@ -396,12 +396,12 @@ def test_what_begins_anew_in_vain_fails_in_slices() -> None:
         )
         restoring = Restoring(scheduler.graph, head, 0.0)
         restoring.add([row(seq) for seq in range(1, size + 3)])
-        assert sum(1 for _ in restoring.link(scheduler.attempts, 0.0)) == 2 * size // 1_000, "others come between"
+        assert sum(1 for _ in restoring.link(0.0)) == 2 * size // 1_000, "others come between"
         plan = plan_rerun(restoring.instance, command)
         assert plan is not None
         for _ in plan.carry_out(scheduler.graph):
             pass
-        scheduler.graph.plans[instance_id] = plan
+        scheduler.resets.plans[instance_id] = plan
         restoring.enter(0.0)
         longest[size] = longest_command(scheduler, command)
         counts = restoring.instance.counts

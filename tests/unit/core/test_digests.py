@@ -10,8 +10,8 @@ from time import process_time
 import pytest
 
 from dagorama_broker.core.digests import Comparison, digest_node
-from dagorama_broker.core.lanes import Lane
-from dagorama_broker.core.model import Function, FunctionSpec, Instance, InstanceId, Node, NodeId, Timing
+from dagorama_broker.core.model.entities import Function, Instance, Lane, Node, Timing
+from dagorama_broker.core.model.values import FunctionSpec, InstanceId, NodeId
 from dagorama_broker.core.states import Change, NodeState
 from tests.unit.core.test_cost import count_calls
 

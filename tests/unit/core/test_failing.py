@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from dagorama_broker.core.model import RetryPolicy
+from dagorama_broker.core.model.values import RetryPolicy
 from tests.unit.core.transcript import Bench, tidy
 
 

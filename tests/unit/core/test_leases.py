@@ -6,7 +6,7 @@ import pytest
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.errors import UnknownWorker
-from dagorama_broker.core.model import FunctionSpec, InstanceId, NewCall, NodeId, WorkerId
+from dagorama_broker.core.model.values import FunctionSpec, InstanceId, NewCall, NodeId, WorkerId
 from dagorama_broker.core.scheduler import Scheduler
 from tests.unit.core.transcript import Bench, tidy
 

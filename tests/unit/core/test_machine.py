@@ -21,20 +21,19 @@ from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.errors import InstanceEnded, NodeInUse, Refused, UnfitInstance
 from dagorama_broker.core.invariants import check_invariants
-from dagorama_broker.core.lanes import is_suspect
-from dagorama_broker.core.model import (
+from dagorama_broker.core.limits import limits_of
+from dagorama_broker.core.model.entities import Node, Worker
+from dagorama_broker.core.model.values import (
     Failure,
     FunctionSpec,
     InstanceId,
     LimitSpec,
     NewCall,
-    Node,
     NodeId,
     RetryPolicy,
-    Worker,
     WorkerId,
 )
-from dagorama_broker.core.ready import limits_of
+from dagorama_broker.core.ready import is_suspect
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.states import ACTIVE, LIVE, TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
 from dagorama_broker.core.stored import StoredNode

@@ -9,7 +9,8 @@ from random import Random
 import pytest
 
 from dagorama_broker.core import commands as c
-from dagorama_broker.core.model import Function, FunctionSpec, Instance, InstanceId, NewCall, Node, NodeId, WorkerId
+from dagorama_broker.core.model.entities import Function, Instance, Node
+from dagorama_broker.core.model.values import FunctionSpec, InstanceId, NewCall, NodeId, WorkerId
 from dagorama_broker.core.scheduler import Scheduler
 from tests.unit.core.transcript import Bench
 

@@ -9,7 +9,7 @@ import pytest
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
-from dagorama_broker.core.model import FunctionSpec, InstanceId, LimitSpec, NewCall, NodeId, WorkerId
+from dagorama_broker.core.model.values import FunctionSpec, InstanceId, LimitSpec, NewCall, NodeId, WorkerId
 from tests.unit.core.transcript import Bench, tidy
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dagorama_broker.core.model import InstanceId, Node, NodeId
+from dagorama_broker.core.model.entities import Node
+from dagorama_broker.core.model.values import InstanceId, NodeId
 from dagorama_broker.core.states import Change
 from tests.unit.core.transcript import Bench, show_value, tidy
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dagorama_broker.core.model import InstanceId, NodeId
+from dagorama_broker.core.model.values import InstanceId, NodeId
 from tests.unit.core.transcript import Bench, show_value, tidy
 
 

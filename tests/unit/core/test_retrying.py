@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dagorama_broker.core import commands as c
-from dagorama_broker.core.model import InstanceId, NewCall, NodeId
+from dagorama_broker.core.model.values import InstanceId, NewCall, NodeId
 from tests.unit.core.transcript import Bench, show_value, tidy
 
 #: a returns promises of b and of c, which waits for b; b fails, while d, which waits for nothing, completes.

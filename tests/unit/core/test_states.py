@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dagorama_broker.core.errors import IllegalMove
-from dagorama_broker.core.lanes import Lane
-from dagorama_broker.core.model import Function, FunctionSpec, Instance, InstanceId, Node, NodeId, Timing
+from dagorama_broker.core.model.entities import Function, Instance, Lane, Node, Timing
+from dagorama_broker.core.model.values import FunctionSpec, InstanceId, NodeId
 from dagorama_broker.core.states import ACTIVE, LIVE, MOVES, TERMINAL, UNSUCCESSFUL, NodeState
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dagorama_broker.core.model import WorkerId
+from dagorama_broker.core.model.values import WorkerId
 from tests.unit.core.transcript import Bench, tidy
 
 #: A function in two versions, in one queue with another function.

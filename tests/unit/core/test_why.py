@@ -8,7 +8,7 @@ import pytest
 
 from dagorama_broker.core.commands import SubmitNodes
 from dagorama_broker.core.errors import show_id
-from dagorama_broker.core.model import InstanceId, NodeId
+from dagorama_broker.core.model.values import InstanceId, NodeId
 from dagorama_broker.core.why import DEPTH_MAX, NAMED_MAX, Reason, explain
 from tests.unit.core.transcript import Bench
 

@@ -26,13 +26,13 @@ from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.errors import Refused
 from dagorama_broker.core.invariants import check_invariants
-from dagorama_broker.core.model import (
+from dagorama_broker.core.model.entities import Node
+from dagorama_broker.core.model.values import (
     Failure,
     FunctionSpec,
     InstanceId,
     LimitSpec,
     NewCall,
-    Node,
     NodeId,
     Progress,
     RequestId,

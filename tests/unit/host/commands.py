@@ -7,16 +7,8 @@ from collections.abc import Callable, Sequence
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
-from dagorama_broker.core.model import (
-    Failure,
-    FunctionSpec,
-    InstanceId,
-    NewCall,
-    NodeId,
-    RetryPolicy,
-    Worker,
-    WorkerId,
-)
+from dagorama_broker.core.model.entities import Worker
+from dagorama_broker.core.model.values import Failure, FunctionSpec, InstanceId, NewCall, NodeId, RetryPolicy, WorkerId
 from dagorama_broker.host.host import Host
 
 WORKER = WorkerId(b"w" * 16)

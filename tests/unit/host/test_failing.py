@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from dagorama_broker.core import commands as c
-from dagorama_broker.core.model import RetryPolicy
+from dagorama_broker.core.model.values import RetryPolicy
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.host import Host, HostStopped
 from dagorama_broker.storage.journal import Journal, StorageError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dagorama_broker.core.model import InstanceId
+from dagorama_broker.core.model.values import InstanceId
 from dagorama_broker.core.states import NodeState
 from dagorama_broker.host.host import Host
 from dagorama_broker.host.newest import NewestIds

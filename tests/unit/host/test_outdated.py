@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from dagorama_broker.core import commands as c
-from dagorama_broker.core.model import FunctionSpec, NewCall
+from dagorama_broker.core.model.values import FunctionSpec, NewCall
 from tests.unit.host.commands import WORKER, instance_id, node_id
 from tests.unit.host.conftest import Running
 

@@ -11,7 +11,8 @@ from dagorama_broker.core import commands as c
 from dagorama_broker.core.errors import ConflictingNode, UnfitInstance, UnknownNode
 from dagorama_broker.core.events import RequestRepeated
 from dagorama_broker.core.invariants import check_invariants
-from dagorama_broker.core.model import InstanceId, NewCall, Node, NodeId, RequestId
+from dagorama_broker.core.model.entities import Node
+from dagorama_broker.core.model.values import InstanceId, NewCall, NodeId, RequestId
 from dagorama_broker.core.states import InstanceState, NodeState
 from dagorama_broker.core.stored import StoredNode
 from dagorama_broker.core.values import collect_values

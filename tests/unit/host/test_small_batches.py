@@ -8,7 +8,7 @@ import pytest
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
-from dagorama_broker.core.model import FunctionSpec, InstanceId, NewCall, NodeId
+from dagorama_broker.core.model.values import FunctionSpec, InstanceId, NewCall, NodeId
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.host.pace import BYTES, SMALL, is_small
 

@@ -3,7 +3,7 @@
 import pytest
 
 from dagorama_broker.core import commands as c
-from dagorama_broker.core.model import RetryPolicy
+from dagorama_broker.core.model.values import RetryPolicy
 from dagorama_broker.core.states import NodeState
 from dagorama_broker.host import clock
 from dagorama_broker.host.host import Host

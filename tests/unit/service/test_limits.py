@@ -7,7 +7,7 @@ from math import inf, nan
 import pytest
 
 from dagorama.v1 import graph_pb2
-from dagorama_broker.core.model import LimitSpec
+from dagorama_broker.core.model.values import LimitSpec
 from dagorama_broker.service import convert
 
 LIMITED = graph_pb2.FunctionSpec(

@@ -11,7 +11,7 @@ import pytest
 from dagorama.api import api_pb2
 from dagorama.v1 import graph_pb2, work_pb2
 from dagorama_broker.core.commands import NodeResult
-from dagorama_broker.core.model import Failure, NodeId
+from dagorama_broker.core.model.values import Failure, NodeId
 from dagorama_broker.requests import checks
 from dagorama_broker.service import convert, unary_convert
 from dagorama_broker.service.convert import incoming, outgoing

@@ -1,0 +1,144 @@
+"""The values of the core: ids, specs, settings, failures. They never change, and know nobody."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, NewType, Protocol
+
+NodeId = NewType("NodeId", bytes)
+InstanceId = NewType("InstanceId", bytes)
+WorkerId = NewType("WorkerId", bytes)
+RequestId = NewType("RequestId", bytes)
+
+#: Without a cap, intervals that grow stop growing here: at a year.
+_BACKOFF_MAX_S = 365 * 86400.0
+
+
+class Rng(Protocol):
+    """The source of the core's randomness: a seeded `random.Random`, passed in."""
+
+    def random(self) -> float:
+        """Return a number in [0, 1)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """When a failed attempt is followed by another."""
+
+    max_attempts: int = 1  #: total, the first included
+    interval_s: float = 0.0
+    multiplier: float = 1.0
+    interval_max_s: float = 0.0  #: 0: no cap
+    jitter: float = 0.0  #: share of the interval, 0 to 1, that is added at random
+
+    def delay_s(self, attempt: int, rng: Rng) -> float:
+        """Return the backoff after attempt `attempt` (from 1)."""
+        try:
+            delay = self.interval_s * self.multiplier ** (attempt - 1)
+        except OverflowError:
+            delay = _BACKOFF_MAX_S if self.interval_s else 0.0
+        delay = min(delay, self.interval_max_s or _BACKOFF_MAX_S)
+        return delay * (1 + self.jitter * rng.random()) if self.jitter else delay
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitSpec:
+    """How many nodes of one key may run at once, and how many may start in a second."""
+
+    max: int = 0  #: 0: any number
+    rate_per_s: float = 0.0  #: 0: any rate
+    burst: int = 1  #: so many may start at once after a while without a start
+
+
+class LimitWord(NamedTuple):
+    """The spec that a call gave the limit of its key."""
+
+    said_by: int  #: number of its node
+    spec: LimitSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionSpec:
+    """The properties that all calls of a function share; equal specs are one `Function` in the core."""
+
+    name: str  #: "module:Qualified.name"
+    code_version: str = ""
+    queue: str
+    taint: str = ""  #: empty: none
+    retry: RetryPolicy = RetryPolicy()
+    timeout_s: float = 0.0  #: longest time that an attempt may take; 0: no limit
+    start_timeout_s: float = 0.0  #: longest time that a node may be ready before a worker takes it; 0: no limit
+    at_most_once: bool = False  #: an attempt that is cut off fails the node, so that no second one can come
+    definition_arguments: bytes = b""
+    limits: tuple[LimitSpec, ...] = ()  #: each call has a key for each
+    release: str = ""  #: the versions that the calls which its nodes make are to have, for the workers to read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why an attempt gave no value."""
+
+    type: str
+    message: str
+    traceback: str = ""
+    exception: bytes = b""  #: payload of the exception itself; empty where it could not be encoded
+    permanent: bool = False  #: no further attempt, whatever the retry policy says
+
+
+class FailedAttempt(NamedTuple):
+    """One attempt that gave no value."""
+
+    number: int
+    worker: str
+    ended_at: float
+    failure: Failure
+    token: int = (
+        0  #: leases up to this one are of attempts that are over; 0 where that says nothing, as of a lost worker
+    )
+
+
+class NewCall(NamedTuple):
+    """A captured call on its way in. A tuple, because one is made for every node."""
+
+    node_id: NodeId
+    function: FunctionSpec
+    arguments: bytes
+    dependency_ids: tuple[NodeId, ...]
+    limit_keys: tuple[str, ...] = ()  #: one for each limit of the function
+
+
+class Control(NamedTuple):
+    """The settings of an instance that people may change while it runs."""
+
+    priority: int = 0  #: higher ones go first
+    paused: bool = False  #: nothing of it is granted
+    running_max: int = 0  #: so many of its nodes may run at once; 0: any number
+
+
+class QueueControl(NamedTuple):
+    """The settings of a queue that people may change."""
+
+    paused: bool = False  #: nothing in it is granted
+    running_max: int = 0  #: so many of its nodes may run at once; 0: any number
+
+
+class Request(NamedTuple):
+    """A request to retry or to rerun that has been done, so that repeating it does nothing."""
+
+    id: RequestId
+    node_id: NodeId | None  #: what was to be run again; None for a retry
+    seqs: tuple[int, ...]  #: for a rerun, the nodes that began anew
+
+
+class Progress(NamedTuple):
+    """How far a running function says that it has got."""
+
+    fraction: float  #: from 0 to 1
+    message: str
+
+
+class Park(StrEnum):
+    """Why a ready node is kept out of its lane, other than by a limit."""
+
+    PAUSED = "paused"  #: Its instance is paused.
