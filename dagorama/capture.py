@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-if TYPE_CHECKING:  # promises look here, and these know promises
+if TYPE_CHECKING:  # for types alone: a retry policy brings protobuf along
     from dagorama.errors import PromiseMisuse
     from dagorama.limits import Limit
     from dagorama.retry import RetryConfiguration

@@ -23,7 +23,8 @@ from dagorama.errors import DagoramaError, PayloadError
 from dagorama.ids import new_id
 from dagorama.inline import InlineCall
 from dagorama.inspection import CallRules
-from dagorama.limits import Limit, LimitKeys, checked_limits
+from dagorama.limit_keys import LimitKeys
+from dagorama.limits import Limit, checked_limits
 from dagorama.models.promise import Arguments, new_promise, submitted_promise
 from dagorama.options import InstanceOptions, check_encodable, checked_seconds, current_options
 from dagorama.payload import Payload, encode

@@ -34,8 +34,8 @@ from dagorama.ids import new_id
 from dagorama.instance_attributes import delete, read, write
 from dagorama.instance_methods import METHODS
 from dagorama.logging import get_logger
-from dagorama.models.promise import exchange
 from dagorama.options import are_only_elsewhere
+from dagorama.placeholders import exchange
 from dagorama.plain_data import slots_of, state_of
 from dagorama.resolution import definition_of, id_of, resolve, resolve_async
 from dagorama.settings import should_run_inline

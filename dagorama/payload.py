@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from dagorama.errors import DagoramaError, PayloadError
-from dagorama.models.promise import SOME_ARE_KEYS, DAGPromise, exchange
+from dagorama.placeholders import MODULE, SOME_ARE_KEYS, exchange
 from dagorama.promise_keys import dumps_with_keys
 
 PROTOCOL = 5
 #: Every placeholder names a function of this module.
-_PLACEHOLDER = DAGPromise.__module__.encode()
+_PLACEHOLDER = MODULE.encode()
 
 #: What is exactly of these types holds no promise.
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})

@@ -12,7 +12,7 @@ from operator import getitem
 from typing import Any
 
 from dagorama.models.misuse import has_promise
-from dagorama.models.promise import distinct_keys
+from dagorama.placeholders import distinct_keys
 
 
 def dumps_with_keys(value: object, protocol: int) -> bytes:

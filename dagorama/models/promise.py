@@ -12,20 +12,18 @@ of `distinct_keys`.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from dagorama.errors import PayloadError
+from dagorama.models.arguments import DAGArguments
 from dagorama.models.asking import caller, takes_apart
 from dagorama.models.misuse import NoValue, refuse
-
-if TYPE_CHECKING:
-    from dagorama.models.arguments import DAGArguments
+from dagorama.placeholders import SOME_ARE_KEYS, exchange
+from dagorama.placeholders import distinct_keys as distinct_keys
 
 #: One step into a value: (ITEM, key) or (ATTRIBUTE, name).
 Step = tuple[str, object]
@@ -34,26 +32,6 @@ ATTRIBUTE = "."
 
 #: A promise keeps the arguments of its call up to this size, so that it costs no more memory than it looks like.
 ARGUMENT_BYTES_MAX = 64 * 1024
-
-#: How many keys are shown of a mapping that has lost some, and how much of them.
-KEYS_SHOWN_MAX = 5
-KEY_CHARS_MAX = 200
-
-
-#: Stands among the ids of promises that were met where some of them may be keys.
-SOME_ARE_KEYS = b""
-
-
-class Exchange(threading.local):
-    """What promises and placeholders do in this thread at present: None of both unless a payload is in the works."""
-
-    #: While encoding: the ids of the promises met so far, in order.
-    recorded: dict[bytes, None] | None = None
-    #: While decoding: gives the value for an id.
-    value_of: Callable[[bytes], object] | None = None
-
-
-exchange = Exchange()
 
 
 class Promise(NoValue):
@@ -161,8 +139,6 @@ def _identifier_of(promise: DAGPromise) -> UUID:
 
 def _arguments_of(promise: DAGPromise) -> DAGArguments | None:
     """Returns what the call was given, new objects each time; `PayloadError` where that was too large to keep."""
-    from dagorama.models.arguments import DAGArguments
-
     match promise._arguments:
         case bytes() as payload:
             return DAGArguments.from_server_bytes(payload)
@@ -324,16 +300,3 @@ def lifted(node_id: bytes, path: tuple[Step, ...]) -> object:
     """The placeholder of a lifted promise: a part of the value while a payload is decoded."""
     value_of = exchange.value_of
     return LiftedPromise(new_promise(node_id), path) if value_of is None else follow(value_of(node_id), path, node_id)
-
-
-def distinct_keys(mapping: Sized, count: int) -> None:
-    """Checks a mapping that had `count` keys before the promises among them became values; a placeholder, too."""
-    kept = dict.__len__(mapping) if isinstance(mapping, dict) else len(mapping)
-    if kept < count:
-        left = ", ".join(map(repr, islice(cast(Iterable[object], mapping), KEYS_SHOWN_MAX)))[:KEY_CHARS_MAX]
-        raise PayloadError(
-            what=f"a {type(mapping).__qualname__} with promises as keys",
-            problem=f"two promises used as keys have the same value: of {count} keys it would keep {kept} ({left})",
-            way_out="Count or group inside a decorated method, which gets values: pass it a list, or a list of pairs.",
-            is_everywhere=True,
-        )

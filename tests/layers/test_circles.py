@@ -11,18 +11,6 @@ KNOWN: list[set[str]] = [
     {
         f"dagorama.{name}"
         for name in (
-            "capture",
-            "limits",
-            "models.arguments",
-            "models.misuse",
-            "models.promise",
-            "payload",
-            "promise_keys",
-        )
-    },
-    {
-        f"dagorama.{name}"
-        for name in (
             "class_attributes",
             "construction",
             "definition",
