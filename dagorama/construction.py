@@ -1,26 +1,19 @@
-"""How definitions are made and named, so that a worker can find their classes and make them again."""
+"""How definitions are made, so that a worker can make them again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from inspect import getattr_static
-from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakValueDictionary
+from typing import Any, NamedTuple, TypeVar
 
 from dagorama.capture import FunctionSpec
 from dagorama.errors import PayloadError
+from dagorama.names import Definition, class_name, registered
 from dagorama.payload import Payload, decode, encode, encode_if_possible, no_promises
 from dagorama.plain_data import Shape, has_changed, shape_of, state_of
 
-if TYPE_CHECKING:
-    from dagorama.definition import DAGDefinition
-
-#: The classes that there are, by "module:Qualified.name", for those to which no import leads: they were made inside
-#: functions, by `exec`, in a doctest. Of several of a name it is the last.
-known_classes: WeakValueDictionary[str, type[DAGDefinition]] = WeakValueDictionary()
-
-#: The objects that stand for their classes in this process, by "module:Qualified.name".
-registered: dict[str, DAGDefinition] = {}
+#: A definition of some class.
+D = TypeVar("D", bound=Definition)
 
 
 class Construction:
@@ -30,7 +23,7 @@ class Construction:
 
     def __init__(
         self,
-        definition_class: type[DAGDefinition],
+        definition_class: type[Definition],
         args: tuple[object, ...] = (),
         kwargs: dict[str, object] | None = None,
         payload: bytes | None = None,
@@ -106,14 +99,14 @@ class Changes(NamedTuple):
     deleted: tuple[str, ...]
 
 
-def remember_state(definition: DAGDefinition) -> None:
+def remember_state(definition: Definition) -> None:
     """Remember the state of a definition that is being made: later changes of it are known for changes."""
     state = state_of(definition) if len(definition.__dict__) > 1 or type(definition)._dagorama_slots else None
     if state:
         vars(definition)["_dagorama_made"] = {name: shape_of(value) for name, value in state.items()}
 
 
-def take_state(definition: DAGDefinition) -> None:
+def take_state(definition: Definition) -> None:
     """Let nodes see the attributes that were set in a definition since it was made, and changes in its plain data."""
     names = vars(definition)
     kind = type(definition)
@@ -138,7 +131,7 @@ def take_state(definition: DAGDefinition) -> None:
         names["_dagorama_changed"] = changed
 
 
-def given_to(definition: DAGDefinition) -> Iterator[object]:
+def given_to(definition: Definition) -> Iterator[object]:
     """Yield the objects that a definition has from outside: its constructor's arguments, and attributes set later."""
     names = definition.__dict__
     construction: Construction = names["_dagorama_construction"]
@@ -156,7 +149,7 @@ def _is_computed(kind: type, name: str) -> bool:
     return type(getattr_static(kind, name, None)).__name__ == "cached_property"
 
 
-def construction_of(definition: DAGDefinition) -> Construction:
+def construction_of(definition: Definition) -> Construction:
     """Return how a definition was made, or is made as it is now."""
     names = definition.__dict__
     construction: Construction = names.get("_dagorama_changed") or names["_dagorama_construction"]
@@ -164,11 +157,11 @@ def construction_of(definition: DAGDefinition) -> Construction:
 
 
 def make_again(
-    definition_class: type[DAGDefinition],
+    definition_class: type[D],
     payload: bytes,
     release: str,
-    make: Callable[[tuple[object, ...], dict[str, object]], DAGDefinition],
-) -> DAGDefinition:
+    make: Callable[[tuple[object, ...], dict[str, object]], D],
+) -> D:
     """Make a definition as its caller did, by `make(args, kwargs)`, and as the caller left it.
 
     Calls on it carry the versions of the release.
@@ -190,13 +183,3 @@ def make_again(
         construction.release = release
         vars(definition)["_dagorama_construction"] = construction
     return definition
-
-
-def class_name(definition_class: type) -> str:
-    """Return "module:Qualified.name" of a class."""
-    return f"{module_name(definition_class.__module__)}:{definition_class.__qualname__}"
-
-
-def module_name(name: str) -> str:
-    """Return the module's name as every process knows it: multiprocessing's children call `__main__` by another."""
-    return "__main__" if name == "__mp_main__" else name

@@ -17,19 +17,20 @@ from dagorama.capture import Begun, CapturedCall, FunctionSpec, Scope, current_s
 from dagorama.class_attributes import decorated_in, node_name
 from dagorama.code.policy import CodeMismatch, code_mismatch_named
 from dagorama.code_signature import calculate_function_hash, remember_code
-from dagorama.construction import Construction, class_name, construction_of, take_state
-from dagorama.definition import DAGDefinition, DAGInstance
+from dagorama.construction import Construction, construction_of, take_state
+from dagorama.definition import DAGDefinition, DAGInstance, instance_in_node
 from dagorama.errors import DagoramaError, PayloadError
+from dagorama.handle import definition_of, id_of
 from dagorama.ids import new_id
 from dagorama.inline import InlineCall
 from dagorama.inspection import CallRules
 from dagorama.limit_keys import LimitKeys
 from dagorama.limits import Limit, checked_limits
 from dagorama.models.promise import Arguments, new_promise, submitted_promise
+from dagorama.names import Definition, class_name
 from dagorama.options import InstanceOptions, check_encodable, checked_seconds, current_options
 from dagorama.payload import Payload, encode
 from dagorama.release import release_of, version_in
-from dagorama.resolution import definition_of, id_of
 from dagorama.retry import RetryConfiguration
 from dagorama.settings import should_run_inline
 from dagorama.shortened import shortened
@@ -104,7 +105,7 @@ class Decorator:
     def spec(
         self,
         fn: Callable[..., object],
-        definition_class: type[DAGDefinition],
+        definition_class: type[Definition],
         definition_arguments: bytes = b"",
         name: str | None = None,
         release: str = "",
@@ -244,6 +245,7 @@ class _Captor:
             function=self.fn,
             instance_id=id_of(instance),
             definition=definition_of(instance),
+            make_self=instance_in_node,
             arguments=self._payload(name, args, kwargs).data,
             retry=self.options.retry,
             timeout_s=self.options.timeout_s,
@@ -259,11 +261,11 @@ class _Captor:
                     encode(value, what=f"argument {argument!r} of {name}")
             raise
 
-    def _name(self, definition: DAGDefinition) -> str:
+    def _name(self, definition: Definition) -> str:
         """Name the function as a method of this definition's class, which may have inherited it."""
         return f"{class_name(type(definition))}.{node_name(type(definition), self.decorated)}"
 
-    def _spec(self, definition: DAGDefinition, construction: Construction) -> FunctionSpec:
+    def _spec(self, definition: Definition, construction: Construction) -> FunctionSpec:
         """Make the spec of the function as a method of this definition's class."""
         kind = type(definition)
         name = node_name(kind, self.decorated)  # refuses what no worker would find

@@ -23,21 +23,17 @@ from dagorama.base_context import note_definition
 from dagorama.belonging import check_is_no_node, check_process
 from dagorama.capture import Scope, current_scope, inline_node
 from dagorama.class_attributes import check_nodes, class_attribute, decorated_in
-from dagorama.construction import (
-    Construction,
-    class_name,
-    known_classes,
-    remember_state,
-    take_state,
-)
+from dagorama.construction import Construction, remember_state, take_state
+from dagorama.handle import Handle, definition_of, id_of
 from dagorama.ids import new_id
 from dagorama.instance_attributes import delete, read, write
 from dagorama.instance_methods import METHODS
 from dagorama.logging import get_logger
+from dagorama.names import Definition, class_name, followed, known_classes
 from dagorama.options import are_only_elsewhere
 from dagorama.placeholders import exchange
 from dagorama.plain_data import slots_of, state_of
-from dagorama.resolution import definition_of, id_of, resolve, resolve_async
+from dagorama.resolution import resolve, resolve_async
 from dagorama.settings import should_run_inline
 
 if TYPE_CHECKING:
@@ -132,10 +128,7 @@ class DAGDefinition(_Definition):
             note_definition()
         name = class_name(cls)
         if name in known_classes:
-            # A worker in this process, as in a notebook, is to run what is there now.
-            from dagorama.serializer import forget_functions
-
-            forget_functions()
+            followed.clear()  # a worker in this process, as in a notebook, is to run what is there now
         known_classes[name] = cls
 
     if not TYPE_CHECKING:  # so that the user's own __init__ is the only signature
@@ -269,7 +262,7 @@ if TYPE_CHECKING:
 
     _InstanceType = type
 else:
-    _Verbs = object
+    _Verbs = Handle
 
     class _InstanceType(type):
         """Is asked for what a node's function reads from `type(self)`."""
@@ -397,7 +390,7 @@ class DAGInstance(Generic[R_co], _Verbs, metaclass=_InstanceType):
         return not hasattr(kind, "__len__") or kind.__len__(self) != 0
 
 
-def instance_in_node(instance_id: bytes, definition: DAGDefinition, scope: Scope | None = None) -> DAGInstance[Any]:
+def instance_in_node(instance_id: bytes, definition: Definition, scope: Scope | None = None) -> DAGInstance[Any]:
     """Makes the instance that is a node's `self`: what it changes in the definition's plain data is its own."""
     instance: DAGInstance[Any] = object.__new__(DAGInstance)
     names = instance.__dict__
@@ -408,7 +401,7 @@ def instance_in_node(instance_id: bytes, definition: DAGDefinition, scope: Scope
     return instance
 
 
-def instance_of(instance_id: bytes, definition: DAGDefinition, scope: Scope | None = None) -> DAGInstance[Any]:
+def instance_of(instance_id: bytes, definition: Definition, scope: Scope | None = None) -> DAGInstance[Any]:
     """Makes a `DAGInstance`; quicker than the class itself, because the UUID is made when it is first asked for.
 
     `scope` is that of the running node whose `self` it is. Calls on it join that node from any thread.
@@ -418,7 +411,7 @@ def instance_of(instance_id: bytes, definition: DAGDefinition, scope: Scope | No
     return instance
 
 
-def _copy_of_node(instance_id: bytes, definition: DAGDefinition, process_id: int) -> DAGInstance[Any]:
+def _copy_of_node(instance_id: bytes, definition: Definition, process_id: int) -> DAGInstance[Any]:
     """Makes the `self` of a running node again, from its pickle: in another process it makes no calls for the node."""
     instance = instance_of(instance_id, definition)
     instance.__dict__["_dagorama_process"] = capture.here if process_id == os.getpid() else None

@@ -20,11 +20,11 @@ from dagorama import capture
 from dagorama.belonging import follow_threads
 from dagorama.capture import Begun, current_scope, inline_node
 from dagorama.construction import given_to
-from dagorama.definition import DAGDefinition, DAGInstance, instance_in_node
 from dagorama.errors import NotAwaited
 from dagorama.giving_up import gives_up
 from dagorama.ids import new_id
 from dagorama.models.promise import new_promise
+from dagorama.names import Definition
 from dagorama.own_stack import copy_for_task, run_in_copy
 from dagorama.payload import decode, encode
 from dagorama.retry import RetryConfiguration
@@ -126,7 +126,9 @@ class InlineCall:
     name: str
     function: Callable[..., Any]
     instance_id: bytes
-    definition: DAGDefinition
+    definition: Definition
+    #: Makes the `self` of an attempt, an instance by its id and definition.
+    make_self: Callable[[bytes, Definition], object]
     #: Payload of `(args, kwargs)`.
     arguments: bytes
     #: Attempts follow each other at once: a test has nothing to wait for.
@@ -203,15 +205,16 @@ class InlineCall:
         inline_node.set(node)
         follow_threads()
         args, kwargs = cast(Any, decode(self.arguments, new_promise, what=f"the arguments of {self.name}"))
-        return self.function(self._instance(), *args, **kwargs)
+        return self.function(self._self(), *args, **kwargs)
 
-    def _instance(self) -> DAGInstance[Any]:
-        """Makes the `self` of an attempt. What the definition was given is the caller's, such as a list to look at."""
-        instance = instance_in_node(self.instance_id, self.definition)
-        instance.__dict__["_dagorama_process"] = capture.here
+    def _self(self) -> object:
+        """Make the `self` of an attempt. Lists that the definition was given stay the caller's, to be looked at."""
+        made = self.make_self(self.instance_id, self.definition)
+        names = made.__dict__
+        names["_dagorama_process"] = capture.here
         given = {id(one): one for one in given_to(self.definition)}
-        instance.__dict__["_dagorama_copies"] = {id(self.definition): instance, **given}
-        return instance
+        names["_dagorama_copies"] = {id(self.definition): made, **given}
+        return made
 
     def _arrived(self, value: object) -> object:
         """Returns the value as whoever uses it gets it. One that can't travel is no reason for another attempt."""

@@ -9,22 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from threading import RLock
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, MethodType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dagorama.class_attributes import MISSING, class_attribute
+from dagorama.handle import Handle
+from dagorama.names import Definition
 from dagorama.plain_data import ATOMS, own_copy
-
-if TYPE_CHECKING:
-    from dagorama.definition import DAGDefinition, DAGInstance
 
 #: Their storage is in the object that they were made for.
 SLOTS = (MemberDescriptorType, GetSetDescriptorType)
 
 
-def read(instance: DAGInstance[Any], name: str, own: Mapping[str, Any]) -> object:
+def read(instance: Handle, name: str, own: Mapping[str, Any]) -> object:
     """Return an attribute that was not written to the instance; `own` are the attributes of instances themselves."""
     names = instance.__dict__
-    definition: DAGDefinition = names["_dagorama_definition"]
+    definition: Definition = names["_dagorama_definition"]
     kind = type(definition)
     attribute: Any = kind.__dict__.get(name, MISSING)
     if attribute is MISSING:
@@ -61,7 +60,7 @@ def read(instance: DAGInstance[Any], name: str, own: Mapping[str, Any]) -> objec
     return value
 
 
-def write(instance: DAGInstance[Any], name: str, value: object) -> None:
+def write(instance: Handle, name: str, value: object) -> None:
     """Write to the instance, by the setter or the `__setattr__` of the definition's class if it has one."""
     kind: Any = type(instance.__dict__["_dagorama_definition"])
     attribute: Any = class_attribute(kind, name)
@@ -75,7 +74,7 @@ def write(instance: DAGInstance[Any], name: str, value: object) -> None:
         instance.__dict__[name] = value
 
 
-def delete(instance: DAGInstance[Any], name: str) -> None:
+def delete(instance: Handle, name: str) -> None:
     """Delete an attribute that was written to the instance; raise `AttributeError` for one of its definition."""
     names = instance.__dict__
     definition = names["_dagorama_definition"]

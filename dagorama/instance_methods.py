@@ -11,22 +11,22 @@ from uuid import UUID
 
 from dagorama.capture import current_scope, inline_node
 from dagorama.errors import DagoramaError
+from dagorama.handle import Handle, definition_of, id_of
 from dagorama.instance_verbs import VERBS
 from dagorama.models.promise import new_promise
 from dagorama.options import checked_timeout
-from dagorama.resolution import definition_of, id_of, value_of, value_of_async
+from dagorama.resolution import value_of, value_of_async
 from dagorama.settings import should_run_inline
 from dagorama.shortened import shortened
 from dagorama.states import InstanceState
 
 if TYPE_CHECKING:
     from dagorama.client.broker import FirstNode
-    from dagorama.definition import DAGInstance
 
 RESOLVE = "use resolve(instance, promise, wait_for_results=True) with the promise that you want"
 
 
-def _result(instance: DAGInstance[object], timeout: float | None = None) -> object:
+def _result(instance: Handle, timeout: float | None = None) -> object:
     from dagorama.client.broker import deadline_in, first_node
 
     deadline = deadline_in(checked_timeout(timeout))
@@ -36,7 +36,7 @@ def _result(instance: DAGInstance[object], timeout: float | None = None) -> obje
     return value_of(instance, instance.__dict__["_dagorama_promise"], deadline)
 
 
-async def _aresult(instance: DAGInstance[object], timeout: float | None = None) -> object:  # noqa: ASYNC109 - as `result`
+async def _aresult(instance: Handle, timeout: float | None = None) -> object:  # noqa: ASYNC109 - as `result`
     from dagorama.client.broker import deadline_in, first_node_async
 
     deadline = deadline_in(checked_timeout(timeout))
@@ -46,7 +46,7 @@ async def _aresult(instance: DAGInstance[object], timeout: float | None = None) 
     return await value_of_async(instance, instance.__dict__["_dagorama_promise"], deadline)
 
 
-def _check_is_elsewhere(instance: DAGInstance[object]) -> None:
+def _check_is_elsewhere(instance: Handle) -> None:
     """Says no to a node that would wait for its own instance, and inline, where no broker knows of any instance."""
     scope = current_scope.get() or instance.__dict__.get("_dagorama_scope")
     if should_run_inline() or (scope is not None and scope.instance_id == id_of(instance)):
@@ -55,7 +55,7 @@ def _check_is_elsewhere(instance: DAGInstance[object]) -> None:
         )
 
 
-def _keep_promise(instance: DAGInstance[object], first: FirstNode | None) -> None:
+def _keep_promise(instance: Handle, first: FirstNode | None) -> None:
     """Remembers what the entrypoint returned when the instance was started, in whichever process: its first node."""
     # Not the module: what a script calls `__main__` has another name where the script is imported.
     entrypoint = f"{type(definition_of(instance)).__qualname__}.entrypoint"
@@ -71,7 +71,7 @@ def _keep_promise(instance: DAGInstance[object], first: FirstNode | None) -> Non
 # -- how it stands ----------------------------------------------------------------------------------------------------
 
 
-def _state(instance: DAGInstance[object]) -> InstanceState:
+def _state(instance: Handle) -> InstanceState:
     from dagorama.client.broker import state_of
 
     if is_running_here(instance):
@@ -81,13 +81,13 @@ def _state(instance: DAGInstance[object]) -> InstanceState:
     return InstanceState.COMPLETED if should_run_inline() else state_of(id_of(instance))
 
 
-async def _astate(instance: DAGInstance[object]) -> InstanceState:
+async def _astate(instance: Handle) -> InstanceState:
     from dagorama.client.broker import state_of_async
 
     return InstanceState.COMPLETED if should_run_inline() else await state_of_async(id_of(instance))
 
 
-def _wait(instance: DAGInstance[object], timeout: float | None = None) -> None:
+def _wait(instance: Handle, timeout: float | None = None) -> None:
     from dagorama.client.broker import wait_for_end
 
     timeout = checked_timeout(timeout)
@@ -96,7 +96,7 @@ def _wait(instance: DAGInstance[object], timeout: float | None = None) -> None:
         wait_for_end(id_of(instance), timeout)
 
 
-async def _wait_async(instance: DAGInstance[object], timeout: float | None = None) -> None:  # noqa: ASYNC109 - as `wait`
+async def _wait_async(instance: Handle, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as `wait`
     from dagorama.client.broker import wait_for_end_async
 
     timeout = checked_timeout(timeout)
@@ -105,13 +105,13 @@ async def _wait_async(instance: DAGInstance[object], timeout: float | None = Non
         await wait_for_end_async(id_of(instance), timeout)
 
 
-def is_running_here(instance: DAGInstance[object]) -> bool:
+def is_running_here(instance: Handle) -> bool:
     """Tells whether this is one of the instance's own nodes, or a thread of one."""
     scope = current_scope.get() or instance.__dict__.get("_dagorama_scope") or inline_node.get()
     return scope is not None and scope.instance_id == id_of(instance)
 
 
-def _check_is_another(instance: DAGInstance[object]) -> None:
+def _check_is_another(instance: Handle) -> None:
     """Refuses a node that would wait for its own end."""
     if is_running_here(instance):
         raise ValueError(

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 from uuid import UUID
 
 from dagorama.client.port import Cancel, ControlInstance, Request, Rerun, Retry, WhyNot
 from dagorama.errors import BrokerRefused
+from dagorama.handle import Handle, id_of
 from dagorama.models.promise import Promise, node_id_of
 from dagorama.options import checked_priority, checked_running_max
-from dagorama.resolution import id_of
 from dagorama.settings import should_run_inline
 from dagorama.why import Why
-
-if TYPE_CHECKING:
-    from dagorama.definition import DAGInstance
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -77,7 +74,7 @@ def _later(verb: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, 
     return cast(Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], _twins[verb])
 
 
-class InstanceVerbs:
+class InstanceVerbs(Handle):
     """What people ask of an instance. Each verb has a twin that does not block the event loop: `retry` has `aretry`.
 
     All but `why` are durable when they return. They raise `BrokerRefused`, naming the state, where the instance is in
@@ -92,7 +89,7 @@ class InstanceVerbs:
         `BrokerRefused`, naming the state, where the instance has ended already, and `BrokerUnavailable`.
         """
         _check_is_kept(self, "to cancel")
-        return Cancel(_id_of(self))
+        return Cancel(id_of(self))
 
     acancel = _later(cancel)
 
@@ -136,7 +133,7 @@ class InstanceVerbs:
         `BrokerUnavailable`.
         """
         _check_is_kept(self, "to retry")
-        return Retry(_id_of(self))
+        return Retry(id_of(self))
 
     aretry = _later(retry)
 
@@ -149,7 +146,7 @@ class InstanceVerbs:
         naming the state, where the instance runs or was cancelled, and `BrokerUnavailable`.
         """
         _check_is_kept(self, "to rerun a node of")
-        return Rerun(_id_of(self), _node_of(promise, "rerun()"))
+        return Rerun(id_of(self), _node_of(promise, "rerun()"))
 
     arerun = _later(rerun)
 
@@ -160,7 +157,7 @@ class InstanceVerbs:
         Raises `BrokerRefused` for an instance without nodes, `BrokerUnavailable`.
         """
         _check_is_kept(self, "to say what holds")
-        return WhyNot(_id_of(self), None if promise is None else _node_of(promise, "why()"))
+        return WhyNot(id_of(self), None if promise is None else _node_of(promise, "why()"))
 
     awhy = _later(why)
 
@@ -179,18 +176,14 @@ def _control(
     running_max: int | None = None,
 ) -> Request[object]:
     _check_is_kept(instance, "to control")
-    return ControlInstance(_id_of(instance), priority=priority, paused=paused, running_max=running_max)
-
-
-def _id_of(instance: InstanceVerbs) -> bytes:
-    return id_of(cast("DAGInstance[object]", instance))
+    return ControlInstance(id_of(instance), priority=priority, paused=paused, running_max=running_max)
 
 
 def _check_is_kept(instance: InstanceVerbs, what: str) -> None:
     """Says no in place of a broker where nodes run inline: none keeps the instance."""
     if should_run_inline():
         raise BrokerRefused(
-            request=f"{what} instance {UUID(bytes=_id_of(instance))}",
+            request=f"{what} instance {UUID(bytes=id_of(instance))}",
             code="FAILED_PRECONDITION",
             detail="nodes run inline, where they are called, so nothing of the instance is waiting any more; use "
             "dagorama.testing.in_process_broker() to see instances on their way",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar, cast, overload
 
 from dagorama.capture import current_scope
 from dagorama.errors import DagoramaError, InstanceCancelled, NodeFailed, PromiseMisuse
+from dagorama.handle import Handle, id_of
 from dagorama.logging import get_logger
 from dagorama.models.promise import DAGPromise, node_id_of
 from dagorama.payload import decode, encode
@@ -15,18 +16,17 @@ from dagorama.shortened import shortened
 
 if TYPE_CHECKING:
     from dagorama.client.requests import Deadline
-    from dagorama.definition import DAGDefinition, DAGInstance
 
 T = TypeVar("T")
 
 
 @overload
-def resolve(instance: DAGInstance[object], promise: T, wait_for_results: Literal[True]) -> T: ...
+def resolve(instance: Handle, promise: T, wait_for_results: Literal[True]) -> T: ...
 @overload
-def resolve(instance: DAGInstance[object], promise: T, wait_for_results: bool = False) -> T | None: ...
+def resolve(instance: Handle, promise: T, wait_for_results: bool = False) -> T | None: ...
 
 
-def resolve(instance: DAGInstance[object], promise: T, wait_for_results: bool = False) -> T | None:
+def resolve(instance: Handle, promise: T, wait_for_results: bool = False) -> T | None:
     """Return the value of a promise, or of anything that holds promises; return anything without promises as it is.
 
     Without waiting it is None while a value is missing, or will never come, which is logged as a warning. With
@@ -40,7 +40,7 @@ def resolve(instance: DAGInstance[object], promise: T, wait_for_results: bool = 
         raise shortened(error) from error.__cause__
 
 
-def _value_now(instance: DAGInstance[object], promise: T) -> T | None:
+def _value_now(instance: Handle, promise: T) -> T | None:
     """Return the value that is there; None for none."""
     from dagorama.client.broker import poll_values
 
@@ -56,12 +56,12 @@ def _value_now(instance: DAGInstance[object], promise: T) -> T | None:
 
 
 @overload
-async def resolve_async(instance: DAGInstance[object], promise: T, wait_for_results: Literal[True]) -> T: ...
+async def resolve_async(instance: Handle, promise: T, wait_for_results: Literal[True]) -> T: ...
 @overload
-async def resolve_async(instance: DAGInstance[object], promise: T, wait_for_results: bool = False) -> T | None: ...
+async def resolve_async(instance: Handle, promise: T, wait_for_results: bool = False) -> T | None: ...
 
 
-async def resolve_async(instance: DAGInstance[object], promise: T, wait_for_results: bool = False) -> T | None:
+async def resolve_async(instance: Handle, promise: T, wait_for_results: bool = False) -> T | None:
     """Do what `resolve` does, without blocking the event loop."""
     __tracebackhide__ = True
     try:
@@ -72,7 +72,7 @@ async def resolve_async(instance: DAGInstance[object], promise: T, wait_for_resu
         raise shortened(error) from error.__cause__
 
 
-async def _value_now_async(instance: DAGInstance[object], promise: T) -> T | None:
+async def _value_now_async(instance: Handle, promise: T) -> T | None:
     """Do what `_value_now` does, without blocking the event loop."""
     from dagorama.client.broker import poll_values_async
 
@@ -87,7 +87,7 @@ async def _value_now_async(instance: DAGInstance[object], promise: T) -> T | Non
     return None if values is None else cast(T, _filled(data, node_ids, values))
 
 
-def value_of(instance: DAGInstance[object], promise: T, deadline: Deadline | None = None) -> T:
+def value_of(instance: Handle, promise: T, deadline: Deadline | None = None) -> T:
     """Wait until the promises in `promise` have values; raises like `DAGInstance.result`."""
     from dagorama.client.broker import wait_for_values
 
@@ -97,7 +97,7 @@ def value_of(instance: DAGInstance[object], promise: T, deadline: Deadline | Non
     return cast(T, _filled(data, node_ids, wait_for_values(id_of(instance), node_ids, deadline)))
 
 
-async def value_of_async(instance: DAGInstance[object], promise: T, deadline: Deadline | None = None) -> T:
+async def value_of_async(instance: Handle, promise: T, deadline: Deadline | None = None) -> T:
     """Do what `value_of` does, without blocking the event loop."""
     from dagorama.client.broker import wait_for_values_async
 
@@ -106,18 +106,6 @@ async def value_of_async(instance: DAGInstance[object], promise: T, deadline: De
         return promise
     values = await wait_for_values_async(id_of(instance), node_ids, deadline)
     return cast(T, _filled(data, node_ids, values))
-
-
-def id_of(instance: DAGInstance[object]) -> bytes:
-    """Return an instance's id as it travels."""
-    instance_id: bytes = instance.__dict__["_dagorama_id"]
-    return instance_id
-
-
-def definition_of(instance: DAGInstance[object]) -> DAGDefinition:
-    """Return an instance's definition, which may have a `definition` of its own."""
-    definition: DAGDefinition = instance.__dict__["_dagorama_definition"]
-    return definition
 
 
 def _wanted(promise: object) -> tuple[bytes, tuple[bytes, ...]]:

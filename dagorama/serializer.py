@@ -17,12 +17,13 @@ from dagorama.capture import Scope
 from dagorama.class_attributes import MISSING, class_attribute, decorated_in
 from dagorama.code.policy import CodeMismatch
 from dagorama.code_signature import calculate_function_hash
-from dagorama.construction import class_name, known_classes, make_again, module_name, registered
+from dagorama.construction import make_again
 from dagorama.definition import DAGDefinition, DAGInstance, constructor_of, has_new, instance_in_node, twin_of
 from dagorama.errors import PayloadError, UnknownFunction
+from dagorama.handle import definition_of
 from dagorama.importing import import_users
 from dagorama.main_guard import MAIN_GUARD
-from dagorama.resolution import definition_of
+from dagorama.names import class_name, followed, known_classes, module_name, registered
 from dagorama.retry import RetryConfiguration
 
 #: Definitions kept ready, each with its constructor's arguments; far more than a worker serves at a time.
@@ -72,17 +73,17 @@ def function_to_name(func: object) -> str:
 def register_definition(definition: DAGDefinition) -> None:
     """Make this object stand for its class in this process: its methods run on it, however callers made theirs."""
     registered[function_to_name(definition)] = definition
-    _find.cache_clear()
+    followed.clear()
 
 
 def forget_functions() -> None:
     """Let names lead to the functions of now: a test may have replaced a method since they were last followed."""
-    _find.cache_clear()
+    followed.clear()
 
 
 def forget_definitions() -> None:
     """Let definitions be made anew for the nodes that run from now on."""
-    _find.cache_clear()
+    followed.clear()
     _making.cache_clear()
     with _making_lock:
         _all_making.clear()
@@ -108,8 +109,12 @@ def find_function(name: str) -> FoundFunction:
 
     Raises `UnknownFunction` if it doesn't lead to a decorated method of a `DAGDefinition`.
     """
-    # The next class made by the same function has the same name.
-    return _find.__wrapped__(name) if "<locals>" in name else _find(name)
+    found: FoundFunction | None = followed.get(name)
+    if found is None:
+        found = _find(name)
+        if "<locals>" not in name:  # the next class made by the same function has the same name
+            followed[name] = found
+    return found
 
 
 def bind(
@@ -143,11 +148,10 @@ def made_for(found: FoundFunction, definition_arguments: bytes, release: str = "
     return making.made
 
 
-@lru_cache(maxsize=DEFINITIONS_MAX)
 def _find(name: str) -> FoundFunction:
     """Follow a name, as `find_function` says."""
     path, _, attribute = name.rpartition(".")
-    definition = registered.get(path)
+    definition = cast(DAGDefinition | None, registered.get(path))
     definition_class = _class_at(name, path) if definition is None else type(definition)
     there = class_attribute(definition_class, attribute)
     decorated = decorated_in(there)

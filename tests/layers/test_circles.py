@@ -8,19 +8,6 @@ from tests.layers.circles import arrows, circles, module_of
 
 #: Circles that are still there. This only gets shorter: when one is gone it leaves the list.
 KNOWN: list[set[str]] = [
-    {
-        f"dagorama.{name}"
-        for name in (
-            "class_attributes",
-            "construction",
-            "definition",
-            "instance_attributes",
-            "instance_methods",
-            "instance_verbs",
-            "resolution",
-            "serializer",
-        )
-    },
     {f"dagorama.client.{name}" for name in ("messages", "port", "waiting")},
     {f"dagorama.worker.{name}" for name in ("mailbox", "stream")},
 ]

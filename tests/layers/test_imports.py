@@ -25,6 +25,7 @@ ROOMS = {
             "logging",
             "main_guard",
             "models",
+            "names",
             "options",
             "own_workers",
             "payload",

@@ -14,13 +14,20 @@ from uuid import uuid4
 
 import pytest
 
-from dagorama.construction import registered
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, DAGInstance
 from dagorama.errors import PayloadError, UnknownFunction
 from dagorama.ids import new_id
+from dagorama.names import registered
 from dagorama.payload import encode
-from dagorama.serializer import bind, find_function, function_to_name, name_to_function, register_definition
+from dagorama.serializer import (
+    bind,
+    find_function,
+    forget_functions,
+    function_to_name,
+    name_to_function,
+    register_definition,
+)
 
 
 class Task(DAGDefinition):
@@ -156,7 +163,7 @@ def test_a_registered_object_stands_for_its_class(monkeypatch: pytest.MonkeyPatc
         assert run(f"{HERE}Derived.entrypoint", arguments(3)) == -3
     finally:
         registered.clear()
-        find_function.__globals__["_find"].cache_clear()
+        forget_functions()
 
 
 def test_classes_inside_functions_are_found_in_their_process() -> None:

@@ -23,9 +23,9 @@ from dagorama.construction import construction_of, take_state
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, resolve
 from dagorama.errors import NodeFailed, PayloadError
+from dagorama.handle import definition_of
 from dagorama.models.promise import new_promise
 from dagorama.plain_data import DEPTH_MAX, PARTS_MAX
-from dagorama.resolution import definition_of
 from dagorama.serializer import register_definition
 from dagorama.testing import in_process_broker, inline
 
