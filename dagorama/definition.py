@@ -61,16 +61,16 @@ class _StartsAsync(Protocol[P, R_co]):
 
 
 class _Unsaid:
-    """What nobody returns, so that only `Any` passes for it."""
+    """A type that nobody returns, so that only `Any` passes for it."""
 
 
 class Started(tuple["DAGInstance[R_co]", R_co]):
-    """What a start gives: the instance, and the promise of what the entrypoint returns. `await` gives it back."""
+    """The result of a start: the instance, and the promise of the entrypoint's value. `await` gives it back."""
 
     __slots__ = ()
 
     def __await__(self) -> Generator[Any, None, tuple[DAGInstance[R_co], R_co]]:
-        """Gives itself, so that an asynchronous program need not know which entrypoints are."""
+        """Return itself, so that an asynchronous program need not know which entrypoints are asynchronous."""
         return self
         yield
 
@@ -80,7 +80,10 @@ if TYPE_CHECKING:
 else:
 
     class _DefinitionType(type(Protocol)):
-        """Sees when a definition is made. A definition may be said to implement a `Protocol`, which has this type."""
+        """The type of definitions, which sees when one is made.
+
+        A definition may be said to implement a `Protocol`, which has this type.
+        """
 
         # That of protocols is for these alone, and asks objects more than whether they are definitions.
         __instancecheck__ = ABCMeta.__instancecheck__
@@ -100,7 +103,7 @@ else:
 
         @property
         def __signature__(cls):
-            """Is the constructor's for whoever asks for the signature of the class."""
+            """Return the constructor's signature as that of the class."""
             function = constructor_of(cls)
             if function is None:
                 return Signature()
@@ -117,7 +120,7 @@ class DAGDefinition(_Definition):
     _dagorama_slots: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: object) -> None:
-        """Remembers classes, for those to which no import leads, and that one takes the place of another.
+        """Remember the class, by its name: no import may lead to it, and it may take the place of another.
 
         `ValueError` for a node that nobody could call.
         """
@@ -134,7 +137,7 @@ class DAGDefinition(_Definition):
     if not TYPE_CHECKING:  # so that the user's own __init__ is the only signature
 
         def __new__(cls, *args, **kwargs):
-            """Remembers the arguments, with which the worker makes the definition again."""
+            """Remember the arguments, with which the worker makes the definition again."""
             if not args and not kwargs:
                 construction = cls.__dict__.get("_dagorama_construction")
                 if construction is None:
@@ -150,7 +153,7 @@ class DAGDefinition(_Definition):
 
     @abstractmethod
     def entrypoint(self, *args: Any, **kwargs: Any) -> Any:
-        """What an instance starts with. Its arguments are those of the call that starts the instance."""
+        """Begin an instance, with the arguments of the call that starts it."""
 
     # The more special case has to come first: a function that says nothing of what it returns could be async, and an
     # async function is an ordinary one too, which returns a coroutine.
@@ -166,7 +169,7 @@ class DAGDefinition(_Definition):
     def __call__(self: _Starts[P, R], *args: P.args, **kwargs: P.kwargs) -> Started[R]: ...
 
     def __call__(self, *args: object, **kwargs: object) -> object:
-        """Starts an instance; returns it and the promise of what the entrypoint returns.
+        """Start an instance; return it and the promise of the entrypoint's value.
 
         Both come from `await` if the entrypoint is async; they may be awaited if it is not.
 
@@ -199,12 +202,12 @@ class DAGDefinition(_Definition):
 
 
 def has_new(kind: type[DAGDefinition]) -> bool:
-    """Tells whether a `__new__` of the user's decides which object a class gives."""
+    """Return whether a `__new__` of the user's decides which object a class gives."""
     return kind.__new__ is not DAGDefinition.__new__
 
 
 def constructor_of(kind: type[DAGDefinition]) -> Callable[..., object] | None:
-    """Returns what is given the arguments of a class that is called, after `self` or `cls`; None where none can be."""
+    """Return the function that takes the arguments of a class, after `self` or `cls`; None for a class without any."""
     constructor: Callable[..., object] = kind.__init__
     if constructor is not object.__init__:
         return constructor
@@ -212,7 +215,7 @@ def constructor_of(kind: type[DAGDefinition]) -> Callable[..., object] | None:
 
 
 def twin_of(definition: DAGDefinition) -> DAGDefinition:
-    """Makes an object that stays as a definition is now, which its `__new__` may give again for other arguments."""
+    """Make an object that stays as a definition is now, which its `__new__` may give again for other arguments."""
     twin: DAGDefinition = object.__new__(type(definition))
     vars(twin).update(vars(definition))
     for name, value in state_of(definition).items():
@@ -225,7 +228,7 @@ _seen: WeakSet[type[DAGDefinition]] = WeakSet()
 
 
 def _tell_if_it_runs_here(kind: type[DAGDefinition]) -> None:
-    """Says once of an entrypoint without a decorator, which 0.1 ran in the caller as well, that no worker runs it."""
+    """Say once of an entrypoint without a decorator, which 0.1 ran in the caller as well, that no worker runs it."""
     if should_run_inline():
         return
     _seen.add(kind)
@@ -239,7 +242,7 @@ def _tell_if_it_runs_here(kind: type[DAGDefinition]) -> None:
 
 @cache
 def _tell_of_options(definition: str) -> None:
-    """Says once that a block of options does not reach another thread, which people expect of a pool's."""
+    """Say once that a block of options does not reach another thread, which people expect of a pool's."""
     get_logger().warning(
         "thread %r started %s without the instance_options() of a block that another thread is in: to have them, run "
         "it in a copy of the context, with asyncio.to_thread(...) or pool.submit(contextvars.copy_context().run, ...)",
@@ -251,7 +254,7 @@ def _tell_of_options(definition: str) -> None:
 async def _started(
     instance: DAGInstance[object], entrypoint: Coroutine[object, None, object]
 ) -> tuple[DAGInstance[object], object]:
-    """Waits until the start is durable."""
+    """Wait until the start is durable."""
     promise = await entrypoint
     instance.__dict__["_dagorama_promise"] = promise
     return instance, promise
@@ -265,10 +268,10 @@ else:
     _Verbs = Handle
 
     class _InstanceType(type):
-        """Is asked for what a node's function reads from `type(self)`."""
+        """The type of `DAGInstance`, which a node's function may take for the class of its definition."""
 
         def __getattr__(cls, name):
-            """Names the way to the definition's class."""
+            """Raise an error that names the way to the definition's class."""
             error = f"type object {cls.__name__!r} has no attribute {name!r}"
             if not name.startswith("__"):
                 error += f": for the class of the definition, write self.__class__.{name} in place of type(self).{name}"
@@ -296,13 +299,13 @@ class DAGInstance(Generic[R_co], _Verbs, metaclass=_InstanceType):
     def __init__(self: DAGInstance[R], instance_id: UUID, definition: _Starts[..., R]) -> None: ...
 
     def __init__(self, instance_id: UUID, definition: object) -> None:
-        """`instance_id` is that of an instance that the broker knows, from `generate_instance_id()`."""
+        """Take the id of an instance that the broker knows, from `generate_instance_id()`, and its definition."""
         self.__dict__.update(_dagorama_id=instance_id.bytes, _dagorama_definition=definition)
 
     if TYPE_CHECKING:
 
         def result(self, timeout: float | None = None) -> R_co:
-            """Waits for the entrypoint's value, `timeout` seconds at most; None or infinity: as long as it takes.
+            """Wait for the entrypoint's value, `timeout` seconds at most; None or infinity: as long as it takes.
 
             With 0 it gives the value that is there. When nothing has come for 10 s (`DAGORAMA_SILENCE_S`), the log says
             what holds it. Other nodes may have failed: `state` and `wait()` tell.
@@ -314,7 +317,7 @@ class DAGInstance(Generic[R_co], _Verbs, metaclass=_InstanceType):
 
         @property
         def state(self) -> InstanceState:
-            """How the instance stands: "running", "completed", "failed" or "cancelled".
+            """Return the state of the instance: "running", "completed", "failed" or "cancelled".
 
             Asks the broker each time; `await instance.astate()` does not block the event loop. It is not there on the
             `self` of a node, whose instance runs. Raises `BrokerRefused` for an instance that is not known, and
@@ -323,11 +326,11 @@ class DAGInstance(Generic[R_co], _Verbs, metaclass=_InstanceType):
             ...
 
         async def astate(self) -> InstanceState:
-            """Returns what `state` is, without blocking the event loop."""
+            """Return the same as `state`, without blocking the event loop."""
             ...
 
         def wait(self, timeout: float | None = None) -> None:
-            """Waits until all nodes of the instance have ended, also those on which its value does not depend.
+            """Wait until all nodes of the instance have ended, also those on which its value does not depend.
 
             `timeout` is that of `result`. Raises `InstanceFailed`, naming the nodes that failed, `InstanceCancelled`,
             `ResultTimeout`, and `BrokerUnavailable`; `ValueError` in a node of the instance.
@@ -335,55 +338,55 @@ class DAGInstance(Generic[R_co], _Verbs, metaclass=_InstanceType):
             ...
 
         async def wait_async(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as `wait`
-            """Waits like `wait`, without blocking the event loop."""
+            """Wait like `wait`, without blocking the event loop."""
             ...
 
         # The twin of `result` takes its timeout the same way.
         async def aresult(self, timeout: float | None = None) -> R_co:  # noqa: ASYNC109
-            """Waits like `result`, without blocking the event loop."""
+            """Wait like `result`, without blocking the event loop."""
             ...
 
     else:
 
         def __getattr__(self, name):
-            """Reads from the definition, and binds what is bound there to the instance."""
+            """Read from the definition, with methods bound to the instance."""
             return read(self, name, METHODS)
 
         def __setattr__(self, name, value):
-            """Writes here, never to the definition. What has a setter there gets the instance as `self`."""
+            """Write here, never to the definition. A setter of its class gets the instance as `self`."""
             write(self, name, value)
 
         def __delattr__(self, name):
-            """Deletes what was written here."""
+            """Delete an attribute that was written here."""
             delete(self, name)
 
         @property
         def __class__(self):
-            """The definition's class, so that `super()` and `isinstance` in its methods work as they read."""
+            """Return the definition's class, so that `super()` and `isinstance` in its methods work as they read."""
             return type(definition_of(self))
 
         def __call__(self, *args, **kwargs):
-            """Does what calling the definition does: inside a node, it makes a sub-graph."""
+            """Do the same as a call of the definition: inside a node, it makes a sub-graph."""
             return definition_of(self)(*args, **kwargs)
 
         def __reduce__(self):
-            """Travels as its id and definition; to another process as one that has no node there to make calls for."""
+            """Travel as id and definition; in another process there is no node that it could make calls for."""
             of_node = self.__dict__.get("_dagorama_scope") is not None or "_dagorama_process" in self.__dict__
             if of_node and exchange.recorded is None:
                 return _copy_of_node, (id_of(self), definition_of(self), os.getpid())
             return DAGInstance, (UUID(bytes=id_of(self)), definition_of(self))
 
     def __repr__(self) -> str:
-        """Shows its id and its definition's class."""
+        """Show its id and its definition's class."""
         return f"DAGInstance({UUID(bytes=id_of(self))}, {class_name(type(definition_of(self)))})"
 
     def __str__(self) -> str:
-        """Is what the definition's class says of itself, if it does."""
+        """Return the text that the definition's class has for itself, if it has one."""
         kind = type(definition_of(self))
         return repr(self) if kind.__str__ is object.__str__ else kind.__str__(cast(Any, self))
 
     def __bool__(self) -> bool:
-        """Is what the definition's class says; True where it says nothing."""
+        """Return the truth of the definition by its class; True where that has none."""
         kind: Any = type(definition_of(self))
         if hasattr(kind, "__bool__"):
             return bool(kind.__bool__(self))
@@ -391,7 +394,7 @@ class DAGInstance(Generic[R_co], _Verbs, metaclass=_InstanceType):
 
 
 def instance_in_node(instance_id: bytes, definition: Definition, scope: Scope | None = None) -> DAGInstance[Any]:
-    """Makes the instance that is a node's `self`: what it changes in the definition's plain data is its own."""
+    """Make the instance that is a node's `self`, with plain data of its own where it changes that of the definition."""
     instance: DAGInstance[Any] = object.__new__(DAGInstance)
     names = instance.__dict__
     names["_dagorama_id"] = instance_id
@@ -402,7 +405,7 @@ def instance_in_node(instance_id: bytes, definition: Definition, scope: Scope | 
 
 
 def instance_of(instance_id: bytes, definition: Definition, scope: Scope | None = None) -> DAGInstance[Any]:
-    """Makes a `DAGInstance`; quicker than the class itself, because the UUID is made when it is first asked for.
+    """Make a `DAGInstance`; quicker than the class itself, because the UUID is made when it is first asked for.
 
     `scope` is that of the running node whose `self` it is. Calls on it join that node from any thread.
     """
@@ -412,7 +415,7 @@ def instance_of(instance_id: bytes, definition: Definition, scope: Scope | None 
 
 
 def _copy_of_node(instance_id: bytes, definition: Definition, process_id: int) -> DAGInstance[Any]:
-    """Makes the `self` of a running node again, from its pickle: in another process it makes no calls for the node."""
+    """Make the `self` of a running node again, from its pickle: in another process it makes no calls for the node."""
     instance = instance_of(instance_id, definition)
     instance.__dict__["_dagorama_process"] = capture.here if process_id == os.getpid() else None
     return instance
@@ -431,7 +434,7 @@ def attach(instance_id: UUID | str, definition: _Starts[..., R]) -> DAGInstance[
 
 
 def attach(instance_id: UUID | str, definition: object) -> DAGInstance[Any]:
-    """Returns an instance that was started elsewhere or earlier: to wait for its `result()`, to `cancel()` it.
+    """Return an instance that was started elsewhere or earlier: to wait for its `result()`, to `cancel()` it.
 
     `definition` is an object of the class that it was started with. Nothing is asked of the broker yet. `result()`
     raises `BrokerRefused` for an id that it does not know, `ValueError` where the instance is of another definition.
@@ -448,7 +451,7 @@ def attach(instance_id: UUID | str, definition: object) -> DAGInstance[Any]:
 
 
 def generate_instance_id() -> UUID:
-    """Registers a new instance, without nodes as yet, and returns its id."""
+    """Register a new instance, without nodes as yet, and return its id."""
     from dagorama.client.broker import submit
 
     instance_id = new_id()

@@ -41,14 +41,14 @@ _TRIED_AGAIN = (Exception, BaseExceptionGroup)
 
 
 class InlineNode:
-    """A node that runs inline: what `context()` tells of it, and the time that it takes.
+    """A node that runs inline, for `context()` to tell of, with the time that it takes.
 
     The nodes that it calls run inside of it, where with a broker they would run after it. So its time stands still
     meanwhile.
     """
 
     def __init__(self, call: InlineCall) -> None:
-        """Before its first attempt."""
+        """Begin before the first attempt."""
         caller = inline_node.get()
         self.definition = call.definition
         #: What it begins with. What another node of its definition has set ends with that one, as on a worker; another
@@ -74,7 +74,7 @@ class InlineNode:
         self._started_at = 0.0
 
     def begin_attempt(self) -> None:
-        """Starts the next attempt, and the clock."""
+        """Start the next attempt, and the clock."""
         self.attempt += 1
         self.token = next(_tokens)
         self.progress = None
@@ -85,20 +85,20 @@ class InlineNode:
 
     @property
     def deadline(self) -> float | None:
-        """When its time is over if it calls nothing more, by `time.monotonic()`; None for never."""
+        """Return when its time is over if it calls nothing more, by `time.monotonic()`; None for never."""
         if not self._timeout_s:
             return None
         return self._left_s + (monotonic() if self._children else self._started_at)
 
     @property
     def dropped(self) -> bool:
-        """Whether its time is over. Nothing else ends an attempt inline."""
+        """Return whether its time is over. Nothing else ends an attempt inline."""
         deadline = self.deadline
         return deadline is not None and deadline <= monotonic()
 
     @contextmanager
     def child_runs(self) -> Iterator[None]:
-        """Stops its clock for the block."""
+        """Stop its clock for the block."""
         with self._lock:
             if not self._children:
                 self._left_s -= monotonic() - self._started_at
@@ -112,7 +112,7 @@ class InlineNode:
                     self._started_at = monotonic()
 
     def raise_if_late(self, cause: BaseException | None = None) -> None:
-        """Raises `TimeoutError` if the attempt took too long, whatever it gave."""
+        """Raise `TimeoutError` if the attempt took too long, whatever it gave."""
         if self.dropped:
             self.overran = True
             raise TimeoutError(f"the attempt took longer than the timeout of {self._timeout_s:g} s") from cause
@@ -137,7 +137,7 @@ class InlineCall:
     timeout_s: float
 
     def run(self) -> object:
-        """Returns the value; raises what the last attempt raised."""
+        """Return the value; raise the exception of the last attempt."""
         node = InlineNode(self)
         with _called_by_current_node():
             while True:
@@ -152,7 +152,7 @@ class InlineCall:
                     return self._arrived(value)
 
     async def run_async(self) -> object:
-        """Does what `run` does for an async function."""
+        """Do the same as `run` for an async function."""
         node = InlineNode(self)
         with _called_by_current_node():
             while True:
@@ -167,7 +167,7 @@ class InlineCall:
                     return self._arrived(value)
 
     def _gives_up(self, node: InlineNode, error: BaseException) -> bool:
-        """Tells whether no further attempt follows."""
+        """Return whether no further attempt follows."""
         retry = self.retry
         if retry is None or node.attempt >= retry.as_message().max_attempts:
             return True
@@ -177,7 +177,7 @@ class InlineCall:
         return not node.overran and gives_up(retry, error)
 
     def _attempt(self, node: InlineNode) -> object:
-        """Calls the function. Nothing can interrupt it, so it has failed afterwards if it took too long."""
+        """Call the function. Nothing can interrupt it, so it has failed afterwards if it took too long."""
         try:
             value = self._call(node)
         except Exception as error:
@@ -200,7 +200,7 @@ class InlineCall:
         return value
 
     def _call(self, node: InlineNode) -> object:
-        """Calls the function with an instance and arguments that are this attempt's alone."""
+        """Call the function with an instance and arguments that are this attempt's alone."""
         current_scope.set(None)  # a worker's node may run things inline
         inline_node.set(node)
         follow_threads()
@@ -217,14 +217,14 @@ class InlineCall:
         return made
 
     def _arrived(self, value: object) -> object:
-        """Returns the value as whoever uses it gets it. One that can't travel is no reason for another attempt."""
+        """Return the value as others get it. One that can't travel is no reason for another attempt."""
         what = f"the result of {self.name}"
         return decode(encode(value, what=what).data, new_promise, what=what)
 
 
 @contextmanager
 def _called_by_current_node() -> Iterator[None]:
-    """Lets the time of the node that makes a call stand still for the block."""
+    """Let the time of the node that makes a call stand still for the block."""
     caller = inline_node.get()
     if isinstance(caller, InlineNode):
         with caller.child_runs():
@@ -234,7 +234,7 @@ def _called_by_current_node() -> Iterator[None]:
 
 
 async def _in_time(attempt: asyncio.Task[object], node: InlineNode) -> object:
-    """Returns what an attempt gives; cancels it when its time is over, and raises `TimeoutError` then."""
+    """Return the value of an attempt; cancel it when its time is over, and raise `TimeoutError` then."""
     loop = asyncio.get_running_loop()
     timer: asyncio.TimerHandle | None = None
 

@@ -1,4 +1,4 @@
-"""What an instance does of its own, where its definition has nothing of that name: `DAGInstance` tells of each."""
+"""The methods of instances, for names that their definition does not have: `DAGInstance` tells of each."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def _aresult(instance: Handle, timeout: float | None = None) -> object:  #
 
 
 def _check_is_elsewhere(instance: Handle) -> None:
-    """Says no to a node that would wait for its own instance, and inline, where no broker knows of any instance."""
+    """Say no to a node that would wait for its own instance, and inline, where no broker knows of any instance."""
     scope = current_scope.get() or instance.__dict__.get("_dagorama_scope")
     if should_run_inline() or (scope is not None and scope.instance_id == id_of(instance)):
         raise ValueError(
@@ -56,7 +56,7 @@ def _check_is_elsewhere(instance: Handle) -> None:
 
 
 def _keep_promise(instance: Handle, first: FirstNode | None) -> None:
-    """Remembers what the entrypoint returned when the instance was started, in whichever process: its first node."""
+    """Remember the promise that the entrypoint gave when the instance was started: that of its first node."""
     # Not the module: what a script calls `__main__` has another name where the script is imported.
     entrypoint = f"{type(definition_of(instance)).__qualname__}.entrypoint"
     if first is None or first.function.partition(":")[2] != entrypoint:
@@ -106,13 +106,13 @@ async def _wait_async(instance: Handle, timeout: float | None = None) -> None:  
 
 
 def is_running_here(instance: Handle) -> bool:
-    """Tells whether this is one of the instance's own nodes, or a thread of one."""
+    """Return whether this is one of the instance's own nodes, or a thread of one."""
     scope = current_scope.get() or instance.__dict__.get("_dagorama_scope") or inline_node.get()
     return scope is not None and scope.instance_id == id_of(instance)
 
 
 def _check_is_another(instance: Handle) -> None:
-    """Refuses a node that would wait for its own end."""
+    """Refuse a node that would wait for its own end."""
     if is_running_here(instance):
         raise ValueError(
             f"{instance!r} cannot be waited for by one of its own nodes, as it does not end before that has: pass the "
@@ -121,7 +121,7 @@ def _check_is_another(instance: Handle) -> None:
 
 
 def _without_inner_frames(method: Callable[..., object]) -> Callable[..., object]:
-    """Has errors of our own, and Ctrl-C, come from the method itself."""
+    """Let errors of our own, and Ctrl-C, come from the method itself."""
 
     @wraps(method)
     def call(*args: object, **kwargs: object) -> object:

@@ -1,4 +1,4 @@
-"""What people ask of an instance, each verb once: the form that blocks, its twin for event loops, and both their types.
+"""The verbs of instances, each once: the form that blocks, its twin for event loops, and both their types.
 
 A method of `InstanceVerbs` makes the request of a verb. `_order` and `_question` make it ask, and `_later` gives its
 twin. Type checkers take the class for a base of `DAGInstance`; at run time the names of definitions go first, so
@@ -30,7 +30,7 @@ _twins: dict[Callable[..., object], Callable[..., object]] = {}
 def _question(
     request: Callable[Concatenate[Any, P], Request[T]],
 ) -> Callable[Concatenate[Any, P], T]:
-    """Makes a verb that returns what the broker answers."""
+    """Make a verb that returns the answer of the broker."""
 
     @wraps(request)
     def ask(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -51,7 +51,7 @@ def _question(
 def _order(
     request: Callable[Concatenate[Any, P], Request[object]],
 ) -> Callable[Concatenate[Any, P], None]:
-    """Makes a verb that returns nothing, whatever the broker answers."""
+    """Make a verb that returns nothing, whatever the broker answers."""
 
     @wraps(request)
     def ask(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -70,12 +70,12 @@ def _order(
 
 
 def _later(verb: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
-    """Returns the twin of a verb, which does not block the event loop."""
+    """Return the twin of a verb, which does not block the event loop."""
     return cast(Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], _twins[verb])
 
 
 class InstanceVerbs(Handle):
-    """What people ask of an instance. Each verb has a twin that does not block the event loop: `retry` has `aretry`.
+    """The verbs of an instance. Each has a twin that does not block the event loop: `retry` has `aretry`.
 
     All but `why` are durable when they return. They raise `BrokerRefused`, naming the state, where the instance is in
     none that they are for, and `BrokerUnavailable`.
@@ -83,9 +83,9 @@ class InstanceVerbs(Handle):
 
     @_order
     def cancel(self) -> Request[None]:
-        """Stops the instance: what has not started never does, and what runs is told to stop.
+        """Stop the instance: nodes that have not started never do, and running ones are told to stop.
 
-        That is durable when this returns; whoever waits for a value gets `InstanceCancelled`. Raises
+        That is durable when this returns; waiting for a value raises `InstanceCancelled`. Raises
         `BrokerRefused`, naming the state, where the instance has ended already, and `BrokerUnavailable`.
         """
         _check_is_kept(self, "to cancel")
@@ -97,39 +97,39 @@ class InstanceVerbs(Handle):
 
     @_order
     def pause(self) -> Request[object]:
-        """Has workers take no further nodes of the instance; what they have they finish."""
+        """Have workers take no further nodes of the instance; they finish the ones that they have."""
         return _control(self, paused=True)
 
     apause = _later(pause)
 
     @_order
     def resume(self) -> Request[object]:
-        """Lets the instance go on after a `pause`."""
+        """Let the instance go on after a `pause`."""
         return _control(self, paused=False)
 
     aresume = _later(resume)
 
     @_order
     def set_priority(self, priority: int) -> Request[object]:
-        """Has workers take nodes of instances with a higher priority first; `ValueError` outside -1000 to 1000."""
+        """Have workers take nodes of instances with a higher priority first; `ValueError` outside -1000 to 1000."""
         return _control(self, priority=checked_priority(priority))
 
     aset_priority = _later(set_priority)
 
     @_order
     def cap(self, running_max: int | None) -> Request[object]:
-        """Has at most so many of the instance's nodes run at once, from 1; None for any number."""
+        """Have at most so many of the instance's nodes run at once, from 1; None for any number."""
         return _control(self, running_max=0 if running_max is None else checked_running_max(running_max))
 
     acap = _later(cap)
 
     @_order
     def retry(self) -> Request[None]:
-        """Lets the instance, which has failed, go on from where it failed; it can be waited for again.
+        """Let the instance, which has failed, go on from where it failed; it can be waited for again.
 
-        What failed, and what failed of that, is run again, by whatever version of the code the workers have; what
-        has completed is not. Attempts count from 1, and a deadline there was is lifted. That is durable when this
-        returns. Raises `BrokerRefused`, naming the state, where the instance has not failed, and
+        The nodes that failed, and their dependents, run again, by whatever version of the code the workers have;
+        completed ones do not. Attempts count from 1, and a deadline there was is lifted. That is durable when
+        this returns. Raises `BrokerRefused`, naming the state, where the instance has not failed, and
         `BrokerUnavailable`.
         """
         _check_is_kept(self, "to retry")
@@ -139,11 +139,11 @@ class InstanceVerbs(Handle):
 
     @_order
     def rerun(self, promise: object) -> Request[object]:
-        """Runs the node of `promise` again, and whatever its value went into, in an instance that has ended.
+        """Run the node of `promise` again, and all that its value went into, in an instance that has ended.
 
-        Workers of any version of the code may run them. What these nodes called before is forgotten, since they
-        call anew. That is durable when this returns; the instance can be waited for again. Raises `BrokerRefused`,
-        naming the state, where the instance runs or was cancelled, and `BrokerUnavailable`.
+        Workers of any version of the code may run them. The calls that these nodes made before are forgotten,
+        since they call anew. That is durable when this returns; the instance can be waited for again. Raises
+        `BrokerRefused`, naming the state, where the instance runs or was cancelled, and `BrokerUnavailable`.
         """
         _check_is_kept(self, "to rerun a node of")
         return Rerun(id_of(self), _node_of(promise, "rerun()"))
@@ -152,7 +152,7 @@ class InstanceVerbs(Handle):
 
     @_question
     def why(self, promise: object = None) -> Request[Why]:
-        """Says what holds the node of `promise`; without one, the instance's first node that has not ended.
+        """Say what holds the node of `promise`; without one, the instance's first node that has not ended.
 
         Raises `BrokerRefused` for an instance without nodes, `BrokerUnavailable`.
         """
@@ -180,7 +180,7 @@ def _control(
 
 
 def _check_is_kept(instance: InstanceVerbs, what: str) -> None:
-    """Says no in place of a broker where nodes run inline: none keeps the instance."""
+    """Say no in place of a broker where nodes run inline: none keeps the instance."""
     if should_run_inline():
         raise BrokerRefused(
             request=f"{what} instance {UUID(bytes=id_of(instance))}",

@@ -1,1 +1,1 @@
-"""What stands for values while a graph is being drawn: promises, and the arguments of a call."""
+"""Promises, which stand for values while a graph is being drawn, and the arguments of calls."""

@@ -16,11 +16,11 @@ class DAGArguments:
     calltime_kwargs: dict[str, object]
 
     def to_server_bytes(self) -> bytes:
-        """Returns the payload that travels; promises in it keep their ids and nothing else."""
+        """Return the payload that travels; promises in it keep their ids and nothing else."""
         return encode((self.calltime_args, self.calltime_kwargs), what="the arguments").data
 
     @classmethod
     def from_server_bytes(cls, b: bytes) -> DAGArguments:
-        """Reads what `to_server_bytes` wrote; promises come back bare."""
+        """Make the arguments of a payload that `to_server_bytes` wrote; promises come back bare."""
         args, kwargs = pickle.loads(b)
         return cls(args, kwargs)

@@ -1,8 +1,8 @@
-"""Who asks a promise what it is, read from the caller's frame.
+"""The code that asks a promise for its type, hash or fields, read from the caller's frame.
 
 `isinstance(p, int)`, `TABLE[p]` and `dataclasses.asdict(p)` reach a promise only as `__class__`, `__hash__` and the
-list of its fields, which loggers, debuggers and sets of promises ask for as well. So what tells a question about the
-value from one about the promise is the instruction that the asking function is at, and whose code that is.
+list of its fields, which loggers, debuggers and sets of promises ask for as well. A question about the value is told
+from one about the promise by the instruction that the asking function is at, and by whose code that is.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SITES_MAX = 1024
 
 
 def asks_for_type(frame: FrameType | None) -> bool:
-    """Tells whether a function of the project is at `isinstance()` or a class pattern, or functools at a dispatch."""
+    """Return whether a function of the project is at `isinstance()` or a class pattern, or functools at a dispatch."""
     while frame is not None and frame.f_code.co_name == "__instancecheck__":  # of abc and typing, on its way
         frame = frame.f_back
     if frame is None:
@@ -55,14 +55,14 @@ def asks_for_type(frame: FrameType | None) -> bool:
 
 
 def takes_apart(frame: FrameType | None) -> bool | None:
-    """Tells whether `dataclasses` is at taking an object apart; None where somebody else asks."""
+    """Return whether `dataclasses` is at taking an object apart; None where somebody else asks."""
     if frame is None or frame.f_globals.get("__name__") != "dataclasses":
         return None
     return frame.f_back is not None and frame.f_back.f_globals.get("__name__") == "dataclasses"
 
 
 def table_asked(frame: FrameType | None) -> Iterable[object] | None:
-    """Returns the set or dictionary in which a function of the project looks something up.
+    """Return the set or dictionary in which a function of the project looks something up.
 
     None where it does anything else, such as putting it in, and where what it looks into could only be had by running
     code.
@@ -84,7 +84,7 @@ def table_asked(frame: FrameType | None) -> Iterable[object] | None:
 
 
 def asking_line(frame: FrameType | None) -> str:
-    """Names the line of the project that asks; "" for a debugger or a library that tries what an object can do."""
+    """Name the line of the project that asks; "" for a debugger or a library that tries what an object can do."""
     while frame is not None:
         path = frame.f_code.co_filename
         module: str = frame.f_globals.get("__name__", "")
@@ -109,7 +109,7 @@ def _instruction(code: CodeType, offset: int) -> str:
 
 @lru_cache(SITES_MAX)
 def _table_at(code: CodeType, offset: int) -> ast.expr | None:
-    """Returns the expression for what is looked into by the instruction at `offset`, None if it is no look-up."""
+    """Return the expression for the table of a look-up, the instruction at `offset`; None if it is no look-up."""
     step = _instruction(code, offset)
     if not (step.startswith(CALLS) or step in {"CONTAINS_OP", "BINARY_SUBSCR", "DELETE_SUBSCR"}):
         return None
@@ -130,7 +130,7 @@ def _table_at(code: CodeType, offset: int) -> ast.expr | None:
 
 
 def _text_at(code: CodeType, offset: int) -> str:
-    """Returns the source text of an instruction; empty where there is none."""
+    """Return the source text of an instruction; empty where there is none."""
     line, end_line, column, end_column = next(islice(code.co_positions(), offset // 2, None))
     if line is None or end_line is None:
         return ""
@@ -143,7 +143,7 @@ def _text_at(code: CodeType, offset: int) -> str:
 
 
 def _value(expression: ast.expr, frame: FrameType) -> object:
-    """Returns the value of an expression without running anybody's code; raises whatever where that can't be."""
+    """Return the value of an expression without running anybody's code; raise anything where that can't be."""
     match expression:
         case ast.Constant(value=value):
             return value
@@ -168,7 +168,7 @@ def _value(expression: ast.expr, frame: FrameType) -> object:
 
 
 def _attribute(owner: object, name: str) -> object:
-    """Returns an attribute as it is stored; an instance has those of its definition."""
+    """Return an attribute as it is stored; an instance has those of its definition."""
     places: list[Mapping[str, object]] = [vars(owner)]
     if not isinstance(owner, type):
         places.append(vars(places[0].get("_dagorama_definition", owner)))
@@ -178,7 +178,7 @@ def _attribute(owner: object, name: str) -> object:
 
 
 def caller(depth: int) -> FrameType | None:
-    """Returns the frame `depth` calls above whoever calls this."""
+    """Return the frame `depth` calls above the caller."""
     try:
         return sys._getframe(depth + 1)
     except ValueError:  # an interpreter's C code asks

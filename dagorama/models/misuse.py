@@ -1,4 +1,4 @@
-"""What is not done with a promise, and what is said to whoever does it."""
+"""The uses of a promise that are refused, and the way out that the error names."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SHOWN_MAX = 60
 
 
 def refuse(promise: object, use: str, way_out: str) -> PromiseMisuse:
-    """Makes the error of a misuse. By the project's own code, it stays with the node, which may catch it."""
+    """Make the error of a misuse. By the project's own code, it stays with the node, which may catch it."""
     error = PromiseMisuse(promise=repr(promise), use=use, way_out=way_out)
     scope = current_scope.get()
     if scope is not None and (line := asking_line(caller(1))):
@@ -55,20 +55,20 @@ class _Kind(type):
 
 
 class NoValue(metaclass=_Kind):
-    """A stand-in for a value that is not there yet: what needs the value is refused, and what shows it, shows this."""
+    """A stand-in for a value that is not there yet: uses that need the value are refused, others show the stand-in."""
 
     __slots__ = ()
 
     def same(self, other: NoValue) -> bool:
-        """Tells whether both stand for the same."""
+        """Return whether both stand for the same."""
         raise NotImplementedError
 
     def number(self) -> int:
-        """Returns the hash."""
+        """Return the hash."""
         raise NotImplementedError
 
     def __eq__(self, other: object) -> bool:
-        """Compares with another promise. `None` is none, and what equals everything (`mock.ANY`) says so itself."""
+        """Compare with another promise. `None` is none, and an object that equals everything (`mock.ANY`) says so."""
         if isinstance(other, NoValue):
             return self.same(other)
         if other is None:
@@ -81,38 +81,38 @@ class NoValue(metaclass=_Kind):
         raise refuse(self, f"comparing with {shown} (`==`, `!=`, `in`, `match`)", DECIDE_THERE)
 
     def __hash__(self) -> int:
-        """Lets promises be members of sets, and keys. Looking one up among values is refused."""
+        """Let promises be members of sets, and keys. Looking one up among values is refused."""
         table = table_asked(caller(1))
         if table and not any(map(has_promise, table)):
             raise refuse(self, f"looking it up among the values of a {type(table).__qualname__}", DECIDE_THERE)
         return self.number()
 
     def __str__(self) -> str:
-        """Shows the promise, not a value: `print` and log lines are to look at what is there."""
+        """Show the promise, not a value: `print` and log lines are to look at what is there."""
         return repr(self)
 
     def __format__(self, spec: str) -> str:
-        """Shows the promise; a format for values, such as `:.2f`, is refused."""
+        """Show the promise; a format for values, such as `:.2f`, is refused."""
         if WIDTH.fullmatch(spec):
             return format(repr(self), spec)
         raise refuse(self, f"formatting with {spec!r}", f"{PASS_IT_ON} Without a format, the promise itself is shown.")
 
     def __dir__(self) -> Iterable[str]:
-        """Names what it has. Python's own way asks for the class, which would be a question of whoever calls."""
+        """Name its attributes. Python's own way asks for the class, which would count as a question of the caller."""
         return object.__dir__(self)
 
     if not TYPE_CHECKING:
 
         @property
         def __class__(self):
-            """The type of promise; asked whether the value is of some type, it refuses."""
+            """Return the type of promise; refuse the question whether the value is of some type."""
             if asks_for_type(caller(1)):
                 raise refuse(self, "asking for its type (`isinstance()`, `match`, singledispatch)", ASK_FOR_PROMISES)
             return type(self)
 
 
 def has_promise(key: object) -> bool:
-    """Tells whether a key is a promise, or a tuple or a record with one; of what has too many parts, that it is."""
+    """Return whether a key is a promise, or a tuple or a record with one; of one with too many parts, that it is."""
     met: dict[int, object] = {}
     left = [key]
     while left:
@@ -129,7 +129,7 @@ def has_promise(key: object) -> bool:
 
 
 def _parts_of(part: object) -> Iterator[object]:
-    """Yields what may go into the hash of a tuple or a record."""
+    """Yield the parts that may go into the hash of a tuple or a record."""
     kind = type(part)
     if issubclass(kind, COLLECTIONS):
         yield from cast(Iterable[object], part)
@@ -146,12 +146,12 @@ def _parts_of(part: object) -> Iterator[object]:
 
 @lru_cache(KINDS_MAX)
 def _slots_of(kind: type) -> list[MemberDescriptorType]:
-    """Returns the slots of a class and its bases, by whatever names it has them."""
+    """Return the slots of a class and its bases, by whatever names it has them."""
     return [member for base in kind.__mro__ for member in vars(base).values() if type(member) is MemberDescriptorType]
 
 
 def _refusing(use: str, way_out: str) -> Callable[..., NoReturn]:
-    """Makes a special method that refuses what it stands for."""
+    """Make a special method that refuses its use."""
 
     def refusing(self: NoValue, *_: object, **__: object) -> NoReturn:
         raise refuse(self, use, way_out)
@@ -189,8 +189,8 @@ for _use, _names, _way_out in MISUSES:
 class _Matched(metaclass=ABCMeta):  # noqa: B024 - it has nothing to be implemented
     """Has `match` try its mapping patterns on promises, which then asks for the length.
 
-    What is registered with such a class gets its flag (PEP 634), and passes for no `Mapping`. There is one flag for
-    mappings and one for sequences, and a type has one of them: a sequence pattern still does not match a promise.
+    A class that is registered with such a one gets its flag (PEP 634), and passes for no `Mapping`. There is one flag
+    for mappings and one for sequences, and a type has one of them: a sequence pattern still does not match a promise.
     """
 
     __abc_tpflags__: ClassVar[int] = 1 << 6  # Py_TPFLAGS_MAPPING

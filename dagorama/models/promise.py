@@ -1,4 +1,4 @@
-"""Promises: what a decorated call returns while the graph is being drawn.
+"""Promises: decorated calls return them while the graph is being drawn.
 
 A promise may be passed to other decorated calls, put into any object, shown, compared with other promises, and asked
 for a part of its value (`p["k"]`, `p[0]`, `p.field`), which is a promise again. Everything else that one does with a
@@ -6,8 +6,8 @@ value is refused at once (`dagorama.models.misuse`), because a promise that quie
 on its way.
 
 While `dagorama.payload` encodes, each promise that pickle meets leaves a *placeholder*: a call of `promised` or
-`lifted` below. Their names are part of every stored payload, so they must stay what and where they are. So must that
-of `distinct_keys`.
+`lifted` below. Their names are part of every stored payload, so they must stay what and where they are; so must that
+of `distinct_keys`, which is had from elsewhere (`dagorama.placeholders`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ARGUMENT_BYTES_MAX = 64 * 1024
 
 
 class Promise(NoValue):
-    """What a promise and a part of one have in common: they can be lifted, pickled, and not misused."""
+    """The base of promises and of parts of them: they can be lifted, pickled, and not misused."""
 
     __slots__ = ("_is_hashed", "_node_id")
 
@@ -44,29 +44,29 @@ class Promise(NoValue):
     _is_hashed: bool
 
     def __getitem__(self, key: object) -> LiftedPromise:
-        """Promises the item of the value; for `...` the whole value, as a part."""
+        """Promise the item of the value; for `...` the whole value, as a part."""
         return _lift(self) if key is ... else _lift(self, (ITEM, key))
 
     if not TYPE_CHECKING:
 
         def __getattr__(self, name):
-            """Promises the attribute of the value. Private names are refused: mostly tools probe for those."""
+            """Promise the attribute of the value. Private names are refused: mostly tools probe for those."""
             if name.startswith("_"):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             return _lift(self, (ATTRIBUTE, name))
 
     def same(self, other: NoValue) -> bool:
-        """Tells whether both promise the same."""
+        """Return whether both promise the same."""
         raise NotImplementedError
 
     def number(self) -> int:
-        """Returns the hash: equal promises have equal ids."""
+        """Return the hash: equal promises have equal ids."""
         self._is_hashed = True
         return hash(node_id_of(self))
 
 
 class Arguments(Enum):
-    """What a promise says in place of the arguments of its call."""
+    """The word of a promise in place of the arguments of its call."""
 
     #: A running node called, and for its code every name is that of a part.
     OF_A_NODE = "of a node"
@@ -90,7 +90,7 @@ class DAGPromise(Promise):
     def __init__(
         self, identifier: UUID, function_name: str | None = None, arguments: DAGArguments | None = None
     ) -> None:
-        """Makes the promise of a node that is known by its id."""
+        """Make the promise of a node that is known by its id."""
         self._is_hashed = False
         self._identifier = identifier
         self._function_name = function_name
@@ -100,14 +100,14 @@ class DAGPromise(Promise):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name):
-            """Gives what is known of the node, or promises a part."""
+            """Return what is known of the node, or promise a part."""
             own = _OWN.get(name)
             if own is None or (self._arguments is Arguments.OF_A_NODE and name != "_identifier"):
                 return Promise.__getattr__(self, name)
             return own(self)
 
     def same(self, other: NoValue) -> bool:
-        """Equal by field."""
+        """Return whether they are equal by field."""
         if not isinstance(other, DAGPromise) or self._identifier != other._identifier:
             return False
         if self._function_name != other._function_name:
@@ -116,11 +116,11 @@ class DAGPromise(Promise):
         return mine is its or mine == its or _arguments_of(self) == _arguments_of(other)
 
     def __repr__(self) -> str:
-        """Shows which node it is the promise of."""
+        """Show which node it is the promise of."""
         return f"DAGPromise({self._identifier}, {self._function_name or '?'})"
 
     def __reduce_ex__(self, protocol: object) -> tuple[object, ...]:
-        """Leaves a placeholder in a payload; pickles as itself elsewhere."""
+        """Leave a placeholder in a payload; pickle as itself elsewhere."""
         recorded = exchange.recorded
         if recorded is None:
             return DAGPromise, (self._identifier, self._function_name, self._arguments)
@@ -132,13 +132,13 @@ class DAGPromise(Promise):
 
 
 def _identifier_of(promise: DAGPromise) -> UUID:
-    """Makes the UUID when it is first asked for: a promise that is only passed on never needs it."""
+    """Make the UUID when it is first asked for: a promise that is only passed on never needs it."""
     promise._identifier = UUID(bytes=promise._node_id)
     return promise._identifier
 
 
 def _arguments_of(promise: DAGPromise) -> DAGArguments | None:
-    """Returns what the call was given, new objects each time; `PayloadError` where that was too large to keep."""
+    """Return the arguments of the call, new objects each time; `PayloadError` where they were too large to keep."""
     match promise._arguments:
         case bytes() as payload:
             return DAGArguments.from_server_bytes(payload)
@@ -163,7 +163,7 @@ _OWN: dict[str, Callable[[DAGPromise], object]] = {
 
 
 class _Fields:
-    """The fields of the dataclass, for who asks for them; what takes objects apart has to take a promise as one."""
+    """The fields of the dataclass. Functions that take objects apart have to take a promise as one."""
 
     def __init__(self, fields: dict[str, object]) -> None:
         self.fields = fields
@@ -192,22 +192,22 @@ class LiftedPromise(Promise):
     _path: tuple[Step, ...]
 
     def __init__(self, base: DAGPromise, path: tuple[Step, ...]) -> None:
-        """`path` leads from the value of `base` to the part."""
+        """Promise the part to which `path` leads from the value of `base`."""
         self._is_hashed = False
         self._node_id = node_id_of(base)
         self._base = base
         self._path = path
 
     def same(self, other: NoValue) -> bool:
-        """Equal if it is the same part of the same node's value."""
+        """Return whether it is the same part of the same node's value."""
         return isinstance(other, LiftedPromise) and (self._node_id, self._path) == (other._node_id, other._path)
 
     def __repr__(self) -> str:
-        """Shows the way from the node's value to the part."""
+        """Show the way from the node's value to the part."""
         return f"{self._base!r}{shown(self._path)}"
 
     def __reduce_ex__(self, protocol: object) -> tuple[object, ...]:
-        """Leaves a placeholder in a payload; pickles as itself elsewhere. Promises in the path are found as well."""
+        """Leave a placeholder in a payload; pickle as itself elsewhere. Promises in the path are found as well."""
         recorded = exchange.recorded
         if recorded is None:
             return LiftedPromise, (self._base, self._path)
@@ -224,7 +224,7 @@ _set_node_id = Promise.__dict__["_node_id"].__set__
 def new_promise(
     node_id: bytes, function_name: str | None = None, arguments: bytes | Arguments | None = None
 ) -> DAGPromise:
-    """Makes the promise of a node's value; quicker than the class itself. `arguments` are the payload of its call's."""
+    """Make the promise of a node's value; quicker than the class itself. `arguments` are the payload of its call's."""
     promise = object.__new__(DAGPromise)
     _set_node_id(promise, node_id)
     promise._is_hashed = False
@@ -234,7 +234,7 @@ def new_promise(
 
 
 def submitted_promise(node_id: bytes, function_name: str, arguments: bytes) -> DAGPromise:
-    """Makes the promise of a call that was made outside of nodes."""
+    """Make the promise of a call that was made outside of nodes."""
     promise = new_promise(node_id, function_name, arguments)
     if len(arguments) > ARGUMENT_BYTES_MAX:
         promise._arguments = len(arguments)
@@ -242,7 +242,7 @@ def submitted_promise(node_id: bytes, function_name: str, arguments: bytes) -> D
 
 
 def node_id_of(promise: Promise) -> bytes:
-    """Returns the id of the node whose value, or a part of it, is promised."""
+    """Return the id of the node whose value, or a part of it, is promised."""
     try:
         return promise._node_id
     except AttributeError:
@@ -251,7 +251,7 @@ def node_id_of(promise: Promise) -> bytes:
 
 
 def base_of(promise: Promise) -> DAGPromise:
-    """Returns the promise of the whole value."""
+    """Return the promise of the whole value."""
     if isinstance(promise, LiftedPromise):
         return promise._base
     assert isinstance(promise, DAGPromise)
@@ -259,23 +259,23 @@ def base_of(promise: Promise) -> DAGPromise:
 
 
 def part_of(promise: Promise, value: object) -> object:
-    """Returns what of the whole `value` is promised."""
+    """Return the promised part of the whole `value`."""
     return follow(value, promise._path, node_id_of(promise)) if isinstance(promise, LiftedPromise) else value
 
 
 def _lift(promise: Promise, *steps: Step) -> LiftedPromise:
-    """Promises the part of a value to which `steps` lead."""
+    """Promise the part of a value to which `steps` lead."""
     path = promise._path if isinstance(promise, LiftedPromise) else ()
     return LiftedPromise(base_of(promise), (*path, *steps))
 
 
 def shown(path: tuple[Step, ...]) -> str:
-    """Writes a path as one would in Python."""
+    """Write a path as one would in Python."""
     return "".join(f".{key}" if kind == ATTRIBUTE else f"[{key!r}]" for kind, key in path)
 
 
 def follow(value: object, path: tuple[Step, ...], node_id: bytes) -> object:
-    """Takes the part of `value`, that of node `node_id`, to which `path` leads; `PayloadError` where there is none."""
+    """Take the part of `value`, that of node `node_id`, to which `path` leads; `PayloadError` where there is none."""
     for done, (kind, key) in enumerate(path):
         try:
             # A promise has __getitem__ whatever its value; the value itself may turn out to have none.
@@ -291,12 +291,12 @@ def follow(value: object, path: tuple[Step, ...], node_id: bytes) -> object:
 
 
 def promised(node_id: bytes) -> object:
-    """The placeholder of a promise: its value while a payload is decoded, the bare promise otherwise."""
+    """Stand for a promise: return its value while a payload is decoded, the bare promise otherwise."""
     value_of = exchange.value_of
     return new_promise(node_id) if value_of is None else value_of(node_id)
 
 
 def lifted(node_id: bytes, path: tuple[Step, ...]) -> object:
-    """The placeholder of a lifted promise: a part of the value while a payload is decoded."""
+    """Stand for a lifted promise: return a part of the value while a payload is decoded."""
     value_of = exchange.value_of
     return LiftedPromise(new_promise(node_id), path) if value_of is None else follow(value_of(node_id), path, node_id)
