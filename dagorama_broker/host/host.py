@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, TypeVar, cast, get_args
-from weakref import WeakValueDictionary, ref
+from weakref import WeakValueDictionary
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.commands import (
@@ -84,8 +84,9 @@ class Host:
         self._scheduler: Scheduler | None = None
         # One thread, because a journal is used by one at a time; it also keeps reads behind earlier commits.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal") if journal.blocking else None
-        #: What that thread was given last. Whoever waits for it keeps it; here it would keep what was read.
-        self._given: Callable[[], Future[Any] | None] = lambda: None
+        #: What that thread was given and has neither done nor dropped because it was called off. All of it counts: that
+        #: the last was called off tells nothing of those before.
+        self._given: set[Future[Any]] = set()
         self._pace = pace or Pace()
         self._batch = _Batch()
         self._wake = asyncio.Event()
@@ -227,7 +228,8 @@ class Host:
         if self._thread is None:
             return function(*args)
         given = self._thread.submit(function, *args)
-        self._given = ref(given)
+        self._given.add(given)
+        given.add_done_callback(self._given.discard)  # in that thread, or here; either is one step
         return await asyncio.wrap_future(given)
 
     @property
@@ -274,8 +276,7 @@ class Host:
         if not is_small(events):
             await self.read(self._journal.commit, events)
             return
-        given = self._given()
-        if (given is None or given.done()) and self._pace.is_quick(perf_counter()):
+        if not self._given and self._pace.is_quick(perf_counter()):
             took_s = self._time_commit(events)
         else:
             took_s = await self.read(self._time_commit, events)

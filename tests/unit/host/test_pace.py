@@ -141,6 +141,27 @@ async def test_a_reading_that_nobody_waits_for_any_more_still_comes_first() -> N
 
 
 @pytest.mark.asyncio
+async def test_a_reading_that_was_called_off_says_nothing_of_those_before_it() -> None:
+    """Whoever hangs up behind a long reading does not bring the next commit beside it."""
+    journal = NotingJournal()
+    async with running(journal) as host:
+        reading = asyncio.create_task(host.read(journal.wait))
+        assert await asyncio.to_thread(journal.begun.wait, 10)
+        behind = asyncio.create_task(host.read(len, ()))
+        await asyncio.sleep(0)
+        behind.cancel()
+        await asyncio.sleep(0)
+        committing = asyncio.create_task(host.commit(submit("a")))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        during = list(journal.on_loop)
+        journal.gate.set()
+        await asyncio.gather(reading, committing)
+        await host.commit(submit("b"))
+    assert (during, journal.on_loop) == ([], [False, True])
+
+
+@pytest.mark.asyncio
 async def test_who_only_waits_has_nothing_granted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch in which nothing was decided is passed by the dispatcher; a new node costs one pass."""
     journal = NotingJournal()
