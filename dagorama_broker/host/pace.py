@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dagorama_broker.core import events as e
+from dagorama_broker.core.model.entities import Function, Node
 
 #: No more events, and no more nodes in any of them, than this are a small batch.
 SMALL = 32
 #: Nor is more written for any of them: 512 MiB in one value would hold up the event loop for seconds.
 BYTES = 16 * 1024
+#: What a reference to another node takes: its number in digits, and what stands between two.
+REFERENCE_BYTES = 10
 #: A commit that takes less is quick: about what deciding on some dozens of nodes takes, too.
 QUICK_S = 0.001
 #: A commit that takes longer on the event loop is late: others notice it.
@@ -66,12 +69,28 @@ def _nodes_in(event: e.DurableEvent) -> int:
 
 
 def _bytes_in(event: e.DurableEvent) -> int:
+    """Return about how much is written for an event, beside what is never much."""
     match event:
-        case e.NodeCompleted() | e.NodeJoining():
+        case e.NodeCompleted():
             return len(event.payload or b"")
         case e.NodesCreated():
-            return sum(len(node.arguments) + len(node.function.spec.definition_arguments) for node in event.nodes)
-        case e.AttemptFailed():
-            return len(event.attempt.failure.exception)
+            return sum(
+                len(node.arguments) + _references(node.dependencies) + _spec(node.function) for node in event.nodes
+            )
+        case e.NodeJoining():
+            return len(event.payload or b"") + _references(event.promises)
+        case e.AttemptFailed() | e.LeaseLost():
+            failure = event.attempt.failure
+            return sum(map(len, (failure.type, failure.message, failure.traceback, failure.exception)))
+        case e.NodesReset():
+            return sum(_spec(reset.function) for reset in event.resets)
         case _:
             return 0
+
+
+def _references(nodes: Sequence[Node]) -> int:
+    return REFERENCE_BYTES * len(nodes)
+
+
+def _spec(function: Function) -> int:
+    return len(function.spec.definition_arguments)
