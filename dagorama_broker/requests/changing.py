@@ -8,7 +8,7 @@ from dagorama_broker.core.events import NodesReset, RequestRepeated
 from dagorama_broker.core.model.values import InstanceId, NewCall, NodeId, RequestId
 from dagorama_broker.core.stored import InstanceSummary
 from dagorama_broker.requests.answers import QueueInfo
-from dagorama_broker.requests.checks import check_control, check_queue
+from dagorama_broker.requests.checks import check_control, check_name, check_queue
 from dagorama_broker.requests.describing import describe_queues
 from dagorama_broker.requests.looking import Looking
 
@@ -31,8 +31,9 @@ class Changing(Looking):
     ) -> None:
         """Make an instance, if it is new, with these options, and nodes in it. Repeating it is a no-op.
 
-        Raises `ConflictingNode`, `DuplicateCall` or `UnknownDependency`.
+        Raises `MalformedRequest`, `ConflictingNode`, `DuplicateCall` or `UnknownDependency`.
         """
+        check_name("definition", definition)
         await self._keeper.submit(
             c.SubmitNodes(instance_id=instance_id, definition=definition, calls=calls, options=options)
         )

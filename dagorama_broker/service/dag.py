@@ -22,7 +22,6 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
     @answers
     async def Submit(self, request: dag_pb2.SubmitRequest, context: object) -> dag_pb2.SubmitResponse:
         """Make an instance and nodes in it."""
-        convert.check_name("definition", request.definition)
         functions = [convert.to_function(function) for function in request.functions]
         await self._requests.submit(
             convert.to_instance_id(request.instance_id),

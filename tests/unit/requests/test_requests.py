@@ -184,6 +184,14 @@ async def test_queues_and_workers_are_told_of(keeping: Keeping) -> None:
             await requests.control_queue("")
 
 
+async def test_an_instance_of_a_definition_with_an_endless_name_is_refused(keeping: Keeping) -> None:
+    """Names are kept and shown, so they have a limit, whoever asks."""
+    async with keeping() as keeper:
+        with pytest.raises(MalformedRequest, match=r"definition .xxx.* has 2001 bytes; the limit is 2000"):
+            await Requests(keeper).submit(ORDER, "x" * 2001, ())
+        assert ORDER not in keeper.scheduler.instances
+
+
 async def test_an_instance_without_nodes_cannot_say_why(keeping: Keeping) -> None:
     """There is none to ask about, and that is another answer than that there is no such instance."""
     async with keeping() as keeper:
