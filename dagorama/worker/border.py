@@ -10,7 +10,6 @@ from uuid import UUID
 
 from dagorama.errors import CodeMismatchException, DagoramaError
 from dagorama.ids import new_id
-from dagorama.logging import get_logger
 from dagorama.v1.work_pb2 import FunctionVersion, Hello, Lease, Refusal, WorkResponse
 from dagorama.worker.held import Function, Held, ValueTable
 from dagorama.worker.kernel import messages as m
@@ -57,7 +56,7 @@ class Border:
         if response.acknowledged:
             post(m.Acknowledged(list(stream.acknowledge(response.acknowledged))))
         if response.refusals:
-            _log_refusals(response.refusals)
+            self._log_refusals(response.refusals)
         if response.HasField("welcome"):
             stream.welcome(response.welcome.lease_duration_s)
             leases = response.welcome.leases
@@ -72,6 +71,10 @@ class Border:
             if response.HasField("mismatch") and not self._options.catch_exceptions:
                 self._shell.end_with(self._mismatch(response.mismatch))
             self._shell.drain()
+
+    def _log_refusals(self, refusals: Iterable[Refusal]) -> None:
+        for refusal in refusals:
+            self._shell.log.warn("the report of node %s was refused: %s", UUID(bytes=refusal.node_id), refusal.reason)
 
     def _mismatch(self, left: FunctionVersion) -> DagoramaError:
         """Describe that nothing is left but nodes of another version, or of what this worker lacks."""
@@ -120,8 +123,3 @@ def _granted(response: WorkResponse) -> list[Held]:
             strict=True,
         )
     ]
-
-
-def _log_refusals(refusals: Iterable[Refusal]) -> None:
-    for refusal in refusals:
-        get_logger().warning("the report of node %s was refused: %s", UUID(bytes=refusal.node_id), refusal.reason)

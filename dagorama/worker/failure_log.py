@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from uuid import UUID
 
-from dagorama.logging import get_logger
 from dagorama.v1.graph_pb2 import Failure
 from dagorama.worker.held import Held
+from dagorama.worker.log import Log
 
 #: So many lines in so many seconds; of what fails beyond that in this time the number is told at its end.
 LINES_MAX = 10
@@ -20,8 +20,9 @@ MESSAGE_CHARS_MAX = 300
 class FailureLog:
     """One for each worker. Not for several threads. `flush` it at `due_at` and at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: Log) -> None:
         """Nothing has failed."""
+        self._log = log
         self._lines = 0
         self._ends_at = 0.0  #: of the present interval
         self._more: Counter[str] = Counter()  #: by function, what no line was written for
@@ -40,7 +41,7 @@ class FailureLog:
         if self._lines > LINES_MAX:
             self._more[held.function.name] += 1
             return
-        get_logger().warning(
+        self._log.warn(
             "attempt %d of node %s (%s) failed: %s",
             held.attempt,
             UUID(bytes=held.node_id),
@@ -53,7 +54,7 @@ class FailureLog:
         more, self._more = self._more, Counter()
         if more:
             functions = ", ".join(f"{count} of {name}" for name, count in more.most_common())
-            get_logger().warning("more attempts failed: %s; `dagorama show` lists the nodes", functions)
+            self._log.warn("more attempts failed: %s; `dagorama show` lists the nodes", functions)
 
 
 def _in_a_line(failure: Failure) -> str:

@@ -9,7 +9,6 @@ from time import monotonic
 from typing import cast
 from uuid import UUID
 
-from dagorama.logging import get_logger
 from dagorama.v1.work_pb2 import Hello, Lease, Rejection
 from dagorama.worker.alarm import Alarm
 from dagorama.worker.board import Board
@@ -21,12 +20,16 @@ from dagorama.worker.kernel import messages as m
 from dagorama.worker.kernel.kernel import Kernel
 from dagorama.worker.kernel.node import Node
 from dagorama.worker.kernel.states import GIVEN
+from dagorama.worker.log import Log
 from dagorama.worker.mailbox import Closed, Freed, Item, Mailbox, Opened, Passed
 from dagorama.worker.options import WorkerOptions, cancel_grace_s
 from dagorama.worker.slots import Slots
 from dagorama.worker.stopping import EXIT_CANCELLED, EXIT_OVERRUN
 from dagorama.worker.stream import Signal, Stream, ToSend
 from dagorama.worker.versions import VersionCheck
+
+#: So long it may take a worker that ends to write the last lines of its log.
+LOG_S = 1.0
 
 
 class Shell:
@@ -46,8 +49,9 @@ class Shell:
         #: What ends the worker, once it is reported: the first that a node raised, or an error of the worker's own.
         self.error: BaseException | None = None
         self._keeps_errors = not options.catch_exceptions
+        self.log = Log()
         # Whoever is to get the exception itself need not read of it.
-        self._failures = FailureLog() if options.log_failures and options.catch_exceptions else None
+        self._failures = FailureLog(self.log) if options.log_failures and options.catch_exceptions else None
         executor = Executor(
             versions=versions,
             progressed=self._mailbox.progressed,
@@ -106,6 +110,7 @@ class Shell:
             timer.cancel()
         if self._failures is not None:
             self._failures.flush()
+        self.log.close(LOG_S)
 
     @property
     def is_over(self) -> bool:
@@ -201,19 +206,19 @@ class Shell:
             case i.Stop(node):
                 self._slots.cancel(cast(Held, node))
             case i.Discard(node):
-                get_logger().warning(
+                self.log.warn(
                     "what node %s (%s) gave is discarded: its lease was lost while it ran, so another worker runs it",
                     UUID(bytes=node.node_id),
                     node.function.name,
                 )
             case i.Abandon(node, is_late):
                 overrun = _overrun(node, is_late=is_late)
-                get_logger().warning("%s; the thread that it runs in cannot be ended and is replaced", overrun)
+                self.log.warn("%s; the thread that it runs in cannot be ended and is replaced", overrun)
                 self._slots.abandon(cast(Held, node))
             case i.Complain(node, is_late):
-                get_logger().warning("%s; it does not heed that it was cancelled", _overrun(node, is_late=is_late))
+                self.log.warn("%s; it does not heed that it was cancelled", _overrun(node, is_late=is_late))
             case i.Leave(node, is_late) if self._leave is not None:
-                get_logger().warning("%s, so its worker process ends", _overrun(node, is_late=is_late))
+                self.log.warn("%s, so its worker process ends", _overrun(node, is_late=is_late))
                 status = EXIT_OVERRUN if is_late else EXIT_CANCELLED
                 threading.Thread(target=self._leave, args=(status,), name="dagorama-leave", daemon=True).start()
 
