@@ -77,6 +77,14 @@ class Caller(Protocol):
 
     #: None before the first.
     begun: Begun | None
+    #: The latest misuse of a promise, and where. A function that has caught it has taken a branch that no value has
+    #: decided.
+    misuse: tuple[PromiseMisuse, str] | None
+
+    @property
+    def process(self) -> Process:
+        """Return the process that it runs in."""
+        ...
 
 
 class RunningNode(Protocol):
@@ -124,11 +132,6 @@ class RunningNode(Protocol):
 class RunningInline(RunningNode, Caller, Protocol):
     """A running node, as inline mode knows it."""
 
-    @property
-    def process(self) -> Process:
-        """Return the process that it runs in."""
-        ...
-
 
 class Scope:
     """The calls that a running node has made so far. They come into being together with its result."""
@@ -151,8 +154,6 @@ class Scope:
         self.begun: Begun | None = None
         #: What has ended the node from outside of its own coroutine, such as an exit in a callback.
         self.cause: BaseException | None = None
-        #: The latest misuse of a promise, and where. A function that has caught it has taken a branch that no value has
-        #: decided.
         self.misuse: tuple[PromiseMisuse, str] | None = None
 
 

@@ -17,18 +17,17 @@ from time import monotonic
 from typing import Any, cast
 
 from dagorama import capture
+from dagorama.attempt import Failed, attempt, attempt_async
 from dagorama.belonging import follow_threads
 from dagorama.capture import Begun, current_scope, inline_node
 from dagorama.construction import given_to
-from dagorama.errors import NotAwaited
-from dagorama.giving_up import gives_up
+from dagorama.errors import PromiseMisuse
 from dagorama.ids import new_id
 from dagorama.models.promise import new_promise
 from dagorama.names import Definition
 from dagorama.own_stack import copy_for_task, run_in_copy
 from dagorama.payload import decode, encode
 from dagorama.retry import RetryConfiguration
-from dagorama.unawaited import check_all_awaited
 
 #: Fencing tokens. They grow over all nodes of the process, as a broker's do.
 _tokens = count(1)
@@ -66,6 +65,7 @@ class InlineNode:
         self.token = 0
         self.progress: tuple[float, str] | None = None
         self.begun: Begun | None = None
+        self.misuse: tuple[PromiseMisuse, str] | None = None  #: never, as there are no promises
         self.overran = False  #: whether this attempt has failed because of its timeout
         self._timeout_s = call.timeout_s
         self._lock = Lock()  # what it calls may run in threads
@@ -111,11 +111,18 @@ class InlineNode:
                 if not self._children:
                     self._started_at = monotonic()
 
-    def raise_if_late(self, cause: BaseException | None = None) -> None:
-        """Raise `TimeoutError` if the attempt took too long, whatever it gave."""
-        if self.dropped:
-            self.overran = True
-            raise TimeoutError(f"the attempt took longer than the timeout of {self._timeout_s:g} s") from cause
+    def in_time(self, outcome: object) -> object:
+        """Return the outcome of an attempt; `Failed` if it took too long, whatever it gave."""
+        error = outcome.error if type(outcome) is Failed else None
+        is_over = self.dropped and (error is None or isinstance(error, Exception))
+        return self.overrun(error) if is_over else outcome
+
+    def overrun(self, cause: BaseException | None = None) -> Failed:
+        """Return the outcome of an attempt that took too long."""
+        self.overran = True
+        error = TimeoutError(f"the attempt took longer than the timeout of {self._timeout_s:g} s")
+        error.__cause__ = cause
+        return Failed(error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,14 +149,12 @@ class InlineCall:
         with _called_by_current_node():
             while True:
                 node.begin_attempt()
-                try:
-                    # A context for each node: what one sets in context variables is not seen by the next.
-                    value = run_in_copy(node.context, partial(self._attempt, node))
-                except _TRIED_AGAIN as error:
-                    if self._gives_up(node, error):
-                        raise
-                else:
-                    return self._arrived(value)
+                # A context for each node: what one sets in context variables is not seen by the next.
+                outcome = run_in_copy(node.context, partial(self._attempt, node))
+                if type(outcome) is not Failed:
+                    return self._arrived(outcome)
+                if self._gives_up(node, outcome):
+                    outcome.again()
 
     async def run_async(self) -> object:
         """Do the same as `run` for an async function."""
@@ -157,52 +162,31 @@ class InlineCall:
         with _called_by_current_node():
             while True:
                 node.begin_attempt()
-                try:
-                    attempt = asyncio.create_task(self._attempt_async(node), context=copy_for_task(node.context))
-                    value = await _in_time(attempt, node)
-                except _TRIED_AGAIN as error:
-                    if self._gives_up(node, error):
-                        raise
-                else:
-                    return self._arrived(value)
+                task = asyncio.create_task(self._attempt_async(node), context=copy_for_task(node.context))
+                outcome = await _in_time(task, node)
+                if type(outcome) is not Failed:
+                    return self._arrived(outcome)
+                if self._gives_up(node, outcome):
+                    outcome.again()
 
-    def _gives_up(self, node: InlineNode, error: BaseException) -> bool:
+    def _gives_up(self, node: InlineNode, failed: Failed) -> bool:
         """Return whether no further attempt follows."""
         retry = self.retry
-        if retry is None or node.attempt >= retry.as_message().max_attempts:
-            return True
-        if isinstance(error, NotAwaited):  # the same function will forget it again
+        if retry is None or not isinstance(failed.error, _TRIED_AGAIN):
             return True
         # A broker ends what takes too long, and knows no types.
-        return not node.overran and gives_up(retry, error)
+        return node.attempt >= retry.as_message().max_attempts or (not node.overran and failed.is_final(retry))
 
     def _attempt(self, node: InlineNode) -> object:
-        """Call the function. Nothing can interrupt it, so it has failed afterwards if it took too long."""
-        try:
-            value = self._call(node)
-        except Exception as error:
-            node.raise_if_late(error)
-            raise
-        node.raise_if_late()
-        if node.begun:
-            check_all_awaited(node.begun)
-        return value
+        """Make an attempt. Nothing can interrupt it, so it has failed afterwards if it took too long."""
+        return node.in_time(attempt(inline_node, node, InlineCall._call, self, (), {}))
 
     async def _attempt_async(self, node: InlineNode) -> object:
-        try:
-            value = await cast(Any, self._call(node))
-        except Exception as error:
-            node.raise_if_late(error)
-            raise
-        node.raise_if_late()
-        if node.begun:
-            check_all_awaited(node.begun)
-        return value
+        return node.in_time(await attempt_async(inline_node, node, InlineCall._call, self, (), {}))
 
-    def _call(self, node: InlineNode) -> object:
+    def _call(self) -> object:
         """Call the function with an instance and arguments that are this attempt's alone."""
         current_scope.set(None)  # a worker's node may run things inline
-        inline_node.set(node)
         follow_threads()
         args, kwargs = cast(Any, decode(self.arguments, new_promise, what=f"the arguments of {self.name}"))
         return self.function(self._self(), *args, **kwargs)
@@ -233,8 +217,8 @@ def _called_by_current_node() -> Iterator[None]:
         yield
 
 
-async def _in_time(attempt: asyncio.Task[object], node: InlineNode) -> object:
-    """Return the value of an attempt; cancel it when its time is over, and raise `TimeoutError` then."""
+async def _in_time(task: asyncio.Task[object], node: InlineNode) -> object:
+    """Return the outcome of an attempt, which is cancelled and has failed when its time is over."""
     loop = asyncio.get_running_loop()
     timer: asyncio.TimerHandle | None = None
 
@@ -242,18 +226,21 @@ async def _in_time(attempt: asyncio.Task[object], node: InlineNode) -> object:
         nonlocal timer
         deadline = node.deadline
         if node.dropped:
-            attempt.cancel()
+            task.cancel()
         elif deadline is not None:
             timer = loop.call_later(max(_LOOK_AGAIN_S, deadline - monotonic()), look)
 
     look()
     try:
-        return await attempt
-    except asyncio.CancelledError:
-        caller = asyncio.current_task()
-        if caller is None or not caller.cancelling():  # else it is the caller that is to stop
-            node.raise_if_late()
-        raise
+        outcome = await task
+    except asyncio.CancelledError as error:  # before it had begun
+        outcome = Failed(error)
     finally:
         if timer is not None:
             timer.cancel()
+    if type(outcome) is Failed and isinstance(outcome.error, asyncio.CancelledError):
+        caller = asyncio.current_task()
+        # Else it is the caller that is to stop.
+        if node.dropped and (caller is None or not caller.cancelling()):
+            return node.overrun()
+    return outcome

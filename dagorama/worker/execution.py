@@ -12,18 +12,17 @@ from time import perf_counter_ns
 from typing import Any
 
 from dagorama import capture
+from dagorama.attempt import Failed, attempt, attempt_async
 from dagorama.base_context import node_context
 from dagorama.belonging import follow_threads
 from dagorama.capture import CapturedCall, Scope, current_scope
 from dagorama.definition import DAGInstance, instance_in_node
 from dagorama.errors import CodeMismatchException, DagoramaError, NotAwaited, PayloadError, UnknownFunction
-from dagorama.giving_up import gives_up
 from dagorama.listing import is_inside
 from dagorama.models.promise import DAGPromise, node_id_of
 from dagorama.payload import decode, decode_value, encode, no_promises
 from dagorama.retry import RetryConfiguration
 from dagorama.serializer import DEFINITIONS_MAX, FoundFunction, find_function, is_name, made_for
-from dagorama.unawaited import check_all_awaited
 from dagorama.v1.graph_pb2 import Failure
 from dagorama.worker import forking
 from dagorama.worker.failures import failure_of, refusal_of, sendable
@@ -126,14 +125,10 @@ class Executor:
             self._remember_async(held)
             context.run(current_scope.set, scope)
             return Rest(self._run_async(held, found, instance, scope, args, kwargs, started_ns), context)
-        try:
-            value = context.run(_call, scope, found, instance, args, kwargs)
-        except BaseException as error:
-            _leave_forked(scope, error)
-            self._fail(held, error, started_ns, found.retry)
-        else:
-            _leave_forked(scope)
-            self._complete(held, scope, value, started_ns)
+        outcome = context.run(attempt, current_scope, scope, found.function, instance, args, kwargs)
+        if scope.process is not capture.here:
+            _leave_forked(outcome)
+        self._report(held, scope, outcome, started_ns, found.retry)
         return None
 
     def is_known_async(self, held: Held) -> bool:
@@ -155,53 +150,47 @@ class Executor:
         kwargs: dict[str, object],
         started_ns: int,
     ) -> None:
-        try:
-            value = await found.function(instance, *args, **kwargs)
-        except BaseException as error:
-            _leave_forked(scope, error)
-            if not (held.dropped and isinstance(error, CancelledError)):  # so we stop it, and nobody waits for a report
-                self._fail(held, scope.cause or error, started_ns, found.retry)
-        else:
-            _leave_forked(scope)
-            if scope.cause is None:
-                self._complete(held, scope, value, started_ns)
-            else:
-                self._fail(held, scope.cause, started_ns, found.retry)
+        outcome = await attempt_async(current_scope, scope, found.function, instance, args, kwargs)
+        if scope.process is not capture.here:
+            _leave_forked(outcome)
+        if held.dropped and type(outcome) is Failed and isinstance(outcome.error, CancelledError):
+            return  # so we stop it, and nobody waits for a report
+        if scope.cause is not None:
+            outcome = Failed(scope.cause)
+        self._report(held, scope, outcome, started_ns, found.retry)
 
-    def _complete(self, held: Held, scope: Scope, value: object, started_ns: int) -> None:
-        calls, scope.calls = scope.calls, _ENDED
-        if scope.misuse is not None:
-            error, line = scope.misuse
-            error.add_note(f"The function has caught this error of {line}, and gone on as if there were a value.")
-            # The same function will catch it again.
-            self._end(held, failure_of(error, permanent=True), started_ns)
+    def _report(
+        self, held: Held, scope: Scope, outcome: object, started_ns: int, retry: RetryConfiguration | None
+    ) -> None:
+        """Make the report of an attempt from its outcome."""
+        if type(outcome) is Failed:
+            self._fail(held, outcome, started_ns, retry)
             return
-        if scope.begun:
-            try:
-                check_all_awaited(scope.begun)
-            except NotAwaited as error:
-                # The same function will forget it again.
-                self._end(held, refusal_of(error, permanent=True), started_ns)
-                return
-        if type(value) is DAGPromise:
-            held.report = Report(_elapsed_us(started_ns), alias_id=node_id_of(value), children=calls)
+        calls, scope.calls = scope.calls, _ENDED
+        if type(outcome) is DAGPromise:
+            held.report = Report(_elapsed_us(started_ns), alias_id=node_id_of(outcome), children=calls)
         else:
             try:
-                data, promise_ids = encode(value, what=f"the result of {held.function.name}")
+                data, promise_ids = encode(outcome, what=f"the result of {held.function.name}")
             except PayloadError as error:
                 # The same function will give such a value again.
                 self._end(held, refusal_of(error, permanent=True), started_ns)
                 return
             except BaseException as error:  # such as from a __reduce__ of the user's that exits
-                self._fail(held, error, started_ns)
+                self._fail(held, Failed(error), started_ns)
                 return
             held.report = Report(_elapsed_us(started_ns), data, None, None, promise_ids, calls)
         held.values = None
 
-    def _fail(self, held: Held, error: BaseException, started_ns: int, retry: RetryConfiguration | None = None) -> None:
-        """Ends an attempt whose function raised; for good where the function's policy gives up on such an error."""
-        permanent = retry is not None and gives_up(retry, error)
-        self._end(held, failure_of(error, permanent=permanent), started_ns, error)
+    def _fail(self, held: Held, failed: Failed, started_ns: int, retry: RetryConfiguration | None = None) -> None:
+        """Ends an attempt that gave no value; for good where another would not give one either."""
+        error = failed.error
+        permanent = failed.is_final(retry)
+        if failed.is_fault and isinstance(error, NotAwaited):  # no frame of the user's has to do with what was left out
+            failure = refusal_of(error, permanent=permanent)
+        else:
+            failure = failure_of(error, permanent=permanent)
+        self._end(held, failure, started_ns, None if failed.is_fault else error)
 
     def _refuse(self, held: Held, error: BaseException, started_ns: int) -> None:
         """Ends an attempt whose function was not called, unless another worker may be able to call it."""
@@ -227,22 +216,9 @@ class Executor:
 _ENDED = _EndedScope()
 
 
-def _leave_forked(scope: Scope, error: BaseException | None = None) -> None:
+def _leave_forked(outcome: object) -> None:
     """Ends a forked child in which the node's function has ended: the worker is in another process."""
-    if scope.process is not capture.here:
-        forking.leave(error)
-
-
-def _call(
-    scope: Scope,
-    found: FoundFunction,
-    instance: DAGInstance[Any],
-    args: tuple[object, ...],
-    kwargs: dict[str, object],
-) -> object:
-    current_scope.set(scope)
-    value: object = found.function(instance, *args, **kwargs)
-    return value
+    forking.leave(outcome.error if type(outcome) is Failed else None)
 
 
 def _rejected(held: Held, error: UnknownFunction | PayloadError) -> Rejected | None:
