@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from enum import Enum, auto
+from math import inf
 from queue import Empty, SimpleQueue
 from time import monotonic
 from uuid import UUID
@@ -61,8 +61,9 @@ class Stream:
         self._channel = Connection(host, port).channel
         self._outbox: SimpleQueue[ToSend] = SimpleQueue()
         self.was_welcome = False  #: whether the broker has answered
-        self._ended = threading.Event()
-        self._requests_sent = 0
+        self._is_closed = False
+        self._heartbeat_s = inf  #: how long the broker may hear nothing
+        self._sent_at = monotonic()  #: when it was sent something last
         self._sequence = 0
         self._reports: deque[Held] = deque()  #: taken from the outbox, and not sent as yet
         self._is_last = False  #: nothing follows these
@@ -78,12 +79,8 @@ class Stream:
     def welcome(self, lease_duration_s: float) -> None:
         """Begin with heartbeats."""
         self.was_welcome = True
-        threading.Thread(
-            target=self._beat,
-            args=(lease_duration_s / HEARTBEATS_PER_LEASE,),
-            name="dagorama-heartbeat",
-            daemon=True,
-        ).start()
+        self._heartbeat_s = lease_duration_s / HEARTBEATS_PER_LEASE
+        self.look()  # the thread that sends is to wait no longer than that
 
     def send(self, item: ToSend) -> None:
         """Send reports, a lease that is handed back or rejected, or a signal, after those before. From any thread."""
@@ -111,7 +108,7 @@ class Stream:
 
     def close(self) -> None:
         """Lets go of everything, once no more is received."""
-        self._ended.set()
+        self._is_closed = True
         self._outbox.put(Signal.END)
         self._call.cancel()
         self._channel.close()
@@ -120,9 +117,9 @@ class Stream:
 
     def _requests(self) -> Iterator[WorkRequest]:
         yield WorkRequest(hello=self._hello)
-        while (self._reports or not self._is_last) and not self._ended.is_set():
+        while (self._reports or not self._is_last) and not self._is_closed:
             request = self._next_request()
-            self._requests_sent += 1
+            self._sent_at = monotonic()
             yield request
 
     def _next_request(self) -> WorkRequest:
@@ -167,13 +164,18 @@ class Stream:
             self._is_last = True
 
     def _next_item(self) -> ToSend:
-        """Wait for something to send; while there is progress to tell, no longer than until it may be told."""
+        """Wait for something to send, no longer than until progress may be told, or a heartbeat is due."""
         while True:
-            wait_s = self._progress_at - monotonic() if self._progressed else None
-            if wait_s is not None and wait_s <= 0:
+            now = monotonic()
+            if self._progressed and now >= self._progress_at:
                 return Signal.PROGRESS
+            due_at = self._sent_at + self._heartbeat_s
+            if now >= due_at:
+                return Signal.HEARTBEAT
+            if self._progressed:
+                due_at = min(due_at, self._progress_at)
             try:
-                item = self._outbox.get(timeout=wait_s)
+                item = self._outbox.get(timeout=None if due_at == inf else due_at - now)
             except Empty:
                 continue
             if item is Signal.LOOK:
@@ -192,15 +194,6 @@ class Stream:
             tokens, fractions, messages = zip(*told, strict=True)
             texts = [sendable(message, PROGRESS_CHARS_MAX) for message in messages]
             request.progress.CopyFrom(ProgressReports(tokens=tokens, fractions=fractions, messages=texts))
-
-    # -- in the heartbeat's thread ------------------------------------------------------------------------------------
-
-    def _beat(self, interval_s: float) -> None:
-        seen = -1
-        while not self._ended.wait(interval_s):
-            if self._requests_sent == seen:
-                self.send(Signal.HEARTBEAT)
-            seen = self._requests_sent
 
 
 def write_results(request: WorkRequest, reports: Iterable[Held]) -> None:
