@@ -7,8 +7,10 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from math import inf
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from time import monotonic
 from types import TracebackType
 
 from dagorama.errors import WorkersCannotStart
@@ -27,7 +29,7 @@ SLOW_START_S = 10.0
 
 
 class _LaunchedCrew(Crew):
-    """Replaces worker processes in a thread of its own, until it is told to stop or none can start."""
+    """Replaces worker processes until it is told to stop or none can start. By one thread at a time."""
 
     def __init__(self, n: int, options: WorkerOptions, *, main: dict[str, object]) -> None:
         """For `main` see `run_child`."""
@@ -36,29 +38,42 @@ class _LaunchedCrew(Crew):
         self.as_own = OwnWorkers()
         self._failed_starts = 0
         self._why = ""  #: the last reason why a process could not start
-        #: Set when a worker is ready, and when there is an `error`.
-        self.is_decided = threading.Event()
+        self.is_decided = False  #: whether a worker has ever been ready, or there is an `error`
         self.error: WorkersCannotStart | None = None
 
+    def wait_for_one(self) -> None:
+        """Block until a worker is ready; raise `WorkersCannotStart` where none can be."""
+        slow_at = monotonic() + SLOW_START_S
+        while not self.is_decided:
+            if monotonic() >= slow_at:
+                slow_at = inf
+                _warn_of_slow_start()
+            self._go_on(until=slow_at)
+        if self.error:
+            raise self.error
+
     def run(self, stopping: Connection) -> None:
-        """Runs until the other end of `stopping` is closed."""
-        try:
-            while not self.error and stopping not in self.step(stopping):
-                self.replace()
-                if not self._children and not self._replace_at and self._why:
-                    self._give_up()
-        finally:
-            self.is_decided.set()
+        """Go on until the other end of `stopping` is closed."""
+        while not self.error and stopping not in self._go_on(stopping):
+            pass
+
+    def _go_on(self, *others: Connection, until: float = inf) -> set[object]:
+        ready = self.step(*others, until=until)
+        if not ready.intersection(others):
+            self.replace()
+            if not self._children and not self._replace_at and self._why:
+                self._give_up()
+        return ready
 
     def _is_ready(self) -> None:
-        if self._why and not self.is_decided.is_set():
+        if self._why and not self.is_decided:
             self._log.warning("%s: %s", CANNOT_START, self._why)  # but another one can
         self._failed_starts, self._why = 0, ""
-        self.is_decided.set()
+        self.is_decided = True
 
     def _cannot_start(self, why: str) -> None:
         self._why = why
-        if self.is_decided.is_set():
+        if self.is_decided:
             self._log.warning("%s: %s", CANNOT_START, why)
 
     def _is_wanted(self, child: Child) -> bool:
@@ -74,9 +89,9 @@ class _LaunchedCrew(Crew):
     def _give_up(self) -> None:
         self.error = WorkersCannotStart(reason=self._why)
         self.as_own.given_up = self._why
-        if self.is_decided.is_set():  # else whoever enters the block gets it
+        if self.is_decided:  # else whoever enters the block gets it
             self._log.error("%s", self.error)
-        self.is_decided.set()
+        self.is_decided = True
 
 
 class LaunchedWorkers(AbstractContextManager[list[WorkerProcess]]):
@@ -120,27 +135,18 @@ class LaunchedWorkers(AbstractContextManager[list[WorkerProcess]]):
         stack.callback(atexit.unregister, self._end_with_program)
         stack.callback(lambda: stop_workers([*crew.processes, *crew.leaving]))
         crew.start()
-        stack.callback(_in_thread(crew.run))
-        if not crew.is_decided.wait(SLOW_START_S):
-            get_logger().warning(
-                "no worker is ready yet, %g s after they were started: they import the program, and what it does then, "
-                "not below `%s`, they do as well; they are waited for",
-                SLOW_START_S,
-                MAIN_GUARD,
-            )
-            crew.is_decided.wait()
-        if crew.error:
-            raise crew.error
+        crew.wait_for_one()
+        stack.callback(_look_after(crew))
 
     def _end_with_program(self) -> None:
         if os.getpid() == self._owner:  # a process that it has forked ends for itself
             self._stack.close()
 
 
-def _in_thread(run: Callable[[Connection], None]) -> Callable[[], None]:
-    """Runs this in a thread, and returns what ends it, by closing the other end of the connection that it gets."""
+def _look_after(crew: _LaunchedCrew) -> Callable[[], None]:
+    """Go on with the crew in a thread; return a function that ends that, and leaves the workers alone."""
     stop, stopping = Pipe()
-    thread = threading.Thread(target=run, args=(stopping,), name="dagorama-launched", daemon=True)
+    thread = threading.Thread(target=crew.run, args=(stopping,), name="dagorama-launched", daemon=True)
     thread.start()
 
     def end() -> None:
@@ -149,6 +155,15 @@ def _in_thread(run: Callable[[Connection], None]) -> Callable[[], None]:
         stopping.close()
 
     return end
+
+
+def _warn_of_slow_start() -> None:
+    get_logger().warning(
+        "no worker is ready yet, %g s after they were started: they import the program, and what it does then, "
+        "not below `%s`, they do as well; they are waited for",
+        SLOW_START_S,
+        MAIN_GUARD,
+    )
 
 
 def _warn_of(definitions: set[str]) -> None:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from logging import INFO, WARNING, Logger
+from math import inf
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from time import monotonic
@@ -72,11 +73,14 @@ class Crew:
         for place in range(self._n):
             self._start(place)
 
-    def step(self, *others: Connection | socket.socket) -> set[object]:
-        """Waits until something happens, and deals with it unless it is one of the `others`; returns what has."""
+    def step(self, *others: Connection | socket.socket, until: float = inf) -> set[object]:
+        """Waits until something happens, and deals with it unless it is one of the `others`; returns what has.
+
+        It waits no longer than `until`, by `time.monotonic()`.
+        """
         awaited = [*others, *(end for child in self._children for end in (child.process.sentinel, child.status))]
-        timeout_s = max(0.0, min(self._replace_at)[0] - monotonic()) if self._replace_at else None
-        ready: set[object] = set(wait(awaited, timeout_s))
+        due_at = min([until, *(at for at, _ in self._replace_at)])
+        ready: set[object] = set(wait(awaited, None if due_at == inf else max(0.0, due_at - monotonic())))
         for child in list(self._children):
             if child.status in ready:
                 self._take_news(child)
