@@ -271,7 +271,8 @@ class InProcessBroker:
             if rest is None:
                 self._end(held)
         if rest is not None:
-            self._loop.call(self._begin, held, rest)
+            with self._lock:
+                self._loop.call(self._begin, held, rest)
             return
         interrupt, self._interrupt = self._interrupt, None
         if interrupt is not None:

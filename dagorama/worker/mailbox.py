@@ -12,13 +12,10 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from dagorama.worker.held import Held
 from dagorama.worker.kernel.messages import Ended, Message, Progressed
-
-if TYPE_CHECKING:  # it looks in here
-    from dagorama.worker.stream import Stream
+from dagorama.worker.node_loop import Rest
 
 
 @dataclass(slots=True)
@@ -37,18 +34,19 @@ class Passed:
 
 
 @dataclass(slots=True)
-class Opened:
-    """This is the stream from now on, and its hello is sent."""
+class HandedOver:
+    """A slot of a thread goes to the event loop, with this node of it, whose function is asynchronous."""
 
-    stream: Stream
+    held: Held
+    rest: Rest
 
 
 @dataclass(slots=True)
-class Closed:
-    """The stream is none any more."""
+class StreamChanged:
+    """Another stream, or none, is there from now on. The shell says which."""
 
 
-Item = Message | Freed | Passed | Opened | Closed
+Item = Message | Freed | Passed | HandedOver | StreamChanged
 
 
 class Mailbox:

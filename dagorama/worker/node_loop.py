@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from contextvars import Context
 from functools import partial
+from time import monotonic
 from typing import Any, NamedTuple, NoReturn, cast
 from weakref import WeakKeyDictionary
 
@@ -66,16 +67,16 @@ class NodeTask(asyncio.Task[Any]):
 
 
 class NodeLoop:
-    """Runs nodes as tasks. From any thread, but for `start`, which is called on the loop."""
+    """Runs nodes as tasks. For one thread at a time, but for `start`, which is called on the loop, and `close`."""
 
     def __init__(self, name: str) -> None:
         """The thread, of this name, begins with the first `call`."""
         _hide_neighbours()
         self._name = name
-        self._lock = threading.Lock()
         self._loop: AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._closing = False
+        self._asked_at: float | None = None  #: since when the loop has not answered
         #: The first task of each node. The loop itself keeps no hold on its tasks.
         self._tasks: dict[Scope | None, NodeTask] = {}
 
@@ -105,16 +106,22 @@ class NodeLoop:
         return threading.current_thread() is self._thread
 
     def answers(self, within_s: float) -> bool:
-        """Tells whether the loop goes on within a time, and no coroutine blocks it."""
-        answered = threading.Event()
-        self.call(answered.set)
-        return answered.wait(within_s)
+        """Return whether the loop goes on, and no coroutine has blocked it for so long. To be asked now and again."""
+        asked_at, loop = self._asked_at, self._loop
+        if loop is None:
+            return True
+        if asked_at is None:
+            self._asked_at = asked_at = monotonic()
+            loop.call_soon_threadsafe(self._answer, context=Context())
+        return monotonic() < asked_at + within_s
+
+    def _answer(self) -> None:
+        self._asked_at = None
 
     def close(self, wait_s: float = 0.0) -> None:
         """Cancels what still runs, and ends the thread; waits for that as long."""
-        with self._lock:
-            self._closing = True
-            loop, thread = self._loop, self._thread
+        self._closing = True
+        loop, thread = self._loop, self._thread
         if loop is not None and thread is not None:
             loop.call_soon_threadsafe(partial(type(loop).stop, loop))
             thread.join(wait_s)
@@ -122,14 +129,12 @@ class NodeLoop:
     # -- the loop itself ----------------------------------------------------------------------------------------------
 
     def _begin(self) -> AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                loop = asyncio.new_event_loop()
-                _guard(loop)
-                self._thread = threading.Thread(target=self._run, args=(loop,), name=self._name, daemon=True)
-                self._thread.start()
-                self._loop = loop
-            return self._loop
+        loop = asyncio.new_event_loop()
+        _guard(loop)
+        self._thread = threading.Thread(target=self._run, args=(loop,), name=self._name, daemon=True)
+        self._thread.start()
+        self._loop = loop
+        return loop
 
     def _run(self, loop: AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from math import inf
 from time import monotonic
 from typing import cast
@@ -21,7 +22,7 @@ from dagorama.worker.kernel.kernel import Kernel
 from dagorama.worker.kernel.node import Node
 from dagorama.worker.kernel.states import GIVEN
 from dagorama.worker.log import Log
-from dagorama.worker.mailbox import Closed, Freed, Item, Mailbox, Opened, Passed
+from dagorama.worker.mailbox import Freed, HandedOver, Item, Mailbox, Passed, StreamChanged
 from dagorama.worker.options import WorkerOptions, cancel_grace_s
 from dagorama.worker.slots import Slots
 from dagorama.worker.stopping import EXIT_CANCELLED, EXIT_OVERRUN
@@ -30,6 +31,18 @@ from dagorama.worker.versions import VersionCheck
 
 #: So long it may take a worker that ends to write the last lines of its log.
 LOG_S = 1.0
+
+
+@dataclass(slots=True)
+class Opened(StreamChanged):
+    """This is the stream from now on, and its hello is sent."""
+
+    stream: Stream
+
+
+@dataclass(slots=True)
+class Closed(StreamChanged):
+    """The stream is none any more."""
 
 
 class Shell:
@@ -152,6 +165,8 @@ class Shell:
                 self._slots.freed(item)
             case Passed():
                 self._slots.passed(item)
+            case HandedOver():
+                self._slots.handed_over(item)
             case Opened():
                 self._stream, self._mailbox.wake = item.stream, item.stream.look
                 self._tell(m.Connected())
@@ -168,6 +183,8 @@ class Shell:
             case m.Ended():
                 self._note_failures(cast("Sequence[Held]", item.nodes))
                 self._tell(item)
+            case StreamChanged():
+                raise TypeError(f"{item!r} is neither Opened nor Closed")
             case _:
                 self._tell(item)
 

@@ -21,7 +21,7 @@ from dagorama.worker.alarm import Alarm
 from dagorama.worker.board import Board
 from dagorama.worker.execution import Executor
 from dagorama.worker.held import Held
-from dagorama.worker.mailbox import Freed, Mailbox, Passed
+from dagorama.worker.mailbox import Freed, HandedOver, Item, Mailbox, Passed
 from dagorama.worker.node_loop import NodeLoop, NodeTask, Rest
 
 #: An event loop that has not gone on for so long, while one of its nodes runs on after its time, is given up.
@@ -79,6 +79,11 @@ class Slots:
     def passed(self, passed: Passed) -> None:
         """Hand a node, which has a slot, to a thread."""
         self._start(passed.held)
+
+    def handed_over(self, handed_over: HandedOver) -> None:
+        """Have the event loop go on with a node, which has a slot."""
+        self._idle_threads += 1
+        self._loop.call(self._begin, handed_over.held, handed_over.rest)
 
     def take_back(self, nodes: Iterable[Held] | None) -> list[Held]:
         """Return those of the nodes that have not been started, or all; they will not be."""
@@ -189,14 +194,13 @@ class Slots:
                     self._ends_abandoned(held)
                     return
                 if rest is not None:
-                    self._loop.call(self._begin, held, rest)
                     break
                 held = self._next(held)
-            # A slot that was handed over is the event loop's now. Nothing of the last node may live on while this
-            # thread waits.
-            freed = Freed(slots=0 if rest is not None else 1, threads=1)
+            item: Item = Freed(slots=1, threads=1) if held is None or rest is None else HandedOver(held, rest)
+            # Nothing of the last node may live on while this thread waits.
             rest = held = None
-            self._mailbox.post(freed)
+            self._mailbox.post(item)
+            del item
 
     def _ends_abandoned(self, held: Held) -> None:
         if self._alarm is not None:

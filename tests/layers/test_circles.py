@@ -9,7 +9,6 @@ from tests.layers.circles import arrows, circles, module_of
 #: Circles that are still there. This only gets shorter: when one is gone it leaves the list.
 KNOWN: list[set[str]] = [
     {f"dagorama.client.{name}" for name in ("messages", "port", "waiting")},
-    {f"dagorama.worker.{name}" for name in ("mailbox", "stream")},
 ]
 
 
