@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from functools import partial
 from multiprocessing import Process
 from typing import cast
 
@@ -15,6 +14,7 @@ from dagorama.main_guard import check_is_no_import, worker_here
 from dagorama.options import checked_names, whole_number
 from dagorama.worker.launched import LaunchedWorkers
 from dagorama.worker.options import WorkerOptions
+from dagorama.worker.owner import Owner
 from dagorama.worker.printing import lines_at_once
 from dagorama.worker.worker import Worker
 
@@ -63,18 +63,16 @@ async def execute_worker_async(
     Cancelling it drains the worker, twice stops it. Nodes run in threads, asynchronous ones on an event loop of the
     worker's own.
     """
-    worker = _worker(exclude_queues, include_queues, queue_tolerations, infinite_loop, catch_exceptions)
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-    worker.call_when_done(partial(loop.call_soon_threadsafe, ended.set))
+    owner = _Task()
+    worker = _worker(exclude_queues, include_queues, queue_tolerations, infinite_loop, catch_exceptions, owner)
     with lines_at_once(), worker_here():
         worker.start()
         try:
-            await ended.wait()
+            await owner.has_ended.wait()
         finally:
             try:
                 worker.drain()
-                await ended.wait()
+                await owner.has_ended.wait()
             finally:
                 worker.stop()
     worker.wait()
@@ -121,12 +119,25 @@ def launch_workers(
     return cast(AbstractContextManager[list[Process]], LaunchedWorkers(count, options))
 
 
+class _Task(Owner):
+    """A task of an event loop that runs a worker."""
+
+    def __init__(self) -> None:
+        self.has_ended = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def ended(self) -> None:
+        """Wake the task."""
+        self._loop.call_soon_threadsafe(self.has_ended.set)
+
+
 def _worker(
     exclude_queues: Iterable[str] | None,
     include_queues: Iterable[str] | None,
     queue_tolerations: Iterable[str] | None,
     infinite_loop: bool,
     catch_exceptions: bool,
+    owner: Owner | None = None,
 ) -> Worker:
     check_is_no_import("a worker is run")
     options = WorkerOptions(
@@ -138,4 +149,4 @@ def _worker(
         connect_timeout_s=CONNECT_TIMEOUT_S,
     )
     host, port = broker_address()
-    return Worker(options, host=host, port=port)
+    return Worker(options, host=host, port=port, owner=owner)

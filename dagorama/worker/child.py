@@ -13,6 +13,7 @@ import threading
 from collections.abc import Mapping
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
+from typing import Self
 
 from dagorama.belonging import this_is_a_worker
 from dagorama.client.connection import broker_address
@@ -24,6 +25,7 @@ from dagorama.worker.importing import CannotImport
 from dagorama.worker.main_module import import_main
 from dagorama.worker.news import News, tell
 from dagorama.worker.options import WorkerOptions
+from dagorama.worker.owner import Owner
 from dagorama.worker.printing import lines_at_once, print_also_to_nobody
 from dagorama.worker.signals import signals_in
 from dagorama.worker.stopping import EXIT_CANCELLED, EXIT_OVERRUN
@@ -71,11 +73,11 @@ def run_child(
     gc.freeze()
     _end_with_parent()
     Alarm.take_signal()
-    with lines_at_once():
-        worker = _worker(options, status, board, main)
+    with lines_at_once(), _Parent(status) as parent:
+        worker = _worker(options, parent, status, board, main)
         tell(status, News.READY)
         try:
-            _work(worker, is_supervised=main is None)
+            _work(worker, parent, is_supervised=main is None)
         except OSError as error:
             if error.errno != errno.EBADF:
                 raise
@@ -93,42 +95,60 @@ def run_child(
     sys.exit(worker.exit_status)
 
 
-def _worker(options: WorkerOptions, status: Connection, board: Board, main: Mapping[str, object] | None) -> Worker:
+class _Parent(Owner):
+    """The process that has started this one. It is told by `News`, and the main thread here by a socket."""
+
+    def __init__(self, status: Connection) -> None:
+        self._status = status
+        #: Can be read from when the worker has ended.
+        self.ending, self._end = socket.socketpair()
+        forking.keep_from_forks(self.ending, self._end)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ending.close()
+        self._end.close()
+
+    def connected(self, text: str) -> None:
+        tell(self._status, News.CONNECTED, text)
+
+    def connection_changed(self, text: str, *, is_connected: bool) -> None:
+        tell(self._status, News.CONNECTED if is_connected else News.DISCONNECTED, text)
+
+    def leaving(self, text: str) -> None:
+        tell(self._status, News.LEAVING, text)
+
+    def ended(self) -> None:
+        self._end.send(b".")
+
+
+def _worker(
+    options: WorkerOptions, parent: Owner, status: Connection, board: Board, main: Mapping[str, object] | None
+) -> Worker:
     """Makes the worker, with all that it needs imported; ends the process where that cannot be."""
     try:
         if main:
             import_main(main)
         this_is_a_worker()
         host, port = broker_address()
-        return Worker(
-            options,
-            host=host,
-            port=port,
-            connection_changed=lambda is_connected, text: tell(
-                status, News.CONNECTED if is_connected else News.DISCONNECTED, text
-            ),
-            alarm=Alarm(),
-            leaving=lambda text: tell(status, News.LEAVING, text),
-            board=board,
-        )
+        return Worker(options, host=host, port=port, owner=parent, alarm=Alarm(), board=board)
     except Exception as error:
         why = str(error) if isinstance(error, CannotImport) else f"{type(error).__name__}: {error}"
         tell(status, News.CANNOT_START, why)
         sys.exit(EXIT_IMPORT_FAILED)
 
 
-def _work(worker: Worker, *, is_supervised: bool) -> None:
+def _work(worker: Worker, parent: _Parent, *, is_supervised: bool) -> None:
     """Runs a worker until it has ended, draining it on SIGTERM.
 
     A second SIGTERM stops it at once, unless it has a supervisor: that decides, and may pass on what came here as well.
     """
-    ended, ending = socket.socketpair()
     is_draining = False
-    with signals_in(signal.SIGTERM) as signals, ended, ending:
-        forking.keep_from_forks(ended, ending)
-        worker.call_when_done(lambda: ending.send(b"."))
+    with signals_in(signal.SIGTERM) as signals:
         worker.start()
-        while ended not in wait([signals, ended]):
+        while parent.ending not in wait([signals, parent.ending]):
             for _ in range(signals.recv(4096).count(signal.SIGTERM)):
                 if is_draining and not is_supervised:
                     os._exit(EXIT_STOPPED)

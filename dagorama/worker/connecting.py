@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
 from time import monotonic
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from dagorama.logging import get_logger
 from dagorama.worker import forking
 from dagorama.worker.border import Border
 from dagorama.worker.options import drain_grace_s
+from dagorama.worker.owner import Owner
 from dagorama.worker.shell import Shell
 from dagorama.worker.stream import Stream
 
@@ -30,24 +30,13 @@ COMPLAINT_INTERVAL_S = 30.0
 class Connector:
     """Keeps a stream open until the worker is drained or stopped."""
 
-    def __init__(
-        self,
-        *,
-        host: str,
-        port: int,
-        shell: Shell,
-        border: Border,
-        changed: Callable[[bool, str], None] | None,
-    ) -> None:
-        """Begin each stream with the hello of `border`, which gets all that comes.
-
-        `changed(is_connected, text)` is told what a person may want to know; without it that is logged.
-        """
+    def __init__(self, *, host: str, port: int, shell: Shell, border: Border, owner: Owner) -> None:
+        """Begin each stream with the hello of `border`, which gets all that comes."""
         self._host = host
         self._port = port
         self._shell = shell
         self._border = border
-        self._changed = changed
+        self._owner = owner
         self._stopped = False
         self._stream: Stream | None = None
         self._interrupt = threading.Event()  #: ends a backoff
@@ -100,10 +89,11 @@ class Connector:
     def _tell_connected(self) -> None:
         """Tells that the broker answers, where that is news."""
         forking.keep_connections_from_forks(self._host, self._port)
-        if self._is_connected is None and self._changed is not None:
-            self._tell(True, f"connected to the broker at {self._host}:{self._port}")
-        elif self._is_connected is False:
-            self._tell(True, f"the broker at {self._host}:{self._port} answers again")
+        if self._is_connected is None:
+            self._owner.connected(f"connected to the broker at {self._host}:{self._port}")
+        elif not self._is_connected:
+            again = f"the broker at {self._host}:{self._port} answers again"
+            self._owner.connection_changed(again, is_connected=True)
         self._is_connected = True
 
     def unavailable(self, waited_s: float) -> BrokerUnavailable:
@@ -166,14 +156,8 @@ class Connector:
         else:
             answers = "no broker answers" if not self._is_refused else "the broker refuses this worker"
             problem = f"{answers} at {self._host}:{self._port}"
-        self._tell(False, f"{problem} ({self._last_detail}); trying again")
+        self._owner.connection_changed(f"{problem} ({self._last_detail}); trying again", is_connected=False)
         self._is_connected = False
-
-    def _tell(self, is_connected: bool, text: str) -> None:
-        if self._changed is not None:
-            self._changed(is_connected, text)
-        else:
-            get_logger().warning("%s", text)
 
 
 def _describe(error: grpc.RpcError) -> str:

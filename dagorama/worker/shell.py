@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 from time import monotonic
-from typing import cast
+from typing import Protocol, cast
 from uuid import UUID
 
 from dagorama.v1.work_pb2 import Hello, Lease, Rejection
@@ -45,6 +45,18 @@ class Closed(StreamChanged):
     """The stream is none any more."""
 
 
+class Ending(Protocol):
+    """The worker that a shell belongs to, as far as the shell has it end."""
+
+    def leave(self, exit_status: int) -> None:
+        """End the process with this status, in good order. It may take a while, and has a thread of its own."""
+        ...
+
+    def give_up(self, waited_s: float) -> None:
+        """End without having found a broker. It must not block."""
+        ...
+
+
 class Shell:
     """What a worker consists of beside its connection. What is public may be called by any thread."""
 
@@ -55,9 +67,9 @@ class Shell:
         versions: VersionCheck,
         alarm: Alarm | None,
         board: Board | None,
-        leave: Callable[[int], None] | None,
+        worker: Ending,
     ) -> None:
-        """Have `leave` end the process with a status where a node can't be stopped otherwise; None: it goes on."""
+        """Have `worker` leave where a node can't be stopped otherwise; without `alarm` such a node goes on."""
         self._mailbox = Mailbox(self._take_in)
         #: What ends the worker, once it is reported: the first that a node raised, or an error of the worker's own.
         self.error: BaseException | None = None
@@ -72,11 +84,13 @@ class Shell:
             only_modules=options.imports,
         )
         grace_s = cancel_grace_s()
-        self._kernel = Kernel(cancel_grace_s=grace_s, may_leave=leave is not None)
+        self._kernel = Kernel(
+            cancel_grace_s=grace_s, may_leave=alarm is not None, connect_timeout_s=options.connect_timeout_s
+        )
         self._slots = Slots(
             options.concurrency, executor, self._mailbox, alarm=alarm, board=board, cancel_grace_s=grace_s
         )
-        self._leave = leave
+        self._worker = worker
         self._stream: Stream | None = None
         self._timer: threading.Timer | None = None
         self._timer_at = 0.0
@@ -234,10 +248,11 @@ class Shell:
                 self._slots.abandon(cast(Held, node))
             case i.Complain(node, is_late):
                 self.log.warn("%s; it does not heed that it was cancelled", _overrun(node, is_late=is_late))
-            case i.Leave(node, is_late) if self._leave is not None:
+            case i.Leave(node, is_late):
                 self.log.warn("%s, so its worker process ends", _overrun(node, is_late=is_late))
-                status = EXIT_OVERRUN if is_late else EXIT_CANCELLED
-                threading.Thread(target=self._leave, args=(status,), name="dagorama-leave", daemon=True).start()
+                _after(0.0, self._worker.leave, EXIT_OVERRUN if is_late else EXIT_CANCELLED)
+            case i.GiveUp(waited_s):
+                self._worker.give_up(waited_s)
 
     def _note_failures(self, nodes: Iterable[Held]) -> None:
         """Log the attempts that have failed while their leases held, or keep what the first of them raised."""
@@ -256,9 +271,7 @@ class Shell:
             due = counted_at if due is None else min(due, counted_at)
         if due is not None and (self._timer is None or due < self._timer_at):
             self._timer_at = due
-            self._timer = timer = threading.Timer(max(0.0, due - monotonic()), self._tick)
-            timer.daemon = True
-            timer.start()
+            self._timer = _after(max(0.0, due - monotonic()), self._tick)
 
     def _tick(self) -> None:
         self._mailbox.post(m.Tick())
@@ -272,6 +285,14 @@ def _held(nodes: Sequence[Node]) -> Sequence[Held]:
 def _send(stream: Stream | None, item: ToSend) -> None:
     if stream is not None:
         stream.send(item)
+
+
+def _after(delay_s: float, function: Callable[..., None], *args: object) -> threading.Timer:
+    """Call a function later, in a thread of its own."""
+    timer = threading.Timer(delay_s, function, args)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def _overrun(node: Node, *, is_late: bool) -> str:

@@ -106,6 +106,13 @@ class Cut:
     """Break the stream off, on which the broker has not answered: nothing is left to do."""
 
 
+@dataclass(slots=True)
+class GiveUp:
+    """End the worker: no broker has answered in the time that it was to wait for one."""
+
+    waited_s: float
+
+
 Instruction = (
     Start
     | TakeBack
@@ -121,4 +128,5 @@ Instruction = (
     | TellDrain
     | EndStream
     | Cut
+    | GiveUp
 )

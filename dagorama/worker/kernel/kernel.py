@@ -31,8 +31,11 @@ class Link(Enum):
 class Kernel:
     """Decides for one worker. Not for several threads: `handle` is called by one at a time."""
 
-    def __init__(self, *, cancel_grace_s: float, may_leave: bool) -> None:
-        """Hold nothing. `may_leave` says that the process is the worker's own, and ends where a node does not."""
+    def __init__(self, *, cancel_grace_s: float, may_leave: bool, connect_timeout_s: float | None = None) -> None:
+        """Hold nothing. `may_leave` says that the process is the worker's own, and ends where a node does not.
+
+        `connect_timeout_s` is how long to wait for the first answer of a broker; None is for ever.
+        """
         #: Nodes in `LEASED` states, by fencing token, as in the broker: node ids differ only within an instance.
         self.held: dict[int, Node] = {}
         #: Nodes in `STOPPING` states that have a slot, and when each has to have stopped.
@@ -41,6 +44,8 @@ class Kernel:
         self.is_draining = False
         self._cancel_grace_s = cancel_grace_s
         self._may_leave = may_leave
+        self._connect_timeout_s = connect_timeout_s
+        self._give_up_at: float | None = None
         self._leaves = False  #: `Leave` was said
         self._ends = False  #: `EndStream` or `Cut` was said of this stream
         #: Of the nodes that are stopping, those on the event loop.
@@ -76,13 +81,20 @@ class Kernel:
     @property
     def due_at(self) -> float | None:
         """Return when a `Tick` is wanted; None for never."""
-        return min(self.stopping.values()) if self.stopping else None
+        due_at = self._give_up_at
+        if self.stopping:
+            stopped_at = min(self.stopping.values())
+            due_at = stopped_at if due_at is None else min(due_at, stopped_at)
+        return due_at
 
     # -- the connection -----------------------------------------------------------------------------------------------
 
     def _connected(self, _: m.Connected, now: float) -> list[Instruction]:
         self.link = Link.OPEN
         self._ends = False
+        # From the first stream on: of several, one may be refused at once and another hang.
+        if self._give_up_at is None and self._connect_timeout_s is not None:
+            self._give_up_at = now + self._connect_timeout_s
         return []
 
     def _disconnected(self, _: m.Disconnected, now: float) -> list[Instruction]:
@@ -93,6 +105,7 @@ class Kernel:
     def _welcomed(self, message: m.Welcomed, now: float) -> list[Instruction]:
         """Go on with what the broker leaves to this worker, and drop the rest."""
         self.link = Link.WELCOME
+        self._connect_timeout_s = self._give_up_at = None
         tokens = {(lease.instance_id, lease.node_id): lease.token for lease in message.leases}
         kept: list[Node] = []
         lost: list[Node] = []
@@ -256,8 +269,11 @@ class Kernel:
         return [*instructions, i.TakeBack(None)]
 
     def _tick(self, _: m.Tick, now: float) -> list[Instruction]:
-        """Do something about nodes that should have stopped by now."""
+        """Do something about nodes that should have stopped by now, and about a broker that should have answered."""
         instructions: list[Instruction] = []
+        if self._connect_timeout_s is not None and self._give_up_at is not None and self._give_up_at <= now:
+            instructions.append(i.GiveUp(self._connect_timeout_s))
+            self._connect_timeout_s = self._give_up_at = None
         for node in [node for node, at in self.stopping.items() if at <= now]:
             del self.stopping[node]
             instructions += self._overran(node, now)

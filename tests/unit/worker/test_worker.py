@@ -14,6 +14,7 @@ from dagorama.serializer import find_function, forget_functions
 from dagorama.v1.work_pb2 import Lease, Welcome, WorkResponse
 from dagorama.worker.importing import CannotImport
 from dagorama.worker.options import WorkerOptions
+from dagorama.worker.owner import Owner
 from dagorama.worker.worker import Worker
 from tests.unit.worker.work_server import TIMEOUT_S, WorkServer, work_server
 
@@ -296,11 +297,15 @@ def test_a_broken_connection_is_told_once_until_it_is_mended(server: WorkServer,
     news: list[tuple[bool, str]] = []
     told = Event()
 
-    def changed(is_connected: bool, text: str) -> None:
-        news.append((is_connected, text))
-        told.set()
+    class Listening(Owner):
+        def connected(self, text: str) -> None:
+            self.connection_changed(text, is_connected=True)
 
-    worker = Worker(WorkerOptions(), host="localhost", port=server.port, connection_changed=changed)
+        def connection_changed(self, text: str, *, is_connected: bool) -> None:
+            news.append((is_connected, text))
+            told.set()
+
+    worker = Worker(WorkerOptions(), host="localhost", port=server.port, owner=Listening())
     worker.start()
     if was_there:
         session = server.session()

@@ -395,3 +395,95 @@ def test_a_drained_worker_ends_when_the_last_goes_back() -> None:
         EndStream
         """,
     )
+
+
+def test_a_worker_that_hears_of_no_broker_gives_up_once() -> None:
+    """When its time is over, which begins with the first stream, however many follow."""
+    check(
+        """
+        due
+        at 1
+        connect
+        due
+        ----
+        never
+        6
+
+        at 4
+        disconnect
+        connect
+        due
+        at 5.9
+        ----
+        TakeBack all ->
+        6
+
+        at 6
+        due
+        disconnect
+        connect
+        due
+        ----
+        GiveUp 5
+        never
+        TakeBack all ->
+        never
+        """,
+        connect_timeout_s=5,
+    )
+
+
+def test_a_worker_that_was_welcome_never_gives_up() -> None:
+    """It waits for a broker that goes away later; and what is to stop is due as ever."""
+    check(
+        """
+        connect
+        function g timeout=2
+        at 4.9
+        welcome
+        due
+        disconnect
+        connect
+        due
+        welcome
+        grant a:g
+        begin a
+        revoke a
+        due
+        ----
+        never
+        TakeBack all ->
+        never
+        Start a
+        TakeBack a ->
+        Stop a
+        6.9
+        """,
+        connect_timeout_s=5,
+    )
+
+
+def test_what_is_due_first_counts() -> None:
+    """A node that is to stop, though it was granted before the connection broke, and then the broker."""
+    check(
+        """
+        connect
+        grant a
+        begin a
+        revoke a
+        due
+        at 2
+        due
+        at 5
+        ----
+        Start a
+        TakeBack a ->
+        Stop a
+        2
+        Abandon a
+        5
+        GiveUp 5
+        """,
+        connect_timeout_s=5,
+        cancel_grace_s=2,
+    )

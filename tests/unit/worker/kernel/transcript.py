@@ -32,8 +32,10 @@ INSTANCE = b"i"
 class Bench:
     """A kernel, a clock that stands still, a line of nodes, and their names."""
 
-    def __init__(self, *, may_leave: bool = False, cancel_grace_s: float = 5.0) -> None:
-        self.kernel = Kernel(cancel_grace_s=cancel_grace_s, may_leave=may_leave)
+    def __init__(
+        self, *, may_leave: bool = False, cancel_grace_s: float = 5.0, connect_timeout_s: float | None = None
+    ) -> None:
+        self.kernel = Kernel(cancel_grace_s=cancel_grace_s, may_leave=may_leave, connect_timeout_s=connect_timeout_s)
         self.now = 0.0
         self.functions = {"f": Function("f", b"")}
         self.nodes: dict[str, Held] = {}
@@ -189,6 +191,8 @@ def show(instruction: i.Instruction) -> str:
             return f"{name} {names([node])}{' late' if is_late else ''}"
         case i.Stop(node) | i.Discard(node):
             return f"{name} {names([node])}"
+        case i.GiveUp(waited_s):
+            return f"{name} {waited_s:g}"
         case _:
             return name
 
@@ -208,7 +212,13 @@ def tidy(transcript: str) -> str:
     return "\n\n".join(paragraphs(transcript))
 
 
-def check(*transcripts: str, may_leave: bool = False, cancel_grace_s: float = 5.0) -> None:
+def check(
+    *transcripts: str,
+    may_leave: bool = False,
+    cancel_grace_s: float = 5.0,
+    connect_timeout_s: float | None = None,
+) -> None:
     """Replay transcripts, one after the other; what is decided must be what stands there."""
     expected = "\n\n".join(map(tidy, transcripts))
-    assert expected == Bench(may_leave=may_leave, cancel_grace_s=cancel_grace_s).replay(expected)
+    bench = Bench(may_leave=may_leave, cancel_grace_s=cancel_grace_s, connect_timeout_s=connect_timeout_s)
+    assert expected == bench.replay(expected)
