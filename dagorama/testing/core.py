@@ -18,12 +18,12 @@ from dagorama.testing.translating import to_rejection, to_result
 from dagorama.worker.held import Function, Held, Rejected, ValueTable
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
+from dagorama_broker.core.graph.payloads import collect_values
 from dagorama_broker.core.invariants import check_invariants
 from dagorama_broker.core.model.entities import Node
 from dagorama_broker.core.model.values import InstanceId, NodeId, WorkerId
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.settings import Settings
-from dagorama_broker.core.values import collect_values
 from dagorama_broker.storage.memory import MemoryJournal
 
 T = TypeVar("T")

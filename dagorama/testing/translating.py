@@ -14,9 +14,9 @@ from dagorama.why import Reason, Why
 from dagorama.worker.held import Held, Rejected
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.model import values
+from dagorama_broker.core.model.states import NodeState
+from dagorama_broker.core.model.stored import InstanceSummary
 from dagorama_broker.core.model.values import NewCall, NodeId, WorkerId
-from dagorama_broker.core.states import NodeState
-from dagorama_broker.core.stored import InstanceSummary
 from dagorama_broker.core.why import Reason as CoreReason
 from dagorama_broker.requests import answers
 from dagorama_broker.requests.checks import (

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
-from dagorama_broker.core.dispatch import Dispatcher
 from dagorama_broker.core.errors import InstanceEnded, show_id
-from dagorama_broker.core.fleet import Fleet
-from dagorama_broker.core.graph import Graph
+from dagorama_broker.core.grants.dispatch import Dispatcher
+from dagorama_broker.core.grants.fleet import Fleet
+from dagorama_broker.core.graph.graph import Graph
 from dagorama_broker.core.model.entities import Instance, Limit, Node
+from dagorama_broker.core.model.states import TERMINAL, InstanceState
 from dagorama_broker.core.model.values import Control, InstanceId, QueueControl
-from dagorama_broker.core.ready import ReadyQueues
-from dagorama_broker.core.states import TERMINAL, InstanceState
+from dagorama_broker.core.ready.queues import ReadyQueues
 
 
 class Controller:

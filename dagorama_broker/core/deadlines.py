@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from itertools import islice
 
-from dagorama_broker.core.dispatch import Dispatcher
-from dagorama_broker.core.graph import Graph
-from dagorama_broker.core.limits import full_limits, limit_name
+from dagorama_broker.core.grants.dispatch import Dispatcher
+from dagorama_broker.core.graph.graph import Graph
 from dagorama_broker.core.model.entities import Instance, Node
+from dagorama_broker.core.model.states import ACTIVE, NodeState
 from dagorama_broker.core.model.values import FailedAttempt, Failure
-from dagorama_broker.core.states import ACTIVE, NodeState
+from dagorama_broker.core.ready.limits import full_limits, limit_name
 
 #: The states of active nodes that nobody runs, and of the others.
 _STANDING = frozenset({NodeState.READY, NodeState.BACKOFF})

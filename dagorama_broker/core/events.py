@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from dagorama_broker.core.model.entities import Function, Instance, Node, Worker
+from dagorama_broker.core.model.states import Change, InstanceState, NodeState
 from dagorama_broker.core.model.values import Control, FailedAttempt, LimitWord, NodeId, QueueControl, Request, WorkerId
-from dagorama_broker.core.states import Change, InstanceState, NodeState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,14 +10,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from math import isclose
 
+from dagorama_broker.core.containers.lines import Line
 from dagorama_broker.core.errors import BrokenInvariant
-from dagorama_broker.core.limits import limits_of
-from dagorama_broker.core.lines import Line
 from dagorama_broker.core.model.entities import Instance, Lane, Limit, Node, View, Worker
+from dagorama_broker.core.model.states import ACTIVE, LIVE, UNSUCCESSFUL, InstanceState, NodeState
 from dagorama_broker.core.model.values import Park
-from dagorama_broker.core.ready import is_suspect
+from dagorama_broker.core.ready.limits import limits_of
+from dagorama_broker.core.ready.queues import is_suspect
 from dagorama_broker.core.scheduler import Scheduler
-from dagorama_broker.core.states import ACTIVE, LIVE, UNSUCCESSFUL, InstanceState, NodeState
 
 _WAITS = frozenset({NodeState.WAITING, NodeState.JOINING})
 

@@ -7,21 +7,21 @@ from typing import Any
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
-from dagorama_broker.core.attempts import Attempts
 from dagorama_broker.core.control import Controller
 from dagorama_broker.core.deadlines import expire_instance, fail_expired, fail_overdue, fail_unstarted
-from dagorama_broker.core.dispatch import Dispatcher
-from dagorama_broker.core.fleet import Fleet
-from dagorama_broker.core.graph import Graph
-from dagorama_broker.core.limits import Limits
+from dagorama_broker.core.grants.attempts import Attempts
+from dagorama_broker.core.grants.dispatch import Dispatcher
+from dagorama_broker.core.grants.fleet import Fleet
+from dagorama_broker.core.graph.graph import Graph
+from dagorama_broker.core.graph.resetting import Resets
+from dagorama_broker.core.graph.restoring import restore_instance
+from dagorama_broker.core.graph.submitting import submit_nodes
 from dagorama_broker.core.model.entities import Instance, Node, Worker
+from dagorama_broker.core.model.stored import Snapshot, StoredInstance
 from dagorama_broker.core.model.values import InstanceId, NodeId, Rng, WorkerId
-from dagorama_broker.core.ready import ReadyQueues
-from dagorama_broker.core.resetting import Resets
-from dagorama_broker.core.restoring import restore_instance
+from dagorama_broker.core.ready.limits import Limits
+from dagorama_broker.core.ready.queues import ReadyQueues
 from dagorama_broker.core.settings import Settings
-from dagorama_broker.core.stored import Snapshot, StoredInstance
-from dagorama_broker.core.submitting import submit_nodes
 
 #: Fencing tokens are `epoch << 40 | counter`: a broker would have to grant a trillion leases between two restarts to
 #: meet the tokens of its successor.

@@ -9,13 +9,13 @@ from itertools import islice
 
 from dagorama_broker.core.errors import show_id
 from dagorama_broker.core.estimating import ends_at, place_at, rate_at, slots_of, worker_at
-from dagorama_broker.core.limits import full_limits, limit_name
 from dagorama_broker.core.model.entities import Lane, Limit, Node, Worker
 from dagorama_broker.core.model.filters import Obstacle
+from dagorama_broker.core.model.states import TERMINAL, NodeState
 from dagorama_broker.core.model.values import Failure, FunctionSpec, NodeId
-from dagorama_broker.core.ready import is_suspect
+from dagorama_broker.core.ready.limits import full_limits, limit_name
+from dagorama_broker.core.ready.queues import is_suspect
 from dagorama_broker.core.scheduler import Scheduler
-from dagorama_broker.core.states import TERMINAL, NodeState
 
 #: So many promises or workers are named one by one; of the others only the number is told.
 NAMED_MAX = 20

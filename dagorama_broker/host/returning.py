@@ -12,13 +12,13 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from dagorama_broker.core.commands import NodeResult, RerunNode, RetryInstance, SubmitNodes
+from dagorama_broker.core.graph.resetting import Plan, is_done, make_plan
+from dagorama_broker.core.graph.restoring import Restoring
+from dagorama_broker.core.graph.submitting import check_repeated
 from dagorama_broker.core.model.entities import Instance
+from dagorama_broker.core.model.stored import StoredInstance, StoredNode
 from dagorama_broker.core.model.values import InstanceId, NewCall, NodeId
-from dagorama_broker.core.resetting import Plan, is_done, make_plan
-from dagorama_broker.core.restoring import Restoring
 from dagorama_broker.core.scheduler import Scheduler
-from dagorama_broker.core.stored import StoredInstance, StoredNode
-from dagorama_broker.core.submitting import check_repeated
 from dagorama_broker.storage.journal import Journal
 
 T = TypeVar("T")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
+from dagorama_broker.core.model.states import Change, NodeState
 from dagorama_broker.core.model.values import (
     FailedAttempt,
     Failure,
@@ -13,7 +14,6 @@ from dagorama_broker.core.model.values import (
     Progress,
     WorkerId,
 )
-from dagorama_broker.core.states import Change, NodeState
 from dagorama_broker.core.why import Reason
 
 T = TypeVar("T")

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.errors import InstanceEnded, UnknownInstance
 from dagorama_broker.core.events import NodesReset, RequestRepeated
+from dagorama_broker.core.model.stored import InstanceSummary
 from dagorama_broker.core.model.values import InstanceId, NewCall, NodeId, RequestId
-from dagorama_broker.core.stored import InstanceSummary
 from dagorama_broker.requests.answers import QueueInfo
 from dagorama_broker.requests.checks import check_control, check_name, check_queue
 from dagorama_broker.requests.describing import describe_queues

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 
 from dagorama_broker.core.model.entities import Instance, Lane, Node, Worker
 from dagorama_broker.core.model.filters import Obstacle
+from dagorama_broker.core.model.states import NodeState
+from dagorama_broker.core.model.stored import InstanceSummary, StoredNode
 from dagorama_broker.core.model.values import InstanceId, NodeId, QueueControl, WorkerId
-from dagorama_broker.core.ready import ReadyQueues
-from dagorama_broker.core.states import NodeState
-from dagorama_broker.core.stored import InstanceSummary, StoredNode
+from dagorama_broker.core.ready.queues import ReadyQueues
 from dagorama_broker.requests.answers import NodeInfo, QueueInfo, WorkerInfo
 
 

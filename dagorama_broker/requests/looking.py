@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from dagorama_broker.core.errors import EmptyInstance, UnknownInstance, UnknownNode
 from dagorama_broker.core.model.entities import Instance, Node
+from dagorama_broker.core.model.states import TERMINAL, InstanceState
+from dagorama_broker.core.model.stored import InstanceSummary, StoredNode
 from dagorama_broker.core.model.values import FunctionSpec, InstanceId, NodeId
-from dagorama_broker.core.states import TERMINAL, InstanceState
-from dagorama_broker.core.stored import InstanceSummary, StoredNode
 from dagorama_broker.core.why import Reason, ended, explain, explain_function, unsure_workers
 from dagorama_broker.requests.answers import Explanation, FunctionCheck, NodeInfo, Page, QueueInfo, WorkerInfo
 from dagorama_broker.requests.checks import MalformedRequest

@@ -4,11 +4,11 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 
 from dagorama_broker.core.errors import UnknownNode
+from dagorama_broker.core.graph.payloads import collect_values
 from dagorama_broker.core.model.entities import Node
+from dagorama_broker.core.model.states import TERMINAL, NodeState
+from dagorama_broker.core.model.stored import StoredNode
 from dagorama_broker.core.model.values import InstanceId, NodeId
-from dagorama_broker.core.states import TERMINAL, NodeState
-from dagorama_broker.core.stored import StoredNode
-from dagorama_broker.core.values import collect_values
 from dagorama_broker.requests.answers import Cause, Outcome
 from dagorama_broker.requests.looking import Looking
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from dagorama_broker.core.model.entities import Node
+from dagorama_broker.core.model.states import TERMINAL, InstanceState
+from dagorama_broker.core.model.stored import InstanceSummary
 from dagorama_broker.core.model.values import InstanceId, NodeId
-from dagorama_broker.core.states import TERMINAL, InstanceState
-from dagorama_broker.core.stored import InstanceSummary
 from dagorama_broker.host.host import Host
 from dagorama_broker.requests import Requests
 from dagorama_broker.requests.answers import Outcome

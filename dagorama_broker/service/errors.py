@@ -8,7 +8,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 import grpc
 
 from dagorama_broker.core import errors
-from dagorama_broker.core.states import NodeState
+from dagorama_broker.core.model.states import NodeState
 from dagorama_broker.host.host import HostStopped
 from dagorama_broker.requests.refusals import CODES
 

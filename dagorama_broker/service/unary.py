@@ -15,8 +15,8 @@ from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.errors import Refused, show_id
 from dagorama_broker.core.model.entities import Node, Worker
+from dagorama_broker.core.model.stored import StoredNode
 from dagorama_broker.core.model.values import InstanceId, NodeId, WorkerId
-from dagorama_broker.core.stored import StoredNode
 from dagorama_broker.host.host import Host, HostStopped
 from dagorama_broker.requests import Requests
 from dagorama_broker.requests.checks import SumTooLarge, TooLarge, check_size

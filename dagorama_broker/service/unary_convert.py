@@ -7,11 +7,11 @@ from uuid import UUID
 from dagorama.api import api_pb2
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.errors import show_id
+from dagorama_broker.core.graph.payloads import payload_of
 from dagorama_broker.core.model.entities import Node
+from dagorama_broker.core.model.states import UNSUCCESSFUL, NodeState
+from dagorama_broker.core.model.stored import StoredNode
 from dagorama_broker.core.model.values import Failure, FunctionSpec, InstanceId, NewCall, NodeId, RetryPolicy, WorkerId
-from dagorama_broker.core.states import UNSUCCESSFUL, NodeState
-from dagorama_broker.core.stored import StoredNode
-from dagorama_broker.core.values import payload_of
 from dagorama_broker.requests.checks import (
     MESSAGE_BYTES_MAX,
     MalformedRequest,

@@ -14,9 +14,9 @@ from dagorama.v1 import work_pb2, work_pb2_grpc
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.errors import Refused
+from dagorama_broker.core.graph.payloads import IdTaken, add_values, payload_of
 from dagorama_broker.core.model.entities import Node, Worker
 from dagorama_broker.core.model.values import NodeId, WorkerId
-from dagorama_broker.core.values import IdTaken, add_values, payload_of
 from dagorama_broker.host.host import Host, HostStopped
 from dagorama_broker.service import convert
 from dagorama_broker.service.errors import abort

@@ -12,8 +12,8 @@ from typing import NamedTuple, assert_never
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Function, Instance, Node
+from dagorama_broker.core.model.states import Change, InstanceState, NodeState
 from dagorama_broker.core.model.values import Control, FailedAttempt, QueueControl, Request, WorkerId
-from dagorama_broker.core.states import Change, InstanceState, NodeState
 
 # Plain strings: database drivers take a slow path for subclasses of str.
 STARTED = str(NodeState.STARTED.value)

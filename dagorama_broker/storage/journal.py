@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from dagorama_broker.core.events import DurableEvent
+from dagorama_broker.core.model.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
 from dagorama_broker.core.model.values import InstanceId, NodeId
-from dagorama_broker.core.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
 
 
 class StorageError(Exception):

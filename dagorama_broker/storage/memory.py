@@ -12,6 +12,8 @@ from typing import TypeVar, assert_never
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Instance, Node
+from dagorama_broker.core.model.states import COMPLETED, TERMINAL, WAITING, Change, InstanceState, NodeState
+from dagorama_broker.core.model.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
 from dagorama_broker.core.model.values import (
     Control,
     FailedAttempt,
@@ -23,8 +25,6 @@ from dagorama_broker.core.model.values import (
     Request,
     WorkerId,
 )
-from dagorama_broker.core.states import COMPLETED, TERMINAL, WAITING, Change, InstanceState, NodeState
-from dagorama_broker.core.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
 
 T = TypeVar("T")
 

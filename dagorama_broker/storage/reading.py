@@ -4,6 +4,8 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 
+from dagorama_broker.core.model.states import TERMINAL, Change, InstanceState, NodeState
+from dagorama_broker.core.model.stored import InstanceSummary, StoredInstance, StoredNode
 from dagorama_broker.core.model.values import (
     Control,
     FailedAttempt,
@@ -17,8 +19,6 @@ from dagorama_broker.core.model.values import (
     RequestId,
     RetryPolicy,
 )
-from dagorama_broker.core.states import TERMINAL, Change, InstanceState, NodeState
-from dagorama_broker.core.stored import InstanceSummary, StoredInstance, StoredNode
 from dagorama_broker.storage.folding import RESET
 from dagorama_broker.storage.rows import Parameter
 

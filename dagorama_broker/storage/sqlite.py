@@ -15,11 +15,11 @@ from hashlib import sha256
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
-from dagorama_broker.core.caches import Cache
+from dagorama_broker.core.containers.caches import Cache
 from dagorama_broker.core.events import DurableEvent
 from dagorama_broker.core.model.entities import Function, Node
+from dagorama_broker.core.model.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
 from dagorama_broker.core.model.values import FunctionSpec, InstanceId, LimitSpec, LimitWord, NodeId, WorkerId
-from dagorama_broker.core.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
 from dagorama_broker.storage.faults import GONE, explain
 from dagorama_broker.storage.files import prepare_file
 from dagorama_broker.storage.folding import (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dagorama_broker.core.stored import Snapshot
+from dagorama_broker.core.model.stored import Snapshot
 from dagorama_broker.storage.journal import Journal
 from dagorama_broker.storage.memory import MemoryJournal
 from dagorama_broker.storage.sqlite import SqliteJournal

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Function, Instance, Lane, Limit, Node, Timing
+from dagorama_broker.core.model.states import TERMINAL, UNSUCCESSFUL, Change, InstanceState, NodeState
 from dagorama_broker.core.model.values import (
     Control,
     FailedAttempt,
@@ -18,7 +19,6 @@ from dagorama_broker.core.model.values import (
     RetryPolicy,
     WorkerId,
 )
-from dagorama_broker.core.states import TERMINAL, UNSUCCESSFUL, Change, InstanceState, NodeState
 
 FUNCTIONS = [
     Function(spec, lane=Lane(spec.queue, spec.taint), timing=Timing())

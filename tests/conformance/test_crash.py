@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.states import NodeState
-from dagorama_broker.core.stored import StoredNode
+from dagorama_broker.core.model.states import NodeState
+from dagorama_broker.core.model.stored import StoredNode
 from dagorama_broker.storage.sqlite import SqliteJournal
 from tests.conformance.crash_child import body
 from tests.conformance.graphs import Graph

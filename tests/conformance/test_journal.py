@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from dagorama_broker.core import events as e
+from dagorama_broker.core.model.states import Change, InstanceState, NodeState
+from dagorama_broker.core.model.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
 from dagorama_broker.core.model.values import (
     Control,
     InstanceId,
@@ -17,8 +19,6 @@ from dagorama_broker.core.model.values import (
     RequestId,
     WorkerId,
 )
-from dagorama_broker.core.states import Change, InstanceState, NodeState
-from dagorama_broker.core.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
 from tests.conformance.conftest import Storage, make_storage
 from tests.conformance.graphs import FUNCTIONS, Graph, failed
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.states import InstanceState
+from dagorama_broker.core.model.states import InstanceState
 from dagorama_broker.storage import sqlite as sqlite_journal
 from dagorama_broker.storage.journal import StorageError
 from dagorama_broker.storage.reading import RUNNING_INSTANCES

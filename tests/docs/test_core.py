@@ -7,7 +7,7 @@ from importlib import import_module
 
 import pytest
 
-from dagorama_broker.core.states import MOVES, TERMINAL, NodeState
+from dagorama_broker.core.model.states import MOVES, TERMINAL, NodeState
 from tests.docs.pages import ROOT, blocks
 from tests.transcripts import DASHES, tidy
 from tests.unit.core.transcript import Bench

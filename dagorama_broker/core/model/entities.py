@@ -17,10 +17,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from weakref import WeakSet
 
+from dagorama_broker.core.containers.lines import Line, Merge, Roster
+from dagorama_broker.core.containers.waiters import Waiters
 from dagorama_broker.core.errors import IllegalMove
-from dagorama_broker.core.lines import Line, Merge, Roster
 from dagorama_broker.core.model.filters import Filter
 from dagorama_broker.core.model.order import Group, base_of
+from dagorama_broker.core.model.states import LIVE, MOVES, WAITING, InstanceState, NodeState
 from dagorama_broker.core.model.values import (
     Control,
     FailedAttempt,
@@ -33,8 +35,6 @@ from dagorama_broker.core.model.values import (
     Request,
     WorkerId,
 )
-from dagorama_broker.core.states import LIVE, MOVES, WAITING, InstanceState, NodeState
-from dagorama_broker.core.waiters import Waiters
 
 #: Room where there is no limit: more than there can be nodes.
 _ANY = 1 << 40

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 
 from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
-from dagorama_broker.core.caches import Cache
+from dagorama_broker.core.containers.caches import Cache
 from dagorama_broker.core.errors import show_id
 from dagorama_broker.core.model.entities import Function, Node
+from dagorama_broker.core.model.states import Change, InstanceState, NodeState
+from dagorama_broker.core.model.stored import InstanceSummary
 from dagorama_broker.core.model.values import FailedAttempt, Failure, FunctionSpec, NodeId
-from dagorama_broker.core.states import Change, InstanceState, NodeState
-from dagorama_broker.core.stored import InstanceSummary
 from dagorama_broker.core.why import Reason
 from dagorama_broker.requests.answers import NodeInfo, Outcome, QueueInfo, WorkerInfo
 from dagorama_broker.requests.checks import MESSAGE_BYTES_MAX, SumTooLarge

@@ -12,7 +12,7 @@ from pathlib import Path
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
 from dagorama.runner import launch_workers
-from dagorama_broker.core.states import NodeState
+from dagorama_broker.core.model.states import NodeState
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 from dagorama_broker.storage.url import open_journal
 

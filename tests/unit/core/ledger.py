@@ -11,9 +11,9 @@ from typing import get_args
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Instance, Node
+from dagorama_broker.core.model.states import InstanceState, NodeState
+from dagorama_broker.core.model.stored import Snapshot, StoredInstance, StoredNode
 from dagorama_broker.core.model.values import Control, InstanceId, LimitWord, QueueControl, WorkerId
-from dagorama_broker.core.states import InstanceState, NodeState
-from dagorama_broker.core.stored import Snapshot, StoredInstance, StoredNode
 
 DURABLE: tuple[type, ...] = get_args(e.DurableEvent)
 

@@ -12,8 +12,12 @@ from types import FrameType
 import pytest
 
 from dagorama_broker.core import commands as c
+from dagorama_broker.core.containers.lines import Line
+from dagorama_broker.core.graph.resetting import plan_rerun
+from dagorama_broker.core.graph.restoring import Restoring
 from dagorama_broker.core.invariants import check_invariants
-from dagorama_broker.core.lines import Line
+from dagorama_broker.core.model.states import InstanceState, NodeState
+from dagorama_broker.core.model.stored import StoredInstance, StoredNode
 from dagorama_broker.core.model.values import (
     Failure,
     FunctionSpec,
@@ -24,11 +28,7 @@ from dagorama_broker.core.model.values import (
     RetryPolicy,
     WorkerId,
 )
-from dagorama_broker.core.resetting import plan_rerun
-from dagorama_broker.core.restoring import Restoring
 from dagorama_broker.core.scheduler import Scheduler
-from dagorama_broker.core.states import InstanceState, NodeState
-from dagorama_broker.core.stored import StoredInstance, StoredNode
 from dagorama_broker.core.why import explain
 
 W = WorkerId(b"w1")

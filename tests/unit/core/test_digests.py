@@ -9,10 +9,10 @@ from time import process_time
 
 import pytest
 
-from dagorama_broker.core.digests import Comparison, digest_node
+from dagorama_broker.core.graph.digests import Comparison, digest_node
 from dagorama_broker.core.model.entities import Function, Instance, Lane, Node, Timing
+from dagorama_broker.core.model.states import Change, NodeState
 from dagorama_broker.core.model.values import FunctionSpec, InstanceId, NodeId
-from dagorama_broker.core.states import Change, NodeState
 from tests.unit.core.test_cost import count_calls
 
 MakeIds = Callable[[int, Random], list[bytes]]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.invariants import check_invariants
+from dagorama_broker.core.model.states import InstanceState, NodeState
 from dagorama_broker.core.model.values import FunctionSpec, InstanceId, NewCall, NodeId, WorkerId
 from dagorama_broker.core.scheduler import Scheduler
-from dagorama_broker.core.states import InstanceState, NodeState
 from tests.unit.core.transcript import Bench, show_value, tidy
 
 F = FunctionSpec(name="f", queue="q")

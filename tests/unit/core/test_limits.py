@@ -11,9 +11,9 @@ import pytest
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.errors import Refused
-from dagorama_broker.core.limits import limits_of
 from dagorama_broker.core.model.entities import Node
 from dagorama_broker.core.model.values import FunctionSpec, InstanceId, LimitSpec, NewCall, NodeId, WorkerId
+from dagorama_broker.core.ready.limits import limits_of
 from tests.unit.core.transcript import Bench, tidy
 
 

@@ -21,8 +21,9 @@ from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.errors import InstanceEnded, NodeInUse, Refused, UnfitInstance
 from dagorama_broker.core.invariants import check_invariants
-from dagorama_broker.core.limits import limits_of
 from dagorama_broker.core.model.entities import Node, Worker
+from dagorama_broker.core.model.states import ACTIVE, LIVE, TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
+from dagorama_broker.core.model.stored import StoredNode
 from dagorama_broker.core.model.values import (
     Failure,
     FunctionSpec,
@@ -33,10 +34,9 @@ from dagorama_broker.core.model.values import (
     RetryPolicy,
     WorkerId,
 )
-from dagorama_broker.core.ready import is_suspect
+from dagorama_broker.core.ready.limits import limits_of
+from dagorama_broker.core.ready.queues import is_suspect
 from dagorama_broker.core.scheduler import Scheduler
-from dagorama_broker.core.states import ACTIVE, LIVE, TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
-from dagorama_broker.core.stored import StoredNode
 from tests.unit.core.transcript import SETTINGS, Bench
 
 LONG = bool(os.environ.get("DAGORAMA_LONG_TESTS"))

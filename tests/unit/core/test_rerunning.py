@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dagorama_broker.core.model.entities import Node
+from dagorama_broker.core.model.states import Change
 from dagorama_broker.core.model.values import InstanceId, NodeId
-from dagorama_broker.core.states import Change
 from tests.unit.core.transcript import Bench, show_value, tidy
 
 #: a returns promises of b, c(b) and d; c expands into x. e(a) comes after all, f stands by itself.

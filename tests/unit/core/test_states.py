@@ -6,8 +6,8 @@ import pytest
 
 from dagorama_broker.core.errors import IllegalMove
 from dagorama_broker.core.model.entities import Function, Instance, Lane, Node, Timing
+from dagorama_broker.core.model.states import ACTIVE, LIVE, MOVES, TERMINAL, UNSUCCESSFUL, NodeState
 from dagorama_broker.core.model.values import FunctionSpec, InstanceId, NodeId
-from dagorama_broker.core.states import ACTIVE, LIVE, MOVES, TERMINAL, UNSUCCESSFUL, NodeState
 
 
 def make_node(state: NodeState) -> Node:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from dagorama_broker.core.model.states import NodeState
 from dagorama_broker.core.model.values import InstanceId
-from dagorama_broker.core.states import NodeState
 from dagorama_broker.host.host import Host
 from dagorama_broker.host.newest import NewestIds
 from tests.unit.host.commands import Channel, complete, instance_id, node_id, submit

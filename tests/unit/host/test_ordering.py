@@ -6,8 +6,8 @@ import pytest
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.errors import UnknownDependency
+from dagorama_broker.core.model.states import NodeState
 from dagorama_broker.core.model.values import RetryPolicy
-from dagorama_broker.core.states import NodeState
 from tests.unit.host.commands import WORKER, Channel, complete, fail, instance_id, node_id, spin, submit, until
 from tests.unit.host.conftest import Running
 from tests.unit.host.gate import Gate

@@ -10,12 +10,12 @@ import pytest
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.errors import ConflictingNode, UnfitInstance, UnknownNode
 from dagorama_broker.core.events import RequestRepeated
+from dagorama_broker.core.graph.payloads import collect_values
 from dagorama_broker.core.invariants import check_invariants
 from dagorama_broker.core.model.entities import Node
+from dagorama_broker.core.model.states import InstanceState, NodeState
+from dagorama_broker.core.model.stored import StoredNode
 from dagorama_broker.core.model.values import InstanceId, NewCall, NodeId, RequestId
-from dagorama_broker.core.states import InstanceState, NodeState
-from dagorama_broker.core.stored import StoredNode
-from dagorama_broker.core.values import collect_values
 from dagorama_broker.host import returning
 from dagorama_broker.host.host import Host
 from tests.unit.host.commands import WORKER, Channel, complete, fail, instance_id, node_id, submit

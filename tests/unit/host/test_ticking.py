@@ -3,8 +3,8 @@
 import pytest
 
 from dagorama_broker.core import commands as c
+from dagorama_broker.core.model.states import NodeState
 from dagorama_broker.core.model.values import RetryPolicy
-from dagorama_broker.core.states import NodeState
 from dagorama_broker.host import clock
 from dagorama_broker.host.host import Host
 from dagorama_broker.storage.uptime import uptime_s

@@ -32,8 +32,8 @@ from dagorama.retry import StaticRetry
 from dagorama.settings import should_run_inline
 from dagorama.testing import in_process_broker, inline
 from dagorama.testing.in_process import InProcessBroker
-from dagorama_broker.core import ready
 from dagorama_broker.core.errors import BrokenInvariant
+from dagorama_broker.core.ready import queues as ready
 
 #: What has run, in order: nodes run in this process.
 ran: list[object] = []

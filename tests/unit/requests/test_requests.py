@@ -20,9 +20,9 @@ from dagorama_broker.core.errors import (
     UnknownInstance,
     UnknownNode,
 )
+from dagorama_broker.core.model.states import InstanceState, NodeState
 from dagorama_broker.core.model.values import RequestId
 from dagorama_broker.core.settings import Settings
-from dagorama_broker.core.states import InstanceState, NodeState
 from dagorama_broker.host.host import Host
 from dagorama_broker.requests import Requests
 from dagorama_broker.requests.checks import MalformedRequest

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from dagorama_broker.core.digests import Comparison
 from dagorama_broker.core.errors import show_id
-from dagorama_broker.core.graph import Graph
+from dagorama_broker.core.graph.digests import Comparison
+from dagorama_broker.core.graph.graph import Graph
 from dagorama_broker.core.model.entities import Instance, Node
-from dagorama_broker.core.states import TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
-from dagorama_broker.core.stored import StoredInstance, StoredNode
+from dagorama_broker.core.model.states import TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
+from dagorama_broker.core.model.stored import StoredInstance, StoredNode
 
 #: So many nodes are restored before others may come between: that takes some milliseconds.
 _STEP = 1_000

@@ -13,7 +13,7 @@ from math import inf
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Lane, Node, View, Worker
-from dagorama_broker.core.ready import ReadyQueues
+from dagorama_broker.core.ready.queues import ReadyQueues
 
 #: After this long without a result a worker's prefetched nodes are offered to idle workers. Twice the prefetch: before
 #: that, the worker is likely to be through with them by the time it could answer.

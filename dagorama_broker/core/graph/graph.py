@@ -15,14 +15,12 @@ from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.caches import Cache
-from dagorama_broker.core.digests import Comparison
+from dagorama_broker.core.containers.caches import Cache
+from dagorama_broker.core.containers.timers import Timers
 from dagorama_broker.core.errors import UnknownInstance, UnknownNode
-from dagorama_broker.core.limits import Limits
+from dagorama_broker.core.graph.digests import Comparison
 from dagorama_broker.core.model.entities import Function, Instance, Limit, Node, Timing, Worker, end_all
-from dagorama_broker.core.model.values import FailedAttempt, FunctionSpec, InstanceId, LimitWord, NodeId
-from dagorama_broker.core.ready import ReadyQueues
-from dagorama_broker.core.states import (
+from dagorama_broker.core.model.states import (
     ACTIVE,
     COMPLETED,
     READY,
@@ -32,7 +30,9 @@ from dagorama_broker.core.states import (
     InstanceState,
     NodeState,
 )
-from dagorama_broker.core.timers import Timers
+from dagorama_broker.core.model.values import FailedAttempt, FunctionSpec, InstanceId, LimitWord, NodeId
+from dagorama_broker.core.ready.limits import Limits
+from dagorama_broker.core.ready.queues import ReadyQueues
 
 #: So long an instance may be without any call. Then it is complete; a call that comes later lets it run again.
 EMPTY_MAX_S = 3600.0

@@ -9,11 +9,11 @@ from typing import cast
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.errors import ConflictingNode, DuplicateCall, InstanceEnded, UnknownDependency, show_id
-from dagorama_broker.core.graph import Graph
+from dagorama_broker.core.graph.graph import Graph
 from dagorama_broker.core.model.entities import Function, Instance, Node
+from dagorama_broker.core.model.states import TERMINAL, InstanceState
+from dagorama_broker.core.model.stored import StoredNode
 from dagorama_broker.core.model.values import Control, FunctionSpec, InstanceId, NewCall, NodeId
-from dagorama_broker.core.states import TERMINAL, InstanceState
-from dagorama_broker.core.stored import StoredNode
 
 
 def submit_nodes(graph: Graph, command: c.SubmitNodes, now: float) -> Instance:

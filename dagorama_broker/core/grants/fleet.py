@@ -8,17 +8,17 @@ from typing import NamedTuple
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
-from dagorama_broker.core.absence import Absences
-from dagorama_broker.core.attempts import Attempts
-from dagorama_broker.core.dispatch import Dispatcher
 from dagorama_broker.core.errors import UnknownWorker
-from dagorama_broker.core.graph import Graph
+from dagorama_broker.core.grants.absence import Absences
+from dagorama_broker.core.grants.attempts import Attempts
+from dagorama_broker.core.grants.dispatch import Dispatcher
+from dagorama_broker.core.graph.graph import Graph
 from dagorama_broker.core.model.entities import Node, Worker
 from dagorama_broker.core.model.filters import Filter
+from dagorama_broker.core.model.states import TERMINAL, NodeState
 from dagorama_broker.core.model.values import InstanceId, NodeId, WorkerId
-from dagorama_broker.core.ready import ReadyQueues
+from dagorama_broker.core.ready.queues import ReadyQueues
 from dagorama_broker.core.settings import Settings
-from dagorama_broker.core.states import TERMINAL, NodeState
 
 #: A tick that comes later than this part of a lease duration shows that the broker has been away. Less is jitter.
 _AWAY_PART = 0.1

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Iterator
 from hashlib import sha256
 
 from dagorama_broker.core.model.entities import Node
+from dagorama_broker.core.model.states import Change, NodeState
 from dagorama_broker.core.model.values import NodeId
-from dagorama_broker.core.states import Change, NodeState
 
 #: So many ids are looked for one by one, each in a pass of its own.
 _FEW = 8

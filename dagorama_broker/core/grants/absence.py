@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from dagorama_broker.core.attempts import Attempts
-from dagorama_broker.core.dispatch import Dispatcher
+from dagorama_broker.core.grants.attempts import Attempts
+from dagorama_broker.core.grants.dispatch import Dispatcher
 from dagorama_broker.core.model.entities import Node, Worker
+from dagorama_broker.core.model.states import NodeState
 from dagorama_broker.core.model.values import WorkerId
-from dagorama_broker.core.ready import ReadyQueues
-from dagorama_broker.core.states import NodeState
+from dagorama_broker.core.ready.queues import ReadyQueues
 
 
 class Absence(NamedTuple):

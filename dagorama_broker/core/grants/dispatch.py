@@ -12,13 +12,13 @@ changes nothing, so a worker that was given up and comes back can do no harm.
 from collections.abc import Iterable, Iterator
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.limits import Limits, full_limits, limits_of
+from dagorama_broker.core.containers.timers import Timers
+from dagorama_broker.core.grants.recalling import Recalls
 from dagorama_broker.core.model.entities import Lane, Node, View, Worker
 from dagorama_broker.core.model.filters import Obstacle
-from dagorama_broker.core.ready import ReadyQueues, is_suspect
-from dagorama_broker.core.recalling import Recalls
-from dagorama_broker.core.states import LEASED
-from dagorama_broker.core.timers import Timers
+from dagorama_broker.core.model.states import LEASED
+from dagorama_broker.core.ready.limits import Limits, full_limits, limits_of
+from dagorama_broker.core.ready.queues import ReadyQueues, is_suspect
 
 #: Work granted ahead, for each slot. About ten times a round trip to the broker and back with a commit in between.
 PREFETCH_S = 0.010

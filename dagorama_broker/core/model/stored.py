@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from dagorama_broker.core.model.states import Change, InstanceState, NodeState
 from dagorama_broker.core.model.values import (
     Control,
     FailedAttempt,
@@ -13,7 +14,6 @@ from dagorama_broker.core.model.values import (
     Request,
     WorkerId,
 )
-from dagorama_broker.core.states import Change, InstanceState, NodeState
 
 
 @dataclass(slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-from dagorama_broker.core.lines import Grouped, Line, Merge
+from dagorama_broker.core.containers.lines import Grouped, Line, Merge
 
 T = TypeVar("T")
 L = TypeVar("L", bound=Grouped)

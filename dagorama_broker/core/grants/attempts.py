@@ -7,13 +7,13 @@ from math import inf
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
-from dagorama_broker.core.dispatch import Dispatcher
 from dagorama_broker.core.errors import Refused, UnknownDependency
-from dagorama_broker.core.graph import Graph, remember
+from dagorama_broker.core.grants.dispatch import Dispatcher
+from dagorama_broker.core.graph.graph import Graph, remember
+from dagorama_broker.core.graph.submitting import build_nodes
 from dagorama_broker.core.model.entities import Node, Worker
+from dagorama_broker.core.model.states import TERMINAL, NodeState
 from dagorama_broker.core.model.values import FailedAttempt, Failure, NodeId, Rng
-from dagorama_broker.core.states import TERMINAL, NodeState
-from dagorama_broker.core.submitting import build_nodes
 
 #: The failure of an attempt whose worker was lost, and the middle of its message.
 _LOST = "WorkerLost"

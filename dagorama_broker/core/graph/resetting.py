@@ -8,12 +8,12 @@ from dataclasses import replace
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
-from dagorama_broker.core.digests import Comparison, digest_node
 from dagorama_broker.core.errors import ConflictingRequest, NodeInUse, UnfitInstance, UnknownNode
-from dagorama_broker.core.graph import Graph
+from dagorama_broker.core.graph.digests import Comparison, digest_node
+from dagorama_broker.core.graph.graph import Graph
 from dagorama_broker.core.model.entities import Function, Instance, Node
+from dagorama_broker.core.model.states import UNSUCCESSFUL, InstanceState, NodeState
 from dagorama_broker.core.model.values import InstanceId, NodeId, Request
-from dagorama_broker.core.states import UNSUCCESSFUL, InstanceState, NodeState
 
 #: So many nodes are reset before others may come between: that takes some milliseconds.
 _STEP = 1_000

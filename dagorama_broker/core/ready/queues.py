@@ -14,13 +14,13 @@ from collections import deque
 from collections.abc import Iterable
 from weakref import WeakValueDictionary
 
-from dagorama_broker.core.limits import limits_of
+from dagorama_broker.core.containers.timers import Timers
 from dagorama_broker.core.model.entities import Instance, Lane, Limit, Node, View, Worker
 from dagorama_broker.core.model.filters import Filter
 from dagorama_broker.core.model.order import Group
+from dagorama_broker.core.model.states import READY
 from dagorama_broker.core.model.values import FunctionSpec, Park, QueueControl
-from dagorama_broker.core.states import READY
-from dagorama_broker.core.timers import Timers
+from dagorama_broker.core.ready.limits import limits_of
 
 #: So many nodes are made ready, ended, parked, let in or brought to other places at once: that takes some milliseconds.
 _AT_ONCE = 2_000

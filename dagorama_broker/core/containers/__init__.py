@@ -1,0 +1,1 @@
+"""Data structures of the core that look into nothing of what is in them."""

@@ -1,0 +1,1 @@
+"""The instances and their nodes: growing, waiting, ending, beginning anew."""

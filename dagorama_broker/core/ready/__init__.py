@@ -1,0 +1,1 @@
+"""The ready nodes: their order, and what holds them back."""
