@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tests.docs.pages import ROOT, blocks
 from tests.layers.importing import imports_of, modules
 
 #: Whose imports are looked at.
@@ -50,11 +51,21 @@ ROOMS = {
     "dagorama.api": "api",
     "dagorama_broker": "launch",
     "dagorama_broker.core": "core",
+    "dagorama_broker.core.grants": "grants",
+    "dagorama_broker.core.graph": "graph",
+    "dagorama_broker.core.ready": "ready",
+    **{f"dagorama_broker.core.{name}": "language" for name in ("commands", "events", "settings")},
+    "dagorama_broker.core.model": "model",
+    "dagorama_broker.core.containers": "containers",
+    "dagorama_broker.core.errors": "errors",
     "dagorama_broker.storage": "storage",
     "dagorama_broker.host": "host",
     "dagorama_broker.requests": "requests",
     "dagorama_broker.service": "service",
 }
+
+#: The floors of the broker's core: each imports what is below it.
+CORE = ("core", "grants", "graph", "ready", "language", "model", "containers", "errors")
 
 #: From a room to the rooms that it may import, itself aside.
 ARROWS = {
@@ -67,15 +78,18 @@ ARROWS = {
     "cli": {"user", "client", "worker", "launch", "values"},
     # The in-process broker is a broker with its worker: it has the worker's executor run what the core grants, answers
     # with the broker's own requests, and has the memory journal keep finished instances. It knows no gRPC.
-    "testing": {"user", "client", "worker", "kernel", "core", "storage", "requests", "values"},
+    "testing": {
+        *("user", "client", "worker", "kernel", "values"),
+        *("core", "graph", "language", "model", "storage", "requests"),
+    },
     "api": set[str](),
-    "launch": {"core", "storage", "host", "service"},
-    "core": set[str](),
-    "storage": {"core"},
-    "host": {"core", "storage"},
+    "launch": {"language", "storage", "host", "service"},
+    **{room: set(CORE[floor + 1 :]) for floor, room in enumerate(CORE)},
+    "storage": {"language", "model", "containers"},
+    "host": {"core", "graph", "language", "model", "errors", "storage"},
     # A request looks at the core and the journal of whoever keeps them; only what waits needs the host itself.
-    "requests": {"core", "storage", "host"},
-    "service": {"core", "host", "requests", "api"},
+    "requests": {"core", "graph", "ready", "language", "model", "errors", "storage", "host"},
+    "service": {"core", "graph", "language", "model", "containers", "errors", "host", "requests", "api"},
 }
 
 #: Arrows of single modules. A retry policy says itself how it travels, as it did in dagorama 0.1. The package itself
@@ -143,11 +157,11 @@ def forbidden(module: str, source: str, *, is_package: bool = False) -> list[str
         if target_room is None:
             top = target.partition(".")[0]
             standard = top in sys.stdlib_module_names
-            if room in {"core", "kernel"} and top not in PURE:
+            if room in {*CORE, "kernel"} and top not in PURE:
                 found.append(f"{module} -> {target}: the {room} is pure")
             elif not standard and not any(within(target, name) for name in BARE | EXTRAS.get(module, set())):
                 found.append(f"{module} -> {target}: not in a bare install")
-            elif room in {"launch", "core", "storage", "host", "requests", "service"} and top in {
+            elif room in {"launch", *CORE, "storage", "host", "requests", "service"} and top in {
                 "pickle",
                 "cloudpickle",
                 "marshal",
@@ -170,12 +184,24 @@ def test_imports_follow_the_arrows() -> None:
     assert found == []
 
 
+def test_core_is_as_it_is_drawn() -> None:
+    """The drawing of the core has each of its modules, on the floor that it imports from."""
+    pages = blocks(ROOT / "docs" / "explanation" / "architecture.md")
+    (drawing,) = (block.text.splitlines() for block in pages if block.text.startswith("dagorama_broker/core/"))
+    drawn: dict[str, str | None] = {}
+    for room, line in zip(CORE, drawing[1:], strict=True):
+        folder, names = ("", line.split()) if line.startswith(" ") else (line.split()[0], line.split()[1:])
+        drawn |= {f"dagorama_broker/core/{folder}{name}.py": room for name in names}
+    found = {str(path.relative_to(ROOT)): room_of(name) for name, path in modules("dagorama_broker/core")}
+    assert drawn == {path: room for path, room in found.items() if not path.endswith("__init__.py")}
+
+
 def test_messages_and_core_types_meet_where_they_are_translated() -> None:
     """Generated messages reach no further into the broker than the modules that serve and translate them."""
     met = set()
     for name, path in modules(*PACKAGES):
         targets = {room_of(target) for target in imports_of(name, path.read_text())}
-        if targets >= {"api", "core"}:
+        if "api" in targets and not targets.isdisjoint(CORE):
             met.add(name)
     assert met == MEETING_POINTS
 
@@ -187,6 +213,10 @@ def test_messages_and_core_types_meet_where_they_are_translated() -> None:
         ("dagorama_broker.core.scheduler", "def f():\n    from random import Random"),
         ("dagorama_broker.core.scheduler", "from dagorama_broker import host"),
         ("dagorama_broker.core.scheduler", "from ..storage import journal"),
+        ("dagorama_broker.core.model.entities", "import logging"),
+        ("dagorama_broker.core.model.entities", "from dagorama_broker.core.graph.graph import Graph"),
+        ("dagorama_broker.core.graph.graph", "from dagorama_broker.core.grants.fleet import Fleet"),
+        ("dagorama_broker.storage.sqlite", "from dagorama_broker.core.graph.graph import Graph"),
         ("dagorama_broker.storage.sqlite", "from dagorama.v1 import graph_pb2"),
         ("dagorama_broker.host", "from dagorama_broker.service.server import Server"),
         ("dagorama_broker.requests.looking", "from dagorama.v1 import dag_pb2"),
