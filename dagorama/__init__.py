@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from dagorama.node_context import NodeContext, context
     from dagorama.options import instance_options
     from dagorama.retry import ExponentialRetry, StaticRetry
-    from dagorama.runner import launch_workers
+    from dagorama.runner import execute_worker, execute_worker_async, launch_workers
     from dagorama.serializer import register_definition
     from dagorama.states import InstanceState
     from dagorama.why import Reason, Why
@@ -77,6 +77,8 @@ __all__ = [
     "attach",
     "context",
     "dagorama",
+    "execute_worker",
+    "execute_worker_async",
     "generate_instance_id",
     "instance_options",
     "launch_workers",
@@ -100,6 +102,8 @@ _MODULES = {
     "attach": "definition",
     "context": "node_context",
     "dagorama": "decorators",
+    "execute_worker": "runner",
+    "execute_worker_async": "runner",
     "generate_instance_id": "definition",
     "instance_options": "options",
     "launch_workers": "runner",

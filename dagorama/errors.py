@@ -302,7 +302,7 @@ class OutOfReach(DagoramaError, ValueError):
             "program such as cProfile runs it, and worker processes cannot import it from there. Move it into a "
             "module, a file beside this program, and import it; or run it in this process: inside of "
             "`with dagorama.testing.in_process_broker():`, or with a worker in a thread, "
-            "`threading.Thread(target=dagorama.runner.execute_worker, daemon=True).start()`"
+            "`threading.Thread(target=dagorama.execute_worker, daemon=True).start()`"
         )
 
 

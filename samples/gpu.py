@@ -10,8 +10,7 @@ here and `worker --toleration gpu` there.
 import os
 from dataclasses import dataclass
 
-from dagorama import DAGDefinition, dagorama, launch_workers, resolve
-from dagorama.runner import execute_worker
+from dagorama import DAGDefinition, dagorama, execute_worker, launch_workers, resolve
 from dagorama_broker.launch import launch_broker
 
 
