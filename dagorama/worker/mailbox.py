@@ -61,6 +61,8 @@ class Mailbox:
         self.ended: deque[Held] = deque()
         self._progressed: dict[int, None] = {}
         self._is_nudged = False
+        #: Progress will be told soon, and it is looked then: nobody need be woken for more of it.
+        self.will_tell = False
         #: Wakes a thread that calls `look`; None while there is none.
         self.wake: Callable[[], None] | None = None
 
@@ -89,7 +91,8 @@ class Mailbox:
     def progressed(self, token: int) -> None:
         """Note that the node with this token has got further. In the midst of a function of the user's."""
         self._progressed[token] = None
-        self.look_soon()
+        if not self.will_tell:
+            self.look_soon()
 
     def _take_in(self) -> None:
         while True:

@@ -183,6 +183,7 @@ class Shell:
                 self._slots.handed_over(item)
             case Opened():
                 self._stream, self._mailbox.wake = item.stream, item.stream.look
+                self._mailbox.will_tell = False
                 self._tell(m.Connected())
                 if self._has_failed:
                     item.stream.cancel()
@@ -227,6 +228,7 @@ class Shell:
                     of_broker = Lease(node_id=lease.node_id, token=lease.token)
                     _send(stream, Rejection(lease=of_broker, **rejected._asdict()))
             case i.TellProgress(nodes) if stream is not None:
+                self._mailbox.will_tell = True  # before the stream can have told it
                 stream.tell_progress(_held(nodes))
             case i.TellDrain():
                 _send(stream, Signal.DRAIN)

@@ -187,6 +187,9 @@ class Stream:
         """Write what the nodes that still run have told last."""
         progressed = [self._progressed.popitem()[0] for _ in range(len(self._progressed))]
         self._progress_at = monotonic() + PROGRESS_INTERVAL_S
+        # After these are taken: whatever has come for which nobody was woken is told next time.
+        self._mailbox.will_tell = False
+        self._mailbox.look()
         told = [
             (held.token, *held.progress) for held in progressed if held.progress is not None and held.state is GIVEN
         ]

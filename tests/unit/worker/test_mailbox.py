@@ -97,3 +97,24 @@ def test_progress_is_told_once_however_often_it_is_made() -> None:
     (told,) = taken
     assert isinstance(told, m.Progressed)
     assert sorted(told.tokens) == [1, 2]
+
+
+def test_nobody_is_woken_for_progress_while_some_is_about_to_be_told() -> None:
+    """A function may tell it with each small step. What it has told meanwhile is taken in when that is over."""
+    taken: list[Item] = []
+    wakes: list[None] = []
+    mailbox = Mailbox(taken.append)
+    mailbox.wake = lambda: wakes.append(None)
+    mailbox.progressed(1)
+    mailbox.look()
+    mailbox.will_tell = True
+    for token in (1, 2, 1):
+        mailbox.progressed(token)
+    assert (taken, len(wakes)) == ([m.Progressed([1])], 1)
+    mailbox.will_tell = False
+    mailbox.look()
+    (_, told) = taken
+    assert isinstance(told, m.Progressed)
+    assert sorted(told.tokens) == [1, 2]
+    mailbox.progressed(1)
+    assert len(wakes) == 2

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from threading import Event, Thread
-from time import monotonic
+from time import monotonic, sleep
 
 import pytest
 
@@ -11,7 +11,7 @@ from dagorama import DAGDefinition, NodeContext, context, dagorama
 from dagorama.payload import encode
 from dagorama.v1.work_pb2 import ProgressReports
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.stream import PROGRESS_INTERVAL_S
+from dagorama.worker.stream import PROGRESS_INTERVAL_S, Stream
 from dagorama.worker.worker import Worker
 from tests.unit.worker.work_server import TIMEOUT_S, Session, WorkServer, work_server
 
@@ -20,6 +20,7 @@ gates = {name: Event() for name in ("told", "go")}
 contexts: list[NodeContext] = []
 
 CALLS = 20_000
+STEPS = 300
 
 
 class Telling(DAGDefinition):
@@ -36,6 +37,12 @@ class Telling(DAGDefinition):
         told.start()
         told.join()
         await asyncio.to_thread(gates["go"].wait, TIMEOUT_S)
+
+    @dagorama().syncfn
+    def step(self) -> None:
+        for number in range(STEPS + 1):
+            sleep(0.001)
+            context().progress(number / STEPS)
 
     @dagorama().syncfn
     def leave(self) -> None:
@@ -89,6 +96,23 @@ def test_a_flood_becomes_a_few_messages(server: WorkServer) -> None:
     again = server.session()
     again.welcome((NODES[0], 11))
     assert told(again) == [(11, 1.0, f"{CALLS} cards")]
+
+
+def test_small_steps_wake_nobody_each(server: WorkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many steps a function tells of: the thread that sends looks when it may tell again."""
+    looks: list[Stream] = []
+    look = Stream.look
+
+    def noting(stream: Stream) -> None:
+        looks.append(stream)
+        look(stream)
+
+    monkeypatch.setattr(Stream, "look", noting)
+    session = server.session()
+    session.welcome()
+    session.grant(f"{Telling.__module__}:Telling.step", (NODES[0], 1, NOTHING))
+    assert session.results(1) == [(NODES[0], 1)]
+    assert 1 <= len(looks) < STEPS / 10
 
 
 def test_a_message_is_made_to_fit(server: WorkServer) -> None:
