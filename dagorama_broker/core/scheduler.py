@@ -100,7 +100,8 @@ class Scheduler:
     def has_more(self) -> bool:
         """Return whether work is left over that would have taken too long at once; each `GrantWork` does some of it."""
         graph = self.graph
-        left = graph.leaving or graph.is_behind or self.queues.moving or self.queues.half_woken
+        # An instance that was brought back for a command that was refused is touched, and still to leave memory.
+        left = graph.leaving or graph.touched or graph.is_behind or self.queues.moving or self.queues.half_woken
         return bool(left) or self.dispatcher.has_more
 
     def next_wakeup(self) -> float | None:

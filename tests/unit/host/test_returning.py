@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from dagorama_broker.core import commands as c
-from dagorama_broker.core.errors import ConflictingNode, UnfitInstance, UnknownNode
+from dagorama_broker.core.errors import ConflictingNode, UnfitInstance, UnknownDependency, UnknownNode
 from dagorama_broker.core.events import RequestRepeated
 from dagorama_broker.core.graph.payloads import collect_values
 from dagorama_broker.core.invariants import check_invariants
@@ -176,6 +176,18 @@ async def test_what_is_refused_leaves_nothing_behind(running: Running, gate: Gat
         finally:
             gc.enable()
         assert left == []
+
+
+async def test_what_was_brought_back_for_a_refused_call_leaves_with_the_next_look(running: Running, gate: Gate) -> None:
+    """Values of any size would stay in memory where nothing else happens for a while."""
+    async with running() as host:
+        Channel(host, gate.log, slots=10)
+        await run_chain(host)
+        with pytest.raises(UnknownDependency):
+            await host.submit(submit("u", after=["r", "nothing"]))
+        await host.flush()
+        assert I not in host.scheduler.instances
+        check_invariants(host.scheduler)
 
 
 async def test_comparing_calls_reads_few_values_at_once(
