@@ -1,0 +1,221 @@
+"""What a worker process tells its parent, and how it ends, against a broker that does what each test says."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+from collections.abc import Iterator
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dagorama import DAGDefinition, dagorama
+from dagorama.payload import decode, encode, no_promises
+from dagorama.v1.work_pb2 import WorkResponse
+from dagorama.worker.child import EXIT_CLOSED, EXIT_IMPORT_FAILED, EXIT_STOPPED
+from dagorama.worker.news import News, tell
+from dagorama.worker.options import WorkerOptions
+from dagorama.worker.processes import WorkerProcess, start_worker
+from tests.unit.worker.work_server import TIMEOUT_S, Session, WorkServer, work_server
+
+NODE = b"n" * 16
+
+
+class Inside(DAGDefinition):
+    @dagorama().syncfn
+    def entrypoint(self) -> dict[str, Any]:
+        return {
+            "group": os.getpgid(0) == os.getpid(),
+            "variable": os.environ.get("SAID"),
+            "unset": "UNSAID" in os.environ,
+            "alarm": signal.getsignal(signal.SIGALRM) is signal.SIG_DFL,
+        }
+
+    @dagorama().syncfn
+    def hold(self, fifo: str) -> str:
+        return Path(fifo).read_text()
+
+    @dagorama().syncfn
+    def register(self, path: str) -> None:
+        atexit.register(Path(path).write_text, "at the end")
+
+    @dagorama().syncfn
+    def close(self) -> None:
+        os.closerange(3, 256)
+
+
+class Bench:
+    """A worker process, its broker, and what it has told."""
+
+    def __init__(self, server: WorkServer, options: WorkerOptions, *, is_supervised: bool) -> None:
+        self.server = server
+        self.status, writer = Pipe(duplex=False)
+        with writer:
+            main: dict[str, object] | None = None if is_supervised else {}
+            self.process: WorkerProcess = start_worker(options, status=writer, main=main)
+
+    def news(self) -> tuple[News, str]:
+        """Give what it tells next."""
+        assert self.status.poll(TIMEOUT_S)
+        told: tuple[News, str] = self.status.recv()
+        return told
+
+    def welcome(self) -> Session:
+        """Wait until it is ready, and welcome it."""
+        assert self.news() == (News.READY, "")
+        session = self.server.session()
+        session.hello()
+        session.welcome()
+        connected = f"connected to the broker at localhost:{self.server.port}"
+        assert self.news() == (News.CONNECTED, connected)
+        return session
+
+    def grant(self, session: Session, function: str, *args: object) -> None:
+        """Grant a node."""
+        arguments = encode((args, {}), what="the arguments").data
+        session.grant(f"{__name__}:Inside.{function}", (NODE, 1, arguments))
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        """Signal it."""
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    def end(self) -> int | None:
+        """Wait for its end; give its exit code."""
+        self.process.join(TIMEOUT_S)
+        return self.process.exitcode
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Start worker processes, which end with the test."""
+    made: list[Bench] = []
+    with work_server() as server:
+        monkeypatch.setenv("DAGORAMA_HOST", "localhost")
+        monkeypatch.setenv("DAGORAMA_PORT", str(server.port))
+        monkeypatch.setenv("SAID", "as it is now")
+
+        def start(*, is_supervised: bool = False, **options: Any) -> Bench:
+            made.append(Bench(server, WorkerOptions(**options), is_supervised=is_supervised))
+            return made[-1]
+
+        yield start
+        for one in made:
+            one.process.kill()
+            one.process.join()
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Path:
+    """Make a file that a node can wait at."""
+    os.mkfifo(tmp_path / "fifo")
+    return tmp_path / "fifo"
+
+
+def value(session: Session) -> object:
+    """Give the value of the next report."""
+    request = session.request()
+    assert request is not None
+    return decode(request.completions.values[0], no_promises)
+
+
+def test_a_process_begins_as_its_parent_is_now(start: Any) -> None:
+    """With its environment, in a group of its own; and Ctrl-C is its parent's affair."""
+    it = start()
+    session = it.welcome()
+    it.signal(signal.SIGINT)
+    it.grant(session, "entrypoint")
+    assert value(session) == {"group": True, "variable": "as it is now", "unset": False, "alarm": True}
+    session.close()
+    again = it.server.session()
+    again.hello()
+    again.close()
+    news = it.news()
+    assert news[0] is News.DISCONNECTED
+    assert "it ended the connection" in news[1]
+    it.server.session().welcome()
+    assert it.news()[0] is News.CONNECTED
+
+
+def test_a_first_signal_drains_it(start: Any, tmp_path: Path) -> None:
+    """It says so, and does at its end what was registered for that."""
+    it = start()
+    session = it.welcome()
+    it.grant(session, "register", str(tmp_path / "said"))
+    session.results(1)
+    it.signal()
+    request = session.request()
+    assert request is not None
+    assert request.draining
+    session.send(WorkResponse(acknowledged=1))
+    assert it.news() == (News.DRAINED, "")
+    assert it.end() == 0
+    assert (tmp_path / "said").read_text() == "at the end"
+
+
+def test_a_second_signal_stops_it(start: Any, fifo: Path) -> None:
+    """Whatever runs."""
+    it = start()
+    session = it.welcome()
+    it.grant(session, "hold", str(fifo))
+    with fifo.open("w"):
+        it.signal()
+        request = session.request()
+        assert request is not None
+        assert request.draining
+        it.signal()
+        assert it.end() == EXIT_STOPPED
+
+
+def test_a_supervisor_decides_about_the_second(start: Any, fifo: Path) -> None:
+    """So what runs goes on."""
+    it = start(is_supervised=True)
+    session = it.welcome()
+    it.grant(session, "hold", str(fifo))
+    with fifo.open("w") as file:
+        it.signal()
+        request = session.request()
+        assert request is not None
+        assert request.draining
+        it.signal()
+        it.signal()
+        file.write("to the end")
+    assert value(session) == "to the end"
+
+
+def test_what_cannot_be_imported_is_told(start: Any) -> None:
+    """With the status that says that another process would fare no better."""
+    it = start(imports=("os", "no.such_module"))
+    news, text = it.news()
+    assert (news, text.partition(":")[0]) == (News.CANNOT_START, "no.such_module cannot be imported")
+    assert it.end() == EXIT_IMPORT_FAILED
+
+
+def test_what_else_keeps_it_from_starting_is_told_too(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the type of the error, such as of a setting that is none."""
+    monkeypatch.setenv("DAGORAMA_CANCEL_GRACE_S", "soon")
+    it = start()
+    news, text = it.news()
+    assert (news, text.partition("=")[0]) == (News.CANNOT_START, "ValueError: DAGORAMA_CANCEL_GRACE_S")
+    assert it.end() == EXIT_IMPORT_FAILED
+
+
+def test_a_process_whose_files_are_closed_ends(start: Any, tmp_path: Path) -> None:
+    """It cannot go on, and says why where it still can."""
+    it = start()
+    session = it.welcome()
+    it.grant(session, "close")
+    assert it.end() in (EXIT_CLOSED, -signal.SIGABRT, -signal.SIGKILL)
+
+
+def test_a_parent_that_is_gone_hears_nothing() -> None:
+    """Its child is going to end as well."""
+    reader, writer = Pipe(duplex=False)
+    reader.close()
+    tell(writer, News.READY)
+    assert isinstance(writer, Connection)
+    writer.close()

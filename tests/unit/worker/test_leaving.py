@@ -1,0 +1,110 @@
+"""How a process of the worker's own ends where a node does not."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, cast
+
+import pytest
+
+from dagorama.errors import BrokerUnavailable
+from dagorama.worker import worker as worker_module
+from dagorama.worker.alarm import Alarm
+from dagorama.worker.held import Function, Held
+from dagorama.worker.options import WorkerOptions
+from dagorama.worker.owner import Owner
+from dagorama.worker.worker import LEAVE_S, LET_THROUGH_S, Worker
+
+NODE = Held(b"n" * 16, 1, b"i", Function("m:C.f", b"", at_most_once=True), b"", 1, None)
+
+
+class Left(BaseException):
+    """Is raised where the process would end."""
+
+
+class Noted(Owner):
+    """Stands for the shell, the connector, the alarm and the owner: keeps what is done, in its order."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.held: list[Held] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args: self.done.append(" ".join([name, *map(str, args)]))
+
+    def leaving(self, text: str) -> None:
+        """Keep the text."""
+        self.done.append(f"leaving {text}")
+
+    def ended(self) -> None:
+        """Keep that it has ended."""
+        self.done.append("ended")
+
+    def not_to_be_cut_off(self) -> Held | None:
+        """Return the next node that must not be cut off."""
+        return self.held.pop() if self.held else None
+
+    def unavailable(self, waited_s: float) -> BrokerUnavailable:
+        """Describe why there is no connection."""
+        return BrokerUnavailable(host="h", port=1, waited_s=waited_s, detail="it is gone")
+
+
+@pytest.fixture
+def noted(monkeypatch: pytest.MonkeyPatch) -> Noted:
+    """Keep what a worker does, and for how long it sleeps."""
+    found = Noted()
+
+    def leave(status: int) -> None:
+        found.done.append(f"exit {status}")
+        raise Left
+
+    monkeypatch.setattr(os, "_exit", leave)
+    monkeypatch.setattr(worker_module, "sleep", lambda seconds: found.done.append(f"sleep {seconds:g}"))
+    return found
+
+
+def made(noted: Noted, *, alarm: bool = True) -> Worker:
+    """Make a worker whose parts only take note."""
+    it = Worker(WorkerOptions(), host="h", port=1, owner=noted, alarm=cast(Alarm, noted) if alarm else None)
+    it._shell = cast(Any, noted)
+    it._connector = cast(Any, noted)
+    return it
+
+
+END = ["stop", "end_stream", "interrupt", f"sleep {LEAVE_S:g}", "exit 5"]
+
+
+def test_reports_go_out_before_the_end(noted: Noted) -> None:
+    """It takes no more nodes, says what there is to say, and does not wait for the main thread for ever."""
+    it = made(noted)
+    with pytest.raises(Left):
+        it.leave(5)
+    assert noted.done == ["drain", "interrupt", *END]
+    assert it.exit_status == 5
+
+
+def test_what_must_not_be_cut_off_is_let_through(noted: Noted) -> None:
+    """It is said once, of the first; meanwhile the alarm waits."""
+    noted.held = [NODE, NODE]
+    with pytest.raises(Left):
+        made(noted).leave(5)
+    told = f"leaving takes no more work, and ends when node {'6e' * 4}-{'-'.join(['6e6e'] * 3)}-{'6e' * 6} (m:C.f) has"
+    waits = ["put_off", f"sleep {LET_THROUGH_S:g}"]
+    assert noted.done == ["drain", "interrupt", f"{told}, which is at_most_once", *waits, *waits, *END]
+
+
+def test_a_worker_that_gives_up_stops_and_says_why(noted: Noted) -> None:
+    """Whoever waits for it gets the reason."""
+    it = made(noted)
+    it.give_up(5.0)
+    assert noted.done == ["stop", "cut", "interrupt"]
+    it._run()
+    assert noted.done[3:] == ["serve", "close", "ended"]
+    with pytest.raises(BrokerUnavailable, match="it is gone"):
+        it.wait()
+
+
+def test_who_drains_a_worker_ends_its_backoff(noted: Noted) -> None:
+    """There may be nothing left to connect for."""
+    made(noted, alarm=False).drain()
+    assert noted.done == ["drain", "interrupt"]

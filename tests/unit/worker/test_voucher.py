@@ -1,0 +1,217 @@
+"""When a voucher speaks, and of whom, with processes and a broker that do what a test says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from queue import SimpleQueue
+from threading import Event
+from typing import Any, cast
+
+import grpc
+import pytest
+
+from dagorama.v1.work_pb2 import VouchRequest, VouchResponse, WorkerEnd
+from dagorama.worker import vouching
+from dagorama.worker.vouching import REQUEST_S, TELL_S, Voucher, _is_stopped
+from tests.unit.worker.fake_processes import FakeProcess
+
+TIMEOUT_S = 20
+
+
+class Broker:
+    """Stands for the connection to a broker, and its stub."""
+
+    def __init__(self) -> None:
+        self.asked: SimpleQueue[VouchRequest] = SimpleQueue()
+        self.answers: SimpleQueue[VouchResponse | Exception] = SimpleQueue()
+        self.closed = Event()
+        self.channel = self
+
+    def Vouch(self, request: VouchRequest, timeout: float) -> VouchResponse:
+        """Hand a request to the test, and answer as that says."""
+        assert timeout == REQUEST_S
+        self.asked.put(request)
+        answer = self.answers.get(timeout=TIMEOUT_S)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """Take note."""
+        self.closed.set()
+
+    def next(self) -> VouchRequest:
+        """Give what is asked next."""
+        return self.asked.get(timeout=TIMEOUT_S)
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
+    """Have vouchers speak to such a broker, about processes of which none is stopped."""
+    made = Broker()
+    monkeypatch.setattr(vouching, "Connection", lambda *_: made)
+    monkeypatch.setattr(vouching, "WorkServiceStub", lambda _: made)
+    monkeypatch.setattr(vouching, "_is_stopped", lambda process: process.pid < 0)
+    monkeypatch.setattr(vouching, "INTERVAL_S", 0.001)
+    return made
+
+
+def end_of(name: bytes) -> Callable[[], WorkerEnd]:
+    """Say how it ended."""
+    return lambda: WorkerEnd(worker_id=name, how="so")
+
+
+def told(request: VouchRequest | None) -> tuple[list[bytes], list[bytes]]:
+    """Give who lives and who has ended."""
+    assert request is not None
+    return sorted(request.worker_ids), sorted(end.worker_id for end in request.ended)
+
+
+def made(*processes: tuple[bytes, FakeProcess]) -> Any:
+    """Make a voucher that has processes, and no thread."""
+    it = Voucher("h", 1)
+    it._living = {name: (cast(Any, process), end_of(name)) for name, process in processes}
+    return it
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Have time pass only where a voucher waits."""
+
+    class Clock:
+        now = 1000.0
+        waits: list[float] = []  # noqa: RUF012 - one clock for each test
+
+    def wait(_: object, timeout_s: float) -> list[object]:
+        Clock.waits.append(timeout_s)
+        Clock.now += timeout_s
+        return []
+
+    monkeypatch.setattr(vouching, "monotonic", lambda: Clock.now)
+    monkeypatch.setattr(vouching, "wait", wait)
+    return Clock
+
+
+def test_who_lives_is_named_when_it_is_time(broker: Broker, clock: Any) -> None:
+    """Neither before nor later; who is stopped is not."""
+    it = made((b"a", FakeProcess(1)), (b"b", FakeProcess(-2)), (b"c", FakeProcess(3)))
+    assert told(it._next(1003.0)) == ([b"a", b"c"], [])
+    assert clock.waits == [3.0]
+    assert told(it._next(900.0)) == ([b"a", b"c"], [])
+    assert clock.waits == [3.0]
+
+
+def test_an_end_is_told_at_once(broker: Broker, clock: Any) -> None:
+    """With who lives. One that ended well has said so itself."""
+    bad, good, alive = FakeProcess(1), FakeProcess(2), FakeProcess(3)
+    it = made((b"bad", bad), (b"good", good), (b"alive", alive))
+    bad.end(1)
+    good.end(0)
+    assert told(it._next(2000.0)) == ([b"alive"], [b"bad"])
+    assert clock.waits == []
+
+
+def test_an_end_waits_for_a_broker_that_answers(broker: Broker, clock: Any) -> None:
+    """Until it is time to try again."""
+    bad = FakeProcess(1)
+    it = made((b"bad", bad))
+    it._answers = False
+    bad.end(1)
+    assert told(it._next(1002.0)) == ([], [b"bad"])
+    assert clock.waits == [2.0]
+
+
+def test_what_nobody_wants_to_know_any_more_is_forgotten(broker: Broker, clock: Any) -> None:
+    """After a while, by the time of each end."""
+    one, other = FakeProcess(1), FakeProcess(2)
+    it = made((b"one", one), (b"other", other))
+    one.end(1)
+    assert told(it._next(900.0)) == ([b"other"], [b"one"])
+    clock.now += 1
+    other.end(1)
+    assert told(it._next(900.0)) == ([], [b"one", b"other"])
+    clock.now += TELL_S - 1.5
+    assert told(it._next(900.0)) == ([], [b"one", b"other"])
+    clock.now += 0.5
+    assert told(it._next(900.0)) == ([], [b"other"])
+    clock.now += 1
+    it._is_running = True
+    assert it._next(900.0) is None
+    assert not it._is_running
+
+
+def test_a_voucher_speaks_for_as_long_as_there_is_anybody(broker: Broker) -> None:
+    """As often as the broker's leases want it; then it lets go of the connection, and begins again with the next."""
+    process = FakeProcess(1)
+    it = Voucher("h", 1)
+    it.add(b"a", cast(Any, process), end_of(b"a"))
+    assert told(broker.next()) == ([b"a"], [])
+    broker.answers.put(VouchResponse(lease_duration_s=0.001))
+    assert told(broker.next()) == ([b"a"], [])
+    broker.answers.put(VouchResponse(lease_duration_s=3600))
+    process.end(1)
+    assert told(broker.next()) == ([], [b"a"])
+    broker.answers.put(VouchResponse(lease_duration_s=3600))
+    assert broker.closed.wait(TIMEOUT_S)
+    it.settle(TIMEOUT_S)
+    assert it._ended == {}
+    it.add(b"b", cast(Any, FakeProcess(2)), end_of(b"b"))
+    assert told(broker.next()) == ([b"b"], [])
+    broker.answers.put(VouchResponse(lease_duration_s=3600))
+
+
+def test_a_request_that_fails_is_made_again_soon(broker: Broker) -> None:
+    """Whatever the leases are; nobody waits for a broker that does not answer."""
+    process = FakeProcess(1)
+    it = Voucher("h", 1)
+    it.add(b"a", cast(Any, process), end_of(b"a"))
+    broker.next()
+    broker.answers.put(grpc.RpcError())
+    broker.next()
+    process.end(1)
+    broker.answers.put(grpc.RpcError())
+    assert told(broker.next()) == ([], [b"a"])
+    it.settle(TIMEOUT_S)  # at once
+    broker.answers.put(VouchResponse(lease_duration_s=3600))
+    assert broker.closed.wait(TIMEOUT_S)
+
+
+def test_settling_waits_for_the_broker(broker: Broker) -> None:
+    """Until it knows of who has ended; not of who lives, and not for ever."""
+    process = FakeProcess(1)
+    it = Voucher("h", 1)
+    it.settle(TIMEOUT_S)  # there is nobody
+    it.add(b"a", cast(Any, process), end_of(b"a"))
+    it.settle(TIMEOUT_S)
+    process.end(1)
+    it.settle(0.01)
+    while told(broker.next()) != ([], [b"a"]):
+        broker.answers.put(VouchResponse(lease_duration_s=0.001))
+    it.settle(0.01)
+    assert it._ended != {}
+    broker.answers.put(VouchResponse(lease_duration_s=3600))
+    it.settle(TIMEOUT_S)
+    assert it._ended == {}
+
+
+def test_who_is_added_is_vouched_for_without_waiting_for_the_others(broker: Broker) -> None:
+    """A voucher that waits is woken."""
+    it = Voucher("h", 1)
+    it.add(b"a", cast(Any, FakeProcess(1)), end_of(b"a"))
+    broker.next()
+    broker.answers.put(VouchResponse(lease_duration_s=3600))
+    other = FakeProcess(2)
+    it.add(b"b", cast(Any, other), end_of(b"b"))
+    other.end(1)
+    assert told(broker.next()) == ([b"a"], [b"b"])
+    broker.answers.put(VouchResponse(lease_duration_s=3600))
+
+
+@pytest.mark.parametrize(("state", "is_stopped"), [("T", True), ("t", True), ("S", False), ("R", False), ("", False)])
+def test_who_is_stopped_is_seen(state: str, is_stopped: bool, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its state; where the system does not tell it is taken to run."""
+    (tmp_path / "stat").write_text(f"1 (a) b) {state} 0" if state else "1 (a)")
+    monkeypatch.setattr(vouching, "Path", lambda _: tmp_path / "stat")
+    assert _is_stopped(cast(Any, FakeProcess(1))) is is_stopped
+    (tmp_path / "stat").unlink()
+    assert not _is_stopped(cast(Any, FakeProcess(1)))
