@@ -24,7 +24,7 @@ class Alarm:
     """Watches over the deadlines of running nodes. For processes that run nothing but a worker. From any thread."""
 
     def __init__(self) -> None:
-        """Nothing is watched as yet. `take_signal` must have been called by the main thread."""
+        """Watch nothing as yet. `take_signal` must have been called by the main thread."""
         self._lock = threading.Lock()
         #: Nodes with a deadline, or that run at most once, each with its grace.
         self._running: dict[Held, float] = {}
@@ -32,24 +32,24 @@ class Alarm:
 
     @staticmethod
     def take_signal() -> None:
-        """Gives SIGALRM its default action, whatever this process has inherited. Only in the main thread."""
+        """Give SIGALRM its default action, whatever this process has inherited. Only in the main thread."""
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
 
     def watch(self, held: Held, grace_s: float = 0.0) -> None:
-        """Ends this process if the node is still running `grace_s` seconds, and a little, after its deadline."""
+        """End this process if the node is still running `grace_s` seconds, and a little, after its deadline."""
         with self._lock:
             self._running[held] = grace_s
             self._set()
 
     def forget(self, held: Held) -> None:
-        """The node has ended."""
+        """Watch a node no more, which has ended."""
         with self._lock:
             if self._running.pop(held, None) is not None:
                 self._set()
 
     def put_off(self) -> None:
-        """Lets this process go on, for another while, after a deadline that it has seen to be over."""
+        """Let this process go on for another while, after a deadline that it has seen to be over."""
         with self._lock:
             self._not_before = monotonic() + ALARM_AFTER_ONCE_S
             self._set()

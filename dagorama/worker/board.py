@@ -1,6 +1,6 @@
-"""Which nodes a worker process runs, in memory that its parent shares: there it can be read when the process has died.
+"""The nodes that a worker process runs, in memory that its parent shares and can read when the process has died.
 
-The process can't say it then, and the broker only knows what it held, of which most had not been started.
+The process can't name them then, and the broker only knows what it held, of which most had not been started.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ NAME_BYTES_MAX = PLACE_BYTES - ID_BYTES - 1
 
 
 class Board:
-    """What the nodes that run are, a place for each slot. Made by the parent, and written by one process."""
+    """The nodes that run, with a place for each slot. The parent makes it, and one process writes it."""
 
     def __init__(self, places: int, context: BaseContext) -> None:
-        """Travels only as an argument of a process that is started with `context`."""
+        """Make one for a process that is started with `context`. It travels only as an argument of that."""
         self._open(places, context.RawArray("B", places * PLACE_BYTES + 1))
 
     def _open(self, places: int, array: Any) -> None:
@@ -40,16 +40,16 @@ class Board:
         self._has_told = False  #: that some node has ended
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Leaves the views behind: they are made anew over the same memory."""
+        """Leave the views behind: they are made anew over the same memory."""
         return _board_over, (self._places, self._array)
 
     def begins(self, held: Held) -> None:
-        """Notes a node that has no place yet; where an abandoned one still has it, it gets none."""
+        """Note a node that has no place yet; it gets none where an abandoned one still has it."""
         with suppress(IndexError):
             self._write(held, self._free.pop())
 
     def follows(self, held: Held, ended: Held) -> None:
-        """Notes a node in the place of one that has ended."""
+        """Note a node in the place of one that has ended."""
         at = ended.place
         if at < 0:
             self.begins(held)
@@ -70,7 +70,7 @@ class Board:
         _write_id(self._memory, at, held.node_id)
 
     def ends(self, held: Held) -> None:
-        """Takes a node off."""
+        """Take a node off."""
         at = held.place
         if at >= 0:
             self._memory[at] = 0
@@ -85,11 +85,11 @@ class Board:
 
     @property
     def has_ended_some(self) -> bool:
-        """Whether any node has ended, however it did, but for those with which the process died."""
+        """Return whether any node has ended, except with the process."""
         return self._memory[-1] != 0
 
     def running(self) -> list[str]:
-        """Names the nodes that are on it, as "node ID (function)"."""
+        """Return the nodes that are on it, as "node ID (function)"."""
         nodes = []
         for at in range(0, self._places * PLACE_BYTES, PLACE_BYTES):
             if self._memory[at]:

@@ -1,4 +1,4 @@
-"""What runs in a worker process."""
+"""A worker process, from its start to its end."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def run_child(
     board: Board,
     main: Mapping[str, object] | None,
 ) -> None:
-    """Runs one worker until it is drained. The first SIGTERM drains it, the second stops it with `EXIT_STOPPED`.
+    """Run one worker until it is drained. The first SIGTERM drains it, the second stops it with `EXIT_STOPPED`.
 
-    It ends also when a node does not stop that has to: see `ENDED_FOR_NODE`.
+    It also ends when a node that has to stop does not: see `ENDED_FOR_NODE`.
 
     `environment` is the parent's at the start, `main` its main module, if that is to be imported. `News` go out on
     `status`, and `board` tells what runs. Without `main` the parent is a supervisor, which decides about signals.
@@ -62,7 +62,7 @@ def run_child(
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     # A group of its own: what it starts ends with it, and Ctrl-C goes to its parent, which says what that means here.
     os.setpgid(0, 0)
-    # Whoever sends it all the same: nothing happens. Were it ignored, programs that nodes start would ignore it too.
+    # Sent to it all the same it does nothing. Were it ignored, programs that nodes start would ignore it too.
     signal.signal(signal.SIGINT, lambda *_: None)
     print_also_to_nobody()
     forking.leave_signals_behind()
@@ -127,7 +127,7 @@ class _Parent(Owner):
 def _worker(
     options: WorkerOptions, parent: Owner, status: Connection, board: Board, main: Mapping[str, object] | None
 ) -> Worker:
-    """Makes the worker, with all that it needs imported; ends the process where that cannot be."""
+    """Make the worker, with all that it needs imported; end the process where that cannot be."""
     try:
         if main:
             import_main(main)
@@ -141,7 +141,7 @@ def _worker(
 
 
 def _work(worker: Worker, parent: _Parent, *, is_supervised: bool) -> None:
-    """Runs a worker until it has ended, draining it on SIGTERM.
+    """Run a worker until it has ended, and drain it on SIGTERM.
 
     A second SIGTERM stops it at once, unless it has a supervisor: that decides, and may pass on what came here as well.
     """
@@ -158,7 +158,7 @@ def _work(worker: Worker, parent: _Parent, *, is_supervised: bool) -> None:
 
 
 def _end_with_parent() -> None:
-    """Ends this process when its parent is gone, however that ended."""
+    """End this process when its parent is gone, however that ended."""
     parent = parent_process()
     if parent is None:
         return

@@ -48,7 +48,7 @@ class Connector:
         self._give_up_at: float | None = None  #: when a worker that drains, and can only report, ends without that
 
     def serve(self) -> None:
-        """Blocks until the worker is over."""
+        """Block until the worker is over."""
         bound_s = BACKOFF_MIN_S
         lost_at = monotonic()
         complain_at = lost_at
@@ -73,21 +73,21 @@ class Connector:
             bound_s = min(2 * bound_s, BACKOFF_MAX_S)
 
     def interrupt(self) -> None:
-        """Ends a backoff, from any thread: there may be nothing left to connect for."""
+        """End a backoff, from any thread: there may be nothing left to connect for."""
         self._interrupt.set()
 
     def stop(self) -> None:
-        """Opens no further stream, from any thread. One that is open has to be cut or ended by whoever calls."""
+        """Open no further stream, from any thread. The caller has to cut or end one that is open."""
         self._stopped = True
 
     def cut(self) -> None:
-        """Breaks the stream that is open, from any thread."""
+        """Break the stream that is open, from any thread."""
         stream = self._stream
         if stream is not None:
             stream.cancel()
 
     def _tell_connected(self) -> None:
-        """Tells that the broker answers, where that is news."""
+        """Tell that the broker answers, where that is news."""
         forking.keep_connections_from_forks(self._host, self._port)
         if self._is_connected is None:
             self._owner.connected(f"connected to the broker at {self._host}:{self._port}")
@@ -97,11 +97,11 @@ class Connector:
         self._is_connected = True
 
     def unavailable(self, waited_s: float) -> BrokerUnavailable:
-        """Describes why there is no connection."""
+        """Describe why there is no connection."""
         return BrokerUnavailable(host=self._host, port=self._port, waited_s=waited_s, detail=self._last_detail)
 
     def _gives_up(self, was_welcome: bool, now: float) -> bool:
-        """Tells, and says, that a worker that drains has looked for a broker to report to for long enough."""
+        """Return whether a worker that drains has looked for a broker to report to for long enough, and log that."""
         unreported = self._shell.unreported()
         if was_welcome or unreported is None:
             self._give_up_at = None
@@ -126,7 +126,7 @@ class Connector:
         return self._stopped or self._shell.is_over
 
     def _serve_stream(self) -> bool:
-        """Serves one stream until it ends; tells whether the broker had answered."""
+        """Serve one stream until it ends; return whether the broker had answered."""
         stream = self._shell.open_stream(host=self._host, port=self._port, hello=self._border.hello())
         self._stream = stream
         self._shell.connected(stream)
@@ -149,7 +149,7 @@ class Connector:
         return stream.was_welcome
 
     def _complain(self, since_s: float) -> None:
-        """Tells that the broker does not answer."""
+        """Tell that the broker does not answer."""
         if self.was_welcome:
             ago = f" {since_s:.0f} s ago" if since_s >= 1 else ""
             problem = f"the connection to the broker at {self._host}:{self._port} broke{ago}"
@@ -161,7 +161,7 @@ class Connector:
 
 
 def _describe(error: grpc.RpcError) -> str:
-    """Says in a few words what broke a stream."""
+    """Say in a few words what broke a stream."""
     if not isinstance(error, grpc.Call):
         return str(error)
     if error.code() is grpc.StatusCode.UNAVAILABLE:

@@ -48,7 +48,7 @@ class _EndedScope(list[CapturedCall]):
     """Takes the place of a node's calls once its report is made."""
 
     def append(self, call: CapturedCall) -> None:
-        """Refuses: the call would be lost."""
+        """Refuse a call, which would be lost."""
         raise RuntimeError(
             f"{call.function.name} was called after the node whose function calls it had ended; await or join what a "
             "function starts before it returns"
@@ -85,7 +85,7 @@ class Executor:
         follow_threads()
 
     def run(self, held: Held) -> Rest | None:
-        """Runs a node in this thread; for an asynchronous function it gives what is left, for the event loop.
+        """Run a node in this thread; return the rest of an asynchronous function, for the event loop.
 
         A node whose lease has ended is not begun.
         """
@@ -100,7 +100,7 @@ class Executor:
             return None
 
     def _run(self, held: Held, started_ns: int) -> Rest | None:
-        """Does what `run` does; what it raises is neither the function's error nor one of what is needed for it."""
+        """Do what `run` does; an error that it raises is neither the function's nor one of finding and calling it."""
         scope = Scope(held.instance_id, held, self._progressed)
         try:
             name, definition_arguments, _, wanted, release, _ = held.function
@@ -132,7 +132,7 @@ class Executor:
         return None
 
     def is_known_async(self, held: Held) -> bool:
-        """Tells whether the node's function turned out to be asynchronous before, and its definition is made."""
+        """Return whether the node's function turned out to be asynchronous before, and its definition is made."""
         return bool(self._async_functions) and held.function[:2] in self._async_functions
 
     def _remember_async(self, held: Held) -> None:
@@ -183,7 +183,7 @@ class Executor:
         held.values = None
 
     def _fail(self, held: Held, failed: Failed, started_ns: int, retry: RetryConfiguration | None = None) -> None:
-        """Ends an attempt that gave no value; for good where another would not give one either."""
+        """End an attempt that gave no value; for good where another would not give one either."""
         error = failed.error
         permanent = failed.is_final(retry)
         if failed.is_fault and isinstance(error, NotAwaited):  # no frame of the user's has to do with what was left out
@@ -193,7 +193,7 @@ class Executor:
         self._end(held, failure, started_ns, None if failed.is_fault else error)
 
     def _refuse(self, held: Held, error: BaseException, started_ns: int) -> None:
-        """Ends an attempt whose function was not called, unless another worker may be able to call it."""
+        """End an attempt whose function was not called, unless another worker may be able to call it."""
         if isinstance(error, UnknownFunction | PayloadError) and (rejected := _rejected(held, error)) is not None:
             self._versions.lacks(held.function.name, error, rejected.lacks)
             held.rejected = rejected
@@ -217,12 +217,12 @@ _ENDED = _EndedScope()
 
 
 def _leave_forked(outcome: object) -> None:
-    """Ends a forked child in which the node's function has ended: the worker is in another process."""
+    """End a forked child in which the node's function has ended: the worker is in another process."""
     forking.leave(outcome.error if type(outcome) is Failed else None)
 
 
 def _rejected(held: Held, error: UnknownFunction | PayloadError) -> Rejected | None:
-    """Says with what a node goes back that this worker cannot run; None where no other could either."""
+    """Return the reason with which a node goes back that this worker cannot run; None where no other could either."""
     if isinstance(error, PayloadError):
         if not error.lacks:
             return None
@@ -243,7 +243,7 @@ def _here() -> str:
 
 
 def _folder() -> str:
-    """Names the working directory, which somebody may have removed."""
+    """Return the working directory, which somebody may have removed."""
     try:
         return os.getcwd()
     except OSError as error:
@@ -251,7 +251,7 @@ def _folder() -> str:
 
 
 def _check_module(name: str, only_modules: Sequence[str]) -> None:
-    """Raises `UnknownFunction` for functions of other modules."""
+    """Raise `UnknownFunction` for functions of other modules."""
     module = name.partition(":")[0]
     if not is_inside(module, only_modules):
         raise UnknownFunction(
@@ -267,7 +267,7 @@ def _elapsed_us(started_ns: int) -> int:
 
 
 def _arguments(held: Held) -> tuple[tuple[object, ...], dict[str, object]]:
-    """Decodes a node's arguments, with objects of its own: no other node sees what this one does to them."""
+    """Decode a node's arguments, with objects of its own: no other node sees what this one does to them."""
     resolve = no_promises if held.values is None else _resolver(held.values)
     what = f"the arguments of {held.function.name}"
     decoded = decode(held.arguments, resolve, what=what)
@@ -282,7 +282,7 @@ def _arguments(held: Held) -> tuple[tuple[object, ...], dict[str, object]]:
 
 
 def _resolver(values: ValueTable) -> Callable[[bytes], object]:
-    """Makes what gives one node the values that its arguments refer to, each decoded once."""
+    """Return a function that gives one node the values that its arguments refer to, each decoded once."""
     memo: dict[bytes, object] = {}
     depth = 0
 

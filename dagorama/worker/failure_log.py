@@ -1,4 +1,4 @@
-"""What a worker's log says of attempts that fail: a line for each, as long as one can read them."""
+"""Failed attempts in a worker's log: a line for each, as long as one can read them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class FailureLog:
     """One for each worker. Not for several threads. `flush` it at `due_at` and at the end."""
 
     def __init__(self, log: Log) -> None:
-        """Nothing has failed."""
+        """Begin when nothing has failed."""
         self._log = log
         self._lines = 0
         self._ends_at = 0.0  #: of the present interval

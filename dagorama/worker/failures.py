@@ -19,17 +19,17 @@ _OWN_MODULES = ("dagorama.worker.", "dagorama.attempt", "dagorama.decorators", "
 
 
 def failure_of(error: BaseException, *, permanent: bool = False) -> Failure:
-    """Describes what a function raised. The exception itself goes along if it survives a round trip."""
+    """Describe the exception that a function raised. It goes along itself if it survives a round trip."""
     return _described(error, error, permanent)
 
 
 def refusal_of(error: DagoramaError, *, permanent: bool = False) -> Failure:
-    """Describes why this worker could not run the function, or not send its value; no user frame is involved."""
+    """Describe why this worker could not run the function, or not send its value; no user frame is involved."""
     return _described(error, error.__cause__, permanent)
 
 
 def _described(error: BaseException, traced: BaseException | None, permanent: bool) -> Failure:
-    """Gives a failure whatever code of the user's does meanwhile: a node without a report would run for ever.
+    """Return a failure whatever code of the user's does meanwhile: a node without a report would run for ever.
 
     So everything is caught here and below, also a SystemExit out of the exception's own `__str__`.
     """
@@ -46,7 +46,7 @@ def _described(error: BaseException, traced: BaseException | None, permanent: bo
 
 
 def type_name(error: BaseException) -> str:
-    """Returns "ValueError" for builtins, "module:Qualified.name" for others."""
+    """Return "ValueError" for builtins, "module:Qualified.name" for others."""
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}:{kind.__qualname__}"
     return sendable(name, MESSAGE_CHARS_MAX)
@@ -67,14 +67,14 @@ def _traceback(error: BaseException) -> str:
 
 
 def _users_part(frames: TracebackType | None) -> TracebackType | None:
-    """Drops the frames before the first that is the user's; all of them where none is."""
+    """Drop the frames before the first that is the user's; all of them where none is."""
     while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith(_OWN_MODULES):
         frames = frames.tb_next
     return frames
 
 
 def _payload(error: BaseException) -> bytes:
-    """Encodes an exception, or returns b"" where that fails, or where decoding it again would."""
+    """Encode an exception; return b"" where that fails, or where decoding it again would."""
     try:
         data, promise_ids = encode(error, what="an exception")
         if promise_ids or len(data) > EXCEPTION_BYTES_MAX:
@@ -86,7 +86,7 @@ def _payload(error: BaseException) -> bytes:
 
 
 def sendable(text: str, chars_max: int) -> str:
-    """Shortens a text in the middle, and escapes what UTF-8 cannot carry."""
+    """Shorten a text in the middle, and escape what UTF-8 cannot carry."""
     if len(text) > chars_max:
         half = chars_max // 2
         text = f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"

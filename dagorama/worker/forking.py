@@ -1,8 +1,8 @@
-"""What a worker takes out of its way when one of its nodes forks: the child is no worker.
+"""The parts of a worker that a child which one of its nodes forks is not to have: the child is no worker.
 
 A forked child has the handlers, descriptors and connections of its parent. Without this module SIGTERM to it would be
 written into the socket that drains the *worker*; the connection to the broker would stay open for as long as the child
-lives, though the worker is long dead; and what the child says at its end would be said for the worker, too.
+lives, though the worker is long dead; and the last words of the child would be said for the worker, too.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ _before = threading.local()  #: the signal mask of a thread that forks
 
 
 def keep_from_forks(*descriptors: _Descriptor) -> None:
-    """Has forked children not have these open."""
+    """Keep these closed in forked children."""
     _private.extend(descriptors)
 
 
 def keep_connections_from_forks(host: str, port: int) -> None:
-    """Has forked children not have connections to this broker open."""
+    """Keep connections to this broker closed in forked children."""
     with suppress(OSError):  # what cannot be looked up now was looked up by gRPC just before
         _peers.update((address[0], port) for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
 
 
 def leave_signals_behind() -> None:
-    """Has forked children be without the signal handlers of a worker. For processes that run nothing but one."""
+    """Free forked children of the signal handlers of a worker. For processes that run nothing but one."""
     os.register_at_fork(before=_hold_signals, after_in_parent=_release_signals, after_in_child=_forget_signals)
 
 
 def leave(error: BaseException | None) -> NoReturn:
-    """Ends a forked child that comes back out of the function that forked it, as if it had been a program of its own.
+    """End a forked child that comes back out of the function that forked it, as if it had been a program of its own.
 
     Behind that function is the worker, which it is not.
     """
@@ -78,7 +78,7 @@ def leave(error: BaseException | None) -> NoReturn:
 
 
 def _hold_signals() -> None:
-    """Lets no signal come between the fork and the end of the child's preparation: it would be taken for the worker's.
+    """Let no signal come between the fork and the end of the child's preparation: it would be taken for the worker's.
 
     The parent may well end its child at once.
     """
@@ -99,7 +99,7 @@ def _forget_signals() -> None:
 
 
 def _forget_descriptors() -> None:
-    """Puts nothing in the place of what is the worker's: the numbers stay taken, as parts of it may still use them."""
+    """Put nothing in the place of the worker's descriptors: their numbers stay taken, as it may still use them."""
     if not (_private or _peers):
         return
     nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -114,7 +114,7 @@ def _forget_descriptors() -> None:
 
 
 def _connections() -> list[int]:
-    """Returns the descriptors of connections to the broker. gRPC does not tell them."""
+    """Return the descriptors of connections to the broker. gRPC does not tell them."""
     found = []
     for name in os.listdir("/dev/fd") if _peers else ():
         number = int(name)

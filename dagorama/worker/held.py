@@ -33,12 +33,12 @@ class Values(Protocol):
 
     @property
     def node_ids(self) -> Sequence[bytes]:
-        """The nodes."""
+        """Return the nodes."""
         ...
 
     @property
     def payloads(self) -> Sequence[bytes]:
-        """Their payloads."""
+        """Return their payloads."""
         ...
 
 
@@ -48,19 +48,19 @@ class ValueTable:
     __slots__ = ("_payloads", "_values")
 
     def __init__(self, values: Values) -> None:
-        """Keeps `values` as they are until the first of them is asked for."""
+        """Keep `values` as they are until the first of them is asked for."""
         self._values = values
         self._payloads: dict[bytes, bytes] | None = None
 
     def payload(self, node_id: bytes) -> bytes:
-        """Returns the payload of a node's value; `KeyError` where it did not come."""
+        """Return the payload of a node's value; `KeyError` where it did not come."""
         payloads = self._payloads
         if payloads is None:
             payloads = self._payloads = dict(zip(self._values.node_ids, self._values.payloads, strict=True))
         return payloads[node_id]
 
     def before(self, node_id: bytes) -> Iterator[bytes]:
-        """Yields the nodes whose values came before that of this one, among them all that its payload refers to."""
+        """Yield the nodes whose values came before that of this one, among them all that its payload refers to."""
         return takewhile(lambda other_id: other_id != node_id, self._values.node_ids)
 
 

@@ -22,7 +22,7 @@ class CannotImport(Exception):
 
 
 def import_modules(modules: Iterable[str]) -> None:
-    """Imports modules in this order; raises `CannotImport` at the first that fails."""
+    """Import modules in this order; raise `CannotImport` at the first that fails."""
     for module in modules:
         try:
             import_users(module)
@@ -31,7 +31,7 @@ def import_modules(modules: Iterable[str]) -> None:
 
 
 def _place(error: Exception) -> str:
-    """Says which line of the user's an error comes from: the last that led to it. Empty where there is none."""
+    """Return the line of the user's that an error comes from: the last that led to it. Empty where there is none."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"
     frames = [one for one in traceback.extract_tb(error.__traceback__) if is_project_file(one.filename)]

@@ -29,10 +29,10 @@ SLOW_START_S = 10.0
 
 
 class _LaunchedCrew(Crew):
-    """Replaces worker processes until it is told to stop or none can start. By one thread at a time."""
+    """Worker processes of a program: replaced until it is told to stop or none can start. By one thread at a time."""
 
     def __init__(self, n: int, options: WorkerOptions, *, main: dict[str, object]) -> None:
-        """For `main` see `run_child`."""
+        """Start nothing yet. For `main` see `run_child`."""
         super().__init__(n, options, log=get_logger(), main=main)
         self.has_main = bool(main)
         self.as_own = OwnWorkers()
@@ -77,7 +77,7 @@ class _LaunchedCrew(Crew):
             self._log.warning("%s: %s", CANNOT_START, why)
 
     def _is_wanted(self, child: Child) -> bool:
-        """Replaces whatever the program has not ended itself, unless it is done or can't start."""
+        """Return whether another is wanted: the program has not ended it itself, and it is neither done nor unable."""
         if child.cannot_start or child.process.is_told_to_end:
             return False
         if child.is_ready:
@@ -89,23 +89,23 @@ class _LaunchedCrew(Crew):
     def _give_up(self) -> None:
         self.error = WorkersCannotStart(reason=self._why)
         self.as_own.given_up = self._why
-        if self.is_decided:  # else whoever enters the block gets it
+        if self.is_decided:  # else the program gets it where it enters the block
             self._log.error("%s", self.error)
         self.is_decided = True
 
 
 class LaunchedWorkers(AbstractContextManager[list[WorkerProcess]]):
-    """Runs worker processes from `__enter__` to `__exit__`, or to the end of the program if that is never called."""
+    """Worker processes from `__enter__` to `__exit__`, or to the end of the program if that is never called."""
 
     def __init__(self, n: int, options: WorkerOptions) -> None:
-        """Nothing is started yet."""
+        """Start nothing yet."""
         self._n = n
         self._options = options
         self._stack = ExitStack()
         self._owner = os.getpid()
 
     def __enter__(self) -> list[WorkerProcess]:
-        """Starts them and waits until one is ready; raises `WorkersCannotStart` where none can be."""
+        """Start them and wait until one is ready; raise `WorkersCannotStart` where none can be."""
         crew = _LaunchedCrew(self._n, self._options, main=main_of_program())
         try:
             self._start(crew, self._stack)
@@ -120,11 +120,11 @@ class LaunchedWorkers(AbstractContextManager[list[WorkerProcess]]):
         error: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        """Ends them. What runs may go on for 5 s."""
+        """End them. Nodes that run may go on for 5 s."""
         self._stack.close()
 
     def _start(self, crew: _LaunchedCrew, stack: ExitStack) -> None:
-        """Starts them, has the stack end them, and waits until one is ready."""
+        """Start them, have the stack end them, and wait until one is ready."""
         stack.enter_context(workers_launched(with_main=crew.has_main))
         stack.enter_context(own_workers(crew.as_own))
         if not crew.has_main:

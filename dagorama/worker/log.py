@@ -18,10 +18,10 @@ WAITING_MAX = 1000
 
 
 class Log:
-    """One for each worker. From any thread. `close` it at the end."""
+    """The log of one worker, to be used by any thread and closed at the end."""
 
     def __init__(self) -> None:
-        """The thread begins with the first line."""
+        """Write nothing yet: the thread begins with the first line."""
         self._lines: SimpleQueue[tuple[str, tuple[object, ...]] | None] = SimpleQueue()
         self._lock = threading.Lock()  #: for those below
         self._thread: threading.Thread | None = None

@@ -1,9 +1,9 @@
-"""Where all that happens in a worker process comes together, so that one thread at a time decides what follows.
+"""The place where all that happens in a worker process comes together, so one thread at a time decides what follows.
 
-No thread waits here for another, and none has to be woken: who brings a message takes it in, and all others that there
-are, unless another thread is at it already, which then does so (flat combining: Hendler, Incze, Shavit and Tzafrir,
-SPAA 2010). Most nodes are not even worth that. Their ends lie here until the thread that sends, which is woken once for
-all of them, or anybody else who comes by takes them in.
+No thread waits here for another, and none has to be woken: a thread that brings a message takes it in, and all others
+that there are, unless another thread is at it already, which then does so (flat combining: Hendler, Incze, Shavit and
+Tzafrir, SPAA 2010). Most nodes are not even worth that. Their ends lie here until the thread that sends, which is woken
+once for all of them, or any other that comes by takes them in.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Mailbox:
     """Takes messages from any thread, and gives them to `handle`, one by one, in the order in which they came."""
 
     def __init__(self, handle: Callable[[Item], None]) -> None:
-        """`handle` must not raise: nobody who brings a message has anything to do with the others."""
+        """Give messages to `handle`, which must not raise: their bringers have nothing to do with each other."""
         self._handle = handle
         self._messages: deque[Item] = deque()
         self._at_work = threading.Lock()
@@ -68,7 +68,7 @@ class Mailbox:
 
     def post(self, message: Item) -> None:
         """Leave a message, and see to it that it is taken in."""
-        self._messages.append(message)
+        self._messages.append(message)  # atomic by itself, and before the look: so no message is left behind
         self.look()
 
     def look(self) -> None:
@@ -82,6 +82,7 @@ class Mailbox:
 
     def look_soon(self) -> None:
         """Have somebody take in what there is."""
+        # Two threads that come at once may both wake it, which does no harm; a lock for each node would.
         if not self._is_nudged:
             self._is_nudged = True
             wake = self.wake
@@ -98,6 +99,7 @@ class Mailbox:
         while True:
             self._is_nudged = False  # before it is looked: who comes after that wakes somebody again
             has_any = False
+            # Ends come first: a message such as a recall is about nodes as they are now.
             if self.ended:
                 has_any = True
                 self._handle(Ended([self.ended.popleft() for _ in range(len(self.ended))]))

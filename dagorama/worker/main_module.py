@@ -1,7 +1,7 @@
-"""The program's main module, in the worker processes that it launches: what is defined there is defined here too.
+"""The program's main module, in the worker processes that it launches: they have its definitions, too.
 
-multiprocessing would import it before any code of ours runs, and what went wrong would be a traceback of each process,
-and an end. Here a worker imports it, in the same way, and can say why it cannot start.
+multiprocessing would import it before any code of ours runs, and an error would be a traceback of each process, and its
+end. Here a worker imports it, in the same way, and can say why it cannot start.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _KEY = "init_main_from_"
 
 
 def split_preparation(preparation: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:
-    """Parts what multiprocessing tells a new process: what is about the main module, and the rest."""
+    """Part the words of multiprocessing to a new process: the ones about the main module, and the rest."""
     main = {key: value for key, value in preparation.items() if key.startswith(_KEY)}
     return main, {key: value for key, value in preparation.items() if key not in main}
 
 
 def main_of_program() -> dict[str, object]:
-    """Returns what a worker process needs for `import_main`; empty where the main module cannot be imported.
+    """Return all that a worker process needs for `import_main`; empty where the main module cannot be imported.
 
     That is so in a notebook, for `python -c`, `python -` and `python program.pyz`, and for the `__main__.py` of a
     package, in which there may well be no guard.
@@ -39,7 +39,7 @@ def main_of_program() -> dict[str, object]:
 
 
 def import_main(main: Mapping[str, object]) -> None:
-    """Imports the main module under another name, so that its guard is closed; raises `CannotImport` where it fails."""
+    """Import the main module under another name, so that its guard is closed; raise `CannotImport` where it fails."""
     me = current_process()
     # As while multiprocessing does it: nothing may be started meanwhile. See dagorama.main_guard.
     me._inheriting = True  # type: ignore[attr-defined]

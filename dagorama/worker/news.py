@@ -1,4 +1,4 @@
-"""What a worker process tells its parent."""
+"""News of a worker process to its parent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection
 
 
 class News(Enum):
-    """What has happened in a worker process; each comes with a text for people, which may be empty."""
+    """An event in a worker process; each comes with a text for people, which may be empty."""
 
     READY = auto()  #: It has imported what it needs, and asks the broker for work.
     CONNECTED = auto()  #: The broker answers.
@@ -18,7 +18,7 @@ class News(Enum):
 
 
 def tell(status: Connection, news: News, text: str = "") -> None:
-    """Tells the parent."""
+    """Tell the parent."""
     try:
         status.send((news, text))
     except OSError:  # it is going, and with it this process

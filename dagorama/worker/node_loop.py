@@ -1,7 +1,7 @@
 """The event loop that asynchronous nodes share, in a thread of its own. Nothing that a node does ends it.
 
-What would end a program of its own, such as `sys.exit()` in a task or in a callback, ends the node that it belongs to,
-by the context that asyncio keeps with every task and callback. Tasks of one node are out of reach for the others.
+An error that would end a program, such as `sys.exit()` in a task or in a callback, ends the node that it belongs to, by
+the context that asyncio keeps with every task and callback. Tasks of one node are out of reach for the others.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ENDING = ("stop", "close", "shutdown_asyncgens", "shutdown_default_executor")
 
 
 class _Own:
-    """What a node has set of the loop, for itself alone."""
+    """Settings of the loop that a node has made, for itself alone."""
 
     executor: Executor | None = None
     factory: Callable[..., asyncio.Task[Any]] | None = None
@@ -42,7 +42,7 @@ _NOTHING = _Own()
 
 
 class Rest(NamedTuple):
-    """A node whose function is asynchronous: what is left to do, on the event loop."""
+    """The rest of a node whose function is asynchronous: it is left to do on the event loop."""
 
     coroutine: Coroutine[object, object, None]
     #: The node's own, with its scope.
@@ -59,7 +59,7 @@ class NodeTask(asyncio.Task[Any]):
     is_first: bool
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """Cancels the task; not for the sake of another node, such as one that cancels all tasks there are."""
+        """Cancel the task; not for the sake of another node, such as one that cancels all tasks there are."""
         asking = current_scope.get()
         if asking is not None and asking is not self.scope and (self.is_first or self.scope is None):
             return False
@@ -67,10 +67,10 @@ class NodeTask(asyncio.Task[Any]):
 
 
 class NodeLoop:
-    """Runs nodes as tasks. For one thread at a time, but for `start`, which is called on the loop, and `close`."""
+    """Nodes that run as tasks. For one thread at a time, but for `start`, which is called on the loop, and `close`."""
 
     def __init__(self, name: str) -> None:
-        """The thread, of this name, begins with the first `call`."""
+        """Begin nothing yet: the thread, of this name, begins with the first `call`."""
         _hide_neighbours()
         self._name = name
         self._loop: AbstractEventLoop | None = None
@@ -81,14 +81,14 @@ class NodeLoop:
         self._tasks: dict[Scope | None, NodeTask] = {}
 
     def call(self, function: Callable[..., object], *args: object) -> None:
-        """Calls a function on the loop, soon."""
+        """Call a function on the loop, soon."""
         loop = self._loop
         if loop is None:
             loop = self._begin()
         loop.call_soon_threadsafe(partial(function, *args), context=Context())
 
     def start(self, rest: Rest, ended: Callable[[], object]) -> NodeTask:
-        """Begins what is left of a node; `ended` is called, on the loop, when it has."""
+        """Begin the rest of a node; `ended` is called, on the loop, when it has ended."""
         scope = rest.context[current_scope]
         task = NodeTask(rest.coroutine, loop=self._loop, context=rest.context)
         task.scope, task.is_first = scope, True
@@ -102,7 +102,7 @@ class NodeLoop:
         return task
 
     def is_here(self) -> bool:
-        """Tells whether this thread is the loop's."""
+        """Return whether this thread is the loop's."""
         return threading.current_thread() is self._thread
 
     def answers(self, within_s: float) -> bool:
@@ -119,7 +119,7 @@ class NodeLoop:
         self._asked_at = None
 
     def close(self, wait_s: float = 0.0) -> None:
-        """Cancels what still runs, and ends the thread; waits for that as long."""
+        """Cancel all that still runs, end the thread, and wait so long for that."""
         self._closing = True
         loop, thread = self._loop, self._thread
         if loop is not None and thread is not None:
@@ -158,7 +158,7 @@ class NodeLoop:
             loop.close()
 
     def _blame(self, error: BaseException) -> None:
-        """Ends the node whose task or callback raised what would end the loop."""
+        """End the node whose task or callback raised what would end the loop."""
         scope = _scope_of(error)
         if scope is None and len(self._tasks) == 1:  # a loop of another make keeps no record of it
             scope = next(iter(self._tasks))
@@ -175,7 +175,7 @@ class NodeLoop:
 
 
 def _scope_of(error: BaseException) -> Scope | None:
-    """Finds whose task or callback raised an error, by the context of asyncio's handle for it."""
+    """Return the node whose task or callback raised an error, by the context of asyncio's handle for it."""
     traceback = error.__traceback__
     while traceback is not None:
         handle = traceback.tb_frame.f_locals.get("self")
@@ -190,7 +190,7 @@ def _scope_of(error: BaseException) -> Scope | None:
 
 
 def _guard(loop: AbstractEventLoop) -> None:
-    """Keeps what one node does to the loop from the others, whichever make of a loop it is."""
+    """Keep one node's changes of the loop from the others, whichever make of a loop it is."""
     for name in _ENDING:
         setattr(loop, name, partial(_refuse, name))
     loop.set_task_factory(cast(Any, _make_task))
@@ -223,12 +223,12 @@ _GUARDED = (
 
 
 def _own(scope: Scope | None) -> _Own:
-    """Returns what a node has set; of whoever is no node that is nothing."""
+    """Return the settings of a node; outside of nodes there are none."""
     return _NOTHING if scope is None else _owns.get(scope, _NOTHING)
 
 
 def _set(what: str, value: object) -> None:
-    """Sets something for the node that runs."""
+    """Set something for the node that runs."""
     scope = current_scope.get()
     if scope is not None:
         if what == "handler" and value is not None and not callable(value):
@@ -246,7 +246,7 @@ def _is_debugged(is_debugged: Callable[[], bool]) -> bool:
 
 
 def _handle(by_default: Callable[[dict[str, Any]], object], loop: AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Has what nobody has caught handled as the node wants it that it belongs to."""
+    """Handle an error that nobody has caught as its node wants it."""
     handler = _own(_scope_in(context)).handler
     if handler is None:
         by_default(context)
@@ -255,9 +255,9 @@ def _handle(by_default: Callable[[dict[str, Any]], object], loop: AbstractEventL
 
 
 def _scope_in(context: dict[str, Any]) -> Scope | None:
-    """Finds whose error it is that asyncio tells of.
+    """Return the node whose error it is that asyncio tells of.
 
-    Of a future nobody knows whose it is: it may be let go of by the collector, while another node runs.
+    The owner of a future is unknown: the collector may let go of it while another node runs.
     """
     thing = context.get("task") or context.get("future")
     if thing is not None:
@@ -281,7 +281,7 @@ def _run_in_executor(
 
 
 def _make_task(loop: AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
-    """Makes the tasks that nodes make."""
+    """Make a task for a node."""
     make = _own(current_scope.get()).factory
     if make is not None:
         return make(loop, coroutine, **options)
@@ -296,12 +296,12 @@ _all_tasks = asyncio.all_tasks
 
 
 def _tasks_of_node(loop: AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:
-    """Returns all tasks of a loop; in a node, those of this node: many a script cancels or awaits whatever there is."""
+    """Return all tasks of a loop; in a node, those of this node: many a script cancels or awaits all that there are."""
     tasks = _all_tasks(loop)
     scope = current_scope.get()
     return tasks if scope is None else {task for task in tasks if getattr(task, "scope", scope) is scope}
 
 
 def _hide_neighbours() -> None:
-    """Has nodes find their own tasks only. For everybody else `asyncio.all_tasks` stays what it is."""
+    """Let nodes find their own tasks only. For everybody else `asyncio.all_tasks` stays as it is."""
     asyncio.all_tasks = asyncio.tasks.all_tasks = _tasks_of_node

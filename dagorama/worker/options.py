@@ -1,4 +1,4 @@
-"""What a worker is told when it starts."""
+"""Options of a worker, and settings from its environment."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ DRAIN_GRACE_S = 8.0
 
 
 def cancel_grace_s() -> float:
-    """Returns how long a node may go on after it was cancelled; `ValueError` for a setting that is no time."""
+    """Return how long a node may go on after it was cancelled; `ValueError` for a setting that is no time."""
     return _seconds("DAGORAMA_CANCEL_GRACE_S", CANCEL_GRACE_S)
 
 
 def drain_grace_s() -> float:
-    """Returns how long a worker that drains may look for a broker; `ValueError` for a setting that is no time."""
+    """Return how long a worker that drains may look for a broker; `ValueError` for a setting that is no time."""
     return _seconds("DAGORAMA_DRAIN_GRACE_S", DRAIN_GRACE_S)
 
 
@@ -40,7 +40,7 @@ def _seconds(variable: str, default_s: float) -> float:
 
 
 def default_code_mismatch() -> CodeMismatch:
-    """Returns what `DAGORAMA_CODE_MISMATCH` says, by default that nodes wait; `ValueError` where it is no choice."""
+    """Return the choice of `DAGORAMA_CODE_MISMATCH`, by default that nodes wait; `ValueError` where it is no choice."""
     setting = os.environ.get("DAGORAMA_CODE_MISMATCH") or CodeMismatch.WAIT
     return code_mismatch_named(setting, "DAGORAMA_CODE_MISMATCH")
 
@@ -66,7 +66,7 @@ class WorkerOptions:
     connect_timeout_s: float | None = None  #: give up when the first connection takes longer; None: never
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for a concurrency that no worker has, and for queues that it is to take and not to."""
+        """Raise `ValueError` for a concurrency that no worker has, and for queues that it is to take and not to."""
         number = whole_number(self.concurrency)
         if number is None or not 1 <= number <= CONCURRENCY_MAX:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""What the first process of a container has to do for others: take note that they have ended.
+"""The duty of the first process of a container to others: it takes note that they have ended.
 
 A process whose parent has ended is given to process 1, and stays in the table of processes until that one has asked how
 it ended.
@@ -12,14 +12,14 @@ from multiprocessing import forkserver, resource_tracker
 
 
 def inherits_orphans() -> bool:
-    """Tells whether orphans are this process's to see off."""
+    """Return whether orphans are this process's to see off."""
     return os.getpid() == 1
 
 
 def reap_orphans() -> None:
-    """Sees off all that have ended, but for helpers of multiprocessing, which does that itself.
+    """See off all that have ended, but for helpers of multiprocessing, which does that itself.
 
-    To be called at each SIGCHLD. Where such a helper has ended, what comes after it waits until that is noticed.
+    It is to be called at each SIGCHLD. Where such a helper has ended, those after it wait until that is noticed.
     """
     helpers = {
         getattr(forkserver._forkserver, "_forkserver_pid", None),

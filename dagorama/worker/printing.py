@@ -1,4 +1,4 @@
-"""What nodes print, in the log at once: a log is read while they run, and after their process has crashed.
+"""Lines that nodes print are in the log at once: it is read while they run, and after their process has crashed.
 
 A node that closes one of the streams closes it for no other.
 """
@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 
 @contextmanager
 def lines_at_once() -> Iterator[None]:
-    """Has each line that is printed within the block written when it ends, also into a file or a pipe."""
+    """Write each line that is printed within the block when it ends, also into a file or a pipe."""
     stdout = sys.stdout
     # In a notebook it is something else, and with `python -u` nothing is held back anyway.
     if not isinstance(stdout, io.TextIOWrapper) or stdout.line_buffering or stdout.write_through:
@@ -29,9 +29,9 @@ def lines_at_once() -> Iterator[None]:
 
 
 def print_also_to_nobody() -> None:
-    """Has what is printed from now on be lost, in silence, where it can't be written: no work is lost for it.
+    """Lose lines that can't be written from now on, in silence: no work is lost for them.
 
-    Whoever read it may have gone away, and the disk that it went to may be full.
+    Their reader may have gone away, and the disk that they went to may be full.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -50,10 +50,10 @@ def print_also_to_nobody() -> None:
 
 
 class _Heedless(io.FileIO):
-    """A file that takes whatever is written."""
+    """A file that takes all that is written."""
 
     def write(self, data: object, /) -> int:
-        """Writes what can be written of a buffer."""
+        """Write as much of a buffer as can be written."""
         buffer = cast(bytes, data)  # the type of all buffers has no name before Python 3.12
         try:
             return super().write(buffer)
@@ -65,5 +65,5 @@ class _KeptOpen(io.TextIOWrapper):
     """A stream that all nodes of a process print to."""
 
     def close(self) -> None:
-        """Writes what is held back, and leaves the stream open."""
+        """Write all that is held back, and leave the stream open."""
         self.flush()

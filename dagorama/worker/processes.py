@@ -32,7 +32,7 @@ _context = multiprocessing.get_context("forkserver")
 
 
 class _Popen(popen_forkserver.Popen):
-    """May be polled by several threads: how a process ended can be read only once."""
+    """A process that several threads may poll: its exit code can be read only once."""
 
     def __init__(self, process: multiprocessing.Process) -> None:
         self._polling = threading.Lock()
@@ -46,7 +46,7 @@ class _Popen(popen_forkserver.Popen):
     _fds: list[int]  #: of the base class, which its stubs do not tell
 
     def _launch(self, process_obj: multiprocessing.Process) -> None:
-        """Does what the base class does, but leaves the main module to the worker: see `main_module`."""
+        """Do the same as the base class, but leave the main module to the worker: see `main_module`."""
         _, preparation = split_preparation(spawn.get_preparation_data(process_obj.name))
         told = io.BytesIO()
         set_spawning_popen(self)
@@ -65,7 +65,7 @@ class _Popen(popen_forkserver.Popen):
         self.pid = forkserver.read_signed(self.sentinel)
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
-        """Returns the exit code; None, and only with this flag, if there is none as yet."""
+        """Return the exit code; None, and only with this flag, if there is none as yet."""
         if flag != os.WNOHANG and self.returncode is None:
             wait([self.sentinel])
         with self._polling:
@@ -92,18 +92,18 @@ class WorkerProcess(multiprocessing.Process):
     is_told_to_end = False
 
     def terminate(self) -> None:
-        """Sends SIGTERM, which drains the worker."""
+        """Send SIGTERM, which drains the worker."""
         self.is_told_to_end = True
         super().terminate()
 
     def kill(self) -> None:
-        """Sends SIGKILL, which ends the worker at once."""
+        """Send SIGKILL, which ends the worker at once."""
         self.is_told_to_end = True
         super().kill()
 
 
 def start_worker(options: WorkerOptions, *, status: Connection, main: Mapping[str, object] | None) -> WorkerProcess:
-    """Starts one worker process with the environment as it is now. Whoever calls must `stop_workers` it.
+    """Start one worker process with the environment as it is now. The caller must `stop_workers` it.
 
     For `status` and `main` see `run_child`. Only a supervisor gives no `main`, and a program that is a supervisor forks
     nothing else: so its server is shielded from SIGTERM.
@@ -121,7 +121,7 @@ def start_worker(options: WorkerOptions, *, status: Connection, main: Mapping[st
 
 
 def _end_of(worker_id: bytes, process: WorkerProcess) -> WorkerEnd:
-    """Says how an ended process ended, and whether that was for what it held."""
+    """Describe how a process has ended, and whether it did so on purpose."""
     code = process.exitcode
     told = code in (-signal.SIGKILL, -signal.SIGTERM) and process.is_told_to_end
     how = f"its process {describe_exit(process).partition(f'{process.pid} ')[2]}"
@@ -129,9 +129,9 @@ def _end_of(worker_id: bytes, process: WorkerProcess) -> WorkerEnd:
 
 
 def stop_workers(processes: Sequence[WorkerProcess], *, grace_s: float = STOP_GRACE_S) -> None:
-    """Drains workers, kills those that are not through with it after `grace_s` seconds, and waits for all to end.
+    """Drain workers, kill any that is not through with it after `grace_s` seconds, and wait for all to end.
 
-    Where it is interrupted it kills them at once.
+    If it is interrupted, it kills them at once.
     """
     for process in processes:
         if process.is_alive():
@@ -151,7 +151,7 @@ def stop_workers(processes: Sequence[WorkerProcess], *, grace_s: float = STOP_GR
 
 
 def describe_exit(process: WorkerProcess) -> str:
-    """Says how an ended process ended, such as "worker process 4711 was killed by SIGSEGV while it ran node ..."."""
+    """Describe how a process has ended, such as "worker process 4711 was killed by SIGSEGV while it ran node ..."."""
     code = process.exitcode or 0
     nodes = process.board.running() if process.board else []
     running = f" while it ran {', '.join(nodes)}" if nodes else ""

@@ -58,7 +58,7 @@ class Ending(Protocol):
 
 
 class Shell:
-    """What a worker consists of beside its connection. What is public may be called by any thread."""
+    """All that a worker consists of beside its connection. Any thread may call the public methods."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Shell:
         self.error: BaseException | None = None
         self._keeps_errors = not options.catch_exceptions
         self.log = Log()
-        # Whoever is to get the exception itself need not read of it.
+        # An owner who gets the exception itself need not read of it.
         self._failures = FailureLog(self.log) if options.log_failures and options.catch_exceptions else None
         executor = Executor(
             versions=versions,
@@ -96,7 +96,7 @@ class Shell:
         self._timer_at = 0.0
         self._has_failed = False
 
-    # -- for whoever runs it, and keeps it connected ------------------------------------------------------------------
+    # -- for the worker, and for the connector ------------------------------------------------------------------------
 
     def connected(self, stream: Stream) -> None:
         """Report on this stream from its welcome on."""
@@ -119,7 +119,7 @@ class Shell:
         self._mailbox.post(m.Drain())
 
     def end_with(self, error: BaseException) -> None:
-        """Drain; whoever waits for the worker gets the first such error."""
+        """Drain; the caller of `Worker.wait` gets the first such error."""
         self.error = self.error or error
         self.drain()
 
@@ -152,14 +152,14 @@ class Shell:
     def not_to_be_cut_off(self) -> Held | None:
         """Return a node that must not lose its worker now: it would fail, as it may run only once.
 
-        None where there is none, or none that goes on: what blocks the event loop, say, blocks it for good.
+        None where there is none, or none that goes on: a blocked event loop, say, stays blocked.
         """
         once = [held for held in self.held() if held.function.at_most_once]
         return next((held for held in once if held.report is not None or self._slots.goes_on(held)), None)
 
     def held(self) -> list[Held]:
         """Return the nodes whose leases the broker counts on."""
-        return cast("list[Held]", list(self._kernel.held.values()))  # at once, whoever is at work on them
+        return cast("list[Held]", list(self._kernel.held.values()))  # at once, whichever thread is at work on them
 
     # -- by one thread at a time ---------------------------------------------------------------------------------------
 

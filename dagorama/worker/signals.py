@@ -12,7 +12,7 @@ from dagorama.worker import forking
 
 @contextmanager
 def signals_in(*numbers: signal.Signals) -> Iterator[socket.socket]:
-    """Gives a socket from which the numbers of signals that arrive can be read, a byte each. For the main thread.
+    """Give a socket from which the numbers of signals that arrive can be read, a byte each. For the main thread.
 
     A Python handler alone would not do: a signal that comes just before the main thread blocks on a lock is handled
     only when something else ends that wait.

@@ -1,9 +1,9 @@
-"""The slots: which node is started when, in which thread or on the event loop.
+"""The slots: they decide which node is started when, in which thread or on the event loop.
 
 A slot is the right to run one node. Plain functions run in a thread, asynchronous ones as tasks on one event loop that
-all share; both take a slot, so no more than `count` nodes are ever started at once. Whoever finishes a node takes the
-next one from the line itself, without waking anybody, and without a lock: of all operations on the line and on what
-runs each is atomic by itself.
+all share; both take a slot, so no more than `count` nodes are ever started at once. A thread that finishes a node takes
+the next one from the line itself, without waking anybody, and without a lock: all operations on the line and on the
+nodes that run are atomic by themselves.
 
 A task can be stopped where it waits; a thread cannot. It can lose its slot to another, and ends when its node does.
 """
@@ -29,9 +29,9 @@ LOOP_BLOCKED_S = 10.0
 
 
 class Slots:
-    """Runs nodes in the order in which they were added.
+    """Threads and an event loop that run nodes in the order in which they were added.
 
-    What is public, but for `is_in_thread` and `goes_on`, is called by whoever is at work on the mailbox.
+    The thread at work on the mailbox calls the public methods; any thread may call `is_in_thread` and `goes_on`.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Slots:
         self._threads = 0
         #: A node to start, or None for one thread to end.
         self._starts: SimpleQueue[Held | None] = SimpleQueue()
-        #: What runs in threads. Whoever takes a node out has its slot.
+        #: Nodes that run in threads. The thread that takes one out has its slot: its own, or that which abandons it.
         self._running: dict[Held, None] = {}
         self._loop = NodeLoop("dagorama-loop")
         self._tasks: dict[Held, NodeTask] = {}
@@ -89,6 +89,7 @@ class Slots:
         """Return those of the nodes that have not been started, or all; they will not be."""
         line = self._line
         found: list[Held] = []
+        # All are taken out, and the others put back: to look for some of them would be no single operation.
         with suppress(IndexError):  # slots take from it meanwhile
             while True:
                 found.append(line.popleft())
@@ -104,14 +105,14 @@ class Slots:
         return [held for held in nodes if held in self._tasks]
 
     def cancel(self, held: Held) -> None:
-        """Stop a node that runs on the event loop; what runs in a thread goes on. It must be dropped already."""
+        """Stop a node that runs on the event loop; a thread goes on. It must be dropped already."""
         if held in self._tasks:
             self._loop.call(self._cancel, held)
 
     def abandon(self, held: Held) -> None:
         """Give the slot of a node that runs in a thread to another thread. The node's own ends when the node does."""
         if self._running.pop(held, self) is self:
-            return  # it has ended just now
+            return  # it has ended just now, and its thread has kept the slot
         self._threads -= 1
         self._free += 1
         self._start_next()
@@ -165,7 +166,7 @@ class Slots:
         if self._alarm is not None and (ended.deadline is not None or ended.function.at_most_once):
             self._alarm.forget(ended)
         mailbox = self._mailbox
-        mailbox.ended.append(ended)
+        mailbox.ended.append(ended)  # before the slot begins another: the kernel counts on that order
         if ended.report is None:
             mailbox.look()  # it was rejected, and others may not even have to be begun
         try:

@@ -37,7 +37,7 @@ CALL_BYTES = 64
 
 
 class Signal(Enum):
-    """What goes out beside reports and leases."""
+    """A signal that goes out beside reports and leases."""
 
     HEARTBEAT = auto()
     PROGRESS = auto()  #: some node has told how far it has got
@@ -51,7 +51,7 @@ ToSend = list[Held] | Lease | Rejection | Signal
 
 
 class Stream:
-    """One `Work` stream. Used by whoever is at work on the mailbox, one thread that receives, and grpc's that sends."""
+    """One `Work` stream. For the thread at work on the mailbox, one that receives, and grpc's that sends."""
 
     def __init__(self, *, host: str, port: int, hello: Hello, mailbox: Mailbox) -> None:
         """Send the hello. The thread that sends looks into the mailbox when it is told to."""
@@ -73,7 +73,7 @@ class Stream:
         self._call = WorkServiceStub(self._channel).Work(self._requests())
 
     def responses(self) -> Iterator[WorkResponse]:
-        """Yields what the broker sends until the stream ends. Raises `grpc.RpcError` where it breaks."""
+        """Yield the messages of the broker until the stream ends. Raise `grpc.RpcError` where it breaks."""
         return iter(self._call)
 
     def welcome(self, lease_duration_s: float) -> None:
@@ -97,17 +97,17 @@ class Stream:
         self._outbox.put(Signal.PROGRESS)
 
     def acknowledge(self, sequence: int) -> Iterator[Held]:
-        """Yields the nodes whose reports are acknowledged with this sequence number, each once."""
+        """Yield the nodes whose reports are acknowledged with this sequence number, each once."""
         unacknowledged = self._unacknowledged
         while unacknowledged and unacknowledged[0][0] <= sequence:
             yield from unacknowledged.popleft()[1]
 
     def cancel(self) -> None:
-        """Ends the stream at once, from any thread."""
+        """End the stream at once, from any thread."""
         self._call.cancel()
 
     def close(self) -> None:
-        """Lets go of everything, once no more is received."""
+        """Let go of everything, once no more is received."""
         self._is_closed = True
         self._outbox.put(Signal.END)
         self._call.cancel()
@@ -200,7 +200,7 @@ class Stream:
 
 
 def write_results(request: WorkRequest, reports: Iterable[Held]) -> None:
-    """Writes the reports: those of plain values by columns, the others each as a message of its own."""
+    """Write reports: plain values by columns, the others each as a message of its own."""
     plain: list[tuple[bytes, int, bytes, int]] = []
     table = FunctionTable(request.functions)
     for held in reports:
@@ -226,7 +226,7 @@ def write_results(request: WorkRequest, reports: Iterable[Held]) -> None:
 
 
 def fit(held: Held) -> int:
-    """Returns the size of a report in bytes. One that no message can hold becomes the failure of its node."""
+    """Return the size of a report in bytes. One that no message can hold becomes the failure of its node."""
     report = held.report
     assert report is not None
     size = len(report.value or b"")

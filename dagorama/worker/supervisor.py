@@ -1,4 +1,4 @@
-"""Keeps a number of worker processes running."""
+"""A number of worker processes that are kept running."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class Child:
 
 
 class Crew:
-    """Starts worker processes, replaces those that die, and tells of what happens to them."""
+    """Worker processes that are started together, replaced when they die, and told of."""
 
     def __init__(self, n: int, options: WorkerOptions, *, log: Logger, main: Mapping[str, object] | None) -> None:
-        """What people should see goes to `log`; for `main` see `run_child`."""
+        """Start nothing yet. Lines for people go to `log`; for `main` see `run_child`."""
         self._n = n
         self._options = options
         self._log = log
@@ -69,14 +69,14 @@ class Crew:
         self._said_at = 0.0
 
     def start(self) -> None:
-        """Starts all of them. Whoever calls must see to it that they end."""
+        """Start all of them. The caller must see to it that they end."""
         for place in range(self._n):
             self._start(place)
 
     def step(self, *others: Connection | socket.socket, until: float = inf) -> set[object]:
-        """Waits until something happens, and deals with it unless it is one of the `others`; returns what has.
+        """Wait until something happens, and deal with it unless it is one of the `others`; return all that has.
 
-        It waits no longer than `until`, by `time.monotonic()`.
+        It takes no longer than `until`, by `time.monotonic()`.
         """
         awaited = [*others, *(end for child in self._children for end in (child.process.sentinel, child.status))]
         due_at = min([until, *(at for at, _ in self._replace_at)])
@@ -89,7 +89,7 @@ class Crew:
         return ready
 
     def replace(self) -> None:
-        """Starts those that are due."""
+        """Start the ones that are due."""
         now = monotonic()
         due = [place for at, place in self._replace_at if at <= now]
         self._replace_at = [(at, place) for at, place in self._replace_at if at > now]
@@ -104,7 +104,7 @@ class Crew:
         self.processes[place : place + 1] = [process]
 
     def _take_news(self, child: Child) -> bool:
-        """Deals with what a process tells. Returns False when nothing more can come."""
+        """Deal with one piece of news. Return False when nothing more can come."""
         try:
             news, text = child.status.recv()
         except (EOFError, OSError):  # it has ended; its sentinel says so too
@@ -125,7 +125,7 @@ class Crew:
         return True
 
     def _make_room(self, child: Child, text: str) -> None:
-        """Starts a process in the place of one that takes no more work, if it is to have one."""
+        """Start a process in the place of one that takes no more work, if it is to have one."""
         child.is_leaving = self._is_wanted(child)
         self._log.warning(
             "worker process %s %s%s", child.process.pid, text, "; another one starts now" * child.is_leaving
@@ -135,7 +135,7 @@ class Crew:
             self._start(child.place)
 
     def _tell_connection(self, is_connected: bool, text: str) -> None:
-        """Says what is new about the connection, once for all processes."""
+        """Log news of the connection, once for all processes."""
         now = monotonic()
         if is_connected != self._is_connected or (not is_connected and now > self._said_at + COMPLAINT_INTERVAL_S):
             self._is_connected = is_connected
@@ -143,7 +143,7 @@ class Crew:
             self._log.log(INFO if is_connected else WARNING, "%s", text)
 
     def _take_leave(self, child: Child) -> None:
-        """Lets go of a process that has ended, and plans another in its place."""
+        """Let go of a process that has ended, and plan another in its place."""
         child.process.join()
         while child.status.poll() and self._take_news(child):
             pass  # its last words
@@ -169,33 +169,33 @@ class Crew:
         when = f"in {delay_s:g} s" if delay_s else "now"
         self._log.warning("%s; another one starts %s", describe_exit(child.process), when)
 
-    # -- what those who run a crew see differently ---------------------------------------------------------------------
+    # -- for kinds of crews to see differently ---------------------------------------------------------------------
 
     def _is_ready(self) -> None:
-        """A process has all that it needs."""
+        """Take note that a process has all that it needs."""
 
     def _cannot_start(self, why: str) -> None:
-        """A process has said why it, and any other, cannot start."""
+        """Take note that a process has said why it, and any other, cannot start."""
 
     def _is_wanted(self, child: Child) -> bool:
-        """Tells whether another process is to take the place of this one, which has ended."""
+        """Return whether another process is to take the place of this one, which has ended."""
         return not child.cannot_start
 
 
 class Supervisor(Crew):
-    """Runs worker processes for as long as this process lives, and passes on what it is told to end.
+    """Worker processes that live as long as this process, which passes on the signals that tell it to end.
 
     The first SIGTERM or SIGINT drains all; the second kills them.
     """
 
     def __init__(self, n: int, options: WorkerOptions, *, log: Logger) -> None:
-        """What people should see goes to `log`."""
+        """Start nothing yet. Lines for people go to `log`."""
         super().__init__(n, options, log=log, main=None)
         self._stopping = False
         self._exit_status = 0
 
     def run(self) -> int:
-        """Runs until told to end. Returns the exit status: 0 after a drain."""
+        """Run until told to end. Return the exit status: 0 after a drain."""
         print_also_to_nobody()
         with signals_in(signal.SIGTERM, signal.SIGINT, *[signal.SIGCHLD] * inherits_orphans()) as signals:
             try:
@@ -215,7 +215,7 @@ class Supervisor(Crew):
         return self._exit_status
 
     def _end(self) -> None:
-        """Drains all processes; kills them when asked again."""
+        """Drain all processes; kill them when asked again."""
         if not self._stopping and not self._exit_status:
             self._log.info(ENDING)
         for child in self._children:
@@ -233,7 +233,7 @@ class Supervisor(Crew):
         self._exit_status = 1
 
     def _is_wanted(self, child: Child) -> bool:
-        """No other could start where one said so; then all end."""
+        """Return False where one said that no other could start; then all end."""
         if child.cannot_start:
             if not self._stopping:
                 self._end()

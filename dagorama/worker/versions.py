@@ -1,4 +1,4 @@
-"""What this worker can run: versions of functions compared with those that nodes were made with, and what it lacks."""
+"""Versions of this worker's functions against the ones that nodes were made with, and functions that it lacks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOOK_INTERVAL_S = 1.0
 
 
 class VersionCheck:
-    """Decides on nodes of other versions than there are here. One for each worker, used by all its slots."""
+    """The decision on nodes of other versions than there are here. One for each worker, used by all its slots."""
 
     def __init__(self, default: CodeMismatch, modules: Sequence[str] = ()) -> None:
         """`default` holds for functions whose decorator says nothing. Functions of `modules` are known beforehand."""
@@ -38,7 +38,7 @@ class VersionCheck:
         self._look_at: dict[str, float] = {}
 
     def accepts(self, function: Function, found: FoundFunction) -> bool:
-        """Tells whether a node that was made with another version, or may have any, is to run here.
+        """Return whether a node that was made with another version, or may have any, is to run here.
 
         Raises `CodeMismatchException` if it is to fail.
         """
@@ -61,7 +61,7 @@ class VersionCheck:
         return True
 
     def lacks(self, name: str, error: DagoramaError, lacks: str) -> None:
-        """Notes, and logs once, that this worker cannot run a function, or those nodes of it that need what `lacks`."""
+        """Note, and log once, that this worker cannot run a function, or nodes of it that need the thing `lacks`."""
         self.lacking[name] = error
         if (name, lacks) in self._told:
             return
@@ -69,9 +69,9 @@ class VersionCheck:
         get_logger().warning("%s %s wait for another worker", error, "Such nodes" if lacks else "Its nodes")
 
     def _look(self, name: str, found: FoundFunction) -> None:
-        """Logs, once for each function, that its files are no longer what was loaded.
+        """Log, once for each function, that its files have changed since they were loaded.
 
-        What was reset to run again takes any version, and whoever did that may well have edited the file before.
+        A node that was reset takes any version, and the person who reset it may well have edited the file before.
         """
         now = monotonic()
         if now < self._look_at.get(name, 0.0):
@@ -86,7 +86,7 @@ class VersionCheck:
             )
 
     def _tell(self, function: Function, found: FoundFunction, what: str) -> None:
-        """Logs what happens, once for each function and version of it."""
+        """Log what happens, once for each function and version of it."""
         if (function.name, function.code_version) in self._told:
             return
         self._told.add((function.name, function.code_version))

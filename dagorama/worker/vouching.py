@@ -1,4 +1,4 @@
-"""Vouching for worker processes, by whoever has started them: they live, or they have ended, and how.
+"""Vouching for worker processes, by the process that has started them: they live, or have ended, and how.
 
 A worker may be unable to speak for itself: a function may hold the interpreter's lock, in C, for longer than a lease,
 and a report may take long to go out. Then its leases end, and other workers begin with its nodes, although it is at
@@ -35,10 +35,10 @@ TELL_S = 30.0
 
 
 class Voucher:
-    """Vouches for processes at one broker, in a thread of its own, for as long as there are any."""
+    """A voucher for processes at one broker, with a thread of its own for as long as there are any."""
 
     def __init__(self, host: str, port: int) -> None:
-        """Connects when there is somebody to vouch for."""
+        """Connect later, when there is somebody to vouch for."""
         self._host = host
         self._port = port
         self._changed = threading.Condition()  #: for all below
@@ -49,7 +49,7 @@ class Voucher:
         self._wake, self._waker = Pipe(duplex=False)
 
     def add(self, worker_id: bytes, process: Process, end: Callable[[], WorkerEnd]) -> None:
-        """Vouches for a process from now on; when it has ended, `end` is what is told of that."""
+        """Vouch for a process from now on; when it has ended, the broker gets the words of `end`."""
         with self._changed:
             self._living[worker_id] = process, end
             self._waker.send(None)
@@ -58,7 +58,7 @@ class Voucher:
                 threading.Thread(target=self._run, name="dagorama-vouch", daemon=True).start()
 
     def settle(self, timeout_s: float) -> None:
-        """Blocks until the broker knows of all that have ended, or does not answer."""
+        """Block until the broker knows of all that have ended, or does not answer."""
         with self._changed:
             self._changed.wait_for(lambda: not (self._is_running and self._answers and self._is_due()), timeout_s)
 
@@ -81,7 +81,7 @@ class Voucher:
         connection.channel.close()
 
     def _next(self, at: float) -> VouchRequest | None:
-        """Waits until there is something to tell, and returns that; None when there never will be."""
+        """Wait until there is something to tell, and return that; None when there never will be."""
         while True:
             with self._changed:
                 is_new = self._see_who_ended()
@@ -97,7 +97,7 @@ class Voucher:
                 self._wake.recv()
 
     def _see_who_ended(self) -> bool:
-        """Moves who has ended to what is to be told; tells whether there is anybody new."""
+        """Move processes that have ended to those to be told of; return whether there is any new one."""
         now = monotonic()
         self._ended = {id: (since, end) for id, (since, end) in self._ended.items() if now < since + TELL_S}
         gone = [worker_id for worker_id, (process, _) in self._living.items() if process.exitcode is not None]
@@ -121,20 +121,20 @@ os.register_at_fork(after_in_child=_vouchers.clear)
 
 
 def vouch_for(worker_id: bytes, process: Process, end: Callable[[], WorkerEnd]) -> None:
-    """Vouches for a process that was started just now, at the broker that the environment names; `end` as in `add`."""
+    """Vouch for a process that was started just now, at the broker that the environment names; `end` as in `add`."""
     with suppress(ValueError):  # it names none, as the process will say itself
         address = broker_address()
         _vouchers.setdefault(address, Voucher(*address)).add(worker_id, process, end)
 
 
 def settle(timeout_s: float = SETTLE_S) -> None:
-    """Blocks, for a second at most, until brokers know how processes have ended, before this one may."""
+    """Block, for a second at most, until brokers know how processes have ended, before this one may."""
     for voucher in list(_vouchers.values()):
         voucher.settle(timeout_s)
 
 
 def _is_stopped(process: Process) -> bool:
-    """Tells whether a process is stopped by a signal; on systems that do not tell, it is taken to run."""
+    """Return whether a process is stopped by a signal; on systems that do not tell, it is taken to run."""
     try:
         return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"
     except (OSError, IndexError):

@@ -28,7 +28,7 @@ LET_THROUGH_S = 0.05
 
 
 class Worker:
-    """One worker process's side of the contract: runs what it is granted, and reports each node exactly once.
+    """One worker process's side of the contract: it runs the nodes that it is granted, and reports each exactly once.
 
     `start` it, `wait` for it; `drain` lets it end.
     """
@@ -43,11 +43,11 @@ class Worker:
         alarm: Alarm | None = None,
         board: Board | None = None,
     ) -> None:
-        """Imports the modules that `options` names; raises `CannotImport` for one that fails.
+        """Import the modules that `options` names; raise `CannotImport` for one that fails.
 
         `alarm` says that the process is the worker's own: it ends when a node can't be stopped in any other way, with
         `exit_status` where there is time for that. Without `alarm` such a node goes on, and nobody waits for it.
-        `board` is told what runs.
+        `board` is told which nodes run.
         """
         self._options = options
         self._owner = owner or Owner()
@@ -75,27 +75,27 @@ class Worker:
     # -- for those who run it -----------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Connects and works, in threads of its own."""
+        """Connect and work, in threads of its own."""
         threading.Thread(target=self._run, name="dagorama-worker", daemon=True).start()
 
     def wait(self) -> None:
-        """Blocks until the worker has ended. Raises `BrokerUnavailable`, or what a node raised (`catch_exceptions`)."""
+        """Block until the worker has ended. Raise `BrokerUnavailable`, or a node's exception (`catch_exceptions`)."""
         self.wait_until_ended()
         error = self._error or self._shell.error
         if error is not None:
             raise error
 
     def wait_until_ended(self) -> None:
-        """Blocks until the worker has ended, well or not."""
+        """Block until the worker has ended, well or not."""
         self._done.wait()
 
     def drain(self) -> None:
-        """Takes no more nodes, hands back what has not been started, and ends when the rest is acknowledged."""
+        """Take no more nodes, hand back all that were not started, and end when the rest is acknowledged."""
         self._shell.drain()
         self._connector.interrupt()
 
     def stop(self) -> None:
-        """Ends at once. What it holds is lost to it; the broker gives it to others."""
+        """End at once. Nodes that it holds are lost to it; the broker gives them to others."""
         self._connector.stop()
         self._connector.cut()
         self._connector.interrupt()
@@ -120,7 +120,7 @@ class Worker:
         self.stop()
 
     def leave(self, exit_status: int) -> None:
-        """Ends the process: what is pending is handed back, reports go out, and what runs is run again elsewhere.
+        """End the process: pending nodes are handed back, reports go out, and running ones are run again elsewhere.
 
         Nodes that may not run again are let through first.
         """
@@ -135,7 +135,7 @@ class Worker:
         os._exit(exit_status)
 
     def _let_through(self) -> None:
-        """Waits until what must not be cut off is reported."""
+        """Wait until all that must not be cut off is reported."""
         is_told = False
         while self._alarm is not None and (held := self._shell.not_to_be_cut_off()) is not None:
             if not is_told:

@@ -12,7 +12,14 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 #: Rooms that have been put into this voice; the list only gets longer.
-ROOMS = ("dagorama_broker/core", "dagorama_broker/storage", "dagorama/code", "dagorama/cli", "dagorama/models")
+ROOMS = (
+    "dagorama_broker/core",
+    "dagorama_broker/storage",
+    "dagorama/code",
+    "dagorama/cli",
+    "dagorama/models",
+    "dagorama/worker",
+)
 
 #: A sentence has a thing for its subject, and no clause that goes round it.
 NO_SUBJECT = re.compile(

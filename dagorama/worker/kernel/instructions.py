@@ -1,4 +1,4 @@
-"""What the kernel wants done. The shell carries instructions out in their order, and is never asked to wait."""
+"""Instructions of the kernel. The shell carries them out in their order, and is never asked to wait."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dagorama.worker.kernel.node import Lease, Node, Rejected
 
 @dataclass(slots=True)
 class Start:
-    """Let the slots have nodes, in this order, behind those that they have."""
+    """Give nodes to the slots, in this order, behind the others that they have."""
 
     nodes: Sequence[Node]
 

@@ -1,4 +1,4 @@
-"""What holds of a kernel after every message."""
+"""Invariants of the kernel, which hold after every message."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Link(Enum):
 
 
 class Kernel:
-    """Decides for one worker. Not for several threads: `handle` is called by one at a time."""
+    """The decisions of one worker. Not for several threads: `handle` is called by one at a time."""
 
     def __init__(self, *, cancel_grace_s: float, may_leave: bool, connect_timeout_s: float | None = None) -> None:
         """Hold nothing. `may_leave` says that the process is the worker's own, and ends where a node does not.
@@ -68,6 +68,8 @@ class Kernel:
     def handle(self, message: m.Message, now: float) -> list[Instruction]:
         """Take a message in; return what is to be done, in this order."""
         instructions = self._handlers[type(message)](message, now)
+        # Looked at here, because many messages can let go of the last node, and each would have to remember it. A
+        # stream that nobody has answered is cut: its end would be read only when the broker answers.
         if self.is_drained and not self._ends and self.link is not Link.NONE:
             self._ends = True
             instructions.append(i.EndStream() if self.link is Link.WELCOME else i.Cut())
@@ -91,7 +93,7 @@ class Kernel:
 
     def _connected(self, _: m.Connected, now: float) -> list[Instruction]:
         self.link = Link.OPEN
-        self._ends = False
+        self._ends = False  # it was said of an earlier stream
         # From the first stream on: of several, one may be refused at once and another hang.
         if self._give_up_at is None and self._connect_timeout_s is not None:
             self._give_up_at = now + self._connect_timeout_s
@@ -99,13 +101,14 @@ class Kernel:
 
     def _disconnected(self, _: m.Disconnected, now: float) -> list[Instruction]:
         self.link = Link.NONE
-        # Nothing is started on a lease that may be gone.
+        # Nothing is started on a lease that may be gone. What runs goes on: the next welcome renews most leases.
         return [i.TakeBack(None, parks=True)]
 
     def _welcomed(self, message: m.Welcomed, now: float) -> list[Instruction]:
         """Go on with what the broker leaves to this worker, and drop the rest."""
         self.link = Link.WELCOME
         self._connect_timeout_s = self._give_up_at = None
+        # By both ids, as clients choose those of nodes: two instances may have equal ones. Tokens are new each time.
         tokens = {(lease.instance_id, lease.node_id): lease.token for lease in message.leases}
         kept: list[Node] = []
         lost: list[Node] = []
@@ -116,10 +119,11 @@ class Kernel:
             else:
                 node.token = token  # it is the same attempt, so its time does not count anew
                 kept.append(node)
+        # Made anew before anything else: from here on a token that is not in it is an old one.
         self.held = {node.token: node for node in kept}
         instructions: list[Instruction] = []
         if self.is_draining:
-            instructions.append(i.TellDrain())
+            instructions.append(i.TellDrain())  # first, so that the broker grants nothing on account of what follows
         # What an earlier stream may not have brought, or the broker has forgotten.
         if reports := [node for node in kept if node.state is ENDED]:
             instructions.append(i.Report(reports))
@@ -129,6 +133,7 @@ class Kernel:
         instructions += _hand_back([lease for lease in message.leases if lease.token not in self.held])
         # All that was not started is parked since the connection broke. So what the slots have runs.
         running = [node for node in lost if node.state is GIVEN]
+        # They move before they are asked for: `TakenBack` knows by their state that they are to stop.
         move_all(running, State.LOST)
         move_all([node for node in lost if node.state is not State.LOST], LET_GO)
         if running:
@@ -141,13 +146,15 @@ class Kernel:
     # -- what the broker says -----------------------------------------------------------------------------------------
 
     def _granted(self, message: m.Granted, now: float) -> list[Instruction]:
-        if self.is_draining:
+        if self.is_draining:  # granted before the broker heard of it
             return self._give_back(message.nodes)
+        # Each grant has a token of its own, so none takes the place of another.
         self.held.update([(node.token, node) for node in message.nodes])
         return [i.Start(message.nodes)]
 
     def _recalled(self, message: m.Recalled, now: float) -> list[Instruction]:
         held = self.held
+        # Also those that a slot has begun are asked for, as only the slots know: they are not brought, and stay.
         nodes = [held[token] for token in message.tokens if token in held and held[token].state is GIVEN]
         return [i.TakeBack(nodes)] if nodes else []
 
@@ -156,6 +163,7 @@ class Kernel:
         over: list[Lease] = []
         asked: list[Node] = []
         for lease in message.leases:
+            # At once, though it may run on: the next hello must not name it, or its lease would be renewed.
             node = self.held.pop(lease.token, None)
             if node is not None and node.state is GIVEN:
                 move(node, State.REVOKED)
@@ -163,6 +171,7 @@ class Kernel:
                 continue
             if node is not None:
                 move(node, LET_GO)
+            # Also of a node that is not here: the broker counts its slot as taken until it hears otherwise.
             over.append(lease)
         instructions = self._send_back(over)
         if asked:
@@ -184,11 +193,13 @@ class Kernel:
         reported: list[Node] = []
         instructions: list[Instruction] = []
         for node in message.nodes:
+            # The common way, of thousands in a second, is kept short; a report of a lease that has ended is no report.
             if node.state is GIVEN and node.report is not None:
                 reported.append(node)
             else:
                 instructions += self._ended_without_report(node)
         move_all(reported, ENDED)
+        # Without a welcome they wait in `held` for the next one.
         if reported and self.link is Link.WELCOME:
             instructions.append(i.Report(reported))
         return instructions
@@ -197,13 +208,16 @@ class Kernel:
         """Let go of a node that was rejected, or whose lease had ended."""
         before = node.state
         move(node, LET_GO)
+        # It has stopped, in time or not. Were it left here, it would be abandoned though its slot is free.
         self.stopping.pop(node, None)
         self._tasks.discard(node)
         if before is GIVEN:
             del self.held[node.token]
             return self._reject(node)
         if before is State.REVOKED:
-            return self._send_back([_lease(node)])
+            return self._send_back([_lease(node)])  # the broker waits for its slot
+        # Of one that was lost the broker waits for nothing; of an abandoned one it has heard. People may have counted
+        # on its effects, though, so it is said where there would have been a report.
         if before is State.LOST and node.report is not None:
             return [i.Discard(node)]
         return []
@@ -211,11 +225,13 @@ class Kernel:
     def _reject(self, node: Node) -> list[Instruction]:
         """Give a node back that cannot be run here, and ask for all that cannot for the same reason."""
         rejected = node.rejected
-        if rejected is None:
+        if rejected is None:  # dropped while a slot began with it
             return self._send_back([_lease(node)])
         instructions: list[Instruction] = []
         if self.link is Link.WELCOME:
             instructions.append(i.Reject([_lease(node)], rejected))
+        # The others of its kind would go the same way, each after an import of its own. Where one node lacks something,
+        # such as a class that its arguments are of, nothing follows for others.
         if not rejected.lacks:
             of_its_kind = [
                 other
@@ -240,6 +256,7 @@ class Kernel:
         asked, nodes = message.asked, message.nodes
         instructions: list[Instruction] = []
         taken = set(nodes)
+        # After a recall or rejection the others simply go on; any that are to stop were moved before the question.
         for node in asked.nodes or ():
             if node.state in STOPPING and node not in taken:
                 is_task = node in message.tasks
@@ -247,6 +264,7 @@ class Kernel:
                 if is_task:
                     self._tasks.add(node)
                 instructions.append(i.Stop(node))
+        # A worker that drains parks nothing: parked nodes would hold up its end, and the next welcome brings none back.
         if asked.parks and not self.is_draining:
             move_all(nodes, State.PARKED)
         elif asked.rejected is not None:
@@ -265,6 +283,7 @@ class Kernel:
         if not self.is_draining and self.link is Link.WELCOME:
             instructions.append(i.TellDrain())
         self.is_draining = True
+        # Parked nodes are in no line, so `TakeBack` would not bring them.
         instructions += self._give_back([node for node in self.held.values() if node.state is State.PARKED])
         return [*instructions, i.TakeBack(None)]
 
@@ -275,7 +294,7 @@ class Kernel:
             instructions.append(i.GiveUp(self._connect_timeout_s))
             self._connect_timeout_s = self._give_up_at = None
         for node in [node for node, at in self.stopping.items() if at <= now]:
-            del self.stopping[node]
+            del self.stopping[node]  # whatever follows, it is not waited for again
             instructions += self._overran(node, now)
         return instructions
 
@@ -284,14 +303,16 @@ class Kernel:
         is_task = node in self._tasks
         self._tasks.discard(node)
         if self._may_leave:
-            if self._leaves:
+            if self._leaves:  # the process is ending, and with it this node
                 return []
             self._leaves = True
             return [i.Leave(node, is_late)]
+        # The loop has only one thread, which its other tasks need: nothing but words is left.
         if is_task:
             return [i.Complain(node, is_late)]
         was_revoked = node.state is State.REVOKED
         move(node, State.ABANDONED)
+        # First the slot, then its lease: the broker grants another node for it as soon as it hears.
         instructions: list[Instruction] = [i.Abandon(node, is_late)]
         return instructions + self._send_back([_lease(node)]) if was_revoked else instructions
 

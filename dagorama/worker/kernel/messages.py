@@ -1,4 +1,4 @@
-"""What the kernel is told: what the broker says, what the slots say, and what whoever runs the worker wants."""
+"""Messages to the kernel: the words of the broker and of the slots, and the wishes of the owner of the worker."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Progressed:
 
 @dataclass(slots=True)
 class TakenBack:
-    """What a `TakeBack` has brought. Told before anything else is."""
+    """The answer to a `TakeBack`. It comes before any other message."""
 
     asked: TakeBack
     nodes: Sequence[Node]  #: Those that had not been started, and never will be.

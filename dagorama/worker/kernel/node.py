@@ -8,7 +8,7 @@ from dagorama.worker.kernel.states import DROPPED, State
 
 
 class Function(NamedTuple):
-    """Which function a node runs, as far as the worker needs to know."""
+    """The function that a node runs, as far as the worker needs to know it."""
 
     name: str
     definition_arguments: bytes
@@ -19,7 +19,7 @@ class Function(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """Why a node goes back: the worker has its function in another version, or lacks something."""
+    """The reason why a node goes back: the worker has its function in another version, or lacks something."""
 
     code_version: str = ""  #: that which this worker has, where that is the reason
     problem: str = ""  #: what it lacks, for people; empty where it is only the version
@@ -29,8 +29,8 @@ class Rejected(NamedTuple):
 class Node:
     """One node from its grant until the worker lets go of it. `dagorama.worker.held` makes them.
 
-    The kernel writes `state` and `token`. Whoever runs it writes `report`, `rejected` and `progress`, and tells the
-    kernel afterwards.
+    The kernel writes `state` and `token`. The slot that runs it writes `report`, `rejected` and `progress`, and tells
+    the kernel afterwards.
     """
 
     __slots__ = (
@@ -64,12 +64,12 @@ class Node:
 
     @property
     def function_name(self) -> str:
-        """The name of its function."""
+        """Return the name of its function."""
         return self.function.name
 
     @property
     def dropped(self) -> bool:
-        """Whether its lease has ended: a report would be refused."""
+        """Return whether its lease has ended: a report would be refused."""
         return self.state in DROPPED
 
 

@@ -246,6 +246,21 @@ def test_a_signal_drains_all(
     assert (caplog.messages, it.settled, started.mains) == ([ENDING], [None], [None, None])
 
 
+def test_who_dies_is_replaced_until_a_signal_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in any crew."""
+
+    class Dying(Signalled):
+        def __call__(self, *args: Any, **options: Any) -> Any:
+            made = super().__call__(*args, **options)
+            if len(self.started) == 1:
+                made.end(1)
+            return made
+
+    started = Dying(2, signal.SIGTERM)
+    assert supervise(monkeypatch, started, 1).run() == 0
+    assert [process.told for process in started.started] == [["join"], ["terminate", "join"]]
+
+
 def test_a_second_signal_kills_all(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """The status says so, and so does the log of those that it has cut off."""
     started = Signalled(2, signal.SIGTERM, signal.SIGTERM)
