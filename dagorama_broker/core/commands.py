@@ -6,6 +6,12 @@ from dataclasses import dataclass
 from dagorama_broker.core.model.values import Failure, InstanceId, NewCall, NodeId, Progress, RequestId, WorkerId
 
 
+class Command:
+    """One thing that the core can be asked. `Scheduler` has a row for each."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceOptions:
     """How an instance is to be run; read when it is made."""
@@ -17,7 +23,7 @@ class InstanceOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SubmitNodes:
+class SubmitNodes(Command):
     """Make an instance, where the id is new, and nodes in it. Repeating it is a no-op.
 
     Raises `ConflictingNode`, `DuplicateCall` or `UnknownDependency`.
@@ -42,7 +48,7 @@ class HeldLease:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectWorker:
+class ConnectWorker(Command):
     """Take a worker in, or take it in again over a new connection with what it still holds."""
 
     worker_id: WorkerId
@@ -59,7 +65,7 @@ class ConnectWorker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DisconnectWorker:
+class DisconnectWorker(Command):
     """Take all leases of a worker back. Where it `left` in order that is no fault of the nodes it held."""
 
     worker_id: WorkerId
@@ -67,7 +73,7 @@ class DisconnectWorker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoseWorker:
+class LoseWorker(Command):
     """Take down that a worker's process has ended, and how, from its supervisor. It may have been let go by then."""
 
     worker_id: WorkerId
@@ -76,14 +82,14 @@ class LoseWorker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Heartbeat:
+class Heartbeat(Command):
     """The worker lives: its leases are good for another lease duration."""
 
     worker_id: WorkerId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReportProgress:
+class ReportProgress(Command):
     """Remember how far the attempts under these tokens have got, until they end. Stale tokens are ignored."""
 
     worker_id: WorkerId
@@ -91,7 +97,7 @@ class ReportProgress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrainWorker:
+class DrainWorker(Command):
     """Grant nothing further to this worker."""
 
     worker_id: WorkerId
@@ -117,7 +123,7 @@ Completion = tuple[NodeId, int, bytes, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CompleteNodes:
+class CompleteNodes(Command):
     """Take the results of a worker, each with the children that its function made. Stale ones are refused, singly."""
 
     worker_id: WorkerId
@@ -126,7 +132,7 @@ class CompleteNodes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HandBack:
+class HandBack(Command):
     """Take back leases on nodes that the worker has not started, or has stopped running after they were revoked.
 
     One that pulls knows no tokens. With 0 for the token it says of a node that it has reported what it had of it.
@@ -137,14 +143,14 @@ class HandBack:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PullNode:
+class PullNode(Command):
     """Grant this worker the first node that it may run, now, if there is one. It is also a heartbeat."""
 
     worker_id: WorkerId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RejectVersion:
+class RejectVersion(Command):
     """Take back a lease, because the worker has the function in this version; it is granted no more such nodes."""
 
     worker_id: WorkerId
@@ -153,7 +159,7 @@ class RejectVersion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RejectUnable:
+class RejectUnable(Command):
     """Take back a lease, because the worker lacks what it takes to run the node; it is granted no more such nodes."""
 
     worker_id: WorkerId
@@ -163,7 +169,7 @@ class RejectUnable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CancelInstance:
+class CancelInstance(Command):
     """Stop an instance: its nodes that have not started never do, and its nodes that run lose their leases.
 
     Raises `UnknownInstance`, also for one that has ended and so left memory, or `InstanceEnded`.
@@ -173,7 +179,7 @@ class CancelInstance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetryInstance:
+class RetryInstance(Command):
     """Let a failed instance go on from where it failed, in the version of the code that workers have now.
 
     Restore it first if it has left memory. Repeating it by the same id is a no-op. Raises `UnknownInstance`,
@@ -185,7 +191,7 @@ class RetryInstance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RerunNode:
+class RerunNode(Command):
     """Run a node of a finished instance again, and all that its value went into.
 
     The calls that these nodes made are forgotten, since they make new ones. Restore the instance first if it has left
@@ -199,7 +205,7 @@ class RerunNode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ControlInstance:
+class ControlInstance(Command):
     """Change the priority of an instance, pause it or let it go on, or cap it; None leaves a thing as it is.
 
     Workers finish the nodes that they have begun, and are asked for the rest of their grants. Raises `UnknownInstance`,
@@ -225,7 +231,7 @@ class ControlInstance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ControlQueue:
+class ControlQueue(Command):
     """Pause a queue or let it go on, or cap it; None leaves a thing as it is. The queue need not be known."""
 
     queue: str
@@ -234,41 +240,17 @@ class ControlQueue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GrantWork:
+class GrantWork(Command):
     """Grant ready nodes to workers that may run them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BeginGrace:
+class BeginGrace(Command):
     """Count from now on the time in which the workers from before a restart may come back: now they can connect."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tick:
+class Tick(Command):
     """Do all that has become due. `Scheduler.next_wakeup` tells when that is."""
 
     late_s: float = 0.0  #: how long ago that was; the broker may have been stopped, and its machine suspended
-
-
-Command = (
-    SubmitNodes
-    | ConnectWorker
-    | DisconnectWorker
-    | Heartbeat
-    | LoseWorker
-    | ReportProgress
-    | DrainWorker
-    | CompleteNodes
-    | HandBack
-    | PullNode
-    | RejectVersion
-    | RejectUnable
-    | CancelInstance
-    | RetryInstance
-    | RerunNode
-    | ControlInstance
-    | ControlQueue
-    | GrantWork
-    | BeginGrace
-    | Tick
-)
