@@ -253,4 +253,4 @@ class BeginGrace(Command):
 class Tick(Command):
     """Do all that has become due. `Scheduler.next_wakeup` tells when that is."""
 
-    late_s: float = 0.0  #: how long ago that was; the broker may have been stopped, and its machine suspended
+    late_s: float = 0.0  #: for how long nothing was heard: the broker was stopped or held up, its machine suspended

@@ -88,6 +88,7 @@ class Host:
         #: the last was called off tells nothing of those before.
         self._given: set[Future[Any]] = set()
         self._pace = pace or Pace()
+        self._held_up_s = 0.0  #: the longest that a commit has held up the event loop since the last tick
         self._batch = _Batch()
         self._wake = asyncio.Event()
         self._stopping = False
@@ -278,6 +279,7 @@ class Host:
             return
         if not self._given and self._pace.is_quick(perf_counter()):
             took_s = self._time_commit(events)
+            self._held_up_s = max(self._held_up_s, took_s)
         else:
             took_s = await self.read(self._time_commit, events)
         self._pace.note(took_s, perf_counter())
@@ -317,5 +319,6 @@ class Host:
         if self._stopping:
             return
         late_s = max(0.0, asyncio.get_running_loop().time() - planned_at)
-        self.apply(Tick(late_s=late_s + self._clock.slept_s()))
+        held_up_s, self._held_up_s = self._held_up_s, 0.0  # what came meanwhile may still be unread
+        self.apply(Tick(late_s=max(late_s, held_up_s) + self._clock.slept_s()))
         self._set_timer()  # a commit may be on its way, and take long

@@ -7,16 +7,18 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from random import Random
+from time import sleep
 
 import pytest
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.events import DurableEvent
+from dagorama_broker.core.model.values import RetryPolicy
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.host import Host
 from dagorama_broker.host.pace import LATE_S, QUICK_S, REST_FACTOR, SEEN_MIN, SMALL, Pace
 from dagorama_broker.storage.memory import MemoryJournal
-from tests.unit.host.commands import submit
+from tests.unit.host.commands import WORKER, fail, submit, until
 
 
 def seen(pace: Pace, took_s: float, count: int = SEEN_MIN, now: float = 0.0) -> bool:
@@ -159,6 +161,38 @@ async def test_a_reading_that_was_called_off_says_nothing_of_those_before_it() -
         await asyncio.gather(reading, committing)
         await host.commit(submit("b"))
     assert (during, journal.on_loop) == ([], [False, True])
+
+
+@pytest.mark.asyncio
+async def test_a_tick_says_how_long_a_commit_has_held_up_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once: workers were not heard meanwhile, so none of them is taken for silent."""
+    took_s = 0.3
+    journal = NotingJournal()
+    ticks: list[float] = []
+    async with running(journal) as host:
+        handle = host.scheduler.handle
+
+        def noting(command: c.Command, now: float) -> object:
+            if isinstance(command, c.Tick):
+                ticks.append(command.late_s)
+            return handle(command, now)
+
+        monkeypatch.setattr(host.scheduler, "handle", noting)
+        commit = journal.commit
+
+        def commit_slowly(events: Sequence[DurableEvent]) -> None:
+            sleep(took_s)
+            commit(events)
+
+        with monkeypatch.context() as slow:
+            slow.setattr(journal, "commit", commit_slowly)
+            await host.commit(submit("a", retry=RetryPolicy(max_attempts=3, interval_s=0.01)))
+        await host.commit(c.ConnectWorker(worker_id=WORKER, name="w", slots=1))
+        for count in (1, 2):
+            await host.commit(fail(host, "a"))
+            await until(lambda: len(ticks) == count)  # noqa: B023 - called before it changes
+            await host.flush()
+    assert (ticks[0] >= took_s, ticks[1] < took_s) == (True, True)
 
 
 @pytest.mark.asyncio
