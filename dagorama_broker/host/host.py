@@ -9,9 +9,8 @@ is no timer in it.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from time import perf_counter
 from typing import Any, TypeVar, cast, get_args
 from weakref import WeakValueDictionary
 
@@ -30,7 +29,7 @@ from dagorama_broker.core.errors import Refused
 from dagorama_broker.core.model.values import InstanceId, Rng
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.settings import Settings
-from dagorama_broker.host.clock import Clock
+from dagorama_broker.host.clock import Clock, SystemClock
 from dagorama_broker.host.listeners import Listeners
 from dagorama_broker.host.newest import NewestIds
 from dagorama_broker.host.outdated import Outdated
@@ -74,8 +73,21 @@ class Host:
     Call `start`, then `run` in a task; `run` ends after `stop`, or raises what made a commit fail.
     """
 
-    def __init__(self, journal: Journal, *, settings: Settings, rng: Rng, pace: Pace | None = None) -> None:
-        """`pace` decides which commits of a journal that may block are made on the event loop."""
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        settings: Settings,
+        rng: Rng,
+        pace: Pace | None = None,
+        clock: Clock | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        """Have `pace` decide which commits of a journal that may block are made on the event loop.
+
+        `clock` agrees with the loop's own time about how long things take; the default is the machine's. `executor`
+        runs the rest of what may block, one thing after another; the default is a thread. It is shut down by `close`.
+        """
         self.listeners = Listeners()
         self._outdated = Outdated()
         self._journal = journal
@@ -83,7 +95,9 @@ class Host:
         self._rng = rng
         self._scheduler: Scheduler | None = None
         # One thread, because a journal is used by one at a time; it also keeps reads behind earlier commits.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal") if journal.blocking else None
+        self._thread: Executor | None = None
+        if journal.blocking:
+            self._thread = executor or ThreadPoolExecutor(1, thread_name_prefix="journal")
         #: What that thread was given and has neither done nor dropped because it was called off. All of it counts: that
         #: the last was called off tells nothing of those before.
         self._given: set[Future[Any]] = set()
@@ -96,7 +110,7 @@ class Host:
         self._timer: asyncio.TimerHandle | None = None
         self._newest = NewestIds(InstanceId(b""))
         self._restoring: WeakValueDictionary[InstanceId, asyncio.Lock] = WeakValueDictionary()
-        self._clock = Clock()
+        self._clock = clock or SystemClock()
 
     @property
     def scheduler(self) -> Scheduler:
@@ -277,17 +291,18 @@ class Host:
         if not is_small(events):
             await self.read(self._journal.commit, events)
             return
-        if not self._given and self._pace.is_quick(perf_counter()):
+        counter = self._clock.counter
+        if not self._given and self._pace.is_quick(counter()):
             took_s = self._time_commit(events)
             self._held_up_s = max(self._held_up_s, took_s)
         else:
             took_s = await self.read(self._time_commit, events)
-        self._pace.note(took_s, perf_counter())
+        self._pace.note(took_s, counter())
 
     def _time_commit(self, events: Sequence[e.DurableEvent]) -> float:
-        began_at = perf_counter()
+        began_at = self._clock.counter()
         self._journal.commit(events)
-        return perf_counter() - began_at
+        return self._clock.counter() - began_at
 
     @staticmethod
     def _give_up(batch: _Batch) -> None:
