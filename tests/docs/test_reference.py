@@ -18,8 +18,8 @@ from dagorama.payload import MESSAGE_BYTES_MAX
 from dagorama.why import Reason
 from dagorama_broker.core.why import Kind
 from dagorama_broker.requests import checks
+from dagorama_broker.requests.session import ANSWERS_MAX
 from dagorama_broker.service.errors import DETAILS_BYTES_MAX
-from dagorama_broker.service.work import ANSWERS_MAX
 from tests.docs.pages import ROOT
 
 VARIABLE = re.compile(r"\bDAGORAMA_[A-Z_]+\b")

@@ -22,10 +22,11 @@ from dagorama_broker.service.convert.incoming import (
     to_progress,
     to_rejection,
     to_results,
+    to_sent,
 )
 from dagorama_broker.service.convert.outgoing import (
-    GrantTable,
     completed,
+    from_answer,
     from_function,
     from_instance,
     from_node,
@@ -38,12 +39,12 @@ from dagorama_broker.service.convert.outgoing import (
 
 __all__ = [
     "MESSAGE_BYTES_MAX",
-    "GrantTable",
     "MalformedRequest",
     "SumTooLarge",
     "TooLarge",
     "check_size",
     "completed",
+    "from_answer",
     "from_function",
     "from_instance",
     "from_node",
@@ -65,5 +66,6 @@ __all__ = [
     "to_rejection",
     "to_request_id",
     "to_results",
+    "to_sent",
     "write_values",
 ]

@@ -40,6 +40,7 @@ from dagorama_broker.requests.checks import (
     same_length,
     to_failed,
 )
+from dagorama_broker.requests.session import Sent
 
 
 def to_function(message: graph_pb2.FunctionSpec) -> FunctionSpec:
@@ -286,3 +287,21 @@ def to_connect(hello: work_pb2.Hello) -> c.ConnectWorker:
         exit_when_drained=hello.exit_when_drained,
         exit_when_mismatched=hello.exit_when_mismatched,
     )
+
+
+def to_sent(worker_id: WorkerId, request: work_pb2.WorkRequest) -> Sent:
+    """Give what a worker says after its hello. Raises `MalformedRequest`."""
+    commands: list[c.Command] = []
+    if request.draining:
+        commands.append(c.DrainWorker(worker_id=worker_id))
+    if request.hand_backs:
+        commands.append(c.HandBack(worker_id=worker_id, leases=to_leases(request.hand_backs)))
+    commands += [to_rejection(worker_id, rejection) for rejection in request.rejections]
+    if request.HasField("progress"):
+        commands.append(c.ReportProgress(worker_id=worker_id, progress=to_progress(request.progress)))
+    if not request.results and not request.HasField("completions"):
+        return Sent(commands)
+    report = c.CompleteNodes(
+        worker_id=worker_id, results=to_results(request), completions=to_completions(request.completions)
+    )
+    return Sent(commands, report, request.sequence)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
 from dagorama_broker.core.containers.caches import Cache
 from dagorama_broker.core.errors import show_id
+from dagorama_broker.core.graph.payloads import payload_of
 from dagorama_broker.core.model.entities import Function, Node
 from dagorama_broker.core.model.states import Change, InstanceState, NodeState
 from dagorama_broker.core.model.stored import InstanceSummary
@@ -12,6 +13,7 @@ from dagorama_broker.core.model.values import FailedAttempt, Failure, FunctionSp
 from dagorama_broker.core.why import Reason
 from dagorama_broker.requests.answers import NodeInfo, Outcome, QueueInfo, WorkerInfo
 from dagorama_broker.requests.checks import MESSAGE_BYTES_MAX, SumTooLarge
+from dagorama_broker.requests.session import Answer
 
 NODE_STATES = {
     NodeState.WAITING: graph_pb2.NODE_STATE_WAITING,
@@ -79,31 +81,46 @@ def _make_function(spec: FunctionSpec) -> graph_pb2.FunctionSpec:
     )
 
 
-class GrantTable:
-    """The grants of one response: columns, and the function table that they refer to."""
+def from_answer(answer: Answer) -> work_pb2.WorkResponse:
+    """Give the message for what a worker is told. What a welcome says of the broker is left to the caller."""
+    response = work_pb2.WorkResponse(
+        acknowledged=answer.acknowledged,
+        recalls=[work_pb2.Lease(node_id=node.id, token=token) for node, token in answer.recalls],
+        revocations=[work_pb2.Lease(node_id=node.id, token=token) for node, token in answer.revocations],
+        refusals=[
+            work_pb2.Refusal(node_id=refused.node_id, presented=refused.presented, reason=refused.reason)
+            for refused in answer.refusals
+        ],
+    )
+    if answer.welcome is not None:
+        response.welcome.leases.extend(
+            work_pb2.Lease(node_id=node.id, token=token, instance_id=node.instance.id)
+            for node, token in answer.welcome.leases
+        )
+    if answer.grants:
+        _write_grants(response, answer.grants)
+    if answer.values:
+        write_values(response.values, [(node_id, payload_of(node)) for node_id, node in answer.values.items()])
+    if answer.drained is not None:
+        response.drained = True
+        if answer.drained.mismatch is not None:
+            response.mismatch.name, response.mismatch.code_version = answer.drained.mismatch
+    return response
 
-    def __init__(self) -> None:
-        self._nodes: list[Node] = []
-        self._tokens: list[int] = []
-        self._functions: dict[Function, int] = {}
 
-    def add(self, node: Node, token: int) -> None:
-        """Add a node."""
-        self._nodes.append(node)
-        self._tokens.append(token)
-
-    def write(self, response: work_pb2.WorkResponse) -> None:
-        """Write everything into a response."""
-        nodes, table = self._nodes, self._functions
-        functions = [table.setdefault(node.function, len(table)) for node in nodes]
-        response.functions.extend(from_function(function.spec) for function in table)
-        grants = response.grants
-        grants.node_ids.extend([node.id for node in nodes])
-        grants.tokens.extend(self._tokens)
-        grants.instance_ids.extend([node.instance.id for node in nodes])
-        grants.functions.extend(functions)
-        grants.arguments.extend([node.arguments for node in nodes])
-        grants.attempts.extend([node.attempts + 1 for node in nodes])
+def _write_grants(response: work_pb2.WorkResponse, grants: Sequence[tuple[Node, int]]) -> None:
+    """Write grants by columns, and the function table that they refer to."""
+    nodes = [node for node, _ in grants]
+    table: dict[Function, int] = {}
+    functions = [table.setdefault(node.function, len(table)) for node in nodes]
+    response.functions.extend(from_function(function.spec) for function in table)
+    columns = response.grants
+    columns.node_ids.extend([node.id for node in nodes])
+    columns.tokens.extend([token for _, token in grants])
+    columns.instance_ids.extend([node.instance.id for node in nodes])
+    columns.functions.extend(functions)
+    columns.arguments.extend([node.arguments for node in nodes])
+    columns.attempts.extend([node.attempts + 1 for node in nodes])
 
 
 def write_values(message: graph_pb2.Values, values: Sequence[tuple[NodeId, bytes]]) -> None:

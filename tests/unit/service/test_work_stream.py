@@ -15,7 +15,8 @@ from dagorama.v1 import work_pb2
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.host import Host
-from dagorama_broker.service import convert, work
+from dagorama_broker.requests import session as sessions
+from dagorama_broker.service import work
 from dagorama_broker.storage.memory import MemoryJournal
 from tests.unit.host.commands import instance_id, node_id, submit
 
@@ -81,7 +82,7 @@ async def settle() -> None:
 @pytest.mark.asyncio
 async def test_no_more_is_read_of_a_worker_that_reads_no_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many answers as there is room for wait, and what is sent beyond stays with the sender."""
-    monkeypatch.setattr(work, "ANSWERS_MAX", 10)
+    monkeypatch.setattr(sessions, "ANSWERS_MAX", 10)
     async with running() as host:
         context = DeafContext()
         context.sent.put_nowait(work_pb2.WorkRequest(hello=work_pb2.Hello(worker_id=WORKER, name="deaf", slots=1)))
@@ -114,33 +115,3 @@ async def test_the_stream_of_an_evicted_worker_ends_though_it_reads_nothing() ->
         assert context.status is grpc.StatusCode.UNAVAILABLE
         assert not session._grants
         await host.commit(c.CancelInstance(instance_id=instance_id("i")))
-
-
-@pytest.mark.asyncio
-async def test_a_node_that_takes_more_than_a_message_holds_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once and for good, naming sum and limit; what else the worker is granted goes out."""
-    monkeypatch.setattr(convert, "MESSAGE_BYTES_MAX", 25)
-    async with running() as host:
-        context = DeafContext()
-        await host.submit(submit("a", "b", "c"))
-        await host.submit(submit("sum", after="abc"))
-        await host.submit(submit("small", after="a"))
-        hello = c.ConnectWorker(worker_id=cast(Any, WORKER), name="w", slots=9)
-        session = work._Session(host, hello, cast(Any, context))
-        host.listeners.channels[hello.worker_id] = session
-        host.apply(hello)
-        session.worker = host.scheduler.workers[hello.worker_id]
-        for name in "abc":
-            await host.flush()
-            node = host.scheduler.node(instance_id("i"), node_id(name))
-            result = c.NodeResult(node_id=node.id, token=node.token, payload=bytes(10))
-            host.apply(c.CompleteNodes(worker_id=hello.worker_id, results=[result]))
-        await settle()
-        session._grants = type(session._grants)(grant for grant in session._grants if grant[0].id[:1] == b"s")
-        responses = [session._next_response(), session._next_response()]
-        assert [bytes(sent) for response in responses for sent in response.grants.node_ids] == [node_id("small")]
-        failed = host.scheduler.node(instance_id("i"), node_id("sum"))
-        assert failed.failures is not None
-        (attempt,) = failed.failures
-        assert (failed.state, attempt.failure.type) == ("failed", "ValueTooLarge")
-        assert attempt.failure.message.startswith("the values that f takes come to 30 bytes together; the limit is")

@@ -1,0 +1,141 @@
+"""A worker's session, over a connection without gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
+
+import pytest
+
+from dagorama_broker.core import commands as c
+from dagorama_broker.core.model.entities import Node
+from dagorama_broker.core.model.values import WorkerId
+from dagorama_broker.core.settings import Settings
+from dagorama_broker.host.host import Host
+from dagorama_broker.requests import session as sessions
+from dagorama_broker.requests.checks import MalformedRequest
+from dagorama_broker.requests.session import Answer, Sent, Session, SessionClosed
+from dagorama_broker.storage.memory import MemoryJournal
+from tests.unit.host.commands import instance_id, node_id, submit
+
+pytestmark = pytest.mark.asyncio
+
+WORKER = WorkerId(b"w" * 16)
+HELLO = c.ConnectWorker(worker_id=WORKER, name="w", slots=9)
+
+
+class Line:
+    """A connection whose two ends are queues."""
+
+    def __init__(self) -> None:
+        self.sent: asyncio.Queue[Sent | MalformedRequest | None] = asyncio.Queue()
+        self.answers: asyncio.Queue[Answer] = asyncio.Queue()
+
+    async def read(self) -> Sent | None:
+        """Return what the test sends."""
+        sent = await self.sent.get()
+        if isinstance(sent, MalformedRequest):
+            raise sent
+        return sent
+
+    async def write(self, answer: Answer) -> None:
+        """Let the test have it."""
+        self.answers.put_nowait(answer)
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[Host]:
+    """Run a host on memory."""
+    host = Host(MemoryJournal(), settings=Settings(), rng=Random(0))
+    await host.start()
+    task = asyncio.create_task(host.run())
+    yield host
+    host.stop()
+    await task
+    await host.close()
+
+
+async def test_a_worker_is_welcomed_granted_and_acknowledged() -> None:
+    """All that goes over a connection is in types of the core; each answer has the last number acknowledged."""
+    async with running() as host:
+        line = Line()
+        serving = asyncio.create_task(Session(host, HELLO, line).serve())
+        assert (await line.answers.get()).welcome is not None
+        await host.submit(submit("a"))
+        ((node, token),) = (await line.answers.get()).grants
+        assert node.id == node_id("a")
+        result = c.NodeResult(node_id=node.id, token=token, payload=b"1")
+        line.sent.put_nowait(Sent(report=c.CompleteNodes(worker_id=WORKER, results=[result]), sequence=7))
+        assert (await line.answers.get()).acknowledged == 7
+        line.sent.put_nowait(None)
+        await serving
+        assert not host.scheduler.workers
+
+
+async def test_a_worker_that_said_that_it_drains_has_left_in_order() -> None:
+    """However its connection ends then: what it held is not to blame."""
+    async with running() as host:
+        line = Line()
+        await host.submit(submit("a"))
+        serving = asyncio.create_task(Session(host, HELLO, line).serve())
+        while not (await line.answers.get()).grants:
+            pass
+        line.sent.put_nowait(Sent([c.DrainWorker(worker_id=WORKER)]))
+        line.sent.put_nowait(None)
+        await serving
+        assert host.scheduler.node(instance_id("i"), node_id("a")).losses == 0
+
+
+async def test_what_a_worker_says_wrong_ends_its_session_and_changes_nothing() -> None:
+    """The caller is told what was wrong, and the worker is let go."""
+    async with running() as host:
+        line = Line()
+        serving = asyncio.create_task(Session(host, HELLO, line).serve())
+        await line.answers.get()
+        line.sent.put_nowait(MalformedRequest("nonsense"))
+        with pytest.raises(MalformedRequest, match="nonsense"):
+            await serving
+        assert not host.scheduler.workers
+
+
+async def test_a_worker_that_connects_again_ends_its_earlier_session() -> None:
+    """That one says why, and takes nothing away from the other."""
+    async with running() as host:
+        lines = Line(), Line()
+        earlier = asyncio.create_task(Session(host, HELLO, lines[0]).serve())
+        await lines[0].answers.get()
+        later = asyncio.create_task(Session(host, HELLO, lines[1]).serve())
+        with pytest.raises(SessionClosed, match="connected again"):
+            await earlier
+        assert (await lines[1].answers.get()).welcome is not None
+        assert list(host.scheduler.workers) == [WORKER]
+        lines[1].sent.put_nowait(None)
+        await later
+
+
+async def test_a_node_that_takes_more_than_a_message_holds_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once and for good, naming sum and limit; what else the worker is granted goes out."""
+    monkeypatch.setattr(sessions, "MESSAGE_BYTES_MAX", 25)
+    async with running() as host:
+        await host.submit(submit("a", "b", "c"))
+        await host.submit(submit("sum", after="abc"))
+        await host.submit(submit("small", after="a"))
+        line = Line()
+        serving = asyncio.create_task(Session(host, HELLO, line).serve())
+        granted: list[tuple[Node, int]] = []
+        while len(granted) < 3:
+            granted += (await line.answers.get()).grants
+        results = [c.NodeResult(node_id=node.id, token=token, payload=bytes(10)) for node, token in granted]
+        line.sent.put_nowait(Sent(report=c.CompleteNodes(worker_id=WORKER, results=results), sequence=1))
+        while [node.id for node, _ in granted[3:]] != [node_id("small")]:
+            granted += (await line.answers.get()).grants
+        await host.flush()
+        failed = host.scheduler.node(instance_id("i"), node_id("sum"))
+        assert failed.failures is not None
+        (attempt,) = failed.failures
+        assert (failed.state, attempt.failure.type) == ("failed", "ValueTooLarge")
+        assert attempt.failure.message.startswith("the values that f takes come to 30 bytes together; the limit is")
+        line.sent.put_nowait(None)
+        await serving
