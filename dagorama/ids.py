@@ -22,10 +22,14 @@ COUNTER_START_MAX = 1 << 61
 _pack = struct.Struct(">QQ").pack
 
 
+#: The clock. A simulation has another.
+_clock_ns: Callable[[], int] = monotonic_ns
+
+
 def _seed() -> None:
     """Set the clock and the counter of this process."""
     global _offset_ns, _next
-    _offset_ns = time_ns() - monotonic_ns()
+    _offset_ns = time_ns() - _clock_ns()
     _next = count(VARIANT | int.from_bytes(os.urandom(8), "big") % COUNTER_START_MAX).__next__
 
 
@@ -37,5 +41,5 @@ os.register_at_fork(after_in_child=_seed)
 
 def new_id() -> bytes:
     """Return an id that is greater than all that this process made before. `UUID(bytes=...)` shows it to people."""
-    milliseconds, rest_ns = divmod(monotonic_ns() + _offset_ns, 1_000_000)
+    milliseconds, rest_ns = divmod(_clock_ns() + _offset_ns, 1_000_000)
     return _pack(milliseconds << 16 | VERSION | (rest_ns << 12) // 1_000_000, _next())

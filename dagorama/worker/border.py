@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from time import monotonic
 from uuid import UUID
 
@@ -23,13 +23,22 @@ from dagorama.worker.versions import VersionCheck
 class Border:
     """Speaks for one worker. Used by the thread that connects and receives."""
 
-    def __init__(self, options: WorkerOptions, *, versions: VersionCheck, shell: Shell) -> None:
-        """Begin without a stream."""
+    def __init__(
+        self,
+        options: WorkerOptions,
+        *,
+        versions: VersionCheck,
+        shell: Shell,
+        now: Callable[[], float] = monotonic,
+        name: str = "",
+    ) -> None:
+        """Begin without a stream. `now` is the shell's clock; the name is that of host and process, unless given."""
+        self._now = now
         self._options = options
         self._versions = versions
         self._shell = shell
         self._id = options.worker_id or new_id()
-        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._name = name or f"{socket.gethostname()}:{os.getpid()}"
 
     def hello(self) -> Hello:
         """Return what a stream begins with now."""
@@ -45,7 +54,7 @@ class Border:
             function_names=taken.keys(),
             code_versions=taken.values(),
             slots=options.concurrency,
-            held=_leases(self._shell.held()),
+            held=_leases(self._shell.held(), self._now()),
             exit_when_drained=options.exit_when_drained,
             exit_when_mismatched=not options.catch_exceptions,
         )
@@ -66,7 +75,7 @@ class Border:
         if response.recalls:
             post(m.Recalled([lease.token for lease in response.recalls]))
         if response.HasField("grants"):
-            post(m.Granted(_granted(response)))
+            post(m.Granted(_granted(response, self._now())))
         if response.drained:
             if response.HasField("mismatch") and not self._options.catch_exceptions:
                 self._shell.end_with(self._mismatch(response.mismatch))
@@ -84,8 +93,7 @@ class Border:
         return CodeMismatchException(function=left.name, node_version=left.code_version, worker_version=here)
 
 
-def _leases(nodes: Iterable[Held]) -> list[Lease]:
-    now = monotonic()
+def _leases(nodes: Iterable[Held], now: float) -> list[Lease]:
     return [
         Lease(
             node_id=held.node_id,
@@ -97,7 +105,7 @@ def _leases(nodes: Iterable[Held]) -> list[Lease]:
     ]
 
 
-def _granted(response: WorkResponse) -> list[Held]:
+def _granted(response: WorkResponse, now: float) -> list[Held]:
     functions = [
         Function(
             spec.name,
@@ -112,7 +120,7 @@ def _granted(response: WorkResponse) -> list[Held]:
     values = ValueTable(response.values) if response.HasField("values") else None
     grants = response.grants
     return [
-        Held(node_id, token, instance_id, functions[function], arguments, attempt, values)
+        Held(node_id, token, instance_id, functions[function], arguments, attempt, values, now)
         for node_id, token, instance_id, function, arguments, attempt in zip(
             grants.node_ids,
             grants.tokens,

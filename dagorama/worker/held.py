@@ -81,10 +81,11 @@ class Held(Node):
         arguments: bytes,
         attempt: int,
         values: ValueTable | None,
+        granted_at: float | None = None,
     ) -> None:
-        """Begin with a grant just now. `values` is None where the message had none."""
-        #: By `time.monotonic()`: from then on its time counts, whatever connections break.
-        self.granted_at = monotonic()
+        """Begin with a grant just now, unless it came before. `values` is None where the message had none."""
+        #: By the clock of the kernel, `time.monotonic()`: from then on its time counts, whatever connections break.
+        self.granted_at = monotonic() if granted_at is None else granted_at
         self.node_id = node_id
         self.token = token
         self.instance_id = instance_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from time import monotonic
 from typing import Protocol, cast
@@ -57,6 +58,18 @@ class Ending(Protocol):
         ...
 
 
+class Timer(Protocol):
+    """Something that is to happen later."""
+
+    def cancel(self) -> object:
+        """Have it not happen, if that is not too late."""
+        ...
+
+
+CallLater = Callable[[float, Callable[[], None]], Timer]
+MakeSlots = Callable[..., Slots]
+
+
 class Shell:
     """All that a worker consists of beside its connection. Any thread may call the public methods."""
 
@@ -68,13 +81,22 @@ class Shell:
         alarm: Alarm | None,
         board: Board | None,
         worker: Ending,
+        now: Callable[[], float] = monotonic,
+        call_later: CallLater | None = None,
+        slots: MakeSlots = Slots,
+        log: Log | None = None,
     ) -> None:
-        """Have `worker` leave where a node can't be stopped otherwise; without `alarm` such a node goes on."""
+        """Have `worker` leave where a node can't be stopped otherwise; without `alarm` such a node goes on.
+
+        The last four are what the shell has of the machine: its clock, its timers, slots and a log with their threads.
+        """
+        self._now = now
+        self._call_later = call_later or _after
         self._mailbox = Mailbox(self._take_in)
         #: What ends the worker, once it is reported: the first that a node raised, or an error of the worker's own.
         self.error: BaseException | None = None
         self._keeps_errors = not options.catch_exceptions
-        self.log = Log()
+        self.log = log or Log()
         # An owner who gets the exception itself need not read of it.
         self._failures = FailureLog(self.log) if options.log_failures and options.catch_exceptions else None
         executor = Executor(
@@ -87,12 +109,12 @@ class Shell:
         self._kernel = Kernel(
             cancel_grace_s=grace_s, may_leave=alarm is not None, connect_timeout_s=options.connect_timeout_s
         )
-        self._slots = Slots(
+        self._slots = slots(
             options.concurrency, executor, self._mailbox, alarm=alarm, board=board, cancel_grace_s=grace_s
         )
         self._worker = worker
         self._stream: Stream | None = None
-        self._timer: threading.Timer | None = None
+        self._timer: Timer | None = None
         self._timer_at = 0.0
         self._has_failed = False
 
@@ -192,7 +214,7 @@ class Shell:
                 self._stream = self._mailbox.wake = None
             case m.Tick():
                 self._timer = None
-                if self._failures is not None and (self._failures.due_at or inf) <= monotonic():
+                if self._failures is not None and (self._failures.due_at or inf) <= self._now():
                     self._failures.flush()
                 self._tell(item)
             case m.Ended():
@@ -205,7 +227,7 @@ class Shell:
 
     def _tell(self, message: m.Message) -> None:
         """Tell the kernel, and do what it says."""
-        for instruction in self._kernel.handle(message, monotonic()):
+        for instruction in self._kernel.handle(message, self._now()):
             self._carry_out(instruction)
         self._set_timer()
 
@@ -252,7 +274,7 @@ class Shell:
                 self.log.warn("%s; it does not heed that it was cancelled", _overrun(node, is_late=is_late))
             case i.Leave(node, is_late):
                 self.log.warn("%s, so its worker process ends", _overrun(node, is_late=is_late))
-                _after(0.0, self._worker.leave, EXIT_OVERRUN if is_late else EXIT_CANCELLED)
+                self._call_later(0.0, partial(self._worker.leave, EXIT_OVERRUN if is_late else EXIT_CANCELLED))
             case i.GiveUp(waited_s):
                 self._worker.give_up(waited_s)
 
@@ -263,7 +285,7 @@ class Shell:
             if held.state is not GIVEN or report is None or report.failure is None:
                 continue
             if self._failures is not None:
-                self._failures.tell(held, report.failure, monotonic())
+                self._failures.tell(held, report.failure, self._now())
             if report.error is not None and self.error is None:
                 self.end_with(report.error)
 
@@ -273,7 +295,7 @@ class Shell:
             due = counted_at if due is None else min(due, counted_at)
         if due is not None and (self._timer is None or due < self._timer_at):
             self._timer_at = due
-            self._timer = _after(max(0.0, due - monotonic()), self._tick)
+            self._timer = self._call_later(max(0.0, due - self._now()), self._tick)
 
     def _tick(self) -> None:
         self._mailbox.post(m.Tick())
@@ -289,9 +311,9 @@ def _send(stream: Stream | None, item: ToSend) -> None:
         stream.send(item)
 
 
-def _after(delay_s: float, function: Callable[..., None], *args: object) -> threading.Timer:
+def _after(delay_s: float, function: Callable[[], None]) -> Timer:
     """Call a function later, in a thread of its own."""
-    timer = threading.Timer(delay_s, function, args)
+    timer = threading.Timer(delay_s, function)
     timer.daemon = True
     timer.start()
     return timer

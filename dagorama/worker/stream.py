@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum, auto
 from math import inf
 from queue import Empty, SimpleQueue
@@ -55,22 +55,27 @@ class Stream:
 
     def __init__(self, *, host: str, port: int, hello: Hello, mailbox: Mailbox) -> None:
         """Send the hello. The thread that sends looks into the mailbox when it is told to."""
-        self._hello = hello
-        self._mailbox = mailbox
+        self._prepare(hello, mailbox, monotonic)
         # A connection of its own, as what broke the last one says nothing about the next.
         self._channel = Connection(host, port).channel
+        self._call = WorkServiceStub(self._channel).Work(self._requests())
+
+    def _prepare(self, hello: Hello, mailbox: Mailbox, now: Callable[[], float]) -> None:
+        """Begin with nothing to send but the hello."""
+        self._hello = hello
+        self._mailbox = mailbox
+        self._now = now
         self._outbox: SimpleQueue[ToSend] = SimpleQueue()
         self.was_welcome = False  #: whether the broker has answered
         self._is_closed = False
         self._heartbeat_s = inf  #: how long the broker may hear nothing
-        self._sent_at = monotonic()  #: when it was sent something last
+        self._sent_at = now()  #: when it was sent something last
         self._sequence = 0
         self._reports: deque[Held] = deque()  #: taken from the outbox, and not sent as yet
         self._is_last = False  #: nothing follows these
         self._progressed: dict[Held, None] = {}  #: whose progress is to be told
-        self._progress_at = 0.0  #: when it may be told again, by `time.monotonic()`
+        self._progress_at = 0.0  #: when it may be told again
         self._unacknowledged: deque[tuple[int, list[Held]]] = deque()
-        self._call = WorkServiceStub(self._channel).Work(self._requests())
 
     def responses(self) -> Iterator[WorkResponse]:
         """Yield the messages of the broker until the stream ends. Raise `grpc.RpcError` where it breaks."""
@@ -119,7 +124,7 @@ class Stream:
         yield WorkRequest(hello=self._hello)
         while (self._reports or not self._is_last) and not self._is_closed:
             request = self._next_request()
-            self._sent_at = monotonic()
+            self._sent_at = self._now()
             yield request
 
     def _next_request(self) -> WorkRequest:
@@ -140,7 +145,7 @@ class Stream:
             if self._is_last or payload_bytes >= REQUEST_BYTES or outbox.empty():
                 break
             self._take(outbox.get(), request)
-        if self._progressed and monotonic() >= self._progress_at:
+        if self._progressed and self._now() >= self._progress_at:
             self._write_progress(request)
         if reports:
             self._sequence += 1
@@ -166,7 +171,7 @@ class Stream:
     def _next_item(self) -> ToSend:
         """Wait for something to send, no longer than until progress may be told, or a heartbeat is due."""
         while True:
-            now = monotonic()
+            now = self._now()
             if self._progressed and now >= self._progress_at:
                 return Signal.PROGRESS
             due_at = self._sent_at + self._heartbeat_s
@@ -186,7 +191,7 @@ class Stream:
     def _write_progress(self, request: WorkRequest) -> None:
         """Write what the nodes that still run have told last."""
         progressed = [self._progressed.popitem()[0] for _ in range(len(self._progressed))]
-        self._progress_at = monotonic() + PROGRESS_INTERVAL_S
+        self._progress_at = self._now() + PROGRESS_INTERVAL_S
         # After these are taken: whatever has come for which nobody was woken is told next time.
         self._mailbox.will_tell = False
         self._mailbox.look()

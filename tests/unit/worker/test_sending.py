@@ -83,7 +83,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr(stream_module, "Connection", Channel)
     monkeypatch.setattr(stream_module, "WorkServiceStub", lambda _: type("Stub", (), {"Work": Call}))
     made = Bench()
-    monkeypatch.setattr(stream_module, "monotonic", lambda: made.clock.now)
+    made.stream._now = lambda: made.clock.now
     made.stream._sent_at = made.clock.now
     return made
 
