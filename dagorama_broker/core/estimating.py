@@ -79,7 +79,8 @@ def _ahead(workers: Iterable[Worker], node: Node) -> list[Node] | None:
         for order, other in line.things.items()
         if order + lane.group.rank < last
     ]
-    return [other for _, other in sorted(ahead, key=lambda entry: entry[0])]
+    # Where two groups are at the same place, by what all lanes agree on: they come in no order.
+    return [other for _, other in sorted(ahead, key=lambda entry: (entry[0], entry[1].seq))]
 
 
 def _waiting(limit: Limit, node: Node) -> list[Node] | None:

@@ -187,7 +187,7 @@ def check_limit_keys(keys: Collection[str], expected: int) -> None:
     """Raise `MalformedRequest` where calls have not as many keys as their functions have limits, or one cannot be."""
     if expected != len(keys):
         raise MalformedRequest(f"calls have {len(keys)} limit_keys; their functions have {expected} limits in all")
-    for key in set(keys):
+    for key in dict.fromkeys(keys):
         size = len(key.encode())
         if not 1 <= size <= LIMIT_KEY_BYTES_MAX:
             raise MalformedRequest(

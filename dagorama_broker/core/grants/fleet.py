@@ -47,7 +47,8 @@ class Fleet:
     ) -> None:
         self.workers: dict[WorkerId, Worker] = {}
         self.expiry_check_at: float | None = None  #: not later than the first worker's expiry
-        self.awaited: set[WorkerId] = set()  #: workers from before a restart; nothing is granted until they are back
+        #: Workers from before a restart, in their order; nothing is granted until they are back.
+        self.awaited: dict[WorkerId, None] = {}
         self.awaited_until = 0.0
         self._prolonged_until = 0.0  #: to when that was put off last, for a time in which the broker was away
         self.absences = Absences(attempts, queues, dispatcher)
@@ -115,7 +116,7 @@ class Fleet:
         self.workers[worker.id] = worker
         self._queues.enter(worker)
         self._dispatcher.recalls.stirred = True
-        self.awaited.discard(worker.id)
+        self.awaited.pop(worker.id, None)
         self.expiry_check_at = min(worker.expires_at, self.expiry_check_at or inf)
         leases = [lease for held in command.held if (lease := self._keep(worker, held, now)) is not None]
         self.absences.end(now, worker)  # after the leases: it no longer has those nodes that it has not brought
@@ -247,7 +248,7 @@ class Fleet:
 
     def await_workers(self, worker_ids: Iterable[WorkerId], now: float) -> None:
         """Wait for the workers from before a restart, and for workers whose connections had just broken."""
-        self.awaited = set(worker_ids)
+        self.awaited = dict.fromkeys(worker_ids)
         self.awaited_until = now + self._settings.reconnect_grace_s
         unclaimed, self._graph.unclaimed = self._graph.unclaimed, []
         self.absences.begin_again(unclaimed, self.awaited_until)
@@ -265,7 +266,7 @@ class Fleet:
             self._evict_silent(now)
         if self.awaited and self.awaited_until <= now:
             self._graph.events.extend(e.WorkerLeft(worker_id=worker_id) for worker_id in self.awaited)
-            self.awaited = set()
+            self.awaited = {}
         self.absences.end(now)
 
     def _forgive_silence(self, now: float) -> None:

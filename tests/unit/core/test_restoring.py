@@ -76,6 +76,25 @@ def test_workers_that_do_not_come_back_are_given_up(bench: Bench) -> None:
     assert bench.replay(transcript) == tidy(transcript)
 
 
+def test_workers_of_before_are_given_up_in_the_order_of_the_snapshot(bench: Bench) -> None:
+    """What is decided hangs on no hash: it is the same in every process."""
+    names = [f"w{number}" for number in (3, 8, 1, 6, 2, 7, 5, 4)]
+    transcript = "\n".join(
+        [
+            "given",
+            *(f"connect {name}" for name in names),
+            "submit i1 a",
+            "restart",
+            "",
+            "at 5",
+            "tick",
+            "----",
+            *(f"WorkerLeft {name}" for name in names),
+        ]
+    )
+    assert bench.replay(transcript) == tidy(transcript)
+
+
 def test_without_workers_of_before_nobody_is_waited_for(bench: Bench) -> None:
     """A worker that had left in order is not expected back."""
     transcript = """
