@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 TYPED := dagorama dagorama_broker broker samples benchmarks tests
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check format proto bench image soak matrix mutants clean system
+.PHONY: help quickstart test check format proto bench image soak matrix mutants simulate clean system
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1:\2/p' $(MAKEFILE_LIST) | while IFS=: read -r name text; do printf '%-16s %s\n' "$$name" "$$text"; done
@@ -55,6 +55,9 @@ matrix: $(VENV)/.installed-dev ## try the lowest and newest dependencies on Pyth
 mutants: $(VENV)/.installed-dev ## break code a little, COUNT times, and list what its tests do not notice (CODE, TESTS, COUNT, SEED)
 	@echo "SEED=$(SEED)"
 	$(BIN)/python -m tests.mutants $(or $(CODE),dagorama_broker/core) $(or $(TESTS),tests/unit/core) --count $(or $(COUNT),30) --seed $(SEED)
+
+simulate: $(VENV)/.installed-dev ## take a broker and workers through crashes, by a clock of their own (SEEDS="1-500", TRACE=1 for every event)
+	$(BIN)/python -m tests.simulation $(or $(SEEDS),1-500) $(if $(TRACE),--trace)
 
 clean: ## remove .venv and what tools leave behind
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
