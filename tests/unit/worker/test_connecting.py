@@ -43,7 +43,7 @@ class Script:
         self.waits: list[float] = []
         self.log: list[str] = []
         self.was_welcome = False
-        self.streams_cut = 0
+        self.streams_begun = self.streams_ended = self.streams_cut = 0
 
     # -- a shell
 
@@ -54,9 +54,11 @@ class Script:
 
     def connected(self, _: object) -> None:
         """Take note of a stream."""
+        self.streams_begun += 1
 
     def disconnected(self) -> None:
         """Take note that the stream has ended."""
+        self.streams_ended += 1
 
     def unreported(self) -> list[Held] | None:
         """Return what a worker that drains has left."""
@@ -183,11 +185,19 @@ def test_it_says_since_when_a_connection_is_broken(script: Script) -> None:
         breaks(script),
     ]
     connector(script).serve()
+    assert (script.streams_begun, script.streams_ended) == (5, 5)
     assert script.log == [
         "connected: connected to the broker at h:1",
         "down: the connection to the broker at h:1 broke (INVALID_ARGUMENT: no such queue); trying again",
         "down: the connection to the broker at h:1 broke 31 s ago (it ended the connection); trying again",
     ]
+
+
+def test_a_second_is_worth_telling(script: Script) -> None:
+    """And nothing that is shorter."""
+    script.streams = [breaks(script, welcome=True), breaks(script, 1 - BACKOFF_MIN_S), breaks(script)]
+    connector(script).serve()
+    assert "broke 1 s ago" in script.log[1]
 
 
 def test_a_broker_that_refuses_is_no_broker_that_does_not_answer(script: Script) -> None:

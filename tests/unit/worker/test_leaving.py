@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from dagorama.code.policy import CodeMismatch
 from dagorama.errors import BrokerUnavailable
 from dagorama.worker import worker as worker_module
 from dagorama.worker.alarm import Alarm
@@ -108,3 +109,20 @@ def test_who_drains_a_worker_ends_its_backoff(noted: Noted) -> None:
     """There may be nothing left to connect for."""
     made(noted, alarm=False).drain()
     assert noted.done == ["drain", "interrupt"]
+
+
+def test_a_worker_begins_well(noted: Noted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a status of 0, and nodes of other versions waiting unless its options or the environment say otherwise."""
+    it = made(noted)
+    assert (it.exit_status, it._versions._default) == (0, CodeMismatch.WAIT)
+    monkeypatch.setenv("DAGORAMA_CODE_MISMATCH", "warn")
+    assert made(noted)._versions._default is CodeMismatch.WARN
+    chosen = Worker(WorkerOptions(code_mismatch=CodeMismatch.FAIL), host="h", port=1)
+    assert chosen._versions._default is CodeMismatch.FAIL
+
+
+def test_a_wrong_level_of_the_log_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not by the first warning."""
+    monkeypatch.setenv("DAGORAMA_LOG_LEVEL", "loud")
+    with pytest.raises(ValueError, match=r"DAGORAMA_LOG_LEVEL=.LOUD. is not a log level"):
+        Worker(WorkerOptions(), host="h", port=1)

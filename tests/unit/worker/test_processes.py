@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from typing import Any, cast
 
 import pytest
@@ -113,6 +117,38 @@ def test_what_it_ran_is_said() -> None:
     assert describe_exit(process) == "worker process 7 exited with status 1 while it ran node 1 (f), node 2 (g)"
     process.board = None
     assert describe_exit(process) == "worker process 7 exited with status 1"
+
+
+def _wait(reader: Connection) -> None:
+    reader.recv()
+
+
+def test_who_looks_at_a_process_is_not_held_up() -> None:
+    """Who waits for its end is."""
+    reader, writer = Pipe(duplex=False)
+    process = WorkerProcess(target=_wait, args=(reader,))
+    process.start()
+    assert process.is_alive()
+    writer.send("go on")
+    process.join()
+    assert (process.exitcode, process.is_alive()) == (0, False)
+
+
+def _start_a_program(writer: Connection) -> None:
+    os.setpgid(0, 0)
+    subprocess.Popen(["sleep", "3600"], pass_fds=[writer.fileno()])
+    os._exit(1)
+
+
+def test_programs_that_its_nodes_have_started_end_with_it() -> None:
+    """They would go on for nobody."""
+    reader, writer = Pipe(duplex=False)
+    process = WorkerProcess(target=_start_a_program, args=(writer,))
+    process.start()
+    writer.close()
+    process.join()
+    with pytest.raises(EOFError):
+        reader.recv()
 
 
 def test_who_was_told_to_end_is_known() -> None:

@@ -46,6 +46,10 @@ class Gated(DAGDefinition):
         assert gates["go"].wait(TIMEOUT_S)
 
     @dagorama().asyncfn
+    async def later(self) -> str:
+        return "later"
+
+    @dagorama().asyncfn
     async def heedless(self) -> None:
         gates["started"].set()
         while not gates["go"].is_set():
@@ -200,6 +204,31 @@ def test_leases_go_back_one_by_one(bench: Any) -> None:
     it.shell.post(m.Granted([Held(b"n" * 16, 7, b"i" * 16, Function("m:C.f", b""), b"", 1, None)]))
     it.shell.post(m.Recalled([7]))
     assert it.next() == Lease(node_id=b"n" * 16, token=7)
+
+
+def test_a_slot_goes_to_the_loop_and_back(bench: Any) -> None:
+    """As the functions in line are asynchronous or not."""
+    it = bench()
+    it.connect()
+    nodes = it.grant("later", "later", "entrypoint", "later")
+    reported: list[Held] = []
+    while len(reported) < len(nodes):
+        reported += it.next()
+    assert reported == nodes
+    assert [node.report.failure for node in nodes] == [None] * 4
+
+
+def test_what_a_lost_node_gave_is_said_to_be_discarded(bench: Any) -> None:
+    """Its effects may have been counted on."""
+    it = bench()
+    it.connect()
+    it.hold()
+    it.shell.disconnected()
+    it.connect()
+    gates["go"].set()
+    assert it.log().endswith(
+        f"({__name__}:Gated.hold) gave is discarded: its lease was lost while it ran, so another worker runs it"
+    )
 
 
 def test_what_cannot_be_run_goes_back_with_the_reason(bench: Any) -> None:

@@ -194,6 +194,59 @@ def test_settling_waits_for_the_broker(broker: Broker) -> None:
     assert it._ended == {}
 
 
+def test_settling_waits_only_for_what_can_be_told(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody has ended, the broker answers, and there is a thread to tell it."""
+    it = made((b"a", FakeProcess(1)))
+    seen: list[tuple[bool, float]] = []
+    monkeypatch.setattr(it._changed, "wait_for", lambda is_over, timeout_s: seen.append((is_over(), timeout_s)))
+
+    def is_over() -> bool:
+        it.settle(3.0)
+        assert seen[-1][1] == 3.0
+        return seen[-1][0]
+
+    assert is_over()
+    it._is_running = True
+    assert is_over()
+    it._living[b"a"][0].end(1)
+    assert not is_over()
+    it._see_who_ended()
+    assert it._living == {}
+    assert not is_over()
+    it._answers = False
+    assert is_over()
+    it._answers, it._is_running = True, False
+    assert is_over()
+
+
+def test_processes_of_one_broker_have_one_voucher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that the environment names at the start; where that is none nobody vouches, and all are settled."""
+    done: list[tuple[object, ...]] = []
+
+    class Vouching:
+        def __init__(self, *address: object) -> None:
+            self.address = address
+
+        def add(self, *what: object) -> None:
+            done.append((*self.address, *what))
+
+        def settle(self, timeout_s: float) -> None:
+            done.append(("settle", *self.address, timeout_s))
+
+    monkeypatch.setattr(vouching, "Voucher", Vouching)
+    monkeypatch.setattr(vouching, "_vouchers", {})
+    monkeypatch.setenv("DAGORAMA_HOST", "here")
+    process, end = cast(Any, FakeProcess(1)), end_of(b"a")
+    for port in ("1", "2", "1", "none"):
+        monkeypatch.setenv("DAGORAMA_PORT", port)
+        vouching.vouch_for(b"a", process, end)
+    assert done == [("here", port, b"a", process, end) for port in (1, 2, 1)]
+    assert len(vouching._vouchers) == 2
+    vouching.settle()
+    vouching.settle(7.0)
+    assert done[3:] == [("settle", "here", port, seconds) for seconds in (vouching.SETTLE_S, 7.0) for port in (1, 2)]
+
+
 def test_who_is_added_is_vouched_for_without_waiting_for_the_others(broker: Broker) -> None:
     """A voucher that waits is woken."""
     it = Voucher("h", 1)
