@@ -63,6 +63,19 @@ def test_about_10_ms_are_granted_ahead(scheduler: Scheduler, duration_s: float, 
     assert abs(grant(scheduler)["w1"] - expected) <= 1
 
 
+@pytest.mark.parametrize(("quick", "expected"), [(1, 1), (13, 1), (14, 2), (30, 10)])
+def test_a_function_that_has_become_quick_is_granted_ahead_bit_by_bit(
+    scheduler: Scheduler, quick: int, expected: int
+) -> None:
+    """What is known of a duration falls by a tenth of the way with each attempt that was quicker."""
+    teach(scheduler, 0.02)
+    for _ in range(quick):
+        teach(scheduler, 0.0001)
+    connect(scheduler, "w1")
+    submit(scheduler, 100)
+    assert grant(scheduler) == {"w1": expected}
+
+
 @pytest.mark.parametrize("duration_s", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_duration_that_is_none_teaches_nothing(scheduler: Scheduler, duration_s: float) -> None:
     """Without a believable duration nothing is granted ahead, and a later one is believed."""

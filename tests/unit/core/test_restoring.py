@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 from dagorama_broker.core.model.values import InstanceId, NodeId
 from tests.unit.core.transcript import Bench, show_value, tidy
 
@@ -423,5 +426,27 @@ def test_what_waits_in_vain_fails_also_where_the_broker_ended_before_all_had(ben
         DependencyFailed e because of a
         InstanceFinished i1 failed
         (failed) a=failed k=completed b=dependency_failed c=dependency_failed d=dependency_failed e=dependency_failed
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_more_of_an_instance_is_restored_beside_what_is_there(bench: Bench) -> None:
+    """Where only some nodes were needed others are added to them; where all of it is there, nothing is."""
+    bench.replay("connect w1 slots=4\nsubmit i1 a b c\ngrant\ncomplete w1 a b c")
+    stored = bench.ledger.stored(InstanceId(b"i1"))
+    counts = Counter(row.state for row in stored.nodes)
+    for row in stored.nodes[:2]:
+        bench.scheduler.restore_instance(replace(stored, nodes=[row], counts=counts), bench.now)
+    instance = bench.scheduler.instances[stored.id]
+    assert list(instance.nodes) == [b"a", b"b"]
+    transcript = """
+        submit i1 d(a,b)
+        grant
+        states i1
+        ----
+        InstanceReopened i1
+        NodesCreated d
+        WorkGranted w1 d#4
+        a=completed b=completed d=leased
     """
     assert bench.replay(transcript) == tidy(transcript)
