@@ -418,3 +418,21 @@ def test_lanes_go_with_their_nodes(bench: Bench) -> None:
     run(bench, 1, {})
     gc.collect()  # instances and their nodes refer to each other
     assert len(bench.scheduler.queues.lanes) <= 2
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("paused=yes", "paused"),
+        ("paused=no", "resumed"),
+        ("priority=1", "given another priority"),
+        ("cap=1", "capped"),
+        ("paused=yes priority=0 cap=0", "paused and given another priority and capped"),
+        ("", "controlled"),
+    ],
+)
+def test_what_has_ended_is_not_controlled(bench: Bench, wanted: str, said: str) -> None:
+    """The refusal names all that was asked for."""
+    bench.replay("connect w1\nsubmit i1 a\ngrant\ncomplete w1 a\nrestore i1")
+    refusal = f"InstanceEnded: instance 6931 is completed already, so it cannot be {said}"
+    assert bench.replay(f"control i1 {wanted}").splitlines()[-1] == refusal
