@@ -381,10 +381,8 @@ class View:
     def __init__(self, filter: Filter) -> None:
         self.filter = filter
         self.lanes: WeakSet[Lane] = WeakSet()
-        self.merges: tuple[Merge[Lane, Node], Merge[Lane, Node]] = (
-            Merge(),
-            Merge(),
-        )  #: of those lanes that have something; as `Lane.lines`
+        #: Of those lanes that have something; as `Lane.lines`.
+        self.merges: tuple[Merge[Lane, Node], Merge[Lane, Node]] = (Merge(), Merge())
         self.workers: dict[Worker, None] = {}
         self.free: Roster[Worker] = Roster()  #: those that have a free slot
         self.ahead: Roster[Worker] = Roster()  #: those that have none, and may be granted something ahead

@@ -115,6 +115,26 @@ def test_a_function_that_has_become_slow_is_not_granted_ahead(bench: Bench) -> N
     assert bench.replay(transcript) == tidy(transcript)
 
 
+def test_a_worker_that_drains_is_granted_nothing_ahead(bench: Bench) -> None:
+    """Also where it could have been granted something ahead before, had there been anything."""
+    transcript = """
+        given
+        connect w1
+        submit i1 a b
+        grant
+        complete w1 a seconds=0.0001
+
+        grant
+        drain w1
+        submit i1 c
+        grant
+        ----
+        WorkGranted w1 b#2
+        NodesCreated c
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
 def test_every_idle_worker_gets_something_first(scheduler: Scheduler) -> None:
     """Nothing is granted ahead while a worker is idle, and what is then is shared evenly."""
     teach(scheduler, 50e-6)
