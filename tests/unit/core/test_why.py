@@ -368,8 +368,10 @@ def test_about_when_is_not_looked_for_among_too_many(bench: Bench, monkeypatch: 
         (19.5, 10, "it ends within about a second"),
         (12, 10, "it ends about 8 s from now"),
         (10, 119, "it ends about 119 s from now"),
-        (10, 600, "it ends about 10 min from now"),
+        (10, 120, "it ends about 2 min from now"),
+        (10, 7140, "it ends about 119 min from now"),
         (10, 7200, "it ends about 2 h from now"),
+        (10, 47 * 3600, "it ends about 47 h from now"),
         (10, 3 * 86400, "it ends about 3 days from now"),
     ],
 )
