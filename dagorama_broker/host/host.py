@@ -108,7 +108,7 @@ class Host:
         self._stopping = False
         self._failure: Exception | None = None  #: what went wrong in the core; memory is not to be trusted after it
         self._timer: asyncio.TimerHandle | None = None
-        self._newest = NewestIds(InstanceId(b""))
+        self._newest = NewestIds(())
         self._restoring: WeakValueDictionary[InstanceId, asyncio.Lock] = WeakValueDictionary()
         self._clock = clock or SystemClock()
 
@@ -130,7 +130,7 @@ class Host:
         snapshot = await self.read(self._journal.open)
         self._scheduler = Scheduler(rng=self._rng, settings=self._settings, epoch=snapshot.epoch)
         self._scheduler.restore(snapshot, self.now())
-        self._newest = NewestIds(snapshot.instance_id_last)
+        self._newest = NewestIds(snapshot.instance_ids_last)
         self.begin_grace()
 
     def begin_grace(self) -> None:

@@ -7,23 +7,24 @@ client's clock or word: an id from a clock that is behind is only looked for, as
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from heapq import heappop, heappush
 
+from dagorama_broker.core.model.stored import INSTANCE_IDS_MAX
 from dagorama_broker.core.model.values import InstanceId
-
-#: So many ids are kept, in about a megabyte: clocks may differ by the time in which so many instances begin.
-KEPT_MAX = 8192
 
 
 class NewestIds:
     """The greatest ids of instances that were ever begun, and perhaps of some that were not."""
 
-    def __init__(self, last: InstanceId, kept_max: int = KEPT_MAX) -> None:
-        """`last` is the greatest in the journal, empty where there is none."""
-        self._floor = last  #: every id up to this one may be in the journal
+    def __init__(self, greatest: Sequence[InstanceId], kept_max: int = INSTANCE_IDS_MAX) -> None:
+        """Begin with the greatest in the journal: all of them, or at least `kept_max`."""
+        self._floor = InstanceId(b"")  #: every id up to this one may be in the journal
         self._kept_max = kept_max
-        self._kept: set[InstanceId] = set()  #: all above it that may be
-        self._heap: list[InstanceId] = []  #: the same
+        self._heap = sorted(greatest)  #: all above it that may be
+        if len(self._heap) >= kept_max:  # so there may be lesser ones, which nobody has named
+            self._floor = heappop(self._heap)
+        self._kept = set(self._heap)  #: the same
 
     def is_new(self, instance_id: InstanceId) -> bool:
         """Tell whether an id is certainly that of no instance; call `add` before the instance leaves memory."""

@@ -8,12 +8,13 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from copy import copy
+from heapq import nlargest
 from typing import TypeVar, assert_never
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Instance, Node
 from dagorama_broker.core.model.states import COMPLETED, TERMINAL, WAITING, Change, InstanceState, NodeState
-from dagorama_broker.core.model.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
+from dagorama_broker.core.model.stored import INSTANCE_IDS_MAX, InstanceSummary, Snapshot, StoredInstance, StoredNode
 from dagorama_broker.core.model.values import (
     Control,
     FailedAttempt,
@@ -59,7 +60,7 @@ class MemoryJournal:
         return Snapshot(
             epoch=self._epoch,
             instance_seq_last=self._records[-1].seq if self._records else 0,
-            instance_id_last=max(self._by_id, default=InstanceId(b"")),
+            instance_ids_last=tuple(nlargest(INSTANCE_IDS_MAX, self._by_id)),
             node_seq_last=max([self._removed_last, *(record.seqs[-1] for record in self._records if record.seqs)]),
             instances=instances,
             workers=dict(self._workers),

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 from dagorama_broker.core.containers.caches import Cache
 from dagorama_broker.core.events import DurableEvent
 from dagorama_broker.core.model.entities import Function, Node
-from dagorama_broker.core.model.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
+from dagorama_broker.core.model.stored import INSTANCE_IDS_MAX, InstanceSummary, Snapshot, StoredInstance, StoredNode
 from dagorama_broker.core.model.values import FunctionSpec, InstanceId, LimitSpec, LimitWord, NodeId, WorkerId
 from dagorama_broker.storage.faults import GONE, explain
 from dagorama_broker.storage.files import prepare_file
@@ -69,6 +69,7 @@ _SHIFT_TIMES = (
     f"UPDATE attempts SET ended_at = ended_at + ? WHERE {_OF_RUNNING} AND ended_at > 0",  # the others are marks
 )
 
+_IDS_LAST = "SELECT id FROM instances ORDER BY id DESC LIMIT ?"
 _NODE_LAST = "SELECT max(node_last, coalesce((SELECT max(seq) FROM calls), 0)) FROM removed"
 _UNCAUSE = "UPDATE outcomes SET cause = NULL, change = NULL WHERE node IN (SELECT value FROM json_each(?))"
 _UNVALUE = (
@@ -136,7 +137,7 @@ class SqliteJournal:
         return Snapshot(
             epoch=epoch,
             instance_seq_last=execute("SELECT coalesce(max(seq), 0) FROM instances").fetchone()[0],
-            instance_id_last=InstanceId(execute("SELECT coalesce(max(id), x'') FROM instances").fetchone()[0]),
+            instance_ids_last=tuple(InstanceId(id) for (id,) in execute(_IDS_LAST, (INSTANCE_IDS_MAX,))),
             node_seq_last=execute(_NODE_LAST).fetchone()[0],
             instances=instances,
             workers={WorkerId(id): name for id, name in execute("SELECT id, name FROM workers")},

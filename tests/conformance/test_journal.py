@@ -266,6 +266,19 @@ def test_only_running_instances_are_in_the_snapshot(storage: Storage) -> None:
     assert (running, reopened) == ([3], [(1, 0.0), (3, 0.0)])
 
 
+def test_the_greatest_ids_of_instances_are_in_the_snapshot(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all instances, also those that have finished: all where they are few, and the greatest where they are not."""
+    graph = Graph()
+    instances = [graph.instance() for _ in range(4)]
+    storage.journal.commit([e.InstanceCreated(instance=instance) for instance in instances])
+    storage.journal.commit([e.InstanceFinished(instance=instances[3], state=InstanceState.FAILED, at=9.0)])
+    ids = sorted(instance.id for instance in instances)
+    assert sorted(storage.reopen().instance_ids_last) == ids
+    for storages in ("memory", "sqlite"):
+        monkeypatch.setattr(f"dagorama_broker.storage.{storages}.INSTANCE_IDS_MAX", 3)
+    assert sorted(storage.reopen().instance_ids_last) == ids[1:]
+
+
 def test_workers_that_have_not_left_are_remembered(storage: Storage) -> None:
     """After a restart the broker knows whom to wait for."""
     first, second, third = (WorkerId(bytes([number]) * 16) for number in range(3))

@@ -82,6 +82,11 @@ class InstanceSummary:
     control: Control = Control()  # noqa: RUF009 - a tuple
 
 
+#: So many ids of instances a broker knows from its start, in about a megabyte: clocks of clients may differ by the time
+#: in which so many instances begin, and so many may have ids that are none of a time.
+INSTANCE_IDS_MAX = 8192
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """The state that a broker starts from."""
@@ -89,7 +94,7 @@ class Snapshot:
     epoch: int  #: how often this storage has been opened by a broker, this time included
     instance_seq_last: int  #: highest ever given, 0 for none
     node_seq_last: int  #: the same, also where that node has been removed since
-    instance_id_last: InstanceId = InstanceId(b"")  # noqa: RUF009 - bytes; the greatest, empty for none
+    instance_ids_last: tuple[InstanceId, ...] = ()  #: the greatest, in any order: all, or `INSTANCE_IDS_MAX` of them
     instances: list[StoredInstance]  #: those that run, in creation order, with all their nodes
     workers: dict[WorkerId, str]  #: those that had not left, with their names
     queues: dict[str, QueueControl] = field(default_factory=dict)  #: those that people want otherwise

@@ -24,13 +24,18 @@ def told(newest: NewestIds, *names: str) -> str:
 
 
 def test_an_id_is_new_above_all_that_were_stored() -> None:
-    """What is not greater than the greatest stored id may be one of those below it."""
-    assert told(NewestIds(instance_id("c")), *"abcde") == "de"
+    """What is not greater than the least of the greatest may be one of those below it, which nobody has named."""
+    assert told(NewestIds(ids(*"bd"), kept_max=2), *"abcde") == "ce"
+
+
+def test_an_id_is_new_below_those_that_are_all_there_are() -> None:
+    """Where fewer are stored than are kept, each other id is new."""
+    assert told(NewestIds(ids(*"bd"), kept_max=3), *"abcde") == "ace"
 
 
 def test_an_id_is_new_once() -> None:
     """An id that was added is not new, and those between are, whatever the order in which they come."""
-    newest = NewestIds(InstanceId(b""))
+    newest = NewestIds(())
     for each in ids("d", "b"):
         newest.add(each)
     assert told(newest, *"abcde") == "ace"
@@ -38,7 +43,7 @@ def test_an_id_is_new_once() -> None:
 
 def test_only_the_greatest_are_kept() -> None:
     """When there are too many, all up to the least of them count as old from then on."""
-    newest = NewestIds(InstanceId(b""), kept_max=2)
+    newest = NewestIds((), kept_max=2)
     for each in ids(*"fdbh", "h"):
         newest.add(each)
     assert told(newest, *"abcdefghi") == "egi"
@@ -91,3 +96,20 @@ async def test_ids_that_may_have_been_stored_before_a_restart_are_looked_for(
         reads.clear()
         await host.submit(submit("a", instance="n"))
         assert "find_head" not in reads
+
+
+@pytest.mark.asyncio
+async def test_an_id_from_a_clock_that_is_ahead_has_no_others_looked_for(
+    running: Running, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor has one that is of no time, as those of the first API are: after a restart neither."""
+    async with running() as host:
+        Channel(host, gate.log)
+        await host.submit(submit("a", instance="z"))
+        await host.commit(complete(host, "a", instance="z"))
+    async with running() as host:
+        reads = reads_of(host, monkeypatch)
+        await host.submit(submit("a", instance="n"))
+        assert "find_head" not in reads
+        await host.submit(submit("b", after=["a"], instance="z"))
+        assert "find_head" in reads
