@@ -54,7 +54,7 @@ async def bring_back(host: _Reads, command: SubmitNodes) -> SubmitNodes | None:
     """
     instances, instance_id = host.scheduler.instances, command.instance_id
     while True:
-        await host.flush()  # the instance may be on its way to the journal
+        await _settle(host, instance_id)
         instance = instances.get(instance_id)
         if instance is not None and instance.whole:
             return command
@@ -72,14 +72,24 @@ async def bring_back(host: _Reads, command: SubmitNodes) -> SubmitNodes | None:
     return replace(command, calls=calls)
 
 
+async def _settle(host: _Reads, instance_id: InstanceId) -> None:
+    """Return when an instance that is not in memory is in the journal as it has ended."""
+    is_there = True
+    while is_there:
+        # It may end while this waits, and so leave memory with a later batch than those that are waited for.
+        is_there = instance_id in host.scheduler.instances
+        await host.flush()
+        is_there = is_there and instance_id not in host.scheduler.instances
+
+
 async def bring_back_all(host: _Reads, command: RetryInstance | RerunNode) -> None:
     """Restore an instance in which nodes are to begin anew, and have that done but for letting others know of it.
 
     All of it goes in slices or in a thread: others come between. Of what is refused at once, or has been done, nothing
     is read. As with `bring_back`, nothing may be awaited between this and the command. Raises what the command would.
     """
-    await host.flush()  # the instance may be on its way to the journal
     instance_id, graph = command.instance_id, host.scheduler.graph
+    await _settle(host, instance_id)
     if instance_id in graph.instances:
         return
     head = await host.read(host.journal.find_head, instance_id)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.errors import ConflictingNode, UnfitInstance, UnknownDependency, UnknownNode
-from dagorama_broker.core.events import RequestRepeated
+from dagorama_broker.core.events import InstanceReopened, NodesCreated, RequestRepeated
 from dagorama_broker.core.graph.payloads import collect_values
 from dagorama_broker.core.invariants import check_invariants
 from dagorama_broker.core.model.entities import Node
@@ -211,3 +213,43 @@ async def test_comparing_calls_reads_few_values_at_once(
         monkeypatch.setattr(returning, "_BESIDE_BYTES_MAX", 2)
         assert await host.submit(again) == ()
         assert read == [0, 2, 2]
+
+
+def soon(function: Callable[[], object]) -> Callable[[], None]:
+    """Have a function called when a batch is durable, before those go on that wait for it."""
+
+    def then() -> None:
+        asyncio.get_running_loop().call_soon(function)
+
+    return then
+
+
+async def test_an_instance_that_ends_meanwhile_comes_back_as_ended(running: Running, gate: Gate) -> None:
+    """A call that waits for the journal does not take it for complete, when the instance has just left memory."""
+    async with running() as host:
+        Channel(host, gate.log, slots=10)
+        await host.commit(submit("a"))
+        await host.commit(complete(host, "a"))
+        await host.submit(submit("b", after=["a"]))
+        host.apply(c.Tick(), soon(lambda: host.apply(complete(host, "b"))))
+        events = await host.submit(submit("c", after=["a"]))
+        assert [type(event) for event in events] == [InstanceReopened, NodesCreated]
+        await host.commit(complete(host, "c"))
+        summary = host.journal.summarize_instance(I)
+        assert summary is not None
+        assert (summary.state, summary.counts) == (InstanceState.COMPLETED, {NodeState.COMPLETED: 3})
+
+
+async def test_a_retry_meets_an_instance_as_it_has_ended(running: Running, gate: Gate) -> None:
+    """One that fails just now can be retried, as one that failed long ago."""
+    async with running() as host:
+        Channel(host, gate.log, slots=10)
+        await host.commit(submit("a"))
+        await host.commit(complete(host, "a"))
+        await host.submit(submit("b", after=["a"]))
+        host.apply(c.Tick(), soon(lambda: host.apply(fail(host, "b"))))
+        await host.submit(c.RetryInstance(instance_id=I, request_id=RequestId(b"r" * 16)))
+        await host.commit(complete(host, "b"))
+        summary = host.journal.summarize_instance(I)
+        assert summary is not None
+        assert (summary.state, summary.counts) == (InstanceState.COMPLETED, {NodeState.COMPLETED: 2})
