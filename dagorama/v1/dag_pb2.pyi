@@ -140,7 +140,16 @@ class WatchRequest(_message.Message):
 
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
     NODE_IDS_FIELD_NUMBER: _builtins.int
+    TOGETHER_FIELD_NUMBER: _builtins.int
+    AT_ONCE_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.bytes
+    together: _builtins.bool
+    """Send one message only, with the outcomes in the order of `node_ids`, once these have ended: all of them, or those up to
+    the first that has no value. Where their values are large it has the first ones, at least one; the others are there
+    to be asked for.
+    """
+    at_once: _builtins.bool
+    """Send one message only, at once: the outcomes of the nodes that have ended by now, without values and failures."""
     @_builtins.property
     def node_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     def __init__(
@@ -148,10 +157,12 @@ class WatchRequest(_message.Message):
         *,
         instance_id: _builtins.bytes = ...,
         node_ids: _abc.Iterable[_builtins.bytes] | None = ...,
+        together: _builtins.bool = ...,
+        at_once: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id", "node_ids", b"node_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_once", b"at_once", "instance_id", b"instance_id", "node_ids", b"node_ids", "together", b"together"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

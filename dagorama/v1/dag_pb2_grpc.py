@@ -107,7 +107,7 @@ class DagServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """Sends the outcome of each node as it ends; the stream closes after the last.
+        """Sends the outcome of each node as it ends, or of all together; the stream closes after the last.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

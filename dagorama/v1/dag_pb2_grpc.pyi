@@ -34,7 +34,7 @@ class DagServiceStub:
     Submit: _grpc.UnaryUnaryMultiCallable[_dag_pb2.SubmitRequest, _dag_pb2.SubmitResponse]
     """Makes an instance (when `instance_id` is new) and nodes in it. Answered once they are durable."""
     Watch: _grpc.UnaryStreamMultiCallable[_dag_pb2.WatchRequest, _dag_pb2.WatchResponse]
-    """Sends the outcome of each node as it ends; the stream closes after the last."""
+    """Sends the outcome of each node as it ends, or of all together; the stream closes after the last."""
     WatchInstance: _grpc.UnaryStreamMultiCallable[_dag_pb2.WatchInstanceRequest, _dag_pb2.WatchInstanceResponse]
     """Sends how an instance stands now and after every change (changes that come close together are told once); the stream
     closes when the instance is no longer running.
@@ -83,7 +83,7 @@ class DagServiceAsyncStub(DagServiceStub):
     Submit: _aio.UnaryUnaryMultiCallable[_dag_pb2.SubmitRequest, _dag_pb2.SubmitResponse]  # type: ignore[assignment]
     """Makes an instance (when `instance_id` is new) and nodes in it. Answered once they are durable."""
     Watch: _aio.UnaryStreamMultiCallable[_dag_pb2.WatchRequest, _dag_pb2.WatchResponse]  # type: ignore[assignment]
-    """Sends the outcome of each node as it ends; the stream closes after the last."""
+    """Sends the outcome of each node as it ends, or of all together; the stream closes after the last."""
     WatchInstance: _aio.UnaryStreamMultiCallable[_dag_pb2.WatchInstanceRequest, _dag_pb2.WatchInstanceResponse]  # type: ignore[assignment]
     """Sends how an instance stands now and after every change (changes that come close together are told once); the stream
     closes when the instance is no longer running.
@@ -141,7 +141,7 @@ class DagServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dag_pb2.WatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_dag_pb2.WatchResponse], _abc.AsyncIterator[_dag_pb2.WatchResponse]]:
-        """Sends the outcome of each node as it ends; the stream closes after the last."""
+        """Sends the outcome of each node as it ends, or of all together; the stream closes after the last."""
 
     @_abc_1.abstractmethod
     def WatchInstance(

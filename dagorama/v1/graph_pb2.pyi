@@ -383,6 +383,7 @@ class Outcome(_message.Message):
     CAUSE_ID_FIELD_NUMBER: _builtins.int
     CAUSE_FUNCTION_FIELD_NUMBER: _builtins.int
     CAUSE_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    VALUE_COUNT_FIELD_NUMBER: _builtins.int
     node_id: _builtins.bytes
     state: Global___NodeState.ValueType
     """A terminal state."""
@@ -391,6 +392,10 @@ class Outcome(_message.Message):
     cause_function: _builtins.str
     cause_attempts: _builtins.int
     """Attempts made by the cause."""
+    value_count: _builtins.int
+    """How many of the values in the message around it are what its value is made of, in the order of the outcomes; the last
+    of these is its value. 0: all of them, or none are told of.
+    """
     @_builtins.property
     def failure(self) -> Global___Failure:
         """The node's own failure or, for DEPENDENCY_FAILED, that of the root cause."""
@@ -404,10 +409,11 @@ class Outcome(_message.Message):
         cause_id: _builtins.bytes = ...,
         cause_function: _builtins.str = ...,
         cause_attempts: _builtins.int = ...,
+        value_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause_attempts", b"cause_attempts", "cause_function", b"cause_function", "cause_id", b"cause_id", "failure", b"failure", "node_id", b"node_id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause_attempts", b"cause_attempts", "cause_function", b"cause_function", "cause_id", b"cause_id", "failure", b"failure", "node_id", b"node_id", "state", b"state", "value_count", b"value_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

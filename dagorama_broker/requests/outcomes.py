@@ -47,6 +47,29 @@ class Outcomes(Looking):
             node = await self.find_node(instance_id, node_id)
         return node.state in TERMINAL
 
+    async def find_ended(self, instance_id: InstanceId, node_ids: Sequence[NodeId]) -> list[Outcome]:
+        """Return those of the nodes that have ended, without values and causes.
+
+        Raises `UnknownInstance` or `UnknownNode`.
+        """
+        ended: list[Outcome] = []
+        elsewhere: list[NodeId] = []
+        for node_id in node_ids:
+            node = self.live_node(instance_id, node_id)
+            if node is None:
+                elsewhere.append(node_id)
+            elif node.state in TERMINAL:
+                ended.append(Outcome(node_id, node.state))
+        await self._keeper.flush()
+        for start in range(0, len(elsewhere), _LOOKED_UP_MAX):
+            wanted = elsewhere[start : start + _LOOKED_UP_MAX]
+            found = await self._keeper.read(self._keeper.journal.find_by_id, instance_id, wanted)
+            for node_id in wanted:
+                stored = found.get(node_id) or await self.find_node(instance_id, node_id)
+                if stored.state in TERMINAL:
+                    ended.append(Outcome(node_id, stored.state))
+        return ended
+
     async def stored_outcomes(
         self, instance_id: InstanceId, node_ids: Sequence[NodeId]
     ) -> AsyncGenerator[Outcome, None]:
@@ -56,7 +79,7 @@ class Outcomes(Looking):
         """
         for start in range(0, len(node_ids), _LOOKED_UP_MAX):
             wanted = node_ids[start : start + _LOOKED_UP_MAX]
-            found = await self._find_ended(instance_id, wanted)
+            found = await self._read_ended(instance_id, wanted)
             known: dict[int, StoredNode] = {}
             for place, node_id in enumerate(wanted):
                 stored = found[node_id]
@@ -68,7 +91,7 @@ class Outcomes(Looking):
                 values = [(known[seq].id, payload) for seq, payload in _in_order(known[stored.seq], known)]
                 yield Outcome(node_id, stored.state, values)
 
-    async def _find_ended(self, instance_id: InstanceId, node_ids: Sequence[NodeId]) -> dict[NodeId, StoredNode]:
+    async def _read_ended(self, instance_id: InstanceId, node_ids: Sequence[NodeId]) -> dict[NodeId, StoredNode]:
         """Return these nodes without their values. Raises `UnknownInstance` or `UnknownNode`."""
         found = await self._keeper.read(self._keeper.journal.find_by_id, instance_id, node_ids)
         for node_id in node_ids:

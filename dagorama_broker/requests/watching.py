@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import takewhile
 
 from dagorama_broker.core.model.entities import Node
 from dagorama_broker.core.model.states import TERMINAL, InstanceState
@@ -16,6 +17,8 @@ from dagorama_broker.requests import Requests
 from dagorama_broker.requests.answers import Outcome
 from dagorama_broker.requests.outcomes import outcome_of
 
+#: Outcomes that go together have values of so many bytes in all, or there is only one of them.
+TOGETHER_BYTES = 4 << 20
 #: Changes that come closer together than this are told once: fast enough for an eye, slow enough to cost nothing.
 _CHANGE_INTERVAL_S = 0.1
 
@@ -63,6 +66,45 @@ class Watching:
                 future = watch.waiting[node_id] = self._host.listeners.outcome(instance_id, node_id)
                 future.add_done_callback(partial(watch.note, node_id))
         return watch
+
+    async def watch_together(self, instance_id: InstanceId, node_ids: Sequence[NodeId]) -> list[Outcome]:
+        """Wait for nodes, one after the other; return their outcomes, as many as go together, and one at least.
+
+        The first without a value is the last. Raises `UnknownInstance` or `UnknownNode`.
+        """
+        found: list[Outcome] = []
+        value_bytes = 0
+        async with aclosing(self._in_order(instance_id, node_ids)) as outcomes:
+            async for outcome in outcomes:
+                value_bytes += sum(len(payload) for _, payload in outcome.values)
+                if found and value_bytes > TOGETHER_BYTES:
+                    break
+                found.append(outcome)
+                if outcome.cause is not None or value_bytes >= TOGETHER_BYTES:
+                    break
+        await self._host.flush()  # what has ended in memory
+        return found
+
+    async def _in_order(self, instance_id: InstanceId, node_ids: Sequence[NodeId]) -> AsyncGenerator[Outcome, None]:
+        """Yield the outcome of each node, when it and those before it have ended."""
+        place = 0
+        while place < len(node_ids):
+            node = self._requests.live_node(instance_id, node_ids[place])
+            if node is None:
+                rest = node_ids[place:]
+                elsewhere = list(
+                    takewhile(lambda node_id: self._requests.live_node(instance_id, node_id) is None, rest)
+                )
+                await self._host.flush()  # the instance may be on its way to the journal
+                async with aclosing(self._requests.stored_outcomes(instance_id, elsewhere)) as stored:
+                    async for outcome in stored:
+                        yield outcome
+                        place += 1
+            elif node.state in TERMINAL:
+                yield outcome_of(node)
+                place += 1
+            else:
+                await self.wait_for_end(instance_id, node_ids[place])
 
     async def wait_for_end(self, instance_id: InstanceId, node_id: NodeId) -> None:
         """Return when a node has ended, at once where it is not in memory."""

@@ -37,12 +37,18 @@ class DagService(dag_pb2_grpc.DagServiceServicer):
     async def Watch(
         self, request: dag_pb2.WatchRequest, context: object
     ) -> AsyncGenerator[dag_pb2.WatchResponse, None]:
-        """Send the outcome of each node as it ends."""
+        """Send the outcome of each node as it ends, or all together, or at once the ends that there are."""
         instance_id = convert.to_instance_id(request.instance_id)
         node_ids = [convert.to_node_id(raw) for raw in request.node_ids]
+        if request.at_once:
+            yield convert.from_outcomes(await self._requests.find_ended(instance_id, node_ids))
+            return
+        if request.together:
+            yield convert.from_outcomes(await self._watching.watch_together(instance_id, node_ids))
+            return
         async with aclosing(self._watching.watch(instance_id, node_ids)) as outcomes:
             async for outcome in outcomes:
-                response = convert.from_outcome(outcome)
+                response = convert.from_outcomes([outcome])
                 del outcome  # values are large: let go of each before the next
                 yield response
 

@@ -11,7 +11,7 @@ from dagorama_broker.core.model.states import Change, InstanceState, NodeState
 from dagorama_broker.core.model.stored import InstanceSummary
 from dagorama_broker.core.model.values import FailedAttempt, Failure, FunctionSpec, NodeId
 from dagorama_broker.core.why import Reason
-from dagorama_broker.requests.answers import NodeInfo, Outcome, QueueInfo, WorkerInfo
+from dagorama_broker.requests.answers import Cause, NodeInfo, Outcome, QueueInfo, WorkerInfo
 from dagorama_broker.requests.checks import MESSAGE_BYTES_MAX, SumTooLarge
 from dagorama_broker.requests.session import Answer
 
@@ -129,32 +129,31 @@ def write_values(message: graph_pb2.Values, values: Sequence[tuple[NodeId, bytes
     message.payloads.extend([payload for _, payload in values])
 
 
-def completed(node_id: NodeId, values: Sequence[tuple[NodeId, bytes]]) -> dag_pb2.WatchResponse:
-    """Give the message for a node that has completed, with what its value is made of. Raises `SumTooLarge`."""
-    size = sum(len(payload) for _, payload in values)
-    if size > MESSAGE_BYTES_MAX:
-        raise SumTooLarge(f"the values that the value of node {show_id(node_id)} is made of", size)
-    outcome = graph_pb2.Outcome(node_id=node_id, state=graph_pb2.NODE_STATE_COMPLETED)
-    response = dag_pb2.WatchResponse(outcomes=[outcome])
-    write_values(response.values, values)
+def from_outcomes(outcomes: Sequence[Outcome]) -> dag_pb2.WatchResponse:
+    """Give the message for how nodes ended: values, or the failure of the root cause. Raises `SumTooLarge`."""
+    response = dag_pb2.WatchResponse()
+    for outcome in outcomes:
+        message = response.outcomes.add(node_id=outcome.node_id, state=NODE_STATES[outcome.state])
+        if outcome.cause is not None:
+            _write_cause(message, outcome.cause)
+        elif outcome.values:
+            _check_sum(outcome)
+            write_values(response.values, outcome.values)
+            if len(outcomes) > 1:
+                message.value_count = len(outcome.values)
     return response
 
 
-def from_outcome(outcome: Outcome) -> dag_pb2.WatchResponse:
-    """Give the message for how a node ended: its value, or the failure of the root cause. Raises `SumTooLarge`."""
-    if outcome.cause is None:
-        return completed(outcome.node_id, outcome.values)
-    cause_id, function, attempts, failure = outcome.cause
-    message = graph_pb2.Outcome(
-        node_id=outcome.node_id,
-        state=NODE_STATES[outcome.state],
-        cause_id=cause_id,
-        cause_function=function,
-        cause_attempts=attempts,
-    )
-    if failure is not None:
-        message.failure.CopyFrom(from_failure(failure))
-    return dag_pb2.WatchResponse(outcomes=[message])
+def _check_sum(outcome: Outcome) -> None:
+    size = sum(len(payload) for _, payload in outcome.values)
+    if size > MESSAGE_BYTES_MAX:
+        raise SumTooLarge(f"the values that the value of node {show_id(outcome.node_id)} is made of", size)
+
+
+def _write_cause(message: graph_pb2.Outcome, cause: Cause) -> None:
+    message.cause_id, message.cause_function, message.cause_attempts = cause.node_id, cause.function, cause.attempts
+    if cause.failure is not None:
+        message.failure.CopyFrom(from_failure(cause.failure))
 
 
 def from_failure(failure: Failure) -> graph_pb2.Failure:

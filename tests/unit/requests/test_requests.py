@@ -225,6 +225,67 @@ async def test_a_watch_tells_of_each_node_once_it_has_ended() -> None:
             await anext(watching.watch(ORDER, [C]))
 
 
+async def test_a_watch_of_nodes_together_gives_all_outcomes_in_order() -> None:
+    """It waits for each, wherever it stands; a node that is named twice comes twice."""
+    async with hosting() as host:
+        watching = Watching(host, Requests(host))
+        await host.submit(submit("a", "c"))
+        await host.submit(submit("b", after=["a"]))
+        waiting = asyncio.ensure_future(watching.watch_together(ORDER, [B, A, B]))
+        await run(host, "a", "c")
+        assert not waiting.done()
+        await run(host, "b")
+        assert await waiting == [(one, NodeState.COMPLETED, [(one, b"v")], None) for one in (B, A, B)]
+        assert host.listeners.waiting == 0
+        assert ORDER not in host.scheduler.instances
+        assert [outcome.node_id for outcome in await watching.watch_together(ORDER, [C, B, A])] == [C, B, A]
+        with pytest.raises(UnknownNode):
+            await watching.watch_together(ORDER, [A, node_id("none")])
+
+
+async def test_a_watch_of_nodes_together_ends_with_the_first_failure() -> None:
+    """What comes after it is not waited for, and what is before it is."""
+    async with hosting() as host:
+        watching = Watching(host, Requests(host))
+        await host.submit(submit("a", "b", "c"))
+        await run(host, "a", result=fail)
+        assert [outcome.state for outcome in await watching.watch_together(ORDER, [A, B])] == [NodeState.FAILED]
+        waiting = asyncio.ensure_future(watching.watch_together(ORDER, [B, A, C]))
+        await host.flush()
+        assert not waiting.done()
+        await run(host, "b")
+        assert [outcome.node_id for outcome in await waiting] == [B, A]
+
+
+async def test_a_watch_of_nodes_together_has_no_more_than_goes_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large values come in several answers, one at least in each, from memory and from the journal."""
+    monkeypatch.setattr("dagorama_broker.requests.watching.TOGETHER_BYTES", 2)
+    async with hosting() as host:
+        watching = Watching(host, Requests(host))
+        await host.submit(submit("a", "b", "c"))
+        await run(host, "a", "b")
+        assert [outcome.node_id for outcome in await watching.watch_together(ORDER, [A, B, C])] == [A, B]
+        await run(host, "c")
+        assert [outcome.node_id for outcome in await watching.watch_together(ORDER, [A, B, C])] == [A, B]
+        monkeypatch.setattr("dagorama_broker.requests.watching.TOGETHER_BYTES", 0)
+        assert [outcome.node_id for outcome in await watching.watch_together(ORDER, [C, A])] == [C]
+
+
+async def test_the_ends_of_nodes_are_told_without_values(keeping: Keeping) -> None:
+    """Of those that have ended, in memory and from the journal; nobody waits for the others."""
+    async with keeping() as keeper:
+        requests = Requests(keeper)
+        await keeper.submit(submit("a", "b"))
+        await keeper.submit(submit("c", after=["a"]))
+        await run(keeper, "a", result=fail)
+        ended = [(A, NodeState.FAILED, (), None), (C, NodeState.DEPENDENCY_FAILED, (), None)]
+        assert await requests.find_ended(ORDER, [A, B, C]) == ended
+        await run(keeper, "b")
+        assert len(await requests.find_ended(ORDER, [A, B, C])) == 3
+        with pytest.raises(UnknownNode):
+            await requests.find_ended(ORDER, [A, node_id("none")])
+
+
 async def test_a_watch_that_is_closed_waits_no_longer() -> None:
     """Nothing is kept for those who have gone away."""
     async with hosting() as host:

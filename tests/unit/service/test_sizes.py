@@ -11,8 +11,10 @@ import pytest
 from dagorama.api import api_pb2
 from dagorama.v1 import graph_pb2, work_pb2
 from dagorama_broker.core.commands import NodeResult
+from dagorama_broker.core.model.states import NodeState
 from dagorama_broker.core.model.values import Failure, NodeId
 from dagorama_broker.requests import checks
+from dagorama_broker.requests.answers import Outcome
 from dagorama_broker.service import convert, unary_convert
 from dagorama_broker.service.convert import incoming, outgoing
 from dagorama_broker.service.errors import fitting
@@ -162,9 +164,10 @@ def test_values_that_no_message_can_hold_are_named(monkeypatch: pytest.MonkeyPat
     """Their sum, the limit and the way out."""
     monkeypatch.setattr(outgoing, "MESSAGE_BYTES_MAX", 250)
     values = [(NodeId(A), bytes(90)), (NodeId(B), bytes(90))]
-    assert convert.completed(NodeId(A), values).values.payloads == [bytes(90)] * 2
+    outcome = Outcome(NodeId(A), NodeState.COMPLETED, values)
+    assert convert.from_outcomes([outcome]).values.payloads == [bytes(90)] * 2
     with pytest.raises(convert.SumTooLarge, match=r"come to 270 bytes together; the limit is .* bytes\. Keep the data"):
-        convert.completed(NodeId(A), [*values, (NodeId(b"c" * 16), bytes(90))])
+        convert.from_outcomes([outcome._replace(values=[*values, (NodeId(b"c" * 16), bytes(90))])])
 
 
 @pytest.mark.parametrize(
