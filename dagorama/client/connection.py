@@ -47,7 +47,7 @@ _PLAIN = {
 
 
 def problem_in(error: grpc.Call) -> str:
-    """Says in a few words why a connection failed or broke; what it does not know it gives as it is."""
+    """Say in a few words why a connection failed or broke; give an unknown reason as it is."""
     detail = error.details() or error.code().name
     for words, plain in _PLAIN.items():
         if words in detail:
@@ -59,7 +59,7 @@ class Connection:
     """A channel to one broker, with what is called on it."""
 
     def __init__(self, host: str, port: int) -> None:
-        """Connects when the first request is made."""
+        """Connect when the first request is made."""
         self.host = host
         self.port = port
         self.channel = grpc.insecure_channel(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", options=OPTIONS)
@@ -90,7 +90,7 @@ _making = threading.Lock()
 
 
 def _after_fork() -> None:
-    """Frees the child of a lock that a thread of the parent may have held. The parent's connections stay untouched."""
+    """Free the child of a lock that a thread of the parent may have held. The parent's connections stay untouched."""
     global _making
     _making = threading.Lock()
 
@@ -99,7 +99,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def broker_address() -> tuple[str, int]:
-    """Returns host and port as `DAGORAMA_HOST` and `DAGORAMA_PORT` set them now; `ValueError` for what is neither."""
+    """Return host and port as `DAGORAMA_HOST` and `DAGORAMA_PORT` set them now; raise `ValueError` for a wrong one."""
     port = os.environ.get("DAGORAMA_PORT") or "50051"
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
         raise ValueError(f"DAGORAMA_PORT={port!r} is not a port: it must be a number from 1 to 65535")
@@ -109,7 +109,7 @@ def broker_address() -> tuple[str, int]:
 
 
 def connection() -> Connection:
-    """Returns this process's connection to the broker that the environment names."""
+    """Return this process's connection to the broker that the environment names."""
     host, port = broker_address()
     key = (os.getpid(), host, port)
     found = _connections.get(key)

@@ -11,14 +11,14 @@ from dagorama.v1 import dag_pb2, graph_pb2
 
 
 class FunctionTable(dict[FunctionSpec, int]):
-    """The functions of a message, by their place in its table; what is asked for is written there."""
+    """The functions of a message, by their place in its table; one that is asked for is written there."""
 
     def __init__(self, messages: MutableSequence[graph_pb2.FunctionSpec]) -> None:
         """`messages` is the table in the message."""
         self._messages = messages
 
     def __missing__(self, function: FunctionSpec) -> int:
-        """Adds a function."""
+        """Add a function."""
         message = graph_pb2.FunctionSpec()
         write_function(message, function)
         self._messages.append(message)
@@ -27,7 +27,7 @@ class FunctionTable(dict[FunctionSpec, int]):
 
 
 def write_calls(message: graph_pb2.Calls, calls: Sequence[CapturedCall], table: FunctionTable) -> None:
-    """Fills the message of calls with the function table of the message around it."""
+    """Fill the message of calls with the function table of the message around it."""
     if not calls:
         return
     node_ids, functions, arguments, dependency_ids, limit_keys = zip(*calls, strict=True)
@@ -42,7 +42,7 @@ def write_calls(message: graph_pb2.Calls, calls: Sequence[CapturedCall], table: 
 
 
 def write_function(message: graph_pb2.FunctionSpec, function: FunctionSpec) -> None:
-    """Fills the message of a function."""
+    """Fill the message of a function."""
     message.name = function.name
     message.code_version = function.code_version
     message.queue = function.queue
@@ -61,7 +61,7 @@ def write_function(message: graph_pb2.FunctionSpec, function: FunctionSpec) -> N
 def submit_request(
     instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions = NO_OPTIONS
 ) -> dag_pb2.SubmitRequest:
-    """Returns the request that makes an instance, with these options, and nodes in it."""
+    """Return the request that makes an instance, with these options, and nodes in it."""
     request = dag_pb2.SubmitRequest(instance_id=instance_id, definition=definition)
     if options is not NO_OPTIONS:
         request.options.priority = options.priority

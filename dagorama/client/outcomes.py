@@ -1,4 +1,4 @@
-"""What became of a node: its value, or the error that says why there is none."""
+"""The end of a node, as users see it: its value, or the error that says why there is none."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def failure_of_node(node: NodeStatus) -> NodeFailed:
 
 
 def _exception_in(payload: bytes) -> BaseException | None:
-    """Returns the exception in a payload, None if there is none that can be decoded here."""
+    """Return the exception in a payload, None if there is none that can be decoded here."""
     if not payload:
         return None
     try:

@@ -12,7 +12,7 @@ SILENCE_S = 10.0
 
 
 def reconnect_s() -> float:
-    """Returns how long a broker that was there is awaited; `ValueError` if what is set is no such time."""
+    """Return how long a broker that was there is awaited; raise `ValueError` for a setting that is no such time."""
     text = os.environ.get("DAGORAMA_RECONNECT_S") or str(RECONNECT_S)
     seconds = _number(text)
     if not 0 <= seconds < inf:
@@ -21,7 +21,7 @@ def reconnect_s() -> float:
 
 
 def silence_s() -> float:
-    """Returns how long a wait says nothing, infinity for ever; `ValueError` if what is set is no such time."""
+    """Return how long a wait says nothing, infinity for ever; raise `ValueError` for a setting that is no such time."""
     text = os.environ.get("DAGORAMA_SILENCE_S") or str(SILENCE_S)
     seconds = _number(text)
     if not seconds > 0:

@@ -17,7 +17,7 @@ __all__ = ["in_process_broker", "inline"]
 
 @contextmanager
 def inline() -> Iterator[None]:
-    """Runs nodes where they are called, without a broker, for as long as the block lasts.
+    """Run nodes where they are called, without a broker, for as long as the block lasts.
 
     `definition(...)` gives the instance and the value, what a node raises comes out as it is, and retries follow at
     once. It holds in every thread, and for processes that are started meanwhile: it sets `DAGORAMA_INLINE`.
@@ -35,9 +35,9 @@ def in_process_broker(
     seed: int = 0,
     check: bool = False,
 ) -> Iterator[InProcessBroker]:
-    """Runs a broker with one worker inside of this process for as long as the block lasts, and gives it.
+    """Run a broker with one worker inside of this process for as long as the block lasts, and give it.
 
-    Calls make nodes and return promises as with any broker. Whoever waits for a value, or asks if it is there, runs
+    Calls make nodes and return promises as with any broker. A wait for a value, or a look whether it is there, runs
     what is ready, in the broker's order: plain functions in the calling thread (in one beside it where that runs an
     event loop), asynchronous ones on an event loop of the broker's own. Nothing waits: where only backoffs are left,
     the broker's clock jumps to the end of the first. Where nothing is left that could bring the value, `Stuck` is
@@ -62,7 +62,7 @@ def in_process_broker(
 
 @contextmanager
 def _inline_variable(text: str) -> Iterator[None]:
-    """Sets `DAGORAMA_INLINE` for as long as the block lasts."""
+    """Set `DAGORAMA_INLINE` for as long as the block lasts."""
     before = os.environ.get(INLINE_ENVIRONMENT_FLAG)
     os.environ[INLINE_ENVIRONMENT_FLAG] = text
     try:

@@ -44,7 +44,7 @@ class Core:
         revoked: Callable[[set[int]], None],
         changed: Callable[[], None],
     ) -> None:
-        """Calls `changed` after each step, and `revoked` with the tokens of leases that have been ended by one."""
+        """Call `changed` after each step, and `revoked` with the tokens of leases that it has ended."""
         # The worker is here for as long as this is: there is no silence to wait for.
         self.scheduler = Scheduler(rng=random.Random(seed), settings=Settings(pull_lease_duration_s=inf))
         self.scheduler.queues.at_once = sys.maxsize  # here nobody waits who would want to come between
@@ -60,7 +60,7 @@ class Core:
     # -- requests ------------------------------------------------------------------------------------------------------
 
     def ask(self, request: Coroutine[object, None, T]) -> T:
-        """Returns what a request is answered with. Nothing in here makes it wait."""
+        """Return the answer to a request. Nothing in here makes it wait."""
         try:
             request.send(None)
         except StopIteration as answered:
@@ -68,20 +68,20 @@ class Core:
         raise RuntimeError("a request waits for something, and nothing else runs here")
 
     def now(self) -> float:
-        """Returns the time, which stands still until `advance`."""
+        """Return the time, which stands still until `advance`."""
         return self._now
 
     @property
     def journal(self) -> MemoryJournal:
-        """Knows the instances that have left the scheduler's memory."""
+        """Return the journal, which knows the instances that have left the scheduler's memory."""
         return self._journal
 
     async def commit(self, command: c.Command) -> None:
-        """Decides on a command."""
+        """Decide on a command."""
         self._handle(command)
 
     async def submit(self, command: c.SubmitNodes | c.RetryInstance | c.RerunNode) -> Sequence[e.Event]:
-        """Decides on a command to an instance, which is taken back into memory if it has left it."""
+        """Decide on a command to an instance, which is taken back into memory if it has left it."""
         if command.instance_id not in self.scheduler.instances:
             stored = self._journal.find_instance(command.instance_id)
             if stored is not None:
@@ -89,16 +89,16 @@ class Core:
         return self._handle(command)
 
     async def flush(self) -> None:
-        """Does nothing: what is decided is in the journal."""
+        """Do nothing: each decision is in the journal."""
 
     async def read(self, function: Callable[..., T], *args: object) -> T:
-        """Calls a function of the journal."""
+        """Call a function of the journal."""
         return function(*args)
 
     # -- the worker's side ---------------------------------------------------------------------------------------------
 
     def grant(self) -> Held | None:
-        """Leases the first node that may run now."""
+        """Lease the first node that may run now."""
         for event in self._handle(c.PullNode(worker_id=self._worker_id)):
             if isinstance(event, e.WorkGranted):
                 ((node, token),) = event.leases
@@ -106,27 +106,27 @@ class Core:
         return None
 
     def report(self, held: Held) -> None:
-        """Takes the report of an attempt."""
+        """Take the report of an attempt."""
         self._handle(c.CompleteNodes(worker_id=self._worker_id, results=[to_result(held)]))
 
     def hand_back(self, held: Held) -> None:
-        """Takes back a lease whose node does not run any more."""
+        """Take back a lease whose node does not run any more."""
         lease = c.HeldLease(node_id=NodeId(held.node_id), token=held.token, instance_id=InstanceId(held.instance_id))
         self._handle(c.HandBack(worker_id=self._worker_id, leases=[lease]))
 
     def reject(self, held: Held, rejected: Rejected) -> None:
-        """Takes back a lease whose node the worker cannot run."""
+        """Take back a lease whose node the worker cannot run."""
         self._handle(to_rejection(self._worker_id, held, rejected))
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def due_at(self) -> float:
-        """Returns when something is due by itself; infinity for never."""
+        """Return when something is due by itself; infinity for never."""
         due = self.scheduler.next_wakeup()
         return inf if due is None else due
 
     def advance(self, now: float) -> None:
-        """Lets it be that time, unless it is later already, and does what is due then."""
+        """Let it be that time, unless it is later already, and do what is due then."""
         self._now = max(self._now, now)
         self._handle(c.Tick())
 
@@ -149,7 +149,7 @@ class Core:
 def worker_with(
     *, tolerations: Iterable[str], include_queues: Iterable[str], exclude_queues: Iterable[str]
 ) -> c.ConnectWorker:
-    """Makes the worker of a `Core`."""
+    """Make the worker of a `Core`."""
     return c.ConnectWorker(
         worker_id=WorkerId(new_id()),
         name="in-process",

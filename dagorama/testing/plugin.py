@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def dagorama_in_process() -> Iterator[InProcessBroker]:
-    """A broker with one worker inside of the test's process: see `dagorama.testing.in_process_broker`."""
+    """Give a broker with one worker inside of the test's process: see `dagorama.testing.in_process_broker`."""
     with in_process_broker() as broker:
         yield broker
 
 
 @pytest.fixture
 def dagorama_inline() -> Iterator[None]:
-    """Nodes run where they are called: see `dagorama.testing.inline`."""
+    """Run nodes where they are called: see `dagorama.testing.inline`."""
     with inline():
         yield

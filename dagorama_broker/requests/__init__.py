@@ -1,11 +1,11 @@
-"""Do each thing that may be asked of the broker, once: typed, without gRPC, and over whoever keeps the state."""
+"""Do each thing that may be asked of the broker, once: typed, without gRPC, and over any keeper of its state."""
 
 from dagorama_broker.requests.changing import Changing
 from dagorama_broker.requests.outcomes import Outcomes
 
 
 class Requests(Changing, Outcomes):
-    """Answer every request that is answered at once. What is told later is in `watching`."""
+    """Answer every request that is answered at once. Waiting is in `watching`."""
 
 
 __all__ = ["Requests"]

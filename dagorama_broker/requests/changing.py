@@ -1,4 +1,4 @@
-"""Start instances, stop and control them, and let them begin anew. What is answered is durable."""
+"""Start instances, stop and control them, and let them begin anew. Every answer is durable."""
 
 from collections.abc import Sequence
 

@@ -32,7 +32,7 @@ def describe_node(
 ) -> NodeInfo:
     """Return how a node from the journal stands.
 
-    `ids` has those that it refers to, by number; `node` is what memory has of it, which alone knows of leases.
+    `ids` has the nodes that it refers to, by number; `node` is its form in memory, which alone knows of leases.
     """
     state, worker = stored.state, node.worker if node is not None else None
     retry_at = stored.retry_at if state is NodeState.BACKOFF else 0.0

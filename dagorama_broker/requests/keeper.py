@@ -1,4 +1,4 @@
-"""Say what a request needs of whoever keeps the state: the host, or the broker of a unit test."""
+"""Say what a request needs of the keeper of the state: the host, or the broker of a unit test."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
@@ -16,12 +16,12 @@ class Keeper(Protocol):
 
     @property
     def scheduler(self) -> Scheduler:
-        """The core, to look at. It may be ahead of the journal: see `flush`."""
+        """Return the core, to look at. It may be ahead of the journal: see `flush`."""
         ...
 
     @property
     def journal(self) -> Journal:
-        """The journal, for `read`."""
+        """Return the journal, for `read`."""
         ...
 
     def now(self) -> float:

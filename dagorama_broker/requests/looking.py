@@ -1,4 +1,4 @@
-"""Look at instances, nodes, workers and queues, and say why a node is not running. What is told is durable."""
+"""Look at instances, nodes, workers and queues, and say why a node is not running. Every answer is durable."""
 
 from collections.abc import Sequence
 
@@ -105,7 +105,7 @@ class Looking:
         return stored
 
     def live_node(self, instance_id: InstanceId, node_id: NodeId) -> Node | None:
-        """Return a node that is in memory; None for others. What it tells may not be durable yet."""
+        """Return a node that is in memory; None for others. Its state may not be durable yet."""
         instance = self._keeper.scheduler.instances.get(instance_id)
         return instance.nodes.get(node_id) if instance is not None else None
 

@@ -1,1 +1,1 @@
-"""What the broker speaks: gRPC, over the host."""
+"""The broker's speech: gRPC, over the host."""

@@ -59,7 +59,7 @@ STATUS: dict[type[Exception], grpc.StatusCode] = {
 
 
 class Aborts(Protocol):
-    """What every context of gRPC can do."""
+    """A context of gRPC, of any call."""
 
     async def abort(self, code: grpc.StatusCode, details: str) -> None:
         """End the call with a status. Raises."""

@@ -1,8 +1,8 @@
 """The API of dagorama 0.1, over the same host.
 
 Its workers have no stream. They are workers of the core that pull: they live by their calls, are granted one node for
-each `GetWork`, and are gone after a lease duration of silence, or when the broker restarts. What clients may rely on is
-in `docs/reference/unary-api.md`.
+each `GetWork`, and are gone after a lease duration of silence, or when the broker restarts. The promises to clients
+are in `docs/reference/unary-api.md`.
 """
 
 import logging

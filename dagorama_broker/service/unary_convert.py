@@ -123,7 +123,7 @@ def check_sum(node: Node) -> None:
 
 
 def from_stored(node: StoredNode, instance_id: InstanceId, known: Mapping[int, StoredNode]) -> api_pb2.NodeMessage:
-    """Give the message for a node from the journal; `known` has by number those that it and its value refer to."""
+    """Give the message for a node from the journal; `known` has by number the nodes that it and its value refer to."""
     message = _message(instance_id, node.id, node.function, node.arguments, node.state)
     message.MergeFrom(_standing(node.id, node.state, _stored_payload(node, known)))
     sources = [known[seq] for seq in node.dependency_seqs]

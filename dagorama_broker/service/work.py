@@ -51,7 +51,7 @@ class WorkService(work_pb2_grpc.WorkServiceServicer):
             await _say_goodbye(context, grpc.StatusCode.UNAVAILABLE, error)
 
     async def Vouch(self, request: work_pb2.VouchRequest, context: _VouchContext) -> work_pb2.VouchResponse:
-        """Hear of workers from whoever watches over their processes."""
+        """Hear of workers from the supervisor of their processes."""
         host = self._host
         try:
             for worker_id in request.worker_ids:
