@@ -186,7 +186,7 @@ def _checked_once(at_most_once: object, retry: RetryConfiguration | None) -> boo
     """Refuse a value that is no bool, and retries, by which a function runs more than once."""
     if not isinstance(at_most_once, bool):
         raise ValueError(f"at_most_once must be True or False, not {at_most_once!r}")
-    if at_most_once and retry is not None and retry.as_message().max_attempts > 1:
+    if at_most_once and retry is not None and retry.numbers().max_attempts > 1:
         raise ValueError(
             f"at_most_once=True and retry={retry!r} contradict each other: a retry runs the function again. "
             "Leave one of them out"

@@ -175,7 +175,7 @@ class InlineCall:
         if retry is None or not isinstance(failed.error, _TRIED_AGAIN):
             return True
         # A broker ends what takes too long, and knows no types.
-        return node.attempt >= retry.as_message().max_attempts or (not node.overran and failed.is_final(retry))
+        return node.attempt >= retry.numbers().max_attempts or (not node.overran and failed.is_final(retry))
 
     def _attempt(self, node: InlineNode) -> object:
         """Make an attempt. Nothing can interrupt it, so it has failed afterwards if it took too long."""

@@ -15,7 +15,7 @@ from dagorama.payload import decode, encode
 from dagorama.shortened import shortened
 
 if TYPE_CHECKING:
-    from dagorama.client.requests import Deadline
+    from dagorama.client.steps import Deadline
 
 T = TypeVar("T")
 

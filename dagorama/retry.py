@@ -5,12 +5,28 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 from dagorama.options import SECONDS_MAX, real_number, whole_number
-from dagorama.v1.graph_pb2 import RetryPolicy
+
+if TYPE_CHECKING:  # protobuf is slow to import, and needed only where a policy travels
+    from dagorama.v1.graph_pb2 import RetryPolicy
 
 #: One type of exception, or several; a type stands for its subclasses too.
 ExceptionTypes = type[BaseException] | tuple[type[BaseException], ...]
+
+
+class RetryNumbers(NamedTuple):
+    """A retry policy, as the broker follows it."""
+
+    max_attempts: int
+    interval_s: float
+    #: How many times longer each wait is than the one before.
+    multiplier: float
+    #: No wait is longer; 0 for any length.
+    interval_max_s: float
+    #: Each is prolonged by a random part of up to this share of it.
+    jitter: float
 
 
 class RetryConfiguration(ABC):
@@ -19,6 +35,11 @@ class RetryConfiguration(ABC):
     @abstractmethod
     def as_message(self) -> RetryPolicy:
         """Return the policy as it travels."""
+
+    def numbers(self) -> RetryNumbers:
+        """Return the policy as the broker follows it."""
+        policy = self.as_message()
+        return RetryNumbers(*(getattr(policy, name) for name in RetryNumbers._fields))
 
     def retries(self, error: BaseException) -> bool:
         """Return whether an attempt whose function raised `error` may be followed by another, if any is left.
@@ -48,6 +69,16 @@ class _RetryByType(RetryConfiguration):
                     f"retry_on has {kind.__qualname__}, which give_up_on rules out: an exception that is in both is "
                     "never retried, so take it out of one"
                 )
+
+    @abstractmethod
+    def numbers(self) -> RetryNumbers:
+        """Return the policy as the broker follows it."""
+
+    def as_message(self) -> RetryPolicy:
+        """Return the policy as it travels."""
+        from dagorama.v1.graph_pb2 import RetryPolicy
+
+        return RetryPolicy(**self.numbers()._asdict())
 
     def retries(self, error: BaseException) -> bool:
         """Return whether the type of `error` is worth another attempt; of a group, also what is in it."""
@@ -86,14 +117,9 @@ class StaticRetry(_RetryByType):
         _check_between("interval", self.interval, 0, SECONDS_MAX)
         _check_between("jitter", self.jitter, 0, 1)
 
-    def as_message(self) -> RetryPolicy:
-        """Return the policy as it travels."""
-        return RetryPolicy(
-            max_attempts=int(self.max_attempts),
-            interval_s=float(self.interval),
-            multiplier=1.0,
-            jitter=float(self.jitter),
-        )
+    def numbers(self) -> RetryNumbers:
+        """Return the policy as the broker follows it."""
+        return RetryNumbers(int(self.max_attempts), float(self.interval), 1.0, 0.0, float(self.jitter))
 
 
 @dataclass(frozen=True)
@@ -121,14 +147,14 @@ class ExponentialRetry(_RetryByType):
         if self.max_interval is not None:
             _check_between("max_interval", self.max_interval, math.ulp(0), SECONDS_MAX)
 
-    def as_message(self) -> RetryPolicy:
-        """Return the policy as it travels."""
-        return RetryPolicy(
-            max_attempts=int(self.max_attempts),
-            interval_s=float(self.first),
-            multiplier=float(self.base_interval),
-            interval_max_s=float(self.max_interval or 0.0),
-            jitter=float(self.jitter),
+    def numbers(self) -> RetryNumbers:
+        """Return the policy as the broker follows it."""
+        return RetryNumbers(
+            int(self.max_attempts),
+            float(self.first),
+            float(self.base_interval),
+            float(self.max_interval or 0.0),
+            float(self.jitter),
         )
 
 

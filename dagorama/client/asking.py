@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TypeVar
 
 from dagorama.client.port import Broker, Request
-from dagorama.client.remote import RemoteBroker
-from dagorama.client.requests import run, run_async
+from dagorama.client.steps import run, run_async
 
 T = TypeVar("T")
 
-_chosen: Broker = RemoteBroker()
+#: None: the one that the environment names.
+_chosen: Broker | None = None
 
 
 def broker() -> Broker:
-    """Return what answers the requests of this process now."""
-    return _chosen
+    """Return the broker that answers the requests of this process now."""
+    return _chosen or _remote()
+
+
+@cache
+def _remote() -> Broker:
+    from dagorama.client.remote import RemoteBroker  # gRPC is slow to import, and an in-process broker needs none
+
+    return RemoteBroker()
 
 
 @contextmanager
@@ -32,7 +40,7 @@ def use_broker(broker: Broker) -> Iterator[None]:
 
 
 def ask_broker(request: Request[T]) -> T:
-    """Return what the broker answers. What a request changes is durable then.
+    """Return the answer of the broker. Changes are durable then.
 
     Raises `BrokerRefused` where the broker says no, and `BrokerUnavailable`.
     """

@@ -1,6 +1,6 @@
-"""What users' processes ask of the broker beside single requests: values, and the ends of instances.
+"""Ask the broker for values and for the ends of instances: all that takes more than one request.
 
-Each comes blocking, and for event loops. What is a request and its answer is in `port`.
+Each comes blocking, and for event loops. Single requests, and their answers, are in `port`.
 """
 
 from __future__ import annotations
@@ -12,22 +12,24 @@ from uuid import UUID
 from dagorama.capture import CapturedCall
 from dagorama.client.asking import broker
 from dagorama.client.outcomes import failure_of_node, value_in
-from dagorama.client.port import PAGE_SIZE, GetInstance, GetNode, ListNodes
-from dagorama.client.requests import Deadline, Steps, run, run_async
-from dagorama.client.status import TERMINAL, InstanceStatus, NodeStatus
-from dagorama.client.waiting import LAST_LOOK_S, Silence
+from dagorama.client.port import PAGE_SIZE, GetInstance, ListNodes
+from dagorama.client.silence import Silence
+from dagorama.client.status import InstanceStatus, NodeStatus
+from dagorama.client.steps import Deadline, Steps, run, run_async
 from dagorama.errors import InstanceCancelled, InstanceFailed
 from dagorama.options import InstanceOptions, current_options
 from dagorama.states import InstanceState
 
 #: So many of the nodes that failed are in an `InstanceFailed`, the first.
 FAILURES_MAX = 20
+#: So long a look may take whose time was over before it began: there may be something to be had.
+FIRST_LOOK_S = 1.0
 
 Values = dict[bytes, object]
 
 
 class FirstNode(NamedTuple):
-    """What an instance began with: the entrypoint, unless calls were added to it from outside."""
+    """The node that an instance began with: the entrypoint, unless calls were added to it from outside."""
 
     node_id: bytes
     function: str
@@ -36,7 +38,7 @@ class FirstNode(NamedTuple):
 def submit(
     instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions | None = None
 ) -> None:
-    """Makes an instance, if it is new, and nodes in it; they are durable when this returns.
+    """Make an instance, if it is new, and nodes in it; they are durable when this returns.
 
     A new one gets the options, those of the context unless given. `definition` is "module:Class", for people. Raises
     `BrokerUnavailable` and `BrokerRefused`.
@@ -47,19 +49,19 @@ def submit(
 async def submit_async(
     instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions | None = None
 ) -> None:
-    """Does what `submit` does, without blocking the event loop."""
+    """Do what `submit` does, without blocking the event loop."""
     await run_async(_submit(instance_id, definition, calls, options or current_options.get()))
 
 
 def deadline_in(timeout_s: float | None) -> Deadline | None:
-    """Returns the deadline that is so long from now, for several waits to share; None for none."""
+    """Return the deadline that is so long from now, for several waits to share; None for none."""
     return None if timeout_s is None else broker().deadline(timeout_s)
 
 
 def wait_for_values(
     instance_id: bytes, node_ids: Sequence[bytes], deadline: Deadline | None = None, *, tells: bool = True
 ) -> Values:
-    """Waits until all these nodes have values, not beyond the deadline; returns them by id.
+    """Wait until all these nodes have values, not beyond the deadline; return them by id.
 
     When nothing has come for a while, the log says what holds them, unless it `tells` nothing. Raises `NodeFailed`,
     `InstanceCancelled`, `ResultTimeout`, `BrokerRefused`, and `BrokerUnavailable` if the broker is not there, or goes
@@ -71,22 +73,22 @@ def wait_for_values(
 async def wait_for_values_async(
     instance_id: bytes, node_ids: Sequence[bytes], deadline: Deadline | None = None
 ) -> Values:
-    """Does what `wait_for_values` does, without blocking the event loop and without a thread that waits."""
+    """Do what `wait_for_values` does, without blocking the event loop and without a thread that waits."""
     return await run_async(_wait_for_all(instance_id, node_ids, deadline))
 
 
 def poll_values(instance_id: bytes, node_ids: Sequence[bytes]) -> Values | None:
-    """Returns the values of these nodes by id, or None if one has not ended yet; raises like `wait_for_values`."""
+    """Return the values of these nodes by id, or None if one has not ended yet; raise like `wait_for_values`."""
     return run(_poll(instance_id, node_ids))
 
 
 async def poll_values_async(instance_id: bytes, node_ids: Sequence[bytes]) -> Values | None:
-    """Does what `poll_values` does, without blocking the event loop."""
+    """Do what `poll_values` does, without blocking the event loop."""
     return await run_async(_poll(instance_id, node_ids))
 
 
 def wait_for_end(instance_id: bytes, timeout_s: float | None = None) -> None:
-    """Waits until an instance runs no longer.
+    """Wait until an instance runs no longer.
 
     Raises `InstanceFailed` and `InstanceCancelled` for one that has not completed; otherwise like `wait_for_values`.
     """
@@ -94,12 +96,12 @@ def wait_for_end(instance_id: bytes, timeout_s: float | None = None) -> None:
 
 
 async def wait_for_end_async(instance_id: bytes, timeout_s: float | None = None) -> None:
-    """Does what `wait_for_end` does, without blocking the event loop and without a thread that waits."""
+    """Do what `wait_for_end` does, without blocking the event loop and without a thread that waits."""
     await run_async(_wait_for_end(instance_id, timeout_s))
 
 
 def state_of(instance_id: bytes) -> InstanceState:
-    """Returns the state of an instance.
+    """Return the state of an instance.
 
     Raises `BrokerRefused` for an instance that is not known, and `BrokerUnavailable`.
     """
@@ -107,17 +109,17 @@ def state_of(instance_id: bytes) -> InstanceState:
 
 
 async def state_of_async(instance_id: bytes) -> InstanceState:
-    """Does what `state_of` does, without blocking the event loop."""
+    """Do what `state_of` does, without blocking the event loop."""
     return await run_async(_state_of(instance_id))
 
 
 def failure_in(instance_id: bytes) -> InstanceFailed | None:
-    """Returns the error that tells which nodes of an instance failed; None for one that is not failed."""
+    """Return the error that tells which nodes of an instance failed; None for one that is not failed."""
     return run(_failure_in(instance_id))
 
 
 def first_node(instance_id: bytes, deadline: Deadline | None = None) -> FirstNode | None:
-    """Returns an instance's first node; None where there is none.
+    """Return an instance's first node; None where there is none.
 
     Raises `BrokerRefused` for an instance that is not known, and `BrokerUnavailable`, also at the deadline.
     """
@@ -125,7 +127,7 @@ def first_node(instance_id: bytes, deadline: Deadline | None = None) -> FirstNod
 
 
 async def first_node_async(instance_id: bytes, deadline: Deadline | None = None) -> FirstNode | None:
-    """Does what `first_node` does, without blocking the event loop."""
+    """Do what `first_node` does, without blocking the event loop."""
     return await run_async(_first_node(instance_id, deadline))
 
 
@@ -138,7 +140,7 @@ def _submit(
 
 def _first_node(instance_id: bytes, deadline: Deadline | None) -> Steps[FirstNode | None]:
     if deadline is not None:
-        deadline = Deadline(max(deadline.rest_s(), LAST_LOOK_S))
+        deadline = Deadline(max(deadline.rest_s(), FIRST_LOOK_S))
     first, _ = yield from broker().ask(ListNodes(instance_id, 1), deadline)
     return FirstNode(first[0].node_id.bytes, first[0].function) if first else None
 
@@ -181,14 +183,16 @@ def _wait_for_all(
     asked = broker()
     silence = Silence(instance_id, tells=tells)
     values: Values = {}
-    for node_id in node_ids:
-        outcome = yield from asked.outcome(instance_id, node_id, deadline, silence)
-        values[node_id] = value_in(outcome, instance_id)
+    missing = node_ids
+    while missing:
+        outcomes = yield from asked.outcomes(instance_id, missing, deadline, silence)
+        for outcome in outcomes:
+            values[outcome.node_id] = value_in(outcome, instance_id)
+        missing = missing[len(outcomes) :]
     return values
 
 
 def _poll(instance_id: bytes, node_ids: Sequence[bytes]) -> Steps[Values | None]:
-    for node_id in node_ids:
-        if (yield from broker().ask(GetNode(instance_id, node_id))).state not in TERMINAL:
-            return None
+    if not (yield from broker().have_ended(instance_id, node_ids)):
+        return None
     return (yield from _wait_for_all(instance_id, node_ids, None))

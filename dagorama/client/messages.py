@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any, TypeVar, cast
-from uuid import UUID
 
 from google.protobuf.message import Message
 
@@ -22,12 +23,8 @@ from dagorama.client.status import (
     ProgressStatus,
     QueueStatus,
     WorkerStatus,
-    id_or_none,
-    ids,
-    time_at,
-    time_or_none,
 )
-from dagorama.states import InstanceState
+from dagorama.client.told import Row, Telling
 from dagorama.v1 import dag_pb2, graph_pb2
 from dagorama.v1.graph_pb2 import NodeState
 from dagorama.why import Reason, Why
@@ -72,8 +69,8 @@ def answer_in(request: Request[T], response: Message) -> T:
         return cast(T, None)
     value = getattr(response, names[0])
     if isinstance(value, Message):
-        return cast(T, _TOLD[type(value)](value))
-    items = [_TOLD[type(each)](each) for each in value]
+        return cast(T, _told(value))
+    items = [_told(each) for each in value]
     return cast(T, Page(items, response.next_page_token) if "next_page_token" in names else items)  # type: ignore[attr-defined]
 
 
@@ -82,143 +79,70 @@ def answer_in(request: Request[T], response: Message) -> T:
 
 def why_in(response: dag_pb2.WhyResponse) -> Why:
     """Return what a broker has answered about a node."""
-    return Why(
-        instance_id=UUID(bytes=response.node.instance_id),
-        node_id=UUID(bytes=response.node.node_id),
-        function=response.node.function,
-        state=_state_name(response.node.state),
-        reasons=tuple(map(_reason, response.reasons)),
-    )
-
-
-def _reason(message: dag_pb2.Reason) -> Reason:
-    return Reason(
-        kind=message.kind,
-        text=message.text,
-        node_ids=ids(message.node_ids),
-        workers=tuple(message.workers),
-        until=time_or_none(message.until),
-        expected_at=time_or_none(message.expected_at),
-        because=tuple(map(_reason, message.because)),
-    )
+    return cast(Why, _told(response))
 
 
 def instance_status(info: dag_pb2.InstanceInfo) -> InstanceStatus:
     """Return an instance as the broker tells of it."""
-    return InstanceStatus(
-        instance_id=UUID(bytes=info.instance_id),
-        definition=info.definition,
-        state=instance_state(info.state),
-        created_at=time_at(info.created_at),
-        finished_at=time_or_none(info.finished_at),
-        deadline_at=time_or_none(info.deadline_at),
-        counts={_state_name(count.state): count.count for count in info.counts},
-        priority=info.priority,
-        group=info.group,
-        paused=info.paused,
-        running_max=info.running_max or None,
-    )
+    return cast(InstanceStatus, _told(info))
 
 
-def node_status(info: dag_pb2.NodeInfo) -> NodeStatus:
-    """Return a node as the broker tells of it."""
-    return NodeStatus(
-        node_id=UUID(bytes=info.node_id),
-        instance_id=UUID(bytes=info.instance_id),
-        function=info.function,
-        queue=info.queue,
-        taint=info.taint,
-        state=_state_name(info.state),
-        dependency_ids=ids(info.dependency_ids),
-        parent_id=id_or_none(info.parent_id),
-        attempts=info.attempts,
-        failures=tuple(map(_attempt_status, info.failures)),
-        worker=info.worker,
-        created_at=time_at(info.created_at),
-        finished_at=time_or_none(info.finished_at),
-        retry_at=time_or_none(info.retry_at),
-        cause_id=id_or_none(info.cause_id),
-        change=dag_pb2.Change.Name(info.change).removeprefix("CHANGE_").lower() if info.change else "",
-        progress=_progress_status(info.progress) if info.HasField("progress") else None,
-    )
+def _fact(message: Message, path: str) -> object:
+    """Return what a field has, None for a message that is not set."""
+    *outer, name = path.split(".")
+    for each in outer:
+        message = getattr(message, each)
+    value = getattr(message, name)
+    if isinstance(value, Message):
+        return value if message.HasField(name) else None
+    enum = message.DESCRIPTOR.fields_by_name[name].enum_type
+    return value if enum is None else _word(enum, value)
 
 
-def _progress_status(message: dag_pb2.Progress) -> ProgressStatus:
-    return ProgressStatus(fraction=message.fraction, message=message.message)
-
-
-def _attempt_status(info: dag_pb2.AttemptInfo) -> AttemptStatus:
-    return AttemptStatus(
-        number=info.number,
-        worker=info.worker,
-        ended_at=time_at(info.ended_at),
-        type=info.failure.type,
-        message=info.failure.message,
-        traceback=info.failure.traceback,
-    )
-
-
-def worker_status(info: dag_pb2.WorkerInfo) -> WorkerStatus:
-    """Return a worker as the broker tells of it."""
-    return WorkerStatus(
-        worker_id=UUID(bytes=info.worker_id),
-        name=info.name,
-        include_queues=tuple(info.include_queues),
-        exclude_queues=tuple(info.exclude_queues),
-        tolerations=tuple(info.tolerations),
-        slots=info.slots,
-        leases=info.leases,
-        draining=info.draining,
-        unfit_functions=tuple(info.unfit_functions),
-    )
-
-
-def queue_status(info: dag_pb2.QueueInfo) -> QueueStatus:
-    """Return a queue as the broker tells of it."""
-    return QueueStatus(
-        queue=info.queue,
-        taint=info.taint,
-        ready=info.ready,
-        active=info.active,
-        workers=info.workers,
-        paused=info.paused,
-        running_max=info.running_max or None,
-        held=info.held,
-    )
-
-
-def instance_state(state: graph_pb2.InstanceState.ValueType) -> InstanceState:
-    """Return the state of an instance as users see it."""
-    return InstanceState(graph_pb2.InstanceState.Name(state).removeprefix("INSTANCE_STATE_").lower())
+def _word(enum: Any, number: int) -> str:
+    """Return the word for a number of an enum, given by its descriptor: "dependency_failed", or "" for 0."""
+    words = re.sub(r"(?<!^)(?=[A-Z])", "_", enum.name)
+    return enum.values_by_number[number].name.removeprefix(f"{words.upper()}_").lower() if number else ""
 
 
 def _state_name(state: NodeState.ValueType) -> str:
-    return NodeState.Name(state).removeprefix("NODE_STATE_").lower()
+    return _word(NodeState.DESCRIPTOR, state)
 
 
-def function_check(check: dag_pb2.FunctionCheck) -> FunctionCheck:
-    """Return what the broker says of a function and the workers."""
-    return FunctionCheck(tuple(map(_reason, check.reasons)), tuple(check.unsure_workers))
+_told = Telling(
+    {
+        dag_pb2.InstanceInfo: Row(
+            InstanceStatus,
+            {"counts": lambda info: {_state_name(count.state): count.count for count in info.counts}},
+        ),
+        dag_pb2.NodeInfo: Row(NodeStatus),
+        dag_pb2.AttemptInfo: Row(AttemptStatus, {name: f"failure.{name}" for name in ("type", "message", "traceback")}),
+        dag_pb2.Progress: Row(ProgressStatus),
+        dag_pb2.WorkerInfo: Row(WorkerStatus),
+        dag_pb2.QueueInfo: Row(QueueStatus),
+        dag_pb2.FunctionCheck: Row(FunctionCheck),
+        dag_pb2.Reason: Row(Reason),
+        dag_pb2.WhyResponse: Row(
+            Why, {name: f"node.{name}" for name in ("instance_id", "node_id", "function", "state")}
+        ),
+    },
+    _fact,
+)
 
 
-def outcome_in(response: dag_pb2.WatchResponse, node_id: bytes) -> Outcome:
-    """Return how a node has ended."""
-    message = next(each for each in response.outcomes if each.node_id == node_id)
+def outcomes_in(response: dag_pb2.WatchResponse) -> list[Outcome]:
+    """Return how nodes have ended."""
+    values = zip(response.values.node_ids, response.values.payloads, strict=True)
+    return [_outcome(message, values) for message in response.outcomes]
+
+
+def _outcome(message: graph_pb2.Outcome, values: Iterator[tuple[bytes, bytes]]) -> Outcome:
+    """Return how a node has ended, with its share of the values; all of them where the broker names no number."""
+    node_id = message.node_id
     state = _state_name(message.state)
     if state == "completed":
-        return Outcome(node_id, state, list(zip(response.values.node_ids, response.values.payloads, strict=True)))
+        return Outcome(node_id, state, list(islice(values, message.value_count or None)))
     told = message.failure
     failure = Failed(told.type, told.message, told.traceback, told.exception)
     cause = Cause(message.cause_id or node_id, message.cause_function, message.cause_attempts, failure)
     return Outcome(node_id, state, cause=cause)
-
-
-#: How each message in an answer is told of on this side.
-_TOLD: dict[type, Callable[[Any], object]] = {
-    dag_pb2.InstanceInfo: instance_status,
-    dag_pb2.NodeInfo: node_status,
-    dag_pb2.WorkerInfo: worker_status,
-    dag_pb2.QueueInfo: queue_status,
-    dag_pb2.FunctionCheck: function_check,
-    bytes: bytes,
-}

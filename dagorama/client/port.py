@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from dagorama.capture import CapturedCall, FunctionSpec
+from dagorama.client.silence import Silence
 from dagorama.client.status import FunctionCheck, InstanceStatus, NodeStatus, Outcome, QueueStatus, WorkerStatus
+from dagorama.client.steps import Deadline, Steps
 from dagorama.ids import new_id
 from dagorama.options import InstanceOptions
 from dagorama.why import Why
-
-if TYPE_CHECKING:  # gRPC is slow to import, and nobody needs it to name a request
-    from dagorama.client.requests import Deadline, Steps
-    from dagorama.client.waiting import Silence
 
 #: The broker gives no larger pages.
 PAGE_SIZE = 1000
@@ -221,9 +219,9 @@ class WhyNot(Request[Why]):
 
 
 class Broker(Protocol):
-    """What answers the requests of this process.
+    """The counterpart of this process: it answers requests.
 
-    Where the broker says no, `BrokerRefused` is raised, naming what was asked.
+    Where the broker says no, `BrokerRefused` is raised, naming the request.
     """
 
     def ask(self, request: Request[T], deadline: Deadline | None = None) -> Steps[T]:
@@ -236,10 +234,17 @@ class Broker(Protocol):
         """Make an instance, if it is new, with these options, and nodes in it."""
         ...
 
-    def outcome(
-        self, instance_id: bytes, node_id: bytes, deadline: Deadline | None, silence: Silence
-    ) -> Steps[Outcome]:
-        """Wait until the node has ended, not beyond the deadline (`ResultTimeout`)."""
+    def outcomes(
+        self, instance_id: bytes, node_ids: Sequence[bytes], deadline: Deadline | None, silence: Silence
+    ) -> Steps[Sequence[Outcome]]:
+        """Wait until nodes have ended, not beyond the deadline (`ResultTimeout`); return outcomes in their order.
+
+        There is one at least, and none after the first without a value. The rest is to be asked for again.
+        """
+        ...
+
+    def have_ended(self, instance_id: bytes, node_ids: Sequence[bytes]) -> Steps[bool]:
+        """Tell whether all these nodes have ended by now."""
         ...
 
     def end(self, instance_id: bytes, deadline: Deadline | None, silence: Silence) -> Steps[InstanceStatus]:

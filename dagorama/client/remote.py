@@ -11,11 +11,13 @@ import grpc
 from dagorama.capture import CapturedCall
 from dagorama.client.connection import connection, problem_in
 from dagorama.client.convert import submit_request
-from dagorama.client.messages import answer_in, instance_status, message_of, outcome_in
+from dagorama.client.messages import answer_in, instance_status, message_of, outcomes_in
 from dagorama.client.port import Cancel, GetInstance, Request
-from dagorama.client.requests import LOST, Deadline, Steps, ask
+from dagorama.client.requests import LOST, ask
+from dagorama.client.silence import Silence
 from dagorama.client.status import InstanceStatus, Outcome
-from dagorama.client.waiting import Silence, watch, watch_end
+from dagorama.client.steps import Deadline, Steps
+from dagorama.client.waiting import find_ended, watch, watch_end
 from dagorama.errors import BrokerRefused, BrokerUnavailable
 from dagorama.main_guard import check_is_in_reach, check_is_no_import
 from dagorama.options import InstanceOptions
@@ -56,11 +58,16 @@ class RemoteBroker:
         to = connection()
         yield from ask(to, to.dag.Submit, submit_request(instance_id, definition, calls, options), what)
 
-    def outcome(
-        self, instance_id: bytes, node_id: bytes, deadline: Deadline | None, silence: Silence
-    ) -> Steps[Outcome]:
+    def outcomes(
+        self, instance_id: bytes, node_ids: Sequence[bytes], deadline: Deadline | None, silence: Silence
+    ) -> Steps[Sequence[Outcome]]:
         """Wait until the broker tells, also while it restarts."""
-        return outcome_in((yield from watch(connection(), instance_id, node_id, deadline, silence)), node_id)
+        return outcomes_in((yield from watch(connection(), instance_id, node_ids, deadline, silence)))
+
+    def have_ended(self, instance_id: bytes, node_ids: Sequence[bytes]) -> Steps[bool]:
+        """Ask the broker."""
+        ended = yield from find_ended(connection(), instance_id, node_ids)
+        return all(node_id in ended for node_id in node_ids)
 
     def end(self, instance_id: bytes, deadline: Deadline | None, silence: Silence) -> Steps[InstanceStatus]:
         """Wait until the broker tells, also while it restarts."""

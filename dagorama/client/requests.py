@@ -1,23 +1,19 @@
-"""Requests that outlast hiccups of the connection.
-
-What to do next is decided in generators that do not wait: they yield a step, such as an `Attempt` or a `Pause`, and get
-the answer or the `grpc.RpcError` back. `run` and `run_async` carry them out, blocking and not.
-"""
+"""Requests over a connection, which outlast its hiccups."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
-from time import monotonic, sleep
-from typing import Any, NamedTuple, Protocol, TypeVar, cast
+from time import monotonic
+from typing import Any, NamedTuple, TypeVar, cast
 
 import grpc
 
 from dagorama.client.connection import CONNECT_S, Connection, problem_in
 from dagorama.client.settings import reconnect_s, silence_s
+from dagorama.client.steps import Deadline, Pause, Steps
 from dagorama.errors import BrokerRefused, BrokerUnavailable
 from dagorama.logging import get_logger
 
@@ -30,35 +26,22 @@ PAUSE_FIRST_S, PAUSE_LAST_S = 0.05, 1.0
 #: How a request ends when the connection breaks or the broker stops.
 LOST = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
 
-T = TypeVar("T")
 Answer = TypeVar("Answer")
 
 
-class Step(Protocol):
-    """Something that a request has to wait for."""
-
-    def run(self) -> object:
-        """Does it, blocking; returns the answer."""
-        ...
-
-    async def run_async(self) -> object:
-        """Does it without blocking the event loop."""
-        ...
-
-
 class Attempt(NamedTuple):
-    """Call the method once; with a timeout, the call ends with `DEADLINE_EXCEEDED` after it."""
+    """One call of a method; with a timeout, it ends with `DEADLINE_EXCEEDED` after it."""
 
     method: grpc.UnaryUnaryMultiCallable[Any, Any]
     request: object
     timeout_s: float | None = None
 
     def run(self) -> object:
-        """Waits for the answer."""
+        """Wait for the answer."""
         return self.method(self.request, timeout=self.timeout_s)
 
     async def run_async(self) -> object:
-        """Waits for the answer; no thread waits meanwhile. Cancelling the waiting cancels the attempt."""
+        """Wait for the answer; no thread waits meanwhile. Cancelling the waiting cancels the attempt."""
         loop = asyncio.get_running_loop()
         done = asyncio.Event()
         future = self.method.future(self.request, timeout=self.timeout_s)
@@ -76,37 +59,6 @@ class Attempt(NamedTuple):
         return future.result()
 
 
-class Pause(NamedTuple):
-    """Do nothing for a while."""
-
-    seconds: float
-
-    def run(self) -> None:
-        """Sleeps."""
-        sleep(self.seconds)
-
-    async def run_async(self) -> None:
-        """Sleeps."""
-        await asyncio.sleep(self.seconds)
-
-
-Steps = Generator[Step, Any, T]
-
-
-class Deadline:
-    """A time that several waits share."""
-
-    def __init__(self, timeout_s: float, clock: Callable[[], float] | None = None) -> None:
-        """It is reached after this time from now, by the broker's clock where that is not this machine's."""
-        self.timeout_s = timeout_s
-        self._clock = clock or monotonic
-        self._at = self._clock() + timeout_s
-
-    def rest_s(self) -> float:
-        """Returns the seconds that are left, 0 when there are none."""
-        return max(self._at - self._clock(), 0.0)
-
-
 @dataclass(slots=True)
 class Patience:
     """How long the broker has been away, and how long the next pause is."""
@@ -117,9 +69,9 @@ class Patience:
     pauses: int = 0
 
     def pause(self, error: grpc.Call, tried_at: float) -> Pause:
-        """Returns the pause before the next attempt; `BrokerUnavailable` when patience has run out.
+        """Return the pause before the next attempt; raise `BrokerUnavailable` when patience has run out.
 
-        A long absence is told of in the log, once for all who wait.
+        The log tells of a long absence, once for all who wait.
         """
         now = monotonic()
         self.reached_by(tried_at, now)
@@ -139,12 +91,12 @@ class Patience:
         return Pause(min(pause_s, give_up_at - now))
 
     def reached_by(self, tried_at: float, now: float) -> None:
-        """Starts afresh after an attempt that lasted longer than connecting may take: it had reached the broker."""
+        """Start afresh after an attempt that lasted longer than connecting may take: it had reached the broker."""
         if self.connection.answered and now - tried_at > 2 * CONNECT_S:
             self.pauses = 0
 
     def run_out(self, detail: str) -> BrokerUnavailable:
-        """Makes the error for when patience has run out."""
+        """Make the error for when patience has run out."""
         return BrokerUnavailable(
             host=self.connection.host,
             port=self.connection.port,
@@ -161,7 +113,7 @@ def ask(
     what: str,
     deadline: Deadline | None = None,
 ) -> Steps[Answer]:
-    """A request that the broker answers as soon as it can. It may be repeated, so it must be idempotent.
+    """Send a request until it is answered, which the broker does as soon as it can. It must be idempotent.
 
     Raises `BrokerRefused` naming `what` if the broker says no, and `BrokerUnavailable`: within 5 s if none has ever
     answered here, otherwise when the one that did stays away for `DAGORAMA_RECONNECT_S`; in any case at the deadline.
@@ -188,38 +140,8 @@ def ask(
 
 
 def refused(connection: Connection, call: grpc.Call, what: str, *, repeated: bool = False) -> BrokerRefused:
-    """Makes the error of a broker that says no, or of something else that listens in its place."""
+    """Make the error of a broker that says no, or of something else that listens in its place."""
     detail = call.details() or "it gave no reason"
     if call.code() is grpc.StatusCode.UNIMPLEMENTED:
         detail += f"; is it a dagorama broker of this version that listens at {connection.host}:{connection.port}?"
     return BrokerRefused(request=what, code=call.code().name, detail=detail, repeated=repeated)
-
-
-def run(steps: Steps[T]) -> T:
-    """Carries out a request, blocking."""
-    try:
-        step = next(steps)
-        while True:
-            try:
-                answer = step.run()
-            except grpc.RpcError as error:
-                step = steps.throw(error)
-            else:
-                step = steps.send(answer)
-    except StopIteration as stop:
-        return cast(T, stop.value)
-
-
-async def run_async(steps: Steps[T]) -> T:
-    """Carries out a request without blocking the event loop."""
-    try:
-        step = next(steps)
-        while True:
-            try:
-                answer = await step.run_async()
-            except grpc.RpcError as error:
-                step = steps.throw(error)
-            else:
-                step = steps.send(answer)
-    except StopIteration as stop:
-        return cast(T, stop.value)

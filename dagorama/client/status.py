@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -64,7 +64,7 @@ class ProgressStatus:
     message: str
 
     def __str__(self) -> str:
-        """Shows percent and message in one line."""
+        """Show percent and message in one line."""
         return " ".join([f"{self.fraction:.0%}", *self.message.split()])
 
 
@@ -102,7 +102,7 @@ class NodeStatus:
 
     @property
     def failure(self) -> str:
-        """The traceback of the last attempt that failed, empty for none."""
+        """Return the traceback of the last attempt that failed, empty for none."""
         return self.failures[-1].traceback if self.failures else ""
 
 
@@ -159,12 +159,12 @@ class FunctionStatus:
     unsure_workers: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Tells each reason on a line of its own."""
+        """Tell each reason on a line of its own."""
         return "\n".join([self.function, *(f"  {reason.kind}: {reason.text}" for reason in self.reasons)])
 
 
 class FunctionCheck(NamedTuple):
-    """What the broker says of a function and the connected workers."""
+    """The broker's word on a function and the connected workers."""
 
     #: Empty where some worker would run it.
     reasons: tuple[Reason, ...]
@@ -200,29 +200,3 @@ class Outcome(NamedTuple):
     values: Sequence[tuple[bytes, bytes]] = ()
     #: None for a node that has completed.
     cause: Cause | None = None
-
-
-# -- the types of its fields -------------------------------------------------------------------------------------------
-
-
-def ids(raw: Sequence[bytes]) -> tuple[UUID, ...]:
-    """Return ids as people know them."""
-    return tuple(UUID(bytes=one) for one in raw)
-
-
-def id_or_none(raw: bytes | None) -> UUID | None:
-    """Return an id as people know it; None for none."""
-    return UUID(bytes=raw) if raw else None
-
-
-def time_at(seconds: float) -> datetime:
-    """Return a time; the first or the last that there is for what is beyond, so that one does not hide all others."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC)
-    except (OverflowError, ValueError, OSError):
-        return (datetime.min if seconds < 0 else datetime.max).replace(tzinfo=UTC)
-
-
-def time_or_none(seconds: float | None) -> datetime | None:
-    """Return a time; None for none, which is 0 on the wire."""
-    return time_at(seconds) if seconds else None

@@ -1,7 +1,7 @@
 """A broker and its only worker inside of the process that asks: no sockets, no processes, no waiting.
 
 The broker's own core decides, the worker's own executor runs, and everything is encoded on its way between them as it
-is elsewhere. Whoever waits for a value runs what is ready, one node at a time, until it is there.
+is elsewhere. A wait for a value runs what is ready, one node at a time, until it is there.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from uuid import UUID
 from dagorama import base_context
 from dagorama.capture import CapturedCall, current_scope
 from dagorama.client.port import GetInstance, GetNode, Request
-from dagorama.client.requests import Deadline, Steps, run
+from dagorama.client.silence import Silence
 from dagorama.client.status import InstanceStatus, Outcome
-from dagorama.client.waiting import Silence
+from dagorama.client.steps import Deadline, Steps, run
 from dagorama.errors import BrokerRefused, ResultTimeout, Stuck
 from dagorama.options import InstanceOptions
 from dagorama.own_stack import run_off_loop
@@ -55,7 +55,7 @@ class _Change(NamedTuple):
     until: float
 
     def run(self) -> None:
-        """Blocks; `RuntimeError` on the loop that asynchronous nodes run on, where nothing would ever happen again."""
+        """Block; raise `RuntimeError` on the loop that asynchronous nodes run on: nothing would ever happen again."""
         if self.loop.is_here():
             raise RuntimeError(
                 "an asynchronous function waits for a value without await, which keeps all asynchronous functions from "
@@ -65,7 +65,7 @@ class _Change(NamedTuple):
             self.happened.result(self._rest_s())
 
     async def run_async(self) -> None:
-        """Does not block the event loop."""
+        """Wait without blocking the event loop."""
         await asyncio.wait({asyncio.wrap_future(self.happened)}, timeout=self._rest_s())
 
     def _rest_s(self) -> float | None:
@@ -88,7 +88,7 @@ class InProcessBroker:
         seed: int = 0,
         check: bool = False,
     ) -> None:
-        """The first three are those of its worker. `check` has the core's invariants checked after every step."""
+        """Give the first three to its worker. `check` has the core's invariants checked after every step."""
         self._lock = threading.RLock()
         #: What runs, each with the time of its lease, and which of them wait for others in turn.
         self._running: dict[Held, float] = {}
@@ -107,18 +107,18 @@ class InProcessBroker:
 
     @property
     def elapsed_s(self) -> float:
-        """How many seconds have passed by the broker's clock: what backoffs and timeouts have come to."""
+        """Return how many seconds have passed by the broker's clock: the sum of backoffs and timeouts."""
         return self._core.now() - self._core.began_at
 
     def close(self) -> None:
-        """Ends what still runs."""
+        """End what still runs."""
         self._loop.close(CLOSE_S)
         forget_definitions()
 
     # -- what a process asks of its broker -----------------------------------------------------------------------------
 
     def ask(self, request: Request[T], deadline: Deadline | None = None) -> Steps[T]:
-        """Answers at once. For who looks at an instance or a node, that runs first, as far as it can."""
+        """Answer at once. An instance or a node that is looked at runs first, as far as it can."""
         what = str(request)
         if isinstance(request, GetInstance):
             yield from self._run_until(partial(self._is_over, request.instance_id), None, what)
@@ -131,31 +131,44 @@ class InProcessBroker:
     def submit(
         self, instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions, what: str
     ) -> Steps[None]:
-        """Makes an instance, if it is new, and nodes in it. Nothing runs yet."""
+        """Make an instance, if it is new, and nodes in it. Nothing runs yet."""
         yield from ()
         with self._asked(what):
             new = (InstanceId(instance_id), definition, to_calls(calls), to_options(options))
             self._core.ask(self._requests.submit(*new))
 
-    def outcome(
-        self, instance_id: bytes, node_id: bytes, deadline: Deadline | None, silence: Silence
-    ) -> Steps[Outcome]:
-        """Runs nodes until this one has ended. Raises `Stuck`, or with a deadline `ResultTimeout`, where it can't."""
-        what = f"watching node {UUID(bytes=node_id)}"
-        has_ended = partial(self._has_ended, instance_id, node_id)
-        yield from self._run_to_the_end(has_ended, instance_id, node_id, deadline, what)
-        with self._asked(what):
-            outcome: Outcome = self._answer(self._requests.outcome(InstanceId(instance_id), NodeId(node_id)))
-            return outcome
+    def outcomes(
+        self, instance_id: bytes, node_ids: Sequence[bytes], deadline: Deadline | None, silence: Silence
+    ) -> Steps[Sequence[Outcome]]:
+        """Run nodes until these have ended. Raises `Stuck`, or with a deadline `ResultTimeout`, where they can't."""
+        outcomes: list[Outcome] = []
+        for node_id in node_ids:
+            what = f"watching node {UUID(bytes=node_id)}"
+            has_ended = partial(self._has_ended, instance_id, node_id)
+            yield from self._run_to_the_end(has_ended, instance_id, node_id, deadline, what)
+            with self._asked(what):
+                outcome: Outcome = self._answer(self._requests.outcome(InstanceId(instance_id), NodeId(node_id)))
+            outcomes.append(outcome)
+            if outcome.cause is not None:
+                break
+        return outcomes
+
+    def have_ended(self, instance_id: bytes, node_ids: Sequence[bytes]) -> Steps[bool]:
+        """Run nodes first, until these have ended, as far as they can."""
+        for node_id in node_ids:
+            what = f"a look at node {UUID(bytes=node_id)}"
+            if not (yield from self._run_until(partial(self._has_ended, instance_id, node_id), None, what)):
+                return False
+        return True
 
     def end(self, instance_id: bytes, deadline: Deadline | None, silence: Silence) -> Steps[InstanceStatus]:
-        """Runs nodes until the instance has ended; otherwise like `outcome`."""
+        """Run nodes until the instance has ended; otherwise like `outcomes`."""
         what = f"watching instance {UUID(bytes=instance_id)}"
         yield from self._run_to_the_end(partial(self._is_over, instance_id), instance_id, b"", deadline, what)
         return (yield from self.ask(GetInstance(instance_id)))
 
     def changes(self, instance_id: bytes) -> Iterator[InstanceStatus]:
-        """Yields how the instance stands before anything of it runs, and then when nothing more can."""
+        """Yield how the instance stands before anything of it runs, and then when nothing more can."""
         with self._asked(f"watching instance {UUID(bytes=instance_id)}"):
             before: InstanceStatus = self._answer(self._requests.get_instance(InstanceId(instance_id)))
         yield before
@@ -163,7 +176,7 @@ class InProcessBroker:
             yield run(self.ask(GetInstance(instance_id)))
 
     def deadline(self, timeout_s: float) -> Deadline:
-        """Counts by the broker's clock."""
+        """Count by the broker's clock."""
         return Deadline(timeout_s, self._core.now)
 
     def _has_ended(self, instance_id: bytes, node_id: bytes) -> bool:
@@ -177,7 +190,7 @@ class InProcessBroker:
 
     @contextmanager
     def _asked(self, what: str) -> Iterator[None]:
-        """Does what was asked, alone; says no as a broker over a connection does."""
+        """Do what was asked, alone; say no as a broker over a connection does."""
         with self._lock:
             try:
                 yield
@@ -194,7 +207,7 @@ class InProcessBroker:
         deadline: Deadline | None,
         what: str,
     ) -> Steps[None]:
-        """Runs what is ready until that has ended; raises `Stuck` or `ResultTimeout`, with what holds it, otherwise."""
+        """Run what is ready until that has ended; raise `Stuck` or `ResultTimeout`, with what holds it, otherwise."""
         if (yield from self._run_until(has_ended, deadline, what)):
             return
         with self._asked(what):
@@ -205,7 +218,7 @@ class InProcessBroker:
         raise ResultTimeout(instance_id=whose, node_id=which, timeout_s=deadline.timeout_s, why=why)
 
     def _run_until(self, has_ended: Callable[[], bool], deadline: Deadline | None, what: str) -> Steps[bool]:
-        """Runs what is ready until that has ended; tells whether it has, or nothing more can run before then."""
+        """Run what is ready until that has ended; tell whether it has, or nothing more can run before then."""
         scope = current_scope.get()
         waiter = scope.node if scope is not None and isinstance(scope.node, Held) else None
         rest_s = inf if deadline is None else deadline.rest_s()
@@ -228,7 +241,7 @@ class InProcessBroker:
 
     @contextmanager
     def _waits(self, waiter: Held | None) -> Iterator[None]:
-        """Lets others run while a node waits for a value."""
+        """Let others run while a node waits for a value."""
         if waiter is None:
             yield
             return
@@ -239,7 +252,7 @@ class InProcessBroker:
             self._waiting[waiter] -= 1
 
     def _next(self, until: float, give_up_at: float) -> Held | _Change | None:
-        """Returns what is to be run, or waited for; None if there is neither, not before `until` at least.
+        """Return what is to be run, or waited for; None if there is neither, not before `until` at least.
 
         So it is, too, when something runs for longer than until `give_up_at`.
         """
@@ -263,7 +276,7 @@ class InProcessBroker:
             self._core.advance(due_at)
 
     def _run(self, held: Held) -> None:
-        """Runs a plain function; begins an asynchronous one on the event loop."""
+        """Run a plain function; begin an asynchronous one on the event loop."""
         rest: Rest | None = None
         try:
             rest = run_off_loop(Context(), partial(self._execute, held))
@@ -287,7 +300,7 @@ class InProcessBroker:
         return rest
 
     def _begin(self, held: Held, rest: Rest) -> None:
-        """Runs a coroutine for no longer than it may take. On the event loop."""
+        """Run a coroutine for no longer than it may take. On the event loop."""
         with self._lock:
             self._tasks[held] = task = self._loop.start(rest, partial(self._end, held))
             if held.dropped:
@@ -304,7 +317,7 @@ class InProcessBroker:
         task.cancel()
 
     def _end(self, held: Held) -> None:
-        """Reports how an attempt has ended, or that it has, where its lease was revoked or its time is over."""
+        """Report how an attempt has ended, or that it has, where its lease was revoked or its time is over."""
         with self._lock:
             leased_at = self._running.pop(held)
             self._tasks.pop(held, None)
@@ -323,7 +336,7 @@ class InProcessBroker:
     # -- what the core and the executor say ----------------------------------------------------------------------------
 
     def _revoked(self, tokens: set[int]) -> None:
-        """Has nodes stop that run under these tokens, as far as that can be."""
+        """Have nodes stop that run under these tokens, as far as that can be."""
         for held in self._running:
             if held.token in tokens:
                 if held.state is GIVEN:

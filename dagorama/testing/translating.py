@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
-from uuid import UUID
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, cast
 
 from dagorama.capture import CapturedCall, FunctionSpec
 from dagorama.client import port, status
+from dagorama.client.told import Row, Telling
 from dagorama.options import InstanceOptions
-from dagorama.states import InstanceState
 from dagorama.why import Reason, Why
 from dagorama.worker.held import Held, Rejected
 from dagorama_broker.core import commands as c
@@ -30,8 +30,6 @@ from dagorama_broker.requests.checks import (
     to_failed,
 )
 
-T = TypeVar("T")
-
 # -- what is asked -----------------------------------------------------------------------------------------------------
 
 
@@ -48,16 +46,7 @@ def _given(value: object) -> object:
 
 def to_function(function: FunctionSpec) -> values.FunctionSpec:
     """Return a function as the core knows it. Raises `MalformedRequest`."""
-    retry = values.RetryPolicy()
-    if function.retry is not None:
-        said = function.retry.as_message()
-        retry = values.RetryPolicy(
-            max_attempts=said.max_attempts,
-            interval_s=said.interval_s,
-            multiplier=said.multiplier,
-            interval_max_s=said.interval_max_s,
-            jitter=said.jitter,
-        )
+    retry = values.RetryPolicy() if function.retry is None else values.RetryPolicy(**function.retry.numbers()._asdict())
     return check_function(
         values.FunctionSpec(
             name=function.name,
@@ -133,15 +122,7 @@ def _to_result(held: Held) -> c.NodeResult:
         token=held.token,
         payload=report.value,
         alias_id=NodeId(report.alias_id) if report.alias_id is not None else None,
-        failure=None
-        if failure is None
-        else values.Failure(
-            type=failure.type,
-            message=failure.message,
-            traceback=failure.traceback,
-            exception=failure.exception,
-            permanent=failure.permanent,
-        ),
+        failure=None if failure is None else values.Failure(**failure._asdict()),
         promise_ids=[NodeId(raw) for raw in report.promise_ids],
         children=to_calls(report.children),
         duration_s=report.duration_us * 1e-6,
@@ -162,118 +143,10 @@ def to_rejection(worker_id: WorkerId, held: Held, rejected: Rejected) -> c.Rejec
 def from_answer(answer: object) -> Any:
     """Return an answer of the requests' room as this side of the port knows it."""
     if isinstance(answer, answers.Page):
-        return port.Page([from_answer(item) for item in answer.items], answer.next_token)
+        return port.Page([_told(item) for item in answer.items], answer.next_token)
     if isinstance(answer, list):
-        return [from_answer(each) for each in answer]
-    translate = _TOLD.get(type(answer))
-    return answer if translate is None else translate(answer)
-
-
-def from_instance(summary: InstanceSummary) -> status.InstanceStatus:
-    """Return how an instance stands."""
-    return status.InstanceStatus(
-        instance_id=UUID(bytes=summary.id),
-        definition=summary.definition,
-        state=InstanceState(summary.state.value),
-        created_at=status.time_at(summary.created_at),
-        finished_at=status.time_or_none(summary.finished_at),
-        deadline_at=status.time_or_none(summary.deadline_at),
-        counts={state.value: summary.counts[state] for state in NodeState if state in summary.counts},
-        priority=summary.control.priority,
-        group=summary.group,
-        paused=summary.control.paused,
-        running_max=summary.control.running_max or None,
-    )
-
-
-def from_node(info: answers.NodeInfo) -> status.NodeStatus:
-    """Return how a node stands."""
-    return status.NodeStatus(
-        node_id=UUID(bytes=info.id),
-        instance_id=UUID(bytes=info.instance_id),
-        function=info.function.name,
-        queue=info.function.queue,
-        taint=info.function.taint,
-        state=info.state.value,
-        dependency_ids=status.ids(info.dependency_ids),
-        parent_id=status.id_or_none(info.parent_id),
-        attempts=info.attempts,
-        failures=tuple(
-            status.AttemptStatus(
-                number=attempt.number,
-                worker=attempt.worker,
-                ended_at=status.time_at(attempt.ended_at),
-                type=attempt.failure.type,
-                message=attempt.failure.message,
-                traceback=attempt.failure.traceback,
-            )
-            for attempt in info.failures
-        ),
-        worker=info.worker,
-        created_at=status.time_at(info.created_at),
-        finished_at=status.time_or_none(info.finished_at),
-        retry_at=status.time_or_none(info.retry_at),
-        cause_id=status.id_or_none(info.cause_id),
-        progress=None
-        if info.progress is None
-        else status.ProgressStatus(fraction=info.progress.fraction, message=info.progress.message),
-        change=info.change.value if info.change is not None else "",
-    )
-
-
-def _from_worker(info: answers.WorkerInfo) -> status.WorkerStatus:
-    return status.WorkerStatus(
-        worker_id=UUID(bytes=info.id),
-        name=info.name,
-        include_queues=tuple(info.include_queues),
-        exclude_queues=tuple(info.exclude_queues),
-        tolerations=tuple(info.tolerations),
-        slots=info.slots,
-        leases=info.leases,
-        draining=info.draining,
-        unfit_functions=tuple(info.unfit_functions),
-    )
-
-
-def _from_queue(info: answers.QueueInfo) -> status.QueueStatus:
-    return status.QueueStatus(
-        queue=info.queue,
-        taint=info.taint,
-        ready=info.ready,
-        active=info.active,
-        workers=info.workers,
-        paused=info.paused,
-        running_max=info.running_max or None,
-        held=info.held,
-    )
-
-
-def _from_check(check: answers.FunctionCheck) -> status.FunctionCheck:
-    return status.FunctionCheck(tuple(map(_from_reason, check.reasons)), tuple(check.unsure_workers))
-
-
-def from_explanation(explanation: answers.Explanation) -> Why:
-    """Return what holds a node."""
-    node = explanation.node
-    return Why(
-        instance_id=UUID(bytes=node.instance_id),
-        node_id=UUID(bytes=node.id),
-        function=node.function.name,
-        state=node.state.value,
-        reasons=tuple(map(_from_reason, explanation.reasons)),
-    )
-
-
-def _from_reason(reason: CoreReason) -> Reason:
-    return Reason(
-        kind=reason.kind.value,
-        text=reason.text,
-        node_ids=status.ids(reason.node_ids),
-        workers=reason.workers,
-        until=status.time_or_none(reason.until),
-        expected_at=status.time_or_none(reason.expected_at),
-        because=tuple(map(_from_reason, reason.because)),
-    )
+        return [_told(each) for each in answer]
+    return _from_outcome(answer) if isinstance(answer, answers.Outcome) else _told(answer)
 
 
 def _from_outcome(outcome: answers.Outcome) -> status.Outcome:
@@ -286,13 +159,46 @@ def _from_outcome(outcome: answers.Outcome) -> status.Outcome:
     return status.Outcome(outcome.node_id, outcome.state.value, cause=how)
 
 
-#: How each answer is told of on this side; what is not here is the same on both.
-_TOLD: dict[type, Callable[[Any], object]] = {
-    InstanceSummary: from_instance,
-    answers.NodeInfo: from_node,
-    answers.WorkerInfo: _from_worker,
-    answers.QueueInfo: _from_queue,
-    answers.FunctionCheck: _from_check,
-    answers.Explanation: from_explanation,
-    answers.Outcome: _from_outcome,
-}
+def _fact(thing: object, path: str) -> object:
+    """Return what a thing has under a path; the word for a member of an enum."""
+    for name in path.split("."):
+        thing = getattr(thing, name)
+    return thing.value if isinstance(thing, Enum) else thing
+
+
+_told = Telling(
+    {
+        InstanceSummary: Row(
+            status.InstanceStatus,
+            {
+                "instance_id": "id",
+                "counts": lambda summary: {
+                    state.value: summary.counts[state] for state in NodeState if state in summary.counts
+                },
+                **{name: f"control.{name}" for name in ("priority", "paused", "running_max")},
+            },
+        ),
+        answers.NodeInfo: Row(
+            status.NodeStatus,
+            {"node_id": "id", "function": "function.name", "queue": "function.queue", "taint": "function.taint"},
+        ),
+        values.FailedAttempt: Row(
+            status.AttemptStatus, {name: f"failure.{name}" for name in ("type", "message", "traceback")}
+        ),
+        values.Progress: Row(status.ProgressStatus),
+        answers.WorkerInfo: Row(status.WorkerStatus, {"worker_id": "id"}),
+        answers.QueueInfo: Row(status.QueueStatus),
+        answers.FunctionCheck: Row(status.FunctionCheck),
+        CoreReason: Row(Reason),
+        answers.Explanation: Row(
+            Why,
+            {
+                "instance_id": "node.instance_id",
+                "node_id": "node.id",
+                "function": "node.function.name",
+                "state": "node.state",
+            },
+        ),
+    },
+    _fact,
+)

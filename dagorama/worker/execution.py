@@ -23,10 +23,9 @@ from dagorama.models.promise import DAGPromise, node_id_of
 from dagorama.payload import decode, decode_value, encode, no_promises
 from dagorama.retry import RetryConfiguration
 from dagorama.serializer import DEFINITIONS_MAX, FoundFunction, find_function, is_name, made_for
-from dagorama.v1.graph_pb2 import Failure
 from dagorama.worker import forking
 from dagorama.worker.failures import failure_of, refusal_of, sendable
-from dagorama.worker.held import Held, Rejected, Report, ValueTable
+from dagorama.worker.held import Failure, Held, Rejected, Report, ValueTable
 from dagorama.worker.kernel.states import GIVEN
 from dagorama.worker.node_loop import Rest
 from dagorama.worker.versions import VersionCheck
@@ -202,7 +201,7 @@ class Executor:
             is_the_same_everywhere = isinstance(error, PayloadError) and error.is_everywhere
             is_permanent = is_the_same_everywhere or isinstance(error, CodeMismatchException)
             failure = refusal_of(error, permanent=is_permanent)
-            failure.message += _here()
+            failure = failure._replace(message=failure.message + sendable(_here(), PROBLEM_CHARS_MAX))
         else:
             failure = failure_of(error)
         self._end(held, failure, started_ns, error)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from uuid import UUID
 
-from dagorama.v1.graph_pb2 import Failure
-from dagorama.worker.held import Held
+from dagorama.worker.held import Failure, Held
 from dagorama.worker.log import Log
 
 #: So many lines in so many seconds; of what fails beyond that in this time the number is told at its end.

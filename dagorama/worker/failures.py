@@ -7,7 +7,7 @@ from types import TracebackType
 
 from dagorama.errors import DagoramaError
 from dagorama.payload import decode, encode, no_promises
-from dagorama.v1.graph_pb2 import Failure
+from dagorama.worker.held import Failure
 
 #: Messages and tracebacks are kept with every attempt, for people to read. More than this nobody reads.
 MESSAGE_CHARS_MAX = 10_000

@@ -8,11 +8,23 @@ from time import monotonic
 from typing import NamedTuple, Protocol
 
 from dagorama.capture import CapturedCall
-from dagorama.v1.graph_pb2 import Failure
 from dagorama.worker.kernel.node import Function, Node, Rejected
 from dagorama.worker.kernel.states import GIVEN
 
-__all__ = ["Function", "Held", "Rejected", "Report", "ValueTable"]
+__all__ = ["Failure", "Function", "Held", "Rejected", "Report", "ValueTable"]
+
+
+class Failure(NamedTuple):
+    """Why an attempt gave no value."""
+
+    #: "ValueError" for builtins, "module:Qualified.name" for others.
+    type: str
+    message: str
+    traceback: str = ""
+    #: Payload of the exception itself; empty where it cannot be encoded.
+    exception: bytes = b""
+    #: Whether no further attempt is to follow, whatever the retry policy says.
+    permanent: bool = False
 
 
 class Report(NamedTuple):

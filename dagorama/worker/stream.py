@@ -14,11 +14,11 @@ from dagorama.client.connection import Connection
 from dagorama.client.convert import FunctionTable, write_calls
 from dagorama.logging import get_logger
 from dagorama.payload import MESSAGE_BYTES_MAX
-from dagorama.v1.graph_pb2 import Failure
+from dagorama.v1 import graph_pb2
 from dagorama.v1.work_pb2 import Completions, Hello, Lease, ProgressReports, Rejection, WorkRequest, WorkResponse
 from dagorama.v1.work_pb2_grpc import WorkServiceStub
 from dagorama.worker.failures import sendable
-from dagorama.worker.held import Held, Report
+from dagorama.worker.held import Failure, Held, Report
 from dagorama.worker.kernel.states import ENDED, GIVEN
 from dagorama.worker.mailbox import Mailbox
 
@@ -219,7 +219,7 @@ def write_results(request: WorkRequest, reports: Iterable[Held]) -> None:
             token=held.token,
             value=report.value,
             alias_id=report.alias_id,
-            failure=report.failure,
+            failure=None if report.failure is None else graph_pb2.Failure(**report.failure._asdict()),
             promise_ids=report.promise_ids,
             duration_us=report.duration_us,
         )

@@ -14,10 +14,14 @@ ROOT = Path(__file__).parents[2]
 #: Rooms that have been put into this voice; the list only gets longer.
 ROOMS = (
     "dagorama_broker/core",
+    "dagorama_broker/requests",
+    "dagorama_broker/service",
     "dagorama_broker/storage",
-    "dagorama/code",
     "dagorama/cli",
+    "dagorama/client",
+    "dagorama/code",
     "dagorama/models",
+    "dagorama/testing",
     "dagorama/worker",
 )
 

@@ -61,6 +61,8 @@ class DagServer(DagServiceServicer):
         self.ended = graph_pb2.INSTANCE_STATE_RUNNING  #: how instances stand that are not cancelled
         self.failed: list[dag_pb2.NodeInfo] = []  #: nodes of any instance beside those that were submitted
         self.watched = threading.Semaphore(0)
+        self.watches: list[dag_pb2.WatchRequest] = []
+        self.together_max = 1_000  #: so many outcomes go into one message
         self._responses: dict[bytes, dag_pb2.WatchResponse] = {}
         self._changed = threading.Condition()
         self._server: grpc.Server | None = None
@@ -167,7 +169,15 @@ class DagServer(DagServiceServicer):
         )
 
     def Watch(self, request: dag_pb2.WatchRequest, context: grpc.ServicerContext) -> Iterator[dag_pb2.WatchResponse]:
-        """Waits until each node has ended."""
+        """Waits until each node has ended, and tells of each, or of all together."""
+        self.watches.append(request)
+        for node_id in request.node_ids:
+            self._known(node_id, context)
+        if request.at_once:
+            ended = [self._responses[node_id] for node_id in request.node_ids if node_id in self._responses]
+            yield dag_pb2.WatchResponse(outcomes=[outcome for response in ended for outcome in response.outcomes])
+            return
+        together: list[dag_pb2.WatchResponse] = []
         for node_id in request.node_ids:
             self._known(node_id, context)
             self.watched.release()
@@ -175,8 +185,16 @@ class DagServer(DagServiceServicer):
             with self._changed:
                 while node_id not in self._responses and context.is_active():
                     self._changed.wait()
-            if context.is_active():
+            if not context.is_active():
+                return
+            if not request.together:
                 yield self._responses[node_id]
+                continue
+            together.append(self._responses[node_id])
+            if together[-1].outcomes[0].state != State.NODE_STATE_COMPLETED or len(together) == self.together_max:
+                break
+        if together:
+            yield _joined(together)
 
     def GetInstance(
         self, request: dag_pb2.GetInstanceRequest, context: grpc.ServicerContext
@@ -252,6 +270,15 @@ class DagServer(DagServiceServicer):
     def _known(self, node_id: bytes, context: grpc.ServicerContext) -> None:
         if node_id not in self.nodes:
             _refuse(context, grpc.StatusCode.NOT_FOUND, f"there is no node {node_id.hex()}")
+
+
+def _joined(responses: list[dag_pb2.WatchResponse]) -> dag_pb2.WatchResponse:
+    """Gives one message for several."""
+    joined = dag_pb2.WatchResponse()
+    for response in responses:
+        joined.MergeFrom(response)
+        joined.outcomes[-1].value_count = len(response.values.node_ids)
+    return joined
 
 
 def _refuse(context: grpc.ServicerContext, code: grpc.StatusCode, detail: str) -> NoReturn:

@@ -530,7 +530,8 @@ def test_a_timeout_holds_while_the_broker_is_away(server: DagServer, started: St
 
 def test_what_listens_there_may_be_no_broker(server: DagServer) -> None:
     """A server that doesn't know a method is named; it may be of another version."""
-    from dagorama.client.requests import ask, run
+    from dagorama.client.requests import ask
+    from dagorama.client.steps import run
     from dagorama.v1.dag_pb2 import ListQueuesRequest
 
     to = connection()

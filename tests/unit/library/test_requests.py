@@ -10,9 +10,10 @@ import grpc
 import pytest
 
 from dagorama.client.connection import CONNECT_S, Connection
-from dagorama.client.requests import ABSENT_S, PAUSE_LAST_S, Attempt, Deadline, Pause, Steps, ask
+from dagorama.client.requests import ABSENT_S, PAUSE_LAST_S, Attempt, ask
 from dagorama.client.settings import RECONNECT_S
-from dagorama.client.waiting import Silence
+from dagorama.client.silence import Silence
+from dagorama.client.steps import Deadline, Pause, Steps
 from dagorama.client.waiting import watch as watch_steps
 from dagorama.errors import BrokerRefused, BrokerUnavailable
 from dagorama.ids import new_id
@@ -41,7 +42,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Starts at a time that means nothing."""
         self.now = 1000.0
-        for module in ("requests", "waiting"):
+        for module in ("requests", "silence", "steps", "waiting"):
             monkeypatch.setattr(f"dagorama.client.{module}.monotonic", lambda: self.now)
         monkeypatch.setenv("DAGORAMA_SILENCE_S", "inf")
 
@@ -74,7 +75,7 @@ def to() -> Connection:
 
 def watch(to: Connection, instance_id: bytes, node_id: bytes) -> Steps[Any]:
     """Makes the steps of a wait without an end."""
-    return watch_steps(to, instance_id, node_id, None, Silence(instance_id))
+    return watch_steps(to, instance_id, [node_id], None, Silence(instance_id))
 
 
 def submit(to: Connection) -> Steps[Any]:

@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -26,11 +27,12 @@ from dagorama import (
     resolve,
     resolve_async,
 )
-from dagorama.client import waiting
+from dagorama.client import silence, waiting
 from dagorama.client.connection import connection
-from dagorama.client.requests import run
 from dagorama.client.settings import silence_s
-from dagorama.client.waiting import Silence
+from dagorama.client.silence import Silence
+from dagorama.client.steps import run
+from dagorama.client.waiting import ask_why
 from dagorama.logging import get_logger
 from dagorama.models.promise import node_id_of
 from dagorama.payload import encode
@@ -50,7 +52,7 @@ class Task(DAGDefinition):
 @pytest.fixture(autouse=True)
 def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody has been told of anything yet."""
-    monkeypatch.setattr(waiting, "_asked_at", {})
+    monkeypatch.setattr(silence, "_asked_at", {})
 
 
 def started() -> tuple[Any, Any, bytes]:
@@ -151,15 +153,15 @@ def test_thousands_that_wait_are_not_told_of_one_by_one(
     server: DagServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In one time of silence the broker is asked about a handful of instances, and about each once."""
-    monkeypatch.setattr(waiting, "TOLD_MAX", 3)
+    monkeypatch.setattr(silence, "TOLD_MAX", 3)
     monkeypatch.setenv("DAGORAMA_SILENCE_S", "60")
     server.why = reasons("no_worker")
     to = connection()
     silences = [Silence(bytes([number]) * 16) for number in range(10) for _ in range(5)]
-    for silence in silences:
-        run(silence.end(to, b""))
+    for one in silences:
+        run(one.end(partial(ask_why, to, one.instance_id, b"")))
     assert (capsys.readouterr().err.count("[WARNING]"), server.asked_why) == (3, 3)
-    assert [silence.rest_s() for silence in silences].count(math.inf) == 3
+    assert [one.rest_s() for one in silences].count(math.inf) == 3
 
 
 @pytest.mark.parametrize("text", ["x", "0", "-1", "nan"])

@@ -4,10 +4,11 @@ import pytest
 
 from dagorama.capture import CapturedCall, FunctionSpec
 from dagorama.retry import StaticRetry
-from dagorama.v1.graph_pb2 import Calls, Failure
+from dagorama.v1 import graph_pb2
+from dagorama.v1.graph_pb2 import Calls
 from dagorama.v1.work_pb2 import Completions, Result, WorkRequest
 from dagorama.worker import stream
-from dagorama.worker.held import Function, Held, Report
+from dagorama.worker.held import Failure, Function, Held, Report
 from dagorama.worker.stream import fit, write_results
 
 NODES = [bytes([number]) * 16 for number in range(8)]
@@ -53,7 +54,7 @@ def test_everything_else_goes_out_as_a_result() -> None:
     )
     children = Calls(node_ids=CHILDREN[:1], functions=[0], arguments=[b"arguments"])
     assert list(request.results) == [
-        Result(node_id=NODES[0], token=10, failure=failure, duration_us=1),
+        Result(node_id=NODES[0], token=10, failure=graph_pb2.Failure(**failure._asdict()), duration_us=1),
         Result(node_id=NODES[1], token=11, alias_id=NODES[7], duration_us=2),
         Result(node_id=NODES[2], token=12, value=b"[7]", promise_ids=[NODES[7]], duration_us=3),
         Result(node_id=NODES[3], token=13, value=b"made one", children=children, duration_us=4),
