@@ -1,6 +1,6 @@
-"""Keep up with one worker for as long as it is connected: what it says goes to the host, what it is to know goes out.
+"""Keep up with one worker for as long as it is connected: its words go to the host, and news for it goes out.
 
-Both ways by the batch: whatever has accumulated while the last message was on its way is the next one. How a message
+Both ways by the batch: all that has accumulated while the last message was on its way is the next one. How a message
 travels, and in which form, is the business of the `Connection`.
 """
 

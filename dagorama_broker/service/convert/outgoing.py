@@ -82,7 +82,7 @@ def _make_function(spec: FunctionSpec) -> graph_pb2.FunctionSpec:
 
 
 def from_answer(answer: Answer) -> work_pb2.WorkResponse:
-    """Give the message for what a worker is told. What a welcome says of the broker is left to the caller."""
+    """Give the message for what a worker is told. The caller has to add the broker's part of a welcome."""
     response = work_pb2.WorkResponse(
         acknowledged=answer.acknowledged,
         recalls=[work_pb2.Lease(node_id=node.id, token=token) for node, token in answer.recalls],
