@@ -162,6 +162,22 @@ def test_every_idle_worker_gets_something_first_whatever_its_filter(bench: Bench
     assert bench.replay(transcript) == tidy(transcript)
 
 
+def test_slots_that_an_even_share_leaves_free_are_filled(bench: Bench) -> None:
+    """Workers share what is ready as evenly as their slots allow; what small ones cannot take goes to the others."""
+    transcript = """
+        given
+        connect w1 slots=2
+        connect w2 slots=9
+        submit i1 a b c d e f g h i j
+
+        grant
+        ----
+        WorkGranted w1 a#1 c#3
+        WorkGranted w2 b#2 d#4 e#5 f#6 g#7 h#8 i#9 j#10
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
 def test_nodes_granted_ahead_are_asked_back_for_an_idle_worker(bench: Bench) -> None:
     """Only when a worker has a free slot, the holder has been quiet for 20 ms, and only what it cannot have started."""
     transcript = """
@@ -505,6 +521,31 @@ def test_what_is_held_now_is_asked_back(bench: Bench, held: str) -> None:
     bench.replay("connect w1\nsubmit i1 a b c\ngrant\ncomplete w1 a seconds=0.00005\ngrant")
     assert bench.replay(held).splitlines()[-1] == "RecallRequested w1 c#3"
     assert bench.replay("handback w1 c\ngrant\nstates i1").endswith("a=completed b=leased c=ready")
+
+
+def test_nodes_behind_one_that_is_still_to_stop_are_asked_back(bench: Bench) -> None:
+    """A node whose lease was revoked has the slot until the worker says otherwise; what is behind it has not begun."""
+    transcript = """
+        given
+        connect w1
+        submit i1 z
+        grant
+        complete w1 z seconds=0.0001
+        submit i2 a
+        submit i3 b c
+
+        grant
+        cancel i2
+        control i3 paused=yes
+        ----
+        WorkGranted w1 a#2 b#3 c#4
+        NodesCancelled a
+        LeasesRevoked w1 a#2
+        InstanceFinished i2 cancelled
+        InstanceControlled i3 priority=0 paused=True cap=0
+        RecallRequested w1 b#3 c#4
+    """
+    assert bench.replay(transcript) == tidy(transcript)
 
 
 def test_a_look_at_who_was_quiet_for_long_enough_is_not_put_off_by_rounding(bench: Bench) -> None:

@@ -435,3 +435,28 @@ def test_timeouts_that_mean_nothing_any_more_are_forgotten(scheduler: Scheduler)
         scheduler.handle(c.CompleteNodes(worker_id=worker_id, completions=[(node.id, token, b"", 0.0)]), 0.0)
     assert len(scheduler.dispatcher._timeouts) == 0
     assert len(scheduler.dispatcher._timeouts._heap) < 100
+
+
+def test_a_report_under_a_revoked_lease_frees_its_slot(bench: Bench) -> None:
+    """Who reports has stopped: also where that crossed the word that it should."""
+    transcript = """
+        given
+        connect w1
+        submit i1 a
+        grant
+
+        cancel i1
+        submit i2 b
+        grant
+        complete w1 a#1
+        grant
+        ----
+        NodesCancelled a
+        LeasesRevoked w1 a#1
+        InstanceFinished i1 cancelled
+        InstanceCreated i2
+        NodesCreated b
+        ResultRefused w1 a#1: the worker holds no lease on the node
+        WorkGranted w1 b#2
+    """
+    assert bench.replay(transcript) == tidy(transcript)
