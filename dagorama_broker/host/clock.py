@@ -21,7 +21,7 @@ class Clock(Protocol):
         ...
 
     def counter(self) -> float:
-        """Return a number of seconds from which the one before is taken: what takes less than a millisecond, too."""
+        """Return seconds to be subtracted from each other, exact enough for spans of less than a millisecond."""
         ...
 
 

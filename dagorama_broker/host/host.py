@@ -1,9 +1,9 @@
 """The host: one scheduler, one journal, and the order between deciding, committing and answering.
 
-A command is decided on the moment it arrives. What it decided is put in the open batch: durable events for the journal,
-and what is to be released once they are durable. While one batch is on its way to disk the next one fills; that is the
-whole group commit (DeWitt et al., "Implementation Techniques for Main Memory Database Systems", SIGMOD 1984), and there
-is no timer in it.
+A command is decided on the moment it arrives. Its events are put in the open batch: the durable ones for the journal,
+and all for the listeners, who hear of them once these are durable. While one batch is on its way to disk the next one
+fills; that is the whole group commit (DeWitt et al., "Implementation Techniques for Main Memory Database Systems",
+SIGMOD 1984), and there is no timer in it.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ class HostStopped(Exception):
 
 @dataclass(slots=True)
 class _Batch:
-    """What has been decided since the last commit began."""
+    """The decisions since the last commit began."""
 
     decided: bool = False  #: on some command; even one without events may have made nodes ready, to be granted
     durable: list[e.DurableEvent] = field(default_factory=list)
@@ -114,7 +114,7 @@ class Host:
 
     @property
     def scheduler(self) -> Scheduler:
-        """The core, to look at. It may be ahead of the storage: see `flush`."""
+        """Return the core, to look at. It may be ahead of the storage: see `flush`."""
         if self._scheduler is None:
             raise HostStopped("the host has not been started")
         return self._scheduler

@@ -1,4 +1,4 @@
-"""Who is told of what, once it is durable."""
+"""The telling of events, once they are durable, to all whom they concern."""
 
 import asyncio
 from collections.abc import Callable, Hashable, Sequence
@@ -89,7 +89,7 @@ class Listeners:
 
     @property
     def waiting(self) -> int:
-        """How many things are waited for: nodes and instances."""
+        """Return how many things are waited for: nodes and instances."""
         return len(self._outcomes) + len(self._changes)
 
     def tell(self, events: Sequence[e.Event]) -> None:

@@ -1,4 +1,4 @@
-"""Which ids of instances are certainly new, so that nobody need look for them on the disk.
+"""The ids of instances that are certainly new, so that nobody need look for them on the disk.
 
 Ids are UUIDs of version 7, which grow with time (RFC 9562). The greatest ones that there are in the journal are kept
 here; one that is greater than the least of those, and is none of them, is in no journal. That asks for no trust in any

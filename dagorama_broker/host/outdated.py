@@ -1,4 +1,4 @@
-"""What the broker's log says of nodes that wait because every worker has another version of their code."""
+"""The broker's log of nodes that wait because every worker has another version of their code."""
 
 import logging
 from collections.abc import Sequence

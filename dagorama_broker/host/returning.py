@@ -85,8 +85,9 @@ async def _settle(host: _Reads, instance_id: InstanceId) -> None:
 async def bring_back_all(host: _Reads, command: RetryInstance | RerunNode) -> None:
     """Restore an instance in which nodes are to begin anew, and have that done but for letting others know of it.
 
-    All of it goes in slices or in a thread: others come between. Of what is refused at once, or has been done, nothing
-    is read. As with `bring_back`, nothing may be awaited between this and the command. Raises what the command would.
+    All of it goes in slices or in a thread: others come between. For a command that is refused at once, or has been
+    carried out, nothing is read. As with `bring_back`, nothing may be awaited between this and the command. Raises what
+    the command would.
     """
     instance_id, graph = command.instance_id, host.scheduler.graph
     await _settle(host, instance_id)
@@ -171,9 +172,9 @@ async def _find(
 
 
 async def _new_calls(host: _Reads, instance_id: InstanceId, calls: Sequence[NewCall]) -> list[NewCall]:
-    """Give those of some calls that the journal does not have. Raises `ConflictingNode` where it has another one.
+    """Give the calls, out of some, that the journal does not have. Raises `ConflictingNode` where it has another one.
 
-    That cannot be left to the core for those in memory: what they depend on may not be there.
+    The core cannot do that for calls in memory: the nodes that these depend on may not be there.
     """
     new: list[NewCall] = []
     for start in range(0, len(calls), _AT_ONCE):

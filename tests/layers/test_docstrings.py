@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 #: Rooms that have been put into this voice; the list only gets longer.
 ROOMS = (
     "dagorama_broker/core",
+    "dagorama_broker/host",
     "dagorama_broker/requests",
     "dagorama_broker/service",
     "dagorama_broker/storage",
