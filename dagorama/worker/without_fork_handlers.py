@@ -4,15 +4,6 @@ By default it has handlers for forks. They let a program that has used the broke
 worker, whose stream is always open, they do nothing but say so, for each fork; and its children call nobody.
 """
 
-import os
-import sys
+from dagorama.client.polling import import_grpc
 
-_FORK_SUPPORT = "GRPC_ENABLE_FORK_SUPPORT"
-
-# gRPC looks for this once, when it is imported. Who has set the variable knows better.
-if _FORK_SUPPORT not in os.environ and "grpc" not in sys.modules:
-    os.environ[_FORK_SUPPORT] = "0"
-    try:
-        import grpc  # noqa: F401
-    finally:
-        del os.environ[_FORK_SUPPORT]
+import_grpc({"GRPC_ENABLE_FORK_SUPPORT": "0"})

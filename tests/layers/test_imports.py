@@ -93,8 +93,8 @@ ARROWS = {
 }
 
 #: Arrows of single modules. A retry policy says itself how it travels, as it did in dagorama 0.1. The package itself
-#: offers the names of all that users import.
-EXCEPTIONS = {("dagorama.retry", "api"), ("dagorama", "runner")}
+#: offers the names of all that users import. The broker's process imports gRPC as workers do.
+EXCEPTIONS = {("dagorama.retry", "api"), ("dagorama", "runner"), ("dagorama_broker.polling", "client")}
 
 #: The only modules that know both the generated messages and the core's types: the translators, the servicers, and what
 #: stands in their place within a process.

@@ -1,4 +1,4 @@
-"""The broker's process waits for its sockets without threads of gRPC's own."""
+"""The broker's process and the workers' wait for their sockets without threads of gRPC's own."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from dagorama_broker.polling import has_event_engine
+from dagorama.client.polling import has_event_engine
 
 #: Stands for gRPC, and says what it would look for when it is imported.
 GRPC = "import os; print(os.environ.get('GRPC_EXPERIMENTS'))"
-#: Imports it as the broker's process does, and says what is left for the programs that this starts.
-BROKER = "import os, dagorama_broker.polling, grpc; print(os.environ.get('GRPC_EXPERIMENTS'))"
+#: Imports it as the broker's process and the workers' do, and says what is left for the programs that these start.
+PROCESSES = [
+    f"import os, {first}, grpc; print(os.environ.get('GRPC_EXPERIMENTS'))"
+    for first in ("dagorama_broker.polling", "dagorama.worker.without_fork_handlers")
+]
 #: What it finds there; versions that have nothing to switch off are told nothing.
 SWITCHED_OFF = "-event_engine_client,-event_engine_listener" if has_event_engine(version("grpcio")) else "None"
 
@@ -29,18 +32,19 @@ def test_only_known_versions_are_told(of_grpc: str, expected: bool) -> None:
     assert has_event_engine(of_grpc) is expected
 
 
+@pytest.mark.parametrize("process", PROCESSES)
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [({}, [SWITCHED_OFF, "None"]), ({"GRPC_EXPERIMENTS": "x"}, ["x", "x"])],
 )
 def test_grpc_is_told_at_its_import_and_nobody_else(
-    tmp_path: Path, environment: dict[str, str], expected: list[str]
+    tmp_path: Path, environment: dict[str, str], expected: list[str], process: str
 ) -> None:
-    """What the broker starts inherits nothing of it, and whoever has set the variable has the last word."""
+    """What these processes start inherits nothing of it, and whoever has set the variable has the last word."""
     (tmp_path / "grpc.py").write_text(GRPC)
     environment = {name: value for name, value in os.environ.items() if name != "GRPC_EXPERIMENTS"} | environment
     finished = subprocess.run(
-        [sys.executable, "-c", BROKER],
+        [sys.executable, "-c", process],
         env=environment | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[3]}"},
         capture_output=True,
         text=True,
