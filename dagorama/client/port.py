@@ -1,12 +1,13 @@
 """The port of a process to its broker: each request once, and what answers them.
 
-A request is a dataclass that names its call on the wire (`rpc`), its use case in the broker's requests' room (`verb`),
-and what it is called in errors (`what`). All else follows from it: the form that blocks and the one for event loops
-(`asking.Verb`), the message (`messages`), and the call inside of an in-process broker.
+A request is a dataclass that names its call on the wire (`rpc`), and has a name for errors (`what`). All else follows
+from it: the form that blocks and the one for event loops (`asking`), the message (`messages`), and its use case in the
+broker's requests' room (`verb`), which an in-process broker calls.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
@@ -40,9 +41,14 @@ class Request(Generic[T_co]):
     """Something that the broker answers with a `T_co` as soon as it can. It may be repeated."""
 
     rpc: ClassVar[str]
+    #: In the words of the broker's use cases: "retry_instance" for "RetryInstance".
     verb: ClassVar[str]
     #: With the names of fields in braces; those that are ids appear as such.
     what: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        """Name the use case as the call."""
+        cls.verb = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.rpc).lower()
 
     def __str__(self) -> str:
         """Say what is asked, for errors."""
@@ -64,7 +70,7 @@ def _shown(value: object) -> object:
 class Cancel(Request[None]):
     """Stop an instance. Refused for one that is not known or has ended."""
 
-    rpc, verb = "CancelInstance", "cancel"
+    rpc = "CancelInstance"
     what = "to cancel instance {instance_id}"
 
     instance_id: bytes
@@ -77,7 +83,7 @@ class ControlInstance(Request[InstanceStatus]):
     None leaves a thing as it is, and a `running_max` of 0 lifts the cap. Repeating it changes nothing.
     """
 
-    rpc, verb = "ControlInstance", "control_instance"
+    rpc = "ControlInstance"
     what = "to control instance {instance_id}"
 
     instance_id: bytes
@@ -93,7 +99,7 @@ class ControlQueue(Request[Sequence[QueueStatus]]):
     None leaves a thing as it is, and a `running_max` of 0 lifts the cap. Repeating it changes nothing.
     """
 
-    rpc, verb = "ControlQueue", "control_queue"
+    rpc = "ControlQueue"
     what = "to control queue {queue}"
 
     queue: str
@@ -105,7 +111,7 @@ class ControlQueue(Request[Sequence[QueueStatus]]):
 class Retry(Request[None]):
     """Let a failed instance go on from where it failed. Refused for one that is not known or has not failed."""
 
-    rpc, verb = "RetryInstance", "retry"
+    rpc = "RetryInstance"
     what = "to retry instance {instance_id}"
 
     instance_id: bytes
@@ -119,7 +125,7 @@ class Rerun(Request[Sequence[bytes]]):
     Refused for what is not known or has not ended.
     """
 
-    rpc, verb = "RerunNode", "rerun"
+    rpc = "RerunNode"
     what = "to rerun node {node_id}"
 
     instance_id: bytes
@@ -134,7 +140,7 @@ class Rerun(Request[Sequence[bytes]]):
 class GetInstance(Request[InstanceStatus]):
     """Tell how an instance stands."""
 
-    rpc, verb = "GetInstance", "get_instance"
+    rpc = "GetInstance"
     what = "a look at instance {instance_id}"
 
     instance_id: bytes
@@ -144,7 +150,7 @@ class GetInstance(Request[InstanceStatus]):
 class GetNode(Request[NodeStatus]):
     """Tell how a node stands."""
 
-    rpc, verb = "GetNode", "get_node"
+    rpc = "GetNode"
     what = "a look at node {node_id}"
 
     instance_id: bytes
@@ -155,7 +161,7 @@ class GetNode(Request[NodeStatus]):
 class ListInstances(Request[Page[InstanceStatus]]):
     """Tell of all instances, newest first, page by page."""
 
-    rpc, verb = "ListInstances", "list_instances"
+    rpc = "ListInstances"
     what = "the list of instances"
 
     page_size: int
@@ -166,7 +172,7 @@ class ListInstances(Request[Page[InstanceStatus]]):
 class ListNodes(Request[Page[NodeStatus]]):
     """Tell of the nodes of an instance in creation order, page by page."""
 
-    rpc, verb = "ListNodes", "list_nodes"
+    rpc = "ListNodes"
     what = "the nodes of instance {instance_id}"
 
     instance_id: bytes
@@ -178,7 +184,7 @@ class ListNodes(Request[Page[NodeStatus]]):
 class ListWorkers(Request[Sequence[WorkerStatus]]):
     """Tell who is connected, in the order in which they came."""
 
-    rpc, verb = "ListWorkers", "list_workers"
+    rpc = "ListWorkers"
     what = "the list of workers"
 
 
@@ -186,7 +192,7 @@ class ListWorkers(Request[Sequence[WorkerStatus]]):
 class ListQueues(Request[Sequence[QueueStatus]]):
     """Tell what is ready and running, by queue and taint."""
 
-    rpc, verb = "ListQueues", "list_queues"
+    rpc = "ListQueues"
     what = "the list of queues"
 
 
@@ -194,7 +200,7 @@ class ListQueues(Request[Sequence[QueueStatus]]):
 class CheckFunctions(Request[Sequence[FunctionCheck]]):
     """Tell for each function what would keep its nodes from every connected worker, in the same order."""
 
-    rpc, verb = "CheckFunctions", "check_functions"
+    rpc = "CheckFunctions"
     what = "to check functions"
 
     functions: Sequence[FunctionSpec]
@@ -204,7 +210,7 @@ class CheckFunctions(Request[Sequence[FunctionCheck]]):
 class WhyNot(Request[Why]):
     """Tell what holds a node; without one, the first node of the instance that has not ended."""
 
-    rpc, verb = "Why", "why"
+    rpc = "Why"
 
     instance_id: bytes
     node_id: bytes | None = None

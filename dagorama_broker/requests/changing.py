@@ -38,7 +38,7 @@ class Changing(Looking):
             c.SubmitNodes(instance_id=instance_id, definition=definition, calls=calls, options=options)
         )
 
-    async def cancel(self, instance_id: InstanceId) -> None:
+    async def cancel_instance(self, instance_id: InstanceId) -> None:
         """Stop an instance. Raises `UnknownInstance`, or `InstanceEnded` naming the state."""
         await self._change(c.CancelInstance(instance_id=instance_id), "cancelled")
 
@@ -69,19 +69,20 @@ class Changing(Looking):
         await self._keeper.commit(c.ControlQueue(queue=queue, paused=paused, running_max=running_max))
         return [info for info in describe_queues(self._keeper.scheduler.queues, always=queue) if info.queue == queue]
 
-    async def retry(self, instance_id: InstanceId, request_id: RequestId | None = None) -> None:
+    async def retry_instance(self, instance_id: InstanceId, request_id: RequestId | None = None) -> None:
         """Let a failed instance go on from where it failed. Repeating it by the same id is a no-op.
 
         Raises `UnknownInstance`, `UnfitInstance`, `NodeInUse` or `ConflictingRequest`.
         """
         await self._keeper.submit(c.RetryInstance(instance_id=instance_id, request_id=request_id))
 
-    async def rerun(
+    async def rerun_node(
         self, instance_id: InstanceId, node_id: NodeId, request_id: RequestId | None = None
     ) -> list[NodeId]:
         """Run a node again, and whatever its value went into, and return all the nodes that begin anew.
 
-        Repeating it by the same id is a no-op with the same answer. Raises what `retry` raises, and `UnknownNode`.
+        Repeating it by the same id is a no-op with the same answer. Raises `UnknownNode`, and what `retry_instance`
+        raises.
         """
         command = c.RerunNode(instance_id=instance_id, node_id=node_id, request_id=request_id)
         ids: list[NodeId] = []

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from typing import Any, cast
 
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -54,7 +55,7 @@ class Server:
         self._server = aio.server(options=_OPTIONS)
         self._health = HealthServicer()
         work_pb2_grpc.add_WorkServiceServicer_to_server(WorkService(host), self._server)
-        dag_pb2_grpc.add_DagServiceServicer_to_server(DagService(host), self._server)
+        dag_pb2_grpc.add_DagServiceServicer_to_server(cast(Any, DagService(host)), self._server)
         api_pb2_grpc.add_DagoramaServicer_to_server(UnaryService(host), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 

@@ -9,7 +9,6 @@ from dagorama_broker.requests.checks import (
     to_failed,
     to_instance_id,
     to_node_id,
-    to_request_id,
 )
 from dagorama_broker.service.convert.incoming import (
     to_calls,
@@ -19,6 +18,7 @@ from dagorama_broker.service.convert.incoming import (
     to_function,
     to_instance_options,
     to_leases,
+    to_parameters,
     to_progress,
     to_rejection,
     to_results,
@@ -30,9 +30,8 @@ from dagorama_broker.service.convert.outgoing import (
     from_instance,
     from_node,
     from_outcomes,
-    from_queue,
     from_reason,
-    from_worker,
+    to_response,
     write_values,
 )
 
@@ -47,9 +46,7 @@ __all__ = [
     "from_instance",
     "from_node",
     "from_outcomes",
-    "from_queue",
     "from_reason",
-    "from_worker",
     "to_calls",
     "to_completions",
     "to_connect",
@@ -60,9 +57,10 @@ __all__ = [
     "to_instance_options",
     "to_leases",
     "to_node_id",
+    "to_parameters",
     "to_progress",
     "to_rejection",
-    "to_request_id",
+    "to_response",
     "to_results",
     "to_sent",
     "write_values",

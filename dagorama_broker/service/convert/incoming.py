@@ -1,9 +1,11 @@
 """Messages to core types. Each function raises `MalformedRequest` for what says something that cannot be."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, repeat
 from math import inf
-from typing import cast
+from typing import Any, cast
+
+from google.protobuf.message import Message
 
 from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
 from dagorama_broker.core import commands as c
@@ -39,8 +41,25 @@ from dagorama_broker.requests.checks import (
     check_size,
     same_length,
     to_failed,
+    to_instance_id,
+    to_node_id,
+    to_request_id,
 )
 from dagorama_broker.requests.session import Sent
+
+
+def to_parameters(request: Message) -> dict[str, object]:
+    """Give the fields of a request by their names, None for one that is left out. Raises `MalformedRequest`."""
+    return {
+        field.name: None
+        if field.containing_oneof is not None and not request.HasField(field.name)
+        else _GIVEN.get(field.name, _as_it_is)(getattr(request, field.name))
+        for field in request.DESCRIPTOR.fields
+    }
+
+
+def _as_it_is(value: object) -> object:
+    return value
 
 
 def to_function(message: graph_pb2.FunctionSpec) -> FunctionSpec:
@@ -305,3 +324,12 @@ def to_sent(worker_id: WorkerId, request: work_pb2.WorkRequest) -> Sent:
         worker_id=worker_id, results=to_results(request), completions=to_completions(request.completions)
     )
     return Sent(commands, report, request.sequence)
+
+
+#: How fields of requests are taken that are not taken as they are.
+_GIVEN: dict[str, Callable[[Any], object]] = {
+    "instance_id": to_instance_id,
+    "node_id": to_node_id,
+    "request_id": to_request_id,
+    "functions": lambda functions: list(map(to_function, functions)),
+}

@@ -1,6 +1,9 @@
 """Core types to messages."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from google.protobuf.message import Message
 
 from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
 from dagorama_broker.core.containers.caches import Cache
@@ -11,7 +14,7 @@ from dagorama_broker.core.model.states import Change, InstanceState, NodeState
 from dagorama_broker.core.model.stored import InstanceSummary
 from dagorama_broker.core.model.values import FailedAttempt, Failure, FunctionSpec, NodeId
 from dagorama_broker.core.why import Reason
-from dagorama_broker.requests.answers import Cause, NodeInfo, Outcome, QueueInfo, WorkerInfo
+from dagorama_broker.requests.answers import Cause, FunctionCheck, NodeInfo, Outcome, Page, QueueInfo, WorkerInfo
 from dagorama_broker.requests.checks import MESSAGE_BYTES_MAX, SumTooLarge
 from dagorama_broker.requests.session import Answer
 
@@ -266,3 +269,33 @@ def from_instance(summary: InstanceSummary) -> dag_pb2.InstanceInfo:
         paused=summary.control.paused,
         running_max=summary.control.running_max,
     )
+
+
+def from_check(check: FunctionCheck) -> dag_pb2.FunctionCheck:
+    """Give the message for a function that connected workers may run or not."""
+    return dag_pb2.FunctionCheck(reasons=map(from_reason, check.reasons), unsure_workers=check.unsure_workers)
+
+
+def to_response(kind: type[Message], answer: object) -> Message:
+    """Give the response with an answer. It has one field, beside which there may be the token of the next page."""
+    names = [field.name for field in kind.DESCRIPTOR.fields]
+    if not names:
+        return kind()
+    if isinstance(answer, Page):
+        return kind(**{names[0]: map(_told, answer.items), "next_page_token": answer.next_token})
+    return kind(**{names[0]: map(_told, answer) if isinstance(answer, list) else _told(answer)})
+
+
+def _told(thing: object) -> object:
+    tell = _TOLD.get(type(thing))
+    return thing if tell is None else tell(thing)
+
+
+#: How each thing in an answer is told of; ids are told as they are.
+_TOLD: dict[type, Callable[[Any], Message]] = {
+    InstanceSummary: from_instance,
+    NodeInfo: from_node,
+    WorkerInfo: from_worker,
+    QueueInfo: from_queue,
+    FunctionCheck: from_check,
+}

@@ -124,14 +124,14 @@ async def test_what_has_ended_is_not_changed(keeping: Keeping) -> None:
         requests = Requests(keeper)
         await keeper.submit(submit("a"))
         assert (await requests.control_instance(ORDER, paused=True, priority=3)).control == (3, True, 0)
-        await requests.cancel(ORDER)
-        for change in (requests.cancel, requests.control_instance):
+        await requests.cancel_instance(ORDER)
+        for change in (requests.cancel_instance, requests.control_instance):
             with pytest.raises(InstanceEnded, match="is cancelled already"):
                 await change(ORDER)
             with pytest.raises(UnknownInstance):
                 await change(instance_id("none"))
         with pytest.raises(UnfitInstance):
-            await requests.retry(ORDER)
+            await requests.retry_instance(ORDER)
 
 
 async def test_beginning_anew_is_repeated_by_its_id(keeping: Keeping) -> None:
@@ -142,12 +142,12 @@ async def test_beginning_anew_is_repeated_by_its_id(keeping: Keeping) -> None:
         await keeper.submit(submit("b", after=["a"]))
         await run(keeper, "a", result=fail)
         again, anew = RequestId(b"r" * 16), RequestId(b"s" * 16)
-        await requests.retry(ORDER, again)
-        await requests.retry(ORDER, again)
+        await requests.retry_instance(ORDER, again)
+        await requests.retry_instance(ORDER, again)
         await run(keeper, "a", "b")
-        assert await requests.rerun(ORDER, A, anew) == [A, B] == await requests.rerun(ORDER, A, anew)
+        assert await requests.rerun_node(ORDER, A, anew) == [A, B] == await requests.rerun_node(ORDER, A, anew)
         with pytest.raises(ConflictingRequest):
-            await requests.rerun(ORDER, B, anew)
+            await requests.rerun_node(ORDER, B, anew)
 
 
 async def test_lists_come_page_by_page(keeping: Keeping) -> None:
