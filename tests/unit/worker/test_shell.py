@@ -218,8 +218,9 @@ def test_a_slot_goes_to_the_loop_and_back(bench: Any) -> None:
     assert [node.report.failure for node in nodes] == [None] * 4
 
 
-def test_what_a_lost_node_gave_is_said_to_be_discarded(bench: Any) -> None:
+def test_what_a_lost_node_gave_is_said_to_be_discarded(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its effects may have been counted on."""
+    monkeypatch.setenv("DAGORAMA_CANCEL_GRACE_S", str(TIMEOUT_S))  # else it may be said first that it goes on
     it = bench()
     it.connect()
     it.hold()
