@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import sys
 import traceback
@@ -16,12 +17,19 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TextIO
 
-from dagorama.printable import printable
-
 LOGGER_NAME = "Dagorama"
 
 #: How each line begins, whichever of our programs writes it.
 FORMAT = "{asctime} - {name} - [{levelname}] - {message}"
+
+#: What a terminal would heed in place of showing it: control characters but tab and newline, other ends of lines and
+#: paragraphs, marks that turn the order of letters around, and halves of characters.
+_HEEDED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Return a text with the characters that a terminal would heed written as Python escapes them."""
+    return _HEEDED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class _Plain(logging.Formatter):

@@ -12,7 +12,7 @@ from dagorama.cli.tables import print_text
 from dagorama.cli.target import class_in, import_target, split_target
 from dagorama.client import queries
 from dagorama.listing import functions_in, functions_of
-from dagorama.printable import printable
+from dagorama.logging import printable
 
 
 @click.command(context_settings=HELP)

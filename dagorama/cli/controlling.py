@@ -13,8 +13,8 @@ from dagorama.cli.tables import print_text
 from dagorama.client.asking import ask_broker
 from dagorama.client.port import ControlInstance, ControlQueue
 from dagorama.client.status import InstanceStatus, QueueStatus
+from dagorama.logging import printable
 from dagorama.options import PRIORITY_MAX, RUNNING_MAX_MAX
-from dagorama.printable import printable
 
 #: What is said in place of a cap to lift it.
 NO_CAP = ("0", "none")

@@ -23,7 +23,7 @@ from dagorama.cli.tables import (
 )
 from dagorama.client import queries
 from dagorama.client.status import AttemptStatus, InstanceStatus, NodeStatus, WorkerStatus
-from dagorama.printable import printable
+from dagorama.logging import printable
 
 INSTANCE_STATES = ["running", "completed", "failed", "cancelled"]
 ENDED = frozenset({"completed", "failed", "dependency_failed", "cancelled"})

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import click
 
-from dagorama.printable import printable
+from dagorama.logging import printable
 
 #: A last column that may be wrapped gets at least so many columns of the terminal, and takes at most so many lines.
 LAST_MIN, LAST_LINES_MAX = 16, 4

@@ -14,7 +14,7 @@ from dagorama.client import queries
 from dagorama.client.settings import silence_s
 from dagorama.client.status import InstanceStatus
 from dagorama.errors import BrokerUnavailable
-from dagorama.printable import printable
+from dagorama.logging import printable
 from dagorama.why import Reason
 
 T = TypeVar("T")

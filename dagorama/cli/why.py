@@ -8,7 +8,7 @@ from dagorama.cli.asking import asks_broker, find_instance, find_node, print_jso
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import print_text
 from dagorama.client import queries
-from dagorama.printable import printable
+from dagorama.logging import printable
 
 #: What is wrapped stands deeper than the next reason does, which stands two columns deeper than this one.
 HANG = 4

@@ -31,7 +31,6 @@ ROOMS = {
             "own_workers",
             "payload",
             "placeholders",
-            "printable",
             "project_files",
             "promise_keys",
             "retry",
