@@ -11,31 +11,31 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar, cast, overload
 
-from dagorama import capture
-from dagorama.belonging import check_is_no_child, check_process
-from dagorama.capture import Begun, CapturedCall, FunctionSpec, Scope, current_scope, inline_node
-from dagorama.class_attributes import decorated_in, node_name
+from dagorama.calls import capture
+from dagorama.calls.capture import Begun, CapturedCall, FunctionSpec, Scope, current_scope, inline_node
+from dagorama.calls.class_attributes import decorated_in, node_name
+from dagorama.calls.construction import Construction, construction_of, take_state
+from dagorama.calls.ids import new_id
+from dagorama.calls.limit_keys import LimitKeys
+from dagorama.calls.names import Definition, class_name
+from dagorama.calls.payload import Payload, encode
+from dagorama.calls.release import release_of, version_in
+from dagorama.client.shortened import shortened
 from dagorama.code.policy import CodeMismatch, code_mismatch_named
-from dagorama.code_signature import calculate_function_hash, remember_code
-from dagorama.construction import Construction, construction_of, take_state
+from dagorama.code.signature import calculate_function_hash, remember_code
+from dagorama.code.stale import tell_if_edited
 from dagorama.definition import DAGDefinition, DAGInstance, instance_in_node
 from dagorama.errors import DagoramaError, PayloadError
-from dagorama.handle import definition_of, id_of
-from dagorama.ids import new_id
-from dagorama.inline import InlineCall
 from dagorama.inspection import CallRules
-from dagorama.limit_keys import LimitKeys
+from dagorama.instance.handle import definition_of, id_of
 from dagorama.limits import Limit, checked_limits
 from dagorama.models.promise import Arguments, new_promise, submitted_promise
-from dagorama.names import Definition, class_name
 from dagorama.options import InstanceOptions, check_encodable, checked_seconds, current_options
-from dagorama.payload import Payload, encode
-from dagorama.release import release_of, version_in
 from dagorama.retry import RetryConfiguration
+from dagorama.running.belonging import check_is_no_child, check_process
+from dagorama.running.inline import InlineCall
+from dagorama.running.unawaited import remembered
 from dagorama.settings import should_run_inline
-from dagorama.shortened import shortened
-from dagorama.stale import tell_if_edited
-from dagorama.unawaited import remembered
 
 F = TypeVar("F", bound=Callable[..., object])
 Args = tuple[object, ...]

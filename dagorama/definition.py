@@ -18,22 +18,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Protocol, T
 from uuid import UUID
 from weakref import WeakSet
 
-from dagorama import capture
-from dagorama.base_context import note_definition
-from dagorama.belonging import check_is_no_node, check_process
-from dagorama.capture import Scope, current_scope, inline_node
-from dagorama.class_attributes import check_nodes, class_attribute, decorated_in
-from dagorama.construction import Construction, remember_state, take_state
-from dagorama.handle import Handle, definition_of, id_of
-from dagorama.ids import new_id
-from dagorama.instance_attributes import delete, read, write
-from dagorama.instance_methods import METHODS
+from dagorama.calls import capture
+from dagorama.calls.capture import Scope, current_scope, inline_node
+from dagorama.calls.class_attributes import check_nodes, class_attribute, decorated_in
+from dagorama.calls.construction import Construction, remember_state, take_state
+from dagorama.calls.ids import new_id
+from dagorama.calls.names import Definition, class_name, followed, known_classes
+from dagorama.calls.placeholders import exchange
+from dagorama.calls.plain_data import slots_of, state_of
+from dagorama.instance.attributes import delete, read, write
+from dagorama.instance.handle import Handle, definition_of, id_of
+from dagorama.instance.methods import METHODS
+from dagorama.instance.resolution import resolve, resolve_async
 from dagorama.logging import get_logger
-from dagorama.names import Definition, class_name, followed, known_classes
 from dagorama.options import are_only_elsewhere
-from dagorama.placeholders import exchange
-from dagorama.plain_data import slots_of, state_of
-from dagorama.resolution import resolve, resolve_async
+from dagorama.running.base_context import note_definition
+from dagorama.running.belonging import check_is_no_node, check_process
 from dagorama.settings import should_run_inline
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ async def _started(
 
 
 if TYPE_CHECKING:
-    from dagorama.instance_verbs import InstanceVerbs as _Verbs
+    from dagorama.instance.verbs import InstanceVerbs as _Verbs
 
     _InstanceType = type
 else:

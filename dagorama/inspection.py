@@ -14,8 +14,8 @@ from inspect import Parameter
 from types import FunctionType, ModuleType
 from uuid import UUID
 
+from dagorama.calls.payload import PROTOCOL
 from dagorama.models.promise import DAGPromise, Promise, base_of, node_id_of, part_of
-from dagorama.payload import PROTOCOL
 
 #: Objects of exactly these types never need to be tried.
 PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict})

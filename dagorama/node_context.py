@@ -8,7 +8,7 @@ from collections.abc import Callable
 from time import monotonic
 from uuid import UUID
 
-from dagorama.capture import RunningNode, current_scope, inline_node
+from dagorama.calls.capture import RunningNode, current_scope, inline_node
 from dagorama.errors import NodeStopped, NotInNode
 
 

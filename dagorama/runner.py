@@ -9,8 +9,8 @@ from multiprocessing import Process
 from typing import cast
 
 from dagorama.client.connection import broker_address
+from dagorama.code.main_guard import check_is_no_import, worker_here
 from dagorama.errors import CodeMismatchException as CodeMismatchException
-from dagorama.main_guard import check_is_no_import, worker_here
 from dagorama.options import checked_names, whole_number
 from dagorama.worker.launched import LaunchedWorkers
 from dagorama.worker.options import WorkerOptions

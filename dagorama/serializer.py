@@ -12,19 +12,19 @@ from typing import Any, NamedTuple, cast
 from uuid import UUID
 from weakref import WeakValueDictionary
 
-from dagorama.base_context import Settings, import_in_base, settings_of
-from dagorama.capture import Scope
-from dagorama.class_attributes import MISSING, class_attribute, decorated_in
+from dagorama.calls.capture import Scope
+from dagorama.calls.class_attributes import MISSING, class_attribute, decorated_in
+from dagorama.calls.construction import make_again
+from dagorama.calls.names import class_name, followed, known_classes, module_name, registered
+from dagorama.code.importing import import_users
+from dagorama.code.main_guard import MAIN_GUARD
 from dagorama.code.policy import CodeMismatch
-from dagorama.code_signature import calculate_function_hash
-from dagorama.construction import make_again
+from dagorama.code.signature import calculate_function_hash
 from dagorama.definition import DAGDefinition, DAGInstance, constructor_of, has_new, instance_in_node, twin_of
 from dagorama.errors import PayloadError, UnknownFunction
-from dagorama.handle import definition_of
-from dagorama.importing import import_users
-from dagorama.main_guard import MAIN_GUARD
-from dagorama.names import class_name, followed, known_classes, module_name, registered
+from dagorama.instance.handle import definition_of
 from dagorama.retry import RetryConfiguration
+from dagorama.running.base_context import Settings, import_in_base, settings_of
 
 #: Definitions kept ready, each with its constructor's arguments; far more than a worker serves at a time.
 DEFINITIONS_MAX = 1024

@@ -11,8 +11,8 @@ from dagorama.cli.options import HELP
 from dagorama.cli.tables import print_text
 from dagorama.cli.target import class_in, import_target, split_target
 from dagorama.client import queries
-from dagorama.listing import functions_in, functions_of
 from dagorama.logging import printable
+from dagorama.worker.listing import functions_in, functions_of
 
 
 @click.command(context_settings=HELP)

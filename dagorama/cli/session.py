@@ -21,7 +21,7 @@ from dagorama.client.queries import list_instances, list_nodes, watch_instance
 from dagorama.client.status import InstanceStatus, NodeStatus
 from dagorama.definition import DAGInstance
 from dagorama.errors import BrokerRefused, BrokerUnavailable, DagoramaError
-from dagorama.handle import id_of
+from dagorama.instance.handle import id_of
 from dagorama.settings import should_run_inline
 
 T = TypeVar("T")

@@ -16,8 +16,8 @@ from types import ModuleType
 import click
 
 from dagorama.cli.options import working_directory
+from dagorama.code.importing import import_users
 from dagorama.definition import DAGDefinition
-from dagorama.importing import import_users
 from dagorama.inspection import problem_of_call, shown_signature
 
 

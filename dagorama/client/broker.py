@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from dagorama.capture import CapturedCall
+from dagorama.calls.capture import CapturedCall
 from dagorama.client.asking import broker
 from dagorama.client.outcomes import failure_of_node, value_in
 from dagorama.client.port import PAGE_SIZE, GetInstance, ListNodes

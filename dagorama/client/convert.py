@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import MutableSequence, Sequence
 from itertools import chain
 
-from dagorama.capture import CapturedCall, FunctionSpec
+from dagorama.calls.capture import CapturedCall, FunctionSpec
 from dagorama.options import NO_OPTIONS, InstanceOptions
 from dagorama.v1 import dag_pb2, graph_pb2
 

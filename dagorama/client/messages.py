@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from google.protobuf.message import Message
 
-from dagorama.capture import FunctionSpec
+from dagorama.calls.capture import FunctionSpec
 from dagorama.client.convert import write_function
 from dagorama.client.port import Page, Request
 from dagorama.client.status import (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from dagorama.calls.payload import decode, decode_value, no_promises
 from dagorama.client.status import Cause, NodeStatus, Outcome
 from dagorama.errors import InstanceCancelled, NodeFailed
-from dagorama.payload import decode, decode_value, no_promises
 
 
 def value_in(outcome: Outcome, instance_id: bytes) -> object:

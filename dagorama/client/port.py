@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, fields
 from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
-from dagorama.capture import CapturedCall, FunctionSpec
+from dagorama.calls.capture import CapturedCall, FunctionSpec
+from dagorama.calls.ids import new_id
 from dagorama.client.silence import Silence
 from dagorama.client.status import FunctionCheck, InstanceStatus, NodeStatus, Outcome, QueueStatus, WorkerStatus
 from dagorama.client.steps import Deadline, Steps
-from dagorama.ids import new_id
 from dagorama.options import InstanceOptions
 from dagorama.why import Why
 

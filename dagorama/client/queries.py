@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
-from dagorama.capture import FunctionSpec
+from dagorama.calls.capture import FunctionSpec
 from dagorama.client.asking import ask_broker, broker
 from dagorama.client.port import (
     PAGE_SIZE,

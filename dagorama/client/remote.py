@@ -8,7 +8,7 @@ from uuid import UUID
 
 import grpc
 
-from dagorama.capture import CapturedCall
+from dagorama.calls.capture import CapturedCall
 from dagorama.client.connection import connection, problem_in
 from dagorama.client.convert import submit_request
 from dagorama.client.messages import answer_in, instance_status, message_of, outcomes_in
@@ -18,8 +18,8 @@ from dagorama.client.silence import Silence
 from dagorama.client.status import InstanceStatus, Outcome
 from dagorama.client.steps import Deadline, Steps
 from dagorama.client.waiting import find_ended, watch, watch_end
+from dagorama.code.main_guard import check_is_in_reach, check_is_no_import
 from dagorama.errors import BrokerRefused, BrokerUnavailable
-from dagorama.main_guard import check_is_in_reach, check_is_no_import
 from dagorama.options import InstanceOptions
 from dagorama.states import InstanceState
 from dagorama.v1.dag_pb2 import WatchInstanceRequest

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from math import inf
 from time import monotonic
 
+from dagorama.client.own_workers import has_own_workers, why_given_up
 from dagorama.client.settings import silence_s
 from dagorama.client.steps import Steps
 from dagorama.errors import WorkersCannotStart
 from dagorama.logging import get_logger
-from dagorama.own_workers import has_own_workers, why_given_up
 from dagorama.why import Reason, Why
 
 #: So many instances are told of within one time of silence: who waits for thousands reads no more.

@@ -19,6 +19,7 @@ from threading import Lock
 from types import FunctionType, ModuleType
 from typing import NamedTuple, cast
 
+from dagorama.code.project_files import is_project_file
 from dagorama.code.seen import has_changed, loaded_digest, remember_file
 from dagorama.code.syntax import (
     FUNCTIONS,
@@ -30,7 +31,6 @@ from dagorama.code.syntax import (
     root_name,
     simplify,
 )
-from dagorama.project_files import is_project_file
 
 #: Packages of our own, which are no part of anybody's project.
 OURS = {"dagorama", "dagorama_broker"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from dataclasses import dataclass
 
-from dagorama.payload import encode
+from dagorama.calls.payload import encode
 
 
 @dataclass

@@ -2,12 +2,12 @@
 
 A promise may be passed to other decorated calls, put into any object, shown, compared with other promises, and asked
 for a part of its value (`p["k"]`, `p[0]`, `p.field`), which is a promise again. Everything else that one does with a
-value is refused at once (`dagorama.models.misuse`), because a promise that quietly passed for one would send nonsense
+value is refused at once (`dagorama.calls.misuse`), because a promise that quietly passed for one would send nonsense
 on its way.
 
-While `dagorama.payload` encodes, each promise that pickle meets leaves a *placeholder*: a call of `promised` or
+While `dagorama.calls.payload` encodes, each promise that pickle meets leaves a *placeholder*: a call of `promised` or
 `lifted` below. Their names are part of every stored payload, so they must stay what and where they are; so must that
-of `distinct_keys`, which is had from elsewhere (`dagorama.placeholders`).
+of `distinct_keys`, which is had from elsewhere (`dagorama.calls.placeholders`).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
+from dagorama.calls.misuse import NoValue, refuse
+from dagorama.calls.placeholders import SOME_ARE_KEYS, exchange
+from dagorama.calls.placeholders import distinct_keys as distinct_keys
+from dagorama.calls.questions import caller, takes_apart
 from dagorama.errors import PayloadError
 from dagorama.models.arguments import DAGArguments
-from dagorama.models.asking import caller, takes_apart
-from dagorama.models.misuse import NoValue, refuse
-from dagorama.placeholders import SOME_ARE_KEYS, exchange
-from dagorama.placeholders import distinct_keys as distinct_keys
 
 #: One step into a value: (ITEM, key) or (ATTRIBUTE, name).
 Step = tuple[str, object]

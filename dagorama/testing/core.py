@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from math import inf
 from typing import TypeVar, cast
 
-from dagorama.ids import new_id
+from dagorama.calls.ids import new_id
 from dagorama.options import checked_names
 from dagorama.testing.translating import to_rejection, to_result
 from dagorama.worker.held import Function, Held, Rejected, ValueTable

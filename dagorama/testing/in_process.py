@@ -19,15 +19,15 @@ from math import inf
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
-from dagorama import base_context
-from dagorama.capture import CapturedCall, current_scope
+from dagorama.calls.capture import CapturedCall, current_scope
 from dagorama.client.port import GetInstance, GetNode, Request
 from dagorama.client.silence import Silence
 from dagorama.client.status import InstanceStatus, Outcome
 from dagorama.client.steps import Deadline, Steps, run
 from dagorama.errors import BrokerRefused, ResultTimeout, Stuck
 from dagorama.options import InstanceOptions
-from dagorama.own_stack import run_off_loop
+from dagorama.running import base_context
+from dagorama.running.own_stack import run_off_loop
 from dagorama.serializer import forget_definitions, forget_functions
 from dagorama.states import InstanceState
 from dagorama.testing.core import Core, worker_with

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any, cast
 
-from dagorama.capture import CapturedCall, FunctionSpec
+from dagorama.calls.capture import CapturedCall, FunctionSpec
 from dagorama.client import port, status
 from dagorama.client.told import Row, Telling
 from dagorama.options import InstanceOptions

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from uuid import UUID
 
+from dagorama.calls.ids import new_id
 from dagorama.errors import CodeMismatchException, DagoramaError
-from dagorama.ids import new_id
 from dagorama.v1.work_pb2 import FunctionVersion, Hello, Lease, Refusal, WorkResponse
 from dagorama.worker.held import Function, Held, ValueTable
 from dagorama.worker.kernel import messages as m

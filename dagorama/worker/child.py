@@ -15,9 +15,9 @@ from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Self
 
-from dagorama.belonging import this_is_a_worker
 from dagorama.client.connection import broker_address
 from dagorama.logging import get_logger
+from dagorama.running.belonging import this_is_a_worker
 from dagorama.worker import forking
 from dagorama.worker.alarm import Alarm
 from dagorama.worker.board import Board

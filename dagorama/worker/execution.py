@@ -11,22 +11,22 @@ from hashlib import blake2b
 from time import perf_counter_ns
 from typing import Any
 
-from dagorama import capture
-from dagorama.attempt import Failed, attempt, attempt_async
-from dagorama.base_context import node_context
-from dagorama.belonging import follow_threads
-from dagorama.capture import CapturedCall, Scope, current_scope
+from dagorama.calls import capture
+from dagorama.calls.capture import CapturedCall, Scope, current_scope
+from dagorama.calls.payload import decode, decode_value, encode, no_promises
 from dagorama.definition import DAGInstance, instance_in_node
 from dagorama.errors import CodeMismatchException, DagoramaError, NotAwaited, PayloadError, UnknownFunction
-from dagorama.listing import is_inside
 from dagorama.models.promise import DAGPromise, node_id_of
-from dagorama.payload import decode, decode_value, encode, no_promises
 from dagorama.retry import RetryConfiguration
+from dagorama.running.attempt import Failed, attempt, attempt_async
+from dagorama.running.base_context import node_context
+from dagorama.running.belonging import follow_threads
 from dagorama.serializer import DEFINITIONS_MAX, FoundFunction, find_function, is_name, made_for
 from dagorama.worker import forking
 from dagorama.worker.failures import failure_of, refusal_of, sendable
 from dagorama.worker.held import Failure, Held, Rejected, Report, ValueTable
 from dagorama.worker.kernel.states import GIVEN
+from dagorama.worker.listing import is_inside
 from dagorama.worker.node_loop import Rest
 from dagorama.worker.versions import VersionCheck
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import traceback
 from types import TracebackType
 
+from dagorama.calls.payload import decode, encode, no_promises
 from dagorama.errors import DagoramaError
-from dagorama.payload import decode, encode, no_promises
 from dagorama.worker.held import Failure
 
 #: Messages and tracebacks are kept with every attempt, for people to read. More than this nobody reads.
@@ -15,7 +15,7 @@ TRACEBACK_CHARS_MAX = 50_000
 #: A larger exception travels as type, message and traceback only.
 EXCEPTION_BYTES_MAX = 64 * 1024
 #: Frames of these modules stand between the worker and the user's function and tell the user nothing.
-_OWN_MODULES = ("dagorama.worker.", "dagorama.attempt", "dagorama.decorators", "asyncio.")
+_OWN_MODULES = ("dagorama.worker.", "dagorama.running.attempt", "dagorama.decorators", "asyncio.")
 
 
 def failure_of(error: BaseException, *, permanent: bool = False) -> Failure:

@@ -7,7 +7,7 @@ from itertools import takewhile
 from time import monotonic
 from typing import NamedTuple, Protocol
 
-from dagorama.capture import CapturedCall
+from dagorama.calls.capture import CapturedCall
 from dagorama.worker.kernel.node import Function, Node, Rejected
 from dagorama.worker.kernel.states import GIVEN
 

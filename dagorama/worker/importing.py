@@ -5,8 +5,8 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterable
 
-from dagorama.importing import import_users
-from dagorama.project_files import is_project_file
+from dagorama.code.importing import import_users
+from dagorama.code.project_files import is_project_file
 
 
 class CannotImport(Exception):

@@ -13,10 +13,10 @@ from multiprocessing.connection import Connection
 from time import monotonic
 from types import TracebackType
 
+from dagorama.client.own_workers import OwnWorkers, own_workers
+from dagorama.code.main_guard import MAIN_GUARD, started_out_of_reach, workers_launched
 from dagorama.errors import WorkersCannotStart
 from dagorama.logging import get_logger
-from dagorama.main_guard import MAIN_GUARD, started_out_of_reach, workers_launched
-from dagorama.own_workers import OwnWorkers, own_workers
 from dagorama.worker.main_module import main_of_program
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.processes import WorkerProcess, describe_exit, stop_workers

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from multiprocessing import current_process, spawn
 
-from dagorama.main_guard import MAIN_GUARD
+from dagorama.code.main_guard import MAIN_GUARD
 from dagorama.worker.importing import CannotImport
 
 #: What is told to a new process about the main module is under keys that begin like this.
@@ -41,7 +41,7 @@ def main_of_program() -> dict[str, object]:
 def import_main(main: Mapping[str, object]) -> None:
     """Import the main module under another name, so that its guard is closed; raise `CannotImport` where it fails."""
     me = current_process()
-    # As while multiprocessing does it: nothing may be started meanwhile. See dagorama.main_guard.
+    # As while multiprocessing does it: nothing may be started meanwhile. See dagorama.code.main_guard.
     me._inheriting = True  # type: ignore[attr-defined]
     try:
         spawn.prepare(dict(main))

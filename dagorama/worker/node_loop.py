@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Any, NamedTuple, NoReturn, cast
 from weakref import WeakKeyDictionary
 
-from dagorama.capture import Scope, current_scope
+from dagorama.calls.capture import Scope, current_scope
 from dagorama.logging import get_logger
 
 #: How long `close` waits. A coroutine that blocks the thread for longer is left to it.

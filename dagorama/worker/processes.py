@@ -16,8 +16,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import set_spawning_popen
 from time import monotonic
 
-from dagorama.belonging import WORKER_NAME
-from dagorama.ids import new_id
+from dagorama.calls.ids import new_id
+from dagorama.running.belonging import WORKER_NAME
 from dagorama.v1.work_pb2 import WorkerEnd
 from dagorama.worker.board import Board
 from dagorama.worker.child import ENDED_FOR_NODE, EXIT_STOPPED, run_child

@@ -10,10 +10,10 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from uuid import UUID
 
+from dagorama.calls.payload import MESSAGE_BYTES_MAX
 from dagorama.client.connection import Connection
 from dagorama.client.convert import FunctionTable, write_calls
 from dagorama.logging import get_logger
-from dagorama.payload import MESSAGE_BYTES_MAX
 from dagorama.v1 import graph_pb2
 from dagorama.v1.work_pb2 import Completions, Hello, Lease, ProgressReports, Rejection, WorkRequest, WorkResponse
 from dagorama.v1.work_pb2_grpc import WorkServiceStub

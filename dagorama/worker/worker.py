@@ -7,8 +7,8 @@ import threading
 from time import sleep
 from uuid import UUID
 
-from dagorama import base_context
 from dagorama.logging import get_log_level
+from dagorama.running import base_context
 from dagorama.serializer import forget_functions
 from dagorama.worker.alarm import Alarm
 from dagorama.worker.board import Board

@@ -5,6 +5,7 @@ from dataclasses import fields
 
 import pytest
 
+from dagorama.calls.payload import MESSAGE_BYTES_MAX
 from dagorama.client.status import (
     AttemptStatus,
     FunctionStatus,
@@ -14,7 +15,6 @@ from dagorama.client.status import (
     QueueStatus,
     WorkerStatus,
 )
-from dagorama.payload import MESSAGE_BYTES_MAX
 from dagorama.why import Reason
 from dagorama_broker.core.why import Kind
 from dagorama_broker.requests import checks

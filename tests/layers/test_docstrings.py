@@ -21,7 +21,10 @@ ROOMS = (
     "dagorama/cli",
     "dagorama/client",
     "dagorama/code",
+    "dagorama/calls",
+    "dagorama/instance",
     "dagorama/models",
+    "dagorama/running",
     "dagorama/testing",
     "dagorama/worker",
 )

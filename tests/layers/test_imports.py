@@ -14,31 +14,19 @@ PACKAGES = ("dagorama", "dagorama_broker")
 
 #: Each room of the house, by the prefix of its modules; the longest prefix that fits a module names its room.
 ROOMS = {
-    "dagorama": "user",
+    "dagorama": "front",
+    # The part of the front door that all others may speak of.
     **{
-        f"dagorama.{name}": "values"
-        for name in (
-            "capture",
-            "errors",
-            "ids",
-            "limit_keys",
-            "limits",
-            "logging",
-            "main_guard",
-            "models",
-            "names",
-            "options",
-            "own_workers",
-            "payload",
-            "placeholders",
-            "project_files",
-            "promise_keys",
-            "retry",
-            "states",
-            "why",
-        )
+        f"dagorama.{name}": "words"
+        for name in ("errors", "limits", "logging", "options", "retry", "settings", "states", "why")
     },
+    "dagorama.code": "code",
+    "dagorama.calls": "calls",
+    # They have the paths that they had in dagorama 0.1, and that payloads name.
+    "dagorama.models": "calls",
+    "dagorama.running": "running",
     "dagorama.client": "client",
+    "dagorama.instance": "instance",
     "dagorama.worker": "worker",
     "dagorama.worker.kernel": "kernel",
     "dagorama.runner": "runner",
@@ -68,17 +56,21 @@ CORE = ("core", "grants", "graph", "ready", "language", "model", "containers", "
 
 #: From a room to the rooms that it may import, itself aside.
 ARROWS = {
-    "user": {"client", "values"},
-    "client": {"api", "values"},
-    "values": set[str](),
-    "worker": {"client", "api", "user", "kernel", "values"},
+    "words": set[str](),
+    "code": {"words"},
+    "calls": {"code", "words"},
+    "running": {"calls", "words"},
+    "client": {"api", "calls", "code", "words"},
+    "instance": {"client", "calls", "words"},
+    "front": {"instance", "running", "client", "calls", "code", "words"},
+    "worker": {"kernel", "front", "running", "client", "api", "calls", "code", "words"},
     "kernel": set[str](),
-    "runner": {"client", "worker", "values"},
-    "cli": {"user", "client", "worker", "launch", "values"},
+    "runner": {"worker", "client", "code", "words"},
+    "cli": {"worker", "front", "instance", "client", "code", "words", "launch"},
     # The in-process broker is a broker with its worker: it has the worker's executor run what the core grants, answers
     # with the broker's own requests, and has the memory journal keep finished instances. It knows no gRPC.
     "testing": {
-        *("user", "client", "worker", "kernel", "values"),
+        *("worker", "kernel", "front", "running", "client", "calls", "words"),
         *("core", "graph", "language", "model", "storage", "requests"),
     },
     "api": set[str](),

@@ -8,11 +8,11 @@ from contextlib import suppress
 from random import Random
 from typing import Any, cast
 
-from dagorama.capture import CapturedCall
+from dagorama.calls.capture import CapturedCall
+from dagorama.calls.payload import decode_value
 from dagorama.client.asking import use_broker
 from dagorama.client.convert import submit_request
 from dagorama.options import InstanceOptions
-from dagorama.payload import decode_value
 from dagorama.v1 import dag_pb2, graph_pb2
 from tests.simulation.machine import Process
 from tests.simulation.network import Broken, Ended, Network

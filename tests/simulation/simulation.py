@@ -16,7 +16,8 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from dagorama import base_context, ids
+from dagorama.calls import ids
+from dagorama.running import base_context
 from dagorama.worker.held import Held
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.values import NodeId

@@ -20,11 +20,11 @@ from uuid import UUID
 import pytest
 from click.testing import CliRunner
 
+from dagorama.calls.payload import encode
 from dagorama.cli import waiting
 from dagorama.cli.main import group
 from dagorama.client import broker, queries
 from dagorama.errors import InstanceFailed
-from dagorama.payload import encode
 from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
 from dagorama.why import Why
 from dagorama_broker.launch import LaunchedBroker, launch_broker

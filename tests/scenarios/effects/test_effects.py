@@ -16,7 +16,7 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from dagorama import DAGDefinition, NotInNode, StaticRetry, context, dagorama
-from dagorama.capture import Scope, current_scope
+from dagorama.calls.capture import Scope, current_scope
 from dagorama.effects import idempotency_headers, upsert, upsert_async
 from dagorama.testing import inline
 from dagorama.worker.held import Function, Held

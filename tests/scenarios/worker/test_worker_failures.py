@@ -9,15 +9,15 @@ from uuid import UUID
 
 import pytest
 
-from dagorama.capture import CapturedCall, FunctionSpec
+from dagorama.calls.capture import CapturedCall, FunctionSpec
+from dagorama.calls.ids import new_id
+from dagorama.calls.payload import encode
 from dagorama.client import queries
 from dagorama.client.broker import submit
 from dagorama.client.queries import list_nodes, list_workers
 from dagorama.definition import instance_of, resolve
 from dagorama.errors import NodeFailed
-from dagorama.ids import new_id
 from dagorama.models.promise import DAGPromise
-from dagorama.payload import encode
 from dagorama.worker.launched import LaunchedWorkers
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.processes import WorkerProcess

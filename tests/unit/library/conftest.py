@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from dagorama.capture import Scope, current_scope
+from dagorama.calls.capture import Scope, current_scope
+from dagorama.calls.ids import new_id
 from dagorama.definition import DAGDefinition, DAGInstance, instance_of
-from dagorama.ids import new_id
 from tests.unit.library.dag_server import DagServer
 
 

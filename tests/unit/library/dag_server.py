@@ -10,7 +10,7 @@ from typing import NamedTuple, NoReturn
 
 import grpc
 
-from dagorama.payload import encode
+from dagorama.calls.payload import encode
 from dagorama.v1 import dag_pb2, graph_pb2
 from dagorama.v1.dag_pb2_grpc import DagServiceServicer, add_DagServiceServicer_to_server
 

@@ -13,17 +13,17 @@ from uuid import UUID
 
 import pytest
 
-from dagorama.capture import Scope, current_scope
+from dagorama.calls.capture import Scope, current_scope
+from dagorama.calls.ids import new_id
+from dagorama.calls.payload import decode, no_promises
 from dagorama.code_signature import calculate_function_hash
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, instance_of, resolve
 from dagorama.errors import PayloadError, PromiseMisuse
-from dagorama.ids import new_id
 from dagorama.limits import Limit
-from dagorama.listing import functions_of
 from dagorama.models.promise import DAGPromise, node_id_of
-from dagorama.payload import decode, no_promises
 from dagorama.retry import StaticRetry
+from dagorama.worker.listing import functions_of
 from tests.unit.library.conftest import Running
 from tests.unit.library.dag_server import DagServer
 

@@ -19,7 +19,9 @@ from uuid import UUID
 
 import pytest
 
-from dagorama.capture import CapturedCall, FunctionSpec
+from dagorama.calls.capture import CapturedCall, FunctionSpec
+from dagorama.calls.ids import new_id
+from dagorama.calls.payload import encode
 from dagorama.client.broker import submit
 from dagorama.client.connection import broker_address, connection
 from dagorama.client.messages import instance_status
@@ -27,9 +29,7 @@ from dagorama.client.queries import get_instance
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, DAGInstance, attach, generate_instance_id, resolve, resolve_async
 from dagorama.errors import BrokerRefused, BrokerUnavailable, InstanceCancelled, NodeFailed, ResultTimeout
-from dagorama.ids import new_id
 from dagorama.models.promise import new_promise, node_id_of
-from dagorama.payload import encode
 from dagorama.retry import StaticRetry
 from dagorama.testing import in_process_broker, inline
 from dagorama.v1.dag_pb2 import InstanceInfo

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
+from dagorama.code.signature import calculate_function_hash, remember_code
 from dagorama.code.sources import Source
-from dagorama.code_signature import calculate_function_hash, remember_code
 from dagorama.decorators import dagorama
 
 ROOT = Path(__file__).parents[3]
@@ -252,7 +252,7 @@ def test_what_was_loaded_counts_not_what_the_file_says_now(edited: str, files: F
 
 def test_a_module_that_was_loaded_anew_has_its_new_version(files: Files) -> None:
     """After a reload the new text counts."""
-    source = "from dagorama.code_signature import remember_code\ndef f(): return 1\nremember_code(f)\n"
+    source = "from dagorama.code.signature import remember_code\ndef f(): return 1\nremember_code(f)\n"
     module = files.module(source)
     before = calculate_function_hash(module.f)
     (files.folder / f"{module.__name__}.py").write_text(source.replace("1", "1000"))
@@ -533,7 +533,7 @@ def test_a_decorator_from_elsewhere_makes_nodes_too(files: Files, monkeypatch: p
 
 def test_a_file_with_another_time_and_the_same_text_has_not_changed(files: Files) -> None:
     """As git and rsync leave it."""
-    source = "from dagorama.code_signature import remember_code\ndef f(): return 1\nremember_code(f)\n"
+    source = "from dagorama.code.signature import remember_code\ndef f(): return 1\nremember_code(f)\n"
     touched = files.module(source)
     os.utime(files.folder / f"{touched.__name__}.py", (1, 1))
     assert calculate_function_hash(touched.f) == calculate_function_hash(files.module(source).f)
@@ -542,7 +542,7 @@ def test_a_file_with_another_time_and_the_same_text_has_not_changed(files: Files
 def test_a_file_that_changes_back_has_not_changed(files: Files) -> None:
     """What is looked into while it is another leaves nothing behind."""
     source = (
-        "from dagorama.code_signature import remember_code\ndef g(): return f()\ndef f(): return 1\nremember_code(f)\n"
+        "from dagorama.code.signature import remember_code\ndef g(): return f()\ndef f(): return 1\nremember_code(f)\n"
     )
     changing = files.module(source)
     path = files.folder / f"{changing.__name__}.py"

@@ -11,9 +11,9 @@ from uuid import uuid4
 
 import pytest
 
+from dagorama.calls.ids import new_id
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, DAGInstance, instance_of
-from dagorama.ids import new_id
 from dagorama.models.promise import DAGPromise
 from dagorama.testing import inline
 from tests.unit.library.conftest import Running

@@ -7,7 +7,7 @@ import threading
 import time
 from uuid import UUID
 
-from dagorama.ids import new_id
+from dagorama.calls.ids import new_id
 
 
 def test_ids_are_time_ordered_uuids() -> None:

@@ -315,7 +315,7 @@ def test_an_error_comes_from_the_method_that_the_user_called(broker: InProcessBr
     with pytest.raises(NodeFailed) as caught:
         instance.result() if method == "result" else asyncio.run(wait_for_it())
     own = [entry for entry in caught.traceback if "/dagorama/" in str(entry.path)]
-    assert [Path(entry.path).name for entry in own] == ["instance_methods.py"]
+    assert [Path(entry.path).name for entry in own] == ["methods.py"]
     assert isinstance(caught.value.__cause__, ValueError)
 
 

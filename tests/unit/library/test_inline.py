@@ -13,12 +13,12 @@ from typing import Any, cast
 
 import pytest
 
-from dagorama import own_stack
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, DAGInstance, generate_instance_id, resolve, resolve_async
 from dagorama.errors import BrokerRefused, PayloadError
 from dagorama.inspection import find_promises
 from dagorama.retry import ExponentialRetry, StaticRetry
+from dagorama.running import own_stack
 from dagorama.settings import INLINE_ENVIRONMENT_FLAG, should_run_inline
 from dagorama.testing import inline
 

@@ -20,7 +20,7 @@ from dagorama import (
     dagorama,
     generate_instance_id,
 )
-from dagorama.capture import Scope, current_scope
+from dagorama.calls.capture import Scope, current_scope
 from dagorama.testing import inline
 from dagorama.worker.held import Function, Held
 

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from dagorama import DAGDefinition, Limit, LimitKeyError, dagorama
-from dagorama.capture import FunctionSpec
+from dagorama.calls.capture import FunctionSpec
 from dagorama.client.convert import submit_request
 from dagorama.models.promise import DAGPromise
 from dagorama.testing import inline

@@ -6,14 +6,14 @@ from types import ModuleType
 
 import pytest
 
-from dagorama.errors import MainGuardMissing, OutOfReach
-from dagorama.main_guard import (
+from dagorama.code.main_guard import (
     check_is_in_reach,
     check_is_no_import,
     started_out_of_reach,
     worker_here,
     workers_launched,
 )
+from dagorama.errors import MainGuardMissing, OutOfReach
 from dagorama_broker.launch import BrokerNotStarted, launch_broker
 
 

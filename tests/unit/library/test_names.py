@@ -12,7 +12,7 @@ import pytest
 
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, DAGInstance, resolve
-from dagorama.instance_methods import METHODS
+from dagorama.instance.methods import METHODS
 from dagorama.testing import in_process_broker, inline
 
 #: All that an instance has of its own.

@@ -16,11 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dagorama import DAGDefinition, NodeFailed, StaticRetry, dagorama, payload
+from dagorama import DAGDefinition, NodeFailed, StaticRetry, dagorama
+from dagorama.calls import payload
+from dagorama.calls.ids import new_id
+from dagorama.calls.payload import decode, decode_value, encode, no_promises
 from dagorama.errors import BrokerUnavailable, PayloadError
-from dagorama.ids import new_id
 from dagorama.models.promise import DAGPromise, new_promise, node_id_of
-from dagorama.payload import decode, decode_value, encode, no_promises
 from dagorama.testing import in_process_broker
 from tests.unit.library.containers import AROUND, Plain
 

@@ -13,11 +13,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from dagorama.calls.ids import new_id
+from dagorama.calls.payload import decode, encode
 from dagorama.errors import DagoramaError, PayloadError, PromiseMisuse
-from dagorama.ids import new_id
 from dagorama.models.arguments import DAGArguments
 from dagorama.models.promise import DAGPromise, LiftedPromise, new_promise, node_id_of
-from dagorama.payload import decode, encode
 
 
 def some_promise() -> Any:

@@ -25,8 +25,9 @@ from uuid import UUID, uuid4
 import pydantic
 import pytest
 
+from dagorama.calls.ids import new_id
+from dagorama.calls.payload import encode
 from dagorama.errors import PayloadError, PromiseMisuse
-from dagorama.ids import new_id
 from dagorama.models.arguments import DAGArguments
 from dagorama.models.promise import (
     ARGUMENT_BYTES_MAX,
@@ -37,7 +38,6 @@ from dagorama.models.promise import (
     new_promise,
     submitted_promise,
 )
-from dagorama.payload import encode
 from tests.unit.library.containers import Attrs, Data, Named
 
 TABLE = {0: "zero", 1: "one"}

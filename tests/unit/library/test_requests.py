@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
+from dagorama.calls.ids import new_id
 from dagorama.client.connection import CONNECT_S, Connection
 from dagorama.client.requests import ABSENT_S, PAUSE_LAST_S, Attempt, ask
 from dagorama.client.settings import RECONNECT_S
@@ -16,7 +17,6 @@ from dagorama.client.silence import Silence
 from dagorama.client.steps import Deadline, Pause, Steps
 from dagorama.client.waiting import watch as watch_steps
 from dagorama.errors import BrokerRefused, BrokerUnavailable
-from dagorama.ids import new_id
 from dagorama.v1.dag_pb2 import SubmitRequest
 
 

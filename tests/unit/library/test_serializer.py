@@ -14,12 +14,12 @@ from uuid import uuid4
 
 import pytest
 
+from dagorama.calls.ids import new_id
+from dagorama.calls.names import registered
+from dagorama.calls.payload import encode
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, DAGInstance
 from dagorama.errors import PayloadError, UnknownFunction
-from dagorama.ids import new_id
-from dagorama.names import registered
-from dagorama.payload import encode
 from dagorama.serializer import (
     bind,
     find_function,
@@ -154,7 +154,7 @@ def test_definitions_are_made_once() -> None:
 
 def test_a_registered_object_stands_for_its_class(monkeypatch: pytest.MonkeyPatch) -> None:
     """After `register_definition` functions of the class run on that object, also if they ran before."""
-    monkeypatch.setattr("dagorama.construction.registered", registered)
+    monkeypatch.setattr("dagorama.calls.construction.registered", registered)
     assert run(f"{HERE}Task.entrypoint") == 1
     register_definition(Task(10))
     try:

@@ -29,7 +29,7 @@ def test_a_program_is_told_that_its_file_was_edited(
 ) -> None:
     """Once; it goes on with what it has loaded. That a file was touched is nothing to tell."""
     monkeypatch.setattr(logging.getLogger("Dagorama"), "propagate", True)
-    monkeypatch.setattr("dagorama.stale.LOOK_INTERVAL_S", 0.0)
+    monkeypatch.setattr("dagorama.code.stale.LOOK_INTERVAL_S", 0.0)
     monkeypatch.syspath_prepend(tmp_path)
     file = tmp_path / "stale_job.py"
     file.write_text(JOB)

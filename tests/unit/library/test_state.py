@@ -18,14 +18,14 @@ from typing import Any, NamedTuple, cast
 
 import pytest
 
-from dagorama import plain_data
-from dagorama.construction import construction_of, take_state
+from dagorama.calls import plain_data
+from dagorama.calls.construction import construction_of, take_state
+from dagorama.calls.plain_data import DEPTH_MAX, PARTS_MAX
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, resolve
 from dagorama.errors import NodeFailed, PayloadError
-from dagorama.handle import definition_of
+from dagorama.instance.handle import definition_of
 from dagorama.models.promise import new_promise
-from dagorama.plain_data import DEPTH_MAX, PARTS_MAX
 from dagorama.serializer import register_definition
 from dagorama.testing import in_process_broker, inline
 

@@ -18,7 +18,7 @@ from dagorama import (
     dagorama,
     generate_instance_id,
 )
-from dagorama.capture import Scope, current_scope
+from dagorama.calls.capture import Scope, current_scope
 from dagorama.worker.held import Function, Held
 from dagorama.worker.kernel.states import State, move
 from tests.unit.library.dag_server import DagServer

@@ -8,9 +8,9 @@ from uuid import UUID
 import pytest
 
 from dagorama import DAGDefinition, DAGInstance, DAGPromise, dagorama
-from dagorama.construction import construction_of
+from dagorama.calls.construction import construction_of
+from dagorama.calls.payload import decode, encode, no_promises
 from dagorama.models.promise import new_promise
-from dagorama.payload import decode, encode, no_promises
 
 NODE = bytes(range(16))
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from dagorama import DAGDefinition, NodeFailed, NotAwaited, StaticRetry, dagorama
+from dagorama.running.unawaited import check_all_awaited
 from dagorama.testing import in_process_broker, inline
-from dagorama.unawaited import check_all_awaited
 
 notified: list[int] = []
 kept: list[Any] = []

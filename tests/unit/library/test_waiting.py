@@ -23,19 +23,19 @@ from dagorama import (
     ResultTimeout,
     attach,
     dagorama,
-    resolution,
     resolve,
     resolve_async,
 )
+from dagorama.calls.payload import encode
 from dagorama.client import silence, waiting
 from dagorama.client.connection import connection
 from dagorama.client.settings import silence_s
 from dagorama.client.silence import Silence
 from dagorama.client.steps import run
 from dagorama.client.waiting import ask_why
+from dagorama.instance import resolution
 from dagorama.logging import get_logger
 from dagorama.models.promise import node_id_of
-from dagorama.payload import encode
 from dagorama.testing import inline
 from dagorama.v1 import dag_pb2, graph_pb2
 from tests.unit.library.dag_server import DagServer

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dagorama import DAGDefinition, dagorama
-from dagorama.payload import decode, encode, no_promises
+from dagorama.calls.payload import decode, encode, no_promises
 from dagorama.v1.work_pb2 import WorkResponse
 from dagorama.worker.child import EXIT_CLOSED, EXIT_IMPORT_FAILED, EXIT_STOPPED
 from dagorama.worker.news import News, tell

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from dagorama import DAGDefinition, base_context, dagorama, instance_options
-from dagorama.base_context import adopt, import_in_base, node_context
-from dagorama.capture import Scope, current_scope
+from dagorama import DAGDefinition, dagorama, instance_options
+from dagorama.calls.capture import Scope, current_scope
+from dagorama.calls.payload import decode, encode, no_promises
 from dagorama.options import NO_OPTIONS, current_options
-from dagorama.payload import decode, encode, no_promises
+from dagorama.running import base_context
+from dagorama.running.base_context import adopt, import_in_base, node_context
 from dagorama.serializer import bind, find_function
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.worker import Worker

@@ -5,10 +5,10 @@ from uuid import UUID
 
 import pytest
 
+from dagorama.calls.payload import decode, encode, no_promises
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
 from dagorama.errors import UnknownFunction
-from dagorama.payload import decode, encode, no_promises
 from dagorama.v1 import graph_pb2
 from dagorama.worker.failure_log import LINES_MAX
 from dagorama.worker.failures import MESSAGE_CHARS_MAX, TRACEBACK_CHARS_MAX, failure_of, refusal_of

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from dagorama import own_workers
+from dagorama.client import own_workers
 from dagorama.errors import WorkersCannotStart
 from dagorama.worker import launched
 from dagorama.worker.launched import FAILED_STARTS_MAX, LaunchedWorkers, _LaunchedCrew

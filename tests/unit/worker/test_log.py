@@ -9,8 +9,8 @@ from threading import Event
 import pytest
 
 from dagorama import DAGDefinition, dagorama
+from dagorama.calls.payload import encode
 from dagorama.logging import get_logger
-from dagorama.payload import encode
 from dagorama.worker.log import WAITING_MAX, Log
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.worker import Worker

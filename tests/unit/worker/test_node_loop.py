@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from dagorama import NodeFailed, ResultTimeout
-from dagorama.payload import decode, encode, no_promises
+from dagorama.calls.payload import decode, encode, no_promises
 from dagorama.testing import in_process_broker
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.worker import Worker

@@ -8,7 +8,7 @@ from time import monotonic, sleep
 import pytest
 
 from dagorama import DAGDefinition, NodeContext, context, dagorama
-from dagorama.payload import encode
+from dagorama.calls.payload import encode
 from dagorama.v1.work_pb2 import ProgressReports
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.stream import PROGRESS_INTERVAL_S, Stream

@@ -6,7 +6,7 @@ from threading import Event
 import pytest
 
 from dagorama import DAGDefinition, context, dagorama
-from dagorama.payload import encode
+from dagorama.calls.payload import encode
 from dagorama.v1.work_pb2 import Lease, WorkResponse
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.worker import Worker

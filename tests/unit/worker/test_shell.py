@@ -12,8 +12,8 @@ from typing import Any, cast
 import pytest
 
 from dagorama import DAGDefinition, dagorama
+from dagorama.calls.payload import encode
 from dagorama.code.policy import CodeMismatch
-from dagorama.payload import encode
 from dagorama.v1.work_pb2 import Lease, Rejection
 from dagorama.worker.alarm import Alarm
 from dagorama.worker.held import Function, Held

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from dagorama.capture import Scope, current_scope
+from dagorama.calls.capture import Scope, current_scope
 from dagorama.worker import node_loop, slots
 from dagorama.worker.alarm import Alarm
 from dagorama.worker.board import Board

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dagorama.capture import CapturedCall, FunctionSpec
+from dagorama.calls.capture import CapturedCall, FunctionSpec
 from dagorama.retry import StaticRetry
 from dagorama.v1 import graph_pb2
 from dagorama.v1.graph_pb2 import Calls

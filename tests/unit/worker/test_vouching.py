@@ -7,7 +7,7 @@ from multiprocessing import Process
 
 import pytest
 
-from dagorama.ids import new_id
+from dagorama.calls.ids import new_id
 from dagorama.v1.work_pb2 import VouchRequest, WorkerEnd
 from dagorama.worker.processes import WorkerProcess
 from dagorama.worker.vouching import Voucher

@@ -7,9 +7,9 @@ from threading import Event
 
 import pytest
 
+from dagorama.calls.payload import encode
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
-from dagorama.payload import encode
 from dagorama.serializer import find_function, forget_functions
 from dagorama.v1.work_pb2 import Lease, Welcome, WorkResponse
 from dagorama.worker.importing import CannotImport

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
+from dagorama.calls.payload import decode, encode, no_promises
 from dagorama.code.policy import CodeMismatch
 from dagorama.code_signature import calculate_function_hash
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
 from dagorama.errors import CodeMismatchException, UnknownFunction
-from dagorama.payload import decode, encode, no_promises
 from dagorama.v1.graph_pb2 import FunctionSpec
 from dagorama.v1.work_pb2 import FunctionVersion, Lease, WorkResponse
 from dagorama.worker.options import WorkerOptions

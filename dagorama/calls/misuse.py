@@ -10,9 +10,9 @@ from functools import lru_cache
 from types import MemberDescriptorType
 from typing import TYPE_CHECKING, ClassVar, NoReturn, cast
 
-from dagorama.capture import current_scope
+from dagorama.calls.capture import current_scope
+from dagorama.calls.questions import asking_line, asks_for_type, caller, table_asked
 from dagorama.errors import PromiseMisuse
-from dagorama.models.asking import asking_line, asks_for_type, caller, table_asked
 
 PASS_IT_ON = (
     "Pass the promise to a decorated method and use the value there; outside of the graph, wait for the value with "

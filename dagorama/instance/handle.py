@@ -5,7 +5,7 @@ Both stand in the `__dict__` of an instance, since its definition may have anyth
 
 from __future__ import annotations
 
-from dagorama.names import Definition
+from dagorama.calls.names import Definition
 
 
 class Handle:

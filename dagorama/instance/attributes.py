@@ -11,10 +11,10 @@ from threading import RLock
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, MethodType
 from typing import Any
 
-from dagorama.class_attributes import MISSING, class_attribute
-from dagorama.handle import Handle
-from dagorama.names import Definition
-from dagorama.plain_data import ATOMS, own_copy
+from dagorama.calls.class_attributes import MISSING, class_attribute
+from dagorama.calls.names import Definition
+from dagorama.calls.plain_data import ATOMS, own_copy
+from dagorama.instance.handle import Handle
 
 #: Their storage is in the object that they were made for.
 SLOTS = (MemberDescriptorType, GetSetDescriptorType)

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from contextvars import Context, ContextVar
 from typing import TypeVar
 
-from dagorama.base_context import own_copy
+from dagorama.running.base_context import own_copy
 
 T = TypeVar("T")
 

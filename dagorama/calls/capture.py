@@ -35,7 +35,7 @@ class FunctionSpec:
     start_timeout_s: float = 0.0
     #: An attempt that is cut off fails the node, instead of being followed by another.
     at_most_once: bool = False
-    #: The versions that calls made inside are to have: see `dagorama.code.release`; empty: those of whoever makes them.
+    #: The versions that calls made inside are to have: see `dagorama.calls.release`; empty: those of the caller.
     release: str = ""
 
 

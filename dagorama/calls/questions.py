@@ -18,7 +18,7 @@ from itertools import islice
 from types import CodeType, FrameType, MappingProxyType
 from typing import cast
 
-from dagorama.project_files import is_project_file
+from dagorama.code.project_files import is_project_file
 
 #: Where people type code: Python's own prompt, before 3.13 and since, and IPython's.
 TYPED_IN = ("<stdin>", "<python-input", "<ipython-input")
@@ -37,7 +37,7 @@ CALLS = ("CALL", "PRECALL")
 #: Modules through which code asks a promise: `Color(p)`, `describe(p)` of a singledispatch function, `asdict(p)`. Those
 #: of promises themselves stand between as well.
 BETWEEN = frozenset({"enum", "functools", "dataclasses"})
-PROMISES = "dagorama.models."
+PROMISES = ("dagorama.models.", "dagorama.calls.misuse")
 #: Places in code that are remembered.
 SITES_MAX = 1024
 

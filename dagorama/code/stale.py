@@ -7,7 +7,7 @@ from math import inf
 from time import monotonic
 from weakref import WeakKeyDictionary
 
-from dagorama.code_signature import changed_file
+from dagorama.code.signature import changed_file
 from dagorama.logging import get_logger
 
 #: How often the files of a function are looked at, at most.

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, NoReturn, TypeVar
 
-from dagorama import capture
-from dagorama.capture import Caller
+from dagorama.calls import capture
+from dagorama.calls.capture import Caller
 from dagorama.errors import NotAwaited
-from dagorama.giving_up import gives_up
 from dagorama.retry import RetryConfiguration
-from dagorama.unawaited import check_all_awaited
+from dagorama.running.giving_up import gives_up
+from dagorama.running.unawaited import check_all_awaited
 
 NodeT = TypeVar("NodeT", bound=Caller)
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from inspect import isabstract
 from typing import Any, NamedTuple
 
-from dagorama.capture import FunctionSpec
+from dagorama.calls.capture import FunctionSpec
+from dagorama.calls.release import nodes_of
 from dagorama.code.policy import CodeMismatch
 from dagorama.definition import DAGDefinition
-from dagorama.release import nodes_of
 
 
 class ListedFunction(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 #: The folders of the standard library and of our packages, as written and with links followed.
-_OURS = os.path.dirname(os.path.abspath(__file__))
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _FOLDERS = (os.path.dirname(os.__file__), _OURS, f"{_OURS}_broker")
 NOT_PROJECTS = tuple(folder + os.sep for written in _FOLDERS for folder in (written, os.path.realpath(written)))
 

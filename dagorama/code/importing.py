@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-from dagorama.main_guard import MAIN_GUARD
+from dagorama.code.main_guard import MAIN_GUARD
 
 
 def import_users(name: str) -> ModuleType:

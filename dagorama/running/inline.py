@@ -16,18 +16,18 @@ from threading import Lock
 from time import monotonic
 from typing import Any, cast
 
-from dagorama import capture
-from dagorama.attempt import Failed, attempt, attempt_async
-from dagorama.belonging import follow_threads
-from dagorama.capture import Begun, current_scope, inline_node
-from dagorama.construction import given_to
+from dagorama.calls import capture
+from dagorama.calls.capture import Begun, current_scope, inline_node
+from dagorama.calls.construction import given_to
+from dagorama.calls.ids import new_id
+from dagorama.calls.names import Definition
+from dagorama.calls.payload import decode, encode
 from dagorama.errors import PromiseMisuse
-from dagorama.ids import new_id
 from dagorama.models.promise import new_promise
-from dagorama.names import Definition
-from dagorama.own_stack import copy_for_task, run_in_copy
-from dagorama.payload import decode, encode
 from dagorama.retry import RetryConfiguration
+from dagorama.running.attempt import Failed, attempt, attempt_async
+from dagorama.running.belonging import follow_threads
+from dagorama.running.own_stack import copy_for_task, run_in_copy
 
 #: Fencing tokens. They grow over all nodes of the process, as a broker's do.
 _tokens = count(1)

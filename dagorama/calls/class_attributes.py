@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import TypeAlias
 
-from dagorama.names import class_name
+from dagorama.calls.names import class_name
 
 #: Stands for what is not there.
 MISSING = object()

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from dagorama.client.port import Cancel, ControlInstance, Request, Rerun, Retry, WhyNot
 from dagorama.errors import BrokerRefused
-from dagorama.handle import Handle, id_of
+from dagorama.instance.handle import Handle, id_of
 from dagorama.models.promise import Promise, node_id_of
 from dagorama.options import checked_priority, checked_running_max
 from dagorama.settings import should_run_inline

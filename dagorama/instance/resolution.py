@@ -6,13 +6,13 @@ from asyncio import CancelledError
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, TypeVar, cast, overload
 
-from dagorama.capture import current_scope
+from dagorama.calls.capture import current_scope
+from dagorama.calls.payload import decode, encode
+from dagorama.client.shortened import shortened
 from dagorama.errors import DagoramaError, InstanceCancelled, NodeFailed, PromiseMisuse
-from dagorama.handle import Handle, id_of
+from dagorama.instance.handle import Handle, id_of
 from dagorama.logging import get_logger
 from dagorama.models.promise import DAGPromise, node_id_of
-from dagorama.payload import decode, encode
-from dagorama.shortened import shortened
 
 if TYPE_CHECKING:
     from dagorama.client.steps import Deadline

@@ -8,7 +8,7 @@ from inspect import CORO_CREATED, getcoroutinestate
 from itertools import count
 from typing import Any, cast
 
-from dagorama.capture import Begun, Caller
+from dagorama.calls.capture import Begun, Caller
 from dagorama.errors import NotAwaited
 
 _keys = count()

@@ -12,8 +12,8 @@ import sys
 import threading
 from weakref import WeakSet
 
-from dagorama import capture
-from dagorama.capture import Process, current_scope, inline_node
+from dagorama.calls import capture
+from dagorama.calls.capture import Process, current_scope, inline_node
 from dagorama.errors import CalledElsewhere
 
 #: What multiprocessing calls a worker process, by which a child of one knows that it is.

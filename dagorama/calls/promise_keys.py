@@ -11,8 +11,8 @@ from io import BytesIO
 from operator import getitem
 from typing import Any
 
-from dagorama.models.misuse import has_promise
-from dagorama.placeholders import distinct_keys
+from dagorama.calls.misuse import has_promise
+from dagorama.calls.placeholders import distinct_keys
 
 
 def dumps_with_keys(value: object, protocol: int) -> bytes:

@@ -12,7 +12,7 @@ from contextvars import Context, ContextVar, copy_context
 from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
-from dagorama.capture import current_scope, inline_node
+from dagorama.calls.capture import current_scope, inline_node
 from dagorama.options import NO_OPTIONS, current_options
 
 T = TypeVar("T")

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from dagorama.class_attributes import class_attribute, decorated_in, node_name
-from dagorama.code_signature import calculate_function_hash
+from dagorama.calls.class_attributes import class_attribute, decorated_in, node_name
+from dagorama.code.signature import calculate_function_hash
 
 #: By class: the release as text, and by name.
 _releases: WeakKeyDictionary[type, tuple[str, dict[str, str]]] = WeakKeyDictionary()

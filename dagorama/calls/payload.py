@@ -15,9 +15,9 @@ from io import BytesIO
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from dagorama.calls.placeholders import MODULE, SOME_ARE_KEYS, exchange
+from dagorama.calls.promise_keys import dumps_with_keys
 from dagorama.errors import DagoramaError, PayloadError
-from dagorama.placeholders import MODULE, SOME_ARE_KEYS, exchange
-from dagorama.promise_keys import dumps_with_keys
 
 PROTOCOL = 5
 #: Every placeholder names a function of this module.

@@ -9,15 +9,15 @@ from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
-from dagorama.capture import current_scope, inline_node
+from dagorama.calls.capture import current_scope, inline_node
+from dagorama.client.shortened import shortened
 from dagorama.errors import DagoramaError
-from dagorama.handle import Handle, definition_of, id_of
-from dagorama.instance_verbs import VERBS
+from dagorama.instance.handle import Handle, definition_of, id_of
+from dagorama.instance.resolution import value_of, value_of_async
+from dagorama.instance.verbs import VERBS
 from dagorama.models.promise import new_promise
 from dagorama.options import checked_timeout
-from dagorama.resolution import value_of, value_of_async
 from dagorama.settings import should_run_inline
-from dagorama.shortened import shortened
 from dagorama.states import InstanceState
 
 if TYPE_CHECKING:
