@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.docs.pages import ROOT, blocks
+from tests.layers.circles import circles
 from tests.layers.importing import imports_of, modules
 
 #: Whose imports are looked at.
@@ -53,6 +54,9 @@ ROOMS = {
 
 #: The floors of the broker's core: each imports what is below it.
 CORE = ("core", "grants", "graph", "ready", "language", "model", "containers", "errors")
+
+#: The floors of the library: each imports from floors below it, as drawn in `ARROWS`.
+LIBRARY = ("testing", "cli", "runner", "worker", "front", "instance", "client", "running", "calls", "code", "words")
 
 #: From a room to the rooms that it may import, itself aside.
 ARROWS = {
@@ -185,6 +189,53 @@ def test_core_is_as_it_is_drawn() -> None:
         drawn |= {f"dagorama_broker/core/{folder}{name}.py": room for name in names}
     found = {str(path.relative_to(ROOT)): room_of(name) for name, path in modules("dagorama_broker/core")}
     assert drawn == {path: room for path, room in found.items() if not path.endswith("__init__.py")}
+
+
+def test_library_is_as_it_is_drawn() -> None:
+    """The drawing of the library has each module of the front door, and of the rooms that it opens, on its floor."""
+    pages = blocks(ROOT / "docs" / "explanation" / "architecture.md")
+    (drawing,) = (block.text.splitlines() for block in pages if block.text.startswith("dagorama/\n"))
+    drawn: dict[str, str] = {}
+    closed: dict[str, str] = {}
+    floor = 0
+    for line in drawing[1:]:
+        folder, names = ("", line.split()) if line.startswith("   ") else (line.split()[0], line.split()[1:])
+        room = room_of(f"dagorama.{folder.rstrip('/').replace('/', '.') or names[0]}")
+        assert room is not None
+        assert LIBRARY.index(room) >= floor, f"{line} is above what it imports"
+        floor = LIBRARY.index(room)
+        drawn |= {f"dagorama/{folder}{name}.py": room for name in names}
+        if not names:
+            closed[f"dagorama/{folder}"] = room
+    found = {
+        str(path.relative_to(ROOT)): room_of(name) for name, path in modules("dagorama") if path.name != "__init__.py"
+    }
+    opened = {path: room for path, room in found.items() if room in LIBRARY and not path.startswith(tuple(closed))}
+    assert drawn == opened
+    assert {*closed.values(), *drawn.values()} == set(LIBRARY)
+
+
+def test_arrows_lead_down() -> None:
+    """No rooms import each other: a floor of the library imports from floors below it, and so on for all."""
+    assert circles(ARROWS) == []
+    upward = [
+        (room, target)
+        for floor, room in enumerate(LIBRARY)
+        for target in ARROWS[room]
+        if target in LIBRARY[: floor + 1]
+    ]
+    assert upward == []
+
+
+def test_every_arrow_is_used() -> None:
+    """An arrow that no import follows any more leaves the drawing."""
+    used = {
+        (room_of(name), room_of(target))
+        for name, path in modules(*PACKAGES)
+        for target in imports_of(name, path.read_text(), is_package=path.name == "__init__.py")
+    }
+    drawn = {(room, target) for room, targets in ARROWS.items() if room not in CORE for target in targets}
+    assert drawn - used == set()
 
 
 def test_messages_and_core_types_meet_where_they_are_translated() -> None:
