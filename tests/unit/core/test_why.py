@@ -384,6 +384,32 @@ def test_times_are_told_in_their_units(bench: Bench, now: float, seconds: float,
     assert reason.text == f"worker w1 has it; {said}"
 
 
+@pytest.mark.parametrize(
+    ("transcript", "said"),
+    [
+        (
+            "function f once\nconnect w1\nsubmit i1 a\ngrant\nat 3\ndisconnect w1\nat 4.5",
+            "the worker that had it is not connected, and as its function is at_most_once, no other gets it; it fails "
+            "in 3.5 s unless that worker comes back with it",
+        ),
+        (
+            "function f attempts=2 interval=9\nconnect w1\nsubmit i1 a\ngrant\nfail w1 a\nat 2.5",
+            "attempt 1 failed; the next one is due in 6.5 s",
+        ),
+        (
+            "connect w1\nsubmit i1 a\n"
+            + "\n".join(f"grant\ndisconnect w{number}\nconnect w{number + 1}" for number in (1, 2))
+            + "\ngrant\ndisconnect w3\nat 1",
+            "3 workers were lost while they held it; it is quarantined in 4.0 s unless the last of them comes back",
+        ),
+    ],
+)
+def test_what_ends_by_itself_is_told_with_the_time_that_is_left(bench: Bench, transcript: str, said: str) -> None:
+    """As the time that is left from now, to a tenth of a second."""
+    bench.replay(transcript)
+    assert ask(bench, "a")[0].text == said
+
+
 def test_one_of_many_that_are_still_to_be_made_ready_is_ready_next(bench: Bench) -> None:
     """It waits for nothing any more; whoever waits for it is told that."""
     bench.scheduler.queues.at_once = 1
