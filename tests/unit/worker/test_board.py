@@ -40,6 +40,19 @@ def test_the_board_names_what_runs() -> None:
     assert sorted(board.running()) == [text(1), text(2, "shop:Basket.total")]
 
 
+def test_a_node_that_follows_one_without_a_place_gets_one() -> None:
+    """Where one is free; that of an abandoned node may have become so."""
+    board = Board(1, CONTEXT)
+    abandoned, placeless, following, last = (held(number) for number in range(4))
+    board.begins(abandoned)
+    board.begins(placeless)
+    board.ends(abandoned)
+    board.follows(following, placeless)
+    assert board.running() == [text(2)]
+    board.follows(last, following)
+    assert board.running() == [text(3)]
+
+
 def test_a_name_is_cut_and_no_node_too_many_matters() -> None:
     """A board has a place for each slot, of a fixed size."""
     board = Board(1, CONTEXT)

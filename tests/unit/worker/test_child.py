@@ -6,23 +6,28 @@ import atexit
 import os
 import signal
 from collections.abc import Iterator
-from multiprocessing import Pipe
+from contextlib import suppress
+from multiprocessing import Pipe, get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from dagorama import DAGDefinition, dagorama
 from dagorama.calls.payload import decode, encode, no_promises
-from dagorama.v1.work_pb2 import WorkResponse
-from dagorama.worker.child import EXIT_CLOSED, EXIT_IMPORT_FAILED, EXIT_STOPPED
+from dagorama.v1.graph_pb2 import FunctionSpec
+from dagorama.v1.work_pb2 import Grants, Lease, WorkResponse
+from dagorama.worker.board import Board
+from dagorama.worker.child import EXIT_CLOSED, EXIT_IMPORT_FAILED, EXIT_STOPPED, run_child
 from dagorama.worker.news import News, tell
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.processes import WorkerProcess, start_worker
+from dagorama.worker.stopping import EXIT_CANCELLED
 from tests.unit.worker.work_server import TIMEOUT_S, Session, WorkServer, work_server
 
-NODE = b"n" * 16
+NODE, OTHER = b"n" * 16, b"o" * 16
 
 
 class Inside(DAGDefinition):
@@ -46,6 +51,27 @@ class Inside(DAGDefinition):
     @dagorama().syncfn
     def close(self) -> None:
         os.closerange(3, 256)
+
+    @dagorama().syncfn
+    def print(self) -> str:
+        reader, writer = os.pipe()
+        os.dup2(writer, 1)
+        os.close(reader)
+        os.close(writer)
+        print("to nobody", flush=True)
+        return "printed"
+
+    @dagorama().syncfn
+    def fail(self) -> None:
+        raise ValueError("no stock")
+
+    @dagorama().syncfn
+    def fork(self, fifo: str) -> str:
+        if os.fork() == 0:
+            os.setsid()  # so that it does not end with the worker
+            Path(fifo).read_text()
+            os._exit(0)
+        return "forked"
 
 
 class Bench:
@@ -187,6 +213,60 @@ def test_a_supervisor_decides_about_the_second(start: Any, fifo: Path) -> None:
     assert value(session) == "to the end"
 
 
+def test_what_must_not_be_cut_off_ends_before_its_process(
+    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which ends for another node; its parent hears of it, so that another can take its place."""
+    monkeypatch.setenv("DAGORAMA_CANCEL_GRACE_S", "0.01")
+    it = start(concurrency=2)
+    session = it.welcome()
+    fifos = [tmp_path / "a", tmp_path / "b"]
+    for fifo in fifos:
+        os.mkfifo(fifo)
+    functions = [FunctionSpec(name=f"{__name__}:Inside.hold", at_most_once=once) for once in (True, False)]
+    grants = Grants(
+        node_ids=[NODE, OTHER],
+        tokens=[1, 2],
+        instance_ids=[b"i" * 16] * 2,
+        functions=[0, 1],
+        arguments=[encode(((str(fifo),), {}), what="the arguments").data for fifo in fifos],
+        attempts=[1, 1],
+    )
+    session.send(WorkResponse(functions=functions, grants=grants))
+    with fifos[0].open("w") as one, fifos[1].open("w"):
+        session.send(WorkResponse(revocations=[Lease(node_id=OTHER, token=2)]))
+        news, text = it.news()
+        assert news is News.LEAVING
+        assert text.startswith(f"takes no more work, and ends when node {UUID(bytes=NODE)}")
+        one.write("to the end")
+        one.close()
+        while not (request := session.request()) or not request.HasField("completions"):
+            assert request is not None
+        assert decode(request.completions.values[0], no_promises) == "to the end"
+        session.send(WorkResponse(acknowledged=request.sequence))
+        assert it.end() == EXIT_CANCELLED
+
+
+def test_lines_that_nobody_reads_fail_no_node(start: Any) -> None:
+    """Whatever became of the process's output."""
+    it = start()
+    session = it.welcome()
+    it.grant(session, "print")
+    assert value(session) == "printed"
+
+
+def test_an_error_that_ends_the_worker_ends_its_process(start: Any) -> None:
+    """It is reported before; the process has not drained, and its status tells."""
+    it = start(catch_exceptions=False)
+    session = it.welcome()
+    it.grant(session, "fail")
+    assert session.results(1) == [(NODE, 1)]
+    session.send(WorkResponse(acknowledged=1))
+    assert it.end() == 1
+    with pytest.raises(EOFError):
+        it.status.recv()
+
+
 def test_what_cannot_be_imported_is_told(start: Any) -> None:
     """With the status that says that another process would fare no better."""
     it = start(imports=("os", "no.such_module"))
@@ -210,6 +290,65 @@ def test_a_process_whose_files_are_closed_ends(start: Any, tmp_path: Path) -> No
     session = it.welcome()
     it.grant(session, "close")
     assert it.end() in (EXIT_CLOSED, -signal.SIGABRT, -signal.SIGKILL)
+
+
+def test_a_child_that_a_node_forks_does_not_speak_for_the_worker(start: Any, fifo: Path) -> None:
+    """When the worker has ended its parent hears so, however long that child lives."""
+    it = start()
+    session = it.welcome()
+    it.grant(session, "fork", str(fifo))
+    with fifo.open("w"):
+        assert value(session) == "forked"
+        it.process.kill()
+        with pytest.raises(EOFError):
+            it.status.recv()
+
+
+def _begin_blocked(*arguments: Any) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    run_child(*arguments)
+
+
+def test_a_process_of_a_shielded_server_can_be_drained(start: Any) -> None:
+    """The signal is blocked where it comes from."""
+    it = start()
+    it.welcome()
+    reader, writer = Pipe(duplex=False)
+    arguments = (WorkerOptions(), dict(os.environ), writer, Board(1, get_context("forkserver")), None)
+    process = WorkerProcess(target=_begin_blocked, args=arguments)
+    process.start()
+    writer.close()
+    assert reader.recv() == (News.READY, "")
+    session = it.server.session()
+    session.welcome()
+    assert reader.recv()[0] is News.CONNECTED
+    process.terminate()
+    assert reader.recv() == (News.DRAINED, "")
+    process.join(TIMEOUT_S)
+    assert process.exitcode == 0
+
+
+def _start_and_end(writer: Connection, go: Connection) -> None:
+    start_worker(WorkerOptions(), status=writer, main={})
+    go.recv()
+    os._exit(0)
+
+
+def test_a_process_ends_with_its_parent(start: Any) -> None:
+    """However that ended."""
+    reader, writer = Pipe(duplex=False)
+    go, end = Pipe(duplex=False)
+    parent = WorkerProcess(target=_start_and_end, args=(writer, go))
+    parent.start()
+    writer.close()
+    assert reader.recv() == (News.READY, "")
+    end.send(None)
+    parent.join(TIMEOUT_S)
+    told = [News.READY]
+    with suppress(EOFError):  # when the worker has ended, too
+        while True:
+            told.append(reader.recv()[0])
+    assert News.DRAINED not in told
 
 
 def test_a_parent_that_is_gone_hears_nothing() -> None:

@@ -48,3 +48,24 @@ def test_who_closes_a_stream_closes_it_for_nobody_else(
         assert log.read_text() == "before\n"
         print("after", file=stream, flush=True)
         assert log.read_text() == "before\nafter\n"
+
+
+def test_what_was_printed_before_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was still held back when the streams were replaced."""
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        monkeypatch.setattr(sys, "stderr", io.StringIO())
+        print("earlier")
+        print_also_to_nobody()
+        print("later", flush=True)
+        assert log.read_text() == "earlier\nlater\n"
+
+
+def test_a_full_disk_fails_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be written is lost, in silence."""
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        monkeypatch.setattr(sys, "stderr", io.StringIO())
+        print_also_to_nobody()
+        print("lost", flush=True)

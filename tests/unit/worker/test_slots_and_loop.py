@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import Context
@@ -297,6 +298,16 @@ def test_a_task_has_a_grace_with_the_alarm_too(bench: Callable[..., Bench]) -> N
     assert set(alarm.all()) == {("watch", 1, 5.0)}
 
 
+def test_a_node_that_comes_to_the_loop_gets_the_grace_then(bench: Callable[..., Bench]) -> None:
+    """Its function was not known to be asynchronous when it began."""
+    alarm = Watch()
+    it = bench(1, alarm=cast(Alarm, alarm), cancel_grace_s=5.0)
+    node = held(1, Function("later", b"", 60.0))
+    it.slots.add([node])
+    assert it.next() is node
+    assert alarm.all() == [("watch", 1, 0.0), ("watch", 1, 5.0)]
+
+
 def test_who_is_abandoned_leaves_alarm_and_board_when_it_ends(bench: Callable[..., Bench]) -> None:
     """Until then its process may still have to end for it."""
     watch = Watch()
@@ -305,6 +316,7 @@ def test_who_is_abandoned_leaves_alarm_and_board_when_it_ends(bench: Callable[..
     it.slots.add([node])
     assert it.next() is node
     it.slots.abandon(node)
+    assert (it.slots._threads, it.slots._free) == (0, 1)
     assert watch.all() == [("begins", 1), ("watch", 1, 0.0)]
     it.ends(node)
     assert watch.all() == [("forget", 1), ("ends", 1)]
@@ -395,3 +407,25 @@ def test_a_loop_that_is_closed_cancels_what_runs_on_it() -> None:
     assert ended.is_set()
     assert loop._thread is not None
     assert not loop._thread.is_alive()
+
+
+def test_a_callback_that_outlives_its_node_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the loop nor another node; it is only told of."""
+    loop = NodeLoop("test")
+    ended, went_on = Event(), Event()
+
+    async def end() -> None:
+        """Be over at once."""
+
+    context = Context()
+    context.run(current_scope.set, Scope(b"i"))
+    loop.call(lambda: loop.start(Rest(end(), context), ended.set))
+    assert ended.wait(TIMEOUT_S)
+    assert loop._loop is not None
+    for late in (context, Context()):
+        loop._loop.call_soon_threadsafe(sys.exit, context=late)
+    loop.call(went_on.set)
+    assert went_on.wait(TIMEOUT_S)
+    said = "SystemExit was raised on the event loop, by no node that still runs; the loop goes on"
+    assert caplog.messages == [said, said]
+    loop.close(CLOSE_S)

@@ -1,0 +1,221 @@
+"""One attempt on a worker: how its report comes about."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any, cast
+
+import pytest
+
+from dagorama import DAGDefinition, StaticRetry, dagorama
+from dagorama.calls.capture import current_scope
+from dagorama.calls.payload import decode, encode, no_promises
+from dagorama.code.policy import CodeMismatch
+from dagorama.running.belonging import follow_threads
+from dagorama.worker import execution, failures
+from dagorama.worker.execution import Executor
+from dagorama.worker.failures import failure_of
+from dagorama.worker.held import Function, Held, Report
+from dagorama.worker.kernel.states import State
+from dagorama.worker.node_loop import Rest
+from dagorama.worker.versions import VersionCheck
+
+
+class Shop(DAGDefinition):
+    @dagorama().syncfn
+    def entrypoint(self, value: Any) -> Any:
+        return value
+
+    @dagorama().asyncfn
+    async def later(self, value: Any) -> Any:
+        await asyncio.sleep(0)
+        return value
+
+    @dagorama().asyncfn
+    async def wait(self) -> None:
+        await asyncio.Event().wait()
+
+    @dagorama(retry=StaticRetry(3, 0, give_up_on=KeyError)).syncfn
+    def fail(self, error: BaseException) -> None:
+        raise error
+
+    @dagorama(retry=StaticRetry(3, 0)).syncfn
+    def forget(self) -> None:
+        self.later(1)  # type: ignore[unused-coroutine]  # that is the mistake
+
+    @dagorama(retry=StaticRetry(3, 0)).syncfn
+    def misuse(self) -> str:
+        try:
+            return "yes" if self.entrypoint(1) else "no"
+        except Exception:
+            return "caught"
+
+    @dagorama().syncfn
+    def expand(self) -> Any:
+        return [self.entrypoint(1), self.entrypoint(2)]
+
+
+def executor(**options: Any) -> Executor:
+    """Make an executor that takes every version."""
+    return Executor(versions=VersionCheck(CodeMismatch.WARN), **options)
+
+
+def node(function: str, *args: object, definition_arguments: bytes = b"") -> Held:
+    """Make a node of the shop."""
+    name = f"{__name__}:Shop.{function}"
+    arguments = encode((args, {}), what="the arguments").data
+    return Held(b"n" * 16, 1, b"i" * 16, Function(name, definition_arguments), arguments, 1, None)
+
+
+def report(held: Held) -> Report:
+    """Give the report of a node, which has one."""
+    assert held.report is not None
+    return held.report
+
+
+def value(held: Held) -> object:
+    """Give the value of a node."""
+    found = report(held).value
+    assert found is not None, held.report
+    return decode(found, no_promises)
+
+
+async def to_the_end(rest: Rest | None, cancel: bool = False) -> None:
+    """Run the rest of an asynchronous function, as the event loop does."""
+    assert rest is not None
+    task = asyncio.create_task(rest.coroutine, context=rest.context)
+    await asyncio.sleep(0)
+    if cancel:
+        task.cancel()
+    await task
+
+
+def test_what_functions_return_is_their_value() -> None:
+    """Also where they are asynchronous; nothing of the arguments' values is kept."""
+    it = executor()
+    plain, later = node("entrypoint", [1, 2]), node("later", None)
+    assert it.run(plain) is None
+    asyncio.run(to_the_end(it.run(later)))
+    assert (value(plain), value(later)) == ([1, 2], None)
+    assert all(report(held).duration_us > 0 and held.values is None for held in (plain, later))
+
+
+def test_functions_that_turned_out_to_be_asynchronous_are_known() -> None:
+    """With their definitions' arguments; a few at a time."""
+    it = executor()
+    later, plain, other = node("later", 1), node("entrypoint", 1), node("later", 1, definition_arguments=b"other")
+    assert not it.is_known_async(later)
+    it.run(plain)
+    asyncio.run(to_the_end(it.run(later)))
+    assert [it.is_known_async(held) for held in (later, plain, other)] == [True, False, False]
+
+
+def test_what_is_known_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes back with the next node."""
+    monkeypatch.setattr(execution, "DEFINITIONS_MAX", 2)
+    it = executor()
+    nodes = [node("later", 1, definition_arguments=bytes([number])) for number in range(3)]
+    for held in nodes:
+        it._remember_async(held)
+    assert [it.is_known_async(held) for held in nodes] == [False, False, True]
+
+
+@pytest.mark.parametrize(("error", "permanent"), [(ValueError("no"), False), (KeyError("no"), True)])
+def test_what_functions_raise_is_their_failure(error: Exception, permanent: bool) -> None:
+    """With the frames of the user's, and itself where somebody wants it; for good where the policy says so."""
+    for keeps in (True, False):
+        held = node("fail", error)
+        executor(keeps_errors=keeps).run(held)
+        failure = report(held).failure
+        assert failure is not None
+        assert (failure.type, failure.permanent) == (type(error).__name__, permanent)
+        assert "in fail" in failure.traceback
+        assert "dagorama/" not in failure.traceback
+        assert (report(held).error is not None) == keeps
+
+
+def test_what_a_function_leaves_undone_fails_it_for_good() -> None:
+    """A forgotten call has no place in the function; a caught misuse has, and says where."""
+    it = executor(keeps_errors=True)
+    forgets, misuses = node("forget"), node("misuse")
+    for held in (forgets, misuses):
+        it.run(held)
+    forgotten, misused = report(forgets).failure, report(misuses).failure
+    assert forgotten is not None
+    assert misused is not None
+    assert (forgotten.type, forgotten.permanent, forgotten.traceback) == ("dagorama.errors:NotAwaited", True, "")
+    assert (misused.type, misused.permanent) == ("dagorama.errors:PromiseMisuse", True)
+    assert "in misuse" in misused.traceback
+    assert "The function has caught this error" in misused.traceback
+    assert [report(held).error for held in (forgets, misuses)] == [None, None]
+
+
+def test_a_cancelled_function_reports_nothing_that_nobody_waits_for() -> None:
+    """One that cancels itself has failed, and so has one that something else has ended."""
+    it = executor()
+    dropped, itself, ended = node("wait"), node("wait"), node("wait")
+    dropped.state = State.GIVEN
+    for held in (dropped, itself, ended):
+        rest = it.run(held)
+        assert rest is not None
+        if held is dropped:
+            held.state = State.REVOKED
+        if held is ended:
+            scope = rest.context[current_scope]
+            assert scope is not None
+            scope.cause = SystemExit("elsewhere")
+        asyncio.run(to_the_end(rest, cancel=True))
+    assert dropped.report is None
+    failed = [cast(Any, report(held).failure).type for held in (itself, ended)]
+    assert failed == ["asyncio.exceptions:CancelledError", "SystemExit"]
+
+
+def test_a_node_whose_lease_has_ended_is_not_begun() -> None:
+    """It would be in vain."""
+    held = node("entrypoint", 1)
+    held.state = State.REVOKED
+    assert executor().run(held) is None
+    assert held.report is None
+
+
+def test_calls_come_with_the_value_and_none_after_it() -> None:
+    """A thread that a function has left behind would lose them."""
+    held = node("expand")
+    executor().run(held)
+    found = report(held)
+    assert [call.function.name.rpartition(".")[2] for call in found.children] == ["entrypoint", "entrypoint"]
+    assert list(found.promise_ids) == [call.node_id for call in found.children]
+    with pytest.raises(RuntimeError, match="after the node whose function calls it had ended"):
+        execution._ENDED.append(found.children[0])
+
+
+def test_threads_that_nodes_start_are_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the first executor on."""
+    monkeypatch.setattr(threading.Thread, "start", threading.Thread.start)
+    followed: list[None] = []
+    monkeypatch.setattr(execution, "follow_threads", lambda: followed.append(None))
+    executor()
+    assert followed == [None]
+    assert callable(follow_threads)
+
+
+def test_an_exception_goes_along_while_it_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to a bound, which is what the broker keeps of each attempt; the words always do."""
+    size = len(encode(ValueError("no"), what="an exception").data)
+    monkeypatch.setattr(failures, "EXCEPTION_BYTES_MAX", size)
+    assert len(failure_of(ValueError("no")).exception) == size
+    monkeypatch.setattr(failures, "EXCEPTION_BYTES_MAX", size - 1)
+    assert (failure_of(ValueError("no")).exception, failure_of(ValueError("no")).message) == (b"", "no")
+
+
+def test_a_function_of_another_module_is_not_run() -> None:
+    """The worker was told which to run; another may have it."""
+    held = node("entrypoint", 1)
+    executor(only_modules=("somewhere",)).run(held)
+    assert held.report is None
+    assert held.rejected is not None
+    assert "runs only functions of somewhere" in held.rejected.problem
+    held = node("entrypoint", 1)
+    executor(only_modules=("somewhere", __name__)).run(held)
+    assert value(held) == 1
