@@ -30,7 +30,7 @@ import dagorama_broker as house
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.worker import Worker
+from dagorama.worker.shell.worker import Worker
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.host import Host
 from dagorama_broker.service.server import Server

@@ -12,11 +12,11 @@ from dagorama.client.connection import broker_address
 from dagorama.code.main_guard import check_is_no_import, worker_here
 from dagorama.errors import CodeMismatchException as CodeMismatchException
 from dagorama.options import checked_names, whole_number
-from dagorama.worker.launched import LaunchedWorkers
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.owner import Owner
-from dagorama.worker.printing import lines_at_once
-from dagorama.worker.worker import Worker
+from dagorama.worker.processes.launched import LaunchedWorkers
+from dagorama.worker.processes.printing import lines_at_once
+from dagorama.worker.shell.worker import Worker
 
 #: A broker that is not there is an error after this long.
 CONNECT_TIMEOUT_S = 5.0

@@ -12,7 +12,7 @@ from dagorama.cli.tables import print_text
 from dagorama.cli.target import class_in, import_target, split_target
 from dagorama.client import queries
 from dagorama.logging import printable
-from dagorama.worker.listing import functions_in, functions_of
+from dagorama.worker.shell.listing import functions_in, functions_of
 
 
 @click.command(context_settings=HELP)

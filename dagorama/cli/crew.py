@@ -14,7 +14,7 @@ from threading import Thread
 from dagorama.cli.group import STOP_TIMEOUT_S, end_with_parent, start_group, stop_group
 from dagorama.logging import program_log
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.supervisor import CANNOT_START, Supervisor
+from dagorama.worker.processes.supervisor import CANNOT_START, Supervisor
 
 #: How long what runs may go on before it is told to stop now.
 DRAIN_TIMEOUT_S = 1.0

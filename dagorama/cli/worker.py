@@ -20,7 +20,7 @@ from dagorama.cli.options import (
 from dagorama.code.policy import CodeMismatch
 from dagorama.logging import program_log
 from dagorama.worker.options import CONCURRENCY_MAX, WorkerOptions, cancel_grace_s, default_code_mismatch
-from dagorama.worker.supervisor import Supervisor
+from dagorama.worker.processes.supervisor import Supervisor
 from dagorama_broker.ending import PlainEnd
 
 

@@ -15,7 +15,7 @@ from typing import TypeVar, cast
 from dagorama.calls.ids import new_id
 from dagorama.options import checked_names
 from dagorama.testing.translating import to_rejection, to_result
-from dagorama.worker.held import Function, Held, Rejected, ValueTable
+from dagorama.worker.shell.held import Function, Held, Rejected, ValueTable
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.graph.payloads import collect_values

@@ -33,12 +33,12 @@ from dagorama.states import InstanceState
 from dagorama.testing.core import Core, worker_with
 from dagorama.testing.translating import from_answer, to_calls, to_options, to_parameters
 from dagorama.why import Why
-from dagorama.worker.execution import Executor
-from dagorama.worker.held import Held
 from dagorama.worker.kernel.states import GIVEN, State, move
-from dagorama.worker.node_loop import CLOSE_S, NodeLoop, NodeTask, Rest
 from dagorama.worker.options import default_code_mismatch
-from dagorama.worker.versions import VersionCheck
+from dagorama.worker.shell.execution import Executor
+from dagorama.worker.shell.held import Held
+from dagorama.worker.shell.node_loop import CLOSE_S, NodeLoop, NodeTask, Rest
+from dagorama.worker.shell.versions import VersionCheck
 from dagorama_broker.core.model.values import InstanceId, NodeId
 from dagorama_broker.requests import Requests
 from dagorama_broker.requests.refusals import CODES

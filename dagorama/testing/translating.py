@@ -11,7 +11,7 @@ from dagorama.client import port, status
 from dagorama.client.told import Row, Telling
 from dagorama.options import InstanceOptions
 from dagorama.why import Reason, Why
-from dagorama.worker.held import Held, Rejected
+from dagorama.worker.shell.held import Held, Rejected
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.model import values
 from dagorama_broker.core.model.states import NodeState

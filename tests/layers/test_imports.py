@@ -30,6 +30,8 @@ ROOMS = {
     "dagorama.instance": "instance",
     "dagorama.worker": "worker",
     "dagorama.worker.kernel": "kernel",
+    "dagorama.worker.shell": "shell",
+    "dagorama.worker.processes": "processes",
     "dagorama.runner": "runner",
     "dagorama.__main__": "cli",
     "dagorama.cli": "cli",
@@ -56,7 +58,21 @@ ROOMS = {
 CORE = ("core", "grants", "graph", "ready", "language", "model", "containers", "errors")
 
 #: The floors of the library: each imports from floors below it, as drawn in `ARROWS`.
-LIBRARY = ("testing", "cli", "runner", "worker", "front", "instance", "client", "running", "calls", "code", "words")
+LIBRARY = (
+    "testing",
+    "cli",
+    "runner",
+    "processes",
+    "shell",
+    "worker",
+    "front",
+    "instance",
+    "client",
+    "running",
+    "calls",
+    "code",
+    "words",
+)
 
 #: From a room to the rooms that it may import, itself aside.
 ARROWS = {
@@ -67,14 +83,17 @@ ARROWS = {
     "client": {"api", "calls", "code", "words"},
     "instance": {"client", "calls", "words"},
     "front": {"instance", "running", "client", "calls", "code", "words"},
-    "worker": {"kernel", "front", "running", "client", "api", "calls", "code", "words"},
+    # All of a worker may know its options and its owner, and how its modules are imported.
+    "worker": {"code", "words"},
+    "shell": {"worker", "kernel", "front", "running", "client", "api", "calls", "code", "words"},
+    "processes": {"worker", "shell", "running", "client", "api", "calls", "code", "words"},
     "kernel": set[str](),
-    "runner": {"worker", "client", "code", "words"},
-    "cli": {"worker", "front", "instance", "client", "code", "words", "launch"},
+    "runner": {"worker", "shell", "processes", "client", "code", "words"},
+    "cli": {"worker", "shell", "processes", "front", "instance", "client", "code", "words", "launch"},
     # The in-process broker is a broker with its worker: it has the worker's executor run what the core grants, answers
     # with the broker's own requests, and has the memory journal keep finished instances. It knows no gRPC.
     "testing": {
-        *("worker", "kernel", "front", "running", "client", "calls", "words"),
+        *("worker", "kernel", "shell", "front", "running", "client", "calls", "words"),
         *("core", "graph", "language", "model", "storage", "requests"),
     },
     "api": set[str](),
@@ -272,6 +291,9 @@ def test_messages_and_core_types_meet_where_they_are_translated() -> None:
         ("dagorama.testing.in_process", "import pytest"),
         ("dagorama.testing.core", "from dagorama_broker.service import convert"),
         ("dagorama.testing.core", "from dagorama.v1 import graph_pb2"),
+        ("dagorama.worker.kernel.kernel", "from dagorama.worker.shell.held import Held"),
+        ("dagorama.worker.shell.slots", "from dagorama.worker.processes import supervisor"),
+        ("dagorama.worker.options", "from dagorama.worker.shell import versions"),
     ],
 )
 def test_a_wrong_arrow_is_found(module: str, source: str) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from dagorama.calls import ids
 from dagorama.running import base_context
-from dagorama.worker.held import Held
+from dagorama.worker.shell.held import Held
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.values import NodeId
 from dagorama_broker.storage.journal import StorageError

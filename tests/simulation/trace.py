@@ -8,7 +8,7 @@ from enum import Enum
 from hashlib import sha256
 from typing import Any
 
-from dagorama.worker.held import Held
+from dagorama.worker.shell.held import Held
 from dagorama_broker.core.model.entities import Function, Instance, Node, Worker
 from dagorama_broker.core.model.values import FunctionSpec
 

@@ -16,21 +16,21 @@ from typing import Any
 
 from dagorama.code.policy import CodeMismatch
 from dagorama.v1.work_pb2 import Hello, WorkRequest, WorkResponse
-from dagorama.worker.border import Border
-from dagorama.worker.connecting import BACKOFF_MAX_S, BACKOFF_MIN_S
-from dagorama.worker.execution import Executor
-from dagorama.worker.held import Held, Report
 from dagorama.worker.kernel import messages as m
 from dagorama.worker.kernel.instructions import Instruction
 from dagorama.worker.kernel.invariants import check_invariants
-from dagorama.worker.log import Log
-from dagorama.worker.mailbox import Freed, HandedOver, Mailbox
-from dagorama.worker.node_loop import NodeLoop, NodeTask, Rest
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.shell import Shell
-from dagorama.worker.slots import Slots
-from dagorama.worker.stream import Signal, Stream
-from dagorama.worker.versions import VersionCheck
+from dagorama.worker.shell.border import Border
+from dagorama.worker.shell.connecting import BACKOFF_MAX_S, BACKOFF_MIN_S
+from dagorama.worker.shell.execution import Executor
+from dagorama.worker.shell.held import Held, Report
+from dagorama.worker.shell.log import Log
+from dagorama.worker.shell.mailbox import Freed, HandedOver, Mailbox
+from dagorama.worker.shell.node_loop import NodeLoop, NodeTask, Rest
+from dagorama.worker.shell.shell import Shell
+from dagorama.worker.shell.slots import Slots
+from dagorama.worker.shell.stream import Signal, Stream
+from dagorama.worker.shell.versions import VersionCheck
 from tests.simulation.machine import Machine, Process
 from tests.simulation.network import Broken, End, Ended, Network
 from tests.simulation.trace import Trace
@@ -261,7 +261,7 @@ class Worker(Process):
         self._shell.drain()
 
     async def main(self) -> None:
-        """Keep a stream open until the worker is over, as `dagorama.worker.connecting.Connector` does."""
+        """Keep a stream open until the worker is over, as `dagorama.worker.shell.connecting.Connector` does."""
         bound_s = BACKOFF_MIN_S
         while not self._shell.is_over:
             try:

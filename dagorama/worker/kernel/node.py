@@ -27,7 +27,7 @@ class Rejected(NamedTuple):
 
 
 class Node:
-    """One node from its grant until the worker lets go of it. `dagorama.worker.held` makes them.
+    """One node from its grant until the worker lets go of it. `dagorama.worker.shell.held` makes them.
 
     The kernel writes `state` and `token`. The slot that runs it writes `report`, `rejected` and `progress`, and tells
     the kernel afterwards.

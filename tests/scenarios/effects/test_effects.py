@@ -19,7 +19,7 @@ from dagorama import DAGDefinition, NotInNode, StaticRetry, context, dagorama
 from dagorama.calls.capture import Scope, current_scope
 from dagorama.effects import idempotency_headers, upsert, upsert_async
 from dagorama.testing import inline
-from dagorama.worker.held import Function, Held
+from dagorama.worker.shell.held import Function, Held
 from tests.postgresql import postgresql
 
 NODE, OTHER = b"n" * 16, b"o" * 16

@@ -8,8 +8,8 @@ from contextlib import ExitStack
 import pytest
 
 from dagorama.testing import in_process_broker, inline
-from dagorama.worker.launched import LaunchedWorkers
 from dagorama.worker.options import WorkerOptions
+from dagorama.worker.processes.launched import LaunchedWorkers
 from dagorama_broker.launch import launch_broker
 
 WAYS = ("inline", "in process", "memory", "sqlite")

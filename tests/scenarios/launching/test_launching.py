@@ -15,7 +15,7 @@ import pytest
 from dagorama import WorkersCannotStart, launch_workers
 from dagorama.client.queries import list_workers
 from dagorama.serializer import function_to_name
-from dagorama.worker import launched
+from dagorama.worker.processes import launched
 from dagorama_broker.launch import launch_broker
 from tests.scenarios.worker.worker_definitions import Work
 
@@ -255,7 +255,7 @@ def test_an_interrupt_while_workers_are_ended_kills_them(
     Work()("hold_open", began, go)
     with began.open() as lifeline:
         lifeline.readline()
-        monkeypatch.setattr("dagorama.worker.processes.wait", wait_or_be_interrupted)
+        monkeypatch.setattr("dagorama.worker.processes.process.wait", wait_or_be_interrupted)
         with pytest.raises(KeyboardInterrupt):
             workers.__exit__(None, None, None)
     assert [process.exitcode for process in processes] == [-signal.SIGKILL]

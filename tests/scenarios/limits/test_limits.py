@@ -19,9 +19,9 @@ from typing import NamedTuple
 import pytest
 
 from dagorama import ResultTimeout
-from dagorama.worker.launched import LaunchedWorkers
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.processes import WorkerProcess, start_worker, stop_workers
+from dagorama.worker.processes.launched import LaunchedWorkers
+from dagorama.worker.processes.process import WorkerProcess, start_worker, stop_workers
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 from tests.scenarios.limits.limits_definitions import BURST, MAX, RATE_PER_S, Limited, Paced
 

@@ -12,7 +12,7 @@ import pytest
 
 from dagorama import DAGDefinition, NodeFailed, dagorama
 from dagorama.runner import execute_worker
-from dagorama.worker.stopping import EXIT_OVERRUN
+from dagorama.worker.shell.stopping import EXIT_OVERRUN
 from dagorama_broker.launch import LaunchedBroker
 from tests.scenarios.stopping.stopping_definitions import AsyncStopping, Stopping
 from tests.scenarios.worker.conftest import MakePipe, StartWorkers

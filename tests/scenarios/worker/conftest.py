@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dagorama.worker.launched import LaunchedWorkers
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.processes import WorkerProcess
+from dagorama.worker.processes.launched import LaunchedWorkers
+from dagorama.worker.processes.process import WorkerProcess
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 
 StartWorkers = Callable[..., list[WorkerProcess]]

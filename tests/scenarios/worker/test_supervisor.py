@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from dagorama.cli.worker import worker
-from dagorama.worker.supervisor import ENDING
+from dagorama.worker.processes.supervisor import ENDING
 from dagorama_broker.launch import LaunchedBroker
 from tests.scenarios.worker.conftest import MakePipe
 from tests.scenarios.worker.worker_definitions import Work, hear, say

@@ -18,9 +18,9 @@ from dagorama.client.queries import list_nodes, list_workers
 from dagorama.definition import instance_of, resolve
 from dagorama.errors import NodeFailed
 from dagorama.models.promise import DAGPromise
-from dagorama.worker.launched import LaunchedWorkers
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.processes import WorkerProcess
+from dagorama.worker.processes.launched import LaunchedWorkers
+from dagorama.worker.processes.process import WorkerProcess
 from dagorama_broker.launch import launch_broker
 from tests.scenarios.worker.worker_definitions import AsyncWork, Lopsided, Work
 

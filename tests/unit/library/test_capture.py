@@ -23,7 +23,7 @@ from dagorama.errors import PayloadError, PromiseMisuse
 from dagorama.limits import Limit
 from dagorama.models.promise import DAGPromise, node_id_of
 from dagorama.retry import StaticRetry
-from dagorama.worker.listing import functions_of
+from dagorama.worker.shell.listing import functions_of
 from tests.unit.library.conftest import Running
 from tests.unit.library.dag_server import DagServer
 

@@ -22,7 +22,7 @@ from dagorama import (
 )
 from dagorama.calls.capture import Scope, current_scope
 from dagorama.testing import inline
-from dagorama.worker.held import Function, Held
+from dagorama.worker.shell.held import Function, Held
 
 #: Names no type that a timeout is of.
 CHOOSY = StaticRetry(max_attempts=3, interval=3600, retry_on=ValueError)

@@ -19,8 +19,8 @@ from dagorama import (
     generate_instance_id,
 )
 from dagorama.calls.capture import Scope, current_scope
-from dagorama.worker.held import Function, Held
 from dagorama.worker.kernel.states import State, move
+from dagorama.worker.shell.held import Function, Held
 from tests.unit.library.dag_server import DagServer
 
 

@@ -17,7 +17,7 @@ GRPC = "import os; print(os.environ.get('GRPC_EXPERIMENTS'))"
 #: Imports it as the broker's process and the workers' do, and says what is left for the programs that these start.
 PROCESSES = [
     f"import os, {first}, grpc; print(os.environ.get('GRPC_EXPERIMENTS'))"
-    for first in ("dagorama_broker.polling", "dagorama.worker.without_fork_handlers")
+    for first in ("dagorama_broker.polling", "dagorama.worker.processes.without_fork_handlers")
 ]
 #: What it finds there; versions that have nothing to switch off are told nothing.
 SWITCHED_OFF = "-event_engine_client,-event_engine_listener" if has_event_engine(version("grpcio")) else "None"

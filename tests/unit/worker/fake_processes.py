@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from dagorama.worker import supervisor
-from dagorama.worker.news import News
-from dagorama.worker.supervisor import Child
+from dagorama.worker.processes import supervisor
+from dagorama.worker.processes.news import News
+from dagorama.worker.processes.supervisor import Child
 
 
 class Board:

@@ -10,7 +10,7 @@ from threading import Event
 from typing import Any, cast
 
 from dagorama import DAGDefinition, dagorama
-from dagorama.worker.node_loop import NodeTask
+from dagorama.worker.shell.node_loop import NodeTask
 
 started, go = Event(), Event()
 

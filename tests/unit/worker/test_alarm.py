@@ -7,9 +7,9 @@ from time import monotonic
 
 import pytest
 
-from dagorama.worker.alarm import Alarm
-from dagorama.worker.held import Function, Held
-from dagorama.worker.processes import WorkerProcess, describe_exit
+from dagorama.worker.processes.process import WorkerProcess, describe_exit
+from dagorama.worker.shell.alarm import Alarm
+from dagorama.worker.shell.held import Function, Held
 
 CALM = 3  #: the status of a process that the alarm let live
 

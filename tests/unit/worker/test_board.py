@@ -8,11 +8,11 @@ from uuid import UUID
 import pytest
 
 from dagorama.logging import get_logger
-from dagorama.worker.board import NAME_BYTES_MAX, Board
-from dagorama.worker.held import Function, Held
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.processes import WorkerProcess, describe_exit
-from dagorama.worker.supervisor import Child, Crew
+from dagorama.worker.processes.process import WorkerProcess, describe_exit
+from dagorama.worker.processes.supervisor import Child, Crew
+from dagorama.worker.shell.board import NAME_BYTES_MAX, Board
+from dagorama.worker.shell.held import Function, Held
 
 CONTEXT = multiprocessing.get_context("forkserver")
 

@@ -19,12 +19,12 @@ from dagorama import DAGDefinition, dagorama
 from dagorama.calls.payload import decode, encode, no_promises
 from dagorama.v1.graph_pb2 import FunctionSpec
 from dagorama.v1.work_pb2 import Grants, Lease, WorkResponse
-from dagorama.worker.board import Board
-from dagorama.worker.child import EXIT_CLOSED, EXIT_IMPORT_FAILED, EXIT_STOPPED, run_child
-from dagorama.worker.news import News, tell
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.processes import WorkerProcess, start_worker
-from dagorama.worker.stopping import EXIT_CANCELLED
+from dagorama.worker.processes.child import EXIT_CLOSED, EXIT_IMPORT_FAILED, EXIT_STOPPED, run_child
+from dagorama.worker.processes.news import News, tell
+from dagorama.worker.processes.process import WorkerProcess, start_worker
+from dagorama.worker.shell.board import Board
+from dagorama.worker.shell.stopping import EXIT_CANCELLED
 from tests.unit.worker.work_server import TIMEOUT_S, Session, WorkServer, work_server
 
 NODE, OTHER = b"n" * 16, b"o" * 16

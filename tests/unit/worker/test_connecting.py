@@ -12,12 +12,12 @@ import grpc
 import pytest
 
 from dagorama.v1.work_pb2 import Welcome, WorkResponse
-from dagorama.worker import connecting
-from dagorama.worker.border import Border
-from dagorama.worker.connecting import BACKOFF_MAX_S, BACKOFF_MIN_S, COMPLAINT_INTERVAL_S, Connector
-from dagorama.worker.held import Function, Held, Report
 from dagorama.worker.owner import Owner
-from dagorama.worker.shell import Shell
+from dagorama.worker.shell import connecting
+from dagorama.worker.shell.border import Border
+from dagorama.worker.shell.connecting import BACKOFF_MAX_S, BACKOFF_MIN_S, COMPLAINT_INTERVAL_S, Connector
+from dagorama.worker.shell.held import Function, Held, Report
+from dagorama.worker.shell.shell import Shell
 
 TIMEOUT_S = 20
 WELCOME = WorkResponse(welcome=Welcome(lease_duration_s=60))

@@ -20,7 +20,7 @@ from dagorama.running import base_context
 from dagorama.running.base_context import adopt, import_in_base, node_context
 from dagorama.serializer import bind, find_function
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.worker import Worker
+from dagorama.worker.shell.worker import Worker
 from tests.unit.worker.work_server import Session, work_server
 
 SOURCE = """

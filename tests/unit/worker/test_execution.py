@@ -13,13 +13,13 @@ from dagorama.calls.capture import current_scope
 from dagorama.calls.payload import decode, encode, no_promises
 from dagorama.code.policy import CodeMismatch
 from dagorama.running.belonging import follow_threads
-from dagorama.worker import execution, failures
-from dagorama.worker.execution import Executor
-from dagorama.worker.failures import failure_of
-from dagorama.worker.held import Function, Held, Report
 from dagorama.worker.kernel.states import State
-from dagorama.worker.node_loop import Rest
-from dagorama.worker.versions import VersionCheck
+from dagorama.worker.shell import execution, failures
+from dagorama.worker.shell.execution import Executor
+from dagorama.worker.shell.failures import failure_of
+from dagorama.worker.shell.held import Function, Held, Report
+from dagorama.worker.shell.node_loop import Rest
+from dagorama.worker.shell.versions import VersionCheck
 
 
 class Shop(DAGDefinition):

@@ -10,10 +10,10 @@ from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
 from dagorama.errors import UnknownFunction
 from dagorama.v1 import graph_pb2
-from dagorama.worker.failure_log import LINES_MAX
-from dagorama.worker.failures import MESSAGE_CHARS_MAX, TRACEBACK_CHARS_MAX, failure_of, refusal_of
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.worker import Worker
+from dagorama.worker.shell.failure_log import LINES_MAX
+from dagorama.worker.shell.failures import MESSAGE_CHARS_MAX, TRACEBACK_CHARS_MAX, failure_of, refusal_of
+from dagorama.worker.shell.worker import Worker
 from tests.unit.worker.work_server import work_server
 
 
@@ -144,7 +144,7 @@ def test_each_failed_attempt_is_logged(log: pytest.LogCaptureFixture) -> None:
 
 def test_a_flood_of_failures_is_counted(log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """After some lines the rest is counted, and told at the end of the time, or of the worker."""
-    monkeypatch.setattr("dagorama.worker.failure_log.INTERVAL_S", 3600.0)
+    monkeypatch.setattr("dagorama.worker.shell.failure_log.INTERVAL_S", 3600.0)
     fail_all([""] * (LINES_MAX + 5), WorkerOptions())
     assert len(log.messages) == LINES_MAX + 1
     name = f"{__name__}:Shop.entrypoint"

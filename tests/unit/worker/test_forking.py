@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from dagorama.worker import forking
-from dagorama.worker.processes import WorkerProcess
+from dagorama.worker.processes.process import WorkerProcess
+from dagorama.worker.shell import forking
 
 DONE = 7
 

@@ -14,10 +14,10 @@ import pytest
 
 from dagorama.client import own_workers
 from dagorama.errors import WorkersCannotStart
-from dagorama.worker import launched
-from dagorama.worker.launched import FAILED_STARTS_MAX, LaunchedWorkers, _LaunchedCrew
-from dagorama.worker.news import News
 from dagorama.worker.options import WorkerOptions
+from dagorama.worker.processes import launched
+from dagorama.worker.processes.launched import FAILED_STARTS_MAX, LaunchedWorkers, _LaunchedCrew
+from dagorama.worker.processes.news import News
 from tests.unit.worker.fake_processes import FakeProcess, Starter, starter
 
 __all__ = ["starter"]
@@ -86,7 +86,7 @@ def test_none_that_can_start_is_an_error(starter: Starter, caplog: pytest.LogCap
 
 def test_who_dies_while_it_starts_is_tried_again_a_few_times(starter: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then none is expected to get there."""
-    monkeypatch.setattr("dagorama.worker.supervisor.REPLACE_BACKOFF_MIN_S", 0.0)
+    monkeypatch.setattr("dagorama.worker.processes.supervisor.REPLACE_BACKOFF_MIN_S", 0.0)
     it = crew()
     for number in range(FAILED_STARTS_MAX):
         assert len(starter.started) == number + 1
@@ -225,7 +225,7 @@ def test_workers_live_as_long_as_the_block(
     stopped: Stopped, registered: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that leave their places too; and the program counts as one that has workers."""
-    monkeypatch.setattr("dagorama.worker.supervisor.start_worker", Eager(News.READY))
+    monkeypatch.setattr("dagorama.worker.processes.supervisor.start_worker", Eager(News.READY))
     with LaunchedWorkers(2, WorkerOptions()) as processes:
         assert [process.pid for process in processes] == [1, 2]
         assert own_workers.has_own_workers()
@@ -239,7 +239,7 @@ def test_a_block_that_is_not_entered_leaves_nobody(
     stopped: Stopped, registered: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where none can start, whatever was started is stopped."""
-    monkeypatch.setattr("dagorama.worker.supervisor.start_worker", Eager(News.CANNOT_START))
+    monkeypatch.setattr("dagorama.worker.processes.supervisor.start_worker", Eager(News.CANNOT_START))
     with pytest.raises(WorkersCannotStart, match="no module"):
         LaunchedWorkers(1, WorkerOptions()).__enter__()
     assert stopped.get(timeout=TIMEOUT_S) == [1]
@@ -247,7 +247,7 @@ def test_a_block_that_is_not_entered_leaves_nobody(
 
 def test_workers_end_with_the_program(stopped: Stopped, registered: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """But not with a process that it has forked."""
-    monkeypatch.setattr("dagorama.worker.supervisor.start_worker", Eager(News.READY))
+    monkeypatch.setattr("dagorama.worker.processes.supervisor.start_worker", Eager(News.READY))
     launching = LaunchedWorkers(1, WorkerOptions())
     launching.__enter__()
     (at_exit,) = registered
@@ -268,7 +268,7 @@ def test_what_no_worker_can_import_is_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """What was started so far of a program whose main module they cannot have; nothing where there is nothing."""
-    monkeypatch.setattr("dagorama.worker.supervisor.start_worker", Eager(News.READY))
+    monkeypatch.setattr("dagorama.worker.processes.supervisor.start_worker", Eager(News.READY))
     monkeypatch.setattr(launched, "main_of_program", lambda: main)
     monkeypatch.setattr(launched, "started_out_of_reach", lambda: {"B", "A"})
     with LaunchedWorkers(1, WorkerOptions()):

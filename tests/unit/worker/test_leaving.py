@@ -9,12 +9,12 @@ import pytest
 
 from dagorama.code.policy import CodeMismatch
 from dagorama.errors import BrokerUnavailable
-from dagorama.worker import worker as worker_module
-from dagorama.worker.alarm import Alarm
-from dagorama.worker.held import Function, Held
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.owner import Owner
-from dagorama.worker.worker import LEAVE_S, LET_THROUGH_S, Worker
+from dagorama.worker.shell import worker as worker_module
+from dagorama.worker.shell.alarm import Alarm
+from dagorama.worker.shell.held import Function, Held
+from dagorama.worker.shell.worker import LEAVE_S, LET_THROUGH_S, Worker
 
 NODE = Held(b"n" * 16, 1, b"i", Function("m:C.f", b"", at_most_once=True), b"", 1, None)
 

@@ -11,9 +11,9 @@ import pytest
 from dagorama import DAGDefinition, dagorama
 from dagorama.calls.payload import encode
 from dagorama.logging import get_logger
-from dagorama.worker.log import WAITING_MAX, Log
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.worker import Worker
+from dagorama.worker.shell.log import WAITING_MAX, Log
+from dagorama.worker.shell.worker import Worker
 from tests.unit.worker.work_server import TIMEOUT_S, work_server
 
 

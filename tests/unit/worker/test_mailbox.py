@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from threading import Event, Thread
 
-from dagorama.worker.held import Function, Held
 from dagorama.worker.kernel import messages as m
-from dagorama.worker.mailbox import Item, Mailbox
+from dagorama.worker.shell.held import Function, Held
+from dagorama.worker.shell.mailbox import Item, Mailbox
 
 TIMEOUT_S = 20
 

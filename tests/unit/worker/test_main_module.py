@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dagorama.worker.importing import CannotImport
-from dagorama.worker.main_module import import_main, main_of_program, split_preparation
+from dagorama.worker.processes.main_module import import_main, main_of_program, split_preparation
 
 NAME, PATH = "init_main_from_name", "init_main_from_path"
 

@@ -9,7 +9,7 @@ from dagorama import NodeFailed, ResultTimeout
 from dagorama.calls.payload import decode, encode, no_promises
 from dagorama.testing import in_process_broker
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.worker import Worker
+from dagorama.worker.shell.worker import Worker
 from tests.unit.worker.loop_breakers import BREAKERS, Breaker, Breaking, Waiting, go, started
 from tests.unit.worker.work_server import TIMEOUT_S, Session, work_server
 

@@ -10,8 +10,8 @@ from multiprocessing import forkserver
 
 import pytest
 
-from dagorama.worker.orphans import reap_orphans
-from dagorama.worker.processes import WorkerProcess
+from dagorama.worker.processes.orphans import reap_orphans
+from dagorama.worker.processes.process import WorkerProcess
 
 PR_SET_CHILD_SUBREAPER = 36
 DONE = 7

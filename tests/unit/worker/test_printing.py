@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dagorama.worker.printing import lines_at_once, print_also_to_nobody
+from dagorama.worker.processes.printing import lines_at_once, print_also_to_nobody
 
 
 def test_lines_are_written_when_they_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

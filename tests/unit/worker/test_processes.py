@@ -12,10 +12,10 @@ from typing import Any, cast
 import pytest
 
 from dagorama.v1.work_pb2 import WorkerEnd
-from dagorama.worker import processes
-from dagorama.worker.child import EXIT_STOPPED
-from dagorama.worker.processes import WorkerProcess, _end_of, describe_exit, stop_workers
-from dagorama.worker.stopping import EXIT_CANCELLED, EXIT_OVERRUN
+from dagorama.worker.processes import process as processes
+from dagorama.worker.processes.child import EXIT_STOPPED
+from dagorama.worker.processes.process import WorkerProcess, _end_of, describe_exit, stop_workers
+from dagorama.worker.shell.stopping import EXIT_CANCELLED, EXIT_OVERRUN
 from tests.unit.worker.fake_processes import FakeProcess
 
 

@@ -11,8 +11,8 @@ from dagorama import DAGDefinition, NodeContext, context, dagorama
 from dagorama.calls.payload import encode
 from dagorama.v1.work_pb2 import ProgressReports
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.stream import PROGRESS_INTERVAL_S, Stream
-from dagorama.worker.worker import Worker
+from dagorama.worker.shell.stream import PROGRESS_INTERVAL_S, Stream
+from dagorama.worker.shell.worker import Worker
 from tests.unit.worker.work_server import TIMEOUT_S, Session, WorkServer, work_server
 
 NODES = [bytes([number]) * 16 for number in range(4)]

@@ -9,7 +9,7 @@ from dagorama import DAGDefinition, context, dagorama
 from dagorama.calls.payload import encode
 from dagorama.v1.work_pb2 import Lease, WorkResponse
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.worker import Worker
+from dagorama.worker.shell.worker import Worker
 from tests.unit.worker.work_server import TIMEOUT_S, Session, WorkServer, work_server
 
 NODES = [bytes([number]) * 16 for number in range(4)]

@@ -15,17 +15,17 @@ from dagorama import DAGDefinition, dagorama
 from dagorama.calls.payload import encode
 from dagorama.code.policy import CodeMismatch
 from dagorama.v1.work_pb2 import Lease, Rejection
-from dagorama.worker.alarm import Alarm
-from dagorama.worker.held import Function, Held
 from dagorama.worker.kernel import messages as m
 from dagorama.worker.kernel.node import Lease as HeldLease
 from dagorama.worker.kernel.states import State
-from dagorama.worker.mailbox import StreamChanged
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.shell import Shell
-from dagorama.worker.stopping import EXIT_CANCELLED, EXIT_OVERRUN
-from dagorama.worker.stream import Signal, Stream
-from dagorama.worker.versions import VersionCheck
+from dagorama.worker.shell.alarm import Alarm
+from dagorama.worker.shell.held import Function, Held
+from dagorama.worker.shell.mailbox import StreamChanged
+from dagorama.worker.shell.shell import Shell
+from dagorama.worker.shell.stopping import EXIT_CANCELLED, EXIT_OVERRUN
+from dagorama.worker.shell.stream import Signal, Stream
+from dagorama.worker.shell.versions import VersionCheck
 
 TIMEOUT_S = 20
 gates = {name: Event() for name in ("started", "go")}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 
-from dagorama.worker import forking
-from dagorama.worker.signals import signals_in
+from dagorama.worker.processes.signals import signals_in
+from dagorama.worker.shell import forking
 
 
 def test_signals_can_be_read() -> None:

@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import pytest
 
-from dagorama.worker.execution import Executor
-from dagorama.worker.held import Function, Held, Report
 from dagorama.worker.kernel.messages import Ended
-from dagorama.worker.mailbox import Freed, Item, Mailbox
-from dagorama.worker.slots import Slots
+from dagorama.worker.shell.execution import Executor
+from dagorama.worker.shell.held import Function, Held, Report
+from dagorama.worker.shell.mailbox import Freed, Item, Mailbox
+from dagorama.worker.shell.slots import Slots
 
 TIMEOUT_S = 20
 

@@ -14,16 +14,16 @@ from typing import Any, cast
 import pytest
 
 from dagorama.calls.capture import Scope, current_scope
-from dagorama.worker import node_loop, slots
-from dagorama.worker.alarm import Alarm
-from dagorama.worker.board import Board
-from dagorama.worker.execution import Executor
-from dagorama.worker.held import Function, Held, Report
 from dagorama.worker.kernel.messages import Ended
 from dagorama.worker.kernel.states import State
-from dagorama.worker.mailbox import Freed, HandedOver, Mailbox, Passed
-from dagorama.worker.node_loop import CLOSE_S, NodeLoop, Rest
-from dagorama.worker.slots import LOOP_BLOCKED_S, Slots
+from dagorama.worker.shell import node_loop, slots
+from dagorama.worker.shell.alarm import Alarm
+from dagorama.worker.shell.board import Board
+from dagorama.worker.shell.execution import Executor
+from dagorama.worker.shell.held import Function, Held, Report
+from dagorama.worker.shell.mailbox import Freed, HandedOver, Mailbox, Passed
+from dagorama.worker.shell.node_loop import CLOSE_S, NodeLoop, Rest
+from dagorama.worker.shell.slots import LOOP_BLOCKED_S, Slots
 
 TIMEOUT_S = 20
 PLAIN, LATER = Function("plain", b""), Function("later", b"")

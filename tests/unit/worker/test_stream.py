@@ -7,9 +7,9 @@ from dagorama.retry import StaticRetry
 from dagorama.v1 import graph_pb2
 from dagorama.v1.graph_pb2 import Calls
 from dagorama.v1.work_pb2 import Completions, Result, WorkRequest
-from dagorama.worker import stream
-from dagorama.worker.held import Failure, Function, Held, Report
-from dagorama.worker.stream import fit, write_results
+from dagorama.worker.shell import stream
+from dagorama.worker.shell.held import Failure, Function, Held, Report
+from dagorama.worker.shell.stream import fit, write_results
 
 NODES = [bytes([number]) * 16 for number in range(8)]
 CHILDREN = [bytes([100 + number]) * 16 for number in range(3)]

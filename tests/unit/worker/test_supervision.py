@@ -9,7 +9,7 @@ import pytest
 
 from dagorama.worker.importing import CannotImport, import_modules
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.processes import WorkerProcess, describe_exit
+from dagorama.worker.processes.process import WorkerProcess, describe_exit
 
 
 @pytest.mark.parametrize(

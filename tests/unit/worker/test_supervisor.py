@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 from dagorama.logging import get_logger
-from dagorama.worker import supervisor
-from dagorama.worker.child import ENDED_FOR_NODE, EXIT_STOPPED
-from dagorama.worker.news import News
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.stopping import EXIT_OVERRUN
-from dagorama.worker.supervisor import (
+from dagorama.worker.processes import supervisor
+from dagorama.worker.processes.child import ENDED_FOR_NODE, EXIT_STOPPED
+from dagorama.worker.processes.news import News
+from dagorama.worker.processes.supervisor import (
     COMPLAINT_INTERVAL_S,
     ENDING,
     REPLACE_BACKOFF_MAX_S,
@@ -24,6 +23,7 @@ from dagorama.worker.supervisor import (
     Crew,
     Supervisor,
 )
+from dagorama.worker.shell.stopping import EXIT_OVERRUN
 from tests.unit.worker.fake_processes import Board, FakeProcess, Starter, starter
 
 __all__ = ["starter"]

@@ -11,8 +11,8 @@ import grpc
 import pytest
 
 from dagorama.v1.work_pb2 import VouchRequest, VouchResponse, WorkerEnd
-from dagorama.worker import vouching
-from dagorama.worker.vouching import REQUEST_S, TELL_S, Voucher, _is_stopped
+from dagorama.worker.processes import vouching
+from dagorama.worker.processes.vouching import REQUEST_S, TELL_S, Voucher, _is_stopped
 from tests.unit.worker.fake_processes import FakeProcess
 
 TIMEOUT_S = 20

@@ -9,8 +9,8 @@ import pytest
 
 from dagorama.calls.ids import new_id
 from dagorama.v1.work_pb2 import VouchRequest, WorkerEnd
-from dagorama.worker.processes import WorkerProcess
-from dagorama.worker.vouching import Voucher
+from dagorama.worker.processes.process import WorkerProcess
+from dagorama.worker.processes.vouching import Voucher
 from tests.unit.worker.work_server import TIMEOUT_S, WorkServer, work_server
 
 

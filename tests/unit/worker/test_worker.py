@@ -15,7 +15,7 @@ from dagorama.v1.work_pb2 import Lease, Welcome, WorkResponse
 from dagorama.worker.importing import CannotImport
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.owner import Owner
-from dagorama.worker.worker import Worker
+from dagorama.worker.shell.worker import Worker
 from tests.unit.worker.work_server import TIMEOUT_S, WorkServer, work_server
 
 NODES = [bytes([number]) * 16 for number in range(8)]

@@ -24,7 +24,7 @@ from dagorama.errors import CodeMismatchException, UnknownFunction
 from dagorama.v1.graph_pb2 import FunctionSpec
 from dagorama.v1.work_pb2 import FunctionVersion, Lease, WorkResponse
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.worker import Worker
+from dagorama.worker.shell.worker import Worker
 from tests.unit.worker.work_server import TIMEOUT_S, Session, WorkServer, work_server
 
 NODES = [bytes([number]) * 16 for number in range(8)]
@@ -271,7 +271,7 @@ def test_what_was_reset_tells_that_its_file_has_changed(
 ) -> None:
     """A node that takes any version runs, and the worker says once for its function that the old code does."""
     monkeypatch.setattr(logging.getLogger("Dagorama"), "propagate", True)
-    monkeypatch.setattr("dagorama.worker.versions.LOOK_INTERVAL_S", 0.0)
+    monkeypatch.setattr("dagorama.worker.shell.versions.LOOK_INTERVAL_S", 0.0)
     monkeypatch.syspath_prepend(tmp_path)
     module = f"etl{edited}_{ran_before}".lower()
     (tmp_path / f"{module}.py").write_text(ETL.format(module=module))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dagorama.worker.held import Function, Held
 from dagorama.worker.kernel.states import DROPPED, LEASED, MOVES, STOPPING, IllegalMove, State, move, move_all
+from dagorama.worker.shell.held import Function, Held
 
 
 def node(state: State) -> Held:

@@ -18,13 +18,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from textwrap import dedent
 
-from dagorama.worker.held import Held
-from dagorama.worker.held import Report as MadeReport
 from dagorama.worker.kernel import instructions as i
 from dagorama.worker.kernel import messages as m
 from dagorama.worker.kernel.invariants import check_invariants
 from dagorama.worker.kernel.kernel import Kernel
 from dagorama.worker.kernel.node import Function, Lease, Node, Rejected
+from dagorama.worker.shell.held import Held
+from dagorama.worker.shell.held import Report as MadeReport
 
 INSTANCE = b"i"
 

@@ -17,10 +17,10 @@ from dagorama.logging import get_logger
 from dagorama.v1 import graph_pb2
 from dagorama.v1.work_pb2 import Completions, Hello, Lease, ProgressReports, Rejection, WorkRequest, WorkResponse
 from dagorama.v1.work_pb2_grpc import WorkServiceStub
-from dagorama.worker.failures import sendable
-from dagorama.worker.held import Failure, Held, Report
 from dagorama.worker.kernel.states import ENDED, GIVEN
-from dagorama.worker.mailbox import Mailbox
+from dagorama.worker.shell.failures import sendable
+from dagorama.worker.shell.held import Failure, Held, Report
+from dagorama.worker.shell.mailbox import Mailbox
 
 #: A request is closed when its payloads come to this many bytes, so that the broker can begin before all has arrived.
 REQUEST_BYTES = 4 * 2**20

@@ -22,13 +22,13 @@ from dagorama.running.attempt import Failed, attempt, attempt_async
 from dagorama.running.base_context import node_context
 from dagorama.running.belonging import follow_threads
 from dagorama.serializer import DEFINITIONS_MAX, FoundFunction, find_function, is_name, made_for
-from dagorama.worker import forking
-from dagorama.worker.failures import failure_of, refusal_of, sendable
-from dagorama.worker.held import Failure, Held, Rejected, Report, ValueTable
 from dagorama.worker.kernel.states import GIVEN
-from dagorama.worker.listing import is_inside
-from dagorama.worker.node_loop import Rest
-from dagorama.worker.versions import VersionCheck
+from dagorama.worker.shell import forking
+from dagorama.worker.shell.failures import failure_of, refusal_of, sendable
+from dagorama.worker.shell.held import Failure, Held, Rejected, Report, ValueTable
+from dagorama.worker.shell.listing import is_inside
+from dagorama.worker.shell.node_loop import Rest
+from dagorama.worker.shell.versions import VersionCheck
 
 #: The field on the wire has 32 bits: 71 minutes. What took longer counts as that.
 _DURATION_US_MAX = 2**32 - 1

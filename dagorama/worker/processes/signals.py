@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dagorama.worker import forking
+from dagorama.worker.shell import forking
 
 
 @contextmanager

@@ -17,10 +17,10 @@ from dagorama.client.own_workers import OwnWorkers, own_workers
 from dagorama.code.main_guard import MAIN_GUARD, started_out_of_reach, workers_launched
 from dagorama.errors import WorkersCannotStart
 from dagorama.logging import get_logger
-from dagorama.worker.main_module import main_of_program
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.processes import WorkerProcess, describe_exit, stop_workers
-from dagorama.worker.supervisor import CANNOT_START, Child, Crew
+from dagorama.worker.processes.main_module import main_of_program
+from dagorama.worker.processes.process import WorkerProcess, describe_exit, stop_workers
+from dagorama.worker.processes.supervisor import CANNOT_START, Child, Crew
 
 #: So many processes in a row may end before they are ready; then none is expected to get there.
 FAILED_STARTS_MAX = 3

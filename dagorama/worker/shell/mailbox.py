@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dagorama.worker.held import Held
 from dagorama.worker.kernel.messages import Ended, Message, Progressed
-from dagorama.worker.node_loop import Rest
+from dagorama.worker.shell.held import Held
+from dagorama.worker.shell.node_loop import Rest
 
 
 @dataclass(slots=True)

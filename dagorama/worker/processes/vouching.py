@@ -22,7 +22,7 @@ import grpc
 from dagorama.client.connection import Connection, broker_address
 from dagorama.v1.work_pb2 import VouchRequest, WorkerEnd
 from dagorama.v1.work_pb2_grpc import WorkServiceStub
-from dagorama.worker.stream import HEARTBEATS_PER_LEASE
+from dagorama.worker.shell.stream import HEARTBEATS_PER_LEASE
 
 #: Before the first answer, and after a request that failed.
 INTERVAL_S = 0.5

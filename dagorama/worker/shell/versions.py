@@ -11,8 +11,8 @@ from dagorama.code.signature import changed_file
 from dagorama.errors import CodeMismatchException, DagoramaError
 from dagorama.logging import get_logger
 from dagorama.serializer import FoundFunction
-from dagorama.worker.held import Function
-from dagorama.worker.listing import functions_of
+from dagorama.worker.shell.held import Function
+from dagorama.worker.shell.listing import functions_of
 
 #: How often the files of a function are looked at, at most.
 LOOK_INTERVAL_S = 1.0

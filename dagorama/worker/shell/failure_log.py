@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from uuid import UUID
 
-from dagorama.worker.held import Failure, Held
-from dagorama.worker.log import Log
+from dagorama.worker.shell.held import Failure, Held
+from dagorama.worker.shell.log import Log
 
 #: So many lines in so many seconds; of what fails beyond that in this time the number is told at its end.
 LINES_MAX = 10

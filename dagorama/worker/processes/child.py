@@ -18,18 +18,18 @@ from typing import Self
 from dagorama.client.connection import broker_address
 from dagorama.logging import get_logger
 from dagorama.running.belonging import this_is_a_worker
-from dagorama.worker import forking
-from dagorama.worker.alarm import Alarm
-from dagorama.worker.board import Board
 from dagorama.worker.importing import CannotImport
-from dagorama.worker.main_module import import_main
-from dagorama.worker.news import News, tell
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.owner import Owner
-from dagorama.worker.printing import lines_at_once, print_also_to_nobody
-from dagorama.worker.signals import signals_in
-from dagorama.worker.stopping import EXIT_CANCELLED, EXIT_OVERRUN
-from dagorama.worker.worker import Worker
+from dagorama.worker.processes.main_module import import_main
+from dagorama.worker.processes.news import News, tell
+from dagorama.worker.processes.printing import lines_at_once, print_also_to_nobody
+from dagorama.worker.processes.signals import signals_in
+from dagorama.worker.shell import forking
+from dagorama.worker.shell.alarm import Alarm
+from dagorama.worker.shell.board import Board
+from dagorama.worker.shell.stopping import EXIT_CANCELLED, EXIT_OVERRUN
+from dagorama.worker.shell.worker import Worker
 
 #: Exit statuses: what the worker needs was closed; something to import could not be; a second SIGTERM.
 EXIT_CLOSED = 1
@@ -58,7 +58,7 @@ def run_child(
     `environment` is the parent's at the start, `main` its main module, if that is to be imported. `News` go out on
     `status`, and `board` tells what runs. Without `main` the parent is a supervisor, which decides about signals.
     """
-    # Until it works SIGTERM just ends it, be it in the middle of an import that hangs; see dagorama.worker.shield.
+    # Until it works SIGTERM just ends it, be it in the middle of an import that hangs: see the shield.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     # A group of its own: what it starts ends with it, and Ctrl-C goes to its parent, which says what that means here.
     os.setpgid(0, 0)

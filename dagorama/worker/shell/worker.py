@@ -10,15 +10,15 @@ from uuid import UUID
 from dagorama.logging import get_log_level
 from dagorama.running import base_context
 from dagorama.serializer import forget_functions
-from dagorama.worker.alarm import Alarm
-from dagorama.worker.board import Board
-from dagorama.worker.border import Border
-from dagorama.worker.connecting import Connector
 from dagorama.worker.importing import import_modules
 from dagorama.worker.options import WorkerOptions, default_code_mismatch
 from dagorama.worker.owner import Owner
-from dagorama.worker.shell import Shell
-from dagorama.worker.versions import VersionCheck
+from dagorama.worker.shell.alarm import Alarm
+from dagorama.worker.shell.board import Board
+from dagorama.worker.shell.border import Border
+from dagorama.worker.shell.connecting import Connector
+from dagorama.worker.shell.shell import Shell
+from dagorama.worker.shell.versions import VersionCheck
 
 #: So long it may take a process that ends because a node does not to bring out the reports that are made, and what was
 #: printed.

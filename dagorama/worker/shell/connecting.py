@@ -12,12 +12,12 @@ import grpc
 from dagorama.client.connection import problem_in
 from dagorama.errors import BrokerUnavailable
 from dagorama.logging import get_logger
-from dagorama.worker import forking
-from dagorama.worker.border import Border
 from dagorama.worker.options import drain_grace_s
 from dagorama.worker.owner import Owner
-from dagorama.worker.shell import Shell
-from dagorama.worker.stream import Stream
+from dagorama.worker.shell import forking
+from dagorama.worker.shell.border import Border
+from dagorama.worker.shell.shell import Shell
+from dagorama.worker.shell.stream import Stream
 
 #: Between attempts to connect: full jitter up to a bound that doubles from the first to the second. A restarted broker
 #: waits 5 s for the workers that it had, so a worker must be well below that.

@@ -10,7 +10,7 @@ import signal
 import threading
 from time import monotonic
 
-from dagorama.worker.held import Held
+from dagorama.worker.shell.held import Held
 
 #: So long after its deadline a node may still be at it: time in which the worker itself ends the process in good order.
 ALARM_AFTER_S = 0.5

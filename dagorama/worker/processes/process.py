@@ -19,11 +19,11 @@ from time import monotonic
 from dagorama.calls.ids import new_id
 from dagorama.running.belonging import WORKER_NAME
 from dagorama.v1.work_pb2 import WorkerEnd
-from dagorama.worker.board import Board
-from dagorama.worker.child import ENDED_FOR_NODE, EXIT_STOPPED, run_child
-from dagorama.worker.main_module import split_preparation
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.vouching import settle, vouch_for
+from dagorama.worker.processes.child import ENDED_FOR_NODE, EXIT_STOPPED, run_child
+from dagorama.worker.processes.main_module import split_preparation
+from dagorama.worker.processes.vouching import settle, vouch_for
+from dagorama.worker.shell.board import Board
 
 #: How long workers that are told to stop may go on with what runs.
 STOP_GRACE_S = 5.0
@@ -108,8 +108,8 @@ def start_worker(options: WorkerOptions, *, status: Connection, main: Mapping[st
     For `status` and `main` see `run_child`. Only a supervisor gives no `main`, and a program that is a supervisor forks
     nothing else: so its server is shielded from SIGTERM.
     """
-    shield = [] if main is not None else ["dagorama.worker.shield"]
-    _context.set_forkserver_preload(["dagorama.worker.without_fork_handlers", __name__, *shield])
+    shield = [] if main is not None else ["dagorama.worker.processes.shield"]
+    _context.set_forkserver_preload(["dagorama.worker.processes.without_fork_handlers", __name__, *shield])
     options = replace(options, worker_id=new_id())
     board = Board(options.concurrency, _context)
     arguments = (options, dict(os.environ), status, board, main)

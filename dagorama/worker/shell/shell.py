@@ -12,23 +12,23 @@ from typing import Protocol, cast
 from uuid import UUID
 
 from dagorama.v1.work_pb2 import Hello, Lease, Rejection
-from dagorama.worker.alarm import Alarm
-from dagorama.worker.board import Board
-from dagorama.worker.execution import Executor
-from dagorama.worker.failure_log import FailureLog
-from dagorama.worker.held import Held
 from dagorama.worker.kernel import instructions as i
 from dagorama.worker.kernel import messages as m
 from dagorama.worker.kernel.kernel import Kernel
 from dagorama.worker.kernel.node import Node
 from dagorama.worker.kernel.states import GIVEN
-from dagorama.worker.log import Log
-from dagorama.worker.mailbox import Freed, HandedOver, Item, Mailbox, Passed, StreamChanged
 from dagorama.worker.options import WorkerOptions, cancel_grace_s
-from dagorama.worker.slots import Slots
-from dagorama.worker.stopping import EXIT_CANCELLED, EXIT_OVERRUN
-from dagorama.worker.stream import Signal, Stream, ToSend
-from dagorama.worker.versions import VersionCheck
+from dagorama.worker.shell.alarm import Alarm
+from dagorama.worker.shell.board import Board
+from dagorama.worker.shell.execution import Executor
+from dagorama.worker.shell.failure_log import FailureLog
+from dagorama.worker.shell.held import Held
+from dagorama.worker.shell.log import Log
+from dagorama.worker.shell.mailbox import Freed, HandedOver, Item, Mailbox, Passed, StreamChanged
+from dagorama.worker.shell.slots import Slots
+from dagorama.worker.shell.stopping import EXIT_CANCELLED, EXIT_OVERRUN
+from dagorama.worker.shell.stream import Signal, Stream, ToSend
+from dagorama.worker.shell.versions import VersionCheck
 
 #: So long it may take a worker that ends to write the last lines of its log.
 LOG_S = 1.0

@@ -17,12 +17,12 @@ from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 
-from dagorama.worker.alarm import Alarm
-from dagorama.worker.board import Board
-from dagorama.worker.execution import Executor
-from dagorama.worker.held import Held
-from dagorama.worker.mailbox import Freed, HandedOver, Item, Mailbox, Passed
-from dagorama.worker.node_loop import NodeLoop, NodeTask, Rest
+from dagorama.worker.shell.alarm import Alarm
+from dagorama.worker.shell.board import Board
+from dagorama.worker.shell.execution import Executor
+from dagorama.worker.shell.held import Held
+from dagorama.worker.shell.mailbox import Freed, HandedOver, Item, Mailbox, Passed
+from dagorama.worker.shell.node_loop import NodeLoop, NodeTask, Rest
 
 #: An event loop that has not gone on for so long, while one of its nodes runs on after its time, is given up.
 LOOP_BLOCKED_S = 10.0

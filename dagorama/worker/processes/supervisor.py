@@ -12,14 +12,14 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from time import monotonic
 
-from dagorama.worker.child import ENDED_FOR_NODE, EXIT_STOPPED
-from dagorama.worker.news import News
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.orphans import inherits_orphans, reap_orphans
-from dagorama.worker.printing import print_also_to_nobody
-from dagorama.worker.processes import WorkerProcess, describe_exit, start_worker
-from dagorama.worker.signals import signals_in
-from dagorama.worker.vouching import settle
+from dagorama.worker.processes.child import ENDED_FOR_NODE, EXIT_STOPPED
+from dagorama.worker.processes.news import News
+from dagorama.worker.processes.orphans import inherits_orphans, reap_orphans
+from dagorama.worker.processes.printing import print_also_to_nobody
+from dagorama.worker.processes.process import WorkerProcess, describe_exit, start_worker
+from dagorama.worker.processes.signals import signals_in
+from dagorama.worker.processes.vouching import settle
 
 #: A process that lived for less long than this, and got through no node, died at once.
 SHORT_LIFE_S = 5.0

@@ -12,7 +12,7 @@ from struct import Struct
 from typing import Any
 from uuid import UUID
 
-from dagorama.worker.held import Held
+from dagorama.worker.shell.held import Held
 
 #: A place is a node's id, whose first byte is 0 where no node runs, the length of its function's name, and the name.
 #: After all places a byte tells whether any node has ended.

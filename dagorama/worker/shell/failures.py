@@ -7,7 +7,7 @@ from types import TracebackType
 
 from dagorama.calls.payload import decode, encode, no_promises
 from dagorama.errors import DagoramaError
-from dagorama.worker.held import Failure
+from dagorama.worker.shell.held import Failure
 
 #: Messages and tracebacks are kept with every attempt, for people to read. More than this nobody reads.
 MESSAGE_CHARS_MAX = 10_000

@@ -11,13 +11,13 @@ from uuid import UUID
 from dagorama.calls.ids import new_id
 from dagorama.errors import CodeMismatchException, DagoramaError
 from dagorama.v1.work_pb2 import FunctionVersion, Hello, Lease, Refusal, WorkResponse
-from dagorama.worker.held import Function, Held, ValueTable
 from dagorama.worker.kernel import messages as m
 from dagorama.worker.kernel.node import Lease as HeldLease
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.shell import Shell
-from dagorama.worker.stream import Stream
-from dagorama.worker.versions import VersionCheck
+from dagorama.worker.shell.held import Function, Held, ValueTable
+from dagorama.worker.shell.shell import Shell
+from dagorama.worker.shell.stream import Stream
+from dagorama.worker.shell.versions import VersionCheck
 
 
 class Border:
