@@ -748,3 +748,29 @@ def test_limits_hold_and_nobody_waits_in_vain(seed: int) -> None:
         walk.tell(c.Tick())
         walk.tell(c.GrantWork())
     pytest.fail("something is stuck")
+
+
+def test_a_worker_that_connects_anew_keeps_no_place_of_a_revoked_lease(bench: Bench) -> None:
+    """It has stopped what it does not bring back, also where the end of its old connection was never seen."""
+    transcript = """
+        given
+        function f limit=1
+        connect w1
+        submit i1 a
+        grant
+
+        cancel i1
+        submit i2 b
+        grant
+        connect w1
+        grant
+        ----
+        NodesCancelled a
+        LeasesRevoked w1 a#1
+        InstanceFinished i1 cancelled
+        InstanceCreated i2
+        NodesCreated b
+        WorkerWelcomed w1
+        WorkGranted w1 b#2
+    """
+    assert bench.replay(transcript) == tidy(transcript)
