@@ -222,14 +222,25 @@ class Dispatcher:
         self.recalls.plan(now)
 
     def pull(self, worker: Worker, now: float) -> None:
-        """Grant one node to a worker that asks for it, whatever it holds already."""
+        """Grant one node to a worker that asks for it, whatever it holds already.
+
+        The nodes that it may not have before it reports on them hold up no others.
+        """
         self._parks_left = self._queues.at_once
-        node = self._next(worker.view, now, with_suspects=worker.suspect is None)
+        passed: list[Node] = []
+        while True:
+            node = self._next(worker.view, now, with_suspects=worker.suspect is None)
+            if node is None or (node.instance.id, node.id) not in worker.unreported:
+                break
+            self._queues.hide(node)
+            passed.append(node)
         self.has_more |= not self._parks_left
         self._parks_left = _ANY
-        if node is not None and (node.instance.id, node.id) not in worker.unreported:
+        if node is not None:
             lease = node, self.lease(node, worker, now)
             self._events.append(e.WorkGranted(worker=worker, leases=[lease]))
+        for other in passed:
+            self._queues.show(other)
 
     def _fill_free(self, view: View, limit: int, granted: Granted, now: float) -> None:
         """Lease up to `limit` nodes to each worker of a view that has free slots, as long as there are any."""

@@ -190,6 +190,16 @@ class ReadyQueues:
             if limit.waiting:
                 self.wake(limit, now)
 
+    def hide(self, node: Node) -> None:
+        """Take a ready node out of its lane, to `show` it there again before the command ends."""
+        node.function.lane.held += 1  # so that its group is not taken for idle
+        self.remove(node)
+
+    def show(self, node: Node) -> None:
+        """Put a node back that `hide` has taken out."""
+        self.push(node)
+        node.function.lane.held -= 1
+
     def _park(self, node: Node, reason: Park | Limit) -> None:
         node.parked = reason
         node.function.lane.parked += 1

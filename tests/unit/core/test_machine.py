@@ -289,11 +289,11 @@ class CoreMachine(RuleBasedStateMachine):
         return calls
 
     def submit(self, instance_id: InstanceId, calls: list[NewCall], deadline_s: float = 0.0) -> list[e.Event]:
-        """Submit as the host does, which fetches a finished instance first."""
+        """Submit as the host does, which fetches a finished instance first; give what was decided on that alone."""
         if instance_id not in self.scheduler.instances and instance_id in self.bench.ledger.instances:
             self.scheduler.restore_instance(self.bench.ledger.stored(instance_id), self.bench.now)
         options = c.InstanceOptions(group="g" if instance_id in {b"i1", b"i3"} else "", deadline_s=deadline_s)
-        return self.tell(c.SubmitNodes(instance_id=instance_id, definition="D", calls=calls, options=options))
+        return self.tell_alone(c.SubmitNodes(instance_id=instance_id, definition="D", calls=calls, options=options))
 
     @initialize(data=st.data(), at_once=st.sampled_from([1, 2, 1000]))
     def begin(self, data: st.DataObject, at_once: int) -> None:
@@ -628,7 +628,11 @@ class CoreMachine(RuleBasedStateMachine):
         person = self.model.workers[PULLER]
         person.heard_at = self.bench.now
         worker = self.scheduler.workers[PULLER]
-        ready = [node for node in self.ready_for(worker) if not worker.suspect or not is_suspect(node)]
+        ready = [
+            node
+            for node in self.ready_for(worker)
+            if not (worker.suspect and is_suspect(node)) and (node.instance.id, node.id) not in worker.unreported
+        ]
         first = [] if self.in_doubt and self.may_be_held else sorted(ready, key=key_of)[:1]
         events = self.tell(c.PullNode(worker_id=PULLER))
         granted = [node for event in events if isinstance(event, e.WorkGranted) for node, _ in event.leases]

@@ -292,3 +292,32 @@ def test_what_one_that_pulls_has_not_reported_is_for_others(bench: Bench) -> Non
     bench.replay("connect p slots=0\nsubmit i1 deadline=1 a\npull p\nat 1\ntick\nretry i1")
     assert bench.replay("pull p") == "pull p"
     assert bench.replay("connect q slots=0\npull q").splitlines()[-1] == "WorkGranted q a#2"
+
+
+def test_what_one_that_pulls_has_not_reported_holds_up_nothing_else(bench: Bench) -> None:
+    """It is granted what comes after that, in order, and the others find each node in its place."""
+    transcript = """
+        given
+        function f timeout=2 attempts=3
+        connect p slots=0
+        submit i1 a b
+        submit i2 c d
+        pull p
+        pull p
+        at 2
+        tick
+        tick
+        connect q slots=0
+
+        pull p
+        pull p
+        pull p
+        pull q
+        pull q
+        ----
+        WorkGranted p c#3
+        WorkGranted p d#4
+        WorkGranted q a#5
+        WorkGranted q b#6
+    """
+    assert bench.replay(transcript) == tidy(transcript)
