@@ -153,6 +153,14 @@ class Bench:
         """End the lease of a node."""
         self.shell.post(m.Revoked([HeldLease(b"", node.node_id, node.token)]))
 
+    def settle(self) -> None:
+        """Wait until all that was posted is taken in: a slot's thread may be at work on that."""
+        mailbox = self.shell._mailbox
+        mailbox.look()
+        with mailbox._at_work:
+            pass
+        mailbox.look()  # that thread may have been about to leave
+
     def next(self) -> Any:
         """Give what was sent next."""
         return self.watched.sent.get(timeout=TIMEOUT_S)
@@ -192,6 +200,7 @@ def test_a_report_goes_out_and_is_let_go(bench: Any) -> None:
     assert it.next() == [node]
     assert it.shell.held() == [node]
     it.shell.post(m.Acknowledged([node]))
+    it.settle()
     assert it.shell.held() == []
     assert not it.shell.is_over
 
