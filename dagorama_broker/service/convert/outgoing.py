@@ -86,15 +86,16 @@ def _make_function(spec: FunctionSpec) -> graph_pb2.FunctionSpec:
 
 def from_answer(answer: Answer) -> work_pb2.WorkResponse:
     """Give the message for what a worker is told. The caller has to add the broker's part of a welcome."""
-    response = work_pb2.WorkResponse(
-        acknowledged=answer.acknowledged,
-        recalls=[work_pb2.Lease(node_id=node.id, token=token) for node, token in answer.recalls],
-        revocations=[work_pb2.Lease(node_id=node.id, token=token) for node, token in answer.revocations],
-        refusals=[
+    response = work_pb2.WorkResponse(acknowledged=answer.acknowledged)
+    if answer.recalls:
+        response.recalls.extend(_leases(answer.recalls))
+    if answer.revocations:
+        response.revocations.extend(_leases(answer.revocations))
+    if answer.refusals:
+        response.refusals.extend(
             work_pb2.Refusal(node_id=refused.node_id, presented=refused.presented, reason=refused.reason)
             for refused in answer.refusals
-        ],
-    )
+        )
     if answer.welcome is not None:
         response.welcome.leases.extend(
             work_pb2.Lease(node_id=node.id, token=token, instance_id=node.instance.id)
@@ -109,6 +110,10 @@ def from_answer(answer: Answer) -> work_pb2.WorkResponse:
         if answer.drained.mismatch is not None:
             response.mismatch.name, response.mismatch.code_version = answer.drained.mismatch
     return response
+
+
+def _leases(leases: Iterable[tuple[Node, int]]) -> Iterable[work_pb2.Lease]:
+    return (work_pb2.Lease(node_id=node.id, token=token) for node, token in leases)
 
 
 def _write_grants(response: work_pb2.WorkResponse, grants: Sequence[tuple[Node, int]]) -> None:
