@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import inf
 from time import monotonic
-from typing import Protocol, cast
+from typing import Protocol, assert_never, cast
 from uuid import UUID
 
 from dagorama.v1.work_pb2 import Hello, Lease, Rejection
@@ -249,15 +249,17 @@ class Shell:
                 for lease in leases:
                     of_broker = Lease(node_id=lease.node_id, token=lease.token)
                     _send(stream, Rejection(lease=of_broker, **rejected._asdict()))
-            case i.TellProgress(nodes) if stream is not None:
-                self._mailbox.will_tell = True  # before the stream can have told it
-                stream.tell_progress(_held(nodes))
+            case i.TellProgress(nodes):
+                if stream is not None:
+                    self._mailbox.will_tell = True  # before the stream can have told it
+                    stream.tell_progress(_held(nodes))
             case i.TellDrain():
                 _send(stream, Signal.DRAIN)
             case i.EndStream():
                 _send(stream, Signal.END)
-            case i.Cut() if stream is not None:
-                stream.cancel()
+            case i.Cut():
+                if stream is not None:
+                    stream.cancel()
             case i.Stop(node):
                 self._slots.cancel(cast(Held, node))
             case i.Discard(node):
@@ -277,6 +279,8 @@ class Shell:
                 self._call_later(0.0, partial(self._worker.leave, EXIT_OVERRUN if is_late else EXIT_CANCELLED))
             case i.GiveUp(waited_s):
                 self._worker.give_up(waited_s)
+            case _:
+                assert_never(instruction)
 
     def _note_failures(self, nodes: Iterable[Held]) -> None:
         """Log the attempts that have failed while their leases held, or keep what the first of them raised."""
