@@ -171,8 +171,9 @@ def dagorama(
     `QueueTimeout`. With `at_most_once` a node whose worker is lost fails with `AttemptLost`, since it may have run; it
     is never run again. Raises `ValueError` naming the argument that cannot be used.
     """
-    if callable(queue_name):
-        return Decorator(None, None, None)(queue_name)
+    # Bare `@dagorama` may stand above a descriptor that cannot be called, such as a property.
+    if callable(queue_name) or hasattr(queue_name, "__get__"):
+        return Decorator(None, None, None)(cast("Callable[..., object]", queue_name))
     for argument, name in (("queue_name", queue_name), ("taint_name", taint_name)):
         if name is not None and not (isinstance(name, str) and name):
             raise ValueError(f"{argument}={name!r}: it must be a name, or left out")
