@@ -105,6 +105,10 @@ def broker_address() -> tuple[str, int]:
         raise ValueError(f"DAGORAMA_PORT={port!r} is not a port: it must be a number from 1 to 65535")
     host = os.environ.get("DAGORAMA_HOST") or "localhost"
     check_encodable("DAGORAMA_HOST", host)
+    name, _, tail = host.partition(":")
+    # More colons are those of an IPv6 address.
+    if tail.isdigit():
+        raise ValueError(f"DAGORAMA_HOST={host!r} has a port in it: name {name!r} there, and {tail} in DAGORAMA_PORT")
     return host, int(port)
 
 

@@ -616,6 +616,20 @@ def test_a_host_that_is_no_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         start()
 
 
+def test_a_host_with_a_port_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says where each of the two belongs, in place of a search for a host of that name."""
+    monkeypatch.setenv("DAGORAMA_HOST", "example:50052")
+    with pytest.raises(ValueError, match="name 'example' there, and 50052 in DAGORAMA_PORT"):
+        start()
+
+
+@pytest.mark.parametrize("host", ["::1", "fe80::1", "10.0.0.1", "dns:example"])
+def test_a_host_may_have_colons(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    """An IPv6 address is a host, and so is a name with a scheme of gRPC."""
+    monkeypatch.setenv("DAGORAMA_HOST", host)
+    assert host == broker_address()[0]
+
+
 def test_a_forked_child_has_its_own_connection(server: DagServer, started: Started) -> None:
     """A child that was forked after the parent had connected can start and wait, and so can the parent afterwards."""
     server.complete(started.node_id, "both")
