@@ -200,10 +200,17 @@ def parse_arguments(words: Sequence[str], json_text: str | None) -> Arguments:
 
 
 def literal(text: str) -> object:
-    """Return the value of a Python literal; a text that is none is a string."""
+    """Return the value of a Python literal; a text that is none is a string, told if it looks like a list."""
     try:
         value: object = literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
+        # Of [apple, fig] a function would go through the characters, and say nothing.
+        if text[:1] in ("[", "{", "("):
+            click.echo(
+                f"{text} is no Python literal, so it is passed as a string; strings inside one need quotes, "
+                "as in \"['a', 'b']\"",
+                err=True,
+            )
         return text
     return value
 

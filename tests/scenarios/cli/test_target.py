@@ -28,6 +28,15 @@ def test_arguments_are_literals_or_strings(words: list[str], expected: Arguments
     assert parse_arguments(words, None) == expected
 
 
+@pytest.mark.parametrize("word", ["[apple, fig]", "articles=[apple]", "{a: 1}", "(a"])
+def test_what_looks_like_a_collection_and_is_a_string_is_told(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A list whose strings have no quotes is a string, of its characters, and standard error says so."""
+    parse_arguments([word], None)
+    assert f"{word.removeprefix('articles=')} is no Python literal" in capsys.readouterr().err
+    parse_arguments(["apple", "open('x')", "[1]"], None)
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
