@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeVar, cast, overload
+from typing import Any, Literal, NoReturn, TypeVar, cast, overload
 
 from dagorama.calls import capture
 from dagorama.calls.capture import Begun, CapturedCall, FunctionSpec, Scope, current_scope, inline_node
@@ -181,6 +181,17 @@ def dagorama(
     if retry is not None and not isinstance(retry, RetryConfiguration):
         raise ValueError(f"retry={retry!r}: it must be a policy such as StaticRetry(max_attempts=3, interval=1)")
     return Decorator(queue_name, taint_name, retry, timeout, code_mismatch, limit, start_timeout, at_most_once)
+
+
+def _refuse_without_call(kind: str) -> Callable[[object], NoReturn]:
+    def refuse(fn: object) -> NoReturn:
+        above = getattr(fn, "__qualname__", repr(fn))
+        raise ValueError(f"write @dagorama().{kind} above {above}, with parentheses: dagorama() makes the decorator")
+
+    return refuse
+
+
+vars(dagorama).update({kind: _refuse_without_call(kind) for kind in ("syncfn", "asyncfn")})
 
 
 def _checked_once(at_most_once: object, retry: RetryConfiguration | None) -> bool:

@@ -178,6 +178,8 @@ def test_what_no_worker_would_find_is_refused_by_its_reason(step: object, said: 
         (lambda: dagorama(cast(Any, classmethod(add_one))), "leave @classmethod out"),
         (lambda: dagorama(cast(Any, functools.partialmethod(add_one))), "make the partialmethod of that"),
         (lambda: dagorama(cast(Any, functools.cached_property(lambda self: 1))), "decorates functions"),
+        (lambda: vars(dagorama)["syncfn"](add_one), r"write @dagorama\(\).syncfn above"),
+        (lambda: vars(dagorama)["asyncfn"](add_one), r"write @dagorama\(\).asyncfn above"),
         (lambda: dagorama()(functools.cache(add_one)), "cache what the node calls"),
         (lambda: dagorama()(cast(Any, functools.partialmethod(add_one))), "make the partialmethod of that"),
         (lambda: dagorama()(cast(Any, functools.singledispatchmethod(add_one))), "a method that calls it"),
