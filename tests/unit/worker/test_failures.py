@@ -10,9 +10,12 @@ from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
 from dagorama.errors import UnknownFunction
 from dagorama.v1 import graph_pb2
+from dagorama.worker.kernel.node import Function
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.shell.failure_log import LINES_MAX
+from dagorama.worker.shell.failure_log import INTERVAL_S, LINES_MAX, FailureLog
 from dagorama.worker.shell.failures import MESSAGE_CHARS_MAX, TRACEBACK_CHARS_MAX, failure_of, refusal_of
+from dagorama.worker.shell.held import Failure, Held
+from dagorama.worker.shell.log import Log
 from dagorama.worker.shell.worker import Worker
 from tests.unit.worker.work_server import work_server
 
@@ -149,6 +152,21 @@ def test_a_flood_of_failures_is_counted(log: pytest.LogCaptureFixture, monkeypat
     assert len(log.messages) == LINES_MAX + 1
     name = f"{__name__}:Shop.entrypoint"
     assert log.messages[-1] == f"more attempts failed: 5 of {name}; `dagorama show` lists the nodes"
+
+
+def test_what_was_counted_is_told_before_the_next_line(log: pytest.LogCaptureFixture) -> None:
+    """A failure after the time is over finds what was counted told, and lines to be had again."""
+    lines = Log()
+    failures = FailureLog(lines)
+    held = Held(bytes(16), 1, bytes(16), Function("shop:Order.ship", b""), b"", 1, None)
+    for _ in range(LINES_MAX + 2):
+        failures.tell(held, Failure("ValueError", ""), 0.0)
+    assert failures.due_at == INTERVAL_S
+    failures.tell(held, Failure("KeyError", ""), INTERVAL_S)
+    assert failures.due_at is None
+    lines.close(wait_s=60.0)
+    said = "more attempts failed: 2 of shop:Order.ship; `dagorama show` lists the nodes"
+    assert log.messages[LINES_MAX:] == [said, f"attempt 1 of node {UUID(int=0)} (shop:Order.ship) failed: KeyError"]
 
 
 def test_who_tells_failures_otherwise_has_them_left_out(log: pytest.LogCaptureFixture) -> None:
