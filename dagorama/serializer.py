@@ -113,6 +113,8 @@ def find_function(name: str) -> FoundFunction:
     if found is None:
         found = _find(name)
         if "<locals>" not in name:  # the next class made by the same function has the same name
+            if len(followed) >= DEFINITIONS_MAX:  # each comes back with its next node
+                followed.clear()
             followed[name] = found
     return found
 

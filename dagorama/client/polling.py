@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.metadata import version
 
 EXPERIMENTS = "GRPC_EXPERIMENTS"
@@ -39,7 +40,7 @@ def import_grpc(settings: Mapping[str, str]) -> None:
     added = {name: value for name, value in settings.items() if name not in os.environ}
     os.environ.update(added)
     try:
-        import grpc  # noqa: F401
+        import_module("grpc")
     finally:
         for name in added:
             del os.environ[name]

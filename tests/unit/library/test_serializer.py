@@ -15,12 +15,13 @@ from uuid import uuid4
 import pytest
 
 from dagorama.calls.ids import new_id
-from dagorama.calls.names import registered
+from dagorama.calls.names import followed, registered
 from dagorama.calls.payload import encode
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, DAGInstance
 from dagorama.errors import PayloadError, UnknownFunction
 from dagorama.serializer import (
+    DEFINITIONS_MAX,
     bind,
     find_function,
     forget_functions,
@@ -164,6 +165,15 @@ def test_a_registered_object_stands_for_its_class(monkeypatch: pytest.MonkeyPatc
     finally:
         registered.clear()
         forget_functions()
+
+
+def test_names_without_end_are_not_all_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many names lead to one function, so many of them are kept and no more."""
+    aliases = {f"Alias{number}": Task for number in range(DEFINITIONS_MAX + 1)}
+    for alias, kind in aliases.items():
+        monkeypatch.setitem(globals(), alias, kind)
+        assert find_function(f"{__name__}:{alias}.entrypoint").definition_class is Task
+    assert 0 < len(followed) <= DEFINITIONS_MAX
 
 
 def test_classes_inside_functions_are_found_in_their_process() -> None:
