@@ -15,12 +15,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 
 PAGES = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("broker/**/*.md"), *ROOT.glob("samples/**/*.md")]
 )
+
+#: Every line of the log has it.
+LOGGED = " - Dagorama - ["
 
 LANGUAGES = {"python", "console", "diff", "text", "toml", "yaml"}
 
@@ -46,9 +50,34 @@ class Command:
     expected: str
 
     def matches(self, printed: str) -> bool:
-        """Tells whether `printed` is what the page says, trailing space and `...` aside."""
-        pattern = ".*".join(re.escape(part) for part in self.expected.strip().split("..."))
-        return re.fullmatch(pattern, printed.strip(), re.DOTALL) is not None
+        """Tells whether `printed` is what the page says, trailing space and `...` aside.
+
+        Programs and the workers that they have launched write at the same time, so lines of the log may stand anywhere
+        among the others.
+        """
+        if _fits(self.expected, printed):
+            return True
+        expected, printed_parts = _parted(self.expected), _parted(printed)
+        return bool(expected.log) and all(map(_fits, expected, printed_parts))
+
+
+class Parted(NamedTuple):
+    """The lines of the log, and all others."""
+
+    log: str
+    others: str
+
+
+def _parted(text: str) -> Parted:
+    lines = text.splitlines(keepends=True)
+    return Parted(
+        "".join(line for line in lines if LOGGED in line), "".join(line for line in lines if LOGGED not in line)
+    )
+
+
+def _fits(expected: str, printed: str) -> bool:
+    pattern = ".*".join(re.escape(part) for part in expected.strip().split("..."))
+    return re.fullmatch(pattern, printed.strip(), re.DOTALL) is not None
 
 
 def blocks(page: Path) -> Iterator[Block]:
