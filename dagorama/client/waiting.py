@@ -125,13 +125,13 @@ class _Wait:
             yield from self.find_missing(None if deadline is None else Deadline(max(deadline.rest_s(), LAST_LOOK_S)))
         patience = Patience(self.connection, reconnect_s())
         while True:
+            if not self.silence.rest_s():
+                yield from self.silence.end(self._ask_why)  # which may take a while
             rest_s = inf if deadline is None else deadline.rest_s()
             if deadline is not None and not rest_s:
                 yield from self._check_over(deadline)
                 deadline = None  # it is there, and may take its time to come
                 continue
-            if not self.silence.rest_s():
-                yield from self.silence.end(self._ask_why)
             limit_s = min(rest_s, self.silence.rest_s())
             tried_at = monotonic()
             try:

@@ -48,6 +48,11 @@ _TIMER_MAX_S = 60.0
 #: A timer that is off by less is left as it is.
 _TIMER_PRECISION_S = 0.0005
 
+#: Where nothing was read for longer than this, reports may lie there that were in time. Less is what a busy core takes.
+_UNREAD_AFTER_S = 0.1
+#: So long they may take to be read, before it is looked whose time is over.
+_READ_S = 0.1
+
 
 class HostStopped(Exception):
     """The host takes no more commands, because it was asked to stop or because a commit failed."""
@@ -102,7 +107,8 @@ class Host:
         #: the last was called off tells nothing of those before.
         self._given: set[Future[Any]] = set()
         self._pace = pace or Pace()
-        self._held_up_s = 0.0  #: the longest that a commit has held up the event loop since the last tick
+        self._unheard_s = 0.0  #: for how long the event loop has read nothing, since the last tick
+        self._reads_until = 0.0  #: no tick before that, by the loop's time
         self._batch = _Batch()
         self._wake = asyncio.Event()
         self._stopping = False
@@ -294,7 +300,7 @@ class Host:
         counter = self._clock.counter
         if not self._given and self._pace.is_quick(counter()):
             took_s = self._time_commit(events)
-            self._held_up_s = max(self._held_up_s, took_s)
+            self._note_unheard(took_s)
         else:
             took_s = await self.read(self._time_commit, events)
         self._pace.note(took_s, counter())
@@ -321,7 +327,7 @@ class Host:
             return
         loop = asyncio.get_running_loop()
         now = loop.time()
-        at = now + min(max(0.0, due - self.now()), _TIMER_MAX_S)
+        at = max(now + min(max(0.0, due - self.now()), _TIMER_MAX_S), self._reads_until)
         if timer is not None:
             if timer.when() <= now or abs(timer.when() - at) < _TIMER_PRECISION_S:
                 return
@@ -333,7 +339,17 @@ class Host:
         self._timer = None
         if self._stopping:
             return
-        late_s = max(0.0, asyncio.get_running_loop().time() - planned_at)
-        held_up_s, self._held_up_s = self._held_up_s, 0.0  # what came meanwhile may still be unread
-        self.apply(Tick(late_s=max(late_s, held_up_s) + self._clock.slept_s()))
+        now = asyncio.get_running_loop().time()
+        late_s = max(0.0, now - planned_at) + self._clock.slept_s()
+        if planned_at > self._reads_until:  # once, or nothing would ever fall due where the loop is late every time
+            self._note_unheard(late_s)
+        if now >= self._reads_until:
+            late_s, self._unheard_s = max(late_s, self._unheard_s), 0.0
+            self.apply(Tick(late_s=late_s))
         self._set_timer()  # a commit may be on its way, and take long
+
+    def _note_unheard(self, for_s: float) -> None:
+        """Note that nothing was read for so long. If that is long, what came meanwhile is read before the next tick."""
+        self._unheard_s = max(self._unheard_s, for_s)
+        if for_s > _UNREAD_AFTER_S:
+            self._reads_until = asyncio.get_running_loop().time() + _READ_S

@@ -186,8 +186,15 @@ class Session:
         self._wake.set()
 
     def recall(self, event: e.RecallRequested) -> None:
-        """Ask for these nodes."""
-        self._next.recalls += event.leases
+        """Ask for these nodes. Nodes that were not even sent are taken back here: the worker would not know them."""
+        asked = {token for _, token in event.leases}
+        unsent = {token for _, token in self._grants if token in asked}
+        self._next.recalls += [lease for lease in event.leases if lease[1] not in unsent]
+        if unsent:
+            self._grants = deque(grant for grant in self._grants if grant[1] not in unsent)
+            leases = [c.HeldLease(node_id=node.id, token=token) for node, token in event.leases if token in unsent]
+            with suppress(Refused, HostStopped):  # the worker is gone, or the broker about to be
+                self._host.apply(c.HandBack(worker_id=self._id, leases=leases))
         self._wake.set()
 
     def refuse(self, event: e.ResultRefused) -> None:

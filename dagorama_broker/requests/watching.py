@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,16 +32,18 @@ class Watching:
 
     async def watch(self, instance_id: InstanceId, node_ids: Sequence[NodeId]) -> AsyncGenerator[Outcome, None]:
         """Yield the outcome of each node as it ends. Raises `UnknownInstance` or `UnknownNode`."""
-        watch = self._begin(instance_id, node_ids)
+        watch = _Watch()
+        elsewhere = self._begin(watch, instance_id, dict.fromkeys(node_ids))
         try:
-            if watch.ended or watch.elsewhere:
+            if watch.ended or elsewhere:
                 await self._host.flush()  # what has ended in memory, or left it
+            elsewhere = self._begin(watch, instance_id, elsewhere)  # some may have come back meanwhile, to go on
             ended = watch.ended
             ended.reverse()
             while ended:  # let go of each before the next: values are large
                 yield outcome_of(ended.pop())
-            if watch.elsewhere:
-                async with aclosing(self._requests.stored_outcomes(instance_id, watch.elsewhere)) as stored:
+            if elsewhere:
+                async with aclosing(self._requests.stored_outcomes(instance_id, elsewhere)) as stored:
                     async for outcome in stored:
                         yield outcome
             while watch.waiting:
@@ -53,19 +55,19 @@ class Watching:
             for node_id, future in watch.waiting.items():
                 self._host.listeners.forget_outcome(instance_id, node_id, future)
 
-    def _begin(self, instance_id: InstanceId, node_ids: Sequence[NodeId]) -> "_Watch":
-        """Tell the nodes that are still to end, each with its future, from the others."""
-        watch = _Watch()
-        for node_id in dict.fromkeys(node_ids):
+    def _begin(self, watch: "_Watch", instance_id: InstanceId, node_ids: Iterable[NodeId]) -> list[NodeId]:
+        """Watch the nodes that are in memory; return the others, which are in the journal, or unknown."""
+        elsewhere: list[NodeId] = []
+        for node_id in node_ids:
             node = self._requests.live_node(instance_id, node_id)
             if node is None:
-                watch.elsewhere.append(node_id)
+                elsewhere.append(node_id)
             elif node.state in TERMINAL:
                 watch.ended.append(node)
             else:
                 future = watch.waiting[node_id] = self._host.listeners.outcome(instance_id, node_id)
                 future.add_done_callback(partial(watch.note, node_id))
-        return watch
+        return elsewhere
 
     async def watch_together(self, instance_id: InstanceId, node_ids: Sequence[NodeId]) -> list[Outcome]:
         """Wait for nodes, one after the other; return their outcomes, as many as go together, and one at least.
@@ -96,6 +98,8 @@ class Watching:
                     takewhile(lambda node_id: self._requests.live_node(instance_id, node_id) is None, rest)
                 )
                 await self._host.flush()  # the instance may be on its way to the journal
+                if self._requests.live_node(instance_id, elsewhere[0]) is not None:
+                    continue  # it has come back meanwhile, to go on
                 async with aclosing(self._requests.stored_outcomes(instance_id, elsewhere)) as stored:
                     async for outcome in stored:
                         yield outcome
@@ -150,7 +154,6 @@ class _Watch:
 
     waiting: dict[NodeId, asyncio.Future[Node]] = field(default_factory=dict)
     ended: list[Node] = field(default_factory=list)  #: in memory, maybe not durable yet
-    elsewhere: list[NodeId] = field(default_factory=list)  #: in the journal, or unknown
     done: deque[NodeId] = field(default_factory=deque)  #: of those that were waited for
     news: asyncio.Event = field(default_factory=asyncio.Event)
 

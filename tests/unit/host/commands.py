@@ -20,9 +20,12 @@ def submit(
     after: Sequence[str] = (),
     retry: RetryPolicy | None = None,
     at_most_once: bool = False,
+    timeout_s: float = 0.0,
 ) -> c.SubmitNodes:
     """Submit nodes, which all depend on those of `after`."""
-    spec = FunctionSpec(name="f", queue="f", retry=retry or RetryPolicy(), at_most_once=at_most_once)
+    spec = FunctionSpec(
+        name="f", queue="f", retry=retry or RetryPolicy(), at_most_once=at_most_once, timeout_s=timeout_s
+    )
     dependency_ids = tuple(node_id(name) for name in after)
     return c.SubmitNodes(
         instance_id=instance_id(instance),

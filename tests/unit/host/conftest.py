@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from random import Random
 
@@ -15,6 +14,7 @@ from dagorama_broker.host.host import Host
 from dagorama_broker.host.pace import Pace
 from dagorama_broker.storage.journal import Journal
 from tests.unit.host.gate import Gate, GatedMemory, GatedSqlite
+from tests.unit.host.hosting import running_host
 
 Running = Callable[[], AbstractAsyncContextManager[Host]]
 
@@ -34,18 +34,7 @@ def journal(request: pytest.FixtureRequest, gate: Gate, tmp_path: Path) -> Journ
 @pytest.fixture
 def running(journal: Journal) -> Running:
     """Give a context in which a host runs that a test stops in order."""
-
-    @asynccontextmanager
-    async def run() -> AsyncIterator[Host]:
-        host = Host(journal, settings=Settings(), rng=Random(0), pace=Pace(quick_s=0.0))
-        await host.start()
-        task = asyncio.create_task(host.run())
-        yield host
-        host.stop()
-        await task
-        await host.close()
-
-    return run
+    return lambda: running_host(journal, Pace(quick_s=0.0))
 
 
 @pytest.fixture

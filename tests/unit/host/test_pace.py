@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from random import Random
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from time import sleep
 
 import pytest
@@ -14,11 +13,11 @@ import pytest
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.events import DurableEvent
 from dagorama_broker.core.model.values import RetryPolicy
-from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.host import Host
 from dagorama_broker.host.pace import LATE_S, QUICK_S, REST_FACTOR, SEEN_MIN, SMALL, Pace
 from dagorama_broker.storage.memory import MemoryJournal
-from tests.unit.host.commands import WORKER, fail, submit, until
+from tests.unit.host.commands import WORKER, Channel, complete, fail, instance_id, node_id, submit, until
+from tests.unit.host.hosting import running_host
 
 
 def seen(pace: Pace, took_s: float, count: int = SEEN_MIN, now: float = 0.0) -> bool:
@@ -80,18 +79,11 @@ class NotingJournal(MemoryJournal):
         assert self.gate.wait(10)
 
 
-@asynccontextmanager
-async def running(journal: NotingJournal) -> AsyncIterator[Host]:
+def running(journal: NotingJournal) -> AbstractAsyncContextManager[Host]:
     """Run a host on a disk that is known to be quick."""
     pace = Pace()
     seen(pace, 0.0)
-    host = Host(journal, settings=Settings(), rng=Random(0), pace=pace)
-    await host.start()
-    task = asyncio.create_task(host.run())
-    yield host
-    host.stop()
-    await task
-    await host.close()
+    return running_host(journal, pace)
 
 
 @pytest.mark.asyncio
@@ -193,6 +185,32 @@ async def test_a_tick_says_how_long_a_commit_has_held_up_the_event_loop(monkeypa
             await until(lambda: len(ticks) == count)  # noqa: B023 - called before it changes
             await host.flush()
     assert (ticks[0] >= took_s, ticks[1] < took_s) == (True, True)
+
+
+@pytest.mark.asyncio
+async def test_a_report_that_came_in_time_counts_though_a_commit_held_up_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is read before it is looked whose time is over; who has not reported by then is late."""
+    journal = NotingJournal()
+    async with running(journal) as host:
+        Channel(host, [], slots=2)
+        await host.commit(submit("a", "b", timeout_s=0.2))
+        commit = journal.commit
+
+        def commit_slowly(events: Sequence[DurableEvent]) -> None:
+            sleep(0.3)
+            commit(events)
+
+        with monkeypatch.context() as slow:
+            slow.setattr(journal, "commit", commit_slowly)
+            await host.commit(submit("c"))
+        for _ in range(20):  # as it takes turns of the loop to read a message
+            await asyncio.sleep(0)
+        host.apply(complete(host, "a"))
+        nodes = [host.scheduler.node(instance_id("i"), node_id(name)) for name in "ab"]
+        await until(lambda: nodes[1].state != "leased")
+        assert [node.state for node in nodes] == ["completed", "failed"]
 
 
 @pytest.mark.asyncio

@@ -10,7 +10,8 @@ import time
 import traceback
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -28,11 +29,11 @@ from dagorama import (
 )
 from dagorama.calls.payload import encode
 from dagorama.client import silence, waiting
-from dagorama.client.connection import connection
+from dagorama.client.connection import Connection, connection
 from dagorama.client.settings import silence_s
 from dagorama.client.silence import Silence
-from dagorama.client.steps import run
-from dagorama.client.waiting import ask_why
+from dagorama.client.steps import Deadline, Pause, Steps, run
+from dagorama.client.waiting import _Wait, ask_why
 from dagorama.instance import resolution
 from dagorama.logging import get_logger
 from dagorama.models.promise import node_id_of
@@ -116,6 +117,30 @@ def test_a_timeout_is_soon_over_where_the_broker_is_gone(server: DagServer, monk
         instance.result(timeout=0.1)
     assert not raised.value.broker_answers
     assert time.monotonic() - begun < 2
+
+
+def test_a_deadline_that_passes_while_it_is_asked_what_holds_the_value_is_over() -> None:
+    """Nothing is waited for beyond it, however long that took."""
+    now = 0.0
+    look = Pause(0.0)
+
+    class Asking(Silence):
+        def rest_s(self) -> float:
+            return 0.0
+
+        def end(self, ask_why: object) -> Steps[None]:
+            nonlocal now
+            now += 2.0
+            yield from ()
+
+    def find_missing(until: Deadline | None) -> Steps[bytes | None]:
+        yield look
+        return None
+
+    there = cast(Connection, SimpleNamespace(answered=True))
+    wait = _Wait(there, b"i" * 16, (b"n" * 16,), find_missing, Asking(b"i" * 16), "watching")
+    steps = wait.for_answer(cast(Any, None), object(), Deadline(1.0, lambda: now))
+    assert next(steps) is look
 
 
 @pytest.mark.parametrize("way", WAYS)

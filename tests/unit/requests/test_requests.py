@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from random import Random
 
 import pytest
 
@@ -22,15 +21,15 @@ from dagorama_broker.core.errors import (
 )
 from dagorama_broker.core.model.states import InstanceState, NodeState
 from dagorama_broker.core.model.values import RequestId
-from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.host import Host
 from dagorama_broker.requests import Requests
+from dagorama_broker.requests.answers import Outcome
 from dagorama_broker.requests.checks import MalformedRequest
 from dagorama_broker.requests.keeper import Keeper
 from dagorama_broker.requests.refusals import CODES
 from dagorama_broker.requests.watching import Watching
-from dagorama_broker.storage.memory import MemoryJournal
-from tests.unit.host.commands import WORKER, complete, fail, instance_id, node_id, submit
+from tests.unit.host.commands import WORKER, complete, fail, instance_id, node_id, submit, until
+from tests.unit.host.hosting import running_host
 
 pytestmark = pytest.mark.asyncio
 
@@ -42,14 +41,9 @@ A, B, C = node_id("a"), node_id("b"), node_id("c")
 @asynccontextmanager
 async def hosting() -> AsyncIterator[Host]:
     """Give a host that runs, with a worker that pulls."""
-    host = Host(MemoryJournal(), settings=Settings(), rng=Random(0))
-    await host.start()
-    task = asyncio.create_task(host.run())
-    await host.commit(c.ConnectWorker(worker_id=WORKER, name="w", slots=0))
-    yield host
-    host.stop()
-    await task
-    await host.close()
+    async with running_host() as host:
+        await host.commit(c.ConnectWorker(worker_id=WORKER, name="w", slots=0))
+        yield host
 
 
 @asynccontextmanager
@@ -299,6 +293,33 @@ async def test_a_watch_that_is_closed_waits_no_longer() -> None:
         await asyncio.wait([waiting])
         await changes.aclose()
         assert host.listeners.waiting == 0
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_a_watch_goes_on_where_the_instance_comes_back_while_it_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch, together: bool
+) -> None:
+    """A node that a retry has just taken up is no unknown one: it is waited for."""
+    async with hosting() as host:
+        requests = Requests(host)
+        await host.submit(submit("a"))
+        await run(host, "a", result=fail)
+        assert ORDER not in host.scheduler.instances
+        flush = host.flush
+
+        async def flush_late() -> None:
+            monkeypatch.setattr(host, "flush", flush)
+            await requests.retry_instance(ORDER)
+
+        monkeypatch.setattr(host, "flush", flush_late)
+        watching = Watching(host, requests)
+        one, all_ = watching.watch(ORDER, [A]), watching.watch_together
+        watch: Awaitable[object] = all_(ORDER, [A]) if together else anext(one)
+        waiting = asyncio.ensure_future(watch)
+        await until(lambda: host.listeners.waiting == 1 or waiting.done())
+        await run(host, "a")
+        outcome = Outcome(A, NodeState.COMPLETED, [(A, b"v")])
+        assert await waiting == ([outcome] if together else outcome)
 
 
 async def test_every_refusal_has_a_code() -> None:

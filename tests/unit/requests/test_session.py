@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from random import Random
 
 import pytest
 
 from dagorama_broker.core import commands as c
+from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Node
 from dagorama_broker.core.model.values import WorkerId
-from dagorama_broker.core.settings import Settings
-from dagorama_broker.host.host import Host
 from dagorama_broker.requests import session as sessions
 from dagorama_broker.requests.checks import MalformedRequest
 from dagorama_broker.requests.session import Answer, Sent, Session, SessionClosed
-from dagorama_broker.storage.memory import MemoryJournal
 from tests.unit.host.commands import instance_id, node_id, submit
+from tests.unit.host.hosting import running_host
 
 pytestmark = pytest.mark.asyncio
 
@@ -45,21 +41,9 @@ class Line:
         self.answers.put_nowait(answer)
 
 
-@asynccontextmanager
-async def running() -> AsyncIterator[Host]:
-    """Run a host on memory."""
-    host = Host(MemoryJournal(), settings=Settings(), rng=Random(0))
-    await host.start()
-    task = asyncio.create_task(host.run())
-    yield host
-    host.stop()
-    await task
-    await host.close()
-
-
 async def test_a_worker_is_welcomed_granted_and_acknowledged() -> None:
     """All that goes over a connection is in types of the core; each answer has the last number acknowledged."""
-    async with running() as host:
+    async with running_host() as host:
         line = Line()
         serving = asyncio.create_task(Session(host, HELLO, line).serve())
         assert (await line.answers.get()).welcome is not None
@@ -76,7 +60,7 @@ async def test_a_worker_is_welcomed_granted_and_acknowledged() -> None:
 
 async def test_a_worker_that_said_that_it_drains_has_left_in_order() -> None:
     """However its connection ends then: what it held is not to blame."""
-    async with running() as host:
+    async with running_host() as host:
         line = Line()
         await host.submit(submit("a"))
         serving = asyncio.create_task(Session(host, HELLO, line).serve())
@@ -88,9 +72,32 @@ async def test_a_worker_that_said_that_it_drains_has_left_in_order() -> None:
         assert host.scheduler.node(instance_id("i"), node_id("a")).losses == 0
 
 
+async def test_a_node_that_is_recalled_before_it_was_sent_is_taken_back_at_once() -> None:
+    """The worker would be asked for a node that it does not have yet, and keep it when it comes."""
+    async with running_host() as host:
+        await host.submit(submit(*map(str, range(4))))
+        line = Line()
+        session = Session(host, c.ConnectWorker(worker_id=WORKER, name="w", slots=2), line)
+        serving = asyncio.create_task(session.serve())
+        granted: list[tuple[Node, int]] = []
+        while len(granted) < 2:
+            granted += (await line.answers.get()).grants
+        first, worker = granted[0], host.scheduler.workers[WORKER]
+        for name in ("2", "3"):  # as if it had been granted two nodes ahead, while its line is full
+            node = host.scheduler.node(instance_id("i"), node_id(name))
+            granted.append((node, host.scheduler.dispatcher.lease(node, worker, host.now())))
+        session.grant(e.WorkGranted(worker=worker, leases=granted[2:]))
+        session.recall(e.RecallRequested(worker=worker, leases=[first, granted[3]]))
+        answer = await line.answers.get()
+        assert (answer.grants, answer.recalls) == ([granted[2]], [first])
+        assert [node.state for node, _ in granted] == ["leased", "leased", "leased", "ready"]
+        line.sent.put_nowait(None)
+        await serving
+
+
 async def test_what_a_worker_says_wrong_ends_its_session_and_changes_nothing() -> None:
     """The caller is told what was wrong, and the worker is let go."""
-    async with running() as host:
+    async with running_host() as host:
         line = Line()
         serving = asyncio.create_task(Session(host, HELLO, line).serve())
         await line.answers.get()
@@ -102,7 +109,7 @@ async def test_what_a_worker_says_wrong_ends_its_session_and_changes_nothing() -
 
 async def test_a_worker_that_connects_again_ends_its_earlier_session() -> None:
     """That one says why, and takes nothing away from the other."""
-    async with running() as host:
+    async with running_host() as host:
         lines = Line(), Line()
         earlier = asyncio.create_task(Session(host, HELLO, lines[0]).serve())
         await lines[0].answers.get()
@@ -118,7 +125,7 @@ async def test_a_worker_that_connects_again_ends_its_earlier_session() -> None:
 async def test_a_node_that_takes_more_than_a_message_holds_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """At once and for good, naming sum and limit; what else the worker is granted goes out."""
     monkeypatch.setattr(sessions, "MESSAGE_BYTES_MAX", 25)
-    async with running() as host:
+    async with running_host() as host:
         await host.submit(submit("a", "b", "c"))
         await host.submit(submit("sum", after="abc"))
         await host.submit(submit("small", after="a"))

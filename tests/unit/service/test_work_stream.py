@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from random import Random
 from typing import Any, cast
 
 import grpc
@@ -13,12 +10,10 @@ import pytest
 
 from dagorama.v1 import work_pb2
 from dagorama_broker.core import commands as c
-from dagorama_broker.core.settings import Settings
-from dagorama_broker.host.host import Host
 from dagorama_broker.requests import session as sessions
 from dagorama_broker.service import work
-from dagorama_broker.storage.memory import MemoryJournal
 from tests.unit.host.commands import instance_id, node_id, submit
+from tests.unit.host.hosting import running_host
 
 WORKER = b"w" * 16
 
@@ -53,18 +48,6 @@ class DeafContext:
         raise Aborted(details)
 
 
-@asynccontextmanager
-async def running() -> AsyncIterator[Host]:
-    """Run a host on memory."""
-    host = Host(MemoryJournal(), settings=Settings(), rng=Random(0))
-    await host.start()
-    task = asyncio.create_task(host.run())
-    yield host
-    host.stop()
-    await task
-    await host.close()
-
-
 def refused_results(n: int) -> work_pb2.WorkRequest:
     """Give a message with results for leases that the worker does not have."""
     completions = work_pb2.Completions(
@@ -83,7 +66,7 @@ async def settle() -> None:
 async def test_no_more_is_read_of_a_worker_that_reads_no_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many answers as there is room for wait, and what is sent beyond stays with the sender."""
     monkeypatch.setattr(sessions, "ANSWERS_MAX", 10)
-    async with running() as host:
+    async with running_host() as host:
         context = DeafContext()
         context.sent.put_nowait(work_pb2.WorkRequest(hello=work_pb2.Hello(worker_id=WORKER, name="deaf", slots=1)))
         serving = asyncio.create_task(work.WorkService(host).Work(None, cast(Any, context)))
@@ -99,7 +82,7 @@ async def test_no_more_is_read_of_a_worker_that_reads_no_answers(monkeypatch: py
 @pytest.mark.asyncio
 async def test_the_stream_of_an_evicted_worker_ends_though_it_reads_nothing() -> None:
     """What was granted to it is let go, and the stream ends with its status, behind a message that is never through."""
-    async with running() as host:
+    async with running_host() as host:
         context = DeafContext()
         hello = work_pb2.Hello(worker_id=WORKER, name="deaf", slots=8)
         context.sent.put_nowait(work_pb2.WorkRequest(hello=hello))
