@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from random import Random
@@ -33,8 +34,11 @@ from dagorama.worker.options import WorkerOptions
 from dagorama.worker.shell.worker import Worker
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.host import Host
+from dagorama_broker.logs.logs import Logs
+from dagorama_broker.logs.store import LogStore
+from dagorama_broker.requests.keeper import runs_in
 from dagorama_broker.service.server import Server
-from dagorama_broker.storage.url import open_journal
+from dagorama_broker.storage.url import logs_file, open_journal
 
 #: Nothing follows any more once no function has been called for so long: heartbeats are rarer, steps much closer.
 QUIET_S = 0.1
@@ -185,9 +189,11 @@ def _broker(storage: str) -> Iterator[int]:
 
     async def serve() -> None:
         host = Host(open_journal(storage), settings=Settings(), rng=Random(0))
-        server = Server(host)
+        logs = Logs(LogStore(logs_file(storage)), is_running=partial(runs_in, host), now=host.now)
+        server = Server(host, logs)
         ready.append(server.bind("localhost", 0))
         await host.start()
+        await logs.open()
         running = asyncio.create_task(host.run())
         await server.start()
         is_ready.set()
@@ -195,6 +201,7 @@ def _broker(storage: str) -> Iterator[int]:
         await server.stop()
         host.stop()
         await running
+        await logs.close()
         await host.close()
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), name="broker")

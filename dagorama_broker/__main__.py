@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 import click
@@ -14,10 +15,13 @@ import click
 from dagorama_broker import polling as polling  # before gRPC is imported
 from dagorama_broker.ending import PlainEnd
 from dagorama_broker.host.host import Host
+from dagorama_broker.logs.logs import Logs
+from dagorama_broker.logs.store import LogStore
+from dagorama_broker.requests.keeper import runs_in
 from dagorama_broker.service.server import AddressTaken, Server
 from dagorama_broker.settings import BrokerSettings, SettingsError, from_environment
 from dagorama_broker.storage.journal import StorageError
-from dagorama_broker.storage.url import UnknownStorage, open_journal
+from dagorama_broker.storage.url import UnknownStorage, logs_file, open_journal
 
 log = logging.getLogger("dagorama.broker")
 
@@ -91,9 +95,12 @@ async def serve(settings: BrokerSettings, *, ready_fd: int | None = None, lifeli
     stop = _stop_event(lifeline_fd)
     journal = open_journal(settings.storage)
     host = Host(journal, settings=settings.scheduler, rng=Random())
-    server = Server(host)
+    store = LogStore(logs_file(settings.storage), bytes_max=settings.log_store_bytes_max)
+    logs = Logs(store, is_running=partial(runs_in, host), now=host.now)
+    server = Server(host, logs)
     port = server.bind(settings.host, settings.port)
     await host.start()
+    await logs.open()
     gc.freeze()
     running = asyncio.create_task(host.run())
     await server.start()
@@ -111,6 +118,7 @@ async def serve(settings: BrokerSettings, *, ready_fd: int | None = None, lifeli
         host.stop()
     try:
         await running
+        await logs.close()
         await host.close()
     except Exception as error:
         _fail(error)

@@ -40,6 +40,7 @@ class BrokerSettings:
     storage: str
     insecure: bool
     environment: str  #: one of `ENVIRONMENTS`, or empty; for people, since nothing depends on it
+    log_store_bytes_max: int | None  #: None: as much as is usual on disk, or in memory
     scheduler: Settings
 
     def check(self) -> None:
@@ -68,6 +69,11 @@ def from_environment(environ: Mapping[str, str] = os.environ, *, storage: str | 
         storage=storage if storage is not None else environ.get("DAGORAMA_STORAGE") or default_url(),
         insecure=_flag(environ, "DAGORAMA_INSECURE"),
         environment=_choice(environ, "DAGORAMA_ENVIRONMENT", ENVIRONMENTS),
+        log_store_bytes_max=(
+            _positive("DAGORAMA_LOG_STORE_BYTES_MAX", _integer(environ, "DAGORAMA_LOG_STORE_BYTES_MAX", 0))
+            if environ.get("DAGORAMA_LOG_STORE_BYTES_MAX")
+            else None
+        ),
         scheduler=Settings(
             lease_duration_s=lease_duration_s,
             # Whoever sets the duration means it for all; only the defaults differ.

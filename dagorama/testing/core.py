@@ -9,6 +9,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
 from math import inf
 from typing import TypeVar, cast
 
@@ -24,6 +25,9 @@ from dagorama_broker.core.model.entities import Node
 from dagorama_broker.core.model.values import InstanceId, NodeId, WorkerId
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.settings import Settings
+from dagorama_broker.logs.blocks import Arrival
+from dagorama_broker.logs.store import LogStore
+from dagorama_broker.requests.keeper import runs_in
 from dagorama_broker.storage.memory import MemoryJournal
 
 T = TypeVar("T")
@@ -51,6 +55,8 @@ class Core:
         self.began_at = self._now = time.time()
         #: Knows the instances that have left the scheduler's memory, for those that get further nodes.
         self._journal = MemoryJournal()
+        #: What nodes print: `append_logs` keeps it.
+        self.logs = LogStore(None)
         self._worker_id = worker.worker_id
         self._check = check
         self._revoked = revoked
@@ -117,6 +123,10 @@ class Core:
     def reject(self, held: Held, rejected: Rejected) -> None:
         """Take back a lease whose node the worker cannot run."""
         self._handle(to_rejection(self._worker_id, held, rejected))
+
+    def append_logs(self, arrivals: Sequence[Arrival]) -> None:
+        """Keep blocks of lines that nodes have printed."""
+        self.logs.append(arrivals, partial(runs_in, self), self._now)
 
     # -- time ----------------------------------------------------------------------------------------------------------
 

@@ -242,6 +242,7 @@ class ReadRequest(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     FOLLOW_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
+    ONCE_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.bytes
     node_id: _builtins.bytes
     """Only of this node; empty for all."""
@@ -251,6 +252,10 @@ class ReadRequest(_message.Message):
     """Also what comes."""
     after: _builtins.int
     """`cursor` of the last response that was read; 0 for all that is kept."""
+    once: _builtins.bool
+    """One response, with which the stream closes: a part of what there is after `after`, or, with `follow`, the first that
+    comes. The rest is to be asked for until a response is the `last`.
+    """
     def __init__(
         self,
         *,
@@ -259,10 +264,11 @@ class ReadRequest(_message.Message):
         attempt: _builtins.int = ...,
         follow: _builtins.bool = ...,
         after: _builtins.int = ...,
+        once: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "attempt", b"attempt", "follow", b"follow", "instance_id", b"instance_id", "node_id", b"node_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "attempt", b"attempt", "follow", b"follow", "instance_id", b"instance_id", "node_id", b"node_id", "once", b"once"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -275,8 +281,11 @@ class ReadResponse(_message.Message):
     BLOCKS_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     GAPS_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
     cursor: _builtins.int
     """The place after the last of them, to go on from."""
+    last: _builtins.bool
+    """Nothing is after it; with `follow`, nothing will be."""
     @_builtins.property
     def blocks(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredLogBlock]: ...
     @_builtins.property
@@ -289,10 +298,11 @@ class ReadResponse(_message.Message):
         blocks: _abc.Iterable[Global___StoredLogBlock] | None = ...,
         cursor: _builtins.int = ...,
         gaps: _abc.Iterable[_builtins.str] | None = ...,
+        last: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "cursor", b"cursor", "gaps", b"gaps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "cursor", b"cursor", "gaps", b"gaps", "last", b"last"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,6 +5,8 @@ from typing import Protocol, TypeVar
 
 from dagorama_broker.core.commands import Command, RerunNode, RetryInstance, SubmitNodes
 from dagorama_broker.core.events import Event
+from dagorama_broker.core.model.states import InstanceState
+from dagorama_broker.core.model.values import InstanceId
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.storage.journal import Journal
 
@@ -43,3 +45,9 @@ class Keeper(Protocol):
     async def read(self, function: Callable[..., T], *args: object) -> T:
         """Call a function of the journal where it may block."""
         ...
+
+
+def runs_in(keeper: Keeper, instance_id: InstanceId) -> bool:
+    """Tell whether an instance is running. Any thread may ask."""
+    instance = keeper.scheduler.instances.get(instance_id)
+    return instance is not None and instance.state is InstanceState.RUNNING

@@ -9,9 +9,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
 from dagorama.api import api_pb2_grpc
-from dagorama.v1 import dag_pb2_grpc, work_pb2_grpc
+from dagorama.v1 import dag_pb2_grpc, logs_pb2_grpc, work_pb2_grpc
 from dagorama_broker.host.host import Host
+from dagorama_broker.logs.logs import Logs
 from dagorama_broker.service.dag import DagService
+from dagorama_broker.service.logs import LogService
 from dagorama_broker.service.unary import UnaryService
 from dagorama_broker.service.work import WorkService
 
@@ -48,14 +50,16 @@ class AddressTaken(Exception):
 
 
 class Server:
-    """Serves a host over gRPC."""
+    """Serves a host, and the logs of its nodes, over gRPC."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, logs: Logs) -> None:
         self._host = host
+        self._logs = LogService(host, logs)
         self._server = aio.server(options=_OPTIONS)
         self._health = HealthServicer()
         work_pb2_grpc.add_WorkServiceServicer_to_server(WorkService(host), self._server)
         dag_pb2_grpc.add_DagServiceServicer_to_server(cast(Any, DagService(host)), self._server)
+        logs_pb2_grpc.add_LogServiceServicer_to_server(self._logs, self._server)
         api_pb2_grpc.add_DagoramaServicer_to_server(UnaryService(host), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
@@ -80,4 +84,5 @@ class Server:
         await self._health.enter_graceful_shutdown()
         for channel in list(self._host.listeners.channels.values()):
             channel.close("the broker is stopping")
+        self._logs.stop()
         await asyncio.shield(self._server.stop(_GRACE_S))

@@ -27,6 +27,17 @@ def open_journal(url: str) -> Journal:
     return SqliteJournal(path)
 
 
+def logs_file(url: str) -> Path | None:
+    """Return the file for the logs of the nodes that are stored there: `broker.logs.db` beside `broker.db`.
+
+    None: they are kept in memory as well. `url` is one that `open_journal` has taken.
+    """
+    if not url.startswith(_SQLITE):
+        return None
+    path = Path(os.path.expanduser(url.removeprefix(_SQLITE))).absolute()
+    return path.with_name(f"{path.stem}.logs{path.suffix}")
+
+
 def default_url() -> str:
     """Return the storage of brokers that are told of none: an SQLite file in the user's data directory."""
     folder = os.environ.get("XDG_DATA_HOME", "")

@@ -18,6 +18,7 @@ from dagorama_broker.host.host import Host
 from dagorama_broker.service.server import Server
 from tests.unit.host.commands import spin, submit, until
 from tests.unit.host.gate import Gate, GatedMemory
+from tests.unit.logs.sending import logs_of
 
 if TYPE_CHECKING:
     Stub: TypeAlias = api_pb2_grpc.DagoramaAsyncStub  # a name that only the stubs' typing has
@@ -31,7 +32,7 @@ INSTANCE, NODE, OTHER = (str(uuid4()) for _ in range(3))
 async def serving(gate: Gate) -> AsyncIterator[tuple[Host, Stub]]:
     """Serve a host over a gated journal, with an instance of one node; gives it and a stub."""
     host = Host(GatedMemory(gate), settings=Settings(), rng=Random(0))
-    server = Server(host)
+    server = Server(host, logs_of(host))
     port = server.bind("localhost", 0)
     await host.start()
     running = asyncio.create_task(host.run())

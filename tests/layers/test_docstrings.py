@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 ROOMS = (
     "dagorama_broker/core",
     "dagorama_broker/host",
+    "dagorama_broker/logs",
     "dagorama_broker/requests",
     "dagorama_broker/service",
     "dagorama_broker/storage",

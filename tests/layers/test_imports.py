@@ -49,6 +49,7 @@ ROOMS = {
     "dagorama_broker.core.containers": "containers",
     "dagorama_broker.core.errors": "errors",
     "dagorama_broker.storage": "storage",
+    "dagorama_broker.logs": "logs",
     "dagorama_broker.host": "host",
     "dagorama_broker.requests": "requests",
     "dagorama_broker.service": "service",
@@ -94,16 +95,18 @@ ARROWS = {
     # with the broker's own requests, and has the memory journal keep finished instances. It knows no gRPC.
     "testing": {
         *("worker", "kernel", "shell", "front", "running", "client", "calls", "words"),
-        *("core", "graph", "language", "model", "storage", "requests"),
+        *("core", "graph", "language", "model", "storage", "logs", "requests"),
     },
     "api": set[str](),
-    "launch": {"language", "storage", "host", "service"},
+    "launch": {"language", "storage", "logs", "host", "requests", "service"},
     **{room: set(CORE[floor + 1 :]) for floor, room in enumerate(CORE)},
     "storage": {"language", "model", "containers"},
+    # What nodes print is no part of the graph: of the core it knows the ids.
+    "logs": {"model"},
     "host": {"core", "graph", "language", "model", "errors", "storage"},
     # A request looks at the core and the journal of whoever keeps them; only what waits needs the host itself.
-    "requests": {"core", "graph", "ready", "language", "model", "errors", "storage", "host"},
-    "service": {"core", "graph", "language", "model", "containers", "errors", "host", "requests", "api"},
+    "requests": {"core", "graph", "ready", "language", "model", "errors", "storage", "logs", "host"},
+    "service": {"core", "graph", "language", "model", "containers", "errors", "logs", "host", "requests", "api"},
 }
 
 #: Arrows of single modules. A retry policy says itself how it travels, as it did in dagorama 0.1. The package itself
@@ -114,7 +117,7 @@ EXCEPTIONS = {("dagorama.retry", "api"), ("dagorama", "runner"), ("dagorama_brok
 #: stands in their place within a process.
 MEETING_POINTS = {
     *(f"dagorama_broker.service.{name}" for name in ("unary", "unary_convert", "work")),
-    *(f"dagorama_broker.service.convert.{name}" for name in ("incoming", "outgoing")),
+    *(f"dagorama_broker.service.convert.{name}" for name in ("incoming", "logs", "outgoing")),
 }
 
 #: What the core and the worker's kernel may use of the standard library: nothing that reads a clock, draws at random,
@@ -175,7 +178,7 @@ def forbidden(module: str, source: str, *, is_package: bool = False) -> list[str
                 found.append(f"{module} -> {target}: the {room} is pure")
             elif not standard and not any(within(target, name) for name in BARE | EXTRAS.get(module, set())):
                 found.append(f"{module} -> {target}: not in a bare install")
-            elif room in {"launch", *CORE, "storage", "host", "requests", "service"} and top in {
+            elif room in {"launch", *CORE, "storage", "logs", "host", "requests", "service"} and top in {
                 "pickle",
                 "cloudpickle",
                 "marshal",
@@ -279,6 +282,9 @@ def test_messages_and_core_types_meet_where_they_are_translated() -> None:
         ("dagorama_broker.core.graph.graph", "from dagorama_broker.core.grants.fleet import Fleet"),
         ("dagorama_broker.storage.sqlite", "from dagorama_broker.core.graph.graph import Graph"),
         ("dagorama_broker.storage.sqlite", "from dagorama.v1 import graph_pb2"),
+        ("dagorama_broker.logs.store", "from dagorama_broker.host.host import Host"),
+        ("dagorama_broker.logs.store", "from dagorama.v1 import logs_pb2"),
+        ("dagorama_broker.host", "from dagorama_broker.logs.logs import Logs"),
         ("dagorama_broker.host", "from dagorama_broker.service.server import Server"),
         ("dagorama_broker.requests.looking", "from dagorama.v1 import dag_pb2"),
         ("dagorama_broker.requests.looking", "from dagorama_broker.service import convert"),

@@ -17,6 +17,7 @@ from dagorama_broker.host.host import Host
 from dagorama_broker.service.server import Server
 from tests.unit.host.commands import Channel, complete, instance_id, node_id, spin, submit, until
 from tests.unit.host.gate import Gate, GatedMemory
+from tests.unit.logs.sending import logs_of
 
 if TYPE_CHECKING:
     Stub: TypeAlias = dag_pb2_grpc.DagServiceAsyncStub  # a name that only the stubs' typing has
@@ -30,7 +31,7 @@ INSTANCE = instance_id("i")
 async def serving(gate: Gate) -> AsyncIterator[tuple[Host, Stub]]:
     """Serve a host over a gated journal; gives it and a stub."""
     host = Host(GatedMemory(gate), settings=Settings(), rng=Random(0))
-    server = Server(host)
+    server = Server(host, logs_of(host))
     port = server.bind("localhost", 0)
     await host.start()
     running = asyncio.create_task(host.run())

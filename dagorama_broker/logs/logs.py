@@ -1,0 +1,175 @@
+"""The log store on an event loop: all that has come since the last write is the next one, in a thread of its own.
+
+It is the group commit of the host once more, and has nothing to do with it: a slow or broken disk of logs holds up
+nobody but senders and readers of logs.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+from dagorama_broker.core.model.values import InstanceId, NodeId
+from dagorama_broker.logs.blocks import Arrival, Block, Chunk, IsRunning
+from dagorama_broker.logs.store import LogStore, Taken
+from dagorama_broker.logs.underway import Underway
+
+T = TypeVar("T")
+
+#: No further message is read of any sender while so much waits to be written.
+WAITING_BYTES_MAX = 32 * 2**20
+
+
+class _Waiting(NamedTuple):
+    """One message of a sender, and who waits for it to be written."""
+
+    arrivals: Sequence[Arrival]
+    done: asyncio.Future[Taken]
+
+
+class Sender:
+    """One stream of a worker process that prints."""
+
+    def __init__(self, sender_id: bytes, worker: str) -> None:
+        """Name the process, by its id and for people."""
+        self.id = sender_id
+        self.worker = worker
+
+
+class Logs:
+    """Write and read the logs of nodes. Used from one event loop."""
+
+    def __init__(
+        self, store: LogStore, *, is_running: IsRunning, now: Callable[[], float], executor: Executor | None = None
+    ) -> None:
+        """Have `executor` do whatever uses the disk, one thing after another; the default is a thread."""
+        self._store = store
+        self._is_running = is_running
+        self._now = now
+        self._thread = executor or ThreadPoolExecutor(1, thread_name_prefix="logs")
+        self._waiting: list[_Waiting] = []
+        self._waiting_bytes = 0
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self._writing: asyncio.Task[None] | None = None
+        self._senders: dict[bytes, Sender] = {}
+        self._changes: dict[InstanceId, list[asyncio.Future[None]]] = {}
+        self.underway = Underway()
+
+    async def open(self) -> None:
+        """Open the store. Its faults are told in the log, and to readers."""
+        await self._run(self._store.open, self._now())
+
+    async def close(self) -> None:
+        """Write what has come, and let the store go."""
+        while self._writing is not None:
+            await asyncio.wait({self._writing})
+        await self._run(self._store.close)
+        self._thread.shutdown()
+
+    # -- senders ------------------------------------------------------------------------------------------------------
+
+    def connect(self, sender: Sender) -> None:
+        """Take the blocks of a process from this stream of it, and from no earlier one any more."""
+        self._senders[sender.id] = sender
+
+    def is_current(self, sender: Sender) -> bool:
+        """Tell whether the process has no later stream; of an earlier one nothing may be taken any more."""
+        return self._senders.get(sender.id) is sender
+
+    def disconnect(self, sender: Sender) -> None:
+        """Forget a stream that has ended."""
+        if self.is_current(sender):
+            del self._senders[sender.id]
+            self.underway.forget(sender.id)
+
+    async def has_room(self) -> None:
+        """Wait until further blocks may be read of a stream."""
+        await self._has_room.wait()
+
+    async def append(self, sender: Sender, blocks: Sequence[Block]) -> str:
+        """Keep blocks; return why some of them were dropped, if they were. They may be acknowledged then."""
+        done: asyncio.Future[Taken] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting([Arrival(sender.id, sender.worker, block) for block in blocks], done))
+        self._waiting_bytes += sum(len(block.data) for block in blocks)
+        if self._waiting_bytes >= WAITING_BYTES_MAX:
+            self._has_room.clear()
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write())
+        taken = await done
+        return taken.problem if sender.id in taken.dropped else ""
+
+    async def _write(self) -> None:
+        """Write what has come until nothing more has."""
+        try:
+            while self._waiting:
+                waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+                self._has_room.set()
+                arrivals = [arrival for one in waiting for arrival in one.arrivals]
+                try:
+                    taken = await self._run(self._store.append, arrivals, self._is_running, self._now())
+                except Exception as error:  # a defect of ours; each sender is told, and sends again
+                    for one in waiting:
+                        if not one.done.done():
+                            one.done.set_exception(error)
+                    continue
+                self._tell(arrivals)
+                for one in waiting:
+                    if not one.done.done():
+                        one.done.set_result(taken)
+        finally:
+            self._writing = None
+
+    def _tell(self, arrivals: Sequence[Arrival]) -> None:
+        for arrival in arrivals:
+            self.underway.note(arrival)
+        for instance_id in {arrival.block.instance_id for arrival in arrivals}:
+            for change in self._changes.pop(instance_id, ()):
+                if not change.done():
+                    change.set_result(None)
+
+    # -- readers ------------------------------------------------------------------------------------------------------
+
+    async def read(
+        self,
+        instance_id: InstanceId,
+        node_id: NodeId | None,
+        *,
+        attempt: int,
+        after: int,
+        created_at: float,
+        is_final: bool,
+    ) -> Chunk:
+        """Return the next of what is kept, see `LogStore.read`."""
+        return await self._run(
+            lambda: self._store.read(
+                instance_id,
+                node_id,
+                attempt=attempt,
+                after=after,
+                created_at=created_at,
+                is_final=is_final,
+                now=self._now(),
+            )
+        )
+
+    async def remove(self, instance_id: InstanceId) -> None:
+        """Remove all that is kept of an instance, which is no more."""
+        await self._run(self._store.remove, instance_id, self._now())
+
+    def change(self, instance_id: InstanceId) -> asyncio.Future[None]:
+        """Return a future that is set when something further of an instance has come."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._changes.setdefault(instance_id, []).append(future)
+        return future
+
+    def forget_change(self, instance_id: InstanceId, future: asyncio.Future[None]) -> None:
+        """Take back what `change` gave; a no-op after it was set."""
+        futures = self._changes.get(instance_id, [])
+        if future in futures:
+            futures.remove(future)
+            if not futures:
+                del self._changes[instance_id]
+
+    async def _run(self, function: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)

@@ -1,0 +1,38 @@
+"""What the broker's settings may be, beside those of dagorama 0.1."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dagorama_broker.settings import SettingsError, from_environment
+from dagorama_broker.storage.url import logs_file
+
+
+@pytest.mark.parametrize(("text", "size"), [(None, None), ("", None), ("1", 1), ("21474836480", 20 * 2**30)])
+def test_size_of_the_log_store(text: str | None, size: int | None) -> None:
+    """It is a number of bytes; the store has its own default."""
+    environ = {} if text is None else {"DAGORAMA_LOG_STORE_BYTES_MAX": text}
+    assert from_environment(environ).log_store_bytes_max == size
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "10GiB", "1.5", "nan"])
+def test_wrong_size_of_the_log_store_is_named(text: str) -> None:
+    """The message has the variable and its value."""
+    with pytest.raises(SettingsError, match=f"^DAGORAMA_LOG_STORE_BYTES_MAX='?{text}'? "):
+        from_environment({"DAGORAMA_LOG_STORE_BYTES_MAX": text})
+
+
+@pytest.mark.parametrize(
+    ("url", "file"),
+    [
+        ("memory:", None),
+        ("sqlite:////data/broker.db", Path("/data/broker.logs.db")),
+        ("sqlite:///state", Path.cwd() / "state.logs"),
+        ("sqlite:///~/x.sqlite", Path.home() / "x.logs.sqlite"),
+    ],
+)
+def test_logs_are_beside_the_database(url: str, file: Path | None) -> None:
+    """In a file that is named after it; in memory where the database is."""
+    assert logs_file(url) == file
