@@ -21,6 +21,7 @@ SUBCOMMANDS = {
     "cancel": ("dagorama.cli.cancel:cancel", "Stop an instance."),
     "cap": ("dagorama.cli.controlling:cap", "Have at most so many nodes of an instance or a queue run at once."),
     "check": ("dagorama.cli.check:check", "List functions of a module that no connected worker would run."),
+    "graph": ("dagorama.cli.graph:graph", "Print an instance as a picture, for Mermaid, Graphviz or a browser."),
     "instances": ("dagorama.cli.looking:instances", "List instances, newest first."),
     "node": ("dagorama.cli.looking:node", "Show all there is to know of a node, with its failed attempts."),
     "pause": ("dagorama.cli.controlling:pause", "Have workers take no further nodes of an instance or a queue."),

@@ -19,6 +19,7 @@ ROOMS = (
     "dagorama_broker/requests",
     "dagorama_broker/service",
     "dagorama_broker/storage",
+    "dagorama/analysis",
     "dagorama/cli",
     "dagorama/client",
     "dagorama/code",

@@ -21,6 +21,7 @@ ROOMS = {
         f"dagorama.{name}": "words"
         for name in ("errors", "limits", "logging", "options", "retry", "settings", "states", "why")
     },
+    "dagorama.analysis": "analysis",
     "dagorama.code": "code",
     "dagorama.calls": "calls",
     # They have the paths that they had in dagorama 0.1, and that payloads name.
@@ -72,12 +73,14 @@ LIBRARY = (
     "running",
     "calls",
     "code",
+    "analysis",
     "words",
 )
 
 #: From a room to the rooms that it may import, itself aside.
 ARROWS = {
     "words": set[str](),
+    "analysis": {"words"},
     "code": {"words"},
     "calls": {"code", "words"},
     "running": {"calls", "words"},
@@ -90,7 +93,7 @@ ARROWS = {
     "processes": {"worker", "shell", "running", "client", "api", "calls", "code", "words"},
     "kernel": set[str](),
     "runner": {"worker", "shell", "processes", "client", "code", "words"},
-    "cli": {"worker", "shell", "processes", "front", "instance", "client", "code", "words", "launch"},
+    "cli": {"worker", "shell", "processes", "front", "instance", "client", "code", "analysis", "words", "launch"},
     # The in-process broker is a broker with its worker: it has the worker's executor run what the core grants, answers
     # with the broker's own requests, and has the memory journal keep finished instances. It knows no gRPC.
     "testing": {
@@ -120,8 +123,8 @@ MEETING_POINTS = {
     *(f"dagorama_broker.service.convert.{name}" for name in ("incoming", "logs", "outgoing")),
 }
 
-#: What the core and the worker's kernel may use of the standard library: nothing that reads a clock, draws at random,
-#: waits, or does I/O.
+#: What the core, the worker's kernel and the analysis may use of the standard library: nothing that reads a clock,
+#: draws at random, waits, or does I/O.
 PURE = {
     "__future__",
     "abc",
@@ -174,7 +177,7 @@ def forbidden(module: str, source: str, *, is_package: bool = False) -> list[str
         if target_room is None:
             top = target.partition(".")[0]
             standard = top in sys.stdlib_module_names
-            if room in {*CORE, "kernel"} and top not in PURE:
+            if room in {*CORE, "kernel", "analysis"} and top not in PURE:
                 found.append(f"{module} -> {target}: the {room} is pure")
             elif not standard and not any(within(target, name) for name in BARE | EXTRAS.get(module, set())):
                 found.append(f"{module} -> {target}: not in a bare install")
@@ -298,6 +301,8 @@ def test_messages_and_core_types_meet_where_they_are_translated() -> None:
         ("dagorama.testing.core", "from dagorama_broker.service import convert"),
         ("dagorama.testing.core", "from dagorama.v1 import graph_pb2"),
         ("dagorama.worker.kernel.kernel", "from dagorama.worker.shell.held import Held"),
+        ("dagorama.analysis.critical", "from time import time"),
+        ("dagorama.analysis.critical", "from dagorama.client import queries"),
         ("dagorama.worker.shell.slots", "from dagorama.worker.processes import supervisor"),
         ("dagorama.worker.options", "from dagorama.worker.shell import versions"),
     ],

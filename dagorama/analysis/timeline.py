@@ -1,0 +1,75 @@
+"""A line of text for the time of an instance: how many nodes ran at once, from its begin to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from dagorama.analysis.phases import History, Phase, Span
+
+#: Eight heights, after an empty one.
+BLOCKS = " ▁▂▃▄▅▆▇█"
+#: For a terminal that has ASCII only.
+ASCII = " .:-=+*#%"
+
+#: The phases in which a worker is at a node.
+BUSY = frozenset({Phase.RUNNING, Phase.UNKNOWN})
+
+
+def busy_spans(history: History, function: str | None = None) -> list[Span]:
+    """Return the spans in which functions ran, all or those of one."""
+    return [
+        span
+        for node in history.nodes
+        if function in (None, node.function)
+        for span in history.spans(node)
+        if span.phase in BUSY
+    ]
+
+
+def running_at_once(spans: Iterable[Span], *, began_at: float, ended_at: float, parts: int) -> list[float]:
+    """Return for each of so many equal parts of the time how many of the spans there were at once, on average."""
+    width_s = (ended_at - began_at) / parts if parts > 0 else 0.0
+    if width_s <= 0:
+        return [0.0] * max(parts, 0)
+    # Whole parts are counted where they begin and end, so that a long span costs no more than a short one.
+    steps, shares = [0.0] * (parts + 1), [0.0] * parts
+    for span in spans:
+        first_at = min(max((span.began_at - began_at) / width_s, 0.0), float(parts))
+        last_at = min(max((span.ended_at - began_at) / width_s, 0.0), float(parts))
+        first, last = min(int(first_at), parts - 1), min(int(last_at), parts - 1)
+        if first == last:
+            shares[first] += last_at - first_at
+            continue
+        shares[first] += first + 1 - first_at
+        shares[last] += last_at - last
+        steps[first + 1] += 1
+        steps[last] -= 1
+    found, level = [], 0.0
+    for step, share in zip(steps, shares, strict=False):
+        level += step
+        found.append(level + share)
+    return found
+
+
+def bar(values: Sequence[float], *, highest: float | None = None, blocks: str = BLOCKS) -> str:
+    """Return a letter for each value, the higher the fuller; one that is not 0 is never drawn as nothing."""
+    top = max(values, default=0.0) if highest is None else highest
+    if top <= 0:
+        return blocks[0] * len(values)
+    most = len(blocks) - 1
+    # Rounding of sums leaves values that are 0 but for the last digits.
+    return "".join(
+        blocks[min(max(round(value / top * most), 1), most)] if value > top * 1e-9 else blocks[0] for value in values
+    )
+
+
+def most_at_once(spans: Iterable[Span]) -> int:
+    """Return how many of the spans there were at once, at most."""
+    moments = sorted(
+        moment for span in spans for moment in ((span.began_at, 1), (span.ended_at, -1)) if span.duration_s > 0
+    )
+    most = level = 0
+    for _, step in moments:
+        level += step
+        most = max(most, level)
+    return most

@@ -1,0 +1,54 @@
+"""The nodes of an instance as the analysis takes them: `NodeStatus` becomes `NodeSnapshot` here."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from dagorama.analysis.phases import History
+from dagorama.analysis.snapshot import NodeSnapshot
+from dagorama.cli.failure import Refused
+from dagorama.client import queries
+from dagorama.client.status import InstanceStatus, NodeStatus
+
+#: An instance with more nodes is not read as a whole: it would take minutes, and gigabytes.
+NODES_MAX = 200_000
+
+
+def snapshots_of(instance: InstanceStatus, *, way_out: str) -> list[NodeSnapshot]:
+    """Return all nodes of an instance in creation order; refuse one that is too large, and name the `way_out`."""
+    total = sum(instance.counts.values())
+    if total > NODES_MAX:
+        raise Refused(
+            f"instance {instance.instance_id} has {total} nodes, more than the {NODES_MAX} that are read for this; "
+            f"{way_out}"
+        )
+    return [snapshot_of(one) for one in queries.list_nodes(instance.instance_id.bytes)]
+
+
+def history_of(instance: InstanceStatus, nodes: list[NodeSnapshot]) -> History:
+    """Return the history of an instance from its nodes, as it stands now."""
+    return History(nodes, began_at=instance.created_at.timestamp(), now=datetime.now(UTC).timestamp())
+
+
+def snapshot_of(node: NodeStatus) -> NodeSnapshot:
+    """Return the facts of a node."""
+    return NodeSnapshot(
+        node_id=str(node.node_id),
+        function=node.function,
+        state=node.state,
+        created_at=node.created_at.timestamp(),
+        taint=node.taint,
+        finished_at=_seconds(node.finished_at),
+        dependency_ids=tuple(map(str, node.dependency_ids)),
+        parent_id=_text(node.parent_id),
+        failures_at=tuple(one.ended_at.timestamp() for one in node.failures),
+    )
+
+
+def _seconds(time: datetime | None) -> float | None:
+    return None if time is None else time.timestamp()
+
+
+def _text(one: UUID | None) -> str | None:
+    return None if one is None else str(one)
