@@ -15,6 +15,7 @@ from dagorama.cli.progress import describe
 from dagorama.cli.tables import (
     Form,
     end_of,
+    lasting,
     moment,
     print_fields,
     print_table,
@@ -171,6 +172,9 @@ def node(instance: str, node: str, as_json: bool) -> None:
             ("attempts", str(found.attempts)),
             ("progress", str(found.progress or "")),
             ("created", moment(found.created_at)),
+            ("ready", moment(found.ready_at)),
+            ("started", moment(found.started_at)),
+            ("took", lasting(found.duration_s)),
             ("finished", moment(found.finished_at)),
             ("retry", moment(found.retry_at)),
             ("depends on", ", ".join(map(str, found.dependency_ids))),

@@ -52,6 +52,10 @@ class AttemptStatus:
     type: str
     message: str
     traceback: str
+    #: When its worker was granted it, when the function began, and how many seconds it took. None where none ran.
+    granted_at: datetime | None = None
+    started_at: datetime | None = None
+    duration_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +89,7 @@ class NodeStatus:
     #: Attempts started so far.
     attempts: int
     failures: tuple[AttemptStatus, ...]
-    #: Name of the worker that holds the lease, empty for none.
+    #: Name of the worker that holds the lease, or that ran the attempt which it has ended in; empty for none.
     worker: str
     created_at: datetime
     #: None until it has ended.
@@ -99,6 +103,15 @@ class NodeStatus:
 
     #: What the last rerun that it was part of has changed: "same", "changed", "new"; empty for nothing as yet.
     change: str
+
+    #: When all that it depends on was there; None before.
+    ready_at: datetime | None = None
+    #: When `worker` was granted it; None where no attempt is under way and none has ended it.
+    granted_at: datetime | None = None
+    #: When the function began; while it runs, when it was granted.
+    started_at: datetime | None = None
+    #: How many seconds the function took; None while it runs, and where that is not known.
+    duration_s: float | None = None
 
     @property
     def failure(self) -> str:

@@ -67,6 +67,7 @@ def _time_at(seconds: float) -> datetime:
 _SHOWN: dict[object, Callable[[Any], object]] = {
     str: lambda fact: fact or "",
     int | None: lambda fact: fact or None,
+    float | None: lambda fact: fact or None,
     UUID: lambda fact: UUID(bytes=fact),
     UUID | None: lambda fact: UUID(bytes=fact) if fact else None,
     tuple[UUID, ...]: _ids,

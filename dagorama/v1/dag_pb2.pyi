@@ -1104,6 +1104,10 @@ class NodeInfo(_message.Message):
     CAUSE_ID_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     CHANGE_FIELD_NUMBER: _builtins.int
+    READY_AT_FIELD_NUMBER: _builtins.int
+    GRANTED_AT_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    DURATION_S_FIELD_NUMBER: _builtins.int
     node_id: _builtins.bytes
     instance_id: _builtins.bytes
     function: _builtins.str
@@ -1115,7 +1119,9 @@ class NodeInfo(_message.Message):
     attempts: _builtins.int
     """Attempts started so far."""
     worker: _builtins.str
-    """Name of the worker that holds the lease."""
+    """Name of the worker that holds the lease, or that ran the attempt which the node has ended in. Empty for a node that
+    waits for its next attempt, whatever attempts it has had.
+    """
     created_at: _builtins.float
     """Seconds since the epoch (UTC), 0 where it does not apply."""
     finished_at: _builtins.float
@@ -1124,6 +1130,14 @@ class NodeInfo(_message.Message):
     """For DEPENDENCY_FAILED: the node that failed."""
     change: Global___Change.ValueType
     """What the last rerun that it was part of has changed; as long as that has given no value, UNSPECIFIED."""
+    ready_at: _builtins.float
+    """When all that it depends on was there. It may have waited for a worker from then on."""
+    granted_at: _builtins.float
+    """Of the attempt of `worker`: when it was granted, when the function began, and how long it took. While it runs the
+    first two are the same, since its worker tells of them afterwards, and the third is 0.
+    """
+    started_at: _builtins.float
+    duration_s: _builtins.float
     @_builtins.property
     def dependency_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     @_builtins.property
@@ -1152,10 +1166,14 @@ class NodeInfo(_message.Message):
         cause_id: _builtins.bytes = ...,
         progress: Global___Progress | None = ...,
         change: Global___Change.ValueType = ...,
+        ready_at: _builtins.float = ...,
+        granted_at: _builtins.float = ...,
+        started_at: _builtins.float = ...,
+        duration_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cause_id", b"cause_id", "change", b"change", "created_at", b"created_at", "dependency_ids", b"dependency_ids", "failures", b"failures", "finished_at", b"finished_at", "function", b"function", "instance_id", b"instance_id", "node_id", b"node_id", "parent_id", b"parent_id", "progress", b"progress", "queue", b"queue", "retry_at", b"retry_at", "state", b"state", "taint", b"taint", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cause_id", b"cause_id", "change", b"change", "created_at", b"created_at", "dependency_ids", b"dependency_ids", "duration_s", b"duration_s", "failures", b"failures", "finished_at", b"finished_at", "function", b"function", "granted_at", b"granted_at", "instance_id", b"instance_id", "node_id", b"node_id", "parent_id", b"parent_id", "progress", b"progress", "queue", b"queue", "ready_at", b"ready_at", "retry_at", b"retry_at", "started_at", b"started_at", "state", b"state", "taint", b"taint", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1196,9 +1214,16 @@ class AttemptInfo(_message.Message):
     WORKER_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    GRANTED_AT_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    DURATION_S_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     worker: _builtins.str
     ended_at: _builtins.float
+    granted_at: _builtins.float
+    """As in `NodeInfo`; 0 where none ran, or where it is not known."""
+    started_at: _builtins.float
+    duration_s: _builtins.float
     @_builtins.property
     def failure(self) -> _graph_pb2.Failure: ...
     def __init__(
@@ -1208,10 +1233,13 @@ class AttemptInfo(_message.Message):
         worker: _builtins.str = ...,
         ended_at: _builtins.float = ...,
         failure: _graph_pb2.Failure | None = ...,
+        granted_at: _builtins.float = ...,
+        started_at: _builtins.float = ...,
+        duration_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "failure", b"failure", "number", b"number", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration_s", b"duration_s", "ended_at", b"ended_at", "failure", b"failure", "granted_at", b"granted_at", "number", b"number", "started_at", b"started_at", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

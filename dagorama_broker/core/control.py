@@ -39,7 +39,8 @@ class Controller:
         nodes = [node for node in instance.nodes.values() if node.state not in TERMINAL]
         if nodes:
             instance.failed = True
-            graph.events.append(e.NodesCancelled(nodes=nodes, at=now))
+            runs = {node.seq: (node.worker.name, node.leased_at, now - node.leased_at) for node in nodes if node.worker}
+            graph.events.append(e.NodesCancelled(nodes=nodes, at=now, runs=runs))
         self._dispatcher.revoke_all(nodes, now)
         graph.cancel(instance, nodes, now)
 

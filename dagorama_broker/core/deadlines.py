@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from dagorama_broker.core.grants.dispatch import Dispatcher
-from dagorama_broker.core.graph.graph import Graph
+from dagorama_broker.core.graph.graph import Graph, cut_short
 from dagorama_broker.core.model.entities import Instance, Node
 from dagorama_broker.core.model.states import ACTIVE, NodeState
 from dagorama_broker.core.model.values import FailedAttempt, Failure
@@ -58,7 +58,7 @@ def expire_instance(graph: Graph, dispatcher: Dispatcher, instance: Instance, no
     failure = _deadline_exceeded(instance)
     for node, holder in zip(running, holders, strict=True):
         node.attempts += 1  # this ends one
-        graph.give_up(node, FailedAttempt(node.attempts, holder.name if holder else "", now, failure), now)
+        graph.give_up(node, cut_short(node, node.attempts, holder.name if holder else "", failure, now), now)
 
 
 def fail_expired(graph: Graph, now: float) -> None:

@@ -6,12 +6,21 @@ node are not frozen: freezing costs more than the rest of making one.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dagorama_broker.core.model.entities import Function, Instance, Node, Worker
 from dagorama_broker.core.model.states import Change, InstanceState, NodeState
-from dagorama_broker.core.model.values import Control, FailedAttempt, LimitWord, NodeId, QueueControl, Request, WorkerId
+from dagorama_broker.core.model.values import (
+    Control,
+    FailedAttempt,
+    LimitWord,
+    NodeId,
+    QueueControl,
+    Request,
+    Run,
+    WorkerId,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +86,7 @@ class NodeCompleted:
     node: Node
     payload: bytes | None
     at: float
+    run: Run | None = None  #: the attempt that gave the value; None where `NodeJoining` has told it
     source_seq: int = 0  #: for an alias, the node that its value comes from
 
 
@@ -99,6 +109,8 @@ class NodeJoining:
     node: Node
     payload: bytes | None
     promises: tuple[Node, ...]
+    at: float = 0.0  #: when its attempt ended
+    run: Run | None = None  #: that attempt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +148,7 @@ class NodesCancelled:
 
     nodes: Sequence[Node]
     at: float
+    runs: Mapping[int, Run] = field(default_factory=dict)  #: of the nodes that were leased, by number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

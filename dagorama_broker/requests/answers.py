@@ -31,8 +31,12 @@ class NodeInfo:
     parent_id: NodeId | None  #: the node whose function made this call; None for calls from outside
     attempts: int  #: those that have started
     failures: Sequence[FailedAttempt]
-    worker: str  #: name of the one that holds the lease; empty for none
+    worker: str  #: name of the one that holds the lease, or that ran the attempt that it has ended in; empty for none
     created_at: float
+    ready_at: float  #: when all that it depends on was there
+    granted_at: float  #: when its worker was granted it
+    started_at: float  #: when that worker began with it; while it runs, the same as `granted_at`
+    duration_s: float  #: how long that took; 0 while it runs, and where it is not known
     finished_at: float
     retry_at: float
     cause_id: NodeId | None  #: for a node without a value, the root cause

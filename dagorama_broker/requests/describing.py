@@ -1,12 +1,13 @@
 """Describe what is in memory, and in the journal, as requests are answered with it."""
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from dagorama_broker.core.model.entities import Instance, Lane, Node, Worker
 from dagorama_broker.core.model.filters import Obstacle
 from dagorama_broker.core.model.states import NodeState
 from dagorama_broker.core.model.stored import InstanceSummary, StoredNode
-from dagorama_broker.core.model.values import InstanceId, NodeId, QueueControl, WorkerId
+from dagorama_broker.core.model.values import InstanceId, QueueControl, WorkerId, measure
 from dagorama_broker.core.ready.queues import ReadyQueues
 from dagorama_broker.requests.answers import NodeInfo, QueueInfo, WorkerInfo
 
@@ -28,16 +29,18 @@ def describe_instance(instance: Instance) -> InstanceSummary:
 
 
 def describe_node(
-    stored: StoredNode, instance_id: InstanceId, ids: Mapping[int, NodeId], node: Node | None
+    stored: StoredNode, instance_id: InstanceId, others: Mapping[int, StoredNode], node: Node | None
 ) -> NodeInfo:
     """Return how a node from the journal stands.
 
-    `ids` has the nodes that it refers to, by number; `node` is its form in memory, which alone knows of leases.
+    `others` has the nodes that it refers to, by number; `node` is its form in memory, which alone knows of leases.
     """
+    ids = {seq: other.id for seq, other in others.items()}
     state, worker = stored.state, node.worker if node is not None else None
     retry_at = stored.retry_at if state is NodeState.BACKOFF else 0.0
     if node is not None and node.state in (NodeState.READY, NodeState.LEASED):
         state, retry_at = node.state, 0.0
+    ran = _ran(stored, node)
     attempts = stored.attempts + (stored.state is NodeState.COMPLETED or bool(stored.promise_seqs))
     return NodeInfo(
         id=stored.id,
@@ -48,14 +51,48 @@ def describe_node(
         parent_id=ids.get(stored.parent_seq),
         attempts=node.attempts + 1 if node is not None and worker is not None else attempts,
         failures=stored.failures,
-        worker=worker.name if worker is not None else "",
+        worker=ran.worker,
         created_at=stored.created_at,
+        ready_at=_ready_at(stored, others),
+        granted_at=ran.granted_at,
+        started_at=ran.started_at,
+        duration_s=ran.duration_s,
         finished_at=stored.finished_at,
         retry_at=retry_at,
         cause_id=ids.get(stored.cause_seq),
         change=stored.change,
         progress=worker.progress.get(node.token) if node is not None and worker is not None else None,
     )
+
+
+class _Ran(NamedTuple):
+    """The worker and the times of the attempt that a node is in, or has ended in; 0 for a time that is not known."""
+
+    worker: str = ""
+    granted_at: float = 0.0
+    started_at: float = 0.0
+    duration_s: float = 0.0
+
+
+def _ran(stored: StoredNode, node: Node | None) -> _Ran:
+    """Return the attempt of a node: none while it waits for one, whatever attempts it had before."""
+    if node is not None and node.worker is not None:
+        return _Ran(node.worker.name, node.leased_at, node.leased_at)
+    if stored.state is NodeState.FAILED and stored.failures:
+        last = stored.failures[-1]
+        return _Ran(last.worker, last.granted_at, last.started_at, last.duration_s)
+    if stored.run is None:
+        return _Ran()
+    worker, granted_at, told_s = stored.run
+    return _Ran(worker, granted_at, *measure(granted_at, stored.joined_at or stored.finished_at, told_s))
+
+
+def _ready_at(stored: StoredNode, others: Mapping[int, StoredNode]) -> float:
+    """Return when all that a node depends on was there; 0 where it is not."""
+    dependencies = [others[seq] for seq in stored.dependency_seqs]
+    if any(dependency.state is not NodeState.COMPLETED for dependency in dependencies):
+        return 0.0
+    return max([stored.created_at, *[dependency.finished_at for dependency in dependencies]])
 
 
 def describe_worker(worker: Worker, lanes: Iterable[Lane]) -> WorkerInfo:

@@ -113,8 +113,7 @@ class Looking:
         """Return how nodes from the journal stand, with what only memory knows."""
         wanted = {seq for row in rows for seq in (*row.dependency_seqs, row.parent_seq, row.cause_seq) if seq}
         others = await self._keeper.read(self._keeper.journal.find_nodes, sorted(wanted))
-        ids = {seq: other.id for seq, other in others.items()}
-        infos = [describe_node(row, instance_id, ids, self.live_node(instance_id, row.id)) for row in rows]
+        infos = [describe_node(row, instance_id, others, self.live_node(instance_id, row.id)) for row in rows]
         await self._keeper.flush()  # what memory has told may rest on something that is on its way to the journal
         return infos
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, assert_never
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Function, Instance, Node
 from dagorama_broker.core.model.states import Change, InstanceState, NodeState
-from dagorama_broker.core.model.values import Control, FailedAttempt, QueueControl, Request, WorkerId
+from dagorama_broker.core.model.values import Control, FailedAttempt, QueueControl, Request, Run, WorkerId
 
 # Plain strings: database drivers take a slow path for subclasses of str.
 STARTED = str(NodeState.STARTED.value)
@@ -73,7 +73,7 @@ class LimitRow(NamedTuple):
 
 
 class OutcomeRow(NamedTuple):
-    """How far a node has got. None in the last three: as it was before."""
+    """How far a node has got. None in all from `payload` on: as it was before."""
 
     node: int
     state: str
@@ -82,6 +82,9 @@ class OutcomeRow(NamedTuple):
     promises: str | None  #: JSON list of numbers
     cause: int | None
     source: int | None = None
+    worker: int | None = None  #: the number of the name of who ran it
+    granted_at: float | None = None
+    duration_s: float | None = None
 
 
 class AttemptRow(NamedTuple):
@@ -99,6 +102,8 @@ class AttemptRow(NamedTuple):
     exception: bytes
     permanent: bool
     token: int  #: leases up to this one are over
+    granted_at: float
+    duration_s: float
 
 
 class WorkerRow(NamedTuple):
@@ -119,6 +124,7 @@ class Batch:
     limits: dict[str, LimitRow] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     outcomes: dict[int, OutcomeRow] = field(default_factory=dict)
+    joined: dict[int, float] = field(default_factory=dict)  #: when attempts ended whose nodes join; after the outcomes
     attempts: list[AttemptRow] = field(default_factory=list)
     workers: dict[WorkerId, WorkerRow | None] = field(default_factory=dict)  #: None: has left
     # Of nodes that were reset; applied before the outcomes are written, and after the nodes.
@@ -134,11 +140,11 @@ class Batch:
     reopened: dict[int, int] = field(default_factory=dict)
 
 
-def fold(events: Sequence[e.DurableEvent]) -> Batch:
-    """Fold events, given in order, into the rows that they come to."""
+def fold(events: Sequence[e.DurableEvent], workers: Mapping[str, int]) -> Batch:
+    """Fold events, given in order, into the rows that they come to. `workers` has a number for any name of a worker."""
     batch = Batch()
     for event in events:
-        _fold_one(batch, event)
+        _fold_one(batch, event, workers)
     if batch.removed:
         _forget_removed(batch)
     return batch
@@ -150,7 +156,7 @@ def _forget_removed(batch: Batch) -> None:
     batch.nodes = [node for node in batch.nodes if node.seq not in removed]
     batch.attempts = [row for row in batch.attempts if row.node not in removed]
     for seq in removed:
-        for rows in (batch.outcomes, batch.functions, batch.previous, batch.changes):
+        for rows in (batch.outcomes, batch.functions, batch.previous, batch.changes, batch.joined):
             rows.pop(seq, None)
 
 
@@ -159,16 +165,23 @@ def show_seqs(nodes: Sequence[Node]) -> str | None:
     return str([node.seq for node in nodes]) if nodes else None
 
 
-def _fold_one(batch: Batch, event: e.DurableEvent) -> None:
+def _fold_one(batch: Batch, event: e.DurableEvent, workers: Mapping[str, int]) -> None:
     match event:  # the most frequent come first
         case e.NodeCompleted():
-            source = event.source_seq or None
-            _put(batch, OutcomeRow(event.node.seq, COMPLETED, event.at, event.payload, None, None, source))
+            seq, run = event.node.seq, event.run
+            if run is None:
+                _put(batch, OutcomeRow(seq, COMPLETED, event.at, event.payload, None, None, event.source_seq or None))
+            else:
+                name, granted_at, duration_s = run
+                ran = workers[name], granted_at, duration_s
+                _put(batch, OutcomeRow(seq, COMPLETED, event.at, event.payload, None, None, None, *ran))
         case e.NodesCreated():
             batch.nodes.extend(event.nodes)
         case e.NodeJoining():
             promises = show_seqs(event.promises)
-            _put(batch, OutcomeRow(event.node.seq, JOINING, None, event.payload, promises, None))
+            row = OutcomeRow(event.node.seq, JOINING, None, event.payload, promises, None)
+            _put(batch, _ran(row, event.run, workers))
+            batch.joined[event.node.seq] = event.at
         case e.AttemptFailed():
             batch.attempts.append(_attempt_row(event.node, event.attempt, losses=0))
             if event.retry_at is not None:
@@ -182,7 +195,8 @@ def _fold_one(batch: Batch, event: e.DurableEvent) -> None:
             _put(batch, OutcomeRow(event.node.seq, DEPENDENCY_FAILED, event.at, None, None, event.cause.seq))
         case e.NodesCancelled():
             for node in event.nodes:
-                _put(batch, OutcomeRow(node.seq, CANCELLED, event.at, None, None, node.seq))
+                row = OutcomeRow(node.seq, CANCELLED, event.at, None, None, node.seq)
+                _put(batch, _ran(row, event.runs.get(node.seq), workers))
         case e.ValueCompared():
             batch.changes[event.node.seq] = event.change
         case e.NodesReset():
@@ -222,6 +236,14 @@ def _fold_one(batch: Batch, event: e.DurableEvent) -> None:
             assert_never(event)
 
 
+def _ran(row: OutcomeRow, run: Run | None, workers: Mapping[str, int]) -> OutcomeRow:
+    """Return a row with the attempt that came to this."""
+    if run is None:
+        return row
+    name, granted_at, duration_s = run
+    return row._replace(worker=workers[name], granted_at=granted_at, duration_s=duration_s)
+
+
 def _put(batch: Batch, row: OutcomeRow) -> None:
     earlier = batch.outcomes.get(row.node)
     batch.outcomes[row.node] = _merge(earlier, row) if earlier else row
@@ -235,12 +257,15 @@ def _reset(batch: Batch, reset: e.Reset, at: float) -> None:
     batch.outcomes[node.seq] = _merge(earlier, row)._replace(cause=None) if earlier else row
     if not reset.joins:
         batch.unvalued.append(node.seq)
+        batch.joined.pop(node.seq, None)
     if reset.previous is not None:
         batch.previous[node.seq] = reset.previous
     batch.changes.pop(node.seq, None)
     batch.uncaused.append(node.seq)
     batch.functions[node.seq] = reset.function
-    batch.attempts.append(AttemptRow(node.instance.seq, node.seq, 0, RESET, "", 0.0, "", "", "", b"", False, 0))
+    batch.attempts.append(
+        AttemptRow(node.instance.seq, node.seq, 0, RESET, "", 0.0, "", "", "", b"", False, 0, 0.0, 0.0)
+    )
 
 
 def _merge(earlier: OutcomeRow, row: OutcomeRow) -> OutcomeRow:
@@ -248,6 +273,9 @@ def _merge(earlier: OutcomeRow, row: OutcomeRow) -> OutcomeRow:
         payload=earlier.payload if row.payload is None else row.payload,
         promises=row.promises or earlier.promises,
         cause=row.cause or earlier.cause,
+        worker=earlier.worker if row.worker is None else row.worker,
+        granted_at=earlier.granted_at if row.worker is None else row.granted_at,
+        duration_s=earlier.duration_s if row.worker is None else row.duration_s,
     )
 
 
@@ -286,4 +314,6 @@ def _attempt_row(node: Node, attempt: FailedAttempt, *, losses: int) -> AttemptR
         failure.exception,
         failure.permanent,
         attempt.token,
+        attempt.granted_at,
+        attempt.duration_s,
     )

@@ -24,6 +24,7 @@ from dagorama_broker.core.model.values import (
     NodeId,
     QueueControl,
     Request,
+    Run,
     WorkerId,
 )
 
@@ -46,6 +47,7 @@ class MemoryJournal:
         self._by_id: dict[InstanceId, _Record] = {}
         self._running: dict[int, _Record] = {}
         self._workers: dict[WorkerId, str] = {}
+        self._names = _Names()
         self._queues: dict[str, QueueControl] = {}
         self._limits: dict[str, LimitWord] = {}
         self._removed_last = 0  #: highest number of a node that was removed
@@ -178,7 +180,7 @@ class MemoryJournal:
                 self._record(event.node.instance).end(event.node, NodeState.FAILED, event.node, event.at)
             case e.NodesCancelled():
                 for node in event.nodes:
-                    self._record(node.instance).end(node, NodeState.CANCELLED, node, event.at)
+                    self._record(node.instance).cancel(node, event.at, event.runs.get(node.seq))
             case e.DependencyFailed():
                 self._record(event.node.instance).end(event.node, NodeState.DEPENDENCY_FAILED, event.cause, event.at)
             case e.ValueCompared():
@@ -201,7 +203,7 @@ class MemoryJournal:
                 for node in event.nodes:
                     self._record(node.instance).stand(node, WAITING, event.at)
             case e.InstanceCreated():
-                record = _Record(event.instance, event.control)
+                record = _Record(event.instance, event.control, self._names)
                 self._records.append(record)
                 self._by_id[record.id] = self._running[record.seq] = record
             case e.InstanceReopened():
@@ -227,6 +229,24 @@ class MemoryJournal:
                 assert_never(event)
 
 
+class _Names(dict[str, int]):
+    """Has a number, from 1, for any name of a worker."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._by_number: list[str] = []
+
+    def __missing__(self, name: str) -> int:
+        """Return the number of a name that is new."""
+        self._by_number.append(name)
+        self[name] = len(self._by_number)
+        return self[name]
+
+    def of(self, number: int) -> str:
+        """Return a name by its number."""
+        return self._by_number[number - 1]
+
+
 class _Record:
     """An instance and its nodes, a row for each, in columns."""
 
@@ -239,10 +259,14 @@ class _Record:
         "_created_at",
         "_dependencies",
         "_dependencies_end",
+        "_durations_s",
         "_failures",
         "_functions",
+        "_granted_at",
+        "_joined_at",
         "_limit_keys",
         "_losses",
+        "_names",
         "_parents",
         "_payloads",
         "_previous",
@@ -250,6 +274,7 @@ class _Record:
         "_rows_by_id",
         "_sources",
         "_states",
+        "_workers",
         "control",
         "created_at",
         "deadline_at",
@@ -265,7 +290,7 @@ class _Record:
         "void_token",
     )
 
-    def __init__(self, instance: Instance, control: Control) -> None:
+    def __init__(self, instance: Instance, control: Control, names: "_Names") -> None:
         self.seq = instance.seq
         self.id = instance.id
         self.definition = instance.definition
@@ -288,6 +313,11 @@ class _Record:
         self._states = bytearray()
         self._at = array("d")  #: see `OutcomeRow`
         self._payloads: list[bytes | None] = []
+        self._names = names
+        self._workers = array("I")  #: number in `names` of who ran it last, 0 for nobody
+        self._granted_at = array("d")
+        self._durations_s = array("d")
+        self._joined_at: dict[int, float] = {}
         self._promises: dict[int, tuple[int, ...]] = {}
         self._sources: dict[int, int] = {}
         self._causes: dict[int, int] = {}
@@ -328,12 +358,17 @@ class _Record:
         self._states += bytes(count)
         self._at.frombytes(bytes(8 * count))
         self._payloads += [None] * count
+        self._workers.frombytes(bytes(self._workers.itemsize * count))
+        self._granted_at.frombytes(bytes(8 * count))
+        self._durations_s.frombytes(bytes(8 * count))
 
     def complete(self, event: e.NodeCompleted) -> None:
         """Store the value of a node, unless it has stored it when it joined."""
         row = self._move(event.node, COMPLETED, event.at)
         if event.payload is not None:
             self._payloads[row] = event.payload
+        if event.run is not None:
+            self._set_run(row, event.run)
         if event.source_seq:
             self._sources[row] = event.source_seq
 
@@ -341,6 +376,8 @@ class _Record:
         """Note the nodes that a node waits for after its function has returned."""
         row = self._move(event.node, NodeState.JOINING, 0.0)
         self._payloads[row] = event.payload
+        self._set_run(row, event.run)
+        self._joined_at[row] = event.at
         self._promises[row] = tuple(promise.seq for promise in event.promises)
 
     def fail_attempt(self, event: e.AttemptFailed) -> None:
@@ -370,7 +407,9 @@ class _Record:
             column.pop(row, None)
         if not reset.joins:
             self._payloads[row] = None
+            self._workers[row] = 0
             self._promises.pop(row, None)
+            self._joined_at.pop(row, None)
         self._sources.pop(row, None)
         if reset.previous is not None:
             self._previous[row] = reset.previous
@@ -398,6 +437,10 @@ class _Record:
         self._states = bytearray([old._states[row] for row in rows])
         self._at = array("d", [old._at[row] for row in rows])
         self._payloads = [old._payloads[row] for row in rows]
+        self._workers = array("I", [old._workers[row] for row in rows])
+        self._granted_at = array("d", [old._granted_at[row] for row in rows])
+        self._durations_s = array("d", [old._durations_s[row] for row in rows])
+        self._joined_at = _moved(old._joined_at, rows)
         self._promises = _moved(old._promises, rows)
         self._sources = _moved(old._sources, rows)
         self._causes = _moved(old._causes, rows)
@@ -411,6 +454,20 @@ class _Record:
     def end(self, node: Node, state: NodeState, cause: Node, at: float) -> None:
         """End a node without a value."""
         self._causes[self._move(node, state, at)] = cause.seq
+
+    def cancel(self, node: Node, at: float, run: Run | None) -> None:
+        """End a node on request, with the attempt that was under way."""
+        self.end(node, NodeState.CANCELLED, node, at)
+        self._set_run(self.row(node.seq), run)
+
+    def _set_run(self, row: int, run: Run | None) -> None:
+        if run is not None:
+            name, self._granted_at[row], self._durations_s[row] = run
+            self._workers[row] = self._names[name]
+
+    def _run(self, row: int) -> Run | None:
+        number = self._workers[row]
+        return (self._names.of(number), self._granted_at[row], self._durations_s[row]) if number else None
 
     def node(self, row: int) -> StoredNode:
         """Return one node."""
@@ -428,6 +485,8 @@ class _Record:
             created_at=self._created_at[row],
             state=state,
             finished_at=at if state in TERMINAL else 0.0,
+            run=self._run(row),
+            joined_at=self._joined_at.get(row, 0.0),
             attempts=self._attempts.get(row, 0),
             losses=self._losses.get(row, 0),
             retry_at=at if state is NodeState.BACKOFF else 0.0,

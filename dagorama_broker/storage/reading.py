@@ -33,7 +33,8 @@ RUNNING_INSTANCES = f"{_INSTANCES} WHERE state = 'running' ORDER BY seq"
 _NODES = """
 SELECT calls.seq, calls.id, calls.instance, calls.function, calls.parent, {arguments}, calls.dependencies,
        calls.created_at, outcomes.state, outcomes.at, {payload}, length(outcomes.payload), outcomes.promises,
-       outcomes.source, outcomes.cause, outcomes.previous, outcomes.change, limited.keys
+       outcomes.source, outcomes.cause, outcomes.previous, outcomes.change, limited.keys, outcomes.worker,
+       outcomes.granted_at, outcomes.duration_s, outcomes.joined_at
 FROM calls
 LEFT JOIN outcomes ON outcomes.node = calls.seq
 LEFT JOIN limited ON limited.node = calls.seq
@@ -72,7 +73,8 @@ WHERE calls.instance = ? GROUP BY 1
 """
 
 _ATTEMPTS = """
-SELECT node, number, losses, worker, ended_at, type, message, traceback, {exception}, permanent, token
+SELECT node, number, losses, worker, ended_at, type, message, traceback, {exception}, permanent, token,
+       granted_at, duration_s
 FROM attempts WHERE instance = ? AND node {which} ORDER BY node, seq
 """
 
@@ -94,6 +96,7 @@ class Reader:
         self._select_nodes = _NODES_WITH_VALUES if values else _NODES_PLAIN
         self._select_function = _FUNCTION.format(definition_arguments="definition_arguments" if values else "x''")
         self._functions: dict[int, FunctionSpec] = {}
+        self._workers: dict[int, str] = {}
 
     def running_instances(self) -> list[StoredInstance]:
         """Return all running instances, with their nodes, in creation order."""
@@ -226,6 +229,10 @@ class Reader:
             previous,
             change,
             limit_keys,
+            worker,
+            granted_at,
+            duration_s,
+            joined_at,
         ) in self._connection.execute(self._select_nodes + condition, parameters):
             state = _STATES[state_name or "waiting"]
             node = StoredNode(
@@ -239,6 +246,8 @@ class Reader:
                 created_at=created_at,
                 state=state,
                 finished_at=at if state in TERMINAL else 0.0,
+                run=None if worker is None else (self._worker(worker), granted_at, duration_s),
+                joined_at=joined_at or 0.0,
                 retry_at=at if state is NodeState.BACKOFF else 0.0,
                 waiting_since=(at or 0.0) if state is NodeState.WAITING else 0.0,
                 payload=payload,
@@ -266,7 +275,7 @@ class Reader:
         )
         which = (json.dumps(list(nodes)),) if is_sparse else (first, last)
         rows = self._connection.execute(select, (instance, *which))
-        for seq, number, losses, worker, ended_at, type, message, traceback, exception, permanent, token in rows:
+        for seq, number, losses, worker, ended_at, type, message, traceback, exception, permanent, token, *took in rows:
             node = nodes.get(seq)
             if node is None:
                 continue
@@ -280,7 +289,15 @@ class Reader:
             failure = Failure(
                 type=type, message=message, traceback=traceback, exception=exception, permanent=bool(permanent)
             )
-            node.failures.append(FailedAttempt(number, worker, ended_at, failure, token))
+            node.failures.append(FailedAttempt(number, worker, ended_at, failure, token, *took))
+
+    def _worker(self, number: int) -> str:
+        """Return the name of a worker by its number."""
+        name = self._workers.get(number)
+        if name is None:
+            (name,) = self._connection.execute("SELECT name FROM worker_names WHERE number = ?", (number,)).fetchone()
+            self._workers[number] = name
+        return name
 
     def _function(self, id: int) -> FunctionSpec:
         name, code_version, queue, taint, definition_arguments, *retry = self._connection.execute(

@@ -33,6 +33,7 @@ from dagorama_broker.storage.folding import (
     show_seqs,
 )
 from dagorama_broker.storage.journal import StorageError
+from dagorama_broker.storage.names import WorkerNames
 from dagorama_broker.storage.reading import Reader
 from dagorama_broker.storage.rows import Parameter, RowWriter
 from dagorama_broker.storage.schema import load_migrations, migrate
@@ -65,15 +66,18 @@ _OF_RUNNING = "instance IN (SELECT seq FROM instances WHERE state = 'running')"
 _SHIFT_TIMES = (
     "UPDATE instances SET created_at = created_at + ?1, deadline_at = deadline_at + ?1 WHERE state = 'running'",
     f"UPDATE calls SET created_at = created_at + ? WHERE {_OF_RUNNING}",
-    f"UPDATE outcomes SET at = at + ? WHERE node IN (SELECT seq FROM calls WHERE {_OF_RUNNING})",
+    "UPDATE outcomes SET at = at + ?1, granted_at = granted_at + ?1, joined_at = joined_at + ?1"
+    f" WHERE node IN (SELECT seq FROM calls WHERE {_OF_RUNNING})",
     f"UPDATE attempts SET ended_at = ended_at + ? WHERE {_OF_RUNNING} AND ended_at > 0",  # the others are marks
+    f"UPDATE attempts SET granted_at = granted_at + ? WHERE {_OF_RUNNING} AND granted_at > 0",
 )
 
 _IDS_LAST = "SELECT id FROM instances ORDER BY id DESC LIMIT ?"
 _NODE_LAST = "SELECT max(node_last, coalesce((SELECT max(seq) FROM calls), 0)) FROM removed"
 _UNCAUSE = "UPDATE outcomes SET cause = NULL, change = NULL WHERE node IN (SELECT value FROM json_each(?))"
 _UNVALUE = (
-    "UPDATE outcomes SET payload = NULL, promises = NULL, source = NULL WHERE node IN (SELECT value FROM json_each(?))"
+    "UPDATE outcomes SET payload = NULL, promises = NULL, source = NULL, worker = NULL, granted_at = NULL,"
+    " duration_s = NULL, joined_at = NULL WHERE node IN (SELECT value FROM json_each(?))"
 )
 _REMOVED = "IN (SELECT value FROM json_each(?1))"
 _REMOVE = (
@@ -101,6 +105,7 @@ class SqliteJournal:
         self._connection: sqlite3.Connection | None = None
         self._failure: StorageError | None = None
         self._functions = _Functions()
+        self._names: WorkerNames
 
     def open(self) -> Snapshot:
         """Take the file, see `Journal.open`."""
@@ -132,6 +137,7 @@ class SqliteJournal:
         epoch = _open_epoch(connection)
         (function_last,) = execute("SELECT coalesce(max(id), 0) FROM functions").fetchone()
         self._functions = _Functions(function_last)
+        self._names = WorkerNames(connection)
         reader = Reader(connection)
         instances = reader.running_instances()
         return Snapshot(
@@ -150,7 +156,8 @@ class SqliteJournal:
         connection = self._live()
         if not events:
             return
-        batch = fold(events)
+        self._names.trim()
+        batch = fold(events, self._names)
         try:
             connection.execute("BEGIN IMMEDIATE")
             self._write(connection, batch)
@@ -173,6 +180,7 @@ class SqliteJournal:
             connection.execute(statement, (str(list(batch.removed)),))
         if batch.functions:
             self._reset(connection, batch)
+        self._names.write()
         if batch.outcomes:
             outcomes = list(batch.outcomes.values())
             _OUTCOMES.write(connection, outcomes, sum([len(row.payload) for row in outcomes if row.payload]))
@@ -181,14 +189,16 @@ class SqliteJournal:
         if batch.instances:
             _INSTANCES.write(connection, list(batch.instances.values()))
         # A statement costs as much as a row, also where it has nothing to do, and these seldom have.
-        if batch.previous or batch.changes or batch.reopened or batch.requests:
-            self._write_reset(connection, batch)
+        if batch.previous or batch.changes or batch.reopened or batch.requests or batch.joined:
+            self._write_details(connection, batch)
         if batch.controls or batch.limits or batch.queues or batch.workers:
             self._write_words(connection, batch)
 
     @staticmethod
-    def _write_reset(connection: sqlite3.Connection, batch: Batch) -> None:
-        """Write how values compare with those before, and which requests had nodes begin anew."""
+    def _write_details(connection: sqlite3.Connection, batch: Batch) -> None:
+        """Write when nodes joined, how values compare with those before, and which requests had nodes begin anew."""
+        joined = [(at, seq) for seq, at in batch.joined.items()]
+        connection.executemany("UPDATE outcomes SET joined_at = ? WHERE node = ?", joined)
         previous = [(digest, seq) for seq, digest in batch.previous.items()]
         connection.executemany("UPDATE outcomes SET previous = ? WHERE node = ?", previous)
         changes = [(str(change.value), seq) for seq, change in batch.changes.items()]
@@ -398,7 +408,9 @@ _OUTCOMES = RowWriter(
     OutcomeRow._fields,
     "ON CONFLICT (node) DO UPDATE SET state = excluded.state, at = excluded.at,"
     " payload = coalesce(excluded.payload, payload), promises = coalesce(excluded.promises, promises),"
-    " cause = coalesce(excluded.cause, cause), source = coalesce(excluded.source, source)",
+    " cause = coalesce(excluded.cause, cause), source = coalesce(excluded.source, source),"
+    " worker = coalesce(excluded.worker, worker), granted_at = coalesce(excluded.granted_at, granted_at),"
+    " duration_s = coalesce(excluded.duration_s, duration_s)",
 )
 _ATTEMPTS = RowWriter("attempts", AttemptRow._fields)
 _INSTANCES = RowWriter(

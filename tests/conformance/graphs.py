@@ -17,6 +17,7 @@ from dagorama_broker.core.model.values import (
     Request,
     RequestId,
     RetryPolicy,
+    Run,
     WorkerId,
 )
 
@@ -109,7 +110,7 @@ def failed(number: int, *, worker: str = "w1", permanent: bool = False) -> Faile
     failure = Failure(
         type="ValueError", message="no ≠ yes", traceback="line 1\nline 2", exception=b"\x80\x00", permanent=permanent
     )
-    return FailedAttempt(number, worker, 2_000.0 + number, failure)
+    return FailedAttempt(number, worker, 2_000.0 + number, failure, granted_at=1_990.0 + number, duration_s=2.5)
 
 
 def history(choices: Sequence[tuple[int, int]]) -> list[e.DurableEvent]:
@@ -191,9 +192,11 @@ class _History:
     def _complete(self, choice: int) -> None:
         node = self._node(choice, *RUNNABLE, NodeState.JOINING)
         if node is not None:
-            payload = None if node.state is NodeState.JOINING else bytes([choice % 256]) * (choice % 4)
+            joined = node.state is NodeState.JOINING
+            payload = None if joined else bytes([choice % 256]) * (choice % 4)
             node.state = NodeState.COMPLETED
-            self.events.append(e.NodeCompleted(node=node, payload=payload, at=self.graph.now()))
+            run = None if joined else self._run(choice)
+            self.events.append(e.NodeCompleted(node=node, payload=payload, at=self.graph.now(), run=run))
 
     def _join(self, choice: int) -> None:
         node = self._node(choice, *RUNNABLE)
@@ -204,7 +207,14 @@ class _History:
             node.state = NodeState.JOINING
             alias = choice % 2 == 0
             promises = node.promises = tuple(others[: 1 if alias else choice % 4 + 1])
-            self.events.append(e.NodeJoining(node=node, payload=None if alias else b"refers", promises=promises))
+            payload, now = None if alias else b"refers", self.graph.now()
+            self.events.append(
+                e.NodeJoining(node=node, payload=payload, promises=promises, at=now, run=self._run(choice))
+            )
+
+    def _run(self, choice: int) -> Run:
+        """Give an attempt; of some workers there are two with one name."""
+        return f"w{choice % 3}", self.graph.clock - choice, choice % 4 * 0.25
 
     def _fail_attempt(self, choice: int) -> None:
         node = self._node(choice, *RUNNABLE)
@@ -305,7 +315,8 @@ class _History:
         for node in nodes:
             node.state = NodeState.CANCELLED
         if nodes:
-            self.events.append(e.NodesCancelled(nodes=nodes, at=self.graph.now()))
+            runs = {node.seq: self._run(choice) for node in nodes[choice % 2 :: 2]}
+            self.events.append(e.NodesCancelled(nodes=nodes, at=self.graph.now(), runs=runs))
         instance.state = InstanceState.CANCELLED
         self.events.append(e.InstanceFinished(instance=instance, state=instance.state, at=self.graph.now()))
 

@@ -519,6 +519,43 @@ def test_what_is_run_again_has_no_value_and_what_it_called_is_gone(storage: Stor
     assert (stored.request, stored.nodes[2].change, stored.nodes[2].previous) == (None, None, b"")
 
 
+def test_the_attempt_that_gave_a_value_is_read_back(storage: Storage) -> None:
+    """Who ran it, from when, for how long, and for a node that joined when that ended, as long as the value stands."""
+    graph = Graph()
+    instance = graph.instance()
+    plain, joins, alias, cancelled, waits = nodes = [graph.node(instance) for _ in range(5)]
+    runs = [("a", 10.0, 1.5), ("b", 11.0, 0.0), ("a", 12.0, 2.5), ("c", 13.0, 4.0)]
+    storage.journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=nodes)])
+    storage.journal.commit(
+        [
+            e.NodeCompleted(node=plain, payload=b"1", at=20.0, run=runs[0]),
+            e.NodeJoining(node=joins, payload=b"[plain]", promises=(plain,), at=21.0, run=runs[1]),
+            e.NodeCompleted(node=joins, payload=None, at=22.0),
+            e.NodeJoining(node=alias, payload=None, promises=(waits,), at=23.0, run=runs[2]),
+        ]
+    )
+    storage.reopen()
+    storage.journal.commit([e.NodesCancelled(nodes=[alias, cancelled, waits], at=24.0, runs={cancelled.seq: runs[3]})])
+    storage.reopen()
+
+    def read() -> list[object]:
+        found = storage.journal.list_nodes(instance.id, after_seq=0, limit=9)
+        return [(it.run, it.joined_at, it.finished_at) for it in found]
+
+    assert read() == [
+        (runs[0], 0.0, 20.0),
+        (runs[1], 21.0, 22.0),
+        (runs[2], 23.0, 24.0),
+        (runs[3], 0.0, 24.0),
+        (None, 0.0, 24.0),
+    ]
+    resets = [e.Reset(plain, FUNCTIONS[0], False), e.Reset(joins, FUNCTIONS[0], True)]
+    storage.journal.commit([e.NodesReset(instance=instance, resets=resets, at=30.0)])
+    assert read()[:2] == [(None, 0.0, 0.0), (runs[1], 21.0, 0.0)]
+    storage.journal.commit([e.NodeCompleted(node=plain, payload=b"2", at=40.0, run=("d", 31.0, 2.0))])
+    assert read()[0] == (("d", 31.0, 2.0), 0.0, 40.0)
+
+
 def test_the_number_of_a_removed_node_is_not_given_again(storage: Storage) -> None:
     """Also the last one is remembered as given, and what is made after it is found by its own number."""
     graph = Graph()

@@ -248,15 +248,18 @@ def test_people_can_read_the_tables(tmp_path: Path) -> None:
     first, second = graph.node(instance), graph.node(instance)
     third = graph.node(instance, dependencies=(second, first))
     journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=[first, second, third])])
-    journal.commit([e.NodeCompleted(node=first, payload=b"1", at=5.0), e.NodesHandedBack(nodes=[third], at=6.0)])
+    completed = e.NodeCompleted(node=first, payload=b"1", at=5.0, run=("w1", 3.0, 1.5))
+    journal.commit([completed, e.NodesHandedBack(nodes=[third], at=6.0)])
     journal.close()
     with closing(sqlite3.connect(path)) as connection:
-        nodes = connection.execute("SELECT seq, function, state, finished_at FROM nodes ORDER BY seq").fetchall()
+        nodes = connection.execute(
+            "SELECT seq, function, state, finished_at, worker, granted_at, duration_s FROM nodes"
+        ).fetchall()
         edges = connection.execute("SELECT node, position, dependency FROM dependencies").fetchall()
     assert nodes == [
-        (1, "shop:Order.entrypoint", "completed", 5.0),
-        (2, "shop:Order.entrypoint", "waiting", None),
-        (3, "shop:Order.entrypoint", "waiting", None),
+        (1, "shop:Order.entrypoint", "completed", 5.0, "w1", 3.0, 1.5),
+        (2, "shop:Order.entrypoint", "waiting", None, None, None, None),
+        (3, "shop:Order.entrypoint", "waiting", None, None, None, None),
     ]
     assert edges == [(3, 0, 2), (3, 1, 1)]
 
@@ -314,6 +317,7 @@ def test_a_clock_that_is_set_moves_what_runs(
                 *(e.InstanceCreated(instance=it) for it in (instance, ended)),
                 e.NodesCreated(nodes=nodes),
                 e.AttemptFailed(node=nodes[0], attempt=failed(1), retry_at=2_050.0),
+                e.NodeJoining(node=nodes[1], payload=None, promises=(nodes[0],), at=2_061.0, run=("w1", 2_060.0, 0.5)),
                 e.InstanceFinished(instance=ended, state=InstanceState.COMPLETED, at=3.0),
             ]
         )
@@ -323,8 +327,32 @@ def test_a_clock_that_is_set_moves_what_runs(
         (stored,) = journal.open().instances
         first, second = stored.nodes
         (failure,) = first.failures
-        read = [stored.deadline_at, second.created_at, first.retry_at, failure.ended_at]
-        expected = [1_060.5, nodes[1].created_at, 2_050.0, failed(1).ended_at]
+        assert second.run is not None
+        read = [stored.deadline_at, second.created_at, first.retry_at, failure.ended_at, failure.granted_at]
+        read += [second.run[1], second.joined_at]
+        expected = [1_060.5, nodes[1].created_at, 2_050.0, failed(1).ended_at, failed(1).granted_at, 2_060.0, 2_061.0]
         assert read == pytest.approx([at + moved_s for at in expected], abs=1)
         assert journal.list_instances(before_seq=None, limit=1)[0].created_at == ended.created_at
         journal.close()
+
+
+def test_names_of_workers_are_stored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many nodes a worker has run, over restarts too, and whether its name is known by heart or not."""
+    monkeypatch.setattr("dagorama_broker.storage.names._KNOWN_MAX", 2)
+    journal = SqliteJournal(tmp_path / "broker.db")
+    graph = Graph()
+    instance = graph.instance()
+    nodes = [graph.node(instance) for _ in range(12)]
+    journal.open()
+    journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=nodes)])
+    for number, node in enumerate(nodes):
+        journal.commit([e.NodeCompleted(node=node, payload=b"", at=9.0, run=(f"w{number % 4}", 1.0, 0.5))])
+        if number % 5 == 4:
+            journal.close()
+            journal.open()
+    runs = [node.run and node.run[0] for node in journal.list_nodes(instance.id, after_seq=0, limit=20)]
+    journal.close()
+    with closing(sqlite3.connect(tmp_path / "broker.db")) as connection:
+        names = connection.execute("SELECT name FROM worker_names ORDER BY name").fetchall()
+    assert runs == [f"w{number % 4}" for number in range(12)]
+    assert names == [("w0",), ("w1",), ("w2",), ("w3",)]

@@ -9,11 +9,11 @@ from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.errors import Refused, UnknownDependency
 from dagorama_broker.core.grants.dispatch import Dispatcher
-from dagorama_broker.core.graph.graph import Graph, remember
+from dagorama_broker.core.graph.graph import Graph, cut_short, remember
 from dagorama_broker.core.graph.submitting import build_nodes
 from dagorama_broker.core.model.entities import Node, Worker
 from dagorama_broker.core.model.states import TERMINAL, NodeState
-from dagorama_broker.core.model.values import FailedAttempt, Failure, NodeId, Rng
+from dagorama_broker.core.model.values import FailedAttempt, Failure, NodeId, Rng, Run, measure
 
 #: The failure of an attempt whose worker was lost, and the middle of its message.
 _LOST = "WorkerLost"
@@ -46,7 +46,7 @@ class Attempts:
         for node_id, token, payload, duration_s in command.completions:
             node = self._end_attempt(worker, node_id, token, duration_s, now)
             if node is not None:
-                self._complete_plainly(node, payload, now)
+                self._complete_plainly(node, payload, (worker.name, node.leased_at, duration_s), now)
         for result in command.results:
             node = self._end_attempt(worker, result.node_id, result.token, result.duration_s, now)
             if node is None:
@@ -54,7 +54,7 @@ class Attempts:
             if result.failure is None:
                 self._complete_node(node, worker, result, now)
             else:
-                self.fail(node, worker, result.failure, now)
+                self.fail(node, worker, result.failure, now, result.duration_s)
 
     def _end_attempt(self, worker: Worker, node_id: NodeId, token: int, duration_s: float, now: float) -> Node | None:
         """End the lease that a result names and return its node; None, and a refusal, where it is not live."""
@@ -87,18 +87,19 @@ class Attempts:
                 promises = self._promised(node, result, children)
             except Refused as refusal:
                 failure = Failure(type="InvalidExpansion", message=f"{refusal}. {_INVALID}", permanent=True)
-                self.fail(node, worker, failure, now)
+                self.fail(node, worker, failure, now, result.duration_s)
                 return
             self._graph.add_nodes(node.instance, children, now)
+        run = (worker.name, node.leased_at, result.duration_s)
         if promises:
-            self._join(node, (result.payload or b"") if result.alias_id is None else None, promises, now)
+            self._join(node, (result.payload or b"") if result.alias_id is None else None, promises, run, now)
         else:
-            self._complete_plainly(node, result.payload or b"", now)  # None would stand for an alias
+            self._complete_plainly(node, result.payload or b"", run, now)  # None would stand for an alias
 
-    def _complete_plainly(self, node: Node, payload: bytes, now: float) -> None:
+    def _complete_plainly(self, node: Node, payload: bytes, run: Run, now: float) -> None:
         """Complete a node whose value waits for nothing."""
         node.payload = payload
-        self._graph.events.append(e.NodeCompleted(node=node, payload=payload, at=now))
+        self._graph.events.append(e.NodeCompleted(node=node, payload=payload, at=now, run=run))
         node.function.lane.active -= 1
         self._graph.complete(node, now)
 
@@ -118,12 +119,12 @@ class Attempts:
             promises.append(promise)
         return tuple(promises)
 
-    def _join(self, node: Node, payload: bytes | None, promises: tuple[Node, ...], now: float) -> None:
+    def _join(self, node: Node, payload: bytes | None, promises: tuple[Node, ...], run: Run, now: float) -> None:
         node.payload = payload
         node.promises = promises
         node.move(NodeState.JOINING)
         node.function.lane.active -= 1
-        self._graph.events.append(e.NodeJoining(node=node, payload=payload, promises=promises))
+        self._graph.events.append(e.NodeJoining(node=node, payload=payload, promises=promises, at=now, run=run))
         cause = self._graph.wait_for(node, promises)
         if cause is not None:
             self._graph.fail_dependency(node, cause, now)
@@ -132,11 +133,14 @@ class Attempts:
 
     # -- failures -----------------------------------------------------------------------------------------------------
 
-    def fail(self, node: Node, worker: Worker, failure: Failure, now: float) -> None:
+    def fail(self, node: Node, worker: Worker, failure: Failure, now: float, duration_s: float = 0.0) -> None:
         """Take a failed attempt of a node that is leased: back off, or fail for good."""
         # What was lost with its worker counts in `losses` instead: that says less about the function.
         node.attempts += 1
-        attempt = FailedAttempt(node.attempts, worker.name, now, failure, node.token)
+        _, duration_s = measure(node.leased_at, now, duration_s)
+        attempt = FailedAttempt(
+            node.attempts, worker.name, now, failure, node.token, granted_at=node.leased_at, duration_s=duration_s
+        )
         policy = node.function.spec.retry
         if failure.permanent or node.attempts >= policy.max_attempts:
             self._graph.give_up(node, attempt, now)
@@ -178,7 +182,7 @@ class Attempts:
         message = f"{problem}; it may have run, and as its function is at_most_once, it is not run again"
         node.attempts += 1
         failure = Failure(type="AttemptLost", message=message, permanent=True)
-        self._graph.give_up(node, FailedAttempt(node.attempts, worker_name, now, failure), now)
+        self._graph.give_up(node, cut_short(node, node.attempts, worker_name, failure, now), now)
 
     def lose(self, node: Node, worker: Worker, reason: str, now: float) -> None:
         """End the lease of a lost worker. A node that many workers were lost with is not tried on yet another.
@@ -211,7 +215,7 @@ class Attempts:
         self._graph.enqueue(node, now)
 
     def _tell_of_loss(self, node: Node, worker: Worker, failure: Failure, now: float) -> None:
-        attempt = FailedAttempt(node.attempts + 1, worker.name, now, failure)
+        attempt = cut_short(node, node.attempts + 1, worker.name, failure, now)
         remember(node, attempt)
         self._graph.events.append(e.LeaseLost(node=node, attempt=attempt, losses=node.losses))
 

@@ -30,7 +30,7 @@ from dagorama_broker.core.model.states import (
     InstanceState,
     NodeState,
 )
-from dagorama_broker.core.model.values import FailedAttempt, FunctionSpec, InstanceId, LimitWord, NodeId
+from dagorama_broker.core.model.values import FailedAttempt, Failure, FunctionSpec, InstanceId, LimitWord, NodeId
 from dagorama_broker.core.ready.limits import Limits
 from dagorama_broker.core.ready.queues import ReadyQueues
 
@@ -417,6 +417,13 @@ class Graph:
             counts = {state: count for state, count in instance.counts.items() if count}
             self.events.append(e.InstanceFinished(instance=instance, state=instance.state, at=now, counts=counts))
         self.let_go(instance, is_tied=instance.failed)
+
+
+def cut_short(node: Node, number: int, worker_name: str, failure: Failure, now: float) -> FailedAttempt:
+    """Return an attempt, under way until now, that has ended without a word from its worker."""
+    granted_at = node.leased_at
+    duration_s = max(0.0, now - granted_at) if granted_at else 0.0
+    return FailedAttempt(number, worker_name, now, failure, granted_at=granted_at, duration_s=duration_s)
 
 
 def remember(node: Node, attempt: FailedAttempt) -> None:

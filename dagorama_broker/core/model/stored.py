@@ -12,6 +12,7 @@ from dagorama_broker.core.model.values import (
     NodeId,
     QueueControl,
     Request,
+    Run,
     WorkerId,
 )
 
@@ -32,6 +33,8 @@ class StoredNode:
     created_at: float
     state: NodeState = NodeState.WAITING
     finished_at: float = 0.0
+    run: Run | None = None  #: the attempt that gave its value, or that was cancelled; None for none that is known
+    joined_at: float = 0.0  #: for nodes that joined, when that attempt ended
     attempts: int = 0
     losses: int = 0
     retry_at: float = 0.0

@@ -86,6 +86,24 @@ class Failure:
     permanent: bool = False  #: no further attempt, whatever the retry policy says
 
 
+#: The attempt that a node was last run in: the name of its worker, when it was granted, and how many seconds it took, 0
+#: where its worker has not told. One comes with every value, so it is no more than a tuple; `measure` reads it.
+Run = tuple[str, float, float]
+
+#: As much as a worker's message can say, about 71 minutes, in seconds: it may have been longer.
+_DURATION_MAX_S = (2**32 - 1) * 1e-6
+
+
+def measure(granted_at: float, ended_at: float, duration_s: float) -> tuple[float, float]:
+    """Return when an attempt began and how long it took, given what its worker has told of that.
+
+    Where the worker has told nothing, or as much as it can, the whole time from the grant on counts.
+    """
+    if not 0 < duration_s < _DURATION_MAX_S:
+        return granted_at, max(0.0, ended_at - granted_at)
+    return max(granted_at, ended_at - duration_s), duration_s
+
+
 class FailedAttempt(NamedTuple):
     """One attempt that gave no value."""
 
@@ -96,6 +114,13 @@ class FailedAttempt(NamedTuple):
     token: int = (
         0  #: leases up to this one are of attempts that are over; 0 where that says nothing, as of a lost worker
     )
+    granted_at: float = 0.0  #: 0 where none ran, or it is not known
+    duration_s: float = 0.0
+
+    @property
+    def started_at(self) -> float:
+        """Return when it began; 0 where none ran, or it is not known."""
+        return max(self.granted_at, self.ended_at - self.duration_s) if self.granted_at else 0.0
 
 
 class NewCall(NamedTuple):

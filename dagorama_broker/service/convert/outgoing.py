@@ -183,6 +183,9 @@ def from_attempts(attempts: Iterable[FailedAttempt]) -> list[dag_pb2.AttemptInfo
             worker=attempt.worker,
             ended_at=attempt.ended_at,
             failure=from_failure(attempt.failure),
+            granted_at=attempt.granted_at,
+            started_at=attempt.started_at,
+            duration_s=attempt.duration_s,
         )
         for attempt in attempts
     ]
@@ -208,6 +211,10 @@ def from_node(info: NodeInfo) -> dag_pb2.NodeInfo:
         retry_at=info.retry_at,
         cause_id=info.cause_id or b"",
         change=CHANGES[info.change],
+        ready_at=info.ready_at,
+        granted_at=info.granted_at,
+        started_at=info.started_at,
+        duration_s=info.duration_s,
     )
     if info.progress is not None:
         message.progress.fraction, message.progress.message = info.progress

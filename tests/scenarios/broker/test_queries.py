@@ -51,7 +51,7 @@ def test_a_node_tells_what_only_memory_knows(client: Client, connect: Connect) -
     assert [before, during, after] == [
         [(READY, "", 0), (WAITING, "", 0)],
         [(LEASED, "bench-1", 1), (WAITING, "", 0)],
-        [(COMPLETED, "", 1), (LEASED, "bench-1", 1)],
+        [(COMPLETED, "bench-1", 1), (LEASED, "bench-1", 1)],
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -161,7 +162,7 @@ def test_all_nodes_of_an_instance_are_shown(scene: Scene) -> None:
     finished = here("show", show(scene.failed), "--all", "--limit", "1")
     lines = [line.split() for line in finished.out.splitlines()]
     assert lines[-2:] == [
-        [show(scene.bad), "shop:Order.charge", "failed", "2"],
+        [show(scene.bad), "shop:Order.charge", "failed", "2", "bench-1"],
         [show(scene.after), "shop:Order.charge", "dependency_failed", "0"],
     ]
     nodes = json.loads(here("show", show(scene.failed), "--all", "--json").out)["nodes"]
@@ -181,6 +182,9 @@ def test_a_node_is_shown_with_all_failed_attempts(scene: Scene) -> None:
         "state": "failed",
         "attempts": "2",
     }
+    assert fields["worker"] == "bench-1"
+    assert fields["created"] <= fields["ready"] <= fields["started"] <= fields["finished"]
+    assert re.fullmatch(r"[0-9.e-]+ (ms|s)", fields["took"])
     lines = [line.partition(",")[0] for line in finished.out.splitlines()]
     assert [line for line in lines if line.startswith(("attempt ", "    line"))] == [
         "attempt 1 on bench-1",
@@ -290,10 +294,17 @@ def test_the_json_of_a_node(scene: Scene) -> None:
         "cause_id": show(scene.bad),
         "change": "",
         "progress": None,
+        "ready_at": None,
+        "granted_at": None,
+        "started_at": None,
+        "duration_s": None,
     }
     assert times["created_at"] <= times["finished_at"]
     (_, attempt) = as_json("node", show(scene.failed), show(scene.bad))["failures"]
-    assert datetime.fromisoformat(attempt.pop("ended_at")).utcoffset() == timedelta(0)
+    granted_at, started_at, ended_at = (attempt.pop(f"{key}_at") for key in ("granted", "started", "ended"))
+    assert times["created_at"] < granted_at <= started_at <= ended_at
+    assert datetime.fromisoformat(ended_at).utcoffset() == timedelta(0)
+    assert 0 <= attempt.pop("duration_s") < 60
     assert attempt == {
         "number": 2,
         "worker": "bench-1",

@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from dagorama.cli import looking
 from dagorama.cli.main import group
 from dagorama.cli.progress import LiveProgress
-from dagorama.cli.tables import print_fields, print_text
+from dagorama.cli.tables import lasting, print_fields, print_text
 from dagorama.client import queries
 from dagorama.client.status import InstanceStatus, NodeStatus, ProgressStatus, QueueStatus, WorkerStatus
 from dagorama.states import InstanceState
@@ -64,6 +64,24 @@ def node(function: str = "training.models:Training.train_one_model", *, message:
         progress=ProgressStatus(fraction=0.5, message=message),
         change="",
     )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (None, ""),
+        (0.0000123, "0.0123 ms"),
+        (0.9994, "999 ms"),
+        (0.9996, "1 s"),
+        (12.345, "12.3 s"),
+        (99.96, "1 min 40 s"),
+        (3599.7, "1 h 0 min"),
+        (100_000, "27 h 46 min"),
+    ],
+)
+def test_durations_are_for_people(seconds: float | None, shown: str) -> None:
+    """Three digits at most, or two units; nothing for none."""
+    assert lasting(seconds) == shown
 
 
 def worker(**fields: Any) -> WorkerStatus:

@@ -77,11 +77,15 @@ class Ledger:
             case e.NodesCreated(nodes=nodes):
                 for node in nodes:
                     self._create_node(node)
-            case e.NodeJoining(node=node, payload=payload, promises=promises):
+            case e.NodeJoining(node=node, payload=payload, promises=promises, at=at, run=run):
                 row = self.nodes[node.seq]
+                assert run is not None, "a node joins after an attempt"
+                row.run, row.joined_at = run, at
                 row.state, row.payload, row.promise_seqs = NodeState.JOINING, payload, tuple(p.seq for p in promises)
-            case e.NodeCompleted(node=node, payload=payload, at=at):
+            case e.NodeCompleted(node=node, payload=payload, at=at, run=run):
                 row = self.nodes[node.seq]
+                assert (run is None) == (row.state is NodeState.JOINING), "each value is that of one attempt"
+                row.run = run or row.run
                 assert row.state in {NodeState.WAITING, NodeState.STARTED, NodeState.JOINING, NodeState.BACKOFF}
                 row.state, row.finished_at = NodeState.COMPLETED, at
                 row.payload = row.payload if payload is None else payload
@@ -98,6 +102,7 @@ class Ledger:
                     row.previous = row.previous if previous is None else previous
                     row.change = None
                     row.payload = row.payload if joins else None
+                    row.run, row.joined_at = (row.run, row.joined_at) if joins else (None, 0.0)
                     row.promise_seqs = row.promise_seqs if joins else ()
                     row.state, row.function = NodeState.JOINING if joins else NodeState.WAITING, function.spec
                     row.finished_at, row.attempts, row.losses, row.cause_seq = 0.0, 0, 0, 0
@@ -137,9 +142,10 @@ class Ledger:
             case e.DependencyFailed(node=node, cause=cause, at=at):
                 row = self.nodes[node.seq]
                 row.state, row.finished_at, row.cause_seq = NodeState.DEPENDENCY_FAILED, at, cause.seq
-            case e.NodesCancelled(nodes=nodes, at=at):
+            case e.NodesCancelled(nodes=nodes, at=at, runs=runs):
                 for node in nodes:
                     row = self.nodes[node.seq]
+                    row.run = runs.get(node.seq, row.run)
                     row.state, row.finished_at, row.cause_seq = NodeState.CANCELLED, at, node.seq
             case _:
                 raise NotImplementedError(type(event).__name__)

@@ -38,6 +38,7 @@ from dagorama_broker.core.model.values import (
     RequestId,
     RetryPolicy,
     WorkerId,
+    measure,
 )
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.settings import Settings
@@ -302,6 +303,16 @@ class Bench:
         """Tell why each attempt of a node gave nothing."""
         row = next(row for row in self.ledger.nodes.values() if row.id == words[0].encode())
         return [f"{f.number} {f.worker or '-'}: {f.failure.type}: {f.failure.message}" for f in row.failures]
+
+    def _do_run(self, words: list[str]) -> list[str]:
+        """Tell of the attempts of a node: whose they were, when they were granted, began and ended."""
+        row = next(row for row in self.ledger.nodes.values() if row.id == words[0].encode())
+        told = [(one.worker, one.granted_at, one.started_at, one.ended_at) for one in row.failures]
+        if row.run is not None:
+            worker, granted_at, told_s = row.run
+            started_at, duration_s = measure(granted_at, row.joined_at or row.finished_at, told_s)
+            told.append((worker, granted_at, started_at, started_at + duration_s))
+        return [f"{worker or '-'} {granted:g} {started:g} {ended:g}" for worker, granted, started, ended in told]
 
     def _do_restart(self, words: list[str]) -> list[str]:
         snapshot = self.ledger.reopen()
