@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dagorama.client.status import InstanceStatus, NodeStatus, ProgressStatus, QueueStatus, WorkerStatus
     from dagorama.decorators import dagorama
     from dagorama.definition import DAGDefinition, DAGInstance, attach, generate_instance_id, resolve, resolve_async
     from dagorama.errors import (
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
         BrokerUnavailable,
         CalledElsewhere,
         CodeMismatchException,
+        CursorExpired,
         DagoramaError,
         InstanceCancelled,
         InstanceFailed,
@@ -31,48 +33,68 @@ if TYPE_CHECKING:
         ResultTimeout,
         Stuck,
         UnknownFunction,
+        UnknownId,
         WorkersCannotStart,
     )
+    from dagorama.instance.instance import Instance
+    from dagorama.instance.listing import Listing
+    from dagorama.instance.node import Attempt, Failure, Node
     from dagorama.limits import Limit
+    from dagorama.looking.lists import instances, queues, queues_async, workers, workers_async
+    from dagorama.looking.queue import Queue
     from dagorama.models.promise import DAGPromise
     from dagorama.node_context import NodeContext, context
     from dagorama.options import instance_options
     from dagorama.retry import ExponentialRetry, StaticRetry
     from dagorama.runner import execute_worker, execute_worker_async, launch_workers
     from dagorama.serializer import register_definition
-    from dagorama.states import InstanceState
+    from dagorama.states import InstanceState, NodeState
     from dagorama.why import Reason, Why
 
 __all__ = [
+    "Attempt",
     "BrokerRefused",
     "BrokerUnavailable",
     "CalledElsewhere",
     "CodeMismatchException",
+    "CursorExpired",
     "DAGDefinition",
     "DAGInstance",
     "DAGPromise",
     "DagoramaError",
     "ExponentialRetry",
+    "Failure",
+    "Instance",
     "InstanceCancelled",
     "InstanceFailed",
     "InstanceState",
+    "InstanceStatus",
     "Limit",
     "LimitKeyError",
+    "Listing",
     "MainGuardMissing",
+    "Node",
     "NodeContext",
     "NodeFailed",
+    "NodeState",
+    "NodeStatus",
     "NodeStopped",
     "NotAwaited",
     "NotInNode",
     "OutOfReach",
     "PayloadError",
+    "ProgressStatus",
     "PromiseMisuse",
+    "Queue",
+    "QueueStatus",
     "Reason",
     "ResultTimeout",
     "StaticRetry",
     "Stuck",
     "UnknownFunction",
+    "UnknownId",
     "Why",
+    "WorkerStatus",
     "WorkersCannotStart",
     "attach",
     "context",
@@ -81,24 +103,41 @@ __all__ = [
     "execute_worker_async",
     "generate_instance_id",
     "instance_options",
+    "instances",
     "launch_workers",
+    "queues",
+    "queues_async",
     "register_definition",
     "resolve",
     "resolve_async",
+    "workers",
+    "workers_async",
 ]
 
 #: The module of each name that is not an error.
 _MODULES = {
+    "Attempt": "instance.node",
     "DAGDefinition": "definition",
     "DAGInstance": "definition",
     "DAGPromise": "models.promise",
     "ExponentialRetry": "retry",
+    "Failure": "instance.node",
+    "Instance": "instance.instance",
     "InstanceState": "states",
+    "InstanceStatus": "client.status",
     "Limit": "limits",
+    "Listing": "instance.listing",
+    "Node": "instance.node",
     "NodeContext": "node_context",
+    "NodeState": "states",
+    "NodeStatus": "client.status",
+    "ProgressStatus": "client.status",
+    "Queue": "looking.queue",
+    "QueueStatus": "client.status",
     "Reason": "why",
     "StaticRetry": "retry",
     "Why": "why",
+    "WorkerStatus": "client.status",
     "attach": "definition",
     "context": "node_context",
     "dagorama": "decorators",
@@ -106,10 +145,15 @@ _MODULES = {
     "execute_worker_async": "runner",
     "generate_instance_id": "definition",
     "instance_options": "options",
+    "instances": "looking.lists",
     "launch_workers": "runner",
+    "queues": "looking.lists",
+    "queues_async": "looking.lists",
     "register_definition": "serializer",
     "resolve": "definition",
     "resolve_async": "definition",
+    "workers": "looking.lists",
+    "workers_async": "looking.lists",
 }
 
 

@@ -37,6 +37,7 @@ from dagorama.running.belonging import check_is_no_node, check_process
 from dagorama.settings import should_run_inline
 
 if TYPE_CHECKING:
+    from dagorama.instance.instance import Instance
     from dagorama.states import InstanceState
 
 __all__ = ["DAGDefinition", "DAGInstance", "attach", "generate_instance_id", "instance_of", "resolve", "resolve_async"]
@@ -261,7 +262,11 @@ async def _started(
 
 
 if TYPE_CHECKING:
-    from dagorama.instance.verbs import InstanceVerbs as _Verbs
+    from dagorama.instance.looks import InstanceLooks
+    from dagorama.instance.verbs import InstanceVerbs
+
+    class _Verbs(InstanceVerbs, InstanceLooks):
+        pass
 
     _InstanceType = type
 else:
@@ -422,6 +427,10 @@ def _copy_of_node(instance_id: bytes, definition: Definition, process_id: int) -
 
 
 @overload
+def attach(instance_id: UUID | str) -> Instance: ...
+
+
+@overload
 def attach(instance_id: UUID | str, definition: _Starts[..., _Unsaid]) -> DAGInstance[Any]: ...
 
 
@@ -433,13 +442,15 @@ def attach(instance_id: UUID | str, definition: _StartsAsync[..., R]) -> DAGInst
 def attach(instance_id: UUID | str, definition: _Starts[..., R]) -> DAGInstance[R]: ...
 
 
-def attach(instance_id: UUID | str, definition: object) -> DAGInstance[Any]:
-    """Return an instance that was started elsewhere or earlier: to wait for its `result()`, to `cancel()` it.
+def attach(instance_id: UUID | str, definition: object = None) -> DAGInstance[Any] | Instance:
+    """Return an instance that was started elsewhere or earlier: to look at it, to wait for its `result()`.
 
-    `definition` is an object of the class that it was started with. Nothing is asked of the broker yet. `result()`
-    raises `BrokerRefused` for an id that it does not know, `ValueError` where the instance is of another definition.
+    `definition` is an object of the class that it was started with: the result has its type then, and calls may be
+    added. Without one it is an `Instance`, of any definition. Nothing is asked of the broker yet. Methods raise
+    `UnknownId` for an id that it does not know, `result()` raises `ValueError` where the instance is of another
+    definition.
     """
-    if isinstance(definition, type) or not isinstance(definition, DAGDefinition):
+    if definition is not None and (isinstance(definition, type) or not isinstance(definition, DAGDefinition)):
         name = definition.__name__ if isinstance(definition, type) else type(definition).__name__
         raise TypeError(f"attach() takes an object of a definition, such as {name}(), not {definition!r}")
     if isinstance(instance_id, str):
@@ -447,6 +458,10 @@ def attach(instance_id: UUID | str, definition: object) -> DAGInstance[Any]:
             instance_id = UUID(instance_id)
         except ValueError:
             raise ValueError(f"{instance_id!r} is no id of an instance: it must be a UUID") from None
+    if definition is None:
+        from dagorama.instance.instance import Instance
+
+        return Instance(instance_id)
     return DAGInstance(instance_id, cast(Any, definition))
 
 

@@ -9,6 +9,8 @@
     |-- CodeMismatchException             a node was made with another version of its function than there is here
     |-- BrokerUnavailable  (ConnectionError)   no broker answers
     |-- BrokerRefused                     the broker says no, and why
+    |   |-- UnknownId      (LookupError)    it knows of no such instance or node
+    |   `-- CursorExpired  (LookupError)    what came after a cursor is not to be had any more
     |-- NodeFailed                        the value will never come: its function failed, or one that it depends on
     |-- InstanceFailed                    the instance has ended with nodes that failed; its value may be there
     |-- InstanceCancelled                 the value will never come: somebody stopped the work
@@ -171,6 +173,24 @@ class BrokerRefused(DagoramaError):
         self.detail = detail
         self.repeated = repeated
         super().__init__(f"the broker refused {request} ({code}): {detail}")
+
+
+class UnknownId(BrokerRefused, LookupError):
+    """The broker knows of no instance or node with this id, or does not know of it any more."""
+
+
+class CursorExpired(BrokerRefused, LookupError):
+    """The events after this cursor are gone, or another broker, or the same before its restart, gave the cursor."""
+
+
+#: The errors of refusals that a program may want to tell apart, by the name of the gRPC status.
+_REFUSALS: dict[str, type[BrokerRefused]] = {"NOT_FOUND": UnknownId, "OUT_OF_RANGE": CursorExpired}
+
+
+def refusal(*, request: str, code: str, detail: str, repeated: bool = False) -> BrokerRefused:
+    """Make the error of a broker that says no, of the type for its code."""
+    kind = _REFUSALS.get(code, BrokerRefused)
+    return kind(request=request, code=code, detail=detail, repeated=repeated)
 
 
 class NodeFailed(DagoramaError):

@@ -67,14 +67,14 @@ def wait_for_values(
     `InstanceCancelled`, `ResultTimeout`, `BrokerRefused`, and `BrokerUnavailable` if the broker is not there, or goes
     away and stays away.
     """
-    return run(_wait_for_all(instance_id, node_ids, deadline, tells))
+    return run(values_of(instance_id, node_ids, deadline, tells))
 
 
 async def wait_for_values_async(
     instance_id: bytes, node_ids: Sequence[bytes], deadline: Deadline | None = None
 ) -> Values:
     """Do what `wait_for_values` does, without blocking the event loop and without a thread that waits."""
-    return await run_async(_wait_for_all(instance_id, node_ids, deadline))
+    return await run_async(values_of(instance_id, node_ids, deadline))
 
 
 def poll_values(instance_id: bytes, node_ids: Sequence[bytes]) -> Values | None:
@@ -92,12 +92,12 @@ def wait_for_end(instance_id: bytes, timeout_s: float | None = None) -> None:
 
     Raises `InstanceFailed` and `InstanceCancelled` for one that has not completed; otherwise like `wait_for_values`.
     """
-    run(_wait_for_end(instance_id, timeout_s))
+    run(end_of(instance_id, timeout_s))
 
 
 async def wait_for_end_async(instance_id: bytes, timeout_s: float | None = None) -> None:
     """Do what `wait_for_end` does, without blocking the event loop and without a thread that waits."""
-    await run_async(_wait_for_end(instance_id, timeout_s))
+    await run_async(end_of(instance_id, timeout_s))
 
 
 def state_of(instance_id: bytes) -> InstanceState:
@@ -123,12 +123,12 @@ def first_node(instance_id: bytes, deadline: Deadline | None = None) -> FirstNod
 
     Raises `BrokerRefused` for an instance that is not known, and `BrokerUnavailable`, also at the deadline.
     """
-    return run(_first_node(instance_id, deadline))
+    return run(first_of(instance_id, deadline))
 
 
 async def first_node_async(instance_id: bytes, deadline: Deadline | None = None) -> FirstNode | None:
     """Do what `first_node` does, without blocking the event loop."""
-    return await run_async(_first_node(instance_id, deadline))
+    return await run_async(first_of(instance_id, deadline))
 
 
 def _submit(
@@ -138,7 +138,8 @@ def _submit(
     return broker().submit(instance_id, definition, calls, options, what)
 
 
-def _first_node(instance_id: bytes, deadline: Deadline | None) -> Steps[FirstNode | None]:
+def first_of(instance_id: bytes, deadline: Deadline | None) -> Steps[FirstNode | None]:
+    """Take the steps of `first_node`."""
     if deadline is not None:
         deadline = Deadline(max(deadline.rest_s(), FIRST_LOOK_S))
     first, _ = yield from broker().ask(ListNodes(instance_id, 1), deadline)
@@ -149,7 +150,8 @@ def _state_of(instance_id: bytes) -> Steps[InstanceState]:
     return (yield from broker().ask(GetInstance(instance_id))).state
 
 
-def _wait_for_end(instance_id: bytes, timeout_s: float | None) -> Steps[None]:
+def end_of(instance_id: bytes, timeout_s: float | None) -> Steps[None]:
+    """Take the steps of `wait_for_end`."""
     status = yield from broker().end(instance_id, deadline_in(timeout_s), Silence(instance_id))
     if status.state is InstanceState.CANCELLED:
         raise InstanceCancelled(instance_id=status.instance_id, node_id=None)
@@ -177,9 +179,10 @@ def _failure(status: InstanceStatus) -> Steps[InstanceFailed]:
     return InstanceFailed(instance_id=status.instance_id, failures=failures, failed_count=count)
 
 
-def _wait_for_all(
+def values_of(
     instance_id: bytes, node_ids: Sequence[bytes], deadline: Deadline | None, tells: bool = True
 ) -> Steps[Values]:
+    """Take the steps of `wait_for_values`."""
     asked = broker()
     silence = Silence(instance_id, tells=tells)
     values: Values = {}
@@ -195,4 +198,4 @@ def _wait_for_all(
 def _poll(instance_id: bytes, node_ids: Sequence[bytes]) -> Steps[Values | None]:
     if not (yield from broker().have_ended(instance_id, node_ids)):
         return None
-    return (yield from _wait_for_all(instance_id, node_ids, None))
+    return (yield from values_of(instance_id, node_ids, None))

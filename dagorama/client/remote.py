@@ -19,7 +19,7 @@ from dagorama.client.status import InstanceStatus, Outcome
 from dagorama.client.steps import Deadline, Steps
 from dagorama.client.waiting import find_ended, watch, watch_end
 from dagorama.code.main_guard import check_is_in_reach, check_is_no_import
-from dagorama.errors import BrokerRefused, BrokerUnavailable
+from dagorama.errors import BrokerRefused, BrokerUnavailable, refusal
 from dagorama.options import InstanceOptions
 from dagorama.states import InstanceState
 from dagorama.v1.dag_pb2 import WatchInstanceRequest
@@ -34,8 +34,8 @@ class RemoteBroker:
         """Ask until there is an answer, which for a change means that it is durable."""
         try:
             return (yield from self._ask(request, deadline))
-        except BrokerRefused as refusal:
-            if not (isinstance(request, Cancel) and refusal.repeated):
+        except BrokerRefused as refused:
+            if not (isinstance(request, Cancel) and refused.repeated):
                 raise
             # An attempt whose answer was lost may have done it.
             status = yield from self._ask(GetInstance(request.instance_id), deadline, str(request))
@@ -87,7 +87,7 @@ class RemoteBroker:
                 ) from None
             detail = call.details() or call.code().name
             what = f"watching instance {UUID(bytes=instance_id)}"
-            raise BrokerRefused(request=what, code=call.code().name, detail=detail) from None
+            raise refusal(request=what, code=call.code().name, detail=detail) from None
 
     def deadline(self, timeout_s: float) -> Deadline:
         """Count the time of this machine."""

@@ -14,7 +14,7 @@ import grpc
 from dagorama.client.connection import CONNECT_S, Connection, problem_in
 from dagorama.client.settings import reconnect_s, silence_s
 from dagorama.client.steps import Deadline, Pause, Steps
-from dagorama.errors import BrokerRefused, BrokerUnavailable
+from dagorama.errors import BrokerRefused, BrokerUnavailable, refusal
 from dagorama.logging import get_logger
 
 #: A broker that never answered is given up after this long, plus one attempt to connect: 5 s at most.
@@ -144,4 +144,4 @@ def refused(connection: Connection, call: grpc.Call, what: str, *, repeated: boo
     detail = call.details() or "it gave no reason"
     if call.code() is grpc.StatusCode.UNIMPLEMENTED:
         detail += f"; is it a dagorama broker of this version that listens at {connection.host}:{connection.port}?"
-    return BrokerRefused(request=what, code=call.code().name, detail=detail, repeated=repeated)
+    return refusal(request=what, code=call.code().name, detail=detail, repeated=repeated)

@@ -6,6 +6,7 @@ from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from inspect import iscoroutinefunction
+from types import MethodType
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
@@ -91,7 +92,7 @@ def _wait(instance: Handle, timeout: float | None = None) -> None:
     from dagorama.client.broker import wait_for_end
 
     timeout = checked_timeout(timeout)
-    _check_is_another(instance)
+    check_is_another(instance)
     if not should_run_inline():
         wait_for_end(id_of(instance), timeout)
 
@@ -100,7 +101,7 @@ async def _wait_async(instance: Handle, timeout: float | None = None) -> None:  
     from dagorama.client.broker import wait_for_end_async
 
     timeout = checked_timeout(timeout)
-    _check_is_another(instance)
+    check_is_another(instance)
     if not should_run_inline():
         await wait_for_end_async(id_of(instance), timeout)
 
@@ -111,7 +112,7 @@ def is_running_here(instance: Handle) -> bool:
     return scope is not None and scope.instance_id == id_of(instance)
 
 
-def _check_is_another(instance: Handle) -> None:
+def check_is_another(instance: Handle) -> None:
     """Refuse a node that would wait for its own end."""
     if is_running_here(instance):
         raise ValueError(
@@ -142,6 +143,27 @@ def _without_inner_frames(method: Callable[..., object]) -> Callable[..., object
     return call_async if iscoroutinefunction(method) else call
 
 
+#: The names of the looks. They are not there on the `self` of a node, as the state is not: its definition may have
+#: them, or `getattr(self, "done", None)` ask whether it has.
+LOOKS = ("done", "adone", "nodes", "node", "anode")
+
+
+class _Look:
+    """A look, which is loaded when it is used."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: Handle, kind: type) -> object:
+        from dagorama.instance.looks import InstanceLooks
+
+        if is_running_here(instance):
+            raise AttributeError(
+                f"{instance!r} has no {self._name!r} in its own nodes: attach(context().instance_id) looks at it"
+            )
+        return MethodType(getattr(InstanceLooks, self._name), instance)
+
+
 _METHODS: dict[str, Callable[..., object]] = {
     "result": _result,
     "aresult": _aresult,
@@ -157,4 +179,5 @@ METHODS: dict[str, Any] = {
     "definition": property(definition_of),
     "state": property(_without_inner_frames(_state)),
     **{name: _without_inner_frames(method) for name, method in _METHODS.items()},
+    **{name: _Look(name) for name in LOOKS},
 }

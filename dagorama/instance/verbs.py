@@ -1,77 +1,18 @@
-"""The verbs of instances, each once: the form that blocks, its twin for event loops, and both their types.
+"""The verbs of instances, each once: `twins` makes the form that blocks of them, and its twin for event loops.
 
-A method of `InstanceVerbs` makes the request of a verb. `_order` and `_question` make it ask, and `_later` gives its
-twin. Type checkers take the class for a base of `DAGInstance`; at run time the names of definitions go first, so
-`VERBS` is bound where there are none.
+Type checkers take `InstanceVerbs` for a base of `DAGInstance`; at run time the names of definitions go first, so
+`VERBS` is bound where there are none. It is a base of `Instance` in truth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
-from uuid import UUID
+from collections.abc import Callable
 
 from dagorama.client.port import Cancel, ControlInstance, Request, Rerun, Retry, WhyNot
-from dagorama.errors import BrokerRefused
-from dagorama.instance.handle import Handle, id_of
-from dagorama.models.promise import Promise, node_id_of
+from dagorama.instance.handle import Handle, check_is_kept, id_of, node_id_in
+from dagorama.instance.twins import later, order, question
 from dagorama.options import checked_priority, checked_running_max
-from dagorama.settings import should_run_inline
 from dagorama.why import Why
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-#: The twins of verbs, by their form that blocks.
-_twins: dict[Callable[..., object], Callable[..., object]] = {}
-
-
-def _question(
-    request: Callable[Concatenate[Any, P], Request[T]],
-) -> Callable[Concatenate[Any, P], T]:
-    """Make a verb that returns the answer of the broker."""
-
-    @wraps(request)
-    def ask(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        from dagorama.client.asking import ask_broker
-
-        return ask_broker(request(self, *args, **kwargs))
-
-    @wraps(request)
-    async def ask_later(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        from dagorama.client.asking import ask_broker_async
-
-        return await ask_broker_async(request(self, *args, **kwargs))
-
-    _twins[ask] = ask_later
-    return ask
-
-
-def _order(
-    request: Callable[Concatenate[Any, P], Request[object]],
-) -> Callable[Concatenate[Any, P], None]:
-    """Make a verb that returns nothing, whatever the broker answers."""
-
-    @wraps(request)
-    def ask(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        from dagorama.client.asking import ask_broker
-
-        ask_broker(request(self, *args, **kwargs))
-
-    @wraps(request)
-    async def ask_later(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        from dagorama.client.asking import ask_broker_async
-
-        await ask_broker_async(request(self, *args, **kwargs))
-
-    _twins[ask] = ask_later
-    return ask
-
-
-def _later(verb: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
-    """Return the twin of a verb, which does not block the event loop."""
-    return cast(Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], _twins[verb])
 
 
 class InstanceVerbs(Handle):
@@ -81,49 +22,49 @@ class InstanceVerbs(Handle):
     none that they are for, and `BrokerUnavailable`.
     """
 
-    @_order
+    @order
     def cancel(self) -> Request[None]:
         """Stop the instance: nodes that have not started never do, and running ones are told to stop.
 
         That is durable when this returns; waiting for a value raises `InstanceCancelled`. Raises
         `BrokerRefused`, naming the state, where the instance has ended already, and `BrokerUnavailable`.
         """
-        _check_is_kept(self, "to cancel")
+        check_is_kept(self, "to cancel")
         return Cancel(id_of(self))
 
-    acancel = _later(cancel)
+    acancel = later(cancel)
 
     # Doing one of these four again changes nothing. They are refused where the instance has ended.
 
-    @_order
+    @order
     def pause(self) -> Request[object]:
         """Have workers take no further nodes of the instance; they finish the ones that they have."""
         return _control(self, paused=True)
 
-    apause = _later(pause)
+    apause = later(pause)
 
-    @_order
+    @order
     def resume(self) -> Request[object]:
         """Let the instance go on after a `pause`."""
         return _control(self, paused=False)
 
-    aresume = _later(resume)
+    aresume = later(resume)
 
-    @_order
+    @order
     def set_priority(self, priority: int) -> Request[object]:
         """Have workers take nodes of instances with a higher priority first; `ValueError` outside -1000 to 1000."""
         return _control(self, priority=checked_priority(priority))
 
-    aset_priority = _later(set_priority)
+    aset_priority = later(set_priority)
 
-    @_order
+    @order
     def cap(self, running_max: int | None) -> Request[object]:
         """Have at most so many of the instance's nodes run at once, from 1; None for any number."""
         return _control(self, running_max=0 if running_max is None else checked_running_max(running_max))
 
-    acap = _later(cap)
+    acap = later(cap)
 
-    @_order
+    @order
     def retry(self) -> Request[None]:
         """Let the instance, which has failed, go on from where it failed; it can be waited for again.
 
@@ -132,34 +73,38 @@ class InstanceVerbs(Handle):
         this returns. Raises `BrokerRefused`, naming the state, where the instance has not failed, and
         `BrokerUnavailable`.
         """
-        _check_is_kept(self, "to retry")
+        check_is_kept(self, "to retry")
         return Retry(id_of(self))
 
-    aretry = _later(retry)
+    aretry = later(retry)
 
-    @_order
-    def rerun(self, promise: object) -> Request[object]:
-        """Run the node of `promise` again, and all that its value went into, in an instance that has ended.
+    @order
+    def rerun(self, node: object) -> Request[object]:
+        """Run a node again, and all that its value went into, in an instance that has ended.
+
+        `node` is a promise, a `Node` or its id.
 
         Workers of any version of the code may run them. The calls that these nodes made before are forgotten,
         since they call anew. That is durable when this returns; the instance can be waited for again. Raises
         `BrokerRefused`, naming the state, where the instance runs or was cancelled, and `BrokerUnavailable`.
         """
-        _check_is_kept(self, "to rerun a node of")
-        return Rerun(id_of(self), _node_of(promise, "rerun()"))
+        check_is_kept(self, "to rerun a node of")
+        return Rerun(id_of(self), node_id_in(node, "rerun()"))
 
-    arerun = _later(rerun)
+    arerun = later(rerun)
 
-    @_question
-    def why(self, promise: object = None) -> Request[Why]:
-        """Say what holds the node of `promise`; without one, the instance's first node that has not ended.
+    @question
+    def why(self, node: object = None) -> Request[Why]:
+        """Say what holds a node; without one, the instance's first node that has not ended.
+
+        `node` is a promise, a `Node` or its id.
 
         Raises `BrokerRefused` for an instance without nodes, `BrokerUnavailable`.
         """
-        _check_is_kept(self, "to say what holds")
-        return WhyNot(id_of(self), None if promise is None else _node_of(promise, "why()"))
+        check_is_kept(self, "to say what holds")
+        return WhyNot(id_of(self), None if node is None else node_id_in(node, "why()"))
 
-    awhy = _later(why)
+    awhy = later(why)
 
 
 #: The verbs and their twins by name.
@@ -175,22 +120,5 @@ def _control(
     paused: bool | None = None,
     running_max: int | None = None,
 ) -> Request[object]:
-    _check_is_kept(instance, "to control")
+    check_is_kept(instance, "to control")
     return ControlInstance(id_of(instance), priority=priority, paused=paused, running_max=running_max)
-
-
-def _check_is_kept(instance: InstanceVerbs, what: str) -> None:
-    """Say no in place of a broker where nodes run inline: none keeps the instance."""
-    if should_run_inline():
-        raise BrokerRefused(
-            request=f"{what} instance {UUID(bytes=id_of(instance))}",
-            code="FAILED_PRECONDITION",
-            detail="nodes run inline, where they are called, so nothing of the instance is waiting any more; use "
-            "dagorama.testing.in_process_broker() to see instances on their way",
-        )
-
-
-def _node_of(promise: object, who: str) -> bytes:
-    if not isinstance(promise, Promise):
-        raise TypeError(f"{who} takes a promise, which a decorated call has returned, not {type(promise).__name__}")
-    return node_id_of(promise)

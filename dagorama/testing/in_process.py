@@ -24,7 +24,7 @@ from dagorama.client.port import GetInstance, GetNode, Request
 from dagorama.client.silence import Silence
 from dagorama.client.status import InstanceStatus, Outcome
 from dagorama.client.steps import Deadline, Steps, run
-from dagorama.errors import BrokerRefused, ResultTimeout, Stuck
+from dagorama.errors import ResultTimeout, Stuck, refusal
 from dagorama.options import InstanceOptions
 from dagorama.running import base_context
 from dagorama.running.own_stack import run_off_loop
@@ -195,7 +195,7 @@ class InProcessBroker:
             try:
                 yield
             except tuple(CODES) as error:
-                raise BrokerRefused(request=what, code=CODES[type(error)], detail=str(error)) from None
+                raise refusal(request=what, code=CODES[type(error)], detail=str(error)) from None
 
     # -- who waits, works ----------------------------------------------------------------------------------------------
 

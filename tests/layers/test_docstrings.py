@@ -25,6 +25,7 @@ ROOMS = (
     "dagorama/code",
     "dagorama/calls",
     "dagorama/instance",
+    "dagorama/looking",
     "dagorama/models",
     "dagorama/running",
     "dagorama/testing",

@@ -29,6 +29,7 @@ ROOMS = {
     "dagorama.running": "running",
     "dagorama.client": "client",
     "dagorama.instance": "instance",
+    "dagorama.looking": "looking",
     "dagorama.worker": "worker",
     "dagorama.worker.kernel": "kernel",
     "dagorama.worker.shell": "shell",
@@ -67,6 +68,7 @@ LIBRARY = (
     "processes",
     "shell",
     "worker",
+    "looking",
     "front",
     "instance",
     "client",
@@ -87,6 +89,7 @@ ARROWS = {
     "client": {"api", "calls", "code", "words"},
     "instance": {"client", "calls", "words"},
     "front": {"instance", "running", "client", "calls", "code", "words"},
+    "looking": {"front", "instance", "client", "calls", "words"},
     # All of a worker may know its options and its owner, and how its modules are imported.
     "worker": {"code", "words"},
     "shell": {"worker", "kernel", "front", "running", "client", "api", "calls", "code", "words"},
@@ -114,7 +117,12 @@ ARROWS = {
 
 #: Arrows of single modules. A retry policy says itself how it travels, as it did in dagorama 0.1. The package itself
 #: offers the names of all that users import. The broker's process imports gRPC as workers do.
-EXCEPTIONS = {("dagorama.retry", "api"), ("dagorama", "runner"), ("dagorama_broker.polling", "client")}
+EXCEPTIONS = {
+    ("dagorama.retry", "api"),
+    ("dagorama", "runner"),
+    ("dagorama", "looking"),
+    ("dagorama_broker.polling", "client"),
+}
 
 #: The only modules that know both the generated messages and the core's types: the translators, the servicers, and what
 #: stands in their place within a process.

@@ -4,23 +4,41 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import assert_type
+from uuid import UUID
 
 from dagorama import (
+    Attempt,
     DAGDefinition,
     DAGInstance,
+    Failure,
+    Instance,
     InstanceState,
+    InstanceStatus,
     Limit,
+    Listing,
+    Node,
     NodeContext,
+    NodeState,
+    Queue,
+    QueueStatus,
     StaticRetry,
     Why,
+    WorkerStatus,
     attach,
     context,
     dagorama,
     generate_instance_id,
     instance_options,
+    instances,
+    queues,
+    queues_async,
     resolve,
     resolve_async,
+    workers,
+    workers_async,
 )
 
 
@@ -176,3 +194,61 @@ def use_run() -> None:
     instance, promise = asyncio.run(Asynchronous()("x"))
     assert_type(instance, DAGInstance[str])
     assert_type(promise, str)
+
+
+def look(untyped: UUID | str) -> None:
+    """All that is known, without a definition and with one."""
+    found = attach(untyped)
+    assert_type(found, Instance)
+    assert_type(found.result(timeout=1), object)
+    listed = instances(state="failed", definition=Plain, since=timedelta(hours=1), limit=3)
+    assert_type(listed, Listing[Instance])
+    for instance in instances(state=[InstanceState.FAILED, "running"], until=datetime.now()):
+        assert_type(instance, Instance)
+        assert_type(instance.id, UUID)
+        assert_type(instance.definition, str)
+        assert_type(instance.state, InstanceState)
+        assert_type(instance.status, InstanceStatus)
+        assert_type(instance.refresh(), Instance)
+        assert_type(instance.done(), bool)
+        assert_type(instance.wait(timeout=3), None)
+        assert_type(instance.nodes(state={NodeState.FAILED}, function="f"), Listing[Node])
+        assert_type(instance.retry(), None)
+    node = found.node(untyped)
+    assert_type(node, Node)
+    assert_type(node.state, NodeState)
+    assert_type(node.attempts, tuple[Attempt, ...])
+    assert_type(node.error, Failure | None)
+    assert_type(node.result(timeout=1), object)
+    assert_type(node.parent(), Node | None)
+    assert_type(node.dependencies(), Listing[Node])
+    assert_type(node.why(), Why)
+    assert_type(node.rerun(), None)
+    found.rerun(node)
+    started, promise = Plain()(1)
+    assert_type(started.done(), bool)
+    assert_type(started.node(promise), Node)
+    assert_type(list(started.nodes()), list[Node])
+    assert_type(workers(), Sequence[WorkerStatus])
+    assert_type(queues(), Sequence[QueueStatus])
+    assert_type(Queue("x").cap(None), Sequence[QueueStatus])
+
+
+async def look_async() -> None:
+    """The same on an event loop."""
+    async for instance in instances():
+        assert_type(instance, Instance)
+        assert_type(await instance.adone(), bool)
+        assert_type(await instance.arefresh(), Instance)
+        assert_type(await instance.astate(), InstanceState)
+        assert_type(await instance.aresult(timeout=1), object)
+        assert_type(await instance.wait_async(timeout=1), None)
+        async for node in instance.nodes():
+            assert_type(node, Node)
+            assert_type(await node.arefresh(), Node)
+            assert_type(await node.aparent(), Node | None)
+            assert_type(await node.awhy(), Why)
+        assert_type(await instance.anode("id"), Node)
+    assert_type(await workers_async(), Sequence[WorkerStatus])
+    assert_type(await queues_async(), Sequence[QueueStatus])
+    assert_type(await Queue("x").apause(), Sequence[QueueStatus])

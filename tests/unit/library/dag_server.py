@@ -233,7 +233,11 @@ class DagServer(DagServiceServicer):
     def ListNodes(self, request: dag_pb2.ListNodesRequest, context: grpc.ServicerContext) -> dag_pb2.ListNodesResponse:
         """Tells ids and functions of the first nodes; there is no further page."""
         nodes = [
-            dag_pb2.NodeInfo(node_id=call.node_id, function=submit.functions[call.function - 1].name)
+            dag_pb2.NodeInfo(
+                node_id=call.node_id,
+                function=submit.functions[call.function - 1].name,
+                state=State.NODE_STATE_READY,
+            )
             for submit in self.submits
             if submit.instance_id == request.instance_id
             for call in calls_in(submit)

@@ -13,6 +13,7 @@ from dagorama.errors import (
     BrokerUnavailable,
     CalledElsewhere,
     CodeMismatchException,
+    CursorExpired,
     DagoramaError,
     InstanceCancelled,
     InstanceFailed,
@@ -28,6 +29,7 @@ from dagorama.errors import (
     ResultTimeout,
     Stuck,
     UnknownFunction,
+    UnknownId,
     WorkersCannotStart,
 )
 
@@ -56,7 +58,9 @@ EXAMPLES = [
     UnknownFunction(name="m:C.f", problem="no module", way_out="Install it."),
     CodeMismatchException(function="m:C.f", node_version="12", worker_version="34"),
     BrokerUnavailable(host="localhost", port=50051, waited_s=4.2, detail="refused"),
-    BrokerRefused(request="a look", code="NOT_FOUND", detail="no such node"),
+    BrokerRefused(request="a retry", code="FAILED_PRECONDITION", detail="it runs"),
+    UnknownId(request="a look", code="NOT_FOUND", detail="no such node"),
+    CursorExpired(request="events", code="OUT_OF_RANGE", detail="they are gone"),
     failed(THREE),
     InstanceFailed(instance_id=ONE, failures=[failed(TWO)], failed_count=2),
     InstanceCancelled(instance_id=ONE, node_id=TWO),
@@ -92,6 +96,8 @@ def test_errors_survive_pickling(error: DagoramaError) -> None:
         (UnknownFunction, ValueError),
         (BrokerUnavailable, ConnectionError),
         (ResultTimeout, TimeoutError),
+        (UnknownId, LookupError),
+        (CursorExpired, LookupError),
     ],
 )
 def test_errors_are_what_python_calls_them(kind: type[Exception], base: type[Exception]) -> None:

@@ -1,0 +1,84 @@
+"""Lists that are asked for page by page, as they are read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Generic, TypeVar
+
+from dagorama.client.port import PAGE_SIZE, Page, Request
+from dagorama.client.steps import Steps, run, run_async
+from dagorama.options import whole_number
+
+S = TypeVar("S")
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Listing(Generic[T_co]):
+    """A list that the broker has, read with `for`, or with `async for` where an event loop runs.
+
+    Nothing is asked before it is read, and no more than is read, a page at a time. Reading it again asks again. It
+    raises `BrokerUnavailable` and `BrokerRefused` as it is read.
+    """
+
+    def __init__(
+        self, pages: Callable[[str, int | None], Steps[tuple[Sequence[T_co], str]]], limit: int | None = None
+    ) -> None:
+        """Take the steps to a page, for its token, "" for the first, and how many items are wanted at most.
+
+        They give the page's items and the token of the next, "" after the last.
+        """
+        self._pages = pages
+        self._limit = limit
+
+    def __iter__(self) -> Iterator[T_co]:
+        """Yield the items, which blocks while a page is on its way."""
+        token, left = "", self._limit
+        while left is None or left > 0:
+            items, token = run(self._pages(token, left))
+            yield from items[:left]
+            if not token:
+                return
+            left = None if left is None else left - len(items)
+
+    async def __aiter__(self) -> AsyncIterator[T_co]:
+        """Yield the items without blocking the event loop."""
+        token, left = "", self._limit
+        while left is None or left > 0:
+            items, token = await run_async(self._pages(token, left))
+            for item in items[:left]:
+                yield item
+            if not token:
+                return
+            left = None if left is None else left - len(items)
+
+
+def listing(
+    request: Callable[[int, str], Request[Page[S]]],
+    made_of: Callable[[S], T],
+    fits: Callable[[S], bool] | None = None,
+    limit: int | None = None,
+) -> Listing[T]:
+    """Return a list, `made_of` the statuses that a request gives for a page's size and token.
+
+    Statuses that do not fit are left out; there are `limit` items at most.
+    """
+
+    def pages(token: str, left: int | None) -> Steps[tuple[Sequence[T], str]]:
+        from dagorama.client.asking import broker
+
+        size = PAGE_SIZE if left is None or fits is not None else min(PAGE_SIZE, left)
+        statuses, following = yield from broker().ask(request(size, token))
+        return [made_of(status) for status in statuses if fits is None or fits(status)], following
+
+    return Listing(pages, limit)
+
+
+def checked_limit(limit: object) -> int | None:
+    """Return how many items are wanted at most; `ValueError` for what is no such number."""
+    if limit is None:
+        return None
+    number = whole_number(limit)
+    if number is None or number < 0:
+        raise ValueError(f"limit must be a whole number from 0, or None for all, not {limit!r}")
+    return number

@@ -1,0 +1,107 @@
+"""The looks at an instance and its nodes, each once, as `verbs` has the verbs.
+
+Type checkers take `InstanceLooks` for a base of `DAGInstance`; there `LOOKS` of `methods` names them, and this module
+is loaded when the first is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from uuid import UUID
+
+from dagorama.client.port import GetInstance, GetNode, ListNodes
+from dagorama.client.status import NodeStatus
+from dagorama.client.steps import Steps
+from dagorama.instance.handle import Handle, check_is_kept, id_of, node_id_in
+from dagorama.instance.listing import Listing, checked_limit, listing
+from dagorama.instance.node import Node
+from dagorama.instance.twins import asking, later
+from dagorama.settings import should_run_inline
+from dagorama.states import InstanceState, NodeState
+
+
+class InstanceLooks(Handle):
+    """The looks at an instance. They change nothing, and ask the broker each time.
+
+    They raise `UnknownId` for an instance that the broker does not know, and `BrokerUnavailable`.
+    """
+
+    @asking
+    def done(self) -> Steps[bool]:
+        """Return whether the instance has ended, in whatever state."""
+        return _is_done(self)
+
+    adone = later(done)
+
+    def nodes(
+        self,
+        *,
+        state: NodeState | str | Collection[NodeState | str] | None = None,
+        function: str | None = None,
+        limit: int | None = None,
+    ) -> Listing[Node]:
+        """Return the nodes of the instance in the order of their creation, to be read with `for` or `async for`.
+
+        `state` is one state, or several, such as `["failed", "dependency_failed"]`. `function` is a name as
+        "module:Class.method", or its end: "Class.method", "method". Raises `ValueError` for a state that there is not.
+        """
+        check_is_kept(self, "to list the nodes of")
+        instance_id = id_of(self)
+        return listing(
+            lambda size, token: ListNodes(instance_id, size, token),
+            Node,
+            _fitting(checked_states(NodeState, state), function),
+            checked_limit(limit),
+        )
+
+    @asking
+    def node(self, node: UUID | str | object) -> Steps[Node]:
+        """Return a node of the instance, by its id or its promise. Raises `UnknownId`."""
+        check_is_kept(self, "to look at a node of")
+        return _node(id_of(self), node_id_in(node, "node()"))
+
+    anode = later(node)
+
+
+def checked_states(kind: type[NodeState] | type[InstanceState], states: object) -> frozenset[str] | None:
+    """Return the states of a kind that are asked for, given one or several; None for all.
+
+    `ValueError` for a state that there is not, `TypeError` for what is none.
+    """
+    if states is None:
+        return None
+    several = [states] if isinstance(states, str) else states
+    if not isinstance(several, Collection):
+        raise TypeError(f"state must be a state, or several in a list, not {states!r}")
+    known = [each.value for each in kind]
+    for each in several:
+        if each not in known:
+            raise ValueError(f"there is no state {each!r}; the states are {', '.join(known)}")
+    return frozenset(map(str, several))
+
+
+def _fitting(states: frozenset[str] | None, function: str | None) -> Callable[[NodeStatus], bool] | None:
+    """Return the test of a node's being asked for; None where all are."""
+    if states is None and function is None:
+        return None
+    ends = (f":{function}", f".{function}")
+
+    def fits(status: NodeStatus) -> bool:
+        return (states is None or status.state in states) and (function is None or f":{status.function}".endswith(ends))
+
+    return fits
+
+
+def _is_done(instance: InstanceLooks) -> Steps[bool]:
+    from dagorama.client.asking import broker
+
+    if "_dagorama_definition" in instance.__dict__ and should_run_inline():
+        return True  # it has run when its call has returned
+    check_is_kept(instance, "a look at")
+    return (yield from broker().ask(GetInstance(id_of(instance)))).state is not InstanceState.RUNNING
+
+
+def _node(instance_id: bytes, node_id: bytes) -> Steps[Node]:
+    from dagorama.client.asking import broker
+
+    return Node((yield from broker().ask(GetNode(instance_id, node_id))))

@@ -1,0 +1,1 @@
+"""Looking at all that a broker has: its instances, workers and queues, and what happens to them."""

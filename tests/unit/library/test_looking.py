@@ -1,0 +1,469 @@
+"""Instances, nodes, workers and queues, looked at from Python: the same sync and async, inline refused."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import socket
+from collections.abc import AsyncIterable, Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+import pytest
+
+import dagorama
+from dagorama import (
+    BrokerRefused,
+    BrokerUnavailable,
+    DAGDefinition,
+    Instance,
+    InstanceCancelled,
+    InstanceFailed,
+    InstanceState,
+    Node,
+    NodeFailed,
+    NodeState,
+    Queue,
+    StaticRetry,
+    UnknownId,
+    attach,
+    context,
+    generate_instance_id,
+    instances,
+)
+from dagorama.client import port, requests
+from dagorama.client.asking import ask_broker
+from dagorama.instance import listing as listing_module
+from dagorama.instance.looks import InstanceLooks
+from dagorama.instance.methods import LOOKS
+from dagorama.testing import in_process_broker, inline
+from dagorama.testing.in_process import InProcessBroker
+
+T = TypeVar("T")
+
+
+class Sums(DAGDefinition):
+    """Adds, and fails where it is told to."""
+
+    @dagorama.dagorama(queue_name="sums").syncfn
+    def entrypoint(self, numbers: list[int]) -> int:
+        """Adds what each gives."""
+        return self.total([self.one(number) for number in numbers])
+
+    @dagorama.dagorama(queue_name="sums", retry=StaticRetry(2, 60)).syncfn
+    def one(self, number: int) -> int:
+        """Gives a number."""
+        if number < 0 or (number == 7 and context().attempt == 1):
+            raise ValueError(f"{number} is\nno number")
+        return number
+
+    @dagorama.dagorama(queue_name="sums").syncfn
+    def total(self, numbers: list[int]) -> int:
+        """Adds."""
+        return sum(numbers)
+
+
+class Looks(DAGDefinition):
+    """Looks at the instance that it belongs to."""
+
+    @dagorama.dagorama().syncfn
+    def entrypoint(self) -> list[object]:
+        """Tells what it sees."""
+        itself: Any = self
+        mine = attach(context().instance_id)
+        with pytest.raises(ValueError, match="cannot be waited for by one of its own nodes"):
+            mine.wait()
+        return [
+            getattr(itself, "done", "none"),
+            getattr(itself, "nodes", "none"),
+            [node.state.value for node in mine.nodes()],
+        ]
+
+
+@pytest.fixture
+def broker() -> Iterator[InProcessBroker]:
+    """A broker of this process."""
+    with in_process_broker() as one:
+        yield one
+
+
+async def read(items: AsyncIterable[T]) -> list[T]:
+    """Reads a list on an event loop."""
+    return [item async for item in items]
+
+
+def both(items: Any) -> list[Any]:
+    """Reads a list in both ways, which has to give the same."""
+    found = list(items)
+    assert asyncio.run(read(items)) == found
+    return found
+
+
+@pytest.mark.usefixtures("broker")
+def test_instances_are_listed_newest_first() -> None:
+    """With how they stood; reading the list again asks again."""
+    first, _ = Sums()([1])
+    second, _ = Looks()()
+    listed = instances()
+    assert [one.id for one in both(listed)] == [second.instance_id, first.instance_id]
+    assert [one.definition for one in listed] == [f"{__name__}:Looks", f"{__name__}:Sums"]
+    assert {one.status.state for one in listed} == {"running"}
+    first.result()
+    assert [one.status.state for one in listed] == ["running", "completed"]
+
+
+@pytest.mark.usefixtures("broker")
+def test_instances_are_filtered() -> None:
+    """By state, definition and time, and no more than are wanted."""
+    began_at = datetime.now(UTC)
+    done, _ = Sums()([1])
+    done.result()
+    failed, _ = Sums()([-1])
+    with pytest.raises(NodeFailed):
+        failed.result()
+    runs, _ = Looks()()
+
+    def ids(**wanted: Any) -> list[UUID]:
+        return [one.id for one in both(instances(**wanted))]
+
+    everything = [runs.instance_id, failed.instance_id, done.instance_id]
+    assert ids() == everything
+    assert ids(state="failed") == [failed.instance_id]
+    assert ids(state=InstanceState.RUNNING) == [runs.instance_id]
+    assert ids(state={"completed", InstanceState.FAILED}) == everything[1:]
+    assert ids(definition=Looks) == ids(definition="Looks") == ids(definition=f"{__name__}:Looks") == everything[:1]
+    assert ids(definition="ooks") == []
+    assert ids(limit=2) == everything[:2]
+    assert ids(limit=0) == []
+    assert ids(definition="Sums", limit=1) == [failed.instance_id]
+    assert ids(since=timedelta(minutes=5)) == ids(until=datetime.now(UTC) + timedelta(hours=1)) == everything
+    assert ids(until=timedelta(minutes=5)) == ids(since=datetime.now(UTC) + timedelta(hours=1)) == []
+    zone = timezone(timedelta(hours=5))
+    assert ids(since=began_at.astimezone(zone) - timedelta(seconds=1)) == everything
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kind", "message"),
+    [
+        ({"state": "done"}, ValueError, "no state 'done'; the states are running, completed, failed, cancelled"),
+        ({"state": ["failed", "waiting"]}, ValueError, "no state 'waiting'"),
+        ({"state": 3}, TypeError, "state must be a state, or several in a list, not 3"),
+        ({"definition": Sums()}, TypeError, "must be a class of definitions, or the name of one"),
+        ({"definition": int}, TypeError, "must be a class of definitions, or the name of one"),
+        ({"since": datetime(2026, 1, 1)}, ValueError, "since must be a time with its zone.* has no zone"),
+        ({"until": 3}, TypeError, "until must be a time with its zone.*, not 3"),
+        ({"limit": -1}, ValueError, "limit must be a whole number from 0, or None for all, not -1"),
+        ({"limit": True}, ValueError, "limit must be a whole number"),
+    ],
+)
+@pytest.mark.usefixtures("broker")
+def test_filters_that_cannot_be_are_refused_at_once(wanted: Any, kind: type[Exception], message: str) -> None:
+    """With the argument's name, before the list is read."""
+    with pytest.raises(kind, match=message):
+        instances(**wanted)
+
+
+def test_lists_are_read_page_by_page(broker: InProcessBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No page is asked for before it is needed, and none is larger than what is wanted."""
+    monkeypatch.setattr(listing_module, "PAGE_SIZE", 2)
+    for _ in range(5):
+        generate_instance_id()
+    asked: list[port.ListInstances] = []
+    ask = broker.ask
+
+    def note(request: Any) -> Any:
+        asked.append(request)
+        return ask(request)
+
+    monkeypatch.setattr(broker, "ask", note)
+    listed = instances()
+    assert asked == []
+    assert len(list(listed)) == 5
+    assert [one.page_size for one in asked] == [2, 2, 2]
+    asked.clear()
+    reading = iter(instances(limit=3))
+    assert [next(reading).definition for _ in range(2)] == ["", ""]
+    assert [one.page_size for one in asked] == [2]
+    assert len(list(reading)) == 1
+    assert [one.page_size for one in asked] == [2, 1]
+    asked.clear()
+    assert len(asyncio.run(read(instances(limit=4)))) == 4
+    assert [one.page_size for one in asked] == [2, 2]
+
+
+@pytest.mark.usefixtures("broker")
+def test_an_instance_is_attached_to_without_its_definition() -> None:
+    """By its id alone; what it says of itself is asked for when it is needed."""
+    started, _ = Sums()([1, 2])
+    found = attach(str(started.instance_id))
+    assert repr(found) == f"<Instance {started.instance_id}>"
+    assert (found.id, found) == (started.instance_id, Instance(started.instance_id))
+    assert found != attach(uuid4())
+    assert found.result() == 3
+    assert (found.definition, found.state, found.done()) == (f"{__name__}:Sums", "completed", True)
+    assert repr(found) == f"<Instance {started.instance_id} {__name__}:Sums completed>"
+    assert found.created_at == found.status.created_at
+    again = pickle.loads(pickle.dumps(found))
+    assert (again, hash(again), again.status) == (found, hash(found), found.status)
+    found.wait()
+
+
+@pytest.mark.usefixtures("broker")
+def test_an_event_loop_asks_the_same() -> None:
+    """Each verb has a twin with the same answer."""
+
+    async def ask() -> None:
+        started, _ = Sums()([1, 2])
+        found = attach(started.instance_id)
+        await found.apause()
+        assert await found.arefresh() is found
+        assert (found.status.paused, await found.astate(), await found.adone()) == (True, "running", False)
+        assert (await found.awhy()).reasons[0].kind == "paused"
+        await found.aresume()
+        assert await found.aresult() == 3
+        await found.wait_async()
+        (total,) = await read(found.nodes(function="total"))
+        node = await found.anode(total.id)
+        assert (await node.aresult(), await node.arefresh(), (await node.awhy()).state) == (3, node, "completed")
+        parent = await node.aparent()
+        assert parent is not None
+        assert parent.function.endswith("Sums.entrypoint")
+        await node.arerun()
+        assert [one.queue for one in await dagorama.queues_async()] == ["sums"]
+        assert [one.name for one in await dagorama.workers_async()] == ["in-process"]
+        assert await started.adone()
+        assert await started.anode(node.id) == node
+
+    asyncio.run(ask())
+
+
+@pytest.mark.usefixtures("broker")
+def test_verbs_change_an_instance() -> None:
+    """Those of an instance with its definition, by the same names."""
+    started, _ = Sums()([-1, 2])
+    found = attach(started.instance_id)
+    found.set_priority(5)
+    found.cap(3)
+    found.pause()
+    assert (found.refresh().status.priority, found.status.running_max, found.status.paused) == (5, 3, True)
+    found.resume()
+    with pytest.raises(InstanceFailed, match="1 of its nodes failed"):
+        found.wait()
+    with pytest.raises(NodeFailed, match="-1 is\nno number"):
+        found.result()
+    assert found.state == "failed"
+    found.retry()
+    assert found.status.state == "failed"  # as it was read
+    found.cancel()
+    assert found.state == found.status.state == "cancelled"
+    with pytest.raises(InstanceCancelled):
+        found.wait()
+
+
+@pytest.mark.usefixtures("broker")
+def test_nodes_are_listed_in_creation_order_and_filtered() -> None:
+    """By state and function, of an instance with or without its definition."""
+    started, _ = Sums()([1, -1])
+    with pytest.raises(NodeFailed):
+        started.result()
+    for whose in (started, attach(started.instance_id)):
+        nodes = both(whose.nodes())
+        assert [node.function.rpartition(".")[2] for node in nodes] == ["entrypoint", "one", "one", "total"]
+        assert both(whose.nodes(state="failed")) == [nodes[2]]
+        assert both(whose.nodes(state=[NodeState.DEPENDENCY_FAILED, "completed"], limit=2)) == [nodes[0], nodes[1]]
+        assert both(whose.nodes(function="one")) == both(whose.nodes(function="Sums.one")) == nodes[1:3]
+        assert both(whose.nodes(function=f"{__name__}:Sums.one", state="failed")) == [nodes[2]]
+        assert both(whose.nodes(function="ne")) == []
+        with pytest.raises(ValueError, match="there is no state 'done'; the states are waiting, ready"):
+            whose.nodes(state="done")
+
+
+@pytest.mark.usefixtures("broker")
+def test_a_node_tells_how_it_stood() -> None:
+    """Its attempts with their errors, its place in the graph, and its value."""
+    started, promise = Sums()([7])
+    assert started.node(promise).refresh().state == "completed"
+    found = attach(started.instance_id)
+    top, seven, total = found.nodes()
+    assert (top.parent(), top.done(), top.error) == (None, True, None)
+    assert (seven.parent(), seven.parent_id, seven.queue, seven.taint) == (top, top.id, "sums", "")
+    assert list(total.dependencies()) == asyncio.run(read(total.dependencies())) == [seven]
+    assert list(seven.dependencies()) == []
+    first, second = seven.attempts
+    assert (first.number, first.worker, second.number) == (1, "in-process", 2)
+    assert first.error is not None
+    assert (first.error.type, first.error.message, str(first.error)) == (
+        "ValueError",
+        "7 is\nno number",
+        "ValueError: 7 is no number",
+    )
+    assert "raise ValueError" in first.error.traceback
+    assert (second.error, second.ended_at) == (None, seven.finished_at)
+    assert (seven.error, seven.result(), seven.state) == (None, 7, "completed")
+    assert repr(seven) == f"<Node {__name__}:Sums.one {seven.id} completed>"
+    assert (found.node(seven.id), found.node(str(seven.id)), found.node(seven)) == (seven, seven, seven)
+    assert {seven, found.node(seven)} == {seven}
+    assert pickle.loads(pickle.dumps(seven)).attempts == seven.attempts
+
+
+@pytest.mark.usefixtures("broker")
+def test_a_node_that_failed_says_how() -> None:
+    """Its dependents have no error of their own, but the node that is to blame; rerunning needs no id."""
+    started, _ = Sums()([-1])
+    with pytest.raises(NodeFailed):
+        started.result()
+    (bad,) = started.nodes(state="failed")
+    (after,) = started.nodes(state="dependency_failed", function="total")
+    assert bad.error is not None
+    assert (bad.error.message, len(bad.attempts)) == ("-1 is\nno number", 2)
+    assert [attempt.error is not None for attempt in bad.attempts] == [True, True]
+    assert (after.error, after.attempts, after.cause_id, after.why().reasons[0].kind) == (
+        None,
+        (),
+        bad.id,
+        "ended",
+    )
+    with pytest.raises(NodeFailed, match="-1 is\nno number"):
+        after.result()
+    bad.rerun()
+    assert started.why(bad).state == "ready"
+    attach(started.instance_id).cancel()
+    with pytest.raises(BrokerRefused, match="cancelled"):
+        attach(started.instance_id).rerun(bad)
+
+
+@pytest.mark.usefixtures("broker")
+def test_a_node_looks_at_its_own_instance_by_its_id() -> None:
+    """Its `self` has none of the looks: `getattr(self, "done", None)` asks what the definition has."""
+    started, _ = Looks()()
+    assert started.result() == ["none", "none", ["leased"]]
+    assert started.done()
+
+
+@pytest.mark.usefixtures("broker")
+def test_a_queue_is_paused_and_capped_by_its_name() -> None:
+    """Whether it has nodes or not."""
+    queue = Queue("sums")
+    assert queue.status() == []
+    Sums()([1])
+    (one,) = queue.status()
+    assert (one.ready, one.paused, repr(queue)) == (1, False, "Queue('sums')")
+    assert [(one.paused, one.running_max) for one in [*queue.pause(), *queue.cap(2)]] == [(True, None), (True, 2)]
+    assert [(one.paused, one.running_max) for one in [*queue.resume(), *queue.cap(None)]] == [(False, 2), (False, None)]
+
+    async def later() -> list[bool]:
+        return [one.paused for one in [*await queue.apause(), *await queue.astatus(), *await queue.aresume()]]
+
+    assert asyncio.run(later()) == [True, True, False]
+    with pytest.raises(ValueError, match="running_max must be from 1"):
+        queue.cap(0)
+    with pytest.raises(ValueError, match="name must be a name, not ''"):
+        Queue("")
+
+
+UNKNOWN: list[Callable[[Instance], object]] = [
+    lambda one: one.state,
+    lambda one: one.status,
+    lambda one: one.definition,
+    lambda one: one.done(),
+    lambda one: one.wait(),
+    lambda one: one.result(),
+    lambda one: list(one.nodes()),
+    lambda one: one.node(uuid4()),
+    lambda one: one.why(),
+    lambda one: one.cancel(),
+    lambda one: asyncio.run(one.adone()),
+]
+
+
+@pytest.mark.parametrize("look", UNKNOWN)
+@pytest.mark.usefixtures("broker")
+def test_an_unknown_instance_is_an_error_of_its_own(look: Callable[[Instance], object]) -> None:
+    """It names the id, and is a `BrokerRefused` and a `LookupError`."""
+    unknown = attach("0190a000-0000-7000-8000-000000000001")
+    with pytest.raises(UnknownId, match="0190a000-0000-7000-8000-000000000001") as caught:
+        look(unknown)
+    assert isinstance(caught.value, LookupError)
+
+
+@pytest.mark.usefixtures("broker")
+def test_an_unknown_node_is_an_error_of_its_own() -> None:
+    """So is an id that is none, before anything is asked."""
+    started, _ = Sums()([1])
+    with pytest.raises(UnknownId, match="no node"):
+        started.node("0190a000-0000-7000-8000-000000000001")
+    with pytest.raises(ValueError, match=r"node\(\) takes a node, its id, or its promise.*, not 'x'"):
+        started.node("x")
+    with pytest.raises(TypeError, match=r"why\(\) takes a node, its id, or its promise.*, not 3"):
+        started.why(3)
+    empty = attach(generate_instance_id())
+    with pytest.raises(ValueError, match="has no nodes as yet, so it has no result"):
+        empty.result()
+    assert list(empty.nodes()) == []
+
+
+INLINE: list[Callable[[Instance], object]] = [
+    *UNKNOWN,
+    lambda _: instances(),
+    lambda _: dagorama.workers(),
+    lambda _: dagorama.queues(),
+    lambda _: Queue("x").pause(),
+    lambda _: Queue("x").status(),
+    lambda _: asyncio.run(dagorama.workers_async()),
+    lambda _: asyncio.run(dagorama.queues_async()),
+]
+
+
+@pytest.mark.parametrize("look", INLINE)
+def test_inline_there_is_no_broker_to_ask(look: Callable[[Instance], object]) -> None:
+    """It is refused, and says where instances can be seen."""
+    with inline(), pytest.raises(BrokerRefused, match=r"nodes run inline.*dagorama\.testing\.in_process_broker"):
+        look(attach(uuid4()))
+
+
+def test_an_instance_with_its_definition_is_done_inline() -> None:
+    """It has run when its call has returned."""
+    with inline():
+        started, value = Sums()([1])
+        assert (value, started.done(), asyncio.run(started.adone())) == (1, True, True)
+        with pytest.raises(BrokerRefused, match="nodes run inline"):
+            started.nodes()
+
+
+def test_an_instance_with_its_definition_has_every_look() -> None:
+    """They are named where they are loaded from."""
+    assert sorted(LOOKS) == sorted(name for name in vars(InstanceLooks) if not name.startswith("_"))
+
+
+@pytest.mark.usefixtures("broker")
+def test_every_verb_explains_itself() -> None:
+    """Its twin bears its own name; both say what they return, and not how they are made."""
+    assert (Instance.adone.__name__, Instance.wait_async.__name__) == ("adone", "wait_async")
+    assert Instance.adone.__doc__ == "Do as `done`, without blocking the event loop."
+    assert Instance.done.__annotations__["return"] == "bool"
+    assert Instance.cancel.__annotations__["return"] == "None"
+    assert Instance.why.__annotations__["return"] == "Why"
+    assert Node.result.__annotations__["return"] == "object"
+
+
+@pytest.mark.usefixtures("broker")
+def test_the_status_is_what_the_port_gives() -> None:
+    """Nothing is lost between the port and people."""
+    started, _ = Sums()([1])
+    (node, *_) = started.nodes()
+    (status, *_) = ask_broker(port.ListNodes(started.instance_id.bytes, 10)).items
+    assert node.status == status
+
+
+def test_a_broker_that_is_away_is_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says where none answers."""
+    monkeypatch.setattr(requests, "ABSENT_S", 0)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("DAGORAMA_HOST", "127.0.0.1")
+        monkeypatch.setenv("DAGORAMA_PORT", str(free.getsockname()[1]))
+        with pytest.raises(BrokerUnavailable, match="no broker answers at 127"):
+            list(instances())
+        with pytest.raises(BrokerUnavailable, match="no broker answers at 127"):
+            asyncio.run(attach(uuid4()).adone())
