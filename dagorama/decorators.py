@@ -24,10 +24,11 @@ from dagorama.client.shortened import shortened
 from dagorama.code.policy import CodeMismatch, code_mismatch_named
 from dagorama.code.signature import calculate_function_hash, remember_code
 from dagorama.code.stale import tell_if_edited
-from dagorama.definition import DAGDefinition, DAGInstance, instance_in_node
+from dagorama.definition import DAGDefinition, DAGInstance, constructor_of, instance_in_node
 from dagorama.errors import DagoramaError, PayloadError
 from dagorama.inspection import CallRules
 from dagorama.instance.handle import definition_of, id_of
+from dagorama.instance.starting import start_options, take_start
 from dagorama.limits import Limit, checked_limits
 from dagorama.models.promise import Arguments, new_promise, submitted_promise
 from dagorama.options import InstanceOptions, check_encodable, checked_seconds, current_options
@@ -247,6 +248,15 @@ class _Captor:
         limit_keys = self.limits.of_call(spec.name, args, kwargs) if self.limits else ()
         return CapturedCall(new_id(), spec, arguments, dependency_ids, limit_keys)
 
+    def start_options(
+        self, instance: DAGInstance[Any], call: CapturedCall, args: Args, kwargs: Kwargs, options: InstanceOptions
+    ) -> InstanceOptions:
+        """Return the options for a call that may start its instance under a key."""
+        arguments = {**self.rules.signature.bind(*args, **kwargs).arguments}
+        arguments.pop(next(iter(arguments)))  # self
+        kind = cast(type[DAGDefinition], type(definition_of(instance)))
+        return start_options(instance, call, arguments, constructor_of(kind), options)
+
     def capture_inline(self, instance: DAGInstance[Any], args: Args, kwargs: Kwargs) -> InlineCall:
         """Return a function that runs a call at once, if its arguments are right."""
         name = self._name(definition_of(instance))
@@ -326,11 +336,14 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         from dagorama.client.broker import submit
 
         check_is_no_child(fn.__qualname__)
+        options = current_options.get()
+        if options.key:
+            options = captor.start_options(instance, captured, args, kwargs, options)
         try:
-            submit(id_of(instance), class_name(type(definition_of(instance))), [captured])
+            known = submit(id_of(instance), class_name(type(definition_of(instance))), [captured], options)
         except (DagoramaError, KeyboardInterrupt) as error:
             raise shortened(error) from error.__cause__
-        return submitted_promise(captured.node_id, captured.function.name, captured.arguments)
+        return submitted_promise(take_start(instance, captured, known), captured.function.name, captured.arguments)
 
     def call_async(*args: object, **kwargs: object) -> object:
         instance = captor.instance_in(args)
@@ -362,11 +375,13 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         from dagorama.client.broker import submit_async
 
         check_is_no_child(fn.__qualname__)
+        if options.key:
+            options = captor.start_options(instance, captured, args, kwargs, options)
         try:
-            await submit_async(id_of(instance), class_name(type(definition_of(instance))), [captured], options)
+            known = await submit_async(id_of(instance), class_name(type(definition_of(instance))), [captured], options)
         except (DagoramaError, KeyboardInterrupt) as error:
             raise shortened(error) from error.__cause__
-        return submitted_promise(captured.node_id, captured.function.name, captured.arguments)
+        return submitted_promise(take_start(instance, captured, known), captured.function.name, captured.arguments)
 
     promise_of.__qualname__ = fn.__qualname__  # by which Python names what is never awaited
     captor.decorated = functools.wraps(fn)(call_async if _is_async(fn) else call)

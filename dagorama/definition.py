@@ -30,8 +30,9 @@ from dagorama.instance.attributes import delete, read, write
 from dagorama.instance.handle import Handle, definition_of, id_of
 from dagorama.instance.methods import METHODS
 from dagorama.instance.resolution import resolve, resolve_async
+from dagorama.instance.starting import begin_start
 from dagorama.logging import get_logger
-from dagorama.options import are_only_elsewhere
+from dagorama.options import are_only_elsewhere, current_options
 from dagorama.running.base_context import note_definition
 from dagorama.running.belonging import check_is_no_node, check_process
 from dagorama.settings import should_run_inline
@@ -190,6 +191,8 @@ class DAGDefinition(_Definition):
             if type(self) not in _seen:
                 _tell_if_it_runs_here(type(self))
             instance = instance_of(new_id(), self)
+            if current_options.get().key:
+                _begin_start(instance, type(self))
         else:
             check_process(running.process, f"{class_name(type(self))}.entrypoint")
             instance = instance_of(running.instance_id, self, scope)
@@ -200,6 +203,18 @@ class DAGDefinition(_Definition):
             return started
         instance.__dict__["_dagorama_promise"] = promise
         return Started((instance, promise))
+
+
+def _begin_start(instance: DAGInstance[Any], kind: type[DAGDefinition]) -> None:
+    """Have an entrypoint started under the key of the context; `ValueError` for one that no broker starts."""
+    if should_run_inline():
+        return
+    if decorated_in(class_attribute(kind, "entrypoint")) is None:
+        raise ValueError(
+            f"{class_name(kind)}.entrypoint is not decorated, so it runs here each time, and a key cannot have it "
+            "started once: write @dagorama() above it"
+        )
+    begin_start(instance)
 
 
 def has_new(kind: type[DAGDefinition]) -> bool:
@@ -469,6 +484,11 @@ def generate_instance_id() -> UUID:
     """Register a new instance, without nodes as yet, and return its id."""
     from dagorama.client.broker import submit
 
+    if current_options.get().key:
+        raise ValueError(
+            "generate_instance_id() begins an instance without its entrypoint, and a key is for a start with it: call "
+            "the definition, or generate the id outside of the block that has the key"
+        )
     instance_id = new_id()
     if not should_run_inline():
         submit(instance_id, "", [])

@@ -11,6 +11,7 @@
     |-- BrokerRefused                     the broker says no, and why
     |   |-- UnknownId      (LookupError)    it knows of no such instance or node
     |   `-- CursorExpired  (LookupError)    what came after a cursor is not to be had any more
+    |-- KeyConflict        (ValueError)   an instance was started under the key with something else
     |-- NodeFailed                        the value will never come: its function failed, or one that it depends on
     |-- InstanceFailed                    the instance has ended with nodes that failed; its value may be there
     |-- InstanceCancelled                 the value will never come: somebody stopped the work
@@ -191,6 +192,23 @@ def refusal(*, request: str, code: str, detail: str, repeated: bool = False) -> 
     """Make the error of a broker that says no, of the type for its code."""
     kind = _REFUSALS.get(code, BrokerRefused)
     return kind(request=request, code=code, detail=detail, repeated=repeated)
+
+
+class KeyConflict(DagoramaError, ValueError):
+    """An instance was started under this key before, and what was to be started now is another thing."""
+
+    def __init__(self, *, key: str, instance_id: UUID, differs: tuple[str, ...]) -> None:
+        """`instance_id` is the instance that has the key.
+
+        `differs` names what is not the same: "definition", "function", "definition arguments", "arguments".
+        """
+        self.key = key
+        self.instance_id = instance_id
+        self.differs = differs
+        super().__init__(
+            f"instance {instance_id} was started under key {key!r}, and this start differs from that in its "
+            f"{' and '.join(differs)}; start what is another thing under a key of its own"
+        )
 
 
 class NodeFailed(DagoramaError):

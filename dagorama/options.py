@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -18,6 +18,10 @@ PRIORITY_MAX = 1000
 GROUP_LENGTH_MAX = 200
 #: The largest cap: what a number of 32 bits holds.
 RUNNING_MAX_MAX = 2**32 - 1
+#: The longest key.
+KEY_LENGTH_MAX = 200
+#: The most tags, the longest name of one, and the longest value.
+TAGS_MAX, TAG_NAME_LENGTH_MAX, TAG_VALUE_LENGTH_MAX = 50, 100, 500
 
 #: The longest of all times: 100 years. What is reckoned with it is still a date.
 SECONDS_MAX = 100 * 365 * 86400
@@ -35,6 +39,13 @@ class InstanceOptions:
     running_max: int = 0
     #: How long after its start whatever of the instance has not ended fails; 0: never.
     deadline_s: float = 0.0
+    #: Names and values, sorted by name.
+    tags: tuple[tuple[str, str], ...] = ()
+    #: The same key gives the same instance; empty: each start gives another.
+    key: str = ""
+    #: With a key, the digests of the arguments of the definition, and of its entrypoint, that tell starts apart.
+    definition_digest: bytes = b""
+    arguments_digest: bytes = b""
 
 
 NO_OPTIONS = InstanceOptions()
@@ -52,6 +63,8 @@ def instance_options(
     group: str | None = None,
     running_max: int | None = None,
     deadline: float | None = None,
+    key: str | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> AbstractContextManager[None]:
     """Return these options to the instances started in its `with` block; an option left out stays as it is outside.
 
@@ -60,6 +73,12 @@ def instance_options(
     that have not ended `deadline` seconds after its start, 100 years at most, fail with `DeadlineExceeded`. Calls that
     add to an instance which exists change nothing of it, nor do calls inside a running node; inline they mean nothing.
     `ValueError` naming the argument that cannot be used.
+
+    A definition that is called under a `key` (1 to 200 characters) is started once: where an instance was started
+    under the key before, however it has ended, the call gives that instance and its promise, and makes nothing. The
+    definition and the arguments of both must be the same (`KeyConflict`). `tags` are names with values, by which
+    instances are found and told apart; to those of an outer block they are added. At most 50, with names of up to 100
+    and values of up to 500 characters.
 
     The block is that of a thread or task, and of the tasks and `asyncio.to_thread` calls that it makes. Other threads,
     as of a pool, start instances with it only in a copy of its context: `pool.submit(contextvars.copy_context().run,
@@ -74,6 +93,10 @@ def instance_options(
         options = replace(options, running_max=checked_running_max(running_max))
     if deadline is not None:
         options = replace(options, deadline_s=checked_seconds("deadline", deadline))
+    if key is not None:
+        options = replace(options, key=checked_key(key))
+    if tags is not None:
+        options = replace(options, tags=checked_tags(tags, options.tags))
     return _set_options(options)
 
 
@@ -113,6 +136,35 @@ def checked_group(value: object) -> str:
         raise ValueError(f"group must have at most {GROUP_LENGTH_MAX} characters, not the {len(value)} of {value!r}")
     check_encodable("group", value)
     return value
+
+
+def checked_key(value: object) -> str:
+    """Return a key; `ValueError` for what cannot be one."""
+    return _checked_text("key", value, 1, KEY_LENGTH_MAX)
+
+
+def checked_tags(value: object, outer: Iterable[tuple[str, str]] = ()) -> tuple[tuple[str, str], ...]:
+    """Return tags, with those of an `outer` block; `ValueError` naming the tag that cannot be one."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"tags must be a mapping of names to values, such as {{'customer': 'c9'}}, not {value!r}")
+    tags = dict(outer)
+    for name, text in value.items():
+        _checked_text("the name of a tag", name, 1, TAG_NAME_LENGTH_MAX)
+        tags[str(name)] = _checked_text(f"tag {name!r}", text, 0, TAG_VALUE_LENGTH_MAX)
+    if len(tags) > TAGS_MAX:
+        raise ValueError(f"tags must be at most {TAGS_MAX}, not {len(tags)}, of which the last is {[*tags][-1]!r}")
+    return tuple(sorted(tags.items()))
+
+
+def _checked_text(what: str, value: object, least: int, most: int) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{what} must be a string, not {value!r}")
+    if not least <= len(value) <= most:
+        raise ValueError(f"{what} must have {least} to {most} characters, not the {len(value)} of {value!r}")
+    if "\0" in value:
+        raise ValueError(f"{what} must have no NUL in it, as {value!r} has")
+    check_encodable(what, value)
+    return str(value)
 
 
 def whole_number(value: object) -> int | None:

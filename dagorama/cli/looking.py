@@ -118,6 +118,8 @@ def show(instance: str, limit: int, whole: bool, as_json: bool) -> None:
             ("state", standing(found)),
             ("priority", shown(found.priority)),
             ("group", found.group),
+            ("key", found.key),
+            ("tags", ", ".join(f"{name}={value}" for name, value in found.tags.items())),
             ("cap", shown(found.running_max)),
             ("created", moment(found.created_at)),
             ("finished", moment(found.finished_at)),

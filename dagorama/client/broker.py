@@ -12,7 +12,7 @@ from uuid import UUID
 from dagorama.calls.capture import CapturedCall
 from dagorama.client.asking import broker
 from dagorama.client.outcomes import failure_of_node, value_in
-from dagorama.client.port import PAGE_SIZE, GetInstance, ListNodes
+from dagorama.client.port import PAGE_SIZE, GetInstance, ListNodes, Submitted
 from dagorama.client.silence import Silence
 from dagorama.client.status import InstanceStatus, NodeStatus
 from dagorama.client.steps import Deadline, Steps, run, run_async
@@ -37,20 +37,21 @@ class FirstNode(NamedTuple):
 
 def submit(
     instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions | None = None
-) -> None:
+) -> Submitted | None:
     """Make an instance, if it is new, and nodes in it; they are durable when this returns.
 
-    A new one gets the options, those of the context unless given. `definition` is "module:Class", for people. Raises
-    `BrokerUnavailable` and `BrokerRefused`.
+    A new one gets the options, those of the context unless given. `definition` is "module:Class", for people. Return
+    the other instance that was started under the key of the options, None where there is none. Raises
+    `BrokerUnavailable`, `BrokerRefused` and `KeyConflict`.
     """
-    run(_submit(instance_id, definition, calls, options or current_options.get()))
+    return run(_submit(instance_id, definition, calls, options or current_options.get()))
 
 
 async def submit_async(
     instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions | None = None
-) -> None:
+) -> Submitted | None:
     """Do what `submit` does, without blocking the event loop."""
-    await run_async(_submit(instance_id, definition, calls, options or current_options.get()))
+    return await run_async(_submit(instance_id, definition, calls, options or current_options.get()))
 
 
 def deadline_in(timeout_s: float | None) -> Deadline | None:
@@ -133,7 +134,7 @@ async def first_node_async(instance_id: bytes, deadline: Deadline | None = None)
 
 def _submit(
     instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions
-) -> Steps[None]:
+) -> Steps[Submitted | None]:
     what = f"{len(calls)} new nodes for instance {UUID(bytes=instance_id)}"
     return broker().submit(instance_id, definition, calls, options, what)
 

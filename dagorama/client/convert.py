@@ -68,5 +68,11 @@ def submit_request(
         request.options.group = options.group
         request.options.running_max = options.running_max
         request.options.deadline_s = options.deadline_s
+        if options.tags:
+            request.options.tags.update(options.tags)
+        if options.key:
+            request.options.key = options.key
+            request.options.definition_digest = options.definition_digest
+            request.options.arguments_digest = options.arguments_digest
     write_calls(request.calls, calls, FunctionTable(request.functions))
     return request

@@ -113,7 +113,10 @@ _told = Telling(
     {
         dag_pb2.InstanceInfo: Row(
             InstanceStatus,
-            {"counts": lambda info: {_state_name(count.state): count.count for count in info.counts}},
+            {
+                "counts": lambda info: {_state_name(count.state): count.count for count in info.counts},
+                "tags": lambda info: dict(sorted(info.tags.items())),
+            },
         ),
         dag_pb2.NodeInfo: Row(NodeStatus),
         dag_pb2.AttemptInfo: Row(AttemptStatus, {name: f"failure.{name}" for name in ("type", "message", "traceback")}),

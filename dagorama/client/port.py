@@ -36,6 +36,13 @@ class Page(NamedTuple, Generic[T]):
     next_token: str
 
 
+class Submitted(NamedTuple):
+    """The instance that was started under a key before, and its first node."""
+
+    instance_id: bytes
+    node_id: bytes
+
+
 @dataclass(frozen=True)
 class Request(Generic[T_co]):
     """Something that the broker answers with a `T_co` as soon as it can. It may be repeated."""
@@ -236,8 +243,12 @@ class Broker(Protocol):
 
     def submit(
         self, instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions, what: str
-    ) -> Steps[None]:
-        """Make an instance, if it is new, with these options, and nodes in it."""
+    ) -> Steps[Submitted | None]:
+        """Make an instance, if it is new, with these options, and nodes in it.
+
+        Return the other instance that was started under the key of the options, None where there is none. Raises
+        `KeyConflict`.
+        """
         ...
 
     def outcomes(

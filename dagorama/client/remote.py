@@ -12,7 +12,7 @@ from dagorama.calls.capture import CapturedCall
 from dagorama.client.connection import connection, problem_in
 from dagorama.client.convert import submit_request
 from dagorama.client.messages import answer_in, instance_status, message_of, outcomes_in
-from dagorama.client.port import Cancel, GetInstance, Request
+from dagorama.client.port import Cancel, GetInstance, Request, Submitted
 from dagorama.client.requests import LOST, ask
 from dagorama.client.silence import Silence
 from dagorama.client.status import InstanceStatus, Outcome
@@ -51,12 +51,13 @@ class RemoteBroker:
 
     def submit(
         self, instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions, what: str
-    ) -> Steps[None]:
+    ) -> Steps[Submitted | None]:
         """Repeat the request until it is known to be durable."""
         check_is_no_import("an instance is started")
         check_is_in_reach(definition)
         to = connection()
-        yield from ask(to, to.dag.Submit, submit_request(instance_id, definition, calls, options), what)
+        response = yield from ask(to, to.dag.Submit, submit_request(instance_id, definition, calls, options), what)
+        return Submitted(response.instance_id, response.node_id) if response.instance_id else None
 
     def outcomes(
         self, instance_id: bytes, node_ids: Sequence[bytes], deadline: Deadline | None, silence: Silence

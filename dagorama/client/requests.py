@@ -8,13 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar, cast
+from uuid import UUID
 
 import grpc
 
 from dagorama.client.connection import CONNECT_S, Connection, problem_in
 from dagorama.client.settings import reconnect_s, silence_s
 from dagorama.client.steps import Deadline, Pause, Steps
-from dagorama.errors import BrokerRefused, BrokerUnavailable, refusal
+from dagorama.errors import BrokerRefused, BrokerUnavailable, KeyConflict, refusal
 from dagorama.logging import get_logger
 
 #: A broker that never answered is given up after this long, plus one attempt to connect: 5 s at most.
@@ -22,6 +23,9 @@ ABSENT_S = 5 - CONNECT_S - 0.1
 
 #: The pauses between attempts double from the first to the last, each less a random part of up to half.
 PAUSE_FIRST_S, PAUSE_LAST_S = 0.05, 1.0
+
+#: The evidence of a `KeyConflict`, beside the text of the refusal, as metadata of the call.
+CONFLICT_KEY = "dagorama-key-bin"
 
 #: How a request ends when the connection breaks or the broker stops.
 LOST = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
@@ -139,8 +143,17 @@ def ask(
         yield pause
 
 
-def refused(connection: Connection, call: grpc.Call, what: str, *, repeated: bool = False) -> BrokerRefused:
+def refused(
+    connection: Connection, call: grpc.Call, what: str, *, repeated: bool = False
+) -> BrokerRefused | KeyConflict:
     """Make the error of a broker that says no, or of something else that listens in its place."""
+    evidence = dict(call.trailing_metadata() or ()) if call.code() is grpc.StatusCode.ALREADY_EXISTS else {}
+    if CONFLICT_KEY in evidence:
+        return KeyConflict(
+            key=cast(bytes, evidence[CONFLICT_KEY]).decode(),
+            instance_id=UUID(cast(str, evidence["dagorama-instance"])),
+            differs=tuple(cast(str, evidence["dagorama-differs"]).split(",")),
+        )
     detail = call.details() or "it gave no reason"
     if call.code() is grpc.StatusCode.UNIMPLEMENTED:
         detail += f"; is it a dagorama broker of this version that listens at {connection.host}:{connection.port}?"

@@ -38,6 +38,10 @@ class InstanceStatus:
     paused: bool
     #: How many of its nodes may run at once; None for any number.
     running_max: int | None
+    #: What it is started once under; empty for none.
+    key: str
+    #: What its starter has said of it, by name.
+    tags: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,11 +20,11 @@ from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from dagorama.calls.capture import CapturedCall, current_scope
-from dagorama.client.port import GetInstance, GetNode, Request
+from dagorama.client.port import GetInstance, GetNode, Request, Submitted
 from dagorama.client.silence import Silence
 from dagorama.client.status import InstanceStatus, Outcome
 from dagorama.client.steps import Deadline, Steps, run
-from dagorama.errors import ResultTimeout, Stuck, refusal
+from dagorama.errors import KeyConflict, ResultTimeout, Stuck, refusal
 from dagorama.options import InstanceOptions
 from dagorama.running import base_context
 from dagorama.running.own_stack import run_off_loop
@@ -39,6 +39,7 @@ from dagorama.worker.shell.execution import Executor
 from dagorama.worker.shell.held import Held
 from dagorama.worker.shell.node_loop import CLOSE_S, NodeLoop, NodeTask, Rest
 from dagorama.worker.shell.versions import VersionCheck
+from dagorama_broker.core.errors import ConflictingKey
 from dagorama_broker.core.model.values import InstanceId, NodeId
 from dagorama_broker.requests import Requests
 from dagorama_broker.requests.refusals import CODES
@@ -130,12 +131,13 @@ class InProcessBroker:
 
     def submit(
         self, instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions, what: str
-    ) -> Steps[None]:
+    ) -> Steps[Submitted | None]:
         """Make an instance, if it is new, and nodes in it. Nothing runs yet."""
         yield from ()
         with self._asked(what):
             new = (InstanceId(instance_id), definition, to_calls(calls), to_options(options))
-            self._core.ask(self._requests.submit(*new))
+            known = self._core.ask(self._requests.submit(*new))
+            return None if known is None else Submitted(known.instance_id, known.node_id)
 
     def outcomes(
         self, instance_id: bytes, node_ids: Sequence[bytes], deadline: Deadline | None, silence: Silence
@@ -194,6 +196,9 @@ class InProcessBroker:
         with self._lock:
             try:
                 yield
+            except ConflictingKey as error:
+                instance_id = UUID(bytes=error.instance_id)
+                raise KeyConflict(key=error.key, instance_id=instance_id, differs=error.differs) from None
             except tuple(CODES) as error:
                 raise refusal(request=what, code=CODES[type(error)], detail=str(error)) from None
 

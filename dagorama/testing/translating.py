@@ -97,6 +97,10 @@ def to_options(options: InstanceOptions) -> c.InstanceOptions:
             group=options.group,
             running_max=options.running_max,
             deadline_s=options.deadline_s,
+            tags=options.tags,
+            key=options.key,
+            definition_digest=options.definition_digest,
+            arguments_digest=options.arguments_digest,
         )
     )
 
@@ -175,6 +179,7 @@ _told = Telling(
                 "counts": lambda summary: {
                     state.value: summary.counts[state] for state in NodeState if state in summary.counts
                 },
+                "tags": lambda summary: dict(summary.tags),
                 **{name: f"control.{name}" for name in ("priority", "paused", "running_max")},
             },
         ),

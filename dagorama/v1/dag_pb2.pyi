@@ -87,10 +87,34 @@ class InstanceOptions(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class TagsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PRIORITY_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
     RUNNING_MAX_FIELD_NUMBER: _builtins.int
     DEADLINE_S_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    DEFINITION_DIGEST_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_DIGEST_FIELD_NUMBER: _builtins.int
     priority: _builtins.int
     """From -1,000 to 1,000; nodes of instances with a higher one are granted first, equal ones in the order in which the
     instances were made.
@@ -103,6 +127,23 @@ class InstanceOptions(_message.Message):
     """So many of its nodes may run at once; 0 for any number."""
     deadline_s: _builtins.float
     """Whatever of it has not ended so many seconds after its start fails, with DeadlineExceeded; 0 for no limit."""
+    key: _builtins.str
+    """Starts once: where an instance was started under this key before and is still known, it is that instance, whatever
+    has become of it, and nothing new is made. Its definition, the function of its first call and the two digests below
+    must be the same: ALREADY_EXISTS where one is not. At most 200 characters, empty for no key; such a submit has a call.
+    """
+    definition_digest: _builtins.bytes
+    """For a key, what tells arguments apart: those that the definition was made with, and those of the first call. Equal
+    values may have different payloads, so the client says what is equal. Empty: that of the payload counts. At most 64
+    bytes.
+    """
+    arguments_digest: _builtins.bytes
+    @_builtins.property
+    def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Names and values for people, by which instances are found. At most 50; names of 1 to 100 characters, values of up to
+        500, all without NUL.
+        """
+
     def __init__(
         self,
         *,
@@ -110,10 +151,14 @@ class InstanceOptions(_message.Message):
         group: _builtins.str = ...,
         running_max: _builtins.int = ...,
         deadline_s: _builtins.float = ...,
+        key: _builtins.str = ...,
+        tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        definition_digest: _builtins.bytes = ...,
+        arguments_digest: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_s", b"deadline_s", "group", b"group", "priority", b"priority", "running_max", b"running_max"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_digest", b"arguments_digest", "deadline_s", b"deadline_s", "definition_digest", b"definition_digest", "group", b"group", "key", b"key", "priority", b"priority", "running_max", b"running_max", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -123,12 +168,22 @@ Global___InstanceOptions: _TypeAlias = InstanceOptions  # noqa: Y015
 class SubmitResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    instance_id: _builtins.bytes
+    """The instance that was started under the key before, and its first node; empty where this request has made one, or
+    the instance that it names had it.
+    """
+    node_id: _builtins.bytes
     def __init__(
         self,
+        *,
+        instance_id: _builtins.bytes = ...,
+        node_id: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id", "node_id", b"node_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1010,6 +1065,26 @@ Global___ListNodesResponse: _TypeAlias = ListNodesResponse  # noqa: Y015
 class InstanceInfo(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class TagsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
     DEFINITION_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
@@ -1021,6 +1096,8 @@ class InstanceInfo(_message.Message):
     GROUP_FIELD_NUMBER: _builtins.int
     PAUSED_FIELD_NUMBER: _builtins.int
     RUNNING_MAX_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.bytes
     definition: _builtins.str
     state: _graph_pb2.InstanceState.ValueType
@@ -1034,8 +1111,12 @@ class InstanceInfo(_message.Message):
     group: _builtins.str
     paused: _builtins.bool
     running_max: _builtins.int
+    key: _builtins.str
+    """As in `InstanceOptions`."""
     @_builtins.property
     def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___StateCount]: ...
+    @_builtins.property
+    def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
         self,
         *,
@@ -1050,10 +1131,12 @@ class InstanceInfo(_message.Message):
         group: _builtins.str = ...,
         paused: _builtins.bool = ...,
         running_max: _builtins.int = ...,
+        key: _builtins.str = ...,
+        tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created_at", b"created_at", "deadline_at", b"deadline_at", "definition", b"definition", "finished_at", b"finished_at", "group", b"group", "instance_id", b"instance_id", "paused", b"paused", "priority", b"priority", "running_max", b"running_max", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created_at", b"created_at", "deadline_at", b"deadline_at", "definition", b"definition", "finished_at", b"finished_at", "group", b"group", "instance_id", b"instance_id", "key", b"key", "paused", b"paused", "priority", b"priority", "running_max", b"running_max", "state", b"state", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -100,7 +100,8 @@ class DagServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Submit(self, request, context):
-        """Makes an instance (when `instance_id` is new) and nodes in it. Answered once they are durable.
+        """Makes an instance (when `instance_id` is new) and nodes in it. Answered once they are durable. Under a key, an instance
+        that exists may be the answer: see `InstanceOptions`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -32,7 +32,9 @@ class DagServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DagServiceAsyncStub: ...
     Submit: _grpc.UnaryUnaryMultiCallable[_dag_pb2.SubmitRequest, _dag_pb2.SubmitResponse]
-    """Makes an instance (when `instance_id` is new) and nodes in it. Answered once they are durable."""
+    """Makes an instance (when `instance_id` is new) and nodes in it. Answered once they are durable. Under a key, an instance
+    that exists may be the answer: see `InstanceOptions`.
+    """
     Watch: _grpc.UnaryStreamMultiCallable[_dag_pb2.WatchRequest, _dag_pb2.WatchResponse]
     """Sends the outcome of each node as it ends, or of all together; the stream closes after the last."""
     WatchInstance: _grpc.UnaryStreamMultiCallable[_dag_pb2.WatchInstanceRequest, _dag_pb2.WatchInstanceResponse]
@@ -81,7 +83,9 @@ class DagServiceStub:
 class DagServiceAsyncStub(DagServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Submit: _aio.UnaryUnaryMultiCallable[_dag_pb2.SubmitRequest, _dag_pb2.SubmitResponse]  # type: ignore[assignment]
-    """Makes an instance (when `instance_id` is new) and nodes in it. Answered once they are durable."""
+    """Makes an instance (when `instance_id` is new) and nodes in it. Answered once they are durable. Under a key, an instance
+    that exists may be the answer: see `InstanceOptions`.
+    """
     Watch: _aio.UnaryStreamMultiCallable[_dag_pb2.WatchRequest, _dag_pb2.WatchResponse]  # type: ignore[assignment]
     """Sends the outcome of each node as it ends, or of all together; the stream closes after the last."""
     WatchInstance: _aio.UnaryStreamMultiCallable[_dag_pb2.WatchInstanceRequest, _dag_pb2.WatchInstanceResponse]  # type: ignore[assignment]
@@ -133,7 +137,9 @@ class DagServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dag_pb2.SubmitRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_dag_pb2.SubmitResponse, _abc.Awaitable[_dag_pb2.SubmitResponse]]:
-        """Makes an instance (when `instance_id` is new) and nodes in it. Answered once they are durable."""
+        """Makes an instance (when `instance_id` is new) and nodes in it. Answered once they are durable. Under a key, an instance
+        that exists may be the answer: see `InstanceOptions`.
+        """
 
     @_abc_1.abstractmethod
     def Watch(

@@ -3,7 +3,18 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dagorama_broker.core.model.values import Failure, InstanceId, NewCall, NodeId, Progress, RequestId, WorkerId
+from dagorama_broker.core.model.values import (
+    Failure,
+    InstanceId,
+    KnownStart,
+    NewCall,
+    NodeId,
+    Progress,
+    RequestId,
+    Start,
+    Tags,
+    WorkerId,
+)
 
 
 class Command:
@@ -20,19 +31,26 @@ class InstanceOptions:
     group: str = ""  #: it shares the workers' time fairly with instances of other groups
     running_max: int = 0  #: so many of its nodes may run at once; 0: any number
     deadline_s: float = 0.0  #: how long after its start it is to have ended; 0: no limit
+    tags: Tags = ()  #: names and values for people, sorted by name
+    key: str = ""  #: what it is started once under; empty: none
+    definition_digest: bytes = b""  #: for the body of a start under a key; empty: that of the payload
+    arguments_digest: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitNodes(Command):
     """Make an instance, where the id is new, and nodes in it. Repeating it is a no-op.
 
-    Raises `ConflictingNode`, `DuplicateCall` or `UnknownDependency`.
+    With a `start`, nothing is made where another instance was started under the key: `known`, where that has left
+    memory. Raises `ConflictingNode`, `DuplicateCall`, `UnknownDependency` or `ConflictingKey`.
     """
 
     instance_id: InstanceId
     definition: str
     calls: Sequence[NewCall]
     options: InstanceOptions = InstanceOptions()
+    start: Start | None = None
+    known: KnownStart | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,12 +10,15 @@ CoreError
 │   ├── UnknownNode
 │   ├── ConflictingNode     same id, other body
 │   ├── ConflictingRequest  the same, for a request to retry or to rerun
+│   ├── ConflictingKey      same key, other body
 │   ├── DuplicateCall       same id twice in one request
 │   ├── UnknownDependency   depends on what does not exist before it (so also: a cycle)
 │   └── UnknownWorker
 ├── IllegalMove             the core is at fault
 └── BrokenInvariant         the core is at fault, as `check_invariants` has seen
 """
+
+from collections.abc import Sequence
 
 
 class CoreError(Exception):
@@ -111,6 +114,19 @@ class ConflictingRequest(Refused):
         super().__init__(
             f"instance {show_id(instance_id)} was asked for something else by request {show_id(request_id)}; a request "
             "for another node, or to retry instead of rerunning, needs an id of its own"
+        )
+
+
+class ConflictingKey(Refused):
+    """An instance was started under this key with another body."""
+
+    def __init__(self, *, key: str, instance_id: bytes, differs: Sequence[str]) -> None:
+        self.key = key
+        self.instance_id = instance_id
+        self.differs = tuple(differs)
+        super().__init__(
+            f"instance {show_id(instance_id)} was started under key {key!r}, and this start differs from that in its "
+            f"{' and '.join(differs)}; give a start that is another one a key of its own"
         )
 
 

@@ -14,6 +14,7 @@ from dagorama_broker.core.model.states import Change, InstanceState, NodeState
 from dagorama_broker.core.model.values import (
     Control,
     FailedAttempt,
+    InstanceId,
     LimitWord,
     NodeId,
     QueueControl,
@@ -326,6 +327,14 @@ class RequestRepeated:
     seqs: Sequence[int]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRepeated:
+    """Nothing was made: this instance was started under the key before, with this first node."""
+
+    instance_id: InstanceId
+    node_id: NodeId
+
+
 VolatileEvent = (
     WorkGranted
     | WorkerWelcomed
@@ -333,6 +342,7 @@ VolatileEvent = (
     | LeasesRevoked
     | ResultRefused
     | RequestRepeated
+    | StartRepeated
     | WorkerDrained
     | WorkerEvicted
 )

@@ -35,6 +35,8 @@ def check_invariants(scheduler: Scheduler) -> None:
     graph = scheduler.graph
     strangers = graph.comparisons.keys() - set(scheduler.instances.values())
     _require(not strangers, "values are compared in known instances only", strangers=strangers)
+    keyed = {each.start.key: each for each in scheduler.instances.values() if each.start is not None}
+    _require(keyed == graph.started, "instances are known by their keys", keyed=keyed, known=graph.started)
     ended = set(graph.ended)
     untold = {dependent for node in ended for dependent in node.dependents or ()}
     moving = untold | set(graph.backlog) | {node for node, _ in graph.doomed}

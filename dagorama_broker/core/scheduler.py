@@ -175,7 +175,7 @@ class Scheduler:
 
     def _submit_nodes(self, command: c.SubmitNodes, now: float) -> None:
         instance = submit_nodes(self.graph, command, now)
-        if instance.deadline_at and instance.deadline_at <= now:
+        if instance is not None and instance.deadline_at and instance.deadline_at <= now:
             expire_instance(self.graph, self.dispatcher, instance, now)
             fail_expired(self.graph, now)
 

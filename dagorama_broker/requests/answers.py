@@ -91,6 +91,13 @@ class Outcome(NamedTuple):
     cause: Cause | None = None
 
 
+class Submitted(NamedTuple):
+    """Name the instance that was started under a key before, and its first node."""
+
+    instance_id: InstanceId
+    node_id: NodeId
+
+
 class Explanation(NamedTuple):
     """Tell what holds a node."""
 

@@ -1,15 +1,19 @@
 """Start instances, stop and control them, and let them begin anew. Every answer is durable."""
 
+from asyncio import Lock
 from collections.abc import Sequence
+from dataclasses import replace
+from weakref import WeakValueDictionary
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.errors import InstanceEnded, UnknownInstance
-from dagorama_broker.core.events import NodesReset, RequestRepeated
+from dagorama_broker.core.events import NodesReset, RequestRepeated, StartRepeated
 from dagorama_broker.core.model.stored import InstanceSummary
-from dagorama_broker.core.model.values import InstanceId, NewCall, NodeId, RequestId
-from dagorama_broker.requests.answers import QueueInfo
-from dagorama_broker.requests.checks import check_control, check_name, check_queue
+from dagorama_broker.core.model.values import InstanceId, KnownStart, NewCall, NodeId, RequestId
+from dagorama_broker.requests.answers import QueueInfo, Submitted
+from dagorama_broker.requests.checks import check_control, check_name, check_queue, start_of
 from dagorama_broker.requests.describing import describe_queues
+from dagorama_broker.requests.keeper import Keeper
 from dagorama_broker.requests.looking import Looking
 
 #: How instances are run of which nothing is said.
@@ -22,21 +26,48 @@ _LOOKED_UP_MAX = 500
 class Changing(Looking):
     """Answer the requests that change something."""
 
+    def __init__(self, keeper: Keeper) -> None:
+        super().__init__(keeper)
+        #: Held while an instance is started under a key: two that start at once would both find none.
+        self._starting: WeakValueDictionary[str, Lock] = WeakValueDictionary()
+
     async def submit(
         self,
         instance_id: InstanceId,
         definition: str,
         calls: Sequence[NewCall],
         options: c.InstanceOptions = NO_OPTIONS,
-    ) -> None:
+    ) -> Submitted | None:
         """Make an instance, if it is new, with these options, and nodes in it. Repeating it is a no-op.
 
-        Raises `MalformedRequest`, `ConflictingNode`, `DuplicateCall` or `UnknownDependency`.
+        Return the other instance that was started under the key of the options, None where there is none. Raises
+        `MalformedRequest`, `ConflictingNode`, `DuplicateCall`, `UnknownDependency` or `ConflictingKey`.
         """
         check_name("definition", definition)
-        await self._keeper.submit(
-            c.SubmitNodes(instance_id=instance_id, definition=definition, calls=calls, options=options)
-        )
+        command = c.SubmitNodes(instance_id=instance_id, definition=definition, calls=calls, options=options)
+        if options.key:
+            return await self._start(replace(command, start=start_of(command)))
+        await self._keeper.submit(command)
+        return None
+
+    async def _start(self, command: c.SubmitNodes) -> Submitted | None:
+        """Start an instance under a key, once: one after the other where several do so with the same key."""
+        assert command.start is not None
+        key = command.start.key
+        keeper = self._keeper
+        async with self._starting.setdefault(key, Lock()):
+            holder = keeper.scheduler.graph.started.get(key)
+            if holder is not None and holder.start is not None:
+                known: KnownStart | None = KnownStart(holder.id, holder.start)
+            else:
+                await keeper.flush()  # it may be on its way to the journal
+                known = await keeper.read(keeper.journal.find_start, key)
+            if known is not None and known.instance_id == command.instance_id:
+                known = None
+            for event in await keeper.submit(replace(command, known=known)):
+                if isinstance(event, StartRepeated):
+                    return Submitted(event.instance_id, event.node_id)
+        return None
 
     async def cancel_instance(self, instance_id: InstanceId) -> None:
         """Stop an instance. Raises `UnknownInstance`, or `InstanceEnded` naming the state."""

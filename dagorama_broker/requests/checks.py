@@ -2,10 +2,21 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from typing import TypeVar
 
-from dagorama_broker.core.commands import ControlInstance, InstanceOptions, NodeResult
-from dagorama_broker.core.model.values import Failure, FunctionSpec, InstanceId, LimitSpec, NodeId, RequestId
+from dagorama_broker.core.commands import ControlInstance, InstanceOptions, NodeResult, SubmitNodes
+from dagorama_broker.core.model.values import (
+    Body,
+    Failure,
+    FunctionSpec,
+    InstanceId,
+    LimitSpec,
+    NodeId,
+    RequestId,
+    Start,
+    Tags,
+)
 
 T = TypeVar("T")
 
@@ -36,6 +47,12 @@ PAYLOAD_BYTES_MAX = 512 * 2**20
 PRIORITY_MAX = 1000
 #: A group's name is shown to people, and kept with every instance.
 GROUP_LENGTH_MAX = 200
+
+#: A key is stored once with its instance, and tags with an index of them. All are shown to people.
+KEY_LENGTH_MAX = 200
+TAGS_MAX, TAG_NAME_LENGTH_MAX, TAG_VALUE_LENGTH_MAX = 50, 100, 500
+#: A digest is that of a hash function of the client's choice.
+DIGEST_BYTES_MAX = 64
 
 #: The most limits that a function may have, and bytes of a key. Each call carries its keys, here and in the storage.
 LIMITS_MAX, LIMIT_KEY_BYTES_MAX = 10, 500
@@ -207,7 +224,44 @@ def check_options(options: InstanceOptions) -> InstanceOptions:
         )
     _check_priority(options.priority, "options.priority")
     to_seconds("options.deadline_s", options.deadline_s)
+    _check_text("options.key", options.key, 0, KEY_LENGTH_MAX)
+    check_tags("options.tags", options.tags)
+    for field in ("definition_digest", "arguments_digest"):
+        size = len(getattr(options, field))
+        if size > DIGEST_BYTES_MAX:
+            raise MalformedRequest(f"options.{field} has {size} bytes; the limit is {DIGEST_BYTES_MAX}")
     return options
+
+
+def start_of(command: SubmitNodes) -> Start:
+    """Return what a submit under a key starts. Raises `MalformedRequest` where it has no call."""
+    options = command.options
+    if not command.calls:
+        raise MalformedRequest("options.key is set and there are no calls; a key is for a start with its first call")
+    first = command.calls[0]
+    body = Body(
+        definition=command.definition,
+        function=first.function.name,
+        definition_digest=options.definition_digest or sha256(first.function.definition_arguments).digest(),
+        arguments_digest=options.arguments_digest or sha256(first.arguments).digest(),
+    )
+    return Start(options.key, first.node_id, body)
+
+
+def check_tags(field: str, tags: Tags) -> None:
+    """Raise `MalformedRequest` where an instance can have no such tags."""
+    if len(tags) > TAGS_MAX:
+        raise MalformedRequest(f"{field} has {len(tags)} tags; the limit is {TAGS_MAX}")
+    for name, value in tags:
+        _check_text(f"a name in {field}", name, 1, TAG_NAME_LENGTH_MAX)
+        _check_text(f"tag {name!r} in {field}", value, 0, TAG_VALUE_LENGTH_MAX)
+
+
+def _check_text(what: str, text: str, least: int, most: int) -> None:
+    if not least <= len(text) <= most:
+        raise MalformedRequest(f"{what}, {text[:20]!r}, has {len(text)} characters; it must have {least} to {most}")
+    if "\0" in text:
+        raise MalformedRequest(f"{what}, {text[:20]!r}, has a NUL in it, which no storage keeps")
 
 
 def check_control(command: ControlInstance) -> None:

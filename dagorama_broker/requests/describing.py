@@ -25,6 +25,8 @@ def describe_instance(instance: Instance) -> InstanceSummary:
         counts={state: count for state, count in instance.counts.items() if count},
         group=instance.group,
         control=instance.control,
+        key=instance.start.key if instance.start is not None else "",
+        tags=instance.tags,
     )
 
 

@@ -13,6 +13,7 @@ CODES: dict[type[Exception], str] = {
     errors.UnknownWorker: "NOT_FOUND",
     errors.ConflictingNode: "ALREADY_EXISTS",
     errors.ConflictingRequest: "ALREADY_EXISTS",
+    errors.ConflictingKey: "ALREADY_EXISTS",
     errors.DuplicateCall: "INVALID_ARGUMENT",
     errors.UnknownDependency: "INVALID_ARGUMENT",
     MalformedRequest: "INVALID_ARGUMENT",

@@ -30,13 +30,15 @@ class DagService:
     async def Submit(self, request: dag_pb2.SubmitRequest, context: object) -> dag_pb2.SubmitResponse:
         """Make an instance and nodes in it."""
         functions = [convert.to_function(function) for function in request.functions]
-        await self._requests.submit(
+        known = await self._requests.submit(
             convert.to_instance_id(request.instance_id),
             request.definition,
             convert.to_calls(request.calls, functions),
             convert.to_instance_options(request.options) if request.HasField("options") else NO_OPTIONS,
         )
-        return dag_pb2.SubmitResponse()
+        if known is None:
+            return dag_pb2.SubmitResponse()
+        return dag_pb2.SubmitResponse(instance_id=known.instance_id, node_id=known.node_id)
 
     # -- waiting ------------------------------------------------------------------------------------------------------
 

@@ -61,12 +61,21 @@ STATUS: dict[type[Exception], grpc.StatusCode] = {
 class Aborts(Protocol):
     """A context of gRPC, of any call."""
 
-    async def abort(self, code: grpc.StatusCode, details: str) -> None:
+    async def abort(
+        self, code: grpc.StatusCode, details: str, trailing_metadata: tuple[tuple[str, str | bytes], ...] = ()
+    ) -> None:
         """End the call with a status. Raises."""
 
 
 async def abort(context: Aborts, code: grpc.StatusCode, text: object) -> None:
     """End a call with a status and as much of the text as a header can hold. Raises."""
+    if isinstance(text, errors.ConflictingKey):
+        evidence = (
+            ("dagorama-key-bin", text.key.encode()),
+            ("dagorama-instance", errors.show_id(text.instance_id)),
+            ("dagorama-differs", ",".join(text.differs)),
+        )
+        await context.abort(code, fitting(str(text)), evidence)
     await context.abort(code, fitting(str(text)))
 
 

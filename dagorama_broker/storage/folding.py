@@ -13,7 +13,17 @@ from typing import NamedTuple, assert_never
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Function, Instance, Node
 from dagorama_broker.core.model.states import Change, InstanceState, NodeState
-from dagorama_broker.core.model.values import Control, FailedAttempt, QueueControl, Request, Run, WorkerId
+from dagorama_broker.core.model.values import (
+    Body,
+    Control,
+    FailedAttempt,
+    NodeId,
+    QueueControl,
+    Request,
+    Run,
+    Start,
+    WorkerId,
+)
 
 # Plain strings: database drivers take a slow path for subclasses of str.
 STARTED = str(NodeState.STARTED.value)
@@ -43,6 +53,17 @@ class InstanceRow(NamedTuple):
     share_group: str
     deadline_at: float | None
     counts: str | None  #: JSON; None: it runs
+    key: str | None = None
+    body: str | None = None  #: JSON, see `read_start`; None: it has no key
+    tags: str | None = None  #: JSON list of pairs; None: it has none
+
+
+class TagRow(NamedTuple):
+    """A tag of an instance, by which it is found."""
+
+    name: str
+    value: str
+    instance: int
 
 
 class ControlRow(NamedTuple):
@@ -119,6 +140,7 @@ class Batch:
     """The rows to write."""
 
     instances: dict[int, InstanceRow] = field(default_factory=dict)
+    tags: list[TagRow] = field(default_factory=list)
     controls: dict[int, ControlRow] = field(default_factory=dict)  #: after the instances
     queues: dict[str, QueueRow | None] = field(default_factory=dict)  #: None: as it would be without a word
     limits: dict[str, LimitRow] = field(default_factory=dict)
@@ -214,6 +236,7 @@ def _fold_one(batch: Batch, event: e.DurableEvent, workers: Mapping[str, int]) -
                 _put(batch, OutcomeRow(node.seq, WAITING, event.at, None, None, None))
         case e.InstanceCreated():
             _put_instance(batch, event.instance, RUNNING, None)
+            batch.tags += [TagRow(name, value, event.instance.seq) for name, value in event.instance.tags]
             if event.control != Control():
                 batch.controls[event.instance.seq] = ControlRow(*event.control, event.instance.seq)
         case e.InstanceReopened():
@@ -286,6 +309,7 @@ def _put_instance(
     finished_at: float | None,
     counts: Mapping[NodeState, int] | None = None,
 ) -> None:
+    start = instance.start
     batch.instances[instance.seq] = InstanceRow(
         instance.seq,
         instance.id,
@@ -296,7 +320,23 @@ def _put_instance(
         instance.group,
         instance.deadline_at or None,
         None if counts is None else json.dumps({str(state.value): count for state, count in counts.items()}),
+        None if start is None else start.key,
+        None if start is None else _show_body(start),
+        json.dumps(instance.tags) if instance.tags else None,
     )
+
+
+def _show_body(start: Start) -> str:
+    """Return what was started under a key, as `read_start` takes it."""
+    definition, function, *digests = start.body
+    return json.dumps([start.node_id.hex(), definition, function, *(digest.hex() for digest in digests)])
+
+
+def read_start(key: str, body: str) -> Start:
+    """Return what was started under a key."""
+    node_id, definition, function, *digests = json.loads(body)
+    definition_digest, arguments_digest = map(bytes.fromhex, digests)
+    return Start(key, NodeId(bytes.fromhex(node_id)), Body(definition, function, definition_digest, arguments_digest))
 
 
 def _attempt_row(node: Node, attempt: FailedAttempt, *, losses: int) -> AttemptRow:

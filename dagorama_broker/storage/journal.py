@@ -16,7 +16,7 @@ from typing import Protocol
 
 from dagorama_broker.core.events import DurableEvent
 from dagorama_broker.core.model.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
-from dagorama_broker.core.model.values import InstanceId, NodeId
+from dagorama_broker.core.model.values import InstanceId, KnownStart, NodeId
 
 
 class StorageError(Exception):
@@ -50,6 +50,10 @@ class Journal(Protocol):
 
     def find_head(self, instance_id: InstanceId) -> StoredInstance | None:
         """Return an instance as `find_instance` does, but with no nodes, for callers that read these bit by bit."""
+        ...
+
+    def find_start(self, key: str) -> KnownStart | None:
+        """Return what was started under a key, and its instance, running or finished."""
         ...
 
     def summarize_instance(self, instance_id: InstanceId) -> InstanceSummary | None:

@@ -20,6 +20,7 @@ from dagorama_broker.core.model.values import (
     FailedAttempt,
     FunctionSpec,
     InstanceId,
+    KnownStart,
     LimitWord,
     NodeId,
     QueueControl,
@@ -45,6 +46,7 @@ class MemoryJournal:
         self._epoch = 0
         self._records: list[_Record] = []  #: by the instance's number - 1
         self._by_id: dict[InstanceId, _Record] = {}
+        self._by_key: dict[str, _Record] = {}
         self._running: dict[int, _Record] = {}
         self._workers: dict[WorkerId, str] = {}
         self._names = _Names()
@@ -85,6 +87,11 @@ class MemoryJournal:
         """Return an instance with its nodes."""
         record = self._by_id.get(instance_id)
         return record.stored() if record else None
+
+    def find_start(self, key: str) -> KnownStart | None:
+        """Return what was started under a key."""
+        record = self._by_key.get(key)
+        return KnownStart(record.id, record.start) if record and record.start else None
 
     def summarize_instance(self, instance_id: InstanceId) -> InstanceSummary | None:
         """Return an instance without its nodes."""
@@ -206,6 +213,8 @@ class MemoryJournal:
                 record = _Record(event.instance, event.control, self._names)
                 self._records.append(record)
                 self._by_id[record.id] = self._running[record.seq] = record
+                if record.start is not None:
+                    self._by_key[record.start.key] = record
             case e.InstanceReopened():
                 record = self._by_id[event.instance.id]
                 record.state, record.finished_at = InstanceState.RUNNING, 0.0
@@ -286,7 +295,9 @@ class _Record:
         "request",
         "seq",
         "seqs",
+        "start",
         "state",
+        "tags",
         "void_token",
     )
 
@@ -297,6 +308,8 @@ class _Record:
         self.created_at = instance.created_at
         self.deadline_at = instance.deadline_at
         self.group = instance.group
+        self.start = instance.start
+        self.tags = instance.tags
         self.control = control
         self.request: Request | None = None
         self.void_token = 0
@@ -515,6 +528,8 @@ class _Record:
             control=self.control,
             request=self.request,
             void_token=self.void_token,
+            start=self.start,
+            tags=self.tags,
             nodes=[self.node(row) for row in range(len(self.seqs))] if with_nodes else [],
         )
 
@@ -535,6 +550,8 @@ class _Record:
             },
             group=self.group,
             control=self.control,
+            key=self.start.key if self.start is not None else "",
+            tags=self.tags,
         )
 
     def _move(self, node: Node, state: NodeState, at: float) -> int:

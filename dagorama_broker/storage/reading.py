@@ -12,19 +12,21 @@ from dagorama_broker.core.model.values import (
     Failure,
     FunctionSpec,
     InstanceId,
+    KnownStart,
     LimitSpec,
     NodeId,
     QueueControl,
     Request,
     RequestId,
     RetryPolicy,
+    Tags,
 )
-from dagorama_broker.storage.folding import RESET
+from dagorama_broker.storage.folding import RESET, read_start
 from dagorama_broker.storage.rows import Parameter
 
 _INSTANCES = """
-SELECT seq, id, definition, state, created_at, finished_at, deadline_at, counts, share_group, priority, paused,
-       running_max
+SELECT seq, id, definition, state, created_at, finished_at, deadline_at, counts, key, body, tags, share_group,
+       priority, paused, running_max
 FROM instances"""
 
 #: Through a partial index, so that opening does not slow down as finished instances pile up.
@@ -83,7 +85,9 @@ _IDS_MAX = 500
 
 _STATES = {str(state.value): state for state in NodeState}
 
-_InstanceColumns = tuple[int, bytes, str, str, float, float | None, float | None, str | None, str, int, int, int]
+_Text = str | None
+_Time = float | None
+_InstanceColumns = tuple[int, bytes, str, str, float, _Time, _Time, _Text, _Text, _Text, _Text, str, int, int, int]
 
 
 class Reader:
@@ -106,6 +110,11 @@ class Reader:
         """Return an instance with its nodes."""
         rows = self._instance_rows("WHERE id = ?", instance_id)
         return self._stored_instance(rows[0]) if rows else None
+
+    def start(self, key: str) -> KnownStart | None:
+        """Return what was started under a key."""
+        rows = self._connection.execute("SELECT id, body FROM instances WHERE key = ? ORDER BY seq LIMIT 1", (key,))
+        return next((KnownStart(InstanceId(id), read_start(key, body)) for id, body in rows), None)
 
     def summary(self, instance_id: InstanceId) -> InstanceSummary | None:
         """Return an instance without its nodes."""
@@ -159,7 +168,7 @@ class Reader:
         return self._stored_instance(rows[0], with_nodes=False) if rows else None
 
     def _stored_instance(self, row: _InstanceColumns, *, with_nodes: bool = True) -> StoredInstance:
-        seq, id, definition, state, created_at, finished_at, deadline_at, _, group, *control = row
+        seq, id, definition, state, created_at, finished_at, deadline_at, _, key, body, tags, group, *control = row
         return StoredInstance(
             seq=seq,
             id=InstanceId(id),
@@ -172,6 +181,8 @@ class Reader:
             control=_control(*control),
             request=self._request(seq),
             void_token=self._void_token(seq),
+            start=read_start(key, body) if key and body else None,
+            tags=_tags(tags),
             nodes=self._nodes("WHERE calls.instance = ? ORDER BY calls.seq", seq) if with_nodes else [],
         )
 
@@ -186,7 +197,7 @@ class Reader:
         return None
 
     def _summary(self, row: _InstanceColumns, *, counts_all: bool = True) -> InstanceSummary:
-        seq, id, definition, state, created_at, finished_at, deadline_at, counts, group, *control = row
+        seq, id, definition, state, created_at, finished_at, deadline_at, counts, key, _, tags, group, *control = row
         known: Iterable[tuple[str, int]]
         if counts is not None:
             known = json.loads(counts).items()
@@ -204,6 +215,8 @@ class Reader:
             counts={_STATES[state]: number for state, number in known},
             group=group,
             control=_control(*control),
+            key=key or "",
+            tags=_tags(tags),
         )
 
     def _nodes(self, condition: str, *parameters: Parameter) -> list[StoredNode]:
@@ -329,6 +342,10 @@ class Reader:
         )
         self._functions[id] = spec
         return spec
+
+
+def _tags(shown: str | None) -> Tags:
+    return tuple((name, value) for name, value in json.loads(shown)) if shown else ()
 
 
 def _control(priority: int, paused: int, running_max: int) -> Control:

@@ -39,7 +39,9 @@ def migrate(connection: sqlite3.Connection, location: str, migrations: Sequence[
             f"{location}: its schema has number {current}, and this version of dagorama knows those up to {newest}. "
             f"Start the newer version that wrote it, {ELSEWHERE}."
         )
-    for migration in migrations[current:]:
+    for migration in migrations:
+        if migration.number <= current:
+            continue
         connection.executescript(
             f"BEGIN IMMEDIATE;\n{migration.sql}\n"
             f"INSERT INTO schema VALUES ({migration.number}, strftime('%s', 'now'));\nCOMMIT;"

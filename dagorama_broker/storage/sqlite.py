@@ -19,7 +19,15 @@ from dagorama_broker.core.containers.caches import Cache
 from dagorama_broker.core.events import DurableEvent
 from dagorama_broker.core.model.entities import Function, Node
 from dagorama_broker.core.model.stored import INSTANCE_IDS_MAX, InstanceSummary, Snapshot, StoredInstance, StoredNode
-from dagorama_broker.core.model.values import FunctionSpec, InstanceId, LimitSpec, LimitWord, NodeId, WorkerId
+from dagorama_broker.core.model.values import (
+    FunctionSpec,
+    InstanceId,
+    KnownStart,
+    LimitSpec,
+    LimitWord,
+    NodeId,
+    WorkerId,
+)
 from dagorama_broker.storage.faults import GONE, explain
 from dagorama_broker.storage.files import prepare_file
 from dagorama_broker.storage.folding import (
@@ -29,6 +37,7 @@ from dagorama_broker.storage.folding import (
     LimitRow,
     OutcomeRow,
     QueueRow,
+    TagRow,
     fold,
     show_seqs,
 )
@@ -188,6 +197,8 @@ class SqliteJournal:
             _ATTEMPTS.write(connection, batch.attempts)
         if batch.instances:
             _INSTANCES.write(connection, list(batch.instances.values()))
+        if batch.tags:
+            _TAGS.write(connection, batch.tags)
         # A statement costs as much as a row, also where it has nothing to do, and these seldom have.
         if batch.previous or batch.changes or batch.reopened or batch.requests or batch.joined:
             self._write_details(connection, batch)
@@ -243,6 +254,11 @@ class SqliteJournal:
         """Return an instance with no nodes, see `Journal.find_head`."""
         with self._reading() as reader:
             return reader.head(instance_id)
+
+    def find_start(self, key: str) -> KnownStart | None:
+        """Return what was started under a key, see `Journal.find_start`."""
+        with self._reading() as reader:
+            return reader.start(key)
 
     def summarize_instance(self, instance_id: InstanceId) -> InstanceSummary | None:
         """Return an instance without its nodes. They are counted now where it runs, else when it finished."""
@@ -419,6 +435,7 @@ _INSTANCES = RowWriter(
     "ON CONFLICT (seq) DO UPDATE SET state = excluded.state, finished_at = excluded.finished_at,"
     " counts = excluded.counts",
 )
+_TAGS = RowWriter("tags", TagRow._fields)
 _FUNCTIONS = RowWriter(
     "functions",
     (

@@ -18,6 +18,8 @@ from dagorama_broker.core.model.values import (
     RequestId,
     RetryPolicy,
     Run,
+    Start,
+    Tags,
     WorkerId,
 )
 
@@ -66,6 +68,8 @@ class Graph:
         deadline_at: float = 0.0,
         group: str = "",
         control: Control = Control(),  # noqa: B008 - a tuple
+        start: Start | None = None,
+        tags: Tags = (),
     ) -> Instance:
         """Make an instance."""
         self.instance_seq += 1
@@ -77,6 +81,8 @@ class Graph:
             deadline_at=deadline_at,
             group=group,
             control=control,
+            start=start,
+            tags=tags,
         )
 
     def node(

@@ -101,7 +101,7 @@ ARROWS = {
     # with the broker's own requests, and has the memory journal keep finished instances. It knows no gRPC.
     "testing": {
         *("worker", "kernel", "shell", "front", "running", "client", "calls", "words"),
-        *("core", "graph", "language", "model", "storage", "logs", "requests"),
+        *("core", "graph", "language", "model", "errors", "storage", "logs", "requests"),
     },
     "api": set[str](),
     "launch": {"language", "storage", "logs", "host", "requests", "service"},

@@ -162,7 +162,7 @@ def use_plain() -> None:
     assert_type(instance.wait(timeout=0), None)
     assert_type(instance.retry(), None)
     assert_type(instance.rerun(promise), None)
-    with instance_options(priority=5, group="night", running_max=4, deadline=1.5) as nothing:
+    with instance_options(priority=5, group="night", running_max=4, deadline=1.5, key="k", tags={"a": "b"}) as nothing:
         assert_type(nothing, None)
     derived, _ = Derived(3)(1)
     assert_type(derived.result(), Counter[int])

@@ -59,6 +59,7 @@ class Graph:
         """Add what is decided to `events`, as each part of the core does."""
         self.events = events
         self.instances: dict[InstanceId, Instance] = {}
+        self.started: dict[str, Instance] = {}  #: of these, the ones that have a key, by key
         self.instance_seq = 0  #: the last one given
         self.node_seq = 0
         self.touched: dict[Instance, None] = {}  #: instances whose last live node may have ended in this command
@@ -104,6 +105,12 @@ class Graph:
         if node is None:
             raise UnknownNode(instance_id=instance_id, node_id=node_id)
         return node
+
+    def hold(self, instance: Instance) -> None:
+        """Take an instance into memory."""
+        self.instances[instance.id] = instance
+        if instance.start is not None:
+            self.started[instance.start.key] = instance
 
     def function(self, spec: FunctionSpec, group: str, needs: frozenset[str] = frozenset()) -> Function:
         """Return a function as the core knows it: one for equal specs in a group of instances, but for nodes' needs."""
@@ -409,6 +416,8 @@ class Graph:
     def finish(self, instance: Instance, now: float) -> None:
         """Forget an instance in which nothing is live."""
         del self.instances[instance.id]
+        if instance.start is not None:
+            del self.started[instance.start.key]
         self.deadline_timers.discard(instance)
         self.partial.discard(instance.id)
         if instance.state is InstanceState.RUNNING:

@@ -67,7 +67,7 @@ class Restoring:
     def enter(self, now: float) -> None:
         """Make the instance known."""
         graph, instance = self._graph, self.instance
-        graph.instances[instance.id] = instance
+        graph.hold(instance)
         if not instance.whole:
             graph.partial.add(instance.id)
         if instance.state is InstanceState.RUNNING:
@@ -89,6 +89,8 @@ def _make_instance(graph: Graph, stored: StoredInstance, now: float) -> Instance
         deadline_at=stored.deadline_at - max(0.0, stored.created_at - now) if stored.deadline_at else 0.0,
         group=stored.group,
         control=stored.control,
+        start=stored.start,
+        tags=stored.tags,
     )
     instance.limit = graph.limits.recap(None, f"instance {show_id(instance.id)}", instance.control.running_max, ())
     instance.state = stored.state

@@ -8,18 +8,39 @@ from typing import cast
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
-from dagorama_broker.core.errors import ConflictingNode, DuplicateCall, InstanceEnded, UnknownDependency, show_id
+from dagorama_broker.core.errors import (
+    ConflictingKey,
+    ConflictingNode,
+    DuplicateCall,
+    InstanceEnded,
+    UnknownDependency,
+    show_id,
+)
 from dagorama_broker.core.graph.graph import Graph
 from dagorama_broker.core.model.entities import Function, Instance, Node
 from dagorama_broker.core.model.states import TERMINAL, InstanceState
 from dagorama_broker.core.model.stored import StoredNode
-from dagorama_broker.core.model.values import Control, FunctionSpec, InstanceId, NewCall, NodeId
+from dagorama_broker.core.model.values import (
+    Control,
+    FunctionSpec,
+    InstanceId,
+    KnownStart,
+    NewCall,
+    NodeId,
+    Start,
+)
+
+#: The parts of a `Body`, for people.
+_PARTS = ("definition", "function", "definition arguments", "arguments")
 
 
-def submit_nodes(graph: Graph, command: c.SubmitNodes, now: float) -> Instance:
-    """Make an instance, where it is new, and nodes in it."""
+def submit_nodes(graph: Graph, command: c.SubmitNodes, now: float) -> Instance | None:
+    """Make an instance, where it is new, and nodes in it; None where another was started under the key."""
     instance = graph.instances.get(command.instance_id)
     is_new = instance is None
+    if is_new and command.start is not None and (known := _known_start(graph, command.start, command.known)):
+        graph.events.append(e.StartRepeated(instance_id=known.instance_id, node_id=known.start.node_id))
+        return None
     if instance is None:
         instance = Instance(
             seq=graph.instance_seq + 1,
@@ -29,6 +50,8 @@ def submit_nodes(graph: Graph, command: c.SubmitNodes, now: float) -> Instance:
             deadline_at=now + command.options.deadline_s if command.options.deadline_s else 0.0,
             group=command.options.group,
             control=Control(priority=command.options.priority, running_max=command.options.running_max),
+            start=command.start,
+            tags=command.options.tags,
         )
         instance.limit = graph.limits.recap(None, f"instance {show_id(instance.id)}", instance.control.running_max, ())
     calls = [call for call in command.calls if not _is_repeated(instance, call)]
@@ -36,7 +59,7 @@ def submit_nodes(graph: Graph, command: c.SubmitNodes, now: float) -> Instance:
     is_reopened = bool(nodes) and not is_new and instance.state is not InstanceState.RUNNING
     if is_new:
         graph.instance_seq = instance.seq
-        graph.instances[instance.id] = instance
+        graph.hold(instance)
         graph.events.append(e.InstanceCreated(instance=instance, control=instance.control))
     elif nodes and instance.state is InstanceState.CANCELLED:
         raise InstanceEnded(instance_id=instance.id, state=instance.state, wanted="given further nodes")
@@ -49,6 +72,18 @@ def submit_nodes(graph: Graph, command: c.SubmitNodes, now: float) -> Instance:
         graph.watch_deadline(instance, now)
     graph.touched[instance] = None
     return instance
+
+
+def _known_start(graph: Graph, start: Start, known: KnownStart | None) -> KnownStart | None:
+    """Return the start under this key that this one is; None for the first. Raises `ConflictingKey`."""
+    holder = graph.started.get(start.key)
+    if holder is not None and holder.start is not None:
+        known = KnownStart(holder.id, holder.start)
+    if known is not None and known.start.body != start.body:
+        parts = zip(_PARTS, known.start.body, start.body, strict=True)
+        differs = [part for part, before, now in parts if before != now]
+        raise ConflictingKey(key=start.key, instance_id=known.instance_id, differs=differs)
+    return known
 
 
 def build_nodes(

@@ -33,6 +33,8 @@ from dagorama_broker.core.model.values import (
     Park,
     Progress,
     Request,
+    Start,
+    Tags,
     WorkerId,
 )
 
@@ -72,7 +74,7 @@ class Function:
 
 
 class Instance:
-    """One start of a definition. `seq`, `id`, `definition`, `created_at`, `deadline_at` and `group` never change.
+    """One start of a definition. All that its constructor takes but the control never changes.
 
     Only the deadline ends where nodes are reset, see `NodesReset`.
     """
@@ -96,7 +98,9 @@ class Instance:
         "nodes",
         "request",
         "seq",
+        "start",
         "state",
+        "tags",
         "void_token",
         "whole",
     )
@@ -111,6 +115,8 @@ class Instance:
         deadline_at: float = 0.0,
         group: str = "",
         control: Control = Control(),  # noqa: B008 - a tuple
+        start: Start | None = None,
+        tags: Tags = (),
     ) -> None:
         self.seq = seq  #: grows with creation, from 1; the unit of FIFO order
         self.id = id
@@ -118,6 +124,8 @@ class Instance:
         self.created_at = created_at
         self.deadline_at = deadline_at  #: when whatever of it has not ended fails; 0: never
         self.group = group  #: it shares the workers' time fairly with instances of other groups; empty: none
+        self.start = start  #: where it has a key
+        self.tags = tags
         self.state = InstanceState.RUNNING
         self.nodes: dict[NodeId, Node] = {}
         self.whole = True  #: False: of the nodes that had ended when it was restored, `nodes` has those in use only

@@ -13,6 +13,8 @@ from dagorama_broker.core.model.values import (
     QueueControl,
     Request,
     Run,
+    Start,
+    Tags,
     WorkerId,
 )
 
@@ -64,6 +66,8 @@ class StoredInstance:
     control: Control = Control()  # noqa: RUF009 - a tuple
     request: Request | None = None
     void_token: int = 0  #: the last fencing token that was given before nodes of it began anew
+    start: Start | None = None  #: where it has a key
+    tags: Tags = ()
     nodes: list[StoredNode] = field(default_factory=list)  #: in creation order
     #: How many nodes it has in each state, where `nodes` has only some of them, all of which have ended.
     counts: dict[NodeState, int] | None = None
@@ -83,6 +87,8 @@ class InstanceSummary:
     counts: dict[NodeState, int]
     group: str = ""
     control: Control = Control()  # noqa: RUF009 - a tuple
+    key: str = ""  #: empty: none
+    tags: Tags = ()
 
 
 #: So many ids of instances a broker knows from its start, in about a megabyte: clocks of clients may differ by the time

@@ -133,6 +133,34 @@ class NewCall(NamedTuple):
     limit_keys: tuple[str, ...] = ()  #: one for each limit of the function
 
 
+class Body(NamedTuple):
+    """The things that two starts under one key must have in common to be one. Versions of the code are none of them."""
+
+    definition: str
+    function: str  #: of the first call
+    definition_digest: bytes  #: of the arguments that the definition was made with
+    arguments_digest: bytes  #: of those of the first call
+
+
+class Start(NamedTuple):
+    """A start that is made once: the key, and what is started under it."""
+
+    key: str
+    node_id: NodeId  #: of the first call
+    body: Body
+
+
+class KnownStart(NamedTuple):
+    """An instance that was started under a key."""
+
+    instance_id: InstanceId
+    start: Start
+
+
+#: Names and values, sorted.
+Tags = tuple[tuple[str, str], ...]
+
+
 class Control(NamedTuple):
     """The settings of an instance that people may change while it runs."""
 

@@ -100,6 +100,10 @@ def to_instance_options(message: dag_pb2.InstanceOptions) -> c.InstanceOptions:
             group=message.group,
             running_max=message.running_max,
             deadline_s=message.deadline_s,
+            tags=tuple(sorted(message.tags.items())),
+            key=message.key,
+            definition_digest=message.definition_digest,
+            arguments_digest=message.arguments_digest,
         )
     )
 

@@ -280,6 +280,8 @@ def from_instance(summary: InstanceSummary) -> dag_pb2.InstanceInfo:
         group=summary.group,
         paused=summary.control.paused,
         running_max=summary.control.running_max,
+        key=summary.key,
+        tags=dict(summary.tags),
     )
 
 

@@ -17,7 +17,7 @@ from dagorama.cli.progress import LiveProgress
 from dagorama.cli.tables import lasting, print_fields, print_text
 from dagorama.client import queries
 from dagorama.client.status import InstanceStatus, NodeStatus, ProgressStatus, QueueStatus, WorkerStatus
-from dagorama.states import InstanceState
+from dagorama.states import InstanceState, NodeState
 from dagorama.why import Reason, Why
 
 NOW = datetime(2026, 3, 2, 9, 15, tzinfo=UTC)
@@ -40,6 +40,8 @@ def instance(definition: str = "shop:Invoices", *, paused: bool = False, group: 
         group=group,
         paused=paused,
         running_max=3 if paused else None,
+        key="",
+        tags={},
     )
 
 
@@ -51,7 +53,7 @@ def node(function: str = "training.models:Training.train_one_model", *, message:
         function=function,
         queue=function,
         taint="",
-        state="leased",
+        state=NodeState.LEASED,
         dependency_ids=(ONE, ONE),
         parent_id=ONE,
         attempts=1,

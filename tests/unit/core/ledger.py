@@ -161,6 +161,8 @@ class Ledger:
             deadline_at=instance.deadline_at,
             group=instance.group,
             control=control,
+            start=instance.start,
+            tags=instance.tags,
         )
 
     def _set_instance(self, instance_id: InstanceId, state: InstanceState, at: float) -> None:
