@@ -16,7 +16,9 @@ help: ## list the targets
 quickstart: $(VENV)/.installed ## install into .venv, then run samples/test2.py on a broker and 4 workers
 	$(BIN)/python samples/test2.py
 
+# Tests start hundreds of processes. Where PYTHONDONTWRITEBYTECODE is set, each of them would compile all that it imports.
 test: $(VENV)/.installed-dev system ## run all tests (ARGS="tests/unit/core -k alias" for some)
+	$(BIN)/python -m compileall -q $(TYPED)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.installed-dev ## format, lint, types, and generated code up to date

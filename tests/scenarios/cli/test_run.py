@@ -46,21 +46,32 @@ def job(name: str) -> str:
 @pytest.mark.parametrize(
     ("words", "printed"),
     [
-        (["a string"], "a string\n"),
-        (["'it''s'"], "its\n"),
         (["[1, 'a']"], "[1, 'a']\n"),
-        (["0", "times=2"], "[0, 0]\n"),
-        (["0"], "0\n"),
-        (["''"], "\n"),
-        (["None"], "None\n"),
-        (["--", "-1"], "-1\n"),
-        (["--json", '{"value": "x", "times": 3}'], "['x', 'x', 'x']\n"),
         (["--output", "json", "{'a': (1, None, True), 'b': {2}}"], '{"a": [1, null, true], "b": [2]}\n'),
     ],
 )
 def test_nothing_but_the_value_is_on_standard_output(words: list[str], printed: str) -> None:
     """The value goes to standard output, what a node prints to standard error, and nothing else is said."""
     assert run(job("Echo"), "--workers", "1", *words) == Finished(0, printed, "printed by a node\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "printed"),
+    [
+        (["a string"], "a string\n"),
+        (["'it''s'"], "its\n"),
+        (["0", "times=2"], "[0, 0]\n"),
+        (["0"], "0\n"),
+        (["''"], "\n"),
+        (["None"], "None\n"),
+        (["--", "-1"], "-1\n"),
+        (["--json", '{"value": "x", "times": 3}'], "['x', 'x', 'x']\n"),
+    ],
+)
+def test_arguments_are_read_as_they_are_meant(words: list[str], printed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A word is a literal of Python where it is one, else a text; a text is printed as it is, anything else as code."""
+    monkeypatch.setenv("DAGORAMA_INLINE", "1")  # where the nodes run makes no difference to that
+    assert run(job("Echo"), *words) == Finished(0, printed, "printed by a node\n")
 
 
 def test_an_async_definition_runs_too() -> None:
@@ -251,9 +262,12 @@ def test_a_value_that_is_no_json_is_not_lost() -> None:
         ("Nameless", "of type Secret, can't be written: RuntimeError: it is nobody's business"),
     ],
 )
-def test_a_value_that_cannot_be_written_is_told(name: str, message: str, output: str) -> None:
+def test_a_value_that_cannot_be_written_is_told(
+    name: str, message: str, output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What writing it raises is an error of one line, which says of what type it is."""
-    finished = run(job(name), "--output", output, "--workers", "1")
+    monkeypatch.setenv("DAGORAMA_INLINE", "1")  # where the nodes run makes no difference to that
+    finished = run(job(name), "--output", output)
     assert (finished.status, finished.out) == (1, "")
     assert message in finished.err
     assert "Traceback" not in finished.err
