@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar, cast
 
@@ -47,7 +47,12 @@ TERMINAL_STATES = frozenset(
 def message_of(request: Request[Any]) -> Message:
     """Return the message of a request: it has the request's fields, and none for what is None."""
     kind = getattr(dag_pb2, f"{request.rpc}Request")
-    return cast(Message, kind(**{name: _encoded(value) for name, value in request.values().items()}))
+    values = {name: _encoded(value) for name, value in request.values().items()}
+    for field in kind.DESCRIPTOR.fields:
+        if field.enum_type is not None:
+            numbers = {_word(field.enum_type, number): number for number in field.enum_type.values_by_number}
+            values[field.name] = [numbers[str(word)] for word in cast(Sequence[str], values[field.name])]
+    return cast(Message, kind(**values))
 
 
 def _encoded(value: object) -> object:

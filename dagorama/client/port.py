@@ -8,7 +8,7 @@ broker's requests' room (`verb`), which an in-process broker calls.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
@@ -166,18 +166,34 @@ class GetNode(Request[NodeStatus]):
 
 @dataclass(frozen=True)
 class ListInstances(Request[Page[InstanceStatus]]):
-    """Tell of all instances, newest first, page by page."""
+    """Tell of instances, newest first, page by page: of all, or of a selection by the other fields.
+
+    Of a selection a page may be empty and not the last.
+    """
 
     rpc = "ListInstances"
     what = "the list of instances"
 
     page_size: int
     page_token: str = ""
+    #: In small letters, such as "failed"; none: any.
+    states: Sequence[str] = ()
+    #: "module:Class" or its end, such as "Class"; empty: any.
+    definition: str = ""
+    #: Each of these is one of its tags.
+    tags: Mapping[str, str] = field(default_factory=dict)
+    key: str = ""
+    #: When it was made, in seconds since the epoch: from the first on, and before the second; 0: any time.
+    created_since: float = 0.0
+    created_until: float = 0.0
 
 
 @dataclass(frozen=True)
 class ListNodes(Request[Page[NodeStatus]]):
-    """Tell of the nodes of an instance in creation order, page by page."""
+    """Tell of nodes of an instance in creation order, page by page: of all, or of a selection by the other fields.
+
+    Of a selection a page may be empty and not the last.
+    """
 
     rpc = "ListNodes"
     what = "the nodes of instance {instance_id}"
@@ -185,6 +201,10 @@ class ListNodes(Request[Page[NodeStatus]]):
     instance_id: bytes
     page_size: int
     page_token: str = ""
+    #: In small letters, such as "dependency_failed"; none: any.
+    states: Sequence[str] = ()
+    #: One of these, "module:Class.method" or its end, such as "method"; none: any.
+    functions: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ All of these raise `BrokerUnavailable`, and `BrokerRefused` for an id that the b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import TypeVar
 
@@ -38,9 +39,26 @@ def watch_instance(instance_id: bytes) -> Iterator[InstanceStatus]:
     return broker().changes(instance_id)
 
 
-def list_instances() -> Iterator[InstanceStatus]:
-    """Yield all instances, newest first, page by page."""
-    return _items(lambda token: ListInstances(PAGE_SIZE, token))
+def list_instances(
+    *,
+    states: Sequence[str] = (),
+    definition: str = "",
+    tags: Mapping[str, str] | None = None,
+    key: str = "",
+    created_since: float = 0.0,
+    created_until: float = 0.0,
+) -> Iterator[InstanceStatus]:
+    """Yield instances, newest first, page by page: all, or a selection as of `ListInstances`."""
+    asked = ListInstances(
+        PAGE_SIZE,
+        states=states,
+        definition=definition,
+        tags=tags or {},
+        key=key,
+        created_since=created_since,
+        created_until=created_until,
+    )
+    return _items(lambda token: replace(asked, page_token=token))
 
 
 def newest_instances(limit: int) -> list[InstanceStatus]:
@@ -53,9 +71,11 @@ def get_instance(instance_id: bytes) -> InstanceStatus:
     return ask_broker(GetInstance(instance_id))
 
 
-def list_nodes(instance_id: bytes) -> Iterator[NodeStatus]:
-    """Yield the nodes of an instance in creation order, page by page."""
-    return _items(lambda token: ListNodes(instance_id, PAGE_SIZE, token))
+def list_nodes(
+    instance_id: bytes, *, states: Sequence[str] = (), functions: Sequence[str] = ()
+) -> Iterator[NodeStatus]:
+    """Yield nodes of an instance in creation order, page by page: all, or a selection as of `ListNodes`."""
+    return _items(lambda token: ListNodes(instance_id, PAGE_SIZE, token, states=states, functions=functions))
 
 
 def get_node(instance_id: bytes, node_id: bytes) -> NodeStatus:

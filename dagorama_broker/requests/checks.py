@@ -3,9 +3,12 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from hashlib import sha256
+from math import inf
 from typing import TypeVar
 
 from dagorama_broker.core.commands import ControlInstance, InstanceOptions, NodeResult, SubmitNodes
+from dagorama_broker.core.model.selections import InstanceSelection, NodeSelection
+from dagorama_broker.core.model.states import InstanceState, NodeState
 from dagorama_broker.core.model.values import (
     Body,
     Failure,
@@ -19,6 +22,7 @@ from dagorama_broker.core.model.values import (
 )
 
 T = TypeVar("T")
+S = TypeVar("S", NodeState, InstanceState)
 
 ID_BYTES = 16
 
@@ -51,6 +55,8 @@ GROUP_LENGTH_MAX = 200
 #: A key is stored once with its instance, and tags with an index of them. All are shown to people.
 KEY_LENGTH_MAX = 200
 TAGS_MAX, TAG_NAME_LENGTH_MAX, TAG_VALUE_LENGTH_MAX = 50, 100, 500
+#: So many functions may be asked for at once.
+FUNCTIONS_MAX = 100
 #: A digest is that of a hash function of the client's choice.
 DIGEST_BYTES_MAX = 64
 
@@ -255,6 +261,34 @@ def check_tags(field: str, tags: Tags) -> None:
     for name, value in tags:
         _check_text(f"a name in {field}", name, 1, TAG_NAME_LENGTH_MAX)
         _check_text(f"tag {name!r} in {field}", value, 0, TAG_VALUE_LENGTH_MAX)
+
+
+def to_states(kind: type[S], states: Collection[str]) -> frozenset[S]:
+    """Give the states that are asked for. Raises `MalformedRequest` for one that there is not."""
+    for state in states:
+        if state not in list(kind):
+            raise MalformedRequest(f"states has {state!r}; the states are {', '.join(kind)}")
+    return frozenset(map(kind, states))
+
+
+def check_instance_selection(selection: InstanceSelection) -> None:
+    """Raise `MalformedRequest` where no instance can be like that."""
+    check_name("definition", selection.definition)
+    check_tags("tags", selection.tags)
+    _check_text("key", selection.key, 0, KEY_LENGTH_MAX)
+    for field in ("created_since", "created_until"):
+        if not abs(getattr(selection, field)) < inf:  # NaN neither
+            raise MalformedRequest(f"{field} is {getattr(selection, field)}; it must be a time in seconds")
+
+
+def check_node_selection(selection: NodeSelection) -> None:
+    """Raise `MalformedRequest` where no node can be like that."""
+    if len(selection.functions) > FUNCTIONS_MAX:
+        raise MalformedRequest(f"functions has {len(selection.functions)} names; the limit is {FUNCTIONS_MAX}")
+    for function in selection.functions:
+        if not function:
+            raise MalformedRequest("one of the functions has no name")
+        check_name("function", function)
 
 
 def _check_text(what: str, text: str, least: int, most: int) -> None:

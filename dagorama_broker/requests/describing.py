@@ -38,10 +38,8 @@ def describe_node(
     `others` has the nodes that it refers to, by number; `node` is its form in memory, which alone knows of leases.
     """
     ids = {seq: other.id for seq, other in others.items()}
-    state, worker = stored.state, node.worker if node is not None else None
+    state, worker = state_now(stored.state, node), node.worker if node is not None else None
     retry_at = stored.retry_at if state is NodeState.BACKOFF else 0.0
-    if node is not None and node.state in (NodeState.READY, NodeState.LEASED):
-        state, retry_at = node.state, 0.0
     ran = _ran(stored, node)
     attempts = stored.attempts + (stored.state is NodeState.COMPLETED or bool(stored.promise_seqs))
     return NodeInfo(
@@ -95,6 +93,11 @@ def _ready_at(stored: StoredNode, others: Mapping[int, StoredNode]) -> float:
     if any(dependency.state is not NodeState.COMPLETED for dependency in dependencies):
         return 0.0
     return max([stored.created_at, *[dependency.finished_at for dependency in dependencies]])
+
+
+def state_now(stored: NodeState, node: Node | None) -> NodeState:
+    """Return the state of a node, given what the journal has for it, and its form in memory."""
+    return node.state if node is not None and node.state in (NodeState.READY, NodeState.LEASED) else stored
 
 
 def describe_worker(worker: Worker, lanes: Iterable[Lane]) -> WorkerInfo:

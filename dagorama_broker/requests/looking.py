@@ -1,22 +1,40 @@
 """Look at instances, nodes, workers and queues, and say why a node is not running. Every answer is durable."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
 
 from dagorama_broker.core.errors import EmptyInstance, UnknownInstance, UnknownNode
 from dagorama_broker.core.model.entities import Instance, Node
-from dagorama_broker.core.model.states import TERMINAL, InstanceState
+from dagorama_broker.core.model.selections import InstanceSelection, NodeSelection, Selected
+from dagorama_broker.core.model.states import TERMINAL, InstanceState, NodeState
 from dagorama_broker.core.model.stored import InstanceSummary, StoredNode
 from dagorama_broker.core.model.values import FunctionSpec, InstanceId, NodeId
 from dagorama_broker.core.why import Reason, ended, explain, explain_function, unsure_workers
 from dagorama_broker.requests.answers import Explanation, FunctionCheck, NodeInfo, Page, QueueInfo, WorkerInfo
-from dagorama_broker.requests.checks import MalformedRequest
-from dagorama_broker.requests.describing import describe_instance, describe_node, describe_queues, describe_worker
+from dagorama_broker.requests.checks import (
+    MalformedRequest,
+    check_instance_selection,
+    check_node_selection,
+    to_states,
+)
+from dagorama_broker.requests.describing import (
+    describe_instance,
+    describe_node,
+    describe_queues,
+    describe_worker,
+    state_now,
+)
 from dagorama_broker.requests.keeper import Keeper
 
 _PAGE_SIZE = 100
 _PAGE_SIZE_MAX = 1000
 #: A token is the number of an instance or node, of which no storage has more than 2**63.
 _PAGE_TOKEN_DIGITS = 18
+
+#: A page of a selection is made of so many reads at most, each of which looks at so many instances or nodes: that takes
+#: some milliseconds, in which nothing is committed.
+_STEPS_MAX, _LOOKED_AT_MAX = 4, 5_000
 
 
 class Looking:
@@ -52,13 +70,34 @@ class Looking:
         state = instance.state if instance is not None else (await self.get_instance(instance_id)).state
         return state is not InstanceState.RUNNING
 
-    async def list_instances(self, page_size: int = 0, page_token: str = "") -> Page[InstanceSummary]:
-        """Return a page of instances, newest first. Raises `MalformedRequest` for a token that is none."""
+    async def list_instances(
+        self,
+        page_size: int = 0,
+        page_token: str = "",
+        states: Sequence[str] = (),
+        definition: str = "",
+        tags: Mapping[str, str] = MappingProxyType({}),
+        key: str = "",
+        created_since: float = 0.0,
+        created_until: float = 0.0,
+    ) -> Page[InstanceSummary]:
+        """Return a page of instances, newest first: of all, or of a selection by the other arguments.
+
+        The page may be empty and not the last. Raises `MalformedRequest` for what cannot be asked for.
+        """
         size = _page_size(page_size)
         before_seq = _page_token(page_token)
-        journal = self._keeper.journal
-        stored = await self._keeper.read(lambda: journal.list_instances(before_seq=before_seq, limit=size + 1))
-        summaries = [self._live_summary(summary.id) or summary for summary in stored[:size]]
+        selection = InstanceSelection(
+            states=to_states(InstanceState, states),
+            definition=definition,
+            tags=tuple(sorted(tags.items())),
+            key=key,
+            created_since=created_since,
+            created_until=created_until,
+        )
+        check_instance_selection(selection)
+        found = await self._select_instances(selection, before_seq, size)
+        summaries = [self._live_summary(summary.id) or summary for summary in found.items]
         await self._keeper.flush()
         # One that has ended since it was read is not counted in the summary.
         summaries = [
@@ -67,7 +106,28 @@ class Looking:
             else await self.get_instance(summary.id)
             for summary in summaries
         ]
-        return Page(summaries, str(stored[size - 1].seq) if len(stored) > size else "")
+        if selection.states:  # nothing else of an instance changes
+            summaries = [summary for summary in summaries if summary.state in selection.states]
+        return Page(summaries, "" if found.next_seq is None else str(found.next_seq))
+
+    async def _select_instances(
+        self, selection: InstanceSelection, before_seq: int | None, size: int
+    ) -> Selected[InstanceSummary]:
+        """Read a page of these instances, in steps between which others may read and write."""
+        journal = self._keeper.journal
+        if selection == InstanceSelection():
+            stored = await self._keeper.read(lambda: journal.list_instances(before_seq=before_seq, limit=size + 1))
+            return Selected(stored[:size], stored[size - 1].seq if len(stored) > size else None)
+        found: list[InstanceSummary] = []
+        for _ in range(_STEPS_MAX):
+            limit = size - len(found)
+            select = partial(journal.select_instances, selection, before_seq=before_seq, limit=limit)
+            step = await self._keeper.read(partial(select, looked_at_max=_LOOKED_AT_MAX))
+            found += step.items
+            before_seq = step.next_seq
+            if before_seq is None or len(found) >= size:
+                break
+        return Selected(found, before_seq)
 
     def _live_summary(self, instance_id: InstanceId) -> InstanceSummary | None:
         """Return how an instance stands that is in memory."""
@@ -82,16 +142,56 @@ class Looking:
         (info,) = await self._describe(instance_id, [stored])
         return info
 
-    async def list_nodes(self, instance_id: InstanceId, page_size: int = 0, page_token: str = "") -> Page[NodeInfo]:
-        """Return a page of an instance's nodes in creation order. Raises `UnknownInstance` or `MalformedRequest`."""
+    async def list_nodes(
+        self,
+        instance_id: InstanceId,
+        page_size: int = 0,
+        page_token: str = "",
+        states: Sequence[str] = (),
+        functions: Sequence[str] = (),
+    ) -> Page[NodeInfo]:
+        """Return a page of an instance's nodes in creation order: of all, or of a selection by the other arguments.
+
+        The page may be empty and not the last. Raises `UnknownInstance` or `MalformedRequest`.
+        """
         size = _page_size(page_size)
         after_seq = _page_token(page_token) or 0
         journal = self._keeper.journal
+        selection = NodeSelection(states=to_states(NodeState, states), functions=tuple(functions))
+        if selection != NodeSelection():
+            check_node_selection(selection)
+            return await self._select_nodes(instance_id, selection, after_seq, size)
         rows = await self._keeper.read(lambda: journal.list_nodes(instance_id, after_seq=after_seq, limit=size + 1))
         if not rows and not after_seq:
             await self.get_instance(instance_id)  # raises for one that does not exist
         infos = await self._describe(instance_id, rows[:size])
         return Page(infos, str(rows[size - 1].seq) if len(rows) > size else "")
+
+    async def _select_nodes(
+        self, instance_id: InstanceId, selection: NodeSelection, after_seq: int, size: int
+    ) -> Page[NodeInfo]:
+        """Return a page of these nodes, read in steps between which others may read and write."""
+        journal = self._keeper.journal
+        if not after_seq:
+            await self.get_instance(instance_id)  # raises for one that does not exist
+        rows: list[StoredNode] = []
+        for _ in range(_STEPS_MAX):
+            limit = size - len(rows)
+            select = partial(journal.select_nodes, instance_id, selection, after_seq=after_seq, limit=limit)
+            step = await self._keeper.read(partial(select, looked_at_max=_LOOKED_AT_MAX))
+            rows += [row for row in step.items if self._is_among(row, instance_id, selection)]
+            if step.next_seq is None or len(rows) >= size:
+                break
+            after_seq = step.next_seq
+        infos = await self._describe(instance_id, rows)
+        # Their states may have changed meanwhile.
+        found = [info for info in infos if not selection.states or info.state in selection.states]
+        return Page(found, "" if step.next_seq is None else str(step.next_seq))
+
+    def _is_among(self, row: StoredNode, instance_id: InstanceId, selection: NodeSelection) -> bool:
+        """Return whether a node from the journal is in one of the states, by what memory knows."""
+        states = selection.states
+        return not states or state_now(row.state, self.live_node(instance_id, row.id)) in states
 
     async def find_node(self, instance_id: InstanceId, node_id: NodeId, *, values: bool = False) -> StoredNode:
         """Return a node from the journal. Raises `UnknownInstance` or `UnknownNode`."""

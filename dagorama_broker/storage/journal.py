@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from dagorama_broker.core.events import DurableEvent
+from dagorama_broker.core.model.selections import InstanceSelection, NodeSelection, Selected
 from dagorama_broker.core.model.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
 from dagorama_broker.core.model.values import InstanceId, KnownStart, NodeId
 
@@ -71,6 +72,24 @@ class Journal(Protocol):
         self, instance_id: InstanceId, *, after_seq: int, limit: int, values: bool = False
     ) -> list[StoredNode]:
         """Return up to `limit` nodes of an instance with higher numbers, in creation order; none of an unknown one."""
+        ...
+
+    # Of the selections below, a call looks at up to `looked_at_max` instances or nodes, so that it takes no longer
+    # however few of many are wanted.
+
+    def select_instances(
+        self, selection: InstanceSelection, *, before_seq: int | None, limit: int, looked_at_max: int
+    ) -> Selected[InstanceSummary]:
+        """Return up to `limit` of these instances, as `list_instances` does. The state is that of the last commit."""
+        ...
+
+    def select_nodes(
+        self, instance_id: InstanceId, selection: NodeSelection, *, after_seq: int, limit: int, looked_at_max: int
+    ) -> Selected[StoredNode]:
+        """Return up to `limit` nodes of an instance that may be among these, as `list_nodes` does, without values.
+
+        States are as storage knows them: see `NodeSelection.stored_states`.
+        """
         ...
 
     def find_by_id(

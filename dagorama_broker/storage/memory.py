@@ -13,6 +13,7 @@ from typing import TypeVar, assert_never
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Instance, Node
+from dagorama_broker.core.model.selections import InstanceSelection, NodeSelection, Selected
 from dagorama_broker.core.model.states import COMPLETED, TERMINAL, WAITING, Change, InstanceState, NodeState
 from dagorama_broker.core.model.stored import INSTANCE_IDS_MAX, InstanceSummary, Snapshot, StoredInstance, StoredNode
 from dagorama_broker.core.model.values import (
@@ -117,6 +118,42 @@ class MemoryJournal:
             return []
         start = bisect_right(record.seqs, after_seq)
         return [record.node(row) for row in range(start, min(start + limit, len(record.seqs)))]
+
+    def select_instances(
+        self, selection: InstanceSelection, *, before_seq: int | None, limit: int, looked_at_max: int
+    ) -> Selected[InstanceSummary]:
+        """Return some of these instances, newest first."""
+        end = len(self._records) if before_seq is None else self._place(before_seq)
+        start = max(0, end - looked_at_max)
+        found: list[InstanceSummary] = []
+        for place in reversed(range(start, end)):
+            summary = self._records[place].summary(counts_all=False)
+            if selection.admits(summary):
+                found.append(summary)
+                if len(found) == limit:
+                    start = place
+                    break
+        return Selected(found, self._records[start].seq if start else None)
+
+    def select_nodes(
+        self, instance_id: InstanceId, selection: NodeSelection, *, after_seq: int, limit: int, looked_at_max: int
+    ) -> Selected[StoredNode]:
+        """Return some of these nodes in creation order."""
+        record = self._by_id.get(instance_id)
+        if record is None:
+            return Selected([], None)
+        start = bisect_right(record.seqs, after_seq)
+        end = min(start + looked_at_max, len(record.seqs))
+        states = selection.stored_states
+        found: list[StoredNode] = []
+        for row in range(start, end):
+            node = record.node(row)
+            if (not states or node.state in states) and selection.admits_function(node.function.name):
+                found.append(node)
+                if len(found) == limit:
+                    end = row + 1
+                    break
+        return Selected(found, record.seqs[end - 1] if end < len(record.seqs) else None)
 
     def find_by_id(
         self, instance_id: InstanceId, node_ids: Sequence[NodeId], *, values: bool = False

@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 
+from dagorama_broker.core.model.selections import InstanceSelection, NodeSelection, Selected
 from dagorama_broker.core.model.states import TERMINAL, Change, InstanceState, NodeState
 from dagorama_broker.core.model.stored import InstanceSummary, StoredInstance, StoredNode
 from dagorama_broker.core.model.values import (
@@ -23,6 +24,7 @@ from dagorama_broker.core.model.values import (
 )
 from dagorama_broker.storage.folding import RESET, read_start
 from dagorama_broker.storage.rows import Parameter
+from dagorama_broker.storage.selecting import find_instances, find_nodes
 
 _INSTANCES = """
 SELECT seq, id, definition, state, created_at, finished_at, deadline_at, counts, key, body, tags, share_group,
@@ -134,6 +136,24 @@ class Reader:
         return self._nodes(
             f"{_OF_INSTANCE} AND calls.seq > ? ORDER BY calls.seq LIMIT ?", instance_id, after_seq, limit
         )
+
+    def select_instances(
+        self, selection: InstanceSelection, before_seq: int | None, limit: int, looked_at_max: int
+    ) -> Selected[InstanceSummary]:
+        """Return some of these instances, newest first."""
+        seqs, next_seq = find_instances(self._connection, selection, before_seq, limit, looked_at_max)
+        rows = self._instance_rows("WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq DESC", json.dumps(seqs))
+        return Selected([self._summary(row, counts_all=False) for row in rows], next_seq)
+
+    def select_nodes(
+        self, instance_id: InstanceId, selection: NodeSelection, after_seq: int, limit: int, looked_at_max: int
+    ) -> Selected[StoredNode]:
+        """Return some of these nodes of an instance, in creation order."""
+        for (seq,) in self._connection.execute("SELECT seq FROM instances WHERE id = ?", (instance_id,)):
+            seqs, next_seq = find_nodes(self._connection, seq, selection, after_seq, limit, looked_at_max)
+            nodes = self.nodes(seqs)
+            return Selected([nodes[seq] for seq in seqs], next_seq)
+        return Selected([], None)
 
     def by_id(self, instance_id: InstanceId, node_ids: Sequence[NodeId]) -> dict[NodeId, StoredNode]:
         """Return nodes of an instance by id."""

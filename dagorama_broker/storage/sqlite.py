@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 from dagorama_broker.core.containers.caches import Cache
 from dagorama_broker.core.events import DurableEvent
 from dagorama_broker.core.model.entities import Function, Node
+from dagorama_broker.core.model.selections import InstanceSelection, NodeSelection, Selected
 from dagorama_broker.core.model.stored import INSTANCE_IDS_MAX, InstanceSummary, Snapshot, StoredInstance, StoredNode
 from dagorama_broker.core.model.values import (
     FunctionSpec,
@@ -276,6 +277,20 @@ class SqliteJournal:
         """Return nodes in creation order, see `Journal.list_nodes`."""
         with self._reading(values) as reader:
             return reader.page(instance_id, after_seq, limit)
+
+    def select_instances(
+        self, selection: InstanceSelection, *, before_seq: int | None, limit: int, looked_at_max: int
+    ) -> Selected[InstanceSummary]:
+        """Return some of these instances, newest first, see `Journal.select_instances`."""
+        with self._reading() as reader:
+            return reader.select_instances(selection, before_seq, limit, looked_at_max)
+
+    def select_nodes(
+        self, instance_id: InstanceId, selection: NodeSelection, *, after_seq: int, limit: int, looked_at_max: int
+    ) -> Selected[StoredNode]:
+        """Return some of these nodes in creation order, see `Journal.select_nodes`."""
+        with self._reading(values=False) as reader:
+            return reader.select_nodes(instance_id, selection, after_seq, limit, looked_at_max)
 
     def find_by_id(
         self, instance_id: InstanceId, node_ids: Sequence[NodeId], *, values: bool = False

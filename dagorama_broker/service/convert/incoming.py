@@ -5,6 +5,7 @@ from itertools import accumulate, repeat
 from math import inf
 from typing import Any, cast
 
+from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 
 from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
@@ -50,16 +51,24 @@ from dagorama_broker.requests.session import Sent
 
 def to_parameters(request: Message) -> dict[str, object]:
     """Give the fields of a request by their names, None for one that is left out. Raises `MalformedRequest`."""
-    return {
-        field.name: None
-        if field.containing_oneof is not None and not request.HasField(field.name)
-        else _GIVEN.get(field.name, _as_it_is)(getattr(request, field.name))
-        for field in request.DESCRIPTOR.fields
-    }
+    return {field.name: _parameter(request, field) for field in request.DESCRIPTOR.fields}
 
 
-def _as_it_is(value: object) -> object:
-    return value
+def _parameter(request: Message, field: Any) -> object:
+    if field.containing_oneof is not None and not request.HasField(field.name):
+        return None
+    value = getattr(request, field.name)
+    if field.enum_type is not None:
+        return [_word(field.enum_type, number) for number in value]
+    return _GIVEN[field.name](value) if field.name in _GIVEN else value
+
+
+def _word(enum: EnumDescriptor, number: int) -> str:
+    """Give the word for a member of an enum of states: its name without what all of them begin with."""
+    member = enum.values_by_number.get(number)
+    if member is None or not number:
+        raise MalformedRequest(f"{number} is no {enum.name}")
+    return member.name.removeprefix(enum.values_by_number[0].name.removesuffix("UNSPECIFIED")).lower()
 
 
 def to_function(message: graph_pb2.FunctionSpec) -> FunctionSpec:
@@ -335,5 +344,6 @@ _GIVEN: dict[str, Callable[[Any], object]] = {
     "instance_id": to_instance_id,
     "node_id": to_node_id,
     "request_id": to_request_id,
-    "functions": lambda functions: list(map(to_function, functions)),
+    "functions": lambda functions: [each if isinstance(each, str) else to_function(each) for each in functions],
+    "tags": dict,
 }

@@ -11,3 +11,7 @@ CREATE TABLE tags (
     instance INTEGER NOT NULL,
     PRIMARY KEY (name, value, instance)
 ) WITHOUT ROWID;
+
+-- Of finished instances, people ask for those that did not complete.
+CREATE INDEX instances_failed ON instances (seq) WHERE state = 'failed';
+CREATE INDEX instances_cancelled ON instances (seq) WHERE state = 'cancelled';

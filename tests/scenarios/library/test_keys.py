@@ -6,11 +6,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
+import grpc
 import pytest
 
 from dagorama import KeyConflict, instance_options
 from dagorama.client import queries
+from dagorama.client.connection import connection
+from dagorama.v1 import dag_pb2
 from dagorama_broker.launch import launch_broker
 from tests.scenarios.library.keyed_definitions import Order
 
@@ -34,6 +38,38 @@ def spawners(count: int) -> list[subprocess.Popen[str]]:
         )
         for seed in range(count)
     ]
+
+
+def test_lists_of_some_travel(tmp_path: Path) -> None:
+    """By state, definition, tags, key and time; nodes by state and function; what cannot be asked for is refused."""
+    with launch_broker(port=0, storage=f"sqlite:///{tmp_path}/broker.db"):
+        with instance_options(key="order-1", tags={"customer": "c9", "step": "1"}):
+            first, promise = Order(set())(1, set())
+        with instance_options(tags={"customer": "c9"}):
+            second, _ = Order(set())(2, set())
+        second.cancel()
+        created_at = queries.get_instance(second.instance_id.bytes).created_at.timestamp()
+        for selection, expected in (
+            ({"states": ["cancelled", "failed"]}, [second]),
+            ({"states": ["running"]}, [first]),
+            ({"tags": {"customer": "c9"}, "definition": "Order"}, [second, first]),
+            ({"tags": {"customer": "c9", "step": "1"}}, [first]),
+            ({"key": "order-1"}, [first]),
+            ({"definition": "rder"}, []),
+            ({"created_since": created_at}, [second]),
+            ({"created_until": created_at}, [first]),
+        ):
+            found = [one.instance_id for one in queries.list_instances(**cast(Any, selection))]
+            assert found == [one.instance_id for one in expected], selection
+        instance_id = first.instance_id.bytes
+        nodes = [
+            [one.node_id for one in queries.list_nodes(instance_id, states=states, functions=functions)]
+            for states, functions in ((["ready"], ["entrypoint"]), (["waiting"], []), ([], ["point"]))
+        ]
+        assert nodes == [[cast(Any, promise).identifier], [], []]
+        for number in (0, 99):
+            with pytest.raises(grpc.RpcError, match=f"{number} is no InstanceState"):
+                connection().dag.ListInstances(dag_pb2.ListInstancesRequest(states=[cast(Any, number)]))
 
 
 def test_programs_that_start_the_same_start_one_instance(tmp_path: Path) -> None:
