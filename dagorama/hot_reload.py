@@ -184,7 +184,7 @@ def _words(options: dict[str, object]) -> list[str]:
         value = options[str(parameter.name)]
         name = parameter.opts[0]
         if isinstance(value, bool):
-            words += [name] if value else []
+            words += parameter.opts[:1] if value else parameter.secondary_opts[:1]
         elif value is not None:
             for part in value if isinstance(value, tuple) else (value,):
                 words += [name, str(part)]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:  # for types alone: a retry policy brings protobuf along
+    from logging import LogRecord
+
     from dagorama.errors import PromiseMisuse
     from dagorama.limits import Limit
     from dagorama.retry import RetryConfiguration
@@ -133,23 +135,65 @@ class RunningInline(RunningNode, Caller, Protocol):
     """A running node, as inline mode knows it."""
 
 
+class NodeLog(Protocol):
+    """All that a running node prints and logs."""
+
+    def printed(self, descriptor: int, text: str | bytes) -> None:
+        """Take what it prints to a stream: 1 is standard output, 2 standard error."""
+        ...
+
+    def recorded(self, record: LogRecord) -> None:
+        """Take a record of `logging`."""
+        ...
+
+    def end(self) -> None:
+        """Take note that its function has ended."""
+        ...
+
+
+class Logs(Protocol):
+    """The logs of the nodes that one worker runs; or one of them, once its node has written something."""
+
+    def of(self, scope: Scope) -> NodeLog:
+        """Return the log of a node."""
+        ...
+
+
 class Scope:
     """The calls that a running node has made so far. They come into being together with its result."""
 
-    __slots__ = ("__weakref__", "begun", "calls", "cause", "instance_id", "misuse", "node", "process", "progressed")
+    __slots__ = (
+        "__weakref__",
+        "begun",
+        "calls",
+        "cause",
+        "instance_id",
+        "logs",
+        "misuse",
+        "node",
+        "process",
+        "progressed",
+    )
 
     def __init__(
-        self, instance_id: bytes, node: RunningNode | None = None, progressed: Callable[[int], None] | None = None
+        self,
+        instance_id: bytes,
+        node: RunningNode | None = None,
+        progressed: Callable[[int], None] | None = None,
+        logs: Logs | None = None,
     ) -> None:
         """Begin without calls. `instance_id` is the instance of the running node, which its children join; `node` the
         node itself.
 
-        `progressed` is to be called with the node's token when its `progress` has changed.
+        `progressed` is to be called with the node's token when its `progress` has changed. `logs` are given what it
+        prints; without them that is only shown.
         """
         self.instance_id = instance_id
         self.node = node
         self.process = here
         self.progressed = progressed
+        #: Another object once the node has written something: then it is the node's own.
+        self.logs = logs
         self.calls: list[CapturedCall] = []
         self.begun: Begun | None = None
         #: What has ended the node from outside of its own coroutine, such as an exit in a callback.

@@ -19,7 +19,14 @@ from dagorama.cli.options import (
 )
 from dagorama.code.policy import CodeMismatch
 from dagorama.logging import program_log
-from dagorama.worker.options import CONCURRENCY_MAX, WorkerOptions, cancel_grace_s, default_code_mismatch
+from dagorama.worker.options import (
+    CONCURRENCY_MAX,
+    WorkerOptions,
+    cancel_grace_s,
+    captures_logs_by_default,
+    default_code_mismatch,
+    log_bytes_max,
+)
 from dagorama.worker.processes.supervisor import Supervisor
 from dagorama_broker.ending import PlainEnd
 
@@ -68,6 +75,16 @@ def _module_names(ctx: click.Context, option: click.Parameter, modules: tuple[st
     help="What to do with nodes of another version of their function, unless its decorator says it: wait (for a worker "
     "that has it), warn (and run them), ignore (that), or fail.  [DAGORAMA_CODE_MISMATCH; default: wait]",
 )
+@click.option(
+    "--logs/--no-logs",
+    default=None,
+    help="Whether what nodes print and log is kept by the broker, too.  [DAGORAMA_LOGS; default: logs]",
+)
+@click.option(
+    "--log-names/--no-log-names",
+    default=None,
+    help="Whether what nodes print begins with their names in the worker's output.  [default: on a terminal]",
+)
 def worker(
     host: str | None,
     port: int | None,
@@ -78,6 +95,8 @@ def worker(
     concurrency: int,
     imports: tuple[str, ...],
     code_mismatch: str | None,
+    logs: bool | None,
+    log_names: bool | None,
 ) -> None:
     """Run workers: processes that take nodes from the broker and run them.
 
@@ -96,11 +115,13 @@ def worker(
             concurrency=concurrency,
             imports=imports,
             code_mismatch=None if code_mismatch is None else CodeMismatch(code_mismatch),
+            logs=logs,
+            log_names=log_names,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     at_host, at_port = use_address(host, port)
-    check_settings(cancel_grace_s, default_code_mismatch)
+    check_settings(cancel_grace_s, default_code_mismatch, captures_logs_by_default, log_bytes_max)
     log = program_log("worker")
     log.info("%s, at %s:%d: %s", _does(processes, concurrency), at_host, at_port, _serves(options))
     sys.exit(Supervisor(processes, options, log=log).run())

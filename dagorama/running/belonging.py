@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from weakref import WeakSet
+from weakref import ReferenceType, WeakKeyDictionary, WeakSet, ref
 
 from dagorama.calls import capture
-from dagorama.calls.capture import Process, current_scope, inline_node
+from dagorama.calls.capture import Process, Scope, current_scope, inline_node
 from dagorama.errors import CalledElsewhere
 
 #: What multiprocessing calls a worker process, by which a child of one knows that it is.
@@ -23,6 +23,8 @@ WORKER_NAME = "dagorama-worker"
 _worker: Process | None = None
 #: Threads that nodes have started, where the process has other threads as well.
 _of_nodes: WeakSet[threading.Thread] = WeakSet()
+#: By threads that nodes have started, the scopes of these. A thread that outlives its node is nobody's.
+_scopes: WeakKeyDictionary[threading.Thread, ReferenceType[Scope]] = WeakKeyDictionary()
 _start_thread = threading.Thread.start
 
 
@@ -34,14 +36,30 @@ def this_is_a_worker() -> None:
 
 def follow_threads() -> None:
     """Follow from now on which threads nodes have started: a new one has an empty context."""
-    if _worker is None:  # else all have been
-        threading.Thread.start = _start  # type: ignore[method-assign]
+    threading.Thread.start = _start  # type: ignore[method-assign]
 
 
 def _start(self: threading.Thread) -> None:
-    if current_scope.get() or inline_node.get() or threading.current_thread() in _of_nodes:
+    scope = current_scope.get() or scope_of_thread()
+    if scope is not None:
+        _scopes[self] = ref(scope)
+    if scope is not None or inline_node.get() or threading.current_thread() in _of_nodes:
         _of_nodes.add(self)
     _start_thread(self)
+
+
+def start_for_nobody(thread: threading.Thread) -> None:
+    """Start a thread that works for no node, though one may be the first to need it."""
+    _start_thread(thread)
+
+
+def scope_of_thread() -> Scope | None:
+    """Return the scope of the node that has started this thread, or the thread that has; None where none has.
+
+    No call may be made a node's by that: it is a guess, as such a thread may serve others.
+    """
+    reference = _scopes.get(threading.current_thread())
+    return None if reference is None else reference()
 
 
 def check_process(process: Process | None, call: str) -> None:

@@ -18,6 +18,13 @@ CANCEL_GRACE_S = 5.0
 DRAIN_GRACE_S = 8.0
 
 
+#: So many bytes of what an attempt prints and logs are kept; `DAGORAMA_LOG_BYTES_MAX` sets another number.
+LOG_BYTES_MAX = 128 * 2**20
+
+_YES = {"1", "true", "yes", "on"}
+_NO = {"0", "false", "no", "off"}
+
+
 def cancel_grace_s() -> float:
     """Return how long a node may go on after it was cancelled; `ValueError` for a setting that is no time."""
     return _seconds("DAGORAMA_CANCEL_GRACE_S", CANCEL_GRACE_S)
@@ -26,6 +33,23 @@ def cancel_grace_s() -> float:
 def drain_grace_s() -> float:
     """Return how long a worker that drains may look for a broker; `ValueError` for a setting that is no time."""
     return _seconds("DAGORAMA_DRAIN_GRACE_S", DRAIN_GRACE_S)
+
+
+def captures_logs_by_default() -> bool:
+    """Return whether `DAGORAMA_LOGS` has logs of nodes captured, as without it; `ValueError` if it says neither."""
+    setting = os.environ.get("DAGORAMA_LOGS", "")
+    word = setting.strip().lower() or "1"
+    if word not in _YES | _NO:
+        raise ValueError(f"DAGORAMA_LOGS={setting!r} is neither true nor false: use 1 or 0")
+    return word in _YES
+
+
+def log_bytes_max() -> int:
+    """Return how many bytes of one attempt's output are kept; `ValueError` for a setting that is no such number."""
+    setting = os.environ.get("DAGORAMA_LOG_BYTES_MAX") or str(LOG_BYTES_MAX)
+    if not (setting.isascii() and setting.isdigit() and len(setting) <= 15):
+        raise ValueError(f"DAGORAMA_LOG_BYTES_MAX={setting!r} is not a number of bytes, a whole one from 0")
+    return int(setting)
 
 
 def _seconds(variable: str, default_s: float) -> float:
@@ -63,6 +87,8 @@ class WorkerOptions:
     code_mismatch: CodeMismatch | None = None  #: what nodes of other versions meet; None: see `default_code_mismatch`
     catch_exceptions: bool = True  #: False: the first exception of a node ends the worker, once it is reported
     log_failures: bool = True  #: a line for each attempt that fails
+    logs: bool | None = None  #: whether what nodes print and log goes to the broker; None: see `DAGORAMA_LOGS`
+    log_names: bool | None = False  #: whether lines of nodes begin with names in its own output; None: on a terminal
     connect_timeout_s: float | None = None  #: give up when the first connection takes longer; None: never
 
     def __post_init__(self) -> None:
@@ -75,3 +101,8 @@ class WorkerOptions:
         for queue in self.include_queues:
             if queue in self.exclude_queues:
                 raise ValueError(f"queue {queue!r} is both included and excluded: leave it out of one of them")
+
+    @property
+    def captures_logs(self) -> bool:
+        """Return whether what nodes print and log goes to the broker; `ValueError` for a setting that is no answer."""
+        return captures_logs_by_default() if self.logs is None else self.logs

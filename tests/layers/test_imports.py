@@ -32,6 +32,7 @@ ROOMS = {
     "dagorama.looking": "looking",
     "dagorama.worker": "worker",
     "dagorama.worker.kernel": "kernel",
+    "dagorama.worker.logs": "output",
     "dagorama.worker.shell": "shell",
     "dagorama.worker.processes": "processes",
     "dagorama.runner": "runner",
@@ -67,6 +68,7 @@ LIBRARY = (
     "runner",
     "processes",
     "shell",
+    "output",
     "worker",
     "looking",
     "front",
@@ -92,8 +94,10 @@ ARROWS = {
     "looking": {"front", "instance", "client", "calls", "words"},
     # All of a worker may know its options and its owner, and how its modules are imported.
     "worker": {"code", "words"},
-    "shell": {"worker", "kernel", "front", "running", "client", "api", "calls", "code", "words"},
-    "processes": {"worker", "shell", "running", "client", "api", "calls", "code", "words"},
+    # On its way out beside the graph: of a node it knows no more than whose output it is.
+    "output": {"running", "client", "api", "calls", "words"},
+    "shell": {"worker", "kernel", "output", "front", "running", "client", "api", "calls", "code", "words"},
+    "processes": {"worker", "shell", "output", "running", "client", "api", "calls", "code", "words"},
     "kernel": set[str](),
     "runner": {"worker", "shell", "processes", "client", "code", "words"},
     "cli": {"worker", "shell", "processes", "front", "instance", "client", "code", "analysis", "words", "launch"},

@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Self
@@ -19,6 +20,7 @@ from dagorama.client.connection import broker_address
 from dagorama.logging import get_logger
 from dagorama.running.belonging import this_is_a_worker
 from dagorama.worker.importing import CannotImport
+from dagorama.worker.logs.capturing import begin_capture
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.owner import Owner
 from dagorama.worker.processes.main_module import import_main
@@ -69,6 +71,10 @@ def run_child(
     forking.keep_from_forks(status)
     os.environ.clear()
     os.environ.update(environment)
+    # Before anything is imported that keeps a stream for itself. A wrong setting is told when the worker is made.
+    with suppress(ValueError):
+        if options.captures_logs:
+            begin_capture(with_names=options.log_names)
     # Not the thresholds: nodes may leave large values in small cycles, which Python's own keep few of.
     gc.freeze()
     _end_with_parent()

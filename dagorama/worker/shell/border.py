@@ -20,6 +20,11 @@ from dagorama.worker.shell.stream import Stream
 from dagorama.worker.shell.versions import VersionCheck
 
 
+def worker_name() -> str:
+    """Return the name of this worker: that of host and process."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
 class Border:
     """Speaks for one worker. Used by the thread that connects and receives."""
 
@@ -38,7 +43,7 @@ class Border:
         self._versions = versions
         self._shell = shell
         self._id = options.worker_id or new_id()
-        self._name = name or f"{socket.gethostname()}:{os.getpid()}"
+        self._name = name or worker_name()
 
     def hello(self) -> Hello:
         """Return what a stream begins with now."""

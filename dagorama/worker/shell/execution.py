@@ -12,7 +12,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from dagorama.calls import capture
-from dagorama.calls.capture import CapturedCall, Scope, current_scope
+from dagorama.calls.capture import CapturedCall, Logs, Scope, current_scope
 from dagorama.calls.payload import decode, decode_value, encode, no_promises
 from dagorama.definition import DAGInstance, instance_in_node
 from dagorama.errors import CodeMismatchException, DagoramaError, NotAwaited, PayloadError, UnknownFunction
@@ -68,12 +68,13 @@ class Executor:
         progressed: Callable[[int], None] | None = None,
         keeps_errors: bool = False,
         only_modules: Sequence[str] = (),
+        logs: Logs | None = None,
     ) -> None:
         """Reject nodes of versions that `versions` doesn't accept.
 
         `progressed` is called with a running node's token when its function has told how far it has got. With
         `keeps_errors` a report has what the function raised. With `only_modules`, functions that are neither in these
-        nor in modules inside them are not run.
+        nor in modules inside them are not run. `logs` take what functions print.
         """
         self._versions = versions
         self._only_modules = only_modules
@@ -81,6 +82,7 @@ class Executor:
         self._async_functions: set[tuple[str, bytes]] = set()
         self._progressed = progressed
         self._keeps_errors = keeps_errors
+        self._logs = logs
         follow_threads()
 
     def run(self, held: Held) -> Rest | None:
@@ -100,7 +102,7 @@ class Executor:
 
     def _run(self, held: Held, started_ns: int) -> Rest | None:
         """Do what `run` does; an error that it raises is neither the function's nor one of finding and calling it."""
-        scope = Scope(held.instance_id, held, self._progressed)
+        scope = Scope(held.instance_id, held, self._progressed, self._logs)
         try:
             name, definition_arguments, _, wanted, release, _ = held.function
             if self._only_modules:
@@ -127,6 +129,8 @@ class Executor:
         outcome = context.run(attempt, current_scope, scope, found.function, instance, args, kwargs)
         if scope.process is not capture.here:
             _leave_forked(outcome)
+        if scope.logs is not self._logs:  # it has written something
+            _end_log(scope)
         self._report(held, scope, outcome, started_ns, found.retry)
         return None
 
@@ -152,6 +156,8 @@ class Executor:
         outcome = await attempt_async(current_scope, scope, found.function, instance, args, kwargs)
         if scope.process is not capture.here:
             _leave_forked(outcome)
+        if scope.logs is not self._logs:
+            _end_log(scope)
         if held.dropped and type(outcome) is Failed and isinstance(outcome.error, CancelledError):
             return  # so we stop it, and nobody waits for a report
         if scope.cause is not None:
@@ -213,6 +219,12 @@ class Executor:
 
 
 _ENDED = _EndedScope()
+
+
+def _end_log(scope: Scope) -> None:
+    """End the log of a node whose function has ended."""
+    if scope.logs is not None:
+        scope.logs.of(scope).end()
 
 
 def _leave_forked(outcome: object) -> None:

@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Protocol, assert_never, cast
 from uuid import UUID
 
+from dagorama.calls.capture import Logs
 from dagorama.v1.work_pb2 import Hello, Lease, Rejection
 from dagorama.worker.kernel import instructions as i
 from dagorama.worker.kernel import messages as m
@@ -85,10 +86,12 @@ class Shell:
         call_later: CallLater | None = None,
         slots: MakeSlots = Slots,
         log: Log | None = None,
+        logs: Logs | None = None,
     ) -> None:
         """Have `worker` leave where a node can't be stopped otherwise; without `alarm` such a node goes on.
 
-        The last four are what the shell has of the machine: its clock, its timers, slots and a log with their threads.
+        `logs` take what nodes print. The four before are what the shell has of the machine: its clock, its timers,
+        slots and a log with their threads.
         """
         self._now = now
         self._call_later = call_later or _after
@@ -104,6 +107,7 @@ class Shell:
             progressed=self._mailbox.progressed,
             keeps_errors=self._keeps_errors,
             only_modules=options.imports,
+            logs=logs,
         )
         grace_s = cancel_grace_s()
         self._kernel = Kernel(

@@ -11,18 +11,24 @@ from dagorama.logging import get_log_level
 from dagorama.running import base_context
 from dagorama.serializer import forget_functions
 from dagorama.worker.importing import import_modules
-from dagorama.worker.options import WorkerOptions, default_code_mismatch
+from dagorama.worker.logs.capturing import begin_capture, end_capture
+from dagorama.worker.logs.node_log import WorkerLogs
+from dagorama.worker.logs.sending import Sender
+from dagorama.worker.options import WorkerOptions, default_code_mismatch, log_bytes_max
 from dagorama.worker.owner import Owner
 from dagorama.worker.shell.alarm import Alarm
 from dagorama.worker.shell.board import Board
-from dagorama.worker.shell.border import Border
+from dagorama.worker.shell.border import Border, worker_name
 from dagorama.worker.shell.connecting import Connector
+from dagorama.worker.shell.log import Log
 from dagorama.worker.shell.shell import Shell
 from dagorama.worker.shell.versions import VersionCheck
 
 #: So long it may take a process that ends because a node does not to bring out the reports that are made, and what was
 #: printed.
 LEAVE_S = 0.3
+#: So long it may take a worker that has drained to bring out what its nodes have printed, as long as that goes on.
+LOGS_S = 5.0
 #: How often it is looked whether nodes are through that must not be cut off.
 LET_THROUGH_S = 0.05
 
@@ -59,23 +65,33 @@ class Worker:
         forget_functions()
         #: Has all functions of those modules in it: computing their versions takes a few milliseconds for each file.
         self._versions = VersionCheck(options.code_mismatch or default_code_mismatch(), options.imports)
-        self._shell = Shell(options, versions=self._versions, alarm=alarm, board=board, worker=self)
+        log = Log()
+        name = worker_name()
+        self._sender: Sender | None = None
+        logs: WorkerLogs | None = None
+        if options.captures_logs:
+            self._sender = Sender(host=host, port=port, worker=name, bytes_max=log_bytes_max(), warn=log.warn)
+            logs = WorkerLogs(self._sender)
+        self._shell = Shell(options, versions=self._versions, alarm=alarm, board=board, worker=self, log=log, logs=logs)
         self._connector = Connector(
             host=host,
             port=port,
             shell=self._shell,
-            border=Border(options, versions=self._versions, shell=self._shell),
+            border=Border(options, versions=self._versions, shell=self._shell, name=name),
             owner=self._owner,
         )
         #: With what the process is to end: 0 unless a node makes it end.
         self.exit_status = 0
         self._error: BaseException | None = None
+        self._logs_s = LOGS_S
         self._done = threading.Event()
 
     # -- for those who run it -----------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Connect and work, in threads of its own."""
+        if self._sender is not None:
+            begin_capture(with_names=self._options.log_names)
         threading.Thread(target=self._run, name="dagorama-worker", daemon=True).start()
 
     def wait(self) -> None:
@@ -96,6 +112,7 @@ class Worker:
 
     def stop(self) -> None:
         """End at once. Nodes that it holds are lost to it; the broker gives them to others."""
+        self._logs_s = LEAVE_S
         self._connector.stop()
         self._connector.cut()
         self._connector.interrupt()
@@ -108,6 +125,9 @@ class Worker:
         except BaseException as error:
             self._error = error
         finally:
+            if self._sender is not None:
+                self._sender.close(self._logs_s)
+                end_capture()
             self._shell.close()
             self._done.set()
             self._owner.ended()
@@ -130,6 +150,8 @@ class Worker:
         self._connector.stop()
         self._shell.end_stream()
         self._connector.interrupt()
+        if self._sender is not None:
+            self._sender.close(LEAVE_S)
         # The main thread is on its way out, unless something that a node has left behind keeps it.
         sleep(LEAVE_S)
         os._exit(exit_status)

@@ -1,0 +1,63 @@
+"""The capture of what nodes write, for as long as a process has workers."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+
+from dagorama.calls.capture import Scope
+from dagorama.running.belonging import follow_threads
+from dagorama.worker.logs.patches import Patches
+from dagorama.worker.logs.programs import Pump, capture_forks, capture_programs
+from dagorama.worker.logs.records import capture_records
+from dagorama.worker.logs.streams import Stream, capture_streams
+from dagorama.worker.logs.whose import follow_pools
+
+_lock = threading.Lock()  #: for those below
+_users = 0
+_patches = Patches()
+_streams: dict[int, Stream] = {}
+
+
+def begin_capture(*, with_names: bool | None = False) -> None:
+    """Have captured what nodes write until `end_capture` is called as often as this.
+
+    `with_names` has names shown before their lines in the worker's output; None has them where a terminal shows it. The
+    first call decides.
+    """
+    global _users
+    with _lock:
+        _users += 1
+        if _users > 1:
+            return
+        follow_threads()
+        pump = Pump(_show)
+        follow_pools(_patches)
+        capture_records(_patches)
+        capture_programs(_patches, pump)
+        capture_forks(pump)
+        _streams.update(capture_streams(_patches, with_names=with_names))
+
+
+def end_capture() -> None:
+    """Capture no more, once all have said so."""
+    global _users
+    with _lock:
+        _users -= 1
+        if not _users:
+            capture_forks(None)
+            _patches.undo()
+            _streams.clear()
+
+
+def _show(scope: Scope, descriptor: int, data: bytes) -> None:
+    """Show what a program of a node has written, where it would have written it itself."""
+    stream = _streams.get(descriptor)
+    if stream is not None and stream.has_names:
+        stream.show(scope, data)
+        return
+    left = memoryview(data)
+    with suppress(OSError):  # nobody reads it, or the disk is full: as with all that workers print
+        while left:
+            left = left[os.write(descriptor, left) :]
