@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dagorama.client.counts import FunctionProgress, InstanceProgress
     from dagorama.client.status import InstanceStatus, NodeStatus, ProgressStatus, QueueStatus, WorkerStatus
     from dagorama.decorators import dagorama
     from dagorama.definition import DAGDefinition, DAGInstance, attach, generate_instance_id, resolve, resolve_async
@@ -65,9 +66,11 @@ __all__ = [
     "DagoramaError",
     "ExponentialRetry",
     "Failure",
+    "FunctionProgress",
     "Instance",
     "InstanceCancelled",
     "InstanceFailed",
+    "InstanceProgress",
     "InstanceState",
     "InstanceStatus",
     "KeyConflict",
@@ -124,7 +127,9 @@ _MODULES = {
     "DAGPromise": "models.promise",
     "ExponentialRetry": "retry",
     "Failure": "instance.node",
+    "FunctionProgress": "client.counts",
     "Instance": "instance.instance",
+    "InstanceProgress": "client.counts",
     "InstanceState": "states",
     "InstanceStatus": "client.status",
     "Limit": "limits",

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from dagorama.calls.capture import FunctionSpec
 from dagorama.client.convert import write_function
+from dagorama.client.counts import FunctionProgress
 from dagorama.client.port import Page, Request
 from dagorama.client.status import (
     AttemptStatus,
@@ -122,6 +123,10 @@ _told = Telling(
                 "counts": lambda info: {_state_name(count.state): count.count for count in info.counts},
                 "tags": lambda info: dict(sorted(info.tags.items())),
             },
+        ),
+        dag_pb2.FunctionCount: Row(
+            FunctionProgress,
+            {"counts": lambda told: {_state_name(count.state): count.count for count in told.counts}},
         ),
         dag_pb2.NodeInfo: Row(NodeStatus),
         dag_pb2.AttemptInfo: Row(AttemptStatus, {name: f"failure.{name}" for name in ("type", "message", "traceback")}),

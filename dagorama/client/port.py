@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from dagorama.calls.capture import CapturedCall, FunctionSpec
@@ -20,6 +20,9 @@ from dagorama.client.status import FunctionCheck, InstanceStatus, NodeStatus, Ou
 from dagorama.client.steps import Deadline, Steps
 from dagorama.options import InstanceOptions
 from dagorama.why import Why
+
+if TYPE_CHECKING:
+    from dagorama.client.counts import FunctionProgress  # noqa: F401 - in quotes below
 
 #: The broker gives no larger pages.
 PAGE_SIZE = 1000
@@ -205,6 +208,16 @@ class ListNodes(Request[Page[NodeStatus]]):
     states: Sequence[str] = ()
     #: One of these, "module:Class.method" or its end, such as "method"; none: any.
     functions: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class CountNodes(Request["Sequence[FunctionProgress]"]):
+    """Tell how many nodes an instance has, by function and state."""
+
+    rpc = "CountNodes"
+    what = "to count the nodes of instance {instance_id}"
+
+    instance_id: bytes
 
 
 @dataclass(frozen=True)

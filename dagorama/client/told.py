@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, get_origin, get_type_hints
 from uuid import UUID
 
-from dagorama.states import InstanceState
+from dagorama.states import InstanceState, NodeState
 
 
 class Row(NamedTuple):
@@ -74,4 +74,5 @@ _SHOWN: dict[object, Callable[[Any], object]] = {
     datetime: _time_at,
     datetime | None: lambda fact: _time_at(fact) if fact else None,
     InstanceState: InstanceState,
+    dict[NodeState, int]: lambda fact: {NodeState(state): count for state, count in fact.items()},
 }

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from uuid import UUID
 
-from dagorama.client.port import GetInstance, GetNode, ListNodes
+from dagorama.client.counts import InstanceProgress
+from dagorama.client.port import CountNodes, GetInstance, GetNode, ListNodes
 from dagorama.client.status import NodeStatus
 from dagorama.client.steps import Steps
 from dagorama.instance.handle import Handle, check_is_kept, id_of, node_id_in
@@ -32,6 +33,14 @@ class InstanceLooks(Handle):
         return _is_done(self)
 
     adone = later(done)
+
+    @asking
+    def progress(self) -> Steps[InstanceProgress]:
+        """Return how many nodes the instance has, by function and state."""
+        check_is_kept(self, "to count the nodes of")
+        return _progress(id_of(self))
+
+    aprogress = later(progress)
 
     def nodes(
         self,
@@ -99,6 +108,12 @@ def _is_done(instance: InstanceLooks) -> Steps[bool]:
         return True  # it has run when its call has returned
     check_is_kept(instance, "a look at")
     return (yield from broker().ask(GetInstance(id_of(instance)))).state is not InstanceState.RUNNING
+
+
+def _progress(instance_id: bytes) -> Steps[InstanceProgress]:
+    from dagorama.client.asking import broker
+
+    return InstanceProgress((yield from broker().ask(CountNodes(instance_id))))
 
 
 def _node(instance_id: bytes, node_id: bytes) -> Steps[Node]:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from dagorama.calls.capture import CapturedCall, FunctionSpec
 from dagorama.client import port, status
+from dagorama.client.counts import FunctionProgress
 from dagorama.client.told import Row, Telling
 from dagorama.options import InstanceOptions
 from dagorama.why import Reason, Why
@@ -182,6 +183,10 @@ _told = Telling(
                 "tags": lambda summary: dict(summary.tags),
                 **{name: f"control.{name}" for name in ("priority", "paused", "running_max")},
             },
+        ),
+        answers.FunctionCount: Row(
+            FunctionProgress,
+            {"counts": lambda told: {state.value: told.counts[state] for state in NodeState if state in told.counts}},
         ),
         answers.NodeInfo: Row(
             status.NodeStatus,

@@ -89,6 +89,11 @@ class DagServiceStub(object):
                 request_serializer=dagorama_dot_v1_dot_dag__pb2.ListInstancesRequest.SerializeToString,
                 response_deserializer=dagorama_dot_v1_dot_dag__pb2.ListInstancesResponse.FromString,
                 )
+        self.CountNodes = channel.unary_unary(
+                '/dagorama.v1.DagService/CountNodes',
+                request_serializer=dagorama_dot_v1_dot_dag__pb2.CountNodesRequest.SerializeToString,
+                response_deserializer=dagorama_dot_v1_dot_dag__pb2.CountNodesResponse.FromString,
+                )
         self.ListNodes = channel.unary_unary(
                 '/dagorama.v1.DagService/ListNodes',
                 request_serializer=dagorama_dot_v1_dot_dag__pb2.ListNodesRequest.SerializeToString,
@@ -212,6 +217,13 @@ class DagServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CountNodes(self, request, context):
+        """Counts the nodes of an instance, by function and state.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListNodes(self, request, context):
         """In creation order.
         """
@@ -296,6 +308,11 @@ def add_DagServiceServicer_to_server(servicer, server):
                     servicer.ListInstances,
                     request_deserializer=dagorama_dot_v1_dot_dag__pb2.ListInstancesRequest.FromString,
                     response_serializer=dagorama_dot_v1_dot_dag__pb2.ListInstancesResponse.SerializeToString,
+            ),
+            'CountNodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountNodes,
+                    request_deserializer=dagorama_dot_v1_dot_dag__pb2.CountNodesRequest.FromString,
+                    response_serializer=dagorama_dot_v1_dot_dag__pb2.CountNodesResponse.SerializeToString,
             ),
             'ListNodes': grpc.unary_unary_rpc_method_handler(
                     servicer.ListNodes,
@@ -564,6 +581,23 @@ class DagService(object):
         return grpc.experimental.unary_unary(request, target, '/dagorama.v1.DagService/ListInstances',
             dagorama_dot_v1_dot_dag__pb2.ListInstancesRequest.SerializeToString,
             dagorama_dot_v1_dot_dag__pb2.ListInstancesResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def CountNodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/dagorama.v1.DagService/CountNodes',
+            dagorama_dot_v1_dot_dag__pb2.CountNodesRequest.SerializeToString,
+            dagorama_dot_v1_dot_dag__pb2.CountNodesResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

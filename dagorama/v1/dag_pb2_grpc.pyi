@@ -76,6 +76,8 @@ class DagServiceStub:
     GetInstance: _grpc.UnaryUnaryMultiCallable[_dag_pb2.GetInstanceRequest, _dag_pb2.GetInstanceResponse]
     ListInstances: _grpc.UnaryUnaryMultiCallable[_dag_pb2.ListInstancesRequest, _dag_pb2.ListInstancesResponse]
     """Newest first."""
+    CountNodes: _grpc.UnaryUnaryMultiCallable[_dag_pb2.CountNodesRequest, _dag_pb2.CountNodesResponse]
+    """Counts the nodes of an instance, by function and state."""
     ListNodes: _grpc.UnaryUnaryMultiCallable[_dag_pb2.ListNodesRequest, _dag_pb2.ListNodesResponse]
     """In creation order."""
 
@@ -127,6 +129,8 @@ class DagServiceAsyncStub(DagServiceStub):
     GetInstance: _aio.UnaryUnaryMultiCallable[_dag_pb2.GetInstanceRequest, _dag_pb2.GetInstanceResponse]  # type: ignore[assignment]
     ListInstances: _aio.UnaryUnaryMultiCallable[_dag_pb2.ListInstancesRequest, _dag_pb2.ListInstancesResponse]  # type: ignore[assignment]
     """Newest first."""
+    CountNodes: _aio.UnaryUnaryMultiCallable[_dag_pb2.CountNodesRequest, _dag_pb2.CountNodesResponse]  # type: ignore[assignment]
+    """Counts the nodes of an instance, by function and state."""
     ListNodes: _aio.UnaryUnaryMultiCallable[_dag_pb2.ListNodesRequest, _dag_pb2.ListNodesResponse]  # type: ignore[assignment]
     """In creation order."""
 
@@ -265,6 +269,14 @@ class DagServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_dag_pb2.ListInstancesResponse, _abc.Awaitable[_dag_pb2.ListInstancesResponse]]:
         """Newest first."""
+
+    @_abc_1.abstractmethod
+    def CountNodes(
+        self,
+        request: _dag_pb2.CountNodesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dag_pb2.CountNodesResponse, _abc.Awaitable[_dag_pb2.CountNodesResponse]]:
+        """Counts the nodes of an instance, by function and state."""
 
     @_abc_1.abstractmethod
     def ListNodes(

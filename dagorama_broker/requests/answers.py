@@ -1,6 +1,6 @@
 """Define what requests are answered with, where the core has no type for it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
@@ -110,6 +110,13 @@ class FunctionCheck(NamedTuple):
 
     reasons: Sequence[Reason]  #: empty where some worker takes them
     unsure_workers: Sequence[str]  #: names of those that do, where none of them has said which version it has
+
+
+class FunctionCount(NamedTuple):
+    """Tell how many nodes of an instance call a function."""
+
+    function: str
+    counts: Mapping[NodeState, int]  #: by state, those without nodes left out
 
 
 class Page(NamedTuple, Generic[T]):

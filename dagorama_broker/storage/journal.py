@@ -16,7 +16,7 @@ from typing import Protocol
 
 from dagorama_broker.core.events import DurableEvent
 from dagorama_broker.core.model.selections import InstanceSelection, NodeSelection, Selected
-from dagorama_broker.core.model.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
+from dagorama_broker.core.model.stored import InstanceSummary, NodeCounts, Snapshot, StoredInstance, StoredNode
 from dagorama_broker.core.model.values import InstanceId, KnownStart, NodeId
 
 
@@ -89,6 +89,15 @@ class Journal(Protocol):
         """Return up to `limit` nodes of an instance that may be among these, as `list_nodes` does, without values.
 
         States are as storage knows them: see `NodeSelection.stored_states`.
+        """
+        ...
+
+    def count_nodes(
+        self, instance_id: InstanceId, *, after_seq: int, limit: int, without: Sequence[int] = ()
+    ) -> NodeCounts:
+        """Count up to `limit` nodes of an instance with higher numbers, in creation order, without some of them.
+
+        States are those of `StoredNode`.
         """
         ...
 

@@ -15,7 +15,14 @@ from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Instance, Node
 from dagorama_broker.core.model.selections import InstanceSelection, NodeSelection, Selected
 from dagorama_broker.core.model.states import COMPLETED, TERMINAL, WAITING, Change, InstanceState, NodeState
-from dagorama_broker.core.model.stored import INSTANCE_IDS_MAX, InstanceSummary, Snapshot, StoredInstance, StoredNode
+from dagorama_broker.core.model.stored import (
+    INSTANCE_IDS_MAX,
+    InstanceSummary,
+    NodeCounts,
+    Snapshot,
+    StoredInstance,
+    StoredNode,
+)
 from dagorama_broker.core.model.values import (
     Control,
     FailedAttempt,
@@ -154,6 +161,13 @@ class MemoryJournal:
                     end = row + 1
                     break
         return Selected(found, record.seqs[end - 1] if end < len(record.seqs) else None)
+
+    def count_nodes(
+        self, instance_id: InstanceId, *, after_seq: int, limit: int, without: Sequence[int] = ()
+    ) -> NodeCounts:
+        """Count nodes by function and state."""
+        record = self._by_id.get(instance_id)
+        return record.count(after_seq, limit, frozenset(without)) if record else NodeCounts({}, 0)
 
     def find_by_id(
         self, instance_id: InstanceId, node_ids: Sequence[NodeId], *, values: bool = False
@@ -550,6 +564,18 @@ class _Record:
             previous=self._previous.get(row),
             change=self._changes.get(row),
         )
+
+    def count(self, after_seq: int, limit: int, without: frozenset[int]) -> NodeCounts:
+        """Count some of the nodes by function and state."""
+        start = bisect_right(self.seqs, after_seq)
+        end = min(start + limit, len(self.seqs))
+        counts: dict[str, dict[NodeState, int]] = {}
+        for row in range(start, end):
+            if self.seqs[row] not in without:
+                of_function = counts.setdefault(self._functions[row].name, {})
+                state = _STATES[self._states[row]]
+                of_function[state] = of_function.get(state, 0) + 1
+        return NodeCounts(counts, self.seqs[end - 1] if end > start else 0)
 
     def stored(self, *, with_nodes: bool = True) -> StoredInstance:
         """Return the instance with its nodes."""

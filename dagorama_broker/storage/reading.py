@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from dagorama_broker.core.model.selections import InstanceSelection, NodeSelection, Selected
 from dagorama_broker.core.model.states import TERMINAL, Change, InstanceState, NodeState
-from dagorama_broker.core.model.stored import InstanceSummary, StoredInstance, StoredNode
+from dagorama_broker.core.model.stored import InstanceSummary, NodeCounts, StoredInstance, StoredNode
 from dagorama_broker.core.model.values import (
     Control,
     FailedAttempt,
@@ -74,6 +74,17 @@ _VOID_TOKEN = "SELECT void_token FROM instances WHERE seq = ?"
 _COUNTS = """
 SELECT coalesce(outcomes.state, 'waiting'), count(*) FROM calls LEFT JOIN outcomes ON outcomes.node = calls.seq
 WHERE calls.instance = ? GROUP BY 1
+"""
+
+#: Through an index that has both columns.
+_SEQ_LAST = """
+SELECT coalesce(max(seq), 0) FROM (SELECT seq FROM calls WHERE instance = ? AND seq > ? ORDER BY seq LIMIT ?)
+"""
+_COUNTS_BY_FUNCTION = """
+SELECT functions.name, coalesce(outcomes.state, 'waiting'), count(*)
+FROM calls JOIN functions ON functions.id = calls.function LEFT JOIN outcomes ON outcomes.node = calls.seq
+WHERE calls.instance = ? AND calls.seq BETWEEN ? AND ? AND calls.seq NOT IN (SELECT value FROM json_each(?))
+GROUP BY 1, 2 ORDER BY min(calls.seq)
 """
 
 _ATTEMPTS = """
@@ -154,6 +165,20 @@ class Reader:
             nodes = self.nodes(seqs)
             return Selected([nodes[seq] for seq in seqs], next_seq)
         return Selected([], None)
+
+    def count(self, instance_id: InstanceId, after_seq: int, limit: int, without: Sequence[int]) -> NodeCounts:
+        """Count up to `limit` nodes of an instance, in creation order, by function and state."""
+        counts: dict[str, dict[NodeState, int]] = {}
+        execute = self._connection.execute
+        row = execute("SELECT seq FROM instances WHERE id = ?", (instance_id,)).fetchone()
+        if row is None:
+            return NodeCounts(counts, 0)
+        (last,) = execute(_SEQ_LAST, (row[0], after_seq, limit)).fetchone()
+        for name, state, count in execute(
+            _COUNTS_BY_FUNCTION, (row[0], after_seq + 1, last, json.dumps(list(without)))
+        ):
+            counts.setdefault(name, {})[_STATES[state]] = count
+        return NodeCounts(counts, last)
 
     def by_id(self, instance_id: InstanceId, node_ids: Sequence[NodeId]) -> dict[NodeId, StoredNode]:
         """Return nodes of an instance by id."""

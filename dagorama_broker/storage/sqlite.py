@@ -19,7 +19,14 @@ from dagorama_broker.core.containers.caches import Cache
 from dagorama_broker.core.events import DurableEvent
 from dagorama_broker.core.model.entities import Function, Node
 from dagorama_broker.core.model.selections import InstanceSelection, NodeSelection, Selected
-from dagorama_broker.core.model.stored import INSTANCE_IDS_MAX, InstanceSummary, Snapshot, StoredInstance, StoredNode
+from dagorama_broker.core.model.stored import (
+    INSTANCE_IDS_MAX,
+    InstanceSummary,
+    NodeCounts,
+    Snapshot,
+    StoredInstance,
+    StoredNode,
+)
 from dagorama_broker.core.model.values import (
     FunctionSpec,
     InstanceId,
@@ -291,6 +298,13 @@ class SqliteJournal:
         """Return some of these nodes in creation order, see `Journal.select_nodes`."""
         with self._reading(values=False) as reader:
             return reader.select_nodes(instance_id, selection, after_seq, limit, looked_at_max)
+
+    def count_nodes(
+        self, instance_id: InstanceId, *, after_seq: int, limit: int, without: Sequence[int] = ()
+    ) -> NodeCounts:
+        """Count nodes by function and state, see `Journal.count_nodes`."""
+        with self._reading() as reader:
+            return reader.count(instance_id, after_seq, limit, without)
 
     def find_by_id(
         self, instance_id: InstanceId, node_ids: Sequence[NodeId], *, values: bool = False

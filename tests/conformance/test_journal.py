@@ -429,6 +429,37 @@ def test_nodes_are_listed_in_creation_order(storage: Storage) -> None:
     assert pages == [[1, 3], [3, 4], [4], []]
 
 
+def test_nodes_are_counted_by_function_and_state(storage: Storage) -> None:
+    """Part by part, those of another instance and those that are to be left out not counted."""
+    graph = Graph()
+    one, other = graph.instance(), graph.instance()
+    first, second = FUNCTIONS[:2]
+    nodes = [graph.node(one, function=function) for function in (second, first, second, first, second)]
+    strange = graph.node(other)
+    storage.journal.commit([e.InstanceCreated(instance=it) for it in (one, other)])
+    storage.journal.commit([e.NodesCreated(nodes=nodes), e.NodesCreated(nodes=[strange])])
+    storage.journal.commit(
+        [
+            e.NodeCompleted(node=nodes[0], payload=b"1", at=1.0),
+            e.AttemptFailed(node=nodes[1], attempt=failed(1), retry_at=9.0),
+            e.NodeCompleted(node=nodes[2], payload=b"1", at=1.0),
+        ]
+    )
+
+    def count(after_seq: int, limit: int, *without: int) -> tuple[list[tuple[str, dict[NodeState, int]]], int]:
+        counts, last = storage.journal.count_nodes(one.id, after_seq=after_seq, limit=limit, without=without)
+        return list(counts.items()), last
+
+    completed, waiting, backoff = NodeState.COMPLETED, NodeState.WAITING, NodeState.BACKOFF
+    a, b = second.spec.name, first.spec.name
+    assert count(0, 9) == ([(a, {completed: 2, waiting: 1}), (b, {backoff: 1, waiting: 1})], 5)
+    assert count(0, 2) == ([(a, {completed: 1}), (b, {backoff: 1})], 2)
+    assert count(2, 2) == ([(a, {completed: 1}), (b, {waiting: 1})], 4)
+    assert count(5, 2) == ([], 0)
+    assert count(0, 9, 1, 2, 4) == ([(a, {completed: 1, waiting: 1})], 5)
+    assert storage.journal.count_nodes(InstanceId(b"?" * 16), after_seq=0, limit=9) == ({}, 0)
+
+
 def test_what_begins_anew_is_read_back(storage: Storage) -> None:
     """It has no cause and no end, calls what it calls now, and its earlier failures stay but do not count."""
     graph = Graph()

@@ -14,7 +14,9 @@ from dagorama import (
     DAGDefinition,
     DAGInstance,
     Failure,
+    FunctionProgress,
     Instance,
+    InstanceProgress,
     InstanceState,
     InstanceStatus,
     Limit,
@@ -214,6 +216,11 @@ def look(untyped: UUID | str) -> None:
         assert_type(instance.wait(timeout=3), None)
         assert_type(instance.nodes(state={NodeState.FAILED}, function="f"), Listing[Node])
         assert_type(instance.retry(), None)
+    progress = found.progress()
+    assert_type(progress, InstanceProgress)
+    assert_type(progress.functions, tuple[FunctionProgress, ...])
+    assert_type(progress.functions[0].counts, dict[NodeState, int])
+    assert_type(progress.fraction, float)
     node = found.node(untyped)
     assert_type(node, Node)
     assert_type(node.state, NodeState)
@@ -248,6 +255,7 @@ async def look_async() -> None:
             assert_type(await node.arefresh(), Node)
             assert_type(await node.aparent(), Node | None)
             assert_type(await node.awhy(), Why)
+        assert_type(await instance.aprogress(), InstanceProgress)
         assert_type(await instance.anode("id"), Node)
     assert_type(await workers_async(), Sequence[WorkerStatus])
     assert_type(await queues_async(), Sequence[QueueStatus])

@@ -1,6 +1,7 @@
 """The journal's view: instances and nodes as they were last committed."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from dagorama_broker.core.model.states import Change, InstanceState, NodeState
 from dagorama_broker.core.model.values import (
@@ -89,6 +90,14 @@ class InstanceSummary:
     control: Control = Control()  # noqa: RUF009 - a tuple
     key: str = ""  #: empty: none
     tags: Tags = ()
+
+
+class NodeCounts(NamedTuple):
+    """The numbers of nodes of a part of an instance."""
+
+    #: By function's name, in the order in which its first node was made, and by state.
+    counts: dict[str, dict[NodeState, int]]
+    seq_last: int  #: of the last node of the part; 0 where there is none
 
 
 #: So many ids of instances a broker knows from its start, in about a megabyte: clocks of clients may differ by the time

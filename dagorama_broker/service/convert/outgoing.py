@@ -1,6 +1,6 @@
 """Core types to messages."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.message import Message
@@ -14,7 +14,16 @@ from dagorama_broker.core.model.states import Change, InstanceState, NodeState
 from dagorama_broker.core.model.stored import InstanceSummary
 from dagorama_broker.core.model.values import FailedAttempt, Failure, FunctionSpec, NodeId
 from dagorama_broker.core.why import Reason
-from dagorama_broker.requests.answers import Cause, FunctionCheck, NodeInfo, Outcome, Page, QueueInfo, WorkerInfo
+from dagorama_broker.requests.answers import (
+    Cause,
+    FunctionCheck,
+    FunctionCount,
+    NodeInfo,
+    Outcome,
+    Page,
+    QueueInfo,
+    WorkerInfo,
+)
 from dagorama_broker.requests.checks import MESSAGE_BYTES_MAX, SumTooLarge
 from dagorama_broker.requests.session import Answer
 
@@ -265,7 +274,6 @@ def from_queue(info: QueueInfo) -> dag_pb2.QueueInfo:
 
 def from_instance(summary: InstanceSummary) -> dag_pb2.InstanceInfo:
     """Give the message for an instance."""
-    counts = summary.counts
     return dag_pb2.InstanceInfo(
         instance_id=summary.id,
         definition=summary.definition,
@@ -273,9 +281,7 @@ def from_instance(summary: InstanceSummary) -> dag_pb2.InstanceInfo:
         created_at=summary.created_at,
         finished_at=summary.finished_at,
         deadline_at=summary.deadline_at,
-        counts=[
-            dag_pb2.StateCount(state=NODE_STATES[state], count=counts[state]) for state in NodeState if state in counts
-        ],
+        counts=from_counts(summary.counts),
         priority=summary.control.priority,
         group=summary.group,
         paused=summary.control.paused,
@@ -283,6 +289,16 @@ def from_instance(summary: InstanceSummary) -> dag_pb2.InstanceInfo:
         key=summary.key,
         tags=dict(summary.tags),
     )
+
+
+def from_counts(counts: Mapping[NodeState, int]) -> list[dag_pb2.StateCount]:
+    """Give the message for each number of nodes, in the order of the states."""
+    return [dag_pb2.StateCount(state=NODE_STATES[state], count=counts[state]) for state in NodeState if state in counts]
+
+
+def from_function_count(count: FunctionCount) -> dag_pb2.FunctionCount:
+    """Give the message for the nodes of a function."""
+    return dag_pb2.FunctionCount(function=count.function, counts=from_counts(count.counts))
 
 
 def from_check(check: FunctionCheck) -> dag_pb2.FunctionCheck:
@@ -312,4 +328,5 @@ _TOLD: dict[type, Callable[[Any], Message]] = {
     WorkerInfo: from_worker,
     QueueInfo: from_queue,
     FunctionCheck: from_check,
+    FunctionCount: from_function_count,
 }

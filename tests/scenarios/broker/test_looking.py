@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 import dagorama
-from dagorama import InstanceFailed, Queue, UnknownId, attach, instances
+from dagorama import InstanceFailed, NodeState, Queue, UnknownId, attach, instances
 from dagorama.calls.payload import encode
 from dagorama.v1 import graph_pb2
 from dagorama_broker.launch import LaunchedBroker
@@ -57,6 +57,33 @@ def test_what_is_known_is_told(client: Client, connect: Connect, queue: str) -> 
         return [nodes, "w7" in names, await (await found.anode(nodes[0])).aresult()]
 
     assert asyncio.run(ask()) == [[UUID(bytes=good), UUID(bytes=bad)], True, "paid"]
+
+
+def test_nodes_are_counted_wherever_they_are(client: Client, connect: Connect, queue: str) -> None:
+    """In memory, in the journal, and where an instance that has ended got further nodes, so that they are in both."""
+    worker = connect(slots=2)
+    one, two, three, four = (new_id() for _ in range(4))
+    first, second = function("shop:Order.a", queue=queue), function("shop:Order.b", queue=queue)
+    instance_id = client.start(call(one), call(two), call(three, one, function=1), functions=[first, second])
+    found = attach(UUID(bytes=instance_id))
+    grants = worker.take() + worker.take()
+    worker.finish(result(grants[0], value=b"1"))
+    grants += worker.take()
+
+    def count() -> list[tuple[str, dict[NodeState, int]]]:
+        return [(one.function, one.counts) for one in found.progress().functions]
+
+    assert count() == [("shop:Order.a", {"leased": 1, "completed": 1}), ("shop:Order.b", {"leased": 1})]
+    for grant in grants[1:]:
+        worker.finish(result(grant, value=b"1"))
+    found.wait(timeout=10)
+    assert count() == [("shop:Order.a", {"completed": 2}), ("shop:Order.b", {"completed": 1})]
+    client.submit(instance_id, call(four, two), functions=[second])
+    (grant,) = worker.take()
+    assert count() == [("shop:Order.a", {"completed": 2}), ("shop:Order.b", {"leased": 1, "completed": 1})]
+    worker.finish(result(grant, value=b"1"))
+    found.wait(timeout=10)
+    assert found.progress().counts == {"completed": 4}
 
 
 def test_a_queue_is_controlled(queue: str) -> None:

@@ -230,6 +230,12 @@ class DagServer(DagServiceServicer):
         """Is not there either."""
         _refuse(context, grpc.StatusCode.UNIMPLEMENTED, "unknown method")
 
+    def CountNodes(
+        self, request: dag_pb2.CountNodesRequest, context: grpc.ServicerContext
+    ) -> dag_pb2.CountNodesResponse:
+        """Tells of no nodes."""
+        return dag_pb2.CountNodesResponse()
+
     def ListNodes(self, request: dag_pb2.ListNodesRequest, context: grpc.ServicerContext) -> dag_pb2.ListNodesResponse:
         """Tells ids and functions of the first nodes; there is no further page."""
         nodes = [

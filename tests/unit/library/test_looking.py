@@ -280,6 +280,26 @@ def test_nodes_are_listed_in_creation_order_and_filtered() -> None:
 
 
 @pytest.mark.usefixtures("broker")
+def test_progress_counts_by_function_and_state() -> None:
+    """In the order in which each function was first called; nothing runs for it."""
+    started, _ = Sums()([1, -1, 2])
+    found = attach(started.instance_id)
+    assert [str(one) for one in found.progress().functions] == [f"{__name__}:Sums.entrypoint 0/1 (1 ready)"]
+    with pytest.raises(NodeFailed):
+        started.result()
+    for told in (started.progress(), found.progress(), asyncio.run(found.aprogress())):
+        entrypoint, one, total = told.functions
+        assert [each.function.rpartition(".")[2] for each in told.functions] == ["entrypoint", "one", "total"]
+        assert (one.counts, one.total, one.ended, one.completed) == ({"completed": 2, "failed": 1}, 3, 3, 2)
+        assert (entrypoint.failed, one.failed, total.failed) == (1, 1, 1)
+        assert (told.counts, told.total) == ({"completed": 2, "failed": 1, "dependency_failed": 2}, 5)
+        assert (told.ended, told.completed, told.failed, told.running, told.fraction) == (5, 2, 3, 0, 1.0)
+        assert str(told).splitlines()[1] == f"{__name__}:Sums.one 3/3 (2 completed, 1 failed)"
+    empty = attach(generate_instance_id()).progress()
+    assert (empty.functions, empty.total, empty.fraction, repr(empty)) == ((), 0, 0.0, "<InstanceProgress 0/0>")
+
+
+@pytest.mark.usefixtures("broker")
 def test_a_node_tells_how_it_stood() -> None:
     """Its attempts with their errors, its place in the graph, and its value."""
     started, promise = Sums()([7])
@@ -367,6 +387,7 @@ UNKNOWN: list[Callable[[Instance], object]] = [
     lambda one: one.status,
     lambda one: one.definition,
     lambda one: one.done(),
+    lambda one: one.progress(),
     lambda one: one.wait(),
     lambda one: one.result(),
     lambda one: list(one.nodes()),
