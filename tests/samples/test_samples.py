@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,14 @@ def value(sample: str, *arguments: str) -> str:
     return output("-m", "dagorama.cli.main", "run", f"samples/{sample}", *arguments).strip()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def plain() -> Iterator[subprocess.Popen[str]]:
+    """The plain class, which takes 8 s for nothing but waiting: it runs while others are tested."""
+    with subprocess.Popen([sys.executable, SAMPLES / "test1.py"], stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
     """A folder with a few text files, one of them without words and one in a folder of its own."""
@@ -40,11 +49,6 @@ def texts(tmp_path: Path) -> Path:
     (tmp_path / "more" / "c.txt").write_text("cat\n" * 7)
     (tmp_path / "not a text.md").write_text("cat")
     return tmp_path
-
-
-def test_the_plain_class_runs_as_it_is() -> None:
-    """The class needs nothing of dagorama to run."""
-    assert re.fullmatch(r"Counter\({0: 2, 1: 2}\) in 8\.\d s\n", output(SAMPLES / "test1.py"))
 
 
 def test_four_workers_do_four_things_at_once() -> None:
@@ -129,3 +133,9 @@ def test_type_checkers_have_nothing_to_say() -> None:
     files = [str(path) for path in sorted(SAMPLES.glob("*.py"))]
     assert output("-m", "mypy", "--strict", *files).startswith("Success")
     assert output("-m", "pyright", *files).startswith("0 errors, 0 warnings")
+
+
+def test_the_plain_class_runs_as_it_is(plain: subprocess.Popen[str]) -> None:
+    """The class needs nothing of dagorama to run."""
+    printed, _ = plain.communicate(timeout=60)
+    assert re.fullmatch(r"Counter\({0: 2, 1: 2}\) in 8\.\d s\n", printed)

@@ -302,6 +302,8 @@ class Shell:
         if self._failures is not None and (counted_at := self._failures.due_at) is not None:
             due = counted_at if due is None else min(due, counted_at)
         if due is not None and (self._timer is None or due < self._timer_at):
+            if self._timer is not None:
+                self._timer.cancel()
             self._timer_at = due
             self._timer = self._call_later(max(0.0, due - self._now()), self._tick)
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from threading import Event, current_thread
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 
@@ -333,6 +334,31 @@ def test_a_process_of_its_own_ends_where_a_node_does_not(bench: Any, timeout_s: 
     assert it.left() == ("leave", status)
     why = "its timeout" if timeout_s else "its lease had ended"
     assert it.log().endswith(f"runs on after {why}, so its worker process ends")
+
+
+def test_an_earlier_timer_takes_the_place_of_a_later_one(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is followed by another when it is over: a worker in which something is always due had ever more."""
+    monkeypatch.setenv("DAGORAMA_CANCEL_GRACE_S", "60")
+    it = bench(concurrency=2)
+    timers: list[tuple[float, Mock]] = []
+
+    def call_later(delay_s: float, function: object) -> Mock:
+        timers.append((delay_s, Mock()))
+        return timers[-1][1]
+
+    monkeypatch.setattr(it.shell, "_call_later", call_later)
+    it.connect()
+    node = it.hold()
+    timed = Held(b"t" * 16, 2, b"i" * 16, node.function._replace(timeout_s=30.0), node.arguments, 1, None)
+    gates["started"].clear()
+    it.shell.post(m.Granted([timed]))
+    assert gates["started"].wait(TIMEOUT_S)
+    it.revoke(node)
+    it.revoke(timed)
+    it.settle()
+    (later_s, later), (earlier_s, earlier) = timers
+    assert 0 < earlier_s <= 30 < later_s <= 60
+    assert (later.cancel.called, earlier.cancel.called) == (True, False)
 
 
 def test_no_broker_in_time_is_the_end(bench: Any) -> None:
