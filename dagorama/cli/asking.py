@@ -12,6 +12,7 @@ from uuid import UUID
 
 import click
 
+from dagorama import Instance, attach
 from dagorama.cli.failure import CannotStart, Refused
 from dagorama.cli.options import check_is_text, takes_address, use_address
 from dagorama.client.queries import list_nodes, newest_instances
@@ -66,6 +67,11 @@ def find_instance(text: str) -> bytes:
     if not found:
         raise Refused(f"none {whose} has an id that begins or ends with {text}")
     return _only(found, f"{whose} have ids that begin or end with {text}")
+
+
+def look_at(text: str) -> Instance:
+    """Return the instance that a person means; its `status` is how it stands now."""
+    return attach(UUID(bytes=find_instance(text))).refresh()
 
 
 def find_node(instance_id: bytes, text: str) -> bytes:

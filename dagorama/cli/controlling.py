@@ -6,7 +6,10 @@ from collections.abc import Callable, Sequence
 
 import click
 
+from dagorama import Instance
 from dagorama.cli.asking import asks_broker, find_instance, print_json
+from dagorama.cli.bulk import Wish, check_many, do_to_all, takes_yes
+from dagorama.cli.choosing import Chosen, takes_filter
 from dagorama.cli.looking import counted, standing
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import print_text
@@ -26,27 +29,58 @@ def takes_target(function: Callable[..., None]) -> Callable[..., None]:
     return click.argument("instance", required=False)(function)
 
 
+PAUSE = Wish(do="pause", done="paused", act=Instance.pause, states=("running",))
+RESUME = Wish(do="resume", done="resumed", act=Instance.resume, states=("running",))
+
+
 @click.command(context_settings=HELP)
 @takes_target
+@takes_filter
+@takes_yes
 @asks_broker
-def pause(instance: str | None, queue: str | None, as_json: bool) -> None:
-    """Have workers take no further nodes of an instance, or of a queue.
+def pause(
+    instance: str | None,
+    queue: str | None,
+    chosen: Chosen,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Have workers take no further nodes of an instance, of many, or of a queue.
 
     What they have they finish. It stays so, also when the broker is restarted, until `dagorama resume`. INSTANCE is an
-    id, or at least four of the digits that it begins or ends with. Status 4 if it has ended already.
+    id, or at least four of the digits that it begins or ends with. Status 4 if it has ended already. In its place
+    options such as --definition choose the instances that fit all of them, of those that run unless --state says
+    otherwise; you are asked once, or say --yes. Status 4 if any was refused.
     """
-    control(instance, queue, as_json, paused=True)
+    if chosen or yes:
+        check_many(instance, chosen, queue)
+        do_to_all(chosen, PAUSE, yes=yes, as_json=as_json)
+    else:
+        control(instance, queue, as_json, paused=True)
 
 
 @click.command(context_settings=HELP)
 @takes_target
+@takes_filter
+@takes_yes
 @asks_broker
-def resume(instance: str | None, queue: str | None, as_json: bool) -> None:
-    """Let an instance, or a queue, go on after `dagorama pause`.
+def resume(
+    instance: str | None,
+    queue: str | None,
+    chosen: Chosen,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Let an instance, many, or a queue, go on after `dagorama pause`.
 
-    INSTANCE is an id, or at least four of the digits that it begins or ends with. Status 4 if it has ended already.
+    INSTANCE is an id, or at least four of the digits that it begins or ends with. Status 4 if it has ended already. In
+    its place options such as --definition choose the instances that fit all of them, as for `pause`.
     """
-    control(instance, queue, as_json, paused=False)
+    if chosen or yes:
+        check_many(instance, chosen, queue)
+        do_to_all(chosen, RESUME, yes=yes, as_json=as_json)
+    else:
+        control(instance, queue, as_json, paused=False)
 
 
 # Without this a negative number would be taken for an option.

@@ -8,10 +8,9 @@ from dagorama.analysis.dot import dot
 from dagorama.analysis.drawing import draw_functions, draw_nodes
 from dagorama.analysis.mermaid import mermaid
 from dagorama.analysis.svg import svg
-from dagorama.cli.asking import asks_broker, find_instance, print_json
+from dagorama.cli.asking import asks_broker, look_at, print_json
 from dagorama.cli.options import HELP
 from dagorama.cli.snapshots import snapshots_of
-from dagorama.client import queries
 
 #: An instance with more nodes is drawn by function, as nobody would find anything in the picture.
 DRAWN_MAX = 200
@@ -37,14 +36,14 @@ def graph(instance: str, form: str | None, whole: bool, fold: bool, as_json: boo
     """
     if whole and fold:
         raise click.UsageError("give either --all or --fold")
-    found = queries.get_instance(find_instance(instance))
+    found = look_at(instance)
     nodes = snapshots_of(found, way_out="there is no picture of it")
     is_folded = fold or (len(nodes) > DRAWN_MAX and not whole)
     drawing = draw_functions(nodes) if is_folded else draw_nodes(nodes)
     if as_json:
         print_json(
             {
-                "instance_id": found.instance_id,
+                "instance_id": found.id,
                 "folded": is_folded,
                 "vertices": [{"lines": one.lines, "state": one.state} for one in drawing.vertices],
                 "edges": drawing.edges,

@@ -3,51 +3,82 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Sequence
-from itertools import islice
 
 import click
 
-from dagorama.cli.asking import asks_broker, find_instance, find_node, print_json
+from dagorama import Instance
+from dagorama import queues as list_queues
+from dagorama import workers as list_workers
+from dagorama.analysis.snapshot import method_of
+from dagorama.analysis.summary import analyze
+from dagorama.cli.asking import asks_broker, find_instance, find_node, look_at, print_json
+from dagorama.cli.choosing import Chosen, takes_filter
 from dagorama.cli.options import HELP
+from dagorama.cli.overview import overview, print_functions
 from dagorama.cli.progress import describe
+from dagorama.cli.screen import watch_lines
+from dagorama.cli.snapshots import history_of, snapshots_of
 from dagorama.cli.tables import (
     Form,
     end_of,
+    is_drawn,
     lasting,
     moment,
     print_fields,
     print_table,
     print_text,
     short_moment,
+    table_lines,
 )
 from dagorama.client import queries
-from dagorama.client.status import AttemptStatus, InstanceStatus, NodeStatus, WorkerStatus
+from dagorama.client.status import AttemptStatus, InstanceStatus, NodeStatus, QueueStatus, WorkerStatus
 from dagorama.logging import printable
 
-INSTANCE_STATES = ["running", "completed", "failed", "cancelled"]
+#: Of an instance with more nodes `show` does not read all, as it is to answer at once.
+ANALYZED_MAX = 10_000
 ENDED = frozenset({"completed", "failed", "dependency_failed", "cancelled"})
 
 
 @click.command(context_settings=HELP)
-@click.option("--state", type=click.Choice(INSTANCE_STATES), help="Only instances in this state.")
+@takes_filter
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")
+@click.option("--watch", is_flag=True, help="Show the list on the terminal until q or Ctrl-C, as it changes.")
 @asks_broker
-def instances(state: str | None, limit: int, as_json: bool) -> None:
-    """List instances, newest first."""
-    listed = list(
-        islice((one for one in queries.list_instances() if state in (None, one.state)), min(limit, sys.maxsize))
-    )
-    if as_json:
-        print_json(listed)
-        return
+def instances(
+    chosen: Chosen,
+    limit: int,
+    watch: bool,
+    as_json: bool,
+) -> None:
+    """List instances, newest first; those that fit all of the options."""
+    if watch and not as_json and is_drawn():
+        watch_lines(lambda size: instance_lines(_listed(chosen, limit), size[0]))
+    elif as_json:
+        print_json(_listed(chosen, limit))
+    else:
+        forms, optional = _instance_forms(_listed(chosen, limit))
+        print_table(*forms, optional=optional)
+
+
+def _listed(chosen: Chosen, limit: int) -> list[InstanceStatus]:
+    return [one.status for one in chosen.listed(limit=limit)]
+
+
+def instance_lines(listed: Sequence[InstanceStatus], width: int) -> list[str]:
+    """Return the lines of a list of instances on a terminal of so many columns."""
+    forms, optional = _instance_forms(listed)
+    return table_lines(*forms, width=width, optional=optional)
+
+
+def _instance_forms(listed: Sequence[InstanceStatus]) -> tuple[list[Form], set[str]]:
+    """Return the forms of a list of instances for `print_table`, and the columns that may be left out."""
     headers = ("INSTANCE", "DEFINITION", "STATE", "CREATED", "PRIORITY", "GROUP", "CAP", "NODES")
     whole = Form(headers, [(str(one.instance_id), *_told(one)) for one in listed])
     short = Form(headers, [(str(one.instance_id), *_told_in_short(one)) for one in listed])
     optional = {"PRIORITY", "GROUP", "CAP"}
     with_ids = (whole, short, _without(short, 3, 4, 5, 6), _without(short, 3, 4, 5, 6, 7))
-    print_table(*with_ids, *_by_ends(short, listed), short, optional=optional)
+    return [*with_ids, *_by_ends(short, listed), short], optional
 
 
 def _told(one: InstanceStatus) -> tuple[str, ...]:
@@ -102,14 +133,17 @@ def show(instance: str, limit: int, whole: bool, as_json: bool) -> None:
 
     INSTANCE is an id, or at least four of the digits that it begins or ends with.
     """
-    instance_id = find_instance(instance)
-    found = queries.get_instance(instance_id)
-    failed, unfinished = noteworthy(found, limit)
-    nodes = list(queries.list_nodes(instance_id)) if whole else unfinished
+    looked_at = look_at(instance)
+    found = looked_at.status
+    failed, unfinished = noteworthy(looked_at, limit)
+    nodes = [one.status for one in looked_at.nodes()] if whole else unfinished
+    history = None if sum(found.counts.values()) > ANALYZED_MAX else history_of(found, snapshots_of(looked_at))
+    analysis = None if history is None else analyze(history)
     if as_json:
         fields = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
         more = {"nodes": nodes} if whole else {}
-        print_json({**fields, "failed": failed, "unfinished": unfinished, **more})
+        functions = None if analysis is None else analysis.functions
+        print_json({**fields, "failed": failed, "unfinished": unfinished, "functions": functions, **more})
         return
     print_fields(
         [
@@ -125,12 +159,16 @@ def show(instance: str, limit: int, whole: bool, as_json: bool) -> None:
             ("finished", moment(found.finished_at)),
             ("deadline", moment(found.deadline_at)),
             ("nodes", counted(found.counts)),
+            *(overview(analysis, history) if analysis is not None and history is not None else []),
         ]
     )
     for one in failed:
         click.echo()
         print_text(printable(f"{one.function} ({one.node_id}) failed:"))
         print_attempt(one.failures[-1])
+    if analysis is not None and history is not None and history.nodes:
+        click.echo()
+        print_functions(analysis, history)
     if nodes:
         click.echo()
         print_nodes(nodes)
@@ -193,10 +231,15 @@ def node(instance: str, node: str, as_json: bool) -> None:
 @asks_broker
 def workers(as_json: bool) -> None:
     """List the connected workers."""
-    listed = queries.list_workers()
+    listed = list_workers()
     if as_json:
         print_json(listed)
         return
+    print_table(*worker_forms(listed), wraps="OTHER VERSION OF")
+
+
+def worker_forms(listed: Sequence[WorkerStatus]) -> list[Form]:
+    """Return the forms of a list of workers for `print_table`."""
     rows = [
         (
             one.name,
@@ -208,18 +251,23 @@ def workers(as_json: bool) -> None:
         )
         for one in listed
     ]
-    headers = ("WORKER", "BUSY", "QUEUES", "TOLERATIONS", "STATE", "OTHER VERSION OF")
-    print_table(Form(headers, rows), wraps="OTHER VERSION OF")
+    return [Form(("WORKER", "BUSY", "QUEUES", "TOLERATIONS", "STATE", "OTHER VERSION OF"), rows)]
 
 
 @click.command(context_settings=HELP)
 @asks_broker
 def queues(as_json: bool) -> None:
     """List what is ready and running, by queue and taint."""
-    listed = queries.list_queues()
+    listed = list_queues()
     if as_json:
         print_json(listed)
         return
+    forms, optional = queue_forms(listed)
+    print_table(*forms, optional=optional)
+
+
+def queue_forms(listed: Sequence[QueueStatus]) -> tuple[list[Form], set[str]]:
+    """Return the forms of a list of queues for `print_table`, and the columns that may be left out."""
     rows = [
         (
             one.queue,
@@ -234,16 +282,17 @@ def queues(as_json: bool) -> None:
         for one in listed
     ]
     headers = ("QUEUE", "TAINT", "READY", "HELD", "ACTIVE", "WORKERS", "CAP", "STATE")
-    print_table(Form(headers, rows), optional={"HELD", "CAP", "STATE"})
+    return [Form(headers, rows)], {"HELD", "CAP", "STATE"}
 
 
-def noteworthy(instance: InstanceStatus, limit: int) -> tuple[list[NodeStatus], list[NodeStatus]]:
+def noteworthy(instance: Instance, limit: int) -> tuple[list[NodeStatus], list[NodeStatus]]:
     """Return the first nodes that failed themselves, and the first that have not ended; read no further than that."""
     failed: list[NodeStatus] = []
     unfinished: list[NodeStatus] = []
-    failed_max = min(limit, instance.counts.get("failed", 0))
-    unfinished_max = min(limit, sum(count for state, count in instance.counts.items() if state not in ENDED))
-    nodes = queries.list_nodes(instance.instance_id.bytes)
+    counts = instance.status.counts
+    failed_max = min(limit, counts.get("failed", 0))
+    unfinished_max = min(limit, sum(count for state, count in counts.items() if state not in ENDED))
+    nodes = (one.status for one in instance.nodes())
     while len(failed) < failed_max or len(unfinished) < unfinished_max:
         one = next(nodes, None)
         if one is None:  # some ended meanwhile
@@ -258,11 +307,6 @@ def noteworthy(instance: InstanceStatus, limit: int) -> tuple[list[NodeStatus], 
 def standing(instance: InstanceStatus) -> str:
     """Return the state of an instance in words."""
     return f"{instance.state}, paused" if instance.paused and instance.state == "running" else instance.state
-
-
-def method_of(function: str) -> str:
-    """Return a name such as "module:Class.method" without its module."""
-    return function.rpartition(":")[2]
 
 
 def shown(number: int | None) -> str:

@@ -17,10 +17,12 @@ from dagorama_broker.ending import PlainEnd
 
 #: For each subcommand the module and name of its click command, and what `dagorama --help` says about it.
 SUBCOMMANDS = {
+    "analyze": ("dagorama.cli.analyze:analyze_command", "Say where the time of an instance went."),
     "broker": ("dagorama_broker.__main__:main", "Run a broker: it keeps the graphs and hands nodes to workers."),
     "cancel": ("dagorama.cli.cancel:cancel", "Stop an instance."),
     "cap": ("dagorama.cli.controlling:cap", "Have at most so many nodes of an instance or a queue run at once."),
     "check": ("dagorama.cli.check:check", "List functions of a module that no connected worker would run."),
+    "completion": ("dagorama.cli.completion:completion", "Print the script that has a shell complete commands."),
     "graph": ("dagorama.cli.graph:graph", "Print an instance as a picture, for Mermaid, Graphviz or a browser."),
     "instances": ("dagorama.cli.looking:instances", "List instances, newest first."),
     "node": ("dagorama.cli.looking:node", "Show all there is to know of a node, with its failed attempts."),
@@ -33,6 +35,7 @@ SUBCOMMANDS = {
     "retry": ("dagorama.cli.retry:retry", "Let a failed instance go on from where it failed."),
     "run": ("dagorama.cli.run:run", "Run one definition on a broker and workers of its own, and print the value."),
     "show": ("dagorama.cli.looking:show", "Show an instance, with what has failed and what has not ended."),
+    "top": ("dagorama.cli.top:top", "Show what goes on at the broker, again and again."),
     "version": ("dagorama.cli.main:version", "Print the version."),
     "why": ("dagorama.cli.why:why", "Say why a node or an instance does not go on."),
     "worker": ("dagorama.cli.worker:worker", "Run a worker: it executes nodes."),

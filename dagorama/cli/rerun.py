@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
+from dagorama.analysis.snapshot import method_of
 from dagorama.cli.asking import asks_broker, find_instance, find_node, print_json
 from dagorama.cli.failure import Failed
-from dagorama.cli.looking import method_of
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import Form, end_of, print_table
 from dagorama.cli.waiting import wait_until_ended

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 
 import click
 
@@ -16,21 +11,13 @@ from dagorama.cli.failure import Failed
 from dagorama.cli.options import HELP, check_is_name, check_settings, usable_cpus
 from dagorama.cli.progress import LiveProgress
 from dagorama.cli.session import Outcome, Settings, execute
+from dagorama.cli.stopping import stopping_on_signals
 from dagorama.cli.target import check_arguments, load_target, parse_arguments
 from dagorama.settings import should_run_inline
 from dagorama.worker.options import CONCURRENCY_MAX, cancel_grace_s, default_code_mismatch
 
 #: So many failures are told in full; the rest is counted.
 FAILURES_SHOWN_MAX = 3
-
-
-class Stopped(BaseException):
-    """The command was told to end by a signal. Not an `Exception`, so that nothing on the way handles it."""
-
-    def __init__(self, number: int) -> None:
-        """Keep the `number` of the signal."""
-        self.number = number
-        super().__init__(number)
 
 
 @click.command(context_settings=HELP)
@@ -83,28 +70,6 @@ def run(
             outcome = execute(loaded, parsed, settings, progress)
         click.echo(rendered(outcome.value, output))
     complain(outcome)
-
-
-@contextmanager
-def stopping_on_signals() -> Iterator[None]:
-    """Turn signals that end a process into `Stopped`, so that everything is cleaned up, and then end as they do."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped(number)
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    # What whoever started this has it ignore, as nohup does, stays ignored.
-    heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, stop) for number in heeded}
-    try:
-        yield
-    except Stopped as stopped:
-        click.echo(f"stopped by {signal.Signals(stopped.number).name}", err=True)
-        # What a shell reports for a process that a signal ended.
-        sys.exit(128 + stopped.number)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def rendered(value: object, output: str) -> str:

@@ -5,25 +5,24 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from uuid import UUID
 
+from dagorama import Instance
 from dagorama.analysis.phases import History
 from dagorama.analysis.snapshot import NodeSnapshot
 from dagorama.cli.failure import Refused
-from dagorama.client import queries
 from dagorama.client.status import InstanceStatus, NodeStatus
 
 #: An instance with more nodes is not read as a whole: it would take minutes, and gigabytes.
 NODES_MAX = 200_000
 
 
-def snapshots_of(instance: InstanceStatus, *, way_out: str) -> list[NodeSnapshot]:
+def snapshots_of(instance: Instance, *, way_out: str = "") -> list[NodeSnapshot]:
     """Return all nodes of an instance in creation order; refuse one that is too large, and name the `way_out`."""
-    total = sum(instance.counts.values())
+    total = sum(instance.status.counts.values())
     if total > NODES_MAX:
         raise Refused(
-            f"instance {instance.instance_id} has {total} nodes, more than the {NODES_MAX} that are read for this; "
-            f"{way_out}"
+            f"instance {instance.id} has {total} nodes, more than the {NODES_MAX} that are read for this; {way_out}"
         )
-    return [snapshot_of(one) for one in queries.list_nodes(instance.instance_id.bytes)]
+    return [snapshot_of(one.status) for one in instance.nodes()]
 
 
 def history_of(instance: InstanceStatus, nodes: list[NodeSnapshot]) -> History:
@@ -39,11 +38,23 @@ def snapshot_of(node: NodeStatus) -> NodeSnapshot:
         state=node.state,
         created_at=node.created_at.timestamp(),
         taint=node.taint,
+        ready_at=_seconds(node.ready_at),
+        first_granted_at=_seconds(node.failures[0].granted_at if node.failures else node.granted_at),
+        granted_at=_seconds(node.granted_at),
+        started_at=_seconds(node.started_at),
+        returned_at=_returned_at(node),
         finished_at=_seconds(node.finished_at),
         dependency_ids=tuple(map(str, node.dependency_ids)),
         parent_id=_text(node.parent_id),
         failures_at=tuple(one.ended_at.timestamp() for one in node.failures),
     )
+
+
+def _returned_at(node: NodeStatus) -> float | None:
+    """Return when the function of a node returned, by the clock that its start was told by."""
+    if node.started_at is None or node.duration_s is None:
+        return None
+    return node.started_at.timestamp() + node.duration_s
 
 
 def _seconds(time: datetime | None) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -34,17 +34,23 @@ def print_table(whole: Form, *narrower: Form, optional: Collection[str] = frozen
     that are `optional` are left out where no row has anything in them. The last column is wrapped, if `wraps` is its
     name.
     """
-    if not is_drawn():
+    if is_drawn():
+        drawn = table_lines(whole, *narrower, width=terminal_width(), optional=optional, wraps=wraps)
+        click.echo("\n".join(drawn))
+    else:
         _align(_cleaned(whole, optional))
-        return
+
+
+def table_lines(
+    whole: Form, *narrower: Form, width: int, optional: Collection[str] = frozenset(), wraps: str = ""
+) -> list[str]:
+    """Return the lines of a table as `print_table` draws it on a terminal of so many columns."""
     # What is empty in all rows says nothing, and takes room from what does not fit.
     forms = [_cleaned(form, {*optional, *form.headers[1:]}) for form in (whole, *narrower)]
-    width = shutil.get_terminal_size().columns
     for form in forms:
         if not form.rows or _fits(form, width, wraps):
-            _draw(form, width)
-            return
-    _tell(forms[-1], width)
+            return list(_draw(form, width))
+    return list(_tell(forms[-1], width))
 
 
 def print_fields(fields: Sequence[tuple[str, str]]) -> None:
@@ -53,7 +59,7 @@ def print_fields(fields: Sequence[tuple[str, str]]) -> None:
     if not is_drawn():
         _align(Form(told[0], told[1:]))
         return
-    width = shutil.get_terminal_size().columns
+    width = terminal_width()
     indent = max(len(name) for name, _ in told) + _GAP
     for name, value in told:
         words = max(map(letters, value.split()), default=0)
@@ -67,13 +73,18 @@ def print_text(text: str, *, hang: int = _GAP) -> None:
     if not is_drawn():
         click.echo(text)
         return
-    width = shutil.get_terminal_size().columns
+    width = terminal_width()
     for line in text.splitlines():
         indent = len(line) - len(line.lstrip()) + hang
         first, *more = _wrapped(line.lstrip(), width - indent) or [""]
         click.echo(line[: len(line) - len(line.lstrip())] + first)
         for rest in more:
             click.echo(" " * indent + rest)
+
+
+def terminal_width() -> int:
+    """Return how many columns the terminal has."""
+    return shutil.get_terminal_size().columns
 
 
 def is_drawn() -> bool:
@@ -141,26 +152,26 @@ def _fits(form: Form, width: int, wraps: str) -> bool:
     return left >= LAST_MIN and all(len(_wrapped(row[-1], left)) <= LAST_LINES_MAX for row in form.rows)
 
 
-def _draw(form: Form, width: int) -> None:
-    """Print a table that fits; its last column gets the width that the others leave."""
+def _draw(form: Form, width: int) -> Iterator[str]:
+    """Yield the lines of a table that fits; its last column gets the width that the others leave."""
     *widths, _ = _widths(form)
     indent = sum(widths) + _GAP * len(widths)
     for number, row in enumerate([form.headers, *form.rows]):
         beginning = "".join(_padded(cell, each) for cell, each in zip(row, widths, strict=False))
         for line, text in enumerate(_wrapped(row[-1], width - indent)):
             drawn = f"{' ' * indent if line else beginning}{text}".rstrip()
-            click.echo(drawn if number else _bold(drawn))
+            yield drawn if number else bold(drawn)
 
 
-def _tell(form: Form, width: int) -> None:
-    """Print a paragraph for each row: its subject, and below it the other columns."""
+def _tell(form: Form, width: int) -> Iterator[str]:
+    """Yield the lines of a paragraph for each row: its subject, and below it the other columns."""
     headers = form.headers[1:]
     for first, *cells in form.rows:
         told = [f"{header.lower()} {cell}" for header, cell in zip(headers, cells, strict=True) if cell]
         for line in _wrapped(first, width):
-            click.echo(_bold(line))
+            yield bold(line)
         for line in _wrapped("; ".join(told), width - _GAP):
-            click.echo(" " * _GAP + line)
+            yield " " * _GAP + line
 
 
 def _align(form: Form) -> None:
@@ -173,7 +184,8 @@ def _padded(cell: str, width: int) -> str:
     return cell + " " * (width - letters(cell) + _GAP)
 
 
-def _bold(text: str) -> str:
+def bold(text: str) -> str:
+    """Return a text as the terminal shows it in bold letters, if it has any."""
     return text if os.environ.get("TERM") == "dumb" else click.style(text, bold=True)
 
 

@@ -5,7 +5,9 @@ from dataclasses import fields
 
 import pytest
 
+from dagorama.analysis.summary import FunctionTimes
 from dagorama.calls.payload import MESSAGE_BYTES_MAX
+from dagorama.cli.bulk import Done
 from dagorama.client.status import (
     AttemptStatus,
     FunctionStatus,
@@ -46,6 +48,8 @@ def test_every_kind_of_reason_is_documented() -> None:
     [
         ("Instance", InstanceStatus),
         ("Node", NodeStatus),
+        ("Done wish", Done),
+        ("Function time", FunctionTimes),
         ("Failure", AttemptStatus),
         ("Progress", ProgressStatus),
         ("Reason", Reason),

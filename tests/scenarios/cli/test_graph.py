@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from uuid import UUID
+from collections.abc import Iterator
 from xml.etree import ElementTree
 
 import pytest
@@ -14,50 +11,20 @@ from click.testing import CliRunner, Result
 
 from dagorama.cli import snapshots
 from dagorama.cli.main import group
-from dagorama.client import queries
-from dagorama.client.status import InstanceStatus, NodeStatus
-from tests.scenarios.cli.test_tables import instance, node
-
-
-@dataclass
-class Told:
-    """What the broker would tell."""
-
-    nodes: Sequence[NodeStatus]
-
-    def instance(self, _: object) -> InstanceStatus:
-        """Tells of the instance."""
-        return replace(instance(), counts={"completed": len(self.nodes)})
-
-    def list(self, _: object) -> Sequence[NodeStatus]:
-        """Tells of the nodes."""
-        return self.nodes
-
-
-def made(number: int, *, function: str = "shop:Order.load", parent: int | None = None) -> NodeStatus:
-    """Makes a node that has completed."""
-    return replace(
-        node(function),
-        node_id=UUID(int=number),
-        state="completed",
-        parent_id=None if parent is None else UUID(int=parent),
-        dependency_ids=(),
-        finished_at=datetime.now(UTC),
-    )
+from tests.scenarios.cli.told import INSTANCE, Told, counted, instance, node, telling
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+def told() -> Iterator[Told]:
     """An instance of an entrypoint and 250 calls that it made."""
-    found = Told([made(1, function="shop:Order.entry"), *(made(number, parent=1) for number in range(2, 252))])
-    monkeypatch.setattr(queries, "get_instance", found.instance)
-    monkeypatch.setattr(queries, "list_nodes", found.list)
-    return found
+    nodes = [node(1, function="shop:Order.entry"), *(node(number, parent=1) for number in range(2, 252))]
+    with telling(Told([instance(counts=counted(nodes))], nodes)) as made:
+        yield made
 
 
 def graph(*words: str) -> Result:
     """Runs the command."""
-    return CliRunner().invoke(group, ["graph", str(UUID(int=7)), *words], prog_name="dagorama")
+    return CliRunner().invoke(group, ["graph", str(INSTANCE), *words], prog_name="dagorama")
 
 
 def test_many_nodes_are_folded_by_function(told: Told) -> None:

@@ -144,7 +144,9 @@ def test_a_failed_instance_is_shown_with_its_traceback(scene: Scene) -> None:
     lines = finished.out.splitlines()
     assert finished.status == 0
     assert ("state       failed" in lines, f"shop:Order.charge ({show(scene.bad)}) failed:" in lines) == (True, True)
-    assert lines[-3:] == ["  Traceback:", "    line 2", "  CardDeclined: no"]
+    began = lines.index("  Traceback:")
+    assert lines[began : began + 4] == ["  Traceback:", "    line 2", "  CardDeclined: no", ""]
+    assert [line.split()[0] for line in lines[began + 4 :]] == ["FUNCTION", "shop:Order.charge"]
     assert show(scene.after) not in finished.out
 
 
@@ -255,6 +257,7 @@ def test_the_json_of_an_instance(scene: Scene) -> None:
     """Stable keys, ids as UUIDs, times in ISO 8601 and UTC, null for what is not yet."""
     shown = as_json("show", show(scene.running))
     (held, waiting) = shown.pop("unfinished")
+    functions = shown.pop("functions")
     created_at = datetime.fromisoformat(shown.pop("created_at"))
     assert shown == {
         "instance_id": show(scene.running),
@@ -267,8 +270,11 @@ def test_the_json_of_an_instance(scene: Scene) -> None:
         "group": "",
         "paused": False,
         "running_max": None,
+        "key": "",
+        "tags": {},
         "failed": [],
     }
+    assert [(one["function"], one["nodes"]) for one in functions] == [("shop:f", 2)]
     assert created_at.utcoffset() == timedelta(0)
     assert timedelta(0) < datetime.now(UTC) - created_at < timedelta(minutes=2)
     assert (held["worker"], waiting["dependency_ids"]) == ("bench-1", [show(scene.held)])

@@ -16,9 +16,11 @@ from dagorama.cli.main import group
 from dagorama.cli.progress import LiveProgress
 from dagorama.cli.tables import lasting, print_fields, print_text
 from dagorama.client import queries
+from dagorama.client.port import ListInstances, ListQueues, ListWorkers, Page
 from dagorama.client.status import InstanceStatus, NodeStatus, ProgressStatus, QueueStatus, WorkerStatus
 from dagorama.states import InstanceState, NodeState
 from dagorama.why import Reason, Why
+from tests.scenarios.cli.told import Told, telling
 
 NOW = datetime(2026, 3, 2, 9, 15, tzinfo=UTC)
 ONE = UUID("01a2198d-1e4f-7388-9c20-dfb0513dbb11")
@@ -100,14 +102,14 @@ def queue(name: str, *, taint: str = "") -> QueueStatus:
     )
 
 
-LISTS: dict[str, tuple[list[str], str, list[Any]]] = {
-    "instances": (["instances"], "list_instances", [instance(), instance("shop:Order", paused=True, group="night")]),
-    "long instances": (["instances"], "list_instances", [instance("training.models:TrainingOfManyLargeModels")]),
-    "wide instances": (["instances"], "list_instances", [instance("shop:注文", group="夜"), instance("shop:Ordné")]),
-    "workers": (["workers"], "list_workers", [worker(), worker(draining=True)]),
+LISTS: dict[str, tuple[list[str], type, list[Any]]] = {
+    "instances": (["instances"], ListInstances, [instance(), instance("shop:Order", paused=True, group="night")]),
+    "long instances": (["instances"], ListInstances, [instance("training.models:TrainingOfManyLargeModels")]),
+    "wide instances": (["instances"], ListInstances, [instance("shop:注文", group="夜"), instance("shop:Ordné")]),
+    "workers": (["workers"], ListWorkers, [worker(), worker(draining=True)]),
     "particular workers": (
         ["workers"],
-        "list_workers",
+        ListWorkers,
         [
             worker(
                 include_queues=("payments", "orders"),
@@ -118,10 +120,10 @@ LISTS: dict[str, tuple[list[str], str, list[Any]]] = {
     ),
     "queues": (
         ["queues"],
-        "list_queues",
+        ListQueues,
         [queue("shop:Order.charge"), queue("shop:Order.train_one_model", taint="gpu")],
     ),
-    "long queues": (["queues"], "list_queues", [queue("training.models:TrainingOfManyLargeModels.train_one_model")]),
+    "long queues": (["queues"], ListQueues, [queue("training.models:TrainingOfManyLargeModels.train_one_model")]),
 }
 
 
@@ -153,13 +155,12 @@ def check(lines: list[str], columns: int, words: list[str], lines_max: int) -> N
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_a_list_fits_and_its_words_are_whole(
-    name: str, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_list_fits_and_its_words_are_whole(name: str, columns: int, capsys: pytest.CaptureFixture[str]) -> None:
     """However narrow the terminal: enough of each id to name it, each name, each state, in a few lines."""
-    words, function, listed = LISTS[name]
-    monkeypatch.setattr(queries, function, lambda: iter(listed))
-    run(words)
+    words, request, listed = LISTS[name]
+    answer = Page(listed, "") if request is ListInstances else listed
+    with telling(Told(more={request: lambda _: answer})):
+        run(words)
     whole = {
         "instances": [str(ONE)[-12:], "running"],
         "workers": ["host-7.example.org:4711", "3/8"],
@@ -236,8 +237,8 @@ def test_without_a_terminal_nothing_is_cut(
 ) -> None:
     """Programs get a line for each, with whole ids and names, in columns."""
     monkeypatch.setenv("COLUMNS", "40")
-    monkeypatch.setattr(queries, "list_instances", lambda: iter([instance("shop:注文"), instance()]))
-    show()
+    with telling(Told([instance("shop:注文"), instance()])):
+        show()
     header, *lines = capsys.readouterr().out.splitlines()
     assert all(line.startswith(str(ONE)) for line in lines)
     places = {cell_len(line[: re.search("running|leased|STATE", line).start()]) for line in (header, *lines)}  # type: ignore[union-attr] # it is there
