@@ -1,0 +1,162 @@
+"""The JSON of each command is what its schema says."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from click.testing import CliRunner
+
+from dagorama.cli.main import SUBCOMMANDS, group
+from dagorama.client.port import Cancel, ControlInstance, ControlQueue, ListQueues, ListWorkers, Retry, WhyNot
+from dagorama.client.status import AttemptStatus, ProgressStatus
+from dagorama.why import Reason, Why
+from tests.docs.pages import ROOT
+from tests.scenarios.cli.test_tables import queue, worker
+from tests.scenarios.cli.told import BEGAN, INSTANCE, Told, counted, instance, node, telling
+
+SCHEMA = json.loads((ROOT / "docs/reference/commands.schema.json").read_text())
+
+#: Commands whose output is no JSON of ours, or that run until they are stopped.
+WITHOUT = {"broker", "check", "completion", "result", "run", "version", "worker"}
+KINDS: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "array": (list,),
+    "object": (dict,),
+    "null": (type(None),),
+}
+
+
+def faults(value: Any, schema: dict[str, Any], at: str = "") -> Iterator[str]:
+    """Yields where a value is not as a schema says; as much of JSON Schema as ours has."""
+    if "$ref" in schema:
+        yield from faults(value, SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]], at)
+        return
+    if "anyOf" in schema:
+        several = [list(faults(value, one, at)) for one in schema["anyOf"]]
+        if all(several):
+            yield from min(several, key=len)
+        return
+    if "enum" in schema:
+        if value not in schema["enum"]:
+            yield f"{at}: {value!r} is none of {schema['enum']}"
+        return
+    kinds = KINDS[schema["type"]]
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        yield f"{at}: {value!r} is no {schema['type']}"
+        return
+    if "pattern" in schema and not re.search(schema["pattern"], str(value)):
+        yield f"{at}: {value!r} does not fit {schema['pattern']}"
+    if isinstance(value, list):
+        for place, one in enumerate(value):
+            yield from faults(one, schema["items"], f"{at}[{place}]")
+    if isinstance(value, dict):
+        known, further = schema.get("properties", {}), schema.get("additionalProperties", True)
+        yield from (f"{at}: no {name}" for name in schema.get("required", ()) if name not in value)
+        for name, one in value.items():
+            yield from faults(name, schema.get("propertyNames", {"type": "string"}), f"{at} {name}")
+            if name in known or isinstance(further, dict):
+                yield from faults(one, known.get(name, further), f"{at}.{name}")
+            elif not further:
+                yield f"{at}: {name} is not in the schema"
+
+
+@pytest.fixture
+def told() -> Iterator[Told]:
+    """An instance in which there is one of each: a failure, a progress, times, a cause."""
+    later: dict[str, Any] = {name: BEGAN + timedelta(seconds=1) for name in ("ready_at", "granted_at", "started_at")}
+    failure = AttemptStatus(
+        number=1, worker="w", ended_at=BEGAN, type="E", message="m", traceback="t", duration_s=0.5, started_at=BEGAN
+    )
+    nodes = [
+        node(1, ended_s=2.0, duration_s=0.5, **later),
+        node(2, parent=1, created_s=1.0, state="failed", ended_s=3.0, failures=(failure,), cause_id=UUID(int=2)),
+        node(3, parent=1, created_s=1.0, dependencies=[2], state="leased", **later),
+    ]
+    nodes[2] = replace(nodes[2], progress=ProgressStatus(fraction=0.5, message="half"), retry_at=BEGAN)
+    found = instance(counts=counted(nodes), tags={"customer": "c9"}, key="order-17", running_max=3, deadline_at=BEGAN)
+    reason = Reason(kind="waits_for", text="t", node_ids=(UUID(int=2),), because=(Reason(kind="running", text="t"),))
+    why = Why(instance_id=INSTANCE, node_id=UUID(int=3), function="f", state="waiting", reasons=(reason,))
+    more: dict[type, Any] = {
+        ListWorkers: lambda _: [worker()],
+        ListQueues: lambda _: [queue("q")],
+        WhyNot: lambda _: why,
+        Cancel: lambda _: None,
+        Retry: lambda _: None,
+        ControlInstance: lambda _: found,
+        ControlQueue: lambda _: [queue("q")],
+    }
+    with telling(Told([found], nodes, more)) as made:
+        yield made
+
+
+ONE = str(INSTANCE)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["instances"],
+        ["show", ONE],
+        ["show", ONE, "--all"],
+        ["node", ONE, str(UUID(int=2))],
+        ["node", ONE, str(UUID(int=3))],
+        ["why", ONE],
+        ["workers"],
+        ["queues"],
+        ["top"],
+        ["graph", ONE],
+        ["graph", ONE, "--fold"],
+        ["analyze", ONE],
+        ["cancel", ONE],
+        ["cancel", "--state", "running", "--yes"],
+        ["retry", ONE],
+        ["retry", "--state", "running", "--yes"],
+        ["pause", ONE],
+        ["pause", "--queue", "q"],
+        ["pause", "--key", "order-17", "--yes"],
+        ["resume", "--queue", "q"],
+        ["cap", "3", ONE],
+        ["priority", ONE, "3"],
+    ],
+    ids=lambda words: " ".join(words).replace(ONE, "INSTANCE"),
+)
+def test_the_json_is_as_the_schema_says(told: Told, words: list[str]) -> None:
+    """No key is missing and none is new, and each value is of its kind."""
+    finished = CliRunner().invoke(group, [*words, "--json"], prog_name="dagorama")
+    assert finished.exit_code == 0, finished.output
+    assert list(faults(json.loads(finished.stdout), SCHEMA["properties"][words[0]])) == []
+
+
+def test_each_command_has_a_schema() -> None:
+    """A new command with --json gets one."""
+    assert set(SCHEMA["properties"]) == set(SUBCOMMANDS) - WITHOUT
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"priority": "5"}, ".priority: '5' is no integer"),
+        ({"priority": True}, ".priority: True is no integer"),
+        ({"state": "asleep"}, ".state: 'asleep' is none of"),
+        ({"instance_id": "x"}, ".instance_id: 'x' does not fit"),
+        ({"mood": "good"}, ": mood is not in the schema"),
+        ({"counts": {"odd": 1}}, ".counts odd: 'odd' is none of"),
+    ],
+)
+def test_what_is_not_as_the_schema_says_is_found(told: Told, changed: dict[str, Any], fault: str) -> None:
+    """The check sees values of another kind, keys that nobody knows, and missing ones."""
+    found = json.loads(CliRunner().invoke(group, ["instances", "--json"], prog_name="dagorama").stdout)[0]
+    schema = SCHEMA["$defs"]["instance"]
+    assert next(faults(found | changed, schema)).startswith(fault)
+    del found["paused"]
+    assert list(faults(found, schema)) == [": no paused"]
