@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import monotonic
 from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Column
+from rich.text import Text
 
+from dagorama import FunctionProgress
 from dagorama.analysis.pace import Pace
 from dagorama.cli.tables import lasting
+from dagorama.logging import printable
+from dagorama.states import NodeState
 
 #: The states that are worth a word while it runs, in this order, with the word.
 SHOWN = {
@@ -29,51 +43,67 @@ SHOWN = {
 
 #: From so many columns on there is room for a bar, and for the pace.
 BAR_MIN, PACE_MIN = 110, 80
+#: So many functions have a line of their own.
+FUNCTIONS_MAX = 8
+#: So often nodes are counted by function: it costs the broker more than a change does.
+COUNT_S = 0.5
+
+
+class _OfWhole(ProgressColumn):
+    """A column that only the line of the whole has something in, not those of functions."""
+
+    def __init__(self, column: ProgressColumn, table_column: Column | None = None) -> None:
+        """Show `column` there."""
+        super().__init__(table_column)
+        self._column = column
+
+    def render(self, task: Task) -> RenderableType:
+        """Return what stands in it."""
+        return self._column.render(task) if task.fields["whole"] else Text("")
 
 
 class LiveProgress:
-    """A line that is redrawn on a terminal, and nothing at all elsewhere."""
+    """Lines that are redrawn on a terminal, one for the whole and one for each function; nothing at all elsewhere."""
 
     def __init__(self, title: str) -> None:
         """Show the progress of `title`."""
         self.console = Console(stderr=True, highlight=False)
         self.live = self.console.is_terminal and not self.console.is_dumb_terminal
-        self._counts: dict[str, int] = {}
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        self._title = title
+        self._functions: dict[str, TaskID] = {}
+        self._title = printable(title)
         self._pace = Pace()
 
     def __enter__(self) -> LiveProgress:
         """Start to draw."""
         if self.live:
             width = self.console.width
-            # Whatever else there is no room for: how many are done, and the time, are whole.
-            # The pace is whole as well where there is room.
+            # Whatever else there is no room for: how many are done, and the time, are whole, and so is the pace.
             whole, cut = Column(no_wrap=True, min_width=7), Column(no_wrap=True, overflow="ellipsis", ratio=1)
             bar = [BarColumn(bar_width=20)] if width >= BAR_MIN else []
+            pace = TextColumn("{task.fields[pace]}", markup=False)
             self._bar = Progress(
-                SpinnerColumn(),
+                _OfWhole(SpinnerColumn()),
                 TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
                 *bar,
                 MofNCompleteColumn(table_column=whole),
                 TextColumn("{task.fields[states]}", markup=False, table_column=cut),
-                *([TextColumn("{task.fields[pace]}", markup=False, table_column=whole)] if width >= PACE_MIN else []),
-                TimeElapsedColumn(table_column=whole),
+                *([_OfWhole(pace, table_column=Column(no_wrap=True))] if width >= PACE_MIN else []),
+                _OfWhole(TimeElapsedColumn(), table_column=whole),
                 console=self.console,
                 transient=True,
                 expand=True,
             )
-            self._task = self._bar.add_task(
-                shortened(self._title, width * 2 // 5), total=None, states="starting", pace=""
-            )
+            title = shortened(self._title, width * 2 // 5)
+            self._task = self._bar.add_task(title, total=None, states="starting", pace="", whole=True)
             self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Take the line away."""
+        """Take the lines away."""
         if self._bar:
             self._bar.stop()
 
@@ -82,13 +112,21 @@ class LiveProgress:
         if self._bar and self._task is not None:
             total, completed = sum(counts.values()), counts.get("completed", 0)
             self._pace.add(monotonic(), completed)
-            self._bar.update(
-                self._task,
-                total=total,
-                completed=completed,
-                states=describe(counts),
-                pace=pace_in_words(self._pace, total),
-            )
+            states, pace = describe(counts), pace_in_words(self._pace, total)
+            self._bar.update(self._task, total=total, completed=completed, states=states, pace=pace)
+
+    def update_functions(self, functions: Sequence[FunctionProgress]) -> None:
+        """Show a line for each of the first functions, where there are several."""
+        if not self._bar or len(functions) < 2:
+            return
+        for one in functions[:FUNCTIONS_MAX]:
+            if one.function not in self._functions:
+                name = shortened(printable(one.function.rpartition(".")[2]), self.console.width // 4)
+                self._functions[one.function] = self._bar.add_task(
+                    f"  {name}", total=None, states="", pace="", whole=False
+                )
+            task = self._functions[one.function]
+            self._bar.update(task, total=one.total, completed=one.completed, states=describe(by_name(one.counts)))
 
     def show(self, line: str) -> None:
         """Print a line of a worker above the progress."""
@@ -104,6 +142,11 @@ def pace_in_words(pace: Pace, total: int) -> str:
 def shortened(title: str, width: int) -> str:
     """Return the end of a title, with the definition's name, where the whole is too long."""
     return title if len(title) <= width else f"…{title[1 - width :]}"
+
+
+def by_name(counts: Mapping[NodeState, int]) -> dict[str, int]:
+    """Return how many nodes are in each state by the names of the states."""
+    return {str(state): count for state, count in counts.items()}
 
 
 def describe(counts: Mapping[str, int]) -> str:

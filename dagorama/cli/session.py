@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from inspect import iscoroutine
 from queue import Empty, SimpleQueue
 from threading import Thread
+from time import monotonic
 from typing import TypeAlias, TypeVar
 
 from dagorama.cli.crew import crew
 from dagorama.cli.failure import CalledWrongly, CannotStart, Failed
-from dagorama.cli.progress import LiveProgress
+from dagorama.cli.progress import COUNT_S, LiveProgress
 from dagorama.cli.target import Arguments, Target
 from dagorama.client.queries import list_instances, list_nodes, watch_instance
 from dagorama.client.status import InstanceStatus, NodeStatus
@@ -128,7 +129,7 @@ def follow(
     happenings: SimpleQueue[Happening] = SimpleQueue()
     Thread(target=_watch_instance, args=(instance, happenings.put), daemon=True).start()
     Thread(target=_watch_workers, args=(workers, happenings.put), daemon=True).start()
-    idle = False
+    idle, count_at = False, 0.0
     while True:
         try:
             happening = happenings.get(timeout=IDLE_S if idle else None)
@@ -141,6 +142,9 @@ def follow(
         if isinstance(happening, WorkersEnded):
             raise CannotStart(f"the workers ended with status {happening.status}")
         progress.update(happening.counts)
+        if progress.live and monotonic() >= count_at:
+            progress.update_functions(instance.progress().functions)
+            count_at = monotonic() + COUNT_S
         if happening.state != "running":
             return
         idle = "ready" in happening.counts and happening.counts.keys().isdisjoint({"leased", "started", "backoff"})

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from threading import Thread
+from time import monotonic
 from typing import TypeVar
+from uuid import UUID
 
 import click
 
+from dagorama import Instance, attach
+from dagorama.cli.progress import COUNT_S, LiveProgress, by_name
 from dagorama.client import queries
 from dagorama.client.settings import silence_s
 from dagorama.client.status import InstanceStatus
@@ -40,21 +44,39 @@ def _followed(instance_id: bytes) -> InstanceStatus:
 def waiting(instance_id: bytes, wait: Callable[[], T]) -> T:
     """Return the result of `wait`; each new reason why the instance does not go on meanwhile is told, once.
 
-    It is asked for when for `DAGORAMA_SILENCE_S` nothing has run, and nothing changed.
+    It is asked for when for `DAGORAMA_SILENCE_S` nothing has run, and nothing changed. On a terminal the progress of
+    the instance is shown.
     """
+    instance = attach(UUID(bytes=instance_id)).refresh()
+    with LiveProgress(instance.definition) as progress:
+        return _waiting(instance, wait, progress)
+
+
+def _waiting(instance: Instance, wait: Callable[[], T], progress: LiveProgress) -> T:
+    instance_id = instance.id.bytes
     patience_s = min(silence_s(), SILENCE_MAX_S)
     future: Future[T] = Future()
     # A daemon, so that Ctrl-C ends the command at once.
     Thread(target=_fill, args=(future, wait), daemon=True).start()
-    counts = queries.get_instance(instance_id).counts
+    counts: Mapping[str, int] = instance.status.counts
+    progress.update(counts)
+    silent_until = monotonic() + patience_s
     told: set[frozenset[tuple[str, tuple[str, ...]]]] = set()
     while True:
         try:
-            return future.result(patience_s)
+            rest_s = max(silent_until - monotonic(), 0.0)
+            return future.result(min(rest_s, COUNT_S) if progress.live else rest_s)
         except TimeoutError:
             if future.done():
                 raise  # it is what `wait` raised
         try:
+            if progress.live:
+                found = instance.progress()
+                progress.update(by_name(found.counts))
+                progress.update_functions(found.functions)
+            if monotonic() < silent_until:
+                continue
+            silent_until = monotonic() + patience_s
             before, counts = counts, queries.get_instance(instance_id).counts
             why = queries.why(instance_id) if counts == before and "leased" not in counts else None
         except BrokerUnavailable:
@@ -63,7 +85,10 @@ def waiting(instance_id: bytes, wait: Callable[[], T]) -> T:
         reasons = frozenset((reason.kind, reason.workers) for reason in _all(why.reasons)) if why else frozenset()
         if why and reasons not in told:
             told.add(reasons)
-            click.echo(printable(str(why)), err=True)
+            if progress.live:
+                progress.show(printable(str(why)))
+            else:
+                click.echo(printable(str(why)), err=True)
 
 
 def _fill(future: Future[T], wait: Callable[[], T]) -> None:

@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 from rich.cells import cell_len
 
+from dagorama import FunctionProgress
 from dagorama.cli import looking
 from dagorama.cli.main import group
 from dagorama.cli.progress import LiveProgress
@@ -243,3 +244,27 @@ def test_without_a_terminal_nothing_is_cut(
     assert all(line.startswith(str(ONE)) for line in lines)
     places = {cell_len(line[: re.search("running|leased|STATE", line).start()]) for line in (header, *lines)}  # type: ignore[union-attr] # it is there
     assert len(places) == 1
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120, 200])
+def test_the_progress_has_a_line_for_each_function(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name and its count are whole; one function alone has no line of its own, and a name is no control."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    progress = LiveProgress("training.py:Training\x07")
+    load = {NodeState.COMPLETED: 12345, NodeState.LEASED: 7}
+    functions = [
+        FunctionProgress(function=f"training:Training.{name}", counts=load) for name in ("load\x1b[31m", "train")
+    ]
+    with progress.console.capture() as drawn, progress:
+        progress.update({"leased": 14, "completed": 24690})
+        progress.update_functions(functions[:1])
+        assert progress._functions == {}
+        progress.update_functions(functions)
+        progress.update_functions(functions)
+    assert "\x07" not in drawn.get()
+    lines = [line.rstrip() for line in re.split("[\r\n]", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn.get()))]
+    rows = [line for line in lines if "12345/12352" in line]
+    assert [line for line in lines if cell_len(line) > columns] == []
+    assert {row.split()[0] for row in rows} == {"load\\x1b[31m", "train"}
+    assert all("7 running" in row and "0:00" not in row for row in rows)
