@@ -78,13 +78,13 @@ def test_an_instance_is_retried_once(server: DagServer) -> None:
 
 
 def test_a_node_is_rerun(server: DagServer) -> None:
-    """`rerun` and `arerun` name the promise's node to the broker; what is no promise is refused."""
+    """`rerun` and `arerun` name the promise's node to the broker; what names no node is refused."""
     instance, promise = Task()()
     instance.rerun(promise)
     asyncio.run(instance.arerun(promise))
     (submit,) = server.submits
     assert server.rerun == [(instance.instance_id.bytes, submit.calls.node_ids[0])] * 2
-    with pytest.raises(TypeError, match=r"^rerun\(\) takes a promise, which a decorated call has returned, not int$"):
+    with pytest.raises(TypeError, match=r"^rerun\(\) takes a node, its id, or its promise, .*, not 1$"):
         instance.rerun(1)
 
 
