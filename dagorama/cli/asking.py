@@ -15,8 +15,9 @@ import click
 from dagorama import Instance, attach
 from dagorama.cli.failure import CannotStart, Refused
 from dagorama.cli.options import check_is_text, takes_address, use_address
-from dagorama.client.queries import list_nodes, newest_instances
+from dagorama.client.queries import list_instances, list_nodes, newest_instances
 from dagorama.errors import BrokerRefused, BrokerUnavailable
+from dagorama.options import checked_key
 
 #: An abbreviated id is looked for among so many instances, the newest.
 LOOKED_AT_MAX = 1000
@@ -54,19 +55,35 @@ def asks_broker(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def find_instance(text: str) -> bytes:
-    """Return the id that a person means: whole, or the first or last digits of one of the newest instances' ids."""
+    """Return the id that a person means: whole, its first or last digits among the newest instances', or by its key.
+
+    A text that is the key of one instance and abbreviates the id of another is refused.
+    """
     digits = _digits(text)
-    if digits is None:
-        raise click.UsageError(f"{text!r} is no id: {AN_ID}")
-    if len(digits) == 32:
+    if digits is not None and len(digits) == 32:
         return bytes.fromhex(digits)
-    found = [
-        status.instance_id for status in newest_instances(LOOKED_AT_MAX) if _abbreviates(digits, status.instance_id)
-    ]
+    found = _ids_under(text)
+    if digits is None:
+        if not found:
+            raise Refused(f"{text!r} is no id, and no instance has that key: {AN_ID}")
+        return _only(found, "instances have that key")
     whose = f"of the {LOOKED_AT_MAX} newest instances"
+    for status in newest_instances(LOOKED_AT_MAX):
+        if _abbreviates(digits, status.instance_id) and status.instance_id not in found:
+            found.append(status.instance_id)
     if not found:
         raise Refused(f"none {whose} has an id that begins or ends with {text}")
-    return _only(found, f"{whose} have ids that begin or end with {text}")
+    return _only(found, f"{whose} have ids that begin or end with {text}, or that key")
+
+
+def _ids_under(key: str) -> list[UUID]:
+    """Return the ids of the instances with a key: one or none. Raise `click.UsageError` for what cannot be one."""
+    try:
+        checked_key(key)
+    except ValueError as error:
+        raise click.UsageError(f"{key!r} is no id: {AN_ID}; nor is it a key, for {error}") from None
+    # An earlier broker does not know of keys, and lists all.
+    return [status.instance_id for status in list_instances(key=key) if status.key == key]
 
 
 def look_at(text: str) -> Instance:

@@ -450,11 +450,28 @@ def test_an_unknown_node_is_refused(scene: Scene) -> None:
     assert said == [expected, expected]
 
 
-@pytest.mark.parametrize("text", ["xyz", "abc", "", "--", "0" * 33])
-def test_what_is_no_id_is_a_wrong_call(scene: Scene, text: str) -> None:
-    """Status 2, and what an id looks like; too few digits are no abbreviation."""
-    finished = dagorama("show", "--", text)
-    assert (finished.status, f"{text!r} is no id" in finished.err) == (2, True)
+@pytest.mark.parametrize(
+    ("text", "status"), [("xyz", 4), ("abc", 4), ("--", 4), ("0" * 33, 4), ("", 2), ("x" * 201, 2)]
+)
+def test_what_is_no_id_is_refused(scene: Scene, text: str, status: int) -> None:
+    """Status 4 where no instance has that key, 2 where none can; and what an id looks like."""
+    finished = here("show", "--", text)
+    assert (finished.status, f"{text!r} is no id" in finished.err) == (status, True)
+
+
+def test_an_instance_is_named_by_its_key(scene: Scene) -> None:
+    """Where the text is the end of another's id too, neither is taken, and both are named."""
+    end = show(scene.failed)[-6:]
+    specs = [function(queue="batch")]
+    march, other = (
+        scene.client.start(call(new_id()), functions=specs, options=dag_pb2.InstanceOptions(key=key))
+        for key in ("orders of march", end)
+    )
+    assert show(march) in here("show", "orders of march").out
+    refused = here("cancel", end)
+    assert (refused.status, refused.err.splitlines()[1:]) == (4, [f"  {show(other)}", f"  {show(scene.failed)}"])
+    assert here("cancel", "orders of march").status == 0
+    scene.client.cancel(other)
 
 
 # -- stopping ---------------------------------------------------------------------------------------------------------
