@@ -139,10 +139,11 @@ def _only(found: Sequence[UUID], whose: str) -> bytes:
 
 def print_json(value: object) -> None:
     """Print a value: dataclasses as objects, UUIDs as strings, times in ISO 8601 and UTC."""
-    click.echo(json.dumps(value, default=_plain, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(value, default=plain, indent=2, ensure_ascii=False))
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """Return a value as JSON has it, for `json.dumps`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, UUID):

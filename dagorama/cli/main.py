@@ -25,6 +25,7 @@ SUBCOMMANDS = {
     "completion": ("dagorama.cli.completion:completion", "Print the script that has a shell complete commands."),
     "graph": ("dagorama.cli.graph:graph", "Print an instance as a picture, for Mermaid, Graphviz or a browser."),
     "instances": ("dagorama.cli.looking:instances", "List instances, newest first."),
+    "logs": ("dagorama.cli.logs:logs", "Print what nodes have printed and logged."),
     "node": ("dagorama.cli.looking:node", "Show all there is to know of a node, with its failed attempts."),
     "pause": ("dagorama.cli.controlling:pause", "Have workers take no further nodes of an instance or a queue."),
     "priority": ("dagorama.cli.controlling:priority", "Have workers take nodes of an instance earlier or later."),

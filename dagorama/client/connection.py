@@ -13,6 +13,7 @@ import grpc
 from dagorama.options import check_encodable
 from dagorama.v1.dag_pb2 import WatchInstanceRequest, WatchInstanceResponse, WatchRequest, WatchResponse
 from dagorama.v1.dag_pb2_grpc import DagServiceStub
+from dagorama.v1.logs_pb2 import ReadRequest, ReadResponse
 
 #: An attempt to connect that takes longer has failed; then the next one starts.
 CONNECT_S = 1.5
@@ -78,6 +79,12 @@ class Connection:
                 request_serializer=WatchInstanceRequest.SerializeToString,
                 response_deserializer=cast(Callable[[bytes], WatchInstanceResponse], WatchInstanceResponse.FromString),
             )
+        )
+        #: `Read` of logs, part by part: with `once` it is one message, too.
+        self.read_logs: grpc.UnaryUnaryMultiCallable[ReadRequest, ReadResponse] = self.channel.unary_unary(
+            "/dagorama.v1.LogService/Read",
+            request_serializer=ReadRequest.SerializeToString,
+            response_deserializer=cast(Callable[[bytes], ReadResponse], ReadResponse.FromString),
         )
         #: Whether the broker has answered anything yet.
         self.answered = False

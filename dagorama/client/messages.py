@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from dagorama.calls.capture import FunctionSpec
 from dagorama.client.convert import write_function
 from dagorama.client.counts import FunctionProgress
+from dagorama.client.log_lines import LogBlock, LogChunk, LogPart
 from dagorama.client.port import Page, Request
 from dagorama.client.status import (
     AttemptStatus,
@@ -26,7 +27,7 @@ from dagorama.client.status import (
     WorkerStatus,
 )
 from dagorama.client.told import Row, Telling
-from dagorama.v1 import dag_pb2, graph_pb2
+from dagorama.v1 import dag_pb2, graph_pb2, logs_pb2
 from dagorama.v1.graph_pb2 import NodeState
 from dagorama.why import Reason, Why
 
@@ -159,3 +160,20 @@ def _outcome(message: graph_pb2.Outcome, values: Iterator[tuple[bytes, bytes]]) 
     failure = Failed(told.type, told.message, told.traceback, told.exception)
     cause = Cause(message.cause_id or node_id, message.cause_function, message.cause_attempts, failure)
     return Outcome(node_id, state, cause=cause)
+
+
+# -- logs --------------------------------------------------------------------------------------------------------------
+
+
+def log_chunk(response: logs_pb2.ReadResponse) -> LogChunk:
+    """Return a part of what nodes have printed."""
+    return LogChunk(list(map(_log_block, response.blocks)), response.cursor, list(response.gaps), response.last)
+
+
+def _log_block(message: logs_pb2.StoredLogBlock) -> LogBlock:
+    block = message.block
+    parts = [
+        LogPart(part.node_id, part.attempt, part.token, part.dropped_lines, part.dropped_bytes, part.ended)
+        for part in block.parts
+    ]
+    return LogBlock(message.worker, parts, block.data, block.compression)

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from dagorama.calls.capture import CapturedCall, FunctionSpec
 from dagorama.calls.ids import new_id
+from dagorama.client.log_lines import LogChunk
 from dagorama.client.silence import Silence
 from dagorama.client.status import FunctionCheck, InstanceStatus, NodeStatus, Outcome, QueueStatus, WorkerStatus
 from dagorama.client.steps import Deadline, Steps
@@ -261,6 +262,27 @@ class WhyNot(Request[Why]):
         return f"to say why {whose} does not run"
 
 
+@dataclass(frozen=True)
+class ReadLogs:
+    """Tell the next part of what an instance has printed, or one of its nodes, or attempts of this number.
+
+    A reader who follows is answered when there is something, or when nothing further comes.
+    """
+
+    instance_id: bytes
+    #: Empty for all; 0 for all.
+    node_id: bytes = b""
+    attempt: int = 0
+    follow: bool = False
+    #: The place after which to go on.
+    after: int = 0
+
+    def __str__(self) -> str:
+        """Say what is asked, for errors."""
+        whose = f"node {UUID(bytes=self.node_id)}" if self.node_id else f"instance {UUID(bytes=self.instance_id)}"
+        return f"to read the logs of {whose}"
+
+
 # -- who answers -------------------------------------------------------------------------------------------------------
 
 
@@ -303,6 +325,10 @@ class Broker(Protocol):
 
     def changes(self, instance_id: bytes) -> Iterator[InstanceStatus]:
         """Yield how the instance stands now and after each change, until it is no longer running."""
+        ...
+
+    def read_logs(self, request: ReadLogs) -> Steps[LogChunk]:
+        """Return the next part of what nodes have printed."""
         ...
 
     def deadline(self, timeout_s: float) -> Deadline:

@@ -11,8 +11,9 @@ import grpc
 from dagorama.calls.capture import CapturedCall
 from dagorama.client.connection import connection, problem_in
 from dagorama.client.convert import submit_request
-from dagorama.client.messages import answer_in, instance_status, message_of, outcomes_in
-from dagorama.client.port import Cancel, GetInstance, Request, Submitted
+from dagorama.client.log_lines import LogChunk
+from dagorama.client.messages import answer_in, instance_status, log_chunk, message_of, outcomes_in
+from dagorama.client.port import Cancel, GetInstance, ReadLogs, Request, Submitted
 from dagorama.client.requests import LOST, ask
 from dagorama.client.silence import Silence
 from dagorama.client.status import InstanceStatus, Outcome
@@ -23,6 +24,7 @@ from dagorama.errors import BrokerRefused, BrokerUnavailable, refusal
 from dagorama.options import InstanceOptions
 from dagorama.states import InstanceState
 from dagorama.v1.dag_pb2 import WatchInstanceRequest
+from dagorama.v1.logs_pb2 import ReadRequest
 
 T = TypeVar("T")
 
@@ -89,6 +91,19 @@ class RemoteBroker:
             detail = call.details() or call.code().name
             what = f"watching instance {UUID(bytes=instance_id)}"
             raise refusal(request=what, code=call.code().name, detail=detail) from None
+
+    def read_logs(self, request: ReadLogs) -> Steps[LogChunk]:
+        """Ask until the broker answers, also while it restarts."""
+        to = connection()
+        message = ReadRequest(
+            instance_id=request.instance_id,
+            node_id=request.node_id,
+            attempt=request.attempt,
+            follow=request.follow,
+            after=request.after,
+            once=True,
+        )
+        return log_chunk((yield from ask(to, to.read_logs, message, str(request))))
 
     def deadline(self, timeout_s: float) -> Deadline:
         """Count the time of this machine."""

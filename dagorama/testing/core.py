@@ -14,6 +14,7 @@ from math import inf
 from typing import TypeVar, cast
 
 from dagorama.calls.ids import new_id
+from dagorama.client.port import ReadLogs
 from dagorama.options import checked_names
 from dagorama.testing.translating import to_rejection, to_result
 from dagorama.worker.shell.held import Function, Held, Rejected, ValueTable
@@ -25,7 +26,7 @@ from dagorama_broker.core.model.entities import Node
 from dagorama_broker.core.model.values import InstanceId, NodeId, WorkerId
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.settings import Settings
-from dagorama_broker.logs.blocks import Arrival
+from dagorama_broker.logs.blocks import Arrival, Chunk
 from dagorama_broker.logs.store import LogStore
 from dagorama_broker.requests.keeper import runs_in
 from dagorama_broker.storage.memory import MemoryJournal
@@ -127,6 +128,12 @@ class Core:
     def append_logs(self, arrivals: Sequence[Arrival]) -> None:
         """Keep blocks of lines that nodes have printed."""
         self.logs.append(arrivals, partial(runs_in, self), self._now)
+
+    def read_logs(self, request: ReadLogs) -> Chunk:
+        """Return the next part of what nodes have printed."""
+        node_id = NodeId(request.node_id) if request.node_id else None
+        instance_id = InstanceId(request.instance_id)
+        return self.logs.read(instance_id, node_id, attempt=request.attempt, after=request.after, now=self._now)
 
     # -- time ----------------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from dagorama.calls.capture import CapturedCall, current_scope
-from dagorama.client.port import GetInstance, GetNode, Request, Submitted
+from dagorama.client.log_lines import LogChunk
+from dagorama.client.port import GetInstance, GetNode, ReadLogs, Request, Submitted
 from dagorama.client.silence import Silence
 from dagorama.client.status import InstanceStatus, Outcome
 from dagorama.client.steps import Deadline, Steps, run
@@ -31,7 +32,7 @@ from dagorama.running.own_stack import run_off_loop
 from dagorama.serializer import forget_definitions, forget_functions
 from dagorama.states import InstanceState
 from dagorama.testing.core import Core, worker_with
-from dagorama.testing.translating import from_answer, to_calls, to_options, to_parameters
+from dagorama.testing.translating import from_answer, from_chunk, to_calls, to_options, to_parameters
 from dagorama.why import Why
 from dagorama.worker.kernel.states import GIVEN, State, move
 from dagorama.worker.options import default_code_mismatch
@@ -176,6 +177,16 @@ class InProcessBroker:
         yield before
         if before.state is InstanceState.RUNNING:
             yield run(self.ask(GetInstance(instance_id)))
+
+    def read_logs(self, request: ReadLogs) -> Steps[LogChunk]:
+        """Run nodes first, until the instance or the node has ended, as far as they can."""
+        what = str(request)
+        has_ended = partial(self._is_over, request.instance_id)
+        if request.node_id:
+            has_ended = partial(self._has_ended, request.instance_id, request.node_id)
+        yield from self._run_until(has_ended, None, what)
+        with self._asked(what):
+            return from_chunk(self._core.read_logs(request))
 
     def deadline(self, timeout_s: float) -> Deadline:
         """Count by the broker's clock."""

@@ -9,6 +9,7 @@ from typing import Any, cast
 from dagorama.calls.capture import CapturedCall, FunctionSpec
 from dagorama.client import port, status
 from dagorama.client.counts import FunctionProgress
+from dagorama.client.log_lines import LogBlock, LogChunk, LogPart
 from dagorama.client.told import Row, Telling
 from dagorama.options import InstanceOptions
 from dagorama.why import Reason, Why
@@ -19,6 +20,7 @@ from dagorama_broker.core.model.states import NodeState
 from dagorama_broker.core.model.stored import InstanceSummary
 from dagorama_broker.core.model.values import NewCall, NodeId, WorkerId
 from dagorama_broker.core.why import Reason as CoreReason
+from dagorama_broker.logs.blocks import Chunk, StoredBlock
 from dagorama_broker.requests import answers
 from dagorama_broker.requests.checks import (
     MalformedRequest,
@@ -212,3 +214,17 @@ _told = Telling(
     },
     _fact,
 )
+
+
+def from_chunk(chunk: Chunk) -> LogChunk:
+    """Return a part of what nodes have printed as this side of the port knows it."""
+    return LogChunk(list(map(_from_stored, chunk.blocks)), chunk.cursor, chunk.gaps, chunk.last)
+
+
+def _from_stored(stored: StoredBlock) -> LogBlock:
+    block = stored.block
+    parts = [
+        LogPart(part.node_id, part.attempt, part.token, part.dropped_lines, part.dropped_bytes, part.ended)
+        for part in block.parts
+    ]
+    return LogBlock(stored.worker, parts, block.data, block.compression)

@@ -14,8 +14,10 @@ class Underway:
         self._open: dict[InstanceId, dict[tuple[NodeId, int], bytes]] = {}
         self._of_sender: dict[bytes, set[tuple[InstanceId, NodeId, int]]] = {}
 
-    def __contains__(self, instance_id: InstanceId) -> bool:
-        return instance_id in self._open
+    def has(self, instance_id: InstanceId, node_id: NodeId | None) -> bool:
+        """Tell whether there are such attempts of an instance, or of one of its nodes."""
+        attempts = self._open.get(instance_id, {})
+        return any(node_id in (None, other) for other, _ in attempts)
 
     def note(self, arrival: Arrival) -> None:
         """Take note of what a block says of its attempts."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from dagorama_broker.core.model.states import InstanceState
+from dagorama_broker.core.model.states import TERMINAL, InstanceState
 from dagorama_broker.core.model.values import InstanceId, NodeId
 from dagorama_broker.host.host import Host
 from dagorama_broker.logs.blocks import NUMBER_MAX, Block, Chunk
@@ -85,19 +85,22 @@ class LogRequests:
         follow: bool = False,
         once: bool = False,
     ) -> AsyncGenerator[Chunk, None]:
-        """Yield what is kept of an instance, chunk by chunk, and then, to a reader who follows, what comes.
+        """Yield what is kept of an instance, or of one of its nodes, and then, to a reader who follows, what comes.
 
-        The last chunk says that it is the last. With `once` there is only one. Raises `UnknownInstance` or
-        `UnknownNode`.
+        Once that has ended nothing is the last before all is there that was on its way. The last chunk says that it is
+        the last; with `once` there is only one. Raises `UnknownInstance` or `UnknownNode`.
         """
         created_at = (await self._requests.get_instance(instance_id)).created_at
+        if follow and once:  # told to its first request, which did not wait
+            created_at = 0.0
         if node_id is not None:
-            await self._requests.find_node(instance_id, node_id)
+            await self._requests.find_node(instance_id, node_id)  # raises for one that does not exist
         while True:
             # Before looking, so that nothing falls between.
             change = self.logs.change(instance_id)
             try:
-                is_final = not follow or await self._has_all(instance_id)
+                over_s = await self._over_s(instance_id, node_id)
+                is_final = not follow if over_s is None else self._has_all(instance_id, node_id, over_s)
                 chunk = await self.logs.read(
                     instance_id, node_id, attempt=attempt, after=after, created_at=created_at, is_final=is_final
                 )
@@ -106,33 +109,50 @@ class LogRequests:
                     yield chunk._replace(last=is_last)
                     if is_last or once:
                         return
+                    created_at = 0.0
                 after = chunk.cursor
+                if chunk.last and over_s is None:
+                    await self._wait_for_news(instance_id, node_id, change)
                 if chunk.last:
-                    await self._wait(instance_id, change)
+                    await asyncio.wait({change}, timeout=_CHANGE_INTERVAL_S)
+                    await asyncio.sleep(_CHANGE_INTERVAL_S)  # gathers what comes close together
             finally:
                 self.logs.forget_change(instance_id, change)
 
-    async def _has_all(self, instance_id: InstanceId) -> bool:
-        """Tell whether an instance runs no longer and nothing further of it is on its way."""
-        if runs_in(self._host, instance_id):
-            return False
+    async def _over_s(self, instance_id: InstanceId, node_id: NodeId | None) -> float | None:
+        """Return for how long an instance, or one of its nodes, has ended; None where it has not."""
+        if node_id is None and runs_in(self._host, instance_id):
+            return None
+        if node_id is not None:
+            live = self._requests.live_node(instance_id, node_id)
+            if live is not None and live.state not in TERMINAL:
+                return None
+            await self._host.flush()  # its end may be on its way to the journal
+            node = await self._requests.find_node(instance_id, node_id)
+            if node.state in TERMINAL:
+                return self._host.now() - node.finished_at
         summary = await self._requests.get_instance(instance_id)
         if summary.state is InstanceState.RUNNING:
-            return False
-        over_s = self._host.now() - summary.finished_at
-        return over_s >= (_REST_S if instance_id in self.logs.underway else _QUIET_S)
+            return None
+        return self._host.now() - summary.finished_at
 
-    async def _wait(self, instance_id: InstanceId, change: asyncio.Future[None]) -> None:
-        """Wait until something of an instance has come, or all may have."""
+    def _has_all(self, instance_id: InstanceId, node_id: NodeId | None, over_s: float) -> bool:
+        """Tell whether nothing further is on its way of an instance or a node that ended so long ago."""
+        return over_s >= (_REST_S if self.logs.underway.has(instance_id, node_id) else _QUIET_S)
+
+    async def _wait_for_news(
+        self, instance_id: InstanceId, node_id: NodeId | None, change: asyncio.Future[None]
+    ) -> None:
+        """Wait until something of an instance has come, or it has ended, or its node may have."""
         ended = self._host.listeners.change(instance_id)
         try:
-            while not change.done() and (running := runs_in(self._host, instance_id)):
+            while not change.done() and runs_in(self._host, instance_id):
                 either: set[asyncio.Future[Any]] = {change, ended}
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-                if ended.done() and running:
-                    await asyncio.sleep(_CHANGE_INTERVAL_S)
+                if ended.done():
                     ended = self._host.listeners.change(instance_id)
-            await asyncio.wait({change}, timeout=_CHANGE_INTERVAL_S)
-            await asyncio.sleep(_CHANGE_INTERVAL_S)  # gathers what comes close together
+                    if node_id is not None:
+                        return
+                    await asyncio.sleep(_CHANGE_INTERVAL_S)
         finally:
             self._host.listeners.forget_change(instance_id, ended)

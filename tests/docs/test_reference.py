@@ -8,6 +8,7 @@ import pytest
 from dagorama.analysis.summary import FunctionTimes
 from dagorama.calls.payload import MESSAGE_BYTES_MAX
 from dagorama.cli.bulk import Done
+from dagorama.client.log_lines import LogLine
 from dagorama.client.status import (
     AttemptStatus,
     FunctionStatus,
@@ -51,6 +52,7 @@ def test_every_kind_of_reason_is_documented() -> None:
         ("Done wish", Done),
         ("Function time", FunctionTimes),
         ("Failure", AttemptStatus),
+        ("Log line", LogLine),
         ("Progress", ProgressStatus),
         ("Reason", Reason),
         ("Function", FunctionStatus),

@@ -1,0 +1,189 @@
+"""`dagorama logs`: the lines that nodes have printed and logged."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from itertools import islice
+from uuid import UUID
+
+import click
+
+from dagorama.cli.asking import asks_broker, find_instance, find_node, plain
+from dagorama.cli.options import HELP
+from dagorama.cli.tables import is_drawn
+from dagorama.client import queries
+from dagorama.client.logs import LogGap, LogLine, LogReading
+from dagorama.client.steps import run
+from dagorama.logging import printable
+
+#: So many of an instance's nodes are looked up to begin with, and so many one by one before all are.
+_LOOKED_UP_MAX, _ONE_BY_ONE_MAX = 1000, 50
+
+#: Of the id, on a terminal and elsewhere. Every command takes the end of an id for it.
+_DIGITS, _DIGITS_WHOLE = 6, 12
+
+
+@click.command(context_settings=HELP)
+@click.argument("instance")
+@click.argument("node", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until the instance or the node has ended.")
+@click.option("--attempt", type=click.IntRange(min=1), metavar="N", help="Only attempts with this number.")
+@click.option("--level", metavar="LEVEL", help="Only what was logged, at this level or above: a name or a number.")
+@click.option("--grep", metavar="RE", help="Only lines in which this regular expression is found.")
+@click.option("--tail", type=click.IntRange(min=0), metavar="N", help="Begin with the last N lines that there are.")
+@asks_broker
+def logs(
+    instance: str,
+    node: str | None,
+    follow: bool,
+    attempt: int | None,
+    level: str | None,
+    grep: str | None,
+    tail: int | None,
+    as_json: bool,
+) -> None:
+    """Print what the nodes of an instance have printed and logged, or what one of them has.
+
+    INSTANCE and NODE are ids, or at least four of the digits that they begin or end with; NODE may be the name of a
+    function too, whole or just the method's, where one node only has it. Each line has its time, its function, and the
+    end of the node's id where several nodes are of that. Lines that begin with -- say what is missing. With --json
+    each line is an object.
+    """
+    wanted = _filter(level, grep)
+    instance_id = find_instance(instance)
+    node_id = find_node(instance_id, node) if node else None
+    reading = LogReading(instance_id, node_id, attempt=attempt, follow=follow)
+    shown: Callable[[LogLine | LogGap], str] = _as_json if as_json else _Lines(instance_id, node_id)
+    kept: deque[LogLine | LogGap] | None = None if tail is None else deque(maxlen=tail)
+    while not reading.is_over:
+        found = [each for each in run(reading.next_lines()) if isinstance(each, LogGap) or wanted(each)]
+        if kept is not None:
+            kept += found
+            if not reading.has_caught_up:
+                continue
+            found, kept = list(kept), None
+        _print(map(shown, found))
+
+
+def _print(lines: Iterable[str]) -> None:
+    """Print lines together: each by itself would take longer than all else."""
+    text = "\n".join(lines)
+    if text:
+        click.echo(text)
+
+
+def _filter(level: str | None, grep: str | None) -> Callable[[LogLine], bool]:
+    """Return what lines have to pass. Raises `click.UsageError` for what is no level or no regular expression."""
+    level_min = _level(level) if level is not None else None
+    try:
+        pattern = re.compile(grep) if grep is not None else None
+    except re.error as error:
+        raise click.UsageError(f"--grep {grep!r} is no regular expression: {error}") from None
+
+    def wanted(line: LogLine) -> bool:
+        if level_min is not None and (not line.is_logged or line.level < level_min):
+            return False
+        return pattern is None or pattern.search(line.text) is not None
+
+    return wanted
+
+
+def _level(text: str) -> int:
+    """Return the number of a level."""
+    names = {name: number for name, number in logging.getLevelNamesMapping().items() if number}
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return int(text)
+    if text.upper() not in names:
+        known = ", ".join(name for name in names if logging.getLevelName(names[name]) == name)
+        raise click.UsageError(f"--level {text!r} is no level: write one of {known}, or a number")
+    return names[text.upper()]
+
+
+def _as_json(each: LogLine | LogGap) -> str:
+    fields = plain(each)
+    assert isinstance(fields, dict)
+    if isinstance(each, LogGap):
+        fields = {"gap": fields.pop("text"), **fields}
+    return json.dumps(fields, default=plain, ensure_ascii=False)
+
+
+class _Lines:
+    """Makes lines for people."""
+
+    def __init__(self, instance_id: bytes, node_id: bytes | None) -> None:
+        self._instance_id = instance_id
+        self._drawn = is_drawn()
+        self._styled = self._drawn and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
+        self._today = datetime.now(UTC).date()
+        self._functions: dict[UUID, str] = {}
+        self._of_name: Counter[str] = Counter()
+        self._knows_all = True
+        self._looked_up = 0
+        if node_id is None:
+            first = list(islice(queries.list_nodes(instance_id), _LOOKED_UP_MAX + 1))
+            self._knows_all = len(first) <= _LOOKED_UP_MAX
+            for status in first:
+                self._know(status.node_id, status.function)
+
+    def __call__(self, each: LogLine | LogGap) -> str:
+        """Return a line, or several where its text has some."""
+        if isinstance(each, LogGap):
+            whose = f" {self._name(each.node_id, each.attempt)}:" if each.node_id else ""
+            return self._style(f"--{whose} {_one_line(each.text)}", dim=True)
+        begin = f"{self._time(each.time)} {self._name(each.node_id, each.attempt)} | "
+        first, *rest = printable(each.text).split("\n")
+        if each.is_logged:
+            first = f"{each.level_name} {_one_line(each.source)}: {first}"
+        elif each.source != "stdout":
+            first = f"{_one_line(each.source)}: {first}"
+        more = [f"{' ' * (len(begin) - 2)}| {line}" for line in rest]
+        return begin + "\n".join(self._styled_text(each, text) for text in (first, *more))
+
+    def _time(self, time: datetime) -> str:
+        milliseconds = f"{time.microsecond // 1000:03}Z"
+        if self._drawn and time.date() == self._today:
+            return f"{time:%H:%M:%S}.{milliseconds}"
+        return f"{time:%Y-%m-%d %H:%M:%S}.{milliseconds}"
+
+    def _name(self, node_id: UUID, attempt: int) -> str:
+        """Return the function of a node, with what tells it from others."""
+        function = self._functions.get(node_id) or self._look_up(node_id)
+        name = printable(function.rpartition(".")[2] if self._drawn else function).replace("\n", " ")
+        if not self._knows_all or self._of_name[function] > 1:
+            name += f" {node_id.hex[-(_DIGITS if self._drawn else _DIGITS_WHOLE) :]}"
+        return f"{name} #{attempt}" if attempt > 1 else name
+
+    def _look_up(self, node_id: UUID) -> str:
+        """Ask for the function of a node that is new, or one of very many."""
+        self._looked_up += 1
+        if self._looked_up == _ONE_BY_ONE_MAX:
+            for status in queries.list_nodes(self._instance_id):
+                self._know(status.node_id, status.function)
+        if node_id not in self._functions:
+            self._know(node_id, queries.get_node(self._instance_id, node_id.bytes).function)
+        return self._functions[node_id]
+
+    def _know(self, node_id: UUID, function: str) -> None:
+        if node_id not in self._functions:
+            self._functions[node_id] = function
+            self._of_name[function] += 1
+
+    def _styled_text(self, line: LogLine, text: str) -> str:
+        if line.level >= logging.ERROR:
+            return self._style(text, fg="red", bold=True)
+        if line.level >= logging.WARNING:
+            return self._style(text, fg="yellow")
+        return self._style(text, fg="red") if line.source == "stderr" and not line.is_logged else text
+
+    def _style(self, text: str, *, fg: str | None = None, bold: bool | None = None, dim: bool | None = None) -> str:
+        return click.style(text, fg=fg, bold=bold, dim=dim) if self._styled else text
+
+
+def _one_line(text: str) -> str:
+    return printable(text).replace("\n", "\\n")

@@ -1,0 +1,68 @@
+"""What nodes print can be read where the broker is in the same process."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from dagorama import DAGDefinition, DAGPromise, dagorama, testing
+from dagorama.client.asking import broker
+from dagorama.client.logs import LogGap, LogLine, read_logs, read_logs_async
+from dagorama.errors import BrokerRefused
+from dagorama.testing.in_process import InProcessBroker
+from dagorama.v1.logs_pb2 import LogLines
+from dagorama_broker.core.model.values import InstanceId, NodeId
+from dagorama_broker.logs.blocks import Arrival, Block, Part
+
+
+class Task(DAGDefinition):
+    """Has one node."""
+
+    @dagorama().syncfn
+    def entrypoint(self) -> int:
+        """Give a number."""
+        return 1
+
+
+def keep(instance_id: bytes, node_id: bytes, text: str, sequence: int, *, ended: bool) -> None:
+    """Keep a line of a node."""
+    lines = LogLines(parts=[0], times_us=[0], levels=[0], sources=[0], texts=[text.encode()], source_names=["stdout"])
+    part = Part(NodeId(node_id), 1, 1, 1, len(text), 0, 0, ended)
+    data = lines.SerializeToString()
+    block = Block(instance_id=InstanceId(instance_id), sequence=sequence, parts=[part], data=data, compression=1)
+    asked = broker()
+    assert isinstance(asked, InProcessBroker)
+    asked._core.append_logs([Arrival(bytes(16), "here", block)])
+
+
+def test_logs_are_read_in_process() -> None:
+    """Reading runs the instance first; follower and event loop get the same, and an end that never came is told."""
+    with testing.in_process_broker():
+        instance, value = Task()()
+        promise: object = value
+        assert isinstance(promise, DAGPromise)
+        instance_id, node_id = instance.instance_id.bytes, promise.identifier.bytes
+        keep(instance_id, node_id, "one", 1, ended=False)
+        line, gap = read_logs(instance_id)
+        assert isinstance(line, LogLine)
+        assert isinstance(gap, LogGap)
+        assert (line.text, line.worker, gap.node_id) == ("one", "here", promise.identifier)
+        assert instance.state == "completed"
+        keep(instance_id, node_id, "two", 2, ended=True)
+        assert [str(each) for each in read_logs(instance_id, node_id, follow=True)] == ["one", "two"]
+
+        async def read() -> list[str]:
+            return [str(each) async for each in read_logs_async(instance_id, attempt=1)]
+
+        assert asyncio.run(read()) == ["one", "two"]
+
+
+def test_unknown_ids_are_refused_in_process() -> None:
+    """As by a broker over a connection."""
+    with testing.in_process_broker():
+        instance, _ = Task()()
+        with pytest.raises(BrokerRefused, match="to read the logs of instance"):
+            list(read_logs(bytes(16)))
+        with pytest.raises(BrokerRefused, match="to read the logs of node"):
+            list(read_logs(instance.instance_id.bytes, bytes(16)))
