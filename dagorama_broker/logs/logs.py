@@ -87,8 +87,8 @@ class Logs:
         """Wait until further blocks may be read of a stream."""
         await self._has_room.wait()
 
-    async def append(self, sender: Sender, blocks: Sequence[Block]) -> str:
-        """Keep blocks; return why some of them were dropped, if they were. They may be acknowledged then."""
+    def append(self, sender: Sender, blocks: Sequence[Block]) -> asyncio.Future[Taken]:
+        """Have blocks kept; return a future that is set when they may be acknowledged. They are so in order."""
         done: asyncio.Future[Taken] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting([Arrival(sender.id, sender.worker, block) for block in blocks], done))
         self._waiting_bytes += sum(len(block.data) for block in blocks)
@@ -96,8 +96,7 @@ class Logs:
             self._has_room.clear()
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
-        taken = await done
-        return taken.problem if sender.id in taken.dropped else ""
+        return done
 
     async def _write(self) -> None:
         """Write what has come until nothing more has."""

@@ -40,6 +40,10 @@ class Taken(NamedTuple):
     problem: str = ""  #: why some were dropped, for people
     dropped: frozenset[bytes] = frozenset()  #: whose
 
+    def problem_of(self, sender_id: bytes) -> str:
+        """Return why blocks of a sender were dropped, if they were."""
+        return self.problem if sender_id in self.dropped else ""
+
 
 class LogStore:
     """Keep blocks in a file, or in memory. Used by one thread at a time."""

@@ -9,6 +9,7 @@ from dagorama_broker.core.model.values import InstanceId, NodeId
 from dagorama_broker.host.host import Host
 from dagorama_broker.logs.blocks import NUMBER_MAX, Block, Chunk
 from dagorama_broker.logs.logs import Logs, Sender
+from dagorama_broker.logs.store import Taken
 from dagorama_broker.requests import Requests
 from dagorama_broker.requests.checks import MalformedRequest, check_id, check_name
 from dagorama_broker.requests.keeper import runs_in
@@ -67,13 +68,10 @@ class LogRequests:
         self._requests = requests
         self.logs = logs
 
-    async def append(self, sender: Sender, blocks: Sequence[Block]) -> str:
-        """Keep blocks; return why some were dropped, if they were. They may be acknowledged then.
-
-        Raises `MalformedRequest`.
-        """
+    def append(self, sender: Sender, blocks: Sequence[Block]) -> asyncio.Future[Taken]:
+        """Have blocks kept, see `Logs.append`. Raises `MalformedRequest`."""
         check_blocks(blocks)
-        return await self.logs.append(sender, blocks)
+        return self.logs.append(sender, blocks)
 
     async def read(
         self,

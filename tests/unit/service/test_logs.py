@@ -15,12 +15,15 @@ from dagorama.v1 import logs_pb2, logs_pb2_grpc
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.host import Host
+from dagorama_broker.logs import logs as logs_module
 from dagorama_broker.logs.blocks import Arrival, IsRunning
+from dagorama_broker.logs.logs import Logs
 from dagorama_broker.logs.store import LogStore, Taken
 from dagorama_broker.requests import logs as requests_logs
+from dagorama_broker.service import logs as service_logs
 from dagorama_broker.service.server import Server
 from dagorama_broker.storage.memory import MemoryJournal
-from tests.unit.host.commands import instance_id, node_id, submit
+from tests.unit.host.commands import instance_id, node_id, submit, until
 from tests.unit.logs.sending import logs_of
 
 if TYPE_CHECKING:
@@ -47,8 +50,9 @@ def block(sequence: int, data: bytes = b"lines", *, node: bytes = A, ended: bool
 class Serving:
     """A host with an instance of two nodes, served, and a stub."""
 
-    def __init__(self, host: Host, server: Server, stub: Stub) -> None:
+    def __init__(self, host: Host, logs: Logs, server: Server, stub: Stub) -> None:
         self.host = host
+        self.logs = logs
         self.server = server
         self.stub = stub
 
@@ -100,7 +104,7 @@ async def serving(store: LogStore | None = None) -> AsyncIterator[Serving]:
     await host.commit(submit("a", "b"))
     async with grpc.aio.insecure_channel(f"localhost:{port}") as channel:
         stub: Stub = logs_pb2_grpc.LogServiceStub(channel)
-        yield Serving(host, server, stub)
+        yield Serving(host, logs, server, stub)
     await server.stop()
     host.stop()
     await running
@@ -285,7 +289,7 @@ class Gated(LogStore):
 
 
 async def test_slow_store_holds_up_nothing_else() -> None:
-    """While a block is written, the next message of that stream is not read, others wait together, nodes go on."""
+    """While a block is written, those that come wait together, and nodes go on."""
     store = Gated(asyncio.get_running_loop())
     async with serving(store) as served:
         senders = [served.sender(name) for name in "abc"]
@@ -296,10 +300,47 @@ async def test_slow_store_holds_up_nothing_else() -> None:
         await senders[0].write(block(2))
         await served.host.commit(submit("c"))
         store.gate.set()
-        assert [await sender.read() for sender in senders] == [(1, "")] * 3
+        assert [await sender.read() for sender in senders[1:]] == [(1, "")] * 2
+        assert await senders[0].read() == (1, "")
         assert await senders[0].read() == (2, "")
         assert store.given[0] == 1
         assert sum(store.given) == 4
+
+
+async def test_flood_is_not_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a stream with enough that waits to be written nothing more is read before it is; others are."""
+    monkeypatch.setattr(service_logs, "STREAM_BYTES_MAX", 1000)
+    store = Gated(asyncio.get_running_loop())
+    async with serving(store) as served:
+        sender, other = served.sender(), served.sender("t")
+        await sender.write(block(1, b"x" * 1000))
+        await store.came.wait()
+        await sender.write(block(2))
+        for sequence in (1, 2, 3):
+            await other.write(block(sequence))
+        waiting = served.logs._waiting
+        await until(lambda: len(waiting) == 3)
+        assert {arrival.worker for each in waiting for arrival in each.arrivals} == {"t"}
+        store.gate.set()
+        assert [await sender.read(), await sender.read()] == [(1, ""), (2, "")]
+        while (await other.read())[0] < 3:
+            pass
+
+
+async def test_nothing_is_read_while_much_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All streams together have a bound, too."""
+    monkeypatch.setattr(logs_module, "WAITING_BYTES_MAX", 1000)
+    store = Gated(asyncio.get_running_loop())
+    async with serving(store) as served:
+        first, second = served.sender(), served.sender("t")
+        await first.write(block(1))
+        await store.came.wait()
+        await second.write(block(1, b"x" * 1000))
+        await until(lambda: bool(served.logs._waiting))
+        assert not served.logs._has_room.is_set()
+        store.gate.set()
+        assert [await first.read(), await second.read()] == [(1, ""), (1, "")]
+        await until(served.logs._has_room.is_set)
 
 
 async def test_streams_end_when_the_broker_stops() -> None:
