@@ -20,7 +20,7 @@ from dagorama.client.status import (
 )
 from dagorama.why import Reason
 from dagorama_broker.core.why import Kind
-from dagorama_broker.requests import checks
+from dagorama_broker.requests import checks, logs
 from dagorama_broker.requests.session import ANSWERS_MAX
 from dagorama_broker.service.errors import DETAILS_BYTES_MAX
 from tests.docs.pages import ROOT
@@ -97,6 +97,9 @@ def test_bounds_are_those_of_the_broker() -> None:
         checks.HELLO_BYTES_MAX,
         checks.PRIORITY_MAX,
         checks.SECONDS_MAX,
+        logs.LOG_MESSAGE_BYTES_MAX,
+        logs.LOG_BLOCKS_MAX,
+        logs.LOG_PARTS_MAX,
         checks.PROGRESS_BYTES_MAX,
         ANSWERS_MAX,
         DETAILS_BYTES_MAX,
