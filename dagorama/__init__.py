@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dagorama.client.counts import FunctionProgress, InstanceProgress
+    from dagorama.client.log_lines import LogGap, LogLine
     from dagorama.client.status import InstanceStatus, NodeStatus, ProgressStatus, QueueStatus, WorkerStatus
     from dagorama.decorators import dagorama
     from dagorama.definition import DAGDefinition, DAGInstance, attach, generate_instance_id, resolve, resolve_async
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     )
     from dagorama.instance.instance import Instance
     from dagorama.instance.listing import Listing
+    from dagorama.instance.log import Log
     from dagorama.instance.node import Attempt, Failure, Node
     from dagorama.limits import Limit
     from dagorama.looking.lists import instances, queues, queues_async, workers, workers_async
@@ -77,6 +79,9 @@ __all__ = [
     "Limit",
     "LimitKeyError",
     "Listing",
+    "Log",
+    "LogGap",
+    "LogLine",
     "MainGuardMissing",
     "Node",
     "NodeContext",
@@ -134,6 +139,9 @@ _MODULES = {
     "InstanceStatus": "client.status",
     "Limit": "limits",
     "Listing": "instance.listing",
+    "Log": "instance.log",
+    "LogGap": "client.log_lines",
+    "LogLine": "client.log_lines",
     "Node": "instance.node",
     "NodeContext": "node_context",
     "NodeState": "states",

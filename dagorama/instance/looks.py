@@ -15,6 +15,7 @@ from dagorama.client.status import NodeStatus
 from dagorama.client.steps import Steps
 from dagorama.instance.handle import Handle, check_is_kept, id_of, node_id_in
 from dagorama.instance.listing import Listing, checked_limit, listing
+from dagorama.instance.log import Log
 from dagorama.instance.node import Node
 from dagorama.instance.twins import asking, later
 from dagorama.settings import should_run_inline
@@ -70,6 +71,16 @@ class InstanceLooks(Handle):
         return _node(id_of(self), node_id_in(node, "node()"))
 
     anode = later(node)
+
+    def logs(self, *, attempt: int | None = None, level: int | str | None = None, follow: bool = False) -> Log:
+        """Return the lines that its nodes have printed and logged, to be read with `for` or `async for`.
+
+        `attempt` is the number of the attempts that are wanted, `level` the least of what was logged, such as
+        `logging.WARNING` or "warning"; printed lines have none. With `follow` reading goes on until the instance has
+        ended. Raises `ValueError` for arguments that cannot be.
+        """
+        check_is_kept(self, "to read the logs of")
+        return Log(id_of(self), None, attempt=attempt, level=level, follow=follow)
 
 
 def checked_states(kind: type[NodeState] | type[InstanceState], states: object) -> frozenset[str] | None:

@@ -12,6 +12,7 @@ from dagorama.client.status import AttemptStatus, NodeStatus, ProgressStatus
 from dagorama.client.steps import Deadline, Steps
 from dagorama.instance.handle import NodeHandle
 from dagorama.instance.listing import Listing
+from dagorama.instance.log import Log
 from dagorama.instance.twins import asking, later, order, question
 from dagorama.options import checked_timeout
 from dagorama.states import ENDED, NodeState
@@ -230,6 +231,15 @@ class Node(NodeHandle):
         return Rerun(self.instance_id.bytes, self.id.bytes)
 
     arerun = later(rerun)
+
+    def logs(self, *, attempt: int | None = None, level: int | str | None = None, follow: bool = False) -> Log:
+        """Return the lines that it has printed and logged, to be read with `for` or `async for`.
+
+        `attempt` is the number of the only attempt that is wanted, `level` the least of what was logged, such as
+        `logging.WARNING` or "warning"; printed lines have none. With `follow` reading goes on until the node has ended.
+        Raises `ValueError` for arguments that cannot be.
+        """
+        return Log(self.instance_id.bytes, self.id.bytes, attempt=attempt, level=level, follow=follow)
 
 
 def attempts_of(status: NodeStatus) -> tuple[Attempt, ...]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from typing import Any
+from uuid import UUID
 
 import pytest
 
-from dagorama import DAGDefinition, DAGPromise, dagorama, testing
+from dagorama import DAGDefinition, DAGPromise, UnknownId, attach, dagorama, testing
 from dagorama.client.asking import broker
 from dagorama.client.logs import LogGap, LogLine, read_logs, read_logs_async
 from dagorama.errors import BrokerRefused
@@ -56,6 +59,42 @@ def test_logs_are_read_in_process() -> None:
             return [str(each) async for each in read_logs_async(instance_id, attempt=1)]
 
         assert asyncio.run(read()) == ["one", "two"]
+
+
+def test_instances_and_nodes_have_their_logs() -> None:
+    """In both ways of reading, of one attempt or of all, from a level on; gaps are told whatever is asked for."""
+    with testing.in_process_broker():
+        instance, value = Task()()
+        promise: object = value
+        assert isinstance(promise, DAGPromise)
+        instance_id, node_id = instance.instance_id.bytes, promise.identifier.bytes
+        keep(instance_id, node_id, "one", 1, ended=True)
+        node = instance.node(promise)
+        logs = node.logs()
+
+        async def read() -> list[str]:
+            return [str(each) async for each in logs]
+
+        assert [str(each) for each in logs] == asyncio.run(read()) == ["one"]
+        assert [str(each) for each in instance.logs(follow=True)] == ["one"]
+        assert [str(each) for each in attach(instance.instance_id).logs(attempt=1)] == ["one"]
+        assert list(node.logs(attempt=2)) == list(node.logs(level="warning")) == list(node.logs(level=0)) == []
+        keep(instance_id, node_id, "two", 2, ended=False)
+        (gap,) = instance.logs(level=logging.DEBUG)
+        assert isinstance(gap, LogGap)
+        assert repr(instance.logs()) == f"<Log of instance {instance.instance_id}>"
+        assert repr(logs) == f"<Log of node {node.id}>"
+        with pytest.raises(UnknownId, match="to read the logs of instance"):
+            list(attach(UUID(int=7)).logs())
+
+
+@pytest.mark.parametrize("wanted", [{"attempt": 0}, {"attempt": "1"}, {"level": "loud"}, {"level": True}])
+def test_logs_that_cannot_be_are_refused_at_once(wanted: dict[str, Any]) -> None:
+    """With the argument's name, before anything is read."""
+    with testing.in_process_broker():
+        instance, _ = Task()()
+        with pytest.raises(ValueError, match=f"^{next(iter(wanted))} must be"):
+            instance.logs(**wanted)
 
 
 def test_unknown_ids_are_refused_in_process() -> None:
