@@ -75,5 +75,7 @@ def test_a_worker_that_is_told_nothing_runs_everything() -> None:
         "code_mismatch": None,
         "catch_exceptions": True,
         "log_failures": True,
+        "logs": None,
+        "log_names": False,
         "connect_timeout_s": None,
     }
