@@ -10,11 +10,12 @@ from dagorama.analysis.critical import runs_of
 from dagorama.analysis.phases import LOST, Phase, Span
 from dagorama.analysis.snapshot import method_of
 from dagorama.analysis.summary import Analysis, analyze, sums
+from dagorama.analysis.wording import lasting
 from dagorama.cli.asking import asks_broker, look_at, print_json
 from dagorama.cli.looking import standing
 from dagorama.cli.options import HELP
 from dagorama.cli.snapshots import history_of, snapshots_of
-from dagorama.cli.tables import Form, lasting, moment, print_fields, print_table, print_text
+from dagorama.cli.tables import Form, moment, print_fields, print_table, print_text
 from dagorama.client.status import InstanceStatus
 
 #: A share of the makespan that is worth a word.

@@ -12,18 +12,17 @@ from dagorama import queues as list_queues
 from dagorama import workers as list_workers
 from dagorama.analysis.snapshot import method_of
 from dagorama.analysis.summary import analyze
+from dagorama.analysis.wording import describe, lasting
 from dagorama.cli.asking import asks_broker, find_instance, find_node, look_at, print_json
 from dagorama.cli.choosing import Chosen, takes_filter
 from dagorama.cli.options import HELP
 from dagorama.cli.overview import overview, print_functions
-from dagorama.cli.progress import describe
 from dagorama.cli.screen import watch_lines
 from dagorama.cli.snapshots import history_of, snapshots_of
 from dagorama.cli.tables import (
     Form,
     end_of,
     is_drawn,
-    lasting,
     moment,
     print_fields,
     print_table,

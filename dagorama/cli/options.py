@@ -50,10 +50,10 @@ def use_address(host: str | None, port: int | None) -> tuple[str, int]:
 def check_settings(*more: Callable[[], object]) -> None:
     """Refuse settings in the environment that cannot be used, as wrong options are; `more` read further ones."""
     from dagorama.client.connection import broker_address  # as above
-    from dagorama.client.settings import reconnect_s, silence_s
+    from dagorama.client.settings import reconnect_s, shows_progress, silence_s
     from dagorama.logging import get_log_level
 
-    for read in (broker_address, reconnect_s, silence_s, get_log_level, *more):
+    for read in (broker_address, reconnect_s, silence_s, shows_progress, get_log_level, *more):
         try:
             read()
         except ValueError as error:

@@ -10,7 +10,8 @@ from dagorama.analysis.phases import History, Span
 from dagorama.analysis.snapshot import method_of
 from dagorama.analysis.summary import Analysis
 from dagorama.analysis.timeline import ASCII, BLOCKS, bar, busy_spans, most_at_once, running_at_once
-from dagorama.cli.tables import Form, is_drawn, lasting, print_table, terminal_width
+from dagorama.analysis.wording import lasting
+from dagorama.cli.tables import Form, is_drawn, print_table, terminal_width
 
 #: So many columns a timeline has at least and at most; a narrower terminal gets none.
 BAR_MIN, BAR_MAX = 10, 60

@@ -23,23 +23,9 @@ from rich.text import Text
 
 from dagorama import FunctionProgress
 from dagorama.analysis.pace import Pace
-from dagorama.cli.tables import lasting
+from dagorama.analysis.wording import describe, pace_in_words
 from dagorama.logging import printable
 from dagorama.states import NodeState
-
-#: The states that are worth a word while it runs, in this order, with the word.
-SHOWN = {
-    "leased": "running",
-    "ready": "ready",
-    "waiting": "waiting",
-    "joining": "joining",
-    "started": "away with their workers",
-    "backoff": "backing off",
-    "failed": "failed",
-    "dependency_failed": "dependency failed",
-    "cancelled": "cancelled",
-}
-
 
 #: From so many columns on there is room for a bar, and for the pace.
 BAR_MIN, PACE_MIN = 110, 80
@@ -133,12 +119,6 @@ class LiveProgress:
         self.console.print(line, markup=False, soft_wrap=True)
 
 
-def pace_in_words(pace: Pace, total: int) -> str:
-    """Return how many nodes complete in a second, and when the rest will have; empty where that is not known."""
-    left_s = pace.left_s(total)
-    return "" if left_s is None else f"{pace.rate:.3g}/s, {lasting(left_s)} left"
-
-
 def shortened(title: str, width: int) -> str:
     """Return the end of a title, with the definition's name, where the whole is too long."""
     return title if len(title) <= width else f"…{title[1 - width :]}"
@@ -147,8 +127,3 @@ def shortened(title: str, width: int) -> str:
 def by_name(counts: Mapping[NodeState, int]) -> dict[str, int]:
     """Return how many nodes are in each state by the names of the states."""
     return {str(state): count for state, count in counts.items()}
-
-
-def describe(counts: Mapping[str, int]) -> str:
-    """Return how many nodes are in each state that is not completed, in words."""
-    return ", ".join(f"{counts[state]} {word}" for state, word in SHOWN.items() if counts.get(state))

@@ -106,17 +106,6 @@ def moment(time: datetime | None) -> str:
     return "" if time is None else time.strftime("%Y-%m-%d %H:%M:%SZ")
 
 
-def lasting(seconds: float | None) -> str:
-    """Return a duration for people, to three digits, empty for none."""
-    if seconds is None:
-        return ""
-    if seconds < 99.95:
-        return f"{seconds * 1000:.3g} ms" if seconds < 0.9995 else f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
 def short_moment(time: datetime) -> str:
     """Return the time of today, or else the day."""
     return time.strftime("%H:%MZ" if time.date() == datetime.now(UTC).date() else "%m-%d")

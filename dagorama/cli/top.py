@@ -15,6 +15,7 @@ import click
 import dagorama
 from dagorama.analysis.snapshot import method_of
 from dagorama.analysis.timeline import bar
+from dagorama.analysis.wording import lasting
 from dagorama.cli.asking import asks_broker, print_json
 from dagorama.cli.looking import queue_forms, standing, worker_forms
 from dagorama.cli.options import HELP
@@ -25,7 +26,6 @@ from dagorama.cli.tables import (
     bold,
     end_of,
     is_drawn,
-    lasting,
     letters,
     table_lines,
     terminal_width,

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from dagorama.calls.capture import CapturedCall
 from dagorama.client.asking import broker
+from dagorama.client.onlooking import People
 from dagorama.client.outcomes import failure_of_node, value_in
 from dagorama.client.port import PAGE_SIZE, GetInstance, ListNodes, Submitted
 from dagorama.client.silence import Silence
@@ -153,7 +154,11 @@ def _state_of(instance_id: bytes) -> Steps[InstanceState]:
 
 def end_of(instance_id: bytes, timeout_s: float | None) -> Steps[None]:
     """Take the steps of `wait_for_end`."""
-    status = yield from broker().end(instance_id, deadline_in(timeout_s), Silence(instance_id))
+    silence = Silence(instance_id, onlooker=People(instance_id))
+    try:
+        status = yield from broker().end(instance_id, deadline_in(timeout_s), silence)
+    finally:
+        silence.close()
     if status.state is InstanceState.CANCELLED:
         raise InstanceCancelled(instance_id=status.instance_id, node_id=None)
     if status.state is InstanceState.FAILED:
@@ -185,14 +190,17 @@ def values_of(
 ) -> Steps[Values]:
     """Take the steps of `wait_for_values`."""
     asked = broker()
-    silence = Silence(instance_id, tells=tells)
+    silence = Silence(instance_id, tells=tells, onlooker=People(instance_id) if tells else None)
     values: Values = {}
     missing = node_ids
-    while missing:
-        outcomes = yield from asked.outcomes(instance_id, missing, deadline, silence)
-        for outcome in outcomes:
-            values[outcome.node_id] = value_in(outcome, instance_id)
-        missing = missing[len(outcomes) :]
+    try:
+        while missing:
+            outcomes = yield from asked.outcomes(instance_id, missing, deadline, silence)
+            for outcome in outcomes:
+                values[outcome.node_id] = value_in(outcome, instance_id)
+            missing = missing[len(outcomes) :]
+    finally:
+        silence.close()
     return values
 
 

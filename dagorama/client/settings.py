@@ -29,6 +29,14 @@ def silence_s() -> float:
     return seconds
 
 
+def shows_progress() -> bool | None:
+    """Return whether waits show their progress, None where that is left to us; `ValueError` for no such setting."""
+    text = os.environ.get("DAGORAMA_PROGRESS") or "auto"
+    if text not in ("0", "1", "auto"):
+        raise ValueError(f"DAGORAMA_PROGRESS={text!r} is neither 0, 1 nor auto")
+    return None if text == "auto" else text == "1"
+
+
 def _number(text: str) -> float:
     try:
         return float(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from math import inf
 from time import monotonic
+from typing import Protocol
 
 from dagorama.client.own_workers import has_own_workers, why_given_up
 from dagorama.client.settings import silence_s
@@ -24,25 +25,53 @@ GOES_ON = frozenset({"running", "due", "ended"})
 _asked_at: dict[bytes, float] = {}
 
 
-class Silence:
-    """How long a wait has said nothing. One for each wait, however many nodes it is for."""
+class Onlooker(Protocol):
+    """Somebody who sees how far an instance has come while it is waited for."""
 
-    def __init__(self, instance_id: bytes, *, tells: bool = True) -> None:
+    def rest_s(self) -> float:
+        """Return the seconds until something is to be shown, infinity for never."""
+        ...
+
+    def look(self) -> Steps[None]:
+        """Ask how far it has come, and show that."""
+        ...
+
+    def clear(self) -> None:
+        """Take away what is shown."""
+        ...
+
+
+class Silence:
+    """How long a wait has said nothing. One for each wait, however many nodes it is for: `close` it at its end."""
+
+    def __init__(self, instance_id: bytes, *, tells: bool = True, onlooker: Onlooker | None = None) -> None:
         """Begin now; one that does not tell lasts for ever. `ValueError` for a setting that is no time."""
         self.instance_id = instance_id
+        self._onlooker = onlooker
         self._has_told = False
         self._span_s = silence_s() if tells else inf
         self._ends_at = monotonic() + self._span_s
 
     def rest_s(self) -> float:
         """Return the seconds until there may be something to say, infinity where there is nothing more."""
-        return max(self._ends_at - monotonic(), 0.0)
+        rest_s = max(self._ends_at - monotonic(), 0.0)
+        return rest_s if self._onlooker is None else min(rest_s, self._onlooker.rest_s())
+
+    def close(self) -> None:
+        """Take away what is shown of the progress; the wait is over."""
+        if self._onlooker is not None:
+            self._onlooker.clear()
 
     def end(self, ask_why: Callable[[], Steps[Why | None]]) -> Steps[None]:
-        """Log what holds the awaited, as `ask_why` has it from the broker: once, as soon as anything does.
+        """Show the progress and log what holds the awaited, each if it is time to.
 
+        That is as `ask_why` has it from the broker, once, as soon as anything holds it.
         `WorkersCannotStart` where that is that no worker is connected, and none that was launched here can be again.
         """
+        if self._onlooker is not None and not self._onlooker.rest_s():
+            yield from self._onlooker.look()
+            if monotonic() < self._ends_at:
+                return
         now = monotonic()
         waited_s = self._span_s
         self._span_s = min(2 * self._span_s, max(ASK_AGAIN_MAX_S, self._span_s))
@@ -59,6 +88,7 @@ class Silence:
             self._ends_at = inf
         if not self._has_told:
             self._has_told = True
+            self.close()
             whose = f"instance {why.instance_id}"
             get_logger().warning(
                 "%s: nothing has come for %g s; waiting goes on. What holds it:\n%s", whose, waited_s, why

@@ -70,6 +70,8 @@ def run(steps: Steps[T]) -> T:
                 step = steps.send(answer)
     except StopIteration as stop:
         return cast(T, stop.value)
+    finally:
+        steps.close()  # at Ctrl-C they put in order what they have begun, before anything else is written
 
 
 async def run_async(steps: Steps[T]) -> T:

@@ -88,7 +88,7 @@ ARROWS = {
     "code": {"words"},
     "calls": {"code", "words"},
     "running": {"calls", "words"},
-    "client": {"api", "calls", "code", "words"},
+    "client": {"api", "calls", "code", "analysis", "words"},
     "instance": {"client", "calls", "words"},
     "front": {"instance", "running", "client", "calls", "code", "words"},
     "looking": {"front", "instance", "client", "calls", "words"},

@@ -12,10 +12,11 @@ import pytest
 from rich.cells import cell_len
 
 from dagorama import FunctionProgress
+from dagorama.analysis.wording import lasting
 from dagorama.cli import looking
 from dagorama.cli.main import group
 from dagorama.cli.progress import LiveProgress
-from dagorama.cli.tables import lasting, print_fields, print_text
+from dagorama.cli.tables import print_fields, print_text
 from dagorama.client import queries
 from dagorama.client.port import ListInstances, ListQueues, ListWorkers, Page
 from dagorama.client.status import InstanceStatus, NodeStatus, ProgressStatus, QueueStatus, WorkerStatus

@@ -1,0 +1,42 @@
+"""Words for people: durations, states, and how fast an instance goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dagorama.analysis.pace import Pace
+
+#: The states that are worth a word while it runs, in this order, with the word.
+SHOWN = {
+    "leased": "running",
+    "ready": "ready",
+    "waiting": "waiting",
+    "joining": "joining",
+    "started": "away with their workers",
+    "backoff": "backing off",
+    "failed": "failed",
+    "dependency_failed": "dependency failed",
+    "cancelled": "cancelled",
+}
+
+
+def describe(counts: Mapping[str, int]) -> str:
+    """Return how many nodes are in each state that is not completed, in words."""
+    return ", ".join(f"{counts[state]} {word}" for state, word in SHOWN.items() if counts.get(state))
+
+
+def pace_in_words(pace: Pace, total: int) -> str:
+    """Return how many nodes complete in a second, and when the rest will have; empty where that is not known."""
+    left_s = pace.left_s(total)
+    return "" if left_s is None else f"{pace.rate:.3g}/s, {lasting(left_s)} left"
+
+
+def lasting(seconds: float | None) -> str:
+    """Return a duration for people, to three digits, empty for none."""
+    if seconds is None:
+        return ""
+    if seconds < 99.95:
+        return f"{seconds * 1000:.3g} ms" if seconds < 0.9995 else f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
