@@ -19,6 +19,7 @@ from dagorama_broker.launch import launch_broker
 from tests.scenarios.broker.printing import Printer
 from tests.scenarios.broker.rawclient import Client, Grant, Worker, call, function, new_id
 from tests.scenarios.cli.test_looking import DAGORAMA, dagorama, here, show
+from tests.scenarios.cli.test_schema import SCHEMA, faults
 
 TIME = "2027-01-15 08:00:00.000Z"
 
@@ -99,6 +100,7 @@ def test_json_is_one_object_for_each_line(scene: Scene) -> None:
     lines = [each for each in found if "gap" not in each]
     assert {*gap} == {"gap", *(field.name for field in fields(LogGap)[1:])}
     assert {tuple(each) for each in lines} == {tuple(field.name for field in fields(LogLine))}
+    assert [fault for each in found for fault in faults(each, SCHEMA["properties"]["logs"])] == []
     assert lines[1]["text"] == "row \x1b[31m2"
     assert lines[0] == {
         "time": "2027-01-15T08:00:00.000Z",
