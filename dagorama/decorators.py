@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal, NoReturn, TypeVar, cast, overload
 
 from dagorama.calls import capture
-from dagorama.calls.capture import Begun, CapturedCall, FunctionSpec, Scope, current_scope, inline_node
+from dagorama.calls.capture import Begun, CallNote, CapturedCall, FunctionSpec, Scope, current_scope, inline_node
 from dagorama.calls.class_attributes import decorated_in, node_name
 from dagorama.calls.construction import Construction, construction_of, take_state
 from dagorama.calls.ids import new_id
+from dagorama.calls.labels import Labels
 from dagorama.calls.limit_keys import LimitKeys
 from dagorama.calls.names import Definition, class_name
 from dagorama.calls.payload import Payload, encode
 from dagorama.calls.release import release_of, version_in
+from dagorama.calls.showing import parameters_of, show_arguments
 from dagorama.client.shortened import shortened
 from dagorama.code.policy import CodeMismatch, code_mismatch_named
 from dagorama.code.signature import calculate_function_hash, remember_code
@@ -36,7 +38,7 @@ from dagorama.retry import RetryConfiguration
 from dagorama.running.belonging import check_is_no_child, check_process
 from dagorama.running.inline import InlineCall
 from dagorama.running.unawaited import remembered
-from dagorama.settings import should_run_inline
+from dagorama.settings import should_run_inline, should_show_inputs
 
 F = TypeVar("F", bound=Callable[..., object])
 Args = tuple[object, ...]
@@ -67,6 +69,9 @@ class Decorator:
         limit: Limit | Sequence[Limit] | None = None,
         start_timeout: float | None = None,
         at_most_once: bool = False,
+        label: str | None = None,
+        inputs: bool = True,
+        redact: Collection[str] = (),
     ) -> None:
         """Take the arguments of `dagorama`."""
         self.queue_name = queue_name
@@ -80,6 +85,8 @@ class Decorator:
         self.limits = checked_limits(limit)
         self.start_timeout_s = 0.0 if start_timeout is None else checked_seconds("start_timeout", start_timeout)
         self.at_most_once = _checked_once(at_most_once, retry)
+        self.label = label
+        self.inputs, self.redact = _checked_inputs(inputs, redact)
 
     def __call__(self, fn: F) -> F:
         """Decorate a function of either kind."""
@@ -119,6 +126,7 @@ class Decorator:
         written = name or fn.__name__
         name = f"{class_name(definition_class)}.{written}"
         version = calculate_function_hash(fn, owner=definition_class)
+        shows_inputs = self.inputs and not self.redact and should_show_inputs()
         return FunctionSpec(
             name=name,
             code_version=version_in(release, written) or version,
@@ -131,6 +139,8 @@ class Decorator:
             start_timeout_s=self.start_timeout_s,
             at_most_once=self.at_most_once,
             release=release or release_of(definition_class, written, version),
+            parameters=parameters_of(inspect.signature(fn)) if shows_inputs else "",
+            shows_inputs=shows_inputs,
         )
 
 
@@ -147,6 +157,9 @@ def dagorama(
     limit: Limit | Sequence[Limit] | None = None,
     start_timeout: float | None = None,
     at_most_once: bool = False,
+    label: str | None = None,
+    inputs: bool = True,
+    redact: Collection[str] = (),
 ) -> Decorator: ...
 
 
@@ -160,6 +173,9 @@ def dagorama(
     limit: Limit | Sequence[Limit] | None = None,
     start_timeout: float | None = None,
     at_most_once: bool = False,
+    label: str | None = None,
+    inputs: bool = True,
+    redact: Collection[str] = (),
 ) -> object:
     """Make a decorator for methods of a `DAGDefinition`; bare `@dagorama` decorates at once.
 
@@ -170,7 +186,9 @@ def dagorama(
     they "wait" for another worker, run after a warning ("warn"), run ("ignore") or "fail"; by default the worker
     decides. A node that is ready for longer than `start_timeout` seconds, and no worker takes it, fails with
     `QueueTimeout`. With `at_most_once` a node whose worker is lost fails with `AttemptLost`, since it may have run; it
-    is never run again. Raises `ValueError` naming the argument that cannot be used.
+    is never run again. `label` names nodes for people who look at them: a format over the arguments, such as
+    "{path.stem}". They see the arguments too, unless `inputs` is False, and of those named in `redact` only that they
+    are there. Raises `ValueError` naming the argument that cannot be used.
     """
     # Bare `@dagorama` may stand above a descriptor that cannot be called, such as a property.
     if callable(queue_name) or hasattr(queue_name, "__get__"):
@@ -181,7 +199,19 @@ def dagorama(
         check_encodable(argument, name or "")
     if retry is not None and not isinstance(retry, RetryConfiguration):
         raise ValueError(f"retry={retry!r}: it must be a policy such as StaticRetry(max_attempts=3, interval=1)")
-    return Decorator(queue_name, taint_name, retry, timeout, code_mismatch, limit, start_timeout, at_most_once)
+    return Decorator(
+        queue_name,
+        taint_name,
+        retry,
+        timeout,
+        code_mismatch,
+        limit,
+        start_timeout,
+        at_most_once,
+        label,
+        inputs,
+        redact,
+    )
 
 
 def _refuse_without_call(kind: str) -> Callable[[object], NoReturn]:
@@ -207,6 +237,30 @@ def _checked_once(at_most_once: object, retry: RetryConfiguration | None) -> boo
     return at_most_once
 
 
+def _checked_inputs(inputs: object, redact: object) -> tuple[bool, tuple[str, ...]]:
+    """Refuse what says nothing about the arguments that are shown."""
+    if not isinstance(inputs, bool):
+        raise ValueError(f"inputs must be True or False, not {inputs!r}")
+    if isinstance(redact, str) or not isinstance(redact, Collection):
+        raise ValueError(f'redact={redact!r}: it must be a collection of names of arguments, such as ("password",)')
+    for name in redact:
+        if not isinstance(name, str):
+            raise ValueError(f"redact has {name!r}, which is no name of an argument")
+    if redact and not inputs:
+        raise ValueError("inputs=False shows no arguments, so there is nothing to redact: leave one of them out")
+    return inputs, tuple(redact)
+
+
+def _check_redacted(fn: Callable[..., object], signature: inspect.Signature, redact: Collection[str]) -> None:
+    """Raise `ValueError` for what is none of a function's arguments."""
+    parameters = list(signature.parameters.values())[1:]
+    names = [parameter.name for parameter in parameters]
+    unknown = [name for name in redact if name not in names]
+    if unknown and not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        has = f"{fn.__qualname__} has {', '.join(names) or 'none'}"
+        raise ValueError(f"redact= of {fn.__qualname__} names the unknown argument {unknown[0]!r}; {has}")
+
+
 def _is_async(fn: object) -> bool:
     return inspect.iscoroutinefunction(fn)
 
@@ -219,7 +273,13 @@ class _Captor:
         self.fn = fn
         self.options = options
         self.rules = CallRules(fn)
-        self.limits = LimitKeys(fn, self.rules.signature, options.limits) if options.limits else None
+        signature = self.rules.signature
+        self.limits = LimitKeys(fn, signature, options.limits) if options.limits else None
+        self.labels = None if options.label is None else Labels(fn, signature, options.label)
+        if options.redact:
+            _check_redacted(fn, signature, options.redact)
+        #: Whether calls come with texts for people.
+        self.has_notes = bool(self.labels or options.redact)
         self.decorated: Callable[..., object] = fn
 
     def instance_in(self, args: Args) -> DAGInstance[Any]:
@@ -246,7 +306,19 @@ class _Captor:
             spec = construction.specs[self.decorated] = self._spec(definition_of(instance), construction)
         arguments, dependency_ids = self._payload(spec.name, args, kwargs)
         limit_keys = self.limits.of_call(spec.name, args, kwargs) if self.limits else ()
-        return CapturedCall(new_id(), spec, arguments, dependency_ids, limit_keys)
+        note = self._note(args, kwargs, arguments, may_wait=bool(dependency_ids)) if self.has_notes else None
+        return CapturedCall(new_id(), spec, arguments, dependency_ids, limit_keys, note)
+
+    def _note(self, args: Args, kwargs: Kwargs, payload: bytes, *, may_wait: bool) -> CallNote | None:
+        """Make the texts that come with a call: its label, and what is shown of its arguments without the secret ones.
+
+        A label that needs values which are not there yet is left to the worker.
+        """
+        label = self.labels.of_call(args, kwargs, may_wait=may_wait) if self.labels else ""
+        inputs = ""
+        if self.options.redact and should_show_inputs():
+            inputs = show_arguments(payload, parameters_of(self.rules.signature), redact=self.options.redact)
+        return CallNote(label, inputs) if label or inputs else None
 
     def start_options(
         self, instance: DAGInstance[Any], call: CapturedCall, args: Args, kwargs: Kwargs, options: InstanceOptions
@@ -387,5 +459,6 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
     captor.decorated = functools.wraps(fn)(call_async if _is_async(fn) else call)
     setattr(captor.decorated, "original_fn", fn)  # noqa: B010 - a function's type knows no further attributes
     setattr(captor.decorated, "dagorama_options", options)  # noqa: B010 - as above
+    setattr(captor.decorated, "dagorama_labels", captor.labels)  # noqa: B010 - as above
     setattr(captor.decorated, "dagorama_decorated", captor.decorated)  # noqa: B010 - as above
     return captor.decorated

@@ -9,6 +9,7 @@ from time import monotonic
 from uuid import UUID
 
 from dagorama.calls.capture import RunningNode, current_scope, inline_node
+from dagorama.calls.labels import checked_label
 from dagorama.errors import NodeStopped, NotInNode
 
 
@@ -90,6 +91,16 @@ class NodeContext:
         if not isinstance(message, str):
             raise ValueError(f"the message of progress must be a string, not {message!r}")
         self._node.progress = (float(fraction), message)
+        if self._progressed is not None:
+            self._progressed(self._node.token)
+
+    def label(self, text: str) -> None:
+        """Name the node for people who look at it, instead of by the label that its decorator gives it.
+
+        It is kept with the node; the last one counts, also that of a later attempt. It waits for nobody. Raises
+        `ValueError` for what is no string; the middle of one of more than 200 characters is left out.
+        """
+        self._node.label = checked_label(text)
         if self._progressed is not None:
             self._progressed(self._node.token)
 

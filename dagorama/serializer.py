@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 from dagorama.calls.capture import Scope
 from dagorama.calls.class_attributes import MISSING, class_attribute, decorated_in
 from dagorama.calls.construction import make_again
+from dagorama.calls.labels import Labels
 from dagorama.calls.names import class_name, followed, known_classes, module_name, registered
 from dagorama.code.importing import import_users
 from dagorama.code.main_guard import MAIN_GUARD
@@ -53,6 +54,8 @@ class FoundFunction(NamedTuple):
     retry: RetryConfiguration | None
     #: What its decorator says about nodes of another version; None for nothing.
     code_mismatch: CodeMismatch | None
+    #: Makes labels of calls; None for none.
+    labels: Labels | None
 
 
 def function_to_name(func: object) -> str:
@@ -175,6 +178,7 @@ def _find(name: str) -> FoundFunction:
         code_version,
         options.retry,
         options.code_mismatch,
+        cast(Any, decorated).dagorama_labels,
     )
 
 

@@ -39,6 +39,18 @@ class FunctionSpec:
     at_most_once: bool = False
     #: The versions that calls made inside are to have: see `dagorama.calls.release`; empty: those of the caller.
     release: str = ""
+    #: The names of its parameters, for those who look at arguments: see `dagorama.calls.showing`.
+    parameters: str = ""
+    #: Whether the broker may give arguments to people who look.
+    shows_inputs: bool = False
+
+
+class CallNote(NamedTuple):
+    """The texts that come with a call, for people; empty for none."""
+
+    label: str = ""
+    #: Its arguments, where they are not to be given out themselves.
+    inputs: str = ""
 
 
 class CapturedCall(NamedTuple):
@@ -52,6 +64,7 @@ class CapturedCall(NamedTuple):
     dependency_ids: tuple[bytes, ...]
     #: One for each limit of the function.
     limit_keys: tuple[str, ...] = ()
+    note: CallNote | None = None
 
 
 class Process:
@@ -129,6 +142,8 @@ class RunningNode(Protocol):
 
     #: How far its function says that it has got, with a few words; None before it does.
     progress: tuple[float, str] | None
+    #: The label that this attempt has given it; empty for none.
+    label: str
 
 
 class RunningInline(RunningNode, Caller, Protocol):

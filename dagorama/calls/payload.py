@@ -15,13 +15,12 @@ from io import BytesIO
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from dagorama.calls.placeholders import MODULE, SOME_ARE_KEYS, exchange
+from dagorama.calls.placeholders import MARK, SOME_ARE_KEYS, exchange
 from dagorama.calls.promise_keys import dumps_with_keys
 from dagorama.errors import DagoramaError, PayloadError
 
 PROTOCOL = 5
-#: Every placeholder names a function of this module.
-_PLACEHOLDER = MODULE.encode()
+_PLACEHOLDER = MARK
 
 #: What is exactly of these types holds no promise.
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})

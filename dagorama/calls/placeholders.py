@@ -13,8 +13,9 @@ from typing import cast
 
 from dagorama.errors import PayloadError
 
-#: The module by which payloads name placeholders.
+#: The module by which payloads name placeholders, and what a payload has where it names it.
 MODULE = "dagorama.models.promise"
+MARK = MODULE.encode()
 
 #: Stands among the ids of promises that were met where some of them may be keys.
 SOME_ARE_KEYS = b""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import wraps
@@ -17,6 +16,7 @@ from dagorama.cli.failure import CannotStart, Refused
 from dagorama.cli.options import check_is_text, takes_address, use_address
 from dagorama.client.queries import list_instances, list_nodes, newest_instances
 from dagorama.errors import BrokerRefused, BrokerUnavailable
+from dagorama.logging import printable
 from dagorama.options import checked_key
 
 #: An abbreviated id is looked for among so many instances, the newest.
@@ -27,8 +27,6 @@ DIGITS_MIN = 4
 NAMED_MAX = 5
 #: What to write for an id.
 AN_ID = f"write a UUID, or at least {DIGITS_MIN} of the hexadecimal digits that it begins or ends with"
-#: The name of a function: whole, as "module:Class.method", or its end.
-FUNCTION = re.compile(r"([\w.]+:)?[^\W\d][\w.<>]*")
 
 
 def asks_broker(function: Callable[..., None]) -> Callable[..., None]:
@@ -94,16 +92,16 @@ def look_at(text: str) -> Instance:
 def find_node(instance_id: bytes, text: str) -> bytes:
     """Return the id of the node that a person means.
 
-    It may be given whole, as the first or last digits of the id of a node of the instance, or by the name of a function
-    that only one node has.
+    It may be given whole, as the first or last digits of the id of a node of the instance, or by a label or the name of
+    a function that only one node has.
     """
     digits = _digits(text)
     if digits is not None and len(digits) == 32:
         return bytes.fromhex(digits)
-    if digits is None and not FUNCTION.fullmatch(text):
-        raise click.UsageError(f"{text!r} is neither an id nor the name of a function: {AN_ID}")
-    by_id, by_name = [], []
+    by_id, by_label, by_name = [], [], []
     for status in list_nodes(instance_id):
+        if status.label == text:
+            by_label.append(status.node_id)
         if digits is not None and _abbreviates(digits, status.node_id):
             by_id.append(status.node_id)
         elif f":{status.function}".endswith((f":{text}", f".{text}")):
@@ -112,10 +110,13 @@ def find_node(instance_id: bytes, text: str) -> bytes:
     whose = f"of the nodes of instance {name}"
     if by_id:
         return _only(by_id, f"{whose} have ids that begin or end with {text}")
+    if by_label:
+        return _only(by_label, f"{whose} have the label {printable(text)}; say which by its id")
     if by_name:
         return _only(by_name, f"{whose} are of {text}; say which by its id")
     has = f"has an id that begins or ends with {text}, or" if digits is not None else "has"
-    raise Refused(f"none {whose} {has} a function of the name {text}; `dagorama show {name} --all` lists them")
+    what = f"the label {printable(text)}, or a function of that name"
+    raise Refused(f"none {whose} {has} {what}; `dagorama show {name} --all` lists them")
 
 
 def _digits(text: str) -> str | None:

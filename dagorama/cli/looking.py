@@ -203,7 +203,9 @@ def node(instance: str, node: str, as_json: bool) -> None:
         [
             ("node", str(found.node_id)),
             ("instance", str(found.instance_id)),
+            ("label", printable(found.label)),
             ("function", found.function),
+            ("inputs", printable(found.inputs or "")),
             ("queue", found.queue),
             ("taint", found.taint),
             ("state", found.state),

@@ -30,7 +30,7 @@ def write_calls(message: graph_pb2.Calls, calls: Sequence[CapturedCall], table: 
     """Fill the message of calls with the function table of the message around it."""
     if not calls:
         return
-    node_ids, functions, arguments, dependency_ids, limit_keys = zip(*calls, strict=True)
+    node_ids, functions, arguments, dependency_ids, limit_keys, notes = zip(*calls, strict=True)
     message.node_ids.extend(node_ids)
     message.functions.extend([table[function] for function in functions])
     message.arguments.extend(arguments)
@@ -39,6 +39,10 @@ def write_calls(message: graph_pb2.Calls, calls: Sequence[CapturedCall], table: 
         message.dependency_ids.extend(chain.from_iterable(dependency_ids))
     if any(limit_keys):
         message.limit_keys.extend(chain.from_iterable(limit_keys))
+    if any(notes):
+        for index, note in enumerate(notes):
+            if note is not None:
+                message.notes.add(call=index, label=note.label, inputs=note.inputs)
 
 
 def write_function(message: graph_pb2.FunctionSpec, function: FunctionSpec) -> None:
@@ -54,6 +58,8 @@ def write_function(message: graph_pb2.FunctionSpec, function: FunctionSpec) -> N
     message.at_most_once = function.at_most_once
     message.definition_arguments = function.definition_arguments
     message.release = function.release
+    message.parameters = function.parameters
+    message.shows_inputs = function.shows_inputs
     for limit in function.limits:
         message.limits.add(max=limit.max or 0, rate_per_s=limit.per_second or 0.0, burst=limit.burst or 0)
 

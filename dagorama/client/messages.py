@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 from google.protobuf.message import Message
 
 from dagorama.calls.capture import FunctionSpec
+from dagorama.calls.showing import inputs_in
 from dagorama.client.convert import write_function
 from dagorama.client.counts import FunctionProgress
 from dagorama.client.log_lines import LogBlock, LogChunk, LogPart
@@ -129,7 +130,7 @@ _told = Telling(
             FunctionProgress,
             {"counts": lambda told: {_state_name(count.state): count.count for count in told.counts}},
         ),
-        dag_pb2.NodeInfo: Row(NodeStatus),
+        dag_pb2.NodeInfo: Row(NodeStatus, {"inputs": inputs_in}),
         dag_pb2.AttemptInfo: Row(AttemptStatus, {name: f"failure.{name}" for name in ("type", "message", "traceback")}),
         dag_pb2.Progress: Row(ProgressStatus),
         dag_pb2.WorkerInfo: Row(WorkerStatus),

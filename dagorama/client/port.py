@@ -209,6 +209,8 @@ class ListNodes(Request[Page[NodeStatus]]):
     states: Sequence[str] = ()
     #: One of these, "module:Class.method" or its end, such as "method"; none: any.
     functions: Sequence[str] = ()
+    #: Whether to tell of their arguments, as far as these are short.
+    with_inputs: bool = False
 
 
 @dataclass(frozen=True)

@@ -72,10 +72,10 @@ def get_instance(instance_id: bytes) -> InstanceStatus:
 
 
 def list_nodes(
-    instance_id: bytes, *, states: Sequence[str] = (), functions: Sequence[str] = ()
+    instance_id: bytes, *, states: Sequence[str] = (), functions: Sequence[str] = (), with_inputs: bool = False
 ) -> Iterator[NodeStatus]:
     """Yield nodes of an instance in creation order, page by page: all, or a selection as of `ListNodes`."""
-    return _items(lambda token: ListNodes(instance_id, PAGE_SIZE, token, states=states, functions=functions))
+    return _items(lambda token: ListNodes(instance_id, PAGE_SIZE, token, states, functions, with_inputs))
 
 
 def get_node(instance_id: bytes, node_id: bytes) -> NodeStatus:

@@ -116,6 +116,10 @@ class NodeStatus:
     started_at: datetime | None = None
     #: How many seconds the function took; None while it runs, and where that is not known.
     duration_s: float | None = None
+    #: What its decorator or its function calls it, for people; empty for none.
+    label: str = ""
+    #: Its arguments as a text; None where they are not to be shown, and where it was not asked for them.
+    inputs: str | None = None
 
     @property
     def failure(self) -> str:

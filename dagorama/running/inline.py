@@ -64,6 +64,7 @@ class InlineNode:
         self.attempt = 0
         self.token = 0
         self.progress: tuple[float, str] | None = None
+        self.label = ""
         self.begun: Begun | None = None
         self.misuse: tuple[PromiseMisuse, str] | None = None  #: never, as there are no promises
         self.overran = False  #: whether this attempt has failed because of its timeout

@@ -114,12 +114,19 @@ class Core:
 
     def report(self, held: Held) -> None:
         """Take the report of an attempt."""
+        self._label(held)
         self._handle(c.CompleteNodes(worker_id=self._worker_id, results=[to_result(held)]))
 
     def hand_back(self, held: Held) -> None:
         """Take back a lease whose node does not run any more."""
+        self._label(held)
         lease = c.HeldLease(node_id=NodeId(held.node_id), token=held.token, instance_id=InstanceId(held.instance_id))
         self._handle(c.HandBack(worker_id=self._worker_id, leases=[lease]))
+
+    def _label(self, held: Held) -> None:
+        """Take the label that an attempt has given its node."""
+        if held.label:
+            self._handle(c.LabelNodes(worker_id=self._worker_id, labels=[(held.token, held.label)]))
 
     def reject(self, held: Held, rejected: Rejected) -> None:
         """Take back a lease whose node the worker cannot run."""

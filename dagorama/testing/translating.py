@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any, cast
 
 from dagorama.calls.capture import CapturedCall, FunctionSpec
+from dagorama.calls.showing import inputs_in
 from dagorama.client import port, status
 from dagorama.client.counts import FunctionProgress
 from dagorama.client.log_lines import LogBlock, LogChunk, LogPart
@@ -66,6 +67,8 @@ def to_function(function: FunctionSpec) -> values.FunctionSpec:
                 for limit in function.limits
             ),
             release=function.release,
+            parameters=function.parameters,
+            shows_inputs=function.shows_inputs,
         )
     )
 
@@ -87,6 +90,7 @@ def to_calls(calls: Sequence[CapturedCall]) -> list[NewCall]:
             call.arguments,
             cast(tuple[NodeId, ...], call.dependency_ids),
             call.limit_keys,
+            None if call.note is None else values.Note(*call.note),
         )
         for call in calls
     ]
@@ -192,7 +196,13 @@ _told = Telling(
         ),
         answers.NodeInfo: Row(
             status.NodeStatus,
-            {"node_id": "id", "function": "function.name", "queue": "function.queue", "taint": "function.taint"},
+            {
+                "node_id": "id",
+                "function": "function.name",
+                "queue": "function.queue",
+                "taint": "function.taint",
+                "inputs": inputs_in,
+            },
         ),
         values.FailedAttempt: Row(
             status.AttemptStatus, {name: f"failure.{name}" for name in ("type", "message", "traceback")}

@@ -1069,10 +1069,13 @@ class ListNodesRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
     FUNCTIONS_FIELD_NUMBER: _builtins.int
+    WITH_INPUTS_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.bytes
     page_size: _builtins.int
     """At most so many; 0 for 100, never more than 1,000."""
     page_token: _builtins.str
+    with_inputs: _builtins.bool
+    """Tell of the arguments of each, with the first 2,048 bytes of their payloads."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_graph_pb2.NodeState.ValueType]:
         """As in `ListInstancesRequest`, what follows asks for some of them, and a page may be empty."""
@@ -1089,10 +1092,11 @@ class ListNodesRequest(_message.Message):
         page_token: _builtins.str = ...,
         states: _abc.Iterable[_graph_pb2.NodeState.ValueType] | None = ...,
         functions: _abc.Iterable[_builtins.str] | None = ...,
+        with_inputs: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["functions", b"functions", "instance_id", b"instance_id", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["functions", b"functions", "instance_id", b"instance_id", "page_size", b"page_size", "page_token", b"page_token", "states", b"states", "with_inputs", b"with_inputs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1317,6 +1321,11 @@ class NodeInfo(_message.Message):
     GRANTED_AT_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
     DURATION_S_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_BYTES_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
     node_id: _builtins.bytes
     instance_id: _builtins.bytes
     function: _builtins.str
@@ -1347,6 +1356,18 @@ class NodeInfo(_message.Message):
     """
     started_at: _builtins.float
     duration_s: _builtins.float
+    label: _builtins.str
+    """For people; empty for none."""
+    arguments: _builtins.bytes
+    """What tells of its arguments. The broker doesn't read them: this is their payload, and what it takes to show it. All of
+    it is left out where the function's `shows_inputs` is false, and in a list without `with_inputs`.
+    """
+    arguments_bytes: _builtins.int
+    """How much of the payload was there: more than `arguments` has of a large one."""
+    parameters: _builtins.str
+    """As in `FunctionSpec`."""
+    inputs: _builtins.str
+    """The text that its call came with, where the arguments are not given out themselves; empty for none."""
     @_builtins.property
     def dependency_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     @_builtins.property
@@ -1379,10 +1400,15 @@ class NodeInfo(_message.Message):
         granted_at: _builtins.float = ...,
         started_at: _builtins.float = ...,
         duration_s: _builtins.float = ...,
+        label: _builtins.str = ...,
+        arguments: _builtins.bytes = ...,
+        arguments_bytes: _builtins.int = ...,
+        parameters: _builtins.str = ...,
+        inputs: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cause_id", b"cause_id", "change", b"change", "created_at", b"created_at", "dependency_ids", b"dependency_ids", "duration_s", b"duration_s", "failures", b"failures", "finished_at", b"finished_at", "function", b"function", "granted_at", b"granted_at", "instance_id", b"instance_id", "node_id", b"node_id", "parent_id", b"parent_id", "progress", b"progress", "queue", b"queue", "ready_at", b"ready_at", "retry_at", b"retry_at", "started_at", b"started_at", "state", b"state", "taint", b"taint", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "arguments_bytes", b"arguments_bytes", "attempts", b"attempts", "cause_id", b"cause_id", "change", b"change", "created_at", b"created_at", "dependency_ids", b"dependency_ids", "duration_s", b"duration_s", "failures", b"failures", "finished_at", b"finished_at", "function", b"function", "granted_at", b"granted_at", "inputs", b"inputs", "instance_id", b"instance_id", "label", b"label", "node_id", b"node_id", "parameters", b"parameters", "parent_id", b"parent_id", "progress", b"progress", "queue", b"queue", "ready_at", b"ready_at", "retry_at", b"retry_at", "started_at", b"started_at", "state", b"state", "taint", b"taint", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

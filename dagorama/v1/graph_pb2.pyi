@@ -202,6 +202,8 @@ class FunctionSpec(_message.Message):
     DEFINITION_ARGUMENTS_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    SHOWS_INPUTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"module:Qualified.name"."""
     code_version: _builtins.str
@@ -224,6 +226,12 @@ class FunctionSpec(_message.Message):
     """The code versions of the functions of its definition where the instance was started, a line "name version" for each;
     empty for none. The calls that its nodes make carry these versions, whatever version of the callee their worker has.
     """
+    parameters: _builtins.str
+    """The names of its parameters, the instance's left out, in order and separated by ", ". As in Python, "*name" takes
+    further positional arguments, "**name" further ones by name, and those after a "*" come by name only.
+    """
+    shows_inputs: _builtins.bool
+    """Whoever looks at a node may be given its arguments, see `NodeInfo`."""
     @_builtins.property
     def retry(self) -> Global___RetryPolicy: ...
     @_builtins.property
@@ -244,10 +252,12 @@ class FunctionSpec(_message.Message):
         definition_arguments: _builtins.bytes = ...,
         limits: _abc.Iterable[Global___Limit] | None = ...,
         release: _builtins.str = ...,
+        parameters: _builtins.str = ...,
+        shows_inputs: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["retry", b"retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_most_once", b"at_most_once", "code_version", b"code_version", "definition_arguments", b"definition_arguments", "limits", b"limits", "name", b"name", "queue", b"queue", "release", b"release", "retry", b"retry", "start_timeout_s", b"start_timeout_s", "taint", b"taint", "timeout_s", b"timeout_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_most_once", b"at_most_once", "code_version", b"code_version", "definition_arguments", b"definition_arguments", "limits", b"limits", "name", b"name", "parameters", b"parameters", "queue", b"queue", "release", b"release", "retry", b"retry", "shows_inputs", b"shows_inputs", "start_timeout_s", b"start_timeout_s", "taint", b"taint", "timeout_s", b"timeout_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -267,6 +277,7 @@ class Calls(_message.Message):
     DEPENDENCY_COUNTS_FIELD_NUMBER: _builtins.int
     DEPENDENCY_IDS_FIELD_NUMBER: _builtins.int
     LIMIT_KEYS_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def node_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     @_builtins.property
@@ -291,6 +302,10 @@ class Calls(_message.Message):
         function of the calls has any.
         """
 
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedCompositeFieldContainer[Global___CallNote]:
+        """What is to be shown of some of the calls."""
+
     def __init__(
         self,
         *,
@@ -300,14 +315,47 @@ class Calls(_message.Message):
         dependency_counts: _abc.Iterable[_builtins.int] | None = ...,
         dependency_ids: _abc.Iterable[_builtins.bytes] | None = ...,
         limit_keys: _abc.Iterable[_builtins.str] | None = ...,
+        notes: _abc.Iterable[Global___CallNote] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "dependency_counts", b"dependency_counts", "dependency_ids", b"dependency_ids", "functions", b"functions", "limit_keys", b"limit_keys", "node_ids", b"node_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "dependency_counts", b"dependency_counts", "dependency_ids", b"dependency_ids", "functions", b"functions", "limit_keys", b"limit_keys", "node_ids", b"node_ids", "notes", b"notes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Calls: _TypeAlias = Calls  # noqa: Y015
+
+@_typing.final
+class CallNote(_message.Message):
+    """What is to be shown of a call beside what it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    call: _builtins.int
+    """Index of the call."""
+    label: _builtins.str
+    """A label for people; 1,024 bytes at most. Empty for none."""
+    inputs: _builtins.str
+    """Its arguments as a text for people, where they are not to be given out themselves; 16,384 bytes at most. Empty for
+    none.
+    """
+    def __init__(
+        self,
+        *,
+        call: _builtins.int = ...,
+        label: _builtins.str = ...,
+        inputs: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "inputs", b"inputs", "label", b"label"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallNote: _TypeAlias = CallNote  # noqa: Y015
 
 @_typing.final
 class Values(_message.Message):

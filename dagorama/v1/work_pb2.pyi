@@ -111,6 +111,7 @@ class WorkRequest(_message.Message):
     REJECTIONS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Counts this stream's messages that have completions or results, from 1."""
     draining: _builtins.bool
@@ -147,6 +148,10 @@ class WorkRequest(_message.Message):
         a few messages in a second.
         """
 
+    @_builtins.property
+    def labels(self) -> Global___Labels:
+        """Labels of nodes that it runs or reports on with this message. A later one takes the place of an earlier one."""
+
     def __init__(
         self,
         *,
@@ -159,10 +164,11 @@ class WorkRequest(_message.Message):
         rejections: _abc.Iterable[Global___Rejection] | None = ...,
         draining: _builtins.bool = ...,
         progress: Global___ProgressReports | None = ...,
+        labels: Global___Labels | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions", "hello", b"hello", "progress", b"progress"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions", "hello", b"hello", "labels", b"labels", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions", "draining", b"draining", "functions", b"functions", "hand_backs", b"hand_backs", "hello", b"hello", "progress", b"progress", "rejections", b"rejections", "results", b"results", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions", "draining", b"draining", "functions", b"functions", "hand_backs", b"hand_backs", "hello", b"hello", "labels", b"labels", "progress", b"progress", "rejections", b"rejections", "results", b"results", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -392,6 +398,36 @@ class ProgressReports(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProgressReports: _TypeAlias = ProgressReports  # noqa: Y015
+
+@_typing.final
+class Labels(_message.Message):
+    """Labels of nodes, by columns. They are kept. Tokens of leases that have ended are ignored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKENS_FIELD_NUMBER: _builtins.int
+    TEXTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Fencing tokens of the leases."""
+
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For people; 1,024 bytes at most."""
+
+    def __init__(
+        self,
+        *,
+        tokens: _abc.Iterable[_builtins.int] | None = ...,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["texts", b"texts", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Labels: _TypeAlias = Labels  # noqa: Y015
 
 @_typing.final
 class Result(_message.Message):

@@ -115,6 +115,14 @@ class ReportProgress(Command):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LabelNodes(Command):
+    """Label the nodes that a worker runs under these tokens. Stale tokens are ignored."""
+
+    worker_id: WorkerId
+    labels: Sequence[tuple[int, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DrainWorker(Command):
     """Grant nothing further to this worker."""
 

@@ -17,6 +17,7 @@ from dagorama_broker.core.model.values import (
     InstanceId,
     LimitWord,
     NodeId,
+    Note,
     QueueControl,
     Request,
     Run,
@@ -78,6 +79,13 @@ class NodesCreated:
     """New nodes of one instance, in creation order, all in state waiting (to the journal ready is the same)."""
 
     nodes: Sequence[Node]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodesNoted:
+    """People are to be shown something of these nodes. An empty text in a note leaves the one before."""
+
+    notes: Sequence[tuple[Node, Note]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -242,6 +250,7 @@ DurableEvent = (
     | InstanceReopened
     | InstanceFinished
     | NodesCreated
+    | NodesNoted
     | NodeCompleted
     | ValueCompared
     | NodeJoining

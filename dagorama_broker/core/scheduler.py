@@ -64,6 +64,7 @@ class Scheduler:
             c.Heartbeat: fleet.heartbeat,
             c.LoseWorker: fleet.lose,
             c.ReportProgress: fleet.report_progress,
+            c.LabelNodes: fleet.label_nodes,
             c.DrainWorker: fleet.drain,
             c.CompleteNodes: self._complete_nodes,
             c.HandBack: fleet.hand_back,

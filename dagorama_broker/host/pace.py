@@ -64,6 +64,8 @@ def _nodes_in(event: e.DurableEvent) -> int:
             return len(event.nodes)
         case e.NodesReset():
             return len(event.resets)
+        case e.NodesNoted():
+            return len(event.notes)
         case _:
             return 1
 
@@ -82,6 +84,8 @@ def _bytes_in(event: e.DurableEvent) -> int:
         case e.AttemptFailed() | e.LeaseLost():
             failure = event.attempt.failure
             return sum(map(len, (failure.type, failure.message, failure.traceback, failure.exception)))
+        case e.NodesNoted():
+            return sum(len(note.label) + len(note.inputs) for _, note in event.notes)
         case e.NodesReset():
             return sum(_spec(reset.function) for reset in event.resets)
         case _:

@@ -37,6 +37,11 @@ class NodeInfo:
     granted_at: float  #: when its worker was granted it
     started_at: float  #: when that worker began with it; while it runs, the same as `granted_at`
     duration_s: float  #: how long that took; 0 while it runs, and where it is not known
+    label: str
+    arguments: bytes  #: as much of them as is given out
+    arguments_bytes: int  #: how much there is; 0 where nothing is given out
+    parameters: str  #: as in the function's spec; empty where nothing is given out
+    inputs: str  #: the text of its arguments, where it came with one
     finished_at: float
     retry_at: float
     cause_id: NodeId | None  #: for a node without a value, the root cause

@@ -29,6 +29,12 @@ ID_BYTES = 16
 #: What a running function may say beside how far it has got. It is for one line on a screen.
 PROGRESS_BYTES_MAX = 1024
 
+#: A label of a node, and its arguments as a text. They are kept with it.
+LABEL_BYTES_MAX, INPUTS_BYTES_MAX = 1024, 16384
+
+#: How much of a payload of arguments is given to those who look at one node, and at many.
+ARGUMENT_BYTES_SHOWN, ARGUMENT_BYTES_LISTED = 65536, 2048
+
 #: What a worker may say of what it lacks, and the name of that. Both are kept for as long as it is connected.
 PROBLEM_BYTES_MAX, LACKS_BYTES_MAX = 2000, 500
 
@@ -157,7 +163,7 @@ def check_function(spec: FunctionSpec) -> FunctionSpec:
     if not spec.name:
         raise MalformedRequest("a function has no name")
     check_name("function", spec.name)
-    for field in ("queue", "taint", "code_version", "release"):
+    for field in ("queue", "taint", "code_version", "release", "parameters"):
         check_name(f"{field} of function {spec.name}:", getattr(spec, field))
     retry = spec.retry
     for field, number in (
@@ -204,6 +210,14 @@ def check_arguments(spec: FunctionSpec, arguments: bytes) -> None:
     """Raise `TooLarge` where the arguments of a call have more bytes than the broker can keep."""
     if len(arguments) > PAYLOAD_BYTES_MAX:
         raise TooLarge(f"a call of {spec.name[:200]} with its arguments", len(arguments))
+
+
+def check_note(label: str, inputs: str = "") -> None:
+    """Raise `MalformedRequest` where a label, or arguments as a text, are too long to be kept."""
+    for what, text, most in (("label", label, LABEL_BYTES_MAX), ("text of inputs", inputs, INPUTS_BYTES_MAX)):
+        size = len(text.encode("utf-8", "backslashreplace"))
+        if size > most:
+            raise MalformedRequest(f"a {what} has {size} bytes; the limit is {most} bytes")
 
 
 def check_limit_keys(keys: Collection[str], expected: int) -> None:

@@ -7,7 +7,7 @@ from dagorama_broker.core.model.entities import Instance, Lane, Node, Worker
 from dagorama_broker.core.model.filters import Obstacle
 from dagorama_broker.core.model.states import NodeState
 from dagorama_broker.core.model.stored import InstanceSummary, StoredNode
-from dagorama_broker.core.model.values import InstanceId, QueueControl, WorkerId, measure
+from dagorama_broker.core.model.values import InstanceId, Note, QueueControl, WorkerId, measure
 from dagorama_broker.core.ready.queues import ReadyQueues
 from dagorama_broker.requests.answers import NodeInfo, QueueInfo, WorkerInfo
 
@@ -31,9 +31,14 @@ def describe_instance(instance: Instance) -> InstanceSummary:
 
 
 def describe_node(
-    stored: StoredNode, instance_id: InstanceId, others: Mapping[int, StoredNode], node: Node | None
+    stored: StoredNode,
+    instance_id: InstanceId,
+    others: Mapping[int, StoredNode],
+    node: Node | None,
+    *,
+    arguments_max: int = 0,
 ) -> NodeInfo:
-    """Return how a node from the journal stands.
+    """Return how a node from the journal stands, with so much of its arguments if they are given out at all.
 
     `others` has the nodes that it refers to, by number; `node` is its form in memory, which alone knows of leases.
     """
@@ -41,6 +46,8 @@ def describe_node(
     state, worker = state_now(stored.state, node), node.worker if node is not None else None
     retry_at = stored.retry_at if state is NodeState.BACKOFF else 0.0
     ran = _ran(stored, node)
+    note = stored.note or Note()
+    is_shown = bool(arguments_max) and stored.function.shows_inputs
     attempts = stored.attempts + (stored.state is NodeState.COMPLETED or bool(stored.promise_seqs))
     return NodeInfo(
         id=stored.id,
@@ -57,6 +64,11 @@ def describe_node(
         granted_at=ran.granted_at,
         started_at=ran.started_at,
         duration_s=ran.duration_s,
+        label=note.label,
+        arguments=stored.arguments[:arguments_max] if is_shown else b"",
+        arguments_bytes=stored.arguments_bytes if is_shown else 0,
+        parameters=stored.function.parameters if is_shown else "",
+        inputs=note.inputs if arguments_max else "",
         finished_at=stored.finished_at,
         retry_at=retry_at,
         cause_id=ids.get(stored.cause_seq),

@@ -21,7 +21,14 @@ from dagorama_broker.requests.answers import (
     QueueInfo,
     WorkerInfo,
 )
-from dagorama_broker.requests.checks import MalformedRequest, check_instance_selection, check_node_selection, to_states
+from dagorama_broker.requests.checks import (
+    ARGUMENT_BYTES_LISTED,
+    ARGUMENT_BYTES_SHOWN,
+    MalformedRequest,
+    check_instance_selection,
+    check_node_selection,
+    to_states,
+)
 from dagorama_broker.requests.describing import (
     describe_instance,
     describe_node,
@@ -146,7 +153,7 @@ class Looking:
     async def get_node(self, instance_id: InstanceId, node_id: NodeId) -> NodeInfo:
         """Return how a node stands. Raises `UnknownInstance` or `UnknownNode`."""
         stored = await self.find_node(instance_id, node_id, values=True)
-        (info,) = await self._describe(instance_id, [stored])
+        (info,) = await self._describe(instance_id, [stored], ARGUMENT_BYTES_SHOWN)
         return info
 
     async def list_nodes(
@@ -156,26 +163,30 @@ class Looking:
         page_token: str = "",
         states: Sequence[str] = (),
         functions: Sequence[str] = (),
+        with_inputs: bool = False,
     ) -> Page[NodeInfo]:
         """Return a page of an instance's nodes in creation order: of all, or of a selection by the other arguments.
 
         The page may be empty and not the last. Raises `UnknownInstance` or `MalformedRequest`.
         """
+        arguments_max = ARGUMENT_BYTES_LISTED if with_inputs else 0
         size = _page_size(page_size)
         after_seq = _page_token(page_token) or 0
         journal = self._keeper.journal
         selection = NodeSelection(states=to_states(NodeState, states), functions=tuple(functions))
         if selection != NodeSelection():
             check_node_selection(selection)
-            return await self._select_nodes(instance_id, selection, after_seq, size)
-        rows = await self._keeper.read(lambda: journal.list_nodes(instance_id, after_seq=after_seq, limit=size + 1))
+            return await self._select_nodes(instance_id, selection, after_seq, size, arguments_max)
+        rows = await self._keeper.read(
+            lambda: journal.list_nodes(instance_id, after_seq=after_seq, limit=size + 1, arguments_max=arguments_max)
+        )
         if not rows and not after_seq:
             await self.get_instance(instance_id)  # raises for one that does not exist
-        infos = await self._describe(instance_id, rows[:size])
+        infos = await self._describe(instance_id, rows[:size], arguments_max)
         return Page(infos, str(rows[size - 1].seq) if len(rows) > size else "")
 
     async def _select_nodes(
-        self, instance_id: InstanceId, selection: NodeSelection, after_seq: int, size: int
+        self, instance_id: InstanceId, selection: NodeSelection, after_seq: int, size: int, arguments_max: int
     ) -> Page[NodeInfo]:
         """Return a page of these nodes, read in steps between which others may read and write."""
         journal = self._keeper.journal
@@ -185,12 +196,12 @@ class Looking:
         for _ in range(_STEPS_MAX):
             limit = size - len(rows)
             select = partial(journal.select_nodes, instance_id, selection, after_seq=after_seq, limit=limit)
-            step = await self._keeper.read(partial(select, looked_at_max=_LOOKED_AT_MAX))
+            step = await self._keeper.read(partial(select, looked_at_max=_LOOKED_AT_MAX, arguments_max=arguments_max))
             rows += [row for row in step.items if self._is_among(row, instance_id, selection)]
             if step.next_seq is None or len(rows) >= size:
                 break
             after_seq = step.next_seq
-        infos = await self._describe(instance_id, rows)
+        infos = await self._describe(instance_id, rows, arguments_max)
         # Their states may have changed meanwhile.
         found = [info for info in infos if not selection.states or info.state in selection.states]
         return Page(found, "" if step.next_seq is None else str(step.next_seq))
@@ -251,11 +262,16 @@ class Looking:
         instance = self._keeper.scheduler.instances.get(instance_id)
         return instance.nodes.get(node_id) if instance is not None else None
 
-    async def _describe(self, instance_id: InstanceId, rows: Sequence[StoredNode]) -> list[NodeInfo]:
+    async def _describe(
+        self, instance_id: InstanceId, rows: Sequence[StoredNode], arguments_max: int = 0
+    ) -> list[NodeInfo]:
         """Return how nodes from the journal stand, with what only memory knows."""
         wanted = {seq for row in rows for seq in (*row.dependency_seqs, row.parent_seq, row.cause_seq) if seq}
         others = await self._keeper.read(self._keeper.journal.find_nodes, sorted(wanted))
-        infos = [describe_node(row, instance_id, others, self.live_node(instance_id, row.id)) for row in rows]
+        infos = [
+            describe_node(row, instance_id, others, self.live_node(instance_id, row.id), arguments_max=arguments_max)
+            for row in rows
+        ]
         await self._keeper.flush()  # what memory has told may rest on something that is on its way to the journal
         return infos
 

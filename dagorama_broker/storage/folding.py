@@ -127,6 +127,14 @@ class AttemptRow(NamedTuple):
     duration_s: float
 
 
+class NoteRow(NamedTuple):
+    """The texts that are shown with a node. None: as it was before."""
+
+    node: int
+    label: str | None
+    inputs: str | None
+
+
 class WorkerRow(NamedTuple):
     """A worker that has joined."""
 
@@ -146,6 +154,7 @@ class Batch:
     limits: dict[str, LimitRow] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     outcomes: dict[int, OutcomeRow] = field(default_factory=dict)
+    notes: dict[int, NoteRow] = field(default_factory=dict)
     joined: dict[int, float] = field(default_factory=dict)  #: when attempts ended whose nodes join; after the outcomes
     attempts: list[AttemptRow] = field(default_factory=list)
     workers: dict[WorkerId, WorkerRow | None] = field(default_factory=dict)  #: None: has left
@@ -160,6 +169,9 @@ class Batch:
     #: Instances whose nodes began anew, so that they have no deadline any more, and the last token given before that;
     #: after the instances.
     reopened: dict[int, int] = field(default_factory=dict)
+
+
+_NO_NOTE = NoteRow(0, None, None)
 
 
 def fold(events: Sequence[e.DurableEvent], workers: Mapping[str, int]) -> Batch:
@@ -178,7 +190,7 @@ def _forget_removed(batch: Batch) -> None:
     batch.nodes = [node for node in batch.nodes if node.seq not in removed]
     batch.attempts = [row for row in batch.attempts if row.node not in removed]
     for seq in removed:
-        for rows in (batch.outcomes, batch.functions, batch.previous, batch.changes, batch.joined):
+        for rows in (batch.outcomes, batch.functions, batch.previous, batch.changes, batch.joined, batch.notes):
             rows.pop(seq, None)
 
 
@@ -199,6 +211,10 @@ def _fold_one(batch: Batch, event: e.DurableEvent, workers: Mapping[str, int]) -
                 _put(batch, OutcomeRow(seq, COMPLETED, event.at, event.payload, None, None, None, *ran))
         case e.NodesCreated():
             batch.nodes.extend(event.nodes)
+        case e.NodesNoted():
+            for node, note in event.notes:
+                earlier = batch.notes.get(node.seq, _NO_NOTE)
+                batch.notes[node.seq] = NoteRow(node.seq, note.label or earlier.label, note.inputs or earlier.inputs)
         case e.NodeJoining():
             promises = show_seqs(event.promises)
             row = OutcomeRow(event.node.seq, JOINING, None, event.payload, promises, None)

@@ -69,9 +69,12 @@ class Journal(Protocol):
         ...
 
     def list_nodes(
-        self, instance_id: InstanceId, *, after_seq: int, limit: int, values: bool = False
+        self, instance_id: InstanceId, *, after_seq: int, limit: int, values: bool = False, arguments_max: int = 0
     ) -> list[StoredNode]:
-        """Return up to `limit` nodes of an instance with higher numbers, in creation order; none of an unknown one."""
+        """Return up to `limit` nodes of an instance with higher numbers, in creation order; none of an unknown one.
+
+        Without `values` they have up to `arguments_max` bytes of their arguments.
+        """
         ...
 
     # Of the selections below, a call looks at up to `looked_at_max` instances or nodes, so that it takes no longer
@@ -84,7 +87,14 @@ class Journal(Protocol):
         ...
 
     def select_nodes(
-        self, instance_id: InstanceId, selection: NodeSelection, *, after_seq: int, limit: int, looked_at_max: int
+        self,
+        instance_id: InstanceId,
+        selection: NodeSelection,
+        *,
+        after_seq: int,
+        limit: int,
+        looked_at_max: int,
+        arguments_max: int = 0,
     ) -> Selected[StoredNode]:
         """Return up to `limit` nodes of an instance that may be among these, as `list_nodes` does, without values.
 

@@ -31,6 +31,7 @@ from dagorama_broker.core.model.values import (
     KnownStart,
     LimitWord,
     NodeId,
+    Note,
     QueueControl,
     Request,
     Run,
@@ -117,7 +118,7 @@ class MemoryJournal:
         return record.stored(with_nodes=False) if record else None
 
     def list_nodes(
-        self, instance_id: InstanceId, *, after_seq: int, limit: int, values: bool = False
+        self, instance_id: InstanceId, *, after_seq: int, limit: int, values: bool = False, arguments_max: int = 0
     ) -> list[StoredNode]:
         """Return nodes in creation order; the nodes that they refer to are in memory anyway."""
         record = self._by_id.get(instance_id)
@@ -143,7 +144,14 @@ class MemoryJournal:
         return Selected(found, self._records[start].seq if start else None)
 
     def select_nodes(
-        self, instance_id: InstanceId, selection: NodeSelection, *, after_seq: int, limit: int, looked_at_max: int
+        self,
+        instance_id: InstanceId,
+        selection: NodeSelection,
+        *,
+        after_seq: int,
+        limit: int,
+        looked_at_max: int,
+        arguments_max: int = 0,
     ) -> Selected[StoredNode]:
         """Return some of these nodes in creation order."""
         record = self._by_id.get(instance_id)
@@ -228,6 +236,9 @@ class MemoryJournal:
                 self._record(event.node.instance).complete(event)
             case e.NodesCreated():
                 self._add_nodes(event.nodes)
+            case e.NodesNoted():
+                for node, note in event.notes:
+                    self._record(node.instance).note(node, note)
             case e.NodeJoining():
                 self._record(event.node.instance).join(event)
             case e.AttemptFailed():
@@ -327,6 +338,7 @@ class _Record:
         "_limit_keys",
         "_losses",
         "_names",
+        "_notes",
         "_parents",
         "_payloads",
         "_previous",
@@ -382,6 +394,7 @@ class _Record:
         self._granted_at = array("d")
         self._durations_s = array("d")
         self._joined_at: dict[int, float] = {}
+        self._notes: dict[int, Note] = {}
         self._promises: dict[int, tuple[int, ...]] = {}
         self._sources: dict[int, int] = {}
         self._causes: dict[int, int] = {}
@@ -505,6 +518,7 @@ class _Record:
         self._granted_at = array("d", [old._granted_at[row] for row in rows])
         self._durations_s = array("d", [old._durations_s[row] for row in rows])
         self._joined_at = _moved(old._joined_at, rows)
+        self._notes = _moved(old._notes, rows)
         self._promises = _moved(old._promises, rows)
         self._sources = _moved(old._sources, rows)
         self._causes = _moved(old._causes, rows)
@@ -518,6 +532,12 @@ class _Record:
     def end(self, node: Node, state: NodeState, cause: Node, at: float) -> None:
         """End a node without a value."""
         self._causes[self._move(node, state, at)] = cause.seq
+
+    def note(self, node: Node, note: Note) -> None:
+        """Store what is shown of a node."""
+        row = self.row(node.seq)
+        earlier = self._notes.get(row, Note())
+        self._notes[row] = Note(note.label or earlier.label, note.inputs or earlier.inputs)
 
     def cancel(self, node: Node, at: float, run: Run | None) -> None:
         """End a node on request, with the attempt that was under way."""
@@ -551,6 +571,8 @@ class _Record:
             finished_at=at if state in TERMINAL else 0.0,
             run=self._run(row),
             joined_at=self._joined_at.get(row, 0.0),
+            note=self._notes.get(row),
+            arguments_bytes=len(self._arguments[row]),
             attempts=self._attempts.get(row, 0),
             losses=self._losses.get(row, 0),
             retry_at=at if state is NodeState.BACKOFF else 0.0,

@@ -16,6 +16,7 @@ from dagorama_broker.core.model.values import (
     KnownStart,
     LimitSpec,
     NodeId,
+    Note,
     QueueControl,
     Request,
     RequestId,
@@ -38,10 +39,12 @@ _NODES = """
 SELECT calls.seq, calls.id, calls.instance, calls.function, calls.parent, {arguments}, calls.dependencies,
        calls.created_at, outcomes.state, outcomes.at, {payload}, length(outcomes.payload), outcomes.promises,
        outcomes.source, outcomes.cause, outcomes.previous, outcomes.change, limited.keys, outcomes.worker,
-       outcomes.granted_at, outcomes.duration_s, outcomes.joined_at
+       outcomes.granted_at, outcomes.duration_s, outcomes.joined_at, notes.label, notes.inputs,
+       length(calls.arguments)
 FROM calls
 LEFT JOIN outcomes ON outcomes.node = calls.seq
 LEFT JOIN limited ON limited.node = calls.seq
+LEFT JOIN notes ON notes.node = calls.seq
 """
 _NODES_WITH_VALUES = _NODES.format(arguments="calls.arguments", payload="outcomes.payload")
 #: SQLite does not read what is not asked for: large payloads are on pages of their own.
@@ -65,7 +68,7 @@ _OF_INSTANCE = "WHERE calls.instance = (SELECT seq FROM instances WHERE id = ?)"
 _FUNCTION = """
 SELECT name, code_version, queue, taint, {definition_arguments},
        max_attempts, interval_s, multiplier, interval_max_s, jitter, timeout_s, start_timeout_s, at_most_once, release,
-       limits
+       limits, parameters, shows_inputs
 FROM functions WHERE id = ?
 """
 
@@ -106,11 +109,14 @@ _InstanceColumns = tuple[int, bytes, str, str, float, _Time, _Time, _Text, _Text
 class Reader:
     """Reads instances and nodes. Equal functions of one reader are one object."""
 
-    def __init__(self, connection: sqlite3.Connection, *, values: bool = True) -> None:
-        """Read arguments, results and exceptions too where `values` is set."""
+    def __init__(self, connection: sqlite3.Connection, *, values: bool = True, arguments_max: int = 0) -> None:
+        """Read arguments, results and exceptions too where `values` is set; else of arguments only so many bytes."""
         self._connection = connection
         self._values = values
         self._select_nodes = _NODES_WITH_VALUES if values else _NODES_PLAIN
+        if arguments_max:
+            arguments = f"substr(calls.arguments, 1, {arguments_max:d})"
+            self._select_nodes = _NODES.format(arguments=arguments, payload="NULL")
         self._select_function = _FUNCTION.format(definition_arguments="definition_arguments" if values else "x''")
         self._functions: dict[int, FunctionSpec] = {}
         self._workers: dict[int, str] = {}
@@ -291,6 +297,9 @@ class Reader:
             granted_at,
             duration_s,
             joined_at,
+            label,
+            inputs,
+            arguments_bytes,
         ) in self._connection.execute(self._select_nodes + condition, parameters):
             state = _STATES[state_name or "waiting"]
             node = StoredNode(
@@ -306,6 +315,8 @@ class Reader:
                 finished_at=at if state in TERMINAL else 0.0,
                 run=None if worker is None else (self._worker(worker), granted_at, duration_s),
                 joined_at=joined_at or 0.0,
+                note=Note(label or "", inputs or "") if label or inputs else None,
+                arguments_bytes=arguments_bytes,
                 retry_at=at if state is NodeState.BACKOFF else 0.0,
                 waiting_since=(at or 0.0) if state is NodeState.WAITING else 0.0,
                 payload=payload,
@@ -361,8 +372,8 @@ class Reader:
         name, code_version, queue, taint, definition_arguments, *retry = self._connection.execute(
             self._select_function, (id,)
         ).fetchone()
-        max_attempts, interval_s, multiplier, interval_max_s, jitter, *times, once, release, limits = retry
-        timeout_s, start_timeout_s = times
+        max_attempts, interval_s, multiplier, interval_max_s, jitter, *further = retry
+        timeout_s, start_timeout_s, once, release, limits, parameters, shows_inputs = further
         spec = FunctionSpec(
             name=name,
             code_version=code_version,
@@ -380,6 +391,8 @@ class Reader:
             at_most_once=bool(once),
             definition_arguments=definition_arguments,
             release=release,
+            parameters=parameters,
+            shows_inputs=bool(shows_inputs),
             limits=tuple(
                 LimitSpec(max=max, rate_per_s=rate_per_s, burst=burst)
                 for max, rate_per_s, burst in json.loads(limits or "[]")

@@ -43,6 +43,7 @@ from dagorama_broker.storage.folding import (
     Batch,
     InstanceRow,
     LimitRow,
+    NoteRow,
     OutcomeRow,
     QueueRow,
     TagRow,
@@ -102,6 +103,7 @@ _REMOVE = (
     f"DELETE FROM attempts WHERE instance IN (SELECT instance FROM calls WHERE seq {_REMOVED}) AND node {_REMOVED}",
     f"DELETE FROM outcomes WHERE node {_REMOVED}",
     f"DELETE FROM limited WHERE node {_REMOVED}",
+    f"DELETE FROM notes WHERE node {_REMOVED}",
     f"DELETE FROM calls WHERE seq {_REMOVED}",
 )
 
@@ -201,6 +203,8 @@ class SqliteJournal:
         if batch.outcomes:
             outcomes = list(batch.outcomes.values())
             _OUTCOMES.write(connection, outcomes, sum([len(row.payload) for row in outcomes if row.payload]))
+        if batch.notes:
+            _NOTES.write(connection, list(batch.notes.values()))
         if batch.attempts:
             _ATTEMPTS.write(connection, batch.attempts)
         if batch.instances:
@@ -279,10 +283,10 @@ class SqliteJournal:
             return reader.summaries(before_seq, limit)
 
     def list_nodes(
-        self, instance_id: InstanceId, *, after_seq: int, limit: int, values: bool = False
+        self, instance_id: InstanceId, *, after_seq: int, limit: int, values: bool = False, arguments_max: int = 0
     ) -> list[StoredNode]:
         """Return nodes in creation order, see `Journal.list_nodes`."""
-        with self._reading(values) as reader:
+        with self._reading(values, arguments_max) as reader:
             return reader.page(instance_id, after_seq, limit)
 
     def select_instances(
@@ -293,10 +297,17 @@ class SqliteJournal:
             return reader.select_instances(selection, before_seq, limit, looked_at_max)
 
     def select_nodes(
-        self, instance_id: InstanceId, selection: NodeSelection, *, after_seq: int, limit: int, looked_at_max: int
+        self,
+        instance_id: InstanceId,
+        selection: NodeSelection,
+        *,
+        after_seq: int,
+        limit: int,
+        looked_at_max: int,
+        arguments_max: int = 0,
     ) -> Selected[StoredNode]:
         """Return some of these nodes in creation order, see `Journal.select_nodes`."""
-        with self._reading(values=False) as reader:
+        with self._reading(False, arguments_max) as reader:
             return reader.select_nodes(instance_id, selection, after_seq, limit, looked_at_max)
 
     def count_nodes(
@@ -337,8 +348,8 @@ class SqliteJournal:
         return self._connection
 
     @contextmanager
-    def _reading(self, values: bool = True) -> Iterator[Reader]:
-        reader = Reader(self._live(), values=values)
+    def _reading(self, values: bool = True, arguments_max: int = 0) -> Iterator[Reader]:
+        reader = Reader(self._live(), values=values, arguments_max=arguments_max)
         try:
             yield reader
         except sqlite3.Error as error:
@@ -392,6 +403,8 @@ class _Functions:
                 spec.definition_arguments,
                 spec.release,
                 _show_limits(spec.limits),
+                spec.parameters,
+                spec.shows_inputs,
             )
         )
         return self._last
@@ -484,6 +497,8 @@ _FUNCTIONS = RowWriter(
         "definition_arguments",
         "release",
         "limits",
+        "parameters",
+        "shows_inputs",
     ),
 )
 _LIMITS = RowWriter(
@@ -491,6 +506,12 @@ _LIMITS = RowWriter(
     LimitRow._fields,
     "ON CONFLICT (key) DO UPDATE SET said_by = excluded.said_by, running_max = excluded.running_max,"
     " rate_per_s = excluded.rate_per_s, burst = excluded.burst",
+)
+_NOTES = RowWriter(
+    "notes",
+    NoteRow._fields,
+    "ON CONFLICT (node) DO UPDATE SET label = coalesce(excluded.label, label),"
+    " inputs = coalesce(excluded.inputs, inputs)",
 )
 _LIMITED = RowWriter("limited", ("node", "keys"))
 _QUEUES = RowWriter(

@@ -13,6 +13,7 @@ from dagorama_broker.core.model.values import (
     InstanceId,
     LimitSpec,
     NodeId,
+    Note,
     QueueControl,
     Request,
     RequestId,
@@ -38,6 +39,8 @@ FUNCTIONS = [
             at_most_once=True,
             definition_arguments=b"\x00\xff",
             release="f 1\ng 2",
+            parameters="a, *rest, k",
+            shows_inputs=True,
             limits=(LimitSpec(max=3), LimitSpec(rate_per_s=0.5, burst=4)),
         ),
     )
@@ -46,7 +49,7 @@ FUNCTIONS = [
 #: States, as storage knows them, of nodes whose attempts may end.
 RUNNABLE = (NodeState.WAITING, NodeState.STARTED, NodeState.BACKOFF)
 #: How many kinds of event a history may have.
-KINDS = 18
+KINDS = 19
 
 
 class Graph:
@@ -154,6 +157,7 @@ class _History:
             self._retry,
             self._rerun,
             self._compare,
+            self._note,
         )
         assert len(moves) == KINDS
         for kind, choice in ((0, 0), (1, 2), *choices):
@@ -311,6 +315,13 @@ class _History:
         node = self._node(choice, NodeState.COMPLETED)
         if node is not None and node.instance.state is InstanceState.RUNNING:
             self.events.append(e.ValueCompared(node=node, change=tuple(Change)[choice % 3]))
+
+    def _note(self, choice: int) -> None:
+        nodes = [node for node in self.nodes if node.instance.state is InstanceState.RUNNING]
+        if nodes:
+            label = f"label {choice}" if choice % 3 else ""
+            note = Note(label, f"x={choice}" if choice % 2 or not label else "")
+            self.events.append(e.NodesNoted(notes=[(node, note) for node in nodes[choice % len(nodes) :: 2]]))
 
     def _cancel(self, choice: int) -> None:
         running = [it for it in self.instances if it.state is InstanceState.RUNNING]

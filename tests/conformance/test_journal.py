@@ -14,6 +14,7 @@ from dagorama_broker.core.model.values import (
     LimitSpec,
     LimitWord,
     NodeId,
+    Note,
     QueueControl,
     Request,
     RequestId,
@@ -56,6 +57,7 @@ def test_a_new_node_is_read_back_with_all_that_was_known_of_it(storage: Storage)
                 function=FUNCTIONS[0].spec,
                 parent_seq=0,
                 arguments=b"\x00\xff",
+                arguments_bytes=2,
                 dependency_seqs=(),
                 created_at=1_002.0,
             ),
@@ -74,6 +76,7 @@ def test_a_new_node_is_read_back_with_all_that_was_known_of_it(storage: Storage)
                 function=FUNCTIONS[1].spec,
                 parent_seq=2,
                 arguments=b"arguments",
+                arguments_bytes=9,
                 dependency_seqs=(2, 1),
                 limit_keys=("key 0 of 3", "key 1 of 3"),
                 created_at=1_004.0,
@@ -171,6 +174,7 @@ def test_every_failed_attempt_is_kept(storage: Storage) -> None:
         function=FUNCTIONS[0].spec,
         parent_seq=0,
         arguments=b"arguments",
+        arguments_bytes=9,
         dependency_seqs=(),
         created_at=1_002.0,
     )
@@ -585,6 +589,38 @@ def test_the_attempt_that_gave_a_value_is_read_back(storage: Storage) -> None:
     assert read()[:2] == [(None, 0.0, 0.0), (runs[1], 21.0, 0.0)]
     storage.journal.commit([e.NodeCompleted(node=plain, payload=b"2", at=40.0, run=("d", 31.0, 2.0))])
     assert read()[0] == (("d", 31.0, 2.0), 0.0, 40.0)
+
+
+def test_notes_are_read_back(storage: Storage) -> None:
+    """Each text stays until there is another one, over restarts, and what was removed has none."""
+    graph = Graph()
+    instance = graph.instance()
+    first, second, third = nodes = [graph.node(instance) for _ in range(3)]
+    first_notes = [(first, Note("label", "x=1")), (second, Note("one")), (third, Note("gone"))]
+    storage.journal.commit(
+        [
+            e.InstanceCreated(instance=instance),
+            e.NodesCreated(nodes=nodes),
+            e.NodesNoted(notes=first_notes),
+            e.NodesNoted(notes=[(second, Note("two"))]),
+        ]
+    )
+    storage.reopen()
+    storage.journal.commit([e.NodesNoted(notes=[(first, Note("new")), (second, Note("", "y=2"))])])
+    storage.journal.commit([e.NodesRemoved(instance=instance, nodes=[third])])
+    storage.reopen()
+    found = storage.journal.list_nodes(instance.id, after_seq=0, limit=9)
+    assert [it.note for it in found] == [Note("new", "x=1"), Note("two", "y=2")]
+
+
+def test_beginnings_of_arguments_are_read(storage: Storage) -> None:
+    """As many bytes as are asked for, and how many there are; of results nothing."""
+    graph = Graph()
+    instance = graph.instance()
+    node = graph.node(instance, arguments=b"0123456789")
+    storage.journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=[node])])
+    (found,) = storage.journal.list_nodes(instance.id, after_seq=0, limit=9, arguments_max=4)
+    assert (found.arguments[:4], found.arguments_bytes) == (b"0123", 10)
 
 
 def test_the_number_of_a_removed_node_is_not_given_again(storage: Storage) -> None:

@@ -101,6 +101,7 @@ def test_bounds_are_those_of_the_broker() -> None:
         logs.LOG_BLOCKS_MAX,
         logs.LOG_PARTS_MAX,
         checks.PROGRESS_BYTES_MAX,
+        checks.LABEL_BYTES_MAX,
         ANSWERS_MAX,
         DETAILS_BYTES_MAX,
     ]

@@ -65,7 +65,7 @@ class Plain(DAGDefinition):
         assert_type(context().remaining_s, float | None)
         return number * self.factor
 
-    @dagorama(start_timeout=60, at_most_once=True)
+    @dagorama(start_timeout=60, at_most_once=True, label="{numbers}", redact=("numbers",))
     def rollup(self, numbers: list[int]) -> Counter[int]:
         """Gathers."""
         return Counter(numbers)

@@ -127,7 +127,7 @@ class Kernel:
         # What an earlier stream may not have brought, or the broker has forgotten.
         if reports := [node for node in kept if node.state is ENDED]:
             instructions.append(i.Report(reports))
-        if progressed := [node for node in kept if node.state is GIVEN and node.progress is not None]:
+        if progressed := [node for node in kept if node.state is GIVEN and (node.progress or node.label)]:
             instructions.append(i.TellProgress(progressed))
         # What went back since the hello, because the worker drains, is leased to it again.
         instructions += _hand_back([lease for lease in message.leases if lease.token not in self.held])

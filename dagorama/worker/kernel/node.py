@@ -29,8 +29,8 @@ class Rejected(NamedTuple):
 class Node:
     """One node from its grant until the worker lets go of it. `dagorama.worker.shell.held` makes them.
 
-    The kernel writes `state` and `token`. The slot that runs it writes `report`, `rejected` and `progress`, and tells
-    the kernel afterwards.
+    The kernel writes `state` and `token`. The slot that runs it writes `report`, `rejected`, `progress` and `label`,
+    and tells the kernel afterwards.
     """
 
     __slots__ = (
@@ -38,6 +38,7 @@ class Node:
         "deadline",
         "function",
         "instance_id",
+        "label",
         "node_id",
         "progress",
         "rejected",
@@ -61,6 +62,8 @@ class Node:
     rejected: Rejected | None
     #: How far its function says that it has got; None before it does.
     progress: tuple[float, str] | None
+    #: The label that this attempt has given it; empty for none.
+    label: str
 
     @property
     def function_name(self) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from dagorama.calls import capture
 from dagorama.calls.capture import CapturedCall, Logs, Scope, current_scope
 from dagorama.calls.payload import decode, decode_value, encode, no_promises
+from dagorama.calls.placeholders import MARK
 from dagorama.definition import DAGInstance, instance_in_node
 from dagorama.errors import CodeMismatchException, DagoramaError, NotAwaited, PayloadError, UnknownFunction
 from dagorama.models.promise import DAGPromise, node_id_of
@@ -122,6 +123,11 @@ class Executor:
             return None
         # A context for each node: what one sets in context variables is not seen by the next.
         context = node_context(settings)
+        if found.labels is not None and MARK in held.arguments:
+            # What it is made of was not there when the call was made.
+            held.label = context.run(found.labels.of_call, (None, *args), kwargs, may_wait=False)
+            if self._progressed is not None:
+                self._progressed(held.token)
         if found.is_async:
             self._remember_async(held)
             context.run(current_scope.set, scope)

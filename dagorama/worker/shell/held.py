@@ -83,6 +83,7 @@ class Held(Node):
 
     report: Report | None
     progress: tuple[float, str] | None
+    label: str
 
     def __init__(
         self,
@@ -109,6 +110,7 @@ class Held(Node):
         self.report = None
         self.rejected = None
         self.progress = None
+        self.label = ""
         self.deadline = self.granted_at + function.timeout_s if function.timeout_s else None
         #: Where it stands on the board, while it runs; -1 for nowhere.
         self.place = -1

@@ -32,6 +32,9 @@ PROGRESS_INTERVAL_S = 0.1
 PROGRESS_CHARS_MAX = 150
 
 
+#: So many labels are remembered that were told.
+_LABELLED_MAX = 10_000
+
 #: What a call takes beside its arguments: ids of it and of what it depends on.
 CALL_BYTES = 64
 
@@ -75,6 +78,7 @@ class Stream:
         self._is_last = False  #: nothing follows these
         self._progressed: dict[Held, None] = {}  #: whose progress is to be told
         self._progress_at = 0.0  #: when it may be told again
+        self._labelled: dict[Held, str] = {}  #: the labels that were told of nodes that run: each is stored once
         self._unacknowledged: deque[tuple[int, list[Held]]] = deque()
 
     def responses(self) -> Iterator[WorkResponse]:
@@ -151,6 +155,7 @@ class Stream:
             self._sequence += 1
             request.sequence = self._sequence
             write_results(request, reports)
+            self._write_labels(request, reports, are_last=True)
             self._unacknowledged.append((self._sequence, reports))
         return request
 
@@ -198,10 +203,23 @@ class Stream:
         told = [
             (held.token, *held.progress) for held in progressed if held.progress is not None and held.state is GIVEN
         ]
+        self._write_labels(request, [held for held in progressed if held.state is GIVEN])
         if told:
             tokens, fractions, messages = zip(*told, strict=True)
             texts = [sendable(message, PROGRESS_CHARS_MAX) for message in messages]
             request.progress.CopyFrom(ProgressReports(tokens=tokens, fractions=fractions, messages=texts))
+
+    def _write_labels(self, request: WorkRequest, nodes: Iterable[Held], *, are_last: bool = False) -> None:
+        """Write the labels that nodes have got and that this stream has not told; nothing follows of the last ones."""
+        if len(self._labelled) >= _LABELLED_MAX:
+            self._labelled.clear()  # what is told again is the same
+        for held in nodes:
+            told = self._labelled.pop(held, "") if self._labelled else ""
+            if held.label and held.label != told:
+                request.labels.tokens.append(held.token)
+                request.labels.texts.append(held.label)
+            if held.label and not are_last:
+                self._labelled[held] = held.label
 
 
 def write_results(request: WorkRequest, reports: Iterable[Held]) -> None:

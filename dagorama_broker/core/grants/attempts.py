@@ -10,7 +10,7 @@ from dagorama_broker.core import events as e
 from dagorama_broker.core.errors import Refused, UnknownDependency
 from dagorama_broker.core.grants.dispatch import Dispatcher
 from dagorama_broker.core.graph.graph import Graph, cut_short, remember
-from dagorama_broker.core.graph.submitting import build_nodes
+from dagorama_broker.core.graph.submitting import build_nodes, notes_of
 from dagorama_broker.core.model.entities import Node, Worker
 from dagorama_broker.core.model.states import TERMINAL, NodeState
 from dagorama_broker.core.model.values import FailedAttempt, Failure, NodeId, Rng, Run, measure
@@ -89,7 +89,7 @@ class Attempts:
                 failure = Failure(type="InvalidExpansion", message=f"{refusal}. {_INVALID}", permanent=True)
                 self.fail(node, worker, failure, now, result.duration_s)
                 return
-            self._graph.add_nodes(node.instance, children, now)
+            self._graph.add_nodes(node.instance, children, now, notes_of(result.children, children))
         run = (worker.name, node.leased_at, result.duration_s)
         if promises:
             self._join(node, (result.payload or b"") if result.alias_id is None else None, promises, run, now)

@@ -16,7 +16,7 @@ from dagorama_broker.core.graph.graph import Graph
 from dagorama_broker.core.model.entities import Node, Worker
 from dagorama_broker.core.model.filters import Filter
 from dagorama_broker.core.model.states import TERMINAL, NodeState
-from dagorama_broker.core.model.values import InstanceId, NodeId, WorkerId
+from dagorama_broker.core.model.values import InstanceId, NodeId, Note, WorkerId
 from dagorama_broker.core.ready.queues import ReadyQueues
 from dagorama_broker.core.settings import Settings
 
@@ -196,6 +196,13 @@ class Fleet:
         """Remember how far attempts have got. Nothing depends on it, so it is decided on without an event."""
         worker = self.hear(command.worker_id, now)
         worker.progress.update((token, progress) for token, progress in command.progress if token in worker.leases)
+
+    def label_nodes(self, command: c.LabelNodes, now: float) -> None:
+        """Label nodes that the worker has leases on. Nothing depends on it."""
+        leases = self.hear(command.worker_id, now).leases
+        notes = [(leases[token], Note(label=label)) for token, label in command.labels if label and token in leases]
+        if notes:
+            self._graph.events.append(e.NodesNoted(notes=notes))
 
     def hand_back(self, command: c.HandBack, now: float) -> None:
         """Take back leases that the worker gives up."""

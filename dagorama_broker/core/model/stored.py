@@ -11,6 +11,7 @@ from dagorama_broker.core.model.values import (
     InstanceId,
     LimitWord,
     NodeId,
+    Note,
     QueueControl,
     Request,
     Run,
@@ -47,6 +48,8 @@ class StoredNode:
     promise_seqs: tuple[int, ...] = ()  #: with no payload: the one node that this is an alias of
     source_seq: int = 0  #: for a completed alias, the node that its value comes from; 0: follow `promise_seqs`
     cause_seq: int = 0  #: for unsuccessful nodes
+    note: Note | None = None
+    arguments_bytes: int = 0  #: their size, also where they were not read
     failures: list[FailedAttempt] = field(default_factory=list)
     previous: bytes | None = None  #: digest of the value before the last rerun, empty for none; None: no rerun
     change: Change | None = None  #: how its value compares with that; None while it has none

@@ -73,6 +73,8 @@ class FunctionSpec:
     definition_arguments: bytes = b""
     limits: tuple[LimitSpec, ...] = ()  #: each call has a key for each
     release: str = ""  #: the versions that the calls which its nodes make are to have, for the workers to read
+    parameters: str = ""  #: their names, for whoever shows arguments
+    shows_inputs: bool = False  #: whether arguments may be given to people who look
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +125,13 @@ class FailedAttempt(NamedTuple):
         return max(self.granted_at, self.ended_at - self.duration_s) if self.granted_at else 0.0
 
 
+class Note(NamedTuple):
+    """The texts that people are shown with a node; empty for none."""
+
+    label: str = ""
+    inputs: str = ""  #: its arguments as text, where they are not to be given out themselves
+
+
 class NewCall(NamedTuple):
     """A captured call on its way in. A tuple, because one is made for every node."""
 
@@ -131,6 +140,7 @@ class NewCall(NamedTuple):
     arguments: bytes
     dependency_ids: tuple[NodeId, ...]
     limit_keys: tuple[str, ...] = ()  #: one for each limit of the function
+    note: Note | None = None
 
 
 class Body(NamedTuple):

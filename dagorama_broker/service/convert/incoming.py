@@ -17,6 +17,7 @@ from dagorama_broker.core.model.values import (
     LimitSpec,
     NewCall,
     NodeId,
+    Note,
     Progress,
     RetryPolicy,
     WorkerId,
@@ -38,6 +39,7 @@ from dagorama_broker.requests.checks import (
     check_ids,
     check_limit_keys,
     check_name,
+    check_note,
     check_options,
     check_size,
     same_length,
@@ -92,6 +94,8 @@ def to_function(message: graph_pb2.FunctionSpec) -> FunctionSpec:
             at_most_once=message.at_most_once,
             definition_arguments=message.definition_arguments,
             release=message.release,
+            parameters=message.parameters,
+            shows_inputs=message.shows_inputs,
             limits=tuple(
                 LimitSpec(max=limit.max, rate_per_s=limit.rate_per_s, burst=limit.burst) for limit in message.limits
             )
@@ -143,7 +147,8 @@ def to_calls(message: graph_pb2.Calls, functions: Sequence[FunctionSpec | Malfor
         check_arguments(*max(zip(specs, message.arguments, strict=True), key=lambda call: len(call[1])))
     dependencies = _dependencies(message, len(node_ids))
     keys = _limit_keys(message.limit_keys, specs) if limits or message.limit_keys else repeat(())
-    return list(map(NewCall._make, zip(node_ids, specs, message.arguments, dependencies, keys, strict=False)))
+    notes = _notes(message.notes, len(node_ids)) if message.notes else repeat(None)
+    return list(map(NewCall._make, zip(node_ids, specs, message.arguments, dependencies, keys, notes, strict=False)))
 
 
 def _usable(function: FunctionSpec | MalformedRequest) -> FunctionSpec:
@@ -165,6 +170,18 @@ def _dependencies(message: graph_pb2.Calls, calls: int) -> Iterable[tuple[NodeId
             f"{len(ids)} dependency_ids"
         )
     return [ids[end - count : end] for end, count in zip(accumulate(counts), counts, strict=True)]
+
+
+def _notes(messages: Iterable[graph_pb2.CallNote], calls: int) -> list[Note | None]:
+    """Give the note of each call, None for none."""
+    notes: list[Note | None] = [None] * calls
+    for message in messages:
+        if message.call >= calls:
+            raise MalformedRequest(f"a note is for call {message.call} of {calls}")
+        check_note(message.label, message.inputs)
+        if message.label or message.inputs:
+            notes[message.call] = Note(message.label, message.inputs)
+    return notes
 
 
 def _limit_keys(keys: Sequence[str], specs: Sequence[FunctionSpec]) -> Iterable[tuple[str, ...]]:
@@ -263,6 +280,16 @@ def to_progress(message: work_pb2.ProgressReports) -> list[tuple[int, Progress]]
     ]
 
 
+def to_labels(message: work_pb2.Labels) -> list[tuple[int, str]]:
+    """Give the labels of nodes that a worker runs, by token. Raises `MalformedRequest`."""
+    if len(message.tokens) != len(message.texts):
+        lengths = f"{len(message.tokens)}, {len(message.texts)}"
+        raise MalformedRequest(f"the columns of labels have different lengths: {lengths}")
+    for text in message.texts:
+        check_note(text)
+    return list(zip(message.tokens, message.texts, strict=True))
+
+
 def to_leases(messages: Iterable[work_pb2.Lease]) -> list[c.HeldLease]:
     """Give the leases that a worker names."""
     return [
@@ -331,6 +358,8 @@ def to_sent(worker_id: WorkerId, request: work_pb2.WorkRequest) -> Sent:
     commands += [to_rejection(worker_id, rejection) for rejection in request.rejections]
     if request.HasField("progress"):
         commands.append(c.ReportProgress(worker_id=worker_id, progress=to_progress(request.progress)))
+    if request.HasField("labels"):
+        commands.append(c.LabelNodes(worker_id=worker_id, labels=to_labels(request.labels)))
     if not request.results and not request.HasField("completions"):
         return Sent(commands)
     report = c.CompleteNodes(

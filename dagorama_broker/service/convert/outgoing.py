@@ -86,6 +86,8 @@ def _make_function(spec: FunctionSpec) -> graph_pb2.FunctionSpec:
         at_most_once=spec.at_most_once,
         definition_arguments=spec.definition_arguments,
         release=spec.release,
+        parameters=spec.parameters,
+        shows_inputs=spec.shows_inputs,
         limits=[
             graph_pb2.Limit(max=limit.max, rate_per_s=limit.rate_per_s, burst=limit.burst if limit.rate_per_s else 0)
             for limit in spec.limits
@@ -224,6 +226,11 @@ def from_node(info: NodeInfo) -> dag_pb2.NodeInfo:
         granted_at=info.granted_at,
         started_at=info.started_at,
         duration_s=info.duration_s,
+        label=info.label,
+        arguments=info.arguments,
+        arguments_bytes=info.arguments_bytes,
+        parameters=info.parameters,
+        inputs=info.inputs,
     )
     if info.progress is not None:
         message.progress.fraction, message.progress.message = info.progress

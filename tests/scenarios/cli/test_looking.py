@@ -304,6 +304,8 @@ def test_the_json_of_a_node(scene: Scene) -> None:
         "granted_at": None,
         "started_at": None,
         "duration_s": None,
+        "label": "",
+        "inputs": None,
     }
     assert times["created_at"] <= times["finished_at"]
     (_, attempt) = as_json("node", show(scene.failed), show(scene.bad))["failures"]

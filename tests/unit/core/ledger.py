@@ -13,7 +13,7 @@ from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Instance, Node
 from dagorama_broker.core.model.states import InstanceState, NodeState
 from dagorama_broker.core.model.stored import Snapshot, StoredInstance, StoredNode
-from dagorama_broker.core.model.values import Control, InstanceId, LimitWord, QueueControl, WorkerId
+from dagorama_broker.core.model.values import Control, InstanceId, LimitWord, Note, QueueControl, WorkerId
 
 DURABLE: tuple[type, ...] = get_args(e.DurableEvent)
 
@@ -77,6 +77,11 @@ class Ledger:
             case e.NodesCreated(nodes=nodes):
                 for node in nodes:
                     self._create_node(node)
+            case e.NodesNoted(notes=notes):
+                for node, note in notes:
+                    earlier = self.nodes[node.seq].note or Note()
+                    kept = Note(note.label or earlier.label, note.inputs or earlier.inputs)
+                    self.nodes[node.seq].note = kept
             case e.NodeJoining(node=node, payload=payload, promises=promises, at=at, run=run):
                 row = self.nodes[node.seq]
                 assert run is not None, "a node joins after an attempt"

@@ -10,9 +10,9 @@
     NodesCreated a b
     WorkGranted w1 a#1
 
-`tests.transcripts` says what a paragraph means. A node is written `name:function(dependencies)@limit_key`; without
-`:function` it calls `f`, which serves queue `q` and is tried once. Times are seconds since the start. A token is its
-counter, with the epoch before it after a restart: `a#2.1`.
+`tests.transcripts` says what a paragraph means. A node is written `name:function(dependencies)@limit_key!label`;
+without `:function` it calls `f`, which serves queue `q` and is tried once. Times are seconds since the start. A token
+is its counter, with the epoch before it after a restart: `a#2.1`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from dagorama_broker.core.model.values import (
     LimitSpec,
     NewCall,
     NodeId,
+    Note,
     Progress,
     RequestId,
     RetryPolicy,
@@ -47,7 +48,9 @@ from tests.transcripts import tidy as tidy
 from tests.unit.core.ledger import Ledger
 
 SETTINGS = Settings(lease_duration_s=15.0, pull_lease_duration_s=20.0, deliveries_max=3, reconnect_grace_s=5.0)
-_CALL = re.compile(r"(?P<name>\w+)(:(?P<function>\w+))?(\((?P<dependencies>[\w,]*)\))?(@(?P<key>\w+))?")
+_CALL = re.compile(
+    r"(?P<name>\w+)(:(?P<function>\w+))?(\((?P<dependencies>[\w,]*)\))?(@(?P<key>\w+))?(!(?P<label>\w+))?"
+)
 
 
 class Bench:
@@ -184,6 +187,20 @@ class Bench:
             held = self._lease(*self._name_and_token(lease))
             told.append((held.token, Progress(float(fraction), message)))
         return self.tell(c.ReportProgress(worker_id=WorkerId(words[0].encode()), progress=told))
+
+    def _do_label(self, words: list[str]) -> list[str]:
+        """label WORKER NODE#TOKEN=LABEL..."""
+        told = []
+        for word in words[1:]:
+            lease, _, label = word.partition("=")
+            told.append((self._lease(*self._name_and_token(lease)).token, label))
+        return self.tell(c.LabelNodes(worker_id=WorkerId(words[0].encode()), labels=told))
+
+    def _do_notes(self, words: list[str]) -> list[str]:
+        """Tell what is shown of nodes."""
+        rows = (row for row in self.ledger.nodes.values() if row.note is not None)
+        told = [f"{row.id.decode()}={row.note.label}|{row.note.inputs}" for row in rows if row.note]
+        return [" ".join(told) or "nothing"]
 
     def _do_told(self, words: list[str]) -> list[str]:
         """Tell how far the nodes that workers hold have got, as they say."""
@@ -340,7 +357,8 @@ class Bench:
         name = NodeId(match["name"].encode())
         spec = self.functions[match["function"] or "f"]
         keys = (match["key"] or "k",) if spec.limits else ()
-        return NewCall(name, spec, b"", dependencies, keys)
+        note = Note(match["label"], "x=1") if match["label"] else None
+        return NewCall(name, spec, b"", dependencies, keys, note)
 
     def _results(self, words: list[str], failure: Failure | None) -> c.CompleteNodes:
         worker_id = WorkerId(words[0].encode())
@@ -425,6 +443,8 @@ def _words(event: e.Event) -> Iterator[str]:
             yield f"cap={control.running_max}"
         case e.QueueControlled(queue=queue, control=queue_control):
             yield f"{queue} paused={queue_control.paused} cap={queue_control.running_max}"
+        case e.NodesNoted(notes=notes):
+            yield from (f"{_name(node)}={note.label}" for node, note in notes)
         case e.NodesCreated(nodes=nodes):
             yield from (_name(node) for node in nodes)
         case e.NodeCompleted(node=node, payload=payload):

@@ -247,3 +247,33 @@ def test_who_cancels_a_stream_tells_grpc(bench: Bench) -> None:
     call: Any = bench.stream._call
     bench.stream.cancel()
     assert call.is_cancelled
+
+
+def test_labels_are_told_once(bench: Bench) -> None:
+    """With the progress of a node that runs, and with its report where that is sooner, or it has another one then."""
+    first, second, plain = (held(number, state=State.GIVEN) for number in (1, 2, 3))
+    first.label = "one"
+    bench.stream.tell_progress([first, plain])
+    labels = bench.next().labels
+    assert (list(labels.tokens), list(labels.texts)) == ([1], ["one"])
+    bench.clock.now += PROGRESS_INTERVAL_S
+    first.progress = (0.5, "")
+    bench.stream.tell_progress([first])
+    assert not bench.next().HasField("labels")
+    second.label = "two"
+    for node in (first, second, plain):
+        node.state, node.report = State.ENDED, Report(1, b"v")
+    bench.stream.send([first, second, plain])
+    request = bench.next()
+    assert (list(request.labels.tokens), list(request.labels.texts)) == ([2], ["two"])
+    assert list(request.completions.tokens) == [1, 2, 3]
+
+
+def test_a_label_is_told_again_by_another_stream(bench: Bench) -> None:
+    """The one before may not have brought it."""
+    node = held(1)
+    node.label = "one"
+    bench.stream.send([node])
+    assert list(bench.next().labels.texts) == ["one"]
+    bench.stream.send([node])
+    assert list(bench.next().labels.texts) == ["one"]

@@ -1,0 +1,125 @@
+"""The labels of nodes: short texts for people, made of a format over the arguments of the call."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from reprlib import Repr
+from string import Formatter
+
+from dagorama.calls.misuse import has_promise
+from dagorama.calls.payload import encode_if_possible
+
+#: Longer ones lose their middle.
+LABEL_CHARS_MAX = 200
+#: Takes the place of a part of a label that cannot be made.
+UNKNOWN = "?"
+#: As wide, or as precise, a format may make a value.
+_WIDTH_MAX = 1_000
+#: What has no end that anybody would read is written no further than this.
+_PLAIN_CHARS_MAX = 10 * LABEL_CHARS_MAX
+
+_short = Repr()
+_short.maxstring = _short.maxother = _short.maxlong = LABEL_CHARS_MAX
+_SIZED = (str, bytes, bytearray, list, tuple, dict, set, frozenset)
+
+
+def checked_label(label: object) -> str:
+    """Return a label as it is kept; `ValueError` for what is no text."""
+    if not isinstance(label, str):
+        raise ValueError(f"a label must be a string, not {label!r}")
+    label = label.encode("utf-8", "backslashreplace").decode()  # text may hold half of a surrogate pair
+    if len(label) <= LABEL_CHARS_MAX:
+        return label
+    head = LABEL_CHARS_MAX * 2 // 3
+    return f"{label[:head]}...{label[head + 3 - LABEL_CHARS_MAX :]}"
+
+
+class Labels:
+    """Makes the labels of a decorated function's calls."""
+
+    def __init__(self, fn: Callable[..., object], signature: inspect.Signature, template: str) -> None:
+        """Raise `ValueError`, naming the function and the part, where its calls cannot have such labels."""
+        self._signature = signature
+        #: Text, and a field that follows it: its name, conversion and format; None for none.
+        self._parts = list(_parts(template, fn.__qualname__, list(signature.parameters)[1:]))
+        self._names = {_argument(part[1][0]) for part in self._parts if part[1] is not None}
+
+    def of_call(self, args: Sequence[object], kwargs: Mapping[str, object], *, may_wait: bool) -> str:
+        """Return the label of a call; empty where its values are still to come, which is only so with `may_wait`."""
+        try:
+            arguments = self._bound(args, kwargs)
+        except TypeError:  # a worker has another version of the function, which takes others
+            return UNKNOWN
+        if may_wait and any(_waits(arguments.get(name)) for name in self._names):
+            return ""
+        return self._made(arguments)
+
+    def _bound(self, args: Sequence[object], kwargs: Mapping[str, object]) -> Mapping[str, object]:
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return bound.arguments
+
+    def _made(self, arguments: Mapping[str, object]) -> str:
+        return checked_label(
+            "".join([text + (_shown(field, arguments) if field else "") for text, field in self._parts])
+        )
+
+
+_Field = tuple[str, str, str]
+
+
+def _parts(template: object, function: str, names: Sequence[str]) -> list[tuple[str, _Field | None]]:
+    """Return the parts of a template, checked."""
+    what = f"label={template!r} of {function}"
+    if not isinstance(template, str) or not template:
+        raise ValueError(f'{what}: it must be a format over the arguments, such as "{{path.stem}}"')
+    try:
+        parsed = list(Formatter().parse(template))
+    except ValueError as error:
+        raise ValueError(f"{what} is no format: {error}") from None
+    parts: list[tuple[str, _Field | None]] = []
+    for text, name, form, conversion in parsed:
+        if name is None:
+            parts.append((text, None))
+            continue
+        if _argument(name) not in names:
+            has = f"{function} has {', '.join(names) or 'none'}"
+            raise ValueError(f"{what} takes the unknown argument {_argument(name)!r}; {has}")
+        if "{" in (form or "") or any(int(digits) > _WIDTH_MAX for digits in re.findall(r"\d+", form or "")):
+            raise ValueError(
+                f"{what}: the format {form!r} may make it of any size; leave out what is wider than {_WIDTH_MAX}"
+            )
+        if conversion not in (None, "r", "s", "a"):
+            raise ValueError(f"{what}: the conversion {conversion!r} is none of r, s and a")
+        parts.append((text, (name, conversion or "", form or "")))
+    return parts
+
+
+def _argument(field: str) -> str:
+    """Return the argument that a field such as "path.stem" or "row[0]" begins with."""
+    return re.split(r"[.\[]", field, maxsplit=1)[0]
+
+
+def _waits(value: object) -> bool:
+    """Return whether a value has promises in it."""
+    if has_promise(value):
+        return True
+    payload = encode_if_possible(value)
+    return payload is not None and bool(payload.promise_ids)
+
+
+def _shown(field: _Field, arguments: Mapping[str, object]) -> str:
+    """Return a field of a label. The user's code writes it; it is a `?` where that goes wrong."""
+    name, conversion, form = field
+    try:
+        value, _ = Formatter().get_field(name, (), arguments)
+        if isinstance(value, _SIZED) and len(value) > _PLAIN_CHARS_MAX:
+            value, conversion = (value[:_PLAIN_CHARS_MAX] if isinstance(value, str) else _short.repr(value)), "s"
+        text = format(Formatter().convert_field(value, conversion or None), form)
+        return text[:_PLAIN_CHARS_MAX] if len(text) > _PLAIN_CHARS_MAX else text
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return UNKNOWN

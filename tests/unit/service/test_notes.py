@@ -1,0 +1,79 @@
+"""What people are to be shown with nodes, on its way in."""
+
+from __future__ import annotations
+
+import pytest
+
+from dagorama.v1 import graph_pb2, work_pb2
+from dagorama_broker.core import commands as c
+from dagorama_broker.core.model.values import FunctionSpec, Note, WorkerId
+from dagorama_broker.requests.checks import INPUTS_BYTES_MAX, LABEL_BYTES_MAX, MalformedRequest
+from dagorama_broker.service.convert.incoming import to_calls, to_function, to_sent
+from dagorama_broker.service.convert.outgoing import from_function
+
+SPEC = FunctionSpec(name="m:f", queue="q")
+IDS = [bytes([number]) * 16 for number in (1, 2, 3)]
+
+
+def message(*notes: graph_pb2.CallNote) -> graph_pb2.Calls:
+    """Give three calls."""
+    return graph_pb2.Calls(node_ids=IDS, functions=[0] * 3, arguments=[b""] * 3, notes=notes)
+
+
+def test_notes_come_to_their_calls() -> None:
+    """Calls without one have none."""
+    calls = to_calls(message(graph_pb2.CallNote(call=1, label="a", inputs="x=1")), [SPEC])
+    assert [call.note for call in calls] == [None, Note("a", "x=1"), None]
+    assert [call.note for call in to_calls(message(), [SPEC])] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("note", "said"),
+    [
+        (graph_pb2.CallNote(call=3), "a note is for call 3 of 3"),
+        (graph_pb2.CallNote(label="\u00e9" * 513), f"a label has 1026 bytes; the limit is {LABEL_BYTES_MAX} bytes"),
+        (graph_pb2.CallNote(inputs="x" * 16385), f"a text of inputs has 16385 bytes; the limit is {INPUTS_BYTES_MAX}"),
+    ],
+)
+def test_notes_that_cannot_be_kept_are_refused(note: graph_pb2.CallNote, said: str) -> None:
+    """The error says which bound it is."""
+    with pytest.raises(MalformedRequest, match=said):
+        to_calls(message(note), [SPEC])
+
+
+def test_labels_come_before_reports() -> None:
+    """The lease of the node that a worker reports on is still its own then."""
+    request = work_pb2.WorkRequest(labels=work_pb2.Labels(tokens=[7], texts=["a"]))
+    request.completions.CopyFrom(work_pb2.Completions(node_ids=IDS[:1], tokens=[7], values=[b""], durations_us=[1]))
+    sent = to_sent(WorkerId(b"w"), request)
+    assert sent.commands == [c.LabelNodes(worker_id=WorkerId(b"w"), labels=[(7, "a")])]
+    assert sent.report is not None
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (work_pb2.Labels(tokens=[7]), "the columns of labels have different lengths: 1, 0"),
+        (work_pb2.Labels(tokens=[7], texts=["x" * 1025]), "a label has 1025 bytes"),
+    ],
+)
+def test_malformed_labels_are_refused(labels: work_pb2.Labels, said: str) -> None:
+    """The error says what is wrong."""
+    with pytest.raises(MalformedRequest, match=said):
+        to_sent(WorkerId(b"w"), work_pb2.WorkRequest(labels=labels))
+
+
+def test_a_function_says_what_is_shown() -> None:
+    """Both ways; an older client, which says nothing, agrees to nothing."""
+    sent = graph_pb2.FunctionSpec(name="m:f", parameters="a, *, k", shows_inputs=True)
+    function = to_function(sent)
+    assert (function.parameters, function.shows_inputs) == ("a, *, k", True)
+    back = from_function(function)
+    assert (back.parameters, back.shows_inputs) == ("a, *, k", True)
+    assert to_function(graph_pb2.FunctionSpec(name="m:f")).shows_inputs is False
+
+
+def test_parameters_without_bounds_are_refused() -> None:
+    """They stand with every function that the broker keeps."""
+    with pytest.raises(MalformedRequest, match="parameters"):
+        to_function(graph_pb2.FunctionSpec(name="m:f", parameters="x" * 20_000))
