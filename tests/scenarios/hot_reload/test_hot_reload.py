@@ -14,8 +14,9 @@ from uuid import UUID
 
 import pytest
 
+from dagorama.cli.worker import worker
 from dagorama.client.queries import get_instance
-from dagorama.hot_reload import EventHandler, SourceChanged
+from dagorama.hot_reload import EventHandler, SourceChanged, _words
 from dagorama_broker.launch import launch_broker
 
 PACKAGE_ROOT = Path(__file__).parents[3]
@@ -201,6 +202,13 @@ def test_options_of_the_worker_go_through(project: Path) -> None:
         told = [line for line in reloader.said if ", taints gpu" in line]
         assert [line.rpartition(": ")[2] for line in told] == ["queues a, b but c, taints gpu"] * 2
         assert all("2" in line and "3" in line for line in (line.partition("worker")[2] for line in told))
+
+
+@pytest.mark.parametrize("given", [[], ["--no-logs", "--log-names"], ["--logs", "--no-log-names"]])
+def test_switches_of_the_worker_go_through(given: list[str]) -> None:
+    """On, off, or neither."""
+    words = _words(worker.make_context("worker", [*given]).params)
+    assert [word for word in words if "log" in word] == given
 
 
 def test_wrong_options_are_found_before_anything_starts(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ class Read(NamedTuple):
     source: str
     level: int
     text: str
+    attempt: int
+    token: int
 
 
 class Collector:
@@ -82,7 +84,9 @@ def lines_of(block: LogBlock) -> Iterator[Read]:
     for place, level, source, text in zip(columns.parts, columns.levels, columns.sources, columns.texts, strict=True):
         counted[place][0] += 1
         counted[place][1] += len(text)
-        yield Read(block.parts[place].node_id, columns.source_names[source], level, text.decode(errors="replace"))
+        part = block.parts[place]
+        shown = text.decode(errors="replace")
+        yield Read(part.node_id, columns.source_names[source], level, shown, part.attempt, part.token)
     assert counted == [[part.lines, part.text_bytes] for part in block.parts]
     assert len(columns.times_us) == len(columns.texts)
 

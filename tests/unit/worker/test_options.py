@@ -12,10 +12,12 @@ from dagorama.worker.options import (
     CANCEL_GRACE_S,
     CONCURRENCY_MAX,
     DRAIN_GRACE_S,
+    LOG_BYTES_MAX,
     WorkerOptions,
     cancel_grace_s,
     default_code_mismatch,
     drain_grace_s,
+    log_bytes_max,
 )
 
 GRACES = [
@@ -51,6 +53,29 @@ def test_nodes_of_other_versions_wait_unless_something_else_is_chosen(monkeypatc
         default_code_mismatch()
 
 
+def test_logs_are_captured_unless_that_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the environment, and an option counts before that; a word that says neither is named."""
+    for setting, is_on in {"": True, "1": True, "ON": True, "0": False, "no": False}.items():
+        monkeypatch.setenv("DAGORAMA_LOGS", setting)
+        assert WorkerOptions().captures_logs is is_on
+    assert WorkerOptions(logs=True).captures_logs
+    monkeypatch.setenv("DAGORAMA_LOGS", "perhaps")
+    assert not WorkerOptions(logs=False).captures_logs
+    with pytest.raises(ValueError, match="DAGORAMA_LOGS='perhaps' is neither true nor false"):
+        _ = WorkerOptions().captures_logs
+
+
+def test_a_bound_is_a_number_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From none on."""
+    for setting, number in {"": LOG_BYTES_MAX, "0": 0, "1048576": 2**20}.items():
+        monkeypatch.setenv("DAGORAMA_LOG_BYTES_MAX", setting)
+        assert log_bytes_max() == number
+    for setting in ("-1", "1.5", "1 MB", "²", "9" * 16):
+        monkeypatch.setenv("DAGORAMA_LOG_BYTES_MAX", setting)
+        with pytest.raises(ValueError, match="is not a number of bytes"):
+            log_bytes_max()
+
+
 @pytest.mark.parametrize(("slots", "is_allowed"), [(1, True), (CONCURRENCY_MAX, True), (CONCURRENCY_MAX + 1, False)])
 def test_a_worker_has_so_many_slots(slots: int, is_allowed: bool) -> None:
     """A broker takes no others."""
@@ -62,7 +87,7 @@ def test_a_worker_has_so_many_slots(slots: int, is_allowed: bool) -> None:
 
 
 def test_a_worker_that_is_told_nothing_runs_everything() -> None:
-    """One node at a time, for ever, and says what fails."""
+    """One node at a time, for ever, and says what fails; the environment says whether logs are captured."""
     told: dict[str, Any] = {name: getattr(WorkerOptions(), name) for name in WorkerOptions.__slots__}
     assert told == {
         "worker_id": b"",
