@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import click
 
 from dagorama.analysis.critical import runs_of
+from dagorama.analysis.drawing import one_line
 from dagorama.analysis.phases import LOST, Phase, Span
 from dagorama.analysis.snapshot import method_of
 from dagorama.analysis.summary import Analysis, analyze, sums
@@ -151,7 +152,8 @@ def _named(span: Span, form: int) -> str:
     """Return function and label of a node, the shorter the higher `form`."""
     function = span.node.function
     name = (function, method_of(function), function.rpartition(".")[2])[form]
-    return f"{name} {span.node.label}" if span.node.label else name
+    label = one_line(span.node.label)
+    return f"{name} {label}" if label else name
 
 
 def in_words_of(step: Sequence[Span]) -> str:

@@ -34,6 +34,8 @@ from dagorama.client import queries
 from dagorama.client.status import AttemptStatus, InstanceStatus, NodeStatus, QueueStatus, WorkerStatus
 from dagorama.logging import printable
 
+#: Of a label so many letters stand in a list.
+LABEL_MAX = 30
 #: Of an instance with more nodes `show` does not read all, as it is to answer at once.
 ANALYZED_MAX = 10_000
 ENDED = frozenset({"completed", "failed", "dependency_failed", "cancelled"})
@@ -178,10 +180,19 @@ def print_nodes(nodes: Sequence[NodeStatus]) -> None:
     headers = ("NODE", "FUNCTION", "STATE", "ATTEMPTS", "WORKER", "PROGRESS")
     told = [(one.state, str(one.attempts), one.worker, str(one.progress or "")) for one in nodes]
     rows = list(zip(nodes, told, strict=True))
-    whole = Form(headers, [(str(one.node_id), one.function, *rest) for one, rest in rows])
-    short = Form(headers, [(end_of(one.node_id), method_of(one.function), *rest) for one, rest in rows])
-    shorter = Form(headers, [(end_of(one.node_id), one.function.rpartition(".")[2], *rest) for one, rest in rows])
+    whole = Form(headers, [(str(one.node_id), _labelled(one.function, one), *rest) for one, rest in rows])
+    short = Form(headers, [(end_of(one.node_id), _labelled(method_of(one.function), one), *rest) for one, rest in rows])
+    shorter = Form(
+        headers,
+        [(end_of(one.node_id), _labelled(one.function.rpartition(".")[2], one), *rest) for one, rest in rows],
+    )
     print_table(whole, short, shorter, _without(shorter, 3), _without(shorter, 3, 4), shorter, wraps="PROGRESS")
+
+
+def _labelled(function: str, node: NodeStatus) -> str:
+    """Return the name of a function, and after it the beginning of the node's label."""
+    label = " ".join(node.label.split())
+    return f"{function} {label if len(label) <= LABEL_MAX else f'{label[: LABEL_MAX - 1]}…'}".rstrip()
 
 
 @click.command(context_settings=HELP)

@@ -37,6 +37,7 @@ def snapshot_of(node: NodeStatus) -> NodeSnapshot:
         function=node.function,
         state=node.state,
         created_at=node.created_at.timestamp(),
+        label=node.label,
         taint=node.taint,
         ready_at=_seconds(node.ready_at),
         first_granted_at=_seconds(node.failures[0].granted_at if node.failures else node.granted_at),

@@ -54,6 +54,21 @@ def test_the_path_and_the_times_of_functions_are_told(told: Told) -> None:
     assert "9 s unknown: it is not recorded when nodes were started: they ran before the broker kept that" in lines
 
 
+def test_nodes_are_told_apart_by_their_labels() -> None:
+    """Which of forty it was stands in the path, in the list and in the picture; nothing in it is heeded."""
+    nodes = [
+        node(1, function=LOAD, ended_s=2.0, label="2026-\x1b[31m\nMarch.csv"),
+        node(2, function=LOAD, state="ready", label="x" * 500),
+    ]
+    with telling(Told([instance(counts=counted(nodes))], nodes)):
+        listed = run("show", str(INSTANCE), "--all")
+        assert f"{LOAD} 2026-\\x1b[31m March.csv" in listed
+        assert f"{LOAD} {'x' * 29}…" in listed
+        assert "2026-#92;x1b#91;31m March.csv" in run("graph", str(INSTANCE))
+        assert "xxxx" in run("analyze", str(INSTANCE))
+        assert max(map(len, run("analyze", str(INSTANCE)).splitlines())) < 200
+
+
 def test_the_sums_are_there_for_programs(told: Told) -> None:
     """The path adds up to the makespan, and the functions to the nodes."""
     found = json.loads(run("analyze", "--json", str(INSTANCE)))
