@@ -613,6 +613,7 @@ def test_a_retry_can_be_waited_for(scene: Scene) -> None:
     instance_id = late(scene)
     with subprocess.Popen(
         [DAGORAMA, "retry", show(instance_id), "--wait", "--json"],
+        env={**os.environ, "DAGORAMA_SILENCE_S": "0.2"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -45,9 +45,10 @@ def test_a_paused_worker_loses_its_node_and_its_late_report(
         assert trace.read_text().splitlines() == [str(paused), str(other)]
         assert instance.result(timeout=5) == other
         busy, end = pipe(), pipe()
-        Work()("hold", busy, end)  # by either of them; then there is only one for what follows
+        held, _ = Work()("hold", busy, end)  # by either of them; then there is only one for what follows
         assert {int(hear(busy)), Work()("pid")[0].result(timeout=10)} == {paused, other}
         say(end, "go on")
+        held.wait(timeout=10)  # or its worker would look for a broker to report to, which is gone by then
 
 
 def test_a_worker_that_is_busy_in_c_is_not_lost(workers: StartWorkers) -> None:
