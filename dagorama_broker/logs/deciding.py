@@ -9,8 +9,15 @@ from dagorama_broker.logs.blocks import Arrival, Block, Loss, Missing
 #: What a block takes in the store beside its bytes, and what each of its parts does in the index of nodes.
 _BLOCK_BYTES, _PART_BYTES = 120, 110
 
+#: A larger block has pages of its own, the last of which is half empty on an average.
+_SMALL_BYTES_MAX, _REST_BYTES = 16_000, 8_000
+
 #: Where room is made, it is made for this part of the store at once, so that not each block has to make its own.
 _SLACK = 128
+
+#: No more is removed at once than this, and what comes in. Where a store was given a smaller bound, it shrinks bit by
+#: bit: to remove 10 GiB takes minutes.
+REMOVED_BYTES_MAX = 256 * 2**20
 
 
 class Sorted(NamedTuple):
@@ -31,7 +38,13 @@ class Room(NamedTuple):
 
 def size_of(block: Block) -> int:
     """Return about how many bytes of the store a block takes."""
-    return len(block.data) + _BLOCK_BYTES + _PART_BYTES * len(block.parts)
+    return stored_size(len(block.data), len(block.parts))
+
+
+def stored_size(data_bytes: int, parts: int) -> int:
+    """Return about how many bytes of the store a block takes that has so many, and so many parts."""
+    rest = _REST_BYTES if data_bytes > _SMALL_BYTES_MAX else 0
+    return data_bytes + rest + _BLOCK_BYTES + _PART_BYTES * parts
 
 
 def sort(arrivals: Sequence[Arrival], known: Mapping[bytes, int]) -> Sorted:
@@ -67,7 +80,8 @@ def make_room(
     incoming = sum(size_of(arrival.block) for arrival in arrivals)
     if used_bytes + incoming <= bytes_max:
         return Room((), arrivals, ())
-    wanted = used_bytes + incoming - bytes_max + bytes_max // _SLACK
+    limit = max(bytes_max, used_bytes)  # what is above the bound already does not grow
+    wanted = min(used_bytes + incoming - bytes_max + bytes_max // _SLACK, incoming + REMOVED_BYTES_MAX)
     removals: list[tuple[int, int]] = []
     for instance, held_bytes in finished:
         part = min(held_bytes, wanted)
@@ -80,7 +94,7 @@ def make_room(
     dropped: list[Arrival] = []
     for arrival in arrivals:
         size = size_of(arrival.block)
-        if used_bytes + size <= bytes_max:
+        if used_bytes + size <= limit:
             used_bytes += size
             kept.append(arrival)
         else:

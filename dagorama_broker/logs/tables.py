@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from dagorama_broker.core.model.values import InstanceId, NodeId
 from dagorama_broker.logs.blocks import Arrival, Block, IsRunning, Loss, Missing, StoredBlock, pack, unpack
-from dagorama_broker.logs.deciding import size_of
+from dagorama_broker.logs.deciding import size_of, stored_size
 
 _SCHEMA = 1
 _TABLES = f"""
@@ -157,13 +157,14 @@ class Tables:
             numbers.append((number,))
             nodes += [(instance, node_id, number) for node_id in {part.node_id for part in parts}]
             gone = gone.add(Missing(Loss.REMOVED, 1, *block.count(), now, now))
-            freed_bytes += data_bytes + size_of(block)
+            freed_bytes += stored_size(data_bytes, len(parts))
             if freed_bytes >= wanted_bytes:
                 break
         self.connection.executemany("DELETE FROM blocks WHERE number = ?", numbers)
         self.connection.executemany("DELETE FROM nodes WHERE instance = ? AND node = ? AND block = ?", nodes)
         execute("UPDATE instances SET bytes = bytes - ? WHERE seq = ?", (freed_bytes, instance))
-        execute("DELETE FROM instances WHERE seq = ? AND bytes <= 0", (instance,))
+        rest = "SELECT 1 FROM blocks WHERE instance = ?1"
+        execute(f"DELETE FROM instances WHERE seq = ?1 AND NOT EXISTS ({rest})", (instance,))
         self.used_bytes -= freed_bytes
         return InstanceId(instance_id), gone
 

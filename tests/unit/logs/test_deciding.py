@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pytest
+
+from dagorama_broker.logs import deciding
 from dagorama_broker.logs.blocks import Loss, Missing, pack, unpack
 from dagorama_broker.logs.deciding import make_room, size_of, sort, tell
 from tests.unit.logs.sending import NOW, arrival, data_of, part
@@ -52,6 +55,21 @@ def test_oldest_finished_instances_make_room() -> None:
     slack = (1000 + size - 150) // 128
     assert room.removals == [(1, 100), (2, 50 + slack)]
     assert (data_of(room.kept), room.dropped, looked_at) == ([b"data"], [], [1, 2])
+
+
+def test_store_with_a_smaller_bound_shrinks_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No commit removes very much, and what comes is kept meanwhile, in the room of what goes."""
+    monkeypatch.setattr(deciding, "REMOVED_BYTES_MAX", 500)
+    batch = [arrival(1)]
+    size = size_of(batch[0].block)
+    room = make_room(batch, used_bytes=10_000, bytes_max=1000, finished=[(1, 200), (2, 9_800)])
+    assert room.removals == [(1, 200), (2, 300 + size)]
+    assert (room.kept, room.dropped) == (batch, [])
+
+
+def test_large_blocks_count_with_their_pages() -> None:
+    """A block that has pages of its own leaves a part of the last one empty."""
+    assert size_of(arrival(1, b"x" * 20_000).block) - size_of(arrival(1, b"x" * 10_000).block) == 18_000
 
 
 def test_blocks_that_do_not_fit_are_dropped() -> None:

@@ -248,18 +248,28 @@ def test_failing_store_knows_what_it_had(file: Path) -> None:
     assert stored.read()[0] == [b"data"] * 3 + [b"new"]
 
 
-def test_full_disk_drops_until_there_is_room(file: Path) -> None:
-    """A transaction that the disk has no room for leaves nothing behind, and what it was to keep is counted."""
+@pytest.mark.parametrize(
+    ("pragma", "problem"),
+    [("max_page_count = {pages}", "the disk is full"), ("query_only = 1", "the file cannot be written")],
+)
+def test_unwritable_file_is_tried_again(
+    file: Path, pragma: str, problem: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A transaction that fails leaves nothing behind, what it was to keep is counted, and the log says so once."""
     stored = open_store(file)
     stored.append(arrival(1, b"a"))
     connection = stored.store._tables.connection  # type: ignore[union-attr]
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    connection.execute(f"PRAGMA max_page_count = {pages}")
-    assert stored.append(arrival(2, b"b" * 2**20)) == "the broker's log store cannot be written: the disk is full"
+    connection.execute(f"PRAGMA {pragma.format(pages=pages)}")
+    for sequence in (2, 3):
+        told = stored.append(arrival(sequence, b"b" * 2**20))
+        assert told == f"the broker's log store cannot be written: {problem}"
+    assert [record.getMessage().split(": ")[1].split(".")[0] for record in caplog.records] == [problem]
     stored.now += 10
-    assert stored.append(arrival(3, b"c")) == ""
+    assert stored.append(arrival(4, b"c")) == ""
     data, gaps = stored.read()
     assert (data, len(gaps)) == ([b"a", b"c"], 1)
+    assert "2 lines (20 bytes)" in gaps[0]
 
 
 @pytest.mark.parametrize("damage", [b"no database", None])
