@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dagorama.client.counts import FunctionProgress, InstanceProgress
+    from dagorama.client.events import Event, EventKind, EventsSkipped, InstanceEvent, NodeEvent, WorkerEvent
     from dagorama.client.log_lines import LogGap, LogLine
     from dagorama.client.status import InstanceStatus, NodeStatus, ProgressStatus, QueueStatus, WorkerStatus
     from dagorama.decorators import dagorama
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from dagorama.instance.log import Log
     from dagorama.instance.node import Attempt, Failure, Node
     from dagorama.limits import Limit
+    from dagorama.looking.events import Events, events
     from dagorama.looking.lists import instances, queues, queues_async, workers, workers_async
     from dagorama.looking.queue import Queue
     from dagorama.models.promise import DAGPromise
@@ -66,11 +68,16 @@ __all__ = [
     "DAGInstance",
     "DAGPromise",
     "DagoramaError",
+    "Event",
+    "EventKind",
+    "Events",
+    "EventsSkipped",
     "ExponentialRetry",
     "Failure",
     "FunctionProgress",
     "Instance",
     "InstanceCancelled",
+    "InstanceEvent",
     "InstanceFailed",
     "InstanceProgress",
     "InstanceState",
@@ -85,6 +92,7 @@ __all__ = [
     "MainGuardMissing",
     "Node",
     "NodeContext",
+    "NodeEvent",
     "NodeFailed",
     "NodeState",
     "NodeStatus",
@@ -104,11 +112,13 @@ __all__ = [
     "UnknownFunction",
     "UnknownId",
     "Why",
+    "WorkerEvent",
     "WorkerStatus",
     "WorkersCannotStart",
     "attach",
     "context",
     "dagorama",
+    "events",
     "execute_worker",
     "execute_worker_async",
     "generate_instance_id",
@@ -130,10 +140,15 @@ _MODULES = {
     "DAGDefinition": "definition",
     "DAGInstance": "definition",
     "DAGPromise": "models.promise",
+    "Event": "client.events",
+    "EventKind": "client.events",
+    "Events": "looking.events",
+    "EventsSkipped": "client.events",
     "ExponentialRetry": "retry",
     "Failure": "instance.node",
     "FunctionProgress": "client.counts",
     "Instance": "instance.instance",
+    "InstanceEvent": "client.events",
     "InstanceProgress": "client.counts",
     "InstanceState": "states",
     "InstanceStatus": "client.status",
@@ -144,6 +159,7 @@ _MODULES = {
     "LogLine": "client.log_lines",
     "Node": "instance.node",
     "NodeContext": "node_context",
+    "NodeEvent": "client.events",
     "NodeState": "states",
     "NodeStatus": "client.status",
     "ProgressStatus": "client.status",
@@ -152,10 +168,12 @@ _MODULES = {
     "Reason": "why",
     "StaticRetry": "retry",
     "Why": "why",
+    "WorkerEvent": "client.events",
     "WorkerStatus": "client.status",
     "attach": "definition",
     "context": "node_context",
     "dagorama": "decorators",
+    "events": "looking.events",
     "execute_worker": "runner",
     "execute_worker_async": "runner",
     "generate_instance_id": "definition",

@@ -13,6 +13,7 @@ from dagorama.calls.capture import FunctionSpec
 from dagorama.calls.showing import inputs_in
 from dagorama.client.convert import write_function
 from dagorama.client.counts import FunctionProgress
+from dagorama.client.events import EventBatch, InstanceEvent, NodeEvent, WorkerEvent
 from dagorama.client.log_lines import LogBlock, LogChunk, LogPart
 from dagorama.client.port import Page, Request
 from dagorama.client.status import (
@@ -132,6 +133,16 @@ _told = Telling(
         ),
         dag_pb2.NodeInfo: Row(NodeStatus, {"inputs": inputs_in}),
         dag_pb2.AttemptInfo: Row(AttemptStatus, {name: f"failure.{name}" for name in ("type", "message", "traceback")}),
+        dag_pb2.EventBatch: Row(
+            EventBatch,
+            {
+                "events": lambda told: [getattr(one, one.WhichOneof("event")) for one in told.events],
+                "is_last": lambda _: False,
+            },
+        ),
+        dag_pb2.InstanceEvent: Row(InstanceEvent),
+        dag_pb2.NodeEvent: Row(NodeEvent),
+        dag_pb2.WorkerEvent: Row(WorkerEvent),
         dag_pb2.Progress: Row(ProgressStatus),
         dag_pb2.WorkerInfo: Row(WorkerStatus),
         dag_pb2.QueueInfo: Row(QueueStatus),

@@ -24,6 +24,7 @@ from dagorama.why import Why
 
 if TYPE_CHECKING:
     from dagorama.client.counts import FunctionProgress  # noqa: F401 - in quotes below
+    from dagorama.client.events import EventBatch  # noqa: F401 - in quotes below
 
 #: The broker gives no larger pages.
 PAGE_SIZE = 1000
@@ -221,6 +222,20 @@ class CountNodes(Request["Sequence[FunctionProgress]"]):
     what = "to count the nodes of instance {instance_id}"
 
     instance_id: bytes
+
+
+@dataclass(frozen=True)
+class WatchEvents(Request["EventBatch"]):
+    """Tell what has happened after a cursor, as soon as there is something; with no cursor, the cursor of now."""
+
+    rpc = "WatchEvents"
+    what = "to watch events"
+
+    after: str
+    #: None for all.
+    instance_id: bytes | None
+    #: It is answered after so long where nothing has happened.
+    wait_s: float
 
 
 @dataclass(frozen=True)

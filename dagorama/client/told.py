@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, get_origin, get_type_hints
 from uuid import UUID
 
+from dagorama.client.events import EventKind
 from dagorama.states import InstanceState, NodeState
 
 
@@ -74,5 +75,6 @@ _SHOWN: dict[object, Callable[[Any], object]] = {
     datetime: _time_at,
     datetime | None: lambda fact: _time_at(fact) if fact else None,
     InstanceState: InstanceState,
+    EventKind: EventKind,
     dict[NodeState, int]: lambda fact: {NodeState(state): count for state, count in fact.items()},
 }

@@ -16,12 +16,13 @@ from contextlib import contextmanager, suppress
 from contextvars import Context
 from functools import partial
 from math import inf
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 from uuid import UUID
 
 from dagorama.calls.capture import CapturedCall, current_scope
+from dagorama.client.events import EventBatch
 from dagorama.client.log_lines import LogChunk
-from dagorama.client.port import GetInstance, GetNode, ReadLogs, Request, Submitted
+from dagorama.client.port import GetInstance, GetNode, ReadLogs, Request, Submitted, WatchEvents
 from dagorama.client.silence import Silence
 from dagorama.client.status import InstanceStatus, Outcome
 from dagorama.client.steps import Deadline, Steps, run
@@ -126,9 +127,22 @@ class InProcessBroker:
             yield from self._run_until(partial(self._is_over, request.instance_id), None, what)
         elif isinstance(request, GetNode):
             yield from self._run_until(partial(self._has_ended, request.instance_id, request.node_id), None, what)
+        elif isinstance(request, WatchEvents) and request.after:
+            return cast(T, (yield from self._events(request, what)))
         with self._asked(what):
             answer: T = self._answer(getattr(self._requests, request.verb)(**to_parameters(request)))
             return answer
+
+    def _events(self, request: WatchEvents, what: str) -> Steps[EventBatch]:
+        """Run nodes until something has happened; where nothing more can, tell that as well."""
+
+        def read() -> EventBatch:
+            batch: EventBatch = self._answer(self._requests.watch_events(**to_parameters(request)))
+            return batch
+
+        happened = yield from self._run_until(lambda: bool(read().events) or read().skipped > 0, None, what)
+        with self._asked(what):
+            return read()._replace(is_last=not happened)
 
     def submit(
         self, instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions, what: str

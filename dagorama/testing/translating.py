@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import Enum
 from typing import Any, cast
 
 from dagorama.calls.capture import CapturedCall, FunctionSpec
 from dagorama.calls.showing import inputs_in
-from dagorama.client import port, status
+from dagorama.client import events, port, status
 from dagorama.client.counts import FunctionProgress
 from dagorama.client.log_lines import LogBlock, LogChunk, LogPart
 from dagorama.client.told import Row, Telling
@@ -155,9 +156,16 @@ def from_answer(answer: object) -> Any:
     """Return an answer of the requests' room as this side of the port knows it."""
     if isinstance(answer, answers.Page):
         return port.Page([_told(item) for item in answer.items], answer.next_token)
+    if isinstance(answer, answers.EventBatch):
+        return _from_events(answer)
     if isinstance(answer, list):
         return [_told(each) for each in answer]
     return _from_outcome(answer) if isinstance(answer, answers.Outcome) else _told(answer)
+
+
+def _from_events(batch: answers.EventBatch) -> events.EventBatch:
+    told = tuple([replace(_told(happening), cursor=cursor) for cursor, happening in batch.events])
+    return events.EventBatch(told, batch.cursor, batch.skipped)
 
 
 def _from_outcome(outcome: answers.Outcome) -> status.Outcome:
@@ -194,6 +202,17 @@ _told = Telling(
             FunctionProgress,
             {"counts": lambda told: {state.value: told.counts[state] for state in NodeState if state in told.counts}},
         ),
+        answers.InstanceHappening: Row(
+            events.InstanceEvent,
+            {
+                "cursor": lambda _: "",
+                "priority": lambda told: told.control.priority if told.control else 0,
+                "paused": lambda told: told.control is not None and told.control.paused,
+                "running_max": lambda told: told.control.running_max if told.control else 0,
+            },
+        ),
+        answers.NodeHappening: Row(events.NodeEvent, {"cursor": lambda _: ""}),
+        answers.WorkerHappening: Row(events.WorkerEvent, {"cursor": lambda _: ""}),
         answers.NodeInfo: Row(
             status.NodeStatus,
             {

@@ -20,6 +20,71 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _EventKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EVENT_KIND_UNSPECIFIED: _EventKind.ValueType  # 0
+    EVENT_KIND_INSTANCE_CREATED: _EventKind.ValueType  # 1
+    """Somebody has started it."""
+    EVENT_KIND_INSTANCE_CONTROLLED: _EventKind.ValueType  # 2
+    """Its priority, pause or cap has changed."""
+    EVENT_KIND_INSTANCE_REOPENED: _EventKind.ValueType  # 3
+    """One that had ended goes on: a retry, a rerun, further calls."""
+    EVENT_KIND_INSTANCE_FINISHED: _EventKind.ValueType  # 4
+    """It has ended, in the state that is told. Nodes of a cancelled instance are not told of one by one."""
+    EVENT_KIND_NODES_CREATED: _EventKind.ValueType  # 5
+    """So many calls were made."""
+    EVENT_KIND_NODES_RESET: _EventKind.ValueType  # 6
+    """So many nodes begin anew."""
+    EVENT_KIND_NODE_COMPLETED: _EventKind.ValueType  # 7
+    EVENT_KIND_NODE_FAILED: _EventKind.ValueType  # 8
+    """It has no attempts left."""
+    EVENT_KIND_NODE_DEPENDENCY_FAILED: _EventKind.ValueType  # 9
+    """Something that it depends on will have no value."""
+    EVENT_KIND_ATTEMPT_FAILED: _EventKind.ValueType  # 10
+    """It raised, or took too long."""
+    EVENT_KIND_ATTEMPT_LOST: _EventKind.ValueType  # 11
+    """Its worker was lost."""
+    EVENT_KIND_WORKER_JOINED: _EventKind.ValueType  # 12
+    EVENT_KIND_WORKER_LEFT: _EventKind.ValueType  # 13
+    """It has gone in order."""
+    EVENT_KIND_WORKER_LOST: _EventKind.ValueType  # 14
+    """It has gone otherwise."""
+
+class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper): ...
+
+EVENT_KIND_UNSPECIFIED: EventKind.ValueType  # 0
+EVENT_KIND_INSTANCE_CREATED: EventKind.ValueType  # 1
+"""Somebody has started it."""
+EVENT_KIND_INSTANCE_CONTROLLED: EventKind.ValueType  # 2
+"""Its priority, pause or cap has changed."""
+EVENT_KIND_INSTANCE_REOPENED: EventKind.ValueType  # 3
+"""One that had ended goes on: a retry, a rerun, further calls."""
+EVENT_KIND_INSTANCE_FINISHED: EventKind.ValueType  # 4
+"""It has ended, in the state that is told. Nodes of a cancelled instance are not told of one by one."""
+EVENT_KIND_NODES_CREATED: EventKind.ValueType  # 5
+"""So many calls were made."""
+EVENT_KIND_NODES_RESET: EventKind.ValueType  # 6
+"""So many nodes begin anew."""
+EVENT_KIND_NODE_COMPLETED: EventKind.ValueType  # 7
+EVENT_KIND_NODE_FAILED: EventKind.ValueType  # 8
+"""It has no attempts left."""
+EVENT_KIND_NODE_DEPENDENCY_FAILED: EventKind.ValueType  # 9
+"""Something that it depends on will have no value."""
+EVENT_KIND_ATTEMPT_FAILED: EventKind.ValueType  # 10
+"""It raised, or took too long."""
+EVENT_KIND_ATTEMPT_LOST: EventKind.ValueType  # 11
+"""Its worker was lost."""
+EVENT_KIND_WORKER_JOINED: EventKind.ValueType  # 12
+EVENT_KIND_WORKER_LEFT: EventKind.ValueType  # 13
+"""It has gone in order."""
+EVENT_KIND_WORKER_LOST: EventKind.ValueType  # 14
+"""It has gone otherwise."""
+Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
+
 class _Change:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -291,6 +356,251 @@ class WatchInstanceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchInstanceResponse: _TypeAlias = WatchInstanceResponse  # noqa: Y015
+
+@_typing.final
+class WatchEventsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: _builtins.int
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    WAIT_S_FIELD_NUMBER: _builtins.int
+    after: _builtins.str
+    """That of an event, or of a response, to go on from. Empty: answer at once with the cursor of now."""
+    instance_id: _builtins.bytes
+    """Only what happens to this instance; empty for all."""
+    wait_s: _builtins.float
+    """Answer after so many seconds where nothing has happened; 60 at most."""
+    def __init__(
+        self,
+        *,
+        after: _builtins.str = ...,
+        instance_id: _builtins.bytes = ...,
+        wait_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "instance_id", b"instance_id", "wait_s", b"wait_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchEventsRequest: _TypeAlias = WatchEventsRequest  # noqa: Y015
+
+@_typing.final
+class WatchEventsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def batch(self) -> Global___EventBatch: ...
+    def __init__(
+        self,
+        *,
+        batch: Global___EventBatch | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchEventsResponse: _TypeAlias = WatchEventsResponse  # noqa: Y015
+
+@_typing.final
+class EventBatch(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """To go on from."""
+    skipped: _builtins.int
+    """So many before `cursor` are not known any more, as they were asked for too late: of the instance, or others'. There
+    are no events then.
+    """
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
+        """In the order in which they became durable."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___Event] | None = ...,
+        cursor: _builtins.str = ...,
+        skipped: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "events", b"events", "skipped", b"skipped"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventBatch: _TypeAlias = EventBatch  # noqa: Y015
+
+@_typing.final
+class Event(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    WORKER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def instance(self) -> Global___InstanceEvent: ...
+    @_builtins.property
+    def node(self) -> Global___NodeEvent: ...
+    @_builtins.property
+    def worker(self) -> Global___WorkerEvent: ...
+    def __init__(
+        self,
+        *,
+        instance: Global___InstanceEvent | None = ...,
+        node: Global___NodeEvent | None = ...,
+        worker: Global___WorkerEvent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "instance", b"instance", "node", b"node", "worker", b"worker"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "instance", b"instance", "node", b"node", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["instance", "node", "worker"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___Event: _TypeAlias = Event  # noqa: Y015
+
+@_typing.final
+class InstanceEvent(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    DEFINITION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    NODE_COUNT_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    RUNNING_MAX_FIELD_NUMBER: _builtins.int
+    kind: Global___EventKind.ValueType
+    cursor: _builtins.str
+    at: _builtins.float
+    """In seconds since the epoch."""
+    instance_id: _builtins.bytes
+    definition: _builtins.str
+    state: _graph_pb2.InstanceState.ValueType
+    """As it is then."""
+    node_count: _builtins.int
+    """For NODES_CREATED and NODES_RESET: how many."""
+    priority: _builtins.int
+    """For INSTANCE_CONTROLLED: how it is to be run from now."""
+    paused: _builtins.bool
+    running_max: _builtins.int
+    def __init__(
+        self,
+        *,
+        kind: Global___EventKind.ValueType = ...,
+        cursor: _builtins.str = ...,
+        at: _builtins.float = ...,
+        instance_id: _builtins.bytes = ...,
+        definition: _builtins.str = ...,
+        state: _graph_pb2.InstanceState.ValueType = ...,
+        node_count: _builtins.int = ...,
+        priority: _builtins.int = ...,
+        paused: _builtins.bool = ...,
+        running_max: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "cursor", b"cursor", "definition", b"definition", "instance_id", b"instance_id", "kind", b"kind", "node_count", b"node_count", "paused", b"paused", "priority", b"priority", "running_max", b"running_max", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InstanceEvent: _TypeAlias = InstanceEvent  # noqa: Y015
+
+@_typing.final
+class NodeEvent(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    FUNCTION_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    WORKER_FIELD_NUMBER: _builtins.int
+    ERROR_TYPE_FIELD_NUMBER: _builtins.int
+    ERROR_MESSAGE_FIELD_NUMBER: _builtins.int
+    CAUSE_ID_FIELD_NUMBER: _builtins.int
+    kind: Global___EventKind.ValueType
+    cursor: _builtins.str
+    at: _builtins.float
+    instance_id: _builtins.bytes
+    node_id: _builtins.bytes
+    function: _builtins.str
+    attempt: _builtins.int
+    """The number of the attempt, from 1; 0 where it is about none."""
+    worker: _builtins.str
+    """Of a failed or lost attempt."""
+    error_type: _builtins.str
+    error_message: _builtins.str
+    """300 characters of it at most."""
+    cause_id: _builtins.bytes
+    """For NODE_DEPENDENCY_FAILED: the node that failed."""
+    def __init__(
+        self,
+        *,
+        kind: Global___EventKind.ValueType = ...,
+        cursor: _builtins.str = ...,
+        at: _builtins.float = ...,
+        instance_id: _builtins.bytes = ...,
+        node_id: _builtins.bytes = ...,
+        function: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        worker: _builtins.str = ...,
+        error_type: _builtins.str = ...,
+        error_message: _builtins.str = ...,
+        cause_id: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt", b"attempt", "cause_id", b"cause_id", "cursor", b"cursor", "error_message", b"error_message", "error_type", b"error_type", "function", b"function", "instance_id", b"instance_id", "kind", b"kind", "node_id", b"node_id", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeEvent: _TypeAlias = NodeEvent  # noqa: Y015
+
+@_typing.final
+class WorkerEvent(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    WORKER_FIELD_NUMBER: _builtins.int
+    kind: Global___EventKind.ValueType
+    cursor: _builtins.str
+    at: _builtins.float
+    worker_id: _builtins.bytes
+    worker: _builtins.str
+    """Its name; empty where that is not known."""
+    def __init__(
+        self,
+        *,
+        kind: Global___EventKind.ValueType = ...,
+        cursor: _builtins.str = ...,
+        at: _builtins.float = ...,
+        worker_id: _builtins.bytes = ...,
+        worker: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "cursor", b"cursor", "kind", b"kind", "worker", b"worker", "worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkerEvent: _TypeAlias = WorkerEvent  # noqa: Y015
 
 @_typing.final
 class CancelInstanceRequest(_message.Message):

@@ -29,6 +29,11 @@ class DagServiceStub(object):
                 request_serializer=dagorama_dot_v1_dot_dag__pb2.WatchInstanceRequest.SerializeToString,
                 response_deserializer=dagorama_dot_v1_dot_dag__pb2.WatchInstanceResponse.FromString,
                 )
+        self.WatchEvents = channel.unary_unary(
+                '/dagorama.v1.DagService/WatchEvents',
+                request_serializer=dagorama_dot_v1_dot_dag__pb2.WatchEventsRequest.SerializeToString,
+                response_deserializer=dagorama_dot_v1_dot_dag__pb2.WatchEventsResponse.FromString,
+                )
         self.CancelInstance = channel.unary_unary(
                 '/dagorama.v1.DagService/CancelInstance',
                 request_serializer=dagorama_dot_v1_dot_dag__pb2.CancelInstanceRequest.SerializeToString,
@@ -122,6 +127,15 @@ class DagServiceServicer(object):
     def WatchInstance(self, request, context):
         """Sends how an instance stands now and after every change (changes that come close together are told once); the stream
         closes when the instance is no longer running.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchEvents(self, request, context):
+        """Tells what has happened after a cursor: as soon as there is something, or when `wait_s` have passed. Nothing is kept
+        before somebody has asked, nor when nobody has for ten minutes. OUT_OF_RANGE for a cursor of which nothing is known
+        any more, as from before a restart of the broker: ask without one, list what there is, and go on from there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -248,6 +262,11 @@ def add_DagServiceServicer_to_server(servicer, server):
                     servicer.WatchInstance,
                     request_deserializer=dagorama_dot_v1_dot_dag__pb2.WatchInstanceRequest.FromString,
                     response_serializer=dagorama_dot_v1_dot_dag__pb2.WatchInstanceResponse.SerializeToString,
+            ),
+            'WatchEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.WatchEvents,
+                    request_deserializer=dagorama_dot_v1_dot_dag__pb2.WatchEventsRequest.FromString,
+                    response_serializer=dagorama_dot_v1_dot_dag__pb2.WatchEventsResponse.SerializeToString,
             ),
             'CancelInstance': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelInstance,
@@ -377,6 +396,23 @@ class DagService(object):
         return grpc.experimental.unary_stream(request, target, '/dagorama.v1.DagService/WatchInstance',
             dagorama_dot_v1_dot_dag__pb2.WatchInstanceRequest.SerializeToString,
             dagorama_dot_v1_dot_dag__pb2.WatchInstanceResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def WatchEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/dagorama.v1.DagService/WatchEvents',
+            dagorama_dot_v1_dot_dag__pb2.WatchEventsRequest.SerializeToString,
+            dagorama_dot_v1_dot_dag__pb2.WatchEventsResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -41,6 +41,11 @@ class DagServiceStub:
     """Sends how an instance stands now and after every change (changes that come close together are told once); the stream
     closes when the instance is no longer running.
     """
+    WatchEvents: _grpc.UnaryUnaryMultiCallable[_dag_pb2.WatchEventsRequest, _dag_pb2.WatchEventsResponse]
+    """Tells what has happened after a cursor: as soon as there is something, or when `wait_s` have passed. Nothing is kept
+    before somebody has asked, nor when nobody has for ten minutes. OUT_OF_RANGE for a cursor of which nothing is known
+    any more, as from before a restart of the broker: ask without one, list what there is, and go on from there.
+    """
     CancelInstance: _grpc.UnaryUnaryMultiCallable[_dag_pb2.CancelInstanceRequest, _dag_pb2.CancelInstanceResponse]
     """Stops an instance: what has not started never does, and what runs loses its lease. Answered once that is durable.
     FAILED_PRECONDITION where the instance has ended.
@@ -93,6 +98,11 @@ class DagServiceAsyncStub(DagServiceStub):
     WatchInstance: _aio.UnaryStreamMultiCallable[_dag_pb2.WatchInstanceRequest, _dag_pb2.WatchInstanceResponse]  # type: ignore[assignment]
     """Sends how an instance stands now and after every change (changes that come close together are told once); the stream
     closes when the instance is no longer running.
+    """
+    WatchEvents: _aio.UnaryUnaryMultiCallable[_dag_pb2.WatchEventsRequest, _dag_pb2.WatchEventsResponse]  # type: ignore[assignment]
+    """Tells what has happened after a cursor: as soon as there is something, or when `wait_s` have passed. Nothing is kept
+    before somebody has asked, nor when nobody has for ten minutes. OUT_OF_RANGE for a cursor of which nothing is known
+    any more, as from before a restart of the broker: ask without one, list what there is, and go on from there.
     """
     CancelInstance: _aio.UnaryUnaryMultiCallable[_dag_pb2.CancelInstanceRequest, _dag_pb2.CancelInstanceResponse]  # type: ignore[assignment]
     """Stops an instance: what has not started never does, and what runs loses its lease. Answered once that is durable.
@@ -161,6 +171,17 @@ class DagServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_dag_pb2.WatchInstanceResponse], _abc.AsyncIterator[_dag_pb2.WatchInstanceResponse]]:
         """Sends how an instance stands now and after every change (changes that come close together are told once); the stream
         closes when the instance is no longer running.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchEvents(
+        self,
+        request: _dag_pb2.WatchEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dag_pb2.WatchEventsResponse, _abc.Awaitable[_dag_pb2.WatchEventsResponse]]:
+        """Tells what has happened after a cursor: as soon as there is something, or when `wait_s` have passed. Nothing is kept
+        before somebody has asked, nor when nobody has for ten minutes. OUT_OF_RANGE for a cursor of which nothing is known
+        any more, as from before a restart of the broker: ask without one, list what there is, and go on from there.
         """
 
     @_abc_1.abstractmethod

@@ -240,6 +240,8 @@ class WorkerLeft:
     """A worker process has gone, in order or not."""
 
     worker_id: WorkerId
+    name: str = ""
+    lost: bool = False  #: its connection broke, it was silent, or it did not come back after a restart
 
 
 DurableEvent = (

@@ -244,6 +244,10 @@ class Host:
         self._wake.set()
         await done
 
+    def onlook(self, onlooker: Callable[[Sequence[e.Event], float], bool]) -> None:
+        """Have `onlooker` told of events once they are durable, with the time, until it returns False."""
+        self.listeners.onlooker = onlooker
+
     async def read(self, function: Callable[..., T], *args: object) -> T:
         """Call a function of the journal where it may block."""
         if self._thread is None:
@@ -281,7 +285,7 @@ class Host:
                 self._set_timer()  # before the commit: under load another batch follows each at once
             if batch.durable:
                 await self._store(batch.durable)
-            self.listeners.tell(batch.events)
+            self.listeners.tell(batch.events, self.now())
             self._outdated.look(self.scheduler, batch.events)
             for function in batch.then:
                 function()

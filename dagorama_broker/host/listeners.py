@@ -44,6 +44,8 @@ class Listeners:
 
     def __init__(self) -> None:
         self.channels: dict[WorkerId, WorkerChannel] = {}
+        #: Told of all events, with the time, until it returns False.
+        self.onlooker: Callable[[Sequence[e.Event], float], bool] | None = None
         self._outcomes: dict[tuple[InstanceId, NodeId], list[asyncio.Future[Node]]] = {}
         self._changes: dict[InstanceId, list[asyncio.Future[Instance]]] = {}
         self._tellers: dict[type[e.Event], Callable[[Any], None]] = {
@@ -92,8 +94,10 @@ class Listeners:
         """Return how many things are waited for: nodes and instances."""
         return len(self._outcomes) + len(self._changes)
 
-    def tell(self, events: Sequence[e.Event]) -> None:
+    def tell(self, events: Sequence[e.Event], now: float) -> None:
         """Tell everybody concerned. Called for every batch after its commit, in order."""
+        if self.onlooker is not None and not self.onlooker(events, now):
+            self.onlooker = None
         tellers = self._tellers
         for event in events:
             teller = tellers.get(type(event))

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Generic, NamedTuple, TypeVar
 
-from dagorama_broker.core.model.states import Change, NodeState
+from dagorama_broker.core.model.states import Change, InstanceState, NodeState
 from dagorama_broker.core.model.values import (
+    Control,
     FailedAttempt,
     Failure,
     FunctionSpec,
@@ -122,6 +124,73 @@ class FunctionCount(NamedTuple):
 
     function: str
     counts: Mapping[NodeState, int]  #: by state, those without nodes left out
+
+
+class EventKind(Enum):
+    """Name the things that watchers are told of."""
+
+    INSTANCE_CREATED = "instance_created"  #: Somebody has started it.
+    INSTANCE_CONTROLLED = "instance_controlled"  #: Its priority, pause or cap has changed.
+    INSTANCE_REOPENED = "instance_reopened"  #: One that had ended goes on: a retry, a rerun, further calls.
+    INSTANCE_FINISHED = "instance_finished"  #: It has ended, in the state that is told.
+    NODES_CREATED = "nodes_created"  #: So many calls were made.
+    NODES_RESET = "nodes_reset"  #: So many nodes begin anew.
+    NODE_COMPLETED = "node_completed"  #: It has its value.
+    NODE_FAILED = "node_failed"  #: It has no attempts left.
+    NODE_DEPENDENCY_FAILED = "node_dependency_failed"  #: Something that it depends on will have no value.
+    ATTEMPT_FAILED = "attempt_failed"  #: It raised, or took too long.
+    ATTEMPT_LOST = "attempt_lost"  #: Its worker was lost.
+    WORKER_JOINED = "worker_joined"  #: It has connected.
+    WORKER_LEFT = "worker_left"  #: It has gone in order.
+    WORKER_LOST = "worker_lost"  #: It has gone otherwise.
+
+
+class InstanceHappening(NamedTuple):
+    """Tell what has happened to an instance."""
+
+    kind: EventKind
+    at: float
+    instance_id: InstanceId
+    definition: str
+    state: InstanceState = InstanceState.RUNNING
+    node_count: int = 0  #: where it is about nodes
+    control: Control | None = None  #: where that has changed
+
+
+class NodeHappening(NamedTuple):
+    """Tell what has happened to a node."""
+
+    kind: EventKind
+    at: float
+    instance_id: InstanceId
+    node_id: NodeId
+    function: str
+    attempt: int = 0  #: 0 where it is about none
+    worker: str = ""
+    error_type: str = ""
+    error_message: str = ""
+    cause_id: NodeId | None = None
+
+
+class WorkerHappening(NamedTuple):
+    """Tell what has happened to a worker."""
+
+    kind: EventKind
+    at: float
+    worker_id: WorkerId
+    worker: str  #: its name; empty where that is not known
+    instance_id: None = None  #: it has none
+
+
+Happening = InstanceHappening | NodeHappening | WorkerHappening
+
+
+class EventBatch(NamedTuple):
+    """Hold what has happened after a cursor."""
+
+    events: Sequence[tuple[str, Happening]]  #: each with its cursor
+    cursor: str  #: for the next batch
+    skipped: int = 0  #: so many before the cursor are not kept any more
 
 
 class Page(NamedTuple, Generic[T]):

@@ -30,6 +30,13 @@ class Keeper(Protocol):
         """Return the time in seconds since the epoch."""
         ...
 
+    def onlook(self, onlooker: Callable[[Sequence[Event], float], bool]) -> None:
+        """Have `onlooker` told of events once they are durable, with the time, until it returns False.
+
+        There is one at most.
+        """
+        ...
+
     async def commit(self, command: Command) -> None:
         """Decide on a command and return when that is durable. Raises `Refused`."""
         ...

@@ -13,6 +13,7 @@ from dagorama_broker.core.model.stored import InstanceSummary, StoredNode
 from dagorama_broker.core.model.values import FunctionSpec, InstanceId, NodeId
 from dagorama_broker.core.why import Reason, ended, explain, explain_function, unsure_workers
 from dagorama_broker.requests.answers import (
+    EventBatch,
     Explanation,
     FunctionCheck,
     FunctionCount,
@@ -36,6 +37,7 @@ from dagorama_broker.requests.describing import (
     describe_worker,
     state_now,
 )
+from dagorama_broker.requests.feed import Feed
 from dagorama_broker.requests.keeper import Keeper
 
 _PAGE_SIZE = 100
@@ -56,6 +58,7 @@ class Looking:
 
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
+        self.feed = Feed()
 
     # -- instances ----------------------------------------------------------------------------------------------------
 
@@ -274,6 +277,20 @@ class Looking:
         ]
         await self._keeper.flush()  # what memory has told may rest on something that is on its way to the journal
         return infos
+
+    # -- events -------------------------------------------------------------------------------------------------------
+
+    async def watch_events(
+        self, after: str = "", instance_id: InstanceId | None = None, wait_s: float = 0.0
+    ) -> EventBatch:
+        """Return what has happened after a cursor, to an instance or at all, without waiting for it.
+
+        With no cursor, return the cursor of now. Raises `ExpiredCursor`.
+        """
+        now = self._keeper.now()
+        if self.feed.begin(now):
+            self._keeper.onlook(self.feed.take)
+        return self.feed.read(after, instance_id)
 
     # -- workers and queues -------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from dagorama_broker.core import errors
 from dagorama_broker.requests.checks import MalformedRequest, SumTooLarge, TooLarge
+from dagorama_broker.requests.feed import ExpiredCursor
 
 CODES: dict[type[Exception], str] = {
     errors.UnknownInstance: "NOT_FOUND",
@@ -16,6 +17,7 @@ CODES: dict[type[Exception], str] = {
     errors.ConflictingKey: "ALREADY_EXISTS",
     errors.DuplicateCall: "INVALID_ARGUMENT",
     errors.UnknownDependency: "INVALID_ARGUMENT",
+    ExpiredCursor: "OUT_OF_RANGE",
     MalformedRequest: "INVALID_ARGUMENT",
     TooLarge: "INVALID_ARGUMENT",
     SumTooLarge: "FAILED_PRECONDITION",

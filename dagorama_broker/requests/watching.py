@@ -14,13 +14,17 @@ from dagorama_broker.core.model.stored import InstanceSummary
 from dagorama_broker.core.model.values import InstanceId, NodeId
 from dagorama_broker.host.host import Host
 from dagorama_broker.requests import Requests
-from dagorama_broker.requests.answers import Outcome
+from dagorama_broker.requests.answers import EventBatch, Outcome
 from dagorama_broker.requests.outcomes import outcome_of
 
 #: Outcomes that go together have values of so many bytes in all, or there is only one of them.
 TOGETHER_BYTES = 4 << 20
 #: Changes that come closer together than this are told once: fast enough for an eye, slow enough to cost nothing.
 _CHANGE_INTERVAL_S = 0.1
+#: The same for events, of which each is told.
+_EVENTS_INTERVAL_S = 0.02
+#: No request to watch events waits longer than this.
+_EVENTS_WAIT_MAX_S = 60.0
 
 
 class Watching:
@@ -142,6 +146,31 @@ class Watching:
             finally:
                 self._host.listeners.forget_change(instance_id, change)
             await asyncio.sleep(_CHANGE_INTERVAL_S)  # gathers what comes close together
+
+    async def watch_events(self, after: str, instance_id: InstanceId | None, wait_s: float) -> EventBatch:
+        """Return what has happened after a cursor, as soon as there is something, or after `wait_s` seconds.
+
+        With no cursor, return the cursor of now at once. Raises `ExpiredCursor`.
+        """
+        clock = asyncio.get_running_loop().time
+        until = clock() + min(wait_s, _EVENTS_WAIT_MAX_S)
+        while True:
+            batch = await self._requests.watch_events(after, instance_id)
+            rest_s = until - clock()
+            if batch.events or batch.skipped or not after or rest_s <= 0:
+                return batch
+            after = batch.cursor
+            news = asyncio.Event()
+            waiting = self._requests.feed.waiting
+            waiting[news] = None
+            try:
+                async with asyncio.timeout(rest_s):
+                    await news.wait()
+                await asyncio.sleep(_EVENTS_INTERVAL_S)  # gathers what comes close together
+            except TimeoutError:
+                pass
+            finally:
+                waiting.pop(news, None)
 
     def _is_running(self, instance_id: InstanceId) -> bool:
         instance = self._host.scheduler.instances.get(instance_id)

@@ -72,6 +72,13 @@ class DagService:
             async for summary in summaries:
                 yield dag_pb2.WatchInstanceResponse(instance=convert.from_instance(summary))
 
+    @answers
+    async def WatchEvents(self, request: dag_pb2.WatchEventsRequest, context: object) -> dag_pb2.WatchEventsResponse:
+        """Tell what has happened after a cursor."""
+        instance_id = convert.to_instance_id(request.instance_id) if request.instance_id else None
+        batch = await self._watching.watch_events(request.after, instance_id, request.wait_s)
+        return dag_pb2.WatchEventsResponse(batch=convert.from_events(batch))
+
     # -- one question and one answer; the others are below ------------------------------------------------------------
 
     @answers

@@ -13,9 +13,12 @@ from dagorama import (
     Attempt,
     DAGDefinition,
     DAGInstance,
+    EventKind,
+    EventsSkipped,
     Failure,
     FunctionProgress,
     Instance,
+    InstanceEvent,
     InstanceProgress,
     InstanceState,
     InstanceStatus,
@@ -23,15 +26,18 @@ from dagorama import (
     Listing,
     Node,
     NodeContext,
+    NodeEvent,
     NodeState,
     Queue,
     QueueStatus,
     StaticRetry,
     Why,
+    WorkerEvent,
     WorkerStatus,
     attach,
     context,
     dagorama,
+    events,
     generate_instance_id,
     instance_options,
     instances,
@@ -203,7 +209,9 @@ def look(untyped: UUID | str) -> None:
     found = attach(untyped)
     assert_type(found, Instance)
     assert_type(found.result(timeout=1), object)
-    listed = instances(state="failed", definition=Plain, since=timedelta(hours=1), limit=3)
+    listed = instances(
+        state="failed", definition=Plain, tags={"customer": "c9"}, key="k", since=timedelta(hours=1), limit=3
+    )
     assert_type(listed, Listing[Instance])
     for instance in instances(state=[InstanceState.FAILED, "running"], until=datetime.now()):
         assert_type(instance, Instance)
@@ -236,6 +244,12 @@ def look(untyped: UUID | str) -> None:
     assert_type(started.done(), bool)
     assert_type(started.node(promise), Node)
     assert_type(list(started.nodes()), list[Node])
+    for event in events(found, after="cursor"):
+        assert_type(event, InstanceEvent | NodeEvent | WorkerEvent | EventsSkipped)
+        assert_type(event.cursor, str)
+        if isinstance(event, NodeEvent):
+            assert_type(event.kind, EventKind)
+    assert_type(events(started).begin(), str)
     assert_type(workers(), Sequence[WorkerStatus])
     assert_type(queues(), Sequence[QueueStatus])
     assert_type(Queue("x").cap(None), Sequence[QueueStatus])
@@ -257,6 +271,9 @@ async def look_async() -> None:
             assert_type(await node.awhy(), Why)
         assert_type(await instance.aprogress(), InstanceProgress)
         assert_type(await instance.anode("id"), Node)
+    async for event in events():
+        assert_type(event, InstanceEvent | NodeEvent | WorkerEvent | EventsSkipped)
+    assert_type(await events().abegin(), str)
     assert_type(await workers_async(), Sequence[WorkerStatus])
     assert_type(await queues_async(), Sequence[QueueStatus])
     assert_type(await Queue("x").apause(), Sequence[QueueStatus])

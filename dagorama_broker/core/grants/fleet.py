@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from math import inf
 from typing import NamedTuple
 
@@ -48,7 +48,7 @@ class Fleet:
         self.workers: dict[WorkerId, Worker] = {}
         self.expiry_check_at: float | None = None  #: not later than the first worker's expiry
         #: Workers from before a restart, in their order; nothing is granted until they are back.
-        self.awaited: dict[WorkerId, None] = {}
+        self.awaited: dict[WorkerId, str] = {}
         self.awaited_until = 0.0
         self._prolonged_until = 0.0  #: to when that was put off last, for a time in which the broker was away
         self.absences = Absences(attempts, queues, dispatcher)
@@ -158,7 +158,7 @@ class Fleet:
                 self._departed[worker.id] = _Departure(now, worker.name, held)
                 self.last_lost = worker.name, now
             self._let_go(worker, None if command.left else "its connection broke", now)
-            self._remove(worker, now)
+            self._remove(worker, now, lost=not command.left)
 
     def lose(self, command: c.LoseWorker, now: float) -> None:
         """Take down how a worker ended."""
@@ -174,13 +174,13 @@ class Fleet:
             if departure is not None and node is not None and node.state not in TERMINAL:
                 self._attempts.testify(node, departure.worker, command.how, command.is_loss, now)
 
-    def _remove(self, worker: Worker, now: float) -> None:
+    def _remove(self, worker: Worker, now: float, *, lost: bool) -> None:
         """Forget a worker that has no lease any more."""
         del self.workers[worker.id]
         self._queues.leave(worker)
         self._dispatcher.forget(worker, now)
         if worker.slots:
-            self._graph.events.append(e.WorkerLeft(worker_id=worker.id))
+            self._graph.events.append(e.WorkerLeft(worker_id=worker.id, name=worker.name, lost=lost))
 
     def _let_go(self, worker: Worker, reason: str | None, now: float) -> None:
         """End the leases of a worker that may come back; with a reason, it was lost with what it held."""
@@ -253,9 +253,9 @@ class Fleet:
         self._queues.enter(worker)
         self._dispatcher.recalls.stirred = True
 
-    def await_workers(self, worker_ids: Iterable[WorkerId], now: float) -> None:
+    def await_workers(self, workers: Mapping[WorkerId, str], now: float) -> None:
         """Wait for the workers from before a restart, and for workers whose connections had just broken."""
-        self.awaited = dict.fromkeys(worker_ids)
+        self.awaited = dict(workers)
         self.awaited_until = now + self._settings.reconnect_grace_s
         unclaimed, self._graph.unclaimed = self._graph.unclaimed, []
         self.absences.begin_again(unclaimed, self.awaited_until)
@@ -272,7 +272,9 @@ class Fleet:
         if self.expiry_check_at is not None and self.expiry_check_at <= now:
             self._evict_silent(now)
         if self.awaited and self.awaited_until <= now:
-            self._graph.events.extend(e.WorkerLeft(worker_id=worker_id) for worker_id in self.awaited)
+            self._graph.events.extend(
+                e.WorkerLeft(worker_id=worker_id, name=name, lost=True) for worker_id, name in self.awaited.items()
+            )
             self.awaited = {}
         self.absences.end(now)
 
@@ -301,5 +303,5 @@ class Fleet:
                     self.absences.begin(node, worker, now + self._settings.reconnect_grace_s, now)
                 else:
                     self._attempts.give_up_silent(node, worker, now)
-            self._remove(worker, now)
+            self._remove(worker, now, lost=True)
         self.expiry_check_at = min((worker.expires_at for worker in self.workers.values()), default=None)

@@ -26,6 +26,7 @@ from dagorama_broker.service.convert.incoming import (
 )
 from dagorama_broker.service.convert.outgoing import (
     from_answer,
+    from_events,
     from_function,
     from_instance,
     from_node,
@@ -42,6 +43,7 @@ __all__ = [
     "TooLarge",
     "check_size",
     "from_answer",
+    "from_events",
     "from_function",
     "from_instance",
     "from_node",

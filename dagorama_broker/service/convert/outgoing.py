@@ -16,12 +16,17 @@ from dagorama_broker.core.model.values import FailedAttempt, Failure, FunctionSp
 from dagorama_broker.core.why import Reason
 from dagorama_broker.requests.answers import (
     Cause,
+    EventBatch,
+    EventKind,
     FunctionCheck,
     FunctionCount,
+    InstanceHappening,
+    NodeHappening,
     NodeInfo,
     Outcome,
     Page,
     QueueInfo,
+    WorkerHappening,
     WorkerInfo,
 )
 from dagorama_broker.requests.checks import MESSAGE_BYTES_MAX, SumTooLarge
@@ -296,6 +301,69 @@ def from_instance(summary: InstanceSummary) -> dag_pb2.InstanceInfo:
         key=summary.key,
         tags=dict(summary.tags),
     )
+
+
+def from_events(batch: EventBatch) -> dag_pb2.EventBatch:
+    """Give the message for what has happened."""
+    return dag_pb2.EventBatch(
+        events=[_TOLD_EVENTS[type(happening)](cursor, happening) for cursor, happening in batch.events],
+        cursor=batch.cursor,
+        skipped=batch.skipped,
+    )
+
+
+def _instance_event(cursor: str, happening: InstanceHappening) -> dag_pb2.Event:
+    control = happening.control
+    event = dag_pb2.InstanceEvent(
+        kind=_EVENT_KINDS[happening.kind],
+        cursor=cursor,
+        at=happening.at,
+        instance_id=happening.instance_id,
+        definition=happening.definition,
+        state=INSTANCE_STATES[happening.state],
+        node_count=happening.node_count,
+    )
+    if control is not None:
+        event.priority, event.paused, event.running_max = control
+    return dag_pb2.Event(instance=event)
+
+
+def _node_event(cursor: str, happening: NodeHappening) -> dag_pb2.Event:
+    return dag_pb2.Event(
+        node=dag_pb2.NodeEvent(
+            kind=_EVENT_KINDS[happening.kind],
+            cursor=cursor,
+            at=happening.at,
+            instance_id=happening.instance_id,
+            node_id=happening.node_id,
+            function=happening.function,
+            attempt=happening.attempt,
+            worker=happening.worker,
+            error_type=happening.error_type,
+            error_message=happening.error_message,
+            cause_id=happening.cause_id or b"",
+        )
+    )
+
+
+def _worker_event(cursor: str, happening: WorkerHappening) -> dag_pb2.Event:
+    return dag_pb2.Event(
+        worker=dag_pb2.WorkerEvent(
+            kind=_EVENT_KINDS[happening.kind],
+            cursor=cursor,
+            at=happening.at,
+            worker_id=happening.worker_id,
+            worker=happening.worker,
+        )
+    )
+
+
+_TOLD_EVENTS: dict[type, Callable[[str, Any], dag_pb2.Event]] = {
+    InstanceHappening: _instance_event,
+    NodeHappening: _node_event,
+    WorkerHappening: _worker_event,
+}
+_EVENT_KINDS = {kind: dag_pb2.EventKind.Value(f"EVENT_KIND_{kind.name}") for kind in EventKind}
 
 
 def from_counts(counts: Mapping[NodeState, int]) -> list[dag_pb2.StateCount]:

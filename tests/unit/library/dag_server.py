@@ -230,6 +230,12 @@ class DagServer(DagServiceServicer):
         """Is not there either."""
         _refuse(context, grpc.StatusCode.UNIMPLEMENTED, "unknown method")
 
+    def WatchEvents(
+        self, request: dag_pb2.WatchEventsRequest, context: grpc.ServicerContext
+    ) -> dag_pb2.WatchEventsResponse:
+        """Tells of nothing."""
+        return dag_pb2.WatchEventsResponse()
+
     def CountNodes(
         self, request: dag_pb2.CountNodesRequest, context: grpc.ServicerContext
     ) -> dag_pb2.CountNodesResponse:
