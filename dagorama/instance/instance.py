@@ -60,6 +60,16 @@ class Instance(InstanceVerbs, InstanceLooks):
         return self.status.created_at
 
     @property
+    def key(self) -> str:
+        """Return the key that it was started with, empty for none. Asks where it has not been read."""
+        return self.status.key
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Return its tags. Asks where it has not been read."""
+        return dict(self.status.tags)
+
+    @property
     def status(self) -> InstanceStatus:
         """Return how it stood when it was last read, by `instances()` or `refresh()`. Asks where it has not been."""
         if self._status is None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Generic, TypeVar
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
 
-from dagorama.client.port import PAGE_SIZE, Page, Request
+from dagorama.client.port import PAGE_SIZE, ListInstances, ListNodes, Page, Request
 from dagorama.client.steps import Steps, run, run_async
 from dagorama.options import whole_number
 
-S = TypeVar("S")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -53,23 +53,16 @@ class Listing(Generic[T_co]):
             left = None if left is None else left - len(items)
 
 
-def listing(
-    request: Callable[[int, str], Request[Page[S]]],
-    made_of: Callable[[S], T],
-    fits: Callable[[S], bool] | None = None,
-    limit: int | None = None,
-) -> Listing[T]:
-    """Return a list, `made_of` the statuses that a request gives for a page's size and token.
-
-    Statuses that do not fit are left out; there are `limit` items at most.
-    """
+def listing(asked: ListInstances | ListNodes, made_of: Callable[[Any], T], limit: int | None = None) -> Listing[T]:
+    """Return the list of what is `made_of` the statuses that a request gives, `limit` at most."""
 
     def pages(token: str, left: int | None) -> Steps[tuple[Sequence[T], str]]:
         from dagorama.client.asking import broker
 
-        size = PAGE_SIZE if left is None or fits is not None else min(PAGE_SIZE, left)
-        statuses, following = yield from broker().ask(request(size, token))
-        return [made_of(status) for status in statuses if fits is None or fits(status)], following
+        size = PAGE_SIZE if left is None else min(PAGE_SIZE, left)
+        request: Request[Page[Any]] = replace(asked, page_size=size, page_token=token)
+        statuses, following = yield from broker().ask(request)
+        return [made_of(status) for status in statuses], following
 
     return Listing(pages, limit)
 

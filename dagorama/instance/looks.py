@@ -6,18 +6,18 @@ is loaded when the first is used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from uuid import UUID
 
 from dagorama.client.counts import InstanceProgress
-from dagorama.client.port import CountNodes, GetInstance, GetNode, ListNodes
-from dagorama.client.status import NodeStatus
+from dagorama.client.port import PAGE_SIZE, CountNodes, GetInstance, GetNode, ListNodes
 from dagorama.client.steps import Steps
 from dagorama.instance.handle import Handle, check_is_kept, id_of, node_id_in
 from dagorama.instance.listing import Listing, checked_limit, listing
 from dagorama.instance.log import Log
 from dagorama.instance.node import Node
 from dagorama.instance.twins import asking, later
+from dagorama.options import checked_name
 from dagorama.settings import should_run_inline
 from dagorama.states import InstanceState, NodeState
 
@@ -56,11 +56,14 @@ class InstanceLooks(Handle):
         "module:Class.method", or its end: "Class.method", "method". Raises `ValueError` for a state that there is not.
         """
         check_is_kept(self, "to list the nodes of")
-        instance_id = id_of(self)
         return listing(
-            lambda size, token: ListNodes(instance_id, size, token),
+            ListNodes(
+                id_of(self),
+                PAGE_SIZE,
+                states=checked_states(NodeState, state),
+                functions=() if function is None else [checked_name("function", function)],
+            ),
             Node,
-            _fitting(checked_states(NodeState, state), function),
             checked_limit(limit),
         )
 
@@ -83,13 +86,13 @@ class InstanceLooks(Handle):
         return Log(id_of(self), None, attempt=attempt, level=level, follow=follow)
 
 
-def checked_states(kind: type[NodeState] | type[InstanceState], states: object) -> frozenset[str] | None:
-    """Return the states of a kind that are asked for, given one or several; None for all.
+def checked_states(kind: type[NodeState] | type[InstanceState], states: object) -> tuple[str, ...]:
+    """Return the states of a kind that are asked for, given one or several; none for all.
 
     `ValueError` for a state that there is not, `TypeError` for what is none.
     """
     if states is None:
-        return None
+        return ()
     several = [states] if isinstance(states, str) else states
     if not isinstance(several, Collection):
         raise TypeError(f"state must be a state, or several in a list, not {states!r}")
@@ -97,19 +100,7 @@ def checked_states(kind: type[NodeState] | type[InstanceState], states: object) 
     for each in several:
         if each not in known:
             raise ValueError(f"there is no state {each!r}; the states are {', '.join(known)}")
-    return frozenset(map(str, several))
-
-
-def _fitting(states: frozenset[str] | None, function: str | None) -> Callable[[NodeStatus], bool] | None:
-    """Return the test of a node's being asked for; None where all are."""
-    if states is None and function is None:
-        return None
-    ends = (f":{function}", f".{function}")
-
-    def fits(status: NodeStatus) -> bool:
-        return (states is None or status.state in states) and (function is None or f":{status.function}".endswith(ends))
-
-    return fits
+    return tuple(map(str, several))
 
 
 def _is_done(instance: InstanceLooks) -> Steps[bool]:

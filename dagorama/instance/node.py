@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from dagorama.client.port import GetNode, Request, Rerun, WhyNot
@@ -41,8 +41,14 @@ class Attempt:
     number: int
     #: Name of the worker; empty where the broker does not know it.
     worker: str
+    #: When the worker was granted it; None where the broker does not know it.
+    granted_at: datetime | None
+    #: When the function began; while it runs, when it was granted. None where none ran.
+    started_at: datetime | None
     #: None while it runs, and where the broker does not know it.
     ended_at: datetime | None
+    #: How many seconds the function took; None while it runs, and where none ran.
+    duration_s: float | None
     #: None for one that runs or gave a value.
     error: Failure | None
 
@@ -115,6 +121,26 @@ class Node(NodeHandle):
         return self._status.created_at
 
     @property
+    def ready_at(self) -> datetime | None:
+        """Return when all that it depends on was there; None before."""
+        return self._status.ready_at
+
+    @property
+    def granted_at(self) -> datetime | None:
+        """Return when `worker` was granted it; None where none has it and none ended it."""
+        return self._status.granted_at
+
+    @property
+    def started_at(self) -> datetime | None:
+        """Return when the function began; while it runs, when it was granted."""
+        return self._status.started_at
+
+    @property
+    def duration_s(self) -> float | None:
+        """Return how many seconds the function took; None while it runs, and where that is not known."""
+        return self._status.duration_s
+
+    @property
     def finished_at(self) -> datetime | None:
         """Return when it ended; None before."""
         return self._status.finished_at
@@ -126,7 +152,7 @@ class Node(NodeHandle):
 
     @property
     def worker(self) -> str:
-        """Return the name of the worker that has it; empty where none has."""
+        """Return the name of the worker that has it, or that ended it; empty for none."""
         return self._status.worker
 
     @property
@@ -245,13 +271,36 @@ class Node(NodeHandle):
 def attempts_of(status: NodeStatus) -> tuple[Attempt, ...]:
     """Return the attempts of a node: failed ones, and then the one that runs, or gave the value."""
     failed = [
-        Attempt(number=each.number, worker=each.worker, ended_at=each.ended_at, error=failure_in(each))
+        Attempt(
+            number=each.number,
+            worker=each.worker,
+            granted_at=each.granted_at,
+            started_at=each.started_at,
+            ended_at=each.ended_at,
+            duration_s=each.duration_s,
+            error=failure_in(each),
+        )
         for each in status.failures
     ]
     if status.attempts <= max([each.number for each in failed], default=0):
         return tuple(failed)
-    ended_at = status.finished_at if status.state in ENDED else None
-    return (*failed, Attempt(number=status.attempts, worker=status.worker, ended_at=ended_at, error=None))
+    last = Attempt(
+        number=status.attempts,
+        worker=status.worker,
+        granted_at=status.granted_at,
+        started_at=status.started_at,
+        ended_at=_ended_at(status),
+        duration_s=status.duration_s,
+        error=None,
+    )
+    return (*failed, last)
+
+
+def _ended_at(status: NodeStatus) -> datetime | None:
+    """Return when the last attempt ended, which may be before the node did: it may have returned promises."""
+    if status.started_at is not None and status.duration_s is not None:
+        return status.started_at + timedelta(seconds=status.duration_s)
+    return status.finished_at if status.state in ENDED else None
 
 
 def failure_in(attempt: AttemptStatus) -> Failure:

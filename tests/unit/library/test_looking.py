@@ -30,6 +30,7 @@ from dagorama import (
     attach,
     context,
     generate_instance_id,
+    instance_options,
     instances,
 )
 from dagorama.client import port, requests
@@ -132,8 +133,19 @@ def test_instances_are_filtered() -> None:
     assert ids(state="failed") == [failed.instance_id]
     assert ids(state=InstanceState.RUNNING) == [runs.instance_id]
     assert ids(state={"completed", InstanceState.FAILED}) == everything[1:]
-    assert ids(definition=Looks) == ids(definition="Looks") == ids(definition=f"{__name__}:Looks") == everything[:1]
+    assert ids(since=timedelta(days=10**8)) == ids(until=timedelta(days=-(10**8))) == everything
+    assert ids(definition=Looks) == ids(definition="Looks") == ids(definition=f"{__name__}:Looks") == [runs.instance_id]
     assert ids(definition="ooks") == []
+    with instance_options(tags={"customer": "c9", "kind": "a"}, key="order-17"):
+        tagged, _ = Looks()()
+    assert (
+        ids(tags={"customer": "c9"}) == ids(tags={"kind": "a", "customer": "c9"}, key="order-17") == ids(key="order-17")
+    )
+    assert ids(key="order-17") == [tagged.instance_id]
+    assert ids(tags={"customer": "c8"}) == ids(key="order-1") == []
+    (found,) = instances(key="order-17")
+    assert (found.key, found.tags) == ("order-17", {"customer": "c9", "kind": "a"})
+    everything.insert(0, tagged.instance_id)
     assert ids(limit=2) == everything[:2]
     assert ids(limit=0) == []
     assert ids(definition="Sums", limit=1) == [failed.instance_id]
@@ -153,6 +165,9 @@ def test_instances_are_filtered() -> None:
         ({"definition": int}, TypeError, "must be a class of definitions, or the name of one"),
         ({"since": datetime(2026, 1, 1)}, ValueError, "since must be a time with its zone.* has no zone"),
         ({"until": 3}, TypeError, "until must be a time with its zone.*, not 3"),
+        ({"tags": {"customer": 9}}, ValueError, "tag"),
+        ({"key": ""}, ValueError, "key"),
+        ({"definition": ""}, ValueError, "definition must be a name"),
         ({"limit": -1}, ValueError, "limit must be a whole number from 0, or None for all, not -1"),
         ({"limit": True}, ValueError, "limit must be a whole number"),
     ],
@@ -319,7 +334,13 @@ def test_a_node_tells_how_it_stood() -> None:
         "ValueError: 7 is no number",
     )
     assert "raise ValueError" in first.error.traceback
-    assert (second.error, second.ended_at) == (None, seven.finished_at)
+    assert second.error is None
+    assert first.started_at is not None
+    assert second.started_at is not None
+    assert second.ended_at is not None
+    assert first.started_at <= first.ended_at <= second.started_at <= second.ended_at  # type: ignore[operator]
+    assert (second.worker, second.started_at, second.duration_s) == (seven.worker, seven.started_at, seven.duration_s)
+    assert seven.created_at <= (seven.ready_at or seven.created_at) <= (seven.granted_at or second.started_at)
     assert (seven.error, seven.result(), seven.state) == (None, 7, "completed")
     assert repr(seven) == f"<Node {__name__}:Sums.one {seven.id} completed>"
     assert (found.node(seven.id), found.node(str(seven.id)), found.node(seven)) == (seven, seven, seven)
@@ -429,6 +450,7 @@ INLINE: list[Callable[[Instance], object]] = [
     lambda _: instances(),
     lambda _: dagorama.workers(),
     lambda _: dagorama.queues(),
+    lambda _: dagorama.events(),
     lambda _: Queue("x").pause(),
     lambda _: Queue("x").status(),
     lambda _: asyncio.run(dagorama.workers_async()),
