@@ -93,7 +93,7 @@ def find_node(instance_id: bytes, text: str) -> bytes:
     """Return the id of the node that a person means.
 
     It may be given whole, as the first or last digits of the id of a node of the instance, or by a label or the name of
-    a function that only one node has.
+    a function that only one node has. A text that is the label of one and abbreviates the id of another is refused.
     """
     digits = _digits(text)
     if digits is not None and len(digits) == 32:
@@ -109,7 +109,9 @@ def find_node(instance_id: bytes, text: str) -> bytes:
     name = UUID(bytes=instance_id)
     whose = f"of the nodes of instance {name}"
     if by_id:
-        return _only(by_id, f"{whose} have ids that begin or end with {text}")
+        or_label = ", or that label" if by_label else ""
+        by_id += [one for one in by_label if one not in by_id]
+        return _only(by_id, f"{whose} have ids that begin or end with {text}{or_label}")
     if by_label:
         return _only(by_label, f"{whose} have the label {printable(text)}; say which by its id")
     if by_name:

@@ -19,6 +19,7 @@ from dagorama.cli.options import HELP
 from dagorama.cli.tables import is_drawn
 from dagorama.client import queries
 from dagorama.client.logs import LogGap, LogLine, LogReading
+from dagorama.client.status import NodeStatus
 from dagorama.client.steps import run
 from dagorama.logging import printable
 
@@ -52,8 +53,8 @@ def logs(
 
     INSTANCE and NODE are ids, or at least four of the digits that they begin or end with; NODE may be the name of a
     function too, whole or just the method's, where one node only has it. Each line has its time, its function, and the
-    end of the node's id where several nodes are of that. Lines that begin with -- say what is missing. With --json
-    each line is an object.
+    node's label, or the end of its id where several nodes are of that. Lines that begin with -- say what is missing.
+    With --json each line is an object.
     """
     wanted = _filter(level, grep)
     instance_id = find_instance(instance)
@@ -121,15 +122,16 @@ class _Lines:
         self._drawn = is_drawn()
         self._styled = self._drawn and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
         self._today = datetime.now(UTC).date()
-        self._functions: dict[UUID, str] = {}
-        self._of_name: Counter[str] = Counter()
+        #: Function and label of each node that is known.
+        self._named: dict[UUID, tuple[str, str]] = {}
+        self._of_name: Counter[str | tuple[str, str]] = Counter()
         self._knows_all = True
         self._looked_up = 0
         if node_id is None:
             first = list(islice(queries.list_nodes(instance_id), _LOOKED_UP_MAX + 1))
             self._knows_all = len(first) <= _LOOKED_UP_MAX
             for status in first:
-                self._know(status.node_id, status.function)
+                self._know(status)
 
     def __call__(self, each: LogLine | LogGap) -> str:
         """Return a line, or several where its text has some."""
@@ -152,27 +154,29 @@ class _Lines:
         return f"{time:%Y-%m-%d %H:%M:%S}.{milliseconds}"
 
     def _name(self, node_id: UUID, attempt: int) -> str:
-        """Return the function of a node, with what tells it from others."""
-        function = self._functions.get(node_id) or self._look_up(node_id)
-        name = printable(function.rpartition(".")[2] if self._drawn else function).replace("\n", " ")
-        if not self._knows_all or self._of_name[function] > 1:
+        """Return the function of a node, with what tells it from others: its label, and else the end of its id."""
+        function, label = named = self._named.get(node_id) or self._look_up(node_id)
+        name = _one_line(function.rpartition(".")[2] if self._drawn else function)
+        if label:
+            name += f" {_one_line(label)}"
+        if self._of_name[named if label else function] > 1 or not (label or self._knows_all):
             name += f" {node_id.hex[-(_DIGITS if self._drawn else _DIGITS_WHOLE) :]}"
         return f"{name} #{attempt}" if attempt > 1 else name
 
-    def _look_up(self, node_id: UUID) -> str:
-        """Ask for the function of a node that is new, or one of very many."""
+    def _look_up(self, node_id: UUID) -> tuple[str, str]:
+        """Ask for the names of a node that is new, or one of very many."""
         self._looked_up += 1
         if self._looked_up == _ONE_BY_ONE_MAX:
             for status in queries.list_nodes(self._instance_id):
-                self._know(status.node_id, status.function)
-        if node_id not in self._functions:
-            self._know(node_id, queries.get_node(self._instance_id, node_id.bytes).function)
-        return self._functions[node_id]
+                self._know(status)
+        if node_id not in self._named:
+            self._know(queries.get_node(self._instance_id, node_id.bytes))
+        return self._named[node_id]
 
-    def _know(self, node_id: UUID, function: str) -> None:
-        if node_id not in self._functions:
-            self._functions[node_id] = function
-            self._of_name[function] += 1
+    def _know(self, status: NodeStatus) -> None:
+        if status.node_id not in self._named:
+            named = self._named[status.node_id] = (status.function, status.label)
+            self._of_name.update((status.function, named))
 
     def _styled_text(self, line: LogLine, text: str) -> str:
         if line.level >= logging.ERROR:

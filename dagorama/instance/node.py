@@ -111,6 +111,19 @@ class Node(NodeHandle):
         return self._status.taint
 
     @property
+    def label(self) -> str:
+        """Return the name that its decorator or its function has given it for people, empty for none."""
+        return self._status.label
+
+    @property
+    def inputs(self) -> str | None:
+        """Return its arguments as a text; None where they are not to be shown.
+
+        Lists of nodes come without them: there it is None until `refresh()` has asked.
+        """
+        return self._status.inputs
+
+    @property
     def state(self) -> NodeState:
         """Return its state."""
         return NodeState(self._status.state)

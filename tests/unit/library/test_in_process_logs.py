@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from dagorama import DAGDefinition, DAGPromise, UnknownId, attach, dagorama, testing
+from dagorama.cli.logs import _Lines
 from dagorama.client.asking import broker
 from dagorama.client.logs import LogGap, LogLine, read_logs, read_logs_async
 from dagorama.errors import BrokerRefused
@@ -26,6 +28,20 @@ class Task(DAGDefinition):
     def entrypoint(self) -> int:
         """Give a number."""
         return 1
+
+
+class Labelled(DAGDefinition):
+    """Has nodes of one function, two of which have the same label."""
+
+    @dagorama(label="{names}")
+    def entrypoint(self, names: list[str]) -> list[str]:
+        """Name each."""
+        return [self.name(name) for name in names]
+
+    @dagorama(label="{name}")
+    def name(self, name: str) -> str:
+        """Give the name."""
+        return name
 
 
 def keep(instance_id: bytes, node_id: bytes, text: str, sequence: int, *, ended: bool) -> None:
@@ -105,3 +121,37 @@ def test_unknown_ids_are_refused_in_process() -> None:
             list(read_logs(bytes(16)))
         with pytest.raises(BrokerRefused, match="to read the logs of node"):
             list(read_logs(instance.instance_id.bytes, bytes(16)))
+
+
+def test_people_see_labels_in_place_of_ids() -> None:
+    """Of nodes with the same label, the end of the id, too."""
+    with testing.in_process_broker():
+        instance, _ = Labelled()(["north", "so\x1bth", "so\x1bth"])
+        instance.result()
+        nodes = list(instance.nodes())
+        assert [node.label for node in nodes][1:] == ["north", "so\x1bth", "so\x1bth"]
+        assert nodes[1].inputs is None
+        assert nodes[1].refresh().inputs == "name='north'"
+        shown = _Lines(instance.instance_id.bytes, None)
+        time = datetime(2026, 3, 1, tzinfo=UTC)
+        lines = [
+            shown(
+                LogLine(
+                    time=time,
+                    level=0,
+                    source="stdout",
+                    is_logged=False,
+                    text="hello",
+                    node_id=node.id,
+                    attempt=1,
+                    worker="w1",
+                )
+            )
+            for node in nodes[1:]
+        ]
+        begin = f"2026-03-01 00:00:00.000Z {__name__}:Labelled.name"
+        assert lines == [
+            f"{begin} north | hello",
+            f"{begin} so\\x1bth {nodes[2].id.hex[-12:]} | hello",
+            f"{begin} so\\x1bth {nodes[3].id.hex[-12:]} | hello",
+        ]
