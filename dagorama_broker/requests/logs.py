@@ -89,8 +89,6 @@ class LogRequests:
         the last; with `once` there is only one. Raises `UnknownInstance` or `UnknownNode`.
         """
         created_at = (await self._requests.get_instance(instance_id)).created_at
-        if follow and once:  # told to its first request, which did not wait
-            created_at = 0.0
         if node_id is not None:
             await self._requests.find_node(instance_id, node_id)  # raises for one that does not exist
         while True:
@@ -100,7 +98,13 @@ class LogRequests:
                 over_s = await self._over_s(instance_id, node_id)
                 is_final = not follow if over_s is None else self._has_all(instance_id, node_id, over_s)
                 chunk = await self.logs.read(
-                    instance_id, node_id, attempt=attempt, after=after, created_at=created_at, is_final=is_final
+                    instance_id,
+                    node_id,
+                    attempt=attempt,
+                    after=after,
+                    # An answer that has nothing else would bring who asks once back at once.
+                    created_at=created_at if is_final or not once else 0.0,
+                    is_final=is_final,
                 )
                 is_last = chunk.last and is_final
                 if chunk.blocks or chunk.gaps or is_last or not chunk.last:

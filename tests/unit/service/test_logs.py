@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 import pytest
@@ -16,7 +16,7 @@ from dagorama_broker.core import commands as c
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.host import Host
 from dagorama_broker.logs import logs as logs_module
-from dagorama_broker.logs.blocks import Arrival, IsRunning
+from dagorama_broker.logs.blocks import Arrival, Chunk, IsRunning
 from dagorama_broker.logs.logs import Logs
 from dagorama_broker.logs.store import LogStore, Taken
 from dagorama_broker.requests import logs as requests_logs
@@ -173,6 +173,28 @@ async def test_follower_that_asks_once_is_told_of_what_comes() -> None:
         await sender.send(block(1))
         (response,) = await reading
         assert ([stored.block.sequence for stored in response.blocks], response.last) == ([1], False)
+
+
+class Young(LogStore):
+    """A store that is younger than every instance."""
+
+    def read(self, *args: Any, created_at: float = 0.0, **settings: Any) -> Chunk:
+        """Say so where an instance's age is asked about."""
+        chunk = super().read(*args, **settings)
+        return chunk._replace(gaps=["begun"]) if created_at else chunk
+
+
+async def test_beginning_of_the_store_wakes_nobody() -> None:
+    """That an instance is older than the store is told with what there is, and is no news to who waits."""
+    async with serving(Young(None)) as served:
+        (response,) = await served.read(once=True)
+        assert list(response.gaps) == ["begun"]
+        reading = asyncio.create_task(served.read(follow=True, once=True))
+        await served.sender().send(block(1))
+        (response,) = await reading
+        assert (len(response.blocks), list(response.gaps)) == (1, [])
+        following = aiter(served.stub.Read(logs_pb2.ReadRequest(instance_id=INSTANCE, follow=True)))
+        assert list((await anext(following)).gaps) == ["begun"]
 
 
 async def test_unknown_ids_are_not_found() -> None:
