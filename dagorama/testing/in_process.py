@@ -33,10 +33,13 @@ from dagorama.running.own_stack import run_off_loop
 from dagorama.serializer import forget_definitions, forget_functions
 from dagorama.states import InstanceState
 from dagorama.testing.core import Core, worker_with
+from dagorama.testing.output import Output
 from dagorama.testing.translating import from_answer, from_chunk, to_calls, to_options, to_parameters
 from dagorama.why import Why
 from dagorama.worker.kernel.states import GIVEN, State, move
-from dagorama.worker.options import default_code_mismatch
+from dagorama.worker.logs.capturing import begin_capture, end_capture, renew_capture
+from dagorama.worker.logs.node_log import WorkerLogs
+from dagorama.worker.options import captures_logs_by_default, default_code_mismatch
 from dagorama.worker.shell.execution import Executor
 from dagorama.worker.shell.held import Held
 from dagorama.worker.shell.node_loop import CLOSE_S, NodeLoop, NodeTask, Rest
@@ -99,7 +102,9 @@ class InProcessBroker:
         self._tasks: dict[Held, NodeTask] = {}
         self._changes: list[Future[None]] = []
         self._interrupt: KeyboardInterrupt | None = None
-        self._executor = Executor(versions=VersionCheck(default_code_mismatch()), keeps_errors=True)
+        self._output = Output() if captures_logs_by_default() else None
+        logs = None if self._output is None else WorkerLogs(self._output)
+        self._executor = Executor(versions=VersionCheck(default_code_mismatch()), keeps_errors=True, logs=logs)
         self._loop = NodeLoop("dagorama-in-process")
         base_context.adopt()
         # Those that nodes of earlier tests may have changed.
@@ -107,6 +112,8 @@ class InProcessBroker:
         worker = worker_with(tolerations=tolerations, include_queues=include_queues, exclude_queues=exclude_queues)
         self._core = Core(worker=worker, seed=seed, check=check, revoked=self._revoked, changed=self._changed)
         self._requests = Requests(self._core)
+        if self._output is not None:
+            begin_capture(with_programs=False)
 
     @property
     def elapsed_s(self) -> float:
@@ -116,6 +123,9 @@ class InProcessBroker:
     def close(self) -> None:
         """End what still runs."""
         self._loop.close(CLOSE_S)
+        if self._output is not None:
+            self._output = None
+            end_capture()
         forget_definitions()
 
     # -- what a process asks of its broker -----------------------------------------------------------------------------
@@ -308,6 +318,7 @@ class InProcessBroker:
     def _run(self, held: Held) -> None:
         """Run a plain function; begin an asynchronous one on the event loop."""
         rest: Rest | None = None
+        renew_capture()
         try:
             rest = run_off_loop(Context(), partial(self._execute, held))
         finally:  # a Ctrl-C may come in between: nothing would ever be taken for done again
@@ -351,6 +362,8 @@ class InProcessBroker:
         with self._lock:
             leased_at = self._running.pop(held)
             self._tasks.pop(held, None)
+            if self._output is not None and (arrivals := self._output.take()):
+                self._core.append_logs(arrivals)
             # A timer of the event loop may be a little early.
             is_revoked = held.state is State.REVOKED
             is_late = held.state is State.LOST or (held.deadline is not None and held.deadline <= time.monotonic())

@@ -104,7 +104,7 @@ ARROWS = {
     # The in-process broker is a broker with its worker: it has the worker's executor run what the core grants, answers
     # with the broker's own requests, and has the memory journal keep finished instances. It knows no gRPC.
     "testing": {
-        *("worker", "kernel", "shell", "front", "running", "client", "calls", "words"),
+        *("worker", "kernel", "shell", "output", "front", "running", "client", "calls", "words"),
         *("core", "graph", "language", "model", "errors", "storage", "logs", "requests"),
     },
     "api": set[str](),

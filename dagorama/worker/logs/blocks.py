@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Hashable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from dagorama.v1.logs_pb2 import LOG_COMPRESSION_NONE, LOG_COMPRESSION_ZLIB, LogBlock, LogLines, LogPart
 from dagorama.worker.logs.lines import Line
+
+if TYPE_CHECKING:
+    from dagorama.v1.logs_pb2 import LogBlock
 
 #: A block is closed when its texts come to so many bytes, or it tells of so many attempts.
 BLOCK_BYTES = 256 * 1024
@@ -117,6 +119,9 @@ class Draft:
 
     def close(self, sequence: int) -> LogBlock:
         """Return the block, to be the sender's block of this number."""
+        # A test in process needs protobuf only if its nodes print.
+        from dagorama.v1.logs_pb2 import LOG_COMPRESSION_NONE, LOG_COMPRESSION_ZLIB, LogBlock, LogLines, LogPart
+
         data, compression = b"", LOG_COMPRESSION_NONE
         if self._texts:
             lines = LogLines(

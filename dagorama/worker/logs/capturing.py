@@ -11,33 +11,42 @@ from dagorama.running.belonging import follow_threads
 from dagorama.worker.logs.patches import Patches
 from dagorama.worker.logs.programs import Pump, capture_forks, capture_programs
 from dagorama.worker.logs.records import capture_records
-from dagorama.worker.logs.streams import Stream, capture_streams
+from dagorama.worker.logs.streams import Streams
 from dagorama.worker.logs.whose import follow_pools
 
 _lock = threading.Lock()  #: for those below
 _users = 0
 _patches = Patches()
-_streams: dict[int, Stream] = {}
+_streams = Streams(with_names=False)
 
 
-def begin_capture(*, with_names: bool | None = False) -> None:
+def begin_capture(*, with_names: bool | None = False, with_programs: bool = True) -> None:
     """Have captured what nodes write until `end_capture` is called as often as this.
 
-    `with_names` has names shown before their lines in the worker's output; None has them where a terminal shows it. The
-    first call decides.
+    `with_names` has names shown before their lines in the worker's output; None has them where a terminal shows it.
+    Without `with_programs`, programs and forked children write where they would. The first call decides.
     """
-    global _users
+    global _users, _streams
     with _lock:
         _users += 1
         if _users > 1:
             return
         follow_threads()
-        pump = Pump(_show)
         follow_pools(_patches)
         capture_records(_patches)
-        capture_programs(_patches, pump)
-        capture_forks(pump)
-        _streams.update(capture_streams(_patches, with_names=with_names))
+        if with_programs:
+            pump = Pump(_show)
+            capture_programs(_patches, pump)
+            capture_forks(pump)
+        _streams = Streams(with_names=with_names)
+        _streams.put()
+
+
+def renew_capture() -> None:
+    """Capture also what is printed to streams that were put in the place of others meanwhile, as tests do."""
+    with _lock:
+        if _users:
+            _streams.put()
 
 
 def end_capture() -> None:
@@ -48,13 +57,13 @@ def end_capture() -> None:
         if not _users:
             capture_forks(None)
             _patches.undo()
-            _streams.clear()
+            _streams.remove()
 
 
 def _show(scope: Scope, descriptor: int, data: bytes) -> None:
     """Show what a program of a node has written, where it would have written it itself."""
-    stream = _streams.get(descriptor)
-    if stream is not None and stream.has_names:
+    stream = _streams.named(descriptor)
+    if stream is not None:
         stream.show(scope, data)
         return
     left = memoryview(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import partial
 from logging import LogRecord
 from math import inf
@@ -14,10 +15,29 @@ from dagorama.calls.capture import RunningNode, Scope
 from dagorama.worker.logs.lines import LINE_BYTES_MAX
 from dagorama.worker.logs.packer import Attempt, Packer, Place
 from dagorama.worker.logs.records import level_of, source_of, text_of
-from dagorama.worker.logs.sending import Sender
 
 #: Longer text is taken piece by piece, so that there are no copies of all of it.
 PIECE_CHARS = 64 * 1024
+
+
+class Sink(Protocol):
+    """The way that all output of a worker takes: a `Sender`, or the store of a broker in the same process."""
+
+    def put(self, attempt: Attempt, event: Callable[[Packer], None], text: bytes) -> None:
+        """Put something in that has this text."""
+        ...
+
+    def put_always(self, event: Callable[[Packer], None]) -> None:
+        """Put something in that must not be dropped."""
+        ...
+
+    def opened(self, log: AttemptLog) -> None:
+        """Ask a log now and then for lines that were begun."""
+        ...
+
+    def closed(self, log: AttemptLog) -> None:
+        """Ask it no more."""
+        ...
 
 
 class Pipe(Protocol):
@@ -31,7 +51,7 @@ class Pipe(Protocol):
 class WorkerLogs:
     """The logs of the nodes that a worker runs."""
 
-    def __init__(self, sender: Sender) -> None:
+    def __init__(self, sender: Sink) -> None:
         """Hand all that nodes write to this sender."""
         self._sender = sender
         self._making = threading.RLock()  # the collector may run a user's code anywhere
@@ -72,7 +92,7 @@ class AttemptLog:
 
     __slots__ = ("_begun", "_lock", "_pipes", "_sender", "attempt", "is_over")
 
-    def __init__(self, sender: Sender, attempt: Attempt) -> None:
+    def __init__(self, sender: Sink, attempt: Attempt) -> None:
         """Begin without a line."""
         self._sender = sender
         self.attempt = attempt

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dagorama.v1.logs_pb2 import LogBlock
+from typing import TYPE_CHECKING
+
 from dagorama.worker.logs.blocks import Draft
 from dagorama.worker.logs.bounds import Kept, Tails
 from dagorama.worker.logs.lines import Line, Splitter, cut, lost
+
+if TYPE_CHECKING:
+    from dagorama.v1.logs_pb2 import LogBlock
 
 #: A line that was begun is told in part when nothing ends it for so long; a progress bar less often.
 REST_US = 1_000_000

@@ -14,7 +14,6 @@ from threading import get_ident
 from typing import Any
 
 from dagorama.calls.capture import Scope
-from dagorama.worker.logs.patches import Patches
 from dagorama.worker.logs.showing import Names
 from dagorama.worker.logs.whose import scope_here
 
@@ -51,6 +50,11 @@ class Stream:
             self.show(scope, text)
         scope.logs.of(scope).printed(self._descriptor, text)  # type: ignore[union-attr]  # `scope_here` sees to it
         return written
+
+    @property
+    def original(self) -> Any:
+        """Return the stream that it stands for."""
+        return self._original
 
     @property
     def has_names(self) -> bool:
@@ -169,17 +173,36 @@ class Buffer(io.BufferedIOBase):
         return getattr(self._original, name)
 
 
-def capture_streams(patches: Patches, *, with_names: bool | None) -> dict[int, Stream]:
-    """Have all captured that nodes print. Names are shown before lines; with None, where a terminal shows them."""
-    streams = {}
-    for name, descriptor in (("stdout", 1), ("stderr", 2)):
-        original = getattr(sys, name)
-        if original is None:  # there is none, and nothing is printed
-            continue
-        named = is_terminal(original) if with_names is None else with_names
-        streams[descriptor] = Stream(original, descriptor, with_names=named)
-        patches.put(sys, name, streams[descriptor])
-    return streams
+class Streams:
+    """The streams that stand for standard output and error."""
+
+    def __init__(self, *, with_names: bool | None) -> None:
+        """Show names before lines of nodes; with None, where a terminal shows them."""
+        self._with_names = with_names
+        self._streams: dict[int, Stream] = {}
+
+    def put(self) -> None:
+        """Put them in the place of the present streams, unless they are there."""
+        for name, descriptor in (("stdout", 1), ("stderr", 2)):
+            present = getattr(sys, name)
+            # Where there is none nothing is printed.
+            if present is None or present is self._streams.get(descriptor):
+                continue
+            named = is_terminal(present) if self._with_names is None else self._with_names
+            self._streams[descriptor] = Stream(present, descriptor, with_names=named)
+            setattr(sys, name, self._streams[descriptor])
+
+    def remove(self) -> None:
+        """Put back the streams from before, but where somebody else has put another."""
+        for name, descriptor in (("stdout", 1), ("stderr", 2)):
+            stream = self._streams.get(descriptor)
+            if stream is not None and getattr(sys, name) is stream:
+                setattr(sys, name, stream.original)
+
+    def named(self, descriptor: int) -> Stream | None:
+        """Return one, if names are shown there."""
+        stream = self._streams.get(descriptor)
+        return stream if stream is not None and stream.has_names else None
 
 
 def is_terminal(stream: Any) -> bool:

@@ -101,7 +101,7 @@ class Nodes:
 
     def __init__(self, collector: Collector) -> None:
         self.collector = collector
-        self._logs = WorkerLogs(collector)  # type: ignore[arg-type]  # as much of one as is asked
+        self._logs = WorkerLogs(collector)
         self._begin: Callable[[], None] | None = None
 
     def begin(self) -> None:
