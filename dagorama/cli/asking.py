@@ -116,8 +116,9 @@ def find_node(instance_id: bytes, text: str) -> bytes:
         return _only(by_label, f"{whose} have the label {printable(text)}; say which by its id")
     if by_name:
         return _only(by_name, f"{whose} are of {text}; say which by its id")
-    has = f"has an id that begins or ends with {text}, or" if digits is not None else "has"
-    what = f"the label {printable(text)}, or a function of that name"
+    shown = printable(text)
+    has = f"has an id that begins or ends with {shown}," if digits is not None else "has"
+    what = f"the label {shown}, or a function of the name {shown}"
     raise Refused(f"none {whose} {has} {what}; `dagorama show {name} --all` lists them")
 
 

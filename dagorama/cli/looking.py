@@ -202,8 +202,8 @@ def _labelled(function: str, node: NodeStatus) -> str:
 def node(instance: str, node: str, as_json: bool) -> None:
     """Show all there is to know of a node, with its failed attempts.
 
-    INSTANCE and NODE are ids, or at least four of the digits that they begin or end with; NODE may be the name of a
-    function too, whole or just the method's, where one node only has it.
+    INSTANCE and NODE are ids, or at least four of the digits that they begin or end with; NODE may be a label too, or
+    the name of a function, whole or just the method's, where one node only has it.
     """
     instance_id = find_instance(instance)
     found = queries.get_node(instance_id, find_node(instance_id, node))

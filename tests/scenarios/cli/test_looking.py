@@ -103,7 +103,8 @@ def scene() -> Iterator[Scene]:
         running = client.start(call(held), call(waiting, held))
         (grant,) = worker.take()
         told = work_pb2.ProgressReports(tokens=[grant.token], fractions=[0.4], messages=["4 of\n10 cards"])
-        worker.send(work_pb2.WorkRequest(progress=told))
+        label = work_pb2.Labels(tokens=[grant.token], texts=["card\x1b7"])
+        worker.send(work_pb2.WorkRequest(progress=told, labels=label))
         while not client.node(running, held).HasField("progress"):
             pass
         queued = client.start(call(new_id()), functions=[function("shop:Batch.load", queue="batch")])
@@ -154,7 +155,7 @@ def test_a_running_instance_is_shown_with_what_has_not_ended(scene: Scene) -> No
     """Each such node with its state and worker."""
     lines = [line.split() for line in dagorama("show", show(scene.running)).out.splitlines()]
     assert lines[-2:] == [
-        [show(scene.held), "shop:f", "leased", "1", "bench-1", "40%", "4", "of", "10", "cards"],
+        [show(scene.held), "shop:f", r"card\x1b7", "leased", "1", "bench-1", "40%", "4", "of", "10", "cards"],
         [show(scene.waiting), "shop:f", "waiting", "0"],
     ]
 
@@ -418,8 +419,18 @@ def test_a_function_of_several_nodes_names_none(scene: Scene) -> None:
         ],
     )
     nobody, wrong = here("node", show(scene.failed), "harge"), here("node", show(scene.failed), "no name")
-    assert (nobody.status, wrong.status) == (4, 2)
-    assert f"has a function of the name harge; `dagorama show {show(scene.failed)} --all` lists them" in nobody.err
+    assert (nobody.status, wrong.status) == (4, 4)
+    has = "has the label harge, or a function of the name harge"
+    assert f"{has}; `dagorama show {show(scene.failed)} --all` lists them" in nobody.err
+
+
+def test_a_node_is_found_by_its_label(scene: Scene) -> None:
+    """It is shown with its control characters written out; others have another one."""
+    finished = here("node", show(scene.running), "card\x1b7")
+    assert r"label     card\x1b7" in finished.out.splitlines()
+    assert f"node      {show(scene.held)}" in finished.out.splitlines()
+    nobody = here("node", show(scene.running), "card\x1b8")
+    assert (nobody.status, r"has the label card\x1b8" in nobody.err) == (4, True)
 
 
 def test_a_name_may_read_like_an_id(scene: Scene) -> None:
