@@ -30,7 +30,7 @@ from dagorama.definition import DAGDefinition, DAGInstance, constructor_of, inst
 from dagorama.errors import DagoramaError, PayloadError
 from dagorama.inspection import CallRules
 from dagorama.instance.handle import definition_of, id_of
-from dagorama.instance.starting import start_options, take_start
+from dagorama.instance.starting import Start, is_plain, start_of, take_start
 from dagorama.limits import Limit, checked_limits
 from dagorama.models.promise import Arguments, new_promise, submitted_promise
 from dagorama.options import InstanceOptions, check_encodable, checked_seconds, current_options
@@ -320,14 +320,16 @@ class _Captor:
             inputs = show_arguments(payload, parameters_of(self.rules.signature), redact=self.options.redact)
         return CallNote(label, inputs) if label or inputs else None
 
-    def start_options(
+    def start(
         self, instance: DAGInstance[Any], call: CapturedCall, args: Args, kwargs: Kwargs, options: InstanceOptions
-    ) -> InstanceOptions:
-        """Return the options for a call that may start its instance under a key."""
+    ) -> Start:
+        """Return the options and hooks for a call that may start its instance."""
+        if is_plain(instance, options):
+            return Start(options, ())
         arguments = {**self.rules.signature.bind(*args, **kwargs).arguments}
         arguments.pop(next(iter(arguments)))  # self
         kind = cast(type[DAGDefinition], type(definition_of(instance)))
-        return start_options(instance, call, arguments, constructor_of(kind), options)
+        return start_of(instance, call, arguments, constructor_of(kind), options)
 
     def capture_inline(self, instance: DAGInstance[Any], args: Args, kwargs: Kwargs) -> InlineCall:
         """Return a function that runs a call at once, if its arguments are right."""
@@ -408,11 +410,9 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         from dagorama.client.broker import submit
 
         check_is_no_child(fn.__qualname__)
-        options = current_options.get()
-        if options.key:
-            options = captor.start_options(instance, captured, args, kwargs, options)
+        options, hooks = captor.start(instance, captured, args, kwargs, current_options.get())
         try:
-            known = submit(id_of(instance), class_name(type(definition_of(instance))), [captured], options)
+            known = submit(id_of(instance), class_name(type(definition_of(instance))), [captured], options, hooks)
         except (DagoramaError, KeyboardInterrupt) as error:
             raise shortened(error) from error.__cause__
         return submitted_promise(take_start(instance, captured, known), captured.function.name, captured.arguments)
@@ -447,10 +447,10 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         from dagorama.client.broker import submit_async
 
         check_is_no_child(fn.__qualname__)
-        if options.key:
-            options = captor.start_options(instance, captured, args, kwargs, options)
+        options, hooks = captor.start(instance, captured, args, kwargs, options)
+        definition = class_name(type(definition_of(instance)))
         try:
-            known = await submit_async(id_of(instance), class_name(type(definition_of(instance))), [captured], options)
+            known = await submit_async(id_of(instance), definition, [captured], options, hooks)
         except (DagoramaError, KeyboardInterrupt) as error:
             raise shortened(error) from error.__cause__
         return submitted_promise(take_start(instance, captured, known), captured.function.name, captured.arguments)

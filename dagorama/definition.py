@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, ABCMeta, abstractmethod
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from functools import cache
 from inspect import Signature, signature
 from threading import current_thread
@@ -22,6 +22,7 @@ from dagorama.calls import capture
 from dagorama.calls.capture import Scope, current_scope, inline_node
 from dagorama.calls.class_attributes import check_nodes, class_attribute, decorated_in
 from dagorama.calls.construction import Construction, remember_state, take_state
+from dagorama.calls.hook_calls import Hook, checked_hooks
 from dagorama.calls.ids import new_id
 from dagorama.calls.names import Definition, class_name, followed, known_classes
 from dagorama.calls.placeholders import exchange
@@ -120,13 +121,27 @@ class DAGDefinition(_Definition):
     """A DAG, as the user writes it: decorated methods are nodes, and `entrypoint` is where an instance starts."""
 
     _dagorama_slots: ClassVar[tuple[str, ...]] = ()
+    _dagorama_on_end: ClassVar[tuple[Hook, ...]] = ()
+    _dagorama_on_failure: ClassVar[tuple[Hook, ...]] = ()
 
-    def __init_subclass__(cls, **kwargs: object) -> None:
+    def __init_subclass__(
+        cls,
+        *,
+        on_end: Hook | Sequence[Hook] | None = None,
+        on_failure: Hook | Sequence[Hook] | None = None,
+        **kwargs: object,
+    ) -> None:
         """Remember the class, by its name: no import may lead to it, and it may take the place of another.
 
-        `ValueError` for a node that nobody could call.
+        Each hook of `on_end` is called, as a node of its own, when an instance of the class has ended, and each of
+        `on_failure` where it has failed. Subclasses inherit both; `()` is for none. `ValueError` for a node that nobody
+        could call, and for a hook that no worker could call.
         """
         super().__init_subclass__(**kwargs)
+        if on_end is not None:
+            cls._dagorama_on_end = checked_hooks("on_end", class_name(cls), on_end)
+        if on_failure is not None:
+            cls._dagorama_on_failure = checked_hooks("on_failure", class_name(cls), on_failure)
         check_nodes(cls)
         cls._dagorama_slots = slots_of(cls)
         if "<locals>" not in cls.__qualname__:
@@ -191,7 +206,7 @@ class DAGDefinition(_Definition):
             if type(self) not in _seen:
                 _tell_if_it_runs_here(type(self))
             instance = instance_of(new_id(), self)
-            if current_options.get().key:
+            if current_options.get().key or self._dagorama_on_end or self._dagorama_on_failure:
                 _begin_start(instance, type(self))
         else:
             check_process(running.process, f"{class_name(type(self))}.entrypoint")
@@ -206,10 +221,13 @@ class DAGDefinition(_Definition):
 
 
 def _begin_start(instance: DAGInstance[Any], kind: type[DAGDefinition]) -> None:
-    """Have an entrypoint started under the key of the context; `ValueError` for one that no broker starts."""
+    """Have an instance started with hooks, and under the key of the context.
+
+    `ValueError` for a key where no broker starts the entrypoint.
+    """
     if should_run_inline():
         return
-    if decorated_in(class_attribute(kind, "entrypoint")) is None:
+    if current_options.get().key and decorated_in(class_attribute(kind, "entrypoint")) is None:
         raise ValueError(
             f"{class_name(kind)}.entrypoint is not decorated, so it runs here each time, and a key cannot have it "
             "started once: write @dagorama() above it"

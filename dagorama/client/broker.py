@@ -10,6 +10,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from dagorama.calls.capture import CapturedCall
+from dagorama.calls.hook_calls import HookCall
 from dagorama.client.asking import broker
 from dagorama.client.onlooking import People
 from dagorama.client.outcomes import failure_of_node, value_in
@@ -37,22 +38,30 @@ class FirstNode(NamedTuple):
 
 
 def submit(
-    instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions | None = None
+    instance_id: bytes,
+    definition: str,
+    calls: Sequence[CapturedCall],
+    options: InstanceOptions | None = None,
+    hooks: Sequence[HookCall] = (),
 ) -> Submitted | None:
     """Make an instance, if it is new, and nodes in it; they are durable when this returns.
 
-    A new one gets the options, those of the context unless given. `definition` is "module:Class", for people. Return
-    the other instance that was started under the key of the options, None where there is none. Raises
+    A new one gets the hooks and the options, those of the context unless given. `definition` is "module:Class", for
+    people. Return the other instance that was started under the key of the options, None where there is none. Raises
     `BrokerUnavailable`, `BrokerRefused` and `KeyConflict`.
     """
-    return run(_submit(instance_id, definition, calls, options or current_options.get()))
+    return run(_submit(instance_id, definition, calls, options or current_options.get(), hooks))
 
 
 async def submit_async(
-    instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions | None = None
+    instance_id: bytes,
+    definition: str,
+    calls: Sequence[CapturedCall],
+    options: InstanceOptions | None = None,
+    hooks: Sequence[HookCall] = (),
 ) -> Submitted | None:
     """Do what `submit` does, without blocking the event loop."""
-    return await run_async(_submit(instance_id, definition, calls, options or current_options.get()))
+    return await run_async(_submit(instance_id, definition, calls, options or current_options.get(), hooks))
 
 
 def deadline_in(timeout_s: float | None) -> Deadline | None:
@@ -134,10 +143,14 @@ async def first_node_async(instance_id: bytes, deadline: Deadline | None = None)
 
 
 def _submit(
-    instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions
+    instance_id: bytes,
+    definition: str,
+    calls: Sequence[CapturedCall],
+    options: InstanceOptions,
+    hooks: Sequence[HookCall],
 ) -> Steps[Submitted | None]:
     what = f"{len(calls)} new nodes for instance {UUID(bytes=instance_id)}"
-    return broker().submit(instance_id, definition, calls, options, what)
+    return broker().submit(instance_id, definition, calls, options, what, hooks)
 
 
 def first_of(instance_id: bytes, deadline: Deadline | None) -> Steps[FirstNode | None]:

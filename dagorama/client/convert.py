@@ -6,6 +6,7 @@ from collections.abc import MutableSequence, Sequence
 from itertools import chain
 
 from dagorama.calls.capture import CapturedCall, FunctionSpec
+from dagorama.calls.hook_calls import HookCall
 from dagorama.options import NO_OPTIONS, InstanceOptions
 from dagorama.v1 import dag_pb2, graph_pb2
 
@@ -65,9 +66,13 @@ def write_function(message: graph_pb2.FunctionSpec, function: FunctionSpec) -> N
 
 
 def submit_request(
-    instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions = NO_OPTIONS
+    instance_id: bytes,
+    definition: str,
+    calls: Sequence[CapturedCall],
+    options: InstanceOptions = NO_OPTIONS,
+    hooks: Sequence[HookCall] = (),
 ) -> dag_pb2.SubmitRequest:
-    """Return the request that makes an instance, with these options, and nodes in it."""
+    """Return the request that makes an instance, with these options and hooks, and nodes in it."""
     request = dag_pb2.SubmitRequest(instance_id=instance_id, definition=definition)
     if options is not NO_OPTIONS:
         request.options.priority = options.priority
@@ -80,5 +85,8 @@ def submit_request(
             request.options.key = options.key
             request.options.definition_digest = options.definition_digest
             request.options.arguments_digest = options.arguments_digest
-    write_calls(request.calls, calls, FunctionTable(request.functions))
+    table = FunctionTable(request.functions)
+    write_calls(request.calls, calls, table)
+    for hook in hooks:
+        request.hooks.add(function=table[hook.function], arguments=hook.arguments, only_failed=hook.only_failed)
     return request

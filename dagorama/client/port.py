@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, Protocol, TypeV
 from uuid import UUID
 
 from dagorama.calls.capture import CapturedCall, FunctionSpec
+from dagorama.calls.hook_calls import HookCall
 from dagorama.calls.ids import new_id
 from dagorama.client.log_lines import LogChunk
 from dagorama.client.silence import Silence
@@ -314,9 +315,15 @@ class Broker(Protocol):
         ...
 
     def submit(
-        self, instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions, what: str
+        self,
+        instance_id: bytes,
+        definition: str,
+        calls: Sequence[CapturedCall],
+        options: InstanceOptions,
+        what: str,
+        hooks: Sequence[HookCall] = (),
     ) -> Steps[Submitted | None]:
-        """Make an instance, if it is new, with these options, and nodes in it.
+        """Make an instance, if it is new, with these options and hooks, and nodes in it.
 
         Return the other instance that was started under the key of the options, None where there is none. Raises
         `KeyConflict`.

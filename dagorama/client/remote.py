@@ -9,6 +9,7 @@ from uuid import UUID
 import grpc
 
 from dagorama.calls.capture import CapturedCall
+from dagorama.calls.hook_calls import HookCall
 from dagorama.client.connection import connection, problem_in
 from dagorama.client.convert import submit_request
 from dagorama.client.log_lines import LogChunk
@@ -52,13 +53,20 @@ class RemoteBroker:
         return answer_in(request, response)
 
     def submit(
-        self, instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions, what: str
+        self,
+        instance_id: bytes,
+        definition: str,
+        calls: Sequence[CapturedCall],
+        options: InstanceOptions,
+        what: str,
+        hooks: Sequence[HookCall] = (),
     ) -> Steps[Submitted | None]:
         """Repeat the request until it is known to be durable."""
         check_is_no_import("an instance is started")
         check_is_in_reach(definition)
         to = connection()
-        response = yield from ask(to, to.dag.Submit, submit_request(instance_id, definition, calls, options), what)
+        request = submit_request(instance_id, definition, calls, options, hooks)
+        response = yield from ask(to, to.dag.Submit, request, what)
         return Submitted(response.instance_id, response.node_id) if response.instance_id else None
 
     def outcomes(

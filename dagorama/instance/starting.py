@@ -1,14 +1,16 @@
-"""Starting instances under keys: a start that was made before gives the instance that it made."""
+"""Starting instances: with hooks, and under keys, where a start that was made before gives its instance again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 from dagorama.calls.capture import CapturedCall
 from dagorama.calls.digests import digest_of_call, digest_of_construction
+from dagorama.calls.hook_calls import HookCall, hook_calls
 from dagorama.client.port import Submitted
-from dagorama.instance.handle import Handle
+from dagorama.instance.handle import Handle, definition_of, id_of
 from dagorama.options import InstanceOptions
 
 #: Where an instance notes that its entrypoint is about to start it.
@@ -16,28 +18,44 @@ _STARTS = "_dagorama_starts"
 
 
 def begin_start(instance: Handle) -> None:
-    """Note that the next call on an instance starts it: only that one has the key."""
+    """Note that the next call on an instance starts it: only that one has the key and the hooks."""
     instance.__dict__[_STARTS] = True
 
 
-def start_options(
+def is_plain(instance: Handle, options: InstanceOptions) -> bool:
+    """Return whether a call with these options has neither a key nor hooks, as most have."""
+    return not options.key and _STARTS not in instance.__dict__
+
+
+class Start(NamedTuple):
+    """The options and hooks that a call brings which may start its instance."""
+
+    options: InstanceOptions
+    hooks: tuple[HookCall, ...]
+
+
+def start_of(
     instance: Handle,
     call: CapturedCall,
     arguments: Mapping[str, object],
     constructor: Callable[..., object] | None,
     options: InstanceOptions,
-) -> InstanceOptions:
-    """Return the options for a call that has a key: with the digests by which its start is known, or without the key.
+) -> Start:
+    """Return the options for a call, with the digests by which a start under a key is known, and the hooks of a start.
 
     `arguments` are those of the call, by the names of its function's parameters; `constructor` took the definition's.
     """
     if not instance.__dict__.pop(_STARTS, False):
-        return replace(options, key="")
-    return replace(
+        return Start(replace(options, key=""), ())
+    hooks = hook_calls(type(definition_of(instance)), id_of(instance), options.key, options.tags)
+    if not options.key:
+        return Start(options, hooks)
+    options = replace(
         options,
         definition_digest=digest_of_construction(call.function.definition_arguments, constructor),
         arguments_digest=digest_of_call(arguments, call.arguments),
     )
+    return Start(options, hooks)
 
 
 def take_start(instance: Handle, call: CapturedCall, known: Submitted | None) -> bytes:

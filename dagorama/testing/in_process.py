@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from uuid import UUID
 
 from dagorama.calls.capture import CapturedCall, current_scope
+from dagorama.calls.hook_calls import HookCall
 from dagorama.client.events import EventBatch
 from dagorama.client.log_lines import LogChunk
 from dagorama.client.port import GetInstance, GetNode, ReadLogs, Request, Submitted, WatchEvents
@@ -34,7 +35,7 @@ from dagorama.serializer import forget_definitions, forget_functions
 from dagorama.states import InstanceState
 from dagorama.testing.core import Core, worker_with
 from dagorama.testing.output import Output
-from dagorama.testing.translating import from_answer, from_chunk, to_calls, to_options, to_parameters
+from dagorama.testing.translating import from_answer, from_chunk, to_calls, to_hooks, to_options, to_parameters
 from dagorama.why import Why
 from dagorama.worker.kernel.states import GIVEN, State, move
 from dagorama.worker.logs.capturing import begin_capture, end_capture, renew_capture
@@ -155,12 +156,18 @@ class InProcessBroker:
             return read()._replace(is_last=not happened)
 
     def submit(
-        self, instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions, what: str
+        self,
+        instance_id: bytes,
+        definition: str,
+        calls: Sequence[CapturedCall],
+        options: InstanceOptions,
+        what: str,
+        hooks: Sequence[HookCall] = (),
     ) -> Steps[Submitted | None]:
         """Make an instance, if it is new, and nodes in it. Nothing runs yet."""
         yield from ()
         with self._asked(what):
-            new = (InstanceId(instance_id), definition, to_calls(calls), to_options(options))
+            new = (InstanceId(instance_id), definition, to_calls(calls), to_options(options), to_hooks(hooks))
             known = self._core.ask(self._requests.submit(*new))
             return None if known is None else Submitted(known.instance_id, known.node_id)
 

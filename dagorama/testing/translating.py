@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any, cast
 
 from dagorama.calls.capture import CapturedCall, FunctionSpec
+from dagorama.calls.hook_calls import HookCall
 from dagorama.calls.showing import inputs_in
 from dagorama.client import events, port, status
 from dagorama.client.counts import FunctionProgress
@@ -95,6 +96,11 @@ def to_calls(calls: Sequence[CapturedCall]) -> list[NewCall]:
         )
         for call in calls
     ]
+
+
+def to_hooks(hooks: Sequence[HookCall]) -> list[values.HookCall]:
+    """Return the calls for an instance's ends as the core knows them. Raises `MalformedRequest`."""
+    return [values.HookCall(to_function(hook.function), hook.arguments, hook.only_failed) for hook in hooks]
 
 
 def to_options(options: InstanceOptions) -> c.InstanceOptions:

@@ -116,6 +116,7 @@ class SubmitRequest(_message.Message):
     FUNCTIONS_FIELD_NUMBER: _builtins.int
     CALLS_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    HOOKS_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.bytes
     definition: _builtins.str
     """For people: "module:Class" of the definition."""
@@ -129,6 +130,10 @@ class SubmitRequest(_message.Message):
     def options(self) -> Global___InstanceOptions:
         """Read when the instance is made; one that exists keeps what it has."""
 
+    @_builtins.property
+    def hooks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hook]:
+        """The same: the calls that are made each time when the instance ends. At most 20."""
+
     def __init__(
         self,
         *,
@@ -137,14 +142,49 @@ class SubmitRequest(_message.Message):
         functions: _abc.Iterable[_graph_pb2.FunctionSpec] | None = ...,
         calls: _graph_pb2.Calls | None = ...,
         options: Global___InstanceOptions | None = ...,
+        hooks: _abc.Iterable[Global___Hook] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "definition", b"definition", "functions", b"functions", "instance_id", b"instance_id", "options", b"options"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "definition", b"definition", "functions", b"functions", "hooks", b"hooks", "instance_id", b"instance_id", "options", b"options"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubmitRequest: _TypeAlias = SubmitRequest  # noqa: Y015
+
+@_typing.final
+class Hook(_message.Message):
+    """A call that is made when an instance ends, be it again after a retry. In the same commit as the end, a small instance
+    of its own is made for all of them, "hooks of " and the definition, with the tags "instance" (the id of the one that
+    has ended), "state", "started" (seconds since the epoch), "end" (how often it has ended by then) and, where a node
+    failed, "error" (how the first did). It has no hooks.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FUNCTION_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    ONLY_FAILED_FIELD_NUMBER: _builtins.int
+    function: _builtins.int
+    """Index into the function table of the request. It has no limits."""
+    arguments: _builtins.bytes
+    """Payload of the arguments, without promises."""
+    only_failed: _builtins.bool
+    """Only where the instance has failed."""
+    def __init__(
+        self,
+        *,
+        function: _builtins.int = ...,
+        arguments: _builtins.bytes = ...,
+        only_failed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "function", b"function", "only_failed", b"only_failed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Hook: _TypeAlias = Hook  # noqa: Y015
 
 @_typing.final
 class InstanceOptions(_message.Message):

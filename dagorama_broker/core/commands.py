@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from dagorama_broker.core.model.values import (
     Failure,
+    HookCall,
     InstanceId,
     KnownStart,
     NewCall,
@@ -51,6 +52,7 @@ class SubmitNodes(Command):
     options: InstanceOptions = InstanceOptions()
     start: Start | None = None
     known: KnownStart | None = None
+    hooks: tuple[HookCall, ...] = ()  #: read when the instance is made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

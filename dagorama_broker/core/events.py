@@ -72,6 +72,7 @@ class InstanceFinished:
     state: InstanceState
     at: float
     counts: Mapping[NodeState, int] | None = None  #: how many of its nodes ended in which state; None: not known
+    ends: int = 0  #: how often it has ended by now, if it has hooks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

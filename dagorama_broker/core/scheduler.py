@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dagorama_broker.core import commands as c
@@ -13,6 +13,7 @@ from dagorama_broker.core.grants.attempts import Attempts
 from dagorama_broker.core.grants.dispatch import Dispatcher
 from dagorama_broker.core.grants.fleet import Fleet
 from dagorama_broker.core.graph.graph import Graph
+from dagorama_broker.core.graph.hooking import call_hooks
 from dagorama_broker.core.graph.resetting import Resets
 from dagorama_broker.core.graph.restoring import restore_instance
 from dagorama_broker.core.graph.submitting import submit_nodes
@@ -53,6 +54,8 @@ class Scheduler:
         )
         self.fleet = Fleet(self.graph, self.queues, self.dispatcher, self.attempts, self.settings)
         self.resets = Resets(self.graph)
+        #: Instances that nobody has submitted, and that the last command has made.
+        self.hook_instances: Sequence[InstanceId] = ()
         self.controller = Controller(self.graph, self.queues, self.dispatcher, self.fleet)
         self._may_be_held = False  #: whether there is anything that the workers who are awaited could have
         fleet = self.fleet
@@ -95,6 +98,7 @@ class Scheduler:
             self.graph.finish_instances(now)
         elif self.graph.leaving:
             self.graph.sweep()
+        self.hook_instances = call_hooks(self.graph, now) if self.graph.hooked else ()
         return self._events.copy()
 
     @property

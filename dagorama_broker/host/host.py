@@ -185,7 +185,7 @@ class Host:
         if self._stopping:
             raise HostStopped("the broker is stopping")
         try:
-            events = self.scheduler.handle(command, self.now())
+            events = self._handle(command)
         except Refused:
             raise
         except Exception as error:
@@ -200,6 +200,12 @@ class Host:
         if then is not None:
             self._batch.then.append(then)
         self._wake.set()
+        return events
+
+    def _handle(self, command: Command) -> Sequence[e.Event]:
+        events = self.scheduler.handle(command, self.now())
+        for instance_id in self.scheduler.hook_instances:
+            self._newest.add(instance_id)
         return events
 
     async def commit(self, command: Command) -> None:
@@ -279,7 +285,7 @@ class Host:
             if batch.decided:
                 # Granting here, once for all that has come, lets grants go out with the commit that makes them
                 # possible.
-                self._add(batch, self.scheduler.handle(GrantWork(), self.now()))
+                self._add(batch, self._handle(GrantWork()))
             self._batch = _Batch()
             if batch.decided:
                 self._set_timer()  # before the commit: under load another batch follows each at once

@@ -9,9 +9,9 @@ from dagorama_broker.core import commands as c
 from dagorama_broker.core.errors import InstanceEnded, UnknownInstance
 from dagorama_broker.core.events import NodesReset, RequestRepeated, StartRepeated
 from dagorama_broker.core.model.stored import InstanceSummary
-from dagorama_broker.core.model.values import InstanceId, KnownStart, NewCall, NodeId, RequestId
+from dagorama_broker.core.model.values import HookCall, InstanceId, KnownStart, NewCall, NodeId, RequestId
 from dagorama_broker.requests.answers import QueueInfo, Submitted
-from dagorama_broker.requests.checks import check_control, check_name, check_queue, start_of
+from dagorama_broker.requests.checks import check_control, check_hooks, check_name, check_queue, start_of
 from dagorama_broker.requests.describing import describe_queues
 from dagorama_broker.requests.keeper import Keeper
 from dagorama_broker.requests.looking import Looking
@@ -37,14 +37,18 @@ class Changing(Looking):
         definition: str,
         calls: Sequence[NewCall],
         options: c.InstanceOptions = NO_OPTIONS,
+        hooks: Sequence[HookCall] = (),
     ) -> Submitted | None:
-        """Make an instance, if it is new, with these options, and nodes in it. Repeating it is a no-op.
+        """Make an instance, if it is new, with these options and hooks, and nodes in it. Repeating it is a no-op.
 
         Return the other instance that was started under the key of the options, None where there is none. Raises
         `MalformedRequest`, `ConflictingNode`, `DuplicateCall`, `UnknownDependency` or `ConflictingKey`.
         """
         check_name("definition", definition)
-        command = c.SubmitNodes(instance_id=instance_id, definition=definition, calls=calls, options=options)
+        check_hooks(hooks)
+        command = c.SubmitNodes(
+            instance_id=instance_id, definition=definition, calls=calls, options=options, hooks=tuple(hooks)
+        )
         if options.key:
             return await self._start(replace(command, start=start_of(command)))
         await self._keeper.submit(command)

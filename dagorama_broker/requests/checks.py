@@ -13,6 +13,7 @@ from dagorama_broker.core.model.values import (
     Body,
     Failure,
     FunctionSpec,
+    HookCall,
     InstanceId,
     LimitSpec,
     NodeId,
@@ -61,6 +62,8 @@ GROUP_LENGTH_MAX = 200
 #: A key is stored once with its instance, and tags with an index of them. All are shown to people.
 KEY_LENGTH_MAX = 200
 TAGS_MAX, TAG_NAME_LENGTH_MAX, TAG_VALUE_LENGTH_MAX = 50, 100, 500
+#: The most hooks of an instance: each is a node, made in the commit that ends the instance.
+HOOKS_MAX = 20
 #: So many functions may be asked for at once.
 FUNCTIONS_MAX = 100
 #: A digest is that of a hash function of the client's choice.
@@ -266,6 +269,19 @@ def start_of(command: SubmitNodes) -> Start:
         arguments_digest=options.arguments_digest or sha256(first.arguments).digest(),
     )
     return Start(options.key, first.node_id, body)
+
+
+def check_hooks(hooks: Sequence[HookCall]) -> None:
+    """Raise `MalformedRequest` where an instance can have no such hooks, or `TooLarge`."""
+    if len(hooks) > HOOKS_MAX:
+        raise MalformedRequest(f"there are {len(hooks)} hooks; the limit is {HOOKS_MAX}")
+    for hook in hooks:
+        if hook.function.limits:
+            raise MalformedRequest(
+                f"function {hook.function.name} of a hook has limits, for which its call has no keys"
+            )
+        check_function_size(hook.function)
+        check_arguments(hook.function, hook.arguments)
 
 
 def check_tags(field: str, tags: Tags) -> None:

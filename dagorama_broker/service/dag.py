@@ -35,6 +35,7 @@ class DagService:
             request.definition,
             convert.to_calls(request.calls, functions),
             convert.to_instance_options(request.options) if request.HasField("options") else NO_OPTIONS,
+            convert.to_hooks(request.hooks, functions) if request.hooks else (),
         )
         if known is None:
             return dag_pb2.SubmitResponse()

@@ -17,6 +17,7 @@ from dagorama_broker.core.model.values import (
     Body,
     Control,
     FailedAttempt,
+    HookCall,
     NodeId,
     QueueControl,
     Request,
@@ -56,6 +57,7 @@ class InstanceRow(NamedTuple):
     key: str | None = None
     body: str | None = None  #: JSON, see `read_start`; None: it has no key
     tags: str | None = None  #: JSON list of pairs; None: it has none
+    ends: int | None = None  #: how often it has ended; None: as before
 
 
 class TagRow(NamedTuple):
@@ -149,6 +151,7 @@ class Batch:
 
     instances: dict[int, InstanceRow] = field(default_factory=dict)
     tags: list[TagRow] = field(default_factory=list)
+    hooks: list[tuple[int, HookCall]] = field(default_factory=list)  #: by the number of the instance
     controls: dict[int, ControlRow] = field(default_factory=dict)  #: after the instances
     queues: dict[str, QueueRow | None] = field(default_factory=dict)  #: None: as it would be without a word
     limits: dict[str, LimitRow] = field(default_factory=dict)
@@ -253,12 +256,13 @@ def _fold_one(batch: Batch, event: e.DurableEvent, workers: Mapping[str, int]) -
         case e.InstanceCreated():
             _put_instance(batch, event.instance, RUNNING, None)
             batch.tags += [TagRow(name, value, event.instance.seq) for name, value in event.instance.tags]
+            batch.hooks += [(event.instance.seq, hook) for hook in event.instance.hooks]
             if event.control != Control():
                 batch.controls[event.instance.seq] = ControlRow(*event.control, event.instance.seq)
         case e.InstanceReopened():
             _put_instance(batch, event.instance, RUNNING, None)
         case e.InstanceFinished():
-            _put_instance(batch, event.instance, str(event.state.value), event.at, event.counts)
+            _put_instance(batch, event.instance, str(event.state.value), event.at, event.counts, event.ends or None)
         case e.InstanceControlled():
             batch.controls[event.instance.seq] = ControlRow(*event.control, event.instance.seq)
         case e.LimitChanged():
@@ -324,7 +328,10 @@ def _put_instance(
     state: str,
     finished_at: float | None,
     counts: Mapping[NodeState, int] | None = None,
+    ends: int | None = None,
 ) -> None:
+    if ends is None and instance.seq in batch.instances:
+        ends = batch.instances[instance.seq].ends
     start = instance.start
     batch.instances[instance.seq] = InstanceRow(
         instance.seq,
@@ -339,6 +346,7 @@ def _put_instance(
         None if start is None else start.key,
         None if start is None else _show_body(start),
         json.dumps(instance.tags) if instance.tags else None,
+        ends,
     )
 
 

@@ -284,6 +284,7 @@ class MemoryJournal:
             case e.InstanceFinished():
                 record = self._running.pop(event.instance.seq)
                 record.state, record.finished_at = event.state, event.at
+                record.ends = event.ends
             case e.InstanceControlled():
                 self._record(event.instance).control = event.control
             case e.QueueControlled():
@@ -351,8 +352,10 @@ class _Record:
         "created_at",
         "deadline_at",
         "definition",
+        "ends",
         "finished_at",
         "group",
+        "hooks",
         "id",
         "ids",
         "request",
@@ -373,6 +376,8 @@ class _Record:
         self.group = instance.group
         self.start = instance.start
         self.tags = instance.tags
+        self.hooks = instance.hooks
+        self.ends = 0
         self.control = control
         self.request: Request | None = None
         self.void_token = 0
@@ -615,6 +620,8 @@ class _Record:
             void_token=self.void_token,
             start=self.start,
             tags=self.tags,
+            hooks=self.hooks,
+            ends=self.ends,
             nodes=[self.node(row) for row in range(len(self.seqs))] if with_nodes else [],
         )
 

@@ -12,6 +12,7 @@ from dagorama_broker.core.model.values import (
     FailedAttempt,
     Failure,
     FunctionSpec,
+    HookCall,
     InstanceId,
     KnownStart,
     LimitSpec,
@@ -28,7 +29,7 @@ from dagorama_broker.storage.rows import Parameter
 from dagorama_broker.storage.selecting import find_instances, find_nodes
 
 _INSTANCES = """
-SELECT seq, id, definition, state, created_at, finished_at, deadline_at, counts, key, body, tags, share_group,
+SELECT seq, id, definition, state, created_at, finished_at, deadline_at, counts, key, body, tags, ends, share_group,
        priority, paused, running_max
 FROM instances"""
 
@@ -72,6 +73,7 @@ SELECT name, code_version, queue, taint, {definition_arguments},
 FROM functions WHERE id = ?
 """
 
+_HOOKS = "SELECT function, arguments, only_failed FROM hooks WHERE instance = ? ORDER BY place"
 _VOID_TOKEN = "SELECT void_token FROM instances WHERE seq = ?"
 
 _COUNTS = """
@@ -103,7 +105,10 @@ _STATES = {str(state.value): state for state in NodeState}
 
 _Text = str | None
 _Time = float | None
-_InstanceColumns = tuple[int, bytes, str, str, float, _Time, _Time, _Text, _Text, _Text, _Text, str, int, int, int]
+_Number = int | None
+_InstanceColumns = tuple[
+    int, bytes, str, str, float, _Time, _Time, _Text, _Text, _Text, _Text, _Number, str, int, int, int
+]
 
 
 class Reader:
@@ -219,7 +224,9 @@ class Reader:
         return self._stored_instance(rows[0], with_nodes=False) if rows else None
 
     def _stored_instance(self, row: _InstanceColumns, *, with_nodes: bool = True) -> StoredInstance:
-        seq, id, definition, state, created_at, finished_at, deadline_at, _, key, body, tags, group, *control = row
+        seq, id, definition, state, created_at, finished_at, deadline_at, _, key, body, tags, ends, group, *control = (
+            row
+        )
         return StoredInstance(
             seq=seq,
             id=InstanceId(id),
@@ -234,12 +241,21 @@ class Reader:
             void_token=self._void_token(seq),
             start=read_start(key, body) if key and body else None,
             tags=_tags(tags),
+            hooks=self._hooks(seq),
+            ends=ends or 0,
             nodes=self._nodes("WHERE calls.instance = ? ORDER BY calls.seq", seq) if with_nodes else [],
         )
 
     def _void_token(self, instance: int) -> int:
         (void_token,) = self._connection.execute(_VOID_TOKEN, (instance,)).fetchone()
         return int(void_token)
+
+    def _hooks(self, instance: int) -> tuple[HookCall, ...]:
+        rows = self._connection.execute(_HOOKS, (instance,)).fetchall()
+        return tuple(
+            HookCall(self._functions.get(function) or self._function(function), arguments, bool(only_failed))
+            for function, arguments, only_failed in rows
+        )
 
     def _request(self, instance: int) -> Request | None:
         rows = self._connection.execute("SELECT id, node, nodes FROM requests WHERE instance = ?", (instance,))
@@ -248,7 +264,7 @@ class Reader:
         return None
 
     def _summary(self, row: _InstanceColumns, *, counts_all: bool = True) -> InstanceSummary:
-        seq, id, definition, state, created_at, finished_at, deadline_at, counts, key, _, tags, group, *control = row
+        seq, id, definition, state, created_at, finished_at, deadline_at, counts, key, _, tags, _, group, *control = row
         known: Iterable[tuple[str, int]]
         if counts is not None:
             known = json.loads(counts).items()

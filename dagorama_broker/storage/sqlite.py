@@ -211,11 +211,23 @@ class SqliteJournal:
             _INSTANCES.write(connection, list(batch.instances.values()))
         if batch.tags:
             _TAGS.write(connection, batch.tags)
+        if batch.hooks:
+            self._write_hooks(connection, batch)
         # A statement costs as much as a row, also where it has nothing to do, and these seldom have.
         if batch.previous or batch.changes or batch.reopened or batch.requests or batch.joined:
             self._write_details(connection, batch)
         if batch.controls or batch.limits or batch.queues or batch.workers:
             self._write_words(connection, batch)
+
+    def _write_hooks(self, connection: sqlite3.Connection, batch: Batch) -> None:
+        """Write the calls for the ends of instances."""
+        functions = self._functions.identify_specs([hook.function for _, hook in batch.hooks])
+        _FUNCTIONS.write(connection, self._functions.unwritten)
+        rows = [
+            (instance, place, function, hook.arguments, hook.only_failed)
+            for place, ((instance, hook), function) in enumerate(zip(batch.hooks, functions, strict=True))
+        ]
+        connection.executemany("INSERT INTO hooks VALUES (?, ?, ?, ?, ?)", rows)
 
     @staticmethod
     def _write_details(connection: sqlite3.Connection, batch: Batch) -> None:
@@ -370,8 +382,16 @@ class _Functions:
         self.unwritten = []
         return {function: self._known.get(function) or self._identify(function) for function in functions}
 
+    def identify_specs(self, specs: Sequence[FunctionSpec]) -> list[int]:
+        """Do as `identify` for functions of calls that are still to be made."""
+        self.unwritten = []
+        return [self._identify_spec(spec) for spec in specs]
+
     def _identify(self, function: Function) -> int:
-        spec = function.spec
+        self._known[function] = id = self._identify_spec(function.spec)
+        return id
+
+    def _identify_spec(self, spec: FunctionSpec) -> int:
         key = spec, b""
         if len(spec.definition_arguments) >= _DIGESTED_MIN:
             key = replace(spec, definition_arguments=b""), sha256(spec.definition_arguments).digest()
@@ -379,7 +399,6 @@ class _Functions:
         if id is None:
             id = self._add(spec)
             self._ids.put(key, id, _FUNCTION_BYTES + len(spec.name))
-        self._known[function] = id
         return id
 
     def _add(self, spec: FunctionSpec) -> int:
@@ -475,7 +494,7 @@ _INSTANCES = RowWriter(
     "instances",
     InstanceRow._fields,
     "ON CONFLICT (seq) DO UPDATE SET state = excluded.state, finished_at = excluded.finished_at,"
-    " counts = excluded.counts",
+    " counts = excluded.counts, ends = coalesce(excluded.ends, ends)",
 )
 _TAGS = RowWriter("tags", TagRow._fields)
 _FUNCTIONS = RowWriter(

@@ -10,6 +10,7 @@ from dagorama_broker.core.model.values import (
     FailedAttempt,
     Failure,
     FunctionSpec,
+    HookCall,
     InstanceId,
     LimitSpec,
     NodeId,
@@ -73,6 +74,7 @@ class Graph:
         control: Control = Control(),  # noqa: B008 - a tuple
         start: Start | None = None,
         tags: Tags = (),
+        hooks: tuple[HookCall, ...] = (),
     ) -> Instance:
         """Make an instance."""
         self.instance_seq += 1
@@ -86,6 +88,7 @@ class Graph:
             control=control,
             start=start,
             tags=tags,
+            hooks=hooks,
         )
 
     def node(

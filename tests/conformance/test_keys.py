@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.states import InstanceState
-from dagorama_broker.core.model.values import Body, KnownStart, NodeId, Start
+from dagorama_broker.core.model.values import Body, HookCall, KnownStart, NodeId, Start
 from tests.conformance.conftest import Storage
-from tests.conformance.graphs import Graph
+from tests.conformance.graphs import FUNCTIONS, Graph
 
 #: With all that JSON and SQL write in a way of their own.
 KEY = "order \N{SNOWMAN} 'a\"b\\ \n\x7f\U0001f600"
@@ -44,3 +44,23 @@ def test_key_and_tags_are_read_back_as_they_were(storage: Storage) -> None:
     assert (head.start, head.tags, summary.key, summary.tags) == (START, TAGS, KEY, TAGS)
     listed = storage.journal.list_instances(before_seq=None, limit=5)
     assert [(one.key, one.tags) for one in listed] == [(KEY, TAGS), ("", ())]
+
+
+def test_hooks_are_read_back_in_their_order(storage: Storage) -> None:
+    """With the instance, as long as it is kept, and how often it has ended; each instance has its own."""
+    graph = Graph()
+    specs = [function.spec for function in FUNCTIONS]
+    hooks = (HookCall(specs[1], b"\x00", True), HookCall(specs[0], b"", False), HookCall(specs[1], b"2", False))
+    plain, instance, other = graph.instance(), graph.instance(hooks=hooks), graph.instance(hooks=hooks[1:])
+    storage.journal.commit([e.InstanceCreated(instance=one) for one in (plain, instance, other)])
+    snapshot = storage.reopen()
+    assert [(one.hooks, one.ends) for one in snapshot.instances] == [((), 0), (hooks, 0), (hooks[1:], 0)]
+    finished = e.InstanceFinished(instance=instance, state=InstanceState.FAILED, at=9.0, ends=1)
+    storage.journal.commit([finished, e.InstanceReopened(instance=instance)])
+    storage.journal.commit([e.InstanceReopened(instance=instance)])
+    assert [one.ends for one in storage.reopen().instances] == [0, 1, 0]
+    again = e.InstanceFinished(instance=instance, state=InstanceState.CANCELLED, at=9.0, ends=2)
+    storage.journal.commit([again, e.InstanceFinished(instance=plain, state=InstanceState.COMPLETED, at=9.0)])
+    head = storage.journal.find_head(instance.id)
+    assert head is not None
+    assert (head.hooks, head.ends) == (hooks, 2)

@@ -19,7 +19,7 @@ ROOMS = {
     # The part of the front door that all others may speak of.
     **{
         f"dagorama.{name}": "words"
-        for name in ("errors", "limits", "logging", "options", "retry", "settings", "states", "why")
+        for name in ("ended", "errors", "limits", "logging", "options", "retry", "settings", "states", "why")
     },
     "dagorama.analysis": "analysis",
     "dagorama.code": "code",

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any, cast
 
 from dagorama.calls.capture import CapturedCall
+from dagorama.calls.hook_calls import HookCall
 from dagorama.calls.payload import decode_value
 from dagorama.client.asking import use_broker
 from dagorama.client.convert import submit_request
@@ -28,10 +29,16 @@ class Submitted:
         self.request = dag_pb2.SubmitRequest()
 
     def submit(
-        self, instance_id: bytes, definition: str, calls: Sequence[CapturedCall], options: InstanceOptions, what: str
+        self,
+        instance_id: bytes,
+        definition: str,
+        calls: Sequence[CapturedCall],
+        options: InstanceOptions,
+        what: str,
+        hooks: Sequence[HookCall],
     ) -> Iterator[None]:
         """Keep the request."""
-        self.request = submit_request(instance_id, definition, calls, options)
+        self.request = submit_request(instance_id, definition, calls, options, hooks)
         yield from ()
 
 

@@ -17,7 +17,9 @@ from random import Random
 from typing import Any
 
 from dagorama.calls import ids
+from dagorama.calls.payload import encode
 from dagorama.running import base_context
+from dagorama.v1 import dag_pb2
 from dagorama.worker.shell.held import Held
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.values import NodeId
@@ -81,6 +83,9 @@ class Ledger:
     runs: Counter[bytes] = field(default_factory=Counter)
     failures: Counter[bytes] = field(default_factory=Counter)
     begun: list[Held] = field(default_factory=list)
+    ended: int = 0  #: instances with hooks
+    hooked: int = 0  #: instances that call hooks
+    called: int = 0  #: the same, that have completed
 
     def store(self, events: Sequence[e.DurableEvent]) -> None:
         """Take down what is durable."""
@@ -99,8 +104,14 @@ class Ledger:
                     self.told.add(event.node.id)
                 case e.NodeJoining():
                     self.told.add(event.node.id)
+                case e.InstanceCreated():
+                    self.hooked += event.instance.definition.startswith("hooks of ")
+                case e.InstanceFinished():
+                    self.ended += bool(event.instance.hooks)
+                    self.called += event.instance.definition.startswith("hooks of ")
                 case _:
                     pass
+        _require(self.ended == self.hooked, "hooks are called once for each end, from the same commit on", b"")
 
     def decide(self, events: Sequence[e.Event]) -> None:
         """Look at what a broker decides."""
@@ -154,7 +165,7 @@ class Simulation:
         for _ in range(rng.randint(2, 3)):
             self._start_worker()
         self._client = Client(
-            request_of(Tour()()),
+            _with_hook(request_of(Tour()())),
             network=self._network,
             rng=self._fork(),
             submitted=ledger.submit,
@@ -190,7 +201,7 @@ class Simulation:
         return result
 
     def _step(self) -> bool:
-        if self._client.value is not None:
+        if self._client.value is not None and self._ledger.called:
             return False
         if self._machine.time() > _BEGAN_AT + _ENDS_S:
             raise NothingLeft(f"there is no value after {_ENDS_S} s")
@@ -301,6 +312,17 @@ class Simulation:
         if not process.is_dead:
             self._trace.note(process.name, "goes on")
             process.stands_still = False
+
+
+def _with_hook(request: dag_pb2.SubmitRequest) -> dag_pb2.SubmitRequest:
+    """Have a function of the tour called when it has ended; it is that of the entrypoint but for its name."""
+    function = request.functions.add()
+    function.CopyFrom(request.functions[0])
+    function.name = f"{function.name.rpartition('.')[0]}.count_down"
+    function.code_version = ""
+    arguments = encode(((0, 0), {}), what="the arguments of a hook").data
+    request.hooks.add(function=len(request.functions) - 1, arguments=arguments)
+    return request
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from uuid import UUID
 
+from dagorama.calls.hook_calls import HOOKS_MODULE
 from dagorama.calls.ids import new_id
 from dagorama.errors import CodeMismatchException, DagoramaError
 from dagorama.v1.work_pb2 import FunctionVersion, Hello, Lease, Refusal, WorkResponse
@@ -55,7 +56,7 @@ class Border:
             include_queues=options.include_queues,
             exclude_queues=options.exclude_queues,
             tolerations=options.tolerations,
-            modules=options.imports,
+            modules=(*options.imports, HOOKS_MODULE) if options.imports else (),
             function_names=taken.keys(),
             code_versions=taken.values(),
             slots=options.concurrency,

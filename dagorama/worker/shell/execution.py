@@ -13,6 +13,7 @@ from typing import Any
 
 from dagorama.calls import capture
 from dagorama.calls.capture import CapturedCall, Logs, Scope, current_scope
+from dagorama.calls.hook_calls import HOOKS_MODULE
 from dagorama.calls.payload import decode, decode_value, encode, no_promises
 from dagorama.calls.placeholders import MARK
 from dagorama.definition import DAGInstance, instance_in_node
@@ -270,7 +271,7 @@ def _folder() -> str:
 def _check_module(name: str, only_modules: Sequence[str]) -> None:
     """Raise `UnknownFunction` for functions of other modules."""
     module = name.partition(":")[0]
-    if not is_inside(module, only_modules):
+    if not is_inside(module, only_modules) and module != HOOKS_MODULE:
         raise UnknownFunction(
             name=name,
             problem=f"this worker runs only functions of {', '.join(only_modules)}",

@@ -69,6 +69,7 @@ class Graph:
         self.stopped: deque[Node] = deque()  #: nodes that were ready when they were cancelled, and are still in queues
         self.ended: list[Node] = []  #: nodes that have ended, in whose `dependents` are some that are still to be told
         self.overdue: deque[Node] = deque()  #: ready nodes and such that back off, of which the deadline has passed
+        self.hooked: list[Instance] = []  #: instances that have ended in this command, and have hooks
         self.leaving: list[_Leaving] = []  #: what is left of instances that have ended, see `sweep`
         self.doomed: deque[tuple[Node, Node]] = deque()  #: nodes that begin anew in vain, each with the cause
         self._room = 0  #: so many nodes may still follow from the current command
@@ -292,6 +293,8 @@ class Graph:
         self.withdraw(node, now)
         node.move(NodeState.FAILED)
         node.instance.failed = True
+        if node.instance.hooks and node.instance.blamed is None:
+            node.instance.blamed = node
         self.events.append(e.NodeFailed(node=node, at=now))
         self.end(node, now)
         self.tell_dependents(now)  # at once: they fail because of this node, whatever else the command fails
@@ -428,7 +431,14 @@ class Graph:
             instance.state = _end_state(instance)
             instance.finished_at = now
             counts = {state: count for state, count in instance.counts.items() if count}
-            self.events.append(e.InstanceFinished(instance=instance, state=instance.state, at=now, counts=counts))
+            if instance.hooks:
+                instance.ends += 1
+                self.hooked.append(instance)
+            self.events.append(
+                e.InstanceFinished(instance=instance, state=instance.state, at=now, counts=counts, ends=instance.ends)
+            )
+        else:
+            instance.blamed = None  # it was brought back for nothing
         self.let_go(instance, is_tied=instance.failed)
 
 

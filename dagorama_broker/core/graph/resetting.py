@@ -257,6 +257,9 @@ def _reopen(graph: Graph, plan: Plan, void_token: int, now: float) -> None:
     instance.state = InstanceState.RUNNING
     instance.finished_at = instance.deadline_at = 0.0
     instance.failed = any(instance.counts[state] for state in UNSUCCESSFUL)
+    if instance.hooks:
+        failed = (node for node in instance.nodes.values() if node.state is NodeState.FAILED)
+        instance.blamed = next(failed, None)
     instance.live += len(resets)
     graph.events.append(e.InstanceReopened(instance=instance))
     if plan.removed:

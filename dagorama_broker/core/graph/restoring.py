@@ -91,7 +91,9 @@ def _make_instance(graph: Graph, stored: StoredInstance, now: float) -> Instance
         control=stored.control,
         start=stored.start,
         tags=stored.tags,
+        hooks=stored.hooks,
     )
+    instance.ends = stored.ends
     instance.limit = graph.limits.recap(None, f"instance {show_id(instance.id)}", instance.control.running_max, ())
     instance.state = stored.state
     instance.finished_at = stored.finished_at
@@ -131,6 +133,8 @@ def _restore_node(graph: Graph, row: StoredNode, instance: Instance, by_seq: dic
         instance.counts[node.state] += 1
         instance.live += row.state not in TERMINAL
         instance.failed |= row.state in UNSUCCESSFUL
+    if instance.hooks and instance.blamed is None and row.state is NodeState.FAILED:
+        instance.blamed = node
     return node
 
 

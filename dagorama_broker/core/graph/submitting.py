@@ -53,6 +53,7 @@ def submit_nodes(graph: Graph, command: c.SubmitNodes, now: float) -> Instance |
             control=Control(priority=command.options.priority, running_max=command.options.running_max),
             start=command.start,
             tags=command.options.tags,
+            hooks=command.hooks,
         )
         instance.limit = graph.limits.recap(None, f"instance {show_id(instance.id)}", instance.control.running_max, ())
     calls = [call for call in command.calls if not _is_repeated(instance, call)]

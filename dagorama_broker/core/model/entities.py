@@ -27,6 +27,7 @@ from dagorama_broker.core.model.values import (
     Control,
     FailedAttempt,
     FunctionSpec,
+    HookCall,
     InstanceId,
     LimitSpec,
     NodeId,
@@ -82,16 +83,19 @@ class Instance:
     __slots__ = (
         "__weakref__",
         "base",
+        "blamed",
         "cancelled",
         "control",
         "counts",
         "created_at",
         "deadline_at",
         "definition",
+        "ends",
         "failed",
         "finished_at",
         "group",
         "halted",
+        "hooks",
         "id",
         "limit",
         "live",
@@ -117,6 +121,7 @@ class Instance:
         control: Control = Control(),  # noqa: B008 - a tuple
         start: Start | None = None,
         tags: Tags = (),
+        hooks: tuple[HookCall, ...] = (),
     ) -> None:
         self.seq = seq  #: grows with creation, from 1; the unit of FIFO order
         self.id = id
@@ -126,6 +131,9 @@ class Instance:
         self.group = group  #: it shares the workers' time fairly with instances of other groups; empty: none
         self.start = start  #: where it has a key
         self.tags = tags
+        self.hooks = hooks
+        self.ends = 0  #: how often it has ended, if it has hooks
+        self.blamed: Node | None = None  #: the first of its nodes that failed, if it has hooks
         self.state = InstanceState.RUNNING
         self.nodes: dict[NodeId, Node] = {}
         self.whole = True  #: False: of the nodes that had ended when it was restored, `nodes` has those in use only

@@ -8,6 +8,7 @@ from dagorama_broker.core.model.values import (
     Control,
     FailedAttempt,
     FunctionSpec,
+    HookCall,
     InstanceId,
     LimitWord,
     NodeId,
@@ -72,6 +73,8 @@ class StoredInstance:
     void_token: int = 0  #: the last fencing token that was given before nodes of it began anew
     start: Start | None = None  #: where it has a key
     tags: Tags = ()
+    hooks: tuple[HookCall, ...] = ()
+    ends: int = 0  #: how often it has ended, if it has hooks
     nodes: list[StoredNode] = field(default_factory=list)  #: in creation order
     #: How many nodes it has in each state, where `nodes` has only some of them, all of which have ended.
     counts: dict[NodeState, int] | None = None

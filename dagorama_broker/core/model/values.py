@@ -167,6 +167,14 @@ class KnownStart(NamedTuple):
     start: Start
 
 
+class HookCall(NamedTuple):
+    """A call that is made each time when an instance ends."""
+
+    function: FunctionSpec
+    arguments: bytes
+    only_failed: bool  #: only where it has failed
+
+
 #: Names and values, sorted.
 Tags = tuple[tuple[str, str], ...]
 

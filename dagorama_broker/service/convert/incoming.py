@@ -13,6 +13,7 @@ from dagorama_broker.core import commands as c
 from dagorama_broker.core.model.values import (
     Failure,
     FunctionSpec,
+    HookCall,
     InstanceId,
     LimitSpec,
     NewCall,
@@ -119,6 +120,16 @@ def to_instance_options(message: dag_pb2.InstanceOptions) -> c.InstanceOptions:
             arguments_digest=message.arguments_digest,
         )
     )
+
+
+def to_hooks(messages: Iterable[dag_pb2.Hook], functions: Sequence[FunctionSpec]) -> list[HookCall]:
+    """Give the calls for an instance's ends, with the function table of the message around them."""
+    hooks = []
+    for message in messages:
+        if message.function >= len(functions):
+            raise MalformedRequest(f"a hook names function {message.function} of a table that has {len(functions)}")
+        hooks.append(HookCall(functions[message.function], message.arguments, message.only_failed))
+    return hooks
 
 
 def to_functions(messages: Iterable[graph_pb2.FunctionSpec]) -> list[FunctionSpec | MalformedRequest]:

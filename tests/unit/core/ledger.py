@@ -168,6 +168,7 @@ class Ledger:
             control=control,
             start=instance.start,
             tags=instance.tags,
+            hooks=instance.hooks,
         )
 
     def _set_instance(self, instance_id: InstanceId, state: InstanceState, at: float) -> None:
