@@ -16,7 +16,7 @@ from dagorama.analysis.wording import describe, lasting
 from dagorama.cli.asking import asks_broker, find_instance, find_node, look_at, print_json
 from dagorama.cli.choosing import Chosen, takes_filter
 from dagorama.cli.options import HELP
-from dagorama.cli.overview import overview, print_functions
+from dagorama.cli.overview import overview, print_counts, print_functions
 from dagorama.cli.screen import watch_lines
 from dagorama.cli.snapshots import history_of, snapshots_of
 from dagorama.cli.tables import (
@@ -167,7 +167,10 @@ def show(instance: str, limit: int, whole: bool, as_json: bool) -> None:
         click.echo()
         print_text(printable(f"{one.function} ({one.node_id}) failed:"))
         print_attempt(one.failures[-1])
-    if analysis is not None and history is not None and history.nodes:
+    if analysis is None or history is None:
+        click.echo()
+        print_counts(looked_at.progress().functions)
+    elif history.nodes:
         click.echo()
         print_functions(analysis, history)
     if nodes:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from dagorama import FunctionProgress
 from dagorama.analysis.drawing import told
 from dagorama.analysis.phases import History, Span
 from dagorama.analysis.snapshot import method_of
 from dagorama.analysis.summary import Analysis
 from dagorama.analysis.timeline import ASCII, BLOCKS, bar, busy_spans, most_at_once, running_at_once
 from dagorama.analysis.wording import lasting
+from dagorama.cli.progress import by_name
 from dagorama.cli.tables import Form, is_drawn, print_table, terminal_width
 
 #: So many columns a timeline has at least and at most; a narrower terminal gets none.
@@ -76,6 +78,14 @@ def print_functions(analysis: Analysis, history: History) -> None:
     # A timeline before a module's name, and anything before a paragraph for each function.
     forms = [form(name, width) for width in (BAR_MAX, 40, 25, BAR_MIN, 0) for name in (0, 1, 2)]
     print_table(*forms, wraps="NODES")
+
+
+def print_counts(functions: Sequence[FunctionProgress]) -> None:
+    """Print a table of the functions of an instance whose nodes are only counted."""
+    told_of = [(one.function, told(by_name(one.counts))) for one in functions]
+    whole = Form(("FUNCTION", "NODES"), told_of)
+    short = Form(("FUNCTION", "NODES"), [(method_of(function), nodes) for function, nodes in told_of])
+    print_table(whole, short, wraps="NODES")
 
 
 def blocks() -> str:

@@ -10,9 +10,12 @@ import pytest
 from click.testing import CliRunner
 from rich.cells import cell_len
 
+from dagorama import FunctionProgress
 from dagorama.cli import looking, snapshots
 from dagorama.cli.main import group
+from dagorama.client.port import CountNodes
 from dagorama.client.status import NodeStatus
+from dagorama.states import NodeState
 from tests.scenarios.cli.told import INSTANCE, Told, counted, instance, node, telling
 
 ENTRY, LOAD, COLLECT = (f"shop.orders:OrderOfManyThings.{name}" for name in ("entrypoint", "load", "collect"))
@@ -95,10 +98,14 @@ def test_an_overview_stands_in_show(told: Told) -> None:
 
 
 def test_a_large_instance_is_shown_without(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`show` is to answer at once, so it does not read more nodes than it may; `analyze` has a bound of its own."""
+    """`show` is to answer at once, so it has nodes counted that it may not read; `analyze` has a bound of its own."""
     monkeypatch.setattr(looking, "ANALYZED_MAX", 41)
     monkeypatch.setattr(snapshots, "NODES_MAX", 41)
-    assert "critical" not in run("show", str(INSTANCE))
+    counts = {NodeState.COMPLETED: 1_000_000, NodeState.FAILED: 3}
+    told.more = {CountNodes: lambda _: [FunctionProgress(function=LOAD, counts=counts)]}
+    shown = run("show", str(INSTANCE))
+    assert "critical" not in shown
+    assert shown.splitlines()[-1].split(maxsplit=1) == [LOAD, "1000000 completed, 3 failed"]
     assert json.loads(run("show", "--json", str(INSTANCE)))["functions"] is None
     refused = CliRunner().invoke(group, ["analyze", str(INSTANCE)], prog_name="dagorama")
     assert (refused.exit_code, "there is no analysis of it" in refused.stderr) == (4, True)
