@@ -146,6 +146,11 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, default=plain, indent=2, ensure_ascii=False))
 
 
+def json_line(value: object) -> str:
+    """Return the same in one line."""
+    return json.dumps(value, default=plain, ensure_ascii=False)
+
+
 def plain(value: object) -> object:
     """Return a value as JSON has it, for `json.dumps`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import wraps
-from itertools import islice
 
 import click
 
-from dagorama import Instance
+from dagorama import Instance, Listing
 from dagorama import instances as list_instances
 from dagorama.cli.options import check_is_text
 from dagorama.states import InstanceState
@@ -38,16 +36,16 @@ class Chosen:
         """Tell whether anything is asked for."""
         return bool(self.states or self.definition or self.tags or self.key or self.since)
 
-    def listed(self, *, otherwise: tuple[str, ...] = (), limit: int | None = None) -> Iterator[Instance]:
-        """Yield the instances, newest first; in the states `otherwise` where none is asked for."""
-        listed = list_instances(
-            state=self.states or otherwise or None, definition=self.definition or None, since=self.since
+    def listed(self, *, otherwise: tuple[str, ...] = (), limit: int | None = None) -> Listing[Instance]:
+        """Return the instances, newest first; in the states `otherwise` where none is asked for."""
+        return list_instances(
+            state=self.states or otherwise or None,
+            definition=self.definition or None,
+            tags=self.tags or None,
+            key=self.key or None,
+            since=self.since,
+            limit=limit,
         )
-        return islice(filter(self._is_tagged, listed), None if limit is None else min(limit, sys.maxsize))
-
-    def _is_tagged(self, one: Instance) -> bool:
-        tags = one.status.tags
-        return self.key in ("", one.status.key) and all(tags.get(name) == value for name, value in self.tags.items())
 
 
 def takes_filter(function: Callable[..., None]) -> Callable[..., None]:

@@ -23,6 +23,7 @@ SUBCOMMANDS = {
     "cap": ("dagorama.cli.controlling:cap", "Have at most so many nodes of an instance or a queue run at once."),
     "check": ("dagorama.cli.check:check", "List functions of a module that no connected worker would run."),
     "completion": ("dagorama.cli.completion:completion", "Print the script that has a shell complete commands."),
+    "events": ("dagorama.cli.events:events", "Print a line for all that happens, as it happens."),
     "graph": ("dagorama.cli.graph:graph", "Print an instance as a picture, for Mermaid, Graphviz or a browser."),
     "instances": ("dagorama.cli.looking:instances", "List instances, newest first."),
     "logs": ("dagorama.cli.logs:logs", "Print what nodes have printed and logged."),

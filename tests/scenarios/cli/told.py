@@ -41,7 +41,7 @@ class Told:
         if type(request) in self.more:
             return self.more[type(request)](request)
         if isinstance(request, ListInstances):
-            return Page(self.instances, "")
+            return Page([one for one in self.instances if _fits(one, request)], "")
         if isinstance(request, GetInstance):
             return self.instance(request.instance_id)
         if isinstance(request, ListNodes):
@@ -62,6 +62,17 @@ class Told:
         self.instances = [
             replace(one, **changed) if one.instance_id.bytes == instance_id else one for one in self.instances
         ]
+
+
+def _fits(one: InstanceStatus, request: ListInstances) -> bool:
+    """Tells whether an instance is asked for, as a broker does."""
+    return (
+        (not request.states or one.state in request.states)
+        and (not request.definition or f":{one.definition}".endswith(f":{request.definition}"))
+        and request.key in ("", one.key)
+        and request.tags.items() <= one.tags.items()
+        and one.created_at.timestamp() >= request.created_since
+    )
 
 
 @contextmanager
