@@ -53,16 +53,21 @@ class Listing(Generic[T_co]):
             left = None if left is None else left - len(items)
 
 
-def listing(asked: ListInstances | ListNodes, made_of: Callable[[Any], T], limit: int | None = None) -> Listing[T]:
-    """Return the list of what is `made_of` the statuses that a request gives, `limit` at most."""
+def listing(
+    asked: ListInstances | ListNodes,
+    made_of: Callable[[Any], T],
+    limit: int | None = None,
+    fits: Callable[[Any], bool] | None = None,
+) -> Listing[T]:
+    """Return a list, `made_of` the statuses that a request gives and that fit, `limit` at most."""
 
     def pages(token: str, left: int | None) -> Steps[tuple[Sequence[T], str]]:
         from dagorama.client.asking import broker
 
-        size = PAGE_SIZE if left is None else min(PAGE_SIZE, left)
+        size = PAGE_SIZE if left is None or fits is not None else min(PAGE_SIZE, left)
         request: Request[Page[Any]] = replace(asked, page_size=size, page_token=token)
         statuses, following = yield from broker().ask(request)
-        return [made_of(status) for status in statuses], following
+        return [made_of(status) for status in statuses if fits is None or fits(status)], following
 
     return Listing(pages, limit)
 

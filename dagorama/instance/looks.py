@@ -48,12 +48,15 @@ class InstanceLooks(Handle):
         *,
         state: NodeState | str | Collection[NodeState | str] | None = None,
         function: str | None = None,
+        label: str | None = None,
+        inputs: bool = True,
         limit: int | None = None,
     ) -> Listing[Node]:
         """Return the nodes of the instance in the order of their creation, to be read with `for` or `async for`.
 
         `state` is one state, or several, such as `["failed", "dependency_failed"]`. `function` is a name as
-        "module:Class.method", or its end: "Class.method", "method". Raises `ValueError` for a state that there is not.
+        "module:Class.method", or its end: "Class.method", "method". `label` is the whole label. Reading many is quicker
+        without their `inputs`. Raises `ValueError` for a state that there is not.
         """
         check_is_kept(self, "to list the nodes of")
         return listing(
@@ -62,9 +65,11 @@ class InstanceLooks(Handle):
                 PAGE_SIZE,
                 states=checked_states(NodeState, state),
                 functions=() if function is None else [checked_name("function", function)],
+                with_inputs=inputs,
             ),
             Node,
             checked_limit(limit),
+            None if label is None else lambda status: status.label == label,
         )
 
     @asking

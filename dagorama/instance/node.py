@@ -101,6 +101,16 @@ class Node(NodeHandle):
         return self._status.function
 
     @property
+    def label(self) -> str:
+        """Return the text that its decorator or its function calls it, empty for none."""
+        return self._status.label
+
+    @property
+    def inputs(self) -> str | None:
+        """Return its arguments as a text; None where they are hidden, or were left out by `nodes(inputs=False)`."""
+        return self._status.inputs
+
+    @property
     def queue(self) -> str:
         """Return its queue."""
         return self._status.queue
@@ -109,19 +119,6 @@ class Node(NodeHandle):
     def taint(self) -> str:
         """Return its taint, empty for none."""
         return self._status.taint
-
-    @property
-    def label(self) -> str:
-        """Return the name that its decorator or its function has given it for people, empty for none."""
-        return self._status.label
-
-    @property
-    def inputs(self) -> str | None:
-        """Return its arguments as a text; None where they are not to be shown.
-
-        Lists of nodes come without them: there it is None until `refresh()` has asked.
-        """
-        return self._status.inputs
 
     @property
     def state(self) -> NodeState:

@@ -5,6 +5,7 @@ from dataclasses import fields
 
 import pytest
 
+import dagorama
 from dagorama.analysis.summary import FunctionTimes
 from dagorama.calls.payload import MESSAGE_BYTES_MAX
 from dagorama.cli.bulk import Done
@@ -23,6 +24,7 @@ from dagorama_broker.core.why import Kind
 from dagorama_broker.requests import checks, logs
 from dagorama_broker.requests.session import ANSWERS_MAX
 from dagorama_broker.service.errors import DETAILS_BYTES_MAX
+from tests.docs import python_api
 from tests.docs.pages import ROOT
 
 VARIABLE = re.compile(r"\bDAGORAMA_[A-Z_]+\b")
@@ -79,6 +81,22 @@ def test_features_name_tests_that_exist() -> None:
         for file, test in tests
         if not (ROOT / file).exists() or f"def {test}" not in (ROOT / file).read_text()
     ] == []
+
+
+def test_python_api_is_that_of_the_code() -> None:
+    """The page has every name, parameter, field and method, and none that there is not; each says what it is for."""
+    assert (ROOT / "docs/reference/python-api.md").read_text() == python_api.page()
+    named = [name for names in python_api.sections().values() for name in names]
+    assert sorted(named) == sorted(dagorama.__all__)
+    assert "Others" not in python_api.sections()
+    untold = [
+        member
+        for name in named
+        if isinstance(getattr(dagorama, name), type)
+        for member, text in python_api.members_of(name, getattr(dagorama, name))
+        if "(" in member and not text
+    ]
+    assert untold == []
 
 
 def test_bounds_are_those_of_the_broker() -> None:

@@ -52,7 +52,7 @@ class Sums(DAGDefinition):
         """Adds what each gives."""
         return self.total([self.one(number) for number in numbers])
 
-    @dagorama.dagorama(queue_name="sums", retry=StaticRetry(2, 60)).syncfn
+    @dagorama.dagorama(queue_name="sums", retry=StaticRetry(2, 60), label="number {number}").syncfn
     def one(self, number: int) -> int:
         """Gives a number."""
         if number < 0 or (number == 7 and context().attempt == 1):
@@ -290,6 +290,11 @@ def test_nodes_are_listed_in_creation_order_and_filtered() -> None:
         assert both(whose.nodes(function="one")) == both(whose.nodes(function="Sums.one")) == nodes[1:3]
         assert both(whose.nodes(function=f"{__name__}:Sums.one", state="failed")) == [nodes[2]]
         assert both(whose.nodes(function="ne")) == []
+        assert both(whose.nodes(label="number -1")) == both(whose.nodes(label="number -1", limit=1)) == [nodes[2]]
+        assert both(whose.nodes(label="number")) == []
+        assert [(node.label, node.inputs) for node in nodes[:2]] == [("", "numbers=[1, -1]"), ("number 1", "number=1")]
+        assert [node.inputs for node in whose.nodes(inputs=False, limit=2)] == [None, None]
+        assert whose.node(nodes[1]).inputs == "number=1"
         with pytest.raises(ValueError, match="there is no state 'done'; the states are waiting, ready"):
             whose.nodes(state="done")
 
@@ -495,7 +500,7 @@ def test_the_status_is_what_the_port_gives() -> None:
     """Nothing is lost between the port and people."""
     started, _ = Sums()([1])
     (node, *_) = started.nodes()
-    (status, *_) = ask_broker(port.ListNodes(started.instance_id.bytes, 10)).items
+    (status, *_) = ask_broker(port.ListNodes(started.instance_id.bytes, 10, with_inputs=True)).items
     assert node.status == status
 
 
