@@ -410,7 +410,7 @@ def test_an_unknown_node(broker: LaunchedBroker) -> None:
     _, stranger = Plain()()
     with pytest.raises(BrokerRefused, match=r"NOT_FOUND.*has no node"):
         one.why(stranger)
-    with pytest.raises(TypeError, match=r"takes a promise, .* not int"):
+    with pytest.raises(TypeError, match=r"takes a node, its id, or its promise, .* not 1"):
         one.why(1)
 
 
