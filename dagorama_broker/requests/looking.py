@@ -48,9 +48,9 @@ _PAGE_TOKEN_DIGITS = 18
 #: A page of a selection is made of so many reads at most, each of which looks at so many instances or nodes: that takes
 #: some milliseconds, in which nothing is committed.
 _STEPS_MAX, _LOOKED_AT_MAX = 4, 5_000
-#: So many nodes are counted before others have their turn: about half a millisecond in memory, and a few on a disk.
-_COUNTED_AT_ONCE = 4_000
-_READ_AT_ONCE = 10_000
+#: So many nodes are counted before others have their turn: half a millisecond in memory, five to ten on a disk.
+_COUNTED_AT_ONCE = 1_000
+_READ_AT_ONCE = 5_000
 
 
 class Looking:
