@@ -49,8 +49,8 @@ def analyze_command(instance: str, limit: int, as_json: bool) -> None:
     The critical path is the chain of nodes that the end hung on: only what makes it shorter makes the instance faster.
     Each node waits for its dependencies (waiting), then for a worker (queued, or tainted where only some workers take
     it), may fail and back off (retrying), travels (transfer), runs (running), and may wait for the promises that it
-    returned (joining). INSTANCE is an id, or at least four of the digits that it begins or ends with; while it runs,
-    the time until now counts.
+    returned (joining). INSTANCE is an id, at least four of the digits that it begins or ends with, or a key; while it
+    runs, the time until now counts.
     """
     looked_at = look_at(instance)
     found = looked_at.status

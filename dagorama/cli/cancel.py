@@ -31,9 +31,9 @@ def cancel(
 ) -> None:
     """Stop an instance, or many: what has not started never does, and what runs is told to stop.
 
-    INSTANCE is an id, or at least four of the digits that it begins or ends with. Status 4 if it has ended already. In
-    its place options such as --definition choose the instances that fit all of them, of those that run unless --state
-    says otherwise; you are asked once, or say --yes. Status 4 if any was refused.
+    INSTANCE is an id, at least four of the digits that it begins or ends with, or a key. Status 4 if it has ended
+    already. In its place options such as --definition choose the instances that fit all of them, of those that run
+    unless --state says otherwise; you are asked once, or say --yes. Status 4 if any was refused.
     """
     if instance is None or chosen or yes:
         check_many(instance, chosen)

@@ -48,8 +48,8 @@ def pause(
     """Have workers take no further nodes of an instance, of many, or of a queue.
 
     What they have they finish. It stays so, also when the broker is restarted, until `dagorama resume`. INSTANCE is an
-    id, or at least four of the digits that it begins or ends with. Status 4 if it has ended already. In its place
-    options such as --definition choose the instances that fit all of them, of those that run unless --state says
+    id, at least four of the digits that it begins or ends with, or a key. Status 4 if it has ended already. In its
+    place options such as --definition choose the instances that fit all of them, of those that run unless --state says
     otherwise; you are asked once, or say --yes. Status 4 if any was refused.
     """
     if chosen or yes:
@@ -73,8 +73,8 @@ def resume(
 ) -> None:
     """Let an instance, many, or a queue, go on after `dagorama pause`.
 
-    INSTANCE is an id, or at least four of the digits that it begins or ends with. Status 4 if it has ended already. In
-    its place options such as --definition choose the instances that fit all of them, as for `pause`.
+    INSTANCE is an id, at least four of the digits that it begins or ends with, or a key. Status 4 if it has ended
+    already. In its place options such as --definition choose the instances that fit all of them, as for `pause`.
     """
     if chosen or yes:
         check_many(instance, chosen, queue)
@@ -91,8 +91,8 @@ def resume(
 def priority(instance: str, number: int, as_json: bool) -> None:
     """Have workers take nodes of instances with a higher priority first.
 
-    INSTANCE is an id, or at least four of the digits that it begins or ends with. N is from -1000 to 1000; what nobody
-    has given one has 0. Status 4 if the instance has ended already.
+    INSTANCE is an id, at least four of the digits that it begins or ends with, or a key. N is from -1000 to 1000; what
+    nobody has given one has 0. Status 4 if the instance has ended already.
     """
     tell_instance(ask_broker(ControlInstance(find_instance(instance), priority=number)), as_json)
 
@@ -104,8 +104,8 @@ def priority(instance: str, number: int, as_json: bool) -> None:
 def cap(number: str, instance: str | None, queue: str | None, as_json: bool) -> None:
     """Have at most N nodes of an instance, or of a queue, run at once; 0 or none lifts the cap.
 
-    What runs already goes on. INSTANCE is an id, or at least four of the digits that it begins or ends with. Status 4
-    if it has ended already.
+    What runs already goes on. INSTANCE is an id, at least four of the digits that it begins or ends with, or a key.
+    Status 4 if it has ended already.
     """
     control(instance, queue, as_json, running_max=parsed_cap(number))
 

@@ -51,10 +51,10 @@ def logs(
 ) -> None:
     """Print what the nodes of an instance have printed and logged, or what one of them has.
 
-    INSTANCE and NODE are ids, or at least four of the digits that they begin or end with; NODE may be a label too, or
-    the name of a function, whole or just the method's, where one node only has it. Each line has its time, its
-    function, and the node's label, or the end of its id where several nodes are of that. Lines that begin with -- say
-    what is missing. With --json each line is an object.
+    INSTANCE and NODE are ids, or at least four of the digits that they begin or end with; INSTANCE may be a key too,
+    and NODE a label, or the name of a function, whole or just the method's, where one node only has it. Each line has
+    its time, its function, and the node's label, or the end of its id where several nodes are of that. Lines that begin
+    with -- say what is missing. With --json each line is an object.
     """
     wanted = _filter(level, grep)
     instance_id = find_instance(instance)

@@ -132,7 +132,7 @@ def _without(form: Form, *places: int) -> Form:
 def show(instance: str, limit: int, whole: bool, as_json: bool) -> None:
     """Show an instance, with what has failed and what has not ended.
 
-    INSTANCE is an id, or at least four of the digits that it begins or ends with.
+    INSTANCE is an id, at least four of the digits that it begins or ends with, or a key.
     """
     looked_at = look_at(instance)
     found = looked_at.status
@@ -205,8 +205,8 @@ def _labelled(function: str, node: NodeStatus) -> str:
 def node(instance: str, node: str, as_json: bool) -> None:
     """Show all there is to know of a node, with its failed attempts.
 
-    INSTANCE and NODE are ids, or at least four of the digits that they begin or end with; NODE may be a label too, or
-    the name of a function, whole or just the method's, where one node only has it.
+    INSTANCE and NODE are ids, or at least four of the digits that they begin or end with; INSTANCE may be a key too,
+    and NODE a label, or the name of a function, whole or just the method's, where one node only has it.
     """
     instance_id = find_instance(instance)
     found = queries.get_node(instance_id, find_node(instance_id, node))

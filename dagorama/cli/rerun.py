@@ -25,9 +25,9 @@ def rerun(instance: str, node: str, as_json: bool) -> None:
 
     It returns when the instance has ended again, and says of each of these nodes whether its value is the same, has
     changed, or is new; while nothing goes on, standard error says why. INSTANCE and NODE are ids, or at least four of
-    the digits that they begin or end with; NODE may be a label too, or the name of a function, whole or just the
-    method's, where one node only has it. `dagorama show INSTANCE --all` lists the nodes. Status 1 if the instance has
-    failed, 4 if it runs or was cancelled.
+    the digits that they begin or end with; INSTANCE may be a key too, and NODE a label, or the name of a function,
+    whole or just the method's, where one node only has it. `dagorama show INSTANCE --all` lists the nodes. Status 1 if
+    the instance has failed, 4 if it runs or was cancelled.
     """
     instance_id = find_instance(instance)
     node_id = find_node(instance_id, node)

@@ -24,8 +24,8 @@ def result(instance: str, wait: bool, as_json: bool) -> None:
     """Print the value of an instance: what its first call, the entrypoint, returned.
 
     It is printed as `dagorama run` prints it. Modules that it needs are looked for in the current directory first.
-    INSTANCE is an id, or at least four of the digits that it begins or ends with. Status 1 if there is no value because
-    a node failed or the instance was cancelled, 4 if it is not there yet, 5 if it is there and printed, but the
+    INSTANCE is an id, at least four of the digits that it begins or ends with, or a key. Status 1 if there is no value
+    because a node failed or the instance was cancelled, 4 if it is not there yet, 5 if it is there and printed, but the
     instance is failed, since nodes failed that it does not depend on: standard error names them.
     """
     sys.path.insert(0, working_directory())

@@ -36,10 +36,10 @@ def retry(
     """Let a failed instance go on from where it failed, or many.
 
     What failed, and what failed of that, is run again, by whatever version of the code the workers have; what has
-    completed is not. INSTANCE is an id, or at least four of the digits that it begins or ends with. Status 4 if it has
-    not failed. While --wait waits and nothing goes on, standard error says why. In the place of INSTANCE
-    options such as --definition choose the failed instances that fit all of them; you are asked once, or say --yes.
-    Status 4 if any was refused.
+    completed is not. INSTANCE is an id, at least four of the digits that it begins or ends with, or a key. Status 4 if
+    it has not failed. While --wait waits and nothing goes on, standard error says why. In the place of INSTANCE options
+    such as --definition choose the failed instances that fit all of them; you are asked once, or say --yes. Status 4 if
+    any was refused.
     """
     if instance is None or chosen or yes:
         check_many(instance, chosen)

@@ -21,9 +21,9 @@ HANG = 4
 def why(instance: str, node: str | None, as_json: bool) -> None:
     """Say why a node does not run; without NODE, the first node of the instance that has not ended.
 
-    INSTANCE and NODE are ids, or at least four of the digits that they begin or end with; NODE may be a label too, or
-    the name of a function, whole or just the method's, where one node only has it. Each line is held by the one below
-    it that stands deeper.
+    INSTANCE and NODE are ids, or at least four of the digits that they begin or end with; INSTANCE may be a key too,
+    and NODE a label, or the name of a function, whole or just the method's, where one node only has it. Each line is
+    held by the one below it that stands deeper.
     """
     instance_id = find_instance(instance)
     told = queries.why(instance_id, find_node(instance_id, node) if node else None)
