@@ -6,11 +6,13 @@ and where pickle would call something it notes the call. The time is bounded by 
 
 from __future__ import annotations
 
-import pickletools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pickletools import OpcodeInfo
 
 #: So many opcodes are read; what comes after them is cut.
 _OPCODES_MAX = 20_000
@@ -243,5 +245,7 @@ def read_inert(data: bytes) -> tuple[list[object], bool]:
     return machine.end(), False
 
 
-def _opcodes(data: bytes) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]]:
-    return pickletools.genops(data)
+def _opcodes(data: bytes) -> Iterator[tuple[OpcodeInfo, Any, int | None]]:
+    from pickletools import genops  # it makes large tables when it is imported, and few programs look
+
+    return genops(data)
