@@ -210,8 +210,11 @@ def _fold_one(batch: Batch, event: e.DurableEvent, workers: Mapping[str, int]) -
                 _put(batch, OutcomeRow(seq, COMPLETED, event.at, event.payload, None, None, event.source_seq or None))
             else:
                 name, granted_at, duration_s = run
-                ran = workers[name], granted_at, duration_s
-                _put(batch, OutcomeRow(seq, COMPLETED, event.at, event.payload, None, None, None, *ran))
+                number, payload = workers[name], event.payload
+                _put(
+                    batch,
+                    OutcomeRow(seq, COMPLETED, event.at, payload, None, None, None, number, granted_at, duration_s),
+                )
         case e.NodesCreated():
             batch.nodes.extend(event.nodes)
         case e.NodesNoted():
