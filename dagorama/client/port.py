@@ -193,6 +193,18 @@ class ListInstances(Request[Page[InstanceStatus]]):
     created_since: float = 0.0
     created_until: float = 0.0
 
+    def is_chosen(self, status: InstanceStatus) -> bool:
+        """Return whether an instance is of the selection. An earlier broker, which does not know it, gives all."""
+        created_at = status.created_at.timestamp()  # rounded to microseconds
+        return (
+            (not self.states or status.state in self.states)
+            and _is_end(self.definition, status.definition)
+            and self.tags.items() <= status.tags.items()
+            and (not self.key or status.key == self.key)
+            and created_at > self.created_since - 1e-6
+            and (not self.created_until or created_at < self.created_until + 1e-6)
+        )
+
 
 @dataclass(frozen=True)
 class ListNodes(Request[Page[NodeStatus]]):
@@ -213,6 +225,17 @@ class ListNodes(Request[Page[NodeStatus]]):
     functions: Sequence[str] = ()
     #: Whether to tell of their arguments, as far as these are short.
     with_inputs: bool = False
+
+    def is_chosen(self, status: NodeStatus) -> bool:
+        """Return whether a node is of the selection. An earlier broker, which does not know it, gives all."""
+        return (not self.states or status.state in self.states) and (
+            not self.functions or any(_is_end(each, status.function) for each in self.functions)
+        )
+
+
+def _is_end(wanted: str, name: str) -> bool:
+    """Return whether a name, such as "module:Class.method", is wanted whole or by its end at a colon or dot."""
+    return not wanted or name == wanted or name.endswith((f":{wanted}", f".{wanted}"))
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def list_instances(
         created_since=created_since,
         created_until=created_until,
     )
-    return _items(lambda token: replace(asked, page_token=token))
+    return _items(lambda token: replace(asked, page_token=token), asked.is_chosen)
 
 
 def newest_instances(limit: int) -> list[InstanceStatus]:
@@ -75,7 +75,8 @@ def list_nodes(
     instance_id: bytes, *, states: Sequence[str] = (), functions: Sequence[str] = (), with_inputs: bool = False
 ) -> Iterator[NodeStatus]:
     """Yield nodes of an instance in creation order, page by page: all, or a selection as of `ListNodes`."""
-    return _items(lambda token: ListNodes(instance_id, PAGE_SIZE, token, states, functions, with_inputs))
+    asked = ListNodes(instance_id, PAGE_SIZE, states=states, functions=functions, with_inputs=with_inputs)
+    return _items(lambda token: replace(asked, page_token=token), asked.is_chosen)
 
 
 def get_node(instance_id: bytes, node_id: bytes) -> NodeStatus:
@@ -113,10 +114,10 @@ def why(instance_id: bytes, node_id: bytes | None = None) -> Why:
     return ask_broker(WhyNot(instance_id, node_id))
 
 
-def _items(page_at: Callable[[str], Request[Page[T]]]) -> Iterator[T]:
+def _items(page_at: Callable[[str], Request[Page[T]]], is_chosen: Callable[[T], bool]) -> Iterator[T]:
     token = ""
     while True:
         items, token = ask_broker(page_at(token))
-        yield from items
+        yield from filter(is_chosen, items)
         if not token:
             return

@@ -67,7 +67,9 @@ def listing(
         size = PAGE_SIZE if left is None or fits is not None else min(PAGE_SIZE, left)
         request: Request[Page[Any]] = replace(asked, page_size=size, page_token=token)
         statuses, following = yield from broker().ask(request)
-        return [made_of(status) for status in statuses if fits is None or fits(status)], following
+        return [
+            made_of(status) for status in statuses if asked.is_chosen(status) and (fits is None or fits(status))
+        ], following
 
     return Listing(pages, limit)
 

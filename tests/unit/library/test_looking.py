@@ -33,7 +33,7 @@ from dagorama import (
     instance_options,
     instances,
 )
-from dagorama.client import port, requests
+from dagorama.client import port, queries, requests
 from dagorama.client.asking import ask_broker
 from dagorama.instance import listing as listing_module
 from dagorama.instance.looks import InstanceLooks
@@ -515,3 +515,29 @@ def test_a_broker_that_is_away_is_an_error_of_its_own(monkeypatch: pytest.Monkey
             list(instances())
         with pytest.raises(BrokerUnavailable, match="no broker answers at 127"):
             asyncio.run(attach(uuid4()).adone())
+
+
+def test_an_earlier_broker_that_gives_all_has_nothing_else_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that does not know what is asked for answers with all there is: only what fits is given."""
+    with in_process_broker() as broker:
+        with instance_options(key="order-17", tags={"customer": "c9"}):
+            kept, _ = Sums()([1])
+        Sums()([2])[0].result()
+        everything = {
+            port.ListInstances: port.ListInstances(port.PAGE_SIZE),
+            port.ListNodes: port.ListNodes(kept.instance_id.bytes, port.PAGE_SIZE),
+        }
+        ask = type(broker).ask
+
+        def ask_earlier(self: Any, request: Any) -> Any:
+            return ask(self, everything.get(type(request), request))
+
+        kept.result()
+        monkeypatch.setattr(type(broker), "ask", ask_earlier)
+        for asked in ({"key": "order-17"}, {"tags": {"customer": "c9"}}, {"key": "order-17", "definition": "Sums"}):
+            assert [one.id for one in instances(**asked)] == [kept.instance_id]
+            assert [one.instance_id for one in queries.list_instances(**asked)] == [kept.instance_id]
+        for nobody in ({"key": "order-18"}, {"state": "failed"}, {"definition": "ums"}, {"until": timedelta(days=1)}):
+            assert not list(instances(**nobody))
+        assert [one.function for one in kept.nodes(function="total")] == [f"{__name__}:Sums.total"]
+        assert not list(queries.list_nodes(kept.instance_id.bytes, states=["failed"]))
