@@ -160,7 +160,11 @@ NODE_SELECTIONS = [
 ]
 
 
-@pytest.mark.parametrize("selection", NODE_SELECTIONS, ids=str)
+@pytest.mark.parametrize(
+    "selection",
+    NODE_SELECTIONS,
+    ids=lambda one: ",".join([*sorted(state.value for state in one.states), *one.functions]),
+)
 def test_a_selection_of_nodes_has_those_that_may_be_in_it(storage: Storage, selection: NodeSelection) -> None:
     """In creation order, each once, with what a list tells of it; ready and leased nodes are stored in other states."""
     instance = _commit_nodes(storage, Random(2))
