@@ -170,7 +170,9 @@ class _Webhook(HookSettings):
         except HTTPError as error:
             with error:
                 said = error.read(_ANSWER_CHARS_MAX).decode("utf-8", "replace")
-            raise RuntimeError(f"{self.url} answered {error.code} {error.reason}: {said}") from None
+            # Its path may be a secret, as of addresses for chats, and failures are shown to all who look.
+            host = urlsplit(self.url).netloc.rpartition("@")[2]
+            raise RuntimeError(f"{host} answered {error.code} {error.reason}: {said}") from None
 
 
 class _NoRedirects(HTTPRedirectHandler):

@@ -59,10 +59,11 @@ def show_arguments(payload: bytes, parameters: str, *, redact: Collection[str] =
     """
     found, is_whole = read_inert(payload)
     positional, named, are_all = _arguments(found)
-    if redact and not (is_whole and are_all):
+    if redact and not (is_whole and are_all and parameters):
         return _HIDDEN  # it is not sure what is what
     told = [*_named(positional, parse_parameters(parameters)), *named]
-    shown = [(name, _HIDDEN if name.lstrip("*") in redact else value) for name, value in told]
+    hides = _hider(parameters, redact)
+    shown = [(name, _HIDDEN if hides(name) else value) for name, value in told]
     budget = chars_max
     texts = [_argument(name, value, budget) for name, value in shown[: chars_max // 2 + 1]]
     if sum(map(len, texts)) + 2 * len(texts) > chars_max and texts:
@@ -72,6 +73,18 @@ def show_arguments(payload: bytes, parameters: str, *, redact: Collection[str] =
         texts.append(_HIDDEN)
     text = ", ".join(texts)
     return text if len(text) <= chars_max else text[: chars_max - 3] + _HIDDEN
+
+
+def _hider(parameters: str, redact: Collection[str]) -> Callable[[str], bool]:
+    """Return what tells whether an argument is hidden, by its name as it is shown.
+
+    A "**" parameter stands for all arguments that only it takes.
+    """
+    hidden = {_name(name) for name in redact}
+    names = parameters.split(", ")
+    takes_rest = any(name.startswith("**") and name[2:] in redact for name in names)
+    known = {_name(name.lstrip("*")) for name in names if not name.startswith("**")}
+    return lambda name: name.lstrip("*") in hidden or (takes_rest and name.lstrip("*") not in known)
 
 
 class _Told(Protocol):
@@ -152,7 +165,11 @@ def _without_checks(value: object) -> object:
 
 
 def _by_name(kwargs: Mapping) -> list[tuple[str, object]]:
-    return [(_escaped(key)[:80] if isinstance(key, str) else "?", value) for key, value in kwargs.pairs]
+    return [(_name(key) if isinstance(key, str) else "?", value) for key, value in kwargs.pairs]
+
+
+def _name(name: str) -> str:
+    return _escaped(name)[:80]
 
 
 def _named(values: Sequence[object], parameters: Parameters) -> Iterable[tuple[str, object]]:

@@ -180,6 +180,26 @@ def test_redacted_arguments_are_not_shown() -> None:
         assert "s3cret" not in show_arguments(payload[:end], "a, password, *rest", redact={"password", "token"})
 
 
+@pytest.mark.parametrize(
+    ("parameters", "name"),
+    [
+        pytest.param("user, *, limit, **options", "options", id="all that ** takes"),
+        pytest.param(f"user, {'p' * 90}", "p" * 90, id="a name longer than is shown"),
+        pytest.param("", "user", id="names that are too many to travel"),
+    ],
+)
+def test_no_redacted_argument_slips_through(parameters: str, name: str) -> None:
+    """Neither one that a ** parameter takes, nor one whose name is not there as it was given."""
+    if parameters:
+        given = "password" if name == "options" else name
+        payload = encode((("ann",), {"limit": 3, given: "s3cret"}), what="a call").data
+    else:
+        payload = encode((("s3cret", "ann"), {}), what="a call").data
+    text = show_arguments(payload, parameters, redact={name})
+    assert "s3cret" not in text
+    assert not parameters or text.startswith("user='ann', limit=3, p")
+
+
 @pytest.mark.parametrize("protocol", range(6))
 def test_any_protocol_is_read(protocol: int) -> None:
     """Payloads have protocol 5; what objects pickle by themselves may have another."""
