@@ -64,7 +64,10 @@ def _show(scope: Scope, descriptor: int, data: bytes) -> None:
     """Show what a program of a node has written, where it would have written it itself."""
     stream = _streams.named(descriptor)
     if stream is not None:
-        stream.show(scope, data)
+        # A terminal that has gone, or a stream that somebody has closed, must not end the thread that reads all pipes:
+        # programs would wait for ever once theirs is full.
+        with suppress(OSError, ValueError):
+            stream.show(scope, data)
         return
     left = memoryview(data)
     with suppress(OSError):  # nobody reads it, or the disk is full: as with all that workers print

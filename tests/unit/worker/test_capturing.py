@@ -307,6 +307,23 @@ def test_names_stand_before_the_lines_of_nodes(capfd: pytest.CaptureFixture[str]
     assert capfd.readouterr().out == (f"of nobody\n{first}a\n{first}b\n{first}begun\n{second}other\n{second}bytes\n")
 
 
+def test_a_terminal_that_has_gone_stops_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What programs write is read on, and is in the log: they would wait for ever once a pipe is full."""
+
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError("the terminal has gone")
+
+    monkeypatch.setattr(sys, "stdout", Gone())
+    ended = threading.Event()
+    with captured(with_names=True) as nodes:
+        with nodes.running() as scope:
+            subprocess.run(["sh", "-c", "echo one"], check=True)
+            _on_end(scope, ended)
+        assert ended.wait(TIMEOUT_S)
+        assert nodes.collector.shown() == [("stdout", "one")]
+
+
 def test_contexts_that_are_copied_carry_the_node(nodes: Nodes) -> None:
     """As elsewhere."""
     with nodes.running():
