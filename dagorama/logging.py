@@ -32,6 +32,11 @@ def printable(text: str) -> str:
     return _HEEDED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def printable_json(text: str) -> str:
+    """Return JSON with the same characters written as JSON escapes them, so that it says the same."""
+    return _HEEDED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 class _Plain(logging.Formatter):
     """Writes lines in which a terminal has nothing to heed, whatever users have for names and messages."""
 

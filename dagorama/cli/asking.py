@@ -16,7 +16,7 @@ from dagorama.cli.failure import CannotStart, Refused
 from dagorama.cli.options import check_is_text, takes_address, use_address
 from dagorama.client.queries import list_instances, list_nodes, newest_instances
 from dagorama.errors import BrokerRefused, BrokerUnavailable
-from dagorama.logging import printable
+from dagorama.logging import printable, printable_json
 from dagorama.options import checked_key
 
 #: An abbreviated id is looked for among so many instances, the newest.
@@ -143,12 +143,12 @@ def _only(found: Sequence[UUID], whose: str) -> bytes:
 
 def print_json(value: object) -> None:
     """Print a value: dataclasses as objects, UUIDs as strings, times in ISO 8601 and UTC."""
-    click.echo(json.dumps(value, default=plain, indent=2, ensure_ascii=False))
+    click.echo(printable_json(json.dumps(value, default=plain, indent=2, ensure_ascii=False)))
 
 
 def json_line(value: object) -> str:
     """Return the same in one line."""
-    return json.dumps(value, default=plain, ensure_ascii=False)
+    return printable_json(json.dumps(value, default=plain, ensure_ascii=False))
 
 
 def plain(value: object) -> object:

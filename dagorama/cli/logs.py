@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -14,7 +13,7 @@ from uuid import UUID
 
 import click
 
-from dagorama.cli.asking import asks_broker, find_instance, find_node, plain
+from dagorama.cli.asking import asks_broker, find_instance, find_node, json_line, plain
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import is_drawn
 from dagorama.client import queries
@@ -111,7 +110,7 @@ def _as_json(each: LogLine | LogGap) -> str:
     assert isinstance(fields, dict)
     if isinstance(each, LogGap):
         fields = {"gap": fields.pop("text"), **fields}
-    return json.dumps(fields, default=plain, ensure_ascii=False)
+    return json_line(fields)
 
 
 class _Lines:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import logging.config
 import os
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dagorama.logging import get_default_console_width, get_log_level, get_logger, program_log
+from dagorama.logging import get_default_console_width, get_log_level, get_logger, printable_json, program_log
 from dagorama_broker.__main__ import LOG_FORMAT
 
 LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
@@ -57,6 +58,14 @@ def test_a_terminal_finds_nothing_to_heed(capsys: pytest.CaptureFixture[str]) ->
     """What users have in names and messages is shown, and neither moves the cursor nor looks like a line of ours."""
     get_logger().warning("%s", "50 %\r\x1b[2Jcleared\u2028tab\t")
     assert capsys.readouterr().err.endswith(" - 50 %\\r\\x1b[2Jcleared\\u2028tab\t\n")
+
+
+def test_json_has_nothing_that_a_terminal_heeds() -> None:
+    """JSON escapes the control characters below 32 only; read again, it has the same text."""
+    told = {"line": "a\x9b31m\u202eb\x7f\n\ud800 é"}
+    text = printable_json(json.dumps(told, indent=2, ensure_ascii=False))
+    assert text == '{\n  "line": "a\\u009b31m\\u202eb\\u007f\\n\\ud800 é"\n}'
+    assert json.loads(text) == told
 
 
 def test_what_a_handler_raises_goes_no_further(
