@@ -278,6 +278,8 @@ class _Captor:
         self.labels = None if options.label is None else Labels(fn, signature, options.label)
         if options.redact:
             _check_redacted(fn, signature, options.redact)
+            if self.labels is not None and (told := self.labels.told_whole.intersection(options.redact)):
+                raise ValueError(f"label= of {fn.__qualname__} would tell {min(told)!r}, which redact= is to hide")
         #: Whether calls come with texts for people.
         self.has_notes = bool(self.labels or options.redact)
         self.decorated: Callable[..., object] = fn

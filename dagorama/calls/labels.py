@@ -44,7 +44,10 @@ class Labels:
         self._signature = signature
         #: Text, and a field that follows it: its name, conversion and format; None for none.
         self._parts = list(_parts(template, fn.__qualname__, list(signature.parameters)[1:]))
-        self._names = {_argument(part[1][0]) for part in self._parts if part[1] is not None}
+        fields = [field[0] for _, field in self._parts if field is not None]
+        self._names = set(map(_argument, fields))
+        #: The arguments that stand in labels as they are, and not only an attribute or item of theirs.
+        self.told_whole = self._names.intersection(fields)
 
     def of_call(self, args: Sequence[object], kwargs: Mapping[str, object], *, may_wait: bool) -> str:
         """Return the label of a call; empty where its values are still to come, which is only so with `may_wait`."""

@@ -194,9 +194,11 @@ def receiving(*answers: int) -> Iterator[str]:
     with HTTPServer(("127.0.0.1", 0), Receiver) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/ends"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/ends"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_a_webhook_posts_the_end_as_json(monkeypatch: pytest.MonkeyPatch) -> None:

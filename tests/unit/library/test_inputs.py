@@ -99,6 +99,10 @@ def test_of_large_arguments_the_beginning_is_shown(broker: InProcessBroker) -> N
     ("options", "problem"),
     [
         ({"redact": ("pasword",)}, "names the unknown argument 'pasword'; .*load has path, password"),
+        (
+            {"redact": ("password",), "label": "{path}: {password}"},
+            "load would tell 'password', which redact= is to hide",
+        ),
         ({"redact": "password"}, "it must be a collection of names"),
         ({"redact": (7,)}, "redact has 7, which is no name of an argument"),
         ({"redact": 7}, "redact=7: it must be a collection"),
