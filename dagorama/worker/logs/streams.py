@@ -17,11 +17,14 @@ from dagorama.calls.capture import Scope
 from dagorama.worker.logs.showing import Names
 from dagorama.worker.logs.whose import scope_here
 
+#: Methods of a stream that others may put something in the place of.
+_REPLACEABLE = frozenset({"write", "writelines"})
+
 
 class Stream:
     """Stands for `sys.stdout` or `sys.stderr`, and has all that the original has."""
 
-    __slots__ = ("_buffer", "_descriptor", "_lock", "_names", "_original")
+    __slots__ = ("__dict__", "_buffer", "_descriptor", "_lock", "_names", "_original")
 
     _original: Any
     _descriptor: int
@@ -96,12 +99,23 @@ class Stream:
         return getattr(self._original, name)
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Set an attribute of the original."""
-        setattr(self._original, name, value)
+        """Set an attribute of the original.
+
+        Notebooks put another `write` in the place of a stream's, which calls the one from before, and put that back
+        later. If it is this stream's, the original must not get the other: each would call the other without end.
+        """
+        owner = getattr(value, "__self__", None)
+        if name not in _REPLACEABLE or owner is self._original:
+            setattr(self._original, name, value)
+        elif owner is self:
+            self.__dict__.pop(name, None)
+        else:
+            self.__dict__[name] = value
 
     def __delattr__(self, name: str) -> None:
-        """Delete an attribute of the original."""
-        delattr(self._original, name)
+        """Delete an attribute of the original, or what was put in the place of a method."""
+        if self.__dict__.pop(name, None) is None:
+            delattr(self._original, name)
 
     def __enter__(self) -> Any:
         """Return the stream, as all streams do."""

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from queue import SimpleQueue
 from typing import Any
 
@@ -41,6 +42,32 @@ def test_what_a_node_prints_is_in_its_log_and_is_shown(nodes: Nodes, capfd: pyte
     print("after")
     assert nodes.collector.shown() == [("stdout", "a b"), ("stderr", "c"), ("stdout", "d"), ("stdout", "e")]
     assert capfd.readouterr() == ("before\na b\nd\ne\nafter\n", "c\n")
+
+
+@pytest.mark.parametrize("is_before", [False, True])
+def test_another_write_may_be_put_in_the_place_of_a_streams(is_before: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    """Cells of a notebook do so, and put back the one from before, maybe when the capture has begun meanwhile."""
+    seen: list[str] = []
+    stream = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as capture:
+        patch.setattr(sys, "stdout", stream)
+        if not is_before:
+            nodes = capture.enter_context(captured())
+        earlier = sys.stdout.write
+
+        def write(text: str) -> int:
+            seen.append(text)
+            return earlier(text)
+
+        sys.stdout.write = write  # type: ignore[method-assign]
+        if is_before:
+            nodes = capture.enter_context(captured())
+        with nodes.running():
+            print("a")
+            sys.stdout.write = earlier  # type: ignore[method-assign]
+            print("b")
+        assert nodes.collector.shown() == [("stdout", "a"), ("stdout", "b")]
+    assert (stream.getvalue(), "".join(seen)) == ("a\nb\n", "a\n")
 
 
 def test_a_node_that_writes_nothing_has_no_log(nodes: Nodes) -> None:

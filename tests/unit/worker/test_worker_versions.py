@@ -311,7 +311,10 @@ def test_nodes_of_other_versions_fail_for_good(server: WorkServer) -> None:
 
 
 def test_functions_of_imported_modules_are_announced(server: WorkServer) -> None:
-    """But for those that run in any version. Nothing is read from a class that may not be ready."""
+    """But for those that run in any version. Nothing is read from a class that may not be ready.
+
+    Hooks run on every worker.
+    """
     worker = Worker(WorkerOptions(imports=(__name__,)), host="localhost", port=server.port)
     worker.start()
     hello = server.session().hello()
@@ -321,7 +324,7 @@ def test_functions_of_imported_modules_are_announced(server: WorkServer) -> None
     announced.pop(f"{__name__}:Picky.entrypoint")
     names = ("awaited", "calling", "entrypoint", "hold", "patient")
     assert announced == {name_of(name): version_of(name) for name in names}
-    assert list(hello.modules) == [__name__]
+    assert list(hello.modules) == [__name__, "dagorama.hooks"]
 
 
 def test_a_function_of_another_module_is_not_run(server: WorkServer) -> None:
