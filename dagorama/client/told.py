@@ -7,7 +7,7 @@ fact is to be shown.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, get_origin, get_type_hints
 from uuid import UUID
 
@@ -57,9 +57,13 @@ def _ids(raw: Sequence[bytes]) -> tuple[UUID, ...]:
 
 
 def _time_at(seconds: float) -> datetime:
-    """Return a time; the first or the last that there is for what is beyond, so that one does not hide all others."""
+    """Return a time; the first or the last that there is for what is beyond, so that one does not hide all others.
+
+    It is rounded down to a microsecond, so that a list since that time has the instance that was made then.
+    """
     try:
-        return datetime.fromtimestamp(seconds, UTC)
+        told = datetime.fromtimestamp(seconds, UTC)
+        return told - timedelta(microseconds=1) if told.timestamp() > seconds else told
     except (OverflowError, ValueError, OSError):
         return (datetime.min if seconds < 0 else datetime.max).replace(tzinfo=UTC)
 

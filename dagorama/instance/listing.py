@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from dagorama.client.port import PAGE_SIZE, ListInstances, ListNodes, Page, Request
 from dagorama.client.steps import Steps, run, run_async
@@ -61,6 +61,8 @@ def listing(
 ) -> Listing[T]:
     """Return a list, `made_of` the statuses that a request gives and that fit, `limit` at most."""
 
+    is_chosen = cast(Callable[[Any], bool], asked.is_chosen)  # of what it asks for
+
     def pages(token: str, left: int | None) -> Steps[tuple[Sequence[T], str]]:
         from dagorama.client.asking import broker
 
@@ -68,7 +70,7 @@ def listing(
         request: Request[Page[Any]] = replace(asked, page_size=size, page_token=token)
         statuses, following = yield from broker().ask(request)
         return [
-            made_of(status) for status in statuses if asked.is_chosen(status) and (fits is None or fits(status))
+            made_of(status) for status in statuses if is_chosen(status) and (fits is None or fits(status))
         ], following
 
     return Listing(pages, limit)

@@ -35,11 +35,13 @@ from dagorama import (
 )
 from dagorama.client import port, queries, requests
 from dagorama.client.asking import ask_broker
+from dagorama.client.messages import instance_status
 from dagorama.instance import listing as listing_module
 from dagorama.instance.looks import InstanceLooks
 from dagorama.instance.methods import LOOKS
 from dagorama.testing import in_process_broker, inline
 from dagorama.testing.in_process import InProcessBroker
+from dagorama.v1 import dag_pb2, graph_pb2
 
 T = TypeVar("T")
 
@@ -541,3 +543,13 @@ def test_an_earlier_broker_that_gives_all_has_nothing_else_chosen(monkeypatch: p
             assert not list(instances(**nobody))
         assert [one.function for one in kept.nodes(function="total")] == [f"{__name__}:Sums.total"]
         assert not list(queries.list_nodes(kept.instance_id.bytes, states=["failed"]))
+
+
+@pytest.mark.parametrize("seconds", [1795805892.9821358, 1795805892.9821353, 1795805892.5, 0.0, 1e-7])
+def test_a_time_is_not_told_as_later_than_it_is(seconds: float) -> None:
+    """So `since=` with the time of an instance lists that instance."""
+    info = dag_pb2.InstanceInfo(
+        instance_id=bytes(15) + b"\1", state=graph_pb2.INSTANCE_STATE_RUNNING, created_at=seconds
+    )
+    told = instance_status(info).created_at.timestamp()
+    assert told <= seconds < told + 1.5e-6
