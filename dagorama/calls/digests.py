@@ -50,7 +50,7 @@ def digest_of_construction(payload: bytes, constructor: Callable[..., object] | 
             content = dict(signature(constructor).bind(None, *args, **kwargs).arguments)
             content.pop(next(iter(content)))  # self
         return _Digesting().digest(content)
-    except Exception:
+    except Exception:  # as above; or the payload names what this program has not got
         return sha256(payload).digest()
 
 

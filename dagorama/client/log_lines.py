@@ -152,7 +152,7 @@ class LogReader:
         wanted = [self._wants(part) for part in parts]
         if not any(wanted):
             return
-        untold = {index: part for index, part in enumerate(parts) if wanted[index] and part.dropped_lines}
+        untold = {index: part for index, part in enumerate(parts) if wanted[index] and _has_dropped(part)}
         ids = [UUID(bytes=part.node_id) for part in parts]
         times: dict[int, datetime] = {}
         try:
@@ -264,10 +264,17 @@ def _time(time_us: int) -> datetime:
         return (datetime.min if time_us < 0 else datetime.max).replace(tzinfo=UTC)
 
 
+def _has_dropped(part: LogPart) -> bool:
+    return bool(part.dropped_lines or part.dropped_bytes)  # lines may be empty, and lines may be cut
+
+
 def _dropped(part: LogPart, worker: str) -> LogGap:
     """Return the gap of what a worker has dropped."""
-    lines, size = f"{part.dropped_lines:,}", shown_size(part.dropped_bytes)
-    text = f"dropped by the worker, because the attempt has written so much: {lines} lines ({size})"
+    size = shown_size(part.dropped_bytes)
+    if part.dropped_lines:
+        text = f"dropped by the worker, because the attempt has written so much: {part.dropped_lines:,} lines ({size})"
+    else:
+        text = f"dropped by the worker, because lines are so long: {size} of them"
     return LogGap(text=text, node_id=UUID(bytes=part.node_id), attempt=part.attempt, worker=worker)
 
 

@@ -5,6 +5,7 @@ Both stand in the `__dict__` of an instance, since its definition may have anyth
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from uuid import UUID
 
 from dagorama.calls.names import Definition
@@ -17,15 +18,15 @@ class Handle:
     """The base of `DAGInstance`, which has nothing of its own: it would go before the names of definitions."""
 
 
-class NodeHandle:
+class NodeHandle(ABC):
     """The base of `Node`."""
 
     __slots__ = ()
 
     @property
+    @abstractmethod
     def id(self) -> UUID:
         """Return its id."""
-        raise NotImplementedError
 
 
 def id_of(instance: Handle) -> bytes:

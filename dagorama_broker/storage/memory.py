@@ -58,7 +58,6 @@ class MemoryJournal:
         self._by_key: dict[str, _Record] = {}
         self._running: dict[int, _Record] = {}
         self._workers: dict[WorkerId, str] = {}
-        self._names = _Names()
         self._queues: dict[str, QueueControl] = {}
         self._limits: dict[str, LimitWord] = {}
         self._removed_last = 0  #: highest number of a node that was removed
@@ -272,7 +271,7 @@ class MemoryJournal:
                 for node in event.nodes:
                     self._record(node.instance).stand(node, WAITING, event.at)
             case e.InstanceCreated():
-                record = _Record(event.instance, event.control, self._names)
+                record = _Record(event.instance, event.control)
                 self._records.append(record)
                 self._by_id[record.id] = self._running[record.seq] = record
                 if record.start is not None:
@@ -301,24 +300,6 @@ class MemoryJournal:
                 assert_never(event)
 
 
-class _Names(dict[str, int]):
-    """Has a number, from 1, for any name of a worker."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._by_number: list[str] = []
-
-    def __missing__(self, name: str) -> int:
-        """Return the number of a name that is new."""
-        self._by_number.append(name)
-        self[name] = len(self._by_number)
-        return self[name]
-
-    def of(self, number: int) -> str:
-        """Return a name by its number."""
-        return self._by_number[number - 1]
-
-
 class _Record:
     """An instance and its nodes, a row for each, in columns."""
 
@@ -338,7 +319,6 @@ class _Record:
         "_joined_at",
         "_limit_keys",
         "_losses",
-        "_names",
         "_notes",
         "_parents",
         "_payloads",
@@ -367,7 +347,7 @@ class _Record:
         "void_token",
     )
 
-    def __init__(self, instance: Instance, control: Control, names: "_Names") -> None:
+    def __init__(self, instance: Instance, control: Control) -> None:
         self.seq = instance.seq
         self.id = instance.id
         self.definition = instance.definition
@@ -394,8 +374,7 @@ class _Record:
         self._states = bytearray()
         self._at = array("d")  #: see `OutcomeRow`
         self._payloads: list[bytes | None] = []
-        self._names = names
-        self._workers = array("I")  #: number in `names` of who ran it last, 0 for nobody
+        self._workers: list[str | None] = []  #: who ran it last; None for nobody
         self._granted_at = array("d")
         self._durations_s = array("d")
         self._joined_at: dict[int, float] = {}
@@ -440,7 +419,7 @@ class _Record:
         self._states += bytes(count)
         self._at.frombytes(bytes(8 * count))
         self._payloads += [None] * count
-        self._workers.frombytes(bytes(self._workers.itemsize * count))
+        self._workers += [None] * count
         self._granted_at.frombytes(bytes(8 * count))
         self._durations_s.frombytes(bytes(8 * count))
 
@@ -489,7 +468,7 @@ class _Record:
             column.pop(row, None)
         if not reset.joins:
             self._payloads[row] = None
-            self._workers[row] = 0
+            self._workers[row] = None
             self._promises.pop(row, None)
             self._joined_at.pop(row, None)
         self._sources.pop(row, None)
@@ -519,7 +498,7 @@ class _Record:
         self._states = bytearray([old._states[row] for row in rows])
         self._at = array("d", [old._at[row] for row in rows])
         self._payloads = [old._payloads[row] for row in rows]
-        self._workers = array("I", [old._workers[row] for row in rows])
+        self._workers = [old._workers[row] for row in rows]
         self._granted_at = array("d", [old._granted_at[row] for row in rows])
         self._durations_s = array("d", [old._durations_s[row] for row in rows])
         self._joined_at = _moved(old._joined_at, rows)
@@ -551,12 +530,11 @@ class _Record:
 
     def _set_run(self, row: int, run: Run | None) -> None:
         if run is not None:
-            name, self._granted_at[row], self._durations_s[row] = run
-            self._workers[row] = self._names[name]
+            self._workers[row], self._granted_at[row], self._durations_s[row] = run
 
     def _run(self, row: int) -> Run | None:
-        number = self._workers[row]
-        return (self._names.of(number), self._granted_at[row], self._durations_s[row]) if number else None
+        name = self._workers[row]
+        return None if name is None else (name, self._granted_at[row], self._durations_s[row])
 
     def node(self, row: int) -> StoredNode:
         """Return one node."""

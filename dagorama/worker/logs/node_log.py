@@ -153,12 +153,12 @@ class AttemptLog:
         text = text_of(record)
         # One byte too many has the packer leave a mark. The rest counts as one line's, however long it is.
         data = _encoded(text[: LINE_BYTES_MAX + 1])
-        missing = len(text) - LINE_BYTES_MAX - 1
+        missing = _bytes_after(text, LINE_BYTES_MAX + 1)
         attempt, source, level, time_us = self.attempt, source_of(record), level_of(record), time_ns() // 1000
 
         def take(packer: Packer) -> None:
             packer.recorded(attempt, source, level, data, time_us)
-            if missing > 0:
+            if missing:
                 packer.missed(attempt, 0, missing, time_us)
 
         self._sender.put(attempt, take, data)
@@ -196,6 +196,13 @@ class AttemptLog:
         self._sender.closed(self)
         attempt, time_us = self.attempt, time_ns() // 1000
         self._sender.put_always(lambda packer: packer.ended(attempt, time_us))
+
+
+def _bytes_after(text: str, place: int) -> int:
+    """Return how many bytes the characters from a place on take."""
+    if text.isascii():
+        return max(0, len(text) - place)
+    return sum(len(_encoded(text[at : at + PIECE_CHARS])) for at in range(place, len(text), PIECE_CHARS))
 
 
 def _encoded(text: str) -> bytes:

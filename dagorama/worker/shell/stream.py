@@ -155,7 +155,8 @@ class Stream:
             self._sequence += 1
             request.sequence = self._sequence
             write_results(request, reports)
-            self._write_labels(request, reports, are_last=True)
+            if labelled := [held for held in reports if held.label]:
+                self._write_labels(request, labelled, are_last=True)
             self._unacknowledged.append((self._sequence, reports))
         return request
 
@@ -203,22 +204,21 @@ class Stream:
         told = [
             (held.token, *held.progress) for held in progressed if held.progress is not None and held.state is GIVEN
         ]
-        self._write_labels(request, [held for held in progressed if held.state is GIVEN])
+        self._write_labels(request, [held for held in progressed if held.label and held.state is GIVEN])
         if told:
             tokens, fractions, messages = zip(*told, strict=True)
             texts = [sendable(message, PROGRESS_CHARS_MAX) for message in messages]
             request.progress.CopyFrom(ProgressReports(tokens=tokens, fractions=fractions, messages=texts))
 
     def _write_labels(self, request: WorkRequest, nodes: Iterable[Held], *, are_last: bool = False) -> None:
-        """Write the labels that nodes have got and that this stream has not told; nothing follows of the last ones."""
+        """Write those labels of nodes that this stream has not told; nothing follows of the last nodes."""
         if len(self._labelled) >= _LABELLED_MAX:
             self._labelled.clear()  # what is told again is the same
         for held in nodes:
-            told = self._labelled.pop(held, "") if self._labelled else ""
-            if held.label and held.label != told:
+            if held.label != self._labelled.pop(held, ""):
                 request.labels.tokens.append(held.token)
                 request.labels.texts.append(held.label)
-            if held.label and not are_last:
+            if not are_last:
                 self._labelled[held] = held.label
 
 

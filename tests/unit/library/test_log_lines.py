@@ -98,6 +98,16 @@ def test_dropped_lines_are_told_where_they_were() -> None:
     assert (found[0].node_id, found[0].attempt, found[0].worker) == (UUID(bytes=NODE), 1, "host:1")
 
 
+def test_lost_ends_of_lines_and_lost_empty_lines_are_told() -> None:
+    """The one has no lines, the other no bytes."""
+    parts = PART._replace(dropped_bytes=2048), LogPart(OTHER, 1, 8, 3, 0, ended=True)
+    assert texts(read(block(printed(b"line"), *parts))) == [
+        "[dropped by the worker, because lines are so long: 2.0 KiB of them]",
+        "line",
+        "[dropped by the worker, because the attempt has written so much: 3 lines (0 bytes)]",
+    ]
+
+
 def test_gaps_of_the_broker_are_told_once() -> None:
     """A broker tells them again to a reader who comes again."""
     reader = LogReader()

@@ -271,3 +271,14 @@ def test_a_huge_record_is_cut(nodes: Nodes, top: logging.Logger) -> None:
     (line,) = nodes.collector.lines()
     assert line.text == "x" * 65536 + " [cut at 64 KiB]"
     assert sum(part.dropped_bytes for block in nodes.collector.all() for part in block.parts) == 10**6 - 65536
+
+
+@pytest.mark.parametrize("letter", ["x", "\N{SNOWMAN}"])
+def test_all_that_a_cut_record_has_lost_is_counted(letter: str, nodes: Nodes, top: logging.Logger) -> None:
+    """In bytes, whatever a character takes."""
+    with nodes.running():
+        top.warning(letter * 300_000)
+    parts = [part for block in nodes.collector.all() for part in block.parts]
+    (line,) = nodes.collector.lines()
+    kept = len(line.text.removesuffix(" [cut at 64 KiB]").encode())
+    assert sum(part.dropped_bytes for part in parts) + kept == 300_000 * len(letter.encode())
