@@ -11,7 +11,6 @@ import os
 import smtplib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from email.message import EmailMessage
 from hashlib import sha256
 from hmac import new as new_hmac
@@ -26,6 +25,7 @@ from dagorama.calls.hook_calls import QUEUE, Hook, HookSettings
 from dagorama.client.asking import ask_broker
 from dagorama.client.port import PAGE_SIZE, ListInstances
 from dagorama.client.status import InstanceStatus
+from dagorama.client.told import time_at
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
 from dagorama.ended import EndedInstance
@@ -57,7 +57,7 @@ class Hooks(DAGDefinition):
                 instance_id=UUID(bytes=instance_id),
                 definition=made.definition.removeprefix(PREFIX),
                 state=InstanceState(made.tags["state"]),
-                started_at=datetime.fromtimestamp(float(made.tags["started"]), UTC),
+                started_at=time_at(float(made.tags["started"])),
                 finished_at=made.created_at,
                 end=int(made.tags["end"]),
                 key=key,

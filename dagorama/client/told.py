@@ -56,7 +56,7 @@ def _ids(raw: Sequence[bytes]) -> tuple[UUID, ...]:
     return tuple(UUID(bytes=one) for one in raw)
 
 
-def _time_at(seconds: float) -> datetime:
+def time_at(seconds: float) -> datetime:
     """Return a time; the first or the last that there is for what is beyond, so that one does not hide all others.
 
     It is rounded down to a microsecond, so that a list since that time has the instance that was made then.
@@ -76,8 +76,8 @@ _SHOWN: dict[object, Callable[[Any], object]] = {
     UUID: lambda fact: UUID(bytes=fact),
     UUID | None: lambda fact: UUID(bytes=fact) if fact else None,
     tuple[UUID, ...]: _ids,
-    datetime: _time_at,
-    datetime | None: lambda fact: _time_at(fact) if fact else None,
+    datetime: time_at,
+    datetime | None: lambda fact: time_at(fact) if fact else None,
     InstanceState: InstanceState,
     EventKind: EventKind,
     dict[NodeState, int]: lambda fact: {NodeState(state): count for state, count in fact.items()},

@@ -48,7 +48,7 @@ def _begin(graph: Graph, ended: Instance, calls: list[NewCall], now: float) -> I
             ("end", str(ended.ends)),
             *([("error", _show_failure(ended.blamed))] if ended.blamed is not None else []),
             ("instance", show_id(ended.id)),
-            ("started", f"{ended.created_at:.6f}"),
+            ("started", repr(ended.created_at)),
             ("state", str(ended.state.value)),
         ),
     )

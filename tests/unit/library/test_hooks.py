@@ -60,7 +60,7 @@ def test_hooks_are_told_of_the_end() -> None:
         assert (name, ended.instance_id, ended.definition) == ("tell", instance.instance_id, f"{h.__name__}:Job")
         assert (ended.state, ended.end, ended.key, ended.tags) == ("completed", 1, "job-1", {"customer": "c9"})
         assert ended.error == ""
-        assert ended.started_at <= ended.finished_at
+        assert ended.started_at == dg.attach(instance.instance_id).created_at <= ended.finished_at
         (made,) = dg.instances(definition=f"hooks of {h.__name__}:Job")
         assert made.state is InstanceState.COMPLETED
 
