@@ -14,9 +14,9 @@ import click
 from dagorama import Instance, attach
 from dagorama.cli.failure import CannotStart, Refused
 from dagorama.cli.options import check_is_text, takes_address, use_address
-from dagorama.client.queries import list_instances, list_nodes, newest_instances
+from dagorama.client.queries import list_instances, newest_instances
 from dagorama.errors import BrokerRefused, BrokerUnavailable
-from dagorama.logging import printable, printable_json
+from dagorama.logging import printable_json
 from dagorama.options import checked_key
 
 #: An abbreviated id is looked for among so many instances, the newest.
@@ -57,7 +57,7 @@ def find_instance(text: str) -> bytes:
 
     A text that is the key of one instance and abbreviates the id of another is refused.
     """
-    digits = _digits(text)
+    digits = digits_of(text)
     if digits is not None and len(digits) == 32:
         return bytes.fromhex(digits)
     found = _ids_under(text)
@@ -67,7 +67,7 @@ def find_instance(text: str) -> bytes:
         return _only(found, "instances have that key")
     whose = f"of the {LOOKED_AT_MAX} newest instances"
     for status in newest_instances(LOOKED_AT_MAX):
-        if _abbreviates(digits, status.instance_id) and status.instance_id not in found:
+        if abbreviates(digits, status.instance_id) and status.instance_id not in found:
             found.append(status.instance_id)
     if not found:
         raise Refused(f"none {whose} has an id that begins or ends with {text}")
@@ -89,56 +89,29 @@ def look_at(text: str) -> Instance:
     return attach(UUID(bytes=find_instance(text))).refresh()
 
 
-def find_node(instance_id: bytes, text: str) -> bytes:
-    """Return the id of the node that a person means.
-
-    It may be given whole, as the first or last digits of the id of a node of the instance, or by a label or the name of
-    a function that only one node has. A text that is the label of one and abbreviates the id of another is refused.
-    """
-    digits = _digits(text)
-    if digits is not None and len(digits) == 32:
-        return bytes.fromhex(digits)
-    by_id, by_label, by_name = [], [], []
-    for status in list_nodes(instance_id):
-        if status.label == text:
-            by_label.append(status.node_id)
-        if digits is not None and _abbreviates(digits, status.node_id):
-            by_id.append(status.node_id)
-        elif f":{status.function}".endswith((f":{text}", f".{text}")):
-            by_name.append(status.node_id)
-    name = UUID(bytes=instance_id)
-    whose = f"of the nodes of instance {name}"
-    if by_id:
-        or_label = ", or that label" if by_label else ""
-        by_id += [one for one in by_label if one not in by_id]
-        return _only(by_id, f"{whose} have ids that begin or end with {text}{or_label}")
-    if by_label:
-        return _only(by_label, f"{whose} have the label {printable(text)}; say which by its id")
-    if by_name:
-        return _only(by_name, f"{whose} are of {text}; say which by its id")
-    shown = printable(text)
-    has = f"has an id that begins or ends with {shown}," if digits is not None else "has"
-    what = f"the label {shown}, or a function of the name {shown}"
-    raise Refused(f"none {whose} {has} {what}; `dagorama show {name} --all` lists them")
-
-
-def _digits(text: str) -> str | None:
+def digits_of(text: str) -> str | None:
     """Return the hexadecimal digits of an id or of an abbreviation; None for a text that is neither."""
     digits = text.lower().replace("-", "")
     return digits if set(digits) <= set("0123456789abcdef") and DIGITS_MIN <= len(digits) <= 32 else None
 
 
-def _abbreviates(digits: str, one: UUID) -> bool:
+def abbreviates(digits: str, one: UUID) -> bool:
+    """Return whether an id begins or ends with these digits."""
     return one.hex.startswith(digits) or one.hex.endswith(digits)
 
 
 def _only(found: Sequence[UUID], whose: str) -> bytes:
     """Return the only one that was found; raise an error that names them where there are several."""
     if len(found) > 1:
-        named = "".join(f"\n  {one}" for one in found[:NAMED_MAX])
-        more = f"\n  and {len(found) - NAMED_MAX} more" if len(found) > NAMED_MAX else ""
-        raise Refused(f"{len(found)} {whose}:{named}{more}")
+        raise several(f"{len(found)} {whose}", list(map(str, found)))
     return found[0].bytes
+
+
+def several(what: str, names: Sequence[str]) -> Refused:
+    """Return the error for a text that stands for several things, which it names."""
+    named = "".join(f"\n  {one}" for one in names[:NAMED_MAX])
+    more = f"\n  and {len(names) - NAMED_MAX} more" if len(names) > NAMED_MAX else ""
+    return Refused(f"{what}:{named}{more}")
 
 
 def print_json(value: object) -> None:

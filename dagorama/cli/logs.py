@@ -13,7 +13,8 @@ from uuid import UUID
 
 import click
 
-from dagorama.cli.asking import asks_broker, find_instance, find_node, json_line, plain
+from dagorama.cli.asking import asks_broker, find_instance, json_line, plain
+from dagorama.cli.node_names import find_node
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import is_drawn
 from dagorama.client import queries
@@ -51,9 +52,9 @@ def logs(
     """Print what the nodes of an instance have printed and logged, or what one of them has.
 
     INSTANCE and NODE are ids, or at least four of the digits that they begin or end with; INSTANCE may be a key too,
-    and NODE a label, or the name of a function, whole or just the method's, where one node only has it. Each line has
-    its time, its function, and the node's label, or the end of its id where several nodes are of that. Lines that begin
-    with -- say what is missing. With --json each line is an object.
+    and NODE what one node only has: a label, the name of a function, whole or just the method's, or both, as in
+    load/orders-17.csv. Each line has its time, its function, and the node's label, or the end of its id where several
+    nodes are of that. Lines that begin with -- say what is missing. With --json each line is an object.
     """
     wanted = _filter(level, grep)
     instance_id = find_instance(instance)

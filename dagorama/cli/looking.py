@@ -13,8 +13,9 @@ from dagorama import workers as list_workers
 from dagorama.analysis.snapshot import method_of
 from dagorama.analysis.summary import analyze
 from dagorama.analysis.wording import describe, lasting
-from dagorama.cli.asking import asks_broker, find_instance, find_node, look_at, print_json
+from dagorama.cli.asking import asks_broker, find_instance, look_at, print_json
 from dagorama.cli.choosing import Chosen, takes_filter
+from dagorama.cli.node_names import find_node
 from dagorama.cli.options import HELP
 from dagorama.cli.overview import overview, print_counts, print_functions
 from dagorama.cli.screen import watch_lines
@@ -124,16 +125,20 @@ def _without(form: Form, *places: int) -> Form:
 
 @click.command(context_settings=HELP)
 @click.argument("instance")
+@click.argument("node", required=False)
 @click.option(
     "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many nodes of each kind."
 )
 @click.option("--all", "whole", is_flag=True, help="List all nodes, whatever --limit says.")
 @asks_broker
-def show(instance: str, limit: int, whole: bool, as_json: bool) -> None:
-    """Show an instance, with what has failed and what has not ended.
+def show(instance: str, node: str | None, limit: int, whole: bool, as_json: bool) -> None:
+    """Show an instance, with what has failed and what has not ended; or one node, as `dagorama node` does.
 
-    INSTANCE is an id, at least four of the digits that it begins or ends with, or a key.
+    INSTANCE is an id, at least four of the digits that it begins or ends with, or a key, and NODE is named as there.
     """
+    if node is not None:
+        _show_node(instance, node, as_json=as_json)
+        return
     looked_at = look_at(instance)
     found = looked_at.status
     failed, unfinished = noteworthy(looked_at, limit)
@@ -206,8 +211,13 @@ def node(instance: str, node: str, as_json: bool) -> None:
     """Show all there is to know of a node, with its failed attempts.
 
     INSTANCE and NODE are ids, or at least four of the digits that they begin or end with; INSTANCE may be a key too,
-    and NODE a label, or the name of a function, whole or just the method's, where one node only has it.
+    and NODE what one node only has: a label, the name of a function, whole or just the method's, or both, as in
+    load/orders-17.csv.
     """
+    _show_node(instance, node, as_json=as_json)
+
+
+def _show_node(instance: str, node: str, *, as_json: bool) -> None:
     instance_id = find_instance(instance)
     found = queries.get_node(instance_id, find_node(instance_id, node))
     if as_json:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from dagorama.analysis.snapshot import method_of
-from dagorama.cli.asking import asks_broker, find_instance, find_node, print_json
+from dagorama.cli.asking import asks_broker, find_instance, print_json
 from dagorama.cli.failure import Failed
+from dagorama.cli.node_names import find_node
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import Form, end_of, print_table
 from dagorama.cli.waiting import wait_until_ended
@@ -25,9 +26,9 @@ def rerun(instance: str, node: str, as_json: bool) -> None:
 
     It returns when the instance has ended again, and says of each of these nodes whether its value is the same, has
     changed, or is new; while nothing goes on, standard error says why. INSTANCE and NODE are ids, or at least four of
-    the digits that they begin or end with; INSTANCE may be a key too, and NODE a label, or the name of a function,
-    whole or just the method's, where one node only has it. `dagorama show INSTANCE --all` lists the nodes. Status 1 if
-    the instance has failed, 4 if it runs or was cancelled.
+    the digits that they begin or end with; INSTANCE may be a key too, and NODE what one node only has: a label, the
+    name of a function, whole or just the method's, or both, as in load/orders-17.csv. `dagorama show INSTANCE --all`
+    lists the nodes. Status 1 if the instance has failed, 4 if it runs or was cancelled.
     """
     instance_id = find_instance(instance)
     node_id = find_node(instance_id, node)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from dagorama.cli.asking import asks_broker, find_instance, find_node, print_json
+from dagorama.cli.asking import asks_broker, find_instance, print_json
+from dagorama.cli.node_names import find_node
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import print_text
 from dagorama.client import queries
@@ -22,8 +23,8 @@ def why(instance: str, node: str | None, as_json: bool) -> None:
     """Say why a node does not run; without NODE, the first node of the instance that has not ended.
 
     INSTANCE and NODE are ids, or at least four of the digits that they begin or end with; INSTANCE may be a key too,
-    and NODE a label, or the name of a function, whole or just the method's, where one node only has it. Each line is
-    held by the one below it that stands deeper.
+    and NODE what one node only has: a label, the name of a function, whole or just the method's, or both, as in
+    load/orders-17.csv. Each line is held by the one below it that stands deeper.
     """
     instance_id = find_instance(instance)
     told = queries.why(instance_id, find_node(instance_id, node) if node else None)

@@ -11,11 +11,24 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from click import Context
 from click.testing import CliRunner
 
-from dagorama.cli.main import SUBCOMMANDS, group
-from dagorama.client.port import Cancel, ControlInstance, ControlQueue, ListQueues, ListWorkers, Retry, WhyNot
-from dagorama.client.status import AttemptStatus, ProgressStatus
+from dagorama.cli.main import group
+from dagorama.client.log_lines import LogBlock, LogChunk, LogPart
+from dagorama.client.port import (
+    Cancel,
+    CheckFunctions,
+    ControlInstance,
+    ControlQueue,
+    ListQueues,
+    ListWorkers,
+    Rerun,
+    Retry,
+    WhyNot,
+)
+from dagorama.client.status import AttemptStatus, FunctionCheck, ProgressStatus
+from dagorama.v1.logs_pb2 import LogLines
 from dagorama.why import Reason, Why
 from tests.docs.pages import ROOT
 from tests.scenarios.cli.test_tables import queue, worker
@@ -23,8 +36,20 @@ from tests.scenarios.cli.told import BEGAN, INSTANCE, Told, counted, instance, n
 
 SCHEMA = json.loads((ROOT / "docs/reference/commands.schema.json").read_text())
 
-#: Commands whose output is no JSON of ours, or that run until they are stopped.
-WITHOUT = {"broker", "check", "completion", "result", "run", "version", "worker"}
+
+def with_json() -> set[str]:
+    """Returns the commands that take --json as click knows them; `result` prints the user's value, whatever it is."""
+    context = Context(group)
+    commands = {name: group.get_command(context, name) for name in group.list_commands(context)}
+    return {
+        name
+        for name, command in commands.items()
+        if command is not None
+        for option in command.params
+        if option.name == "as_json" and name != "result"
+    }
+
+
 KINDS: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -92,54 +117,74 @@ def told() -> Iterator[Told]:
         WhyNot: lambda _: why,
         Cancel: lambda _: None,
         Retry: lambda _: None,
+        Rerun: lambda _: [UUID(int=2).bytes, UUID(int=3).bytes],
         ControlInstance: lambda _: found,
         ControlQueue: lambda _: [queue("q")],
+        CheckFunctions: lambda request: [FunctionCheck((reason,), ("w",)) for _ in request.functions],
     }
-    with telling(Told([found], nodes, more)) as made:
+    with telling(Told([found], nodes, more, printed())) as made:
         yield made
+
+
+def printed() -> LogChunk:
+    """Returns a line of a node, and a gap."""
+    lines = LogLines(parts=[0], times_us=[1], levels=[30], sources=[0], texts=[b"low"], source_names=["log:shop"])
+    part = LogPart(UUID(int=1).bytes, 1, 7, 3, 30, ended=True)
+    return LogChunk([LogBlock("w", (part,), lines.SerializeToString(), 1)], 1, ["the store was full"], last=True)
 
 
 ONE = str(INSTANCE)
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["instances"],
-        ["show", ONE],
-        ["show", ONE, "--all"],
-        ["node", ONE, str(UUID(int=2))],
-        ["node", ONE, str(UUID(int=3))],
-        ["why", ONE],
-        ["workers"],
-        ["queues"],
-        ["top"],
-        ["graph", ONE],
-        ["graph", ONE, "--fold"],
-        ["analyze", ONE],
-        ["cancel", ONE],
-        ["cancel", "--state", "running", "--yes"],
-        ["retry", ONE],
-        ["retry", "--state", "running", "--yes"],
-        ["pause", ONE],
-        ["pause", "--queue", "q"],
-        ["pause", "--key", "order-17", "--yes"],
-        ["resume", "--queue", "q"],
-        ["cap", "3", ONE],
-        ["priority", ONE, "3"],
-    ],
-    ids=lambda words: " ".join(words).replace(ONE, "INSTANCE"),
+#: A call or more of each command, and by which status it ends where that is not 0.
+CALLS = (
+    "analyze ONE",
+    "cancel ONE",
+    "cancel --state running --yes",
+    "cap 3 ONE",
+    "check tests.scenarios.cli.jobs",
+    "graph ONE",
+    "graph ONE --fold",
+    "instances",
+    "node ONE 00000002",
+    "node ONE 00000003",
+    "pause ONE",
+    "pause --queue q",
+    "pause --key order-17 --yes",
+    "priority ONE 3",
+    "queues",
+    "rerun ONE 00000002",
+    "resume --queue q",
+    "retry ONE",
+    "retry --state running --yes",
+    "show ONE",
+    "show ONE --all",
+    "show ONE 00000002",
+    "top",
+    "why ONE",
+    "workers",
+    "logs ONE",
 )
-def test_the_json_is_as_the_schema_says(told: Told, words: list[str]) -> None:
+STATUS = {"check": 1, "rerun": 1}
+#: Commands that print a value in each line; of `events` another module has the calls.
+BY_LINES, ELSEWHERE = {"logs", "events"}, {"events"}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_the_json_is_as_the_schema_says(told: Told, call: str) -> None:
     """No key is missing and none is new, and each value is of its kind."""
-    finished = CliRunner().invoke(group, [*words, "--json"], prog_name="dagorama")
-    assert finished.exit_code == 0, finished.output
-    assert list(faults(json.loads(finished.stdout), SCHEMA["properties"][words[0]])) == []
+    name, *words = call.replace("ONE", ONE).split()
+    finished = CliRunner().invoke(group, [name, *words, "--json"], prog_name="dagorama")
+    assert finished.exit_code == STATUS.get(name, 0), finished.output
+    values = finished.stdout.splitlines() if name in BY_LINES else [finished.stdout]
+    assert len(values) > 0
+    assert [list(faults(json.loads(value), SCHEMA["properties"][name])) for value in values] == [[] for _ in values]
 
 
-def test_each_command_has_a_schema() -> None:
-    """A new command with --json gets one."""
-    assert set(SCHEMA["properties"]) == set(SUBCOMMANDS) - WITHOUT
+def test_each_command_has_a_schema_and_is_held_against_it() -> None:
+    """A new command with --json gets one, and a call above."""
+    assert set(SCHEMA["properties"]) == with_json()
+    assert {call.split()[0] for call in CALLS} | ELSEWHERE == with_json()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from typing import Any, cast
 from uuid import UUID
 
 from dagorama.client.asking import use_broker
-from dagorama.client.port import Broker, GetInstance, GetNode, ListInstances, ListNodes, Page, Request
+from dagorama.client.log_lines import LogChunk
+from dagorama.client.port import Broker, GetInstance, GetNode, ListInstances, ListNodes, Page, ReadLogs, Request
 from dagorama.client.status import InstanceStatus, NodeStatus
 from dagorama.errors import BrokerRefused
 from dagorama.states import InstanceState, NodeState
@@ -28,6 +29,8 @@ class Told:
     instances: list[InstanceStatus] = field(default_factory=list)
     nodes: Sequence[NodeStatus] = ()
     more: Mapping[type, Callable[[Any], object]] = field(default_factory=dict)
+    #: What nodes have printed.
+    logs: LogChunk = field(default_factory=lambda: LogChunk([], 0, [], last=True))
     #: All that was asked, in order.
     asked: list[Request[Any]] = field(default_factory=list)
 
@@ -35,6 +38,15 @@ class Told:
         """Answers, as a broker in this process does: without a step."""
         self.asked.append(request)
         return self._answer(request)
+        yield
+
+    def changes(self, instance_id: bytes) -> Iterator[InstanceStatus]:
+        """Tells how an instance stands, once: nothing comes after that."""
+        yield self.instance(instance_id)
+
+    def read_logs(self, request: ReadLogs) -> Generator[Any, Any, LogChunk]:
+        """Gives what nodes have printed, all at once."""
+        return self.logs
         yield
 
     def _answer(self, request: Request[Any]) -> object:

@@ -1,0 +1,96 @@
+"""Nodes are named on the command line as lists and logs have them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import pytest
+
+from dagorama.cli.failure import Refused
+from dagorama.cli.node_names import find_node
+from dagorama.client.status import NodeStatus
+from tests.scenarios.cli.told import INSTANCE, Told, instance, node, telling
+
+NODES = (
+    node(0xAAAA0001, function="etl:Etl.load", label="orders-17.csv"),
+    node(0xAAAA0002, function="etl:Etl.load", label="in/orders-18.csv"),
+    node(0xAAAA0003, function="etl:Etl.extract", label="orders-17.csv"),
+    node(0xAAAA0004, function="etl:Etl.total"),
+    node(0xAAAA0005, function="other:Other.load", label="orders-19.csv"),
+    node(0xAAAA0006, function="etl:Etl.check", label="two\nlines \x1b[31m"),
+    node(0xAAAA0007, function="etl:Etl.check", label="same"),
+    node(0xAAAA0008, function="etl:Etl.check", label="same"),
+    node(0xAAAA0009, function="etl:Etl.check", label="load/orders-20.csv"),
+)
+
+
+def find(text: str, nodes: Sequence[NodeStatus] = NODES) -> int:
+    """Give the number of the node that a text stands for."""
+    with telling(Told([instance()], nodes)):
+        return int.from_bytes(find_node(INSTANCE.bytes, text)) & 0xFFFF
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("load/orders-17.csv", 1),
+        ("Etl.load/orders-17.csv", 1),
+        ("etl:Etl.load/orders-17.csv", 1),
+        ("etl:Etl.load orders-17.csv", 1),
+        ("load/in/orders-18.csv", 2),
+        ("extract/orders-17.csv", 3),
+        ("in/orders-18.csv", 2),
+        ("total", 4),
+        ("check/two\nlines \x1b[31m", 6),
+        ("check/two\\nlines \\x1b[31m", 6),
+        ("two\\nlines \\x1b[31m", 6),
+        ("load/orders-20.csv", 9),
+        ("check/load/orders-20.csv", 9),
+    ],
+)
+def test_a_function_and_a_label_name_a_node(text: str, number: int) -> None:
+    """With a slash or a space between, the function whole or by its end, the label as it is or as it is shown."""
+    assert find(text) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint", "numbers"),
+    [
+        (
+            "load",
+            "3 of the nodes of instance {} are of load; say which by function/label, or by its id:",
+            {1: "load/orders-17.csv", 2: "load/in/orders-18.csv", 5: "load/orders-19.csv"},
+        ),
+        (
+            "orders-17.csv",
+            "2 of the nodes of instance {} have the label orders-17.csv; say which by function/label, or by its id:",
+            {1: "load/orders-17.csv", 3: "extract/orders-17.csv"},
+        ),
+        (
+            "check/same",
+            "2 of the nodes of instance {} are of check/same; say which by its id:",
+            {7: "check/same", 8: "check/same"},
+        ),
+        (
+            "check",
+            "4 of the nodes of instance {} are of check; say which by its id:",
+            {6: "check/two\\nlines \\x1b[31m", 7: "check/same", 8: "check/same", 9: "check/load/orders-20.csv"},
+        ),
+    ],
+)
+def test_the_candidates_for_an_ambiguous_name_are_listed(text: str, complaint: str, numbers: dict[int, str]) -> None:
+    """With their ids, and by what they are named where that tells them apart."""
+    with pytest.raises(Refused) as refused:
+        find(text)
+    named = [f"  {UUID(int=0xAAAA0000 + number)}  {name}" for number, name in numbers.items()]
+    assert str(refused.value).splitlines() == [complaint.format(INSTANCE), *named]
+
+
+@pytest.mark.parametrize(
+    "text", ["load/orders-99.csv", "load/", "/orders-17.csv", "oad/orders-17.csv", "total/", "same/check"]
+)
+def test_what_names_no_node_is_refused(text: str) -> None:
+    """Also a part of a name, or of a label."""
+    with pytest.raises(Refused, match=r"none of the nodes of instance .* has the label"):
+        find(text)
