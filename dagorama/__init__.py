@@ -41,8 +41,8 @@ if TYPE_CHECKING:
         WorkersCannotStart,
     )
     from dagorama.instance.instance import Instance
-    from dagorama.instance.listing import Listing
-    from dagorama.instance.log import Log
+    from dagorama.instance.listing import Listing, ListPage
+    from dagorama.instance.log import Log, LogPage
     from dagorama.instance.node import Attempt, Failure, Node
     from dagorama.limits import Limit
     from dagorama.looking.events import Events, events
@@ -85,10 +85,12 @@ __all__ = [
     "KeyConflict",
     "Limit",
     "LimitKeyError",
+    "ListPage",
     "Listing",
     "Log",
     "LogGap",
     "LogLine",
+    "LogPage",
     "MainGuardMissing",
     "Node",
     "NodeContext",
@@ -153,10 +155,12 @@ _MODULES = {
     "InstanceState": "states",
     "InstanceStatus": "client.status",
     "Limit": "limits",
+    "ListPage": "instance.listing",
     "Listing": "instance.listing",
     "Log": "instance.log",
     "LogGap": "client.log_lines",
     "LogLine": "client.log_lines",
+    "LogPage": "instance.log",
     "Node": "instance.node",
     "NodeContext": "node_context",
     "NodeEvent": "client.events",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 from dagorama.client.asking import broker
-from dagorama.client.log_lines import LogGap, LogLine, LogReader, OpenAttempt
+from dagorama.client.log_lines import LogChunk, LogGap, LogLine, LogReader, OpenAttempt
 from dagorama.client.port import GetNode, ReadLogs
 from dagorama.client.status import NodeStatus
 from dagorama.client.steps import Steps, run, run_async
@@ -68,22 +68,30 @@ class LogReading:
 
     def next_lines(self) -> Steps[Sequence[LogLine | LogGap]]:
         """Return what comes next, which may be nothing as yet."""
-        request = ReadLogs(
-            instance_id=self._instance_id,
-            node_id=self._node_id or b"",
-            attempt=self._attempt or 0,
-            follow=self.has_caught_up,
-            after=self._cursor,
-        )
-        chunk = yield from broker().read_logs(request)
+        chunk = yield from self.ask(after=self._cursor, follow=self.has_caught_up)
         self._cursor = chunk.cursor
-        found = list(self._reader.read(chunk))
+        found = self.lines_in(chunk)
         if chunk.last:
             self.is_over = self.has_caught_up or not self._follows
             self.has_caught_up = True
         if self.is_over:
             found += yield from self._missing_ends()
         return found
+
+    def ask(self, *, after: int, follow: bool) -> Steps[LogChunk]:
+        """Return the part after a place; `follow` waits until there is one, or nothing further comes."""
+        request = ReadLogs(
+            instance_id=self._instance_id,
+            node_id=self._node_id or b"",
+            attempt=self._attempt or 0,
+            follow=follow,
+            after=after,
+        )
+        return broker().read_logs(request)
+
+    def lines_in(self, chunk: LogChunk) -> list[LogLine | LogGap]:
+        """Return what a part has."""
+        return list(self._reader.read(chunk))
 
     def _missing_ends(self) -> Steps[list[LogGap]]:
         """Return the gaps of attempts that are over and whose end has not come."""

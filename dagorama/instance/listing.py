@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from dagorama.client.port import PAGE_SIZE, ListInstances, ListNodes, Page, Request
 from dagorama.client.steps import Steps, run, run_async
+from dagorama.instance.twins import asking, later
 from dagorama.options import whole_number
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+
+class ListPage(NamedTuple, Generic[T_co]):
+    """A part of a list."""
+
+    items: Sequence[T_co]
+    #: Give it to `page` for the part after it; empty where there is none.
+    next_cursor: str
 
 
 class Listing(Generic[T_co]):
@@ -51,6 +60,25 @@ class Listing(Generic[T_co]):
             if not token:
                 return
             left = None if left is None else left - len(items)
+
+    @asking
+    def page(self, cursor: str = "", size: int = 100) -> Steps[ListPage[T_co]]:
+        """Return a part of the list with `size` items at most, from 1 to 1000: the first, or that after a cursor.
+
+        A cursor is good in any process, for a list of the same selection. Of a selection a part may be empty and not
+        the last. A `limit` of the list does not count here. Raises `ValueError` for a size that cannot be,
+        `BrokerRefused` for a cursor that is none, and `BrokerUnavailable`.
+        """
+        number = whole_number(size)
+        if number is None or not 0 < number <= PAGE_SIZE:
+            raise ValueError(f"size must be a whole number from 1 to {PAGE_SIZE}, not {size!r}")
+        return _page(self._pages(cursor, number))
+
+    apage = later(page)
+
+
+def _page(steps: Steps[tuple[Sequence[T], str]]) -> Steps[ListPage[T]]:
+    return ListPage(*(yield from steps))
 
 
 def listing(

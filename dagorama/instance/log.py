@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 from dagorama.client.log_lines import LogGap, LogLine
-from dagorama.client.logs import read_logs, read_logs_async
+from dagorama.client.logs import LogReading, read_logs, read_logs_async
+from dagorama.client.steps import Steps
+from dagorama.instance.twins import asking, later
 from dagorama.options import whole_number
+
+
+class LogPage(NamedTuple):
+    """A part of what has been printed."""
+
+    lines: Sequence[LogLine | LogGap]
+    #: Give it to `page` for what comes after.
+    cursor: int
+    #: Nothing came after it when it was read; when it was waited for, nothing further comes.
+    is_last: bool
 
 
 class Log:
@@ -45,6 +58,24 @@ class Log:
         async for each in reading:
             if self._fits(each):
                 yield each
+
+    @asking
+    def page(self, after: int = 0, *, wait: bool = False) -> Steps[LogPage]:
+        """Return the lines that come after a cursor, as many as the broker gives at once; the first without one.
+
+        With `wait` it is answered when there is something after it, or nothing further comes, which may take as long as
+        the node runs; without, at once. Only readers of the whole are told that the end of an attempt is missing.
+        Raises `UnknownId` and `BrokerUnavailable`.
+        """
+        return self._page(whole_number(after) or 0, wait)
+
+    apage = later(page)
+
+    def _page(self, after: int, wait: bool) -> Steps[LogPage]:
+        reading = LogReading(self._instance_id, self._node_id, attempt=self._attempt)
+        chunk = yield from reading.ask(after=after, follow=wait)
+        lines = [each for each in reading.lines_in(chunk) if self._fits(each)]
+        return LogPage(lines, chunk.cursor, chunk.last)
 
     def _fits(self, each: LogLine | LogGap) -> bool:
         return isinstance(each, LogGap) or self._level is None or (each.is_logged and each.level >= self._level)

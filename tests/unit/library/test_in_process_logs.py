@@ -104,6 +104,24 @@ def test_instances_and_nodes_have_their_logs() -> None:
             list(attach(UUID(int=7)).logs())
 
 
+def test_logs_are_read_in_parts_that_follow_a_cursor() -> None:
+    """Each part is what there is after the last, and none is told twice."""
+    with testing.in_process_broker():
+        instance, value = Task()()
+        promise: object = value
+        assert isinstance(promise, DAGPromise)
+        assert instance.result() == 1
+        instance_id, node_id = instance.instance_id.bytes, promise.identifier.bytes
+        keep(instance_id, node_id, "one", 1, ended=False)
+        first = instance.logs().page()
+        keep(instance_id, node_id, "two", 2, ended=True)
+        second = asyncio.run(instance.node(promise).logs().apage(first.cursor, wait=True))
+        assert [[str(line) for line in part.lines] for part in (first, second)] == [["one"], ["two"]]
+        assert second.cursor > first.cursor
+        assert second.is_last
+        assert instance.logs(level="warning").page().lines == []
+
+
 @pytest.mark.parametrize("wanted", [{"attempt": 0}, {"attempt": "1"}, {"level": "loud"}, {"level": True}])
 def test_logs_that_cannot_be_are_refused_at_once(wanted: dict[str, Any]) -> None:
     """With the argument's name, before anything is read."""

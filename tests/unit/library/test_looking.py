@@ -210,6 +210,21 @@ def test_lists_are_read_page_by_page(broker: InProcessBroker, monkeypatch: pytes
 
 
 @pytest.mark.usefixtures("broker")
+def test_a_list_is_read_in_parts_that_follow_a_cursor() -> None:
+    """So that a page in a browser can end where the next begins, in another process."""
+    ids = [generate_instance_id() for _ in range(5)][::-1]
+    first = instances().page(size=2)
+    second = asyncio.run(instances().apage(first.next_cursor, 2))
+    last = instances().page(second.next_cursor, 2)
+    assert [one.id for part in (first, second, last) for one in part.items] == ids
+    assert [bool(part.next_cursor) for part in (first, second, last)] == [True, True, False]
+    with pytest.raises(ValueError, match="size must be a whole number from 1 to 1000, not 0"):
+        instances().page(size=0)
+    with pytest.raises(BrokerRefused):
+        instances().page("none of ours")
+
+
+@pytest.mark.usefixtures("broker")
 def test_an_instance_is_attached_to_without_its_definition() -> None:
     """By its id alone; what it says of itself is asked for when it is needed."""
     started, _ = Sums()([1, 2])
