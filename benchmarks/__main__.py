@@ -1,4 +1,4 @@
-"""python -m benchmarks throughput|chain|latency: what a node costs, beside the standard library's process pool.
+"""python -m benchmarks throughput|chain|latency|layout: what a node costs, beside the standard library's process pool.
 
 All numbers are medians over the rounds; the systems are started afresh in each and take turns. Workers are up and warm
 before the clock runs.
@@ -13,6 +13,7 @@ from time import sleep, time
 
 import click
 
+from benchmarks import layout as layouts
 from benchmarks import trips
 from benchmarks.measure import Options, fsync_ms, measure, report, timed
 from benchmarks.peers import PEERS
@@ -109,6 +110,20 @@ def latency(options: Options, as_json: bool) -> None:
         numbers[f"{name}_median_ms"] = statistics.median(found)
         numbers[f"{name}_p95_ms"] = statistics.quantiles(found, n=20, method="inclusive")[-1] if found[1:] else found[0]
     report(options, samples, numbers | {"fsync_ms": fsync_ms(options.folder)}, as_json=as_json)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object in the last line.")
+@click.option("--nodes", default=100_000, show_default=True, type=click.IntRange(min=100))
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(min=1))
+def layout(as_json: bool, nodes: int, rounds: int) -> None:
+    """The layout of a large graph as the page draws it: milliseconds of CPU time, at once and when it has grown."""
+    numbers = layouts.measure(nodes, rounds)
+    if as_json:
+        click.echo(json.dumps({"nodes": nodes, "rounds": rounds} | numbers))
+        return
+    for name, number in numbers.items():
+        click.echo(f"{name}: {number:.0f}")
 
 
 @main.command()

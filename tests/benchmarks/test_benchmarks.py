@@ -164,3 +164,11 @@ def test_the_trace_is_readable_without_json() -> None:
         "resolve",
     ]
     assert re.fullmatch(r"  MainThread +dagorama\..*__call__", lines[1])
+
+
+def test_layout_measures_each_shape() -> None:
+    """The layout gives milliseconds for each shape of graph, at once and when it has grown."""
+    found = numbers("layout", "--nodes", "2000")
+    times = {f"{shape}{grown}_ms" for shape in ("fan", "chain", "grid", "wide") for grown in ("", "_grown")}
+    assert set(found) == times | {"nodes", "rounds"}
+    assert positive(found, times)
