@@ -1,4 +1,4 @@
-"""How long the layout of a large graph takes: layers, order and places, of an instance at once and of one that has grown."""
+"""How long the layout of a large graph takes: layers, order and places, at once and when it has grown."""
 
 from __future__ import annotations
 
