@@ -3,7 +3,7 @@
 In the order that `layout` gives, each vertex is put as near to the mean of its neighbours as the others of its layer
 let it: the sum of the squared distances is the least there is, found by pooling adjacent violators (Ayer, Brunk, Ewing,
 Reid and Silverman, 1955), which is isotonic regression, once for each layer there and back. So chains are straight, and
-a vertex stands at the middle of those that it leads to.
+a vertex stands at the middle of all that it leads to.
 
 A graph that grows is placed anew, given its places before. Vertices that had one keep their order, and weigh so much
 more than new ones that they move only where room has to be made.
