@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import wraps
@@ -18,6 +19,7 @@ from dagorama.client.queries import list_instances, newest_instances
 from dagorama.errors import BrokerRefused, BrokerUnavailable
 from dagorama.logging import printable_json
 from dagorama.options import checked_key
+from dagorama.settings import INLINE_ENVIRONMENT_FLAG
 
 #: An abbreviated id is looked for among so many instances, the newest.
 LOOKED_AT_MAX = 1000
@@ -42,6 +44,8 @@ def asks_broker(function: Callable[..., None]) -> Callable[..., None]:
         for word in kwargs.values():
             check_is_text(word)
         use_address(host, port)
+        # It is for programs that make calls; the broker is asked all the same.
+        os.environ.pop(INLINE_ENVIRONMENT_FLAG, None)
         try:
             function(*args, **kwargs)
         except BrokerUnavailable as error:

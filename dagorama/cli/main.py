@@ -13,14 +13,15 @@ from importlib.metadata import version as installed_version
 import click
 
 from dagorama.cli.options import HELP
+from dagorama.cli.verbs import VERBS
 from dagorama_broker.ending import PlainEnd
 
-#: For each subcommand the module and name of its click command, and what `dagorama --help` says about it.
+#: For each subcommand the module and name of its click command, and what `dagorama --help` says about it. Those of the
+#: verbs in `VERBS` are made by a module.
 SUBCOMMANDS = {
+    **{name: ("dagorama.cli.acting:command_of", verb.summary) for name, verb in VERBS.items()},
     "analyze": ("dagorama.cli.analyze:analyze_command", "Say where the time of an instance went."),
     "broker": ("dagorama_broker.__main__:main", "Run a broker: it keeps the graphs and hands nodes to workers."),
-    "cancel": ("dagorama.cli.cancel:cancel", "Stop an instance."),
-    "cap": ("dagorama.cli.controlling:cap", "Have at most so many nodes of an instance or a queue run at once."),
     "check": ("dagorama.cli.check:check", "List functions of a module that no connected worker would run."),
     "completion": ("dagorama.cli.completion:completion", "Print the script that has a shell complete commands."),
     "events": ("dagorama.cli.events:events", "Print a line for all that happens, as it happens."),
@@ -28,13 +29,9 @@ SUBCOMMANDS = {
     "instances": ("dagorama.cli.looking:instances", "List instances, newest first."),
     "logs": ("dagorama.cli.logs:logs", "Print what nodes have printed and logged."),
     "node": ("dagorama.cli.looking:node", "Show all there is to know of a node, with its failed attempts."),
-    "pause": ("dagorama.cli.controlling:pause", "Have workers take no further nodes of an instance or a queue."),
-    "priority": ("dagorama.cli.controlling:priority", "Have workers take nodes of an instance earlier or later."),
     "queues": ("dagorama.cli.looking:queues", "List what is ready and running, by queue and taint."),
     "rerun": ("dagorama.cli.rerun:rerun", "Run a node again, and whatever its value went into."),
     "result": ("dagorama.cli.result:result", "Print the value of an instance."),
-    "resume": ("dagorama.cli.controlling:resume", "Let a paused instance or queue go on."),
-    "retry": ("dagorama.cli.retry:retry", "Let a failed instance go on from where it failed."),
     "run": ("dagorama.cli.run:run", "Run one definition on a broker and workers of its own, and print the value."),
     "show": ("dagorama.cli.looking:show", "Show an instance, with what has failed and what has not ended."),
     "top": ("dagorama.cli.top:top", "Show what goes on at the broker, again and again."),
@@ -57,7 +54,8 @@ class LazyGroup(PlainEnd, click.Group):
         if cmd_name not in SUBCOMMANDS:
             return None
         module, _, attribute = SUBCOMMANDS[cmd_name][0].partition(":")
-        command: object = getattr(import_module(module), attribute)
+        found = getattr(import_module(module), attribute)
+        command: object = found(VERBS[cmd_name]) if cmd_name in VERBS else found
         assert isinstance(command, click.Command)
         return command
 

@@ -97,6 +97,9 @@ def test_the_report_is_there_for_programs(told: Told) -> None:
         (["cancel", "--tag", "customer=c9", "--tag", "region=eu=1"], [Cancel(FIRST.bytes)]),
         (["cancel", "--tag", "customer=c9", "--tag", "region=us"], []),
         (["pause", "--key", "order-17"], [ControlInstance(FIRST.bytes, paused=True)]),
+        (["priority", "-5", "--definition", "Batch"], [ControlInstance(SECOND.bytes, priority=-5)]),
+        (["cap", "--tag", "customer=c9", "2"], [ControlInstance(FIRST.bytes, running_max=2)]),
+        (["cap", "none", "--key", "order-17"], [ControlInstance(FIRST.bytes, running_max=0)]),
         (["cancel", "--state", "failed", "--since", "2026-03-01"], [Cancel(FAILED.bytes)]),
     ],
 )
@@ -162,6 +165,8 @@ def test_a_broker_that_goes_away_in_between_is_told(told: Told) -> None:
         ["cancel", str(FIRST), "--yes"],
         ["pause", "--queue", "load", "--state", "running"],
         ["pause", "--queue", "load", "--yes"],
+        ["cap", "2", "--queue", "load", "--state", "running"],
+        ["priority", str(FIRST), "5", "--state", "running"],
         ["retry", "--state", "failed", "--wait"],
         ["cancel", "--state", "asleep"],
         ["instances", "--since", "yesterday"],

@@ -84,6 +84,26 @@ def test_an_instance_is_capped(instance: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("words", [["{}", "3"], ["3", "{}"]])
+def test_the_instance_stands_before_the_cap_or_after_it(instance: str, words: list[str]) -> None:
+    """It is the one that cannot be a number; a number comes last, as that of `priority` does."""
+    assert as_json("cap", *(word.format(instance) for word in words))["running_max"] == 3
+
+
+def test_the_only_word_is_the_cap_of_a_queue(broker: Client) -> None:
+    """Before the name of the queue, or after it."""
+    for words in (["cap", "5", "--queue", "empty"], ["cap", "--queue", "empty", "5"]):
+        assert as_json(*words)[0]["running_max"] == 5
+    as_json("cap", "none", "--queue", "empty")
+
+
+def test_commands_ask_a_broker_also_where_programs_run_inline(instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The setting is for programs that make calls."""
+    for words in (["pause", instance], ["resume", instance], ["show", instance]):
+        monkeypatch.setenv("DAGORAMA_INLINE", "1")
+        assert dagorama(*words)[0] == 0
+
+
 def test_the_json_of_a_controlled_instance(instance: str) -> None:
     """The instance as it stands then."""
     as_json("cap", "2", instance)
@@ -135,6 +155,12 @@ def test_a_group_is_shown(broker: Client) -> None:
         (["cap", "-1", "--queue", "q"], "-1"),
         (["cap", "many", "--queue", "q"], "'many' is no cap: write how many may run at once, or 0 or none"),
         (["cap", str(2**32), "--queue", "q"], "is no cap"),
+        (["cap", "1234", "5678"], "each of 1234 and 5678 may be the number: name the instance by its whole id"),
+        (["cap", "--quee", "5"], "--quee"),
+        (["cap"], "Missing argument 'N'"),
+        (["cap", "5"], "give either an INSTANCE or --queue NAME"),
+        (["priority", "5"], "give an INSTANCE, or options that choose many"),
+        (["pause", "abcd", "efab"], "unexpected extra argument (efab)"),
         (["priority", "abcd", "1001"], "1001 is not in the range -1000<=x<=1000"),
         (["priority", "abcd", "high"], "'high' is not a valid integer"),
         (["priority", "abcd", "5", "--jason"], "unexpected extra argument"),
