@@ -35,6 +35,7 @@ SUBCOMMANDS = {
     "run": ("dagorama.cli.run:run", "Run one definition on a broker and workers of its own, and print the value."),
     "show": ("dagorama.cli.looking:show", "Show an instance, with what has failed and what has not ended."),
     "top": ("dagorama.cli.top:top", "Show what goes on at the broker, again and again."),
+    "ui": ("dagorama.cli.ui:ui", "Serve a page for browsers: what runs, what waits and why, what failed."),
     "version": ("dagorama.cli.main:version", "Print the version."),
     "why": ("dagorama.cli.why:why", "Say why a node or an instance does not go on."),
     "worker": ("dagorama.cli.worker:worker", "Run a worker: it executes nodes."),

@@ -61,6 +61,15 @@ def test_every_script_explains_itself(bare: Path, script: str) -> None:
     assert output(bare / script, "--help").startswith(("Usage:", "usage:"))
 
 
+def test_the_page_says_what_it_needs(bare: Path) -> None:
+    """Without its extra `dagorama ui` names it; its files are there for when it is installed."""
+    refused = subprocess.run([bare / "dagorama", "ui"], capture_output=True, text=True, check=False, timeout=60)
+    assert (refused.returncode, "pip install 'dagorama[ui]'" in refused.stderr) == (3, True)
+    where = Path(output(bare / "python", "-c", "import dagorama; print(dagorama.__path__[0])").strip(), "ui")
+    files = {path.relative_to(ROOT / "dagorama" / "ui") for path in (ROOT / "dagorama" / "ui").rglob("*.*")}
+    assert {file for file in files if file.suffix != ".pyc" and not (where / file).is_file()} == set()
+
+
 @pytest.mark.parametrize("package", ["dagorama", "dagorama_broker"])
 def test_types_are_shipped(bare: Path, package: str) -> None:
     """Type checkers read the annotations of the installed packages."""

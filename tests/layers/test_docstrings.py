@@ -29,6 +29,7 @@ ROOMS = (
     "dagorama/models",
     "dagorama/running",
     "dagorama/testing",
+    "dagorama/ui",
     "dagorama/worker",
 )
 

@@ -30,6 +30,7 @@ ROOMS = {
     "dagorama.client": "client",
     "dagorama.instance": "instance",
     "dagorama.looking": "looking",
+    "dagorama.ui": "ui",
     "dagorama.worker": "worker",
     "dagorama.worker.kernel": "kernel",
     "dagorama.worker.logs": "output",
@@ -65,6 +66,7 @@ CORE = ("core", "grants", "graph", "ready", "language", "model", "containers", "
 LIBRARY = (
     "testing",
     "cli",
+    "ui",
     "runner",
     "processes",
     "shell",
@@ -100,7 +102,9 @@ ARROWS = {
     "processes": {"worker", "shell", "output", "running", "client", "api", "calls", "code", "words"},
     "kernel": set[str](),
     "runner": {"worker", "shell", "processes", "client", "code", "words"},
-    "cli": {"worker", "shell", "processes", "front", "instance", "client", "code", "analysis", "words", "launch"},
+    "cli": {"ui", "worker", "shell", "processes", "front", "instance", "client", "code", "analysis", "words", "launch"},
+    # A client of the Python API, as users' programs are.
+    "ui": {"front", "words"},
     # The in-process broker is a broker with its worker: it has the worker's executor run what the core grants, answers
     # with the broker's own requests, and has the memory journal keep finished instances. It knows no gRPC.
     "testing": {
@@ -159,9 +163,10 @@ PURE = {
 BARE = {"click", "google.protobuf", "grpc", "grpc_health", "rich"}
 
 
-#: What single modules use beyond that. They import it where they use it, and say how to install it where it is missing;
-#: the plugin is imported by pytest alone.
+#: What single modules and rooms use beyond that. They import it where they use it, and say how to install it where it
+#: is missing; the plugin is imported by pytest alone, and the page by its command once it knows that all is there.
 EXTRAS = {
+    "dagorama.ui": {"jinja2", "starlette", "uvicorn"},
     "dagorama.hot_reload": {"watchfiles"},
     "dagorama.effects": {"psycopg"},
     "dagorama.testing.plugin": {"pytest"},
@@ -179,6 +184,11 @@ def room_of(module: str) -> str | None:
     return ROOMS[max(prefixes, key=len)] if prefixes else None
 
 
+def extras_of(module: str) -> set[str]:
+    """Returns what a module may use beyond a bare install."""
+    return {name for prefix, names in EXTRAS.items() if within(module, prefix) for name in names}
+
+
 def forbidden(module: str, source: str, *, is_package: bool = False) -> list[str]:
     """Returns a line for each import in `source`, which is that of `module`, that the rules do not allow."""
     room = room_of(module)
@@ -191,7 +201,7 @@ def forbidden(module: str, source: str, *, is_package: bool = False) -> list[str
             standard = top in sys.stdlib_module_names
             if room in {*CORE, "kernel", "analysis"} and top not in PURE:
                 found.append(f"{module} -> {target}: the {room} is pure")
-            elif not standard and not any(within(target, name) for name in BARE | EXTRAS.get(module, set())):
+            elif not standard and not any(within(target, name) for name in BARE | extras_of(module)):
                 found.append(f"{module} -> {target}: not in a bare install")
             elif room in {"launch", *CORE, "storage", "logs", "host", "requests", "service"} and top in {
                 "pickle",
@@ -308,6 +318,9 @@ def test_messages_and_core_types_meet_where_they_are_translated() -> None:
         ("dagorama.definition", "from dagorama.v1 import dag_pb2"),
         ("dagorama.definition", "from dagorama_broker.launch import launch_broker"),
         ("dagorama.definition", "import pydantic"),
+        ("dagorama.cli.ui", "import starlette"),
+        ("dagorama.ui.live", "from dagorama.client.asking import broker"),
+        ("dagorama.ui.live", "from dagorama.calls.payload import Payload"),
         ("dagorama.testing.in_process", "from dagorama_broker.host.host import Host"),
         ("dagorama.testing.in_process", "import pytest"),
         ("dagorama.testing.core", "from dagorama_broker.service import convert"),
