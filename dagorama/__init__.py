@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from dagorama.client.counts import FunctionProgress, InstanceProgress
     from dagorama.client.events import Event, EventKind, EventsSkipped, InstanceEvent, NodeEvent, WorkerEvent
     from dagorama.client.log_lines import LogGap, LogLine
+    from dagorama.client.shape import InstanceShape, ShapeEdge, ShapeGroup
     from dagorama.client.status import InstanceStatus, NodeStatus, ProgressStatus, QueueStatus, WorkerStatus
+    from dagorama.client.times import InstanceTimes
     from dagorama.decorators import dagorama
     from dagorama.definition import DAGDefinition, DAGInstance, attach, generate_instance_id, resolve, resolve_async
     from dagorama.errors import (
@@ -80,8 +82,10 @@ __all__ = [
     "InstanceEvent",
     "InstanceFailed",
     "InstanceProgress",
+    "InstanceShape",
     "InstanceState",
     "InstanceStatus",
+    "InstanceTimes",
     "KeyConflict",
     "Limit",
     "LimitKeyError",
@@ -109,6 +113,8 @@ __all__ = [
     "QueueStatus",
     "Reason",
     "ResultTimeout",
+    "ShapeEdge",
+    "ShapeGroup",
     "StaticRetry",
     "Stuck",
     "UnknownFunction",
@@ -152,8 +158,10 @@ _MODULES = {
     "Instance": "instance.instance",
     "InstanceEvent": "client.events",
     "InstanceProgress": "client.counts",
+    "InstanceShape": "client.shape",
     "InstanceState": "states",
     "InstanceStatus": "client.status",
+    "InstanceTimes": "client.times",
     "Limit": "limits",
     "ListPage": "instance.listing",
     "Listing": "instance.listing",
@@ -170,6 +178,8 @@ _MODULES = {
     "Queue": "looking.queue",
     "QueueStatus": "client.status",
     "Reason": "why",
+    "ShapeEdge": "client.shape",
+    "ShapeGroup": "client.shape",
     "StaticRetry": "retry",
     "Why": "why",
     "WorkerEvent": "client.events",

@@ -16,6 +16,7 @@ from dagorama.client.counts import FunctionProgress
 from dagorama.client.events import EventBatch, InstanceEvent, NodeEvent, WorkerEvent
 from dagorama.client.log_lines import LogBlock, LogChunk, LogPart
 from dagorama.client.port import Page, Request
+from dagorama.client.shape import InstanceShape, ShapeEdge, ShapeGroup
 from dagorama.client.status import (
     AttemptStatus,
     Cause,
@@ -28,7 +29,9 @@ from dagorama.client.status import (
     QueueStatus,
     WorkerStatus,
 )
+from dagorama.client.times import TimesPage
 from dagorama.client.told import Row, Telling
+from dagorama.states import NodeState as State
 from dagorama.v1 import dag_pb2, graph_pb2, logs_pb2
 from dagorama.v1.graph_pb2 import NodeState
 from dagorama.why import Reason, Why
@@ -118,6 +121,9 @@ def _state_name(state: NodeState.ValueType) -> str:
     return _word(NodeState.DESCRIPTOR, state)
 
 
+#: The states of nodes by their numbers on the wire.
+_STATES = {number: State(_state_name(number)) for number in NodeState.values() if number}
+
 _told = Telling(
     {
         dag_pb2.InstanceInfo: Row(
@@ -131,6 +137,12 @@ _told = Telling(
             FunctionProgress,
             {"counts": lambda told: {_state_name(count.state): count.count for count in told.counts}},
         ),
+        dag_pb2.Shape: Row(InstanceShape),
+        dag_pb2.ShapeGroup: Row(
+            ShapeGroup, {"counts": lambda told: {_state_name(count.state): count.count for count in told.counts}}
+        ),
+        dag_pb2.ShapeEdge: Row(ShapeEdge),
+        dag_pb2.NodeTimes: Row(TimesPage, {"states": lambda told: list(map(_STATES.__getitem__, told.states))}),
         dag_pb2.NodeInfo: Row(NodeStatus, {"inputs": inputs_in}),
         dag_pb2.AttemptInfo: Row(AttemptStatus, {name: f"failure.{name}" for name in ("type", "message", "traceback")}),
         dag_pb2.EventBatch: Row(

@@ -26,6 +26,8 @@ from dagorama.why import Why
 if TYPE_CHECKING:
     from dagorama.client.counts import FunctionProgress  # noqa: F401 - in quotes below
     from dagorama.client.events import EventBatch  # noqa: F401 - in quotes below
+    from dagorama.client.shape import InstanceShape  # noqa: F401 - in quotes below
+    from dagorama.client.times import TimesPage  # noqa: F401 - in quotes below
 
 #: The broker gives no larger pages.
 PAGE_SIZE = 1000
@@ -246,6 +248,28 @@ class CountNodes(Request["Sequence[FunctionProgress]"]):
     what = "to count the nodes of instance {instance_id}"
 
     instance_id: bytes
+
+
+@dataclass(frozen=True)
+class GetShape(Request["InstanceShape"]):
+    """Tell the graph of an instance, folded by function and maker's function."""
+
+    rpc = "GetShape"
+    what = "to tell the shape of instance {instance_id}"
+
+    instance_id: bytes
+
+
+@dataclass(frozen=True)
+class ListTimes(Request["TimesPage"]):
+    """Tell the times of the nodes of an instance, in creation order; 0 is for as many as a page can have."""
+
+    rpc = "ListTimes"
+    what = "to list the times of instance {instance_id}"
+
+    instance_id: bytes
+    page_size: int = 0
+    page_token: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,10 @@ from collections.abc import Collection
 from uuid import UUID
 
 from dagorama.client.counts import InstanceProgress
-from dagorama.client.port import PAGE_SIZE, CountNodes, GetInstance, GetNode, ListNodes
+from dagorama.client.port import PAGE_SIZE, CountNodes, GetInstance, GetNode, GetShape, ListNodes, ListTimes
+from dagorama.client.shape import InstanceShape
 from dagorama.client.steps import Steps
+from dagorama.client.times import InstanceTimes
 from dagorama.instance.handle import Handle, check_is_kept, id_of, node_id_in
 from dagorama.instance.listing import Listing, checked_limit, listing
 from dagorama.instance.log import Log
@@ -42,6 +44,28 @@ class InstanceLooks(Handle):
         return _progress(id_of(self))
 
     aprogress = later(progress)
+
+    @asking
+    def shape(self) -> Steps[InstanceShape]:
+        """Return the graph of the instance, folded by function and by the function of the nodes that made them.
+
+        It is told within a second of an instance of 100,000 nodes.
+        """
+        check_is_kept(self, "to tell the shape of")
+        return _shape(id_of(self))
+
+    ashape = later(shape)
+
+    @asking
+    def times(self) -> Steps[InstanceTimes]:
+        """Return what happened to each node of the instance, and when, in columns.
+
+        It takes about a second for 100,000 nodes, a fraction of the time that `nodes()` takes.
+        """
+        check_is_kept(self, "to list the times of")
+        return _times(id_of(self))
+
+    atimes = later(times)
 
     def nodes(
         self,
@@ -121,6 +145,21 @@ def _progress(instance_id: bytes) -> Steps[InstanceProgress]:
     from dagorama.client.asking import broker
 
     return InstanceProgress((yield from broker().ask(CountNodes(instance_id))))
+
+
+def _shape(instance_id: bytes) -> Steps[InstanceShape]:
+    from dagorama.client.asking import broker
+
+    return (yield from broker().ask(GetShape(instance_id)))
+
+
+def _times(instance_id: bytes) -> Steps[InstanceTimes]:
+    from dagorama.client.asking import broker
+
+    pages = [(yield from broker().ask(ListTimes(instance_id)))]
+    while pages[-1].next_page_token:
+        pages.append((yield from broker().ask(ListTimes(instance_id, page_token=pages[-1].next_page_token))))
+    return InstanceTimes(pages)
 
 
 def _node(instance_id: bytes, node_id: bytes) -> Steps[Node]:

@@ -145,7 +145,10 @@ def _without_inner_frames(method: Callable[..., object]) -> Callable[..., object
 
 #: The names of the looks. They are not there on the `self` of a node, as the state is not: its definition may have
 #: them, or `getattr(self, "done", None)` ask whether it has.
-LOOKS = ("done", "adone", "progress", "aprogress", "nodes", "node", "anode", "logs")
+LOOKS = (
+    *("done", "adone", "progress", "aprogress", "shape", "ashape", "times", "atimes"),
+    *("nodes", "node", "anode", "logs"),
+)
 
 
 class _Look:

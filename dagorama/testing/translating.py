@@ -13,8 +13,11 @@ from dagorama.calls.showing import inputs_in
 from dagorama.client import events, port, status
 from dagorama.client.counts import FunctionProgress
 from dagorama.client.log_lines import LogBlock, LogChunk, LogPart
+from dagorama.client.shape import InstanceShape, ShapeEdge, ShapeGroup
+from dagorama.client.times import TimesPage
 from dagorama.client.told import Row, Telling
 from dagorama.options import InstanceOptions
+from dagorama.states import NodeState as State
 from dagorama.why import Reason, Why
 from dagorama.worker.shell.held import Held, Rejected
 from dagorama_broker.core import commands as c
@@ -207,6 +210,20 @@ _told = Telling(
         answers.FunctionCount: Row(
             FunctionProgress,
             {"counts": lambda told: {state.value: told.counts[state] for state in NodeState if state in told.counts}},
+        ),
+        answers.Shape: Row(InstanceShape),
+        answers.ShapeGroup: Row(
+            ShapeGroup,
+            {"counts": lambda told: {state.value: told.counts[state] for state in NodeState if state in told.counts}},
+        ),
+        answers.ShapeEdge: Row(ShapeEdge),
+        answers.NodeTimes: Row(
+            TimesPage,
+            {
+                "functions": lambda told: list(told.functions),
+                "workers": lambda told: list(told.workers),
+                "states": lambda told: [State(state.value) for state in told.states],
+            },
         ),
         answers.InstanceHappening: Row(
             events.InstanceEvent,

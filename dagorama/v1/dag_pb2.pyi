@@ -1542,6 +1542,281 @@ class FunctionCount(_message.Message):
 Global___FunctionCount: _TypeAlias = FunctionCount  # noqa: Y015
 
 @_typing.final
+class GetShapeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    instance_id: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        instance_id: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetShapeRequest: _TypeAlias = GetShapeRequest  # noqa: Y015
+
+@_typing.final
+class GetShapeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHAPE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def shape(self) -> Global___Shape: ...
+    def __init__(
+        self,
+        *,
+        shape: Global___Shape | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shape", b"shape"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shape", b"shape"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetShapeResponse: _TypeAlias = GetShapeResponse  # noqa: Y015
+
+@_typing.final
+class Shape(_message.Message):
+    """The graph of an instance, folded. Each node is counted at a moment of its own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    EDGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShapeGroup]:
+        """In the order in which the first node of each was made."""
+
+    @_builtins.property
+    def edges(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShapeEdge]: ...
+    def __init__(
+        self,
+        *,
+        groups: _abc.Iterable[Global___ShapeGroup] | None = ...,
+        edges: _abc.Iterable[Global___ShapeEdge] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edges", b"edges", "groups", b"groups"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Shape: _TypeAlias = Shape  # noqa: Y015
+
+@_typing.final
+class ShapeGroup(_message.Message):
+    """The nodes of an instance that call one function, and were made by nodes of one function."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FUNCTION_FIELD_NUMBER: _builtins.int
+    MAKER_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    function: _builtins.str
+    maker: _builtins.str
+    """Empty for calls from outside."""
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___StateCount]:
+        """By state; states without nodes are left out."""
+
+    def __init__(
+        self,
+        *,
+        function: _builtins.str = ...,
+        maker: _builtins.str = ...,
+        counts: _abc.Iterable[Global___StateCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "function", b"function", "maker", b"maker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShapeGroup: _TypeAlias = ShapeGroup  # noqa: Y015
+
+@_typing.final
+class ShapeEdge(_message.Message):
+    """So many edges lead from nodes of one group to nodes of another, both by their places in `Shape.groups`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    IS_CALL_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    source: _builtins.int
+    target: _builtins.int
+    is_call: _builtins.bool
+    """Whether nodes of the source made the calls; else values of theirs went into them."""
+    count: _builtins.int
+    def __init__(
+        self,
+        *,
+        source: _builtins.int = ...,
+        target: _builtins.int = ...,
+        is_call: _builtins.bool = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "is_call", b"is_call", "source", b"source", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShapeEdge: _TypeAlias = ShapeEdge  # noqa: Y015
+
+@_typing.final
+class ListTimesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    instance_id: _builtins.bytes
+    page_size: _builtins.int
+    """At most so many; 0 for 10,000, never more than that."""
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        instance_id: _builtins.bytes = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTimesRequest: _TypeAlias = ListTimesRequest  # noqa: Y015
+
+@_typing.final
+class ListTimesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def times(self) -> Global___NodeTimes: ...
+    def __init__(
+        self,
+        *,
+        times: Global___NodeTimes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["times", b"times"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["times", b"times"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTimesResponse: _TypeAlias = ListTimesResponse  # noqa: Y015
+
+@_typing.final
+class NodeTimes(_message.Message):
+    """Nodes in columns: each has as many entries as there are nodes, but where something else is said. Times are seconds
+    since the epoch (UTC), and 0 where they have not come, or are not known.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEGAN_AT_FIELD_NUMBER: _builtins.int
+    FUNCTIONS_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    NODE_IDS_FIELD_NUMBER: _builtins.int
+    NUMBERS_FIELD_NUMBER: _builtins.int
+    FUNCTION_PLACES_FIELD_NUMBER: _builtins.int
+    WORKER_PLACES_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    PARENTS_FIELD_NUMBER: _builtins.int
+    DEPENDENCY_COUNTS_FIELD_NUMBER: _builtins.int
+    DEPENDENCIES_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    GRANTED_AT_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    RETURNED_AT_FIELD_NUMBER: _builtins.int
+    FINISHED_AT_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    began_at: _builtins.float
+    """When the instance was created."""
+    node_ids: _builtins.bytes
+    """The ids of all nodes, 16 bytes each."""
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def functions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The names that `function_places` and `worker_places` refer to; the first worker stands for none."""
+
+    @_builtins.property
+    def workers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Numbers that grow with creation, to which `parents` and `dependencies` refer; a parent is 0 where there is none."""
+
+    @_builtins.property
+    def function_places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def worker_places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[_graph_pb2.NodeState.ValueType]: ...
+    @_builtins.property
+    def parents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def dependency_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """How many of `dependencies`, which has those of all nodes one after the other, belong to each node."""
+
+    @_builtins.property
+    def dependencies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def created_at(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def granted_at(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Of the last attempt: when it was granted, when its function began, and when that returned or raised."""
+
+    @_builtins.property
+    def started_at(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def returned_at(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def finished_at(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def __init__(
+        self,
+        *,
+        began_at: _builtins.float = ...,
+        functions: _abc.Iterable[_builtins.str] | None = ...,
+        workers: _abc.Iterable[_builtins.str] | None = ...,
+        node_ids: _builtins.bytes = ...,
+        numbers: _abc.Iterable[_builtins.int] | None = ...,
+        function_places: _abc.Iterable[_builtins.int] | None = ...,
+        worker_places: _abc.Iterable[_builtins.int] | None = ...,
+        states: _abc.Iterable[_graph_pb2.NodeState.ValueType] | None = ...,
+        parents: _abc.Iterable[_builtins.int] | None = ...,
+        dependency_counts: _abc.Iterable[_builtins.int] | None = ...,
+        dependencies: _abc.Iterable[_builtins.int] | None = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        created_at: _abc.Iterable[_builtins.float] | None = ...,
+        granted_at: _abc.Iterable[_builtins.float] | None = ...,
+        started_at: _abc.Iterable[_builtins.float] | None = ...,
+        returned_at: _abc.Iterable[_builtins.float] | None = ...,
+        finished_at: _abc.Iterable[_builtins.float] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["began_at", b"began_at", "created_at", b"created_at", "dependencies", b"dependencies", "dependency_counts", b"dependency_counts", "finished_at", b"finished_at", "function_places", b"function_places", "functions", b"functions", "granted_at", b"granted_at", "labels", b"labels", "next_page_token", b"next_page_token", "node_ids", b"node_ids", "numbers", b"numbers", "parents", b"parents", "returned_at", b"returned_at", "started_at", b"started_at", "states", b"states", "worker_places", b"worker_places", "workers", b"workers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeTimes: _TypeAlias = NodeTimes  # noqa: Y015
+
+@_typing.final
 class InstanceInfo(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

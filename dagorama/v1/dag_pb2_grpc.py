@@ -99,6 +99,16 @@ class DagServiceStub(object):
                 request_serializer=dagorama_dot_v1_dot_dag__pb2.CountNodesRequest.SerializeToString,
                 response_deserializer=dagorama_dot_v1_dot_dag__pb2.CountNodesResponse.FromString,
                 )
+        self.GetShape = channel.unary_unary(
+                '/dagorama.v1.DagService/GetShape',
+                request_serializer=dagorama_dot_v1_dot_dag__pb2.GetShapeRequest.SerializeToString,
+                response_deserializer=dagorama_dot_v1_dot_dag__pb2.GetShapeResponse.FromString,
+                )
+        self.ListTimes = channel.unary_unary(
+                '/dagorama.v1.DagService/ListTimes',
+                request_serializer=dagorama_dot_v1_dot_dag__pb2.ListTimesRequest.SerializeToString,
+                response_deserializer=dagorama_dot_v1_dot_dag__pb2.ListTimesResponse.FromString,
+                )
         self.ListNodes = channel.unary_unary(
                 '/dagorama.v1.DagService/ListNodes',
                 request_serializer=dagorama_dot_v1_dot_dag__pb2.ListNodesRequest.SerializeToString,
@@ -238,6 +248,20 @@ class DagServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetShape(self, request, context):
+        """Tells the graph of an instance, folded: its nodes by function and by the function of the nodes that made them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTimes(self, request, context):
+        """Tells the times of the nodes of an instance in columns, in creation order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListNodes(self, request, context):
         """In creation order.
         """
@@ -332,6 +356,16 @@ def add_DagServiceServicer_to_server(servicer, server):
                     servicer.CountNodes,
                     request_deserializer=dagorama_dot_v1_dot_dag__pb2.CountNodesRequest.FromString,
                     response_serializer=dagorama_dot_v1_dot_dag__pb2.CountNodesResponse.SerializeToString,
+            ),
+            'GetShape': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetShape,
+                    request_deserializer=dagorama_dot_v1_dot_dag__pb2.GetShapeRequest.FromString,
+                    response_serializer=dagorama_dot_v1_dot_dag__pb2.GetShapeResponse.SerializeToString,
+            ),
+            'ListTimes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTimes,
+                    request_deserializer=dagorama_dot_v1_dot_dag__pb2.ListTimesRequest.FromString,
+                    response_serializer=dagorama_dot_v1_dot_dag__pb2.ListTimesResponse.SerializeToString,
             ),
             'ListNodes': grpc.unary_unary_rpc_method_handler(
                     servicer.ListNodes,
@@ -634,6 +668,40 @@ class DagService(object):
         return grpc.experimental.unary_unary(request, target, '/dagorama.v1.DagService/CountNodes',
             dagorama_dot_v1_dot_dag__pb2.CountNodesRequest.SerializeToString,
             dagorama_dot_v1_dot_dag__pb2.CountNodesResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetShape(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/dagorama.v1.DagService/GetShape',
+            dagorama_dot_v1_dot_dag__pb2.GetShapeRequest.SerializeToString,
+            dagorama_dot_v1_dot_dag__pb2.GetShapeResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListTimes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/dagorama.v1.DagService/ListTimes',
+            dagorama_dot_v1_dot_dag__pb2.ListTimesRequest.SerializeToString,
+            dagorama_dot_v1_dot_dag__pb2.ListTimesResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -83,6 +83,10 @@ class DagServiceStub:
     """Newest first."""
     CountNodes: _grpc.UnaryUnaryMultiCallable[_dag_pb2.CountNodesRequest, _dag_pb2.CountNodesResponse]
     """Counts the nodes of an instance, by function and state."""
+    GetShape: _grpc.UnaryUnaryMultiCallable[_dag_pb2.GetShapeRequest, _dag_pb2.GetShapeResponse]
+    """Tells the graph of an instance, folded: its nodes by function and by the function of the nodes that made them."""
+    ListTimes: _grpc.UnaryUnaryMultiCallable[_dag_pb2.ListTimesRequest, _dag_pb2.ListTimesResponse]
+    """Tells the times of the nodes of an instance in columns, in creation order."""
     ListNodes: _grpc.UnaryUnaryMultiCallable[_dag_pb2.ListNodesRequest, _dag_pb2.ListNodesResponse]
     """In creation order."""
 
@@ -141,6 +145,10 @@ class DagServiceAsyncStub(DagServiceStub):
     """Newest first."""
     CountNodes: _aio.UnaryUnaryMultiCallable[_dag_pb2.CountNodesRequest, _dag_pb2.CountNodesResponse]  # type: ignore[assignment]
     """Counts the nodes of an instance, by function and state."""
+    GetShape: _aio.UnaryUnaryMultiCallable[_dag_pb2.GetShapeRequest, _dag_pb2.GetShapeResponse]  # type: ignore[assignment]
+    """Tells the graph of an instance, folded: its nodes by function and by the function of the nodes that made them."""
+    ListTimes: _aio.UnaryUnaryMultiCallable[_dag_pb2.ListTimesRequest, _dag_pb2.ListTimesResponse]  # type: ignore[assignment]
+    """Tells the times of the nodes of an instance in columns, in creation order."""
     ListNodes: _aio.UnaryUnaryMultiCallable[_dag_pb2.ListNodesRequest, _dag_pb2.ListNodesResponse]  # type: ignore[assignment]
     """In creation order."""
 
@@ -298,6 +306,22 @@ class DagServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_dag_pb2.CountNodesResponse, _abc.Awaitable[_dag_pb2.CountNodesResponse]]:
         """Counts the nodes of an instance, by function and state."""
+
+    @_abc_1.abstractmethod
+    def GetShape(
+        self,
+        request: _dag_pb2.GetShapeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dag_pb2.GetShapeResponse, _abc.Awaitable[_dag_pb2.GetShapeResponse]]:
+        """Tells the graph of an instance, folded: its nodes by function and by the function of the nodes that made them."""
+
+    @_abc_1.abstractmethod
+    def ListTimes(
+        self,
+        request: _dag_pb2.ListTimesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dag_pb2.ListTimesResponse, _abc.Awaitable[_dag_pb2.ListTimesResponse]]:
+        """Tells the times of the nodes of an instance in columns, in creation order."""
 
     @_abc_1.abstractmethod
     def ListNodes(

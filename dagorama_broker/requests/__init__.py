@@ -2,9 +2,10 @@
 
 from dagorama_broker.requests.changing import Changing
 from dagorama_broker.requests.outcomes import Outcomes
+from dagorama_broker.requests.shaping import Shaping
 
 
-class Requests(Changing, Outcomes):
+class Requests(Changing, Outcomes, Shaping):
     """Answer every request that is answered at once. Waiting is in `watching`."""
 
 

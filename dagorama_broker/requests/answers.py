@@ -1,7 +1,7 @@
 """Define what requests are answered with, where the core has no type for it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, NamedTuple, TypeVar
 
@@ -124,6 +124,55 @@ class FunctionCount(NamedTuple):
 
     function: str
     counts: Mapping[NodeState, int]  #: by state, those without nodes left out
+
+
+class ShapeGroup(NamedTuple):
+    """Tell of the nodes that call one function, and were made by nodes of one."""
+
+    function: str
+    maker: str  #: empty for calls from outside
+    counts: Mapping[NodeState, int]  #: by state, those without nodes left out
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeEdge:
+    """Tell how many edges lead from nodes of a group to those of another, both by their places in the list."""
+
+    source: int
+    target: int
+    is_call: bool  #: nodes of the source made them; else its values went into them
+    count: int
+
+
+class Shape(NamedTuple):
+    """Hold the graph of an instance, folded; the groups in the order of their first nodes."""
+
+    groups: Sequence[ShapeGroup]
+    edges: Sequence[ShapeEdge]
+
+
+@dataclass(slots=True, kw_only=True)
+class NodeTimes:
+    """Hold the nodes of a part of an instance in columns. Times are 0 where they are not known, or have not come."""
+
+    began_at: float  #: when the instance was created
+    functions: dict[str, int] = field(default_factory=dict)  #: the names, each with its place
+    workers: dict[str, int] = field(default_factory=lambda: {"": 0})  #: the same; the first stands for none
+    node_ids: bytearray = field(default_factory=bytearray)  #: of all, one after the other
+    numbers: list[int] = field(default_factory=list)
+    function_places: list[int] = field(default_factory=list)
+    worker_places: list[int] = field(default_factory=list)
+    states: list[NodeState] = field(default_factory=list)
+    parents: list[int] = field(default_factory=list)  #: by number; 0 for none
+    dependency_counts: list[int] = field(default_factory=list)
+    dependencies: list[int] = field(default_factory=list)  #: by number, of all nodes, one after the other
+    labels: list[str] = field(default_factory=list)
+    created_at: list[float] = field(default_factory=list)
+    granted_at: list[float] = field(default_factory=list)
+    started_at: list[float] = field(default_factory=list)
+    returned_at: list[float] = field(default_factory=list)
+    finished_at: list[float] = field(default_factory=list)
+    next_page_token: str = ""
 
 
 class EventKind(Enum):

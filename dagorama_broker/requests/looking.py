@@ -103,7 +103,7 @@ class Looking:
         The page may be empty and not the last. Raises `MalformedRequest` for what cannot be asked for.
         """
         size = _page_size(page_size)
-        before_seq = _page_token(page_token)
+        before_seq = seq_in(page_token)
         selection = InstanceSelection(
             states=to_states(InstanceState, states),
             definition=definition,
@@ -174,7 +174,7 @@ class Looking:
         """
         arguments_max = ARGUMENT_BYTES_LISTED if with_inputs else 0
         size = _page_size(page_size)
-        after_seq = _page_token(page_token) or 0
+        after_seq = seq_in(page_token) or 0
         journal = self._keeper.journal
         selection = NodeSelection(states=to_states(NodeState, states), functions=tuple(functions))
         if selection != NodeSelection():
@@ -360,7 +360,8 @@ def _page_size(asked: int) -> int:
     return min(asked or _PAGE_SIZE, _PAGE_SIZE_MAX)
 
 
-def _page_token(token: str) -> int | None:
+def seq_in(token: str) -> int | None:
+    """Return the number that the token of a page names; None for the first page. Raises `MalformedRequest`."""
     if not token:
         return None
     if not (token.isascii() and token.isdigit() and len(token) <= _PAGE_TOKEN_DIGITS):

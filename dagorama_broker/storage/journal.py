@@ -16,7 +16,15 @@ from typing import Protocol
 
 from dagorama_broker.core.events import DurableEvent
 from dagorama_broker.core.model.selections import InstanceSelection, NodeSelection, Selected
-from dagorama_broker.core.model.stored import InstanceSummary, NodeCounts, Snapshot, StoredInstance, StoredNode
+from dagorama_broker.core.model.stored import (
+    InstanceSummary,
+    NodeCounts,
+    ShapePart,
+    Snapshot,
+    StoredInstance,
+    StoredNode,
+    StoredTimes,
+)
 from dagorama_broker.core.model.values import InstanceId, KnownStart, NodeId
 
 
@@ -109,6 +117,16 @@ class Journal(Protocol):
 
         States are those of `StoredNode`.
         """
+        ...
+
+    def fold_nodes(
+        self, instance_id: InstanceId, *, after_seq: int, limit: int, without: Sequence[int] = ()
+    ) -> ShapePart:
+        """Do as `count_nodes` by function and maker's function, and count the edges that lead to these nodes."""
+        ...
+
+    def list_times(self, instance_id: InstanceId, *, after_seq: int, limit: int) -> list[StoredTimes]:
+        """Return the times of up to `limit` nodes of an instance with higher numbers, in creation order."""
         ...
 
     def find_by_id(

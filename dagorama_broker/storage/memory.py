@@ -19,9 +19,11 @@ from dagorama_broker.core.model.stored import (
     INSTANCE_IDS_MAX,
     InstanceSummary,
     NodeCounts,
+    ShapePart,
     Snapshot,
     StoredInstance,
     StoredNode,
+    StoredTimes,
 )
 from dagorama_broker.core.model.values import (
     Control,
@@ -175,6 +177,33 @@ class MemoryJournal:
         """Count nodes by function and state."""
         record = self._by_id.get(instance_id)
         return record.count(after_seq, limit, frozenset(without)) if record else NodeCounts({}, 0)
+
+    def fold_nodes(
+        self, instance_id: InstanceId, *, after_seq: int, limit: int, without: Sequence[int] = ()
+    ) -> ShapePart:
+        """Count nodes and edges by group."""
+        record = self._by_id.get(instance_id)
+        if record is None:
+            return ShapePart({}, {}, 0)
+        counts: dict[tuple[str, str], dict[NodeState, int]] = {}
+        edges: dict[tuple[tuple[str, str], tuple[str, str], bool], int] = {}
+        rows, left_out = record.rows_after(after_seq, limit), frozenset(without)
+        for row in rows:
+            if record.seqs[row] in left_out:
+                continue
+            group = record.fold(record.seqs[row])
+            of_group = counts.setdefault(group, {})
+            state = record.state_of(row)
+            of_group[state] = of_group.get(state, 0) + 1
+            for source, is_call in record.sources_of(row):
+                edge = record.fold(source), group, is_call
+                edges[edge] = edges.get(edge, 0) + 1
+        return ShapePart(counts, edges, record.seqs[rows[-1]] if rows else 0)
+
+    def list_times(self, instance_id: InstanceId, *, after_seq: int, limit: int) -> list[StoredTimes]:
+        """Return the times of nodes, in creation order."""
+        record = self._by_id.get(instance_id)
+        return [record.times(row) for row in record.rows_after(after_seq, limit)] if record else []
 
     def find_by_id(
         self, instance_id: InstanceId, node_ids: Sequence[NodeId], *, values: bool = False
@@ -581,6 +610,48 @@ class _Record:
                 state = _STATES[self._states[row]]
                 of_function[state] = of_function.get(state, 0) + 1
         return NodeCounts(counts, self.seqs[end - 1] if end > start else 0)
+
+    def rows_after(self, after_seq: int, limit: int) -> range:
+        """Return the rows of up to `limit` nodes with higher numbers."""
+        start = bisect_right(self.seqs, after_seq)
+        return range(start, min(start + limit, len(self.seqs)))
+
+    def state_of(self, row: int) -> NodeState:
+        """Return the state of a node."""
+        return _STATES[self._states[row]]
+
+    def fold(self, seq: int) -> tuple[str, str]:
+        """Return the names of the functions of a node, and of its maker, by the number of the node."""
+        row = self.row(seq)
+        parent = self._parents[row]
+        return self._functions[row].name, self._functions[self.row(parent)].name if parent else ""
+
+    def sources_of(self, row: int) -> list[tuple[int, bool]]:
+        """Return the numbers of the nodes that lead to one, with whether by a call."""
+        start = self._dependencies_end[row - 1] if row else 0
+        sources = [(seq, False) for seq in self._dependencies[start : self._dependencies_end[row]]]
+        return [(self._parents[row], True), *sources] if self._parents[row] else sources
+
+    def times(self, row: int) -> StoredTimes:
+        """Return the times of a node."""
+        node = self.node(row)
+        run, returned_at = node.run, node.joined_at or node.finished_at
+        if node.state is NodeState.FAILED and node.failures:
+            last = node.failures[-1]
+            run, returned_at = (last.worker, last.granted_at, last.duration_s), last.ended_at
+        return StoredTimes(
+            node.seq,
+            node.id,
+            node.function.name,
+            node.parent_seq,
+            node.dependency_seqs,
+            node.note.label if node.note is not None else "",
+            node.created_at,
+            node.state,
+            node.finished_at,
+            run,
+            returned_at,
+        )
 
     def stored(self, *, with_nodes: bool = True) -> StoredInstance:
         """Return the instance with its nodes."""

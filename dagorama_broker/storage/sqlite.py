@@ -23,9 +23,11 @@ from dagorama_broker.core.model.stored import (
     INSTANCE_IDS_MAX,
     InstanceSummary,
     NodeCounts,
+    ShapePart,
     Snapshot,
     StoredInstance,
     StoredNode,
+    StoredTimes,
 )
 from dagorama_broker.core.model.values import (
     FunctionSpec,
@@ -55,6 +57,7 @@ from dagorama_broker.storage.names import WorkerNames
 from dagorama_broker.storage.reading import Reader
 from dagorama_broker.storage.rows import Parameter, RowWriter
 from dagorama_broker.storage.schema import load_migrations, migrate
+from dagorama_broker.storage.shaping import ShapeReader
 from dagorama_broker.storage.uptime import boot_id, wall_offset_s
 
 #: Applied in this order. The lock mode comes first: only then does WAL mode work without a shared-memory file.
@@ -329,6 +332,18 @@ class SqliteJournal:
         with self._reading() as reader:
             return reader.count(instance_id, after_seq, limit, without)
 
+    def fold_nodes(
+        self, instance_id: InstanceId, *, after_seq: int, limit: int, without: Sequence[int] = ()
+    ) -> ShapePart:
+        """Count nodes and edges by group, see `Journal.fold_nodes`."""
+        with self._shaping() as reader:
+            return reader.fold(instance_id, after_seq, limit, without)
+
+    def list_times(self, instance_id: InstanceId, *, after_seq: int, limit: int) -> list[StoredTimes]:
+        """Return the times of nodes, see `Journal.list_times`."""
+        with self._shaping() as reader:
+            return reader.times(instance_id, after_seq, limit)
+
     def find_by_id(
         self, instance_id: InstanceId, node_ids: Sequence[NodeId], *, values: bool = False
     ) -> dict[NodeId, StoredNode]:
@@ -364,6 +379,13 @@ class SqliteJournal:
         reader = Reader(self._live(), values=values, arguments_max=arguments_max)
         try:
             yield reader
+        except sqlite3.Error as error:
+            raise explain(self.location, error) from error
+
+    @contextmanager
+    def _shaping(self) -> Iterator[ShapeReader]:
+        try:
+            yield ShapeReader(self._live())
         except sqlite3.Error as error:
             raise explain(self.location, error) from error
 

@@ -1,5 +1,6 @@
 """The journal's view: instances and nodes as they were last committed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -104,6 +105,35 @@ class NodeCounts(NamedTuple):
     #: By function's name, in the order in which its first node was made, and by state.
     counts: dict[str, dict[NodeState, int]]
     seq_last: int  #: of the last node of the part; 0 where there is none
+
+
+class ShapePart(NamedTuple):
+    """The numbers of nodes and edges of a part of an instance, folded.
+
+    A group of nodes is the name of their function, and that of the function whose nodes made them, empty for none.
+    """
+
+    #: In the order in which the first node of each was made.
+    counts: dict[tuple[str, str], dict[NodeState, int]]
+    #: By the groups at both ends, and whether the first made the call; else its value went into the second.
+    edges: dict[tuple[tuple[str, str], tuple[str, str], bool], int]
+    seq_last: int  #: of the last node of the part; 0 where there is none
+
+
+class StoredTimes(NamedTuple):
+    """When things happened to a node, as it was last committed; times that have not come are 0."""
+
+    seq: int
+    id: NodeId
+    function: str
+    parent_seq: int
+    dependency_seqs: Sequence[int]
+    label: str
+    created_at: float
+    state: NodeState  #: as in `StoredNode`
+    finished_at: float
+    run: Run | None  #: the last attempt: of a failed node the one that failed it
+    returned_at: float  #: when that attempt ended
 
 
 #: So many ids of instances a broker knows from its start, in about a megabyte: clocks of clients may differ by the time

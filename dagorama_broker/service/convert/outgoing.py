@@ -23,9 +23,11 @@ from dagorama_broker.requests.answers import (
     InstanceHappening,
     NodeHappening,
     NodeInfo,
+    NodeTimes,
     Outcome,
     Page,
     QueueInfo,
+    Shape,
     WorkerHappening,
     WorkerInfo,
 )
@@ -376,6 +378,44 @@ def from_function_count(count: FunctionCount) -> dag_pb2.FunctionCount:
     return dag_pb2.FunctionCount(function=count.function, counts=from_counts(count.counts))
 
 
+def from_shape(shape: Shape) -> dag_pb2.Shape:
+    """Give the message for the folded graph of an instance."""
+    return dag_pb2.Shape(
+        groups=[
+            dag_pb2.ShapeGroup(function=group.function, maker=group.maker, counts=from_counts(group.counts))
+            for group in shape.groups
+        ],
+        edges=[
+            dag_pb2.ShapeEdge(source=edge.source, target=edge.target, is_call=edge.is_call, count=edge.count)
+            for edge in shape.edges
+        ],
+    )
+
+
+def from_times(times: NodeTimes) -> dag_pb2.NodeTimes:
+    """Give the message for a part of an instance's nodes in columns."""
+    return dag_pb2.NodeTimes(
+        began_at=times.began_at,
+        functions=times.functions,
+        workers=times.workers,
+        node_ids=bytes(times.node_ids),
+        numbers=times.numbers,
+        function_places=times.function_places,
+        worker_places=times.worker_places,
+        states=[NODE_STATES[state] for state in times.states],
+        parents=times.parents,
+        dependency_counts=times.dependency_counts,
+        dependencies=times.dependencies,
+        labels=times.labels,
+        created_at=times.created_at,
+        granted_at=times.granted_at,
+        started_at=times.started_at,
+        returned_at=times.returned_at,
+        finished_at=times.finished_at,
+        next_page_token=times.next_page_token,
+    )
+
+
 def from_check(check: FunctionCheck) -> dag_pb2.FunctionCheck:
     """Give the message for a function that connected workers may run or not."""
     return dag_pb2.FunctionCheck(reasons=map(from_reason, check.reasons), unsure_workers=check.unsure_workers)
@@ -404,4 +444,6 @@ _TOLD: dict[type, Callable[[Any], Message]] = {
     QueueInfo: from_queue,
     FunctionCheck: from_check,
     FunctionCount: from_function_count,
+    Shape: from_shape,
+    NodeTimes: from_times,
 }
