@@ -124,7 +124,7 @@ class _Folding:
         self._edges.update(part.edges)
 
     def take_nodes(self, nodes: Sequence[Node]) -> None:
-        """Count nodes, in creation order: those that they refer to are known by then."""
+        """Count nodes, in creation order, so that all nodes that they refer to are known by then."""
         group_of, groups, counts, edges = self._group_of, self._groups, self.counts, self._edges
         for node in nodes:
             name, maker = node.function.spec.name, group_of.get(node.parent_seq)

@@ -20,8 +20,10 @@ from dagorama import (
     Instance,
     InstanceEvent,
     InstanceProgress,
+    InstanceShape,
     InstanceState,
     InstanceStatus,
+    InstanceTimes,
     Limit,
     Listing,
     Node,
@@ -30,6 +32,8 @@ from dagorama import (
     NodeState,
     Queue,
     QueueStatus,
+    ShapeEdge,
+    ShapeGroup,
     StaticRetry,
     Why,
     WorkerEvent,
@@ -229,6 +233,14 @@ def look(untyped: UUID | str) -> None:
     assert_type(progress.functions, tuple[FunctionProgress, ...])
     assert_type(progress.functions[0].counts, dict[NodeState, int])
     assert_type(progress.fraction, float)
+    shape = found.shape()
+    assert_type(shape, InstanceShape)
+    assert_type(shape.groups, tuple[ShapeGroup, ...])
+    assert_type(shape.edges, tuple[ShapeEdge, ...])
+    times = found.times()
+    assert_type(times, InstanceTimes)
+    assert_type(times.states, list[NodeState])
+    assert_type(times.node_id(0), UUID)
     node = found.node(untyped)
     assert_type(node, Node)
     assert_type(node.state, NodeState)
@@ -270,6 +282,8 @@ async def look_async() -> None:
             assert_type(await node.aparent(), Node | None)
             assert_type(await node.awhy(), Why)
         assert_type(await instance.aprogress(), InstanceProgress)
+        assert_type(await instance.ashape(), InstanceShape)
+        assert_type(await instance.atimes(), InstanceTimes)
         assert_type(await instance.anode("id"), Node)
     async for event in events():
         assert_type(event, InstanceEvent | NodeEvent | WorkerEvent | EventsSkipped)

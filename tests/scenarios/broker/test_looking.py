@@ -73,14 +73,24 @@ def test_nodes_are_counted_wherever_they_are(client: Client, connect: Connect, q
     def count() -> list[tuple[str, dict[NodeState, int]]]:
         return [(one.function, one.counts) for one in found.progress().functions]
 
+    def fold() -> tuple[list[dict[NodeState, int]], list[tuple[int, int, int]]]:
+        shape = found.shape()
+        return [one.counts for one in shape.groups], [(one.source, one.target, one.count) for one in shape.edges]
+
     assert count() == [("shop:Order.a", {"leased": 1, "completed": 1}), ("shop:Order.b", {"leased": 1})]
+    assert fold() == ([{"leased": 1, "completed": 1}, {"leased": 1}], [(0, 1, 1)])
+    assert found.times().states == ["completed", "leased", "leased"]
     for grant in grants[1:]:
         worker.finish(result(grant, value=b"1"))
     found.wait(timeout=10)
     assert count() == [("shop:Order.a", {"completed": 2}), ("shop:Order.b", {"completed": 1})]
+    assert fold() == ([{"completed": 2}, {"completed": 1}], [(0, 1, 1)])
     client.submit(instance_id, call(four, two), functions=[second])
     (grant,) = worker.take()
     assert count() == [("shop:Order.a", {"completed": 2}), ("shop:Order.b", {"leased": 1, "completed": 1})]
+    assert fold() == ([{"completed": 2}, {"leased": 1, "completed": 1}], [(0, 1, 2)])
+    times = found.times()
+    assert (times.states[-1], times.workers[-1], times.dependencies[-1]) == ("leased", times.workers[0], (1,))
     worker.finish(result(grant, value=b"1"))
     found.wait(timeout=10)
     assert found.progress().counts == {"completed": 4}

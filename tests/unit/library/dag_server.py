@@ -242,6 +242,14 @@ class DagServer(DagServiceServicer):
         """Tells of no nodes."""
         return dag_pb2.CountNodesResponse()
 
+    def GetShape(self, request: dag_pb2.GetShapeRequest, context: grpc.ServicerContext) -> NoReturn:
+        """Is not there, as with a broker that is older."""
+        _refuse(context, grpc.StatusCode.UNIMPLEMENTED, "unknown method")
+
+    def ListTimes(self, request: dag_pb2.ListTimesRequest, context: grpc.ServicerContext) -> NoReturn:
+        """Is not there either."""
+        _refuse(context, grpc.StatusCode.UNIMPLEMENTED, "unknown method")
+
     def ListNodes(self, request: dag_pb2.ListNodesRequest, context: grpc.ServicerContext) -> dag_pb2.ListNodesResponse:
         """Tells ids and functions of the first nodes; there is no further page."""
         nodes = [

@@ -337,6 +337,52 @@ def test_progress_counts_by_function_and_state() -> None:
 
 
 @pytest.mark.usefixtures("broker")
+def test_a_shape_folds_nodes_by_function_and_maker() -> None:
+    """Its groups have their counts by state, and the numbers of the edges between them; nothing runs for it."""
+    started, _ = Sums()([1, -1, 2])
+    found = attach(started.instance_id)
+    (alone,) = found.shape().groups
+    assert (alone.function, alone.maker, alone.counts) == (f"{__name__}:Sums.entrypoint", "", {"ready": 1})
+    with pytest.raises(NodeFailed):
+        started.result()
+    for told in (started.shape(), found.shape(), asyncio.run(found.ashape())):
+        names = [(group.function.rpartition(".")[2], group.maker.rpartition(".")[2]) for group in told.groups]
+        assert names == [("entrypoint", ""), ("one", "entrypoint"), ("total", "entrypoint")]
+        assert told.groups[1].counts == {"completed": 2, "failed": 1}
+        assert (told.groups[1].total, told.groups[1].failed, told.total) == (3, 1, 5)
+        edges = {(edge.source, edge.target, edge.is_call): edge.count for edge in told.edges}
+        assert edges == {(0, 1, True): 3, (0, 2, True): 1, (1, 2, False): 3}
+
+
+@pytest.mark.usefixtures("broker")
+def test_times_tell_all_nodes_in_columns() -> None:
+    """They say of each node what the node says of itself."""
+    started, _ = Sums()([1, -1, 2])
+    with pytest.raises(NodeFailed):
+        started.result()
+    nodes = list(started.nodes())
+    for times in (started.times(), asyncio.run(attach(started.instance_id).atimes())):
+        assert [times.node_id(place) for place in range(len(times))] == [node.id for node in nodes]
+        assert (times.functions, times.states) == ([one.function for one in nodes], [one.state for one in nodes])
+        assert (times.labels, times.workers) == ([one.label for one in nodes], [one.worker or "" for one in nodes])
+        ids = [node.id for node in nodes]
+        assert [ids[place] if place >= 0 else None for place in times.parents] == [one.parent_id for one in nodes]
+        assert [[ids[place] for place in each] for each in times.dependencies] == [
+            [*one.dependency_ids] for one in nodes
+        ]
+        assert [*times.finished_at] == pytest.approx([time_of(one.finished_at) for one in nodes], abs=1e-5)
+        assert [*times.started_at] == pytest.approx([time_of(one.started_at) for one in nodes], abs=1e-5)
+        assert repr(times) == "<InstanceTimes of 5 nodes>"
+        with pytest.raises(IndexError, match="there is no node at 5 of 5"):
+            times.node_id(5)
+
+
+def time_of(time: datetime | None) -> float:
+    """Return the seconds of a time; 0 for none."""
+    return 0.0 if time is None else time.timestamp()
+
+
+@pytest.mark.usefixtures("broker")
 def test_a_node_tells_how_it_stood() -> None:
     """Its attempts with their errors, its place in the graph, and its value."""
     started, promise = Sums()([7])
@@ -431,6 +477,8 @@ UNKNOWN: list[Callable[[Instance], object]] = [
     lambda one: one.definition,
     lambda one: one.done(),
     lambda one: one.progress(),
+    lambda one: one.shape(),
+    lambda one: one.times(),
     lambda one: one.wait(),
     lambda one: one.result(),
     lambda one: list(one.nodes()),
