@@ -104,7 +104,7 @@ ARROWS = {
     "runner": {"worker", "shell", "processes", "client", "code", "words"},
     "cli": {"ui", "worker", "shell", "processes", "front", "instance", "client", "code", "analysis", "words", "launch"},
     # A client of the Python API, as users' programs are.
-    "ui": {"front", "words"},
+    "ui": {"front", "analysis", "words"},
     # The in-process broker is a broker with its worker: it has the worker's executor run what the core grants, answers
     # with the broker's own requests, and has the memory journal keep finished instances. It knows no gRPC.
     "testing": {
@@ -166,7 +166,7 @@ BARE = {"click", "google.protobuf", "grpc", "grpc_health", "rich"}
 #: What single modules and rooms use beyond that. They import it where they use it, and say how to install it where it
 #: is missing; the plugin is imported by pytest alone, and the page by its command once it knows that all is there.
 EXTRAS = {
-    "dagorama.ui": {"jinja2", "starlette", "uvicorn"},
+    "dagorama.ui": {"jinja2", "markupsafe", "starlette", "uvicorn"},
     "dagorama.hot_reload": {"watchfiles"},
     "dagorama.effects": {"psycopg"},
     "dagorama.testing.plugin": {"pytest"},

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from dagorama.ui.pages import login, overview
+from dagorama.ui.pages import actions, failures, instance_list, login, logs, node, nodes, overview, queues, workers
+
+#: In the order in which addresses are looked up.
+PAGES = (login, instance_list, actions, overview, nodes, failures, logs, node, workers, queues)
 
 
 def routes() -> list[Route]:
     """Return the routes of all pages."""
-    return [*login.routes(), *overview.routes()]
+    return [route for page in PAGES for route in page.routes()]

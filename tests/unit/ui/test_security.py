@@ -36,7 +36,7 @@ async def signed_in(make: MakeBrowser) -> httpx.AsyncClient:
     return client
 
 
-@pytest.mark.parametrize("path", [PAGE, "/static/css/page.css", "/api/v1/nothing-there", "/login"])
+@pytest.mark.parametrize("path", [PAGE, "/static/css/base.css", "/api/v1/nothing-there", "/login"])
 async def test_every_answer_is_safe(browser: MakeBrowser, path: str) -> None:
     """No script, style, frame or form but ours, no guessing of types, and nothing for other sites."""
     answer = await browser().get(path)
@@ -166,7 +166,7 @@ async def test_without_the_token_nothing_is_shown(browser: MakeBrowser) -> None:
         answer = await client.get(path, headers={"Accept": "*/*"})
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
     assert (await client.get("/login")).status_code == 200
-    assert (await client.get("/static/css/page.css")).status_code == 200
+    assert (await client.get("/static/css/base.css")).status_code == 200
 
 
 @pytest.mark.parametrize("header", [b"Bearer wrong", b"Bearer ", b"Basic eDp5", TOKEN.encode(), b"Bearer \xc3\xa9"])

@@ -1,0 +1,147 @@
+"""The actions: each a form that is sent, with a token that no other site has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from dagorama import BrokerRefused, Instance, InstanceStatus, Queue, attach
+from dagorama.ui.errors import BadInput
+from dagorama.ui.forms import fields_in, form_in
+from dagorama.ui.pages import node as node_page
+from dagorama.ui.pages import overview, queues
+from dagorama.ui.pages.asked import id_in, instance_in
+from dagorama.ui.pages.rendering import render
+
+Form = Mapping[str, str]
+
+#: So many instances are changed at once.
+AT_ONCE = 8
+#: What is done to many instances, as a report of it says.
+DONE_TO_MANY = {"cancel": "cancelled", "retry": "retried", "pause": "paused", "resume": "resumed"}
+
+
+def _number(form: Form, name: str) -> int:
+    text = form.get(name, "").strip()
+    try:
+        return int(text)
+    except ValueError:
+        raise BadInput(name, f"must be a whole number, not {text!r}") from None
+
+
+def _cap(form: Form) -> int | None:
+    """Return the cap that a form has; None for an empty field, which lifts it."""
+    return _number(form, "running_max") if form.get("running_max", "").strip() else None
+
+
+#: What is done to an instance, by the verb in the address.
+VERBS: dict[str, Callable[[Instance, Form], Awaitable[object]]] = {
+    "cancel": lambda instance, form: instance.acancel(),
+    "retry": lambda instance, form: instance.aretry(),
+    "pause": lambda instance, form: instance.apause(),
+    "resume": lambda instance, form: instance.aresume(),
+    "priority": lambda instance, form: instance.aset_priority(_number(form, "priority")),
+    "cap": lambda instance, form: instance.acap(_cap(form)),
+}
+#: What is done to a queue.
+QUEUE_VERBS: dict[str, Callable[[Queue, Form], Awaitable[object]]] = {
+    "pause": lambda queue, form: queue.apause(),
+    "resume": lambda queue, form: queue.aresume(),
+    "cap": lambda queue, form: queue.acap(_cap(form)),
+}
+
+
+def _verb_in(request: Request, known: Mapping[str, object]) -> str:
+    """Return the verb in an address; 404 for what is none."""
+    verb: str = request.path_params["verb"]
+    if verb not in known:
+        raise HTTPException(404, f"there is no action {verb!r}; the actions are {', '.join(known)}")
+    return verb
+
+
+def refusal_in(error: Exception) -> str:
+    """Return why something was refused, for people."""
+    return error.detail if isinstance(error, BrokerRefused) else str(error)
+
+
+async def on_instance(request: Request) -> Response:
+    """Do something to an instance, and lead back to it; where it is refused, say why."""
+    verb = _verb_in(request, VERBS)
+    instance = instance_in(request)
+    try:
+        await VERBS[verb](instance, await form_in(request))
+    except (BrokerRefused, ValueError) as error:
+        return await overview.show(request, refused=refusal_in(error), status=409)
+    return RedirectResponse(f"/instances/{instance.id}?done={verb}", 303)
+
+
+async def on_node(request: Request) -> Response:
+    """Run a node again, and what its value went into."""
+    instance, node_id = instance_in(request), id_in(request, "node")
+    try:
+        await instance.arerun(node_id)
+    except (BrokerRefused, ValueError) as error:
+        return await node_page.show(request, refused=refusal_in(error), status=409)
+    return RedirectResponse(f"/instances/{instance.id}/nodes/{node_id}?done=rerun", 303)
+
+
+async def on_queue(request: Request) -> Response:
+    """Pause a queue, let it go on, or cap it."""
+    verb, form = _verb_in(request, QUEUE_VERBS), await form_in(request)
+    try:
+        await QUEUE_VERBS[verb](Queue(form.get("queue", "")), form)
+    except (BrokerRefused, ValueError) as error:
+        return await queues.show(request, refused=refusal_in(error), status=409)
+    return RedirectResponse("/queues", 303)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The wish for one instance, fulfilled or refused."""
+
+    about: InstanceStatus
+    #: Why the broker refused it; empty where it did not.
+    refused: str
+
+
+async def on_many(request: Request) -> Response:
+    """Do something to all instances that are chosen, and report what was refused."""
+    fields = await fields_in(request)
+    verb = dict(fields).get("verb", "")
+    if verb not in DONE_TO_MANY:
+        raise BadInput("verb", f"must be one of {', '.join(DONE_TO_MANY)}")
+    ids = dict.fromkeys(value for name, value in fields if name == "instance")
+    try:
+        chosen = [attach(one) for one in ids]
+    except ValueError as error:
+        raise BadInput("instance", str(error)) from None
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def act(instance: Instance) -> Outcome:
+        async with turn:
+            refused = ""
+            try:
+                await VERBS[verb](instance, {})
+            except BrokerRefused as error:
+                refused = error.detail
+            return Outcome(about=(await instance.arefresh()).status, refused=refused)
+
+    outcomes = await asyncio.gather(*map(act, chosen))
+    return render(request, "bulk.html", outcomes=outcomes, verb=verb, done=DONE_TO_MANY[verb])
+
+
+def routes() -> list[Route]:
+    """Return the routes of actions, each for POST only."""
+    posts = {
+        "/instances/actions": on_many,
+        "/instances/{instance}/actions/{verb}": on_instance,
+        "/instances/{instance}/nodes/{node}/actions/rerun": on_node,
+        "/queues/actions/{verb}": on_queue,
+    }
+    return [Route(address, act, methods=["POST"]) for address, act in posts.items()]

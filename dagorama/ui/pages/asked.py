@@ -1,0 +1,68 @@
+"""Ids, filters and cursors, as the addresses of pages have them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+from uuid import UUID
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from dagorama import Instance, Listing, attach
+
+T = TypeVar("T")
+
+#: So many rows are on a page.
+ROWS = 50
+#: A search in text looks at so many at a time, and at so many before it says how far it has come.
+LOOKED_AT_ONCE, LOOKED_AT_MAX = 500, 5000
+
+
+class Found(NamedTuple):
+    """The rows of a page."""
+
+    items: Sequence[object]
+    #: Leads to the next page; empty on the last.
+    next_cursor: str
+    #: How many were looked at, where a text was searched for; 0 where none was.
+    looked_at: int = 0
+
+
+def instance_in(request: Request) -> Instance:
+    """Return the instance that an address names; 404 for what is no id."""
+    return attach(id_in(request, "instance"))
+
+
+def id_in(request: Request, name: str) -> UUID:
+    """Return the id in the path of an address; 404 for what is none."""
+    text = request.path_params[name]
+    try:
+        return UUID(text)
+    except ValueError:
+        what = f"{text!r} is no id of {'an instance' if name == 'instance' else 'a node'}"
+        raise HTTPException(404, f"{what}: copy it from a list, or from `dagorama list`") from None
+
+
+def text_in(request: Request, name: str) -> str:
+    """Return a field of the query without blanks around it, empty for none."""
+    return request.query_params.get(name, "").strip()
+
+
+async def search(listing: Listing[T], cursor: str, fits: Callable[[T], bool]) -> Found:
+    """Return what fits, about a page of it, and how far has been looked; a page may be empty and not the last."""
+    found: list[T] = []
+    looked_at = 0
+    while True:
+        page = await listing.apage(cursor, LOOKED_AT_ONCE)
+        looked_at += len(page.items)
+        found += [one for one in page.items if fits(one)]
+        cursor = page.next_cursor
+        if not cursor or len(found) >= ROWS or looked_at >= LOOKED_AT_MAX:
+            return Found(found, cursor, looked_at)
+
+
+async def rows(listing: Listing[T], cursor: str) -> Found:
+    """Return the rows of a page."""
+    page = await listing.apage(cursor, ROWS)
+    return Found(page.items, page.next_cursor)

@@ -1,0 +1,116 @@
+"""The lines that nodes have printed, which go on as long as nodes run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from dagorama import Instance, Log, LogGap, LogLine, Node
+from dagorama.ui.pages.asked import id_in, instance_in, text_in
+from dagorama.ui.pages.instance_frame import instance_frame
+from dagorama.ui.pages.overview import labels_of
+from dagorama.ui.pages.rendering import render
+from dagorama.ui.pages.words import path
+
+#: So many lines come at once, about.
+LINES = 1000
+#: What a reader waits for is answered after so long, where nothing has come.
+WAIT_S = 20.0
+LEVELS = {"": "All lines", "info": "Info and above", "warning": "Warnings and errors", "error": "Errors"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part of a log, as the page shows it."""
+
+    lines: Sequence[LogLine | LogGap]
+    labels: Mapping[object, str]
+    #: Has what comes next: at once, or when there is something. Empty where nothing further comes.
+    next_url: str
+    #: Whether the next part is yet to come.
+    follows: bool
+    instance_url: str
+    with_node: bool
+
+
+async def part_of(
+    instance: Instance, node: Node | None, *, level: str, attempt: int | None, after: int = 0, wait: bool = False
+) -> Part:
+    """Return the part of a log after a cursor, of an instance or a node."""
+    of: Instance | Node = instance if node is None else node
+    log = of.logs(attempt=attempt, level=level or None)
+    lines, cursor, is_last = await _read(log, after, wait)
+    follows = wait or is_last
+    url = f"/instances/{instance.id}" + (f"/nodes/{node.id}" if node else "")
+    next_url = path(f"{url}/logs/more", level=level, attempt=attempt, after=cursor, wait=int(follows) or None)
+    return Part(
+        lines=lines,
+        labels={} if node else await labels_of(instance, lines[:200]),
+        next_url="" if wait and is_last else next_url,
+        follows=follows,
+        instance_url=f"/instances/{instance.id}",
+        with_node=node is None,
+    )
+
+
+async def _read(log: Log, after: int, wait: bool) -> tuple[list[LogLine | LogGap], int, bool]:
+    """Return lines after a cursor, the cursor after them, and whether these are the last."""
+    try:
+        page = await asyncio.wait_for(log.apage(after, wait=wait), WAIT_S)
+    except TimeoutError:
+        return [], after, False
+    lines, cursor, is_last = list(page.lines), page.cursor, page.is_last
+    while not is_last and len(lines) < LINES and not wait:
+        page = await log.apage(cursor)
+        lines += page.lines
+        cursor, is_last = page.cursor, page.is_last
+    return lines, cursor, is_last
+
+
+async def show(request: Request) -> Response:
+    """Show what an instance has printed."""
+    frame = await instance_frame(request)
+    level = level_in(request)
+    part = await part_of(frame.instance, None, level=level, attempt=None)
+    return render(request, "logs.html", **frame.values(), part=part, level=level, levels=LEVELS)
+
+
+async def more(request: Request) -> Response:
+    """Show the next part of a log, as a part of the page."""
+    instance = await instance_in(request).arefresh()
+    node = await instance.anode(id_in(request, "node")) if "node" in request.path_params else None
+    part = await part_of(
+        instance,
+        node,
+        level=level_in(request),
+        attempt=number_in(request, "attempt") or None,
+        after=number_in(request, "after"),
+        wait=text_in(request, "wait") == "1",
+    )
+    return render(request, "log_part.html", part=part)
+
+
+def level_in(request: Request) -> str:
+    """Return the level that a reader wants; empty for all."""
+    level = text_in(request, "level")
+    return level if level in LEVELS else ""
+
+
+def number_in(request: Request, name: str) -> int:
+    """Return a whole number of the query, 0 for what is none."""
+    text = text_in(request, name)
+    return int(text) if text.isascii() and text.isdigit() and int(text) < 2**63 else 0
+
+
+def routes() -> list[Route]:
+    """Return the routes of logs."""
+    return [
+        Route("/instances/{instance}/logs", show, name="logs"),
+        Route("/instances/{instance}/logs/more", more),
+        Route("/instances/{instance}/nodes/{node}/logs/more", more),
+    ]

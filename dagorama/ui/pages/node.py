@@ -1,0 +1,113 @@
+"""A node: its attempts, inputs, lines, what holds it, and its place in the graph."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import islice
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from dagorama import Instance, Node, UnknownId, Why
+from dagorama.ui.pages.asked import id_in, instance_in
+from dagorama.ui.pages.instance_frame import DONE
+from dagorama.ui.pages.logs import LEVELS, level_in, number_in, part_of
+from dagorama.ui.pages.rendering import render
+
+#: So many nodes that it depends on, and that depend on it, are named.
+NAMED_MAX = 50
+#: Dependents are looked for among so many nodes.
+LOOKED_AT_MAX = 10_000
+
+
+async def show(request: Request, *, refused: str = "", status: int = 200) -> Response:
+    """Show a node."""
+    instance = await instance_in(request).arefresh()
+    node = await instance.anode(id_in(request, "node"))
+    attempt = number_in(request, "attempt") or None
+    level = level_in(request)
+    why, parent, cause, dependencies, part = await asyncio.gather(
+        _why(node),
+        node.aparent(),
+        _cause(instance, node),
+        dependencies_of(instance, node),
+        part_of(instance, node, level=level, attempt=attempt),
+    )
+    return render(
+        request,
+        "node.html",
+        status=status,
+        instance=instance,
+        about=instance.status,
+        node=node,
+        url=f"/instances/{instance.id}/nodes/{node.id}",
+        instance_url=f"/instances/{instance.id}",
+        attempts=list(reversed(node.attempts)),
+        attempt=attempt,
+        why=why,
+        parent=parent,
+        cause=cause,
+        dependencies=dependencies,
+        dependencies_more=max(0, len(node.dependency_ids) - NAMED_MAX),
+        part=part,
+        level=level,
+        levels=LEVELS,
+        can_rerun=instance.status.state in ("completed", "failed"),
+        now=datetime.now(UTC),
+        done=DONE.get(request.query_params.get("done", ""), ""),
+        refused=refused,
+    )
+
+
+async def dependents(request: Request) -> Response:
+    """Show the nodes that take the value of a node, as a part of its page."""
+    instance = instance_in(request)
+    node_id = id_in(request, "node")
+    found: list[Node] = []
+    cursor, looked_at = "", 0
+    while looked_at < LOOKED_AT_MAX and len(found) < NAMED_MAX:
+        page = await instance.nodes(inputs=False).apage(cursor, 1000)
+        looked_at += len(page.items)
+        found += [node for node in page.items if node_id in node.dependency_ids]
+        cursor = page.next_cursor
+        if not cursor:
+            break
+    return render(
+        request,
+        "dependents.html",
+        instance_url=f"/instances/{instance.id}",
+        nodes=found[:NAMED_MAX],
+        looked_at=looked_at if cursor else 0,
+    )
+
+
+async def _why(node: Node) -> Why | None:
+    return None if node.done() or node.state == "leased" else await node.awhy()
+
+
+async def _cause(instance: Instance, node: Node) -> Node | None:
+    """Return the node that is to blame for one that did not run itself."""
+    if node.cause_id is None or node.cause_id == node.id:
+        return None
+    return await instance.anode(node.cause_id)
+
+
+async def dependencies_of(instance: Instance, node: Node) -> Sequence[Node]:
+    """Return the first of the nodes whose values it takes."""
+    ids = list(islice(dict.fromkeys(node.dependency_ids), NAMED_MAX))
+    found = await asyncio.gather(*[instance.anode(one) for one in ids], return_exceptions=True)
+    for one in found:
+        if isinstance(one, BaseException) and not isinstance(one, UnknownId):
+            raise one
+    return [one for one in found if isinstance(one, Node)]
+
+
+def routes() -> list[Route]:
+    """Return the routes of this page."""
+    return [
+        Route("/instances/{instance}/nodes/{node}", show, name="node"),
+        Route("/instances/{instance}/nodes/{node}/dependents", dependents),
+    ]

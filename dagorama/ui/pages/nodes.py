@@ -1,0 +1,54 @@
+"""The nodes of an instance."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from dagorama import Node, NodeState
+from dagorama.ui.pages.asked import rows, search, text_in
+from dagorama.ui.pages.instance_frame import instance_frame
+from dagorama.ui.pages.rendering import render
+
+STATES = frozenset(state.value for state in NodeState)
+#: Filters that are no state of their own: their word, and the states that they mean.
+GROUPS = {"running": ("leased", "started")}
+
+
+async def show(request: Request) -> Response:
+    """Show the nodes that are wanted, in the order of their creation."""
+    frame = await instance_frame(request)
+    wanted = text_in(request, "state")
+    states = GROUPS.get(wanted) or ((wanted,) if wanted in STATES else ())
+    text, function = text_in(request, "q"), text_in(request, "function")
+    cursor = request.query_params.get("cursor", "")
+    listing = frame.instance.nodes(state=states or None, function=function or None)
+    words = text.lower().split()
+    reading = search(listing, cursor, lambda node: _fits(node, words)) if words else rows(listing, cursor)
+    found, progress = await asyncio.gather(reading, frame.instance.aprogress())
+    return render(
+        request,
+        "nodes.html",
+        **frame.values(),
+        found=found,
+        functions=progress.functions,
+        state_wanted=wanted if states else "",
+        text=text,
+        function=function,
+        cursor=cursor,
+    )
+
+
+def _fits(node: Node, words: list[str]) -> bool:
+    """Return whether each word is in the name, label, inputs, id, worker or queue of a node."""
+    named = (node.function, node.label, node.inputs or "", str(node.id), node.id.hex, node.worker, node.queue)
+    told = "\n".join(named).lower()
+    return all(word in told for word in words)
+
+
+def routes() -> list[Route]:
+    """Return the route of this page."""
+    return [Route("/instances/{instance}/nodes", show, name="nodes")]

@@ -1,0 +1,171 @@
+"""The words of the page: filters and globals that its templates have."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+from urllib.parse import quote, urlencode
+from uuid import UUID
+
+from markupsafe import Markup, escape
+
+from dagorama import LogGap, LogLine
+from dagorama.analysis.wording import lasting
+
+#: The states of nodes in the order of bars and legends: what has ended, what is at work, what is to come.
+ORDER = (
+    "completed",
+    "cancelled",
+    "dependency_failed",
+    "failed",
+    "leased",
+    "started",
+    "joining",
+    "backoff",
+    "ready",
+    "waiting",
+)
+#: States whose word is not their name.
+STATE_WORDS = {
+    "leased": "running",
+    "started": "away",
+    "backoff": "backing off",
+    "dependency_failed": "dependency failed",
+}
+#: A bar has so many units; a state that has nodes gets so many at least, so that one failure in a million shows.
+BAR_UNITS, BAR_UNITS_MIN = 1000, 8
+
+
+class Part(NamedTuple):
+    """The part of a bar that stands for the nodes in one state."""
+
+    state: str
+    x: int
+    width: int
+
+
+def state_word(state: str) -> str:
+    """Return the word of a state for people."""
+    return STATE_WORDS.get(state, state)
+
+
+def in_order(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Return the states that have nodes, in the order of bars, each with the number."""
+    return [(state, counts[state]) for state in ORDER if counts.get(state)]
+
+
+def in_words(counts: Mapping[str, int]) -> str:
+    """Return the numbers of nodes by state, in words."""
+    return ", ".join(f"{count} {state_word(state)}" for state, count in in_order(counts)) or "no nodes"
+
+
+def parts_of_bar(counts: Mapping[str, int]) -> Iterator[Part]:
+    """Yield the parts of a bar, which fill it together; none is too small to be seen."""
+    found = in_order(counts)
+    total = sum(count for _, count in found)
+    widths = [max(BAR_UNITS_MIN, count * BAR_UNITS // total) for _, count in found]
+    if widths:
+        widths[widths.index(max(widths))] += BAR_UNITS - sum(widths)
+    x = 0
+    for (state, _), width in zip(found, widths, strict=True):
+        yield Part(state, x, width)
+        x += width
+
+
+def short(one: UUID | str) -> str:
+    """Return the end of an id, which tells ids apart: they begin with the time."""
+    return str(one).replace("-", "")[-12:]
+
+
+def class_of(name: str) -> str:
+    """Return the name without its module: "Etl" for "samples.etl:Etl", "Etl.load" for a function of it."""
+    return name.rpartition(":")[2] or name
+
+
+def module_of(name: str) -> str:
+    """Return the module in the name of a definition or a function; empty for none."""
+    return name.rpartition(":")[0]
+
+
+def method_of(name: str) -> str:
+    """Return the last part of the name of a function."""
+    return class_of(name).rpartition(".")[2]
+
+
+def grouped(number: int) -> str:
+    """Return a number with thin spaces between its thousands."""
+    return f"{number:,}".replace(",", "\u202f")
+
+
+def iso(time: datetime) -> str:
+    """Return a time as scripts read it, in UTC."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def exact(time: datetime) -> str:
+    """Return a time to the second, in UTC; scripts put it into the zone of the reader."""
+    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def clock(time: datetime) -> str:
+    """Return the time of day, in UTC; scripts put it into the zone of the reader."""
+    return time.astimezone(UTC).strftime("%H:%M:%S")
+
+
+def ago(time: datetime) -> str:
+    """Return how long ago a time was, or how far off it is, roughly."""
+    passed_s = (datetime.now(UTC) - time).total_seconds()
+    if abs(passed_s) < 5:
+        return "just now"
+    told = _roughly(abs(passed_s))
+    return f"{told} ago" if passed_s > 0 else f"in {told}"
+
+
+def since(time: datetime) -> str:
+    """Return how long something has been going on that began at a time."""
+    return lasting(max(0.0, float(int((datetime.now(UTC) - time).total_seconds()))))
+
+
+def _roughly(seconds: float) -> str:
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"
+
+
+def level_class(line: LogLine | LogGap) -> str:
+    """Return how loud a line is: "error", "warning" or "plain"."""
+    level = line.level if isinstance(line, LogLine) and line.is_logged else 0
+    if level >= logging.ERROR:
+        return "error"
+    return "warning" if level >= logging.WARNING else "plain"
+
+
+def coded(text: str) -> Markup:
+    """Return a text in which what stands between backticks is code; all of it is escaped."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(parts)
+    )
+
+
+def path(place: str, /, **query: object) -> str:
+    """Return an address of ours with a query, of which empty values are left out."""
+    given = [(name, value) for name, value in query.items() if value not in (None, "", (), [])]
+    told = urlencode(given, doseq=True)
+    return quote(place, safe="/") + (f"?{told}" if told else "")
+
+
+#: By the names that templates have for them.
+FILTERS: dict[str, Callable[..., object]] = {
+    each.__name__: each
+    for each in (
+        *(state_word, in_order, in_words, parts_of_bar, short, class_of, module_of, method_of, grouped),
+        *(iso, exact, clock, ago, since, level_class, lasting, coded),
+    )
+}
+GLOBALS: dict[str, Callable[..., object]] = {"path": path}
