@@ -8,8 +8,9 @@ from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from dagorama.ui import pages
+from dagorama.ui import pages, streaming
 from dagorama.ui.answering import HANDLERS
+from dagorama.ui.live import Live
 from dagorama.ui.pages.rendering import ROOT
 from dagorama.ui.security import layers
 from dagorama.ui.sessions import Sessions
@@ -25,12 +26,13 @@ def make_app(settings: UISettings) -> Starlette:
     app = Starlette(routes=routes(), middleware=layers(settings, sessions), exception_handlers=HANDLERS)
     app.state.settings = settings
     app.state.sessions = sessions
+    app.state.live = Live()
     return app
 
 
 def routes() -> list[BaseRoute]:
     """Return all routes."""
-    return [Mount("/static", Files(directory=ROOT / "static"), name="static"), *pages.routes()]
+    return [Mount("/static", Files(directory=ROOT / "static"), name="static"), *streaming.routes(), *pages.routes()]
 
 
 class Files(StaticFiles):

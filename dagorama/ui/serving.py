@@ -87,6 +87,7 @@ async def _serve(
     if lifeline_fd is not None:
         loop.add_reader(lifeline_fd, server.stop, lifeline_fd)
     server.on_ready = lambda: ready(url_of(host, listener.getsockname()[1]))
+    server.on_stop = app.state.live.close  # streams would not end by themselves
     await server.serve(sockets=[listener])
 
 
@@ -94,6 +95,7 @@ class Server(uvicorn.Server):
     """A server that ends in order, and with status 0, at a signal."""
 
     on_ready: Callable[[], None]
+    on_stop: Callable[[], None]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin, and tell that it has begun."""
@@ -105,6 +107,7 @@ class Server(uvicorn.Server):
         """Finish what is on its way, and take nothing further."""
         if lifeline_fd is not None:
             asyncio.get_running_loop().remove_reader(lifeline_fd)  # it stays readable, and would keep the loop busy
+        self.on_stop()
         self.should_exit = True
 
     @contextmanager
