@@ -14,7 +14,7 @@ from dagorama.worker.logs.records import capture_records
 from dagorama.worker.logs.streams import Streams
 from dagorama.worker.logs.whose import follow_pools
 
-_lock = threading.Lock()  #: for those below
+_lock = threading.Lock()  #: for those below: a process may have several workers, as tests and notebooks do
 _users = 0
 _patches = Patches()
 _streams = Streams(with_names=False)

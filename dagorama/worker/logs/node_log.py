@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from logging import LogRecord
 from math import inf
@@ -54,15 +55,16 @@ class WorkerLogs:
     def __init__(self, sender: Sink) -> None:
         """Hand all that nodes write to this sender."""
         self._sender = sender
-        self._making = threading.RLock()  # the collector may run a user's code anywhere
+        #: For the making of logs, and for their pipes. The collector may run a user's code, and come again.
+        self._lock = threading.RLock()
 
     def of(self, scope: Scope) -> AttemptLog:
         """Return the log of a node, which may have none as yet."""
-        with self._making:
+        with self._lock:
             if isinstance(scope.logs, AttemptLog):  # another thread of the node was faster
                 return scope.logs
             assert scope.node is not None
-            log = AttemptLog(self._sender, attempt_of(scope.node))
+            log = AttemptLog(self._sender, attempt_of(scope.node), self._lock)
             # With its report the node has ended without a word; and has a thread left that would begin again.
             if getattr(scope.node, "report", None) is not None:
                 log.end()
@@ -92,12 +94,12 @@ class AttemptLog:
 
     __slots__ = ("_begun", "_lock", "_pipes", "_sender", "attempt", "is_over")
 
-    def __init__(self, sender: Sink, attempt: Attempt) -> None:
-        """Begin without a line."""
+    def __init__(self, sender: Sink, attempt: Attempt, lock: AbstractContextManager[object]) -> None:
+        """Begin without a line. The lock may be taken again by a thread that holds it."""
         self._sender = sender
         self.attempt = attempt
         self.is_over = False
-        self._lock = threading.RLock()  #: for the pipes
+        self._lock = lock  #: for the pipes
         self._pipes: list[Pipe] = []
         self._begun: dict[Place, Begun] = {}  #: by where they are printed
         sender.opened(self)

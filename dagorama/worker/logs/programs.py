@@ -57,7 +57,8 @@ class Pump:
         """Show all that comes."""
         self._show = show
         self._numbers = count(1)
-        self._lock = threading.RLock()  #: for those below
+        #: For those below, which threads of nodes add to. The collector may run a user's code, and come again.
+        self._lock = threading.RLock()
         self._selector: selectors.BaseSelector | None = None
         self._wake = (-1, -1)
         self._added: list[_Pipe] = []
@@ -87,6 +88,7 @@ class Pump:
             self._wake = os.pipe()
             os.set_blocking(self._wake[1], False)
             self._selector.register(self._wake[0], selectors.EVENT_READ)
+            # Programs go on when their pipes are read, whatever the threads of nodes are at.
             start_for_nobody(threading.Thread(target=self._run, name="dagorama-pipes", daemon=True))
         with suppress(BlockingIOError):
             os.write(self._wake[1], b".")

@@ -39,6 +39,7 @@ class Stream:
         put(self, "_descriptor", descriptor)
         put(self, "_names", Names() if with_names else None)
         put(self, "_buffer", None)
+        # Pieces of several threads do not mix within a line. What is shown may make the collector show more.
         put(self, "_lock", threading.RLock())
 
     def write(self, text: str) -> int:

@@ -173,4 +173,5 @@ def _end_with_parent() -> None:
         wait([parent.sentinel])
         os.killpg(0, signal.SIGKILL)  # with what nodes have started
 
+    # The main thread may be in an import that does not end, and must not outlive its parent there either.
     threading.Thread(target=watch, name="dagorama-parent", daemon=True).start()

@@ -146,6 +146,7 @@ class LaunchedWorkers(AbstractContextManager[list[WorkerProcess]]):
 def _look_after(crew: _LaunchedCrew) -> Callable[[], None]:
     """Go on with the crew in a thread; return a function that ends that, and leaves the workers alone."""
     stop, stopping = Pipe()
+    # The program's own threads are at its own work.
     thread = threading.Thread(target=crew.run, args=(stopping,), name="dagorama-launched", daemon=True)
     thread.start()
 

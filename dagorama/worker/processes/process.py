@@ -35,6 +35,7 @@ class _Popen(popen_forkserver.Popen):
     """A process that several threads may poll: its exit code can be read only once."""
 
     def __init__(self, process: multiprocessing.Process) -> None:
+        #: Who looks after it polls it, who vouches for it, and who stops it.
         self._polling = threading.Lock()
         # What the base class does, but for flushing standard output and error: the server has none of what is in them,
         # and a log without a reader would keep a worker from being replaced.

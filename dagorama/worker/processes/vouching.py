@@ -41,7 +41,7 @@ class Voucher:
         """Connect later, when there is somebody to vouch for."""
         self._host = host
         self._port = port
-        self._changed = threading.Condition()  #: for all below
+        self._changed = threading.Condition()  #: for all below; who ends the program waits at it until all is told
         self._living: dict[bytes, tuple[Process, Callable[[], WorkerEnd]]] = {}
         self._ended: dict[bytes, tuple[float, WorkerEnd]] = {}  #: to be told, with the times since when
         self._is_running = False
@@ -55,6 +55,7 @@ class Voucher:
             self._waker.send(None)
             if not self._is_running:
                 self._is_running = True
+                # The broker may take long to answer, and the supervisor has to look after its children meanwhile.
                 threading.Thread(target=self._run, name="dagorama-vouch", daemon=True).start()
 
     def settle(self, timeout_s: float) -> None:

@@ -25,6 +25,7 @@ class Alarm:
 
     def __init__(self) -> None:
         """Watch nothing as yet. `take_signal` must have been called by the main thread."""
+        #: Slots begin and end nodes at the same time, and the timer has to be set for the first of their deadlines.
         self._lock = threading.Lock()
         #: Nodes with a deadline, or that run at most once, each with its grace.
         self._running: dict[Held, float] = {}

@@ -39,7 +39,7 @@ class Connector:
         self._owner = owner
         self._stopped = False
         self._stream: Stream | None = None
-        self._interrupt = threading.Event()  #: ends a backoff
+        self._interrupt = threading.Event()  #: ends a backoff, when there is nothing left to connect for
         self.was_welcome = False  #: whether the broker has ever answered
         self._is_connected: bool | None = None  #: as far as it was told; None: nothing was
         self._last_detail = "it did not answer"

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 import traceback
+from collections import deque
 from contextlib import suppress
-from queue import SimpleQueue
 
 from dagorama.logging import get_logger
 
@@ -22,35 +22,45 @@ class Log:
 
     def __init__(self) -> None:
         """Write nothing yet: the thread begins with the first line."""
-        self._lines: SimpleQueue[tuple[str, tuple[object, ...]] | None] = SimpleQueue()
-        self._lock = threading.Lock()  #: for those below
+        self._changed = threading.Condition()  #: for those below; who writes waits at it
+        self._lines: deque[tuple[str, tuple[object, ...]] | None] = deque()
         self._thread: threading.Thread | None = None
         self._left_out = 0
 
     def warn(self, text: str, *args: object) -> None:
         """Log a warning, with `args` put into the text as `logging` does."""
-        with self._lock:
-            if self._lines.qsize() >= WAITING_MAX:
+        with self._changed:
+            if len(self._lines) >= WAITING_MAX:
                 self._left_out += 1
                 return
             if self._left_out:
-                self._lines.put(("%d lines are left out here, as the log takes too long to write", (self._left_out,)))
+                self._put(("%d lines are left out here, as the log takes too long to write", (self._left_out,)))
                 self._left_out = 0
-            self._lines.put((text, args))
+            self._put((text, args))
             if self._thread is None:
+                # Others go on while a line is written.
                 self._thread = threading.Thread(target=self._write, name="dagorama-log", daemon=True)
                 self._thread.start()
 
     def close(self, wait_s: float) -> None:
         """Write what there is, and wait for that, but no longer. Nothing may be logged any more."""
-        with self._lock:
+        with self._changed:
             thread = self._thread
-            self._lines.put(None)
+            self._put(None)
         if thread is not None:
             thread.join(wait_s)
 
+    def _put(self, line: tuple[str, tuple[object, ...]] | None) -> None:
+        self._lines.append(line)
+        self._changed.notify()
+
+    def _next(self) -> tuple[str, tuple[object, ...]] | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._lines)
+            return self._lines.popleft()
+
     def _write(self) -> None:
-        while (line := self._lines.get()) is not None:
+        while (line := self._next()) is not None:
             text, args = line
             try:
                 get_logger().warning(text, *args)

@@ -56,6 +56,7 @@ class Mailbox:
         """Give messages to `handle`, which must not raise: their bringers have nothing to do with each other."""
         self._handle = handle
         self._messages: deque[Item] = deque()
+        #: Held by the thread that is at work. Nobody ever waits for it.
         self._at_work = threading.Lock()
         #: Nodes whose attempts have ended. Their slots put them here; see `look` and `look_soon`.
         self.ended: deque[Held] = deque()

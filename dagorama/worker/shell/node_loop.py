@@ -131,6 +131,7 @@ class NodeLoop:
     def _begin(self) -> AbstractEventLoop:
         loop = asyncio.new_event_loop()
         _guard(loop)
+        # All coroutines of nodes run here. A slot's thread could be lost to a function that blocks.
         self._thread = threading.Thread(target=self._run, args=(loop,), name=self._name, daemon=True)
         self._thread.start()
         self._loop = loop

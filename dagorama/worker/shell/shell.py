@@ -323,6 +323,7 @@ def _send(stream: Stream | None, item: ToSend) -> None:
 
 def _after(delay_s: float, function: Callable[[], None]) -> Timer:
     """Call a function later, in a thread of its own."""
+    # Things fall due when no thread of the worker's is awake, and no stream is open.
     timer = threading.Timer(delay_s, function)
     timer.daemon = True
     timer.start()

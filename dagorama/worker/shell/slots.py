@@ -58,7 +58,7 @@ class Slots:
         self._free = count
         self._idle_threads = 0
         self._threads = 0
-        #: A node to start, or None for one thread to end.
+        #: A node to start, or None for one thread to end. Threads without a node wait at it.
         self._starts: SimpleQueue[Held | None] = SimpleQueue()
         #: Nodes that run in threads. The thread that takes one out has its slot: its own, or that which abandons it.
         self._running: dict[Held, None] = {}
@@ -149,7 +149,7 @@ class Slots:
             self._idle_threads -= 1
         else:
             self._threads += 1
-            # Daemons: a function that hangs must not keep a process that was told to stop.
+            # Functions block. Daemons: one that hangs must not keep a process that was told to stop.
             threading.Thread(target=self._work, name=f"dagorama-slot-{self._threads}", daemon=True).start()
         self._starts.put(held)
 

@@ -68,6 +68,7 @@ class Stream:
         self._hello = hello
         self._mailbox = mailbox
         self._now = now
+        #: The thread of gRPC that sends waits at it.
         self._outbox: SimpleQueue[ToSend] = SimpleQueue()
         self.was_welcome = False  #: whether the broker has answered
         self._is_closed = False

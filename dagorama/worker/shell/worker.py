@@ -84,7 +84,8 @@ class Worker:
         self.exit_status = 0
         self._error: BaseException | None = None
         self._logs_s = LOGS_S
-        self._done = threading.Event()
+        #: Has one stream after another, and waits for what the broker says.
+        self._thread = threading.Thread(target=self._run, name="dagorama-worker", daemon=True)
 
     # -- for those who run it -----------------------------------------------------------------------------------------
 
@@ -92,7 +93,7 @@ class Worker:
         """Connect and work, in threads of its own."""
         if self._sender is not None:
             begin_capture(with_names=self._options.log_names)
-        threading.Thread(target=self._run, name="dagorama-worker", daemon=True).start()
+        self._thread.start()
 
     def wait(self) -> None:
         """Block until the worker has ended. Raise `BrokerUnavailable`, or a node's exception (`catch_exceptions`)."""
@@ -103,7 +104,7 @@ class Worker:
 
     def wait_until_ended(self) -> None:
         """Block until the worker has ended, well or not."""
-        self._done.wait()
+        self._thread.join()
 
     def drain(self) -> None:
         """Take no more nodes, hand back all that were not started, and end when the rest is acknowledged."""
@@ -129,7 +130,6 @@ class Worker:
                 self._sender.close(self._logs_s)
                 end_capture()
             self._shell.close()
-            self._done.set()
             self._owner.ended()
 
     # -- for its shell ------------------------------------------------------------------------------------------------

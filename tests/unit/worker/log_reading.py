@@ -12,9 +12,9 @@ from typing import NamedTuple, TypeVar
 from dagorama.calls.capture import Scope, current_scope
 from dagorama.v1.logs_pb2 import LOG_COMPRESSION_ZLIB, LogBlock, LogLines
 from dagorama.worker.logs.capturing import begin_capture, end_capture
+from dagorama.worker.logs.intake import Event
 from dagorama.worker.logs.node_log import WorkerLogs
 from dagorama.worker.logs.packer import Attempt, Packer
-from dagorama.worker.logs.sending import Event
 from dagorama.worker.shell.held import Function, Held
 
 T = TypeVar("T")

@@ -99,10 +99,10 @@ def test_a_worker_that_gives_up_stops_and_says_why(noted: Noted) -> None:
     it = made(noted)
     it.give_up(5.0)
     assert noted.done == ["stop", "cut", "interrupt"]
-    it._run()
-    assert noted.done[3:] == ["serve", "close", "ended"]
+    it.start()
     with pytest.raises(BrokerUnavailable, match="it is gone"):
         it.wait()
+    assert noted.done[3:] == ["serve", "close", "ended"]
 
 
 def test_who_drains_a_worker_ends_its_backoff(noted: Noted) -> None:

@@ -14,7 +14,7 @@ import grpc
 import pytest
 
 from dagorama.v1.logs_pb2 import LogBlock
-from dagorama.worker.logs import sending
+from dagorama.worker.logs import intake, sending, unacknowledged
 from dagorama.worker.logs.node_log import AttemptLog
 from dagorama.worker.logs.packer import Attempt
 from dagorama.worker.logs.sending import Sender
@@ -66,13 +66,13 @@ def server() -> Iterator[LogServer]:
 
 def patiently(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a sender take a slow machine for no broker that is away."""
-    monkeypatch.setattr(sending, "STUCK_S", TIMEOUT_S)
+    monkeypatch.setattr(intake, "STUCK_S", TIMEOUT_S)
     monkeypatch.setattr(sending, "CLOSE_STUCK_S", TIMEOUT_S)
 
 
 def log_in(sender: Sender, node: bytes = b"n", number: int = 1) -> AttemptLog:
     """Make the log of an attempt."""
-    return AttemptLog(sender, Attempt(b"i" * 16, node * 16, number, 9))
+    return AttemptLog(sender, Attempt(b"i" * 16, node * 16, number, 9), threading.RLock())
 
 
 def texts(blocks: list[LogBlock]) -> list[str]:
@@ -142,14 +142,14 @@ def test_a_broker_that_comes_later_gets_all(sender_to: MakeSender) -> None:
 
 def test_without_a_broker_nobody_waits_long(sender_to: MakeSender, monkeypatch: pytest.MonkeyPatch) -> None:
     """What finds no room is dropped; who writes is held up once, and what was dropped is told later."""
-    monkeypatch.setattr(sending, "QUEUE_BYTES_MAX", 100_000)
+    monkeypatch.setattr(intake, "QUEUE_BYTES_MAX", 100_000)
     with log_server() as served:
         port = served.port
     written = log_in(sender_to(port))
     began_at = monotonic()
     for _ in range(1000):
         written.printed(1, "x" * 999 + "\n")
-    assert written.attempt.waited_s < 5 * sending.STUCK_S
+    assert written.attempt.waited_s < 5 * intake.STUCK_S
     assert monotonic() - began_at < 10
     written.end()
     with log_server(port) as served:
@@ -167,8 +167,8 @@ def test_without_a_broker_nobody_waits_long(sender_to: MakeSender, monkeypatch: 
 
 def test_a_flood_is_held_up_until_it_is_taken(sender_to: MakeSender, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker that takes lines more slowly than they are written gets all, and memory stays bounded."""
-    monkeypatch.setattr(sending, "QUEUE_BYTES_MAX", 1_000_000)
-    monkeypatch.setattr(sending, "UNACKNOWLEDGED_BYTES_MAX", 2_000_000)
+    monkeypatch.setattr(intake, "QUEUE_BYTES_MAX", 1_000_000)
+    monkeypatch.setattr(unacknowledged, "UNACKNOWLEDGED_BYTES_MAX", 2_000_000)
     patiently(monkeypatch)
     with log_server(store=True) as served:
         sender = sender_to(served.port)
@@ -177,7 +177,7 @@ def test_a_flood_is_held_up_until_it_is_taken(sender_to: MakeSender, monkeypatch
         most = 0
         for _ in range(10_000):
             written.printed(1, line)
-            most = max(most, sender._queue_bytes + sender._unacknowledged_bytes)
+            most = max(most, sender._intake.size_bytes + sender._unacknowledged._bytes)
         written.end()
         sender.close(TIMEOUT_S)
         assert texts(served.stored) == [line[:-1]] * 10_000
@@ -211,7 +211,7 @@ def test_an_endless_line_takes_no_memory(sender_to: MakeSender, monkeypatch: pyt
         most = 0
         for _ in range(50):
             written.printed(1, "x" * 2**20)
-            most = max(most, sender._queue_bytes)
+            most = max(most, sender._intake.size_bytes)
         written.printed(1, "\nnext\n")
         written.end()
         sender.close(TIMEOUT_S)
@@ -234,7 +234,7 @@ def test_a_broker_that_wants_none_is_left_alone(
     assert f"the broker at localhost:{server.port} takes no logs of nodes" in said
     written.printed(1, "two\n")
     written.end()
-    assert sender._queue_bytes == 0
+    assert sender._intake.size_bytes == 0
     assert server.sessions.empty()
     sender.close(TIMEOUT_S)
     assert log.lines.empty()
