@@ -5,8 +5,8 @@ let it: the sum of the squared distances is the least there is, found by pooling
 Reid and Silverman, 1955), which is isotonic regression, once for each layer there and back. So chains are straight, and
 a vertex stands at the middle of all that it leads to.
 
-A graph that grows is placed anew, given its places before. Vertices that had one keep their order, and weigh so much
-more than new ones that they move only where room has to be made.
+A graph that grows is placed anew, given its places before. Vertices that had one keep their order, and if places are to
+be held, weigh so much more than new ones that they move only where room has to be made.
 """
 
 from __future__ import annotations
@@ -34,26 +34,39 @@ class Places(NamedTuple):
 
 
 def placed(
-    wiring: Wiring, heights: Sequence[float], *, gap: float, before: Sequence[float | None] | None = None
+    wiring: Wiring,
+    heights: Sequence[float],
+    *,
+    gap: float,
+    before: Sequence[float | None] | None = None,
+    holds: bool = True,
 ) -> Places:
     """Return places for vertices of these heights, so far apart at least.
 
-    `before` has the middle that each vertex had the last time, None for new ones.
+    `before` has the middle that each vertex had the last time, None for new ones. It is held as far as there is room,
+    or else where `holds` is not set only the order is.
     """
-    if before is not None and any(one is not None for one in before):
-        return _grown(wiring, heights, gap, before)
-    layers = ordered(wiring)
+    if before is None or all(one is None for one in before):
+        return _settled(wiring, heights, gap, ordered(wiring))
+    grown = _grown(wiring, heights, gap, before)
+    return grown if holds else _settled(wiring, heights, gap, grown.layers)
+
+
+def _settled(wiring: Wiring, heights: Sequence[float], gap: float, layers: list[list[int]]) -> Places:
+    """Return places for vertices in this order."""
     middles = [0.0] * len(heights)
     for layer in layers:
         _stack(layer, heights, gap, middles)
     left, right = _neighbours(wiring)
-    rounds = 1 if len(heights) >= LARGE else 2
     weights = [1.0] * len(heights)
-    for _ in range(rounds):
-        for layer in layers:
-            _settle(layer, _wishes(layer, left, middles), weights, heights, gap, middles)
-        for layer in reversed(layers):
-            _settle(layer, _wishes(layer, right, middles), weights, heights, gap, middles)
+    for layer in layers:
+        _settle(layer, _wishes(layer, left, middles), weights, heights, gap, middles)
+    for layer in reversed(layers):
+        _settle(layer, _wishes(layer, right, middles), weights, heights, gap, middles)
+    if len(heights) < LARGE:
+        for order in (layers, layers[::-1]) * 2:
+            for layer in order:
+                _settle(layer, _wishes_of_both(layer, left, right, middles), weights, heights, gap, middles)
     return Places(middles, layers)
 
 
@@ -121,6 +134,26 @@ def _wishes(layer: Sequence[int], near: Sequence[Sequence[int]], middles: Sequen
         else middles[vertex]
         for vertex in layer
     ]
+
+
+def _wishes_of_both(
+    layer: Sequence[int], left: Sequence[Sequence[int]], right: Sequence[Sequence[int]], middles: Sequence[float]
+) -> list[float]:
+    """Return where each vertex would like to be between the neighbours on both sides.
+
+    A neighbour that has many others to heed counts for less, as it is at their middle anyway. So chains are straight.
+    """
+    found = []
+    for vertex in layer:
+        weighed = total = 0.0
+        for one in left[vertex]:
+            total += (weight := 1 / len(right[one]))
+            weighed += weight * middles[one]
+        for one in right[vertex]:
+            total += (weight := 1 / len(left[one]))
+            weighed += weight * middles[one]
+        found.append(weighed / total if total else middles[vertex])
+    return found
 
 
 def _stack(layer: Sequence[int], heights: Sequence[float], gap: float, middles: list[float]) -> None:

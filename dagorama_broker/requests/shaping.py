@@ -163,7 +163,7 @@ def _tell(times: NodeTimes, row: StoredTimes, node: Node | None) -> None:
     elif row.run is not None:
         worker, granted_at, told_s = row.run
         started_at, duration_s = measure(granted_at, row.returned_at, told_s)
-        returned_at = started_at + duration_s
+        returned_at = row.returned_at or started_at + duration_s
     times.node_ids += row.id
     times.numbers.append(row.seq)
     times.function_places.append(times.functions.setdefault(row.function, len(times.functions)))

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from dagorama.ui.pages import actions, failures, instance_list, login, logs, node, nodes, overview, queues, workers
+from dagorama.ui.pages import (
+    actions,
+    failures,
+    graph,
+    instance_list,
+    login,
+    logs,
+    node,
+    nodes,
+    overview,
+    queues,
+    timeline,
+    workers,
+)
 
 #: In the order in which addresses are looked up.
-PAGES = (login, instance_list, actions, overview, nodes, failures, logs, node, workers, queues)
+PAGES = (login, instance_list, actions, overview, graph, timeline, nodes, failures, logs, node, workers, queues)
 
 
 def routes() -> list[Route]:

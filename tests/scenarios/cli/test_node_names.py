@@ -7,7 +7,6 @@ from uuid import UUID
 
 import pytest
 
-from dagorama import attach
 from dagorama.cli.failure import Refused
 from dagorama.cli.node_names import find_node
 from dagorama.client.status import NodeStatus
@@ -29,7 +28,7 @@ NODES = (
 def find(text: str, nodes: Sequence[NodeStatus] = NODES) -> int:
     """Give the number of the node that a text stands for."""
     with telling(Told([instance()], nodes)):
-        return find_node(attach(INSTANCE), text).int & 0xFFFF
+        return int.from_bytes(find_node(INSTANCE.bytes, text)) & 0xFFFF
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,135 @@
+"""The nodes of an instance in columns, as the pictures of it take them: one entry of each column is about one node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from dagorama.analysis.folding import Fact
+
+#: A node whose end was this much later than the return of its function has waited for what it returned.
+JOINED_S = 1e-4
+
+
+class Columns(Protocol):
+    """The columns: see `InstanceTimes`. Times are seconds since the epoch, and 0 where they are not known."""
+
+    @property
+    def began_at(self) -> float:
+        """Return when the instance was created."""
+        ...
+
+    @property
+    def functions(self) -> Sequence[str]:
+        """Return the function of each node."""
+        ...
+
+    @property
+    def states(self) -> Sequence[str]:
+        """Return the state of each node."""
+        ...
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Return the label of each node, empty for none."""
+        ...
+
+    @property
+    def workers(self) -> Sequence[str]:
+        """Return the worker of each node, empty for none."""
+        ...
+
+    @property
+    def parents(self) -> Sequence[int]:
+        """Return the place of the node that made each, -1 for none."""
+        ...
+
+    @property
+    def dependencies(self) -> Sequence[Sequence[int]]:
+        """Return the places of the nodes that each depends on."""
+        ...
+
+    @property
+    def created_at(self) -> Sequence[float]:
+        """Return when each came into being."""
+        ...
+
+    @property
+    def granted_at(self) -> Sequence[float]:
+        """Return when each was granted to its worker."""
+        ...
+
+    @property
+    def started_at(self) -> Sequence[float]:
+        """Return when the function of each began."""
+        ...
+
+    @property
+    def returned_at(self) -> Sequence[float]:
+        """Return when the function of each returned or raised."""
+        ...
+
+    @property
+    def finished_at(self) -> Sequence[float]:
+        """Return when each ended."""
+        ...
+
+    def __len__(self) -> int:
+        """Return how many nodes there are."""
+        ...
+
+
+def facts_of(nodes: Columns) -> list[Fact]:
+    """Return the nodes as `folding` takes them."""
+    return [
+        Fact(
+            function=nodes.functions[place],
+            state=str(nodes.states[place]),
+            label=nodes.labels[place],
+            parent=nodes.parents[place],
+            dependencies=nodes.dependencies[place],
+            has_joined=nodes.states[place] == "joining"
+            or 0 < nodes.returned_at[place] < nodes.finished_at[place] - JOINED_S,
+        )
+        for place in range(len(nodes))
+    ]
+
+
+def end_of(nodes: Columns, place: int, now: float) -> float:
+    """Return when a node ended, or now where it has not."""
+    return nodes.finished_at[place] or now
+
+
+def critical_places(nodes: Columns, *, now: float) -> list[int]:
+    """Return the chain of nodes without which the instance would have ended earlier, from its begin to its end.
+
+    It goes the way of `critical` with columns only, so that 100,000 nodes take no time: back from the node that ended
+    last, to the call that it joined last, to the dependency that it waited for longest, or to the node that made it.
+    """
+    if not len(nodes):
+        return []
+    children: dict[int, list[int]] = {}
+    for place, parent in enumerate(nodes.parents):
+        if parent >= 0:
+            children.setdefault(parent, []).append(place)
+    found: list[int] = []
+    seen: set[tuple[int, bool]] = set()
+    place, whole = max(range(len(nodes)), key=lambda one: (end_of(nodes, one, now), -one)), True
+    while (place, whole) not in seen:
+        seen.add((place, whole))
+        if whole:
+            returned_at, end = nodes.returned_at[place], end_of(nodes, place, now)
+            inside = [
+                one for one in children.get(place, ()) if returned_at and returned_at < end_of(nodes, one, now) <= end
+            ]
+            if inside and returned_at < end - JOINED_S:
+                place = max(inside, key=lambda one: end_of(nodes, one, now))
+                continue
+        if not found or found[-1] != place:
+            found.append(place)
+        blocker = max(nodes.dependencies[place], key=lambda one: end_of(nodes, one, now), default=-1)
+        if blocker >= 0 and end_of(nodes, blocker, now) > nodes.created_at[place]:
+            place, whole = blocker, True
+        elif nodes.parents[place] >= 0:
+            place, whole = nodes.parents[place], False
+    return found[::-1]

@@ -1,0 +1,235 @@
+// The timeline of an instance: fetches the bars of the part that is shown, and lets people look around in it.
+
+import { grouped, markElement, readColors, wordOf } from "./marks.js";
+import { AXIS, LANE, NAMES, draw, laneTop, lasting, rowTops, timeAt } from "./timeline-draw.js";
+
+const AGAIN_MS = 500, ZOOMED_MS = 140;
+
+class Timeline {
+  /** @param {HTMLElement} root */
+  constructor(root) {
+    this.root = root;
+    this.canvas = root.querySelector("[data-timeline-canvas]");
+    this.context = this.canvas.getContext("2d");
+    this.word = root.querySelector("[data-timeline-word]");
+    this.tip = root.querySelector(".drawing-tip");
+    this.colors = readColors();
+    this.showsPath = true; this.follows = true; this.over = null; this.scroll = 0; this.frames = 0; this.tops = []; this.tall = 0;
+    this.rows = []; this.bars = []; this.gaps = []; this.pieces = [[0, 0, 1]]; this.nodes = {}; this.began = 0; this.length = 1; this.left = 0; this.right = 1;
+    this.listen();
+    this.resize();
+    this.load();
+  }
+
+  async load() {
+    if (this.isBusy) { this.isDue = true; return; }
+    this.isBusy = true; this.isDue = false;
+    const query = new URLSearchParams({ pixels: String(Math.round(Math.max(this.width - NAMES, 200) * Math.min(this.ratio, 2))) });
+    if (!this.follows) {
+      // A screen more on both sides, so that dragging shows what is there.
+      const wide = this.right - this.left;
+      query.set("from", String(this.left - wide)); query.set("to", String(this.right + wide)); query.set("pixels", String(3 * Number(query.get("pixels"))));
+    }
+    try {
+      const answer = await fetch(`${this.root.dataset.url}?${query}`);
+      if (!answer.ok) throw new Error(String(answer.status));
+      this.take(await answer.json());
+    } catch {
+      if (!this.rows.length) this.word.textContent = "The times cannot be read now. It is tried again.";
+      setTimeout(() => this.load(), 3000);
+    } finally {
+      this.isBusy = false;
+      if (this.isDue) this.later(AGAIN_MS);
+    }
+  }
+
+  later(wait) {
+    this.isDue = true;
+    if (!this.isBusy && !this.timer) this.timer = setTimeout(() => { this.timer = 0; this.load(); }, wait);
+  }
+
+  take(told) {
+    Object.assign(this, { rows: told.rows, bars: told.bars, gaps: told.gaps, pieces: told.pieces, nodes: told.nodes, began: told.began, length: told.length, path: told.path, url: told.url });
+    const { tops, height } = rowTops(this.rows);
+    this.tops = tops; this.tall = height;
+    this.over = null;
+    if (this.follows) { this.left = 0; this.right = Math.max(this.length, 1e-6) * 1.01; }
+    this.root.dataset.bars = String(this.bars.length);
+    this.root.dataset.begun = String(told.begun);
+    this.root.dataset.state = told.state;
+    this.word.textContent = this.rows.length ? "" : "Nothing has run yet. Bars appear here as workers begin.";
+    this.tellLists();
+    this.paint();
+  }
+
+  tellLists() {
+    const path = this.root.querySelector("[data-timeline-path]"), workers = this.root.querySelector("[data-timeline-workers]");
+    const steps = this.path.filter((place) => this.nodes[place]).map((place) => {
+      const [id, , name, label, state, , , started, returned] = this.nodes[place];
+      return { mark: state, name: label ? `${name} · ${label}` : name, url: this.url + id, under: started ? `${returned ? "" : "so far "}${lasting(Math.max((returned || Date.now() / 1000) - started, 0))}` : wordOf(state) };
+    });
+    fillList(path, steps);
+    fillList(workers, this.rows.map((row) => ({ mark: "", name: row.worker, under: `${grouped(row.nodes)} ${row.nodes === 1 ? "run" : "runs"}, at most ${row.lanes} at once`, url: "" })));
+  }
+
+  // -- painting -------------------------------------------------------------------------------------------------------
+
+  paint() {
+    if (this.isPainting) return;
+    this.isPainting = true;
+    requestAnimationFrame(() => { this.isPainting = false; draw(this.context, this); this.frames += 1; });
+  }
+
+  resize() {
+    const box = this.canvas.parentElement.getBoundingClientRect();
+    this.ratio = window.devicePixelRatio || 1;
+    this.width = box.width; this.height = box.height;
+    this.canvas.width = Math.round(box.width * this.ratio); this.canvas.height = Math.round(box.height * this.ratio);
+    this.move(0, 0);
+  }
+
+  // -- looking around -------------------------------------------------------------------------------------------------
+
+  zoom(factor, x = NAMES + (this.width - NAMES) / 2) {
+    const part = Math.max((x - NAMES) / (this.width - NAMES), 0), wide = this.right - this.left, all = this.length * 1.01;
+    const next = Math.min(Math.max(wide / factor, all / 2e5), all), place = this.left + part * wide;
+    this.left = Math.min(Math.max(place - part * next, 0), all - next); this.right = this.left + next;
+    this.follows = next >= all * 0.999;
+    this.paint();
+    this.later(ZOOMED_MS);
+  }
+
+  move(dx, dy) {
+    const wide = this.right - this.left, all = this.length * 1.01, shift = dx / Math.max(this.width - NAMES, 1) * wide;
+    this.left = Math.min(Math.max(this.left + shift, 0), Math.max(all - wide, 0)); this.right = this.left + wide;
+    this.scroll = Math.min(Math.max(this.scroll + dy, 0), Math.max(this.tall + AXIS - this.height, 0));
+    if (shift && !this.follows) this.later(ZOOMED_MS);
+    this.paint();
+  }
+
+  /** The bar at a point, or the nearest one in its lane: all of a row can be clicked. */
+  at(x, y) {
+    if (y < AXIS) return null;
+    const scale = (this.right - this.left) / (this.width - NAMES), place = this.left + (x - NAMES) * scale;
+    let found = null, least = x < NAMES ? 0 : 60 * scale;
+    for (const bar of this.bars) {
+      const top = laneTop(this, bar[0]);
+      if (y < top || y >= top + LANE) continue;
+      const far = Math.max(bar[3] - place, place - bar[4], 0);
+      if (far < least || (far === 0 && least > 0)) { found = bar; least = far; }
+    }
+    return found;
+  }
+
+  hover(x, y) {
+    const bar = this.at(x, y);
+    this.canvas.classList.toggle("is-over", Boolean(bar));
+    if (bar !== this.over) { this.over = bar; this.tell(bar); this.paint(); }
+    if (bar) this.tip.style.transform = `translate(${Math.round(Math.min(x + 14, this.width - this.tip.offsetWidth - 8))}px, ${Math.round(y + 20 + this.tip.offsetHeight > this.height ? y - this.tip.offsetHeight - 12 : y + 20)}px)`;
+  }
+
+  tell(bar) {
+    this.tip.hidden = !bar;
+    if (!bar) return;
+    const title = document.createElement("b"), rows = document.createElement("div"), node = bar[6] === 1 ? this.nodes[bar[5]] : null;
+    rows.className = "rows";
+    const add = (word, value) => { const name = document.createElement("span"), told = document.createElement("span"); name.textContent = word; told.textContent = value; rows.append(name, told); };
+    if (node) {
+      const [, name, , label, state, created, granted, started, returned, finished] = node, ready = this.began + timeAt(this, bar[1]);
+      title.textContent = label ? `${name} · ${label}` : name;
+      add("state", wordOf(state));
+      if (ready - created > 0.0005) add("waited for values", lasting(ready - created));
+      add("waited in a queue", lasting(Math.max((granted || started) - Math.max(ready, created), 0)));
+      add("on its way", lasting(Math.max(started - (granted || started), 0)));
+      add(returned ? "ran" : "has run", lasting(Math.max((returned || Date.now() / 1000) - started, 0)));
+      if (finished - returned > 0.0005 && returned) add("joined", lasting(finished - returned));
+      add("began at", `+${lasting(Math.max(started - this.began, 0))}`);
+    } else {
+      title.textContent = `${grouped(bar[6])} runs, too narrow to tell apart`;
+      add("from", `+${lasting(Math.max(timeAt(this, bar[3]), 0))}`);
+      add("zoom in", "to see each");
+    }
+    this.tip.replaceChildren(title, rows);
+  }
+
+  click(x, y, event) {
+    const bar = this.at(x, y);
+    if (!bar) return;
+    if (bar[6] > 1) { this.zoom(6, x); return; }
+    const url = this.url + this.nodes[bar[5]][0];
+    if (event.ctrlKey || event.metaKey) window.open(url); else location.assign(url);
+  }
+
+  do(what, button) {
+    if (what === "fit") { this.follows = true; this.scroll = 0; this.left = 0; this.right = this.length * 1.01; this.paint(); this.later(0); }
+    if (what === "in") this.zoom(1.6);
+    if (what === "out") this.zoom(1 / 1.6);
+    if (what === "path") { this.showsPath = !this.showsPath; button.setAttribute("aria-pressed", String(this.showsPath)); this.paint(); }
+  }
+
+  listen() {
+    new ResizeObserver(() => this.resize()).observe(this.canvas.parentElement);
+    this.drag();
+    this.root.addEventListener("click", (event) => { const button = event.target.closest("[data-do]"); if (button) this.do(button.dataset.do, button); });
+    document.addEventListener("keydown", (event) => {
+      if (event.target.matches?.("input, textarea, select") || event.ctrlKey || event.metaKey || event.altKey) return;
+      const step = { ArrowLeft: [-80, 0], ArrowRight: [80, 0], ArrowUp: [0, -40], ArrowDown: [0, 40] }[event.key];
+      if (event.key === "0") this.do("fit"); else if (event.key === "+" || event.key === "=") this.do("in"); else if (event.key === "-") this.do("out");
+      else if (step && event.target === this.canvas) { this.move(...step); event.preventDefault(); }
+    });
+    document.addEventListener("dagorama:theme", () => { this.colors = readColors(); this.paint(); });
+    document.addEventListener("dagorama:change", ({ detail }) => { const id = this.root.dataset.instance; if (id in (detail.instances || {}) || id in (detail.nodes || {})) this.later(AGAIN_MS); });
+    document.addEventListener("dagorama:shown", () => this.later(AGAIN_MS));
+    // What runs grows by itself.
+    setInterval(() => { if (this.root.dataset.state === "running" && document.visibilityState === "visible") this.later(0); }, 2000);
+  }
+
+  drag() {
+    /** @type {Map<number, [number, number]>} */
+    const fingers = new Map();
+    let moved = 0;
+    const place = (event) => { const box = this.canvas.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
+    this.canvas.addEventListener("pointerdown", (event) => { this.canvas.setPointerCapture(event.pointerId); fingers.set(event.pointerId, place(event)); moved = 0; });
+    this.canvas.addEventListener("pointermove", (event) => {
+      const [x, y] = place(event), before = fingers.get(event.pointerId);
+      if (!before) { this.hover(x, y); return; }
+      moved += Math.abs(x - before[0]) + Math.abs(y - before[1]);
+      if (fingers.size === 2) {
+        const other = [...fingers].find(([id]) => id !== event.pointerId)[1], was = Math.abs(before[0] - other[0]), is = Math.abs(x - other[0]);
+        if (was > 4 && is > 4) this.zoom(is / was, (x + other[0]) / 2);
+      } else if (moved > 4) { this.tell(null); this.move(before[0] - x, before[1] - y); }
+      fingers.set(event.pointerId, [x, y]);
+    });
+    const up = (event) => { if (fingers.delete(event.pointerId) && event.type === "pointerup" && moved <= 4) this.click(...place(event), event); };
+    this.canvas.addEventListener("pointerup", up);
+    this.canvas.addEventListener("pointercancel", up);
+    this.canvas.addEventListener("pointerleave", () => { this.over = null; this.tell(null); this.paint(); });
+    this.canvas.addEventListener("wheel", (event) => {
+      const unit = event.deltaMode === 1 ? 16 : 1;
+      event.preventDefault();
+      if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) this.move((event.deltaX || event.deltaY) * unit, 0);
+      else this.zoom(Math.exp(-event.deltaY * unit * (event.ctrlKey ? 0.01 : 0.0022)), place(event)[0]);
+    }, { passive: false });
+  }
+}
+
+/** Show some items in a list; one that has not changed is left as it is. */
+const fillList = (list, items) => {
+  items.forEach(({ mark, name, under, url }, number) => {
+    const told = JSON.stringify([mark, name, url]), known = list.children[number];
+    if (known?.dataset.told === told) { known.querySelector(".under").textContent = under; return; }
+    const item = document.createElement("li"), row = document.createElement("div"), words = document.createElement("div"), link = document.createElement(url ? "a" : "span"), below = document.createElement("span");
+    item.dataset.told = told;
+    row.className = "item"; link.className = url ? "name row" : "name"; below.className = "under";
+    link.textContent = name; below.textContent = under;
+    if (url) link.href = url;
+    words.append(link, below);
+    row.append(mark ? markElement(mark) : document.createElement("span"), words);
+    item.append(row);
+    if (known) known.replaceWith(item); else list.append(item);
+  });
+  while (list.children.length > items.length) list.lastChild.remove();
+};
+
+const root = document.getElementById("timeline");
+if (root) root.timeline = new Timeline(root);
