@@ -4,6 +4,7 @@ set -euo pipefail
 
 # One line each: the command that must be found, the package that brings it.
 needed="\
+chromium chromium
 strace strace
 ip iproute2
 nft nftables

@@ -2,10 +2,11 @@
 // is about that. Says when what is shown may be old.
 (() => {
   "use strict";
-  const workerUrl = document.currentScript.dataset.worker;
+  const { worker, stream } = document.currentScript.dataset;
   const REFRESH_MS = 400;   // not more often
   const RETRY_MS = 2000;    // where the broker or the server is away
   const SLOW_MS = 5000;     // parts that cost more are fetched again this often at most
+  const PACE_MS = 2000;     // what no event tells of, as that a node has begun, where something runs
   const page = () => document.getElementById("page");
   const topics = () => (page()?.dataset.topics || "").split(/\s+/).filter(Boolean);
 
@@ -58,16 +59,22 @@
   };
   document.addEventListener("visibilitychange", () => { if (isDue && document.visibilityState === "visible") due(); });
 
+  setInterval(() => {
+    if (page()?.dataset.pace && document.documentElement.dataset.live === "live" && document.visibilityState === "visible") due();
+  }, PACE_MS);
+
+  // Topics: "instances", "instance:ID", "node:INSTANCE:NODE", "workers", "queues"; "broker" for a page that waits for it.
   const concerns = (topic, change) => {
     const [kind, instance, node] = topic.split(":");
-    if (kind === "instances") return Object.keys(change.instances || {}).length > 0 || Object.keys(change.nodes || {}).length > 0;
-    if (kind === "instance") return instance in (change.instances || {}) || instance in (change.nodes || {});
-    if (kind === "node") {
-      const nodes = (change.nodes || {})[instance];
-      return instance in (change.instances || {}) || nodes === "many" || (nodes || []).includes(node);
-    }
-    return Boolean(change[kind]);
+    if (kind === "instances") return Object.keys(change.instances).length > 0;
+    if (kind === "instance") return instance in change.instances;
+    if (kind !== "node") return Boolean(change[kind]);
+    const { state } = change.instances[instance] || {};
+    const nodes = change.nodes[instance] || [];
+    return nodes === "many" || nodes.includes(node) || Boolean(state && state !== "running");
   };
+  // The instances whose nodes are to be told of.
+  const watched = () => [...new Set(topics().filter((topic) => /^(node|nodes):/.test(topic)).map((topic) => topic.split(":")[1]))];
 
   // -- whether it is true ---------------------------------------------------------------------------------------------
 
@@ -86,49 +93,54 @@
   };
 
   const hear = ({ kind, detail }) => {
+    const root = document.documentElement;
     if (kind === "change") {
       if (topics().some((topic) => concerns(topic, detail))) due();
       document.dispatchEvent(new CustomEvent("dagorama:change", { detail }));
+    } else if (kind === "stale") {
+      if (topics().length) due();
+      document.dispatchEvent(new CustomEvent("dagorama:stale"));
     } else if (kind === "lost") {
+      root.dataset.live = "lost";
       link("lost", "broker away");
       stale("The broker does not answer.");
     } else if (kind === "away") {
+      root.dataset.live = "away";
       link("lost", "not connected");
       stale("The server of this page does not answer.");
-    } else if (kind === "back" || kind === "open") {
+    } else if (kind === "back") {
+      const wasAway = staleSince !== null || topics().includes("broker");
+      root.dataset.live = "live";
       link("live", "live");
-      if (staleSince || kind === "back" || topics().includes("broker")) due();
       stale("");
+      if (wasAway) { due(); document.dispatchEvent(new CustomEvent("dagorama:stale")); }
     }
-    document.documentElement.dataset.live = kind;
   };
 
   // -- who listens ----------------------------------------------------------------------------------------------------
 
   const listen = () => {
     if (window.SharedWorker) {
-      const { port } = new SharedWorker(workerUrl, { name: "dagorama" });
+      const { port } = new SharedWorker(`${worker}&stream=${encodeURIComponent(stream)}`, { name: "dagorama" });
       port.onmessage = (event) => hear(event.data);
-      port.start();
-      addEventListener("pagehide", () => port.postMessage("bye"));
-      addEventListener("pageshow", (event) => { if (event.persisted) { listen(); due(); } });
+      port.postMessage({ watch: watched() });
+      addEventListener("pagehide", () => port.postMessage({ bye: true }), { once: true });
       return;
     }
     // No shared workers, as on Android: one tab has the stream, and tells the others.
     const channel = new BroadcastChannel("dagorama");
-    channel.onmessage = (event) => hear(event.data);
-    const tell = (message) => { hear(message); channel.postMessage(message); };
-    const stream = () => new Promise(() => {
-      const source = new EventSource("/live");
-      source.onopen = () => tell({ kind: "open" });
-      source.onmessage = (event) => tell({ kind: "change", detail: JSON.parse(event.data) });
-      source.addEventListener("lost", () => tell({ kind: "lost" }));
-      source.addEventListener("back", () => tell({ kind: "back" }));
-      source.onerror = () => tell({ kind: "away" });
-    });
-    if (navigator.locks) navigator.locks.request("dagorama-live", stream);
-    else stream();
+    let watch = null, last = null;
+    const tell = (message) => { last = message.kind === "change" ? last : message; hear(message); channel.postMessage(message); };
+    channel.onmessage = ({ data }) => {
+      if (!data.watch) hear(data);
+      else if (watch) { watch(data.watch); if (last) channel.postMessage(last); }
+    };
+    channel.postMessage({ watch: watched() });
+    const lead = () => new Promise(() => { watch = window.openStream(tell); watch(watched()); });
+    if (navigator.locks) navigator.locks.request("dagorama-live", lead);
+    else lead();
   };
+  addEventListener("pageshow", (event) => { if (event.persisted) { listen(); due(); } });
 
   document.addEventListener("DOMContentLoaded", () => {
     refreshedAt = performance.now();

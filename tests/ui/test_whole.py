@@ -1,0 +1,162 @@
+"""Each page as a whole: for people who use keys or a screen reader, and against texts that would run."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Browser, Dialog, Page, expect
+
+from dagorama import Instance, Queue, attach, instance_options
+from tests.ui.definitions import Hostile, Stations
+from tests.ui.hostile import TEXTS
+from tests.ui.site import WAIT_S, Site, is_live
+
+expect.set_options(timeout=WAIT_S * 1000)
+
+#: Notes each attempt of a page to do what its policy forbids.
+WATCH = """
+window.violations = [];
+document.addEventListener("securitypolicyviolation", (event) => {
+  window.violations.push(`${event.violatedDirective} ${event.blockedURI}`);
+});
+"""
+
+
+@pytest.fixture(scope="module")
+def failed(site: Site) -> Instance:
+    """Give an instance of which a node has failed."""
+    with instance_options(key="march", tags={"customer": "c9"}):
+        started, _ = Stations()(["good.csv", "bad.csv"], bad="bad.csv")
+    instance = attach(started.instance_id)
+    with pytest.raises(Exception, match=r"bad\.csv has no numbers"):
+        instance.wait(timeout=WAIT_S)
+    return instance
+
+
+def addresses(instance: Instance) -> list[str]:
+    """Return the addresses of all kinds of pages."""
+    (node,) = instance.nodes(state="failed")
+    at = f"/instances/{instance.id}"
+    tabs = ("", "/nodes", "/failures", "/logs", f"/nodes/{node.id}")
+    return [
+        "/instances",
+        *(at + tab for tab in tabs),
+        "/workers",
+        "/queues",
+        "/instances/none",
+        "/instances?q=nothing-like-it",
+    ]
+
+
+def test_every_page_fits_a_phone(browser: Browser, site: Site, failed: Instance) -> None:
+    """What is wide scrolls by itself, and not the page."""
+    context = browser.new_context(base_url=site.url, viewport={"width": 390, "height": 844}, has_touch=True)
+    page = context.new_page()
+    widths = {}
+    for address in addresses(failed):
+        page.goto(address)
+        widths[address] = page.evaluate("document.documentElement.scrollWidth")
+    context.close()
+    assert {address: width for address, width in widths.items() if width > 390} == {}
+
+
+def test_keys_lead_from_the_list_to_the_lines(page: Page, failed: Instance) -> None:
+    """Without a mouse: to the instance by j and Enter, to its failure and to its node by Tab and Enter."""
+    page.goto("/instances?q=customer%3Dc9")
+    is_live(page)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("j")
+    expect(page.get_by_role("link", name="Stations", exact=True)).to_be_focused()
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/instances/{failed.id}")
+    tab_to(page, "bad.csv")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/nodes/*")
+    expect(page.locator(".log")).to_contain_text("bad.csv has no numbers")
+    page.goto("/instances")
+    page.keyboard.press("/")
+    page.keyboard.type("nothing like it")
+    expect(page.get_by_role("heading", name="Nothing fits")).to_be_visible()
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    assert page.evaluate("document.activeElement.value") == "nothing like it"
+
+
+def tab_to(page: Page, name: str) -> None:
+    """Press Tab until a link has the focus, of which the ring is seen."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent.trim()") == name:
+            assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+            return
+    raise AssertionError(f"Tab does not come to {name}")
+
+
+def test_three_clicks_lead_to_the_line_of_the_bad_file(page: Page, failed: Instance) -> None:
+    """From the list, without knowing anything: the instance that failed, the node that failed."""
+    page.goto("/instances")
+    is_live(page)
+    page.get_by_role("link", name="Failed").click()
+    page.locator(f"tr[data-id='{failed.id}'] a.row").click()
+    page.locator(".failure a").first.click()
+    expect(page.locator(".log")).to_contain_text("bad.csv has no numbers")
+
+
+def test_everything_works_without_scripts(browser: Browser, site: Site, failed: Instance) -> None:
+    """Pages, filters, actions, and the question before them."""
+    context = browser.new_context(base_url=site.url, java_script_enabled=False)
+    page = context.new_page()
+    page.goto("/instances?state=failed")
+    page.locator(f"tr[data-id='{failed.id}'] a.row").click()
+    page.get_by_role("link", name="Logs", exact=True).click()
+    expect(page.locator(".log")).to_contain_text("reading bad.csv")
+    page.get_by_role("button", name="Retry").click()
+    expect(page.locator(".notice")).to_contain_text("goes on from where it failed")
+    context.close()
+    with pytest.raises(Exception, match=r"bad\.csv has no numbers"):
+        failed.wait(timeout=WAIT_S)
+
+
+def test_no_text_runs(browser: Browser, site: Site) -> None:
+    """200 texts in each field that is shown: labels, inputs, errors, lines, tags, keys, queues, addresses."""
+    started, _ = Hostile()(list(TEXTS))
+    for place, text in enumerate(TEXTS[::20]):
+        with instance_options(key=f"{place} {text}", tags={"tag": text, f"t{place}": text}):
+            Hostile()([])
+        Queue(f"{place} {text}"[:100]).pause()
+    instance = attach(started.instance_id)
+    with pytest.raises(Exception, match="of its nodes failed"):
+        instance.wait(timeout=WAIT_S)
+    context = browser.new_context(base_url=site.url)
+    context.add_init_script(WATCH)
+    page = context.new_page()
+    problems: list[str] = []
+
+    def dismiss(dialog: Dialog) -> None:
+        problems.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", dismiss)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda said: problems.append(said.text) if "Refused" in said.text else None)
+    page.on("popup", lambda popup: problems.append(popup.url))
+    at = f"/instances/{instance.id}"
+    nodes = list(instance.nodes(state="failed", limit=100))[::20]
+    shown = [f"{at}{tab}" for tab in ("", "/failures", "/logs", *(f"/nodes/{node.id}" for node in nodes))]
+    shown += ["/instances", "/queues", *(f"/instances?q={quote(text)}" for text in TEXTS[:25:5])]
+    shown += [f"/{quote(text, safe='')}" for text in TEXTS[:10:3]]
+    seen = 0
+    cursor = f"{at}/nodes"
+    while cursor or shown:
+        page.goto(cursor or shown.pop())
+        is_live(page)
+        problems += page.evaluate("window.violations")
+        problems += ["ran"] if page.evaluate("window.ran") else []
+        seen += page.locator("tbody tr[data-id]").count() if cursor else 0
+        following = page.locator("a[rel=next]")
+        cursor = (following.get_attribute("href") or "") if cursor and following.count() else ""
+    context.close()
+    assert problems == []
+    assert seen == len(TEXTS) + 2
