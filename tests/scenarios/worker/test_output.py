@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import random
-import signal
-import time
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
@@ -157,38 +152,3 @@ def test_too_much_of_an_attempt_is_counted(broker: LaunchedBroker, monkeypatch: 
     assert lines[-1] == ("stdout", "line 19999")
     assert len(lines) + kept.dropped_lines == 20_000
     assert 1_000 < len(lines) < 10_000
-
-
-def test_kills_lose_and_repeat_nothing_that_was_acknowledged(tmp_path: Path) -> None:
-    """However often broker and workers are killed: a log has no line twice, no hole, and says if it has no end."""
-    draw = random.Random(1)
-    lines, nodes, kills = 60, 12, 8
-    with ExitStack() as stack:
-        broker = stack.enter_context(launch_broker(port=0, storage=f"sqlite:///{tmp_path}/broker.db"))
-        with launch_workers(2) as processes:
-            instance, _ = Printing(lines)("slow", nodes)
-            for kill in range(kills):
-                time.sleep(draw.uniform(0.05, 0.3))
-                if kill % 2:
-                    os.kill(broker.process.pid, signal.SIGKILL)
-                    broker.process.wait()
-                    broker = stack.enter_context(
-                        launch_broker(port=broker.port, storage=f"sqlite:///{tmp_path}/broker.db")
-                    )
-                else:
-                    os.kill(draw.choice(processes).pid or 0, signal.SIGKILL)
-            assert instance.result(timeout=60) == list(range(nodes))
-        kept = Kept(instance.instance_id)
-    assert kept.gaps == []
-    whole = set()
-    for attempt, written in kept.lines.items():
-        numbers = [text.split() for _, text in written]
-        assert {node for node, _, _ in numbers} == {numbers[0][0]}
-        seen = [int(line) for _, line, _ in numbers]
-        assert seen == list(range(len(seen))), attempt
-        if attempt in kept.ended:
-            assert len(seen) == lines
-            whole.add(numbers[0][0])
-    # A worker may be killed after the result of a node, and before the end of its log is on its way.
-    assert len(whole) >= nodes - kills // 2
-    assert kept.dropped_lines == 0
