@@ -6,6 +6,7 @@ reader holds up nobody.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 from dagorama.client.asking import broker
@@ -19,6 +20,9 @@ __all__ = ["LogGap", "LogLine", "LogReading", "read_logs", "read_logs_async"]
 
 #: The broker is asked about so many attempts whose end has not come; of the others their number is told.
 ASKED_MAX = 100
+
+#: Of so many attempts with which a worker was lost each has a gap of its own; of more of them their number is told.
+BY_ONE_MAX = 3
 
 #: The states in which a function may run. One that is put on record may run on a worker that is away.
 _AT_WORK = frozenset({"leased", "started"})
@@ -100,7 +104,7 @@ class LogReading:
         for each in attempts[:ASKED_MAX]:
             if each.is_superseded or not (yield from self._is_at_work(each)):
                 over.append(each)  # noqa: PERF401  # no comprehension may yield
-        gaps = list(map(_missing_end, over))
+        gaps = _missing_ends(over)
         if len(attempts) > ASKED_MAX:
             rest = len(attempts) - ASKED_MAX
             gaps.append(LogGap(text=f"of {rest} further attempts the end has not come; some of them may still run"))
@@ -113,6 +117,17 @@ class LogReading:
         except BrokerRefused:  # it is no more
             return False
         return status.state in _AT_WORK and status.attempts == attempt.attempt and status.worker in ("", attempt.worker)
+
+
+def _missing_ends(attempts: Sequence[OpenAttempt]) -> list[LogGap]:
+    """Return gaps for attempts that were cut off: one for all with which a worker was lost before a first line."""
+    of_worker = Counter(each.worker for each in attempts if each.time is None)
+    many = {worker: count for worker, count in of_worker.items() if count > BY_ONE_MAX}
+    gaps = [_missing_end(each) for each in attempts if each.time is not None or each.worker not in many]
+    for worker, count in many.items():
+        text = f"{count} attempts are over of which worker {worker or '?'} has sent nothing: lines may be missing"
+        gaps.append(LogGap(text=text, worker=worker))
+    return gaps
 
 
 def _missing_end(attempt: OpenAttempt) -> LogGap:

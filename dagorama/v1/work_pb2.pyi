@@ -112,6 +112,7 @@ class WorkRequest(_message.Message):
     DRAINING_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    PRINTED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Counts this stream's messages that have completions or results, from 1."""
     draining: _builtins.bool
@@ -152,6 +153,13 @@ class WorkRequest(_message.Message):
     def labels(self) -> Global___Labels:
         """Labels of nodes that it runs or reports on with this message. A later one takes the place of an earlier one."""
 
+    @_builtins.property
+    def printed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Fencing tokens of the leases that are reported on with this message and whose functions have printed or logged
+        something. Their lines come by `LogService`, maybe later. Readers are told that lines are missing where the worker is
+        lost before. Without it, nothing is told of an attempt of which no line has come.
+        """
+
     def __init__(
         self,
         *,
@@ -165,10 +173,11 @@ class WorkRequest(_message.Message):
         draining: _builtins.bool = ...,
         progress: Global___ProgressReports | None = ...,
         labels: Global___Labels | None = ...,
+        printed: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions", "hello", b"hello", "labels", b"labels", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions", "draining", b"draining", "functions", b"functions", "hand_backs", b"hand_backs", "hello", b"hello", "labels", b"labels", "progress", b"progress", "rejections", b"rejections", "results", b"results", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions", "draining", b"draining", "functions", b"functions", "hand_backs", b"hand_backs", "hello", b"hello", "labels", b"labels", "printed", b"printed", "progress", b"progress", "rejections", b"rejections", "results", b"results", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

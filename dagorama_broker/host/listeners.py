@@ -5,8 +5,9 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from dagorama_broker.core import events as e
+from dagorama_broker.core.grants.attempts import CUT_OFF
 from dagorama_broker.core.model.entities import Instance, Node, Worker
-from dagorama_broker.core.model.values import InstanceId, NodeId, WorkerId
+from dagorama_broker.core.model.values import FailedAttempt, InstanceId, NodeId, WorkerId
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -46,6 +47,8 @@ class Listeners:
         self.channels: dict[WorkerId, WorkerChannel] = {}
         #: Told of all events, with the time, until it returns False.
         self.onlooker: Callable[[Sequence[e.Event], float], bool] | None = None
+        #: Told of each attempt that was cut off, because its worker was lost or has been silent.
+        self.cut_off: Callable[[Node, FailedAttempt], None] | None = None
         self._outcomes: dict[tuple[InstanceId, NodeId], list[asyncio.Future[Node]]] = {}
         self._changes: dict[InstanceId, list[asyncio.Future[Instance]]] = {}
         self._tellers: dict[type[e.Event], Callable[[Any], None]] = {
@@ -55,9 +58,9 @@ class Listeners:
             e.NodesCreated: lambda event: self._tell_change(event.nodes[0].instance),
             e.NodesReset: lambda event: self._tell_change(event.instance),
             e.InstanceFinished: lambda event: self._tell_change(event.instance),
-            e.AttemptFailed: lambda event: self._tell_change(event.node.instance),
+            e.AttemptFailed: self._tell_attempt,
             e.NodeJoining: lambda event: self._tell_change(event.node.instance),
-            e.LeaseLost: lambda event: self._tell_change(event.node.instance),
+            e.LeaseLost: self._tell_attempt,
             e.WorkGranted: self._tell_grant,
             e.WorkerWelcomed: lambda event: self._channel(event.worker, lambda channel: channel.welcome(event)),
             e.LeasesRevoked: lambda event: self._channel(event.worker, lambda channel: channel.revoke(event)),
@@ -122,6 +125,11 @@ class Listeners:
     def _tell_change(self, instance: Instance) -> None:
         if self._changes:
             _set(self._changes.pop(instance.id, ()), instance)
+
+    def _tell_attempt(self, event: e.AttemptFailed | e.LeaseLost) -> None:
+        if self.cut_off is not None and (type(event) is e.LeaseLost or event.attempt.failure.type == CUT_OFF):
+            self.cut_off(event.node, event.attempt)
+        self._tell_change(event.node.instance)
 
     def _tell_grant(self, event: e.WorkGranted) -> None:
         self._channel(event.worker, lambda channel: channel.grant(event))

@@ -59,6 +59,15 @@ class StoredBlock(NamedTuple):
     block: Block
 
 
+class Awaited(NamedTuple):
+    """Name an attempt that is over, and of which lines may be on their way, or lost with their worker."""
+
+    instance_id: InstanceId
+    node_id: NodeId
+    attempt: int
+    worker: str  #: for people
+
+
 class Loss(Enum):
     """Why lines of an instance are missing."""
 

@@ -10,7 +10,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 from dagorama_broker.core.model.values import InstanceId, NodeId
-from dagorama_broker.logs.blocks import Arrival, Block, Chunk, IsRunning
+from dagorama_broker.logs.blocks import Arrival, Awaited, Block, Chunk, IsRunning
 from dagorama_broker.logs.store import LogStore, Taken
 from dagorama_broker.logs.underway import Underway
 
@@ -49,6 +49,7 @@ class Logs:
         self._thread = executor or ThreadPoolExecutor(1, thread_name_prefix="logs")
         self._waiting: list[_Waiting] = []
         self._waiting_bytes = 0
+        self._awaited: list[Awaited] = []
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._writing: asyncio.Task[None] | None = None
@@ -94,18 +95,31 @@ class Logs:
         self._waiting_bytes += sum(len(block.data) for block in blocks)
         if self._waiting_bytes >= WAITING_BYTES_MAX:
             self._has_room.clear()
+        self._begin()
+        return done
+
+    def wait_for(self, attempts: Sequence[Awaited]) -> None:
+        """Have attempts remembered that are over and of which lines may come, so that readers know if none do."""
+        self._awaited += attempts
+        self._begin()
+
+    def _begin(self) -> None:
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
-        return done
 
     async def _write(self) -> None:
         """Write what has come until nothing more has."""
         try:
-            while self._waiting:
+            while self._waiting or self._awaited:
                 waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
                 self._has_room.set()
+                awaited, self._awaited = self._awaited, []
                 arrivals = [arrival for one in waiting for arrival in one.arrivals]
                 try:
+                    if awaited:
+                        await self._run(self._store.wait_for, awaited, self._now())
+                    if not waiting:
+                        continue
                     taken = await self._run(self._store.append, arrivals, self._is_running, self._now())
                 except Exception as error:  # a defect of ours; each sender is told, and sends again
                     for one in waiting:

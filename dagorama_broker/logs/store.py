@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dagorama_broker.core.model.values import InstanceId, NodeId
-from dagorama_broker.logs.blocks import Arrival, Chunk, IsRunning, Loss, Missing, StoredBlock
+from dagorama_broker.logs.blocks import Arrival, Awaited, Chunk, IsRunning, Loss, Missing, StoredBlock
 from dagorama_broker.logs.deciding import Sorted, make_room, missing, sort, tell, tell_of_beginning
 from dagorama_broker.logs.faults import FAULTS, explain, is_damage
 from dagorama_broker.logs.tables import Tables
@@ -23,6 +23,9 @@ BYTES_MAX, MEMORY_BYTES_MAX = 10 * 2**30, 256 * 2**20
 
 #: So many bytes of blocks go into one chunk, if there are two; and so many blocks.
 CHUNK_BYTES, CHUNK_BLOCKS = 2**20, 1000
+
+#: Lines of an attempt that is over may take so long. After that readers are told that they may be lost.
+AWAITED_S = 1.0
 
 #: A file that could not be used is tried again after this time.
 _RETRY_S = 5.0
@@ -113,6 +116,7 @@ class LogStore:
                 _add(losses, instance_id, gone)
             _add_all(losses, ordered, room.dropped, now)
             tables.insert(room.kept)
+            tables.have_come(arrivals)
             for (instance_id, _), loss in losses.items():
                 tables.note_missing(instance_id, loss)
             tables.remember(_later(_later(known, self._lasts), ordered.lasts))
@@ -133,6 +137,19 @@ class LogStore:
                 *(self.location, self._bytes_max),
             )
         return Taken(problem, frozenset(arrival.sender_id for arrival in room.dropped))
+
+    def wait_for(self, attempts: Sequence[Awaited], now: float) -> None:
+        """Remember attempts that are over and of which lines may come; readers are told of those of which none do."""
+        tables = self._usable(now)
+        if tables is None:
+            return
+        execute = tables.connection.execute
+        try:
+            execute("BEGIN IMMEDIATE")
+            tables.wait_for(attempts, now)
+            execute("COMMIT")
+        except FAULTS as error:
+            self._fail(error, now)
 
     def _drop(self, arrivals: Sequence[Arrival], now: float) -> Taken:
         """Count blocks that cannot be kept. They are done with: nobody is to send them again."""
@@ -186,6 +203,9 @@ class LogStore:
         if tables is not None:
             try:
                 chunk = self._read(tables, instance_id, node_id, attempt, after, is_final)
+                if is_final and chunk.last:
+                    awaited = tables.awaited(instance_id, node_id, attempt, now - AWAITED_S)
+                    chunk = chunk._replace(blocks=[*chunk.blocks, *awaited])
             except FAULTS as error:
                 problem = explain(error)
                 log.warning("the log store %s cannot be read: %s", self.location, problem)

@@ -9,7 +9,18 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from dagorama_broker.core.model.values import InstanceId, NodeId
-from dagorama_broker.logs.blocks import Arrival, Block, IsRunning, Loss, Missing, StoredBlock, pack, unpack
+from dagorama_broker.logs.blocks import (
+    Arrival,
+    Awaited,
+    Block,
+    IsRunning,
+    Loss,
+    Missing,
+    Part,
+    StoredBlock,
+    pack,
+    unpack,
+)
 from dagorama_broker.logs.deciding import size_of, stored_size
 
 _SCHEMA = 1
@@ -39,6 +50,13 @@ _TABLES = f"""
     INSERT INTO about VALUES ({_SCHEMA}, strftime('%s', 'now'));
     COMMIT;
 """
+#: Came later than the others, and is made where it is missing: an earlier version goes on without it.
+_AWAITED = """
+    CREATE TABLE IF NOT EXISTS awaited (
+        instance BLOB NOT NULL, node BLOB NOT NULL, attempt INTEGER NOT NULL, worker TEXT NOT NULL, since REAL NOT NULL,
+        PRIMARY KEY (instance, node, attempt, worker)
+    ) WITHOUT ROWID
+"""
 _PRAGMAS = (
     "page_size = 16384",  # blocks are large, and a long chain of pages costs a seek for each
     "auto_vacuum = INCREMENTAL",
@@ -55,6 +73,12 @@ _PRAGMAS = (
 
 #: So many senders are remembered, those that have sent something last. Beyond, a part of them is forgotten at once.
 SENDERS_MAX, _SENDERS_FORGOTTEN = 100_000, 10_000
+
+#: Of a node so many blocks are looked at, the last ones, for an attempt that was just told to be over.
+_LOOKED_AT = 8
+
+#: `LOG_COMPRESSION_NONE` on the wire, for blocks without lines that are made here.
+_AS_THEY_ARE = 1
 
 #: So many pages are given back to the file system at once.
 _VACUUMED_PAGES = 4096
@@ -88,6 +112,7 @@ class Tables:
             raise NewerStore("it is a database of another program") from error
         if schema > _SCHEMA:
             raise NewerStore(f"its schema has number {schema}, and this version of dagorama knows {_SCHEMA}")
+        execute(_AWAITED)
         (self.used_bytes,) = execute("SELECT coalesce(sum(bytes), 0) FROM instances").fetchone()
         (number_last,) = execute("SELECT coalesce(max(number), 0) FROM blocks").fetchone()
         (senders,) = execute("SELECT count(*) FROM senders").fetchone()
@@ -135,6 +160,33 @@ class Tables:
         execute("INSERT INTO nodes VALUES (?, ?, ?)", nodes)
         execute("UPDATE instances SET bytes = bytes + ? WHERE seq = ?", [(size, seq) for seq, size in sizes.items()])
         self.used_bytes += sum(sizes.values())
+
+    def wait_for(self, attempts: Iterable[Awaited], now: float) -> None:
+        """Store attempts of which lines are to come, but for those of which some have."""
+        rows = [(*each, now) for each in attempts if not self._has_some(each)]
+        self.connection.executemany("INSERT OR IGNORE INTO awaited VALUES (?, ?, ?, ?, ?)", rows)
+
+    def _has_some(self, attempt: Awaited) -> bool:
+        found = self.connection.execute(
+            "SELECT worker, parts FROM nodes JOIN blocks ON number = block"
+            " WHERE nodes.instance = (SELECT seq FROM instances WHERE id = ?) AND node = ? ORDER BY block DESC LIMIT ?",
+            (attempt.instance_id, attempt.node_id, _LOOKED_AT),
+        )
+        return any(
+            worker == attempt.worker and (part.node_id, part.attempt) == (attempt.node_id, attempt.attempt)
+            for worker, parts in found
+            for part in unpack(parts)
+        )
+
+    def have_come(self, arrivals: Iterable[Arrival]) -> None:
+        """Forget attempts that were waited for, once something has come of them: that says whether the end has."""
+        rows = [
+            (block.instance_id, part.node_id, part.attempt, worker)
+            for _, worker, block in arrivals
+            for part in block.parts
+        ]
+        where = "instance = ? AND node = ? AND attempt = ? AND worker = ?"
+        self.connection.executemany(f"DELETE FROM awaited WHERE {where}", rows)
 
     def finished(self, is_running: IsRunning) -> Iterator[tuple[int, int]]:
         """Yield the instances that run no longer, oldest first, each with the bytes that are kept of it."""
@@ -189,6 +241,7 @@ class Tables:
         execute = self.connection.execute
         row = execute("SELECT seq, bytes FROM instances WHERE id = ?", (instance_id,)).fetchone()
         execute("DELETE FROM missing WHERE instance = ?", (instance_id,))
+        execute("DELETE FROM awaited WHERE instance = ?", (instance_id,))
         if row is not None:
             execute("DELETE FROM nodes WHERE instance = ?", row[:1])
             execute("DELETE FROM blocks WHERE instance = ?", row[:1])
@@ -235,6 +288,24 @@ class Tables:
                 instance_id=instance_id, sequence=sequence, parts=unpack(parts), data=data, compression=compression
             )
             yield StoredBlock(number, worker, block)
+
+    def awaited(
+        self, instance_id: InstanceId, node_id: NodeId | None, attempt: int, before: float
+    ) -> Iterator[StoredBlock]:
+        """Yield a block without lines for each attempt that has been waited for since before then.
+
+        Readers take it for one of which the end has not come.
+        """
+        rows = self.connection.execute(
+            "SELECT node, attempt, worker FROM awaited WHERE instance = ? AND since <= ? ORDER BY since, node",
+            (instance_id, before),
+        )
+        # A later one of a node has a higher token, and all are below those that leases have.
+        for token, (node, number, worker) in enumerate(rows):
+            if node_id in (None, node) and attempt in (0, number):
+                part = Part(NodeId(node), number, token, 0, 0, 0, 0, ended=False)
+                block = Block(instance_id=instance_id, sequence=0, parts=[part], data=b"", compression=_AS_THEY_ARE)
+                yield StoredBlock(0, worker, block)
 
     def missing(self, instance_id: InstanceId) -> list[tuple[int, bool, Missing]]:
         """Return what is missing of an instance: with the number under which it was told, and whether all of it was."""

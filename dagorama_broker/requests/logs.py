@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
+from dagorama_broker.core.model.entities import Node, Worker
 from dagorama_broker.core.model.states import TERMINAL, InstanceState
-from dagorama_broker.core.model.values import InstanceId, NodeId
+from dagorama_broker.core.model.values import FailedAttempt, InstanceId, NodeId
 from dagorama_broker.host.host import Host
-from dagorama_broker.logs.blocks import NUMBER_MAX, Block, Chunk
+from dagorama_broker.logs.blocks import NUMBER_MAX, Awaited, Block, Chunk
 from dagorama_broker.logs.logs import Logs, Sender
 from dagorama_broker.logs.store import Taken
 from dagorama_broker.requests import Requests
@@ -67,6 +68,16 @@ class LogRequests:
         self._host = host
         self._requests = requests
         self.logs = logs
+        host.listeners.cut_off = self._was_cut_off
+
+    def have_printed(self, worker: Worker, tokens: Sequence[int]) -> None:
+        """Expect lines of attempts that a worker reports on, by the tokens of its leases."""
+        nodes = [node for token in tokens if (node := worker.leases.get(token)) is not None]
+        self.logs.wait_for([Awaited(node.instance.id, node.id, node.attempts + 1, worker.name) for node in nodes])
+
+    def _was_cut_off(self, node: Node, attempt: FailedAttempt) -> None:
+        """Expect lines of an attempt that nobody reports on. That it has printed anything is not known."""
+        self.logs.wait_for([Awaited(node.instance.id, node.id, attempt.number, attempt.worker)])
 
     def append(self, sender: Sender, blocks: Sequence[Block]) -> asyncio.Future[Taken]:
         """Have blocks kept, see `Logs.append`. Raises `MalformedRequest`."""

@@ -22,6 +22,7 @@ from dagorama_broker.core.model.entities import Node, Worker
 from dagorama_broker.core.model.values import NodeId, WorkerId
 from dagorama_broker.host.host import Host, HostStopped
 from dagorama_broker.requests.checks import MESSAGE_BYTES_MAX, SumTooLarge, to_failed
+from dagorama_broker.requests.logs import LogRequests
 
 log = logging.getLogger("dagorama.broker")
 
@@ -39,6 +40,7 @@ class Sent:
     commands: Sequence[c.Command] = ()  #: to be decided in this order, before the report
     report: c.CompleteNodes | None = None
     sequence: int = 0  #: the number of the report, to be acknowledged
+    printed: Sequence[int] = ()  #: tokens of those reported on whose lines come on a way of their own
 
 
 @dataclass(slots=True)
@@ -77,8 +79,11 @@ class SessionClosed(Exception):
 class Session:
     """One worker's connection: a reader that feeds the host, and a writer that sends what has accumulated."""
 
-    def __init__(self, host: Host, hello: c.ConnectWorker, connection: Connection) -> None:
+    def __init__(
+        self, host: Host, hello: c.ConnectWorker, connection: Connection, logs: LogRequests | None = None
+    ) -> None:
         self._host = host
+        self._logs = logs
         self._hello = hello
         self._id: WorkerId = hello.worker_id
         self._connection = connection
@@ -156,6 +161,8 @@ class Session:
             if type(command) is c.DrainWorker:
                 self._draining = True
             host.apply(command)
+        if sent.printed and self._logs is not None and self.worker is not None:
+            self._logs.have_printed(self.worker, sent.printed)
         if sent.report is not None:
             await host.report(sent.report, partial(self._acknowledge, sent.sequence))
         else:

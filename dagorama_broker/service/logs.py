@@ -10,11 +10,9 @@ import grpc
 from grpc import aio
 
 from dagorama.v1 import logs_pb2, logs_pb2_grpc
-from dagorama_broker.host.host import Host
 from dagorama_broker.logs.blocks import NUMBER_MAX
-from dagorama_broker.logs.logs import Logs, Sender
+from dagorama_broker.logs.logs import Sender
 from dagorama_broker.logs.store import Taken
-from dagorama_broker.requests import Requests
 from dagorama_broker.requests.logs import LogRequests
 from dagorama_broker.service import convert
 from dagorama_broker.service.convert import logs as convert_logs
@@ -31,9 +29,9 @@ _Context = aio.ServicerContext[logs_pb2.AppendRequest, logs_pb2.AppendResponse]
 class LogService(logs_pb2_grpc.LogServiceServicer):
     """Serves `LogService`."""
 
-    def __init__(self, host: Host, logs: Logs) -> None:
-        self._logs = logs
-        self._requests = LogRequests(host, Requests(host), logs)
+    def __init__(self, requests: LogRequests) -> None:
+        self._logs = requests.logs
+        self._requests = requests
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:

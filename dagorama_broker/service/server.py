@@ -12,6 +12,8 @@ from dagorama.api import api_pb2_grpc
 from dagorama.v1 import dag_pb2_grpc, logs_pb2_grpc, work_pb2_grpc
 from dagorama_broker.host.host import Host
 from dagorama_broker.logs.logs import Logs
+from dagorama_broker.requests import Requests
+from dagorama_broker.requests.logs import LogRequests
 from dagorama_broker.service.dag import DagService
 from dagorama_broker.service.logs import LogService
 from dagorama_broker.service.unary import UnaryService
@@ -54,10 +56,11 @@ class Server:
 
     def __init__(self, host: Host, logs: Logs) -> None:
         self._host = host
-        self._logs = LogService(host, logs)
+        requests = LogRequests(host, Requests(host), logs)
+        self._logs = LogService(requests)
         self._server = aio.server(options=_OPTIONS)
         self._health = HealthServicer()
-        work_pb2_grpc.add_WorkServiceServicer_to_server(WorkService(host), self._server)
+        work_pb2_grpc.add_WorkServiceServicer_to_server(WorkService(host, requests), self._server)
         dag_pb2_grpc.add_DagServiceServicer_to_server(cast(Any, DagService(host)), self._server)
         logs_pb2_grpc.add_LogServiceServicer_to_server(self._logs, self._server)
         api_pb2_grpc.add_DagoramaServicer_to_server(UnaryService(host), self._server)

@@ -12,6 +12,7 @@ from dagorama_broker.core import commands as c
 from dagorama_broker.core.errors import Refused
 from dagorama_broker.core.model.values import WorkerId
 from dagorama_broker.host.host import Host, HostStopped
+from dagorama_broker.requests.logs import LogRequests
 from dagorama_broker.requests.session import Answer, Sent, Session, SessionClosed
 from dagorama_broker.service import convert
 from dagorama_broker.service.errors import abort
@@ -31,8 +32,9 @@ _Context = aio.ServicerContext[work_pb2.WorkRequest, work_pb2.WorkResponse]
 class WorkService(work_pb2_grpc.WorkServiceServicer):
     """Serves `Work`."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, logs: LogRequests | None = None) -> None:
         self._host = host
+        self._logs = logs
 
     async def Work(self, request_iterator: object, context: _Context) -> None:  # type: ignore[override]  # aio's style
         """Serve one worker for as long as its stream lives."""
@@ -44,7 +46,8 @@ class WorkService(work_pb2_grpc.WorkServiceServicer):
             # By themselves: with the first message they would be sent twice if the stream ends while that is on its
             # way.
             await context.send_initial_metadata(())
-            await Session(self._host, hello, _Stream(self._host, hello.worker_id, context)).serve()
+            stream = _Stream(self._host, hello.worker_id, context)
+            await Session(self._host, hello, stream, self._logs).serve()
         except convert.MalformedRequest as error:
             await _say_goodbye(context, grpc.StatusCode.INVALID_ARGUMENT, error)
         except (SessionClosed, Refused, HostStopped) as error:

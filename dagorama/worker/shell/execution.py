@@ -137,7 +137,7 @@ class Executor:
         if scope.process is not capture.here:
             _leave_forked(outcome)
         if scope.logs is not self._logs:  # it has written something
-            _end_log(scope)
+            _end_log(held, scope)
         self._report(held, scope, outcome, started_ns, found.retry)
         return None
 
@@ -164,7 +164,7 @@ class Executor:
         if scope.process is not capture.here:
             _leave_forked(outcome)
         if scope.logs is not self._logs:
-            _end_log(scope)
+            _end_log(held, scope)
         if held.dropped and type(outcome) is Failed and isinstance(outcome.error, CancelledError):
             return  # so we stop it, and nobody waits for a report
         if scope.cause is not None:
@@ -228,9 +228,10 @@ class Executor:
 _ENDED = _EndedScope()
 
 
-def _end_log(scope: Scope) -> None:
+def _end_log(held: Held, scope: Scope) -> None:
     """End the log of a node whose function has ended."""
     if scope.logs is not None:
+        held.has_printed = True
         scope.logs.of(scope).end()
 
 

@@ -79,7 +79,7 @@ class ValueTable:
 class Held(Node):
     """A node with what it takes to run it, and how that ended."""
 
-    __slots__ = ("arguments", "granted_at", "place", "values")
+    __slots__ = ("arguments", "granted_at", "has_printed", "place", "values")
 
     report: Report | None
     progress: tuple[float, str] | None
@@ -111,6 +111,8 @@ class Held(Node):
         self.rejected = None
         self.progress = None
         self.label = ""
+        #: Whether its log has something, whose end is on a way of its own.
+        self.has_printed = False
         self.deadline = self.granted_at + function.timeout_s if function.timeout_s else None
         #: Where it stands on the board, while it runs; -1 for nowhere.
         self.place = -1

@@ -158,6 +158,8 @@ class Stream:
             write_results(request, reports)
             if labelled := [held for held in reports if held.label]:
                 self._write_labels(request, labelled, are_last=True)
+            if printed := [held.token for held in reports if held.has_printed]:
+                request.printed.extend(printed)
             self._unacknowledged.append((self._sequence, reports))
         return request
 

@@ -17,6 +17,8 @@ from dagorama_broker.core.model.values import FailedAttempt, Failure, NodeId, Rn
 
 #: The failure of an attempt whose worker was lost, and the middle of its message.
 _LOST = "WorkerLost"
+#: The type of the failure of a node that may have run and is not run again.
+CUT_OFF = "AttemptLost"
 _LOST_WITH_IT = "was lost while it held the node: "
 
 #: What is said to people beside what is wrong with a result.
@@ -181,7 +183,7 @@ class Attempts:
         """Fail a node that must not run twice, and that a worker may have run which will not report."""
         message = f"{problem}; it may have run, and as its function is at_most_once, it is not run again"
         node.attempts += 1
-        failure = Failure(type="AttemptLost", message=message, permanent=True)
+        failure = Failure(type=CUT_OFF, message=message, permanent=True)
         self._graph.give_up(node, cut_short(node, node.attempts, worker_name, failure, now), now)
 
     def lose(self, node: Node, worker: Worker, reason: str, now: float) -> None:

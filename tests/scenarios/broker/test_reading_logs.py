@@ -7,16 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
+from uuid import UUID
 
 import pytest
 
 from dagorama.client.logs import LogGap, LogLine, read_logs, read_logs_async
 from dagorama.errors import BrokerRefused
-from dagorama.v1 import dag_pb2
+from dagorama.v1 import dag_pb2, work_pb2
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 from tests.scenarios.broker.conftest import Connect
 from tests.scenarios.broker.printing import Printer
-from tests.scenarios.broker.rawclient import WAIT_S, Client, call, new_id
+from tests.scenarios.broker.rawclient import WAIT_S, Client, call, completions, new_id
 
 
 @pytest.fixture
@@ -140,6 +141,57 @@ def test_lost_end_of_an_attempt_is_told(client: Client, connect: Connect, broker
         "2027-01-15 08:00:00.000000 UTC may be missing"
     )
     after.close()
+
+
+def test_an_attempt_of_which_nothing_came_is_told(client: Client, connect: Connect) -> None:
+    """A worker that is lost before its first lines go out has left its words about them: in reports, and by its end."""
+    instance_id = client.start(call(a := new_id()), call(b := new_id()), call(new_id()))
+    lost = connect(name="lost", slots=3)
+    first, second, third = lost.take(3)
+    rows = [(grant.node_id, grant.token, b"") for grant in (first, second)]
+    lost._report(work_pb2.WorkRequest(completions=completions(*rows), printed=[first.token]))
+    lost.wait(lambda: lost.acknowledged == 1)
+    lost.close()
+    again = connect(name="next")
+    (grant,) = again.take()
+    again.complete(grant)
+    gaps = list(read_logs(instance_id))
+    assert [str(gap) for gap in gaps] == [
+        "attempt 1 is over, and worker lost has not sent the end of what it printed: lines may be missing"
+    ] * 2
+    assert {gap.node_id for gap in gaps} == {UUID(bytes=first.node_id), UUID(bytes=third.node_id)}
+    assert texts(instance_id, b) == []
+    assert len(texts(instance_id, a, attempt=1)) == 1
+    assert texts(instance_id, a, attempt=2) == []
+
+
+def test_an_attempt_whose_lines_come_later_lacks_nothing(
+    client: Client, connect: Connect, broker: LaunchedBroker
+) -> None:
+    """Neither before its report nor after it, and also where many are reported together."""
+    instance_id = client.start(*(call(new_id()) for _ in range(3)))
+    worker, printer = connect(name="w1", slots=3), Printer(broker.target, "w1")
+    first, second, third = grants = worker.take(3)
+    printer.write(instance_id, first, "early", ended=True)
+    rows = [(grant.node_id, grant.token, b"") for grant in grants]
+    worker._report(work_pb2.WorkRequest(completions=completions(*rows), printed=[grant.token for grant in grants]))
+    worker.wait(lambda: worker.acknowledged == 1)
+    printer.write(instance_id, second, "late", ended=True)
+    printer.write(instance_id, third, ended=True)
+    assert texts(instance_id) == ["early", "late"]
+    printer.close()
+
+
+def test_a_worker_that_is_lost_with_many_is_told_of_once(client: Client, connect: Connect) -> None:
+    """With the number of attempts of which nothing came."""
+    instance_id = client.start(*(call(new_id()) for _ in range(5)))
+    lost = connect(name="lost", slots=5)
+    grants = lost.take(5)
+    rows = [(grant.node_id, grant.token, b"") for grant in grants]
+    lost._report(work_pb2.WorkRequest(completions=completions(*rows), printed=[grant.token for grant in grants]))
+    lost.wait(lambda: lost.acknowledged == 1)
+    lost.close()
+    assert texts(instance_id) == ["[5 attempts are over of which worker lost has sent nothing: lines may be missing]"]
 
 
 def test_unknown_ids_are_refused(client: Client) -> None:

@@ -24,8 +24,8 @@ from dagorama_broker.launch import launch_broker
 KILLS = min(int(os.environ.get("DAGORAMA_TEST_KILLS", "6")), 200)
 SEED = int(os.environ.get("DAGORAMA_TEST_SEED", "1"))
 #: A kill comes after up to so many more lines, so that all of them are while nodes print.
-LINES_MAX, LINES = 80, 50
-NODES = 20 + 5 * KILLS * LINES_MAX // LINES
+LINES_MAX, LINES = 60, 40
+NODES = 10 + 4 * KILLS * LINES_MAX // LINES
 WAIT_S = 60
 
 
@@ -147,10 +147,14 @@ def test_what_was_told_stays_and_stands_once(printed: Printed) -> None:
 
 
 def test_what_a_crash_took_is_said(printed: Printed) -> None:
-    """There is a gap for each run that is not whole, and for nothing else but whole ones whose end was not told."""
+    """There is a gap for each run that is not whole, also where nothing of it has come, and for few others."""
     kept = runs(printed.lines)
+    none = [run for run in printed.begun if not kept[run]]
     broken = [run for run in printed.begun if 0 < len(kept[run]) < LINES]
-    print(f"SEED={SEED}: {dict(printed.killed)}, {len(printed.begun)} runs, {len(printed.lines)} lines,", end=" ")
-    print(f"{len(broken)} runs not whole, {len(printed.gaps)} gaps")
-    assert {gap.text.partition(", and worker")[0] for gap in printed.gaps} <= {"attempt 1 is over"}
-    assert len(broken) <= len(printed.gaps) <= 2 * printed.killed["worker"]
+    told = [gap.text.partition(" attempts are over of which worker ") for gap in printed.gaps]
+    said = sum(int(count) if worker else 1 for count, _, worker in told)
+    print(f"SEED={SEED}: {dict(printed.killed)}, {len(printed.begun)} runs, {len(printed.lines)} lines, of", end=" ")
+    print(f"{len(broken)} runs not all, of {len(none)} nothing; {said} are said to lack lines")
+    assert len(broken) + len(none) <= said
+    # Of a run that is whole the end may be missing, and of a node the run before another worker has it.
+    assert said <= len(broken) + len(none) + 3 * printed.killed["worker"]

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from dagorama_broker.logs import tables
+from dagorama_broker.logs.blocks import Awaited
 from dagorama_broker.logs.deciding import size_of
-from dagorama_broker.logs.store import CHUNK_BLOCKS, CHUNK_BYTES
+from dagorama_broker.logs.store import AWAITED_S, CHUNK_BLOCKS, CHUNK_BYTES
 from tests.unit.logs.sending import NOW, Stored, arrival, instance_id, node_id, open_store, part
 
 
@@ -308,3 +309,57 @@ def test_node_of_a_removed_block_is_not_found(file: Path) -> None:
         stored.append(arrival(sequence, b"data", part(node)))
     rows = stored.store._tables.connection.execute("SELECT node FROM nodes ORDER BY node").fetchall()  # type: ignore[union-attr]
     assert rows == [(node_id("b"),), (node_id("c"),)]
+
+
+def awaited(node: str = "n", *, attempt: int = 1, worker: str = "w1", instance: str = "i") -> Awaited:
+    """Give an attempt that is over."""
+    return Awaited(instance_id(instance), node_id(node), attempt, worker)
+
+
+def waited_for(stored: Stored, node: str = "", *, attempt: int = 0) -> list[tuple[str, int, str]]:
+    """Give the attempts of which readers are told that the end has not come, without those of which something has."""
+    chunk = stored.store.read(instance_id("i"), node_id(node) if node else None, attempt=attempt, now=stored.now)
+    blocks = [(block.worker, block.block) for block in chunk.blocks if not block.block.data]
+    return [
+        (part.node_id.rstrip(b"-").decode(), part.attempt, worker) for worker, block in blocks for part in block.parts
+    ]
+
+
+def test_attempts_are_waited_for_until_something_comes(stored: Stored) -> None:
+    """Readers are told after a while, of all, of a node or of an attempt; what has come or comes is not waited for."""
+    stored.append(arrival(1, b"a", part("n", attempt=1, ended=True)))
+    stored.store.wait_for([awaited("n"), awaited("n", attempt=2), awaited("m"), awaited("k", instance="j")], NOW)
+    assert waited_for(stored) == []
+    stored.now += AWAITED_S
+    assert waited_for(stored) == [("m", 1, "w1"), ("n", 2, "w1")]
+    assert waited_for(stored, "n") == waited_for(stored, attempt=2) == [("n", 2, "w1")]
+    stored.append(arrival(1, b"b", part("n", attempt=2), sender="t", worker="w2"))
+    assert waited_for(stored) == [("m", 1, "w1"), ("n", 2, "w1")]
+    stored.append(arrival(2, b"c", part("n", attempt=2), part("m", ended=True)))
+    assert waited_for(stored) == []
+
+
+def test_what_is_waited_for_outlives_the_broker_and_goes_with_the_instance(file: Path) -> None:
+    """And a store of an earlier version, which knows nothing of it, is opened as it is."""
+    stored = open_store(file)
+    stored.append(arrival(1, b"a"))
+    stored.store.close()
+    with sqlite3.connect(file) as connection:
+        connection.execute("DROP TABLE awaited")
+    connection.close()
+    stored.reopen()
+    stored.store.wait_for([awaited("m"), awaited("m", worker="w2")], NOW)
+    stored.now += AWAITED_S
+    stored.reopen()
+    assert stored.read()[0] == [b"a", b"", b""]
+    assert waited_for(stored) == [("m", 1, "w1"), ("m", 1, "w2")]
+    stored.store.remove(instance_id("i"), NOW)
+    assert waited_for(stored) == []
+
+
+def test_a_store_that_cannot_be_written_waits_for_nothing(file: Path) -> None:
+    """As nothing that came would be known."""
+    file.mkdir()
+    stored = open_store(file)
+    stored.store.wait_for([awaited()], NOW)
+    assert waited_for(stored) == []
