@@ -5,9 +5,8 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.grants.attempts import CUT_OFF
 from dagorama_broker.core.model.entities import Instance, Node, Worker
-from dagorama_broker.core.model.values import FailedAttempt, InstanceId, NodeId, WorkerId
+from dagorama_broker.core.model.values import CUT_OFF, FailedAttempt, InstanceId, NodeId, WorkerId
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")

@@ -13,12 +13,10 @@ from dagorama_broker.core.graph.graph import Graph, cut_short, remember
 from dagorama_broker.core.graph.submitting import build_nodes, notes_of
 from dagorama_broker.core.model.entities import Node, Worker
 from dagorama_broker.core.model.states import TERMINAL, NodeState
-from dagorama_broker.core.model.values import FailedAttempt, Failure, NodeId, Rng, Run, measure
+from dagorama_broker.core.model.values import CUT_OFF, FailedAttempt, Failure, NodeId, Rng, Run, measure
 
 #: The failure of an attempt whose worker was lost, and the middle of its message.
 _LOST = "WorkerLost"
-#: The type of the failure of a node that may have run and is not run again.
-CUT_OFF = "AttemptLost"
 _LOST_WITH_IT = "was lost while it held the node: "
 
 #: What is said to people beside what is wrong with a result.

@@ -106,6 +106,10 @@ def measure(granted_at: float, ended_at: float, duration_s: float) -> tuple[floa
     return max(granted_at, ended_at - duration_s), duration_s
 
 
+#: The type of the failure of a node that may have run and is not run again.
+CUT_OFF = "AttemptLost"
+
+
 class FailedAttempt(NamedTuple):
     """One attempt that gave no value."""
 
