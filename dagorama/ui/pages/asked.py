@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 from uuid import UUID
@@ -17,6 +18,8 @@ T = TypeVar("T")
 ROWS = 50
 #: A search in text looks at so many at a time, and at so many before it says how far it has come.
 LOOKED_AT_ONCE, LOOKED_AT_MAX = 500, 5000
+#: It takes no longer than this either, one part aside.
+SEARCH_S = 0.8
 
 
 class Found(NamedTuple):
@@ -52,13 +55,13 @@ def text_in(request: Request, name: str) -> str:
 async def search(listing: Listing[T], cursor: str, fits: Callable[[T], bool]) -> Found:
     """Return what fits, about a page of it, and how far has been looked; a page may be empty and not the last."""
     found: list[T] = []
-    looked_at = 0
+    looked_at, end = 0, time.monotonic() + SEARCH_S
     while True:
         page = await listing.apage(cursor, LOOKED_AT_ONCE)
         looked_at += len(page.items)
         found += [one for one in page.items if fits(one)]
         cursor = page.next_cursor
-        if not cursor or len(found) >= ROWS or looked_at >= LOOKED_AT_MAX:
+        if not cursor or len(found) >= ROWS or looked_at >= LOOKED_AT_MAX or time.monotonic() > end:
             return Found(found, cursor, looked_at)
 
 

@@ -12,8 +12,11 @@ from dagorama import Node, NodeState
 from dagorama.ui.pages.asked import rows, search, text_in
 from dagorama.ui.pages.instance_frame import instance_frame
 from dagorama.ui.pages.rendering import render
+from dagorama.ui.pages.shared import progress
 
 STATES = frozenset(state.value for state in NodeState)
+#: The page comes without the functions to choose from, where these take longer.
+COUNT_S = 0.4
 #: Filters that are no state of their own: their word, and the states that they mean.
 GROUPS = {"running": ("leased", "started")}
 
@@ -28,13 +31,13 @@ async def show(request: Request) -> Response:
     listing = frame.instance.nodes(state=states or None, function=function or None)
     words = text.lower().split()
     reading = search(listing, cursor, lambda node: _fits(node, words)) if words else rows(listing, cursor)
-    found, progress = await asyncio.gather(reading, frame.instance.aprogress())
+    found, counted = await asyncio.gather(reading, progress.within(frame.instance, COUNT_S))
     return render(
         request,
         "nodes.html",
         **frame.values(),
         found=found,
-        functions=progress.functions,
+        functions=() if counted is None else counted.functions,
         state_wanted=wanted if states else "",
         text=text,
         function=function,

@@ -14,9 +14,12 @@ from dagorama import Instance, LogLine, Node, Why
 from dagorama.ui.pages.asked import instance_in
 from dagorama.ui.pages.instance_frame import Frame, instance_frame
 from dagorama.ui.pages.rendering import render
+from dagorama.ui.pages.shared import progress
 
 #: So many failures, and so many lines of warnings, are on the page.
 FAILURES, WARNINGS = 3, 8
+#: Where it takes longer to count the nodes by function, the page comes without, and fetches them when they are there.
+COUNT_S = 0.4
 #: Warnings are looked for in so many parts of the logs.
 PARTS_MAX = 40
 
@@ -24,13 +27,14 @@ PARTS_MAX = 40
 async def show(request: Request, *, refused: str = "", status: int = 200) -> Response:
     """Show an instance: how far it has come by function, what holds it, what has failed."""
     frame = await instance_frame(request, refused)
-    progress, failures, why = await asyncio.gather(frame.instance.aprogress(), _failures(frame), _why(frame))
+    counted = progress.within(frame.instance, COUNT_S)
+    found, failures, why = await asyncio.gather(counted, _failures(frame), _why(frame))
     return render(
         request,
         "overview.html",
         status=status,
         **frame.values(),
-        functions=progress.functions,
+        functions=None if found is None else found.functions,
         failures=failures,
         why=why,
     )

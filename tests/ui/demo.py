@@ -1,0 +1,107 @@
+"""The instances that the pictures of the docs show: `fill` starts them, on a broker with workers."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from dagorama import DAGDefinition, StaticRetry, attach, context, dagorama, instance_options, instances
+
+logger = logging.getLogger("etl")
+
+#: The station whose file is bad.
+BAD = 137
+
+
+class Etl(DAGDefinition):
+    """Loads the readings of weather stations."""
+
+    @dagorama(queue_name="etl")
+    def entrypoint(self, stations: int, bad: int = -1, pace_s: float = 0.0) -> int:
+        return self.total([self.load(number, self.extract(number, bad, pace_s)) for number in range(1, stations + 1)])
+
+    @dagorama(queue_name="etl", label="station-{number:03}.csv", retry=StaticRetry(2, 0.1))
+    def extract(self, number: int, bad: int, pace_s: float) -> list[float]:
+        print(f"reading station-{number:03}.csv")
+        for part in range(10 if pace_s else 0):
+            context().progress(part / 10, f"row {part * 100}")
+            time.sleep(pace_s / 10)
+        if number % 19 == 7:
+            logger.warning("skipped %r: it is no number", "2026-03-01;3,5")
+        if number == bad:
+            logger.error("the file is cut off after line 1")
+            raise ValueError(f"station-{number:03}.csv: line 2 has 3 columns where 2 were expected")
+        return [3.5, 4.0, 2.5, 3.0]
+
+    @dagorama(queue_name="etl", label="rows of station-{number:03}")
+    def load(self, number: int, readings: list[float]) -> int:
+        print(f"{len(readings)} rows")
+        return len(readings)
+
+    @dagorama(queue_name="etl")
+    def total(self, counts: list[int]) -> int:
+        return sum(counts)
+
+
+class NightlyReport(DAGDefinition):
+    """Queries and renders."""
+
+    @dagorama(queue_name="reports")
+    def entrypoint(self, day: str) -> str:
+        return self.render([self.query(day, region) for region in ("north", "south", "east", "west")])
+
+    @dagorama(queue_name="reports", label="{region}")
+    def query(self, day: str, region: str) -> int:
+        time.sleep(0.05)
+        return len(day) + len(region)
+
+    @dagorama(queue_name="reports")
+    def render(self, counts: list[int]) -> str:
+        return f"{sum(counts)} orders"
+
+
+class TrainModel(DAGDefinition):
+    """Tries settings, on workers with a GPU, of which there are none."""
+
+    @dagorama(queue_name="training")
+    def entrypoint(self, trials: int) -> float:
+        return self.best([self.trial(number) for number in range(trials)])
+
+    @dagorama(queue_name="training", taint_name="gpu", label="trial {number}")
+    def trial(self, number: int) -> float:
+        return 1 / (number + 1)
+
+    @dagorama(queue_name="training")
+    def best(self, scores: list[float]) -> float:
+        return max(scores)
+
+
+def fill() -> dict[str, str]:
+    """Start the instances, and wait for those that end; return the ids of those that are shown, by name."""
+    for day in range(1, 6):
+        with instance_options(key=f"report 2026-03-{day:02}", tags={"team": "finance"}):
+            NightlyReport()(f"2026-03-{day:02}")
+    with instance_options(tags={"customer": "c9", "region": "eu-west"}):
+        Etl()(60)
+    with instance_options(key="readings of march", tags={"customer": "c12"}):
+        failed, _ = Etl()(200, BAD)
+    with instance_options(tags={"customer": "c4"}):
+        many, _ = Etl()(2500)
+    for one in instances(state="running"):
+        _ended(str(one.id))
+    TrainModel()(12)
+    stopped, _ = TrainModel()(40)
+    stopped.cancel()
+    with instance_options(tags={"customer": "c7"}):
+        running, _ = Etl()(80, 12, 1.5)
+    one = attach(running.instance_id)
+    one.pause()
+    one.set_priority(3)
+    one.resume()
+    return {"failed": str(failed.instance_id), "many": str(many.instance_id), "running": str(running.instance_id)}
+
+
+def _ended(instance_id: str) -> None:
+    one = attach(instance_id)
+    while not one.done():
+        time.sleep(0.1)

@@ -1,0 +1,88 @@
+"""Takes the pictures of the docs: `python -m tests.ui.screenshots docs/images`, or some of them, by their names.
+
+They look best where the font Inter is installed (Debian: fonts-inter).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal, NamedTuple
+
+from playwright.sync_api import Browser
+
+from dagorama import attach
+from tests.ui.demo import fill
+from tests.ui.site import Site, is_live, launched_browser, serve
+
+DESKTOP, PHONE = (1280, 800), (390, 844)
+#: What a page fetches after it was loaded is there after so long.
+SETTLE_S = 1.5
+#: Running nodes are under way after so long.
+RUN_S = 12.0
+
+
+class Picture(NamedTuple):
+    """A page as somebody sees it."""
+
+    name: str
+    path: str
+    theme: Literal["light", "dark"] = "light"
+    size: tuple[int, int] = DESKTOP
+
+
+def pictures(ids: dict[str, str]) -> Iterator[Picture]:
+    """Yield the pictures of the docs."""
+    failed, many, running = (f"/instances/{ids[name]}" for name in ("failed", "many", "running"))
+    (node,) = attach(ids["failed"]).nodes(state="failed")
+    yield Picture("instances", "/instances")
+    yield Picture("instances-dark", "/instances", "dark")
+    yield Picture("instances-phone", "/instances", size=PHONE)
+    yield Picture("instance-running", running)
+    yield Picture("instance-failed-phone", failed, "dark", PHONE)
+    yield Picture("graph", f"{failed}/graph")
+    yield Picture("timeline-dark", f"{running}/timeline", "dark")
+    yield Picture("nodes", f"{many}/nodes")
+    yield Picture("failures", f"{failed}/failures")
+    yield Picture("node-dark", f"{failed}/nodes/{node.id}", "dark")
+    yield Picture("logs", f"{running}/logs")
+    yield Picture("history", f"{running}/history")
+    yield Picture("start-phone", "/start?definition=tests.ui.demo:Etl", size=PHONE)
+
+
+def take(browser: Browser, site: Site, picture: Picture, folder: Path) -> None:
+    """Take a picture; nothing where there is no such page."""
+    width, height = picture.size
+    context = browser.new_context(
+        base_url=site.url,
+        viewport={"width": width, "height": height},
+        color_scheme=picture.theme,
+        reduced_motion="reduce",
+    )
+    page = context.new_page()
+    answer = page.goto(picture.path)
+    if answer is not None and answer.ok:
+        is_live(page)
+        time.sleep(SETTLE_S)
+        page.screenshot(path=folder / f"{picture.name}.png")
+    context.close()
+
+
+def main(folder: Path, names: Collection[str] = ()) -> None:
+    """Take the pictures of these names into a folder; without any, all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as place, launched_browser() as browser, serve(Path(place)) as site:
+        if not names or "empty" in names:
+            take(browser, site, Picture("empty", "/instances"), folder)
+        ids = fill()
+        time.sleep(RUN_S)
+        for picture in pictures(ids):
+            if not names or picture.name in names:
+                take(browser, site, picture, folder)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,70 @@
+"""Answers that all readers share."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from dagorama import Instance, generate_instance_id, instances
+from dagorama.testing import in_process_broker
+from dagorama.ui.pages import shared
+from dagorama.ui.pages.shared import Shared
+
+pytestmark = pytest.mark.asyncio
+
+
+def change(instance: Instance, nodes: int) -> None:
+    """Have an instance stand otherwise."""
+    instance.status.counts.clear()
+    instance.status.counts["ready"] = nodes
+
+
+async def test_an_answer_is_asked_for_once_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the instance has changed, and then for as long as the answer is worth; who cannot wait gets the last."""
+    gates: list[asyncio.Future[int]] = []
+
+    async def ask(instance: Instance) -> int:
+        gates.append(asyncio.get_running_loop().create_future())
+        return await gates[-1]
+
+    monkeypatch.setattr(shared, "KEPT_S", 0.0)
+    monkeypatch.setattr(shared, "KEPT_TIMES", 0.0)
+    question = Shared(ask)
+    with in_process_broker():
+        generate_instance_id()
+        (instance,) = [one async for one in instances()]
+        assert await question.within(instance, 0.0) is None
+        both = asyncio.gather(question.of(instance), question.of(instance))
+        await asyncio.sleep(0)
+        gates[0].set_result(1)
+        assert list(await both) == [1, 1]
+        assert await question.of(instance) == 1
+        change(instance, 7)
+        assert await question.within(instance, 0.0) == 1
+        gates[1].set_result(2)
+        assert await question.of(instance) == 2
+        monkeypatch.setattr(shared, "KEPT_S", 3600.0)
+        change(instance, 8)
+        assert await question.of(instance) == 2
+        assert len(gates) == 2
+
+
+async def test_an_error_is_not_kept() -> None:
+    """The next reader asks again."""
+    asked = 0
+
+    async def ask(instance: Instance) -> int:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise ConnectionError
+        return asked
+
+    question = Shared(ask)
+    with in_process_broker():
+        generate_instance_id()
+        (instance,) = [one async for one in instances()]
+        with pytest.raises(ConnectionError):
+            await question.of(instance)
+        assert await question.of(instance) == 2
