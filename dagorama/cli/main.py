@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version as installed_version
 
 import click
 
 from dagorama.cli.options import HELP
+from dagorama.client.installed import installed_version
 from dagorama.cli.verbs import VERBS
 from dagorama_broker.ending import PlainEnd
 

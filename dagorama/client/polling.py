@@ -11,7 +11,8 @@ import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.metadata import version
+
+from dagorama.client.installed import installed_version
 
 EXPERIMENTS = "GRPC_EXPERIMENTS"
 EVENT_ENGINE = "-event_engine_client,-event_engine_listener"
@@ -35,7 +36,7 @@ def import_grpc(settings: Mapping[str, str]) -> None:
     """
     if "grpc" in sys.modules:
         return
-    if has_event_engine(version("grpcio")):
+    if has_event_engine(installed_version("grpcio")):
         settings = {EXPERIMENTS: EVENT_ENGINE, **settings}
     added = {name: value for name, value in settings.items() if name not in os.environ}
     os.environ.update(added)

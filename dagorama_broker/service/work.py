@@ -2,11 +2,11 @@
 
 import asyncio
 from contextlib import suppress
-from importlib.metadata import version
 
 import grpc
 from grpc import aio
 
+from dagorama.client.installed import installed_version
 from dagorama.v1 import work_pb2, work_pb2_grpc
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.errors import Refused
@@ -17,7 +17,7 @@ from dagorama_broker.requests.session import Answer, Sent, Session, SessionClose
 from dagorama_broker.service import convert
 from dagorama_broker.service.errors import abort
 
-_VERSION = version("dagorama")
+_VERSION = installed_version("dagorama")
 
 #: So long a stream that is to end may take to say so to a worker that reads nothing.
 _GOODBYE_S = 5.0

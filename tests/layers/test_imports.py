@@ -124,12 +124,14 @@ ARROWS = {
 }
 
 #: Arrows of single modules. A retry policy says itself how it travels, as it did in dagorama 0.1. The package itself
-#: offers the names of all that users import. The broker's process imports gRPC as workers do.
+#: offers the names of all that users import. The broker's process imports gRPC as workers do, and finds its version as
+#: commands do.
 EXCEPTIONS = {
     ("dagorama.retry", "api"),
     ("dagorama", "runner"),
     ("dagorama", "looking"),
     ("dagorama_broker.polling", "client"),
+    ("dagorama_broker.service.work", "client"),
 }
 
 #: The only modules that know both the generated messages and the core's types: the translators, the servicers, and what
