@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import signal
+import sys
+from collections.abc import Generator
 
 import pytest
 
@@ -30,6 +32,19 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(number, handler)
     if config.getoption("--rewrite-transcripts"):
         config.pluginmanager.register(start_rewriting())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the rewritten tests for the next run, also where PYTHONDONTWRITEBYTECODE is set: it collects in a quarter.
+
+    What tests start writes none there, as it goes by the variable.
+    """
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+    try:
+        return (yield)
+    finally:
+        sys.dont_write_bytecode = before
 
 
 def pytest_collection_finish() -> None:

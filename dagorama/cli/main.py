@@ -12,8 +12,8 @@ from importlib import import_module
 import click
 
 from dagorama.cli.options import HELP
-from dagorama.client.installed import installed_version
 from dagorama.cli.verbs import VERBS
+from dagorama.client.installed import installed_version
 from dagorama_broker.ending import PlainEnd
 
 #: For each subcommand the module and name of its click command, and what `dagorama --help` says about it. Those of the

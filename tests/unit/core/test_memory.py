@@ -15,6 +15,13 @@ from dagorama_broker.core.scheduler import Scheduler
 from tests.unit.core.transcript import Bench
 
 
+@pytest.fixture(autouse=True, scope="module")
+def only_ours() -> None:
+    """Have the collector, and `left`, pass over what other tests have left: they would for each test anew."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def no_collector() -> Iterator[None]:
     """Keep the collector from hiding what refers to itself."""

@@ -19,7 +19,7 @@ def test_it_is_what_the_standard_library_says(name: str) -> None:
 
 
 def test_the_first_on_the_path_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it is the one that is imported; a longer name is another distribution, and what is not there is passed over."""
+    """It is the one that is imported. A longer name is another distribution, and a folder may not be there."""
     for folder in ("a/grpcio_tools-9.0.dist-info", "a/grpcio-1.2rc1.dist-info", "b/grpcio-3.0.dist-info"):
         (tmp_path / folder).mkdir(parents=True)
     monkeypatch.setattr(sys, "path", [str(tmp_path / folder) for folder in ("none", "a", "b")])
@@ -37,7 +37,9 @@ def test_one_without_such_a_folder_is_looked_up(tmp_path: Path, monkeypatch: pyt
         installed_version("nowhere-to-be-found")
 
 
-@pytest.mark.parametrize("module", ["dagorama_broker.__main__", "dagorama.worker.processes.process", "dagorama.cli.looking"])
+@pytest.mark.parametrize(
+    "module", ["dagorama_broker.__main__", "dagorama.worker.processes.process", "dagorama.cli.looking"]
+)
 def test_no_process_of_ours_parses_metadata_to_start(module: str) -> None:
     """Brokers, workers and commands start without the standard library's parser of mail, which that would take."""
     code = f"import sys, {module}; print('importlib.metadata' in sys.modules)"
