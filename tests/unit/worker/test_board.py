@@ -84,6 +84,7 @@ def test_work_that_was_done_ends_the_doubling_of_the_wait(
     process = WorkerProcess(target=_end_one, args=(board, ends))
     process.start()
     process.board = board
+    process.join(20)  # before its life is timed: this may take longer than a short life on a busy machine
     reader, writer = Pipe(duplex=False)
     writer.close()
     child = Child(process=process, status=reader, place=0)

@@ -17,7 +17,7 @@ from dagorama.calls.capture import Scope, current_scope
 from dagorama.calls.payload import decode, encode, no_promises
 from dagorama.options import NO_OPTIONS, current_options
 from dagorama.running import base_context
-from dagorama.running.base_context import adopt, import_in_base, node_context
+from dagorama.running.base_context import adopt, import_in_base, node_context, own_copy
 from dagorama.serializer import bind, find_function
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.shell.worker import Worker
@@ -103,7 +103,8 @@ def nodes(module: str, request: pytest.FixtureRequest) -> Iterator[Nodes]:
     """Runs a worker, made in a bare thread, that imports the module at once, when the first node comes, or not."""
     imports = (module,) if request.param == "at once" else ()
     if request.param == "by the program":
-        copy_context().run(import_module, module)
+        # In a copy that has a decimal context of its own: Python's copies share it, and all later tests would have it.
+        own_copy(copy_context()).run(import_module, module)
     with work_server() as server, ThreadPoolExecutor(1) as bare:
         options = WorkerOptions(concurrency=2, imports=imports)
         worker = bare.submit(Worker, options, host="localhost", port=server.port).result()
