@@ -9,9 +9,13 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from dagorama import attach, launch_workers
+from dagorama_broker.launch import launch_broker
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "samples"
@@ -51,15 +55,27 @@ def texts(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_four_workers_do_four_things_at_once() -> None:
-    """Four times 2 s of work take less than the 4 s that three workers need, with the start of all processes."""
-    times_s: list[float] = []
-    # Another try, because whatever else the machine does meanwhile is in the time too.
-    while not times_s or (min(times_s) >= 4.0 and len(times_s) < 3):
-        printed = re.fullmatch(r"Counter\({0: 2, 1: 2}\) in (\d\.\d) s\n", output(SAMPLES / "test2.py"))
-        assert printed is not None
-        times_s.append(float(printed[1]))
-    assert 2.0 <= min(times_s) < 4.0
+def test_the_decorated_class_gives_what_the_plain_one_does() -> None:
+    """Starting a broker and four workers, too, it prints the same value."""
+    printed = re.fullmatch(r"Counter\({0: 2, 1: 2}\) in (\d+\.\d) s\n", output(SAMPLES / "test2.py"))
+    assert printed is not None
+    assert float(printed[1]) >= 2.0
+
+
+def test_four_workers_do_four_things_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four pieces of 2 s of work each is begun before any other has ended."""
+    monkeypatch.syspath_prepend(SAMPLES)
+    with launch_broker(port=0), launch_workers(4):
+        task = import_module("test2").MyTask()
+        instance, _ = task()
+        assert instance.result(timeout=60) == Counter({0: 2, 1: 2})
+        nodes = attach(instance.instance_id).nodes(function="test2:MyTask.perform_work")
+        works = [node.attempts[-1] for node in nodes]
+    assert len(works) == len({work.worker for work in works}) == 4
+    begun_at = [work.started_at for work in works if work.started_at]
+    ended_at = [work.ended_at for work in works if work.ended_at]
+    assert len(begun_at) == len(ended_at) == 4
+    assert max(begun_at) < min(ended_at)
 
 
 def test_the_difference_is_three_decorators_and_a_base_class() -> None:
@@ -138,4 +154,4 @@ def test_type_checkers_have_nothing_to_say() -> None:
 def test_the_plain_class_runs_as_it_is(plain: subprocess.Popen[str]) -> None:
     """The class needs nothing of dagorama to run."""
     printed, _ = plain.communicate(timeout=60)
-    assert re.fullmatch(r"Counter\({0: 2, 1: 2}\) in 8\.\d s\n", printed)
+    assert re.fullmatch(r"Counter\({0: 2, 1: 2}\) in (8|9|1\d)\.\d s\n", printed)

@@ -65,12 +65,12 @@ class Stopping(DAGDefinition):
     def pay(self, started: Path, go: Path) -> int:
         return Stopping.hold.original_fn(self, started, go)  # type: ignore[attr-defined,no-any-return]
 
-    @dagorama(timeout=0.4).syncfn
+    @dagorama(timeout=1).syncfn
     def overrun(self, started: Path, how: str) -> None:
         say(started, str(os.getpid()))
         {"spin": spin, "hold_gil": hold_gil}[how]()
 
-    @dagorama(timeout=0.4, retry=StaticRetry(max_attempts=2, interval=0)).syncfn
+    @dagorama(timeout=1, retry=StaticRetry(max_attempts=2, interval=0)).syncfn
     def overrun_once(self, how: str) -> Identity:
         if context().attempt == 1:
             {"spin": spin, "hold_gil": hold_gil}[how]()
@@ -120,7 +120,7 @@ class AsyncStopping(DAGDefinition):
     async def entrypoint(self, case: str, *args: Any) -> Any:
         return await getattr(self, case)(*args)
 
-    @dagorama(timeout=0.4).asyncfn
+    @dagorama(timeout=1).asyncfn
     async def overrun(self, stopped: Path) -> None:
         await self._wait(stopped)
 
@@ -136,7 +136,7 @@ class AsyncStopping(DAGDefinition):
             cancelled = context().cancelled
             await asyncio.to_thread(say, stopped, f"{os.getpid()} {cancelled}")
 
-    @dagorama(timeout=0.4).asyncfn
+    @dagorama(timeout=1).asyncfn
     async def block(self, started: Path) -> None:
         say(started, str(os.getpid()))
         spin()
@@ -147,7 +147,7 @@ class AsyncStopping(DAGDefinition):
         await asyncio.to_thread(hear, go)
         return os.getpid()
 
-    @dagorama(retry=StaticRetry(max_attempts=2, interval=0), timeout=0.4).asyncfn
+    @dagorama(retry=StaticRetry(max_attempts=2, interval=0), timeout=1).asyncfn
     async def overrun_once(self) -> list[Identity]:
         if context().attempt == 1:
             await asyncio.Event().wait()

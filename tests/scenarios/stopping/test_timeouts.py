@@ -18,8 +18,9 @@ from tests.scenarios.stopping.stopping_definitions import AsyncStopping, Stoppin
 from tests.scenarios.worker.conftest import MakePipe, StartWorkers
 from tests.scenarios.worker.test_supervisor import command, line_of
 from tests.scenarios.worker.worker_definitions import Work, hear, say
+from tests.timing import least_s
 
-TIMEOUT_S = 0.4  #: of the functions here
+TIMEOUT_S = 1.0  #: of the functions here: on a busy machine they have to begin in this time
 
 
 @pytest.mark.parametrize("how", ["spin", "hold_gil"])
@@ -31,15 +32,20 @@ def test_what_overruns_is_gone_within_a_second(
     processes = workers(2)
     other, _ = Stopping()("hold", held, go)
     other_pid = int(hear(held))
-    (victim,) = (process for process in processes if process.pid != other_pid)
-    overrunning, _ = Stopping()("overrun", started, how)
-    assert int(hear(started)) == victim.pid
-    started_at = monotonic()
-    victim.join(20)
-    assert monotonic() - started_at < TIMEOUT_S + 1.0
-    with pytest.raises(NodeFailed, match=f"longer than the timeout of {TIMEOUT_S} s") as caught:
-        overrunning.result(timeout=20)
-    assert (caught.value.exception_type, caught.value.attempts) == ("TimeoutError", 1)
+
+    def overrun() -> float:
+        overrunning, _ = Stopping()("overrun", started, how)
+        victim_pid = int(hear(started))
+        started_at = monotonic()
+        (victim,) = (process for process in processes if process.pid == victim_pid)
+        victim.join(20)
+        took_s = monotonic() - started_at
+        with pytest.raises(NodeFailed, match=f"longer than the timeout of {TIMEOUT_S:g} s") as caught:
+            overrunning.result(timeout=20)
+        assert (caught.value.exception_type, caught.value.attempts) == ("TimeoutError", 1)
+        return took_s
+
+    assert least_s(overrun, TIMEOUT_S + 1.0) < TIMEOUT_S + 1.0
     say(go, "go on")
     assert other.result(timeout=20) == other_pid
 

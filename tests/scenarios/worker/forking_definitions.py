@@ -143,9 +143,10 @@ class Forking(DAGDefinition):
             os.kill(os.getpid(), signal.SIGKILL)
         return int(trace.read_text())
 
-    @dagorama(timeout=0.5, retry=StaticRetry(2, 0)).syncfn
-    def overrun_with_a_program(self, lifeline: Path) -> Any:
-        return run_a_program(lifeline)
+    @dagorama(timeout=0.5, retry=StaticRetry(1000, 0)).syncfn
+    def overrun_with_a_program(self, lifeline: Path, enough: Path) -> Any:
+        """Takes too long again and again, until there is a file that says that it is enough."""
+        return "enough" if enough.exists() else run_a_program(lifeline)
 
     @dagorama().syncfn
     def run_program(self, lifeline: Path) -> Any:

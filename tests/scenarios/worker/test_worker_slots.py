@@ -2,11 +2,11 @@
 
 import asyncio
 from pathlib import Path
-from time import perf_counter
 
 from dagorama_broker.launch import LaunchedBroker
 from tests.scenarios.worker.conftest import MakePipe, StartWorkers
 from tests.scenarios.worker.worker_definitions import AsyncWork, Shared, Work, hear, say
+from tests.timing import least_s
 
 
 def most_at_once(trace: Path) -> int:
@@ -36,10 +36,12 @@ def test_async_functions_run_concurrently(broker: LaunchedBroker, workers: Start
     """A worker with 100 slots runs 100 coroutines at once: 100 sleeps of 0.1 s take about as long as one."""
     workers(1, concurrency=100)
     asyncio.run(AsyncWork()("rest", 0))[0].result(timeout=20)  # the worker is there, and knows the function
-    started_at = perf_counter()
-    instance, _ = asyncio.run(AsyncWork()("rests", 100, 0.1))
-    assert instance.result(timeout=20) == [0.1] * 100
-    assert perf_counter() - started_at < 1.0
+
+    def rest() -> None:
+        instance, _ = asyncio.run(AsyncWork()("rests", 100, 0.1))
+        assert instance.result(timeout=20) == [0.1] * 100
+
+    assert least_s(rest, 1.0) < 1.0
 
 
 def test_no_more_async_functions_run_than_slots(broker: LaunchedBroker, workers: StartWorkers, tmp_path: Path) -> None:
