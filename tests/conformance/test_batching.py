@@ -26,7 +26,7 @@ def read_everything(journal: Journal) -> list[object]:
     return [summaries, instances, nodes, by_number]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(choices=CHOICES, cuts=st.lists(st.integers(0, 60)))
 def test_batching_changes_nothing(choices: list[tuple[int, int]], cuts: list[int]) -> None:
     """Any legal history is read back the same from any storage, whether committed one by one or in batches."""

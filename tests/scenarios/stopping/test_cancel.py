@@ -15,26 +15,34 @@ from dagorama_broker.launch import LaunchedBroker
 from tests.scenarios.stopping.stopping_definitions import AsyncStopping, Stopping
 from tests.scenarios.worker.conftest import MakePipe, StartWorkers
 from tests.scenarios.worker.worker_definitions import Work, hear
+from tests.timing import least_s
 
 
 def test_queued_nodes_never_start(broker: LaunchedBroker, workers: StartWorkers, tmp_path: Path) -> None:
     """Of 10,000 queued nodes none starts after the cancellation, which takes less than a second."""
     trace = tmp_path / "trace"
     workers(1, exclude_queues=("never",))
-    instance, _ = Stopping()("records", trace, 10_000)
-    for status in watch_instance(instance.instance_id.bytes):
-        if status.counts.get("ready") == 10_000:
-            break
-    started_at = monotonic()
-    instance.cancel()
-    assert monotonic() - started_at < 1.0
+    instances = []
+
+    def cancel() -> float:
+        instance, _ = Stopping()("records", trace, 10_000)
+        instances.append(instance)
+        for status in watch_instance(instance.instance_id.bytes):
+            if status.counts.get("ready") == 10_000:
+                break
+        started_at = monotonic()
+        instance.cancel()
+        return monotonic() - started_at
+
+    assert least_s(cancel, 1.0) < 1.0
     # A worker that takes them, and would take them first: they are older.
     workers(1, include_queues=("never",))
     younger, _ = Stopping()("records", tmp_path / "younger", 3)
     younger.result(timeout=20)
     assert not trace.exists()
-    with pytest.raises(InstanceCancelled):
-        instance.result(timeout=20)
+    for instance in instances:
+        with pytest.raises(InstanceCancelled):
+            instance.result(timeout=20)
 
 
 def test_a_running_coroutine_is_cancelled(broker: LaunchedBroker, workers: StartWorkers, pipe: MakePipe) -> None:

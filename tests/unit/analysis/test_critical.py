@@ -111,7 +111,7 @@ def test_facts_that_lead_in_a_circle_end() -> None:
     assert sum(span.duration_s for span in critical_path(found)) == 5.0
 
 
-@settings(max_examples=40, deadline=None)  # the machine may be busy
+@settings(max_examples=40)
 @given(instances())
 def test_the_path_is_connected_and_adds_up(found: History) -> None:
     """From the begin to the end each moment is in one span, whatever the instance looks like."""
@@ -125,7 +125,7 @@ def test_the_path_is_connected_and_adds_up(found: History) -> None:
     assert isclose(sum(analyze(found).critical_s.values()), found.makespan_s, abs_tol=1e-9)
 
 
-@settings(max_examples=40, deadline=None)  # the machine may be busy
+@settings(max_examples=40)
 @given(instances())
 def test_neighbours_on_the_path_belong_together(found: History) -> None:
     """From one node the path goes on to a node that it made, that depends on it, or that joined it."""
@@ -152,7 +152,7 @@ def _are_linked(found: History, earlier: str, later: str) -> bool:
     return later in reached
 
 
-@settings(max_examples=40, deadline=None)  # the machine may be busy
+@settings(max_examples=40)
 @given(instances())
 def test_functions_share_the_path(found: History) -> None:
     """The functions' parts of the path are the whole of it, and their nodes are all nodes."""

@@ -85,7 +85,7 @@ def test_hostile_labels_stay_text(label: str) -> None:
     assert set(tags) == {"svg", "defs", "marker", "path", "rect", "g", "title", "text"}
 
 
-@settings(max_examples=40, deadline=None)  # the machine may be busy
+@settings(max_examples=40)
 @given(st.text())
 def test_any_label_gives_well_formed_svg_of_one_line(label: str) -> None:
     """XML is parsed again whatever the label has in it, and no line is longer than there is room for."""

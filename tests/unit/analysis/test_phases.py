@@ -73,7 +73,7 @@ def test_each_state_has_phases(one: NodeSnapshot, expected: list[tuple[str, floa
     assert phases(history(one, now=5.0), "a") == expected
 
 
-@settings(max_examples=40, deadline=None)  # the machine may be busy
+@settings(max_examples=40)
 @given(instances())
 def test_phases_follow_each_other_without_gap(found: History) -> None:
     """From when it came into being to its end each node is in one phase."""

@@ -50,7 +50,7 @@ def test_no_time_has_no_line(parts: int) -> None:
     assert running_at_once([], began_at=3.0, ended_at=3.0, parts=parts) == [0.0] * parts
 
 
-@settings(max_examples=40, deadline=None)  # the machine may be busy
+@settings(max_examples=40)
 @given(instances(), st.integers(1, 50))
 def test_a_line_has_all_the_time_of_the_nodes_in_it(found: History, parts: int) -> None:
     """The area under the line is the sum of all runs, however many parts it has."""

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dagorama.inspection import (
@@ -145,7 +145,6 @@ def test_wrong_calls_are_type_errors(
         verify_function_call(fn, args, kwargs)
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(st.sampled_from(FUNCTIONS), st.lists(st.none(), max_size=5), st.sets(st.sampled_from("abcde")))
 def test_calls_are_judged_as_python_does(fn: Callable[..., object], args: list[None], names: set[str]) -> None:
     """Verifying a call says yes exactly when making it would."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dagorama import DAGDefinition, NodeFailed, StaticRetry, dagorama
@@ -219,7 +219,6 @@ def value_of(node_id: bytes) -> str:
     return f"value of {node_id.hex()}"
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(nests)
 def test_any_nest_decodes_to_its_values(nest: object) -> None:
     """Whatever the nest, decoding it gives what replacing each promise by hand gives."""

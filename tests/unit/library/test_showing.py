@@ -248,7 +248,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(value=ANYTHING, chars_max=st.integers(10, 200), cut=st.integers(0, 2_000))
 def test_any_value_is_shown_in_bounds(value: object, chars_max: int, cut: int) -> None:
     """Whatever it is, whole or cut off, in one line that holds nothing that moves a cursor."""
@@ -259,7 +259,7 @@ def test_any_value_is_shown_in_bounds(value: object, chars_max: int, cut: int) -
         assert text.isprintable()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.binary(max_size=400))
 @example(b"\x80\x05(((((K\x01.")
 @example(b"0")

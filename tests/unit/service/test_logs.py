@@ -21,6 +21,7 @@ from dagorama_broker.logs.logs import Logs
 from dagorama_broker.logs.store import LogStore, Taken
 from dagorama_broker.requests import logs as requests_logs
 from dagorama_broker.service import logs as service_logs
+from dagorama_broker.service import server
 from dagorama_broker.service.server import Server
 from dagorama_broker.storage.memory import MemoryJournal
 from tests.unit.host.commands import instance_id, node_id, submit, until
@@ -365,12 +366,13 @@ async def test_nothing_is_read_while_much_waits(monkeypatch: pytest.MonkeyPatch)
         await until(served.logs._has_room.is_set)
 
 
-async def test_streams_end_when_the_broker_stops() -> None:
+async def test_streams_end_when_the_broker_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream that is idle does not hold up its end, and its worker hears why."""
+    monkeypatch.setattr(server, "_GRACE_S", 60.0)
     async with serving() as served:
         sender = served.sender()
         await sender.send(block(1))
         began_at = asyncio.get_running_loop().time()
         await served.server.stop()
         assert await sender.call.code() is grpc.StatusCode.UNAVAILABLE
-        assert asyncio.get_running_loop().time() - began_at < 0.9
+        assert asyncio.get_running_loop().time() - began_at < 30
