@@ -19,7 +19,7 @@ quickstart: $(VENV)/.installed ## install into .venv, then run samples/test2.py 
 # Tests start hundreds of processes. Where PYTHONDONTWRITEBYTECODE is set, each of them would compile all that it imports.
 test: $(VENV)/.installed-dev system ## run all tests (ARGS="tests/unit/core -k alias" for some)
 	$(BIN)/python -m compileall -q $(TYPED)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.installed-dev ## format, lint, types, and generated code up to date
 	$(BIN)/ruff format --check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 from collections.abc import Generator
@@ -15,6 +16,9 @@ from tests.transcripts import start_rewriting
 # The machine may be busy: examples are not to be refused for the time that they take to be made, or to be tried.
 settings.register_profile("busy", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
+
+#: More would collect all tests for a few files each.
+PROCESSES_MAX = 8
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,6 +41,12 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(number, handler)
     if config.getoption("--rewrite-transcripts"):
         config.pluginmanager.register(start_rewriting())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Have two processes for each core with `-n auto`: half of the time tests wait for what they have started."""
+    return min(2 * len(os.sched_getaffinity(0)), PROCESSES_MAX)
 
 
 @pytest.hookimpl(wrapper=True)
