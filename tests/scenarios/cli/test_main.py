@@ -44,11 +44,18 @@ def test_version_is_the_installed_one(words: list[str]) -> None:
     assert python("-m", "dagorama", *words).stdout == f"dagorama {version('dagorama')}\n"
 
 
+@pytest.fixture(scope="module")
+def help_of_all() -> str:
+    """Returns what `dagorama --help` prints."""
+    return python("-m", "dagorama.cli.main", "--help").stdout
+
+
 @pytest.mark.parametrize("command", sorted(SUBCOMMANDS))
-def test_every_subcommand_explains_itself(command: str) -> None:
+def test_every_subcommand_explains_itself(command: str, help_of_all: str) -> None:
     """Each subcommand has a help of its own, and is named in that of all."""
-    assert python("-m", "dagorama.cli.main", command, "--help").stdout.startswith(f"Usage: dagorama {command} ")
-    assert f"\n  {command} " in python("-m", "dagorama.cli.main", "--help").stdout
+    helped = CliRunner().invoke(group, [command, "--help"], prog_name="dagorama")
+    assert helped.stdout.startswith(f"Usage: dagorama {command} ")
+    assert f"\n  {command} " in help_of_all
 
 
 def test_an_unknown_subcommand_is_a_wrong_call() -> None:
