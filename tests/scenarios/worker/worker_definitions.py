@@ -76,6 +76,10 @@ class Work(DAGDefinition):
         return value
 
     @dagorama().syncfn
+    def modules(self) -> set[str]:
+        return set(sys.modules)
+
+    @dagorama().syncfn
     def each(self, values: list[Any]) -> Any:
         return [self.give(value) for value in values]
 
