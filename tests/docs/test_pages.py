@@ -27,6 +27,9 @@ RUN_ELSEWHERE = {
 #: The variable that names the reader's own PostgreSQL database, on pages that need one.
 DATABASE = "DATABASE_URL"
 
+#: A reader who types `pytest` has not got these plugins of ours, whose import takes longer than all else that it does.
+PLUGINS = " ".join(f"-p no:{name}" for name in ("schemathesis", "hypothesispytest", "asyncio", "anyio", "xdist"))
+
 #: Printed between what two commands print.
 MARK = "--8<--"
 
@@ -85,6 +88,7 @@ def test_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
         "HOME": str(tmp_path),
         "XDG_DATA_HOME": str(tmp_path / "data"),
         "DAGORAMA_PORT": str(free_port()),
+        "PYTEST_ADDOPTS": PLUGINS,
         "TERM": "dumb",
         "COLUMNS": "80",
     }
