@@ -196,6 +196,8 @@ def test_options_of_the_worker_go_through(project: Path) -> None:
     """It takes the same options as `worker`, and each worker that it starts gets them."""
     options = ["--include-queue", "a", "--include-queue", "b", "--exclude-queue", "c", "--toleration", "gpu"]
     with reloading(project, *options, "--processes", "2", "--concurrency", "3") as reloader:
+        if not any(", taints gpu" in line for line in reloader.said):
+            reloader.read_until(", taints gpu")
         write(project, 2)
         reloader.read_until("; restart 1")
         reloader.read_until(", taints gpu")

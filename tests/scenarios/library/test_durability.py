@@ -9,6 +9,8 @@ from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
 from dagorama.runner import launch_workers
@@ -62,6 +64,7 @@ def completed(url: str) -> set[int]:
     }
 
 
+@pytest.mark.timeout(480)
 def test_killed_broker_loses_nothing(tmp_path: Path) -> None:
     """At every kill, what was acknowledged stays done; in the end each node ran once and the value is right."""
     rng = random.Random(SEED)
@@ -81,7 +84,7 @@ def test_killed_broker_loses_nothing(tmp_path: Path) -> None:
             for index in completed(url):
                 acknowledged.setdefault(index, killed_at)
             broker = stack.enter_context(launch_broker(port=broker.port, storage=url))
-        assert instance.result(timeout=60) == sum(range(NODES))
+        assert instance.result(timeout=200) == sum(range(NODES))
     runs = executions(folder)
     assert [index for index, at in runs if at > acknowledged.get(index, float("inf"))] == []
     assert len(acknowledged) > KILLS
