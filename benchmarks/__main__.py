@@ -1,4 +1,4 @@
-"""python -m benchmarks throughput|chain|latency|layout: what a node costs, beside the standard library's process pool.
+"""python -m benchmarks throughput|chain|latency: what a node costs, beside the standard library's process pool.
 
 All numbers are medians over the rounds; the systems are started afresh in each and take turns. Workers are up and warm
 before the clock runs.
@@ -14,6 +14,7 @@ from time import sleep, time
 import click
 
 from benchmarks import layout as layouts
+from benchmarks import page as pages
 from benchmarks import trips
 from benchmarks.measure import Options, fsync_ms, measure, report, timed
 from benchmarks.peers import PEERS
@@ -119,6 +120,26 @@ def latency(options: Options, as_json: bool) -> None:
 def layout(as_json: bool, nodes: int, rounds: int) -> None:
     """The layout of a large graph as the page draws it: milliseconds of CPU time, at once and when it has grown."""
     numbers = layouts.measure(nodes, rounds)
+    if as_json:
+        click.echo(json.dumps({"nodes": nodes, "rounds": rounds} | numbers))
+        return
+    for name, number in numbers.items():
+        click.echo(f"{name}: {number:.0f}")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object in the last line.")
+@click.option("--nodes", default=100_000, show_default=True, type=click.IntRange(min=100))
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(min=1))
+@click.option(
+    "--folder",
+    default=gettempdir(),
+    type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
+    help="Where the broker keeps its file.",
+)
+def page(as_json: bool, nodes: int, rounds: int, folder: Path) -> None:
+    """The page with a large instance: milliseconds to its graph and timeline, and of the looks that they rest on."""
+    numbers = pages.measure(nodes, rounds, folder)
     if as_json:
         click.echo(json.dumps({"nodes": nodes, "rounds": rounds} | numbers))
         return

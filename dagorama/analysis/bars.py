@@ -20,8 +20,8 @@ GAP_PART, GAP_S = 0.08, 1.0
 #: A compressed gap is as wide as this part of the time in which something ran.
 GAP_WIDTH = 0.03
 
-#: Ends are told when reports come, several together: runs that overlap by less may have been one after the other.
-REPORTED_S = 0.01
+#: Ends are told when reports come, several together: short runs that overlap by less may have been one after the other.
+REPORTED_S = 0.002
 #: A worker has so many lanes at most; where it ran more nodes at once, they overlap.
 LANES_MAX = 32
 
@@ -203,7 +203,7 @@ def _lanes_of(runs: Sequence[tuple[float, float, int]]) -> list[int]:
     busy: list[tuple[float, int]] = []
     found = []
     for started, end, _ in runs:
-        while busy and busy[0][0] <= started + REPORTED_S:
+        while busy and busy[0][0] <= started + min(REPORTED_S, end - started):
             heappush(free, heappop(busy)[1])
         if free:
             lane = heappop(free)

@@ -178,3 +178,11 @@ def test_layout_measures_each_shape() -> None:
     times = {f"{shape}{grown}_ms" for shape in ("fan", "chain", "grid", "wide") for grown in ("", "_grown")}
     assert set(found) == times | {"nodes", "rounds"}
     assert positive(found, times)
+
+
+def test_page_measures_a_large_instance() -> None:
+    """The page gives milliseconds to the graph and the timeline, and of the looks that they rest on."""
+    found = numbers("page", "--nodes", "3000")
+    times = {"shape_ms", "times_ms", "graph_ms", "timeline_ms", "held_up_ms"}
+    assert set(found) >= times | {"nodes", "rounds"}
+    assert positive(found, times)

@@ -14,13 +14,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from dagorama import Instance, InstanceShape, InstanceTimes
+from dagorama import Instance, InstanceTimes
 from dagorama.analysis.columns import critical_places, facts_of
 from dagorama.analysis.folding import Folded, Link, Vertex, fold, fold_groups
 from dagorama.analysis.scene import Scene, compose
 from dagorama.ui.pages.asked import instance_in
 from dagorama.ui.pages.instance_frame import instance_frame
 from dagorama.ui.pages.rendering import render
+from dagorama.ui.pages.shared import Shared
 from dagorama.ui.pages.words import class_of, method_of, path
 
 #: An instance with more nodes is folded by the broker: its nodes are not read.
@@ -70,10 +71,29 @@ class Picture:
     """A graph before it is laid out."""
 
     folded: Folded
-    opened: dict[str, Shown]
     #: Keys of the vertices on the critical path.
     critical: set[str] = field(default_factory=set)
+    #: Its nodes, where they were read.
     nodes: InstanceTimes | None = None
+
+
+async def _draw(instance: Instance) -> Picture:
+    """Return the picture of an instance."""
+    if sum(instance.status.counts.values()) <= NODES_READ_MAX:
+        return await asyncio.to_thread(_picture_of, await instance.atimes())
+    shape = await instance.ashape()
+    return Picture(
+        folded=fold_groups(
+            [
+                (group.function, group.maker, {str(state): count for state, count in group.counts.items()})
+                for group in shape.groups
+            ],
+            [Link(edge.source, edge.target, edge.is_call, edge.count) for edge in shape.edges],
+        )
+    )
+
+
+_drawn: Shared[Picture] = Shared(_draw)
 
 
 async def show(request: Request) -> Response:
@@ -90,21 +110,23 @@ async def picture(request: Request) -> Response:
     """
     instance = await instance_in(request).arefresh()
     wanted = dict(_open_in(each) for each in request.query_params.getlist("open")[:OPEN_MAX])
-    total = sum(instance.status.counts.values())
-    if total <= NODES_READ_MAX:
-        drawn = await asyncio.to_thread(_picture_of, await instance.atimes(), wanted)
-    else:
-        drawn = await _picture_of_shape(instance, await instance.ashape(), wanted)
-    shown = {key: len(one.cells) for key, one in drawn.opened.items()}
+    drawn = await _drawn.of(instance)
+    opened = await _opened(instance, drawn, wanted)
+    shown = {key: len(one.cells) for key, one in opened.items()}
     # While it grows, what is there stays where it is; at the end, or with other groups open, all is placed anew.
-    form = (sorted(shown.items()), instance.status.state)
+    form = (sorted(shown), instance.status.state)
     before, is_same = _memory.recall(instance.id, form)
     if "tidy" in request.query_params:
         before = {}
     scene = await asyncio.to_thread(compose, drawn.folded, opened=shown, before=before, holds=is_same)
     _memory.keep(instance.id, form, scene.middles)
     return JSONResponse(
-        {"state": instance.status.state, "total": total, **_told(drawn, scene, f"/instances/{instance.id}")}
+        {
+            "state": instance.status.state,
+            "total": sum(instance.status.counts.values()),
+            "again_s": _drawn.again_s(instance),
+            **_told(drawn, opened, scene, f"/instances/{instance.id}"),
+        }
     )
 
 
@@ -113,46 +135,43 @@ def _open_in(text: str) -> tuple[str, str]:
     return key, cursor
 
 
-def _picture_of(nodes: InstanceTimes, wanted: Mapping[str, str]) -> Picture:
+def _picture_of(nodes: InstanceTimes) -> Picture:
     """Return the picture of an instance whose nodes have been read."""
     folded = fold(facts_of(nodes))
-    opened = {}
-    for vertex in folded.vertices:
-        if vertex.is_group and vertex.key in wanted:
-            cursor = wanted[vertex.key]
-            first = int(cursor) if cursor.isdecimal() and len(cursor) < 10 else 0
-            members = vertex.members[first : first + SHOWN_MAX]
-            last = first + len(members)
-            opened[vertex.key] = Shown(
-                cells=[_cell(nodes, place) for place in members],
-                first=first,
-                next_cursor=str(last) if last < len(vertex.members) else "",
-            )
     path = set(critical_places(nodes, now=time.time()))
     critical = {vertex.key for vertex in folded.vertices if not path.isdisjoint(vertex.members)}
-    return Picture(folded=folded, opened=opened, critical=critical, nodes=nodes)
+    return Picture(folded=folded, critical=critical, nodes=nodes)
+
+
+async def _opened(instance: Instance, drawn: Picture, wanted: Mapping[str, str]) -> dict[str, Shown]:
+    """Return the parts of the groups that are wanted open, by key."""
+    functions = [vertex.function for vertex in drawn.folded.vertices]
+    opened = {}
+    for vertex in drawn.folded.vertices:
+        if vertex.is_group and vertex.key in wanted:
+            cursor = wanted[vertex.key]
+            if drawn.nodes is not None:
+                opened[vertex.key] = _part_of(drawn.nodes, vertex, cursor)
+            else:
+                has_several = functions.count(vertex.function) > 1
+                opened[vertex.key] = await _read_part(instance, vertex, cursor, has_several)
+    return opened
+
+
+def _part_of(nodes: InstanceTimes, vertex: Vertex, cursor: str) -> Shown:
+    """Return a part of a group whose nodes have been read."""
+    first = int(cursor) if cursor.isdecimal() and len(cursor) < 10 else 0
+    members = vertex.members[first : first + SHOWN_MAX]
+    last = first + len(members)
+    return Shown(
+        cells=[_cell(nodes, place) for place in members],
+        first=first,
+        next_cursor=str(last) if last < len(vertex.members) else "",
+    )
 
 
 def _cell(nodes: InstanceTimes, place: int) -> dict[str, str]:
     return {"id": str(nodes.node_id(place)), "state": nodes.states[place], "label": nodes.labels[place]}
-
-
-async def _picture_of_shape(instance: Instance, shape: InstanceShape, wanted: Mapping[str, str]) -> Picture:
-    """Return the picture of an instance that the broker has folded."""
-    folded = fold_groups(
-        [
-            (group.function, group.maker, {str(state): count for state, count in group.counts.items()})
-            for group in shape.groups
-        ],
-        [Link(edge.source, edge.target, edge.is_call, edge.count) for edge in shape.edges],
-    )
-    functions = [vertex.function for vertex in folded.vertices]
-    opened = {}
-    for vertex in folded.vertices:
-        if vertex.is_group and vertex.key in wanted:
-            has_several = functions.count(vertex.function) > 1
-            opened[vertex.key] = await _read_part(instance, vertex, wanted[vertex.key], has_several)
-    return Picture(folded=folded, opened=opened)
 
 
 async def _read_part(instance: Instance, vertex: Vertex, cursor: str, has_several: bool) -> Shown:
@@ -176,11 +195,11 @@ async def _read_part(instance: Instance, vertex: Vertex, cursor: str, has_severa
     )
 
 
-def _told(drawn: Picture, scene: Scene, url: str) -> dict[str, Any]:
+def _told(drawn: Picture, opened: Mapping[str, Shown], scene: Scene, url: str) -> dict[str, Any]:
     """Return a picture as the page's script takes it."""
     vertices = drawn.folded.vertices
     return {
-        "vertices": [_vertex(drawn, scene, number, url) for number in range(len(vertices))],
+        "vertices": [_vertex(drawn, opened, scene, number, url) for number in range(len(vertices))],
         "edges": [
             {
                 "source": vertices[way.link.source].key,
@@ -194,7 +213,7 @@ def _told(drawn: Picture, scene: Scene, url: str) -> dict[str, Any]:
     }
 
 
-def _vertex(drawn: Picture, scene: Scene, number: int, url: str) -> dict[str, Any]:
+def _vertex(drawn: Picture, opened: Mapping[str, Shown], scene: Scene, number: int, url: str) -> dict[str, Any]:
     vertex, box = drawn.folded.vertices[number], scene.boxes[number]
     told = {
         "key": vertex.key,
@@ -213,7 +232,7 @@ def _vertex(drawn: Picture, scene: Scene, number: int, url: str) -> dict[str, An
         "critical": vertex.key in drawn.critical,
         "url": _url_of(drawn.nodes, vertex, url),
     }
-    part = drawn.opened.get(vertex.key)
+    part = opened.get(vertex.key)
     if part is not None:
         told["part"] = {
             "cells": [{**cell, "url": f"{url}/nodes/{cell['id']}"} for cell in part.cells],

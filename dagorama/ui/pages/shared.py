@@ -20,16 +20,18 @@ T = TypeVar("T")
 
 #: An answer is kept for so long at least, and for so many times as long as it took.
 KEPT_S, KEPT_TIMES = 0.5, 20.0
-#: The answers of so many instances are kept.
-INSTANCES_MAX = 50
+#: The answers of so many instances are kept, and of no more than have so many nodes together, where that says how large
+#: they are; one at least.
+INSTANCES_MAX, NODES_MAX = 50, 500_000
 
 
 class Shared(Generic[T]):
     """The answers to one question, by instance."""
 
-    def __init__(self, ask: Callable[[Instance], Awaitable[T]]) -> None:
-        """Take the question. Nothing is asked as yet."""
+    def __init__(self, ask: Callable[[Instance], Awaitable[T]], *, nodes_in: Callable[[T], int] | None = None) -> None:
+        """Take the question, and how many nodes are in an answer. Nothing is asked as yet."""
         self._ask = ask
+        self._nodes_in = nodes_in
         self._answers: OrderedDict[UUID, _Answer[T]] = OrderedDict()
 
     async def within(self, instance: Instance, wait_s: float) -> T | None:
@@ -41,13 +43,25 @@ class Shared(Generic[T]):
         answer = self._answers.get(instance.id)
         if answer is None or answer.is_over(instance):
             answer = self._answers[instance.id] = _Answer(self._ask, instance, answer)
-            if len(self._answers) > INSTANCES_MAX:
-                self._answers.popitem(last=False)
         self._answers.move_to_end(instance.id)
+        while len(self._answers) > 1 and (len(self._answers) > INSTANCES_MAX or self._nodes() > NODES_MAX):
+            self._answers.popitem(last=False)
         done, _ = await asyncio.wait([answer.task], timeout=wait_s)
         if done and answer.task.exception() is not None:
             self._answers.pop(instance.id, None)
         return answer.task.result() if done else answer.before
+
+    def again_s(self, instance: Instance) -> float:
+        """Return after how many seconds there is a newer answer than the last; 0 where that tells how it stands."""
+        answer = self._answers.get(instance.id)
+        return 0.0 if answer is None else answer.again_s(instance)
+
+    def _nodes(self) -> int:
+        """Return how many nodes are in the answers that have come."""
+        if self._nodes_in is None:
+            return 0
+        came = [answer.task for answer in self._answers.values() if answer.task.done() and not answer.task.exception()]
+        return sum(self._nodes_in(task.result()) for task in came)
 
     async def of(self, instance: Instance) -> T:
         """Return the answer for an instance whose `status` has been read, however long it takes."""
@@ -76,12 +90,22 @@ class _Answer(Generic[T]):
 
     def is_over(self, instance: Instance) -> bool:
         """Return whether it is to be asked for again: the instance has changed, and that is worth it, or has ended."""
-        if not self.task.done() or (self._counts, self._state) == (instance.status.counts, instance.status.state):
+        if not self.task.done() or self._tells(instance):
             return False
-        if instance.status.state is not InstanceState.RUNNING:
-            return True
-        return time.monotonic() - self._came_at > max(KEPT_S, KEPT_TIMES * (self._came_at - self._asked_at))
+        return instance.status.state is not InstanceState.RUNNING or self._worth_s() < 0
+
+    def again_s(self, instance: Instance) -> float:
+        """Return after how many seconds it is over; 0 where it tells how the instance stands."""
+        return 0.0 if self._tells(instance) else max(self._worth_s(), 0.01)
+
+    def _tells(self, instance: Instance) -> bool:
+        """Return whether the instance stands as it stood."""
+        return (self._counts, self._state) == (instance.status.counts, instance.status.state)
+
+    def _worth_s(self) -> float:
+        """Return for how many seconds it is still worth more than another."""
+        return self._came_at + max(KEPT_S, KEPT_TIMES * (self._came_at - self._asked_at)) - time.monotonic()
 
 
 progress: Shared[InstanceProgress] = Shared(lambda instance: instance.aprogress())
-times: Shared[InstanceTimes] = Shared(lambda instance: instance.atimes())
+times: Shared[InstanceTimes] = Shared(lambda instance: instance.atimes(), nodes_in=len)

@@ -5,31 +5,26 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import OrderedDict
 from typing import Any, NamedTuple
-from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from dagorama import Instance, InstanceState, InstanceTimes
+from dagorama import Instance, InstanceTimes
 from dagorama.analysis.bars import Timeline, timeline_of
 from dagorama.analysis.columns import critical_places
 from dagorama.ui.errors import BadInput
 from dagorama.ui.pages.asked import instance_in
 from dagorama.ui.pages.instance_frame import instance_frame
 from dagorama.ui.pages.rendering import render
+from dagorama.ui.pages.shared import Shared
 from dagorama.ui.pages.words import class_of, method_of
 
 #: A picture has so many pixels at most; more are not on any screen.
 PIXELS_MAX = 8_192
 #: So many steps of the critical path are told.
 STEPS_MAX = 200
-#: The last timelines are kept, as far as they have no more nodes than this together: whoever zooms asks again.
-KEPT_NODES_MAX = 400_000
-#: That of a running instance is good for so many times what it took to make, so that looking costs little.
-GOOD_FOR = 8
 
 
 class Made(NamedTuple):
@@ -38,59 +33,17 @@ class Made(NamedTuple):
     nodes: InstanceTimes
     timeline: Timeline
     path: list[int]
-    #: While the instance runs, until when it need not be made again, by the monotonic clock.
-    good_until: float
-    #: The state and the counts of the instance that it was made for.
-    state: InstanceState
-    counts: dict[str, int]
-
-    def fits(self, instance: Instance) -> bool:
-        """Return whether it tells an instance as it stands."""
-        about = instance.status
-        if about.state is not self.state:
-            return False
-        return about.counts == self.counts or (
-            about.state is InstanceState.RUNNING and time.monotonic() < self.good_until
-        )
-
-
-class Kept:
-    """The last timelines, and who is at one, so that many who look at the same have it made once."""
-
-    def __init__(self) -> None:
-        """Keep nothing yet."""
-        self._made: OrderedDict[UUID, Made] = OrderedDict()
-        self._locks: dict[UUID, asyncio.Lock] = {}
-
-    async def get(self, instance: Instance) -> Made:
-        """Return the timeline of an instance, as it was listed."""
-        lock = self._locks.setdefault(instance.id, asyncio.Lock())
-        async with lock:
-            known = self._made.get(instance.id)
-            if known is None or not known.fits(instance):
-                known = self._made[instance.id] = await _make(instance)
-            self._made.move_to_end(instance.id)
-            self._shrink()
-        if not lock.locked():
-            self._locks.pop(instance.id, None)
-        return known
-
-    def _shrink(self) -> None:
-        while len(self._made) > 1 and sum(len(made.nodes) for made in self._made.values()) > KEPT_NODES_MAX:
-            self._made.popitem(last=False)
 
 
 async def _make(instance: Instance) -> Made:
-    about, began_at = instance.status, time.monotonic()
+    """Return the timeline of an instance."""
     nodes = await instance.atimes()
     now = time.time()
     timeline = await asyncio.to_thread(timeline_of, nodes, now=now)
-    path = await asyncio.to_thread(critical_places, nodes, now=now)
-    took_s = time.monotonic() - began_at
-    return Made(nodes, timeline, path, time.monotonic() + GOOD_FOR * took_s, about.state, dict(about.counts))
+    return Made(nodes, timeline, await asyncio.to_thread(critical_places, nodes, now=now))
 
 
-_kept = Kept()
+_made: Shared[Made] = Shared(_make, nodes_in=lambda made: len(made.nodes))
 
 
 async def show(request: Request) -> Response:
@@ -102,14 +55,21 @@ async def show(request: Request) -> Response:
 async def bars(request: Request) -> Response:
     """Give the bars between `from` and `to` on the axis, for so many `pixels`; without these, all for 1,200."""
     instance = await instance_in(request).arefresh()
-    made = await _kept.get(instance)
+    made = await _made.of(instance)
     length = made.timeline.axis.length
     left, right = _number(request, "from", 0.0), _number(request, "to", length)
     if not left < right:
         raise BadInput("to", "to must be greater than from")
     pixels = min(max(int(_number(request, "pixels", 1200.0)), 1), PIXELS_MAX)
     told = await asyncio.to_thread(_told, made, left, right, pixels)
-    return JSONResponse({"state": instance.status.state, "url": f"/instances/{instance.id}/nodes/", **told})
+    return JSONResponse(
+        {
+            "state": instance.status.state,
+            "url": f"/instances/{instance.id}/nodes/",
+            "again_s": _made.again_s(instance),
+            **told,
+        }
+    )
 
 
 def _number(request: Request, name: str, default: float) -> float:

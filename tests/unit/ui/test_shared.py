@@ -68,3 +68,25 @@ async def test_an_error_is_not_kept() -> None:
         with pytest.raises(ConnectionError):
             await question.of(instance)
         assert await question.of(instance) == 2
+
+
+async def test_the_largest_are_not_kept_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of answers with more nodes together than are kept the oldest go; and it is told when there is a newer one."""
+    monkeypatch.setattr(shared, "NODES_MAX", 25)
+    asked: list[Instance] = []
+
+    async def ask(instance: Instance) -> int:
+        asked.append(instance)
+        return 10
+
+    question = Shared(ask, nodes_in=lambda found: found)
+    with in_process_broker():
+        for _ in range(3):
+            generate_instance_id()
+        found = [one async for one in instances()]
+        for instance in (*found, found[1], found[0]):
+            await question.of(instance)
+        assert asked == [*found, found[0]]
+        assert question.again_s(found[0]) == 0
+        change(found[0], 7)
+        assert question.again_s(found[0]) > 0

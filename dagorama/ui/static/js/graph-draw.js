@@ -118,8 +118,12 @@ const drawVertex = (context, scene, vertex) => {
   if (camera.scale < READABLE && !vertex.part) {
     const size = Math.min(28, height - 12);
     drawMark(context, state, x + 10, y + (height - size) / 2, size, colors, scene.turn);
-    context.fillStyle = colors["ink-3"]; context.globalAlpha *= 0.35;
-    box(context, x + size + 20, y + height / 2 - 5, Math.min(width - size - 34, 9 * vertex.name.length), 10, 3); context.fill();
+    // From afar one word, in letters that are as large as there is room for.
+    const letters = Math.min(Math.max(13, 9.5 / camera.scale), height * 0.55);
+    context.font = `500 ${letters}px ${colors.sans}`;
+    context.fillStyle = colors["ink-2"];
+    const word = vertex.group ? grouped(vertex.total) : vertex.label || vertex.name;
+    if (letters * camera.scale > 6) context.fillText(cut(context, word, width - size - 26), x + size + 18, y + height / 2 + letters * 0.35);
     context.globalAlpha = 1;
     return;
   }

@@ -34,7 +34,7 @@ class Graph {
   // -- what there is --------------------------------------------------------------------------------------------------
 
   async load({ tidy = false } = {}) {
-    if (this.isBusy) { this.isDue = true; return; }
+    if (this.isBusy || document.visibilityState !== "visible") { this.isDue = true; return; }
     this.isBusy = true; this.isDue = false;
     const query = new URLSearchParams([...this.opened].map(([key, cursor]) => ["open", `${key} ${cursor}`]));
     if (tidy) query.set("tidy", "1");
@@ -47,16 +47,18 @@ class Graph {
       setTimeout(() => this.load(), 3000);
     } finally {
       this.isBusy = false;
-      if (this.isDue) this.later();
+      if (this.isDue) this.later(this.wait);
     }
   }
 
-  later() {
+  later(wait = AGAIN_MS) {
     this.isDue = true;
-    if (!this.timer && !this.isBusy) this.timer = setTimeout(() => { this.timer = 0; this.load(); }, AGAIN_MS);
+    if (!this.timer && !this.isBusy) this.timer = setTimeout(() => { this.timer = 0; this.load(); }, wait);
   }
 
-  take({ vertices, edges, state }) {
+  take({ vertices, edges, state, again_s: again }) {
+    if (again) this.isDue = true;
+    this.wait = Math.max(again * 1000, AGAIN_MS);
     const before = this.vertices, isFirst = !before.size, now = performance.now();
     const makers = new Map(edges.map((edge) => [edge.target, edge.source]));
     this.vertices = new Map();
@@ -211,7 +213,7 @@ class Graph {
     document.addEventListener("dagorama:theme", () => { this.colors = readColors(); this.paint(); });
     document.addEventListener("dagorama:change", ({ detail }) => { const id = this.root.dataset.instance; if (id in (detail.instances || {}) || id in (detail.nodes || {})) this.later(); });
     document.addEventListener("dagorama:shown", () => this.later());
-    document.addEventListener("visibilitychange", () => this.paint());
+    document.addEventListener("visibilitychange", () => { if (this.isDue) this.load(); this.paint(); });
   }
 }
 

@@ -2,7 +2,7 @@
 
 import { grouped } from "./marks.js";
 
-export const NAMES = 132, AXIS = 30, LANE = 18, PAD = 8;
+export const AXIS = 30, LANE = 18, PAD = 8;
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400];
 
 /** Seconds, for people. @param {number} seconds */
@@ -20,6 +20,9 @@ export const rowTops = (rows) => {
   return { tops, height: top };
 };
 
+/** How wide the names of workers are, on a stage of some width. */
+export const namesOf = (width) => (width < 520 ? 84 : 132);
+
 /** Where a lane stands. */
 export const laneTop = (view, lane) => {
   let number = view.rows.length - 1;
@@ -32,8 +35,8 @@ export const laneTop = (view, lane) => {
  * @param {any} view the bars, the part of the axis that is shown (`left`, `right`), `scroll`, sizes and colours
  */
 export const draw = (context, view) => {
-  const { width, height, colors, ratio } = view, inner = width - NAMES, scale = inner / (view.right - view.left);
-  const at = (place) => NAMES + (place - view.left) * scale;
+  const { width, height, colors, ratio, names } = view, inner = Math.max(width - names, 1), scale = inner / (view.right - view.left);
+  const at = (place) => names + (place - view.left) * scale;
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, width, height);
   context.save();
@@ -46,7 +49,7 @@ export const draw = (context, view) => {
   context.restore();
   drawAxis(context, view, at, scale);
   context.save();
-  context.beginPath(); context.rect(NAMES, AXIS, inner, height - AXIS); context.clip();
+  context.beginPath(); context.rect(names, AXIS, inner, height - AXIS); context.clip();
   drawGaps(context, view, at);
   drawBars(context, view, at);
   context.restore();
@@ -54,9 +57,9 @@ export const draw = (context, view) => {
 };
 
 const drawBars = (context, view, at) => {
-  const { colors, height } = view, tops = new Map();
+  const { colors, height, names } = view, tops = new Map();
   const top = (lane) => { let known = tops.get(lane); if (known === undefined) { known = laneTop(view, lane); tops.set(lane, known); } return known; };
-  const isSeen = (bar) => { const y = top(bar[0]); return y > AXIS - LANE && y < height && at(bar[4]) >= NAMES && bar[1] <= view.right; };
+  const isSeen = (bar) => { const y = top(bar[0]); return y > AXIS - LANE && y < height && at(bar[4]) >= names && bar[1] <= view.right; };
   const seen = view.bars.filter(isSeen);
   context.fillStyle = colors["line-2"];
   for (const [lane, ready, granted, started, , , count] of seen) if (count === 1 && granted > ready) context.fillRect(at(ready), top(lane) + LANE / 2 - 1.5, Math.max(at(granted) - at(ready), 0.5), 3);
@@ -73,20 +76,20 @@ const drawBars = (context, view, at) => {
     if (wide > 44 && count === 1 && view.nodes[node]) {
       const [, , name, label] = view.nodes[node];
       context.save();
-      context.beginPath(); context.rect(Math.max(x, NAMES), y, wide - 6, LANE - 4); context.clip();
+      context.beginPath(); context.rect(Math.max(x, names), y, wide - 6, LANE - 4); context.clip();
       context.font = `11px ${colors.sans}`;
       context.fillStyle = colors.surface;
-      context.fillText(label || name, Math.max(x, NAMES) + 6, y + 11);
+      context.fillText(label || name, Math.max(x, names) + 6, y + 11);
       context.restore();
     }
   }
 };
 
 const drawGaps = (context, view, at) => {
-  const { colors, height } = view;
+  const { colors, height, names } = view;
   for (const [left, right, seconds] of view.gaps) {
     const x = at(left), wide = at(right) - x;
-    if (x > view.width || x + wide < NAMES) continue;
+    if (x > view.width || x + wide < names) continue;
     context.fillStyle = colors["surface-3"];
     context.fillRect(x, AXIS, wide, height);
     context.strokeStyle = colors["ink-3"]; context.lineWidth = 1; context.setLineDash([2, 3]);
@@ -132,13 +135,13 @@ const drawAxis = (context, view, at, scale) => {
 };
 
 const drawNames = (context, view) => {
-  const { colors, height } = view;
-  context.fillStyle = colors["surface-2"]; context.fillRect(0, 0, NAMES, height);
-  context.fillStyle = colors["line-2"]; context.fillRect(NAMES - 1, 0, 1, height); context.fillRect(0, AXIS - 1, NAMES, 1);
+  const { colors, height, names } = view;
+  context.fillStyle = colors["surface-2"]; context.fillRect(0, 0, names, height);
+  context.fillStyle = colors["line-2"]; context.fillRect(names - 1, 0, 1, height); context.fillRect(0, AXIS - 1, names, 1);
   context.font = `11px ${colors.sans}`;
   context.fillStyle = colors["ink-3"]; context.fillText("worker", 12, AXIS - 11);
   context.save();
-  context.beginPath(); context.rect(0, AXIS, NAMES - 6, height - AXIS); context.clip();
+  context.beginPath(); context.rect(0, AXIS, names - 6, height - AXIS); context.clip();
   view.rows.forEach((row, number) => {
     const top = AXIS + view.tops[number] - view.scroll;
     context.font = `500 12px ${colors.sans}`; context.fillStyle = colors.ink; context.fillText(row.worker, 12, top + 22);

@@ -1,7 +1,7 @@
 // The timeline of an instance: fetches the bars of the part that is shown, and lets people look around in it.
 
 import { grouped, markElement, readColors, wordOf } from "./marks.js";
-import { AXIS, LANE, NAMES, draw, laneTop, lasting, rowTops, timeAt } from "./timeline-draw.js";
+import { AXIS, LANE, draw, laneTop, lasting, namesOf, rowTops, timeAt } from "./timeline-draw.js";
 
 const AGAIN_MS = 500, ZOOMED_MS = 140;
 
@@ -15,16 +15,16 @@ class Timeline {
     this.tip = root.querySelector(".drawing-tip");
     this.colors = readColors();
     this.showsPath = true; this.follows = true; this.over = null; this.scroll = 0; this.frames = 0; this.tops = []; this.tall = 0;
-    this.rows = []; this.bars = []; this.gaps = []; this.pieces = [[0, 0, 1]]; this.nodes = {}; this.began = 0; this.length = 1; this.left = 0; this.right = 1;
+    this.rows = []; this.bars = []; this.gaps = []; this.pieces = [[0, 0, 1]]; this.nodes = {}; this.began = 0; this.again = 0; this.length = 1; this.left = 0; this.right = 1;
     this.listen();
     this.resize();
     this.load();
   }
 
   async load() {
-    if (this.isBusy) { this.isDue = true; return; }
+    if (this.isBusy || document.visibilityState !== "visible") { this.isDue = true; return; }
     this.isBusy = true; this.isDue = false;
-    const query = new URLSearchParams({ pixels: String(Math.round(Math.max(this.width - NAMES, 200) * Math.min(this.ratio, 2))) });
+    const query = new URLSearchParams({ pixels: String(Math.round(Math.max(this.width - this.names, 200) * Math.min(this.ratio, 2))) });
     if (!this.follows) {
       // A screen more on both sides, so that dragging shows what is there.
       const wide = this.right - this.left;
@@ -39,7 +39,7 @@ class Timeline {
       setTimeout(() => this.load(), 3000);
     } finally {
       this.isBusy = false;
-      if (this.isDue) this.later(AGAIN_MS);
+      if (this.isDue) this.later(Math.max(this.again * 1000, AGAIN_MS));
     }
   }
 
@@ -49,6 +49,8 @@ class Timeline {
   }
 
   take(told) {
+    this.again = told.again_s;
+    if (this.again) this.isDue = true;
     Object.assign(this, { rows: told.rows, bars: told.bars, gaps: told.gaps, pieces: told.pieces, nodes: told.nodes, began: told.began, length: told.length, path: told.path, url: told.url });
     const { tops, height } = rowTops(this.rows);
     this.tops = tops; this.tall = height;
@@ -83,15 +85,15 @@ class Timeline {
   resize() {
     const box = this.canvas.parentElement.getBoundingClientRect();
     this.ratio = window.devicePixelRatio || 1;
-    this.width = box.width; this.height = box.height;
+    this.width = box.width; this.height = box.height; this.names = namesOf(box.width);
     this.canvas.width = Math.round(box.width * this.ratio); this.canvas.height = Math.round(box.height * this.ratio);
     this.move(0, 0);
   }
 
   // -- looking around -------------------------------------------------------------------------------------------------
 
-  zoom(factor, x = NAMES + (this.width - NAMES) / 2) {
-    const part = Math.max((x - NAMES) / (this.width - NAMES), 0), wide = this.right - this.left, all = this.length * 1.01;
+  zoom(factor, x = this.names + (this.width - this.names) / 2) {
+    const part = Math.max((x - this.names) / (this.width - this.names), 0), wide = this.right - this.left, all = this.length * 1.01;
     const next = Math.min(Math.max(wide / factor, all / 2e5), all), place = this.left + part * wide;
     this.left = Math.min(Math.max(place - part * next, 0), all - next); this.right = this.left + next;
     this.follows = next >= all * 0.999;
@@ -100,7 +102,7 @@ class Timeline {
   }
 
   move(dx, dy) {
-    const wide = this.right - this.left, all = this.length * 1.01, shift = dx / Math.max(this.width - NAMES, 1) * wide;
+    const wide = this.right - this.left, all = this.length * 1.01, shift = dx / Math.max(this.width - this.names, 1) * wide;
     this.left = Math.min(Math.max(this.left + shift, 0), Math.max(all - wide, 0)); this.right = this.left + wide;
     this.scroll = Math.min(Math.max(this.scroll + dy, 0), Math.max(this.tall + AXIS - this.height, 0));
     if (shift && !this.follows) this.later(ZOOMED_MS);
@@ -110,8 +112,8 @@ class Timeline {
   /** The bar at a point, or the nearest one in its lane: all of a row can be clicked. */
   at(x, y) {
     if (y < AXIS) return null;
-    const scale = (this.right - this.left) / (this.width - NAMES), place = this.left + (x - NAMES) * scale;
-    let found = null, least = x < NAMES ? 0 : 60 * scale;
+    const scale = (this.right - this.left) / (this.width - this.names), place = this.left + (x - this.names) * scale;
+    let found = null, least = x < this.names ? 0 : Infinity;
     for (const bar of this.bars) {
       const top = laneTop(this, bar[0]);
       if (y < top || y >= top + LANE) continue;
@@ -179,6 +181,7 @@ class Timeline {
     });
     document.addEventListener("dagorama:theme", () => { this.colors = readColors(); this.paint(); });
     document.addEventListener("dagorama:change", ({ detail }) => { const id = this.root.dataset.instance; if (id in (detail.instances || {}) || id in (detail.nodes || {})) this.later(AGAIN_MS); });
+    document.addEventListener("visibilitychange", () => { if (this.isDue) this.load(); });
     document.addEventListener("dagorama:shown", () => this.later(AGAIN_MS));
     // What runs grows by itself.
     setInterval(() => { if (this.root.dataset.state === "running" && document.visibilityState === "visible") this.later(0); }, 2000);
