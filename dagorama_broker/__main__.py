@@ -9,9 +9,11 @@ import sys
 from dataclasses import replace
 from functools import partial
 from random import Random
+from typing import TYPE_CHECKING
 
 import click
 
+from dagorama.metrics.faults import MetricsError
 from dagorama_broker import polling as polling  # before gRPC is imported
 from dagorama_broker.ending import PlainEnd
 from dagorama_broker.host.host import Host
@@ -22,6 +24,9 @@ from dagorama_broker.service.server import AddressTaken, Server
 from dagorama_broker.settings import BrokerSettings, SettingsError, from_environment
 from dagorama_broker.storage.journal import StorageError
 from dagorama_broker.storage.url import UnknownStorage, logs_file, open_journal
+
+if TYPE_CHECKING:
+    from dagorama_broker.metrics.serving import BrokerMetrics
 
 log = logging.getLogger("dagorama.broker")
 
@@ -42,6 +47,14 @@ EXIT_CANNOT_START = 3
     metavar="URL",
     help="Where to keep everything: memory: or sqlite:///path.  [DAGORAMA_STORAGE; default: a file in the data folder]",
 )
+@click.option(
+    "--metrics-port",
+    type=int,
+    help="Serve /metrics, /livez, /readyz and /version there over HTTP; 0 picks a free one.  [DAGORAMA_METRICS_PORT]",
+)
+@click.option(
+    "--metrics-host", help="Address to serve them on.  [DAGORAMA_METRICS_HOST; default: localhost]", metavar="HOST"
+)
 @click.option("--insecure", is_flag=True, help="Listen on an address that others can reach, without TLS and tokens.")
 @click.option(
     "--log-level",
@@ -56,6 +69,8 @@ def main(
     host: str | None,
     port: int | None,
     storage: str | None,
+    metrics_port: int | None,
+    metrics_host: str | None,
     insecure: bool,
     log_level: str,
     ready_fd: int | None,
@@ -73,11 +88,13 @@ def main(
             settings,
             host=settings.host if host is None else host,
             port=settings.port if port is None else port,
+            metrics_port=settings.metrics_port if metrics_port is None else metrics_port,
+            metrics_host=settings.metrics_host if metrics_host is None else metrics_host,
             insecure=settings.insecure or insecure,
         )
         settings.check()
         asyncio.run(serve(settings, ready_fd=ready_fd, lifeline_fd=lifeline_fd))
-    except (AddressTaken, SettingsError, StorageError) as error:
+    except (AddressTaken, MetricsError, SettingsError, StorageError) as error:
         if ready_fd is None:
             click.echo(f"dagorama-broker: {error}", err=True)
         else:
@@ -99,6 +116,7 @@ async def serve(settings: BrokerSettings, *, ready_fd: int | None = None, lifeli
     logs = Logs(store, is_running=partial(runs_in, host), now=host.now)
     server = Server(host, logs)
     port = server.bind(settings.host, settings.port)
+    metrics = _metrics(host, logs, settings)
     await host.start()
     await logs.open()
     gc.freeze()
@@ -108,10 +126,15 @@ async def serve(settings: BrokerSettings, *, ready_fd: int | None = None, lifeli
     log.info("broker ready on %s:%d, storage %s", settings.host, port, journal.location)
     if settings.environment:
         log.info("environment %s", settings.environment)
+    if metrics is not None:
+        metrics.is_loaded()
+        log.info("metrics and health at %s", metrics.endpoint.url)
     if ready_fd is not None:
         _tell(ready_fd, f"ready {settings.host} {port}")
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if metrics is not None:
+        metrics.drain()
     if not running.done():
         log.info("broker stopping")
         await server.stop()
@@ -122,6 +145,17 @@ async def serve(settings: BrokerSettings, *, ready_fd: int | None = None, lifeli
         await host.close()
     except Exception as error:
         _fail(error)
+
+
+def _metrics(host: Host, logs: Logs, settings: BrokerSettings) -> "BrokerMetrics | None":
+    """Begin to count and to answer, if that is asked for."""
+    if settings.metrics_port is None:
+        return None
+    from dagorama_broker.metrics.serving import BrokerMetrics  # an HTTP server, which most brokers have not
+
+    metrics = BrokerMetrics(host, logs, address=(settings.metrics_host, settings.metrics_port))
+    metrics.begin()
+    return metrics
 
 
 def _tell(ready_fd: int, line: str) -> None:

@@ -40,6 +40,8 @@ class BrokerSettings:
     storage: str
     insecure: bool
     environment: str  #: one of `ENVIRONMENTS`, or empty; for people, since nothing depends on it
+    metrics_host: str
+    metrics_port: int | None  #: of metrics and health over HTTP; 0: any; None: they are off
     log_store_bytes_max: int | None  #: None: as much as is usual on disk, or in memory
     scheduler: Settings
 
@@ -47,6 +49,8 @@ class BrokerSettings:
         """Raise `SettingsError` unless the combination is one to run with."""
         if not 0 <= self.port <= 65535:
             raise SettingsError(f"port {self.port} is not between 0 and 65535")
+        if self.metrics_port is not None and not 0 <= self.metrics_port <= 65535:
+            raise SettingsError(f"metrics port {self.metrics_port} is not between 0 and 65535")
         if not self.insecure and not _is_loopback(self.host):
             raise SettingsError(
                 f"on {self.host} other machines could submit and read without a password or encryption; say --insecure "
@@ -69,6 +73,10 @@ def from_environment(environ: Mapping[str, str] = os.environ, *, storage: str | 
         storage=storage if storage is not None else environ.get("DAGORAMA_STORAGE") or default_url(),
         insecure=_flag(environ, "DAGORAMA_INSECURE"),
         environment=_choice(environ, "DAGORAMA_ENVIRONMENT", ENVIRONMENTS),
+        metrics_host=environ.get("DAGORAMA_METRICS_HOST") or "localhost",
+        metrics_port=(
+            _port(environ, "DAGORAMA_METRICS_PORT", 0, least=0) if environ.get("DAGORAMA_METRICS_PORT") else None
+        ),
         log_store_bytes_max=(
             _positive("DAGORAMA_LOG_STORE_BYTES_MAX", _integer(environ, "DAGORAMA_LOG_STORE_BYTES_MAX", 0))
             if environ.get("DAGORAMA_LOG_STORE_BYTES_MAX")

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, Protocol, TypeVar, cast, get_args
 from weakref import WeakValueDictionary
 
 from dagorama_broker.core import events as e
@@ -52,6 +52,18 @@ _TIMER_PRECISION_S = 0.0005
 _UNREAD_AFTER_S = 0.1
 #: So long they may take to be read, before it is looked whose time is over.
 _READ_S = 0.1
+
+
+class Observer(Protocol):
+    """Counts all that happens. It must not take long: everything waits for it."""
+
+    def told(self, events: Sequence[e.Event]) -> None:
+        """Take a batch of events that are durable, in order."""
+        ...
+
+    def committed(self, events: int, took_s: float, sync_s: float) -> None:
+        """Take note of a batch of so many durable events, of how long it took, and of the sync in that time."""
+        ...
 
 
 class HostStopped(Exception):
@@ -117,6 +129,18 @@ class Host:
         self._newest = NewestIds(())
         self._restoring: WeakValueDictionary[InstanceId, asyncio.Lock] = WeakValueDictionary()
         self._clock = clock or SystemClock()
+        #: Told of everything, where metrics are asked for.
+        self.observer: Observer | None = None
+
+    @property
+    def is_started(self) -> bool:
+        """Return whether all that is stored has been taken over."""
+        return self._scheduler is not None
+
+    @property
+    def is_stopping(self) -> bool:
+        """Return whether no more commands are taken: `stop` was called, or a commit or the core failed."""
+        return self._stopping
 
     @property
     def scheduler(self) -> Scheduler:
@@ -291,6 +315,8 @@ class Host:
                 self._set_timer()  # before the commit: under load another batch follows each at once
             if batch.durable:
                 await self._store(batch.durable)
+            if self.observer is not None:
+                self.observer.told(batch.events)
             self.listeners.tell(batch.events, self.now())
             self._outdated.look(self.scheduler, batch.events)
             for function in batch.then:
@@ -300,6 +326,15 @@ class Host:
             raise
 
     async def _store(self, events: Sequence[e.DurableEvent]) -> None:
+        """Make events durable, and have the observer note how long that took."""
+        if self.observer is None:
+            await self._commit(events)
+            return
+        began_at = self._clock.counter()
+        await self._commit(events)
+        self.observer.committed(len(events), self._clock.counter() - began_at, self._journal.sync_s)
+
+    async def _commit(self, events: Sequence[e.DurableEvent]) -> None:
         """Make events durable: here and now where nothing else is on its way to the disk and it is quick."""
         if self._thread is None:
             self._journal.commit(events)

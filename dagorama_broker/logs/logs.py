@@ -56,6 +56,23 @@ class Logs:
         self._senders: dict[bytes, Sender] = {}
         self._changes: dict[InstanceId, list[asyncio.Future[None]]] = {}
         self.underway = Underway()
+        self.taken_bytes = 0  #: that have come, since the start
+        self.dropped_bytes = 0  #: of these, the ones that could not be kept
+
+    @property
+    def streams(self) -> int:
+        """Return how many processes have a stream open."""
+        return len(self._senders)
+
+    @property
+    def used_bytes(self) -> int:
+        """Return how much is kept, as of the last write; 0 while the file cannot be used."""
+        return self._store.used_bytes
+
+    @property
+    def bytes_max(self) -> int:
+        """Return how much may be kept."""
+        return self._store.bytes_max
 
     async def open(self) -> None:
         """Open the store. Its faults are told in the log, and to readers."""
@@ -92,7 +109,9 @@ class Logs:
         """Have blocks kept; return a future that is set when they may be acknowledged. They are so in order."""
         done: asyncio.Future[Taken] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting([Arrival(sender.id, sender.worker, block) for block in blocks], done))
-        self._waiting_bytes += sum(len(block.data) for block in blocks)
+        size = sum(len(block.data) for block in blocks)
+        self._waiting_bytes += size
+        self.taken_bytes += size
         if self._waiting_bytes >= WAITING_BYTES_MAX:
             self._has_room.clear()
         self._begin()
@@ -126,6 +145,7 @@ class Logs:
                         if not one.done.done():
                             one.done.set_exception(error)
                     continue
+                self.dropped_bytes += taken.dropped_bytes
                 self._tell(arrivals)
                 for one in waiting:
                     if not one.done.done():

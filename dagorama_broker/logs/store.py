@@ -42,6 +42,7 @@ class Taken(NamedTuple):
 
     problem: str = ""  #: why some were dropped, for people
     dropped: frozenset[bytes] = frozenset()  #: whose
+    dropped_bytes: int = 0
 
     def problem_of(self, sender_id: bytes) -> str:
         """Return why blocks of a sender were dropped, if they were."""
@@ -54,7 +55,7 @@ class LogStore:
     def __init__(self, path: Path | None, *, bytes_max: int | None = None) -> None:
         """Name the file, or none for a store in memory. It is opened by `open`."""
         self._path = path
-        self._bytes_max = bytes_max or (MEMORY_BYTES_MAX if path is None else BYTES_MAX)
+        self.bytes_max = bytes_max or (MEMORY_BYTES_MAX if path is None else BYTES_MAX)
         self.location = "memory" if path is None else str(path)
         self._tables: Tables | None = None
         self._file: tuple[int, int] | None = None  #: device and inode of the open file
@@ -65,6 +66,12 @@ class LogStore:
         self._losses: dict[tuple[InstanceId, Loss], Missing] = {}
         self._lasts: dict[bytes, int] = {}
         self._said_at: dict[Loss, float] = {}
+
+    @property
+    def used_bytes(self) -> int:
+        """Return how much is kept; 0 while the file cannot be used. Any thread may ask."""
+        tables = self._tables
+        return tables.used_bytes if tables is not None else 0
 
     def open(self, now: float) -> None:
         """Open the file, or make it. Where that cannot be, it is tried again later."""
@@ -107,7 +114,7 @@ class LogStore:
             room = make_room(
                 ordered.fresh,
                 used_bytes=tables.used_bytes,
-                bytes_max=self._bytes_max,
+                bytes_max=self.bytes_max,
                 finished=tables.finished(is_running),
             )
             losses = dict(self._losses)
@@ -129,14 +136,14 @@ class LogStore:
         self._losses, self._lasts = {}, {}
         if not room.dropped:
             return Taken()
-        problem = f"the broker's log store is full ({self._bytes_max:,} bytes)"
+        problem = f"the broker's log store is full ({self.bytes_max:,} bytes)"
         if self._may_say(Loss.FULL, now):
             log.warning(
                 "the log store %s is full of the logs of running instances, at %d bytes: what they print is dropped "
                 "until there is room; DAGORAMA_LOG_STORE_BYTES_MAX sets how much there is",
-                *(self.location, self._bytes_max),
+                *(self.location, self.bytes_max),
             )
-        return Taken(problem, frozenset(arrival.sender_id for arrival in room.dropped))
+        return _dropped(problem, room.dropped)
 
     def wait_for(self, attempts: Sequence[Awaited], now: float) -> None:
         """Remember attempts that are over and of which lines may come; readers are told of those of which none do."""
@@ -158,7 +165,7 @@ class LogStore:
             self._count(arrival.block.instance_id, missing(Loss.FAILED, arrival.block, now))
         self._lasts = _later(self._lasts, ordered.lasts)
         problem = f"the broker's log store cannot be written: {self._problem}"
-        return Taken(problem, frozenset(arrival.sender_id for arrival in ordered.fresh))
+        return _dropped(problem, ordered.fresh)
 
     def _count(self, instance_id: InstanceId, loss: Missing) -> None:
         if len(self._losses) < _COUNTED_MAX or (instance_id, loss.loss) in self._losses:
@@ -323,6 +330,11 @@ class LogStore:
             return False
         self._said_at[loss] = now
         return True
+
+
+def _dropped(problem: str, arrivals: Sequence[Arrival]) -> Taken:
+    sizes = [len(arrival.block.data) for arrival in arrivals]
+    return Taken(problem, frozenset(arrival.sender_id for arrival in arrivals), sum(sizes))
 
 
 def _open_file(path: Path) -> Tables:

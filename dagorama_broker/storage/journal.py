@@ -37,6 +37,7 @@ class Journal(Protocol):
 
     blocking: bool  #: whether its calls may block, so that they belong in a thread of their own
     location: str  #: for people: where the data is
+    sync_s: float  #: how long the last commit took to reach the disk, of all its time; 0 where nothing is synced
 
     def open(self) -> Snapshot:
         """Take the storage for this broker alone and return all that is live in it.

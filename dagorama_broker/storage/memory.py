@@ -52,6 +52,7 @@ class MemoryJournal:
 
     blocking = False
     location = "memory (nothing is kept when the broker stops)"
+    sync_s = 0.0
 
     def __init__(self) -> None:
         self._epoch = 0

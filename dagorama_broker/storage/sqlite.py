@@ -126,6 +126,7 @@ class SqliteJournal:
         self.location = str(self._path)
         self._connection: sqlite3.Connection | None = None
         self._failure: StorageError | None = None
+        self.sync_s = 0.0
         self._functions = _Functions()
         self._names: WorkerNames
 
@@ -186,7 +187,9 @@ class SqliteJournal:
             if not os.path.exists(self.location):
                 # SQLite would go on with the file that has no name any more, and nobody could read it later.
                 raise FileNotFoundError(GONE)
+            began_at = time.perf_counter()
             connection.execute("COMMIT")
+            self.sync_s = time.perf_counter() - began_at
         except Exception as error:
             self._failure = explain(self.location, error)
             raise self._failure from error

@@ -24,7 +24,7 @@ from dagorama_broker.core.why import Kind
 from dagorama_broker.requests import checks, logs
 from dagorama_broker.requests.session import ANSWERS_MAX
 from dagorama_broker.service.errors import DETAILS_BYTES_MAX
-from tests.docs import python_api
+from tests.docs import metrics_page, python_api
 from tests.docs.pages import ROOT
 
 VARIABLE = re.compile(r"\bDAGORAMA_[A-Z_]+\b")
@@ -97,6 +97,11 @@ def test_python_api_is_that_of_the_code() -> None:
         if "(" in member and not text
     ]
     assert untold == []
+
+
+def test_metrics_are_those_of_the_code() -> None:
+    """The page has every metric that is told, with its kind, labels and words."""
+    assert metrics_page.PAGE.read_text() == metrics_page.page()
 
 
 def test_bounds_are_those_of_the_broker() -> None:

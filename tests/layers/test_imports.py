@@ -22,6 +22,7 @@ ROOMS = {
         for name in ("ended", "errors", "limits", "logging", "options", "retry", "settings", "states", "why")
     },
     "dagorama.analysis": "analysis",
+    "dagorama.metrics": "metrics",
     "dagorama.code": "code",
     "dagorama.calls": "calls",
     # They have the paths that they had in dagorama 0.1, and that payloads name.
@@ -55,6 +56,7 @@ ROOMS = {
     "dagorama_broker.storage": "storage",
     "dagorama_broker.logs": "logs",
     "dagorama_broker.host": "host",
+    "dagorama_broker.metrics": "measuring",
     "dagorama_broker.requests": "requests",
     "dagorama_broker.service": "service",
 }
@@ -80,6 +82,7 @@ LIBRARY = (
     "calls",
     "code",
     "analysis",
+    "metrics",
     "words",
 )
 
@@ -87,6 +90,7 @@ LIBRARY = (
 ARROWS = {
     "words": set[str](),
     "analysis": {"words"},
+    "metrics": set[str](),
     "code": {"words"},
     "calls": {"code", "words"},
     "running": {"calls", "words"},
@@ -112,12 +116,14 @@ ARROWS = {
         *("core", "graph", "language", "model", "errors", "storage", "logs", "requests"),
     },
     "api": set[str](),
-    "launch": {"language", "storage", "logs", "host", "requests", "service"},
+    "launch": {"language", "storage", "logs", "host", "requests", "service", "measuring", "metrics"},
     **{room: set(CORE[floor + 1 :]) for floor, room in enumerate(CORE)},
     "storage": {"language", "model", "containers"},
     # What nodes print is no part of the graph: of the core it knows the ids.
     "logs": {"model"},
     "host": {"core", "graph", "language", "model", "errors", "storage"},
+    # It looks at the core and the log store as they are, and counts what the host tells.
+    "measuring": {"language", "model", "logs", "host", "metrics"},
     # A request looks at the core and the journal of whoever keeps them; only what waits needs the host itself.
     "requests": {"core", "graph", "ready", "language", "model", "errors", "storage", "logs", "host"},
     "service": {"core", "graph", "language", "model", "containers", "errors", "logs", "host", "requests", "api"},
@@ -173,6 +179,7 @@ EXTRAS = {
     "dagorama.hot_reload": {"watchfiles"},
     "dagorama.effects": {"psycopg"},
     "dagorama.testing.plugin": {"pytest"},
+    "dagorama.metrics.exposing": {"prometheus_client"},
 }
 
 
@@ -206,7 +213,7 @@ def forbidden(module: str, source: str, *, is_package: bool = False) -> list[str
                 found.append(f"{module} -> {target}: the {room} is pure")
             elif not standard and not any(within(target, name) for name in BARE | extras_of(module)):
                 found.append(f"{module} -> {target}: not in a bare install")
-            elif room in {"launch", *CORE, "storage", "logs", "host", "requests", "service"} and top in {
+            elif room in {"launch", *CORE, "storage", "logs", "host", "measuring", "requests", "service"} and top in {
                 "pickle",
                 "cloudpickle",
                 "marshal",

@@ -221,6 +221,7 @@ class Graph:
     def enqueue(self, node: Node, now: float) -> None:
         """Let an active node be granted, maybe again."""
         node.move(READY)
+        node.ready_at = now
         self.queues.push(node)
         start_timeout_s = node.function.spec.start_timeout_s
         if start_timeout_s:

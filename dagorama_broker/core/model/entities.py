@@ -189,6 +189,7 @@ class Node:
         "payload",
         "place",
         "promises",
+        "ready_at",
         "retry_at",
         "seq",
         "source",
@@ -232,6 +233,7 @@ class Node:
         self.place = (
             0  #: for a ready node, where it stands in its line: `order`, but for a while after that has changed
         )
+        self.ready_at = 0.0  #: since when it has been ready, or was when its lease began; after a restart, since that
         self.retry_at = 0.0
         self.payload: bytes | None = None
         self.promises: tuple[Node, ...] = ()  #: what `payload` refers to
