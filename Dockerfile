@@ -8,7 +8,7 @@ WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY dagorama dagorama
 COPY dagorama_broker dagorama_broker
-RUN /opt/pip/bin/pip --python /opt/dagorama/bin/python install --no-cache-dir .
+RUN /opt/pip/bin/pip --python /opt/dagorama/bin/python install --no-cache-dir ".[metrics]"
 
 FROM ${BASE_IMAGE}
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin dagorama \

@@ -80,7 +80,7 @@ def _launched(port: int, storage: str, environment: Mapping[str, str]) -> Iterat
     command += ["--ready-fd", str(ready_write), "--lifeline-fd", str(lifeline_read)]
     process = subprocess.Popen(
         command,
-        env={**os.environ, **environment},
+        env={**_inherited(), **environment},
         pass_fds=(ready_write, lifeline_read),
         # Ctrl-C is for the program in front; the broker ends after it, through the lifeline.
         start_new_session=True,
@@ -100,6 +100,11 @@ def _launched(port: int, storage: str, environment: Mapping[str, str]) -> Iterat
     finally:
         os.close(lifeline_write)
         _wait(process)
+
+
+def _inherited() -> dict[str, str]:
+    """Return the environment for a broker of this program. A port for metrics there is meant for another process."""
+    return {name: value for name, value in os.environ.items() if name != "DAGORAMA_METRICS_PORT"}
 
 
 def _check_is_no_import() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,6 +20,7 @@ from dagorama.cli.options import (
 )
 from dagorama.code.policy import CodeMismatch
 from dagorama.logging import program_log
+from dagorama.metrics.faults import MetricsError
 from dagorama.worker.options import (
     CONCURRENCY_MAX,
     WorkerOptions,
@@ -29,6 +31,9 @@ from dagorama.worker.options import (
 )
 from dagorama.worker.processes.supervisor import Supervisor
 from dagorama_broker.ending import PlainEnd
+
+if TYPE_CHECKING:
+    from dagorama.worker.processes.measuring import CrewMetrics
 
 
 def _module_names(ctx: click.Context, option: click.Parameter, modules: tuple[str, ...]) -> tuple[str, ...]:
@@ -85,6 +90,20 @@ def _module_names(ctx: click.Context, option: click.Parameter, modules: tuple[st
     default=None,
     help="Whether what nodes print begins with their names in the worker's output.  [default: on a terminal]",
 )
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    envvar="DAGORAMA_METRICS_PORT",
+    help="Serve /metrics, /livez, /readyz and /version there over HTTP, for all processes; 0 picks a free one.  "
+    "[DAGORAMA_METRICS_PORT]",
+)
+@click.option(
+    "--metrics-host",
+    metavar="HOST",
+    envvar="DAGORAMA_METRICS_HOST",
+    default="localhost",
+    help="Address to serve them on.  [DAGORAMA_METRICS_HOST; default: localhost]",
+)
 def worker(
     host: str | None,
     port: int | None,
@@ -97,6 +116,8 @@ def worker(
     code_mismatch: str | None,
     logs: bool | None,
     log_names: bool | None,
+    metrics_port: int | None,
+    metrics_host: str,
 ) -> None:
     """Run workers: processes that take nodes from the broker and run them.
 
@@ -117,6 +138,7 @@ def worker(
             code_mismatch=None if code_mismatch is None else CodeMismatch(code_mismatch),
             logs=logs,
             log_names=log_names,
+            metrics=metrics_port is not None,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
@@ -124,7 +146,30 @@ def worker(
     check_settings(cancel_grace_s, default_code_mismatch, captures_logs_by_default, log_bytes_max)
     log = program_log("worker")
     log.info("%s, at %s:%d: %s", _does(processes, concurrency), at_host, at_port, _serves(options))
-    sys.exit(Supervisor(processes, options, log=log).run())
+    metrics = _metrics(metrics_host, metrics_port)
+    if metrics is not None:
+        log.info("metrics and health at %s", metrics.endpoint.url)
+    sys.exit(Supervisor(processes, options, log=log, metrics=metrics).run())
+
+
+def _metrics(host: str, port: int | None) -> CrewMetrics | None:
+    """Begin to tell metrics, if that is asked for; end where that cannot be."""
+    if port is None:
+        return None
+    from dagorama.worker.processes.measuring import CrewMetrics  # an HTTP server, which most workers have not
+
+    try:
+        metrics = CrewMetrics(address=(host, port))
+    except MetricsError as error:
+        raise CannotServe(str(error)) from None
+    metrics.begin()
+    return metrics
+
+
+class CannotServe(click.ClickException):
+    """Metrics were asked for and cannot be served."""
+
+    exit_code = 3
 
 
 def _does(processes: int, concurrency: int) -> str:

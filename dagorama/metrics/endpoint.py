@@ -17,7 +17,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from socketserver import TCPServer
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from dagorama.metrics.exposing import check_is_installed
 from dagorama.metrics.faults import EndpointTaken
@@ -167,7 +167,6 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     """One request."""
 
-    server: _Server
     timeout = REQUEST_S
     server_version = "dagorama"
     sys_version = ""
@@ -182,9 +181,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, with_body: bool) -> None:
         headers = self.headers
-        status, content_type, body = self.server.endpoint.answer(
-            self.path, headers.get("Accept", ""), headers.get("Host", "")
-        )
+        endpoint = cast(_Server, self.server).endpoint
+        status, content_type, body = endpoint.answer(self.path, headers.get("Accept", ""), headers.get("Host", ""))
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))

@@ -89,6 +89,7 @@ class WorkerOptions:
     log_failures: bool = True  #: a line for each attempt that fails
     logs: bool | None = None  #: whether what nodes print and log goes to the broker; None: see `DAGORAMA_LOGS`
     log_names: bool | None = False  #: whether lines of nodes begin with names in its own output; None: on a terminal
+    metrics: bool = False  #: whether attempts are counted, for a supervisor that asks
     connect_timeout_s: float | None = None  #: give up when the first connection takes longer; None: never
 
     def __post_init__(self) -> None:

@@ -113,6 +113,7 @@ def test_compose_runs_a_broker_and_workers(containers: Containers, image: str) -
     settings = {
         "DAGORAMA_IMAGE": image,
         "DAGORAMA_PORT": str(free_port()),
+        "DAGORAMA_METRICS_PORT": str(free_port()),
         "DAGORAMA_CODE": str(ROOT / "samples"),
     }
     composed = Containers(environment={**containers.environment, **settings})

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dagorama.metrics.measures import Metric
+from dagorama.worker import measures as worker
 from dagorama_broker.metrics import catalog as broker
 from tests.docs.pages import ROOT
 
 PAGE = ROOT / "docs" / "reference" / "metrics.md"
 
+WORKER = """Sums over all worker processes of one `worker` command, which answers for them. A process that does not
+answer within two seconds, as a function of a node holds the interpreter, counts as it was last heard of; the counters
+of one that was killed are those of the last scrape. `process_...` are of the supervisor.
+"""
+
 INTRODUCTION = f"""# Metrics
 
-All that a broker tells at `/metrics`. [Watch it with Prometheus and Grafana](../how-to/prometheus-and-grafana.md)
-shows how it is asked for. This page is made from the code, by `python -m tests.docs.metrics_page`.
+All that brokers and workers tell at `/metrics`. [How they are asked](../how-to/prometheus-and-grafana.md) has a page of
+its own. This page is made from the code, by `python -m tests.docs.metrics_page`.
 
 Names follow Prometheus's conventions: seconds and bytes, `_total` for what only grows. Counters begin at 0 when the
 process starts. A histogram `x_seconds` is scraped as `x_seconds_bucket`, `x_seconds_count` and `x_seconds_sum`. What
@@ -27,7 +33,9 @@ others.
 
 def page() -> str:
     """Returns the page."""
-    return "\n".join([INTRODUCTION, "## Broker\n", *table(broker.CATALOG), ""])
+    return "\n".join(
+        [INTRODUCTION, "## Broker\n", *table(broker.CATALOG), "", "## Worker\n", WORKER, *table(worker.CATALOG), ""]
+    )
 
 
 def table(catalog: Iterable[Metric]) -> list[str]:

@@ -99,14 +99,17 @@ ARROWS = {
     "front": {"instance", "running", "client", "calls", "code", "words"},
     "looking": {"front", "instance", "client", "calls", "words"},
     # All of a worker may know its options and its owner, and how its modules are imported.
-    "worker": {"code", "words"},
+    "worker": {"code", "metrics", "words"},
     # On its way out beside the graph: of a node it knows no more than whose output it is.
     "output": {"running", "client", "api", "calls", "words"},
-    "shell": {"worker", "kernel", "output", "front", "running", "client", "api", "calls", "code", "words"},
-    "processes": {"worker", "shell", "output", "running", "client", "api", "calls", "code", "words"},
+    "shell": {"worker", "kernel", "output", "front", "running", "client", "api", "calls", "code", "metrics", "words"},
+    "processes": {"worker", "shell", "output", "running", "client", "api", "calls", "code", "metrics", "words"},
     "kernel": set[str](),
     "runner": {"worker", "shell", "processes", "client", "code", "words"},
-    "cli": {"ui", "worker", "shell", "processes", "front", "instance", "client", "code", "analysis", "words", "launch"},
+    "cli": {
+        *("ui", "worker", "shell", "processes", "front", "instance", "client", "code", "analysis", "metrics", "words"),
+        "launch",
+    },
     # A client of the Python API, as users' programs are.
     "ui": {"front", "analysis", "words"},
     # The in-process broker is a broker with its worker: it has the worker's executor run what the core grants, answers

@@ -8,8 +8,8 @@ from tests.layers.primitives import counts, primitives
 def test_a_worker_has_few_locks_and_threads() -> None:
     """One more has to be worth it: then the number here is changed with it."""
     assert counts(primitives()) == {
-        "locks of the worker": 8,
-        "threads of the worker": 8,
+        "locks of the worker": 11,
+        "threads of the worker": 9,
         "locks of the logs": 6,
         "threads of the logs": 2,
     }

@@ -53,6 +53,8 @@ class Intake:
         self.steps = 0  #: grows with each step forward
         self.is_over = False  #: nothing is taken any more
         self.off_until = 0.0  #: nothing is taken before that time
+        #: Of text that was put in: taken, and dropped for want of room or of a broker.
+        self.taken_bytes = self.dropped_bytes = 0
 
     # -- for who writes ------------------------------------------------------------------------------------------------
 
@@ -63,8 +65,11 @@ class Intake:
             if self.size_bytes > QUEUE_BYTES_MAX and not self._waits_for_room(attempt):
                 lines, text_bytes = self._missed.get(attempt, (0, 0))
                 self._missed[attempt] = (lines + (text.count(b"\n") or 1), text_bytes + len(text))
+                self.dropped_bytes += len(text)
+            elif self._put(event, size):
+                self.taken_bytes += len(text)
             else:
-                self._put(event, size)
+                self.dropped_bytes += len(text)
 
     def put_always(self, event: Event) -> None:
         """Put something in that must not be dropped."""
@@ -81,14 +86,16 @@ class Intake:
         with self._changed:
             self._open.pop(log, None)
 
-    def _put(self, event: Event, size: int) -> None:
+    def _put(self, event: Event, size: int) -> bool:
+        """Put something in, unless nobody will take it; return whether."""
         if self.is_over or (self.off_until > 0 and self.off_until > monotonic()):
-            return
+            return False
         self._queue.append(event)
         self.size_bytes += size
         if self.size_bytes >= self.wakes_at:
             self.wakes_at = inf
             self._changed.notify_all()
+        return True
 
     def _waits_for_room(self, attempt: Attempt) -> bool:
         """Wait for room; return whether there is any."""

@@ -82,6 +82,16 @@ class Sender:
         self._packing = threading.Lock()  #: for the packer, which takes long: nobody who writes waits for it
         self._packer = Packer(bytes_max)
 
+    @property
+    def taken_bytes(self) -> int:
+        """Return how much text was put in, without what was dropped. Any thread may ask."""
+        return self._intake.taken_bytes
+
+    @property
+    def dropped_bytes(self) -> int:
+        """Return how much text was dropped for want of room or of a broker. Any thread may ask."""
+        return self._intake.dropped_bytes
+
     def opened(self, log: Open) -> None:
         """Have a log asked now and then for lines that were begun, until it is closed."""
         with self._changed:

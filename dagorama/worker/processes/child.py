@@ -23,6 +23,7 @@ from dagorama.worker.importing import CannotImport
 from dagorama.worker.logs.capturing import begin_capture
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.owner import Owner
+from dagorama.worker.processes.answering import answer_questions, tell_last
 from dagorama.worker.processes.main_module import import_main
 from dagorama.worker.processes.news import News, tell
 from dagorama.worker.processes.printing import lines_at_once, print_also_to_nobody
@@ -52,13 +53,15 @@ def run_child(
     status: Connection,
     board: Board,
     main: Mapping[str, object] | None,
+    asked: Connection | None = None,
 ) -> None:
     """Run one worker until it is drained. The first SIGTERM drains it, the second stops it with `EXIT_STOPPED`.
 
     It also ends when a node that has to stop does not: see `ENDED_FOR_NODE`.
 
     `environment` is the parent's at the start, `main` its main module, if that is to be imported. `News` go out on
-    `status`, and `board` tells what runs. Without `main` the parent is a supervisor, which decides about signals.
+    `status`, `board` tells what runs, and questions about metrics come by `asked`. Without `main` the parent is a
+    supervisor, which decides about signals.
     """
     # Until it works SIGTERM just ends it, be it in the middle of an import that hangs: see the shield.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
@@ -68,7 +71,7 @@ def run_child(
     signal.signal(signal.SIGINT, lambda *_: None)
     print_also_to_nobody()
     forking.leave_signals_behind()
-    forking.keep_from_forks(status)
+    forking.keep_from_forks(status, *([asked] if asked is not None else []))
     os.environ.clear()
     os.environ.update(environment)
     # Before anything is imported that keeps a stream for itself. A wrong setting is told when the worker is made.
@@ -81,6 +84,8 @@ def run_child(
     Alarm.take_signal()
     with lines_at_once(), _Parent(status) as parent:
         worker = _worker(options, parent, status, board, main)
+        if asked is not None:
+            answer_questions(asked, worker.read_metrics)
         tell(status, News.READY)
         try:
             _work(worker, parent, is_supervised=main is None)
@@ -93,6 +98,8 @@ def run_child(
                 os.getpid(),
             )
             os._exit(EXIT_CLOSED)
+    if asked is not None:
+        tell_last(asked, worker.read_metrics)
     if not worker.exit_status:
         tell(status, News.DRAINED)
     # What modules and nodes have registered, such as to send what they have gathered. A process that was forked ends

@@ -114,17 +114,19 @@ class WorkerProcess(multiprocessing.Process):
         super().kill()
 
 
-def start_worker(options: WorkerOptions, *, status: Connection, main: Mapping[str, object] | None) -> WorkerProcess:
+def start_worker(
+    options: WorkerOptions, *, status: Connection, main: Mapping[str, object] | None, asked: Connection | None = None
+) -> WorkerProcess:
     """Start one worker process with the environment as it is now. The caller must `stop_workers` it.
 
-    For `status` and `main` see `run_child`. Only a supervisor gives no `main`, and a program that is a supervisor forks
-    nothing else: so its server is shielded from SIGTERM.
+    For `status`, `main` and `asked` see `run_child`. Only a supervisor gives no `main`, and a program that is a
+    supervisor forks nothing else: so its server is shielded from SIGTERM.
     """
     shield = [] if main is not None else ["dagorama.worker.processes.shield"]
     _context.set_forkserver_preload([*PRELOADED, *shield])
     options = replace(options, worker_id=new_id())
     board = Board(options.concurrency, _context)
-    arguments = (options, dict(os.environ), status, board, main)
+    arguments = (options, dict(os.environ), status, board, main, asked)
     process = WorkerProcess(target=run_child, args=arguments, name=WORKER_NAME)
     process.start()
     process.board = board

@@ -11,6 +11,7 @@ from math import inf
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.processes.child import ENDED_FOR_NODE, EXIT_STOPPED
@@ -20,6 +21,9 @@ from dagorama.worker.processes.printing import print_also_to_nobody
 from dagorama.worker.processes.process import WorkerProcess, describe_exit, start_worker
 from dagorama.worker.processes.signals import signals_in
 from dagorama.worker.processes.vouching import settle
+
+if TYPE_CHECKING:
+    from dagorama.worker.processes.measuring import CrewMetrics, ProcessMetrics
 
 #: A process that lived for less long than this, and got through no node, died at once.
 SHORT_LIFE_S = 5.0
@@ -45,6 +49,7 @@ class Child:
     started_at: float = field(default_factory=monotonic)
     is_ready: bool = False
     is_drained: bool = False
+    metrics: ProcessMetrics | None = None
     is_leaving: bool = False  #: another one is in its place already
     cannot_start: bool = False  #: and another could not either
 
@@ -67,6 +72,8 @@ class Crew:
         self._short_lives = 0
         self._is_connected: bool | None = None
         self._said_at = 0.0
+        #: Where somebody may ask for metrics.
+        self.metrics: CrewMetrics | None = None
 
     def start(self) -> None:
         """Start all of them. The caller must see to it that they end."""
@@ -98,9 +105,14 @@ class Crew:
 
     def _start(self, place: int) -> None:
         reader, writer = Pipe(duplex=False)
+        metrics = self.metrics.joined() if self.metrics is not None else None
         with writer:
-            process = start_worker(self._options, status=writer, main=self._main)
-        self._children.append(Child(process=process, status=reader, place=place))
+            if metrics is None:
+                process = start_worker(self._options, status=writer, main=self._main)
+            else:
+                with metrics.end as asked:
+                    process = start_worker(self._options, status=writer, main=self._main, asked=asked)
+        self._children.append(Child(process=process, status=reader, place=place, metrics=metrics))
         self.processes[place : place + 1] = [process]
 
     def _take_news(self, child: Child) -> bool:
@@ -121,6 +133,8 @@ class Crew:
                 child.cannot_start = True
                 self._cannot_start(text)
             case _:
+                if child.metrics is not None:
+                    child.metrics.is_connected = news is News.CONNECTED
                 self._tell_connection(news is News.CONNECTED, text)
         return True
 
@@ -149,6 +163,8 @@ class Crew:
             pass  # its last words
         child.status.close()
         self._children.remove(child)
+        if self.metrics is not None and child.metrics is not None:
+            self.metrics.left(child.metrics, _reason(child))
         if child.is_leaving:
             self.leaving.remove(child.process)
             self._log.info("%s", describe_exit(child.process))
@@ -182,15 +198,24 @@ class Crew:
         return not child.cannot_start
 
 
+def _reason(child: Child) -> str:
+    """Return why a process has ended, in the words of its metric."""
+    if child.process.exitcode in ENDED_FOR_NODE:
+        return "node"
+    return "drained" if child.is_drained else "died"
+
+
 class Supervisor(Crew):
     """Worker processes that live as long as this process, which passes on the signals that tell it to end.
 
     The first SIGTERM or SIGINT drains all; the second kills them.
     """
 
-    def __init__(self, n: int, options: WorkerOptions, *, log: Logger) -> None:
+    def __init__(self, n: int, options: WorkerOptions, *, log: Logger, metrics: CrewMetrics | None = None) -> None:
         """Start nothing yet. Lines for people go to `log`."""
         super().__init__(n, options, log=log, main=None)
+        self.metrics = metrics
+        self._knock = [metrics.knock] if metrics is not None else []
         self._stopping = False
         self._exit_status = 0
 
@@ -201,7 +226,10 @@ class Supervisor(Crew):
             try:
                 self.start()
                 while self._children or self._replace_at:
-                    if signals in self.step(signals):
+                    ready = self.step(signals, *self._knock)
+                    if self.metrics is not None and self.metrics.knock in ready:
+                        self.metrics.answer()
+                    if signals in ready:
                         for number in signals.recv(4096):
                             if number == signal.SIGCHLD:
                                 reap_orphans()
@@ -218,6 +246,8 @@ class Supervisor(Crew):
         """Drain all processes; kill them when asked again."""
         if not self._stopping and not self._exit_status:
             self._log.info(ENDING)
+        if self.metrics is not None:
+            self.metrics.drain()
         for child in self._children:
             if self._stopping:
                 self._exit_status = EXIT_STOPPED

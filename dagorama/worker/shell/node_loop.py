@@ -105,6 +105,17 @@ class NodeLoop:
         """Return whether this thread is the loop's."""
         return threading.current_thread() is self._thread
 
+    def lag_s(self, within_s: float) -> float | None:
+        """Return how long the loop takes to come to a call, no more than that; None where it has not begun."""
+        loop = self._loop
+        if loop is None or self._closing:
+            return None
+        began_at = monotonic()
+        came = threading.Event()  #: set by the loop; who scrapes waits for it, and nobody else
+        loop.call_soon_threadsafe(came.set, context=Context())
+        came.wait(within_s)
+        return monotonic() - began_at
+
     def answers(self, within_s: float) -> bool:
         """Return whether the loop goes on, and no coroutine has blocked it for so long. To be asked now and again."""
         asked_at, loop = self._asked_at, self._loop

@@ -29,6 +29,7 @@ from dagorama.worker.shell.mailbox import Freed, HandedOver, Item, Mailbox, Pass
 from dagorama.worker.shell.slots import Slots
 from dagorama.worker.shell.stopping import EXIT_CANCELLED, EXIT_OVERRUN
 from dagorama.worker.shell.stream import Signal, Stream, ToSend
+from dagorama.worker.shell.tally import Tally
 from dagorama.worker.shell.versions import VersionCheck
 
 #: So long it may take a worker that ends to write the last lines of its log.
@@ -117,6 +118,8 @@ class Shell:
             options.concurrency, executor, self._mailbox, alarm=alarm, board=board, cancel_grace_s=grace_s
         )
         self._worker = worker
+        #: Counts what ends, where somebody wants to know.
+        self.tally = Tally() if options.metrics else None
         self._stream: Stream | None = None
         self._timer: Timer | None = None
         self._timer_at = 0.0
@@ -187,6 +190,14 @@ class Shell:
         """Return the nodes whose leases the broker counts on."""
         return cast("list[Held]", list(self._kernel.held.values()))  # at once, whichever thread is at work on them
 
+    def running(self) -> int:
+        """Return how many nodes run."""
+        return self._slots.running
+
+    def loop_lag_s(self, within_s: float) -> float | None:
+        """Return how late the event loop of asynchronous nodes is, no more than that; None where there is none."""
+        return self._slots.loop_lag_s(within_s)
+
     # -- by one thread at a time ---------------------------------------------------------------------------------------
 
     def _take_in(self, item: Item) -> None:
@@ -210,6 +221,8 @@ class Shell:
             case Opened():
                 self._stream, self._mailbox.wake = item.stream, item.stream.look
                 self._mailbox.will_tell = False
+                if self.tally is not None:
+                    self.tally.streams += 1
                 self._tell(m.Connected())
                 if self._has_failed:
                     item.stream.cancel()
@@ -222,6 +235,8 @@ class Shell:
                     self._failures.flush()
                 self._tell(item)
             case m.Ended():
+                if self.tally is not None:
+                    self.tally.ended(cast("Sequence[Held]", item.nodes))
                 self._note_failures(cast("Sequence[Held]", item.nodes))
                 self._tell(item)
             case StreamChanged():

@@ -65,6 +65,15 @@ class Slots:
         self._loop = NodeLoop("dagorama-loop")
         self._tasks: dict[Held, NodeTask] = {}
 
+    @property
+    def running(self) -> int:
+        """Return how many nodes run, in threads and as tasks. Any thread may ask."""
+        return len(self._running) + len(self._tasks)
+
+    def loop_lag_s(self, within_s: float) -> float | None:
+        """Return how late the event loop is, see `NodeLoop.lag_s`. Any thread may ask."""
+        return self._loop.lag_s(within_s)
+
     def add(self, nodes: Sequence[Held]) -> None:
         """Start nodes as slots are free; the others stand in line."""
         self._line.extend(nodes)

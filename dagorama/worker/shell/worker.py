@@ -8,8 +8,10 @@ from time import sleep
 from uuid import UUID
 
 from dagorama.logging import get_log_level
+from dagorama.metrics.measures import Readings
 from dagorama.running import base_context
 from dagorama.serializer import forget_functions
+from dagorama.worker import measures as m
 from dagorama.worker.importing import import_modules
 from dagorama.worker.logs.capturing import begin_capture, end_capture
 from dagorama.worker.logs.node_log import WorkerLogs
@@ -29,6 +31,8 @@ from dagorama.worker.shell.versions import VersionCheck
 LEAVE_S = 0.3
 #: So long it may take a worker that has drained to bring out what its nodes have printed, as long as that goes on.
 LOGS_S = 5.0
+#: So late the event loop may be for it to be measured; it is in time for whoever asks then.
+LAG_S = 1.0
 #: How often it is looked whether nodes are through that must not be cut off.
 LET_THROUGH_S = 0.05
 
@@ -117,6 +121,21 @@ class Worker:
         self._connector.stop()
         self._connector.cut()
         self._connector.interrupt()
+
+    def read_metrics(self) -> Readings:
+        """Return what the worker has counted, and how it stands; call it with `options.metrics`."""
+        shell = self._shell
+        if shell.tally is None:
+            return {}
+        shell.tally.observe_lag(shell.loop_lag_s(LAG_S))
+        readings = shell.tally.read()
+        readings[m.SLOTS.name] = {(): self._options.concurrency}
+        readings[m.RUNNING.name] = {(): shell.running()}
+        readings[m.HELD.name] = {(): len(shell.held())}
+        if self._sender is not None:
+            readings[m.LOG_BYTES.name] = {(): self._sender.taken_bytes}
+            readings[m.LOG_DROPPED.name] = {(): self._sender.dropped_bytes}
+        return readings
 
     # -- from the start to the end ------------------------------------------------------------------------------------
 

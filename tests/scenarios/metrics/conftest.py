@@ -106,3 +106,31 @@ def start_broker(tmp_path: Path) -> Iterator[StartBroker]:
     for process in started:
         process.kill()
         process.communicate()
+
+
+class MeasuredWorker(Measured):
+    """A worker command with its processes."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        super().__init__(process, r"metrics and health at (\S+)$")
+
+
+StartWorker = Callable[..., MeasuredWorker]
+
+
+@pytest.fixture
+def start_worker() -> Iterator[StartWorker]:
+    """Start workers that are killed after the test: `start_worker(broker, "--processes", "2")`."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(broker: MeasuredBroker, *arguments: str) -> MeasuredWorker:
+        command = [str(Path(sys.executable).with_name("worker")), "--port", broker.port, "--metrics-port", "0"]
+        command += ["--host", "localhost", "--import", "tests.scenarios.metrics.measured_definitions", *arguments]
+        process = subprocess.Popen(command, env=settings(), stderr=subprocess.PIPE, text=True)
+        started.append(process)
+        return MeasuredWorker(process)
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()

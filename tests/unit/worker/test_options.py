@@ -102,5 +102,6 @@ def test_a_worker_that_is_told_nothing_runs_everything() -> None:
         "log_failures": True,
         "logs": None,
         "log_names": False,
+        "metrics": False,
         "connect_timeout_s": None,
     }
