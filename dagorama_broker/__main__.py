@@ -28,6 +28,8 @@ from dagorama_broker.storage.url import UnknownStorage, logs_file, open_journal
 if TYPE_CHECKING:
     from dagorama_broker.metrics.serving import BrokerMetrics
 
+gc.enable()  # which `polling` has disabled
+
 log = logging.getLogger("dagorama.broker")
 
 #: The same as that of dagorama.logging: whoever reads the logs of workers reads these.

@@ -57,7 +57,7 @@ def here(*words: str) -> Finished:
 
 def as_json(*words: str) -> Any:
     """Runs a command with --json and reads what it prints."""
-    finished = dagorama(*words, "--json")
+    finished = here(*words, "--json")
     assert (finished.status, finished.err) == (0, "")
     return json.loads(finished.out)
 
@@ -153,7 +153,7 @@ def test_a_failed_instance_is_shown_with_its_traceback(scene: Scene) -> None:
 
 def test_a_running_instance_is_shown_with_what_has_not_ended(scene: Scene) -> None:
     """Each such node with its state and worker."""
-    lines = [line.split() for line in dagorama("show", show(scene.running)).out.splitlines()]
+    lines = [line.split() for line in here("show", show(scene.running)).out.splitlines()]
     assert lines[-2:] == [
         [show(scene.held), "shop:f", r"card\x1b7", "leased", "1", "bench-1", "40%", "4", "of", "10", "cards"],
         [show(scene.waiting), "shop:f", "waiting", "0"],
@@ -199,7 +199,7 @@ def test_a_node_is_shown_with_all_failed_attempts(scene: Scene) -> None:
 
 def test_a_running_node_is_shown_with_its_progress(scene: Scene) -> None:
     """Percent and message in one line; as it was told in JSON."""
-    finished = dagorama("node", show(scene.running), show(scene.held))
+    finished = here("node", show(scene.running), show(scene.held))
     assert "progress  40% 4 of 10 cards" in finished.out.splitlines()
     shown = as_json("node", show(scene.running), show(scene.held))
     assert shown["progress"] == {"fraction": 0.4, "message": "4 of\n10 cards"}
@@ -391,7 +391,7 @@ def test_an_abbreviation_must_be_unique(scene: Scene) -> None:
     nodes = [b"\xab\xcd" + new_id()[2:] for _ in range(2)]
     instance_id = scene.client.start(*(call(node_id, function=0) for node_id in nodes))
     scene.client.cancel(instance_id)
-    finished = dagorama("node", show(instance_id), "abcd")
+    finished = here("node", show(instance_id), "abcd")
     assert finished.status == 4
     assert finished.err.splitlines() == [
         f"Error: 2 of the nodes of instance {show(instance_id)} have ids that begin or end with abcd:",
@@ -445,7 +445,7 @@ def test_an_unknown_id_is_refused(scene: Scene, command: str) -> None:
     """Status 4 with a message that has the id, for whole ones and for abbreviations."""
     node = [show(new_id())] if command == "node" else []
     unknown = new_id()
-    whole, short = dagorama(command, show(unknown), *node), dagorama(command, unknown.hex()[:12], *node)
+    whole, short = here(command, show(unknown), *node), here(command, unknown.hex()[:12], *node)
     assert [whole.status, short.status] == [4, 4]
     assert whole.err == (
         f"Error: no instance {show(unknown)} is known to this broker; check the id and the broker's address\n"
@@ -458,7 +458,7 @@ def test_an_unknown_id_is_refused(scene: Scene, command: str) -> None:
 def test_an_unknown_node_is_refused(scene: Scene) -> None:
     """Status 4 with a message that has the instance and the node."""
     unknown = show(new_id())
-    said = [dagorama(command, show(scene.running), unknown) for command in ("node", "why")]
+    said = [here(command, show(scene.running), unknown) for command in ("node", "why")]
     expected = Finished(4, "", f"Error: instance {show(scene.running)} has no node {unknown}\n")
     assert said == [expected, expected]
 
@@ -509,7 +509,7 @@ def test_the_json_of_a_cancel(scene: Scene) -> None:
 
 def test_what_failed_cannot_be_cancelled(scene: Scene) -> None:
     """Status 4, naming the state."""
-    finished = dagorama("cancel", show(scene.failed))
+    finished = here("cancel", show(scene.failed))
     assert (finished.status, "is failed already, so it cannot be cancelled" in finished.err) == (4, True)
 
 
@@ -682,4 +682,4 @@ def test_without_a_broker_the_status_is_3(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_wrong_setting_is_a_wrong_call(words: list[str], variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Status 2 for options and variables that can't be."""
     monkeypatch.setenv("DAGORAMA_PORT", variable)
-    assert dagorama(*words).status == 2
+    assert here(*words).status == 2

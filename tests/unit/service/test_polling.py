@@ -54,6 +54,14 @@ def test_grpc_is_told_at_its_import_and_nobody_else(
     assert (finished.stdout.split(), finished.stderr) == (expected, "")
 
 
+def test_the_broker_collects_garbage_once_all_is_imported() -> None:
+    """What keeps the collector from walking what is imported does so no longer than that."""
+    asked = "print(gc.isenabled())"
+    code = f"import gc, dagorama_broker.polling; {asked}; import dagorama_broker.__main__; {asked}"
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert finished.stdout.split() == ["False", "True"]
+
+
 def test_grpc_takes_it_without_a_word() -> None:
     """The broker's process imports gRPC in silence: the names of what is switched off are known to it."""
     code = "import dagorama_broker.__main__, grpc; grpc.insecure_channel('localhost:1').close()"
