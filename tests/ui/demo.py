@@ -17,15 +17,12 @@ class Etl(DAGDefinition):
     """Loads the readings of weather stations."""
 
     @dagorama(queue_name="etl")
-    def entrypoint(self, stations: int, bad: int = -1, pace_s: float = 0.0) -> int:
-        return self.total([self.load(number, self.extract(number, bad, pace_s)) for number in range(1, stations + 1)])
+    def entrypoint(self, stations: int, bad: int = -1) -> int:
+        return self.total([self.load(number, self.extract(number, bad)) for number in range(1, stations + 1)])
 
     @dagorama(queue_name="etl", label="station-{number:03}.csv", retry=StaticRetry(2, 0.1))
-    def extract(self, number: int, bad: int, pace_s: float) -> list[float]:
+    def extract(self, number: int, bad: int) -> list[float]:
         print(f"reading station-{number:03}.csv")
-        for part in range(10 if pace_s else 0):
-            context().progress(part / 10, f"row {part * 100}")
-            time.sleep(pace_s / 10)
         if number % 19 == 7:
             logger.warning("skipped %r: it is no number", "2026-03-01;3,5")
         if number == bad:
@@ -41,6 +38,44 @@ class Etl(DAGDefinition):
     @dagorama(queue_name="etl")
     def total(self, counts: list[int]) -> int:
         return sum(counts)
+
+
+class Forecast(DAGDefinition):
+    """Simulates the weather of regions, which takes a while."""
+
+    @dagorama(queue_name="forecast")
+    def entrypoint(self, regions: int, bad: int) -> int:
+        return self.publish(
+            [self.render(one, self.simulate(one, self.fetch(one), bad)) for one in range(1, regions + 1)]
+        )
+
+    @dagorama(queue_name="forecast", label="observations {region:02}")
+    def fetch(self, region: int) -> int:
+        time.sleep(0.1 + region % 3 / 10)
+        print(f"{region * 17} observations")
+        return region * 17
+
+    @dagorama(queue_name="forecast", label="region {region:02}", retry=StaticRetry(2, 1))
+    def simulate(self, region: int, observations: int, bad: int) -> float:
+        parts = 4 + region * 7 % 9
+        for part in range(parts):
+            context().progress(part / parts, f"hour {part * 6}")
+            print(f"hour {part * 6} of {parts * 6}, {observations} observations")
+            time.sleep(0.2)
+        if region % 5 == 3:
+            logger.warning("few observations in region %d: the error may be large", region)
+        if region == bad:
+            raise ArithmeticError(f"region {region}: the pressure does not converge after 40 steps")
+        return observations / parts
+
+    @dagorama(queue_name="forecast", label="map of region {region:02}")
+    def render(self, region: int, weather: float) -> str:
+        time.sleep(0.15)
+        return f"region {region}: {weather:.1f}"
+
+    @dagorama(queue_name="forecast")
+    def publish(self, maps: list[str]) -> int:
+        return len(maps)
 
 
 class NightlyReport(DAGDefinition):
@@ -93,7 +128,7 @@ def fill() -> dict[str, str]:
     stopped, _ = TrainModel()(40)
     stopped.cancel()
     with instance_options(tags={"customer": "c7"}):
-        running, _ = Etl()(80, 12, 1.5)
+        running, _ = Forecast()(24, 4)
     one = attach(running.instance_id)
     one.pause()
     one.set_priority(3)

@@ -38,7 +38,7 @@ def addresses(instance: Instance) -> list[str]:
     """Return the addresses of all kinds of pages."""
     (node,) = instance.nodes(state="failed")
     at = f"/instances/{instance.id}"
-    tabs = ("", "/nodes", "/failures", "/logs", f"/nodes/{node.id}")
+    tabs = ("", "/nodes", "/failures", "/logs", "/graph", "/timeline", f"/nodes/{node.id}")
     return [
         "/instances",
         *(at + tab for tab in tabs),
