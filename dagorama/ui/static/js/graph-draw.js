@@ -47,7 +47,7 @@ const dots = (context, camera, colors) => {
 
 const drawEdge = (context, scene, edge, source, target, view, isOver, isStrong) => {
   const { colors, camera } = scene;
-  const points = edge.points, x1 = source.x + source.width, y1 = anchor(source), x2 = target.x, y2 = anchor(target);
+  const points = edge.points, x1 = source.x + source.width + (source.group && !source.part ? 8 : 0), y1 = anchor(source), x2 = target.x, y2 = anchor(target);
   if (Math.max(x1, x2) < view.left || Math.min(x1, x2) > view.right) return;
   const ys = points.length ? points.map((point) => point[1]) : [];
   if (Math.max(y1, y2, ...ys) < view.top || Math.min(y1, y2, ...ys) > view.bottom) return;
@@ -76,9 +76,10 @@ const drawEdge = (context, scene, edge, source, target, view, isOver, isStrong) 
     context.font = `11px ${colors.sans}`;
     context.textAlign = "center";
     context.lineWidth = 4; context.strokeStyle = colors["surface-2"]; context.lineJoin = "round";
-    context.strokeText(text, mx, my + 4);
+    context.globalAlpha = 1;
+    context.strokeText(text, mx, my - 5);
     context.fillStyle = colors["ink-3"];
-    context.fillText(text, mx, my + 4);
+    context.fillText(text, mx, my - 5);
     context.textAlign = "left";
   }
   context.globalAlpha = 1;
@@ -154,10 +155,12 @@ const drawBar = (context, vertex, colors, x, y, width) => {
   context.save();
   box(context, x, y, width, 5, 2.5); context.clip();
   context.fillStyle = colors["surface-3"]; context.fillRect(x, y, width, 5);
+  // None is too narrow to be seen; the widest gives what that takes.
+  const parts = ORDER.filter((state) => vertex.counts[state]).map((state) => [state, Math.max(width * vertex.counts[state] / vertex.total, 3)]);
+  const over = parts.reduce((sum, part) => sum + part[1], 0) - width, widest = parts.reduce((most, part) => (part[1] > most[1] ? part : most), ["", 0]);
+  widest[1] -= over;
   let at = x;
-  for (const state of ORDER) {
-    if (!vertex.counts[state]) continue;
-    const part = Math.max(width * vertex.counts[state] / vertex.total, 2);
+  for (const [state, part] of parts) {
     context.fillStyle = state === "waiting" ? colors["line-2"] : colors.states[state];
     context.fillRect(at, y, part, 5);
     at += part;

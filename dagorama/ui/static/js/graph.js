@@ -5,7 +5,7 @@ import { cellAt, draw } from "./graph-draw.js";
 import { showList } from "./graph-list.js";
 import { grouped, inWords, readColors, wordOf } from "./marks.js";
 
-const MOVE_MS = 360, TURN_MS = 1600, AGAIN_MS = 500;
+const MOVE_MS = 360, TURN_MS = 1600, TURN_STEP_MS = 50, AGAIN_MS = 500;
 
 class Graph {
   /** @param {HTMLElement} root */
@@ -125,7 +125,9 @@ class Graph {
     const turn = this.calm.matches ? 0 : (now % TURN_MS) / TURN_MS * 2 * Math.PI;
     draw(this.context, { ...this, camera: this.camera, ratio: this.ratio, turn });
     this.frames += 1;
-    if (goesOn || (turns && !this.calm.matches && document.visibilityState === "visible")) this.paint();
+    if (goesOn) this.paint();
+    // Marks that turn need no more than that.
+    else if (turns && !this.calm.matches && !this.turning) this.turning = setTimeout(() => { this.turning = 0; this.paint(); }, TURN_STEP_MS);
   }
 
   resize() {
