@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from inspect import cleandoc
 from typing import cast
-from uuid import UUID
 
 import click
 
-from dagorama import Instance, Queue, attach
+from dagorama import Instance, Queue
 from dagorama.cli.asking import asks_broker, find_instance, print_json
 from dagorama.cli.bulk import check_many, do_to_all, takes_yes
 from dagorama.cli.choosing import Chosen, takes_filter
@@ -62,7 +61,7 @@ def _acting(verb: Verb) -> Callable[..., None]:
                 raise click.UsageError("--wait is for one INSTANCE")
             do_to_all(chosen, verb, lambda one: _method(verb, one)(*number), yes=yes, as_json=as_json)
         elif instance is not None and queue is None:
-            _act_on_one(verb, attach(UUID(bytes=find_instance(instance))), number, wait=wait, as_json=as_json)
+            _act_on_one(verb, find_instance(instance), number, wait=wait, as_json=as_json)
         elif instance is None and queue is not None:
             _act_on_queue(verb, queue, number, as_json=as_json)
         else:
@@ -115,7 +114,7 @@ def _method(verb: Verb, of: Instance | Queue) -> Callable[..., object]:
 def _act_on_one(verb: Verb, instance: Instance, number: Number, *, wait: bool, as_json: bool) -> None:
     """Do it to an instance, and print how that stands then."""
     _method(verb, instance)(*number)
-    found = wait_until_ended(instance.id.bytes) if wait else instance.refresh().status
+    found = wait_until_ended(instance) if wait else instance.refresh().status
     tell_instance(found, as_json)
     if wait and found.state != "completed":
         raise Failed(f"instance {found.instance_id} is {found.state} again; `dagorama show` says why")

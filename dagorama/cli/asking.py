@@ -12,10 +12,9 @@ from uuid import UUID
 
 import click
 
-from dagorama import Instance, attach
+from dagorama import Instance, attach, instances
 from dagorama.cli.failure import CannotStart, Refused
 from dagorama.cli.options import check_is_text, takes_address, use_address
-from dagorama.client.queries import list_instances, newest_instances
 from dagorama.errors import BrokerRefused, BrokerUnavailable
 from dagorama.logging import printable_json
 from dagorama.options import checked_key
@@ -56,26 +55,26 @@ def asks_broker(function: Callable[..., None]) -> Callable[..., None]:
     return asking
 
 
-def find_instance(text: str) -> bytes:
-    """Return the id that a person means: whole, its first or last digits among the newest instances', or by its key.
+def find_instance(text: str) -> Instance:
+    """Return the instance that a person means: by its id, its first or last digits among the newest, or by its key.
 
     A text that is the key of one instance and abbreviates the id of another is refused.
     """
     digits = digits_of(text)
     if digits is not None and len(digits) == 32:
-        return bytes.fromhex(digits)
+        return attach(UUID(digits))
     found = _ids_under(text)
     if digits is None:
         if not found:
             raise Refused(f"{text!r} is no id, and no instance has that key: {AN_ID}")
-        return _only(found, "instances have that key")
+        return attach(_only(found, "instances have that key"))
     whose = f"of the {LOOKED_AT_MAX} newest instances"
-    for status in newest_instances(LOOKED_AT_MAX):
-        if abbreviates(digits, status.instance_id) and status.instance_id not in found:
-            found.append(status.instance_id)
+    for one in instances(limit=LOOKED_AT_MAX):
+        if abbreviates(digits, one.id) and one.id not in found:
+            found.append(one.id)
     if not found:
         raise Refused(f"none {whose} has an id that begins or ends with {text}")
-    return _only(found, f"{whose} have ids that begin or end with {text}, or that key")
+    return attach(_only(found, f"{whose} have ids that begin or end with {text}, or that key"))
 
 
 def _ids_under(key: str) -> list[UUID]:
@@ -84,13 +83,12 @@ def _ids_under(key: str) -> list[UUID]:
         checked_key(key)
     except ValueError as error:
         raise click.UsageError(f"{key!r} is no id: {AN_ID}; nor is it a key, for {error}") from None
-    # An earlier broker does not know of keys, and lists all.
-    return [status.instance_id for status in list_instances(key=key) if status.key == key]
+    return [one.id for one in instances(key=key)]
 
 
 def look_at(text: str) -> Instance:
     """Return the instance that a person means; its `status` is how it stands now."""
-    return attach(UUID(bytes=find_instance(text))).refresh()
+    return find_instance(text).refresh()
 
 
 def digits_of(text: str) -> str | None:
@@ -104,11 +102,11 @@ def abbreviates(digits: str, one: UUID) -> bool:
     return one.hex.startswith(digits) or one.hex.endswith(digits)
 
 
-def _only(found: Sequence[UUID], whose: str) -> bytes:
+def _only(found: Sequence[UUID], whose: str) -> UUID:
     """Return the only one that was found; raise an error that names them where there are several."""
     if len(found) > 1:
         raise several(f"{len(found)} {whose}", list(map(str, found)))
-    return found[0].bytes
+    return found[0]
 
 
 def several(what: str, names: Sequence[str]) -> Refused:

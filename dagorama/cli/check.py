@@ -10,8 +10,8 @@ from dagorama.cli.asking import asks_broker, print_json
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import print_text
 from dagorama.cli.target import class_in, import_target, split_target
-from dagorama.client import queries
 from dagorama.logging import printable
+from dagorama.looking.functions import check_functions
 from dagorama.worker.shell.listing import functions_in, functions_of
 
 
@@ -31,7 +31,7 @@ def check(target: str, as_json: bool) -> None:
     functions = functions_in(class_in(module, name, where)) if name else functions_of([module.__name__])
     if not functions:
         raise click.UsageError(f"{target} has no definition that could be started: no DAGDefinition with an entrypoint")
-    checked = queries.check_functions([one.spec for one in functions])
+    checked = check_functions([one.spec for one in functions])
     unable = [one for one in checked if one.reasons]
     if as_json:
         print_json([one for one in checked if one.reasons or one.unsure_workers])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from itertools import islice
-from uuid import UUID
 
 import click
 
@@ -40,7 +39,7 @@ def events(instance: str | None, follow: bool, after: str, limit: int | None, as
     is an id, at least four of the digits that it begins or ends with, or a key.
     """
     check_is_text(after)
-    watched = None if instance is None else UUID(bytes=find_instance(instance))
+    watched = None if instance is None else find_instance(instance)
     for event in islice(dagorama.events(watched, after=after or None), limit):
         click.echo(json_line(as_plain(event)) if as_json else line_of(event))
 

@@ -8,18 +8,16 @@ import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from itertools import islice
 from uuid import UUID
 
 import click
 
+from dagorama import Instance, Node
 from dagorama.cli.asking import asks_broker, find_instance, json_line, plain
 from dagorama.cli.node_names import find_node
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import is_drawn
-from dagorama.client import queries
 from dagorama.client.logs import LogGap, LogLine, LogReading
-from dagorama.client.status import NodeStatus
 from dagorama.client.steps import run
 from dagorama.logging import printable
 
@@ -57,10 +55,10 @@ def logs(
     nodes are of that. Lines that begin with -- say what is missing. With --json each line is an object.
     """
     wanted = _filter(level, grep)
-    instance_id = find_instance(instance)
-    node_id = find_node(instance_id, node) if node else None
-    reading = LogReading(instance_id, node_id, attempt=attempt, follow=follow)
-    shown: Callable[[LogLine | LogGap], str] = _as_json if as_json else _Lines(instance_id, node_id)
+    found_in = find_instance(instance)
+    node_id = find_node(found_in, node) if node else None
+    reading = LogReading(found_in.id.bytes, node_id.bytes if node_id else None, attempt=attempt, follow=follow)
+    shown: Callable[[LogLine | LogGap], str] = _as_json if as_json else _Lines(found_in, node_id)
     kept: deque[LogLine | LogGap] | None = None if tail is None else deque(maxlen=tail)
     while not reading.is_over:
         found = [each for each in run(reading.next_lines()) if isinstance(each, LogGap) or wanted(each)]
@@ -117,8 +115,8 @@ def _as_json(each: LogLine | LogGap) -> str:
 class _Lines:
     """Makes lines for people."""
 
-    def __init__(self, instance_id: bytes, node_id: bytes | None) -> None:
-        self._instance_id = instance_id
+    def __init__(self, instance: Instance, node_id: UUID | None) -> None:
+        self._instance = instance
         self._drawn = is_drawn()
         self._styled = self._drawn and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
         self._today = datetime.now(UTC).date()
@@ -128,10 +126,10 @@ class _Lines:
         self._knows_all = True
         self._looked_up = 0
         if node_id is None:
-            first = list(islice(queries.list_nodes(instance_id), _LOOKED_UP_MAX + 1))
+            first = list(instance.nodes(inputs=False, limit=_LOOKED_UP_MAX + 1))
             self._knows_all = len(first) <= _LOOKED_UP_MAX
-            for status in first:
-                self._know(status)
+            for node in first:
+                self._know(node)
 
     def __call__(self, each: LogLine | LogGap) -> str:
         """Return a line, or several where its text has some."""
@@ -167,16 +165,16 @@ class _Lines:
         """Ask for the names of a node that is new, or one of very many."""
         self._looked_up += 1
         if self._looked_up == _ONE_BY_ONE_MAX:
-            for status in queries.list_nodes(self._instance_id):
-                self._know(status)
+            for node in self._instance.nodes(inputs=False):
+                self._know(node)
         if node_id not in self._named:
-            self._know(queries.get_node(self._instance_id, node_id.bytes))
+            self._know(self._instance.node(node_id))
         return self._named[node_id]
 
-    def _know(self, status: NodeStatus) -> None:
-        if status.node_id not in self._named:
-            named = self._named[status.node_id] = (status.function, status.label)
-            self._of_name.update((status.function, named))
+    def _know(self, node: Node) -> None:
+        if node.id not in self._named:
+            named = self._named[node.id] = (node.function, node.label)
+            self._of_name.update((node.function, named))
 
     def _styled_text(self, line: LogLine, text: str) -> str:
         if line.level >= logging.ERROR:

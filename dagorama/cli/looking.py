@@ -31,7 +31,6 @@ from dagorama.cli.tables import (
     short_moment,
     table_lines,
 )
-from dagorama.client import queries
 from dagorama.client.status import AttemptStatus, InstanceStatus, NodeStatus, QueueStatus, WorkerStatus
 from dagorama.logging import printable
 
@@ -218,8 +217,8 @@ def node(instance: str, node: str, as_json: bool) -> None:
 
 
 def _show_node(instance: str, node: str, *, as_json: bool) -> None:
-    instance_id = find_instance(instance)
-    found = queries.get_node(instance_id, find_node(instance_id, node))
+    looked_at = find_instance(instance)
+    found = looked_at.node(find_node(looked_at, node)).status
     if as_json:
         print_json(found)
         return

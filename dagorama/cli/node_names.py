@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+from dagorama import Instance
 from dagorama.cli.asking import abbreviates, digits_of, several
 from dagorama.cli.failure import Refused
-from dagorama.client.queries import list_nodes
 from dagorama.client.status import NodeStatus
 from dagorama.logging import printable
 
 
-def find_node(instance_id: bytes, text: str) -> bytes:
+def find_node(instance: Instance, text: str) -> UUID:
     """Return the id of the node that a person means.
 
     It may be given whole, as the first or last digits of the id of a node of the instance, or by what only one node
@@ -21,10 +21,10 @@ def find_node(instance_id: bytes, text: str) -> bytes:
     """
     digits = digits_of(text)
     if digits is not None and len(digits) == 32:
-        return bytes.fromhex(digits)
-    name = UUID(bytes=instance_id)
+        return UUID(digits)
+    name = instance.id
     whose, shown = f"of the nodes of instance {name}", printable(text)
-    by_id, by_label, by_name = _fitting(instance_id, text, digits)
+    by_id, by_label, by_name = _fitting(instance, text, digits)
     if by_id:
         or_label = ", or that label" if any(text in _labels(one) for one in by_id) else ""
         return _only(by_id, f"{whose} have ids that begin or end with {text}{or_label}")
@@ -38,7 +38,7 @@ def find_node(instance_id: bytes, text: str) -> bytes:
 
 
 def _fitting(
-    instance_id: bytes, text: str, digits: str | None
+    instance: Instance, text: str, digits: str | None
 ) -> tuple[list[NodeStatus], list[NodeStatus], list[NodeStatus]]:
     """Return the nodes that a text may stand for: by their ids, by their labels, and by their functions.
 
@@ -47,7 +47,7 @@ def _fitting(
     by_id: list[NodeStatus] = []
     by_label: list[NodeStatus] = []
     by_name: list[NodeStatus] = []
-    for status in list_nodes(instance_id):
+    for status in (one.status for one in instance.nodes(inputs=False)):
         if text in _labels(status):
             by_label.append(status)
         if digits is not None and abbreviates(digits, status.node_id):
@@ -75,11 +75,11 @@ def _shown(label: str) -> str:
     return printable(label).replace("\n", "\\n")
 
 
-def _only(found: Sequence[NodeStatus], whose: str) -> bytes:
+def _only(found: Sequence[NodeStatus], whose: str) -> UUID:
     """Return the only one that was found; raise an error that names them where there are several."""
     if len(found) > 1:
         raise several(f"{len(found)} {whose}", [f"{one.node_id}  {named(one)}".rstrip() for one in found])
-    return found[0].node_id.bytes
+    return found[0].node_id
 
 
 def named(node: NodeStatus) -> str:

@@ -11,9 +11,6 @@ from dagorama.cli.node_names import find_node
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import Form, end_of, print_table
 from dagorama.cli.waiting import wait_until_ended
-from dagorama.client import queries
-from dagorama.client.asking import ask_broker
-from dagorama.client.port import Rerun
 from dagorama.client.status import NodeStatus
 
 
@@ -30,12 +27,12 @@ def rerun(instance: str, node: str, as_json: bool) -> None:
     name of a function, whole or just the method's, or both, as in load/orders-17.csv. `dagorama show INSTANCE --all`
     lists the nodes. Status 1 if the instance has failed, 4 if it runs or was cancelled.
     """
-    instance_id = find_instance(instance)
-    node_id = find_node(instance_id, node)
-    before = {one.node_id for one in queries.list_nodes(instance_id)}
-    reset = set(ask_broker(Rerun(instance_id, node_id)))
-    found = wait_until_ended(instance_id)
-    nodes = [one for one in queries.list_nodes(instance_id) if one.node_id.bytes in reset or one.node_id not in before]
+    looked_at = find_instance(instance)
+    node_id = find_node(looked_at, node)
+    before = {one.id for one in looked_at.nodes(inputs=False)}
+    reset = set(looked_at.rerun(node_id))
+    found = wait_until_ended(looked_at)
+    nodes = [one.status for one in looked_at.nodes(inputs=False) if one.id in reset or one.id not in before]
     if as_json:
         print_json(nodes)
     else:

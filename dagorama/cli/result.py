@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-from uuid import UUID
 
 import click
 
+from dagorama import Instance, Node
 from dagorama.cli.asking import asks_broker, find_instance
 from dagorama.cli.failure import Failed, FailedBesides, Refused
 from dagorama.cli.options import HELP, working_directory
 from dagorama.cli.run import rendered
 from dagorama.cli.waiting import waiting
-from dagorama.client.broker import failure_in, first_node, poll_values, wait_for_values
-from dagorama.errors import BrokerRefused, BrokerUnavailable, DagoramaError
+from dagorama.errors import BrokerRefused, BrokerUnavailable, DagoramaError, InstanceFailed
+from dagorama.states import InstanceState
 
 
 @click.command(context_settings=HELP)
@@ -29,34 +29,34 @@ def result(instance: str, wait: bool, as_json: bool) -> None:
     instance is failed, since nodes failed that it does not depend on: standard error names them.
     """
     sys.path.insert(0, working_directory())
-    instance_id = find_instance(instance)
-    first = first_node(instance_id)
+    found = find_instance(instance)
+    first = next(iter(found.nodes(inputs=False, limit=1)), None)
     if first is None:
-        raise Refused(f"instance {UUID(bytes=instance_id)} has no nodes, so it has no value")
+        raise Refused(f"instance {found.id} has no nodes, so it has no value")
     try:
-        value = _value(instance_id, first.node_id, wait)
+        value = _value(found, first, wait)
     except (BrokerRefused, BrokerUnavailable):
         raise
     except DagoramaError as error:
         raise Failed(str(error)) from None
     click.echo(rendered(value, "json" if as_json else "python"))
-    failure = failure_in(instance_id)
-    if failure is not None:
+    if found.state is not InstanceState.FAILED:
+        return
+    try:
+        found.wait()
+    except InstanceFailed as failure:
         raise FailedBesides(
             f"{failure.told}\n`dagorama show {failure.instance_id}` has the tracebacks, "
             f"`dagorama retry {failure.instance_id}` runs again what failed"
-        )
+        ) from None
 
 
-def _value(instance_id: bytes, node_id: bytes, wait: bool) -> object:
+def _value(instance: Instance, first: Node, wait: bool) -> object:
     if wait:
-        values = waiting(instance_id, lambda: wait_for_values(instance_id, [node_id], tells=False))
-    else:
-        found = poll_values(instance_id, [node_id])
-        if found is None:
-            name = UUID(bytes=instance_id)
-            raise Refused(
-                f"instance {name} has no value yet: --wait waits for it, `dagorama why {name}` says what holds it"
-            )
-        values = found
-    return values[node_id]
+        return waiting(instance.refresh(), instance.result)
+    if not first.done():
+        raise Refused(
+            f"instance {instance.id} has no value yet: --wait waits for it, `dagorama why {instance.id}` says what "
+            "holds it"
+        )
+    return first.result()

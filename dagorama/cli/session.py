@@ -13,12 +13,13 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
 from typing import TypeAlias, TypeVar
+from uuid import UUID
 
+from dagorama import Instance, attach, instances
 from dagorama.cli.crew import crew
 from dagorama.cli.failure import CalledWrongly, CannotStart, Failed
 from dagorama.cli.progress import COUNT_S, LiveProgress
 from dagorama.cli.target import Arguments, Target
-from dagorama.client.queries import list_instances, list_nodes, watch_instance
 from dagorama.client.status import InstanceStatus, NodeStatus
 from dagorama.definition import DAGInstance
 from dagorama.errors import BrokerRefused, BrokerUnavailable, DagoramaError
@@ -86,15 +87,16 @@ def execute(target: Target, arguments: Arguments, settings: Settings, progress: 
                 show=progress.show if progress.live else None,
             )
         )
-        left = sum(earlier.state == "running" for earlier in list_instances())
+        left = sum(1 for _ in instances(state="running"))
         if left:
             what = "an instance" if left == 1 else f"{left} instances"
             progress.show(f"{settings.storage} has {what} that had not ended: what is older is run first")
         try:
-            instance = start(target, arguments)
+            started = start(target, arguments)
+            instance = attach(UUID(bytes=id_of(started)))
             follow(instance, workers, progress, settings.tolerations)
-            value = instance.result()
-            failed = [node for node in list_nodes(id_of(instance)) if node.state == "failed"]
+            value = started.result()
+            failed = [node.status for node in instance.nodes(state="failed", inputs=False)]
         except (BrokerUnavailable, BrokerRefused) as error:
             raise CannotStart(str(error)) from None
         except DagoramaError as error:
@@ -117,7 +119,7 @@ async def _awaited(started: Awaitable[T]) -> T:
 
 
 def follow(
-    instance: DAGInstance[object],
+    instance: Instance,
     workers: subprocess.Popen[str],
     progress: LiveProgress,
     tolerations: Sequence[str],
@@ -150,9 +152,9 @@ def follow(
         idle = "ready" in happening.counts and happening.counts.keys().isdisjoint({"leased", "started", "backoff"})
 
 
-def _watch_instance(instance: DAGInstance[object], tell: Callable[[Happening], None]) -> None:
+def _watch_instance(instance: Instance, tell: Callable[[Happening], None]) -> None:
     try:
-        for status in watch_instance(id_of(instance)):
+        for status in instance.changes():
             tell(status)
     except DagoramaError as error:
         tell(error)
@@ -162,9 +164,9 @@ def _watch_workers(workers: subprocess.Popen[str], tell: Callable[[Happening], N
     tell(WorkersEnded(workers.wait()))
 
 
-def refuse_what_cannot_run(instance: DAGInstance[object], tolerations: Sequence[str]) -> None:
+def refuse_what_cannot_run(instance: Instance, tolerations: Sequence[str]) -> None:
     """Raise `CalledWrongly` if no worker here tolerates the taint of any ready node: they would wait for ever."""
-    ready = [node for node in list_nodes(id_of(instance)) if node.state == "ready"]
+    ready = list(instance.nodes(state="ready", inputs=False))
     taints = {node.taint for node in ready}
     if taints and taints.isdisjoint({"", *tolerations}):
         functions = ", ".join(sorted({node.function for node in ready}))

@@ -8,14 +8,13 @@ from concurrent.futures import Future
 from threading import Thread
 from time import monotonic
 from typing import TypeVar
-from uuid import UUID
 
 import click
 
-from dagorama import Instance, attach
+from dagorama import Instance
 from dagorama.cli.progress import COUNT_S, LiveProgress, by_name
-from dagorama.client import queries
 from dagorama.client.settings import silence_s
+from dagorama.client.silence import hushed
 from dagorama.client.status import InstanceStatus
 from dagorama.errors import BrokerUnavailable
 from dagorama.logging import printable
@@ -27,33 +26,31 @@ T = TypeVar("T")
 SILENCE_MAX_S = 1e6
 
 
-def wait_until_ended(instance_id: bytes) -> InstanceStatus:
-    """Return the state of the instance when it runs no longer; raise `BrokerUnavailable` when none answers any more."""
-    return waiting(instance_id, lambda: _followed(instance_id))
+def wait_until_ended(instance: Instance) -> InstanceStatus:
+    """Return how the instance stands when it runs no longer; raise `BrokerUnavailable` when none answers any more."""
+    return waiting(instance.refresh(), lambda: _followed(instance))
 
 
-def _followed(instance_id: bytes) -> InstanceStatus:
+def _followed(instance: Instance) -> InstanceStatus:
     """Follow the instance to its end, over restarts of the broker that take no longer than a request is tried for."""
     while True:
         try:
-            return deque(queries.watch_instance(instance_id), maxlen=1).pop()
+            return deque(instance.changes(), maxlen=1).pop()
         except BrokerUnavailable:
-            queries.get_instance(instance_id)
+            instance.refresh()
 
 
-def waiting(instance_id: bytes, wait: Callable[[], T]) -> T:
+def waiting(instance: Instance, wait: Callable[[], T]) -> T:
     """Return the result of `wait`; each new reason why the instance does not go on meanwhile is told, once.
 
     It is asked for when for `DAGORAMA_SILENCE_S` nothing has run, and nothing changed. On a terminal the progress of
     the instance is shown.
     """
-    instance = attach(UUID(bytes=instance_id)).refresh()
     with LiveProgress(instance.definition) as progress:
         return _waiting(instance, wait, progress)
 
 
 def _waiting(instance: Instance, wait: Callable[[], T], progress: LiveProgress) -> T:
-    instance_id = instance.id.bytes
     patience_s = min(silence_s(), SILENCE_MAX_S)
     future: Future[T] = Future()
     # A daemon, so that Ctrl-C ends the command at once.
@@ -77,8 +74,8 @@ def _waiting(instance: Instance, wait: Callable[[], T], progress: LiveProgress) 
             if monotonic() < silent_until:
                 continue
             silent_until = monotonic() + patience_s
-            before, counts = counts, queries.get_instance(instance_id).counts
-            why = queries.why(instance_id) if counts == before and "leased" not in counts else None
+            before, counts = counts, instance.refresh().status.counts
+            why = instance.why() if counts == before and "leased" not in counts else None
         except BrokerUnavailable:
             continue  # whether that is the end is for `wait` to say
         # Not the texts, in which times and numbers change.
@@ -93,7 +90,8 @@ def _waiting(instance: Instance, wait: Callable[[], T], progress: LiveProgress) 
 
 def _fill(future: Future[T], wait: Callable[[], T]) -> None:
     try:
-        future.set_result(wait())
+        with hushed():
+            future.set_result(wait())
     except BaseException as error:
         future.set_exception(error)
 

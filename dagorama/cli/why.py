@@ -8,7 +8,6 @@ from dagorama.cli.asking import asks_broker, find_instance, print_json
 from dagorama.cli.node_names import find_node
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import print_text
-from dagorama.client import queries
 from dagorama.logging import printable
 
 #: What is wrapped stands deeper than the next reason does, which stands two columns deeper than this one.
@@ -26,8 +25,8 @@ def why(instance: str, node: str | None, as_json: bool) -> None:
     and NODE what one node only has: a label, the name of a function, whole or just the method's, or both, as in
     load/orders-17.csv. Each line is held by the one below it that stands deeper.
     """
-    instance_id = find_instance(instance)
-    told = queries.why(instance_id, find_node(instance_id, node) if node else None)
+    found = find_instance(instance)
+    told = found.why(find_node(found, node) if node else None)
     if as_json:
         print_json(told)
     else:

@@ -69,16 +69,13 @@ def deadline_in(timeout_s: float | None) -> Deadline | None:
     return None if timeout_s is None else broker().deadline(timeout_s)
 
 
-def wait_for_values(
-    instance_id: bytes, node_ids: Sequence[bytes], deadline: Deadline | None = None, *, tells: bool = True
-) -> Values:
+def wait_for_values(instance_id: bytes, node_ids: Sequence[bytes], deadline: Deadline | None = None) -> Values:
     """Wait until all these nodes have values, not beyond the deadline; return them by id.
 
-    When nothing has come for a while, the log says what holds them, unless it `tells` nothing. Raises `NodeFailed`,
-    `InstanceCancelled`, `ResultTimeout`, `BrokerRefused`, and `BrokerUnavailable` if the broker is not there, or goes
-    away and stays away.
+    When nothing has come for a while, the log says what holds them. Raises `NodeFailed`, `InstanceCancelled`,
+    `ResultTimeout`, `BrokerRefused`, and `BrokerUnavailable` if the broker is not there, or goes away and stays away.
     """
-    return run(values_of(instance_id, node_ids, deadline, tells))
+    return run(values_of(instance_id, node_ids, deadline))
 
 
 async def wait_for_values_async(
@@ -122,11 +119,6 @@ def state_of(instance_id: bytes) -> InstanceState:
 async def state_of_async(instance_id: bytes) -> InstanceState:
     """Do what `state_of` does, without blocking the event loop."""
     return await run_async(_state_of(instance_id))
-
-
-def failure_in(instance_id: bytes) -> InstanceFailed | None:
-    """Return the error that tells which nodes of an instance failed; None for one that is not failed."""
-    return run(_failure_in(instance_id))
 
 
 def first_node(instance_id: bytes, deadline: Deadline | None = None) -> FirstNode | None:
@@ -178,11 +170,6 @@ def end_of(instance_id: bytes, timeout_s: float | None) -> Steps[None]:
         raise (yield from _failure(status))
 
 
-def _failure_in(instance_id: bytes) -> Steps[InstanceFailed | None]:
-    status = yield from broker().ask(GetInstance(instance_id))
-    return (yield from _failure(status)) if status.state is InstanceState.FAILED else None
-
-
 def _failure(status: InstanceStatus) -> Steps[InstanceFailed]:
     """Make the error of an instance that is failed."""
     count = status.counts.get("failed", 0)
@@ -190,20 +177,19 @@ def _failure(status: InstanceStatus) -> Steps[InstanceFailed]:
     failed: list[NodeStatus] = []
     token = ""
     while len(failed) < most:
-        nodes, token = yield from broker().ask(ListNodes(status.instance_id.bytes, PAGE_SIZE, token))
-        failed += [node for node in nodes if node.state == "failed"]
+        asked = ListNodes(status.instance_id.bytes, PAGE_SIZE, token, states=["failed"])
+        nodes, token = yield from broker().ask(asked)
+        failed += filter(asked.is_chosen, nodes)
         if not token:
             break
     failures = [failure_of_node(node) for node in failed[:most]]
     return InstanceFailed(instance_id=status.instance_id, failures=failures, failed_count=count)
 
 
-def values_of(
-    instance_id: bytes, node_ids: Sequence[bytes], deadline: Deadline | None, tells: bool = True
-) -> Steps[Values]:
+def values_of(instance_id: bytes, node_ids: Sequence[bytes], deadline: Deadline | None) -> Steps[Values]:
     """Take the steps of `wait_for_values`."""
     asked = broker()
-    silence = Silence(instance_id, tells=tells, onlooker=People(instance_id) if tells else None)
+    silence = Silence(instance_id, onlooker=People(instance_id))
     values: Values = {}
     missing = node_ids
     try:

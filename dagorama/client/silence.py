@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from math import inf
 from time import monotonic
 from typing import Protocol
@@ -24,6 +26,19 @@ GOES_ON = frozenset({"running", "due", "ended"})
 #: When which instances were asked about last, to be told of.
 _asked_at: dict[bytes, float] = {}
 
+#: Whether waits in this context tell nothing.
+_is_hushed: ContextVar[bool] = ContextVar("_is_hushed", default=False)
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Have waits of the block show nothing and log nothing: the caller shows how they go on."""
+    token = _is_hushed.set(True)
+    try:
+        yield
+    finally:
+        _is_hushed.reset(token)
+
 
 class Onlooker(Protocol):
     """Somebody who sees how far an instance has come while it is waited for."""
@@ -44,12 +59,12 @@ class Onlooker(Protocol):
 class Silence:
     """How long a wait has said nothing. One for each wait, however many nodes it is for: `close` it at its end."""
 
-    def __init__(self, instance_id: bytes, *, tells: bool = True, onlooker: Onlooker | None = None) -> None:
-        """Begin now; one that does not tell lasts for ever. `ValueError` for a setting that is no time."""
+    def __init__(self, instance_id: bytes, *, onlooker: Onlooker | None = None) -> None:
+        """Begin now; one that is `hushed` lasts for ever. `ValueError` for a setting that is no time."""
         self.instance_id = instance_id
-        self._onlooker = onlooker
+        self._onlooker = None if _is_hushed.get() else onlooker
         self._has_told = False
-        self._span_s = silence_s() if tells else inf
+        self._span_s = inf if _is_hushed.get() else silence_s()
         self._ends_at = monotonic() + self._span_s
 
     def rest_s(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from uuid import UUID
 
@@ -98,6 +99,17 @@ class Instance(InstanceVerbs, InstanceLooks):
         """Return the same as `state`, without blocking the event loop."""
         await self.arefresh()
         return self.status.state
+
+    def changes(self) -> Iterator[InstanceStatus]:
+        """Yield how it stands now and after each change, until it has ended; that blocks meanwhile.
+
+        Changes that come quickly are told together. Raises `BrokerUnavailable` as soon as the connection breaks. On an
+        event loop, read `events(instance)`.
+        """
+        from dagorama.client.asking import broker
+
+        check_is_kept(self, "to watch")
+        return broker().changes(id_of(self))
 
     @asking
     def wait(self, timeout: float | None = None) -> Steps[None]:

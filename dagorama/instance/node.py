@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from dagorama.client.port import GetNode, Request, Rerun, WhyNot
+from dagorama.client.port import GetNode, Request, WhyNot
 from dagorama.client.status import AttemptStatus, NodeStatus, ProgressStatus
 from dagorama.client.steps import Deadline, Steps
 from dagorama.instance.handle import NodeHandle
 from dagorama.instance.listing import Listing
 from dagorama.instance.log import Log
-from dagorama.instance.twins import asking, later, order, question
+from dagorama.instance.twins import asking, later, question
+from dagorama.instance.verbs import rerun_in
 from dagorama.options import checked_timeout
 from dagorama.states import ENDED, NodeState
 from dagorama.why import Why
@@ -258,13 +259,13 @@ class Node(NodeHandle):
 
     awhy = later(why)
 
-    @order
-    def rerun(self) -> Request[object]:
-        """Run it again, and all that its value went into, in an instance that has ended.
+    @asking
+    def rerun(self) -> Steps[tuple[UUID, ...]]:
+        """Run it again, and all that its value went into, in an instance that has ended; return the ids of these.
 
         Raises `BrokerRefused`, naming the state, where the instance runs or was cancelled.
         """
-        return Rerun(self.instance_id.bytes, self.id.bytes)
+        return rerun_in(self.instance_id.bytes, self.id.bytes)
 
     arerun = later(rerun)
 

@@ -7,10 +7,12 @@ Type checkers take `InstanceVerbs` for a base of `DAGInstance`; at run time the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from uuid import UUID
 
 from dagorama.client.port import Cancel, ControlInstance, Request, Rerun, Retry, WhyNot
+from dagorama.client.steps import Steps
 from dagorama.instance.handle import Handle, check_is_kept, id_of, node_id_in
-from dagorama.instance.twins import later, order, question
+from dagorama.instance.twins import asking, later, order, question
 from dagorama.options import checked_priority, checked_running_max
 from dagorama.why import Why
 
@@ -78,9 +80,9 @@ class InstanceVerbs(Handle):
 
     aretry = later(retry)
 
-    @order
-    def rerun(self, node: object) -> Request[object]:
-        """Run a node again, and all that its value went into, in an instance that has ended.
+    @asking
+    def rerun(self, node: object) -> Steps[tuple[UUID, ...]]:
+        """Run a node again, and all that its value went into, in an instance that has ended; return the ids of these.
 
         `node` is a promise, a `Node` or its id.
 
@@ -89,7 +91,7 @@ class InstanceVerbs(Handle):
         `BrokerRefused`, naming the state, where the instance runs or was cancelled, and `BrokerUnavailable`.
         """
         check_is_kept(self, "to rerun a node of")
-        return Rerun(id_of(self), node_id_in(node, "rerun()"))
+        return rerun_in(id_of(self), node_id_in(node, "rerun()"))
 
     arerun = later(rerun)
 
@@ -111,6 +113,13 @@ class InstanceVerbs(Handle):
 VERBS: dict[str, Callable[..., object]] = {
     name: verb for name, verb in vars(InstanceVerbs).items() if not name.startswith("_")
 }
+
+
+def rerun_in(instance_id: bytes, node_id: bytes) -> Steps[tuple[UUID, ...]]:
+    """Run a node again; return the ids of all nodes that begin anew."""
+    from dagorama.client.asking import broker
+
+    return tuple(UUID(bytes=one) for one in (yield from broker().ask(Rerun(instance_id, node_id))))
 
 
 def _control(

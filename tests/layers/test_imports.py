@@ -107,7 +107,8 @@ ARROWS = {
     "kernel": set[str](),
     "runner": {"worker", "shell", "processes", "client", "code", "words"},
     "cli": {
-        *("ui", "worker", "shell", "processes", "front", "instance", "client", "code", "analysis", "metrics", "words"),
+        *("ui", "worker", "shell", "processes", "looking", "front", "instance", "client", "code", "analysis"),
+        *("metrics", "words"),
         "launch",
     },
     # A client of the Python API, as users' programs are.
@@ -287,6 +288,18 @@ def test_arrows_lead_down() -> None:
     assert upward == []
 
 
+def test_commands_ask_a_broker_by_the_python_api() -> None:
+    """What they show everybody can have: of what asks a broker they know the settings and what comes back."""
+    known = {"connection", "events", "logs", "settings", "silence", "status", "steps"}
+    asked = {
+        (name, target)
+        for name, path in modules("dagorama/cli")
+        for target in imports_of(name, path.read_text())
+        if room_of(target) == "client" and target.split(".")[2] not in known
+    }
+    assert asked == set()
+
+
 def test_every_arrow_is_used() -> None:
     """An arrow that no import follows any more leaves the drawing."""
     used = {
@@ -340,7 +353,7 @@ def test_messages_and_core_types_meet_where_they_are_translated() -> None:
         ("dagorama.testing.core", "from dagorama.v1 import graph_pb2"),
         ("dagorama.worker.kernel.kernel", "from dagorama.worker.shell.held import Held"),
         ("dagorama.analysis.critical", "from time import time"),
-        ("dagorama.analysis.critical", "from dagorama.client import queries"),
+        ("dagorama.analysis.critical", "from dagorama.client import asking"),
         ("dagorama.worker.shell.slots", "from dagorama.worker.processes import supervisor"),
         ("dagorama.worker.options", "from dagorama.worker.shell import versions"),
     ],

@@ -173,7 +173,7 @@ def use_plain() -> None:
     assert_type(instance.state, InstanceState)
     assert_type(instance.wait(timeout=0), None)
     assert_type(instance.retry(), None)
-    assert_type(instance.rerun(promise), None)
+    assert_type(instance.rerun(promise), tuple[UUID, ...])
     with instance_options(priority=5, group="night", running_max=4, deadline=1.5, key="k", tags={"a": "b"}) as nothing:
         assert_type(nothing, None)
     derived, _ = Derived(3)(1)
@@ -250,7 +250,7 @@ def look(untyped: UUID | str) -> None:
     assert_type(node.parent(), Node | None)
     assert_type(node.dependencies(), Listing[Node])
     assert_type(node.why(), Why)
-    assert_type(node.rerun(), None)
+    assert_type(node.rerun(), tuple[UUID, ...])
     found.rerun(node)
     started, promise = Plain()(1)
     assert_type(started.done(), bool)

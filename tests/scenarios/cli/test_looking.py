@@ -21,10 +21,11 @@ from uuid import UUID
 import pytest
 from click.testing import CliRunner
 
+from dagorama import Instance, attach
 from dagorama.calls.payload import encode
 from dagorama.cli import waiting
 from dagorama.cli.main import group
-from dagorama.client import broker, queries
+from dagorama.client import broker
 from dagorama.errors import InstanceFailed
 from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
 from dagorama.why import Why
@@ -573,19 +574,19 @@ def test_what_holds_an_instance_is_told_once(
 ) -> None:
     """Whoever waits for it hears why nothing goes on, and not again as long as that stays so."""
     monkeypatch.setenv("DAGORAMA_SILENCE_S", "0.01")
-    asked, ask = Semaphore(0), queries.why
+    asked, ask = Semaphore(0), Instance.why
 
-    def why(instance_id: bytes) -> Why:
+    def why(instance: Instance) -> Why:
         asked.release()
-        return ask(instance_id)
+        return ask(instance)
 
     def wait() -> str:
         for _ in range(3):
             assert asked.acquire(timeout=20)
         return "value"
 
-    monkeypatch.setattr(queries, "why", why)
-    assert waiting.waiting(scene.queued, wait) == "value"
+    monkeypatch.setattr(Instance, "why", why)
+    assert waiting.waiting(attach(UUID(bytes=scene.queued)).refresh(), wait) == "value"
     first, reason = capsys.readouterr().err.splitlines()
     assert first.startswith("shop:Batch.load (")
     assert reason.strip().startswith("queue: it is in queue batch, which worker bench-1 does not serve")

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from dagorama import attach
 from dagorama.cli.failure import Refused
 from dagorama.cli.node_names import find_node
 from dagorama.client.status import NodeStatus
@@ -28,7 +29,7 @@ NODES = (
 def find(text: str, nodes: Sequence[NodeStatus] = NODES) -> int:
     """Give the number of the node that a text stands for."""
     with telling(Told([instance()], nodes)):
-        return int.from_bytes(find_node(INSTANCE.bytes, text)) & 0xFFFF
+        return find_node(attach(INSTANCE), text).int & 0xFFFF
 
 
 @pytest.mark.parametrize(

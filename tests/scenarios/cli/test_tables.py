@@ -17,8 +17,7 @@ from dagorama.cli import looking
 from dagorama.cli.main import group
 from dagorama.cli.progress import LiveProgress
 from dagorama.cli.tables import print_fields, print_text
-from dagorama.client import queries
-from dagorama.client.port import ListInstances, ListQueues, ListWorkers, Page
+from dagorama.client.port import ListInstances, ListQueues, ListWorkers, Page, WhyNot
 from dagorama.client.status import InstanceStatus, NodeStatus, ProgressStatus, QueueStatus, WorkerStatus
 from dagorama.states import InstanceState, NodeState
 from dagorama.why import Reason, Why
@@ -202,9 +201,7 @@ def test_wrapping_is_not_taken_for_depth(columns: int, capsys: pytest.CaptureFix
     because = Reason(kind="running", text="on worker host-7")
     first = Reason(kind="waits_for", text=MESSAGE, because=(because,))
     why = Why(instance_id=ONE, node_id=ONE, function="shop:Order.charge", state="waiting", reasons=(first,))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(queries, "why", lambda *_: why)
-        patch.setattr("dagorama.cli.why.find_instance", lambda _: b"")
+    with telling(Told(more={WhyNot: lambda _: why})):
         run(["why", str(ONE)])
     lines = "\n".join(lines_of(capsys.readouterr().out))
     assert (lines.count("\n  waits_for:"), lines.count("\n    running:")) == (1, 1)

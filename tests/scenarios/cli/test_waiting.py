@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from dagorama import DAGDefinition, dagorama
+from dagorama import DAGDefinition, attach, dagorama
 from dagorama.cli.waiting import wait_until_ended
-from dagorama.client import queries
 from dagorama_broker.launch import launch_broker
+from tests import queries
 
 
 class Queued(DAGDefinition):
@@ -30,7 +30,7 @@ def test_waiting_goes_on_over_a_restart_of_the_broker(tmp_path: Path, monkeypatc
     with ThreadPoolExecutor(1) as pool:
         with launch_broker(port=port, storage=storage) as broker:
             instance, _ = Queued()()
-            status = pool.submit(wait_until_ended, instance.instance_id.bytes)
+            status = pool.submit(wait_until_ended, attach(instance.instance_id))
             while queries.get_instance(instance.instance_id.bytes).counts != {"ready": 1}:
                 pass
             broker.process.kill()

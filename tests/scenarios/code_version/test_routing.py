@@ -12,8 +12,8 @@ from uuid import UUID
 
 import pytest
 
-from dagorama.client import queries
 from dagorama_broker.launch import LaunchedBroker, launch_broker
+from tests import queries
 
 ROOT = Path(__file__).parents[3]
 TIMEOUT_S = 30

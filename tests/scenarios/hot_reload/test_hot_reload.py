@@ -15,9 +15,9 @@ from uuid import UUID
 import pytest
 
 from dagorama.cli.worker import worker
-from dagorama.client.queries import get_instance
 from dagorama.hot_reload import EventHandler, SourceChanged, _words
 from dagorama_broker.launch import launch_broker
+from tests.queries import get_instance
 
 PACKAGE_ROOT = Path(__file__).parents[3]
 

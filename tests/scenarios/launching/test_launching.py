@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from dagorama import WorkersCannotStart, launch_workers
-from dagorama.client.queries import list_workers
 from dagorama.serializer import function_to_name
 from dagorama.worker.processes import launched
 from dagorama_broker.launch import launch_broker
+from tests.queries import list_workers
 from tests.scenarios.worker.worker_definitions import Work
 
 PROGRAM = """

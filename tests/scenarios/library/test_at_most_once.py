@@ -9,11 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from dagorama.client.queries import list_nodes, watch_instance
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
 from dagorama.runner import launch_workers
 from dagorama_broker.launch import launch_broker
+from tests.queries import list_nodes, watch_instance
 
 NODES = 300
 KILLS = int(os.environ.get("DAGORAMA_TEST_KILLS", "6"))

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from dagorama.client.queries import list_nodes
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
 from dagorama.errors import NodeFailed
 from dagorama.retry import StaticRetry
 from dagorama.runner import launch_workers
 from dagorama_broker.launch import launch_broker
+from tests.queries import list_nodes
 
 
 class Expanding(DAGDefinition):

@@ -12,10 +12,10 @@ import grpc
 import pytest
 
 from dagorama import KeyConflict, instance_options
-from dagorama.client import queries
 from dagorama.client.connection import connection
 from dagorama.v1 import dag_pb2
 from dagorama_broker.launch import launch_broker
+from tests import queries
 from tests.scenarios.library.keyed_definitions import Order
 
 #: A spawner with a set, whose members are in another order in each process.

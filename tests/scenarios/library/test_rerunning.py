@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from dagorama import BrokerRefused, DAGDefinition, NodeFailed, dagorama
-from dagorama.client.control import control_queue
-from dagorama.client.queries import list_nodes
 from dagorama.client.status import NodeStatus
 from dagorama.runner import launch_workers
 from dagorama_broker.launch import launch_broker
+from tests.queries import control_queue, list_nodes
 
 DAGORAMA = [sys.executable, "-m", "dagorama.cli.main"]
 

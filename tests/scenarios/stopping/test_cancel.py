@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from dagorama import BrokerRefused, DAGDefinition, DAGInstance, InstanceCancelled, dagorama, generate_instance_id
-from dagorama.client.queries import watch_instance
 from dagorama.errors import WorkersCannotStart
 from dagorama.worker.shell.stopping import EXIT_CANCELLED
 from dagorama_broker.launch import LaunchedBroker
+from tests.queries import watch_instance
 from tests.scenarios.stopping.stopping_definitions import AsyncStopping, Stopping
 from tests.scenarios.worker.conftest import MakePipe, StartWorkers
 from tests.scenarios.worker.worker_definitions import Work, hear

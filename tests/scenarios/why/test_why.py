@@ -12,15 +12,14 @@ from pathlib import Path
 import pytest
 
 from dagorama.client import broker as client
-from dagorama.client import queries
-from dagorama.client.control import control_queue
-from dagorama.client.queries import list_nodes, list_workers, watch_instance
 from dagorama.definition import DAGInstance
 from dagorama.errors import BrokerRefused, NodeFailed
 from dagorama.options import instance_options
 from dagorama.v1 import work_pb2
 from dagorama.why import Reason, Why
 from dagorama_broker.launch import LaunchedBroker, launch_broker
+from tests import queries
+from tests.queries import control_queue, list_nodes, list_workers, watch_instance
 from tests.scenarios.broker.rawclient import Worker, new_id
 from tests.scenarios.why.why_definitions import Broken, Held, Limited, Pair, Plain, Retried, Steps, Tainted
 from tests.scenarios.worker.conftest import MakePipe, StartWorkers

@@ -12,11 +12,11 @@ from uuid import UUID
 import pytest
 
 from dagorama.client.connection import Connection, broker_address
-from dagorama.client.queries import list_nodes
 from dagorama.runner import launch_workers
 from dagorama.v1.logs_pb2 import ReadRequest
 from dagorama.v1.logs_pb2_grpc import LogServiceStub
 from dagorama_broker.launch import LaunchedBroker, launch_broker
+from tests.queries import list_nodes
 from tests.scenarios.worker.conftest import StartWorkers
 from tests.scenarios.worker.printing_definitions import Printing, PrintingAsync
 from tests.unit.worker.log_reading import lines_of

@@ -12,9 +12,7 @@ import pytest
 from dagorama.calls.capture import CapturedCall, FunctionSpec
 from dagorama.calls.ids import new_id
 from dagorama.calls.payload import encode
-from dagorama.client import queries
 from dagorama.client.broker import submit
-from dagorama.client.queries import list_nodes, list_workers
 from dagorama.definition import instance_of, resolve
 from dagorama.errors import NodeFailed
 from dagorama.models.promise import DAGPromise
@@ -22,6 +20,8 @@ from dagorama.worker.options import WorkerOptions
 from dagorama.worker.processes.launched import LaunchedWorkers
 from dagorama.worker.processes.process import WorkerProcess
 from dagorama_broker.launch import launch_broker
+from tests import queries
+from tests.queries import list_nodes, list_workers
 from tests.scenarios.worker.worker_definitions import AsyncWork, Lopsided, Work
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dagorama.client.queries import list_nodes
 from dagorama.errors import NodeFailed
 from dagorama_broker.launch import LaunchedBroker, launch_broker
+from tests.queries import list_nodes
 from tests.scenarios.worker.conftest import MakePipe, StartWorkers
 from tests.scenarios.worker.worker_definitions import Work, hear, say
 

@@ -24,7 +24,6 @@ from dagorama.calls.payload import encode
 from dagorama.client.broker import submit
 from dagorama.client.connection import broker_address, connection
 from dagorama.client.messages import instance_status
-from dagorama.client.queries import get_instance
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, DAGInstance, attach, generate_instance_id, resolve, resolve_async
 from dagorama.errors import BrokerRefused, BrokerUnavailable, InstanceCancelled, NodeFailed, ResultTimeout
@@ -33,6 +32,7 @@ from dagorama.retry import StaticRetry
 from dagorama.testing import in_process_broker, inline
 from dagorama.v1.dag_pb2 import InstanceInfo
 from dagorama.v1.graph_pb2 import Failure, InstanceState, NodeState, Outcome
+from tests.queries import get_instance
 from tests.timing import least_s
 from tests.unit.library.dag_server import DagServer, calls_in
 

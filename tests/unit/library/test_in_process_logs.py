@@ -149,7 +149,7 @@ def test_people_see_labels_in_place_of_ids() -> None:
         nodes = list(instance.nodes())
         assert [node.label for node in nodes][1:] == ["north", "so\x1bth", "so\x1bth"]
         assert nodes[1].inputs == nodes[1].refresh().inputs == "name='north'"
-        shown = _Lines(instance.instance_id.bytes, None)
+        shown = _Lines(attach(instance.instance_id), None)
         time = datetime(2026, 3, 1, tzinfo=UTC)
         lines = [
             shown(

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from dagorama import DAGDefinition, dagorama
-from dagorama.client import queries
 from dagorama.testing import in_process_broker
 from dagorama.testing.in_process import InProcessBroker
+from tests import queries
 
 
 @pytest.fixture

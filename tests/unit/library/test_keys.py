@@ -19,8 +19,8 @@ from dagorama import (
     instance_options,
     resolve,
 )
-from dagorama.client import queries
 from dagorama.testing import in_process_broker, inline
+from tests import queries
 from tests.unit.library.dag_server import DagServer
 
 ran: list[object] = []

@@ -10,11 +10,11 @@ import pytest
 
 from dagorama import DAGDefinition, DAGPromise, StaticRetry, context, dagorama
 from dagorama.calls.labels import LABEL_CHARS_MAX, Labels, checked_label
-from dagorama.client import queries
 from dagorama.client.status import NodeStatus
 from dagorama.inspection import CallRules
 from dagorama.testing import in_process_broker
 from dagorama.testing.in_process import InProcessBroker
+from tests import queries
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from dagorama import (
     instance_options,
     instances,
 )
-from dagorama.client import port, queries, requests
+from dagorama.client import port, requests
 from dagorama.client.asking import ask_broker
 from dagorama.client.messages import instance_status
 from dagorama.instance import listing as listing_module
@@ -42,6 +42,7 @@ from dagorama.instance.methods import LOOKS
 from dagorama.testing import in_process_broker, inline
 from dagorama.testing.in_process import InProcessBroker
 from dagorama.v1 import dag_pb2, graph_pb2
+from tests import queries
 
 T = TypeVar("T")
 
@@ -239,6 +240,31 @@ def test_an_instance_is_attached_to_without_its_definition() -> None:
     again = pickle.loads(pickle.dumps(found))
     assert (again, hash(again), again.status) == (found, hash(found), found.status)
     found.wait()
+
+
+@pytest.mark.usefixtures("broker")
+def test_an_instance_tells_how_it_changes() -> None:
+    """From how it stands now to its end; one that has ended has no more to tell."""
+    started, _ = Sums()([1, 2])
+    found = attach(started.instance_id)
+    assert [one.state for one in found.changes()] == ["running", "completed"]
+    assert [one.counts for one in found.changes()] == [{"completed": 4}]
+
+
+@pytest.mark.usefixtures("broker")
+def test_a_rerun_tells_which_nodes_begin_anew() -> None:
+    """The node, and all that its value went into, by their ids; of a node and of its instance, sync and async."""
+    started, _ = Sums()([1, 2])
+    found = attach(started.instance_id)
+    assert found.result() == 3
+    (total,) = found.nodes(function="total")
+    first, _ = found.nodes(function="one")
+    assert total.id in found.rerun(total.id)
+    assert found.result() == 3
+    anew = first.rerun()
+    assert {first.id, total.id} <= set(anew)
+    assert found.result() == 3
+    assert set(asyncio.run(first.arerun())) == set(anew)
 
 
 @pytest.mark.usefixtures("broker")

@@ -10,14 +10,14 @@ from uuid import UUID
 import pytest
 
 from dagorama import DAGDefinition, dagorama
-from dagorama.client import queries
 from dagorama.client.asking import ask_broker
-from dagorama.client.control import control_queue
 from dagorama.client.port import ControlInstance, Request, Retry, WhyNot
 from dagorama.errors import BrokerRefused
 from dagorama.testing import in_process_broker
 from dagorama.v1 import dag_pb2
 from dagorama_broker.requests import Requests
+from tests import queries
+from tests.queries import control_queue
 
 REQUESTS: list[type[Request[Any]]] = Request.__subclasses__()
 SERVICE = dag_pb2.DESCRIPTOR.services_by_name["DagService"]

@@ -1,20 +1,19 @@
-"""Look at instances, nodes, workers and queues, and ask why a node does not run.
+"""Ask the broker of the environment in short, by ids as they travel, as tests often have them.
 
-All of these raise `BrokerUnavailable`, and `BrokerRefused` for an id that the broker does not know.
+All of these raise `BrokerUnavailable`, and `BrokerRefused` for an id that the broker does not know. Programs have
+`dagorama.instances()`, `attach(id)` and so on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import TypeVar
 
-from dagorama.calls.capture import FunctionSpec
 from dagorama.client.asking import ask_broker, broker
 from dagorama.client.port import (
     PAGE_SIZE,
-    CheckFunctions,
+    ControlQueue,
     GetInstance,
     GetNode,
     ListInstances,
@@ -25,7 +24,7 @@ from dagorama.client.port import (
     Request,
     WhyNot,
 )
-from dagorama.client.status import FunctionStatus, InstanceStatus, NodeStatus, QueueStatus, WorkerStatus
+from dagorama.client.status import InstanceStatus, NodeStatus, QueueStatus, WorkerStatus
 from dagorama.why import Why
 
 T = TypeVar("T")
@@ -61,11 +60,6 @@ def list_instances(
     return _items(lambda token: replace(asked, page_token=token), asked.is_chosen)
 
 
-def newest_instances(limit: int) -> list[InstanceStatus]:
-    """Return the `limit` newest instances, newest first."""
-    return list(islice(list_instances(), limit))
-
-
 def get_instance(instance_id: bytes) -> InstanceStatus:
     """Return how an instance stands."""
     return ask_broker(GetInstance(instance_id))
@@ -94,19 +88,9 @@ def list_queues() -> Sequence[QueueStatus]:
     return ask_broker(ListQueues())
 
 
-def check_functions(functions: Sequence[FunctionSpec]) -> list[FunctionStatus]:
-    """Return for each function what would keep its nodes from every connected worker, in the same order."""
-    return [
-        FunctionStatus(
-            function=function.name,
-            code_version=function.code_version,
-            queue=function.queue,
-            taint=function.taint,
-            reasons=check.reasons,
-            unsure_workers=check.unsure_workers,
-        )
-        for function, check in zip(functions, ask_broker(CheckFunctions(functions)), strict=True)
-    ]
+def control_queue(queue: str, *, paused: bool | None = None, running_max: int | None = None) -> Sequence[QueueStatus]:
+    """Change how a queue is run, as `ControlQueue` says, and return how it stands then, by taint."""
+    return ask_broker(ControlQueue(queue, paused=paused, running_max=running_max))
 
 
 def why(instance_id: bytes, node_id: bytes | None = None) -> Why:
