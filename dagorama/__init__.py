@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from dagorama.instance.node import Attempt, Failure, Node
     from dagorama.limits import Limit
     from dagorama.looking.events import Events, events
-    from dagorama.looking.lists import instances, queues, queues_async, workers, workers_async
+    from dagorama.looking.lists import find, find_async, instances, queues, queues_async, workers, workers_async
     from dagorama.looking.queue import Queue
     from dagorama.models.promise import DAGPromise
     from dagorama.node_context import NodeContext, context
@@ -129,6 +129,8 @@ __all__ = [
     "events",
     "execute_worker",
     "execute_worker_async",
+    "find",
+    "find_async",
     "generate_instance_id",
     "instance_options",
     "instances",
@@ -190,6 +192,8 @@ _MODULES = {
     "events": "looking.events",
     "execute_worker": "runner",
     "execute_worker_async": "runner",
+    "find": "looking.lists",
+    "find_async": "looking.lists",
     "generate_instance_id": "definition",
     "instance_options": "options",
     "instances": "looking.lists",

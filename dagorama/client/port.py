@@ -227,11 +227,15 @@ class ListNodes(Request[Page[NodeStatus]]):
     functions: Sequence[str] = ()
     #: Whether to tell of their arguments, as far as these are short.
     with_inputs: bool = False
+    #: The whole label; empty: any.
+    label: str = ""
 
     def is_chosen(self, status: NodeStatus) -> bool:
         """Return whether a node is of the selection. An earlier broker, which does not know it, gives all."""
-        return (not self.states or status.state in self.states) and (
-            not self.functions or any(_is_end(each, status.function) for each in self.functions)
+        return (
+            (not self.states or status.state in self.states)
+            and (not self.functions or any(_is_end(each, status.function) for each in self.functions))
+            and (not self.label or status.label == self.label)
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from typing import TypeVar, cast
 from uuid import UUID
 
@@ -28,6 +29,9 @@ from dagorama.v1.dag_pb2 import WatchInstanceRequest
 from dagorama.v1.logs_pb2 import ReadRequest
 
 T = TypeVar("T")
+
+#: What brokers of earlier versions pass over, in words.
+_UNHEEDED = {"key": "a key", "hooks": "hooks"}
 
 
 class RemoteBroker:
@@ -67,7 +71,30 @@ class RemoteBroker:
         to = connection()
         request = submit_request(instance_id, definition, calls, options, hooks)
         response = yield from ask(to, to.dag.Submit, request, what)
-        return Submitted(response.instance_id, response.node_id) if response.instance_id else None
+        if response.instance_id:
+            return Submitted(response.instance_id, response.node_id)
+        asked = [name for name, value in (("key", options.key), ("hooks", hooks)) if value]
+        unheeded = [name for name in asked if name not in response.heeded]
+        if unheeded:
+            yield from self._take_back(instance_id, unheeded, response.broker_version)
+        return None
+
+    def _take_back(self, instance_id: bytes, unheeded: Sequence[str], broker_version: str) -> Steps[None]:
+        """Cancel an instance that a broker of an earlier version has begun without a key or hooks; raise an error."""
+        became = "was cancelled again"
+        try:
+            yield from self.ask(Cancel(instance_id))
+        except (BrokerRefused, BrokerUnavailable) as error:
+            became = f"could not be cancelled ({error})"
+        to, mine = connection(), version("dagorama")
+        theirs = f"of version {broker_version}" if broker_version else "of an earlier version"
+        raise BrokerRefused(
+            request=f"to start an instance with {' and '.join(_UNHEEDED[name] for name in unheeded)}",
+            code="UNIMPLEMENTED",
+            detail=f"the broker at {to.host}:{to.port} is {theirs}, and this program's dagorama of {mine}: it passes "
+            f"over the {' and the '.join(unheeded)}; update the broker first, and then the programs that start "
+            f"instances; instance {UUID(bytes=instance_id)}, which it has begun without, {became}",
+        )
 
     def outcomes(
         self, instance_id: bytes, node_ids: Sequence[bytes], deadline: Deadline | None, silence: Silence

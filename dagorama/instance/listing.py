@@ -81,25 +81,18 @@ def _page(steps: Steps[tuple[Sequence[T], str]]) -> Steps[ListPage[T]]:
     return ListPage(*(yield from steps))
 
 
-def listing(
-    asked: ListInstances | ListNodes,
-    made_of: Callable[[Any], T],
-    limit: int | None = None,
-    fits: Callable[[Any], bool] | None = None,
-) -> Listing[T]:
-    """Return a list, `made_of` the statuses that a request gives and that fit, `limit` at most."""
+def listing(asked: ListInstances | ListNodes, made_of: Callable[[Any], T], limit: int | None = None) -> Listing[T]:
+    """Return a list, `made_of` the statuses that a request gives, `limit` at most."""
 
     is_chosen = cast(Callable[[Any], bool], asked.is_chosen)  # of what it asks for
 
     def pages(token: str, left: int | None) -> Steps[tuple[Sequence[T], str]]:
         from dagorama.client.asking import broker
 
-        size = PAGE_SIZE if left is None or fits is not None else min(PAGE_SIZE, left)
+        size = PAGE_SIZE if left is None else min(PAGE_SIZE, left)
         request: Request[Page[Any]] = replace(asked, page_size=size, page_token=token)
         statuses, following = yield from broker().ask(request)
-        return [
-            made_of(status) for status in statuses if is_chosen(status) and (fits is None or fits(status))
-        ], following
+        return [made_of(status) for status in statuses if is_chosen(status)], following
 
     return Listing(pages, limit)
 

@@ -90,10 +90,10 @@ class InstanceLooks(Handle):
                 states=checked_states(NodeState, state),
                 functions=() if function is None else [checked_name("function", function)],
                 with_inputs=inputs,
+                label="" if label is None else checked_name("label", label),
             ),
             Node,
             checked_limit(limit),
-            None if label is None else lambda status: status.label == label,
         )
 
     @asking

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from dagorama.calls.names import class_name
-from dagorama.client.asking import ask_broker, ask_broker_async
-from dagorama.client.port import PAGE_SIZE, ListInstances, ListQueues, ListWorkers
-from dagorama.client.status import QueueStatus, WorkerStatus
+from dagorama.client.asking import ask_broker, ask_broker_async, broker
+from dagorama.client.port import PAGE_SIZE, ListInstances, ListQueues, ListWorkers, Page
+from dagorama.client.status import InstanceStatus, QueueStatus, WorkerStatus
+from dagorama.client.steps import Steps, run, run_async
 from dagorama.definition import DAGDefinition
+from dagorama.errors import UnknownId
 from dagorama.instance.handle import check_is_no_inline
 from dagorama.instance.instance import Instance
 from dagorama.instance.listing import Listing, checked_limit, listing
@@ -50,6 +53,35 @@ def instances(
         created_until=_time("until", until),
     )
     return listing(asked, lambda status: Instance(status.instance_id, status), checked_limit(limit))
+
+
+def find(key: str) -> Instance:
+    """Return the instance that was started under a key, whatever has become of it.
+
+    Raises `UnknownId` where the broker knows of none, `ValueError` for what cannot be a key, and `BrokerUnavailable`.
+    """
+    return run(_find(key))
+
+
+async def find_async(key: str) -> Instance:
+    """Do as `find`, without blocking the event loop."""
+    return await run_async(_find(key))
+
+
+def _find(key: str) -> Steps[Instance]:
+    check_is_no_inline("to find an instance by its key")
+    asked = ListInstances(PAGE_SIZE, key=checked_key(key))
+    while True:
+        page: Page[InstanceStatus] = yield from broker().ask(asked)
+        for status in filter(asked.is_chosen, page.items):
+            return Instance(status.instance_id, status)
+        if not page.next_token:
+            raise UnknownId(
+                request=f"to find the instance with key {key!r}",
+                code="NOT_FOUND",
+                detail="it knows of no instance that was started under this key, or does not know of it any more",
+            )
+        asked = replace(asked, page_token=page.next_token)  # an earlier broker, which lists all
 
 
 def workers() -> Sequence[WorkerStatus]:

@@ -275,20 +275,32 @@ class SubmitResponse(_message.Message):
 
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
     NODE_ID_FIELD_NUMBER: _builtins.int
+    HEEDED_FIELD_NUMBER: _builtins.int
+    BROKER_VERSION_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.bytes
     """The instance that was started under the key before, and its first node; empty where this request has made one, or
     the instance that it names had it.
     """
     node_id: _builtins.bytes
+    broker_version: _builtins.str
+    """With `heeded`: the broker's version."""
+    @_builtins.property
+    def heeded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What of the request this broker has heeded that brokers from before 0.2 pass over in silence: "key", "hooks". Who has
+        asked for one that is missing here has begun an instance without it, and takes that back.
+        """
+
     def __init__(
         self,
         *,
         instance_id: _builtins.bytes = ...,
         node_id: _builtins.bytes = ...,
+        heeded: _abc.Iterable[_builtins.str] | None = ...,
+        broker_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id", "node_id", b"node_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["broker_version", b"broker_version", "heeded", b"heeded", "instance_id", b"instance_id", "node_id", b"node_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1420,12 +1432,15 @@ class ListNodesRequest(_message.Message):
     STATES_FIELD_NUMBER: _builtins.int
     FUNCTIONS_FIELD_NUMBER: _builtins.int
     WITH_INPUTS_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.bytes
     page_size: _builtins.int
     """At most so many; 0 for 100, never more than 1,000."""
     page_token: _builtins.str
     with_inputs: _builtins.bool
     """Tell of the arguments of each, with the first 2,048 bytes of their payloads."""
+    label: _builtins.str
+    """The whole label; empty for any. At most 2,000 bytes."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_graph_pb2.NodeState.ValueType]:
         """As in `ListInstancesRequest`, what follows asks for some of them, and a page may be empty."""
@@ -1443,10 +1458,11 @@ class ListNodesRequest(_message.Message):
         states: _abc.Iterable[_graph_pb2.NodeState.ValueType] | None = ...,
         functions: _abc.Iterable[_builtins.str] | None = ...,
         with_inputs: _builtins.bool = ...,
+        label: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["functions", b"functions", "instance_id", b"instance_id", "page_size", b"page_size", "page_token", b"page_token", "states", b"states", "with_inputs", b"with_inputs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["functions", b"functions", "instance_id", b"instance_id", "label", b"label", "page_size", b"page_size", "page_token", b"page_token", "states", b"states", "with_inputs", b"with_inputs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

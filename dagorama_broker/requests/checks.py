@@ -319,6 +319,7 @@ def check_node_selection(selection: NodeSelection) -> None:
         if not function:
             raise MalformedRequest("one of the functions has no name")
         check_name("function", function)
+    check_note(selection.label)
 
 
 def _check_text(what: str, text: str, least: int, most: int) -> None:

@@ -167,6 +167,7 @@ class Looking:
         states: Sequence[str] = (),
         functions: Sequence[str] = (),
         with_inputs: bool = False,
+        label: str = "",
     ) -> Page[NodeInfo]:
         """Return a page of an instance's nodes in creation order: of all, or of a selection by the other arguments.
 
@@ -176,7 +177,7 @@ class Looking:
         size = _page_size(page_size)
         after_seq = seq_in(page_token) or 0
         journal = self._keeper.journal
-        selection = NodeSelection(states=to_states(NodeState, states), functions=tuple(functions))
+        selection = NodeSelection(states=to_states(NodeState, states), functions=tuple(functions), label=label)
         if selection != NodeSelection():
             check_node_selection(selection)
             return await self._select_nodes(instance_id, selection, after_seq, size, arguments_max)

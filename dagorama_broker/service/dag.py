@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
+from importlib.metadata import version
 from typing import Any
 
 from google.protobuf.descriptor import MethodDescriptor
@@ -13,10 +14,13 @@ from google.protobuf.message import Message
 from dagorama.v1 import dag_pb2
 from dagorama_broker.host.host import Host
 from dagorama_broker.requests import Requests
+from dagorama_broker.requests.answers import Submitted
 from dagorama_broker.requests.changing import NO_OPTIONS
 from dagorama_broker.requests.watching import Watching
 from dagorama_broker.service import convert
 from dagorama_broker.service.errors import answers, answers_each
+
+_VERSION = version("dagorama")
 
 
 class DagService:
@@ -37,9 +41,7 @@ class DagService:
             convert.to_instance_options(request.options) if request.HasField("options") else NO_OPTIONS,
             convert.to_hooks(request.hooks, functions) if request.hooks else (),
         )
-        if known is None:
-            return dag_pb2.SubmitResponse()
-        return dag_pb2.SubmitResponse(instance_id=known.instance_id, node_id=known.node_id)
+        return _submitted(request, known)
 
     # -- waiting ------------------------------------------------------------------------------------------------------
 
@@ -106,3 +108,15 @@ def _serves(call: MethodDescriptor) -> Callable[[DagService, Message, object], C
 for _call in dag_pb2.DESCRIPTOR.services_by_name["DagService"].methods:
     if _call.name not in vars(DagService):
         setattr(DagService, _call.name, _serves(_call))
+
+
+def _submitted(request: dag_pb2.SubmitRequest, known: Submitted | None) -> dag_pb2.SubmitResponse:
+    """Return the answer to a start, with what it has heeded that brokers of earlier versions do not."""
+    response = dag_pb2.SubmitResponse()
+    if known is not None:
+        response.instance_id, response.node_id = known
+    heeded = [what for what, asked in (("key", request.options.key), ("hooks", request.hooks)) if asked]
+    if heeded:
+        response.heeded.extend(heeded)
+        response.broker_version = _VERSION
+    return response

@@ -161,10 +161,12 @@ class MemoryJournal:
             return Selected([], None)
         start = bisect_right(record.seqs, after_seq)
         end = min(start + looked_at_max, len(record.seqs))
-        states = selection.stored_states
+        states, label = selection.stored_states, selection.label
         found: list[StoredNode] = []
         for row in range(start, end):
             node = record.node(row)
+            if label and (node.note is None or node.note.label != label):
+                continue
             if (not states or node.state in states) and selection.admits_function(node.function.name):
                 found.append(node)
                 if len(found) == limit:

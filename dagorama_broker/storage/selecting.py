@@ -83,6 +83,9 @@ def find_nodes(
         ends = [_is_end("functions.name", end) for end in selection.functions]
         any_end = " OR ".join(end.sql for end in ends)
         where.append(Part(f"({any_end})", tuple(value for end in ends for value in end.parameters)))
+    if selection.label:
+        source += " JOIN notes ON notes.node = calls.seq"
+        where.append(Part("notes.label = ?", (selection.label,)))
     order = f"ORDER BY calls.seq LIMIT {limit}"
     found = _execute(connection, f"SELECT calls.seq FROM {source}", where, order)
     return Found(found, found[-1] if len(found) == limit else last)

@@ -11,7 +11,7 @@ from dagorama_broker.core.model.entities import Function, Instance, Lane, Node, 
 from dagorama_broker.core.model.selections import InstanceSelection, NodeSelection, is_end
 from dagorama_broker.core.model.states import InstanceState, NodeState
 from dagorama_broker.core.model.stored import StoredNode
-from dagorama_broker.core.model.values import Body, FailedAttempt, Failure, FunctionSpec, NodeId, Start
+from dagorama_broker.core.model.values import Body, FailedAttempt, Failure, FunctionSpec, NodeId, Note, Start
 from tests.conformance.conftest import Storage
 from tests.conformance.graphs import Graph
 
@@ -132,6 +132,9 @@ def _commit_nodes(storage: Storage, rng: Random) -> Instance:
     for node in nodes:
         events.append(e.NodesCreated(nodes=[node]))
         events += _ending(node, rng.choice(("waiting", "completed", "failed", "backoff", "cancelled", "started")))
+        note = rng.choice((None, Note("", "x=1"), Note("north"), Note("north-east", "x=2")))
+        if note is not None:
+            events.append(e.NodesNoted(notes=[(node, note)]))
     storage.journal.commit(events)
     return instance
 
@@ -156,6 +159,8 @@ NODE_SELECTIONS = [
     NodeSelection(states=frozenset({NodeState.WAITING})),
     NodeSelection(functions=("shop:Etl.load",)),
     NodeSelection(functions=("Etl.load", "entrypoint")),
+    NodeSelection(label="north"),
+    NodeSelection(states=frozenset({NodeState.FAILED}), functions=("load",), label="north-east"),
     NodeSelection(functions=("oad",)),
 ]
 
@@ -163,7 +168,7 @@ NODE_SELECTIONS = [
 @pytest.mark.parametrize(
     "selection",
     NODE_SELECTIONS,
-    ids=lambda one: ",".join([*sorted(state.value for state in one.states), *one.functions]),
+    ids=lambda one: ",".join([*sorted(state.value for state in one.states), *one.functions, one.label]).rstrip(","),
 )
 def test_a_selection_of_nodes_has_those_that_may_be_in_it(storage: Storage, selection: NodeSelection) -> None:
     """In creation order, each once, with what a list tells of it; ready and leased nodes are stored in other states."""
@@ -174,6 +179,7 @@ def test_a_selection_of_nodes_has_those_that_may_be_in_it(storage: Storage, sele
         for node in everything
         if (not selection.states or node.state in selection.stored_states)
         and selection.admits_function(node.function.name)
+        and (not selection.label or (node.note is not None and node.note.label == selection.label))
     ]
     assert bool(expected) == (selection != NODE_SELECTIONS[-1])
     for limit, looked_at_max in ((1_000, 1_000), (3, 7), (1, 1)):

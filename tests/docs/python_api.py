@@ -23,9 +23,8 @@ SECTIONS = {
     "Writing a DAG": """DAGDefinition dagorama context NodeContext DAGPromise Limit StaticRetry ExponentialRetry
         register_definition""",
     "Starting, waiting, changing": """instance_options DAGInstance resolve resolve_async attach generate_instance_id""",
-    "Looking": """instances Instance Node Listing ListPage InstanceProgress FunctionProgress InstanceShape ShapeGroup
-        ShapeEdge
-        InstanceTimes Attempt Failure Log LogPage LogLine LogGap Why Reason""",
+    "Looking": """instances find find_async Instance Node Listing ListPage InstanceProgress FunctionProgress
+        InstanceShape ShapeGroup ShapeEdge InstanceTimes Attempt Failure Log LogPage LogLine LogGap Why Reason""",
     "Watching": "events Events Event InstanceEvent NodeEvent WorkerEvent EventsSkipped EventKind",
     "Workers and queues": """workers workers_async queues queues_async Queue execute_worker execute_worker_async
         launch_workers""",

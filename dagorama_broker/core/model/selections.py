@@ -39,6 +39,7 @@ class NodeSelection(NamedTuple):
 
     states: frozenset[NodeState] = frozenset()
     functions: tuple[str, ...] = ()  #: one of these, or its end, see `is_end`
+    label: str = ""  #: empty: any
 
     @property
     def stored_states(self) -> frozenset[NodeState]:

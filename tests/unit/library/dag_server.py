@@ -50,6 +50,7 @@ class DagServer(DagServiceServicer):
         self.submits: list[dag_pb2.SubmitRequest] = []
         self.cancelled: list[bytes] = []
         self.controls: list[dag_pb2.ControlInstanceRequest] = []
+        self.heeds = ["key", "hooks"]  #: brokers before 0.2 say nothing of these, and heed none
         self.answers_lost = 0  #: so many requests to cancel, retry or rerun are still to be done without an answer
         self.requests: list[bytes] = []  #: ids of those to retry or rerun, as they came
         self.retried: list[bytes] = []
@@ -103,7 +104,7 @@ class DagServer(DagServiceServicer):
             if self.nodes.setdefault(call.node_id, call) != call:
                 _refuse(context, grpc.StatusCode.ALREADY_EXISTS, "the id has another body")
         self.submits.append(request)
-        return dag_pb2.SubmitResponse()
+        return dag_pb2.SubmitResponse(heeded=self.heeds, broker_version="0.1.9" if self.heeds else "")
 
     def CancelInstance(
         self, request: dag_pb2.CancelInstanceRequest, context: grpc.ServicerContext

@@ -7,11 +7,13 @@ import copy
 import math
 import multiprocessing
 import os
+import re
 import socket
 import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import version
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
@@ -26,8 +28,10 @@ from dagorama.client.connection import broker_address, connection
 from dagorama.client.messages import instance_status
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, DAGInstance, attach, generate_instance_id, resolve, resolve_async
+from dagorama.ended import EndedInstance
 from dagorama.errors import BrokerRefused, BrokerUnavailable, InstanceCancelled, NodeFailed, ResultTimeout
 from dagorama.models.promise import new_promise, node_id_of
+from dagorama.options import instance_options
 from dagorama.retry import StaticRetry
 from dagorama.testing import in_process_broker, inline
 from dagorama.v1.dag_pb2 import InstanceInfo
@@ -53,6 +57,19 @@ class Task(DAGDefinition):
 
 class Other(DAGDefinition):
     """Another definition."""
+
+    @dagorama().syncfn
+    def entrypoint(self) -> int:
+        """Returns a number."""
+        return 1
+
+
+def notice(ended: EndedInstance) -> None:
+    """A hook that notes nothing."""
+
+
+class Hooked(DAGDefinition, on_end=notice):
+    """A definition with a hook."""
 
     @dagorama().syncfn
     def entrypoint(self) -> int:
@@ -652,3 +669,32 @@ def test_a_large_value_comes_through(server: DagServer, started: Started) -> Non
     value = bytes(20_000_000)
     server.complete(started.node_id, value)
     assert started.instance.result() == value
+
+
+def test_a_broker_that_passes_over_keys_and_hooks_is_refused(server: DagServer) -> None:
+    """It answers as brokers before 0.2 do. The instance that it has begun is taken back, and the way out is named."""
+    server.heeds = []
+    mine = version("dagorama")
+    before = (
+        f"the broker at localhost:{server.port} is of an earlier version, and this program's dagorama of {mine}: it"
+    )
+    said = re.escape(f"{before} passes over the key; update the broker first")
+    with instance_options(key="order-17"), pytest.raises(BrokerRefused, match=said) as key:
+        Task()(1)
+    with pytest.raises(BrokerRefused, match=re.escape(f"{before} passes over the hooks; update the broker")) as hooks:
+        Hooked()()
+    begun = [UUID(bytes=request.instance_id) for request in server.submits]
+    assert [UUID(bytes=one) for one in server.cancelled] == begun
+    for error, instance_id in zip((key, hooks), begun, strict=True):
+        assert error.value.code == "UNIMPLEMENTED"
+        assert f"instance {instance_id}, which it has begun without, was cancelled again" in str(error.value)
+
+
+def test_what_a_broker_has_heeded_is_believed(server: DagServer) -> None:
+    """One of another version that heeds only some is named by its version."""
+    server.heeds = ["key"]
+    with instance_options(key="order-17"):
+        Task()(1)
+        with pytest.raises(BrokerRefused, match=r"is of version 0\.1\.9, and this program"):
+            Hooked()()
+    assert len(server.cancelled) == 1

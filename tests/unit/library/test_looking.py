@@ -29,6 +29,8 @@ from dagorama import (
     UnknownId,
     attach,
     context,
+    find,
+    find_async,
     generate_instance_id,
     instance_options,
     instances,
@@ -242,6 +244,37 @@ def test_an_instance_is_attached_to_without_its_definition() -> None:
     found.wait()
 
 
+def test_nodes_are_chosen_by_label_at_the_broker(broker: InProcessBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is rare is not looked for here in all that there are."""
+    answers: list[port.Page[Any]] = []
+    ask = InProcessBroker.ask
+
+    def listen(self: InProcessBroker, request: Any, deadline: Any = None) -> Any:
+        answer = yield from ask(self, request, deadline)
+        answers.append(answer)
+        return answer
+
+    started, _ = Sums()(list(range(1, 6)))
+    started.result()
+    monkeypatch.setattr(InProcessBroker, "ask", listen)
+    (node,) = attach(started.instance_id).nodes(label="number 4")
+    assert (node.label, [len(one.items) for one in answers]) == ("number 4", [1])
+
+
+@pytest.mark.usefixtures("broker")
+def test_an_instance_is_found_by_its_key() -> None:
+    """With how it stood; a key that nobody has started with is an error that names it."""
+    with instance_options(key="order-17"):
+        started, _ = Sums()([1])
+    Sums()([2])
+    found = find("order-17")
+    assert (found.id, found.key, asyncio.run(find_async("order-17"))) == (started.instance_id, "order-17", found)
+    with pytest.raises(UnknownId, match=r"to find the instance with key 'order-18' \(NOT_FOUND\): it knows of no"):
+        find("order-18")
+    with pytest.raises(ValueError, match="key must have 1 to 200 characters"):
+        find("")
+
+
 @pytest.mark.usefixtures("broker")
 def test_an_instance_tells_how_it_changes() -> None:
     """From how it stands now to its end; one that has ended has no more to tell."""
@@ -335,6 +368,8 @@ def test_nodes_are_listed_in_creation_order_and_filtered() -> None:
         assert both(whose.nodes(function="ne")) == []
         assert both(whose.nodes(label="number -1")) == both(whose.nodes(label="number -1", limit=1)) == [nodes[2]]
         assert both(whose.nodes(label="number")) == []
+        with pytest.raises(ValueError, match="label must be a name, not ''"):
+            whose.nodes(label="")
         assert [(node.label, node.inputs) for node in nodes[:2]] == [("", "numbers=[1, -1]"), ("number 1", "number=1")]
         assert [node.inputs for node in whose.nodes(inputs=False, limit=2)] == [None, None]
         assert whose.node(nodes[1]).inputs == "number=1"
@@ -630,7 +665,11 @@ def test_an_earlier_broker_that_gives_all_has_nothing_else_chosen(monkeypatch: p
             assert [one.instance_id for one in queries.list_instances(**asked)] == [kept.instance_id]
         for nobody in ({"key": "order-18"}, {"state": "failed"}, {"definition": "ums"}, {"until": timedelta(days=1)}):
             assert not list(instances(**nobody))
+        assert find("order-17").id == kept.instance_id
+        with pytest.raises(UnknownId):
+            find("order-18")
         assert [one.function for one in kept.nodes(function="total")] == [f"{__name__}:Sums.total"]
+        assert [one.function for one in kept.nodes(label="number 1")] == [f"{__name__}:Sums.one"]
         assert not list(queries.list_nodes(kept.instance_id.bytes, states=["failed"]))
 
 
