@@ -29,7 +29,6 @@ from dagorama.calls.placeholders import exchange
 from dagorama.calls.plain_data import slots_of, state_of
 from dagorama.instance.attributes import delete, read, write
 from dagorama.instance.handle import Handle, definition_of, id_of
-from dagorama.instance.methods import METHODS
 from dagorama.instance.resolution import resolve, resolve_async
 from dagorama.instance.starting import begin_start
 from dagorama.logging import get_logger
@@ -388,7 +387,7 @@ class DAGInstance(Generic[R_co], _Verbs, metaclass=_InstanceType):
 
         def __getattr__(self, name):
             """Read from the definition, with methods bound to the instance."""
-            return read(self, name, METHODS)
+            return read(self, name, _methods)
 
         def __setattr__(self, name, value):
             """Write here, never to the definition. A setter of its class gets the instance as `self`."""
@@ -450,6 +449,14 @@ def instance_of(instance_id: bytes, definition: Definition, scope: Scope | None 
     instance: DAGInstance[Any] = object.__new__(DAGInstance)
     instance.__dict__.update(_dagorama_id=instance_id, _dagorama_scope=scope, _dagorama_definition=definition)
     return instance
+
+
+@cache
+def _methods() -> dict[str, Any]:
+    """Return what instances have of their own: it knows all that a broker can be asked, which no definition needs."""
+    from dagorama.instance.methods import METHODS
+
+    return METHODS
 
 
 def _copy_of_node(instance_id: bytes, definition: Definition, process_id: int) -> DAGInstance[Any]:

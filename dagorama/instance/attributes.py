@@ -6,7 +6,7 @@ attributes of the object, then the other attributes of the class. Methods are bo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from threading import RLock
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, MethodType
 from typing import Any
@@ -20,8 +20,8 @@ from dagorama.instance.handle import Handle
 SLOTS = (MemberDescriptorType, GetSetDescriptorType)
 
 
-def read(instance: Handle, name: str, own: Mapping[str, Any]) -> object:
-    """Return an attribute that was not written to the instance; `own` are the attributes of instances themselves."""
+def read(instance: Handle, name: str, own: Callable[[], Mapping[str, Any]]) -> object:
+    """Return an attribute that was not written to the instance; `own` gives the attributes of instances themselves."""
     names = instance.__dict__
     definition: Definition = names["_dagorama_definition"]
     kind = type(definition)
@@ -44,8 +44,8 @@ def read(instance: Handle, name: str, own: Mapping[str, Any]) -> object:
             else getattr(definition, name)
         )
     except AttributeError:
-        if attribute is MISSING and name in own:
-            return own[name].__get__(instance, type(instance))
+        if attribute is MISSING and name in (found := own()):
+            return found[name].__get__(instance, type(instance))
         raise
     if type(value) in ATOMS:
         return value

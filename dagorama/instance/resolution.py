@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, TypeVar, cast, overload
 
@@ -63,6 +62,8 @@ async def resolve_async(instance: Handle, promise: T, wait_for_results: bool = F
 
 async def resolve_async(instance: Handle, promise: T, wait_for_results: bool = False) -> T | None:
     """Do what `resolve` does, without blocking the event loop."""
+    from asyncio import CancelledError  # who has none of its event loops does not wait for its import
+
     __tracebackhide__ = True
     try:
         if wait_for_results:

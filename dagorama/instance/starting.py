@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dagorama.calls.capture import CapturedCall
-from dagorama.calls.digests import digest_of_call, digest_of_construction
 from dagorama.calls.hook_calls import HookCall, hook_calls
-from dagorama.client.port import Submitted
 from dagorama.instance.handle import Handle, definition_of, id_of
 from dagorama.options import InstanceOptions
+
+if TYPE_CHECKING:
+    from dagorama.client.port import Submitted
 
 #: Where an instance notes that its entrypoint is about to start it.
 _STARTS = "_dagorama_starts"
@@ -50,6 +51,8 @@ def start_of(
     hooks = hook_calls(type(definition_of(instance)), id_of(instance), options.key, options.tags)
     if not options.key:
         return Start(options, hooks)
+    from dagorama.calls.digests import digest_of_call, digest_of_construction  # few have keys
+
     options = replace(
         options,
         definition_digest=digest_of_construction(call.function.definition_arguments, constructor),

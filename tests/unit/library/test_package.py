@@ -20,6 +20,23 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+#: No class needs these before an instance of it is started: what a broker is asked, how, and what it tells.
+FOR_LATER = (
+    *("grpc", "google.protobuf", "asyncio", "hashlib"),
+    *("dagorama.client.port", "dagorama.client.status", "dagorama.client.log_lines", "dagorama.instance.verbs"),
+)
+
+
+def test_the_base_class_loads_nothing_that_only_a_start_needs() -> None:
+    """Programs that import definitions for anything else do not wait for all that an instance can be asked."""
+    script = (
+        "import sys\n"
+        "from dagorama import DAGDefinition\n"
+        f"print([name for name in {FOR_LATER} if name in sys.modules])\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
 @pytest.mark.parametrize("name", dagorama.__all__)
 def test_every_exported_name_is_there(name: str) -> None:
     """Names are loaded when they are used, and listed before that."""
