@@ -42,6 +42,7 @@ from dagorama import (
     context,
     dagorama,
     events,
+    find,
     generate_instance_id,
     instance_options,
     instances,
@@ -251,6 +252,8 @@ def look(untyped: UUID | str) -> None:
     assert_type(node.dependencies(), Listing[Node])
     assert_type(node.why(), Why)
     assert_type(node.rerun(), tuple[UUID, ...])
+    assert_type(find("order-17"), Instance)
+    assert_type(next(found.changes()), InstanceStatus)
     found.rerun(node)
     started, promise = Plain()(1)
     assert_type(started.done(), bool)
