@@ -88,8 +88,8 @@ class Worker:
         self.exit_status = 0
         self._error: BaseException | None = None
         self._logs_s = LOGS_S
-        #: Has one stream after another, and waits for what the broker says.
-        self._thread = threading.Thread(target=self._run, name="dagorama-worker", daemon=True)
+        #: Who runs it waits for its end at this: a thread counts as ended once Ctrl-C has cut off who joins it.
+        self._done = threading.Event()
 
     # -- for those who run it -----------------------------------------------------------------------------------------
 
@@ -97,7 +97,8 @@ class Worker:
         """Connect and work, in threads of its own."""
         if self._sender is not None:
             begin_capture(with_names=self._options.log_names)
-        self._thread.start()
+        # It has one stream after another, and waits for what the broker says.
+        threading.Thread(target=self._run, name="dagorama-worker", daemon=True).start()
 
     def wait(self) -> None:
         """Block until the worker has ended. Raise `BrokerUnavailable`, or a node's exception (`catch_exceptions`)."""
@@ -108,7 +109,7 @@ class Worker:
 
     def wait_until_ended(self) -> None:
         """Block until the worker has ended, well or not."""
-        self._thread.join()
+        self._done.wait()
 
     def drain(self) -> None:
         """Take no more nodes, hand back all that were not started, and end when the rest is acknowledged."""
@@ -149,6 +150,7 @@ class Worker:
                 self._sender.close(self._logs_s)
                 end_capture()
             self._shell.close()
+            self._done.set()
             self._owner.ended()
 
     # -- for its shell ------------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from typing import Any, cast
 
 import pytest
@@ -15,6 +17,7 @@ from dagorama.worker.shell import worker as worker_module
 from dagorama.worker.shell.alarm import Alarm
 from dagorama.worker.shell.held import Function, Held
 from dagorama.worker.shell.worker import LEAVE_S, LET_THROUGH_S, Worker
+from tests.unit.worker.work_server import TIMEOUT_S
 
 NODE = Held(b"n" * 16, 1, b"i", Function("m:C.f", b"", at_most_once=True), b"", 1, None)
 
@@ -99,10 +102,48 @@ def test_a_worker_that_gives_up_stops_and_says_why(noted: Noted) -> None:
     it = made(noted)
     it.give_up(5.0)
     assert noted.done == ["stop", "cut", "interrupt"]
-    it.start()
+    it._run()
+    assert noted.done[3:] == ["serve", "close", "ended"]
     with pytest.raises(BrokerUnavailable, match="it is gone"):
         it.wait()
-    assert noted.done[3:] == ["serve", "close", "ended"]
+
+
+class Serving(Noted):
+    """Has the connector serve until it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Event()
+        self.go = threading.Event()
+
+    def serve(self) -> None:
+        """Block."""
+        self.begun.set()
+        assert self.go.wait(TIMEOUT_S)
+
+    def release(self) -> None:
+        """Let it end."""
+        self.done.append("released")
+        self.go.set()
+
+
+def test_a_wait_that_was_interrupted_begins_anew() -> None:
+    """Ctrl-C cuts the wait off, and not the worker: who then drains it and waits again waits for its end."""
+    noted = Serving()
+    it = made(noted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        it.start()
+        assert noted.begun.wait(TIMEOUT_S)
+        threading.Timer(0.05, signal.pthread_kill, (threading.get_ident(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            it.wait_until_ended()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    threading.Thread(target=noted.release).start()
+    it.wait_until_ended()
+    noted.done.append("waited")
+    assert [each for each in noted.done if each != "ended"] == ["released", "close", "waited"]
 
 
 def test_who_drains_a_worker_ends_its_backoff(noted: Noted) -> None:
