@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 from typing import TypeVar, cast
 from uuid import UUID
 
@@ -13,6 +12,7 @@ from dagorama.calls.capture import CapturedCall
 from dagorama.calls.hook_calls import HookCall
 from dagorama.client.connection import connection, problem_in
 from dagorama.client.convert import submit_request
+from dagorama.client.installed import installed_version
 from dagorama.client.log_lines import LogChunk
 from dagorama.client.messages import answer_in, instance_status, log_chunk, message_of, outcomes_in
 from dagorama.client.port import Cancel, GetInstance, ReadLogs, Request, Submitted
@@ -86,7 +86,7 @@ class RemoteBroker:
             yield from self.ask(Cancel(instance_id))
         except (BrokerRefused, BrokerUnavailable) as error:
             became = f"could not be cancelled ({error})"
-        to, mine = connection(), version("dagorama")
+        to, mine = connection(), installed_version("dagorama")
         theirs = f"of version {broker_version}" if broker_version else "of an earlier version"
         raise BrokerRefused(
             request=f"to start an instance with {' and '.join(_UNHEEDED[name] for name in unheeded)}",

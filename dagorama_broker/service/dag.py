@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from importlib.metadata import version
 from typing import Any
 
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
+from dagorama.client.installed import installed_version
 from dagorama.v1 import dag_pb2
 from dagorama_broker.host.host import Host
 from dagorama_broker.requests import Requests
@@ -20,7 +20,7 @@ from dagorama_broker.requests.watching import Watching
 from dagorama_broker.service import convert
 from dagorama_broker.service.errors import answers, answers_each
 
-_VERSION = version("dagorama")
+_VERSION = installed_version("dagorama")
 
 
 class DagService:

@@ -141,6 +141,7 @@ EXCEPTIONS = {
     ("dagorama", "runner"),
     ("dagorama", "looking"),
     ("dagorama_broker.polling", "client"),
+    ("dagorama_broker.service.dag", "client"),
     ("dagorama_broker.service.work", "client"),
 }
 
@@ -290,7 +291,7 @@ def test_arrows_lead_down() -> None:
 
 def test_commands_ask_a_broker_by_the_python_api() -> None:
     """What they show everybody can have: of what asks a broker they know the settings and what comes back."""
-    known = {"connection", "events", "logs", "settings", "silence", "status", "steps"}
+    known = {"connection", "events", "installed", "logs", "settings", "silence", "status", "steps"}
     asked = {
         (name, target)
         for name, path in modules("dagorama/cli")
