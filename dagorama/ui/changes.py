@@ -67,6 +67,10 @@ class Changes:
         """Take in the state of an instance that was counted."""
         self._note(instance_id, state, ())
 
+    def change_all(self, instance_id: UUID) -> None:
+        """Take in that nodes of an instance have changed, and nobody knows which."""
+        self._note(instance_id, None, None)
+
     def _note(self, instance_id: UUID, state: str | None, nodes: Collection[UUID] | None) -> None:
         if instance_id not in self.instances and len(self.instances) >= INSTANCES_MAX:
             self.stale = True

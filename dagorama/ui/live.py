@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import inf
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -20,9 +21,11 @@ from dagorama import (
     CursorExpired,
     DagoramaError,
     Event,
+    InstanceState,
     InstanceStatus,
     attach,
     events,
+    instances,
 )
 from dagorama.logging import get_logger
 from dagorama.ui.changes import Changes
@@ -37,6 +40,9 @@ QUIET_S = 15.0
 LINGER_S = 30.0
 #: The nodes of an instance are counted once in this time, and those of so many instances with each message.
 COUNT_S, COUNTED_MAX = 1.0, 20
+#: So often it is looked at how far the newest running instances are, and those that somebody watches: no event tells
+#: that a worker has begun a node.
+LOOK_S, LOOKED_AT_MAX = 1.0, 20
 #: A browser that comes back is told what it has missed among so many messages.
 KEPT_MAX = 240
 
@@ -71,6 +77,10 @@ async def _look_at(instance_id: UUID) -> InstanceStatus:
     return (await attach(instance_id).arefresh()).status
 
 
+async def _running() -> Sequence[InstanceStatus]:
+    return [one.status async for one in instances(state=InstanceState.RUNNING, limit=LOOKED_AT_MAX)]
+
+
 class Live:
     """The one watch of the page's process, and its viewers."""
 
@@ -78,10 +88,15 @@ class Live:
         self,
         watch: Callable[[str], Stream] = lambda after: events(after=after),
         look_at: Callable[[UUID], Awaitable[InstanceStatus]] = _look_at,
+        running: Callable[[], Awaitable[Sequence[InstanceStatus]]] = _running,
     ) -> None:
-        """Watch nothing as yet; `watch` gives the events after a cursor, `look_at` how an instance stands."""
+        """Watch nothing as yet.
+
+        `watch` gives the events after a cursor, `look_at` how an instance stands, `running` the newest that run.
+        """
         self._watch = watch
         self._look_at = look_at
+        self._running = running
         self._viewers: set[Viewer] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._ending: asyncio.TimerHandle | None = None
@@ -91,6 +106,11 @@ class Live:
         #: Instances whose nodes are to be counted, and when they were last.
         self._uncounted: dict[UUID, None] = {}
         self._counted_at: dict[UUID, float] = {}
+        #: The counts of a look that are to be told, and those that were, of instances that run.
+        self._looked: dict[UUID, dict[str, int]] = {}
+        self._known: dict[UUID, dict[str, int]] = {}
+        #: The counts when it was last said that any nodes of an instance may have changed.
+        self._known_whole: dict[UUID, dict[str, int]] = {}
         self.cursor = ""
         #: Why the broker is away, empty where it is there, None as long as that is not known.
         self.lost: str | None = None
@@ -107,7 +127,7 @@ class Live:
             self._ending.cancel()
             self._ending = None
         if not self._tasks:
-            self._tasks = [asyncio.create_task(self._gather()), asyncio.create_task(self._tell())]
+            self._tasks = [asyncio.create_task(each) for each in (self._gather(), self._look(), self._tell())]
         try:
             yield viewer
         finally:
@@ -131,6 +151,7 @@ class Live:
         self._gathered = Changes()
         self._kept.clear()
         self._uncounted.clear()
+        self._looked, self._known, self._known_whole = {}, {}, {}
 
     def _since(self, cursor: str) -> list[Told] | None:
         """Return all that was told after a cursor; None where that is not known any more."""
@@ -173,6 +194,46 @@ class Live:
             self.cursor = event.cursor
             self._news.set()
 
+    async def _look(self) -> None:
+        """Look how far instances are that run, again and again."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if self.lost == "":
+                self._compare(await self._looked_at())
+
+    async def _looked_at(self) -> list[InstanceStatus]:
+        """Return how the newest running instances stand, and the watched ones."""
+        try:
+            async with asyncio.timeout(LOOK_S):
+                found = {each.instance_id: each for each in await self._running()}
+        except (DagoramaError, TimeoutError):  # others say so
+            return []
+        watched = dict.fromkeys(each for viewer in self._viewers for each in viewer.watched if each not in found)
+        looks = await asyncio.gather(*map(self._counts_of, [*watched][:LOOKED_AT_MAX]))
+        return [*found.values(), *(each for each in looks if each is not None)]
+
+    def _compare(self, looked_at: Collection[InstanceStatus]) -> None:
+        """Gather the instances whose nodes are counted otherwise than before.
+
+        Events name the nodes that they are about. Where there have been none for a while, other nodes may have changed
+        since that was last said.
+        """
+        now = asyncio.get_running_loop().time()
+        for status in looked_at:
+            one, counts = status.instance_id, status.counts
+            is_quiet = now - self._counted_at.get(one, -inf) >= COUNT_S and one not in self._gathered.instances
+            if counts != self._known.get(one) or (is_quiet and counts != self._known_whole.get(one)):
+                self._gathered.count(one, status.state)
+                if is_quiet:
+                    self._gathered.change_all(one)
+                    self._known_whole[one] = counts
+                self._looked[one] = self._known[one] = counts
+                self._news.set()
+        ids = {each.instance_id for each in looked_at}
+        for known in (self._known, self._known_whole):
+            for gone in known.keys() - ids:
+                del known[gone]
+
     def _say_lost(self, error: Exception | None) -> None:
         """Tell all browsers that the broker is away, or there."""
         lost = "" if error is None else str(error) if isinstance(error, DagoramaError) else "the page has a defect"
@@ -203,16 +264,16 @@ class Live:
         """Count the nodes of changed instances; of some of them, where they are many or were counted just now."""
         now = asyncio.get_running_loop().time()
         self._counted_at = {each: at for each, at in self._counted_at.items() if now - at < COUNT_S}
-        self._uncounted |= dict.fromkeys(changes.instances)
+        counts, self._looked = self._looked, {}
+        self._uncounted |= dict.fromkeys(each for each in changes.instances if each not in counts)
         due = [each for each in self._uncounted if each not in self._counted_at][:COUNTED_MAX]
         looks = await asyncio.gather(*map(self._counts_of, due))
-        counts = {}
         for each, status in zip(due, looks, strict=True):
             del self._uncounted[each]
             self._counted_at[each] = now
             if status is not None:
                 changes.count(each, status.state)
-                counts[each] = status.counts
+                counts[each] = self._known[each] = status.counts
         return counts
 
     async def _counts_of(self, instance_id: UUID) -> InstanceStatus | None:
@@ -229,7 +290,7 @@ class Viewer:
     def __init__(self, live: Live, watched: Collection[UUID]) -> None:
         """Begin with nothing to tell but whether the broker is there."""
         self._live = live
-        self._watched = tuple(watched)
+        self.watched = tuple(watched)
         self._news = asyncio.Event()
         self._changes = Changes()
         self._counts: dict[UUID, dict[str, int]] = {}
@@ -281,7 +342,7 @@ class Viewer:
         if changes.stale:
             yield self._message("stale", {})
         elif changes:
-            yield self._message("change", changes.told(self._watched, counts))
+            yield self._message("change", changes.told(self.watched, counts))
 
     def _message(self, event: str, data: object) -> str:
         """Return a message: its data is in one line, as JSON escapes the ends of lines."""
