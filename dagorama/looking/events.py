@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from dagorama.client.asking import broker
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 #: The broker is asked again after so long without an event.
 WAIT_S = 20.0
+
+
+class EventPage(NamedTuple):
+    """Some events."""
+
+    events: tuple[Event, ...]
+    #: Give it to `events(after=...)` to go on after them.
+    cursor: str
 
 
 class Events:
@@ -43,6 +51,16 @@ class Events:
         return _begin(self)
 
     abegin = later(begin)
+
+    @asking
+    def page(self, wait_s: float = 0.0) -> Steps[EventPage]:
+        """Return what comes next, as soon as there is something, or nothing after `wait_s` seconds, 60 at most.
+
+        Where there is no cursor as yet, it begins now, and returns nothing.
+        """
+        return _page(self, wait_s)
+
+    apage = later(page)
 
     @property
     def cursor(self) -> str:
@@ -94,6 +112,14 @@ def _begin(stream: Events) -> Steps[str]:
         batch = yield from broker().ask(WatchEvents("", stream._instance_id, 0.0))
         stream._cursor = batch.cursor
     return stream._cursor
+
+
+def _page(stream: Events, wait_s: float) -> Steps[EventPage]:
+    if not stream._cursor:
+        return EventPage((), (yield from _begin(stream)))
+    batch = yield from broker().ask(WatchEvents(stream._cursor, stream._instance_id, wait_s))
+    stream._cursor = batch.cursor
+    return EventPage(tuple(_events_in(batch)), batch.cursor)
 
 
 def _events_in(batch: EventBatch) -> Iterator[Event]:

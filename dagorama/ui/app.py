@@ -10,6 +10,7 @@ from starlette.types import Scope
 
 from dagorama.ui import pages, streaming
 from dagorama.ui.answering import HANDLERS
+from dagorama.ui.api import serving as api
 from dagorama.ui.live import Live
 from dagorama.ui.pages.rendering import ROOT
 from dagorama.ui.security import layers
@@ -32,7 +33,12 @@ def make_app(settings: UISettings) -> Starlette:
 
 def routes() -> list[BaseRoute]:
     """Return all routes."""
-    return [Mount("/static", Files(directory=ROOT / "static"), name="static"), *streaming.routes(), *pages.routes()]
+    return [
+        Mount("/static", Files(directory=ROOT / "static"), name="static"),
+        *api.routes(),
+        *streaming.routes(),
+        *pages.routes(),
+    ]
 
 
 class Files(StaticFiles):

@@ -56,6 +56,13 @@ TITLES = {
 }
 
 
+#: In the place of words that only name the status.
+_ROUTING = {
+    "Not Found": "There is nothing at this address.",
+    "Method Not Allowed": "This address is for another method: looking never acts, and actions are sent as POST.",
+}
+
+
 class BadInput(ValueError):
     """Something that a request says cannot be used; `field` names it."""
 
@@ -92,7 +99,8 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, BadInput):
         return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.problem, error.field)
     if isinstance(error, HTTPException):
-        return Problem(HTTPStatus(error.status_code), error.detail, headers=error.headers or {})
+        detail = _ROUTING.get(error.detail, error.detail)
+        return Problem(HTTPStatus(error.status_code), detail, headers=error.headers or {})
     status = next((status for kind, status in _TYPES if isinstance(error, kind)), None)
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         return Problem(status, str(error), headers={"Retry-After": str(RETRY_AFTER_S)})

@@ -1,0 +1,289 @@
+"""The operations that look: they change nothing."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from dagorama import (
+    Instance,
+    InstanceState,
+    Listing,
+    Log,
+    LogGap,
+    NodeState,
+    attach,
+    events,
+    instances,
+    queues_async,
+    workers_async,
+)
+from dagorama.ui.api.kinds import Flag, Id, Key, Name, Number, Pair, Seconds, Several, Text, Time, Word
+from dagorama.ui.api.rows import Asked, Field, Operation
+
+#: So many items a page has unless a request says otherwise, and at most.
+PAGE, PAGE_MAX = 100, 1000
+#: A cursor of a log is a number below this.
+CURSOR_MAX = 2**63 - 1
+#: An answer about events is waited for so long at most.
+WAIT_S_MAX = 30.0
+
+INSTANCE_ID = Field(name="instance_id", kind=Id(), about="the instance's id", is_required=True)
+NODE_ID = Field(name="node_id", kind=Id(), about="the node's id", is_required=True)
+LIMIT = Field(name="limit", kind=Number(1, PAGE_MAX), about="a page has so many at most", default=PAGE)
+CURSOR = Field(
+    name="cursor", kind=Text(), about="the `next_cursor` of the page before; the first page without it", default=""
+)
+SELECTION = (
+    Field(name="state", kind=Several(Word(tuple(InstanceState))), about="in one of these states", default=[]),
+    Field(name="definition", kind=Name(), about='of this definition: "module:Class", or its end, "Class"'),
+    Field(name="key", kind=Key(), about="started under this key"),
+    Field(name="since", kind=Time(), about="started then or later"),
+    Field(name="until", kind=Time(), about="started before then"),
+)
+TAG = Field(name="tag", kind=Several(Pair()), about="with each of these tags, as name=value", default=[])
+NODE_SELECTION = (
+    Field(name="state", kind=Several(Word(tuple(NodeState))), about="in one of these states", default=[]),
+    Field(name="function", kind=Name(), about='of this function: "module:Class.method", or its end, "method"'),
+    Field(name="label", kind=Text(), about="with this label, whole"),
+    Field(name="inputs", kind=Flag(), about="whether to tell of their arguments", default=False),
+)
+LEVELS = ("debug", "info", "warning", "error", "critical")
+LINES = (
+    Field(name="attempt", kind=Number(1, 2**31 - 1), about="of the attempts with this number, from 1"),
+    Field(name="level", kind=Word(LEVELS), about="logged at this level at least; without it printed lines as well"),
+    Field(name="grep", kind=Text(1), about="with this text in them, in letters of either size"),
+    Field(
+        name="cursor",
+        kind=Number(0, CURSOR_MAX),
+        about="the `next_cursor` of the part before; the first part without it",
+        default=0,
+    ),
+)
+ID_OF_EVENTS = Field(name="instance_id", kind=Id(), about="of this instance alone")
+AFTER = Field(
+    name="after", kind=Text(), about="those after this cursor; without it none, and the cursor of now", default=""
+)
+WAIT = Field(
+    name="wait_s", kind=Seconds(WAIT_S_MAX), about="waits so long for the first, where there is none yet", default=0.0
+)
+
+
+def listed(asked: Asked, tags: dict[str, str]) -> Listing[Instance]:
+    """Return the instances of a selection."""
+    return instances(
+        state=asked.state or None,
+        definition=asked.definition,
+        tags=tags or None,
+        key=asked.key,
+        since=asked.since,
+        until=asked.until,
+    )
+
+
+async def list_instances(asked: Asked) -> object:
+    """Return a page of instances."""
+    page = await listed(asked, dict(asked.tag)).apage(asked.cursor, asked.limit)
+    return {"instances": [one.status for one in page.items], "next_cursor": page.next_cursor}
+
+
+async def get_instance(asked: Asked) -> object:
+    """Return how an instance stands."""
+    return (await attach(asked.instance_id).arefresh()).status
+
+
+async def get_progress(asked: Asked) -> object:
+    """Return the counts of an instance's nodes by function."""
+    return {"functions": (await attach(asked.instance_id).aprogress()).functions}
+
+
+async def list_nodes(asked: Asked) -> object:
+    """Return a page of nodes."""
+    nodes = attach(asked.instance_id).nodes(
+        state=asked.state or None, function=asked.function, label=asked.label, inputs=asked.inputs
+    )
+    page = await nodes.apage(asked.cursor, asked.limit)
+    return {"nodes": [one.status for one in page.items], "next_cursor": page.next_cursor}
+
+
+async def get_node(asked: Asked) -> object:
+    """Return how a node stands."""
+    return (await attach(asked.instance_id).anode(asked.node_id)).status
+
+
+async def read_logs(asked: Asked) -> object:
+    """Return a part of the log of an instance."""
+    return await _part(attach(asked.instance_id).logs(attempt=asked.attempt, level=asked.level), asked)
+
+
+async def read_node_logs(asked: Asked) -> object:
+    """Return a part of the log of a node."""
+    node = await attach(asked.instance_id).anode(asked.node_id)
+    return await _part(node.logs(attempt=asked.attempt, level=asked.level), asked)
+
+
+async def _part(log: Log, asked: Asked) -> object:
+    """Return a part of a log, which may be empty where lines are searched for, and not the last."""
+    page = await log.apage(asked.cursor)
+    wanted = (asked.grep or "").lower()
+    lines = [each for each in page.lines if isinstance(each, LogGap) or wanted in each.text.lower()]
+    return {"lines": lines, "next_cursor": page.cursor, "is_last": page.is_last}
+
+
+async def why(asked: Asked) -> object:
+    """Return what holds an instance."""
+    return await attach(asked.instance_id).awhy()
+
+
+async def why_node(asked: Asked) -> object:
+    """Return what holds a node."""
+    return await attach(asked.instance_id).awhy(asked.node_id)
+
+
+async def list_events(asked: Asked) -> object:
+    """Return events after a cursor."""
+    page = await events(asked.instance_id, after=asked.after).apage(asked.wait_s)
+    return {"events": page.events, "cursor": page.cursor}
+
+
+async def list_workers(asked: Asked) -> object:
+    """Return the connected workers."""
+    return {"workers": await workers_async()}
+
+
+async def list_queues(asked: Asked) -> object:
+    """Return what is ready and running."""
+    return {"queues": await queues_async()}
+
+
+async def get_version(asked: Asked) -> object:
+    """Return the version of the page."""
+    return {"version": version("dagorama")}
+
+
+def _page(name: str, component: str) -> dict[str, Any]:
+    return {name: [component], "next_cursor": "text"}
+
+
+LOOKS = (
+    Operation(
+        method="GET",
+        path="/instances",
+        name="list_instances",
+        summary="List instances, newest first",
+        carry_out=list_instances,
+        members=_page("instances", "instance"),
+        query=(*SELECTION, TAG, LIMIT, CURSOR),
+        about="All parts of a selection have to fit. A page of a selection may be empty and not the last.",
+        refusals=(400,),
+    ),
+    Operation(
+        method="GET",
+        path="/instances/{instance_id}",
+        name="get_instance",
+        summary="Tell how an instance stands",
+        carry_out=get_instance,
+        answer="instance",
+    ),
+    Operation(
+        method="GET",
+        path="/instances/{instance_id}/progress",
+        name="get_progress",
+        summary="Count the nodes of an instance by function and state",
+        carry_out=get_progress,
+        members={"functions": ["function_progress"]},
+    ),
+    Operation(
+        method="GET",
+        path="/instances/{instance_id}/nodes",
+        name="list_nodes",
+        summary="List nodes of an instance, in the order of their creation",
+        carry_out=list_nodes,
+        members=_page("nodes", "node"),
+        query=(*NODE_SELECTION, LIMIT, CURSOR),
+        about="A page of a selection may be empty and not the last. With a label `limit` bounds nothing.",
+        refusals=(400,),
+    ),
+    Operation(
+        method="GET",
+        path="/instances/{instance_id}/nodes/{node_id}",
+        name="get_node",
+        summary="Tell all there is to know of a node, with its failed attempts",
+        carry_out=get_node,
+        answer="node",
+    ),
+    Operation(
+        method="GET",
+        path="/instances/{instance_id}/logs",
+        name="read_logs",
+        summary="Read lines that the nodes of an instance have printed and logged",
+        carry_out=read_logs,
+        members={"lines": ["log_line", "log_gap"], "next_cursor": "number", "is_last": "flag"},
+        query=LINES,
+        about="A part may be empty and not the last. While nodes run, `next_cursor` also goes on after the last part.",
+        refusals=(400,),
+    ),
+    Operation(
+        method="GET",
+        path="/instances/{instance_id}/nodes/{node_id}/logs",
+        name="read_node_logs",
+        summary="Read lines that a node has printed and logged",
+        carry_out=read_node_logs,
+        members={"lines": ["log_line", "log_gap"], "next_cursor": "number", "is_last": "flag"},
+        query=LINES,
+        refusals=(400,),
+    ),
+    Operation(
+        method="GET",
+        path="/instances/{instance_id}/why",
+        name="why",
+        summary="Say why an instance does not go on: what holds its first node that has not ended",
+        carry_out=why,
+        answer="why",
+        refusals=(400, 409),
+    ),
+    Operation(
+        method="GET",
+        path="/instances/{instance_id}/nodes/{node_id}/why",
+        name="why_node",
+        summary="Say why a node does not run",
+        carry_out=why_node,
+        answer="why",
+        refusals=(400, 409),
+    ),
+    Operation(
+        method="GET",
+        path="/events",
+        name="list_events",
+        summary="Tell what has happened after a cursor",
+        carry_out=list_events,
+        members={"events": ["instance_event", "node_event", "worker_event", "events_skipped"], "cursor": "text"},
+        query=(ID_OF_EVENTS, AFTER, WAIT),
+        about="Ask again with `after` set to the answer's `cursor`. A cursor that is too old is refused with 410.",
+        refusals=(400, 410),
+    ),
+    Operation(
+        method="GET",
+        path="/workers",
+        name="list_workers",
+        summary="List the connected workers",
+        carry_out=list_workers,
+        members={"workers": ["worker"]},
+    ),
+    Operation(
+        method="GET",
+        path="/queues",
+        name="list_queues",
+        summary="List what is ready and running, by queue and taint",
+        carry_out=list_queues,
+        members={"queues": ["queue"]},
+    ),
+    Operation(
+        method="GET",
+        path="/version",
+        name="get_version",
+        summary="Tell the version of the page",
+        carry_out=get_version,
+        members={"version": "text"},
+    ),
+)

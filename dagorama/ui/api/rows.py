@@ -1,0 +1,59 @@
+"""The rows of the API: an operation with its parameters, its answer, and the function that carries it out."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dagorama.ui.api.kinds import Kind
+
+#: "The answer is a ...", by the name of a component, or of a member in which a list of them is.
+Answer = str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """Something that a request says: in its path, its query or its body."""
+
+    name: str
+    kind: Kind
+    #: What it is, in a sentence without an end.
+    about: str
+    #: In place of it where it is not given.
+    default: Any = None
+    is_required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The fields of a request, by name. A field that is not given has its default."""
+
+    fields: Mapping[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a field."""
+        return self.fields[name]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One thing that can be asked of the API."""
+
+    method: str
+    #: Below /api/v1.
+    path: str
+    #: Its id, for programs that make clients of the description.
+    name: str
+    #: What it does, in an imperative without an end.
+    summary: str
+    carry_out: Callable[[Asked], Awaitable[object]]
+    #: The component that it answers with; of `members`, an object with these.
+    answer: str = ""
+    members: Mapping[str, Any] | None = None
+    query: tuple[Field, ...] = ()
+    body: tuple[Field, ...] = ()
+    #: More about it, for people.
+    about: str = ""
+    #: The statuses of its refusals, beside those that all have.
+    refusals: tuple[int, ...] = ()
