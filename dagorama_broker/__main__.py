@@ -19,6 +19,7 @@ from dagorama_broker.ending import PlainEnd
 from dagorama_broker.host.host import Host
 from dagorama_broker.logs.logs import Logs
 from dagorama_broker.logs.store import LogStore
+from dagorama_broker.page import Page, PageNotStarted
 from dagorama_broker.requests.keeper import runs_in
 from dagorama_broker.service.server import AddressTaken, Server
 from dagorama_broker.settings import BrokerSettings, SettingsError, from_environment
@@ -38,6 +39,8 @@ LOG_FORMAT = "%(asctime)s - broker - [%(levelname)s] - %(message)s"
 EXIT_FAILED = 1
 EXIT_CALLED_WRONGLY = 2
 EXIT_CANNOT_START = 3
+#: The errors of an option or a setting that cannot be used.
+_WRONG = (SettingsError, UnknownStorage)
 
 
 @click.command(cls=PlainEnd, context_settings={"help_option_names": ["-h", "--help"]})
@@ -59,6 +62,9 @@ EXIT_CANNOT_START = 3
 )
 @click.option("--insecure", is_flag=True, help="Listen on an address that others can reach, without TLS and tokens.")
 @click.option(
+    "--ui-port", type=int, help="Serve a page for browsers, too, on this port; 0 picks a free one. See `dagorama ui`."
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
     default="info",
@@ -74,6 +80,7 @@ def main(
     metrics_port: int | None,
     metrics_host: str | None,
     insecure: bool,
+    ui_port: int | None,
     log_level: str,
     ready_fd: int | None,
     lifeline_fd: int | None,
@@ -93,19 +100,26 @@ def main(
             metrics_port=settings.metrics_port if metrics_port is None else metrics_port,
             metrics_host=settings.metrics_host if metrics_host is None else metrics_host,
             insecure=settings.insecure or insecure,
+            ui_port=ui_port,
         )
         settings.check()
         asyncio.run(serve(settings, ready_fd=ready_fd, lifeline_fd=lifeline_fd))
-    except (AddressTaken, MetricsError, SettingsError, StorageError) as error:
+    except (AddressTaken, MetricsError, PageNotStarted, SettingsError, StorageError) as error:
         if ready_fd is None:
             click.echo(f"dagorama-broker: {error}", err=True)
         else:
             _tell(ready_fd, f"failed {error}")
-        sys.exit(EXIT_CALLED_WRONGLY if isinstance(error, (SettingsError, UnknownStorage)) else EXIT_CANNOT_START)
+        wrongly = (
+            error.status == EXIT_CALLED_WRONGLY if isinstance(error, PageNotStarted) else isinstance(error, _WRONG)
+        )
+        sys.exit(EXIT_CALLED_WRONGLY if wrongly else EXIT_CANNOT_START)
 
 
 async def serve(settings: BrokerSettings, *, ready_fd: int | None = None, lifeline_fd: int | None = None) -> None:
-    """Serve until asked to stop. Raises `AddressTaken` or `StorageError`; ends the process when a commit fails."""
+    """Serve until asked to stop; end the process when a commit fails.
+
+    Raises `AddressTaken`, `StorageError`, and `PageNotStarted` where there is to be a page.
+    """
     # Nodes live long and die by the instance: the collector's youngest generation would walk them for nothing.
     gc.set_threshold(50_000, 50, 100)
     # The journal's thread needs the interpreter a few times in each commit, for microseconds; at the default of 5 ms a
@@ -119,6 +133,8 @@ async def serve(settings: BrokerSettings, *, ready_fd: int | None = None, lifeli
     server = Server(host, logs)
     port = server.bind(settings.host, settings.port)
     metrics = _metrics(host, logs, settings)
+    page = None if settings.ui_port is None else Page(settings.ui_port, broker_host=settings.host, broker_port=port)
+    url = "" if page is None else await page.start()
     await host.start()
     await logs.open()
     gc.freeze()
@@ -126,6 +142,8 @@ async def serve(settings: BrokerSettings, *, ready_fd: int | None = None, lifeli
     await server.start()
     host.begin_grace()  # reading what is stored may have taken longer
     log.info("broker ready on %s:%d, storage %s", settings.host, port, journal.location)
+    if page is not None:
+        log.info("page on %s", url)
     if settings.environment:
         log.info("environment %s", settings.environment)
     if metrics is not None:
@@ -137,6 +155,8 @@ async def serve(settings: BrokerSettings, *, ready_fd: int | None = None, lifeli
     await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
     if metrics is not None:
         metrics.drain()
+    if page is not None:
+        await page.stop()
     if not running.done():
         log.info("broker stopping")
         await server.stop()

@@ -44,6 +44,7 @@ class BrokerSettings:
     metrics_port: int | None  #: of metrics and health over HTTP; 0: any; None: they are off
     log_store_bytes_max: int | None  #: None: as much as is usual on disk, or in memory
     scheduler: Settings
+    ui_port: int | None = None  #: where the page listens, 0 for a free port; None: no page
 
     def check(self) -> None:
         """Raise `SettingsError` unless the combination is one to run with."""
@@ -51,6 +52,8 @@ class BrokerSettings:
             raise SettingsError(f"port {self.port} is not between 0 and 65535")
         if self.metrics_port is not None and not 0 <= self.metrics_port <= 65535:
             raise SettingsError(f"metrics port {self.metrics_port} is not between 0 and 65535")
+        if self.ui_port is not None and not 0 <= self.ui_port <= 65535:
+            raise SettingsError(f"port {self.ui_port} of the page is not between 0 and 65535")
         if not self.insecure and not _is_loopback(self.host):
             raise SettingsError(
                 f"on {self.host} other machines could submit and read without a password or encryption; say --insecure "
