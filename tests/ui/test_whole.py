@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from urllib.parse import quote
 
 import pytest
@@ -13,6 +14,15 @@ from tests.ui.hostile import TEXTS
 from tests.ui.site import WAIT_S, Site, is_live
 
 expect.set_options(timeout=WAIT_S * 1000)
+
+#: axe-core, and the rules that are checked: those of WCAG 2.1 AA, and in the dark the one about contrast again.
+AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text()
+RUN_AXE = """async (theme) => {
+  document.documentElement.dataset.theme = theme;
+  const runOnly = theme === "light" ? ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"] : ["color-contrast"];
+  return (await axe.run(document, {runOnly, resultTypes: ["violations"]})).violations;
+}"""
+SERIOUS = ("serious", "critical")
 
 #: Notes each attempt of a page to do what its policy forbids.
 WATCH = """
@@ -38,7 +48,7 @@ def addresses(instance: Instance) -> list[str]:
     """Return the addresses of all kinds of pages."""
     (node,) = instance.nodes(state="failed")
     at = f"/instances/{instance.id}"
-    tabs = ("", "/nodes", "/failures", "/logs", "/graph", "/timeline", f"/nodes/{node.id}")
+    tabs = ("", "/nodes", "/failures", "/logs", "/timeline", f"/nodes/{node.id}", "/graph")
     return [
         "/instances",
         *(at + tab for tab in tabs),
@@ -47,6 +57,26 @@ def addresses(instance: Instance) -> list[str]:
         "/instances/none",
         "/instances?q=nothing-like-it",
     ]
+
+
+def test_no_page_keeps_anybody_out(browser: Browser, site: Site, failed: Instance) -> None:
+    """axe-core finds no serious fault of contrast, names, roles or order, in the light and in the dark."""
+    context = browser.new_context(base_url=site.url, reduced_motion="reduce")
+    page = context.new_page()
+    faults: dict[str, list[str]] = {}
+    for place, address in enumerate(addresses(failed)):
+        page.goto(address)
+        page.evaluate(AXE)
+        # The colours are the same tokens everywhere: a part of the pages shows them all.
+        for theme in ("light", "dark") if place % 3 == 0 else ("light",):
+            for found in page.evaluate(RUN_AXE, theme):
+                if found["impact"] in SERIOUS:
+                    nodes = [each["html"][:120] for each in found["nodes"][:3]]
+                    faults.setdefault(f"{address} {theme}", []).append(f"{found['id']}: {found['help']} {nodes}")
+    page.evaluate("document.querySelector('h1').style.color = 'rgb(40, 40, 40)'")
+    assert [found["id"] for found in page.evaluate(RUN_AXE, "dark")] == ["color-contrast"], "axe-core is blind"
+    context.close()
+    assert faults == {}
 
 
 def test_every_page_fits_a_phone(browser: Browser, site: Site, failed: Instance) -> None:
@@ -143,10 +173,10 @@ def test_no_text_runs(browser: Browser, site: Site) -> None:
     page.on("console", lambda said: problems.append(said.text) if "Refused" in said.text else None)
     page.on("popup", lambda popup: problems.append(popup.url))
     at = f"/instances/{instance.id}"
-    nodes = list(instance.nodes(state="failed", limit=100))[::20]
+    nodes = list(instance.nodes(state="failed", limit=100))[::50]
     shown = [f"{at}{tab}" for tab in ("", "/failures", "/logs", *(f"/nodes/{node.id}" for node in nodes))]
-    shown += ["/instances", "/queues", *(f"/instances?q={quote(text)}" for text in TEXTS[:25:5])]
-    shown += [f"/{quote(text, safe='')}" for text in TEXTS[:10:3]]
+    shown += ["/instances", "/queues", *(f"/instances?q={quote(text)}" for text in TEXTS[:25:8])]
+    shown += [f"/{quote(text, safe='')}" for text in TEXTS[:10:5]]
     seen = 0
     cursor = f"{at}/nodes"
     while cursor or shown:
