@@ -121,7 +121,7 @@ def key_of(function: str, maker: str) -> str:
     return f"f{function}|{maker}"
 
 
-def fold_groups(groups: Iterable[tuple[str, str, Mapping[str, int]]], edges: Iterable[Link]) -> Folded:
+def fold_groups(groups: Iterable[tuple[str, str, Mapping[str, int]]], edges: Sequence[Link]) -> Folded:
     """Return the graph of groups that a broker has folded: function, maker's function, and counts by state."""
     vertices = [
         Vertex(
@@ -133,7 +133,41 @@ def fold_groups(groups: Iterable[tuple[str, str, Mapping[str, int]]], edges: Ite
         )
         for function, maker, counts in groups
     ]
-    return Folded(vertices, _told(Counter({(one.source, one.target, one.is_call): one.count for one in edges})))
+    counted: Counter[tuple[int, int, bool]] = Counter()
+    sources = _group_sources(edges)
+    for one in edges:
+        ends = sources.get(one.source, ()) if not one.is_call else ()
+        for source in (one.source,) if not ends or one.target in ends else ends:
+            counted[source, one.target, one.is_call] += one.count
+    return Folded(vertices, _told(counted))
+
+
+def _group_sources(edges: Sequence[Link]) -> dict[int, list[int]]:
+    """Return for groups that made calls the groups that their values come from: of these calls the last ones.
+
+    A function cannot wait for what it calls, so if the values of its calls go nowhere else, its own is made of them.
+    """
+    made: dict[int, list[int]] = {}
+    feeding = set()
+    for one in edges:
+        if one.source != one.target:
+            if one.is_call:
+                made.setdefault(one.source, []).append(one.target)
+            else:
+                feeding.add(one.source)
+    found: dict[int, list[int]] = {}
+    for group in made:
+        ends, stack, seen = [], [group], {group}
+        while stack:
+            for call in made.get(stack.pop(), ()):
+                if call in seen:
+                    continue
+                seen.add(call)
+                if call not in feeding:
+                    (stack if call in made else ends).append(call)
+        if ends:
+            found[group] = ends
+    return found
 
 
 def _vertex(nodes: Sequence[Fact], key: str, function: str, maker: str, members: list[int]) -> Vertex:

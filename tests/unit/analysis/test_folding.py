@@ -93,6 +93,17 @@ def test_groups_of_a_broker_have_the_same_keys() -> None:
     assert folded.links == [Link(0, 1, True, 10)]
 
 
+def test_groups_lead_on_from_where_their_values_come() -> None:
+    """Of a function that calls others, the last of these; where they lead to themselves, the function as it is."""
+    names = ["entry", "shard", "reduce", "read", "collect"]
+    groups: list[tuple[str, str, dict[str, int]]] = [(name, "", {"completed": 9}) for name in names]
+    calls = [Link(0, 1, True, 9), Link(0, 2, True, 1), Link(1, 3, True, 9), Link(1, 4, True, 9)]
+    folded = fold_groups(groups, [*calls, Link(1, 2, False, 9), Link(3, 4, False, 9)])
+    assert {(one.source, one.target) for one in folded.links if not one.is_call} == {(3, 4), (4, 2)}
+    fib = [Link(0, 0, True, 9), Link(0, 1, True, 9), Link(0, 1, False, 9)]
+    assert {(one.source, one.target) for one in fold_groups(groups[:2], fib).links if not one.is_call} == {(0, 1)}
+
+
 @st.composite
 def nodes_of_any_kind(draw: st.DrawFn) -> list[Fact]:
     """Return nodes made by, and fed by, any before them."""
