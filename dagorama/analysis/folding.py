@@ -157,7 +157,8 @@ def _group_sources(edges: Sequence[Link]) -> dict[int, list[int]]:
                 feeding.add(one.source)
     found: dict[int, list[int]] = {}
     for group in made:
-        ends, stack, seen = [], [group], {group}
+        ends: list[int] = []
+        stack, seen = [group], {group}
         while stack:
             for call in made.get(stack.pop(), ()):
                 if call in seen:
