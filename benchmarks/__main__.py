@@ -16,6 +16,7 @@ import click
 from benchmarks import layout as layouts
 from benchmarks import page as pages
 from benchmarks import trips
+from benchmarks.floods import logs
 from benchmarks.measure import Options, fsync_ms, measure, report, timed
 from benchmarks.peers import PEERS
 from benchmarks.systems import System
@@ -171,6 +172,8 @@ def trace(as_json: bool, folder: Path) -> None:
         for line in each.lines():
             click.echo(f"  {line}")
 
+
+main.add_command(logs)
 
 if __name__ == "__main__":
     main()

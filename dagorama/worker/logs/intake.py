@@ -14,15 +14,16 @@ from typing import Protocol
 
 from dagorama.worker.logs.packer import Attempt, Packer
 
-#: So much may wait to be packed.
+#: So much may wait to be packed, and so much is packed at once.
 QUEUE_BYTES_MAX = 8 * 2**20
+PACK_BYTES = 2**20
 #: What an event in the queue takes beside its text.
 EVENT_BYTES = 150
 #: A line that was begun, and does not go on, waits for so long.
 FLUSH_BEGUN_S = 1.0
 #: A function that writes faster than is sent is held up as long as there is progress at least this often, and no longer
 #: than that in one attempt.
-STUCK_S = 0.1
+STUCK_S = 0.5
 HELD_UP_S_MAX = 5.0
 
 Event = Callable[[Packer], None]
@@ -45,7 +46,7 @@ class Intake:
         """Begin empty; `changed` is notified when there is something to pack, and by `step`."""
         self._changed = changed
         self._open: dict[Open, None] = {}  #: logs in which lines may be begun
-        self._queue: deque[Event] = deque()
+        self._queue: deque[tuple[Event, int]] = deque()  #: with their sizes
         self._missed: Missed = {}
         self._is_stuck = False  #: whether somebody has waited in vain for room
         self.size_bytes = 0  #: of what is in the queue
@@ -90,7 +91,7 @@ class Intake:
         """Put something in, unless nobody will take it; return whether."""
         if self.is_over or (self.off_until > 0 and self.off_until > monotonic()):
             return False
-        self._queue.append(event)
+        self._queue.append((event, size))
         self.size_bytes += size
         if self.size_bytes >= self.wakes_at:
             self.wakes_at = inf
@@ -127,11 +128,15 @@ class Intake:
         for log in list(self._open):
             log.tell_begun(before)
 
-    def take(self) -> tuple[deque[Event], Missed]:
-        """Return all that there is, and what was dropped; there is room then."""
-        events, self._queue = self._queue, deque()
+    def take(self) -> tuple[list[Event], Missed]:
+        """Return what there is, and what was dropped; no more than is packed in a moment, so that writers see it go."""
+        queue, events, taken_bytes = self._queue, list[Event](), 0
+        while queue and taken_bytes < PACK_BYTES:
+            event, size = queue.popleft()
+            events.append(event)
+            taken_bytes += size
+        self.size_bytes -= taken_bytes
         missed, self._missed = self._missed, {}
-        self.size_bytes = 0
         self._is_stuck = False
         self.step()
         return events, missed

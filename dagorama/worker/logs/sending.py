@@ -269,6 +269,7 @@ class Sender:
             packer.tick(_now_us())
             blocks = packer.rest(now_us) if self._is_closing else packer.blocks()
             with self._changed:
+                self._intake.step()
                 if self._intake.is_over or self._intake.off_until > monotonic():
                     return []
                 self._unacknowledged.add(blocks)
