@@ -354,4 +354,4 @@ def print_attempt(attempt: AttemptStatus) -> None:
     """Print a failed attempt with its traceback."""
     print_text(printable(f"attempt {attempt.number} on {attempt.worker or '?'}, {moment(attempt.ended_at)}:"))
     text = printable(attempt.traceback.rstrip() or f"{attempt.type}: {attempt.message}")
-    click.echo("\n".join(f"  {line}" for line in text.splitlines()))
+    print_text("\n".join(f"  {line}" for line in text.splitlines()))
