@@ -130,9 +130,9 @@ class Intake:
 
     def take(self) -> tuple[list[Event], Missed]:
         """Return what there is, and what was dropped; no more than is packed in a moment, so that writers see it go."""
-        queue, events, taken_bytes = self._queue, list[Event](), 0
-        while queue and taken_bytes < PACK_BYTES:
-            event, size = queue.popleft()
+        waiting, events, taken_bytes = self._queue, list[Event](), 0
+        while waiting and taken_bytes < PACK_BYTES:
+            event, size = waiting.popleft()
             events.append(event)
             taken_bytes += size
         self.size_bytes -= taken_bytes
