@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from time import monotonic
 from types import TracebackType
@@ -31,6 +32,8 @@ from dagorama.states import NodeState
 BAR_MIN, PACE_MIN = 110, 80
 #: So many functions have a line of their own.
 FUNCTIONS_MAX = 8
+#: What kernels set. A notebook begins a line anew, but has no way back to earlier ones: there only the whole is shown.
+IN_NOTEBOOK = "JPY_PARENT_PID"
 #: So often nodes are counted by function: it costs the broker more than a change does.
 COUNT_S = 0.5
 
@@ -54,7 +57,8 @@ class LiveProgress:
     def __init__(self, title: str) -> None:
         """Show the progress of `title`."""
         self.console = Console(stderr=True, highlight=False)
-        self.live = self.console.is_terminal and not self.console.is_dumb_terminal
+        # Not `is_terminal`: where FORCE_COLOR is set, as in kernels of notebooks and in CI, that takes a pipe for one.
+        self.live = self.console.file.isatty() and not self.console.is_dumb_terminal
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._functions: dict[str, TaskID] = {}
@@ -103,7 +107,7 @@ class LiveProgress:
 
     def update_functions(self, functions: Sequence[FunctionProgress]) -> None:
         """Show a line for each of the first functions, where there are several."""
-        if not self._bar or len(functions) < 2:
+        if not self._bar or len(functions) < 2 or IN_NOTEBOOK in os.environ:
             return
         for one in functions[:FUNCTIONS_MAX]:
             if one.function not in self._functions:

@@ -10,10 +10,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from math import inf
 from time import monotonic
 from typing import Any, Protocol
+from unicodedata import east_asian_width
 
 from dagorama.analysis.pace import Pace
 from dagorama.analysis.wording import describe, pace_in_words
@@ -126,8 +129,15 @@ def line_of(functions: Sequence[FunctionProgress], pace: Pace, at: float, width:
     parts = [f"{whole.completed}/{whole.total} completed", states, pace_in_words(pace, whole.total)]
     if len(functions) > 1:
         parts += [f"{one.function.rpartition('.')[2]} {one.completed}/{one.total}" for one in functions]
-    line = printable(" ".join(", ".join(filter(None, parts)).split()))
-    return line if len(line) <= width else f"{line[: max(width - 1, 0)]}…"
+    return _cut(printable(" ".join(", ".join(filter(None, parts)).split())), width)
+
+
+def _cut(line: str, width: int) -> str:
+    """Return as much of a line as so many columns of a terminal have room for; some letters take two (UAX #11)."""
+    if line.isascii():
+        return line if len(line) <= width else f"{line[: max(width - 1, 0)]}…"
+    ends = list(accumulate(2 if east_asian_width(letter) in "WF" else 1 for letter in line))
+    return line if ends[-1] <= width else f"{line[: bisect_right(ends, width - 1)]}…"
 
 
 def place_of_people() -> Place | None:

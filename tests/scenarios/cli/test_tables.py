@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -27,6 +28,21 @@ NOW = datetime(2026, 3, 2, 9, 15, tzinfo=UTC)
 ONE = UUID("01a2198d-1e4f-7388-9c20-dfb0513dbb11")
 WIDTHS = [40, 60, 80, 120]
 MESSAGE = "epoch 50 of 100 with a rather long message about the loss 7.14286 and the learning rate"
+
+
+class Terminal(io.StringIO):
+    """Standard error on a terminal."""
+
+    def isatty(self) -> bool:
+        """Tell that it is one."""
+        return True
+
+
+def on_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have standard error be a terminal."""
+    monkeypatch.setattr("sys.stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
 
 
 def instance(definition: str = "shop:Invoices", *, paused: bool = False, group: str = "") -> InstanceStatus:
@@ -213,7 +229,7 @@ def test_wrapping_is_not_taken_for_depth(columns: int, capsys: pytest.CaptureFix
 def test_the_progress_of_a_run_has_its_time_and_count_whole(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever else there is no room for; a long title keeps the name of the definition."""
     monkeypatch.setenv("COLUMNS", str(columns))
-    monkeypatch.setenv("FORCE_COLOR", "1")
+    on_terminal(monkeypatch)
     progress = LiveProgress("training.py:TrainingOfManyModels")
     with progress.console.capture() as drawn, progress:
         progress.update({"leased": 2, "ready": 195, "waiting": 1, "joining": 1, "backoff": 3, "completed": 12345})
@@ -248,7 +264,7 @@ def test_without_a_terminal_nothing_is_cut(
 def test_the_progress_has_a_line_for_each_function(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its name and its count are whole; one function alone has no line of its own, and a name is no control."""
     monkeypatch.setenv("COLUMNS", str(columns))
-    monkeypatch.setenv("FORCE_COLOR", "1")
+    on_terminal(monkeypatch)
     progress = LiveProgress("training.py:Training\x07")
     load = {NodeState.COMPLETED: 12345, NodeState.LEASED: 7}
     functions = [
@@ -266,3 +282,22 @@ def test_the_progress_has_a_line_for_each_function(columns: int, monkeypatch: py
     assert [line for line in lines if cell_len(line) > columns] == []
     assert {row.split()[0] for row in rows} == {"load\\x1b[31m", "train"}
     assert all("7 running" in row and "0:00" not in row for row in rows)
+
+
+def test_a_pipe_gets_no_progress(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where colours are forced, as in the kernels of notebooks."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with LiveProgress("training.py:Training") as progress:
+        progress.update({"leased": 14, "completed": 24690})
+    assert (progress.live, capsys.readouterr().err) == (False, "")
+
+
+def test_a_notebook_gets_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no way back to an earlier one."""
+    on_terminal(monkeypatch)
+    monkeypatch.setenv("JPY_PARENT_PID", "7")
+    functions = [FunctionProgress(function=name, counts={NodeState.LEASED: 7}) for name in ("a:A.b", "a:A.c")]
+    with LiveProgress("training.py:Training") as progress:
+        progress.update({"leased": 14})
+        progress.update_functions(functions)
+    assert (progress.live, progress._functions) == (True, {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from jupyter_client.manager import start_new_kernel
@@ -23,18 +24,35 @@ class Job(DAGDefinition):
 """
 
 
+SLOW = """
+import time
+from threading import Thread
+from dagorama import DAGDefinition, dagorama, execute_worker
+from dagorama_broker.launch import launch_broker
+slow_broker = launch_broker(port=0)
+_ = slow_broker.__enter__()
+Thread(target=execute_worker, daemon=True).start()
+class Slow(DAGDefinition):
+    @dagorama().syncfn
+    def entrypoint(self):
+        time.sleep(4)
+        return 1
+"""
+
+
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """Gives what runs a cell, and returns what it says: its output, or its error."""
+    """Gives what runs a cell, and returns its output, with bars around what is displayed, or its error."""
     folder = tmp_path_factory.mktemp("notebook")
     manager, client = start_new_kernel(cwd=str(folder), env={**os.environ, "IPYTHONDIR": str(folder / "ipython")})
 
     def run(cell: str) -> str:
         said: list[str] = []
 
-        def hear(message: dict[str, dict[str, object]]) -> None:
+        def hear(message: dict[str, Any]) -> None:
             content = message["content"]
-            said.append(str(content.get("text") or ""))
+            shown = content.get("data", {}).get("text/plain") if "display_data" in message["msg_type"] else None
+            said.append(str(content.get("text") or "") if shown is None else f"|{shown}|")
 
         reply = client.execute_interactive(cell, timeout=60, output_hook=hear)["content"]
         return f"{reply['ename']}: {reply['evalue']}" if reply["status"] == "error" else "".join(said)
@@ -60,6 +78,21 @@ def test_cells_are_refused_or_run_as_they_stand(kernel: Run) -> None:
     )
     assert kernel("print('value', Job()()[0].result(timeout=20))").endswith("value 1\n")
     assert kernel(JOB.replace("VERSION", "2") + "print('value', Job()()[0].result(timeout=20))").endswith("value 2\n")
+
+
+def test_a_wait_shows_how_far_it_is_below_the_cell(kernel: Run) -> None:
+    """One line that is written anew, and taken away at the end; a program draws nothing on a pipe."""
+    assert kernel(SLOW) == ""
+    said = kernel("print('value', Slow()()[0].result(timeout=50))")
+    first, *_, last = said.split("|")[1:]
+    assert first.startswith("0/1 completed, 1 running")
+    assert last == "value 1\n"
+    piped = (
+        "import subprocess, sys\nprint(subprocess.run([sys.executable, '-c', "
+        "'from dagorama.cli.progress import LiveProgress\\nwith LiveProgress(str(1)): pass'], "
+        "capture_output=True, text=True).stderr)"
+    )
+    assert kernel(piped) == "\n"
 
 
 def test_the_page_about_notebooks_does_what_it_says(kernel: Run) -> None:

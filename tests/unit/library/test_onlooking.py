@@ -15,6 +15,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from rich.cells import cell_len
 
 from dagorama.analysis.pace import Pace
 from dagorama.client import onlooking
@@ -232,3 +233,13 @@ def test_a_wait_shows_its_progress_on_a_terminal() -> None:
     assert "\r\x1b[K0/1 completed, 1 ready" in text
     after = text.rpartition("1 ready")[2]
     assert re.fullmatch(r"\r\x1b\[Kover\r?\n.*", after, re.DOTALL), repr(after)
+
+
+@pytest.mark.parametrize("width", [10, 40, 41, 42, 43, 200])
+def test_no_line_is_wider_than_the_terminal_whatever_its_letters(width: int) -> None:
+    """Letters that take two columns count as two: a line that the terminal wrapped could not be written anew."""
+    counts = {NodeState.COMPLETED: 3, NodeState.READY: 4}
+    functions = [FunctionProgress(function=f"a:A.{name}", counts=counts) for name in ("名前の長い関数", "other")]
+    line = line_of(functions, Pace(), 1.0, width)
+    assert cell_len(line) <= width
+    assert width < 100 or "名前の長い関数 3/7, other 3/7" in line
