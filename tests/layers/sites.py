@@ -46,7 +46,10 @@ def lines_of(verb: str, *requests: str) -> list[Line]:
             numbers = set(_defined_in_proto(text, requests))
         else:
             wanted = names | {verb} if file.startswith(FOR_PEOPLE) else names
-            numbers = set(_defined_in(ast.parse(text), wanted, is_port=file == PORT))
+            is_port = file == PORT
+            if not is_port and not any(name in text for name in wanted):
+                continue  # nothing there to parse for
+            numbers = set(_defined_in(ast.parse(text), wanted, is_port=is_port))
         lines = text.splitlines()
         found += [Line(file, number, lines[number - 1].strip()) for number in sorted(numbers)]
     return found
