@@ -22,6 +22,9 @@ _PLAIN_CHARS_MAX = 10 * LABEL_CHARS_MAX
 
 _short = Repr()
 _short.maxstring = _short.maxother = _short.maxlong = LABEL_CHARS_MAX
+_formatter = Formatter()
+#: Values of these types have no promise in them, and need not be looked through for one.
+_ATOMS = frozenset({str, int, float, bool, bytes, type(None)})
 _SIZED = (str, bytes, bytearray, list, tuple, dict, set, frozenset)
 
 
@@ -46,6 +49,9 @@ class Labels:
         self._parts = list(_parts(template, fn.__qualname__, list(signature.parameters)[1:]))
         fields = [field[0] for _, field in self._parts if field is not None]
         self._names = set(map(_argument, fields))
+        kinds = {parameter.kind for parameter in signature.parameters.values()}
+        #: The names of the arguments where each may come by its place; most calls are like that, and quickly bound.
+        self._order = list(signature.parameters) if kinds == {inspect.Parameter.POSITIONAL_OR_KEYWORD} else None
         #: The arguments that stand in labels as they are, and not only an attribute or item of theirs.
         self.told_whole = self._names.intersection(fields)
 
@@ -60,6 +66,8 @@ class Labels:
         return self._made(arguments)
 
     def _bound(self, args: Sequence[object], kwargs: Mapping[str, object]) -> Mapping[str, object]:
+        if self._order is not None and not kwargs and len(args) == len(self._order):
+            return dict(zip(self._order, args, strict=True))
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         return bound.arguments
@@ -107,6 +115,8 @@ def _argument(field: str) -> str:
 
 def _waits(value: object) -> bool:
     """Return whether a value has promises in it."""
+    if type(value) in _ATOMS:
+        return False
     if has_promise(value):
         return True
     payload = encode_if_possible(value)
@@ -117,10 +127,12 @@ def _shown(field: _Field, arguments: Mapping[str, object]) -> str:
     """Return a field of a label. The user's code writes it; it is a `?` where that goes wrong."""
     name, conversion, form = field
     try:
-        value, _ = Formatter().get_field(name, (), arguments)
+        if not conversion and not form and type(value := arguments.get(name)) in (str, int):
+            return str(value)[:_PLAIN_CHARS_MAX]
+        value, _ = _formatter.get_field(name, (), arguments)
         if isinstance(value, _SIZED) and len(value) > _PLAIN_CHARS_MAX:
             value, conversion = (value[:_PLAIN_CHARS_MAX] if isinstance(value, str) else _short.repr(value)), "s"
-        text = format(Formatter().convert_field(value, conversion or None), form)
+        text = format(_formatter.convert_field(value, conversion or None), form)
         return text[:_PLAIN_CHARS_MAX] if len(text) > _PLAIN_CHARS_MAX else text
     except KeyboardInterrupt:
         raise

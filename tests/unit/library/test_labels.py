@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -221,3 +222,26 @@ def test_inline_a_function_may_label_its_node(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("DAGORAMA_INLINE", "1")
     _, value = Etl()(3)
     assert value == 10
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "label"),
+    [
+        ((None, 7, "a"), {}, "7 a"),
+        ((None, 7), {}, "7 z"),
+        ((None,), {"number": 7, "name": "a"}, "7 a"),
+        ((None, 7, "x" * 5000), {}, f"7 {'x' * 131}...{'x' * 64}"),
+        ((None, 10**5000, True), {}, "? True"),
+        ((None, None, b"b"), {}, "None b'b'"),
+        ((None, 7, "a", 9), {}, "?"),
+    ],
+)
+def test_plain_arguments_take_the_short_way_to_the_same_label(
+    args: tuple[object, ...], kwargs: dict[str, object], label: str
+) -> None:
+    """By place, by name or by default; what is too long, or no text at all, is shown as ever."""
+
+    def load(self: object, number: int, name: str = "z") -> None: ...
+
+    labels = Labels(load, inspect.signature(load), "{number} {name}")
+    assert labels.of_call(args, kwargs, may_wait=True) == label
