@@ -35,7 +35,7 @@ from dagorama.logging import get_logger
 from dagorama.options import are_only_elsewhere, current_options
 from dagorama.running.base_context import note_definition
 from dagorama.running.belonging import check_is_no_node, check_process
-from dagorama.settings import should_run_inline
+from dagorama.settings import should_run_inline, should_trace
 
 if TYPE_CHECKING:
     from dagorama.instance.instance import Instance
@@ -205,7 +205,7 @@ class DAGDefinition(_Definition):
             if type(self) not in _seen:
                 _tell_if_it_runs_here(type(self))
             instance = instance_of(new_id(), self)
-            if current_options.get().key or self._dagorama_on_end or self._dagorama_on_failure:
+            if current_options.get().key or self._dagorama_on_end or self._dagorama_on_failure or should_trace():
                 _begin_start(instance, type(self))
         else:
             check_process(running.process, f"{class_name(type(self))}.entrypoint")

@@ -1,4 +1,4 @@
-"""Settings of programs that make calls: whether nodes run inline, and whether their arguments may be shown."""
+"""Settings of programs that make calls: whether nodes run inline, are traced, and may show their arguments."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 
 INLINE_ENVIRONMENT_FLAG = "DAGORAMA_INLINE"
 INPUTS_ENVIRONMENT_FLAG = "DAGORAMA_INPUTS"
+TRACES_ENVIRONMENT_FLAG = "DAGORAMA_TRACES"
 
 _YES = {"1", "true", "yes", "on"}
 _NO = {"", "0", "false", "no", "off"}
@@ -19,6 +20,11 @@ def should_run_inline() -> bool:
 def should_show_inputs() -> bool:
     """Return whether the arguments of calls made here may be shown; `ValueError` if `DAGORAMA_INPUTS` is neither."""
     return _is_set(INPUTS_ENVIRONMENT_FLAG, "1")
+
+
+def should_trace() -> bool:
+    """Return whether `DAGORAMA_TRACES` has instances traced by OpenTelemetry; `ValueError` if it is neither."""
+    return _is_set(TRACES_ENVIRONMENT_FLAG, "")
 
 
 def _is_set(flag: str, default: str) -> bool:

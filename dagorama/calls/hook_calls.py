@@ -70,13 +70,20 @@ def checked_hooks(argument: str, owner: str, hooks: object) -> tuple[Hook, ...]:
     return cast(tuple[Hook, ...], tuple(several))
 
 
-def hook_calls(kind: Any, instance_id: bytes, key: str, tags: tuple[tuple[str, str], ...]) -> tuple[HookCall, ...]:
-    """Return the calls for the hooks of a definition's class, for an instance with this key and these tags."""
+def hook_calls(
+    kind: Any, instance_id: bytes, key: str, tags: tuple[tuple[str, str], ...], *more: Hook
+) -> tuple[HookCall, ...]:
+    """Return the calls for the hooks of a definition's class, for an instance with this key and these tags.
+
+    With `more` hooks for each of its ends.
+    """
     functions: list[FunctionSpec] | None = vars(kind).get("_dagorama_hook_functions")
     if functions is None:
         functions = [_function(hook) for hook in (*kind._dagorama_on_end, *kind._dagorama_on_failure)]
         kind._dagorama_hook_functions = functions
     hooks = [*((hook, False) for hook in kind._dagorama_on_end), *((hook, True) for hook in kind._dagorama_on_failure)]
+    functions = [*functions, *map(_function, more)]
+    hooks += [(hook, False) for hook in more]
     return tuple(
         HookCall(
             function,

@@ -35,9 +35,13 @@ def asks_broker(function: Callable[..., None]) -> Callable[..., None]:
 
     Not for functions that take `host` and `port` themselves; `as_json` they must take.
     """
+    return asks(click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(function))
+
+
+def asks(function: Callable[..., None]) -> Callable[..., None]:
+    """Return a command as `asks_broker` does, without --json: one that prints in one form only."""
 
     @takes_address
-    @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
     @wraps(function)
     def asking(*args: object, host: str | None, port: int | None, **kwargs: object) -> None:
         for word in kwargs.values():

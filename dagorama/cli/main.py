@@ -36,6 +36,7 @@ SUBCOMMANDS = {
     "show": ("dagorama.cli.looking:show", "Show an instance, with what has failed and what has not ended."),
     "top": ("dagorama.cli.top:top", "Show what goes on at the broker, again and again."),
     "ui": ("dagorama.cli.ui:ui", "Serve a page for browsers: what runs, what waits and why, what failed."),
+    "trace": ("dagorama.cli.trace:trace", "Write an instance for a trace viewer, such as Perfetto."),
     "version": ("dagorama.cli.main:version", "Print the version."),
     "why": ("dagorama.cli.why:why", "Say why a node or an instance does not go on."),
     "worker": ("dagorama.cli.worker:worker", "Run a worker: it executes nodes."),

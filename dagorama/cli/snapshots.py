@@ -17,12 +17,17 @@ NODES_MAX = 200_000
 
 def snapshots_of(instance: Instance, *, way_out: str = "") -> list[NodeSnapshot]:
     """Return all nodes of an instance in creation order; refuse one that is too large, and name the `way_out`."""
+    check_size(instance, way_out=way_out)
+    return [snapshot_of(one.status) for one in instance.nodes()]
+
+
+def check_size(instance: Instance, *, way_out: str = "") -> None:
+    """Refuse an instance that is too large to be read as a whole, and name the `way_out`."""
     total = sum(instance.status.counts.values())
     if total > NODES_MAX:
         raise Refused(
             f"instance {instance.id} has {total} nodes, more than the {NODES_MAX} that are read for this; {way_out}"
         )
-    return [snapshot_of(one.status) for one in instance.nodes()]
 
 
 def history_of(instance: InstanceStatus, nodes: list[NodeSnapshot]) -> History:

@@ -48,7 +48,10 @@ def start_of(
     """
     if not instance.__dict__.pop(_STARTS, False):
         return Start(replace(options, key=""), ())
-    hooks = hook_calls(type(definition_of(instance)), id_of(instance), options.key, options.tags)
+    from dagorama.tracing.spawning import trace_start  # most calls start nothing
+
+    options, traced = trace_start(id_of(instance), options)
+    hooks = hook_calls(type(definition_of(instance)), id_of(instance), options.key, options.tags, *traced)
     if not options.key:
         return Start(options, hooks)
     from dagorama.calls.digests import digest_of_call, digest_of_construction  # few have keys

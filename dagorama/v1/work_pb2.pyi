@@ -510,6 +510,8 @@ class WorkResponse(_message.Message):
     ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
     DRAINED_FIELD_NUMBER: _builtins.int
     MISMATCH_FIELD_NUMBER: _builtins.int
+    TRACES_FIELD_NUMBER: _builtins.int
+    VALUE_ATTEMPTS_FIELD_NUMBER: _builtins.int
     acknowledged: _builtins.int
     """All results up to this sequence number are durable, or refused."""
     drained: _builtins.bool
@@ -544,6 +546,14 @@ class WorkResponse(_message.Message):
     def mismatch(self) -> Global___FunctionVersion:
         """With `drained`: a function of which nodes are left that this worker has in another version."""
 
+    @_builtins.property
+    def traces(self) -> _containers.RepeatedCompositeFieldContainer[Global___Trace]:
+        """Instances of `grants` that were started with a tag "traceparent", each once."""
+
+    @_builtins.property
+    def value_attempts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Where any of `values` was not given by a first attempt, and there are `traces`: the attempt that gave each, by columns."""
+
     def __init__(
         self,
         *,
@@ -557,14 +567,41 @@ class WorkResponse(_message.Message):
         acknowledged: _builtins.int = ...,
         drained: _builtins.bool = ...,
         mismatch: Global___FunctionVersion | None = ...,
+        traces: _abc.Iterable[Global___Trace] | None = ...,
+        value_attempts: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["grants", b"grants", "mismatch", b"mismatch", "values", b"values", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "drained", b"drained", "functions", b"functions", "grants", b"grants", "mismatch", b"mismatch", "recalls", b"recalls", "refusals", b"refusals", "revocations", b"revocations", "values", b"values", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "drained", b"drained", "functions", b"functions", "grants", b"grants", "mismatch", b"mismatch", "recalls", b"recalls", "refusals", b"refusals", "revocations", b"revocations", "traces", b"traces", "value_attempts", b"value_attempts", "values", b"values", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WorkResponse: _TypeAlias = WorkResponse  # noqa: Y015
+
+@_typing.final
+class Trace(_message.Message):
+    """The trace that the spans of an instance are part of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
+    instance_id: _builtins.bytes
+    traceparent: _builtins.str
+    """By "Trace Context" (W3C), as it was given: the broker does not read it."""
+    def __init__(
+        self,
+        *,
+        instance_id: _builtins.bytes = ...,
+        traceparent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id", "traceparent", b"traceparent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Trace: _TypeAlias = Trace  # noqa: Y015
 
 @_typing.final
 class FunctionVersion(_message.Message):

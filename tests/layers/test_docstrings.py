@@ -31,6 +31,7 @@ ROOMS = (
     "dagorama/models",
     "dagorama/running",
     "dagorama/testing",
+    "dagorama/tracing",
     "dagorama/ui",
     "dagorama/worker",
 )

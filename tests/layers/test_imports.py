@@ -23,6 +23,7 @@ ROOMS = {
     },
     "dagorama.analysis": "analysis",
     "dagorama.metrics": "metrics",
+    "dagorama.tracing": "tracing",
     "dagorama.code": "code",
     "dagorama.calls": "calls",
     # They have the paths that they had in dagorama 0.1, and that payloads name.
@@ -83,6 +84,7 @@ LIBRARY = (
     "code",
     "analysis",
     "metrics",
+    "tracing",
     "words",
 )
 
@@ -91,18 +93,32 @@ ARROWS = {
     "words": set[str](),
     "analysis": {"words"},
     "metrics": set[str](),
+    "tracing": {"words"},
     "code": {"words"},
     "calls": {"code", "words"},
     "running": {"calls", "words"},
     "client": {"api", "calls", "code", "analysis", "words"},
-    "instance": {"client", "calls", "words"},
+    "instance": {"client", "calls", "tracing", "words"},
     "front": {"instance", "running", "client", "calls", "code", "words"},
     "looking": {"front", "instance", "client", "calls", "words"},
     # All of a worker may know its options and its owner, and how its modules are imported.
     "worker": {"code", "metrics", "words"},
     # On its way out beside the graph: of a node it knows no more than whose output it is.
     "output": {"running", "client", "api", "calls", "words"},
-    "shell": {"worker", "kernel", "output", "front", "running", "client", "api", "calls", "code", "metrics", "words"},
+    "shell": {
+        "worker",
+        "kernel",
+        "output",
+        "front",
+        "running",
+        "client",
+        "api",
+        "calls",
+        "code",
+        "metrics",
+        "tracing",
+        "words",
+    },
     "processes": {"worker", "shell", "output", "running", "client", "api", "calls", "code", "metrics", "words"},
     "kernel": set[str](),
     "runner": {"worker", "shell", "processes", "client", "code", "words"},
@@ -185,6 +201,7 @@ EXTRAS = {
     "dagorama.effects": {"psycopg"},
     "dagorama.testing.plugin": {"pytest"},
     "dagorama.metrics.exposing": {"prometheus_client"},
+    "dagorama.tracing.spans": {"opentelemetry"},
 }
 
 

@@ -123,9 +123,9 @@ def _granted(response: WorkResponse, now: float) -> list[Held]:
         )
         for spec in response.functions
     ]
-    values = ValueTable(response.values) if response.HasField("values") else None
+    values = ValueTable(response.values, response.value_attempts) if response.HasField("values") else None
     grants = response.grants
-    return [
+    granted = [
         Held(node_id, token, instance_id, functions[function], arguments, attempt, values, now)
         for node_id, token, instance_id, function, arguments, attempt in zip(
             grants.node_ids,
@@ -137,3 +137,8 @@ def _granted(response: WorkResponse, now: float) -> list[Held]:
             strict=True,
         )
     ]
+    if response.traces:
+        traces = {trace.instance_id: trace.traceparent for trace in response.traces}
+        for held in granted:
+            held.traceparent = traces.get(held.instance_id, "")
+    return granted

@@ -7,9 +7,10 @@ import socket
 from asyncio import CancelledError
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from contextvars import Context
 from hashlib import blake2b
 from time import perf_counter_ns
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dagorama.calls import capture
 from dagorama.calls.capture import CapturedCall, Logs, Scope, current_scope
@@ -24,6 +25,7 @@ from dagorama.running.attempt import Failed, attempt, attempt_async
 from dagorama.running.base_context import node_context
 from dagorama.running.belonging import follow_threads
 from dagorama.serializer import DEFINITIONS_MAX, FoundFunction, find_function, is_name, made_for
+from dagorama.tracing.ids import parse
 from dagorama.worker.kernel.states import GIVEN
 from dagorama.worker.shell import forking
 from dagorama.worker.shell.failures import failure_of, refusal_of, sendable
@@ -31,6 +33,9 @@ from dagorama.worker.shell.held import Failure, Held, Rejected, Report, ValueTab
 from dagorama.worker.shell.listing import is_inside
 from dagorama.worker.shell.node_loop import Rest
 from dagorama.worker.shell.versions import VersionCheck
+
+if TYPE_CHECKING:
+    from dagorama.tracing.spans import AttemptSpans
 
 #: The field on the wire has 32 bits: 71 minutes. What took longer counts as that.
 _DURATION_US_MAX = 2**32 - 1
@@ -71,12 +76,13 @@ class Executor:
         keeps_errors: bool = False,
         only_modules: Sequence[str] = (),
         logs: Logs | None = None,
+        spans: AttemptSpans | None = None,
     ) -> None:
         """Reject nodes of versions that `versions` doesn't accept.
 
         `progressed` is called with a running node's token when its function has told how far it has got. With
         `keeps_errors` a report has what the function raised. With `only_modules`, functions that are neither in these
-        nor in modules inside them are not run. `logs` take what functions print.
+        nor in modules inside them are not run. `logs` take what functions print, and `spans` tell of attempts.
         """
         self._versions = versions
         self._only_modules = only_modules
@@ -85,6 +91,7 @@ class Executor:
         self._progressed = progressed
         self._keeps_errors = keeps_errors
         self._logs = logs
+        self._spans = spans
         follow_threads()
 
     def run(self, held: Held) -> Rest | None:
@@ -118,7 +125,8 @@ class Executor:
             # Only now: other code may not even take these arguments.
             definition, settings = made_for(found, definition_arguments, release)
             instance = instance_in_node(held.instance_id, definition, scope)
-            args, kwargs = _arguments(held)
+            used: list[bytes] | None = [] if self._spans is not None and held.traceparent else None
+            args, kwargs = _arguments(held, used)
         except BaseException as error:
             self._refuse(held, error, started_ns)
             return None
@@ -129,6 +137,8 @@ class Executor:
             held.label = context.run(found.labels.of_call, (None, *args), kwargs, may_wait=False)
             if self._progressed is not None:
                 self._progressed(held.token)
+        if used is not None:
+            self._begin_span(held, used, context)
         if found.is_async:
             self._remember_async(held)
             context.run(current_scope.set, scope)
@@ -140,6 +150,22 @@ class Executor:
             _end_log(held, scope)
         self._report(held, scope, outcome, started_ns, found.retry)
         return None
+
+    def _begin_span(self, held: Held, used: Sequence[bytes], context: Context) -> None:
+        """Have an attempt be traced, linked to the attempts whose values it `used`."""
+        parent = parse(held.traceparent)
+        if self._spans is None or parent is None:
+            return
+        values = held.values
+        held.span = self._spans.begin(
+            parent,
+            instance_id=held.instance_id,
+            node_id=held.node_id,
+            attempt=held.attempt,
+            function=held.function.name,
+            links=[(node_id, values.attempt(node_id)) for node_id in used] if values is not None else (),
+            context=context,
+        )
 
     def is_known_async(self, held: Held) -> bool:
         """Return whether the node's function turned out to be asynchronous before, and its definition is made."""
@@ -166,6 +192,7 @@ class Executor:
         if scope.logs is not self._logs:
             _end_log(held, scope)
         if held.dropped and type(outcome) is Failed and isinstance(outcome.error, CancelledError):
+            _end_span(held)
             return  # so we stop it, and nobody waits for a report
         if scope.cause is not None:
             outcome = Failed(scope.cause)
@@ -175,6 +202,13 @@ class Executor:
         self, held: Held, scope: Scope, outcome: object, started_ns: int, retry: RetryConfiguration | None
     ) -> None:
         """Make the report of an attempt from its outcome."""
+        self._make_report(held, scope, outcome, started_ns, retry)
+        if held.span is not None:
+            _end_span(held)
+
+    def _make_report(
+        self, held: Held, scope: Scope, outcome: object, started_ns: int, retry: RetryConfiguration | None
+    ) -> None:
         if type(outcome) is Failed:
             self._fail(held, outcome, started_ns, retry)
             return
@@ -226,6 +260,20 @@ class Executor:
 
 
 _ENDED = _EndedScope()
+
+
+def _end_span(held: Held) -> None:
+    """End the span of an attempt that has ended, or was cut off and has no report."""
+    span, held.span = held.span, None
+    if span is None:
+        return
+    failure = held.report.failure if held.report is not None else None
+    if held.report is None:
+        span.end("cancelled", label=held.label)
+    elif failure is None:
+        span.end("completed", label=held.label)
+    else:
+        span.end("failed", (failure.type, failure.message, failure.traceback), held.label)
 
 
 def _end_log(held: Held, scope: Scope) -> None:
@@ -285,9 +333,14 @@ def _elapsed_us(started_ns: int) -> int:
     return elapsed_us if elapsed_us < _DURATION_US_MAX else _DURATION_US_MAX
 
 
-def _arguments(held: Held) -> tuple[tuple[object, ...], dict[str, object]]:
-    """Decode a node's arguments, with objects of its own: no other node sees what this one does to them."""
+def _arguments(held: Held, used: list[bytes] | None = None) -> tuple[tuple[object, ...], dict[str, object]]:
+    """Decode a node's arguments, with objects of its own: no other node sees what this one does to them.
+
+    The nodes whose values they have in them are added to `used`, if that is wanted.
+    """
     resolve = no_promises if held.values is None else _resolver(held.values)
+    if used is not None:
+        resolve = _noting(resolve, used)
     what = f"the arguments of {held.function.name}"
     decoded = decode(held.arguments, resolve, what=what)
     match decoded:
@@ -298,6 +351,17 @@ def _arguments(held: Held) -> tuple[tuple[object, ...], dict[str, object]]:
         problem=f"they are a {type(decoded).__qualname__} instead of (args, kwargs)",
         way_out="Whoever submits needs a version of dagorama that fits the worker's.",
     )
+
+
+def _noting(resolve: Callable[[bytes], object], used: list[bytes]) -> Callable[[bytes], object]:
+    """Return a function that does the same as another one, and adds to `used` what it is asked for."""
+
+    def noting(node_id: bytes) -> object:
+        if node_id not in used:
+            used.append(node_id)
+        return resolve(node_id)
+
+    return noting
 
 
 def _resolver(values: ValueTable) -> Callable[[bytes], object]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from time import monotonic
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from dagorama.calls.capture import CapturedCall
 from dagorama.worker.kernel.node import Function, Node, Rejected
 from dagorama.worker.kernel.states import GIVEN
+
+if TYPE_CHECKING:
+    from dagorama.tracing.spans import AttemptSpan
 
 __all__ = ["Failure", "Function", "Held", "Rejected", "Report", "ValueTable"]
 
@@ -57,11 +60,12 @@ class Values(Protocol):
 class ValueTable:
     """The values that came in one message, for all its grants."""
 
-    __slots__ = ("_payloads", "_values")
+    __slots__ = ("_attempts", "_payloads", "_values")
 
-    def __init__(self, values: Values) -> None:
-        """Keep `values` as they are until the first of them is asked for."""
+    def __init__(self, values: Values, attempts: Sequence[int] = ()) -> None:
+        """Keep `values` as they are until the first of them is asked for; `attempts` is empty where all were first."""
         self._values = values
+        self._attempts = attempts
         self._payloads: dict[bytes, bytes] | None = None
 
     def payload(self, node_id: bytes) -> bytes:
@@ -71,6 +75,10 @@ class ValueTable:
             payloads = self._payloads = dict(zip(self._values.node_ids, self._values.payloads, strict=True))
         return payloads[node_id]
 
+    def attempt(self, node_id: bytes) -> int:
+        """Return the attempt that gave a node's value, for its trace."""
+        return self._attempts[list(self._values.node_ids).index(node_id)] if self._attempts else 1
+
     def before(self, node_id: bytes) -> Iterator[bytes]:
         """Yield the nodes whose values came before that of this one, among them all that its payload refers to."""
         return takewhile(lambda other_id: other_id != node_id, self._values.node_ids)
@@ -79,7 +87,7 @@ class ValueTable:
 class Held(Node):
     """A node with what it takes to run it, and how that ended."""
 
-    __slots__ = ("arguments", "granted_at", "has_printed", "place", "values")
+    __slots__ = ("arguments", "granted_at", "has_printed", "place", "span", "traceparent", "values")
 
     report: Report | None
     progress: tuple[float, str] | None
@@ -114,5 +122,8 @@ class Held(Node):
         #: Whether its log has something, whose end is on a way of its own.
         self.has_printed = False
         self.deadline = self.granted_at + function.timeout_s if function.timeout_s else None
+        #: The trace of its instance, if that has one; and the span of this attempt, while it runs.
+        self.traceparent = ""
+        self.span: AttemptSpan | None = None
         #: Where it stands on the board, while it runs; -1 for nowhere.
         self.place = -1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import inf
 from time import monotonic
-from typing import Protocol, assert_never, cast
+from typing import TYPE_CHECKING, Protocol, assert_never, cast
 from uuid import UUID
 
 from dagorama.calls.capture import Logs
@@ -34,6 +34,10 @@ from dagorama.worker.shell.versions import VersionCheck
 
 #: So long it may take a worker that ends to write the last lines of its log.
 LOG_S = 1.0
+
+
+if TYPE_CHECKING:
+    from dagorama.tracing.spans import AttemptSpans
 
 
 @dataclass(slots=True)
@@ -88,11 +92,12 @@ class Shell:
         slots: MakeSlots = Slots,
         log: Log | None = None,
         logs: Logs | None = None,
+        spans: AttemptSpans | None = None,
     ) -> None:
         """Have `worker` leave where a node can't be stopped otherwise; without `alarm` such a node goes on.
 
-        `logs` take what nodes print. The four before are what the shell has of the machine: its clock, its timers,
-        slots and a log with their threads.
+        `logs` take what nodes print, and `spans` tell of attempts. The four before are what the shell has of the
+        machine: its clock, its timers, slots and a log with their threads.
         """
         self._now = now
         self._call_later = call_later or _after
@@ -109,6 +114,7 @@ class Shell:
             keeps_errors=self._keeps_errors,
             only_modules=options.imports,
             logs=logs,
+            spans=spans,
         )
         grace_s = cancel_grace_s()
         self._kernel = Kernel(

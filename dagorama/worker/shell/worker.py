@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from time import sleep
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from dagorama.logging import get_log_level
 from dagorama.metrics.measures import Readings
 from dagorama.running import base_context
 from dagorama.serializer import forget_functions
+from dagorama.settings import should_trace
 from dagorama.worker import measures as m
 from dagorama.worker.importing import import_modules
 from dagorama.worker.logs.capturing import begin_capture, end_capture
@@ -25,6 +27,9 @@ from dagorama.worker.shell.connecting import Connector
 from dagorama.worker.shell.log import Log
 from dagorama.worker.shell.shell import Shell
 from dagorama.worker.shell.versions import VersionCheck
+
+if TYPE_CHECKING:
+    from dagorama.tracing.spans import AttemptSpans
 
 #: So long it may take a process that ends because a node does not to bring out the reports that are made, and what was
 #: printed.
@@ -76,7 +81,16 @@ class Worker:
         if options.captures_logs:
             self._sender = Sender(host=host, port=port, worker=name, bytes_max=log_bytes_max(), warn=log.warn)
             logs = WorkerLogs(self._sender)
-        self._shell = Shell(options, versions=self._versions, alarm=alarm, board=board, worker=self, log=log, logs=logs)
+        self._shell = Shell(
+            options,
+            versions=self._versions,
+            alarm=alarm,
+            board=board,
+            worker=self,
+            log=log,
+            logs=logs,
+            spans=_attempt_spans(),
+        )
         self._connector = Connector(
             host=host,
             port=port,
@@ -187,3 +201,12 @@ class Worker:
                 is_told = True
             self._alarm.put_off()
             sleep(LET_THROUGH_S)
+
+
+def _attempt_spans() -> AttemptSpans | None:
+    """Return what makes spans, if that is asked for; raise `NoOpenTelemetry` where it is not installed."""
+    if not should_trace():
+        return None
+    from dagorama.tracing.spans import AttemptSpans
+
+    return AttemptSpans()

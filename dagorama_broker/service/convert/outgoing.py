@@ -65,6 +65,10 @@ _FUNCTION_BYTES = 2000
 _functions: Cache[FunctionSpec, graph_pb2.FunctionSpec] = Cache(8 << 20)
 
 
+#: The tag of an instance that is part of a trace. It is for workers; nothing here reads it.
+_TRACEPARENT = "traceparent"
+
+
 def from_function(spec: FunctionSpec) -> graph_pb2.FunctionSpec:
     """Give the message for a function. It is shared: copy it into others, do not change it."""
     message = _functions.get(spec)
@@ -123,6 +127,8 @@ def from_answer(answer: Answer) -> work_pb2.WorkResponse:
         _write_grants(response, answer.grants)
     if answer.values:
         write_values(response.values, [(node_id, payload_of(node)) for node_id, node in answer.values.items()])
+        if response.traces:
+            _write_attempts(response, answer.values.values())
     if answer.drained is not None:
         response.drained = True
         if answer.drained.mismatch is not None:
@@ -147,6 +153,22 @@ def _write_grants(response: work_pb2.WorkResponse, grants: Sequence[tuple[Node, 
     columns.functions.extend(functions)
     columns.arguments.extend([node.arguments for node in nodes])
     columns.attempts.extend([node.attempts + 1 for node in nodes])
+    _write_traces(response, nodes)
+
+
+def _write_traces(response: work_pb2.WorkResponse, nodes: Sequence[Node]) -> None:
+    """Write in which traces instances are."""
+    for instance in {node.instance.id: node.instance for node in nodes if node.instance.tags}.values():
+        traceparent = dict(instance.tags).get(_TRACEPARENT)
+        if traceparent:
+            response.traces.add(instance_id=instance.id, traceparent=traceparent)
+
+
+def _write_attempts(response: work_pb2.WorkResponse, nodes: Iterable[Node]) -> None:
+    """Write which attempts have given values, if some were not the first."""
+    attempts = [node.attempts + 1 for node in nodes]
+    if max(attempts) > 1:
+        response.value_attempts.extend(attempts)
 
 
 def write_values(message: graph_pb2.Values, values: Sequence[tuple[NodeId, bytes]]) -> None:

@@ -1,0 +1,65 @@
+"""`dagorama trace`: an instance as a file for a trace viewer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import IO
+
+import click
+
+from dagorama import NodeStatus
+from dagorama.analysis.chrome import Run, chrome_trace
+from dagorama.cli.asking import asks, look_at
+from dagorama.cli.options import HELP
+from dagorama.cli.snapshots import check_size, history_of, snapshot_of
+
+
+@click.command(context_settings=HELP)
+@click.argument("instance")
+@click.option(
+    "--output",
+    "-o",
+    type=click.File("w", lazy=True),
+    default="-",
+    metavar="FILE",
+    help="Write there; - is standard output.",
+)
+@asks
+def trace(instance: str, output: IO[str]) -> None:
+    """Write an instance for a trace viewer: what ran when, on which worker, and the critical path.
+
+    Open the file at ui.perfetto.dev, which keeps it in your browser, or in chrome://tracing. Each worker is a process
+    there, with a row for each node that it ran at once; arrows lead from a node to those that its value went into. It
+    is JSON, in the Trace Event Format. INSTANCE is an id, at least four of the digits that it begins or ends with, or a
+    key.
+    """
+    found = look_at(instance)
+    check_size(found, way_out="there is no trace of it")
+    nodes = [one.status for one in found.nodes()]
+    history = history_of(found.status, [snapshot_of(node) for node in nodes])
+    runs = [run for node in nodes for run in runs_of(node, history.now)]
+    title = f"{found.status.definition} {found.id}"
+    json.dump(chrome_trace(history, runs, title=title), output, separators=(",", ":"))
+    output.write("\n")
+
+
+def runs_of(node: NodeStatus, now: float) -> Iterator[Run]:
+    """Yield the attempts of a node that began, as far as they are known."""
+    node_id = str(node.node_id)
+    for failed in node.failures:
+        if failed.started_at is not None:
+            yield Run(
+                node_id,
+                failed.number,
+                failed.worker,
+                failed.started_at.timestamp(),
+                failed.ended_at.timestamp(),
+                failed.type,
+            )
+    if node.started_at is None or (node.state == "failed" and node.failures):
+        return
+    began_at = node.started_at.timestamp()
+    ended_at = now if node.duration_s is None else began_at + node.duration_s
+    outcome = "running" if node.duration_s is None else "completed"
+    yield Run(node_id, node.attempts, node.worker, began_at, ended_at, outcome)
