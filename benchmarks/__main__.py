@@ -20,6 +20,7 @@ from benchmarks.floods import logs
 from benchmarks.measure import Options, fsync_ms, measure, report, timed
 from benchmarks.peers import PEERS
 from benchmarks.systems import System
+from benchmarks.watchers import watchers
 
 #: Between two submits: longer than anything takes to come to rest, so that the worker is idle.
 PAUSE_S = 0.01
@@ -28,6 +29,9 @@ PAUSE_S = 0.01
 @click.group()
 def main() -> None:
     """Measure throughput, a chain, and latency, beside the standard library's process pool."""
+
+
+main.add_command(watchers)
 
 
 def benchmark(nodes: int, rounds: int) -> Callable[[Callable[[Options, bool], None]], click.Command]:

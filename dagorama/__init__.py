@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from dagorama.instance.log import Log, LogPage
     from dagorama.instance.node import Attempt, Failure, Node
     from dagorama.limits import Limit
-    from dagorama.looking.events import Events, events
+    from dagorama.looking.events import EventPage, Events, events
     from dagorama.looking.lists import find, find_async, instances, queues, queues_async, workers, workers_async
     from dagorama.looking.queue import Queue
     from dagorama.models.promise import DAGPromise
@@ -72,6 +72,7 @@ __all__ = [
     "DagoramaError",
     "Event",
     "EventKind",
+    "EventPage",
     "Events",
     "EventsSkipped",
     "ExponentialRetry",
@@ -152,6 +153,7 @@ _MODULES = {
     "DAGPromise": "models.promise",
     "Event": "client.events",
     "EventKind": "client.events",
+    "EventPage": "looking.events",
     "Events": "looking.events",
     "EventsSkipped": "client.events",
     "ExponentialRetry": "retry",

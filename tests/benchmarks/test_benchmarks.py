@@ -186,3 +186,11 @@ def test_page_measures_a_large_instance() -> None:
     times = {"shape_ms", "times_ms", "graph_ms", "timeline_ms", "held_up_ms"}
     assert set(found) >= times | {"nodes", "rounds"}
     assert positive(found, times)
+
+
+def test_watchers_measures_what_open_pages_cost() -> None:
+    """The broker's share of a core is told as it is alone, while browsers read changes, and while they fetch, too."""
+    found = numbers("watchers", "--nodes", "500", "--browsers", "3")
+    times = {f"{state}_broker_us_per_node" for state in ("alone", "watched", "shown")}
+    assert positive(found, {*times, "watched_nodes_per_s", "shown_page_percent"})
+    assert found["alone_page_percent"] == 0
