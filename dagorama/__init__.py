@@ -9,11 +9,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dagorama.calls.edits import ArgumentInfo, NodeArguments
+    from dagorama.calls.previews import ValuePreview
     from dagorama.client.counts import FunctionProgress, InstanceProgress
+    from dagorama.client.definitions import DefinitionInfo, ParameterInfo
     from dagorama.client.events import Event, EventKind, EventsSkipped, InstanceEvent, NodeEvent, WorkerEvent
+    from dagorama.client.history import HistoryEntry
     from dagorama.client.log_lines import LogGap, LogLine
     from dagorama.client.shape import InstanceShape, ShapeEdge, ShapeGroup
-    from dagorama.client.status import InstanceStatus, NodeStatus, ProgressStatus, QueueStatus, WorkerStatus
+    from dagorama.client.status import (
+        BrokerSetting,
+        InstanceStatus,
+        LimitHolder,
+        LimitStatus,
+        NodeStatus,
+        ProgressStatus,
+        QueueStatus,
+        WorkerStatus,
+    )
     from dagorama.client.times import InstanceTimes
     from dagorama.decorators import dagorama
     from dagorama.definition import DAGDefinition, DAGInstance, attach, generate_instance_id, resolve, resolve_async
@@ -47,8 +60,24 @@ if TYPE_CHECKING:
     from dagorama.instance.log import Log, LogPage
     from dagorama.instance.node import Attempt, Failure, Node
     from dagorama.limits import Limit
+    from dagorama.looking.definitions import definitions, definitions_async, start, start_async
     from dagorama.looking.events import EventPage, Events, events
-    from dagorama.looking.lists import find, find_async, instances, queues, queues_async, workers, workers_async
+    from dagorama.looking.lists import (
+        broker_settings,
+        broker_settings_async,
+        drain,
+        drain_async,
+        find,
+        find_async,
+        history,
+        instances,
+        list_limits,
+        list_limits_async,
+        queues,
+        queues_async,
+        workers,
+        workers_async,
+    )
     from dagorama.looking.queue import Queue
     from dagorama.models.promise import DAGPromise
     from dagorama.node_context import NodeContext, context
@@ -56,12 +85,15 @@ if TYPE_CHECKING:
     from dagorama.retry import ExponentialRetry, StaticRetry
     from dagorama.runner import execute_worker, execute_worker_async, launch_workers
     from dagorama.serializer import register_definition
+    from dagorama.settings import acting_as
     from dagorama.states import InstanceState, NodeState
     from dagorama.why import Reason, Why
 
 __all__ = [
+    "ArgumentInfo",
     "Attempt",
     "BrokerRefused",
+    "BrokerSetting",
     "BrokerUnavailable",
     "CalledElsewhere",
     "CodeMismatchException",
@@ -70,6 +102,7 @@ __all__ = [
     "DAGInstance",
     "DAGPromise",
     "DagoramaError",
+    "DefinitionInfo",
     "Event",
     "EventKind",
     "EventPage",
@@ -78,6 +111,7 @@ __all__ = [
     "ExponentialRetry",
     "Failure",
     "FunctionProgress",
+    "HistoryEntry",
     "Instance",
     "InstanceCancelled",
     "InstanceEvent",
@@ -89,7 +123,9 @@ __all__ = [
     "InstanceTimes",
     "KeyConflict",
     "Limit",
+    "LimitHolder",
     "LimitKeyError",
+    "LimitStatus",
     "ListPage",
     "Listing",
     "Log",
@@ -98,6 +134,7 @@ __all__ = [
     "LogPage",
     "MainGuardMissing",
     "Node",
+    "NodeArguments",
     "NodeContext",
     "NodeEvent",
     "NodeFailed",
@@ -107,6 +144,7 @@ __all__ = [
     "NotAwaited",
     "NotInNode",
     "OutOfReach",
+    "ParameterInfo",
     "PayloadError",
     "ProgressStatus",
     "PromiseMisuse",
@@ -120,37 +158,65 @@ __all__ = [
     "Stuck",
     "UnknownFunction",
     "UnknownId",
+    "ValuePreview",
     "Why",
     "WorkerEvent",
     "WorkerStatus",
     "WorkersCannotStart",
+    "acting_as",
     "attach",
+    "broker_settings",
+    "broker_settings_async",
     "context",
     "dagorama",
+    "definitions",
+    "definitions_async",
+    "drain",
+    "drain_async",
     "events",
     "execute_worker",
     "execute_worker_async",
     "find",
     "find_async",
     "generate_instance_id",
+    "history",
     "instance_options",
     "instances",
     "launch_workers",
+    "list_limits",
+    "list_limits_async",
     "queues",
     "queues_async",
     "register_definition",
     "resolve",
     "resolve_async",
+    "start",
+    "start_async",
     "workers",
     "workers_async",
 ]
 
 #: The module of each name that is not an error.
 _MODULES = {
+    "ArgumentInfo": "calls.edits",
     "Attempt": "instance.node",
+    "BrokerSetting": "client.status",
+    "LimitHolder": "client.status",
+    "LimitStatus": "client.status",
+    "broker_settings": "looking.lists",
+    "broker_settings_async": "looking.lists",
+    "list_limits": "looking.lists",
+    "list_limits_async": "looking.lists",
+    "NodeArguments": "calls.edits",
     "DAGDefinition": "definition",
     "DAGInstance": "definition",
     "DAGPromise": "models.promise",
+    "DefinitionInfo": "client.definitions",
+    "ParameterInfo": "client.definitions",
+    "definitions": "looking.definitions",
+    "definitions_async": "looking.definitions",
+    "start": "looking.definitions",
+    "start_async": "looking.definitions",
     "Event": "client.events",
     "EventKind": "client.events",
     "EventPage": "looking.events",
@@ -159,6 +225,7 @@ _MODULES = {
     "ExponentialRetry": "retry",
     "Failure": "instance.node",
     "FunctionProgress": "client.counts",
+    "HistoryEntry": "client.history",
     "Instance": "instance.instance",
     "InstanceEvent": "client.events",
     "InstanceProgress": "client.counts",
@@ -185,18 +252,23 @@ _MODULES = {
     "ShapeEdge": "client.shape",
     "ShapeGroup": "client.shape",
     "StaticRetry": "retry",
+    "ValuePreview": "calls.previews",
     "Why": "why",
     "WorkerEvent": "client.events",
     "WorkerStatus": "client.status",
+    "acting_as": "settings",
     "attach": "definition",
     "context": "node_context",
     "dagorama": "decorators",
+    "drain": "looking.lists",
+    "drain_async": "looking.lists",
     "events": "looking.events",
     "execute_worker": "runner",
     "execute_worker_async": "runner",
     "find": "looking.lists",
     "find_async": "looking.lists",
     "generate_instance_id": "definition",
+    "history": "looking.lists",
     "instance_options": "options",
     "instances": "looking.lists",
     "launch_workers": "runner",

@@ -24,7 +24,7 @@ from dagorama.calls.class_attributes import check_nodes, class_attribute, decora
 from dagorama.calls.construction import Construction, remember_state, take_state
 from dagorama.calls.hook_calls import Hook, checked_hooks
 from dagorama.calls.ids import new_id
-from dagorama.calls.names import Definition, class_name, followed, known_classes
+from dagorama.calls.names import Definition, class_name, followed, known, known_classes
 from dagorama.calls.placeholders import exchange
 from dagorama.calls.plain_data import slots_of, state_of
 from dagorama.instance.attributes import delete, read, write
@@ -149,6 +149,7 @@ class DAGDefinition(_Definition):
         if name in known_classes:
             followed.clear()  # a worker in this process, as in a notebook, is to run what is there now
         known_classes[name] = cls
+        known.count += 1
 
     if not TYPE_CHECKING:  # so that the user's own __init__ is the only signature
 

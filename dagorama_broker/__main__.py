@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -20,11 +21,13 @@ from dagorama_broker.host.host import Host
 from dagorama_broker.logs.logs import Logs
 from dagorama_broker.logs.store import LogStore
 from dagorama_broker.page import Page, PageNotStarted
+from dagorama_broker.requests.answers import SettingInfo
 from dagorama_broker.requests.keeper import runs_in
 from dagorama_broker.service.server import AddressTaken, Server
 from dagorama_broker.settings import BrokerSettings, SettingsError, from_environment
 from dagorama_broker.storage.journal import StorageError
 from dagorama_broker.storage.url import UnknownStorage, logs_file, open_journal
+from dagorama_broker.told_settings import told_settings
 
 if TYPE_CHECKING:
     from dagorama_broker.metrics.serving import BrokerMetrics
@@ -35,6 +38,8 @@ log = logging.getLogger("dagorama.broker")
 
 #: The same as that of dagorama.logging: whoever reads the logs of workers reads these.
 LOG_FORMAT = "%(asctime)s - broker - [%(levelname)s] - %(message)s"
+
+DEFAULT_LOG_LEVEL = "info"
 
 EXIT_FAILED = 1
 EXIT_CALLED_WRONGLY = 2
@@ -67,7 +72,7 @@ _WRONG = (SettingsError, UnknownStorage)
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
-    default="info",
+    default=DEFAULT_LOG_LEVEL,
     show_default=True,
     help="The least that is logged.",
 )
@@ -103,7 +108,11 @@ def main(
             ui_port=ui_port,
         )
         settings.check()
-        asyncio.run(serve(settings, ready_fd=ready_fd, lifeline_fd=lifeline_fd))
+        options = {"DAGORAMA_HOST": host, "DAGORAMA_PORT": port, "DAGORAMA_STORAGE": storage, "--log-level": log_level}
+        given = {name for name, value in options.items() if value is not None and value != DEFAULT_LOG_LEVEL}
+        given |= {"DAGORAMA_INSECURE"} if insecure else set()
+        told = told_settings(settings, os.environ, given, log_level=log_level)
+        asyncio.run(serve(settings, ready_fd=ready_fd, lifeline_fd=lifeline_fd, told=told))
     except (AddressTaken, MetricsError, PageNotStarted, SettingsError, StorageError) as error:
         if ready_fd is None:
             click.echo(f"dagorama-broker: {error}", err=True)
@@ -115,7 +124,13 @@ def main(
         sys.exit(EXIT_CALLED_WRONGLY if wrongly else EXIT_CANNOT_START)
 
 
-async def serve(settings: BrokerSettings, *, ready_fd: int | None = None, lifeline_fd: int | None = None) -> None:
+async def serve(
+    settings: BrokerSettings,
+    *,
+    ready_fd: int | None = None,
+    lifeline_fd: int | None = None,
+    told: Sequence[SettingInfo] = (),
+) -> None:
     """Serve until asked to stop; end the process when a commit fails.
 
     Raises `AddressTaken`, `StorageError`, and `PageNotStarted` where there is to be a page.
@@ -128,6 +143,7 @@ async def serve(settings: BrokerSettings, *, ready_fd: int | None = None, lifeli
     stop = _stop_event(lifeline_fd)
     journal = open_journal(settings.storage)
     host = Host(journal, settings=settings.scheduler, rng=Random())
+    host.told_settings = told
     store = LogStore(logs_file(settings.storage), bytes_max=settings.log_store_bytes_max)
     logs = Logs(store, is_running=partial(runs_in, host), now=host.now)
     server = Server(host, logs)

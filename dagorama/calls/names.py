@@ -19,6 +19,15 @@ class Definition(Protocol):
 #: doctest. Of several of a name it is the last.
 known_classes: WeakValueDictionary[str, type] = WeakValueDictionary()
 
+
+class _Known:
+    """Counts the classes that were ever made here, so that it can be told whether there are new ones."""
+
+    count = 0
+
+
+known = _Known()
+
 #: The objects that stand for their classes in this process.
 registered: dict[str, Definition] = {}
 

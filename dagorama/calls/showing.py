@@ -13,6 +13,7 @@ from inspect import Parameter
 from typing import Protocol
 
 from dagorama.calls.inert import Global, Items, Made, Mapping, Unknown, read_inert
+from dagorama.calls.json_form import is_json, read_json
 from dagorama.calls.placeholders import MODULE
 from dagorama.calls.wellknown import name_of, shown_specially
 
@@ -57,11 +58,13 @@ def show_arguments(payload: bytes, parameters: str, *, redact: Collection[str] =
     `payload` is that of `(args, kwargs)`, or the beginning of it; `parameters` as in `FunctionSpec`. Nothing in the
     payload is imported or run, and nothing is raised, whatever it is.
     """
-    found, is_whole = read_inert(payload)
-    positional, named, are_all = _arguments(found)
+    positional, named, are_all = arguments_in(payload)
+    is_whole = are_all
     if redact and not (is_whole and are_all and parameters):
         return _HIDDEN  # it is not sure what is what
-    told = [*_named(positional, parse_parameters(parameters)), *named]
+    by_name = {name for name, _ in named}
+    told = [one for one in _named(positional, parse_parameters(parameters)) if one[0] not in by_name]
+    told += named
     hides = _hider(parameters, redact)
     shown = [(name, _HIDDEN if hides(name) else value) for name, value in told]
     budget = chars_max
@@ -73,6 +76,37 @@ def show_arguments(payload: bytes, parameters: str, *, redact: Collection[str] =
         texts.append(_HIDDEN)
     text = ", ".join(texts)
     return text if len(text) <= chars_max else text[: chars_max - 3] + _HIDDEN
+
+
+def arguments_in(payload: bytes) -> tuple[list[object], list[tuple[str, object]], bool]:
+    """Return the positional arguments of a call, those by name, and whether these are all, each as it is read."""
+    if is_json(payload):
+        return _json_arguments(payload)
+    found, is_whole = read_inert(payload)
+    positional, named, are_all = _arguments(found)
+    return positional, named, is_whole and are_all
+
+
+def _json_arguments(payload: bytes) -> tuple[list[object], list[tuple[str, object]], bool]:
+    """Return arguments that came as JSON; edited ones come by name, before the others."""
+    try:
+        read = read_json(payload)
+    except ValueError:  # such as of one that is cut off
+        return [payload.partition(b"\n")[0].decode("ascii", "replace")], [], False
+    if not read.rest:
+        args, kwargs = list(map(_as_inert, read.args)), {**read.kwargs, **read.edits}
+        return args, [(_name(name), _as_inert(value)) for name, value in kwargs.items()], True
+    positional, named, are_all = arguments_in(read.rest)
+    edits = {_name(name): _as_inert(value) for name, value in read.edits.items()}
+    return positional, [*edits.items(), *(pair for pair in named if pair[0] not in edits)], are_all
+
+
+def _as_inert(value: object) -> object:
+    if isinstance(value, list):
+        return Items("list", list(map(_as_inert, value)))
+    if isinstance(value, dict):
+        return Mapping([(name, _as_inert(one)) for name, one in value.items()])
+    return value
 
 
 def _hider(parameters: str, redact: Collection[str]) -> Callable[[str], bool]:
@@ -169,7 +203,7 @@ def _by_name(kwargs: Mapping) -> list[tuple[str, object]]:
 
 
 def _name(name: str) -> str:
-    return _escaped(name)[:80]
+    return escaped(name)[:80]
 
 
 def _named(values: Sequence[object], parameters: Parameters) -> Iterable[tuple[str, object]]:
@@ -269,12 +303,12 @@ class _Shower:
             self.write(", ..." if shown else _HIDDEN)
 
     def _show_made(self, made: Made, depth: int) -> None:
-        special = _promise(made) or shown_specially(made)
+        special = promise_in(made) or shown_specially(made)
         if special:
-            self.write(cut(_escaped(special)))
+            self.write(cut(escaped(special)))
             return
         name, args = _class_and_args(made)
-        self.write(f"{_escaped(cut(name))}(")
+        self.write(f"{escaped(cut(name))}(")
         shown: list[tuple[str, object]] = [("", arg) for arg in args]
         if isinstance(made.kwargs, Mapping):
             shown += _by_name(made.kwargs)
@@ -299,6 +333,14 @@ class _LeftOut:
     """Stands for items that are not shown."""
 
     text: str
+
+
+def class_of(made: Made) -> str:
+    """Return the name of the class of an object, without its module."""
+    special = shown_specially(made)
+    if not special:
+        return _class_and_args(made)[0]
+    return special.partition("(")[0] if "(" in special else special.rpartition(".")[0]
 
 
 def _class_and_args(made: Made) -> tuple[str, list[object]]:
@@ -327,7 +369,7 @@ def _fields(state: object) -> list[tuple[str, object]]:
     return [] if state is None else [("", state)]
 
 
-def _promise(made: Made) -> str:
+def promise_in(made: Made) -> str:
     """Return a promise as a text; empty for anything else."""
     function, args = made.function, made.args
     if not isinstance(function, Global) or function.module != MODULE or not isinstance(args, Items) or not args.items:
@@ -357,21 +399,21 @@ def _scalar(value: object) -> str:
         head, tail = repr(bytes(value[:30]))[:-1], repr(bytes(value[-10:]))[2:]
         return f"{head}...{len(value) - 40:,} more...{tail}"
     if isinstance(value, Global):
-        return _escaped(value.name if value.module == "builtins" else f"{value.module}.{value.name}")
+        return escaped(value.name if value.module == "builtins" else f"{value.module}.{value.name}")
     if isinstance(value, Unknown):
         return "?"
     return repr(value)
 
 
 def _middle_out(text: str) -> str:
-    return f"{_escaped(text[:_HEAD])}...{len(text) - _HEAD - _TAIL:,} more...{_escaped(text[-_TAIL:])}"
+    return f"{escaped(text[:_HEAD])}...{len(text) - _HEAD - _TAIL:,} more...{escaped(text[-_TAIL:])}"
 
 
 def _quoted(text: str) -> str:
     return repr(text).encode("utf-8", "backslashreplace").decode()
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Return a text in which nothing moves a cursor: as `repr` writes it, without the quotes."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode() for char in text

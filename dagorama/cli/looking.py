@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from dagorama import Instance
+from dagorama import Instance, ValuePreview
 from dagorama import queues as list_queues
 from dagorama import workers as list_workers
 from dagorama.analysis.snapshot import method_of
@@ -216,6 +216,13 @@ def node(instance: str, node: str, as_json: bool) -> None:
     _show_node(instance, node, as_json=as_json)
 
 
+def _previewed(value: ValuePreview | None) -> str:
+    """Return what can be shown of a value, empty for none."""
+    if value is None:
+        return ""
+    return printable(f"{value.type or 'a value'} of {value.bytes:,} bytes: {value.text}")
+
+
 def _show_node(instance: str, node: str, *, as_json: bool) -> None:
     looked_at = find_instance(instance)
     found = looked_at.node(find_node(looked_at, node)).status
@@ -229,6 +236,7 @@ def _show_node(instance: str, node: str, *, as_json: bool) -> None:
             ("label", printable(found.label)),
             ("function", found.function),
             ("inputs", printable(found.inputs or "")),
+            ("value", _previewed(found.value_preview)),
             ("queue", found.queue),
             ("taint", found.taint),
             ("state", found.state),

@@ -6,6 +6,7 @@ refused: it does not know the id, or the instance has ended.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -14,6 +15,7 @@ import click
 from dagorama.cli.options import HELP
 from dagorama.cli.verbs import VERBS
 from dagorama.client.installed import installed_version
+from dagorama.settings import ACTOR_ENVIRONMENT_FLAG, ACTOR_LENGTH_MAX, acting_as, user
 from dagorama_broker.ending import PlainEnd
 
 #: For each subcommand the module and name of its click command, and what `dagorama --help` says about it. Those of the
@@ -24,16 +26,23 @@ SUBCOMMANDS = {
     "broker": ("dagorama_broker.__main__:main", "Run a broker: it keeps the graphs and hands nodes to workers."),
     "check": ("dagorama.cli.check:check", "List functions of a module that no connected worker would run."),
     "completion": ("dagorama.cli.completion:completion", "Print the script that has a shell complete commands."),
+    "definitions": ("dagorama.cli.starting:definitions", "List the definitions that connected workers have."),
+    "drain": ("dagorama.cli.draining:drain", "Have a worker take no more nodes, and end."),
     "events": ("dagorama.cli.events:events", "Print a line for all that happens, as it happens."),
     "graph": ("dagorama.cli.graph:graph", "Print an instance as a picture, for Mermaid, Graphviz or a browser."),
+    "history": ("dagorama.cli.history:history", "List what was done, and by whom."),
     "instances": ("dagorama.cli.looking:instances", "List instances, newest first."),
+    "limits": ("dagorama.cli.limits:limits", "List limits and caps, who holds them, and how many wait."),
     "logs": ("dagorama.cli.logs:logs", "Print what nodes have printed and logged."),
     "node": ("dagorama.cli.looking:node", "Show all there is to know of a node, with its failed attempts."),
     "queues": ("dagorama.cli.looking:queues", "List what is ready and running, by queue and taint."),
     "rerun": ("dagorama.cli.rerun:rerun", "Run a node again, and whatever its value went into."),
     "result": ("dagorama.cli.result:result", "Print the value of an instance."),
+    "retry-now": ("dagorama.cli.draining:retry_now", "Have a node that waits after a failed attempt tried at once."),
     "run": ("dagorama.cli.run:run", "Run one definition on a broker and workers of its own, and print the value."),
+    "settings": ("dagorama.cli.limits:settings", "List the settings that the broker runs with."),
     "show": ("dagorama.cli.looking:show", "Show an instance, with what has failed and what has not ended."),
+    "start": ("dagorama.cli.starting:start", "Start a definition that a worker has, without its code."),
     "top": ("dagorama.cli.top:top", "Show what goes on at the broker, again and again."),
     "ui": ("dagorama.cli.ui:ui", "Serve a page for browsers: what runs, what waits and why, what failed."),
     "trace": ("dagorama.cli.trace:trace", "Write an instance for a trace viewer, such as Perfetto."),
@@ -80,15 +89,18 @@ def version_line() -> str:
 
 
 @click.group(cls=LazyGroup, context_settings=HELP)
+@click.pass_context
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version, help="As `version`."
 )
-def group() -> None:
+def group(ctx: click.Context) -> None:
     """Run ordinary Python classes, durably and fast, on many machines.
 
     Exit status of every command: 0 done, 1 failed, 2 called wrongly, 3 could not start or reach a broker, 4 the broker
     refused: it does not know the id, or the instance has ended.
     """
+    if not os.environ.get(ACTOR_ENVIRONMENT_FLAG):
+        ctx.with_resource(acting_as(f"{user()[: ACTOR_LENGTH_MAX - 6]} (CLI)"))
 
 
 @click.command()

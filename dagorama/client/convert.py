@@ -7,6 +7,7 @@ from itertools import chain
 
 from dagorama.calls.capture import CapturedCall, FunctionSpec
 from dagorama.calls.hook_calls import HookCall
+from dagorama.client.definitions import Announced
 from dagorama.options import NO_OPTIONS, InstanceOptions
 from dagorama.v1 import dag_pb2, graph_pb2
 
@@ -65,15 +66,37 @@ def write_function(message: graph_pb2.FunctionSpec, function: FunctionSpec) -> N
         message.limits.add(max=limit.max or 0, rate_per_s=limit.per_second or 0.0, burst=limit.burst or 0)
 
 
+def write_definition(message: graph_pb2.Definition, definition: Announced) -> None:
+    """Fill the message of a definition that a worker tells of."""
+    message.name = definition.name
+    write_function(message.entrypoint, definition.entrypoint)
+    for one in definition.parameters:
+        message.parameters.add(
+            name=one.name,
+            kind=one.kind,
+            annotation=one.annotation,
+            default=one.default or "",
+            has_default=one.default is not None,
+        )
+    message.doc = definition.doc
+    message.limit_keys.extend(definition.limit_keys)
+    for hook in definition.hooks:
+        written = message.hooks.add(arguments=hook.arguments, only_failed=hook.only_failed)
+        write_function(written.function, hook.function)
+    message.problem = definition.problem
+    message.code_version = definition.code_version
+
+
 def submit_request(
     instance_id: bytes,
     definition: str,
     calls: Sequence[CapturedCall],
     options: InstanceOptions = NO_OPTIONS,
     hooks: Sequence[HookCall] = (),
+    by: str = "",
 ) -> dag_pb2.SubmitRequest:
     """Return the request that makes an instance, with these options and hooks, and nodes in it."""
-    request = dag_pb2.SubmitRequest(instance_id=instance_id, definition=definition)
+    request = dag_pb2.SubmitRequest(instance_id=instance_id, definition=definition, by=by)
     if options is not NO_OPTIONS:
         request.options.priority = options.priority
         request.options.group = options.group

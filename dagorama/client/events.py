@@ -28,6 +28,7 @@ class EventKind(StrEnum):
     WORKER_JOINED = "worker_joined"  #: It has connected.
     WORKER_LEFT = "worker_left"  #: It has gone in order.
     WORKER_LOST = "worker_lost"  #: It has gone otherwise.
+    WORKER_DRAINING = "worker_draining"  #: It takes no more nodes, and ends when those that it runs have.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

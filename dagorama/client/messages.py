@@ -10,19 +10,26 @@ from typing import Any, TypeVar, cast
 from google.protobuf.message import Message
 
 from dagorama.calls.capture import FunctionSpec
+from dagorama.calls.edits import ArgumentsTold
+from dagorama.calls.previews import preview_in
 from dagorama.calls.showing import inputs_in
 from dagorama.client.convert import write_function
 from dagorama.client.counts import FunctionProgress
+from dagorama.client.definitions import PLACES, DefinitionInfo
 from dagorama.client.events import EventBatch, InstanceEvent, NodeEvent, WorkerEvent
+from dagorama.client.history import HistoryEntry, details_in
 from dagorama.client.log_lines import LogBlock, LogChunk, LogPart
 from dagorama.client.port import Page, Request
 from dagorama.client.shape import InstanceShape, ShapeEdge, ShapeGroup
 from dagorama.client.status import (
     AttemptStatus,
+    BrokerSetting,
     Cause,
     Failed,
     FunctionCheck,
     InstanceStatus,
+    LimitHolder,
+    LimitStatus,
     NodeStatus,
     Outcome,
     ProgressStatus,
@@ -143,7 +150,7 @@ _told = Telling(
         ),
         dag_pb2.ShapeEdge: Row(ShapeEdge),
         dag_pb2.NodeTimes: Row(TimesPage, {"states": lambda told: list(map(_STATES.__getitem__, told.states))}),
-        dag_pb2.NodeInfo: Row(NodeStatus, {"inputs": inputs_in}),
+        dag_pb2.NodeInfo: Row(NodeStatus, {"inputs": inputs_in, "value_preview": preview_in}),
         dag_pb2.AttemptInfo: Row(AttemptStatus, {name: f"failure.{name}" for name in ("type", "message", "traceback")}),
         dag_pb2.EventBatch: Row(
             EventBatch,
@@ -155,6 +162,12 @@ _told = Telling(
         dag_pb2.InstanceEvent: Row(InstanceEvent),
         dag_pb2.NodeEvent: Row(NodeEvent),
         dag_pb2.WorkerEvent: Row(WorkerEvent),
+        dag_pb2.NodeArguments: Row(ArgumentsTold),
+        dag_pb2.LimitHolder: Row(LimitHolder),
+        dag_pb2.LimitInfo: Row(LimitStatus),
+        dag_pb2.SettingInfo: Row(BrokerSetting),
+        dag_pb2.DefinitionInfo: Row(DefinitionInfo, PLACES),
+        dag_pb2.HistoryEntry: Row(HistoryEntry, {"details": lambda told: details_in(told.details)}),
         dag_pb2.Progress: Row(ProgressStatus),
         dag_pb2.WorkerInfo: Row(WorkerStatus),
         dag_pb2.QueueInfo: Row(QueueStatus),

@@ -14,13 +14,26 @@ from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, Protocol, TypeV
 from uuid import UUID
 
 from dagorama.calls.capture import CapturedCall, FunctionSpec
+from dagorama.calls.edits import ArgumentsTold
 from dagorama.calls.hook_calls import HookCall
 from dagorama.calls.ids import new_id
+from dagorama.client.definitions import DefinitionInfo
+from dagorama.client.history import HistoryEntry
 from dagorama.client.log_lines import LogChunk
 from dagorama.client.silence import Silence
-from dagorama.client.status import FunctionCheck, InstanceStatus, NodeStatus, Outcome, QueueStatus, WorkerStatus
+from dagorama.client.status import (
+    BrokerSetting,
+    FunctionCheck,
+    InstanceStatus,
+    LimitStatus,
+    NodeStatus,
+    Outcome,
+    QueueStatus,
+    WorkerStatus,
+)
 from dagorama.client.steps import Deadline, Steps
 from dagorama.options import InstanceOptions
+from dagorama.settings import actor
 from dagorama.why import Why
 
 if TYPE_CHECKING:
@@ -89,6 +102,7 @@ class Cancel(Request[None]):
     what = "to cancel instance {instance_id}"
 
     instance_id: bytes
+    by: str = field(default_factory=actor, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -105,6 +119,7 @@ class ControlInstance(Request[InstanceStatus]):
     priority: int | None = field(default=None, kw_only=True)
     paused: bool | None = field(default=None, kw_only=True)
     running_max: int | None = field(default=None, kw_only=True)
+    by: str = field(default_factory=actor, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -120,6 +135,7 @@ class ControlQueue(Request[Sequence[QueueStatus]]):
     queue: str
     paused: bool | None = field(default=None, kw_only=True)
     running_max: int | None = field(default=None, kw_only=True)
+    by: str = field(default_factory=actor, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -131,6 +147,7 @@ class Retry(Request[None]):
 
     instance_id: bytes
     request_id: bytes = field(default_factory=new_id, kw_only=True)
+    by: str = field(default_factory=actor, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -146,6 +163,33 @@ class Rerun(Request[Sequence[bytes]]):
     instance_id: bytes
     node_id: bytes
     request_id: bytes = field(default_factory=new_id, kw_only=True)
+    by: str = field(default_factory=actor, kw_only=True)
+    #: Other arguments, see `json_form`, and the same for people.
+    edits: bytes = field(default=b"", kw_only=True)
+    edits_shown: str = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True)
+class RetryNode(Request[None]):
+    """Have a node that backs off be tried at once. Refused for one that is not known or does not back off."""
+
+    rpc = "RetryNode"
+    what = "to try node {node_id} at once"
+
+    instance_id: bytes
+    node_id: bytes
+    by: str = field(default_factory=actor, kw_only=True)
+
+
+@dataclass(frozen=True)
+class DrainWorker(Request[None]):
+    """Have a worker take no more nodes, and end. Refused for one that is not connected."""
+
+    rpc = "DrainWorker"
+    what = "to drain worker {worker_id}"
+
+    worker_id: bytes
+    by: str = field(default_factory=actor, kw_only=True)
 
 
 # -- looking -----------------------------------------------------------------------------------------------------------
@@ -206,6 +250,17 @@ class ListInstances(Request[Page[InstanceStatus]]):
             and created_at > self.created_since - 1e-6
             and (not self.created_until or created_at < self.created_until + 1e-6)
         )
+
+
+@dataclass(frozen=True)
+class GetArguments(Request[ArgumentsTold]):
+    """Tell the arguments of a node, so that it can be run again with others."""
+
+    rpc = "GetArguments"
+    what = "to tell the arguments of node {node_id}"
+
+    instance_id: bytes
+    node_id: bytes
 
 
 @dataclass(frozen=True)
@@ -277,6 +332,23 @@ class ListTimes(Request["TimesPage"]):
 
 
 @dataclass(frozen=True)
+class ListHistory(Request[Page[HistoryEntry]]):
+    """Tell what was done, page by page: to an instance from its start on; else to a subject or all, newest first."""
+
+    rpc = "ListHistory"
+    what = "the history"
+
+    page_size: int
+    page_token: str = ""
+    instance_id: bytes | None = None
+    subject: str = ""
+
+    def is_chosen(self, entry: object) -> bool:
+        """Return whether an entry is asked for: each is."""
+        return True
+
+
+@dataclass(frozen=True)
 class WatchEvents(Request["EventBatch"]):
     """Tell what has happened after a cursor, as soon as there is something; with no cursor, the cursor of now."""
 
@@ -296,6 +368,32 @@ class ListWorkers(Request[Sequence[WorkerStatus]]):
 
     rpc = "ListWorkers"
     what = "the list of workers"
+
+
+@dataclass(frozen=True)
+class ListDefinitions(Request[Sequence[DefinitionInfo]]):
+    """Tell the definitions that the connected workers have told of: all, or any that end in a name."""
+
+    rpc = "ListDefinitions"
+    what = "the list of definitions"
+
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class ListLimits(Request[Sequence[LimitStatus]]):
+    """Tell the limits and caps, with their holders, by how many nodes wait for them."""
+
+    rpc = "ListLimits"
+    what = "the list of limits"
+
+
+@dataclass(frozen=True)
+class ListSettings(Request[Sequence[BrokerSetting]]):
+    """Tell the settings that the broker runs with."""
+
+    rpc = "ListSettings"
+    what = "the settings of the broker"
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from dagorama.client.waiting import find_ended, watch, watch_end
 from dagorama.code.main_guard import check_is_in_reach, check_is_no_import
 from dagorama.errors import BrokerRefused, BrokerUnavailable, refusal
 from dagorama.options import InstanceOptions
+from dagorama.settings import actor
 from dagorama.states import InstanceState
 from dagorama.v1.dag_pb2 import WatchInstanceRequest
 from dagorama.v1.logs_pb2 import ReadRequest
@@ -69,7 +70,7 @@ class RemoteBroker:
         check_is_no_import("an instance is started")
         check_is_in_reach(definition)
         to = connection()
-        request = submit_request(instance_id, definition, calls, options, hooks)
+        request = submit_request(instance_id, definition, calls, options, hooks, actor())
         response = yield from ask(to, to.dag.Submit, request, what)
         if response.instance_id:
             return Submitted(response.instance_id, response.node_id)

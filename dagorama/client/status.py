@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from dagorama.calls.previews import ValuePreview
 from dagorama.states import InstanceState
 from dagorama.why import Reason
 
@@ -42,6 +43,8 @@ class InstanceStatus:
     key: str
     #: What its starter has said of it, by name.
     tags: dict[str, str]
+    #: Who started it, as that program has said, which proves nothing; empty where it has not.
+    started_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +123,8 @@ class NodeStatus:
     label: str = ""
     #: Its arguments as a text; None where they are not to be shown, and where it was not asked for them.
     inputs: str | None = None
+    #: What can be shown of its value; None where it has none or it is not to be shown, and in lists.
+    value_preview: ValuePreview | None = None
 
     @property
     def failure(self) -> str:
@@ -163,6 +168,51 @@ class QueueStatus:
     running_max: int | None
     #: How many of the ready ones a pause holds, or a limit that was full when it was their turn.
     held: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitHolder:
+    """A node that holds a place of a limit."""
+
+    instance_id: UUID
+    node_id: UUID
+    function: str
+    #: Name of its worker; empty while that is away.
+    worker: str
+    granted_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitStatus:
+    """A limit, or a cap, at one moment."""
+
+    #: As calls have it; of a cap, "queue NAME" or "instance ID".
+    key: str
+    #: How many may run at once; None for any number.
+    running_max: int | None
+    #: How many run, or were told to stop and have not yet.
+    in_use: int
+    #: How many ready nodes wait for it, as was seen when it was their turn.
+    waiting: int
+    #: How many may start in a second, and at once after a while; None for any number.
+    rate_per_s: float | None
+    burst: int | None
+    #: When its rate lets the next one start; None for now.
+    opens_at: datetime | None
+    #: The nodes that hold its places: the first 100.
+    holders: tuple[LimitHolder, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerSetting:
+    """A setting that the broker runs with."""
+
+    #: The variable of the environment that sets it.
+    name: str
+    #: Without passwords.
+    value: str
+    #: "command line", "environment" or "default".
+    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

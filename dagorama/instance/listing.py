@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
-from dagorama.client.port import PAGE_SIZE, ListInstances, ListNodes, Page, Request
+from dagorama.client.port import PAGE_SIZE, ListHistory, ListInstances, ListNodes, Page, Request
 from dagorama.client.steps import Steps, run, run_async
 from dagorama.instance.twins import asking, later
 from dagorama.options import whole_number
@@ -81,7 +81,9 @@ def _page(steps: Steps[tuple[Sequence[T], str]]) -> Steps[ListPage[T]]:
     return ListPage(*(yield from steps))
 
 
-def listing(asked: ListInstances | ListNodes, made_of: Callable[[Any], T], limit: int | None = None) -> Listing[T]:
+def listing(
+    asked: ListInstances | ListNodes | ListHistory, made_of: Callable[[Any], T], limit: int | None = None
+) -> Listing[T]:
     """Return a list, `made_of` the statuses that a request gives, `limit` at most."""
 
     is_chosen = cast(Callable[[Any], bool], asked.is_chosen)  # of what it asks for

@@ -10,7 +10,17 @@ from collections.abc import Collection
 from uuid import UUID
 
 from dagorama.client.counts import InstanceProgress
-from dagorama.client.port import PAGE_SIZE, CountNodes, GetInstance, GetNode, GetShape, ListNodes, ListTimes
+from dagorama.client.history import HistoryEntry
+from dagorama.client.port import (
+    PAGE_SIZE,
+    CountNodes,
+    GetInstance,
+    GetNode,
+    GetShape,
+    ListHistory,
+    ListNodes,
+    ListTimes,
+)
 from dagorama.client.shape import InstanceShape
 from dagorama.client.steps import Steps
 from dagorama.client.times import InstanceTimes
@@ -103,6 +113,15 @@ class InstanceLooks(Handle):
         return _node(id_of(self), node_id_in(node, "node()"))
 
     anode = later(node)
+
+    def history(self, *, limit: int | None = None) -> Listing[HistoryEntry]:
+        """Return what was done to the instance, and by whom, from its start to its end, to be read with `for`.
+
+        It is as durable as the instance. `async for` does not block the event loop.
+        """
+        check_is_kept(self, "the history of")
+        asked = ListHistory(PAGE_SIZE, instance_id=id_of(self))
+        return listing(asked, lambda entry: entry, checked_limit(limit))
 
     def logs(self, *, attempt: int | None = None, level: int | str | None = None, follow: bool = False) -> Log:
         """Return the lines that its nodes have printed and logged, to be read with `for` or `async for`.

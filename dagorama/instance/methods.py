@@ -147,7 +147,7 @@ def _without_inner_frames(method: Callable[..., object]) -> Callable[..., object
 #: them, or `getattr(self, "done", None)` ask whether it has.
 LOOKS = (
     *("done", "adone", "progress", "aprogress", "shape", "ashape", "times", "atimes"),
-    *("nodes", "node", "anode", "logs"),
+    *("nodes", "node", "anode", "history", "logs"),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -10,9 +10,9 @@ from uuid import UUID
 from dagorama.client.port import GetNode, Request, WhyNot
 from dagorama.client.status import AttemptStatus, NodeStatus, ProgressStatus
 from dagorama.client.steps import Deadline, Steps
-from dagorama.instance.handle import NodeHandle
 from dagorama.instance.listing import Listing
 from dagorama.instance.log import Log
+from dagorama.instance.node_acts import NodeActs
 from dagorama.instance.twins import asking, later, question
 from dagorama.instance.verbs import rerun_in
 from dagorama.options import checked_timeout
@@ -54,7 +54,7 @@ class Attempt:
     error: Failure | None
 
 
-class Node(NodeHandle):
+class Node(NodeActs):
     """A node as it stood when the broker was asked. `refresh` asks again; the methods ask each time.
 
     Methods raise `UnknownId` where the broker does not know the node any more, and `BrokerUnavailable`. Each has a twin
@@ -260,12 +260,13 @@ class Node(NodeHandle):
     awhy = later(why)
 
     @asking
-    def rerun(self) -> Steps[tuple[UUID, ...]]:
+    def rerun(self, arguments: Mapping[str, object] | None = None) -> Steps[tuple[UUID, ...]]:
         """Run it again, and all that its value went into, in an instance that has ended; return the ids of these.
 
-        Raises `BrokerRefused`, naming the state, where the instance runs or was cancelled.
+        Given `arguments` take the place of the ones that it was called with, as `Instance.rerun` says. Raises
+        `BrokerRefused`, naming the state, where the instance runs or was cancelled.
         """
-        return rerun_in(self.instance_id.bytes, self.id.bytes)
+        return rerun_in(self.instance_id.bytes, self.id.bytes, arguments)
 
     arerun = later(rerun)
 

@@ -6,10 +6,13 @@ Type checkers take `InstanceVerbs` for a base of `DAGInstance`; at run time the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from uuid import UUID
 
-from dagorama.client.port import Cancel, ControlInstance, Request, Rerun, Retry, WhyNot
+from dagorama.calls.edits import arguments_told, check_edits, show_edits
+from dagorama.calls.json_form import encode_edits
+from dagorama.client.port import Cancel, ControlInstance, GetArguments, Request, Rerun, Retry, WhyNot
 from dagorama.client.steps import Steps
 from dagorama.instance.handle import Handle, check_is_kept, id_of, node_id_in
 from dagorama.instance.twins import asking, later, order, question
@@ -81,17 +84,21 @@ class InstanceVerbs(Handle):
     aretry = later(retry)
 
     @asking
-    def rerun(self, node: object) -> Steps[tuple[UUID, ...]]:
+    def rerun(self, node: object, arguments: Mapping[str, object] | None = None) -> Steps[tuple[UUID, ...]]:
         """Run a node again, and all that its value went into, in an instance that has ended; return the ids of these.
 
-        `node` is a promise, a `Node` or its id.
+        `node` is a promise, a `Node` or its id. Given `arguments`, by the names of parameters, take the place of the
+        ones that it was called with, for good, and its other arguments stay. They are made of what JSON can hold, and
+        become what the type hints say, as in `dagorama.start`. An argument that is the value of another node cannot be
+        replaced (`ValueError`), nor one that there is not (`TypeError`). The node's label and the keys of its limits
+        stay, too.
 
         Workers of any version of the code may run them. The calls that these nodes made before are forgotten,
         since they call anew. That is durable when this returns; the instance can be waited for again. Raises
         `BrokerRefused`, naming the state, where the instance runs or was cancelled, and `BrokerUnavailable`.
         """
         check_is_kept(self, "to rerun a node of")
-        return rerun_in(id_of(self), node_id_in(node, "rerun()"))
+        return rerun_in(id_of(self), node_id_in(node, "rerun()"), arguments)
 
     arerun = later(rerun)
 
@@ -115,11 +122,20 @@ VERBS: dict[str, Callable[..., object]] = {
 }
 
 
-def rerun_in(instance_id: bytes, node_id: bytes) -> Steps[tuple[UUID, ...]]:
-    """Run a node again; return the ids of all nodes that begin anew."""
+def rerun_in(
+    instance_id: bytes, node_id: bytes, arguments: Mapping[str, object] | None = None
+) -> Steps[tuple[UUID, ...]]:
+    """Run a node again, with some other arguments; return the ids of all nodes that begin anew."""
     from dagorama.client.asking import broker
 
-    return tuple(UUID(bytes=one) for one in (yield from broker().ask(Rerun(instance_id, node_id))))
+    request = Rerun(instance_id, node_id)
+    if arguments:
+        edits = encode_edits(arguments)
+        told = yield from broker().ask(GetArguments(instance_id, node_id))
+        check_edits(arguments, arguments_told(told), told.parameters.split(", ") if told.parameters else [])
+        shown = show_edits(arguments, are_hidden=not told.arguments_bytes)
+        request = replace(request, edits=edits, edits_shown=shown)
+    return tuple(UUID(bytes=one) for one in (yield from broker().ask(request)))
 
 
 def _control(

@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from dagorama.calls.names import class_name
 from dagorama.client.asking import ask_broker, ask_broker_async, broker
-from dagorama.client.port import PAGE_SIZE, ListInstances, ListQueues, ListWorkers, Page
-from dagorama.client.status import InstanceStatus, QueueStatus, WorkerStatus
+from dagorama.client.history import HistoryEntry
+from dagorama.client.port import (
+    PAGE_SIZE,
+    DrainWorker,
+    ListHistory,
+    ListInstances,
+    ListLimits,
+    ListQueues,
+    ListSettings,
+    ListWorkers,
+    Page,
+)
+from dagorama.client.status import BrokerSetting, InstanceStatus, LimitStatus, QueueStatus, WorkerStatus
 from dagorama.client.steps import Steps, run, run_async
 from dagorama.definition import DAGDefinition
 from dagorama.errors import UnknownId
@@ -84,6 +96,23 @@ def _find(key: str) -> Steps[Instance]:
         asked = replace(asked, page_token=page.next_token)  # an earlier broker, which lists all
 
 
+def history(*, queue: str | None = None, worker: str | None = None, limit: int | None = None) -> Listing[HistoryEntry]:
+    """Return what was done to anything that the broker has, and by whom, newest first, to be read with `for`.
+
+    With the name of a `queue`, or of a `worker`, it is what was done to that. The starts and ends of instances are in
+    their own histories. `async for` does not block the event loop. Raises `ValueError` for both names at once.
+    """
+    check_is_no_inline("the history")
+    if queue is not None and worker is not None:
+        raise ValueError("the history is that of a queue or of a worker: give one of them")
+    subject = ""
+    if queue is not None:
+        subject = f"queue {checked_name('queue', queue)}"
+    elif worker is not None:
+        subject = f"worker {checked_name('worker', worker)}"
+    return listing(ListHistory(PAGE_SIZE, subject=subject), lambda entry: entry, checked_limit(limit))
+
+
 def workers() -> Sequence[WorkerStatus]:
     """Return the connected workers, in the order in which they came. Raises `BrokerUnavailable`."""
     check_is_no_inline("the list of workers")
@@ -94,6 +123,72 @@ async def workers_async() -> Sequence[WorkerStatus]:
     """Do as `workers`, without blocking the event loop."""
     check_is_no_inline("the list of workers")
     return await ask_broker_async(ListWorkers())
+
+
+def list_limits() -> Sequence[LimitStatus]:
+    """Return the limits of nodes that are on their way, and the caps of instances and queues, with their holders.
+
+    They come by how many nodes wait for them; there are 1,000 at most. Raises `BrokerUnavailable`.
+    """
+    check_is_no_inline("the list of limits")
+    return ask_broker(ListLimits())
+
+
+async def list_limits_async() -> Sequence[LimitStatus]:
+    """Do as `list_limits`, without blocking the event loop."""
+    check_is_no_inline("the list of limits")
+    return await ask_broker_async(ListLimits())
+
+
+def broker_settings() -> Sequence[BrokerSetting]:
+    """Return the settings that the broker runs with, without passwords. Raises `BrokerUnavailable`."""
+    check_is_no_inline("the settings of the broker")
+    return ask_broker(ListSettings())
+
+
+async def broker_settings_async() -> Sequence[BrokerSetting]:
+    """Do as `broker_settings`, without blocking the event loop."""
+    check_is_no_inline("the settings of the broker")
+    return await ask_broker_async(ListSettings())
+
+
+def drain(worker: WorkerStatus | UUID | str) -> None:
+    """Have a worker take no more nodes, finish what it runs, and end. No other one is started in its place.
+
+    It is one of `workers()`, or the id or the name of one; doing it again is a no-op. Its history tells who asked, and
+    that is durable when this returns. A worker of an earlier version of dagorama takes no more nodes, and lives on.
+    Raises `LookupError` for a name that no worker has, or several, `UnknownId` for one that is not connected, and
+    `BrokerUnavailable`.
+    """
+    check_is_no_inline("to drain a worker")
+    run(_drain(worker))
+
+
+async def drain_async(worker: WorkerStatus | UUID | str) -> None:
+    """Do as `drain`, without blocking the event loop."""
+    check_is_no_inline("to drain a worker")
+    await run_async(_drain(worker))
+
+
+def _drain(worker: WorkerStatus | UUID | str) -> Steps[None]:
+    worker_id = worker.worker_id if isinstance(worker, WorkerStatus) else worker
+    if isinstance(worker_id, str):
+        name = worker_id
+        try:
+            worker_id = UUID(name)
+        except ValueError:
+            worker_id = _only_worker((yield from broker().ask(ListWorkers())), name)
+    if not isinstance(worker_id, UUID):
+        raise TypeError(f"drain() takes a worker, its id or its name, not {worker!r}")
+    yield from broker().ask(DrainWorker(worker_id.bytes))
+
+
+def _only_worker(listed: Sequence[WorkerStatus], name: str) -> UUID:
+    found = [one.worker_id for one in listed if one.name == name]
+    if len(found) != 1:
+        problem = f"{len(found)} connected workers have" if found else "no connected worker has"
+        raise LookupError(f"{problem} the name {name!r}; workers() lists them, with their ids")
+    return found[0]
 
 
 def queues() -> Sequence[QueueStatus]:

@@ -23,11 +23,12 @@ from dagorama_broker.core import events as e
 from dagorama_broker.core.graph.payloads import collect_values
 from dagorama_broker.core.invariants import check_invariants
 from dagorama_broker.core.model.entities import Node
-from dagorama_broker.core.model.values import InstanceId, NodeId, WorkerId
+from dagorama_broker.core.model.values import AnnouncedDefinition, InstanceId, NodeId, WorkerId
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.logs.blocks import Arrival, Chunk
 from dagorama_broker.logs.store import LogStore
+from dagorama_broker.requests.answers import SettingInfo
 from dagorama_broker.requests.keeper import runs_in
 from dagorama_broker.storage.memory import MemoryJournal
 
@@ -78,6 +79,11 @@ class Core:
     def now(self) -> float:
         """Return the time, which stands still until `advance`."""
         return self._now
+
+    @property
+    def told_settings(self) -> Sequence[SettingInfo]:
+        """Return no settings: it has none that anybody could change."""
+        return ()
 
     @property
     def journal(self) -> MemoryJournal:
@@ -136,6 +142,10 @@ class Core:
     def reject(self, held: Held, rejected: Rejected) -> None:
         """Take back a lease whose node the worker cannot run."""
         self._handle(to_rejection(self._worker_id, held, rejected))
+
+    def announce(self, definitions: Sequence[AnnouncedDefinition]) -> None:
+        """Take the definitions that the worker tells of."""
+        self._handle(c.AnnounceDefinitions(worker_id=self._worker_id, definitions=tuple(definitions)))
 
     def append_logs(self, arrivals: Sequence[Arrival]) -> None:
         """Keep blocks of lines that nodes have printed."""

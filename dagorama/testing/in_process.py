@@ -23,7 +23,7 @@ from dagorama.calls.capture import CapturedCall, current_scope
 from dagorama.calls.hook_calls import HookCall
 from dagorama.client.events import EventBatch
 from dagorama.client.log_lines import LogChunk
-from dagorama.client.port import GetInstance, GetNode, ReadLogs, Request, Submitted, WatchEvents
+from dagorama.client.port import GetInstance, GetNode, ListDefinitions, ReadLogs, Request, Submitted, WatchEvents
 from dagorama.client.silence import Silence
 from dagorama.client.status import InstanceStatus, Outcome
 from dagorama.client.steps import Deadline, Steps, run
@@ -32,15 +32,25 @@ from dagorama.options import InstanceOptions
 from dagorama.running import base_context
 from dagorama.running.own_stack import run_off_loop
 from dagorama.serializer import forget_definitions, forget_functions
+from dagorama.settings import actor
 from dagorama.states import InstanceState
 from dagorama.testing.core import Core, worker_with
 from dagorama.testing.output import Output
-from dagorama.testing.translating import from_answer, from_chunk, to_calls, to_hooks, to_options, to_parameters
+from dagorama.testing.translating import (
+    from_answer,
+    from_chunk,
+    to_calls,
+    to_definition,
+    to_hooks,
+    to_options,
+    to_parameters,
+)
 from dagorama.why import Why
 from dagorama.worker.kernel.states import GIVEN, State, move
 from dagorama.worker.logs.capturing import begin_capture, end_capture, renew_capture
 from dagorama.worker.logs.node_log import WorkerLogs
 from dagorama.worker.options import captures_logs_by_default, default_code_mismatch
+from dagorama.worker.shell.announcing import announced_here
 from dagorama.worker.shell.execution import Executor
 from dagorama.worker.shell.held import Held
 from dagorama.worker.shell.node_loop import CLOSE_S, NodeLoop, NodeTask, Rest
@@ -141,6 +151,8 @@ class InProcessBroker:
         elif isinstance(request, WatchEvents) and request.after:
             return cast(T, (yield from self._events(request, what)))
         with self._asked(what):
+            if isinstance(request, ListDefinitions):
+                self._core.announce([to_definition(one) for one in announced_here()])
             answer: T = self._answer(getattr(self._requests, request.verb)(**to_parameters(request)))
             return answer
 
@@ -167,7 +179,7 @@ class InProcessBroker:
         """Make an instance, if it is new, and nodes in it. Nothing runs yet."""
         yield from ()
         with self._asked(what):
-            new = (InstanceId(instance_id), definition, to_calls(calls), to_options(options), to_hooks(hooks))
+            new = (InstanceId(instance_id), definition, to_calls(calls), to_options(options), to_hooks(hooks), actor())
             known = self._core.ask(self._requests.submit(*new))
             return None if known is None else Submitted(known.instance_id, known.node_id)
 

@@ -8,10 +8,14 @@ from enum import Enum
 from typing import Any, cast
 
 from dagorama.calls.capture import CapturedCall, FunctionSpec
+from dagorama.calls.edits import ArgumentsTold
 from dagorama.calls.hook_calls import HookCall
+from dagorama.calls.previews import preview_in
 from dagorama.calls.showing import inputs_in
 from dagorama.client import events, port, status
 from dagorama.client.counts import FunctionProgress
+from dagorama.client.definitions import PLACES, Announced, DefinitionInfo
+from dagorama.client.history import HistoryEntry, details_in
 from dagorama.client.log_lines import LogBlock, LogChunk, LogPart
 from dagorama.client.shape import InstanceShape, ShapeEdge, ShapeGroup
 from dagorama.client.times import TimesPage
@@ -99,6 +103,23 @@ def to_calls(calls: Sequence[CapturedCall]) -> list[NewCall]:
         )
         for call in calls
     ]
+
+
+def to_definition(told: Announced) -> values.AnnouncedDefinition:
+    """Return a definition that the worker tells of as the core knows it. Raises `MalformedRequest`."""
+    return values.AnnouncedDefinition(
+        name=told.name,
+        entrypoint=to_function(told.entrypoint),
+        parameters=tuple(
+            values.AnnouncedParameter(one.name, one.kind, one.annotation, one.default or "", one.default is not None)
+            for one in told.parameters
+        ),
+        doc=told.doc,
+        limit_keys=told.limit_keys,
+        hooks=tuple(to_hooks(told.hooks)),
+        problem=told.problem,
+        code_version=told.code_version,
+    )
 
 
 def to_hooks(hooks: Sequence[HookCall]) -> list[values.HookCall]:
@@ -244,11 +265,18 @@ _told = Telling(
                 "queue": "function.queue",
                 "taint": "function.taint",
                 "inputs": inputs_in,
+                "value_preview": preview_in,
             },
         ),
         values.FailedAttempt: Row(
             status.AttemptStatus, {name: f"failure.{name}" for name in ("type", "message", "traceback")}
         ),
+        answers.NodeArguments: Row(ArgumentsTold),
+        answers.LimitHolder: Row(status.LimitHolder),
+        answers.LimitInfo: Row(status.LimitStatus),
+        answers.SettingInfo: Row(status.BrokerSetting),
+        answers.DefinitionInfo: Row(DefinitionInfo, PLACES),
+        answers.HistoryEntry: Row(HistoryEntry, {"details": lambda told: details_in(told.details)}),
         values.Progress: Row(status.ProgressStatus),
         answers.WorkerInfo: Row(status.WorkerStatus, {"worker_id": "id"}),
         answers.QueueInfo: Row(status.QueueStatus),

@@ -53,6 +53,8 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     """It has gone in order."""
     EVENT_KIND_WORKER_LOST: _EventKind.ValueType  # 14
     """It has gone otherwise."""
+    EVENT_KIND_WORKER_DRAINING: _EventKind.ValueType  # 15
+    """It takes no more nodes and ends when those that it runs have: somebody has asked for it, or it has said so itself."""
 
 class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper): ...
 
@@ -83,6 +85,8 @@ EVENT_KIND_WORKER_LEFT: EventKind.ValueType  # 13
 """It has gone in order."""
 EVENT_KIND_WORKER_LOST: EventKind.ValueType  # 14
 """It has gone otherwise."""
+EVENT_KIND_WORKER_DRAINING: EventKind.ValueType  # 15
+"""It takes no more nodes and ends when those that it runs have: somebody has asked for it, or it has said so itself."""
 Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
 
 class _Change:
@@ -117,9 +121,12 @@ class SubmitRequest(_message.Message):
     CALLS_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     HOOKS_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.bytes
     definition: _builtins.str
     """For people: "module:Class" of the definition."""
+    by: _builtins.str
+    """Who asks, for people, as the client says: at most 200 characters. So it is in all requests that change something."""
     @_builtins.property
     def functions(self) -> _containers.RepeatedCompositeFieldContainer[_graph_pb2.FunctionSpec]: ...
     @_builtins.property
@@ -143,10 +150,11 @@ class SubmitRequest(_message.Message):
         calls: _graph_pb2.Calls | None = ...,
         options: Global___InstanceOptions | None = ...,
         hooks: _abc.Iterable[Global___Hook] | None = ...,
+        by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "definition", b"definition", "functions", b"functions", "hooks", b"hooks", "instance_id", b"instance_id", "options", b"options"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "calls", b"calls", "definition", b"definition", "functions", b"functions", "hooks", b"hooks", "instance_id", b"instance_id", "options", b"options"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -659,15 +667,18 @@ class CancelInstanceRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.bytes
+    by: _builtins.str
     def __init__(
         self,
         *,
         instance_id: _builtins.bytes = ...,
+        by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "instance_id", b"instance_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -698,6 +709,7 @@ class ControlInstanceRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     PAUSED_FIELD_NUMBER: _builtins.int
     RUNNING_MAX_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.bytes
     priority: _builtins.int
     """As in `InstanceOptions`."""
@@ -705,6 +717,7 @@ class ControlInstanceRequest(_message.Message):
     """Nothing of it is granted."""
     running_max: _builtins.int
     """As in `InstanceOptions`."""
+    by: _builtins.str
     def __init__(
         self,
         *,
@@ -712,10 +725,11 @@ class ControlInstanceRequest(_message.Message):
         priority: _builtins.int | None = ...,
         paused: _builtins.bool | None = ...,
         running_max: _builtins.int | None = ...,
+        by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_paused", b"_paused", "_priority", b"_priority", "_running_max", b"_running_max", "paused", b"paused", "priority", b"priority", "running_max", b"running_max"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_paused", b"_paused", "_priority", b"_priority", "_running_max", b"_running_max", "instance_id", b"instance_id", "paused", b"paused", "priority", b"priority", "running_max", b"running_max"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_paused", b"_paused", "_priority", b"_priority", "_running_max", b"_running_max", "by", b"by", "instance_id", b"instance_id", "paused", b"paused", "priority", b"priority", "running_max", b"running_max"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__paused: _TypeAlias = _typing.Literal["paused"]  # noqa: Y015
     _WhichOneofArgType__paused: _TypeAlias = _typing.Literal["_paused", b"_paused"]  # noqa: Y015
@@ -763,21 +777,24 @@ class ControlQueueRequest(_message.Message):
     QUEUE_FIELD_NUMBER: _builtins.int
     PAUSED_FIELD_NUMBER: _builtins.int
     RUNNING_MAX_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
     queue: _builtins.str
     paused: _builtins.bool
     """Nothing in it is granted."""
     running_max: _builtins.int
     """So many of its nodes may run at once; 0 for any number."""
+    by: _builtins.str
     def __init__(
         self,
         *,
         queue: _builtins.str = ...,
         paused: _builtins.bool | None = ...,
         running_max: _builtins.int | None = ...,
+        by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_paused", b"_paused", "_running_max", b"_running_max", "paused", b"paused", "running_max", b"running_max"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_paused", b"_paused", "_running_max", b"_running_max", "paused", b"paused", "queue", b"queue", "running_max", b"running_max"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_paused", b"_paused", "_running_max", b"_running_max", "by", b"by", "paused", b"paused", "queue", b"queue", "running_max", b"running_max"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__paused: _TypeAlias = _typing.Literal["paused"]  # noqa: Y015
     _WhichOneofArgType__paused: _TypeAlias = _typing.Literal["_paused", b"_paused"]  # noqa: Y015
@@ -818,20 +835,23 @@ class RetryInstanceRequest(_message.Message):
 
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.bytes
     request_id: _builtins.bytes
     """16 bytes, of the client's choice, by which the broker knows the request when it is repeated: the last one of an instance
     to retry or to rerun. ALREADY_EXISTS where that was another one.
     """
+    by: _builtins.str
     def __init__(
         self,
         *,
         instance_id: _builtins.bytes = ...,
         request_id: _builtins.bytes = ...,
+        by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "instance_id", b"instance_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -859,20 +879,33 @@ class RerunNodeRequest(_message.Message):
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
     NODE_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    EDITS_FIELD_NUMBER: _builtins.int
+    EDITS_SHOWN_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.bytes
     node_id: _builtins.bytes
     request_id: _builtins.bytes
     """As in `RetryInstanceRequest`."""
+    by: _builtins.str
+    edits: _builtins.bytes
+    """What is put before the node's arguments: a line of JSON with "edits", see `Calls.arguments`, of 1 MiB at most. Empty
+    for none. They stay there.
+    """
+    edits_shown: _builtins.str
+    """The same for people, kept in the history: at most 1,000 characters."""
     def __init__(
         self,
         *,
         instance_id: _builtins.bytes = ...,
         node_id: _builtins.bytes = ...,
         request_id: _builtins.bytes = ...,
+        by: _builtins.str = ...,
+        edits: _builtins.bytes = ...,
+        edits_shown: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id", "node_id", b"node_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "edits", b"edits", "edits_shown", b"edits_shown", "instance_id", b"instance_id", "node_id", b"node_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -899,6 +932,183 @@ class RerunNodeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RerunNodeResponse: _TypeAlias = RerunNodeResponse  # noqa: Y015
+
+@_typing.final
+class RetryNodeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    instance_id: _builtins.bytes
+    node_id: _builtins.bytes
+    by: _builtins.str
+    def __init__(
+        self,
+        *,
+        instance_id: _builtins.bytes = ...,
+        node_id: _builtins.bytes = ...,
+        by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "instance_id", b"instance_id", "node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryNodeRequest: _TypeAlias = RetryNodeRequest  # noqa: Y015
+
+@_typing.final
+class RetryNodeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryNodeResponse: _TypeAlias = RetryNodeResponse  # noqa: Y015
+
+@_typing.final
+class DrainWorkerRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    worker_id: _builtins.bytes
+    by: _builtins.str
+    def __init__(
+        self,
+        *,
+        worker_id: _builtins.bytes = ...,
+        by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainWorkerRequest: _TypeAlias = DrainWorkerRequest  # noqa: Y015
+
+@_typing.final
+class DrainWorkerResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainWorkerResponse: _TypeAlias = DrainWorkerResponse  # noqa: Y015
+
+@_typing.final
+class ListHistoryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most so many; 0 for 100, never more than 1,000."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; empty for the first."""
+    instance_id: _builtins.bytes
+    """What was done to this instance; left out for all that was done to anything."""
+    subject: _builtins.str
+    """Without an instance: only what was done to this, "queue NAME" or "worker NAME"; empty for all."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        instance_id: _builtins.bytes | None = ...,
+        subject: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_instance_id", b"_instance_id", "instance_id", b"instance_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_instance_id", b"_instance_id", "instance_id", b"instance_id", "page_size", b"page_size", "page_token", b"page_token", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__instance_id: _TypeAlias = _typing.Literal["instance_id"]  # noqa: Y015
+    _WhichOneofArgType__instance_id: _TypeAlias = _typing.Literal["_instance_id", b"_instance_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__instance_id) -> _WhichOneofReturnType__instance_id | None: ...
+
+Global___ListHistoryRequest: _TypeAlias = ListHistoryRequest  # noqa: Y015
+
+@_typing.final
+class ListHistoryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryEntry]: ...
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___HistoryEntry] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHistoryResponse: _TypeAlias = ListHistoryResponse  # noqa: Y015
+
+@_typing.final
+class HistoryEntry(_message.Message):
+    """One thing that was done, or that happened to an instance as a whole."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    DETAILS_FIELD_NUMBER: _builtins.int
+    at: _builtins.float
+    """In seconds since the epoch."""
+    action: _builtins.str
+    """Such as "start", "cancel", "rerun" or "end"."""
+    by: _builtins.str
+    """Who asked, as the client has said; empty where nobody did, or it has not."""
+    instance_id: _builtins.bytes
+    """Of an action on an instance; empty for others."""
+    subject: _builtins.str
+    """Of any other: "queue NAME" or "worker NAME"."""
+    details: _builtins.str
+    """More of it: an object of JSON."""
+    def __init__(
+        self,
+        *,
+        at: _builtins.float = ...,
+        action: _builtins.str = ...,
+        by: _builtins.str = ...,
+        instance_id: _builtins.bytes = ...,
+        subject: _builtins.str = ...,
+        details: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "at", b"at", "by", b"by", "details", b"details", "instance_id", b"instance_id", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HistoryEntry: _TypeAlias = HistoryEntry  # noqa: Y015
 
 @_typing.final
 class WhyRequest(_message.Message):
@@ -1161,6 +1371,321 @@ class WorkerInfo(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WorkerInfo: _TypeAlias = WorkerInfo  # noqa: Y015
+
+@_typing.final
+class ListLimitsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLimitsRequest: _TypeAlias = ListLimitsRequest  # noqa: Y015
+
+@_typing.final
+class ListLimitsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMITS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitInfo]: ...
+    def __init__(
+        self,
+        *,
+        limits: _abc.Iterable[Global___LimitInfo] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLimitsResponse: _TypeAlias = ListLimitsResponse  # noqa: Y015
+
+@_typing.final
+class LimitInfo(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    RUNNING_MAX_FIELD_NUMBER: _builtins.int
+    IN_USE_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    RATE_PER_S_FIELD_NUMBER: _builtins.int
+    BURST_FIELD_NUMBER: _builtins.int
+    OPENS_AT_FIELD_NUMBER: _builtins.int
+    HOLDERS_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """As calls have it; of a cap, "queue NAME" or "instance ID"."""
+    running_max: _builtins.int
+    """So many may run at once; 0 for any number."""
+    in_use: _builtins.int
+    """How many run, or may still: leases that were revoked count until their nodes have stopped."""
+    waiting: _builtins.int
+    """How many ready nodes wait for it, as was seen when it was their turn."""
+    rate_per_s: _builtins.float
+    """So many may start in a second, and so many at once after a while; 0 for any number."""
+    burst: _builtins.int
+    opens_at: _builtins.float
+    """When its rate lets the next one start, in seconds since the epoch; 0 for now."""
+    @_builtins.property
+    def holders(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitHolder]:
+        """The first 100."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        running_max: _builtins.int = ...,
+        in_use: _builtins.int = ...,
+        waiting: _builtins.int = ...,
+        rate_per_s: _builtins.float = ...,
+        burst: _builtins.int = ...,
+        opens_at: _builtins.float = ...,
+        holders: _abc.Iterable[Global___LimitHolder] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["burst", b"burst", "holders", b"holders", "in_use", b"in_use", "key", b"key", "opens_at", b"opens_at", "rate_per_s", b"rate_per_s", "running_max", b"running_max", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitInfo: _TypeAlias = LimitInfo  # noqa: Y015
+
+@_typing.final
+class LimitHolder(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    FUNCTION_FIELD_NUMBER: _builtins.int
+    WORKER_FIELD_NUMBER: _builtins.int
+    GRANTED_AT_FIELD_NUMBER: _builtins.int
+    instance_id: _builtins.bytes
+    node_id: _builtins.bytes
+    function: _builtins.str
+    worker: _builtins.str
+    """Name of its worker; empty while that is away."""
+    granted_at: _builtins.float
+    def __init__(
+        self,
+        *,
+        instance_id: _builtins.bytes = ...,
+        node_id: _builtins.bytes = ...,
+        function: _builtins.str = ...,
+        worker: _builtins.str = ...,
+        granted_at: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["function", b"function", "granted_at", b"granted_at", "instance_id", b"instance_id", "node_id", b"node_id", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitHolder: _TypeAlias = LimitHolder  # noqa: Y015
+
+@_typing.final
+class ListSettingsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSettingsRequest: _TypeAlias = ListSettingsRequest  # noqa: Y015
+
+@_typing.final
+class ListSettingsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def settings(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettingInfo]: ...
+    def __init__(
+        self,
+        *,
+        settings: _abc.Iterable[Global___SettingInfo] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSettingsResponse: _TypeAlias = ListSettingsResponse  # noqa: Y015
+
+@_typing.final
+class SettingInfo(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The variable of the environment that sets it."""
+    value: _builtins.str
+    source: _builtins.str
+    """"command line", "environment" or "default"."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.str = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "source", b"source", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettingInfo: _TypeAlias = SettingInfo  # noqa: Y015
+
+@_typing.final
+class GetArgumentsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    instance_id: _builtins.bytes
+    node_id: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        instance_id: _builtins.bytes = ...,
+        node_id: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id", "node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetArgumentsRequest: _TypeAlias = GetArgumentsRequest  # noqa: Y015
+
+@_typing.final
+class GetArgumentsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def arguments(self) -> Global___NodeArguments: ...
+    def __init__(
+        self,
+        *,
+        arguments: Global___NodeArguments | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetArgumentsResponse: _TypeAlias = GetArgumentsResponse  # noqa: Y015
+
+@_typing.final
+class NodeArguments(_message.Message):
+    """As in `NodeInfo`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_BYTES_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    arguments: _builtins.bytes
+    arguments_bytes: _builtins.int
+    parameters: _builtins.str
+    def __init__(
+        self,
+        *,
+        arguments: _builtins.bytes = ...,
+        arguments_bytes: _builtins.int = ...,
+        parameters: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "arguments_bytes", b"arguments_bytes", "parameters", b"parameters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeArguments: _TypeAlias = NodeArguments  # noqa: Y015
+
+@_typing.final
+class ListDefinitionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"module:Class", or its end at a colon or a dot, such as "Class"; empty for all."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDefinitionsRequest: _TypeAlias = ListDefinitionsRequest  # noqa: Y015
+
+@_typing.final
+class ListDefinitionsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEFINITIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def definitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___DefinitionInfo]: ...
+    def __init__(
+        self,
+        *,
+        definitions: _abc.Iterable[Global___DefinitionInfo] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definitions", b"definitions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDefinitionsResponse: _TypeAlias = ListDefinitionsResponse  # noqa: Y015
+
+@_typing.final
+class DefinitionInfo(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEFINITION_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def definition(self) -> _graph_pb2.Definition:
+        """As the worker has told that connected last."""
+
+    @_builtins.property
+    def workers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of all workers that have it."""
+
+    def __init__(
+        self,
+        *,
+        definition: _graph_pb2.Definition | None = ...,
+        workers: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "workers", b"workers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DefinitionInfo: _TypeAlias = DefinitionInfo  # noqa: Y015
 
 @_typing.final
 class ListQueuesRequest(_message.Message):
@@ -1869,6 +2394,7 @@ class InstanceInfo(_message.Message):
     RUNNING_MAX_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
+    STARTED_BY_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.bytes
     definition: _builtins.str
     state: _graph_pb2.InstanceState.ValueType
@@ -1884,6 +2410,8 @@ class InstanceInfo(_message.Message):
     running_max: _builtins.int
     key: _builtins.str
     """As in `InstanceOptions`."""
+    started_by: _builtins.str
+    """Who started it, as that client has said; empty where it has not."""
     @_builtins.property
     def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___StateCount]: ...
     @_builtins.property
@@ -1904,10 +2432,11 @@ class InstanceInfo(_message.Message):
         running_max: _builtins.int = ...,
         key: _builtins.str = ...,
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        started_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created_at", b"created_at", "deadline_at", b"deadline_at", "definition", b"definition", "finished_at", b"finished_at", "group", b"group", "instance_id", b"instance_id", "key", b"key", "paused", b"paused", "priority", b"priority", "running_max", b"running_max", "state", b"state", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created_at", b"created_at", "deadline_at", b"deadline_at", "definition", b"definition", "finished_at", b"finished_at", "group", b"group", "instance_id", b"instance_id", "key", b"key", "paused", b"paused", "priority", b"priority", "running_max", b"running_max", "started_by", b"started_by", "state", b"state", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1967,6 +2496,8 @@ class NodeInfo(_message.Message):
     ARGUMENTS_BYTES_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    VALUE_BYTES_FIELD_NUMBER: _builtins.int
     node_id: _builtins.bytes
     instance_id: _builtins.bytes
     function: _builtins.str
@@ -2009,6 +2540,11 @@ class NodeInfo(_message.Message):
     """As in `FunctionSpec`."""
     inputs: _builtins.str
     """The text that its call came with, where the arguments are not given out themselves; empty for none."""
+    value: _builtins.bytes
+    """The beginning of the payload of the value that it has completed with, for who looks at one node, and how much there
+    is. The broker doesn't read it, and gives it out where it gives out the arguments.
+    """
+    value_bytes: _builtins.int
     @_builtins.property
     def dependency_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     @_builtins.property
@@ -2046,10 +2582,12 @@ class NodeInfo(_message.Message):
         arguments_bytes: _builtins.int = ...,
         parameters: _builtins.str = ...,
         inputs: _builtins.str = ...,
+        value: _builtins.bytes = ...,
+        value_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "arguments_bytes", b"arguments_bytes", "attempts", b"attempts", "cause_id", b"cause_id", "change", b"change", "created_at", b"created_at", "dependency_ids", b"dependency_ids", "duration_s", b"duration_s", "failures", b"failures", "finished_at", b"finished_at", "function", b"function", "granted_at", b"granted_at", "inputs", b"inputs", "instance_id", b"instance_id", "label", b"label", "node_id", b"node_id", "parameters", b"parameters", "parent_id", b"parent_id", "progress", b"progress", "queue", b"queue", "ready_at", b"ready_at", "retry_at", b"retry_at", "started_at", b"started_at", "state", b"state", "taint", b"taint", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "arguments_bytes", b"arguments_bytes", "attempts", b"attempts", "cause_id", b"cause_id", "change", b"change", "created_at", b"created_at", "dependency_ids", b"dependency_ids", "duration_s", b"duration_s", "failures", b"failures", "finished_at", b"finished_at", "function", b"function", "granted_at", b"granted_at", "inputs", b"inputs", "instance_id", b"instance_id", "label", b"label", "node_id", b"node_id", "parameters", b"parameters", "parent_id", b"parent_id", "progress", b"progress", "queue", b"queue", "ready_at", b"ready_at", "retry_at", b"retry_at", "started_at", b"started_at", "state", b"state", "taint", b"taint", "value", b"value", "value_bytes", b"value_bytes", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -59,6 +59,21 @@ class DagServiceStub(object):
                 request_serializer=dagorama_dot_v1_dot_dag__pb2.RerunNodeRequest.SerializeToString,
                 response_deserializer=dagorama_dot_v1_dot_dag__pb2.RerunNodeResponse.FromString,
                 )
+        self.RetryNode = channel.unary_unary(
+                '/dagorama.v1.DagService/RetryNode',
+                request_serializer=dagorama_dot_v1_dot_dag__pb2.RetryNodeRequest.SerializeToString,
+                response_deserializer=dagorama_dot_v1_dot_dag__pb2.RetryNodeResponse.FromString,
+                )
+        self.DrainWorker = channel.unary_unary(
+                '/dagorama.v1.DagService/DrainWorker',
+                request_serializer=dagorama_dot_v1_dot_dag__pb2.DrainWorkerRequest.SerializeToString,
+                response_deserializer=dagorama_dot_v1_dot_dag__pb2.DrainWorkerResponse.FromString,
+                )
+        self.ListHistory = channel.unary_unary(
+                '/dagorama.v1.DagService/ListHistory',
+                request_serializer=dagorama_dot_v1_dot_dag__pb2.ListHistoryRequest.SerializeToString,
+                response_deserializer=dagorama_dot_v1_dot_dag__pb2.ListHistoryResponse.FromString,
+                )
         self.Why = channel.unary_unary(
                 '/dagorama.v1.DagService/Why',
                 request_serializer=dagorama_dot_v1_dot_dag__pb2.WhyRequest.SerializeToString,
@@ -78,6 +93,26 @@ class DagServiceStub(object):
                 '/dagorama.v1.DagService/ListQueues',
                 request_serializer=dagorama_dot_v1_dot_dag__pb2.ListQueuesRequest.SerializeToString,
                 response_deserializer=dagorama_dot_v1_dot_dag__pb2.ListQueuesResponse.FromString,
+                )
+        self.ListLimits = channel.unary_unary(
+                '/dagorama.v1.DagService/ListLimits',
+                request_serializer=dagorama_dot_v1_dot_dag__pb2.ListLimitsRequest.SerializeToString,
+                response_deserializer=dagorama_dot_v1_dot_dag__pb2.ListLimitsResponse.FromString,
+                )
+        self.ListSettings = channel.unary_unary(
+                '/dagorama.v1.DagService/ListSettings',
+                request_serializer=dagorama_dot_v1_dot_dag__pb2.ListSettingsRequest.SerializeToString,
+                response_deserializer=dagorama_dot_v1_dot_dag__pb2.ListSettingsResponse.FromString,
+                )
+        self.GetArguments = channel.unary_unary(
+                '/dagorama.v1.DagService/GetArguments',
+                request_serializer=dagorama_dot_v1_dot_dag__pb2.GetArgumentsRequest.SerializeToString,
+                response_deserializer=dagorama_dot_v1_dot_dag__pb2.GetArgumentsResponse.FromString,
+                )
+        self.ListDefinitions = channel.unary_unary(
+                '/dagorama.v1.DagService/ListDefinitions',
+                request_serializer=dagorama_dot_v1_dot_dag__pb2.ListDefinitionsRequest.SerializeToString,
+                response_deserializer=dagorama_dot_v1_dot_dag__pb2.ListDefinitionsResponse.FromString,
                 )
         self.GetNode = channel.unary_unary(
                 '/dagorama.v1.DagService/GetNode',
@@ -194,6 +229,30 @@ class DagServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetryNode(self, request, context):
+        """Has a node that backs off run as soon as a worker takes it, without waiting for the time of its next attempt.
+        Answered once that is durable. FAILED_PRECONDITION for one that does not back off.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainWorker(self, request, context):
+        """Tells a worker to take no more nodes, to finish what it runs, and to end. Answered once it is taken down who wanted
+        that; repeating it is a no-op. NOT_FOUND for a worker that is not connected.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHistory(self, request, context):
+        """Tells what people have done, and to what: to an instance from the first on, with its start and its ends; else the
+        last first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Why(self, request, context):
         """Tells why a node is not running.
         """
@@ -217,6 +276,34 @@ class DagServiceServicer(object):
 
     def ListQueues(self, request, context):
         """Tells what is ready and running, by queue and taint; also of queues that are paused or capped and empty.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLimits(self, request, context):
+        """Tells the limits and caps, those that most wait for first: up to 1,000.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSettings(self, request, context):
+        """Tells the settings that the broker runs with, without secrets.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetArguments(self, request, context):
+        """Tells the arguments of a node, for who would run it again with others.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDefinitions(self, request, context):
+        """Tells which definitions the connected workers have told of, by name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -317,6 +404,21 @@ def add_DagServiceServicer_to_server(servicer, server):
                     request_deserializer=dagorama_dot_v1_dot_dag__pb2.RerunNodeRequest.FromString,
                     response_serializer=dagorama_dot_v1_dot_dag__pb2.RerunNodeResponse.SerializeToString,
             ),
+            'RetryNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryNode,
+                    request_deserializer=dagorama_dot_v1_dot_dag__pb2.RetryNodeRequest.FromString,
+                    response_serializer=dagorama_dot_v1_dot_dag__pb2.RetryNodeResponse.SerializeToString,
+            ),
+            'DrainWorker': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainWorker,
+                    request_deserializer=dagorama_dot_v1_dot_dag__pb2.DrainWorkerRequest.FromString,
+                    response_serializer=dagorama_dot_v1_dot_dag__pb2.DrainWorkerResponse.SerializeToString,
+            ),
+            'ListHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHistory,
+                    request_deserializer=dagorama_dot_v1_dot_dag__pb2.ListHistoryRequest.FromString,
+                    response_serializer=dagorama_dot_v1_dot_dag__pb2.ListHistoryResponse.SerializeToString,
+            ),
             'Why': grpc.unary_unary_rpc_method_handler(
                     servicer.Why,
                     request_deserializer=dagorama_dot_v1_dot_dag__pb2.WhyRequest.FromString,
@@ -336,6 +438,26 @@ def add_DagServiceServicer_to_server(servicer, server):
                     servicer.ListQueues,
                     request_deserializer=dagorama_dot_v1_dot_dag__pb2.ListQueuesRequest.FromString,
                     response_serializer=dagorama_dot_v1_dot_dag__pb2.ListQueuesResponse.SerializeToString,
+            ),
+            'ListLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLimits,
+                    request_deserializer=dagorama_dot_v1_dot_dag__pb2.ListLimitsRequest.FromString,
+                    response_serializer=dagorama_dot_v1_dot_dag__pb2.ListLimitsResponse.SerializeToString,
+            ),
+            'ListSettings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSettings,
+                    request_deserializer=dagorama_dot_v1_dot_dag__pb2.ListSettingsRequest.FromString,
+                    response_serializer=dagorama_dot_v1_dot_dag__pb2.ListSettingsResponse.SerializeToString,
+            ),
+            'GetArguments': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetArguments,
+                    request_deserializer=dagorama_dot_v1_dot_dag__pb2.GetArgumentsRequest.FromString,
+                    response_serializer=dagorama_dot_v1_dot_dag__pb2.GetArgumentsResponse.SerializeToString,
+            ),
+            'ListDefinitions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDefinitions,
+                    request_deserializer=dagorama_dot_v1_dot_dag__pb2.ListDefinitionsRequest.FromString,
+                    response_serializer=dagorama_dot_v1_dot_dag__pb2.ListDefinitionsResponse.SerializeToString,
             ),
             'GetNode': grpc.unary_unary_rpc_method_handler(
                     servicer.GetNode,
@@ -536,6 +658,57 @@ class DagService(object):
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
     @staticmethod
+    def RetryNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/dagorama.v1.DagService/RetryNode',
+            dagorama_dot_v1_dot_dag__pb2.RetryNodeRequest.SerializeToString,
+            dagorama_dot_v1_dot_dag__pb2.RetryNodeResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def DrainWorker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/dagorama.v1.DagService/DrainWorker',
+            dagorama_dot_v1_dot_dag__pb2.DrainWorkerRequest.SerializeToString,
+            dagorama_dot_v1_dot_dag__pb2.DrainWorkerResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/dagorama.v1.DagService/ListHistory',
+            dagorama_dot_v1_dot_dag__pb2.ListHistoryRequest.SerializeToString,
+            dagorama_dot_v1_dot_dag__pb2.ListHistoryResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
     def Why(request,
             target,
             options=(),
@@ -600,6 +773,74 @@ class DagService(object):
         return grpc.experimental.unary_unary(request, target, '/dagorama.v1.DagService/ListQueues',
             dagorama_dot_v1_dot_dag__pb2.ListQueuesRequest.SerializeToString,
             dagorama_dot_v1_dot_dag__pb2.ListQueuesResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/dagorama.v1.DagService/ListLimits',
+            dagorama_dot_v1_dot_dag__pb2.ListLimitsRequest.SerializeToString,
+            dagorama_dot_v1_dot_dag__pb2.ListLimitsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListSettings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/dagorama.v1.DagService/ListSettings',
+            dagorama_dot_v1_dot_dag__pb2.ListSettingsRequest.SerializeToString,
+            dagorama_dot_v1_dot_dag__pb2.ListSettingsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetArguments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/dagorama.v1.DagService/GetArguments',
+            dagorama_dot_v1_dot_dag__pb2.GetArgumentsRequest.SerializeToString,
+            dagorama_dot_v1_dot_dag__pb2.GetArgumentsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListDefinitions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/dagorama.v1.DagService/ListDefinitions',
+            dagorama_dot_v1_dot_dag__pb2.ListDefinitionsRequest.SerializeToString,
+            dagorama_dot_v1_dot_dag__pb2.ListDefinitionsResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

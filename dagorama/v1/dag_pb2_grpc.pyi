@@ -69,6 +69,18 @@ class DagServiceStub:
     repeating it is a no-op with the same answer, whatever the instance has come to.
     FAILED_PRECONDITION for an instance that runs or was cancelled, and where something else refers to such a call.
     """
+    RetryNode: _grpc.UnaryUnaryMultiCallable[_dag_pb2.RetryNodeRequest, _dag_pb2.RetryNodeResponse]
+    """Has a node that backs off run as soon as a worker takes it, without waiting for the time of its next attempt.
+    Answered once that is durable. FAILED_PRECONDITION for one that does not back off.
+    """
+    DrainWorker: _grpc.UnaryUnaryMultiCallable[_dag_pb2.DrainWorkerRequest, _dag_pb2.DrainWorkerResponse]
+    """Tells a worker to take no more nodes, to finish what it runs, and to end. Answered once it is taken down who wanted
+    that; repeating it is a no-op. NOT_FOUND for a worker that is not connected.
+    """
+    ListHistory: _grpc.UnaryUnaryMultiCallable[_dag_pb2.ListHistoryRequest, _dag_pb2.ListHistoryResponse]
+    """Tells what people have done, and to what: to an instance from the first on, with its start and its ends; else the
+    last first.
+    """
     Why: _grpc.UnaryUnaryMultiCallable[_dag_pb2.WhyRequest, _dag_pb2.WhyResponse]
     """Tells why a node is not running."""
     CheckFunctions: _grpc.UnaryUnaryMultiCallable[_dag_pb2.CheckFunctionsRequest, _dag_pb2.CheckFunctionsResponse]
@@ -77,6 +89,14 @@ class DagServiceStub:
     """Tells who is connected."""
     ListQueues: _grpc.UnaryUnaryMultiCallable[_dag_pb2.ListQueuesRequest, _dag_pb2.ListQueuesResponse]
     """Tells what is ready and running, by queue and taint; also of queues that are paused or capped and empty."""
+    ListLimits: _grpc.UnaryUnaryMultiCallable[_dag_pb2.ListLimitsRequest, _dag_pb2.ListLimitsResponse]
+    """Tells the limits and caps, those that most wait for first: up to 1,000."""
+    ListSettings: _grpc.UnaryUnaryMultiCallable[_dag_pb2.ListSettingsRequest, _dag_pb2.ListSettingsResponse]
+    """Tells the settings that the broker runs with, without secrets."""
+    GetArguments: _grpc.UnaryUnaryMultiCallable[_dag_pb2.GetArgumentsRequest, _dag_pb2.GetArgumentsResponse]
+    """Tells the arguments of a node, for who would run it again with others."""
+    ListDefinitions: _grpc.UnaryUnaryMultiCallable[_dag_pb2.ListDefinitionsRequest, _dag_pb2.ListDefinitionsResponse]
+    """Tells which definitions the connected workers have told of, by name."""
     GetNode: _grpc.UnaryUnaryMultiCallable[_dag_pb2.GetNodeRequest, _dag_pb2.GetNodeResponse]
     GetInstance: _grpc.UnaryUnaryMultiCallable[_dag_pb2.GetInstanceRequest, _dag_pb2.GetInstanceResponse]
     ListInstances: _grpc.UnaryUnaryMultiCallable[_dag_pb2.ListInstancesRequest, _dag_pb2.ListInstancesResponse]
@@ -131,6 +151,18 @@ class DagServiceAsyncStub(DagServiceStub):
     repeating it is a no-op with the same answer, whatever the instance has come to.
     FAILED_PRECONDITION for an instance that runs or was cancelled, and where something else refers to such a call.
     """
+    RetryNode: _aio.UnaryUnaryMultiCallable[_dag_pb2.RetryNodeRequest, _dag_pb2.RetryNodeResponse]  # type: ignore[assignment]
+    """Has a node that backs off run as soon as a worker takes it, without waiting for the time of its next attempt.
+    Answered once that is durable. FAILED_PRECONDITION for one that does not back off.
+    """
+    DrainWorker: _aio.UnaryUnaryMultiCallable[_dag_pb2.DrainWorkerRequest, _dag_pb2.DrainWorkerResponse]  # type: ignore[assignment]
+    """Tells a worker to take no more nodes, to finish what it runs, and to end. Answered once it is taken down who wanted
+    that; repeating it is a no-op. NOT_FOUND for a worker that is not connected.
+    """
+    ListHistory: _aio.UnaryUnaryMultiCallable[_dag_pb2.ListHistoryRequest, _dag_pb2.ListHistoryResponse]  # type: ignore[assignment]
+    """Tells what people have done, and to what: to an instance from the first on, with its start and its ends; else the
+    last first.
+    """
     Why: _aio.UnaryUnaryMultiCallable[_dag_pb2.WhyRequest, _dag_pb2.WhyResponse]  # type: ignore[assignment]
     """Tells why a node is not running."""
     CheckFunctions: _aio.UnaryUnaryMultiCallable[_dag_pb2.CheckFunctionsRequest, _dag_pb2.CheckFunctionsResponse]  # type: ignore[assignment]
@@ -139,6 +171,14 @@ class DagServiceAsyncStub(DagServiceStub):
     """Tells who is connected."""
     ListQueues: _aio.UnaryUnaryMultiCallable[_dag_pb2.ListQueuesRequest, _dag_pb2.ListQueuesResponse]  # type: ignore[assignment]
     """Tells what is ready and running, by queue and taint; also of queues that are paused or capped and empty."""
+    ListLimits: _aio.UnaryUnaryMultiCallable[_dag_pb2.ListLimitsRequest, _dag_pb2.ListLimitsResponse]  # type: ignore[assignment]
+    """Tells the limits and caps, those that most wait for first: up to 1,000."""
+    ListSettings: _aio.UnaryUnaryMultiCallable[_dag_pb2.ListSettingsRequest, _dag_pb2.ListSettingsResponse]  # type: ignore[assignment]
+    """Tells the settings that the broker runs with, without secrets."""
+    GetArguments: _aio.UnaryUnaryMultiCallable[_dag_pb2.GetArgumentsRequest, _dag_pb2.GetArgumentsResponse]  # type: ignore[assignment]
+    """Tells the arguments of a node, for who would run it again with others."""
+    ListDefinitions: _aio.UnaryUnaryMultiCallable[_dag_pb2.ListDefinitionsRequest, _dag_pb2.ListDefinitionsResponse]  # type: ignore[assignment]
+    """Tells which definitions the connected workers have told of, by name."""
     GetNode: _aio.UnaryUnaryMultiCallable[_dag_pb2.GetNodeRequest, _dag_pb2.GetNodeResponse]  # type: ignore[assignment]
     GetInstance: _aio.UnaryUnaryMultiCallable[_dag_pb2.GetInstanceRequest, _dag_pb2.GetInstanceResponse]  # type: ignore[assignment]
     ListInstances: _aio.UnaryUnaryMultiCallable[_dag_pb2.ListInstancesRequest, _dag_pb2.ListInstancesResponse]  # type: ignore[assignment]
@@ -246,6 +286,36 @@ class DagServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def RetryNode(
+        self,
+        request: _dag_pb2.RetryNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dag_pb2.RetryNodeResponse, _abc.Awaitable[_dag_pb2.RetryNodeResponse]]:
+        """Has a node that backs off run as soon as a worker takes it, without waiting for the time of its next attempt.
+        Answered once that is durable. FAILED_PRECONDITION for one that does not back off.
+        """
+
+    @_abc_1.abstractmethod
+    def DrainWorker(
+        self,
+        request: _dag_pb2.DrainWorkerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dag_pb2.DrainWorkerResponse, _abc.Awaitable[_dag_pb2.DrainWorkerResponse]]:
+        """Tells a worker to take no more nodes, to finish what it runs, and to end. Answered once it is taken down who wanted
+        that; repeating it is a no-op. NOT_FOUND for a worker that is not connected.
+        """
+
+    @_abc_1.abstractmethod
+    def ListHistory(
+        self,
+        request: _dag_pb2.ListHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dag_pb2.ListHistoryResponse, _abc.Awaitable[_dag_pb2.ListHistoryResponse]]:
+        """Tells what people have done, and to what: to an instance from the first on, with its start and its ends; else the
+        last first.
+        """
+
+    @_abc_1.abstractmethod
     def Why(
         self,
         request: _dag_pb2.WhyRequest,
@@ -276,6 +346,38 @@ class DagServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_dag_pb2.ListQueuesResponse, _abc.Awaitable[_dag_pb2.ListQueuesResponse]]:
         """Tells what is ready and running, by queue and taint; also of queues that are paused or capped and empty."""
+
+    @_abc_1.abstractmethod
+    def ListLimits(
+        self,
+        request: _dag_pb2.ListLimitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dag_pb2.ListLimitsResponse, _abc.Awaitable[_dag_pb2.ListLimitsResponse]]:
+        """Tells the limits and caps, those that most wait for first: up to 1,000."""
+
+    @_abc_1.abstractmethod
+    def ListSettings(
+        self,
+        request: _dag_pb2.ListSettingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dag_pb2.ListSettingsResponse, _abc.Awaitable[_dag_pb2.ListSettingsResponse]]:
+        """Tells the settings that the broker runs with, without secrets."""
+
+    @_abc_1.abstractmethod
+    def GetArguments(
+        self,
+        request: _dag_pb2.GetArgumentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dag_pb2.GetArgumentsResponse, _abc.Awaitable[_dag_pb2.GetArgumentsResponse]]:
+        """Tells the arguments of a node, for who would run it again with others."""
+
+    @_abc_1.abstractmethod
+    def ListDefinitions(
+        self,
+        request: _dag_pb2.ListDefinitionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dag_pb2.ListDefinitionsResponse, _abc.Awaitable[_dag_pb2.ListDefinitionsResponse]]:
+        """Tells which definitions the connected workers have told of, by name."""
 
     @_abc_1.abstractmethod
     def GetNode(

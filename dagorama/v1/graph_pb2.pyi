@@ -264,6 +264,125 @@ class FunctionSpec(_message.Message):
 Global___FunctionSpec: _TypeAlias = FunctionSpec  # noqa: Y015
 
 @_typing.final
+class Definition(_message.Message):
+    """A definition as a worker tells of it, so that it can be started by somebody who has not its code."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ENTRYPOINT_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    DOC_FIELD_NUMBER: _builtins.int
+    LIMIT_KEYS_FIELD_NUMBER: _builtins.int
+    HOOKS_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    CODE_VERSION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"module:Class"."""
+    doc: _builtins.str
+    """The first line of its docstring, 300 characters at most."""
+    problem: _builtins.str
+    """Why it cannot be started like this, for people; empty where it can."""
+    code_version: _builtins.str
+    """The version of the code that this worker has, where it knows it."""
+    @_builtins.property
+    def entrypoint(self) -> Global___FunctionSpec:
+        """The entrypoint, in no version of the code: any that a worker has."""
+
+    @_builtins.property
+    def parameters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Parameter]: ...
+    @_builtins.property
+    def limit_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """One for each limit of the entrypoint."""
+
+    @_builtins.property
+    def hooks(self) -> _containers.RepeatedCompositeFieldContainer[Global___DefinitionHook]:
+        """The calls for its ends. Their arguments are those of `Hooks.entrypoint` in dagorama.hooks, with an instance's id, key
+        and tags to be put before them, as the edits of a call (see `Calls.arguments`).
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        entrypoint: Global___FunctionSpec | None = ...,
+        parameters: _abc.Iterable[Global___Parameter] | None = ...,
+        doc: _builtins.str = ...,
+        limit_keys: _abc.Iterable[_builtins.str] | None = ...,
+        hooks: _abc.Iterable[Global___DefinitionHook] | None = ...,
+        problem: _builtins.str = ...,
+        code_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entrypoint", b"entrypoint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_version", b"code_version", "doc", b"doc", "entrypoint", b"entrypoint", "hooks", b"hooks", "limit_keys", b"limit_keys", "name", b"name", "parameters", b"parameters", "problem", b"problem"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Definition: _TypeAlias = Definition  # noqa: Y015
+
+@_typing.final
+class DefinitionHook(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FUNCTION_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    ONLY_FAILED_FIELD_NUMBER: _builtins.int
+    arguments: _builtins.bytes
+    only_failed: _builtins.bool
+    @_builtins.property
+    def function(self) -> Global___FunctionSpec: ...
+    def __init__(
+        self,
+        *,
+        function: Global___FunctionSpec | None = ...,
+        arguments: _builtins.bytes = ...,
+        only_failed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["function", b"function"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "function", b"function", "only_failed", b"only_failed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DefinitionHook: _TypeAlias = DefinitionHook  # noqa: Y015
+
+@_typing.final
+class Parameter(_message.Message):
+    """A parameter of an entrypoint, as its code has it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ANNOTATION_FIELD_NUMBER: _builtins.int
+    DEFAULT_FIELD_NUMBER: _builtins.int
+    HAS_DEFAULT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    kind: _builtins.str
+    """"positional_only", "positional_or_keyword", "var_positional", "keyword_only" or "var_keyword"."""
+    annotation: _builtins.str
+    """Its type hint and its default as texts of at most 300 characters; empty for none."""
+    default: _builtins.str
+    has_default: _builtins.bool
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        annotation: _builtins.str = ...,
+        default: _builtins.str = ...,
+        has_default: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotation", b"annotation", "default", b"default", "has_default", b"has_default", "kind", b"kind", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Parameter: _TypeAlias = Parameter  # noqa: Y015
+
+@_typing.final
 class Calls(_message.Message):
     """Captured calls, by columns: the i-th entry of each belongs to the i-th call. There may be a hundred thousand, and a
     message for each would cost more than all else that is done with it.
@@ -286,7 +405,11 @@ class Calls(_message.Message):
 
     @_builtins.property
     def arguments(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """Payloads of the call-time arguments. Promises in them are placeholders that carry the promised node's id."""
+        """Payloads of the call-time arguments. Promises in them are placeholders that carry the promised node's id. One that
+        begins with "{" is a line of JSON, an object, and what follows it: with "args" and "kwargs" it has the arguments, of
+        which the worker makes what the function's type hints say; with "edits" it has some of them by name, in the place of
+        those in the payload that follows the line.
+        """
 
     @_builtins.property
     def dependency_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:

@@ -111,6 +111,7 @@ class WorkRequest(_message.Message):
     REJECTIONS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
+    DEFINITIONS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     PRINTED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
@@ -150,6 +151,10 @@ class WorkRequest(_message.Message):
         """
 
     @_builtins.property
+    def definitions(self) -> Global___Definitions:
+        """The definitions that it could start, once for each stream, and again when it knows of others."""
+
+    @_builtins.property
     def labels(self) -> Global___Labels:
         """Labels of nodes that it runs or reports on with this message. A later one takes the place of an earlier one."""
 
@@ -172,16 +177,39 @@ class WorkRequest(_message.Message):
         rejections: _abc.Iterable[Global___Rejection] | None = ...,
         draining: _builtins.bool = ...,
         progress: Global___ProgressReports | None = ...,
+        definitions: Global___Definitions | None = ...,
         labels: Global___Labels | None = ...,
         printed: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions", "hello", b"hello", "labels", b"labels", "progress", b"progress"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions", "definitions", b"definitions", "hello", b"hello", "labels", b"labels", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions", "draining", b"draining", "functions", b"functions", "hand_backs", b"hand_backs", "hello", b"hello", "labels", b"labels", "printed", b"printed", "progress", b"progress", "rejections", b"rejections", "results", b"results", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions", "definitions", b"definitions", "draining", b"draining", "functions", b"functions", "hand_backs", b"hand_backs", "hello", b"hello", "labels", b"labels", "printed", b"printed", "progress", b"progress", "rejections", b"rejections", "results", b"results", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WorkRequest: _TypeAlias = WorkRequest  # noqa: Y015
+
+@_typing.final
+class Definitions(_message.Message):
+    """At most 500, of 1 MiB together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEFINITIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def definitions(self) -> _containers.RepeatedCompositeFieldContainer[_graph_pb2.Definition]: ...
+    def __init__(
+        self,
+        *,
+        definitions: _abc.Iterable[_graph_pb2.Definition] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definitions", b"definitions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Definitions: _TypeAlias = Definitions  # noqa: Y015
 
 @_typing.final
 class Hello(_message.Message):
@@ -509,6 +537,7 @@ class WorkResponse(_message.Message):
     REFUSALS_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
     DRAINED_FIELD_NUMBER: _builtins.int
+    DRAIN_FIELD_NUMBER: _builtins.int
     MISMATCH_FIELD_NUMBER: _builtins.int
     TRACES_FIELD_NUMBER: _builtins.int
     VALUE_ATTEMPTS_FIELD_NUMBER: _builtins.int
@@ -516,6 +545,8 @@ class WorkResponse(_message.Message):
     """All results up to this sequence number are durable, or refused."""
     drained: _builtins.bool
     """Nothing further can come for this worker; sent once to one that asked for it."""
+    drain: _builtins.bool
+    """Take no more nodes, finish what runs, hand back the rest, and end: somebody wants that."""
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -566,13 +597,14 @@ class WorkResponse(_message.Message):
         refusals: _abc.Iterable[Global___Refusal] | None = ...,
         acknowledged: _builtins.int = ...,
         drained: _builtins.bool = ...,
+        drain: _builtins.bool = ...,
         mismatch: Global___FunctionVersion | None = ...,
         traces: _abc.Iterable[Global___Trace] | None = ...,
         value_attempts: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["grants", b"grants", "mismatch", b"mismatch", "values", b"values", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "drained", b"drained", "functions", b"functions", "grants", b"grants", "mismatch", b"mismatch", "recalls", b"recalls", "refusals", b"refusals", "revocations", b"revocations", "traces", b"traces", "value_attempts", b"value_attempts", "values", b"values", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "drain", b"drain", "drained", b"drained", "functions", b"functions", "grants", b"grants", "mismatch", b"mismatch", "recalls", b"recalls", "refusals", b"refusals", "revocations", b"revocations", "traces", b"traces", "value_attempts", b"value_attempts", "values", b"values", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dagorama_broker.core.model.values import (
+    AnnouncedDefinition,
     Failure,
     HookCall,
     InstanceId,
@@ -53,6 +54,7 @@ class SubmitNodes(Command):
     start: Start | None = None
     known: KnownStart | None = None
     hooks: tuple[HookCall, ...] = ()  #: read when the instance is made
+    by: str = ""  #: who asks, for people; so it is in all commands that they give
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,10 +127,20 @@ class LabelNodes(Command):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrainWorker(Command):
-    """Grant nothing further to this worker."""
+class AnnounceDefinitions(Command):
+    """Remember the definitions that a worker tells of, in the place of those before."""
 
     worker_id: WorkerId
+    definitions: tuple[AnnouncedDefinition, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainWorker(Command):
+    """Grant nothing further to this worker; where people ask for it, have it told to end. Raises `UnknownWorker`."""
+
+    worker_id: WorkerId
+    is_asked: bool = False  #: by people; else the worker itself says that it takes no more
+    by: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -204,6 +216,7 @@ class CancelInstance(Command):
     """
 
     instance_id: InstanceId
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +229,7 @@ class RetryInstance(Command):
 
     instance_id: InstanceId
     request_id: RequestId | None = None  #: None: it is not repeated
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +244,18 @@ class RerunNode(Command):
     instance_id: InstanceId
     node_id: NodeId
     request_id: RequestId | None = None  #: None: it is not repeated
+    by: str = ""
+    edits: bytes = b""  #: what is put before the payload of its arguments
+    edits_shown: str = ""  #: the same for people
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryNode(Command):
+    """Have a node that backs off be ready now. Raises `UnknownInstance`, `UnknownNode` or `UnfitNode`."""
+
+    instance_id: InstanceId
+    node_id: NodeId
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +270,7 @@ class ControlInstance(Command):
     priority: int | None = None
     paused: bool | None = None
     running_max: int | None = None  #: 0: any number
+    by: str = ""
 
     @property
     def wanted(self) -> str:
@@ -265,6 +292,7 @@ class ControlQueue(Command):
     queue: str
     paused: bool | None = None
     running_max: int | None = None  #: 0: any number
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

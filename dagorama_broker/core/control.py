@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
-from dagorama_broker.core.errors import InstanceEnded, show_id
+from dagorama_broker.core.errors import InstanceEnded, UnfitNode, show_id
 from dagorama_broker.core.grants.dispatch import Dispatcher
 from dagorama_broker.core.grants.fleet import Fleet
 from dagorama_broker.core.graph.graph import Graph
 from dagorama_broker.core.model.entities import Instance, Limit, Node
-from dagorama_broker.core.model.states import TERMINAL, InstanceState
+from dagorama_broker.core.model.states import TERMINAL, InstanceState, NodeState
 from dagorama_broker.core.model.values import Control, InstanceId, QueueControl
+from dagorama_broker.core.noting import note_action, note_changes
 from dagorama_broker.core.ready.queues import ReadyQueues
 
 
@@ -41,8 +42,23 @@ class Controller:
             instance.failed = True
             runs = {node.seq: (node.worker.name, node.leased_at, now - node.leased_at) for node in nodes if node.worker}
             graph.events.append(e.NodesCancelled(nodes=nodes, at=now, runs=runs))
+        note_action(graph.events, "cancel", command.by, now, of=instance)
         self._dispatcher.revoke_all(nodes, now)
         graph.cancel(instance, nodes, now)
+
+    def retry_node(self, command: c.RetryNode, now: float) -> None:
+        """Have a node that backs off be ready now."""
+        graph = self._graph
+        node = graph.node(command.instance_id, command.node_id)
+        if node.state is not NodeState.BACKOFF or node in graph.accused:
+            raise UnfitNode(
+                node_id=node.id, state=node.state, wanted="tried at once", needed="backs off after a failed attempt"
+            )
+        graph.backoffs.discard(node)
+        graph.events.append(e.NodesHandedBack(nodes=[node], at=now))
+        details: dict[str, object] = {"node": show_id(node.id), "function": node.function.spec.name}
+        note_action(graph.events, "retry_now", command.by, now, of=node.instance, details=details)
+        graph.enqueue(node, now)
 
     def control_instance(self, command: c.ControlInstance, now: float) -> None:
         """Change the priority of an instance, pause it or let it go on, or cap it."""
@@ -56,6 +72,7 @@ class Controller:
         if control == before:
             return
         self._graph.events.append(e.InstanceControlled(instance=instance, control=control))
+        note_changes(self._graph.events, before, control, command.by, now, of=instance)
         instance.set_control(control)
         if (control.paused, control.priority) != (before.paused, before.priority):
             self._queues.place_anew(instance, now)
@@ -76,7 +93,9 @@ class Controller:
             running_max=before.running_max if command.running_max is None else command.running_max,
         )
         if control != before:
-            self._graph.events.append(e.QueueControlled(queue=command.queue, control=control))
+            events, of = self._graph.events, f"queue {command.queue}"
+            events.append(e.QueueControlled(queue=command.queue, control=control))
+            note_changes(events, (0, *before), (0, *control), command.by, now, of=of)
             self.restore_queue(command.queue, control, now)
             if control.paused or control.running_max:
                 self._recall(lambda node: node.function.lane.queue == command.queue)

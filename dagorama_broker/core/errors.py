@@ -8,6 +8,7 @@ CoreError
 │   ├── NodeInUse           a rerun would make it anew, under another id
 │   ├── EmptyInstance
 │   ├── UnknownNode
+│   ├── UnfitNode           it is in a state in which that cannot be done
 │   ├── ConflictingNode     same id, other body
 │   ├── ConflictingRequest  the same, for a request to retry or to rerun
 │   ├── ConflictingKey      same key, other body
@@ -89,6 +90,17 @@ class UnknownNode(Refused):
         self.instance_id = instance_id
         self.node_id = node_id
         super().__init__(f"instance {show_id(instance_id)} has no node {show_id(node_id)}")
+
+
+class UnfitNode(Refused):
+    """The node is in a state in which what was asked cannot be done."""
+
+    def __init__(self, *, node_id: bytes, state: str, wanted: str, needed: str) -> None:
+        self.node_id = node_id
+        self.state = state
+        self.wanted = wanted
+        self.needed = needed
+        super().__init__(f"node {show_id(node_id)} is {state}, so it cannot be {wanted}; only one that {needed} can")
 
 
 class ConflictingNode(Refused):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from dagorama_broker.core.model.entities import Function, Instance, Node, Worker
 from dagorama_broker.core.model.states import Change, InstanceState, NodeState
 from dagorama_broker.core.model.values import (
+    Action,
     Control,
     FailedAttempt,
     InstanceId,
@@ -47,6 +48,17 @@ class QueueControlled:
 
     queue: str
     control: QueueControl
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionTaken:
+    """Somebody has done this, to an instance or to something else; or an instance that goes on now had ended before.
+
+    It changes nothing: it is for the history. The journal reads only the id and the number of the instance.
+    """
+
+    action: Action
+    instance: Instance | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,13 +189,14 @@ class Reset(NamedTuple):
     """A node that begins anew: the function that it calls now, and whether it joins again with the value it returned.
 
     With `previous`, the digest of the value that it had, empty for none: it was to be run again. Its next value will be
-    compared with that; any earlier comparison is void.
+    compared with that; any earlier comparison is void. With `arguments` it has these from now on.
     """
 
     node: Node
     function: Function
     joins: bool
     previous: bytes | None = None
+    arguments: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +231,9 @@ class NodesStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodesHandedBack:
-    """Nodes whose start was recorded were not started after all: they are ready again."""
+    """Nodes whose start was recorded were not started after all, or people would not wait for their backoffs: they are
+    ready again.
+    """
 
     nodes: Sequence[Node]
     at: float
@@ -249,6 +264,7 @@ DurableEvent = (
     InstanceCreated
     | InstanceControlled
     | QueueControlled
+    | ActionTaken
     | LimitChanged
     | InstanceReopened
     | InstanceFinished
@@ -325,6 +341,15 @@ class WorkerDrained:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerDraining:
+    """A worker takes no more nodes: people want that, so it is to be told, or it has said so itself."""
+
+    worker: Worker
+    at: float
+    is_asked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerEvicted:
     """The worker was silent for a lease duration."""
 
@@ -356,6 +381,7 @@ VolatileEvent = (
     | RequestRepeated
     | StartRepeated
     | WorkerDrained
+    | WorkerDraining
     | WorkerEvicted
 )
 

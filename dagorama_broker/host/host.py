@@ -129,6 +129,8 @@ class Host:
         self._newest = NewestIds(())
         self._restoring: WeakValueDictionary[InstanceId, asyncio.Lock] = WeakValueDictionary()
         self._clock = clock or SystemClock()
+        #: The settings that people are told of, each a name, a value and its source.
+        self.told_settings: Sequence[Any] = ()
         #: Told of everything, where metrics are asked for.
         self.observer: Observer | None = None
 

@@ -35,6 +35,9 @@ class WorkerChannel(Protocol):
     def drained(self, event: e.WorkerDrained) -> None:
         """Say that nothing further can come."""
 
+    def drain(self, event: e.WorkerDraining) -> None:
+        """Say that people want it to end."""
+
     def close(self, reason: str) -> None:
         """End the connection."""
 
@@ -68,6 +71,7 @@ class Listeners:
             e.RecallRequested: lambda event: self._channel(event.worker, lambda channel: channel.recall(event)),
             e.ResultRefused: self._tell_refusal,
             e.WorkerDrained: lambda event: self._channel(event.worker, lambda channel: channel.drained(event)),
+            e.WorkerDraining: lambda event: self._channel(event.worker, lambda channel: channel.drain(event)),
             e.WorkerEvicted: lambda event: self._channel(event.worker, lambda channel: channel.close(_SILENT)),
         }
 

@@ -7,6 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from dagorama_broker.core.model.states import Change, InstanceState, NodeState
 from dagorama_broker.core.model.values import (
+    AnnouncedDefinition,
     Control,
     FailedAttempt,
     Failure,
@@ -44,6 +45,8 @@ class NodeInfo:
     arguments_bytes: int  #: how much there is; 0 where nothing is given out
     parameters: str  #: as in the function's spec; empty where nothing is given out
     inputs: str  #: the text of its arguments, where it came with one
+    value: bytes  #: as much of it as is given out
+    value_bytes: int  #: how much there is; 0 where nothing is given out
     finished_at: float
     retry_at: float
     cause_id: NodeId | None  #: for a node without a value, the root cause
@@ -192,6 +195,7 @@ class EventKind(Enum):
     WORKER_JOINED = "worker_joined"  #: It has connected.
     WORKER_LEFT = "worker_left"  #: It has gone in order.
     WORKER_LOST = "worker_lost"  #: It has gone otherwise.
+    WORKER_DRAINING = "worker_draining"  #: It takes no more nodes, and ends when those that it runs have.
 
 
 class InstanceHappening(NamedTuple):
@@ -240,6 +244,63 @@ class EventBatch(NamedTuple):
     events: Sequence[tuple[str, Happening]]  #: each with its cursor
     cursor: str  #: for the next batch
     skipped: int = 0  #: so many before the cursor are not kept any more
+
+
+class LimitHolder(NamedTuple):
+    """Tell of a node that holds a place of a limit."""
+
+    instance_id: InstanceId
+    node_id: NodeId
+    function: str
+    worker: str  #: empty where its worker is away
+    granted_at: float
+
+
+class LimitInfo(NamedTuple):
+    """Tell how a limit stands."""
+
+    key: str  #: of a cap, "queue NAME" or "instance ID"
+    running_max: int  #: 0: any number
+    in_use: int
+    waiting: int
+    rate_per_s: float  #: 0: any rate
+    burst: int
+    opens_at: float  #: when its rate lets the next node start; 0: now
+    holders: Sequence[LimitHolder]  #: the first ones
+
+
+class SettingInfo(NamedTuple):
+    """Tell of a setting that the broker runs with."""
+
+    name: str  #: the variable that sets it
+    value: str  #: without secrets
+    source: str  #: "command line", "environment" or "default"
+
+
+class NodeArguments(NamedTuple):
+    """Tell the arguments of a node, as `NodeInfo` has them."""
+
+    arguments: bytes
+    arguments_bytes: int
+    parameters: str
+
+
+class DefinitionInfo(NamedTuple):
+    """Tell of a definition that connected workers have."""
+
+    definition: AnnouncedDefinition  #: as the worker has told that connected last
+    workers: Sequence[str]  #: names of all that have it
+
+
+class HistoryEntry(NamedTuple):
+    """Tell what somebody has done, or what happened to an instance as a whole."""
+
+    at: float
+    action: str
+    by: str  #: empty: nobody, or it is not known
+    instance_id: InstanceId | None  #: None: it was done to the subject
+    subject: str
+    details: str  #: an object of JSON
 
 
 class Page(NamedTuple, Generic[T]):

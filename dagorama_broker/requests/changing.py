@@ -6,15 +6,23 @@ from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from dagorama_broker.core import commands as c
-from dagorama_broker.core.errors import InstanceEnded, UnknownInstance
+from dagorama_broker.core.errors import InstanceEnded, UnfitNode, UnknownInstance, UnknownNode
 from dagorama_broker.core.events import NodesReset, RequestRepeated, StartRepeated
 from dagorama_broker.core.model.stored import InstanceSummary
-from dagorama_broker.core.model.values import HookCall, InstanceId, KnownStart, NewCall, NodeId, RequestId
+from dagorama_broker.core.model.values import HookCall, InstanceId, KnownStart, NewCall, NodeId, RequestId, WorkerId
 from dagorama_broker.requests.answers import QueueInfo, Submitted
-from dagorama_broker.requests.checks import check_control, check_hooks, check_name, check_queue, start_of
+from dagorama_broker.requests.checks import (
+    check_actor,
+    check_control,
+    check_edits,
+    check_hooks,
+    check_name,
+    check_queue,
+    start_of,
+)
 from dagorama_broker.requests.describing import describe_queues
 from dagorama_broker.requests.keeper import Keeper
-from dagorama_broker.requests.looking import Looking
+from dagorama_broker.requests.limits import LookingAtLimits
 
 #: How instances are run of which nothing is said.
 NO_OPTIONS = c.InstanceOptions()
@@ -23,7 +31,7 @@ NO_OPTIONS = c.InstanceOptions()
 _LOOKED_UP_MAX = 500
 
 
-class Changing(Looking):
+class Changing(LookingAtLimits):
     """Answer the requests that change something."""
 
     def __init__(self, keeper: Keeper) -> None:
@@ -38,6 +46,7 @@ class Changing(Looking):
         calls: Sequence[NewCall],
         options: c.InstanceOptions = NO_OPTIONS,
         hooks: Sequence[HookCall] = (),
+        by: str = "",
     ) -> Submitted | None:
         """Make an instance, if it is new, with these options and hooks, and nodes in it. Repeating it is a no-op.
 
@@ -46,8 +55,9 @@ class Changing(Looking):
         """
         check_name("definition", definition)
         check_hooks(hooks)
+        check_actor(by)
         command = c.SubmitNodes(
-            instance_id=instance_id, definition=definition, calls=calls, options=options, hooks=tuple(hooks)
+            instance_id=instance_id, definition=definition, calls=calls, options=options, hooks=tuple(hooks), by=by
         )
         if options.key:
             return await self._start(replace(command, start=start_of(command)))
@@ -73,9 +83,10 @@ class Changing(Looking):
                     return Submitted(event.instance_id, event.node_id)
         return None
 
-    async def cancel_instance(self, instance_id: InstanceId) -> None:
+    async def cancel_instance(self, instance_id: InstanceId, by: str = "") -> None:
         """Stop an instance. Raises `UnknownInstance`, or `InstanceEnded` naming the state."""
-        await self._change(c.CancelInstance(instance_id=instance_id), "cancelled")
+        check_actor(by)
+        await self._change(c.CancelInstance(instance_id=instance_id, by=by), "cancelled")
 
     async def control_instance(
         self,
@@ -83,43 +94,85 @@ class Changing(Looking):
         priority: int | None = None,
         paused: bool | None = None,
         running_max: int | None = None,
+        by: str = "",
     ) -> InstanceSummary:
         """Change how an instance is run, None leaving a thing as it is, and return how it stands then.
 
         Raises `MalformedRequest`, `UnknownInstance`, or `InstanceEnded` naming the state.
         """
-        command = c.ControlInstance(instance_id=instance_id, priority=priority, paused=paused, running_max=running_max)
+        command = c.ControlInstance(
+            instance_id=instance_id, priority=priority, paused=paused, running_max=running_max, by=by
+        )
         check_control(command)
+        check_actor(by)
         await self._change(command, command.wanted)
         return await self.get_instance(instance_id)
 
     async def control_queue(
-        self, queue: str, paused: bool | None = None, running_max: int | None = None
+        self, queue: str, paused: bool | None = None, running_max: int | None = None, by: str = ""
     ) -> list[QueueInfo]:
         """Change how a queue is run, which need not be known, and return how it stands then, by taint.
 
         Raises `MalformedRequest`.
         """
         check_queue(queue)
-        await self._keeper.commit(c.ControlQueue(queue=queue, paused=paused, running_max=running_max))
+        check_actor(by)
+        await self._keeper.commit(c.ControlQueue(queue=queue, paused=paused, running_max=running_max, by=by))
         return [info for info in describe_queues(self._keeper.scheduler.queues, always=queue) if info.queue == queue]
 
-    async def retry_instance(self, instance_id: InstanceId, request_id: RequestId | None = None) -> None:
+    async def retry_instance(self, instance_id: InstanceId, request_id: RequestId | None = None, by: str = "") -> None:
         """Let a failed instance go on from where it failed. Repeating it by the same id is a no-op.
 
         Raises `UnknownInstance`, `UnfitInstance`, `NodeInUse` or `ConflictingRequest`.
         """
-        await self._keeper.submit(c.RetryInstance(instance_id=instance_id, request_id=request_id))
+        check_actor(by)
+        await self._keeper.submit(c.RetryInstance(instance_id=instance_id, request_id=request_id, by=by))
+
+    async def retry_node(self, instance_id: InstanceId, node_id: NodeId, by: str = "") -> None:
+        """Have a node that backs off run as soon as a worker takes it. Raises `UnknownNode` or `UnfitNode`.
+
+        `UnknownInstance` stands for one that no broker knows of.
+        """
+        check_actor(by)
+        keeper = self._keeper
+        try:
+            await keeper.commit(c.RetryNode(instance_id=instance_id, node_id=node_id, by=by))
+        except (UnknownInstance, UnknownNode):  # at least to memory
+            stored = await self.find_node(instance_id, node_id)
+            needed = "backs off after a failed attempt"
+            raise UnfitNode(node_id=node_id, state=stored.state, wanted="tried at once", needed=needed) from None
+
+    async def drain_worker(self, worker_id: WorkerId, by: str = "") -> None:
+        """Have a worker take no more nodes, finish what it runs, and end. Raises `UnknownWorker`."""
+        check_actor(by)
+        await self._keeper.commit(c.DrainWorker(worker_id=worker_id, is_asked=True, by=by))
 
     async def rerun_node(
-        self, instance_id: InstanceId, node_id: NodeId, request_id: RequestId | None = None
+        self,
+        instance_id: InstanceId,
+        node_id: NodeId,
+        request_id: RequestId | None = None,
+        by: str = "",
+        edits: bytes = b"",
+        edits_shown: str = "",
     ) -> list[NodeId]:
         """Run a node again, and whatever its value went into, and return all the nodes that begin anew.
+
+        With `edits` it gets other arguments.
 
         Repeating it by the same id is a no-op with the same answer. Raises `UnknownNode`, and what `retry_instance`
         raises.
         """
-        command = c.RerunNode(instance_id=instance_id, node_id=node_id, request_id=request_id)
+        check_actor(by)
+        check_edits(edits, edits_shown)
+        command = c.RerunNode(
+            instance_id=instance_id,
+            node_id=node_id,
+            request_id=request_id,
+            by=by,
+            edits=edits,
+            edits_shown=edits_shown,
+        )
         ids: list[NodeId] = []
         for event in await self._keeper.submit(command):
             if isinstance(event, NodesReset):

@@ -36,6 +36,9 @@ LABEL_BYTES_MAX, INPUTS_BYTES_MAX = 1024, 16384
 #: How much of a payload of arguments is given to those who look at one node, and at many.
 ARGUMENT_BYTES_SHOWN, ARGUMENT_BYTES_LISTED = 65536, 2048
 
+#: And of the payload of a value, to those who look at one node: far more than is shown of it.
+VALUE_BYTES_SHOWN = 16384
+
 #: What a worker may say of what it lacks, and the name of that. Both are kept for as long as it is connected.
 PROBLEM_BYTES_MAX, LACKS_BYTES_MAX = 2000, 500
 
@@ -62,6 +65,12 @@ GROUP_LENGTH_MAX = 200
 #: A key is stored once with its instance, and tags with an index of them. All are shown to people.
 KEY_LENGTH_MAX = 200
 TAGS_MAX, TAG_NAME_LENGTH_MAX, TAG_VALUE_LENGTH_MAX = 50, 100, 500
+#: The definitions that a worker tells of, kept for as long as it is connected.
+DEFINITIONS_MAX, DEFINITIONS_BYTES_MAX = 500, 2**20
+#: Arguments that take the place of others, and what is kept of them for people.
+EDITS_BYTES_MAX, EDITS_SHOWN_LENGTH_MAX = 2**20, 1000
+#: Who asks for something; it is kept with what they have done, and shown to people.
+ACTOR_LENGTH_MAX = 200
 #: The most hooks of an instance: each is a node, made in the commit that ends the instance.
 HOOKS_MAX = 20
 #: So many functions may be asked for at once.
@@ -333,6 +342,29 @@ def check_control(command: ControlInstance) -> None:
     """Raise `MalformedRequest` where an instance cannot be as it is wanted."""
     if command.priority is not None:
         _check_priority(command.priority, "priority")
+
+
+def check_edits(edits: bytes, shown: str) -> None:
+    """Raise `MalformedRequest` for what cannot go before the arguments of a call."""
+    if len(edits) > EDITS_BYTES_MAX:
+        raise MalformedRequest(f"edits have {len(edits)} bytes; the limit is {EDITS_BYTES_MAX}")
+    if edits and not (edits.startswith(b"{") and edits.find(b"\n") == len(edits) - 1):
+        raise MalformedRequest("edits are no line of JSON, an object")
+    _check_text("edits_shown", shown, 0, EDITS_SHOWN_LENGTH_MAX)
+
+
+def check_definitions(count: int, size: int) -> None:
+    """Raise `MalformedRequest` where a worker tells of more than is kept of it."""
+    if count > DEFINITIONS_MAX or size > DEFINITIONS_BYTES_MAX:
+        raise MalformedRequest(
+            f"a worker tells of {count} definitions of {size} bytes; the limits are {DEFINITIONS_MAX} and "
+            f"{DEFINITIONS_BYTES_MAX} bytes"
+        )
+
+
+def check_actor(by: str) -> None:
+    """Raise `MalformedRequest` where nobody can be called so."""
+    _check_text("by", by, 0, ACTOR_LENGTH_MAX)
 
 
 def check_queue(queue: str) -> None:

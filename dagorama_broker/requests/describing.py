@@ -10,6 +10,7 @@ from dagorama_broker.core.model.stored import InstanceSummary, StoredNode
 from dagorama_broker.core.model.values import InstanceId, Note, QueueControl, WorkerId, measure
 from dagorama_broker.core.ready.queues import ReadyQueues
 from dagorama_broker.requests.answers import NodeInfo, QueueInfo, WorkerInfo
+from dagorama_broker.requests.checks import VALUE_BYTES_SHOWN
 
 
 def describe_instance(instance: Instance) -> InstanceSummary:
@@ -27,6 +28,7 @@ def describe_instance(instance: Instance) -> InstanceSummary:
         control=instance.control,
         key=instance.start.key if instance.start is not None else "",
         tags=instance.tags,
+        started_by=instance.started_by,
     )
 
 
@@ -37,8 +39,9 @@ def describe_node(
     node: Node | None,
     *,
     arguments_max: int = 0,
+    value: bytes | None = None,
 ) -> NodeInfo:
-    """Return how a node from the journal stands, with so much of its arguments if they are given out at all.
+    """Return how a node from the journal stands, with so much of its arguments and its value, if they are given out.
 
     `others` has the nodes that it refers to, by number; `node` is its form in memory, which alone knows of leases.
     """
@@ -69,6 +72,8 @@ def describe_node(
         arguments_bytes=stored.arguments_bytes if is_shown else 0,
         parameters=stored.function.parameters if is_shown else "",
         inputs=note.inputs if arguments_max else "",
+        value=value[:VALUE_BYTES_SHOWN] if value is not None and is_shown else b"",
+        value_bytes=len(value) if value is not None and is_shown else 0,
         finished_at=stored.finished_at,
         retry_at=retry_at,
         cause_id=ids.get(stored.cause_seq),

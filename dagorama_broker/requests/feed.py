@@ -203,6 +203,10 @@ def _worker_left(event: e.WorkerLeft, now: float) -> Happening:
     return WorkerHappening(kind, now, event.worker_id, event.name)
 
 
+def _worker_draining(event: e.WorkerDraining, now: float) -> Happening:
+    return WorkerHappening(EventKind.WORKER_DRAINING, event.at, event.worker.id, event.worker.name)
+
+
 def _short(message: str) -> str:
     return message if len(message) <= MESSAGE_MAX else f"{message[: MESSAGE_MAX - 3]}..."
 
@@ -222,4 +226,5 @@ _TELLERS: dict[type, Callable[[Any, float], Happening]] = {
     e.DependencyFailed: _dependency_failed,
     e.WorkerJoined: _worker_joined,
     e.WorkerLeft: _worker_left,
+    e.WorkerDraining: _worker_draining,
 }

@@ -8,6 +8,7 @@ from dagorama_broker.core.events import Event
 from dagorama_broker.core.model.states import InstanceState
 from dagorama_broker.core.model.values import InstanceId
 from dagorama_broker.core.scheduler import Scheduler
+from dagorama_broker.requests.answers import SettingInfo
 from dagorama_broker.storage.journal import Journal
 
 T = TypeVar("T")
@@ -24,6 +25,11 @@ class Keeper(Protocol):
     @property
     def journal(self) -> Journal:
         """Return the journal, for `read`."""
+        ...
+
+    @property
+    def told_settings(self) -> Sequence[SettingInfo]:
+        """Return the settings that people are told of."""
         ...
 
     def now(self) -> float:

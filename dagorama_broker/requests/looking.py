@@ -7,16 +7,18 @@ from types import MappingProxyType
 
 from dagorama_broker.core.errors import EmptyInstance, UnknownInstance, UnknownNode
 from dagorama_broker.core.model.entities import Instance, Node
-from dagorama_broker.core.model.selections import InstanceSelection, NodeSelection, Selected
+from dagorama_broker.core.model.selections import InstanceSelection, NodeSelection, Selected, is_end
 from dagorama_broker.core.model.states import TERMINAL, InstanceState, NodeState
 from dagorama_broker.core.model.stored import InstanceSummary, StoredNode
-from dagorama_broker.core.model.values import FunctionSpec, InstanceId, NodeId
+from dagorama_broker.core.model.values import AnnouncedDefinition, FunctionSpec, InstanceId, NodeId
 from dagorama_broker.core.why import Reason, ended, explain, explain_function, unsure_workers
 from dagorama_broker.requests.answers import (
+    DefinitionInfo,
     EventBatch,
     Explanation,
     FunctionCheck,
     FunctionCount,
+    NodeArguments,
     NodeInfo,
     Page,
     QueueInfo,
@@ -27,6 +29,7 @@ from dagorama_broker.requests.checks import (
     ARGUMENT_BYTES_SHOWN,
     MalformedRequest,
     check_instance_selection,
+    check_name,
     check_node_selection,
     to_states,
 )
@@ -102,7 +105,7 @@ class Looking:
 
         The page may be empty and not the last. Raises `MalformedRequest` for what cannot be asked for.
         """
-        size = _page_size(page_size)
+        size = page_size_of(page_size)
         before_seq = seq_in(page_token)
         selection = InstanceSelection(
             states=to_states(InstanceState, states),
@@ -156,8 +159,31 @@ class Looking:
     async def get_node(self, instance_id: InstanceId, node_id: NodeId) -> NodeInfo:
         """Return how a node stands. Raises `UnknownInstance` or `UnknownNode`."""
         stored = await self.find_node(instance_id, node_id, values=True)
-        (info,) = await self._describe(instance_id, [stored], ARGUMENT_BYTES_SHOWN)
+        value = await self._value_of(stored) if stored.function.shows_inputs else None
+        (info,) = await self._describe(instance_id, [stored], ARGUMENT_BYTES_SHOWN, value)
         return info
+
+    async def get_arguments(self, instance_id: InstanceId, node_id: NodeId) -> NodeArguments:
+        """Return the arguments of a node. Raises `UnknownInstance` or `UnknownNode`."""
+        info = await self.get_node(instance_id, node_id)
+        return NodeArguments(info.arguments, info.arguments_bytes, info.parameters)
+
+    async def _value_of(self, stored: StoredNode) -> bytes | None:
+        """Return the payload of a node's value, or of that which it is an alias of; None while it has none."""
+        if stored.state is not NodeState.COMPLETED:
+            return None
+        if stored.payload is not None:
+            return stored.payload
+        journal = self._keeper.journal
+        parts = await self._keeper.read(lambda: journal.find_values([stored.seq]))
+        seq, seen = stored.seq, set[int]()
+        while seq in parts and seq not in seen:
+            node = parts[seq]
+            if node.payload is not None:
+                return node.payload if node.function.shows_inputs else None
+            seen.add(seq)
+            seq = node.source_seq or next(iter(node.promise_seqs), 0)
+        return None
 
     async def list_nodes(
         self,
@@ -174,7 +200,7 @@ class Looking:
         The page may be empty and not the last. Raises `UnknownInstance` or `MalformedRequest`.
         """
         arguments_max = ARGUMENT_BYTES_LISTED if with_inputs else 0
-        size = _page_size(page_size)
+        size = page_size_of(page_size)
         after_seq = seq_in(page_token) or 0
         journal = self._keeper.journal
         selection = NodeSelection(states=to_states(NodeState, states), functions=tuple(functions), label=label)
@@ -267,13 +293,20 @@ class Looking:
         return instance.nodes.get(node_id) if instance is not None else None
 
     async def _describe(
-        self, instance_id: InstanceId, rows: Sequence[StoredNode], arguments_max: int = 0
+        self, instance_id: InstanceId, rows: Sequence[StoredNode], arguments_max: int = 0, value: bytes | None = None
     ) -> list[NodeInfo]:
-        """Return how nodes from the journal stand, with what only memory knows."""
+        """Return how nodes from the journal stand, with what only memory knows, and the value of a single one."""
         wanted = {seq for row in rows for seq in (*row.dependency_seqs, row.parent_seq, row.cause_seq) if seq}
         others = await self._keeper.read(self._keeper.journal.find_nodes, sorted(wanted))
         infos = [
-            describe_node(row, instance_id, others, self.live_node(instance_id, row.id), arguments_max=arguments_max)
+            describe_node(
+                row,
+                instance_id,
+                others,
+                self.live_node(instance_id, row.id),
+                arguments_max=arguments_max,
+                value=value,
+            )
             for row in rows
         ]
         await self._keeper.flush()  # what memory has told may rest on something that is on its way to the journal
@@ -304,6 +337,18 @@ class Looking:
     async def list_queues(self) -> list[QueueInfo]:
         """Return what is ready and running, by queue and taint."""
         return describe_queues(self._keeper.scheduler.queues)
+
+    async def list_definitions(self, name: str = "") -> list[DefinitionInfo]:
+        """Return the definitions that connected workers have told of: all, or any that end in a name."""
+        check_name("name", name)
+        found: dict[str, AnnouncedDefinition] = {}
+        workers: dict[str, list[str]] = {}
+        for worker in self._keeper.scheduler.workers.values():
+            for definition in worker.definitions:
+                if not name or is_end(name, definition.name):
+                    found[definition.name] = definition
+                    workers.setdefault(definition.name, []).append(worker.name)
+        return [DefinitionInfo(found[one], workers[one]) for one in sorted(found)]
 
     async def check_functions(self, functions: Sequence[FunctionSpec]) -> list[FunctionCheck]:
         """Return for each function what would keep its nodes from every connected worker, in the same order."""
@@ -357,7 +402,8 @@ class Looking:
         return rows[0].id
 
 
-def _page_size(asked: int) -> int:
+def page_size_of(asked: int) -> int:
+    """Return how many items a page is to have."""
     return min(asked or _PAGE_SIZE, _PAGE_SIZE_MAX)
 
 

@@ -11,6 +11,7 @@ CODES: dict[type[Exception], str] = {
     errors.NodeInUse: "FAILED_PRECONDITION",
     errors.EmptyInstance: "FAILED_PRECONDITION",
     errors.UnknownNode: "NOT_FOUND",
+    errors.UnfitNode: "FAILED_PRECONDITION",
     errors.UnknownWorker: "NOT_FOUND",
     errors.ConflictingNode: "ALREADY_EXISTS",
     errors.ConflictingRequest: "ALREADY_EXISTS",

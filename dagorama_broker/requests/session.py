@@ -55,6 +55,7 @@ class Answer:
     revocations: list[tuple[Node, int]] = field(default_factory=list)
     refusals: list[e.ResultRefused] = field(default_factory=list)
     drained: e.WorkerDrained | None = None
+    drain: bool = False  #: people want it to end
 
 
 class Connection(Protocol):
@@ -216,6 +217,12 @@ class Session:
         self._drained = event
         self._wake.set()
 
+    def drain(self, event: e.WorkerDraining) -> None:
+        """Say that people want it to end, unless it has said so itself."""
+        if event.is_asked:
+            self._next.drain = True
+            self._wake.set()
+
     def close(self, reason: str) -> None:
         """End the connection."""
         self._closed = reason
@@ -240,6 +247,7 @@ class Session:
             or accumulated.recalls
             or accumulated.revocations
             or accumulated.refusals
+            or accumulated.drain
             or self._drained
             or accumulated.acknowledged > self._acknowledged_sent
         )

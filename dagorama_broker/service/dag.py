@@ -40,6 +40,7 @@ class DagService:
             convert.to_calls(request.calls, functions),
             convert.to_instance_options(request.options) if request.HasField("options") else NO_OPTIONS,
             convert.to_hooks(request.hooks, functions) if request.hooks else (),
+            request.by,
         )
         return _submitted(request, known)
 

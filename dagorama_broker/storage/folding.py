@@ -58,6 +58,7 @@ class InstanceRow(NamedTuple):
     body: str | None = None  #: JSON, see `read_start`; None: it has no key
     tags: str | None = None  #: JSON list of pairs; None: it has none
     ends: int | None = None  #: how often it has ended; None: as before
+    started_by: str | None = None
 
 
 class TagRow(NamedTuple):
@@ -137,6 +138,17 @@ class NoteRow(NamedTuple):
     inputs: str | None
 
 
+class ActionRow(NamedTuple):
+    """Something that somebody has done."""
+
+    subject: str
+    instance: int | None  #: None: to something else
+    at: float
+    verb: str
+    actor: str
+    details: str  #: JSON list of pairs
+
+
 class WorkerRow(NamedTuple):
     """A worker that has joined."""
 
@@ -161,10 +173,12 @@ class Batch:
     joined: dict[int, float] = field(default_factory=dict)  #: when attempts ended whose nodes join; after the outcomes
     attempts: list[AttemptRow] = field(default_factory=list)
     workers: dict[WorkerId, WorkerRow | None] = field(default_factory=dict)  #: None: has left
+    actions: list[ActionRow] = field(default_factory=list)
     # Of nodes that were reset; applied before the outcomes are written, and after the nodes.
     uncaused: list[int] = field(default_factory=list)  #: whose failures are no more
     unvalued: list[int] = field(default_factory=list)  #: whose values are no more
     functions: dict[int, Function] = field(default_factory=dict)  #: what they call now
+    arguments: dict[int, bytes] = field(default_factory=dict)  #: the other ones that some of them get
     previous: dict[int, bytes] = field(default_factory=dict)  #: after the outcomes
     changes: dict[int, Change] = field(default_factory=dict)  #: after the outcomes
     requests: dict[int, Request | None] = field(default_factory=dict)  #: the last ones, by instance; None: it had no id
@@ -193,7 +207,15 @@ def _forget_removed(batch: Batch) -> None:
     batch.nodes = [node for node in batch.nodes if node.seq not in removed]
     batch.attempts = [row for row in batch.attempts if row.node not in removed]
     for seq in removed:
-        for rows in (batch.outcomes, batch.functions, batch.previous, batch.changes, batch.joined, batch.notes):
+        for rows in (
+            batch.outcomes,
+            batch.functions,
+            batch.arguments,
+            batch.previous,
+            batch.changes,
+            batch.joined,
+            batch.notes,
+        ):
             rows.pop(seq, None)
 
 
@@ -274,6 +296,10 @@ def _fold_one(batch: Batch, event: e.DurableEvent, workers: Mapping[str, int]) -
         case e.QueueControlled():
             is_plain = event.control == QueueControl()
             batch.queues[event.queue] = None if is_plain else QueueRow(event.queue, *event.control)
+        case e.ActionTaken():
+            at, verb, by, details, subject = event.action
+            instance = event.instance.seq if event.instance is not None else None
+            batch.actions.append(ActionRow(subject, instance, at, verb, by, json.dumps(details)))
         case e.WorkerJoined():
             batch.workers[event.worker_id] = WorkerRow(event.worker_id, event.name, event.at)
         case e.WorkerLeft():
@@ -309,6 +335,8 @@ def _reset(batch: Batch, reset: e.Reset, at: float) -> None:
     batch.changes.pop(node.seq, None)
     batch.uncaused.append(node.seq)
     batch.functions[node.seq] = reset.function
+    if reset.arguments is not None:
+        batch.arguments[node.seq] = reset.arguments
     batch.attempts.append(
         AttemptRow(node.instance.seq, node.seq, 0, RESET, "", 0.0, "", "", "", b"", False, 0, 0.0, 0.0)
     )
@@ -350,6 +378,7 @@ def _put_instance(
         None if start is None else _show_body(start),
         json.dumps(instance.tags) if instance.tags else None,
         ends,
+        instance.started_by or None,
     )
 
 

@@ -21,6 +21,7 @@ from dagorama_broker.core.model.stored import (
     NodeCounts,
     ShapePart,
     Snapshot,
+    StoredAction,
     StoredInstance,
     StoredNode,
     StoredTimes,
@@ -144,6 +145,17 @@ class Journal(Protocol):
         """Return these nodes by number and all that their values are made of, with values.
 
         For an alias that is the node that its value comes from; the nodes on the way need not be returned.
+        """
+        ...
+
+    def list_actions(self, instance_id: InstanceId, *, after_seq: int, limit: int) -> list[StoredAction]:
+        """Return up to `limit` actions on an instance with higher numbers, in their order; none of an unknown one."""
+        ...
+
+    def list_all_actions(self, subject: str, *, before_seq: int | None, limit: int) -> list[StoredAction]:
+        """Return up to `limit` actions before that number, newest first: on a subject, or, where it is empty, on all.
+
+        None: from the newest.
         """
         ...
 

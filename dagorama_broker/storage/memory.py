@@ -9,6 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from copy import copy
 from heapq import nlargest
+from itertools import islice
 from typing import TypeVar, assert_never
 
 from dagorama_broker.core import events as e
@@ -21,6 +22,7 @@ from dagorama_broker.core.model.stored import (
     NodeCounts,
     ShapePart,
     Snapshot,
+    StoredAction,
     StoredInstance,
     StoredNode,
     StoredTimes,
@@ -63,6 +65,8 @@ class MemoryJournal:
         self._workers: dict[WorkerId, str] = {}
         self._queues: dict[str, QueueControl] = {}
         self._limits: dict[str, LimitWord] = {}
+        self._actions: list[StoredAction] = []  #: by their numbers - 1
+        self._actions_on: dict[InstanceId, list[StoredAction]] = {}
         self._removed_last = 0  #: highest number of a node that was removed
         # Which instance a node is of: the first number of each run of nodes of one instance, and that instance.
         self._run_starts = array("q")
@@ -245,6 +249,25 @@ class MemoryJournal:
             } - found.keys()
         return found
 
+    def list_actions(self, instance_id: InstanceId, *, after_seq: int, limit: int) -> list[StoredAction]:
+        """Return actions on an instance in their order."""
+        found = self._actions_on.get(instance_id, [])
+        start = bisect_right(found, after_seq, key=lambda stored: stored.seq)
+        return found[start : start + limit]
+
+    def list_all_actions(self, subject: str, *, before_seq: int | None, limit: int) -> list[StoredAction]:
+        """Return actions, newest first."""
+        end = len(self._actions) if before_seq is None else max(0, before_seq - 1)
+        newest = (stored for stored in reversed(self._actions[:end]) if subject in ("", stored.action.subject))
+        return list(islice(newest, limit))
+
+    def _keep_action(self, event: e.ActionTaken) -> None:
+        instance_id = event.instance.id if event.instance is not None else None
+        stored = StoredAction(len(self._actions) + 1, event.action, instance_id)
+        self._actions.append(stored)
+        if instance_id is not None:
+            self._actions_on.setdefault(instance_id, []).append(stored)
+
     def close(self) -> None:
         """Do nothing: there is nothing to let go."""
 
@@ -322,6 +345,8 @@ class MemoryJournal:
                 self._queues.pop(event.queue, None)
                 if event.control != QueueControl():
                     self._queues[event.queue] = event.control
+            case e.ActionTaken():
+                self._keep_action(event)
             case e.LimitChanged():
                 self._limits[event.key] = event.word
             case e.WorkerJoined():
@@ -374,6 +399,7 @@ class _Record:
         "seq",
         "seqs",
         "start",
+        "started_by",
         "state",
         "tags",
         "void_token",
@@ -389,6 +415,7 @@ class _Record:
         self.start = instance.start
         self.tags = instance.tags
         self.hooks = instance.hooks
+        self.started_by = instance.started_by
         self.ends = 0
         self.control = control
         self.request: Request | None = None
@@ -504,6 +531,8 @@ class _Record:
             self._promises.pop(row, None)
             self._joined_at.pop(row, None)
         self._sources.pop(row, None)
+        if reset.arguments is not None:
+            self._arguments[row] = reset.arguments
         if reset.previous is not None:
             self._previous[row] = reset.previous
 
@@ -674,6 +703,7 @@ class _Record:
             tags=self.tags,
             hooks=self.hooks,
             ends=self.ends,
+            started_by=self.started_by,
             nodes=[self.node(row) for row in range(len(self.seqs))] if with_nodes else [],
         )
 
@@ -696,6 +726,7 @@ class _Record:
             control=self.control,
             key=self.start.key if self.start is not None else "",
             tags=self.tags,
+            started_by=self.started_by,
         )
 
     def _move(self, node: Node, state: NodeState, at: float) -> int:

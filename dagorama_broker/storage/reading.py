@@ -3,11 +3,13 @@
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 from dagorama_broker.core.model.selections import InstanceSelection, NodeSelection, Selected
 from dagorama_broker.core.model.states import TERMINAL, Change, InstanceState, NodeState
-from dagorama_broker.core.model.stored import InstanceSummary, NodeCounts, StoredInstance, StoredNode
+from dagorama_broker.core.model.stored import InstanceSummary, NodeCounts, StoredAction, StoredInstance, StoredNode
 from dagorama_broker.core.model.values import (
+    Action,
     Control,
     FailedAttempt,
     Failure,
@@ -30,7 +32,7 @@ from dagorama_broker.storage.selecting import find_instances, find_nodes
 
 _INSTANCES = """
 SELECT seq, id, definition, state, created_at, finished_at, deadline_at, counts, key, body, tags, ends, share_group,
-       priority, paused, running_max
+       priority, paused, running_max, started_by
 FROM instances"""
 
 #: Through a partial index, so that opening does not slow down as finished instances pile up.
@@ -98,6 +100,12 @@ SELECT node, number, losses, worker, ended_at, type, message, traceback, {except
 FROM attempts WHERE instance = ? AND node {which} ORDER BY node, seq
 """
 
+_ACTIONS = """
+SELECT actions.seq, instances.id, subject, at, verb, actor, details
+FROM actions LEFT JOIN instances ON instances.seq = actions.instance
+"""
+_SEQ_MAX = 2**63 - 1
+
 #: So many ids are asked for in one statement.
 _IDS_MAX = 500
 
@@ -107,7 +115,7 @@ _Text = str | None
 _Time = float | None
 _Number = int | None
 _InstanceColumns = tuple[
-    int, bytes, str, str, float, _Time, _Time, _Text, _Text, _Text, _Text, _Number, str, int, int, int
+    int, bytes, str, str, float, _Time, _Time, _Text, _Text, _Text, _Text, _Number, str, int, int, int, _Text
 ]
 
 
@@ -224,9 +232,8 @@ class Reader:
         return self._stored_instance(rows[0], with_nodes=False) if rows else None
 
     def _stored_instance(self, row: _InstanceColumns, *, with_nodes: bool = True) -> StoredInstance:
-        seq, id, definition, state, created_at, finished_at, deadline_at, _, key, body, tags, ends, group, *control = (
-            row
-        )
+        seq, id, definition, state, created_at, finished_at, deadline_at, _, key, body, tags, ends, group, *more = row
+        *control, started_by = more
         return StoredInstance(
             seq=seq,
             id=InstanceId(id),
@@ -236,13 +243,14 @@ class Reader:
             finished_at=finished_at or 0.0,
             deadline_at=deadline_at or 0.0,
             group=group,
-            control=_control(*control),
+            control=_control(*cast(list[int], control)),
             request=self._request(seq),
             void_token=self._void_token(seq),
             start=read_start(key, body) if key and body else None,
             tags=_tags(tags),
             hooks=self._hooks(seq),
             ends=ends or 0,
+            started_by=str(started_by or ""),
             nodes=self._nodes("WHERE calls.instance = ? ORDER BY calls.seq", seq) if with_nodes else [],
         )
 
@@ -264,7 +272,8 @@ class Reader:
         return None
 
     def _summary(self, row: _InstanceColumns, *, counts_all: bool = True) -> InstanceSummary:
-        seq, id, definition, state, created_at, finished_at, deadline_at, counts, key, _, tags, _, group, *control = row
+        seq, id, definition, state, created_at, finished_at, deadline_at, counts, key, _, tags, _, group, *more = row
+        *control, started_by = more
         known: Iterable[tuple[str, int]]
         if counts is not None:
             known = json.loads(counts).items()
@@ -281,10 +290,32 @@ class Reader:
             deadline_at=deadline_at or 0.0,
             counts={_STATES[state]: number for state, number in known},
             group=group,
-            control=_control(*control),
+            control=_control(*cast(list[int], control)),
             key=key or "",
             tags=_tags(tags),
+            started_by=str(started_by or ""),
         )
+
+    def actions_on(self, instance_id: InstanceId, after_seq: int, limit: int) -> list[StoredAction]:
+        """Return up to `limit` actions on an instance, in their order."""
+        condition = "actions.instance = (SELECT seq FROM instances WHERE id = ?) AND actions.seq > ?"
+        return self._actions(f"WHERE {condition} ORDER BY actions.seq LIMIT ?", instance_id, after_seq, limit)
+
+    def actions(self, subject: str, before_seq: int | None, limit: int) -> list[StoredAction]:
+        """Return up to `limit` actions, newest first: on a subject, or on all."""
+        condition = "WHERE actions.seq < ?" + (" AND actions.instance IS NULL AND subject = ?" if subject else "")
+        parameters: list[Parameter] = [_SEQ_MAX if before_seq is None else before_seq]
+        parameters += [subject, limit] if subject else [limit]
+        return self._actions(f"{condition} ORDER BY actions.seq DESC LIMIT ?", *parameters)
+
+    def _actions(self, condition: str, *parameters: Parameter) -> list[StoredAction]:
+        rows = self._connection.execute(f"{_ACTIONS} {condition}", parameters)
+        return [
+            StoredAction(
+                seq, Action(at, verb, by, tuple(map(tuple, json.loads(details))), subject), id and InstanceId(id)
+            )
+            for seq, id, subject, at, verb, by, details in rows
+        ]
 
     def _nodes(self, condition: str, *parameters: Parameter) -> list[StoredNode]:
         nodes = []

@@ -25,6 +25,7 @@ from dagorama_broker.core.model.stored import (
     NodeCounts,
     ShapePart,
     Snapshot,
+    StoredAction,
     StoredInstance,
     StoredNode,
     StoredTimes,
@@ -41,6 +42,7 @@ from dagorama_broker.core.model.values import (
 from dagorama_broker.storage.faults import GONE, explain
 from dagorama_broker.storage.files import prepare_file
 from dagorama_broker.storage.folding import (
+    ActionRow,
     AttemptRow,
     Batch,
     InstanceRow,
@@ -224,6 +226,8 @@ class SqliteJournal:
             self._write_details(connection, batch)
         if batch.controls or batch.limits or batch.queues or batch.workers:
             self._write_words(connection, batch)
+        if batch.actions:
+            _ACTIONS.write(connection, batch.actions)
 
     def _write_hooks(self, connection: sqlite3.Connection, batch: Batch) -> None:
         """Write the calls for the ends of instances."""
@@ -274,6 +278,8 @@ class SqliteJournal:
         _FUNCTIONS.write(connection, self._functions.unwritten)
         rows = [(functions[function], seq) for seq, function in batch.functions.items()]
         connection.executemany("UPDATE calls SET function = ? WHERE seq = ?", rows)
+        others = [(arguments, seq) for seq, arguments in batch.arguments.items()]
+        connection.executemany("UPDATE calls SET arguments = ? WHERE seq = ?", others)
 
     def find_instance(self, instance_id: InstanceId) -> StoredInstance | None:
         """Return an instance with its nodes, see `Journal.find_instance`."""
@@ -363,6 +369,16 @@ class SqliteJournal:
         """Return these nodes and what their values are made of, see `Journal.find_values`."""
         with self._reading() as reader:
             return reader.nodes(reader.parts(seqs))
+
+    def list_actions(self, instance_id: InstanceId, *, after_seq: int, limit: int) -> list[StoredAction]:
+        """Return actions on an instance, see `Journal.list_actions`."""
+        with self._reading() as reader:
+            return reader.actions_on(instance_id, after_seq, limit)
+
+    def list_all_actions(self, subject: str, *, before_seq: int | None, limit: int) -> list[StoredAction]:
+        """Return actions, newest first, see `Journal.list_all_actions`."""
+        with self._reading() as reader:
+            return reader.actions(subject, before_seq, limit)
 
     def close(self) -> None:
         """Let the file go; a transaction that failed is undone."""
@@ -557,6 +573,7 @@ _NOTES = RowWriter(
     "ON CONFLICT (node) DO UPDATE SET label = coalesce(excluded.label, label),"
     " inputs = coalesce(excluded.inputs, inputs)",
 )
+_ACTIONS = RowWriter("actions", ActionRow._fields)
 _LIMITED = RowWriter("limited", ("node", "keys"))
 _QUEUES = RowWriter(
     "queues",

@@ -28,12 +28,15 @@ SECTIONS = {
     "Watching": "events Events EventPage Event InstanceEvent NodeEvent WorkerEvent EventsSkipped EventKind",
     "Workers and queues": """workers workers_async queues queues_async Queue execute_worker execute_worker_async
         launch_workers""",
+    "Acting, and looking back": """definitions definitions_async DefinitionInfo ParameterInfo start start_async
+        NodeArguments ArgumentInfo acting_as history HistoryEntry ValuePreview drain drain_async list_limits
+        list_limits_async LimitStatus LimitHolder broker_settings broker_settings_async BrokerSetting""",
     "States, and all that is known at one moment": """InstanceState NodeState InstanceStatus NodeStatus AttemptStatus
         ProgressStatus WorkerStatus QueueStatus""",
 }
 
 #: Classes whose bases are part of them for people.
-INHERIT = {"Instance", "InstanceProgress", "FunctionProgress", "ShapeGroup"}
+INHERIT = {"Node", "Instance", "InstanceProgress", "FunctionProgress", "ShapeGroup"}
 
 INTRODUCTION = """# The Python API
 

@@ -50,7 +50,7 @@ ROOMS = {
     "dagorama_broker.core.grants": "grants",
     "dagorama_broker.core.graph": "graph",
     "dagorama_broker.core.ready": "ready",
-    **{f"dagorama_broker.core.{name}": "language" for name in ("commands", "events", "settings")},
+    **{f"dagorama_broker.core.{name}": "language" for name in ("commands", "events", "noting", "settings")},
     "dagorama_broker.core.model": "model",
     "dagorama_broker.core.containers": "containers",
     "dagorama_broker.core.errors": "errors",

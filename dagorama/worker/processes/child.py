@@ -101,6 +101,8 @@ def run_child(
     if asked is not None:
         tell_last(asked, worker.read_metrics)
     if not worker.exit_status:
+        if worker.is_told_to_end:
+            tell(status, News.TOLD_TO_END)
         tell(status, News.DRAINED)
     # What modules and nodes have registered, such as to send what they have gathered. A process that was forked ends
     # without it.

@@ -78,7 +78,7 @@ class _LaunchedCrew(Crew):
 
     def _is_wanted(self, child: Child) -> bool:
         """Return whether another is wanted: the program has not ended it itself, and it is neither done nor unable."""
-        if child.cannot_start or child.process.is_told_to_end:
+        if child.cannot_start or child.is_told_to_end or child.process.is_told_to_end:
             return False
         if child.is_ready:
             return not (child.is_drained and self._options.exit_when_drained)

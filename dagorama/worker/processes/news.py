@@ -14,6 +14,7 @@ class News(Enum):
     DISCONNECTED = auto()  #: It does not.
     CANNOT_START = auto()  #: The process ends, and another would end in the same way.
     LEAVING = auto()  #: It takes no more work, and ends when what must not be cut off has ended.
+    TOLD_TO_END = auto()  #: It ends because somebody has asked the broker for that: no other is to take its place.
     DRAINED = auto()  #: It ends because it was told to, or because nothing is left to do.
 
 

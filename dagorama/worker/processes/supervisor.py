@@ -50,6 +50,7 @@ class Child:
     is_ready: bool = False
     is_drained: bool = False
     metrics: ProcessMetrics | None = None
+    is_told_to_end: bool = False  #: by the broker, as somebody has asked for it
     is_leaving: bool = False  #: another one is in its place already
     cannot_start: bool = False  #: and another could not either
 
@@ -125,6 +126,9 @@ class Crew:
             case News.READY:
                 child.is_ready = True
                 self._is_ready()
+            case News.TOLD_TO_END:
+                child.is_told_to_end = True
+                self._log.info("worker process %s was drained at the broker", child.process.pid)
             case News.DRAINED:
                 child.is_drained = True
             case News.LEAVING:
@@ -195,7 +199,7 @@ class Crew:
 
     def _is_wanted(self, child: Child) -> bool:
         """Return whether another process is to take the place of this one, which has ended."""
-        return not child.cannot_start
+        return not (child.cannot_start or child.is_told_to_end)
 
 
 def _reason(child: Child) -> str:
@@ -273,4 +277,4 @@ class Supervisor(Crew):
             if child.process.exitcode not in (0, -signal.SIGTERM, *ENDED_FOR_NODE) and not self._exit_status:
                 self._log.warning("%s", describe_exit(child.process))
             return False
-        return True
+        return not child.is_told_to_end

@@ -82,6 +82,8 @@ class Border:
             post(m.Recalled([lease.token for lease in response.recalls]))
         if response.HasField("grants"):
             post(m.Granted(_granted(response, self._now())))
+        if response.drain:
+            self._shell.end_on_request()
         if response.drained:
             if response.HasField("mismatch") and not self._options.catch_exceptions:
                 self._shell.end_with(self._mismatch(response.mismatch))

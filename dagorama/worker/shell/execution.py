@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 from dagorama.calls import capture
 from dagorama.calls.capture import CapturedCall, Logs, Scope, current_scope
 from dagorama.calls.hook_calls import HOOKS_MODULE
+from dagorama.calls.json_form import is_json
 from dagorama.calls.payload import decode, decode_value, encode, no_promises
 from dagorama.calls.placeholders import MARK
+from dagorama.calls.typed_arguments import typed_arguments
 from dagorama.definition import DAGInstance, instance_in_node
 from dagorama.errors import CodeMismatchException, DagoramaError, NotAwaited, PayloadError, UnknownFunction
 from dagorama.models.promise import DAGPromise, node_id_of
@@ -126,13 +128,13 @@ class Executor:
             definition, settings = made_for(found, definition_arguments, release)
             instance = instance_in_node(held.instance_id, definition, scope)
             used: list[bytes] | None = [] if self._spans is not None and held.traceparent else None
-            args, kwargs = _arguments(held, used)
+            args, kwargs = _arguments(held, found, used)
         except BaseException as error:
             self._refuse(held, error, started_ns)
             return None
         # A context for each node: what one sets in context variables is not seen by the next.
         context = node_context(settings)
-        if found.labels is not None and MARK in held.arguments:
+        if found.labels is not None and (MARK in held.arguments or is_json(held.arguments)):
             # What it is made of was not there when the call was made.
             held.label = context.run(found.labels.of_call, (None, *args), kwargs, may_wait=False)
             if self._progressed is not None:
@@ -333,16 +335,26 @@ def _elapsed_us(started_ns: int) -> int:
     return elapsed_us if elapsed_us < _DURATION_US_MAX else _DURATION_US_MAX
 
 
-def _arguments(held: Held, used: list[bytes] | None = None) -> tuple[tuple[object, ...], dict[str, object]]:
+def _arguments(
+    held: Held, found: FoundFunction, used: list[bytes] | None = None
+) -> tuple[tuple[object, ...], dict[str, object]]:
     """Decode a node's arguments, with objects of its own: no other node sees what this one does to them.
 
     The nodes whose values they have in them are added to `used`, if that is wanted.
     """
+    if is_json(held.arguments):
+        return typed_arguments(
+            held.arguments, found.function, held.function.name, lambda rest: _decoded(held, rest, used)
+        )
+    return _decoded(held, held.arguments, used)
+
+
+def _decoded(held: Held, arguments: bytes, used: list[bytes] | None) -> tuple[tuple[object, ...], dict[str, object]]:
     resolve = no_promises if held.values is None else _resolver(held.values)
     if used is not None:
         resolve = _noting(resolve, used)
     what = f"the arguments of {held.function.name}"
-    decoded = decode(held.arguments, resolve, what=what)
+    decoded = decode(arguments, resolve, what=what)
     match decoded:
         case (tuple() as args, dict() as kwargs):
             return args, kwargs

@@ -35,9 +35,9 @@ def functions_of(modules: Iterable[str]) -> list[ListedFunction]:
     outer = tuple(modules)
     return [
         listed
-        for definition_class in _subclasses(DAGDefinition)
+        for definition_class in subclasses(DAGDefinition)
         if is_inside(definition_class.__module__, outer)
-        if _is_at_its_name(definition_class)
+        if is_at_its_name(definition_class)
         for listed in functions_in(definition_class)
     ]
 
@@ -47,7 +47,7 @@ def functions_in(definition_class: type[DAGDefinition]) -> list[ListedFunction]:
     return [] if isabstract(definition_class) else list(_functions(definition_class))
 
 
-def _subclasses(parent: type[Any]) -> Iterator[type[DAGDefinition]]:
+def subclasses(parent: type[Any]) -> Iterator[type[DAGDefinition]]:
     """Yield all classes below one, each once, older ones first."""
     found = dict.fromkeys(parent.__subclasses__())
     left = list(found)
@@ -58,7 +58,7 @@ def _subclasses(parent: type[Any]) -> Iterator[type[DAGDefinition]]:
     yield from found
 
 
-def _is_at_its_name(definition_class: type) -> bool:
+def is_at_its_name(definition_class: type) -> bool:
     """Return whether its name leads to a class, and not to nothing or to one that has taken its place."""
     found: object = sys.modules.get(definition_class.__module__)
     for part in definition_class.__qualname__.split("."):

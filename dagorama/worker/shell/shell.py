@@ -20,6 +20,7 @@ from dagorama.worker.kernel.node import Node
 from dagorama.worker.kernel.states import GIVEN
 from dagorama.worker.options import WorkerOptions, cancel_grace_s
 from dagorama.worker.shell.alarm import Alarm
+from dagorama.worker.shell.announcing import Announcer
 from dagorama.worker.shell.board import Board
 from dagorama.worker.shell.execution import Executor
 from dagorama.worker.shell.failure_log import FailureLog
@@ -104,7 +105,10 @@ class Shell:
         self._mailbox = Mailbox(self._take_in)
         #: What ends the worker, once it is reported: the first that a node raised, or an error of the worker's own.
         self.error: BaseException | None = None
+        self.is_told_to_end = False  #: somebody has asked the broker for its end
         self._keeps_errors = not options.catch_exceptions
+        self._imports = options.imports
+        self._versions = versions
         self.log = log or Log()
         # An owner who gets the exception itself need not read of it.
         self._failures = FailureLog(self.log) if options.log_failures and options.catch_exceptions else None
@@ -143,7 +147,8 @@ class Shell:
 
     def open_stream(self, *, host: str, port: int, hello: Hello) -> Stream:
         """Make a stream whose sending thread looks into the mailbox."""
-        return Stream(host=host, port=port, hello=hello, mailbox=self._mailbox)
+        announcer = Announcer(self._imports, self._versions.taken)
+        return Stream(host=host, port=port, hello=hello, mailbox=self._mailbox, announcer=announcer)
 
     def post(self, message: m.Message) -> None:
         """Tell the kernel."""
@@ -152,6 +157,11 @@ class Shell:
     def drain(self) -> None:
         """Hand back what has not been started, also what comes yet, and end the stream when the rest is reported."""
         self._mailbox.post(m.Drain())
+
+    def end_on_request(self) -> None:
+        """Drain, because somebody has asked the broker for it."""
+        self.is_told_to_end = True
+        self.drain()
 
     def end_with(self, error: BaseException) -> None:
         """Drain; the caller of `Worker.wait` gets the first such error."""

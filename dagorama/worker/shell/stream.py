@@ -18,6 +18,7 @@ from dagorama.v1 import graph_pb2
 from dagorama.v1.work_pb2 import Completions, Hello, Lease, ProgressReports, Rejection, WorkRequest, WorkResponse
 from dagorama.v1.work_pb2_grpc import WorkServiceStub
 from dagorama.worker.kernel.states import ENDED, GIVEN
+from dagorama.worker.shell.announcing import Announcer
 from dagorama.worker.shell.failures import sendable
 from dagorama.worker.shell.held import Failure, Held, Report
 from dagorama.worker.shell.mailbox import Mailbox
@@ -56,9 +57,14 @@ ToSend = list[Held] | Lease | Rejection | Signal
 class Stream:
     """One `Work` stream. For the thread at work on the mailbox, one that receives, and grpc's that sends."""
 
-    def __init__(self, *, host: str, port: int, hello: Hello, mailbox: Mailbox) -> None:
-        """Send the hello. The thread that sends looks into the mailbox when it is told to."""
+    _announcer: Announcer | None = None
+
+    def __init__(
+        self, *, host: str, port: int, hello: Hello, mailbox: Mailbox, announcer: Announcer | None = None
+    ) -> None:
+        """Send the hello, and the words of the announcer. The thread that sends looks into the mailbox when told to."""
         self._prepare(hello, mailbox, monotonic)
+        self._announcer = announcer
         # A connection of its own, as what broke the last one says nothing about the next.
         self._channel = Connection(host, port).channel
         self._call = WorkServiceStub(self._channel).Work(self._requests())
@@ -127,6 +133,8 @@ class Stream:
 
     def _requests(self) -> Iterator[WorkRequest]:
         yield WorkRequest(hello=self._hello)
+        if self._announcer is not None and (definitions := self._announcer.news()) is not None:
+            yield WorkRequest(definitions=definitions)
         while (self._reports or not self._is_last) and not self._is_closed:
             request = self._next_request()
             self._sent_at = self._now()
@@ -152,6 +160,8 @@ class Stream:
             self._take(outbox.get(), request)
         if self._progressed and self._now() >= self._progress_at:
             self._write_progress(request)
+        if self._announcer is not None and (definitions := self._announcer.news()) is not None:
+            request.definitions.CopyFrom(definitions)
         if reports:
             self._sequence += 1
             request.sequence = self._sequence

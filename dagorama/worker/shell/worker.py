@@ -125,6 +125,11 @@ class Worker:
         """Block until the worker has ended, well or not."""
         self._done.wait()
 
+    @property
+    def is_told_to_end(self) -> bool:
+        """Return whether somebody has asked the broker for its end."""
+        return self._shell.is_told_to_end
+
     def drain(self) -> None:
         """Take no more nodes, hand back all that were not started, and end when the rest is acknowledged."""
         self._shell.drain()

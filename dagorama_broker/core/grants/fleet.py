@@ -17,6 +17,7 @@ from dagorama_broker.core.model.entities import Node, Worker
 from dagorama_broker.core.model.filters import Filter
 from dagorama_broker.core.model.states import TERMINAL, NodeState
 from dagorama_broker.core.model.values import InstanceId, NodeId, Note, WorkerId
+from dagorama_broker.core.noting import note_action
 from dagorama_broker.core.ready.queues import ReadyQueues
 from dagorama_broker.core.settings import Settings
 
@@ -82,6 +83,10 @@ class Fleet:
     def drain(self, command: c.DrainWorker, now: float) -> None:
         """Grant a worker no more."""
         worker = self.worker(command.worker_id)
+        if not worker.draining:
+            self._graph.events.append(e.WorkerDraining(worker=worker, at=now, is_asked=command.is_asked))
+            if command.is_asked:
+                note_action(self._graph.events, "drain", command.by, now, of=f"worker {worker.name}")
         worker.draining = True
         self._queues.stir(worker)
 
@@ -203,6 +208,10 @@ class Fleet:
         notes = [(leases[token], Note(label=label)) for token, label in command.labels if label and token in leases]
         if notes:
             self._graph.events.append(e.NodesNoted(notes=notes))
+
+    def announce(self, command: c.AnnounceDefinitions, now: float) -> None:
+        """Remember the definitions that a worker tells of. Nothing depends on it."""
+        self.hear(command.worker_id, now).definitions = command.definitions
 
     def hand_back(self, command: c.HandBack, now: float) -> None:
         """Take back leases that the worker gives up."""

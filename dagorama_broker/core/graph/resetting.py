@@ -8,12 +8,13 @@ from dataclasses import replace
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
-from dagorama_broker.core.errors import ConflictingRequest, NodeInUse, UnfitInstance, UnknownNode
+from dagorama_broker.core.errors import ConflictingRequest, NodeInUse, UnfitInstance, UnknownNode, show_id
 from dagorama_broker.core.graph.digests import Comparison, digest_node
 from dagorama_broker.core.graph.graph import Graph
 from dagorama_broker.core.model.entities import Function, Instance, Node
 from dagorama_broker.core.model.states import UNSUCCESSFUL, InstanceState, NodeState
 from dagorama_broker.core.model.values import InstanceId, NodeId, Request
+from dagorama_broker.core.noting import note_action, note_end
 
 #: So many nodes are reset before others may come between: that takes some milliseconds.
 _STEP = 1_000
@@ -46,6 +47,8 @@ class Plan:
         self.previous: list[bytes] = []  #: of a rerun, the digests of the values of `nodes`
         self.causes: list[tuple[Node, Node]] = []  #: nodes that cannot begin again, with the reasons
         self.ready: list[Node] = []
+        self.edited: Node | None = None  #: the node that gets other arguments
+        self.edits = b""  #: what is put before those that it has
         self._nodes = nodes
         self._joins = joins
 
@@ -61,7 +64,11 @@ class Plan:
         for place, node in enumerate(self._nodes):
             if node not in self.removed:
                 previous = self.previous[place] if self.previous else None
-                self.resets.append(_reset_node(graph, node, functions, joins=node in self._joins, previous=previous))
+                reset = _reset_node(graph, node, functions, joins=node in self._joins, previous=previous)
+                if node is self.edited:
+                    node.arguments = self.edits + node.arguments
+                    reset = reset._replace(arguments=node.arguments)
+                self.resets.append(reset)
             if place % _STEP == _STEP - 1:
                 yield
         for place, reset in enumerate(self.resets):
@@ -107,6 +114,8 @@ def plan_rerun(instance: Instance, command: c.RerunNode) -> Plan | None:
     request = Request(command.request_id, command.node_id, seqs) if command.request_id else None
     plan = Plan(instance, request, nodes, joins)
     plan.previous, plan.removed = previous, removed
+    if command.edits:
+        plan.edited, plan.edits = start, command.edits
     return plan
 
 
@@ -138,7 +147,22 @@ class Resets:
                 return
             for _ in plan.carry_out(graph):
                 pass
+        note_end(graph.events, plan.instance)
+        _note(graph, plan, command, now)
         _reopen(graph, plan, void_token, now)
+
+
+def _note(graph: Graph, plan: Plan, command: c.RetryInstance | c.RerunNode, now: float) -> None:
+    """Note who has nodes begin anew."""
+    details: dict[str, object] = {"nodes": len(plan.resets)}
+    verb = "retry"
+    if isinstance(command, c.RerunNode):
+        verb = "rerun"
+        node = plan.instance.nodes[command.node_id]
+        details = {"node": show_id(node.id), "function": node.function.spec.name, **details}
+        if command.edits:
+            details["arguments"] = command.edits_shown
+    note_action(graph.events, verb, command.by, now, of=plan.instance, details=details)
 
 
 def _without_circles(nodes: Sequence[Node], joins: Iterable[Node]) -> set[Node]:

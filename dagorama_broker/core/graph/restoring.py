@@ -92,6 +92,7 @@ def _make_instance(graph: Graph, stored: StoredInstance, now: float) -> Instance
         start=stored.start,
         tags=stored.tags,
         hooks=stored.hooks,
+        started_by=stored.started_by,
     )
     instance.ends = stored.ends
     instance.limit = graph.limits.recap(None, f"instance {show_id(instance.id)}", instance.control.running_max, ())

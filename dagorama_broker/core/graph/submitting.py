@@ -30,6 +30,7 @@ from dagorama_broker.core.model.values import (
     Note,
     Start,
 )
+from dagorama_broker.core.noting import note_action, note_end
 
 #: The parts of a `Body`, for people.
 _PARTS = ("definition", "function", "definition arguments", "arguments")
@@ -54,6 +55,7 @@ def submit_nodes(graph: Graph, command: c.SubmitNodes, now: float) -> Instance |
             start=command.start,
             tags=command.options.tags,
             hooks=command.hooks,
+            started_by=command.by,
         )
         instance.limit = graph.limits.recap(None, f"instance {show_id(instance.id)}", instance.control.running_max, ())
     calls = [call for call in command.calls if not _is_repeated(instance, call)]
@@ -67,6 +69,8 @@ def submit_nodes(graph: Graph, command: c.SubmitNodes, now: float) -> Instance |
     elif nodes and instance.state is InstanceState.CANCELLED:
         raise InstanceEnded(instance_id=instance.id, state=instance.state, wanted="given further nodes")
     elif is_reopened:
+        note_end(graph.events, instance)
+        note_action(graph.events, "extend", command.by, now, of=instance, details={"nodes": len(nodes)})
         instance.state = InstanceState.RUNNING
         instance.finished_at = 0.0
         graph.events.append(e.InstanceReopened(instance=instance))

@@ -24,6 +24,7 @@ from dagorama_broker.core.model.filters import Filter
 from dagorama_broker.core.model.order import Group, base_of
 from dagorama_broker.core.model.states import LIVE, MOVES, WAITING, InstanceState, NodeState
 from dagorama_broker.core.model.values import (
+    AnnouncedDefinition,
     Control,
     FailedAttempt,
     FunctionSpec,
@@ -103,6 +104,7 @@ class Instance:
         "request",
         "seq",
         "start",
+        "started_by",
         "state",
         "tags",
         "void_token",
@@ -122,6 +124,7 @@ class Instance:
         start: Start | None = None,
         tags: Tags = (),
         hooks: tuple[HookCall, ...] = (),
+        started_by: str = "",
     ) -> None:
         self.seq = seq  #: grows with creation, from 1; the unit of FIFO order
         self.id = id
@@ -132,6 +135,7 @@ class Instance:
         self.start = start  #: where it has a key
         self.tags = tags
         self.hooks = hooks
+        self.started_by = started_by  #: as its client has said; empty: it has not
         self.ends = 0  #: how often it has ended, if it has hooks
         self.blamed: Node | None = None  #: the first of its nodes that failed, if it has hooks
         self.state = InstanceState.RUNNING
@@ -164,7 +168,7 @@ class Node:
     contents the keys alone) never change after creation; the journal, which works in another thread, reads no other
     fields. Only `function` changes: to one of the same spec where a worker lacks something for the node; and where an
     ended node is reset, but that event carries it, and all that came before it has been committed, because the node was
-    restored for it.
+    restored for it. So it is with `arguments`, of a node that is run again with others.
     """
 
     __slots__ = (
@@ -308,6 +312,8 @@ class Worker:
     lacking: dict[str, str] = field(default_factory=dict)
     recalled: set[int] = field(default_factory=set)  #: tokens of leases that were asked for
     progress: dict[int, Progress] = field(default_factory=dict)  #: by token, of those whose functions tell it
+    #: The definitions that it has told of.
+    definitions: tuple[AnnouncedDefinition, ...] = ()
     #: Tokens of leases that were revoked, and whose nodes it may still be at work on: each takes a slot until it is
     #: handed back. What is granted to a worker that hangs would be lost with it.
     stopping: dict[int, Node] = field(default_factory=dict)

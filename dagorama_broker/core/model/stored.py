@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from dagorama_broker.core.model.states import Change, InstanceState, NodeState
 from dagorama_broker.core.model.values import (
+    Action,
     Control,
     FailedAttempt,
     FunctionSpec,
@@ -76,6 +77,7 @@ class StoredInstance:
     tags: Tags = ()
     hooks: tuple[HookCall, ...] = ()
     ends: int = 0  #: how often it has ended, if it has hooks
+    started_by: str = ""
     nodes: list[StoredNode] = field(default_factory=list)  #: in creation order
     #: How many nodes it has in each state, where `nodes` has only some of them, all of which have ended.
     counts: dict[NodeState, int] | None = None
@@ -97,6 +99,15 @@ class InstanceSummary:
     control: Control = Control()  # noqa: RUF009 - a tuple
     key: str = ""  #: empty: none
     tags: Tags = ()
+    started_by: str = ""
+
+
+class StoredAction(NamedTuple):
+    """An action as it was stored."""
+
+    seq: int  #: grows
+    action: Action
+    instance_id: InstanceId | None  #: None: it was done to something else
 
 
 class NodeCounts(NamedTuple):

@@ -179,6 +179,29 @@ class HookCall(NamedTuple):
     only_failed: bool  #: only where it has failed
 
 
+class AnnouncedParameter(NamedTuple):
+    """A parameter of an entrypoint, in the words of its worker."""
+
+    name: str
+    kind: str
+    annotation: str
+    default: str
+    has_default: bool
+
+
+class AnnouncedDefinition(NamedTuple):
+    """A definition that a worker could start, in its words: the broker only passes them on."""
+
+    name: str
+    entrypoint: FunctionSpec
+    parameters: tuple[AnnouncedParameter, ...]
+    doc: str
+    limit_keys: tuple[str, ...]
+    hooks: tuple[HookCall, ...]
+    problem: str
+    code_version: str
+
+
 #: Names and values, sorted.
 Tags = tuple[tuple[str, str], ...]
 
@@ -204,6 +227,16 @@ class Request(NamedTuple):
     id: RequestId
     node_id: NodeId | None  #: what was to be run again; None for a retry
     seqs: tuple[int, ...]  #: for a rerun, the nodes that began anew
+
+
+class Action(NamedTuple):
+    """Something that was done to an instance, a queue or a worker, for people to look back on."""
+
+    at: float
+    verb: str  #: such as "cancel"
+    by: str  #: who asked, as the client has said; empty: nobody, or it has not
+    details: tuple[tuple[str, object], ...] = ()  #: names, and what JSON can hold
+    subject: str = ""  #: "queue NAME" or "worker NAME"; empty: an instance
 
 
 class Progress(NamedTuple):

@@ -40,6 +40,10 @@ class Limits:
                 limit.whole_at = self.restored_at + spec.burst / spec.rate_per_s
         return limit
 
+    def all(self) -> list[Limit]:
+        """Return the limits that nodes refer to."""
+        return list(self._by_key.values())
+
     def respecify(self, node: Node, now: float) -> list[Limit]:
         """Put the specs of a node's function in place of the specs of older nodes; return the limits that have changed.
 

@@ -11,6 +11,8 @@ from google.protobuf.message import Message
 from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.model.values import (
+    AnnouncedDefinition,
+    AnnouncedParameter,
     Failure,
     FunctionSpec,
     HookCall,
@@ -34,6 +36,7 @@ from dagorama_broker.requests.checks import (
     MalformedRequest,
     TooLarge,
     check_arguments,
+    check_definitions,
     check_function,
     check_function_size,
     check_id,
@@ -301,6 +304,31 @@ def to_labels(message: work_pb2.Labels) -> list[tuple[int, str]]:
     return list(zip(message.tokens, message.texts, strict=True))
 
 
+def to_definitions(message: work_pb2.Definitions) -> tuple[AnnouncedDefinition, ...]:
+    """Give the definitions that a worker tells of. Raises `MalformedRequest`."""
+    check_definitions(len(message.definitions), message.ByteSize())
+    return tuple(map(_to_definition, message.definitions))
+
+
+def _to_definition(message: graph_pb2.Definition) -> AnnouncedDefinition:
+    check_name("definition", message.name)
+    entrypoint = to_function(message.entrypoint)
+    check_limit_keys(message.limit_keys, len(entrypoint.limits) if not message.problem else len(message.limit_keys))
+    return AnnouncedDefinition(
+        name=message.name,
+        entrypoint=entrypoint,
+        parameters=tuple(
+            AnnouncedParameter(one.name, one.kind, one.annotation, one.default, one.has_default)
+            for one in message.parameters
+        ),
+        doc=message.doc,
+        limit_keys=tuple(message.limit_keys),
+        hooks=tuple(HookCall(to_function(one.function), one.arguments, one.only_failed) for one in message.hooks),
+        problem=message.problem,
+        code_version=message.code_version,
+    )
+
+
 def to_leases(messages: Iterable[work_pb2.Lease]) -> list[c.HeldLease]:
     """Give the leases that a worker names."""
     return [
@@ -369,6 +397,9 @@ def to_sent(worker_id: WorkerId, request: work_pb2.WorkRequest) -> Sent:
     commands += [to_rejection(worker_id, rejection) for rejection in request.rejections]
     if request.HasField("progress"):
         commands.append(c.ReportProgress(worker_id=worker_id, progress=to_progress(request.progress)))
+    if request.HasField("definitions"):
+        definitions = to_definitions(request.definitions)
+        commands.append(c.AnnounceDefinitions(worker_id=worker_id, definitions=definitions))
     if request.HasField("labels"):
         commands.append(c.LabelNodes(worker_id=worker_id, labels=to_labels(request.labels)))
     if not request.results and not request.HasField("completions"):
@@ -384,6 +415,7 @@ _GIVEN: dict[str, Callable[[Any], object]] = {
     "instance_id": to_instance_id,
     "node_id": to_node_id,
     "request_id": to_request_id,
+    "worker_id": lambda raw: WorkerId(check_id(raw, "worker_id")),
     "functions": lambda functions: [each if isinstance(each, str) else to_function(each) for each in functions],
     "tags": dict,
 }

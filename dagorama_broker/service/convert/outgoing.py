@@ -16,17 +16,22 @@ from dagorama_broker.core.model.values import FailedAttempt, Failure, FunctionSp
 from dagorama_broker.core.why import Reason
 from dagorama_broker.requests.answers import (
     Cause,
+    DefinitionInfo,
     EventBatch,
     EventKind,
     FunctionCheck,
     FunctionCount,
+    HistoryEntry,
     InstanceHappening,
+    LimitInfo,
+    NodeArguments,
     NodeHappening,
     NodeInfo,
     NodeTimes,
     Outcome,
     Page,
     QueueInfo,
+    SettingInfo,
     Shape,
     WorkerHappening,
     WorkerInfo,
@@ -129,6 +134,8 @@ def from_answer(answer: Answer) -> work_pb2.WorkResponse:
         write_values(response.values, [(node_id, payload_of(node)) for node_id, node in answer.values.items()])
         if response.traces:
             _write_attempts(response, answer.values.values())
+    if answer.drain:
+        response.drain = True
     if answer.drained is not None:
         response.drained = True
         if answer.drained.mismatch is not None:
@@ -260,6 +267,8 @@ def from_node(info: NodeInfo) -> dag_pb2.NodeInfo:
         arguments_bytes=info.arguments_bytes,
         parameters=info.parameters,
         inputs=info.inputs,
+        value=info.value,
+        value_bytes=info.value_bytes,
     )
     if info.progress is not None:
         message.progress.fraction, message.progress.message = info.progress
@@ -324,6 +333,7 @@ def from_instance(summary: InstanceSummary) -> dag_pb2.InstanceInfo:
         running_max=summary.control.running_max,
         key=summary.key,
         tags=dict(summary.tags),
+        started_by=summary.started_by,
     )
 
 
@@ -434,6 +444,58 @@ def from_times(times: NodeTimes) -> dag_pb2.NodeTimes:
     )
 
 
+def from_limit(info: LimitInfo) -> dag_pb2.LimitInfo:
+    """Give the message for a limit."""
+    fields = info._asdict()
+    fields["holders"] = [dag_pb2.LimitHolder(**holder._asdict()) for holder in info.holders]
+    return dag_pb2.LimitInfo(**fields)
+
+
+def from_setting(info: SettingInfo) -> dag_pb2.SettingInfo:
+    """Give the message for a setting."""
+    return dag_pb2.SettingInfo(**info._asdict())
+
+
+def from_arguments(told: NodeArguments) -> dag_pb2.NodeArguments:
+    """Give the message for the arguments of a node."""
+    return dag_pb2.NodeArguments(**told._asdict())
+
+
+def from_definition(info: DefinitionInfo) -> dag_pb2.DefinitionInfo:
+    """Give the message for a definition that workers have."""
+    told = info.definition
+    return dag_pb2.DefinitionInfo(
+        definition=graph_pb2.Definition(
+            name=told.name,
+            entrypoint=from_function(told.entrypoint),
+            parameters=[graph_pb2.Parameter(**one._asdict()) for one in told.parameters],
+            doc=told.doc,
+            limit_keys=told.limit_keys,
+            hooks=[
+                graph_pb2.DefinitionHook(
+                    function=from_function(hook.function), arguments=hook.arguments, only_failed=hook.only_failed
+                )
+                for hook in told.hooks
+            ],
+            problem=told.problem,
+            code_version=told.code_version,
+        ),
+        workers=info.workers,
+    )
+
+
+def from_history(entry: HistoryEntry) -> dag_pb2.HistoryEntry:
+    """Give the message for something that was done."""
+    return dag_pb2.HistoryEntry(
+        at=entry.at,
+        action=entry.action,
+        by=entry.by,
+        instance_id=entry.instance_id or b"",
+        subject=entry.subject,
+        details=entry.details,
+    )
+
+
 def from_check(check: FunctionCheck) -> dag_pb2.FunctionCheck:
     """Give the message for a function that connected workers may run or not."""
     return dag_pb2.FunctionCheck(reasons=map(from_reason, check.reasons), unsure_workers=check.unsure_workers)
@@ -464,4 +526,9 @@ _TOLD: dict[type, Callable[[Any], Message]] = {
     FunctionCount: from_function_count,
     Shape: from_shape,
     NodeTimes: from_times,
+    HistoryEntry: from_history,
+    DefinitionInfo: from_definition,
+    NodeArguments: from_arguments,
+    LimitInfo: from_limit,
+    SettingInfo: from_setting,
 }

@@ -14,20 +14,30 @@ import pytest
 from click import Context
 from click.testing import CliRunner
 
+from dagorama.calls.capture import FunctionSpec
 from dagorama.cli.main import group
+from dagorama.client.definitions import Announced, DefinitionInfo, ParameterInfo
+from dagorama.client.history import HistoryEntry
 from dagorama.client.log_lines import LogBlock, LogChunk, LogPart
 from dagorama.client.port import (
     Cancel,
     CheckFunctions,
     ControlInstance,
     ControlQueue,
+    DrainWorker,
+    ListDefinitions,
+    ListHistory,
+    ListLimits,
     ListQueues,
+    ListSettings,
     ListWorkers,
+    Page,
     Rerun,
     Retry,
+    RetryNode,
     WhyNot,
 )
-from dagorama.client.status import AttemptStatus, FunctionCheck, ProgressStatus
+from dagorama.client.status import AttemptStatus, BrokerSetting, FunctionCheck, LimitHolder, LimitStatus, ProgressStatus
 from dagorama.v1.logs_pb2 import LogLines
 from dagorama.why import Reason, Why
 from tests.docs.pages import ROOT
@@ -111,12 +121,47 @@ def told() -> Iterator[Told]:
     found = instance(counts=counted(nodes), tags={"customer": "c9"}, key="order-17", running_max=3, deadline_at=BEGAN)
     reason = Reason(kind="waits_for", text="t", node_ids=(UUID(int=2),), because=(Reason(kind="running", text="t"),))
     why = Why(instance_id=INSTANCE, node_id=UUID(int=3), function="f", state="waiting", reasons=(reason,))
+    parameter = ParameterInfo(name="path", kind="positional_or_keyword", annotation="Path", default=None)
+    function = FunctionSpec("shop:Etl.entrypoint", "", "q", "", None, b"")
+    announced = Announced("shop:Etl", function, (parameter,), "Loads.", (), (), "", "")
+    definition = DefinitionInfo(
+        name="shop:Etl",
+        doc="Loads.",
+        parameters=(parameter,),
+        queue="q",
+        taint="",
+        max_attempts=1,
+        timeout_s=None,
+        code_version="",
+        workers=("w",),
+        problem="",
+        announced=announced,
+    )
+    holder = LimitHolder(instance_id=INSTANCE, node_id=UUID(int=3), function="f", worker="w", granted_at=BEGAN)
+    limit = LimitStatus(
+        key="db",
+        running_max=1,
+        in_use=1,
+        waiting=4,
+        rate_per_s=0.5,
+        burst=1,
+        opens_at=BEGAN,
+        holders=(holder,),
+    )
+    details = {"node": str(UUID(int=2)), "nodes": 3}
+    entry = HistoryEntry(at=BEGAN, action="rerun", by="ann", instance_id=INSTANCE, subject="", details=details)
     more: dict[type, Any] = {
         ListWorkers: lambda _: [worker()],
         ListQueues: lambda _: [queue("q")],
         WhyNot: lambda _: why,
         Cancel: lambda _: None,
         Retry: lambda _: None,
+        ListDefinitions: lambda _: [definition],
+        ListLimits: lambda _: [limit],
+        ListSettings: lambda _: [BrokerSetting(name="DAGORAMA_PORT", value="50051", source="default")],
+        ListHistory: lambda _: Page([entry], ""),
+        RetryNode: lambda _: None,
+        DrainWorker: lambda _: None,
         Rerun: lambda _: [UUID(int=2).bytes, UUID(int=3).bytes],
         ControlInstance: lambda _: found,
         ControlQueue: lambda _: [queue("q")],
@@ -164,6 +209,13 @@ CALLS = (
     "why ONE",
     "workers",
     "logs ONE",
+    "history ONE",
+    "start Etl path=a",
+    "definitions",
+    "limits",
+    "settings",
+    "retry-now ONE 00000003",
+    "drain host-7.example.org:4711",
 )
 STATUS = {"check": 1, "rerun": 1}
 #: Commands that print a value in each line; of `events` another module has the calls.

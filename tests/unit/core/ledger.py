@@ -13,7 +13,7 @@ from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Instance, Node
 from dagorama_broker.core.model.states import InstanceState, NodeState
 from dagorama_broker.core.model.stored import Snapshot, StoredInstance, StoredNode
-from dagorama_broker.core.model.values import Control, InstanceId, LimitWord, Note, QueueControl, WorkerId
+from dagorama_broker.core.model.values import Action, Control, InstanceId, LimitWord, Note, QueueControl, WorkerId
 
 DURABLE: tuple[type, ...] = get_args(e.DurableEvent)
 
@@ -27,6 +27,7 @@ class Ledger:
         self.workers: dict[WorkerId, str] = {}
         self.queues: dict[str, QueueControl] = {}
         self.limits: dict[str, LimitWord] = {}
+        self.actions: list[tuple[Action, InstanceId | None]] = []
         self.node_seq_last = 0
         self.epoch = 1
 
@@ -68,6 +69,8 @@ class Ledger:
                 self.queues[queue] = queue_control
                 if queue_control == QueueControl():
                     del self.queues[queue]
+            case e.ActionTaken(action=action, instance=acted_on):
+                self.actions.append((action, acted_on.id if acted_on is not None else None))
             case e.LimitChanged(key=key, word=word):
                 self.limits[key] = word
             case e.InstanceReopened(instance=instance):
@@ -102,8 +105,9 @@ class Ledger:
                 self.instances[instance.id].deadline_at = 0.0
                 self.instances[instance.id].request = request
                 self.instances[instance.id].void_token = void_token
-                for node, function, joins, previous in resets:
+                for node, function, joins, previous, arguments in resets:
                     row = self.nodes[node.seq]
+                    row.arguments = row.arguments if arguments is None else arguments
                     row.previous = row.previous if previous is None else previous
                     row.change = None
                     row.payload = row.payload if joins else None

@@ -130,6 +130,7 @@ def test_a_worker_that_drains_is_granted_nothing_ahead(bench: Bench) -> None:
         grant
         ----
         WorkGranted w1 b#2
+        WorkerDraining w1
         NodesCreated c
     """
     assert bench.replay(transcript) == tidy(transcript)
@@ -370,6 +371,7 @@ def test_what_a_draining_worker_runs_may_still_bring_something(bench: Bench) -> 
         grant
         ----
         WorkGranted w2 a#1
+        WorkerDraining w2
         NodesCreated b
         NodeJoining a alias of b
         WorkGranted w1 b#2

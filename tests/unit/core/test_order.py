@@ -181,6 +181,7 @@ def test_a_draining_worker_gets_nothing_further(bench: Bench) -> None:
         grant
         ----
         WorkGranted w1 a#1
+        WorkerDraining w1
         NodeCompleted a a
 
         connect w2

@@ -72,6 +72,7 @@ and tolerates taint gpu is connected
         ----
         WorkerJoined w2
         WorkerWelcomed w2
+        WorkerDraining w2
         InstanceCreated i2
         NodesCreated b
         AttemptFailed b attempt=0 QueueTimeout
@@ -310,6 +311,7 @@ def test_what_a_worker_had_has_not_waited(bench: Bench) -> None:
         WorkerWelcomed w1 a#2.1
         NodesStarted a
         at 11
+        WorkerDraining w1
         AttemptFailed c attempt=1 QueueTimeout
         NodeFailed c
         AttemptFailed b attempt=0 QueueTimeout

@@ -86,8 +86,8 @@ class Bench:
         return events
 
     def tell(self, command: c.Command) -> list[str]:
-        """Like `handle`; gives what was decided, in words."""
-        return [show_event(event) for event in self.handle(command)]
+        """Like `handle`; gives what was decided, in words. Of who did it `history` tells."""
+        return [show_event(event) for event in self.handle(command) if not isinstance(event, e.ActionTaken)]
 
     # -- what a transcript may ask ------------------------------------------------------------------------------------
 
@@ -257,13 +257,31 @@ class Bench:
         )
 
     def _do_cancel(self, words: list[str]) -> list[str]:
-        return self.tell(c.CancelInstance(instance_id=InstanceId(words[0].encode())))
+        return self.tell(c.CancelInstance(instance_id=InstanceId(words[0].encode()), by="ann"))
+
+    def _do_retrynow(self, words: list[str]) -> list[str]:
+        """retrynow INSTANCE NODE"""
+        instance_id, node_id = InstanceId(words[0].encode()), NodeId(words[1].encode())
+        return self.tell(c.RetryNode(instance_id=instance_id, node_id=node_id, by="ann"))
+
+    def _do_asktodrain(self, words: list[str]) -> list[str]:
+        return self.tell(c.DrainWorker(worker_id=WorkerId(words[0].encode()), is_asked=True, by="ann"))
+
+    def _do_history(self, words: list[str]) -> list[str]:
+        """Tell all that was done: when, to what, by whom."""
+        return [
+            f"{action.at:g} {(instance_id or b'').decode() or action.subject} {action.verb}"
+            + (f" by {action.by}" if action.by else "")
+            + "".join(f" {name}={value}" for name, value in action.details if name != "node")
+            for action, instance_id in self.ledger.actions
+        ]
 
     def _do_control(self, words: list[str]) -> list[str]:
         """control INSTANCE [priority=N] [paused=yes|no] [cap=N]"""
         options = _options(words[1:])
         return self.tell(
             c.ControlInstance(
+                by="bob",
                 instance_id=InstanceId(words[0].encode()),
                 priority=_number(options.get("priority")),
                 paused={"yes": True, "no": False}.get(options.get("paused", "")),
@@ -276,6 +294,7 @@ class Bench:
         options = _options(words[1:])
         return self.tell(
             c.ControlQueue(
+                by="bob",
                 queue=words[0],
                 paused={"yes": True, "no": False}.get(options.get("paused", "")),
                 running_max=_number(options.get("cap")),
@@ -287,14 +306,15 @@ class Bench:
         instance_id = InstanceId(words[0].encode())
         if instance_id in self.ledger.instances:
             self.scheduler.restore_instance(self.ledger.stored(instance_id), self.now)
-        return self.tell(c.RetryInstance(instance_id=instance_id, request_id=_request_id(words[1:])))
+        return self.tell(c.RetryInstance(instance_id=instance_id, request_id=_request_id(words[1:]), by="cy"))
 
     def _do_rerun(self, words: list[str]) -> list[str]:
         """rerun INSTANCE NODE [REQUEST] - as the host does, which fetches the instance first"""
         instance_id = InstanceId(words[0].encode())
         self.scheduler.restore_instance(self.ledger.stored(instance_id), self.now)
         node_id = NodeId(words[1].encode())
-        return self.tell(c.RerunNode(instance_id=instance_id, node_id=node_id, request_id=_request_id(words[2:])))
+        request_id = _request_id(words[2:])
+        return self.tell(c.RerunNode(instance_id=instance_id, node_id=node_id, request_id=request_id, by="cy"))
 
     def _do_at(self, words: list[str]) -> list[str]:
         self.now = float(words[0])
@@ -475,6 +495,9 @@ def _words(event: e.Event) -> Iterator[str]:
         case e.WorkerDrained(worker=worker, mismatch=mismatch):
             yield worker.name
             yield from (f"mismatch={':'.join(mismatch)}",) if mismatch else ()
+        case e.WorkerDraining(worker=worker, is_asked=is_asked):
+            yield worker.name
+            yield from ("asked",) if is_asked else ()
         case e.WorkerEvicted(worker=worker):
             yield worker.name
 

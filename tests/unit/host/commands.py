@@ -91,6 +91,10 @@ class Channel:
         """Note that nothing further comes."""
         self._log.append("drained")
 
+    def drain(self, event: e.WorkerDraining) -> None:
+        """Note that it is to end."""
+        self._log.append("drain")
+
     def close(self, reason: str) -> None:
         """Note the end."""
         self._log.append("close")

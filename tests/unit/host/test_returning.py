@@ -11,7 +11,7 @@ import pytest
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.errors import ConflictingNode, UnfitInstance, UnknownDependency, UnknownNode
-from dagorama_broker.core.events import InstanceReopened, NodesCreated, RequestRepeated
+from dagorama_broker.core.events import ActionTaken, InstanceReopened, NodesCreated, RequestRepeated
 from dagorama_broker.core.graph.payloads import collect_values
 from dagorama_broker.core.invariants import check_invariants
 from dagorama_broker.core.model.entities import Node
@@ -233,7 +233,7 @@ async def test_an_instance_that_ends_meanwhile_comes_back_as_ended(running: Runn
         await host.submit(submit("b", after=["a"]))
         host.apply(c.Tick(), soon(lambda: host.apply(complete(host, "b"))))
         events = await host.submit(submit("c", after=["a"]))
-        assert [type(event) for event in events] == [InstanceReopened, NodesCreated]
+        assert [type(event) for event in events] == [ActionTaken, ActionTaken, InstanceReopened, NodesCreated]
         await host.commit(complete(host, "c"))
         summary = host.journal.summarize_instance(I)
         assert summary is not None

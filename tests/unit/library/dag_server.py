@@ -160,6 +160,46 @@ class DagServer(DagServiceServicer):
         self._lose_answer(context)
         return dag_pb2.RerunNodeResponse(node_ids=[request.node_id])
 
+    def RetryNode(self, request: dag_pb2.RetryNodeRequest, context: grpc.ServicerContext) -> dag_pb2.RetryNodeResponse:
+        """Does nothing."""
+        return dag_pb2.RetryNodeResponse()
+
+    def DrainWorker(
+        self, request: dag_pb2.DrainWorkerRequest, context: grpc.ServicerContext
+    ) -> dag_pb2.DrainWorkerResponse:
+        """Does nothing."""
+        return dag_pb2.DrainWorkerResponse()
+
+    def GetArguments(
+        self, request: dag_pb2.GetArgumentsRequest, context: grpc.ServicerContext
+    ) -> dag_pb2.GetArgumentsResponse:
+        """Gives none out."""
+        return dag_pb2.GetArgumentsResponse(arguments=dag_pb2.NodeArguments())
+
+    def ListDefinitions(
+        self, request: dag_pb2.ListDefinitionsRequest, context: grpc.ServicerContext
+    ) -> dag_pb2.ListDefinitionsResponse:
+        """Knows of none."""
+        return dag_pb2.ListDefinitionsResponse()
+
+    def ListLimits(
+        self, request: dag_pb2.ListLimitsRequest, context: grpc.ServicerContext
+    ) -> dag_pb2.ListLimitsResponse:
+        """Knows of none."""
+        return dag_pb2.ListLimitsResponse()
+
+    def ListSettings(
+        self, request: dag_pb2.ListSettingsRequest, context: grpc.ServicerContext
+    ) -> dag_pb2.ListSettingsResponse:
+        """Has none."""
+        return dag_pb2.ListSettingsResponse()
+
+    def ListHistory(
+        self, request: dag_pb2.ListHistoryRequest, context: grpc.ServicerContext
+    ) -> dag_pb2.ListHistoryResponse:
+        """Knows of nothing that was done."""
+        return dag_pb2.ListHistoryResponse()
+
     def GetNode(self, request: dag_pb2.GetNodeRequest, context: grpc.ServicerContext) -> dag_pb2.GetNodeResponse:
         """Tells how a node stands."""
         self._known(request.node_id, context)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dagorama import BrokerRefused, DAGDefinition, DAGInstance, dagorama, generate_instance_id, instance_options
+from dagorama.settings import actor
 from dagorama.testing import inline
 from dagorama.v1.dag_pb2 import ControlInstanceRequest
 from tests.unit.library.dag_server import DagServer
@@ -152,11 +153,11 @@ def test_an_instance_is_controlled(server: DagServer, instance: DAGInstance[int]
     whose = instance.instance_id.bytes
     assert server.controls == asked
     assert asked == [
-        ControlInstanceRequest(instance_id=whose, paused=True),
-        ControlInstanceRequest(instance_id=whose, paused=False),
-        ControlInstanceRequest(instance_id=whose, priority=-7),
-        ControlInstanceRequest(instance_id=whose, running_max=3),
-        ControlInstanceRequest(instance_id=whose, running_max=0),
+        ControlInstanceRequest(instance_id=whose, paused=True, by=actor()),
+        ControlInstanceRequest(instance_id=whose, paused=False, by=actor()),
+        ControlInstanceRequest(instance_id=whose, priority=-7, by=actor()),
+        ControlInstanceRequest(instance_id=whose, running_max=3, by=actor()),
+        ControlInstanceRequest(instance_id=whose, running_max=0, by=actor()),
     ]
 
 

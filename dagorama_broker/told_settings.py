@@ -1,0 +1,36 @@
+"""The settings of a broker process as people are told of them: where each comes from, and no secrets."""
+
+import re
+from collections.abc import Collection, Mapping
+
+from dagorama_broker.requests.answers import SettingInfo
+from dagorama_broker.settings import BrokerSettings
+
+_PASSWORD = re.compile(r"(?<=://)[^/@]*@")
+
+
+def told_settings(
+    settings: BrokerSettings, environ: Mapping[str, str], on_command_line: Collection[str], *, log_level: str
+) -> list[SettingInfo]:
+    """Return the settings; `on_command_line` has the variables in whose place an option was given."""
+    scheduler = settings.scheduler
+    log_bytes = settings.log_store_bytes_max
+    values = {
+        "DAGORAMA_HOST": settings.host,
+        "DAGORAMA_PORT": str(settings.port),
+        "DAGORAMA_STORAGE": _PASSWORD.sub("***@", settings.storage),
+        "DAGORAMA_INSECURE": "1" if settings.insecure else "0",
+        "DAGORAMA_ENVIRONMENT": settings.environment,
+        "DAGORAMA_LEASE_DURATION_S": f"{scheduler.lease_duration_s:g}",
+        "DAGORAMA_DELIVERIES_MAX": str(scheduler.deliveries_max),
+        "DAGORAMA_RECONNECT_GRACE_S": f"{scheduler.reconnect_grace_s:g}",
+        "DAGORAMA_LOG_STORE_BYTES_MAX": "" if log_bytes is None else str(log_bytes),
+        "--log-level": log_level,
+    }
+    return [SettingInfo(name, value, _source(name, environ, on_command_line)) for name, value in values.items()]
+
+
+def _source(name: str, environ: Mapping[str, str], on_command_line: Collection[str]) -> str:
+    if name in on_command_line:
+        return "command line"
+    return "environment" if environ.get(name) else "default"

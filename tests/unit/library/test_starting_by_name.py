@@ -1,0 +1,161 @@
+"""Instances that are started by the names of definitions, without their code."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+import dagorama
+from dagorama import DefinitionInfo, KeyConflict, NodeFailed, instance_options
+from dagorama.testing import in_process_broker
+from tests.unit.library import start_definitions
+from tests.unit.library.start_definitions import ENDS, Colour, Order
+
+MODULE = "tests.unit.library.start_definitions"
+ID = "01a2198d-1e4f-7388-9c20-dfb0513dbb11"
+
+
+@pytest.fixture(autouse=True)
+def broker() -> Iterator[None]:
+    """Give a broker in this process."""
+    assert start_definitions
+    with in_process_broker():
+        yield
+
+
+def info(name: str) -> DefinitionInfo:
+    """Give what is told of a definition."""
+    (found,) = [one for one in dagorama.definitions() if one.name == f"{MODULE}:{name}"]
+    return found
+
+
+def test_a_definition_tells_how_it_is_called() -> None:
+    """Its parameters with kinds, hints and defaults as texts, and what its function says of itself."""
+    found = info("Etl")
+    assert (found.doc, found.queue, found.taint, found.timeout_s, found.max_attempts) == (
+        "Load many files.",
+        "etl",
+        "",
+        60,
+        1,
+    )
+    assert [(one.name, one.kind, one.annotation, one.default) for one in found.parameters] == [
+        ("path", "positional_or_keyword", "Path", None),
+        ("orders", "positional_or_keyword", "list[Order]", None),
+        ("limit", "positional_or_keyword", "int | None", "None"),
+        ("more", "var_positional", "Decimal", None),
+        ("mode", "keyword_only", "Literal['fast', 'safe']", "'safe'"),
+        ("rest", "var_keyword", "UUID", None),
+    ]
+    assert found.workers == ("in-process",)
+    assert str(info("Plain")) == f"{MODULE}:Plain(value: Any, tags: Sequence[str] = ())"
+
+
+def test_arguments_become_what_the_hints_say() -> None:
+    """Texts, numbers and objects of JSON, by name; the worker makes paths, dates, enums and dataclasses of them."""
+    orders = [{"number": "7", "day": "2026-11-27"}, {"number": 8, "day": "2026-01-02", "colour": "blue"}]
+    instance = dagorama.start(
+        f"{MODULE}:Etl", {"path": "a/b.csv", "orders": orders, "limit": 3, "mode": "fast", "x": ID}
+    )
+    assert instance.result() == [
+        Path("a/b.csv"),
+        [Order(7, date(2026, 11, 27)), Order(8, date(2026, 1, 2), Colour.BLUE)],
+        3,
+        (),
+        "fast",
+        {"x": UUID(ID)},
+    ]
+    entry = next(iter(instance.nodes()))
+    assert entry.label == "b"
+    assert entry.inputs is not None
+    assert entry.inputs.startswith("path='a/b.csv', orders=[{'number': '7', 'day': '2026-11-27'}")
+
+
+def test_arguments_may_come_in_order() -> None:
+    """The definition may be named by its end, or be the one that was listed; an event loop has the twin."""
+    assert dagorama.start("Etl", ["x", "[]", None, "1.5", 2]).result() == [
+        Path("x"),
+        [],
+        None,
+        (Decimal("1.5"), Decimal(2)),
+        "safe",
+        {},
+    ]
+
+    async def start() -> object:
+        found = [one for one in await dagorama.definitions_async() if one.name.endswith(":Plain")]
+        return await (await dagorama.start_async(found[0], [{"a": [1, None]}])).aresult()
+
+    assert asyncio.run(start()) == [{"a": [1, None]}, ()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"path": "x", "orders": [], "limit": "many"}, 'limit must be int or None, not "many"'),
+        ({"path": 5, "orders": []}, "path must be a path, not 5"),
+        ({"path": "x", "orders": [{"number": 1}]}, "orders[0] must be a Order"),
+        (
+            {"path": "x", "orders": [{"number": 1, "day": "soon"}]},
+            'orders[0].day must be a date such as 2026-11-27, not "soon"',
+        ),
+        ({"path": "x", "orders": {"a": 1}}, 'orders must be a list of Order, not {"a": 1}'),
+        ({"path": "x", "orders": [], "mode": "slow"}, "mode must be one of 'fast', 'safe', not \"slow\""),
+        ({"path": "x", "orders": [], "other": "no id"}, 'other must be a UUID, not "no id"'),
+        (
+            {"path": "x", "orders": [{"number": 1, "day": "2026-01-02", "shade": 1}]},
+            "orders[0] must be an object with the fields",
+        ),
+    ],
+    ids=range(8),
+)
+def test_arguments_that_do_not_fit_fail_the_node(arguments: dict[str, object], problem: str) -> None:
+    """Once, since another attempt or worker could not make them either; the error names the parameter."""
+    instance = dagorama.start("Etl", arguments)
+    with pytest.raises(NodeFailed) as failed:
+        instance.result()
+    assert f"the arguments of {MODULE}:Etl.entrypoint: {problem}" in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "error", "problem"),
+    [
+        ("Etl", {"path": "x"}, TypeError, "missing a required argument: 'orders'"),
+        ("Plain", {"value": 1, "more": 2}, TypeError, "got an unexpected keyword argument 'more'"),
+        ("Plain", "text", TypeError, "arguments must be a mapping by name, or a list in order"),
+        ("Plain", [object()], TypeError, "there is no JSON for <object"),
+        ("Nowhere", {}, LookupError, "no connected worker has told of a definition 'Nowhere'"),
+        ("WithArguments", {}, ValueError, "its constructor takes url: start it from Python"),
+        ("ByTenant", ["a"], ValueError, "its limits go by its arguments: start it from Python"),
+    ],
+    ids=range(7),
+)
+def test_a_start_that_cannot_be_is_refused_here(
+    name: str, arguments: object, error: type[Exception], problem: str
+) -> None:
+    """Nothing is made then."""
+    with pytest.raises(error, match=re.escape(problem)):
+        dagorama.start(name, arguments)  # type: ignore[arg-type]
+    assert list(dagorama.instances()) == []
+
+
+def test_options_keys_and_hooks_go_with_a_start() -> None:
+    """A key gives the instance that was started under it; a hook of the definition hears of the end."""
+    ENDS.clear()
+    with instance_options(key="k", tags={"customer": "c9"}, priority=4):
+        one = dagorama.start("Hooked", [7])
+        assert dagorama.start("Hooked", [7]).id == one.id
+        with pytest.raises(KeyConflict):
+            dagorama.start("Hooked", [8])
+    assert one.result() == 7
+    for instance in dagorama.instances():
+        instance.wait()
+    assert [(end.instance_id, end.key, end.tags) for end in ENDS] == [(one.id, "k", {"customer": "c9"})]
+    assert one.refresh().status.priority == 4
