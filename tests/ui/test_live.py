@@ -94,6 +94,31 @@ def test_a_failed_instance_is_retried_and_a_node_rerun(site: Site, page: Page, g
     expect(page.locator(".facts")).to_contain_text("value same since the rerun")
 
 
+def test_an_instance_is_started_and_rerun_with_other_arguments(site: Site, page: Page) -> None:
+    """By the form of its type hints, through a worker that has it; the history says so."""
+    Stations()(["known"])[0].result(timeout=WAIT_S)  # a worker tells of what it has run
+    page.goto("/start")
+    is_live(page)
+    page.get_by_role("link", name="Stations", exact=True).click()
+    page.get_by_label("names").fill("no JSON")
+    page.get_by_role("button", name="Start", exact=True).click()
+    expect(page.locator(".problem")).to_contain_text("names must be JSON")
+    page.get_by_label("names").fill('["a.csv", "bad.csv"]')
+    page.get_by_label("bad").fill("bad.csv")
+    page.get_by_role("button", name="Start", exact=True).click()
+    expect(page.locator(".title .state")).to_have_attribute("data-state", "failed")
+    page.locator(".failure a").first.click()
+    page.get_by_role("button", name="Rerun from here…").click()
+    page.get_by_label("bad").fill('""')
+    page.get_by_role("button", name="Rerun", exact=True).click()
+    expect(page.locator(".title .state")).to_have_attribute("data-state", "completed")
+    page.get_by_role("link", name="Stations").click()
+    expect(page.locator(".title .state")).to_have_attribute("data-state", "completed")
+    page.get_by_role("link", name="History").click()
+    expect(page.locator("tbody")).to_contain_text("Run again from a node")
+    expect(page.locator("tbody")).to_contain_text("page, from")
+
+
 def test_many_are_chosen_and_changed(site: Site, page: Page, gates: Path) -> None:
     """What was refused is reported with the reason."""
     with instance_options(tags={"chosen": "yes"}):

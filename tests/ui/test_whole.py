@@ -48,12 +48,11 @@ def addresses(instance: Instance) -> list[str]:
     """Return the addresses of all kinds of pages."""
     (node,) = instance.nodes(state="failed")
     at = f"/instances/{instance.id}"
-    tabs = ("", "/nodes", "/failures", "/logs", "/timeline", f"/nodes/{node.id}", "/graph")
+    tabs = ("", "/nodes", "/failures", "/logs", "/history", "/timeline", f"/nodes/{node.id}", "/graph")
     return [
         "/instances",
         *(at + tab for tab in tabs),
-        "/workers",
-        "/queues",
+        *("/workers", "/queues", "/limits", "/settings", "/start?definition=tests.ui.definitions:Stations"),
         "/instances/none",
         "/instances?q=nothing-like-it",
     ]

@@ -6,21 +6,28 @@ from starlette.routing import Route
 
 from dagorama.ui.pages import (
     actions,
+    broker,
     failures,
     graph,
+    history,
     instance_list,
+    limits,
     login,
     logs,
     node,
     nodes,
     overview,
     queues,
+    start,
     timeline,
     workers,
 )
 
 #: In the order in which addresses are looked up.
-PAGES = (login, instance_list, actions, overview, graph, timeline, nodes, failures, logs, node, workers, queues)
+PAGES = (
+    *(login, instance_list, start, actions, overview, graph, timeline, nodes, failures, logs, history, node),
+    *(workers, queues, limits, broker),
+)
 
 
 def routes() -> list[Route]:

@@ -11,12 +11,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from dagorama import BrokerRefused, Instance, InstanceStatus, Queue, attach
+from dagorama import BrokerRefused, Instance, InstanceStatus, Node, Queue, acting_as, attach, drain_async
 from dagorama.ui.errors import BadInput
 from dagorama.ui.forms import fields_in, form_in
 from dagorama.ui.pages import node as node_page
-from dagorama.ui.pages import overview, queues
+from dagorama.ui.pages import overview, queues, workers
 from dagorama.ui.pages.asked import id_in, instance_in
+from dagorama.ui.pages.json_fields import edits_in
 from dagorama.ui.pages.rendering import render
 
 Form = Mapping[str, str]
@@ -49,6 +50,17 @@ VERBS: dict[str, Callable[[Instance, Form], Awaitable[object]]] = {
     "priority": lambda instance, form: instance.aset_priority(_number(form, "priority")),
     "cap": lambda instance, form: instance.acap(_cap(form)),
 }
+
+
+async def _rerun(node: Node, form: Form) -> None:
+    await node.arerun(edits_in(form, await node_page.editable(node)) or None)
+
+
+#: What is done to a node.
+NODE_VERBS: dict[str, Callable[[Node, Form], Awaitable[object]]] = {
+    "rerun": lambda node, form: _rerun(node, form),
+    "retry_now": lambda node, form: node.aretry_now(),
+}
 #: What is done to a queue.
 QUEUE_VERBS: dict[str, Callable[[Queue, Form], Awaitable[object]]] = {
     "pause": lambda queue, form: queue.apause(),
@@ -65,6 +77,11 @@ def _verb_in(request: Request, known: Mapping[str, object]) -> str:
     return verb
 
 
+def reader_of(request: Request) -> str:
+    """Return the words for the reader who acts, for the history: all that is known is the machine."""
+    return f"page, from {request.client.host}" if request.client else "page"
+
+
 def refusal_in(error: Exception) -> str:
     """Return why something was refused, for people."""
     return error.detail if isinstance(error, BrokerRefused) else str(error)
@@ -75,27 +92,44 @@ async def on_instance(request: Request) -> Response:
     verb = _verb_in(request, VERBS)
     instance = instance_in(request)
     try:
-        await VERBS[verb](instance, await form_in(request))
+        form = await form_in(request)
+        with acting_as(reader_of(request)):
+            await VERBS[verb](instance, form)
     except (BrokerRefused, ValueError) as error:
         return await overview.show(request, refused=refusal_in(error), status=409)
     return RedirectResponse(f"/instances/{instance.id}?done={verb}", 303)
 
 
 async def on_node(request: Request) -> Response:
-    """Run a node again, and what its value went into."""
+    """Run a node again, and what its value went into, or one that backs off at once; where it is refused, say why."""
+    verb = _verb_in(request, NODE_VERBS)
     instance, node_id = instance_in(request), id_in(request, "node")
     try:
-        await instance.arerun(node_id)
-    except (BrokerRefused, ValueError) as error:
+        form = await form_in(request)
+        with acting_as(reader_of(request)):
+            await NODE_VERBS[verb](await instance.anode(node_id), form)
+    except (BrokerRefused, TypeError, ValueError) as error:
         return await node_page.show(request, refused=refusal_in(error), status=409)
-    return RedirectResponse(f"/instances/{instance.id}/nodes/{node_id}?done=rerun", 303)
+    return RedirectResponse(f"/instances/{instance.id}/nodes/{node_id}?done={verb}", 303)
+
+
+async def on_worker(request: Request) -> Response:
+    """Have a worker finish what it runs, and end."""
+    worker_id = id_in(request, "worker")
+    try:
+        with acting_as(reader_of(request)):
+            await drain_async(worker_id)
+    except (BrokerRefused, LookupError) as error:
+        return await workers.show(request, refused=refusal_in(error), status=409)
+    return RedirectResponse("/workers", 303)
 
 
 async def on_queue(request: Request) -> Response:
     """Pause a queue, let it go on, or cap it."""
     verb, form = _verb_in(request, QUEUE_VERBS), await form_in(request)
     try:
-        await QUEUE_VERBS[verb](Queue(form.get("queue", "")), form)
+        with acting_as(reader_of(request)):
+            await QUEUE_VERBS[verb](Queue(form.get("queue", "")), form)
     except (BrokerRefused, ValueError) as error:
         return await queues.show(request, refused=refusal_in(error), status=409)
     return RedirectResponse("/queues", 303)
@@ -132,7 +166,8 @@ async def on_many(request: Request) -> Response:
                 refused = error.detail
             return Outcome(about=(await instance.arefresh()).status, refused=refused)
 
-    outcomes = await asyncio.gather(*map(act, chosen))
+    with acting_as(reader_of(request)):
+        outcomes = await asyncio.gather(*map(act, chosen))
     return render(request, "bulk.html", outcomes=outcomes, verb=verb, done=DONE_TO_MANY[verb])
 
 
@@ -141,7 +176,8 @@ def routes() -> list[Route]:
     posts = {
         "/instances/actions": on_many,
         "/instances/{instance}/actions/{verb}": on_instance,
-        "/instances/{instance}/nodes/{node}/actions/rerun": on_node,
+        "/instances/{instance}/nodes/{node}/actions/{verb}": on_node,
+        "/workers/{worker}/actions/drain": on_worker,
         "/queues/actions/{verb}": on_queue,
     }
     return [Route(address, act, methods=["POST"]) for address, act in posts.items()]

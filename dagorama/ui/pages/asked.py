@@ -43,7 +43,7 @@ def id_in(request: Request, name: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        what = f"{text!r} is no id of {'an instance' if name == 'instance' else 'a node'}"
+        what = f"{text!r} is no id of {'an' if name == 'instance' else 'a'} {name}"
         raise HTTPException(404, f"{what}: copy it from a list, or from `dagorama list`") from None
 
 

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from dagorama import Instance, InstanceTimes, Node, UnknownId, Why
 from dagorama.ui.pages.asked import id_in, instance_in
 from dagorama.ui.pages.instance_frame import DONE
+from dagorama.ui.pages.json_fields import PREFIX
 from dagorama.ui.pages.logs import LEVELS, level_in, number_in, part_of
 from dagorama.ui.pages.rendering import render
 from dagorama.ui.pages.shared import times
@@ -29,11 +30,13 @@ async def show(request: Request, *, refused: str = "", status: int = 200) -> Res
     node = await instance.anode(id_in(request, "node"))
     attempt = number_in(request, "attempt") or None
     level = level_in(request)
-    why, parent, cause, dependencies, part = await asyncio.gather(
+    can_rerun = instance.status.state in ("completed", "failed")
+    why, parent, cause, dependencies, arguments, part = await asyncio.gather(
         _why(node),
         node.aparent(),
         _cause(instance, node),
         dependencies_of(instance, node),
+        editable(node) if can_rerun else _none(),
         part_of(instance, node, level=level, attempt=attempt),
     )
     return render(
@@ -55,7 +58,9 @@ async def show(request: Request, *, refused: str = "", status: int = 200) -> Res
         part=part,
         level=level,
         levels=LEVELS,
-        can_rerun=instance.status.state in ("completed", "failed"),
+        can_rerun=can_rerun,
+        arguments=arguments,
+        prefix=PREFIX,
         now=datetime.now(UTC),
         done=DONE.get(request.query_params.get("done", ""), ""),
         refused=refused,
@@ -80,6 +85,15 @@ def dependents_in(all_of_them: InstanceTimes, node_id: UUID) -> list[UUID]:
         return []
     place //= 16
     return [all_of_them.node_id(at) for at, each in enumerate(all_of_them.dependencies) if place in each]
+
+
+async def editable(node: Node) -> dict[str, str]:
+    """Return the arguments of a node that may be edited, as JSON by their names."""
+    return {one.name: one.json for one in await node.aarguments() if one.name and one.json is not None}
+
+
+async def _none() -> dict[str, str]:
+    return {}
 
 
 async def _why(node: Node) -> Why | None:

@@ -10,11 +10,11 @@ from dagorama import workers_async
 from dagorama.ui.pages.rendering import render
 
 
-async def show(request: Request) -> Response:
+async def show(request: Request, *, refused: str = "", status: int = 200) -> Response:
     """Show the workers."""
     found = sorted(await workers_async(), key=lambda worker: (worker.name, worker.worker_id))
     slots, leases = (sum(getattr(worker, name) for worker in found) for name in ("slots", "leases"))
-    return render(request, "workers.html", workers=found, slots=slots, leases=leases)
+    return render(request, "workers.html", status=status, workers=found, slots=slots, leases=leases, refused=refused)
 
 
 def routes() -> list[Route]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID, uuid4
 
 import httpx
@@ -39,6 +39,15 @@ class Load(DAGDefinition):
     def total(self, numbers: list[int]) -> int:
         """Adds."""
         return sum(numbers)
+
+
+class Typed(DAGDefinition):
+    """Takes all sorts of things."""
+
+    @dagorama(queue_name="typed").syncfn
+    def entrypoint(self, count: int, names: list[str], day: date, loud: bool = False) -> str:
+        """Puts them together."""
+        return " ".join([*(names * count), str(day)]) + ("!" if loud else "")
 
 
 @pytest.fixture(autouse=True)
@@ -154,6 +163,9 @@ async def test_a_node_is_told_of(client: httpx.AsyncClient) -> None:
     text = await page(client, f"/instances/{one.id}/nodes/{total.id}")
     assert "Could not run" in text
     assert "good" in text
+    (good,) = one.nodes(function="read", state="completed")
+    text = await page(client, f"/instances/{one.id}/nodes/{good.id}")
+    assert re.search(r'aria-label="Value">4</pre><p class="[^"]*">int ', text)
 
 
 @pytest.mark.parametrize(
@@ -190,6 +202,19 @@ async def test_actions_change_an_instance(client: httpx.AsyncClient) -> None:
     assert "Refused" in answer.text
     assert (await post(client, f"{url}/actions/explode")).status_code == 404
     assert (await client.get(f"{url}/actions/cancel")).status_code == 405
+
+
+async def test_the_history_says_who_did_what(client: httpx.AsyncClient) -> None:
+    """What the page does is done by the page; the node of a rerun leads to it."""
+    one = loaded("a", key="order 17")
+    (node,) = one.nodes(function="read")
+    await post(client, f"/instances/{one.id}/nodes/{node.id}/actions/rerun")
+    text = await page(client, f"/instances/{one.id}/history")
+    assert "Started" in text
+    assert "Ended, completed" in text
+    assert "page, from 127.0.0.1" in text
+    assert f'href="/instances/{one.id}/nodes/{node.id}"' in text
+    assert ">History<" in text
 
 
 async def test_many_are_changed_with_a_report(client: httpx.AsyncClient) -> None:
@@ -230,6 +255,62 @@ async def test_a_queue_is_paused_and_capped(client: httpx.AsyncClient) -> None:
     assert "Resume" in text
     assert (await post(client, "/queues/actions/cap", queue="", running_max="3")).status_code == 409
     assert (await post(client, "/queues/actions/cap", queue="q", running_max="-3")).status_code == 409
+
+
+async def test_an_instance_is_started_by_a_form(client: httpx.AsyncClient) -> None:
+    """It has a field for each argument, says what is wrong in which, and leads to the instance."""
+    name = "tests.unit.ui.test_pages:Typed"
+    assert "Typed" in await page(client, "/start")
+    form = await page(client, f"/start?definition={name}")
+    assert re.findall(r'name="argument\.(\w+)"', form) == ["count", "names", "day", "loud"]
+    fields = {"definition": name, "argument.count": "two", "argument.names": '["a"]', "argument.day": "2026-03-01"}
+    answer = await post(client, "/start", **fields)
+    assert answer.status_code == 422
+    assert "count must be a number" in answer.text
+    answer = await post(client, "/start", **fields | {"argument.count": "2", "argument.names": ""})
+    assert "names is needed" in answer.text
+    for wrong in ({"tags": "no pair"}, {"priority": "high"}, {"priority": "5000"}):
+        answer = await post(client, "/start", **fields | {"argument.count": "2"} | wrong)
+        assert (answer.status_code, "Refused" in answer.text) == (409, True)
+    more = {"argument.count": "2", "argument.loud": "true", "key": "order 17", "tags": "customer=c9", "priority": "7"}
+    answer = await post(client, "/start", **fields | more)
+    assert answer.status_code == 303
+    (one,) = instances(key="order 17", tags={"customer": "c9"})
+    assert answer.headers["location"] == f"/instances/{one.id}?done=start"
+    assert one.status.priority == 7
+    assert one.result() == "a a 2026-03-01!"
+    assert (await client.get("/start?definition=no.such:One")).status_code == 404
+
+
+async def test_a_node_is_run_again_with_other_arguments(client: httpx.AsyncClient) -> None:
+    """Its page has them as JSON, to be edited; what cannot be is refused with the reason."""
+    one = loaded("bad")
+    (node,) = one.nodes(function="read")
+    url = f"/instances/{one.id}/nodes/{node.id}"
+    assert re.search(r'name="argument.name"[^>]*>&#34;bad&#34;</textarea>', await page(client, url))
+    answer = await post(client, f"{url}/actions/rerun", **{"argument.name": "no JSON"})
+    assert answer.status_code == 409
+    assert "name must be JSON" in answer.text
+    assert (await post(client, f"{url}/actions/rerun", **{"argument.name": '"good"'})).status_code == 303
+    assert one.result() == 4
+    assert (await post(client, f"{url}/actions/rerun", **{"argument.name": '"good"'})).status_code == 303
+
+
+async def test_limits_and_settings_are_told(client: httpx.AsyncClient) -> None:
+    """A cap is a limit; a broker in this process has no settings."""
+    assert "Nothing is limited" in await page(client, "/limits")
+    Load()(["a"])
+    (one,) = instances()
+    one.cap(2)
+    assert f"instance {one.id}" in await page(client, "/limits")
+    assert "It tells of none" in await page(client, "/settings")
+
+
+async def test_a_worker_that_is_not_there_cannot_be_drained(client: httpx.AsyncClient) -> None:
+    """The page says so."""
+    answer = await post(client, f"/workers/{UUID(int=7)}/actions/drain")
+    assert answer.status_code == 409
+    assert "Refused" in answer.text
 
 
 async def test_nothing_that_is_shown_is_markup(client: httpx.AsyncClient) -> None:
