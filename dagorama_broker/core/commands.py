@@ -83,6 +83,7 @@ class ConnectWorker(Command):
     slots: int = 1  #: 0: it has no stream that grants could be sent over, and asks for each node with `PullNode`
     held: Sequence[HeldLease] = ()
     exit_when_drained: bool = False
+    definitions: tuple[AnnouncedDefinition, ...] = ()  #: those that it tells of
     exit_when_mismatched: bool = False  #: the same, but only where nodes are left that it has in another version
 
 

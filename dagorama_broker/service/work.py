@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 
 import grpc
 from grpc import aio
@@ -43,6 +44,8 @@ class WorkService(work_pb2_grpc.WorkServiceServicer):
             if not isinstance(first, work_pb2.WorkRequest) or not first.HasField("hello"):
                 raise convert.MalformedRequest("the first message of a worker has no hello")
             hello = convert.to_connect(first.hello)
+            if first.HasField("definitions"):
+                hello = replace(hello, definitions=convert.to_definitions(first.definitions))
             # By themselves: with the first message they would be sent twice if the stream ends while that is on its
             # way.
             await context.send_initial_metadata(())

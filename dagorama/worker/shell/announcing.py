@@ -1,4 +1,4 @@
-"""The definitions that a worker tells the broker of, so that people can start them who have not their code."""
+"""The definitions of this process, as a worker tells the broker of them: people start them without their code."""
 
 from __future__ import annotations
 
@@ -10,43 +10,18 @@ from typing import Any
 from dagorama.calls.capture import FunctionSpec
 from dagorama.calls.class_attributes import class_attribute, decorated_in
 from dagorama.calls.hook_calls import HOOKS_MODULE, hook_calls
-from dagorama.calls.names import class_name, known
+from dagorama.calls.names import class_name
 from dagorama.calls.payload import encode_if_possible
 from dagorama.calls.previews import preview_value
 from dagorama.calls.showing import parameters_of
-from dagorama.client.convert import write_definition
 from dagorama.client.definitions import Announced, ParameterInfo
 from dagorama.definition import DAGDefinition, constructor_of
 from dagorama.logging import get_logger
 from dagorama.settings import should_show_inputs
-from dagorama.v1.work_pb2 import Definitions
 from dagorama.worker.shell.listing import is_at_its_name, is_inside, subclasses
 
-#: The broker takes so many definitions of a worker, so many bytes of them, and so long texts.
-DEFINITIONS_MAX, BYTES_MAX, CHARS_MAX, PARAMETERS_MAX = 500, 1 << 20, 300, 100
-
-
-class Announcer:
-    """Tells of definitions to one stream: of all at its beginning, and again when there are others."""
-
-    def __init__(self, only_modules: Sequence[str], versions: Mapping[str, str]) -> None:
-        """Tell of those in these modules and inside them, of all where there are none; `versions` are by function."""
-        self._only_modules = only_modules
-        self._versions = versions
-        self._told_at = -1
-
-    def news(self) -> Definitions | None:
-        """Return what is to be told now, if anything."""
-        if known.count == self._told_at:
-            return None
-        self._told_at = known.count
-        told = Definitions()
-        for one in announced_here(self._only_modules, self._versions):
-            write_definition(told.definitions.add(), one)
-            if told.ByteSize() > BYTES_MAX:
-                del told.definitions[-1]
-                break
-        return told
+#: The broker takes so many definitions of a worker, and so long texts.
+DEFINITIONS_MAX, CHARS_MAX, PARAMETERS_MAX = 500, 300, 100
 
 
 def announced_here(only_modules: Sequence[str] = (), versions: Mapping[str, str] | None = None) -> list[Announced]:

@@ -20,7 +20,7 @@ from dagorama.worker.kernel.node import Node
 from dagorama.worker.kernel.states import GIVEN
 from dagorama.worker.options import WorkerOptions, cancel_grace_s
 from dagorama.worker.shell.alarm import Alarm
-from dagorama.worker.shell.announcing import Announcer
+from dagorama.worker.shell.announcer import Announcer
 from dagorama.worker.shell.board import Board
 from dagorama.worker.shell.execution import Executor
 from dagorama.worker.shell.failure_log import FailureLog

@@ -18,7 +18,7 @@ from dagorama.v1 import graph_pb2
 from dagorama.v1.work_pb2 import Completions, Hello, Lease, ProgressReports, Rejection, WorkRequest, WorkResponse
 from dagorama.v1.work_pb2_grpc import WorkServiceStub
 from dagorama.worker.kernel.states import ENDED, GIVEN
-from dagorama.worker.shell.announcing import Announcer
+from dagorama.worker.shell.announcer import Announcer
 from dagorama.worker.shell.failures import sendable
 from dagorama.worker.shell.held import Failure, Held, Report
 from dagorama.worker.shell.mailbox import Mailbox
@@ -132,9 +132,10 @@ class Stream:
     # -- in grpc's thread ---------------------------------------------------------------------------------------------
 
     def _requests(self) -> Iterator[WorkRequest]:
-        yield WorkRequest(hello=self._hello)
+        first = WorkRequest(hello=self._hello)
         if self._announcer is not None and (definitions := self._announcer.news()) is not None:
-            yield WorkRequest(definitions=definitions)
+            first.definitions.CopyFrom(definitions)
+        yield first
         while (self._reports or not self._is_last) and not self._is_closed:
             request = self._next_request()
             self._sent_at = self._now()

@@ -108,6 +108,7 @@ class Fleet:
             exit_when_drained=command.exit_when_drained,
             exit_when_mismatched=command.exit_when_mismatched,
             versions=versions,
+            definitions=command.definitions,
         )
         earlier = self.workers.pop(worker.id, None)
         if earlier is not None:

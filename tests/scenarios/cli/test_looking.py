@@ -274,6 +274,7 @@ def test_the_json_of_an_instance(scene: Scene) -> None:
         "running_max": None,
         "key": "",
         "tags": {},
+        "started_by": "",
         "failed": [],
     }
     assert [(one["function"], one["nodes"]) for one in functions] == [("shop:f", 2)]
@@ -308,6 +309,7 @@ def test_the_json_of_a_node(scene: Scene) -> None:
         "duration_s": None,
         "label": "",
         "inputs": None,
+        "value_preview": None,
     }
     assert times["created_at"] <= times["finished_at"]
     (_, attempt) = as_json("node", show(scene.failed), show(scene.bad))["failures"]

@@ -14,26 +14,39 @@ from uuid import UUID
 import pytest
 from rich.cells import cell_len
 
+from dagorama.calls.capture import FunctionSpec
 from dagorama.cli import looking, top
 from dagorama.cli.main import SUBCOMMANDS, group
+from dagorama.client.definitions import Announced, DefinitionInfo, ParameterInfo
 from dagorama.client.events import EventBatch
+from dagorama.client.history import HistoryEntry
 from dagorama.client.log_lines import LogBlock, LogChunk, LogPart
 from dagorama.client.port import (
     Cancel,
     CheckFunctions,
     ControlInstance,
     ControlQueue,
+    DrainWorker,
+    ListDefinitions,
+    ListHistory,
+    ListLimits,
     ListQueues,
+    ListSettings,
     ListWorkers,
+    Page,
     Rerun,
     Retry,
+    RetryNode,
     WatchEvents,
     WhyNot,
 )
 from dagorama.client.status import (
     AttemptStatus,
+    BrokerSetting,
     FunctionCheck,
     InstanceStatus,
+    LimitHolder,
+    LimitStatus,
     NodeStatus,
     ProgressStatus,
     QueueStatus,
@@ -76,6 +89,14 @@ CALLS = (
     "why ONE",
     "workers",
     "check tests.scenarios.cli.jobs",
+    "history ONE",
+    "history",
+    "definitions",
+    "limits",
+    "settings",
+    "start Etl",
+    "drain 00000000-0000-0000-0000-000000000005",
+    "retry-now ONE 00000003",
 )
 #: They print texts of users, of which a terminal wraps each line: nothing that is drawn stands in columns.
 LINES = ("logs ONE", "logs ONE 00000001", "events ONE --limit 4")
@@ -92,6 +113,53 @@ class Terminal(io.StringIO):
     def isatty(self) -> bool:
         """Tell that it is one."""
         return True
+
+
+def told_history() -> list[HistoryEntry]:
+    """Make entries of an instance and of something else."""
+    entry = HistoryEntry(
+        at=BEGAN,
+        action="rerun",
+        by=HOSTILE,
+        instance_id=INSTANCE,
+        subject="",
+        details={"function": FUNCTION, "arguments": HOSTILE},
+    )
+    return [entry, replace(entry, action="drain", instance_id=None, subject=f"worker {HOSTILE}", details={})]
+
+
+def told_definition() -> DefinitionInfo:
+    """Make a definition that a worker tells of in its own words."""
+    parameter = ParameterInfo(name="path", kind="positional_or_keyword", annotation=HOSTILE, default=HOSTILE)
+    function = FunctionSpec(FUNCTION, "", HOSTILE, HOSTILE, None, b"")
+    return DefinitionInfo(
+        name=FUNCTION,
+        doc=HOSTILE,
+        parameters=(parameter,),
+        queue=HOSTILE,
+        taint=HOSTILE,
+        max_attempts=1,
+        timeout_s=None,
+        code_version="",
+        workers=(HOSTILE,),
+        problem="",
+        announced=Announced(FUNCTION, function, (parameter,), HOSTILE, (), (), "", ""),
+    )
+
+
+def told_limit() -> LimitStatus:
+    """Make a limit that somebody holds."""
+    holder = LimitHolder(instance_id=INSTANCE, node_id=UUID(int=3), function=FUNCTION, worker=HOSTILE, granted_at=BEGAN)
+    return LimitStatus(
+        key=HOSTILE,
+        running_max=10**6,
+        in_use=10**6,
+        waiting=10**6,
+        rate_per_s=0.5,
+        burst=1,
+        opens_at=BEGAN,
+        holders=(holder,) * 5,
+    )
 
 
 def scene() -> tuple[InstanceStatus, list[NodeStatus], dict[type, Any], LogChunk]:
@@ -135,6 +203,12 @@ def scene() -> tuple[InstanceStatus, list[NodeStatus], dict[type, Any], LogChunk
         queue=HOSTILE, taint=HOSTILE, ready=10**6, active=10**6, workers=99, paused=True, running_max=3, held=10**6
     )
     more: dict[type, Any] = {
+        ListHistory: lambda _: Page(told_history(), ""),
+        ListDefinitions: lambda _: [told_definition()],
+        ListLimits: lambda _: [told_limit()],
+        ListSettings: lambda _: [BrokerSetting(name="DAGORAMA_STORAGE", value=HOSTILE, source="command line")],
+        RetryNode: lambda _: None,
+        DrainWorker: lambda _: None,
         ListWorkers: lambda _: [worker],
         ListQueues: lambda _: [queue],
         WhyNot: lambda _: Why(

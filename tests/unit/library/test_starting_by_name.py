@@ -80,7 +80,7 @@ def test_arguments_become_what_the_hints_say() -> None:
 
 def test_arguments_may_come_in_order() -> None:
     """The definition may be named by its end, or be the one that was listed; an event loop has the twin."""
-    assert dagorama.start("Etl", ["x", "[]", None, "1.5", 2]).result() == [
+    assert dagorama.start("start_definitions:Etl", ["x", "[]", None, "1.5", 2]).result() == [
         Path("x"),
         [],
         None,
@@ -90,7 +90,7 @@ def test_arguments_may_come_in_order() -> None:
     ]
 
     async def start() -> object:
-        found = [one for one in await dagorama.definitions_async() if one.name.endswith(":Plain")]
+        found = [one for one in await dagorama.definitions_async() if one.name == f"{MODULE}:Plain"]
         return await (await dagorama.start_async(found[0], [{"a": [1, None]}])).aresult()
 
     assert asyncio.run(start()) == [{"a": [1, None]}, ()]
@@ -118,7 +118,7 @@ def test_arguments_may_come_in_order() -> None:
 )
 def test_arguments_that_do_not_fit_fail_the_node(arguments: dict[str, object], problem: str) -> None:
     """Once, since another attempt or worker could not make them either; the error names the parameter."""
-    instance = dagorama.start("Etl", arguments)
+    instance = dagorama.start("start_definitions:Etl", arguments)
     with pytest.raises(NodeFailed) as failed:
         instance.result()
     assert f"the arguments of {MODULE}:Etl.entrypoint: {problem}" in str(failed.value)
@@ -127,13 +127,13 @@ def test_arguments_that_do_not_fit_fail_the_node(arguments: dict[str, object], p
 @pytest.mark.parametrize(
     ("name", "arguments", "error", "problem"),
     [
-        ("Etl", {"path": "x"}, TypeError, "missing a required argument: 'orders'"),
-        ("Plain", {"value": 1, "more": 2}, TypeError, "got an unexpected keyword argument 'more'"),
-        ("Plain", "text", TypeError, "arguments must be a mapping by name, or a list in order"),
-        ("Plain", [object()], TypeError, "there is no JSON for <object"),
+        ("start_definitions:Etl", {"path": "x"}, TypeError, "missing a required argument: 'orders'"),
+        ("start_definitions:Plain", {"value": 1, "more": 2}, TypeError, "got an unexpected keyword argument 'more'"),
+        ("start_definitions:Plain", "text", TypeError, "arguments must be a mapping by name, or a list in order"),
+        ("start_definitions:Plain", [object()], TypeError, "there is no JSON for <object"),
         ("Nowhere", {}, LookupError, "no connected worker has told of a definition 'Nowhere'"),
-        ("WithArguments", {}, ValueError, "its constructor takes url: start it from Python"),
-        ("ByTenant", ["a"], ValueError, "its limits go by its arguments: start it from Python"),
+        ("start_definitions:WithArguments", {}, ValueError, "its constructor takes url: start it from Python"),
+        ("start_definitions:ByTenant", ["a"], ValueError, "its limits go by its arguments: start it from Python"),
     ],
     ids=range(7),
 )
@@ -150,10 +150,10 @@ def test_options_keys_and_hooks_go_with_a_start() -> None:
     """A key gives the instance that was started under it; a hook of the definition hears of the end."""
     ENDS.clear()
     with instance_options(key="k", tags={"customer": "c9"}, priority=4):
-        one = dagorama.start("Hooked", [7])
-        assert dagorama.start("Hooked", [7]).id == one.id
+        one = dagorama.start(f"{MODULE}:Hooked", [7])
+        assert dagorama.start(f"{MODULE}:Hooked", [7]).id == one.id
         with pytest.raises(KeyConflict):
-            dagorama.start("Hooked", [8])
+            dagorama.start(f"{MODULE}:Hooked", [8])
     assert one.result() == 7
     for instance in dagorama.instances():
         instance.wait()
