@@ -95,8 +95,16 @@ def _defined_in_proto(text: str, requests: Iterable[str]) -> Iterator[int]:
 
 def _defined_in(tree: ast.AST, names: set[str], *, is_port: bool) -> Iterator[int]:
     """Yield the lines of classes, functions and rows of tables that have one of the names."""
+    # A function within another is nobody's verb.
+    inner = {
+        id(each)
+        for outer in ast.walk(tree)
+        if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef)
+        for each in ast.walk(outer)
+        if each is not outer
+    }
     for each in ast.walk(tree):
-        if isinstance(each, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        if isinstance(each, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and id(each) not in inner:
             if each.name in names or (is_port and isinstance(each, ast.ClassDef) and names & set(_rpc_of(each))):
                 yield each.lineno
         elif isinstance(each, ast.Dict):
