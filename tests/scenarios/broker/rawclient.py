@@ -16,7 +16,7 @@ import grpc
 from dagorama.v1 import dag_pb2, dag_pb2_grpc, graph_pb2, work_pb2, work_pb2_grpc
 
 #: How long a test waits for what is to come at once.
-WAIT_S = 10.0
+WAIT_S = 30.0
 UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
 

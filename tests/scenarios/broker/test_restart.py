@@ -65,11 +65,13 @@ def test_workers_that_do_not_come_back_are_not_waited_for(database: str, connect
     grace = {"DAGORAMA_RECONNECT_GRACE_S": "0.5"}
     began = time.monotonic()
     with launch_broker(first.port, storage=database, environment=grace) as second, Client(second.target) as client:
+        ready = time.monotonic()
         (again,) = connect(second.target, include_queues=[]).take()
         granted = time.monotonic()
         info = client.node(instance_id, node_id)
     assert (again.node_id, again.token > grant.token, again.attempt, list(info.failures)) == (node_id, True, 1, [])
     assert granted - began > 0.5
+    assert granted - ready < 5  # which it is by default
 
 
 def test_nobody_is_waited_for_who_had_left(database: str, connect: Connect) -> None:

@@ -217,7 +217,7 @@ def test_a_program_that_workers_cannot_import_is_told(way: str, tmp_path: Path) 
         "with launch_broker(port=0):\n"
         "    instance, _ = Job()()\n"
         "    execute_worker(infinite_loop=False)\n"
-        "    print(instance.result(timeout=5) == os.getpid())\n"
+        "    print(instance.result(timeout=20) == os.getpid())\n"
         "    try:\n"
         "        with launch_workers(1):\n"
         "            Job()()\n"

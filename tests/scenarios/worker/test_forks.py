@@ -60,7 +60,7 @@ def test_a_child_that_lives_on_does_not_keep_its_worker_alive(
 ) -> None:
     """The broker sees at once that a worker died, though a child that one of its nodes forked goes on."""
     workers(2)
-    child = Forking()("leave_a_child", tmp_path / "trace")[0].result(timeout=5)
+    child = Forking()("leave_a_child", tmp_path / "trace")[0].result(timeout=12)  # the lease is 15 s
     os.kill(child, signal.SIGKILL)
 
 

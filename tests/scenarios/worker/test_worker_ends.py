@@ -108,7 +108,7 @@ def test_a_worker_runs_in_this_process_until_all_is_done(broker: LaunchedBroker)
     """`execute_worker(infinite_loop=False)` runs everything here and returns."""
     instance, _ = Work()("pid")
     execute_worker(infinite_loop=False)
-    assert instance.result(timeout=1) == os.getpid()
+    assert instance.result(timeout=20) == os.getpid()
 
 
 def test_a_worker_runs_beside_an_event_loop(broker: LaunchedBroker) -> None:
@@ -132,7 +132,7 @@ def test_an_exception_of_a_node_leaves_the_worker(broker: LaunchedBroker) -> Non
     with pytest.raises(ZeroDivisionError):
         execute_worker(catch_exceptions=False)
     with pytest.raises(Exception, match="division by zero"):
-        instance.result(timeout=1)
+        instance.result(timeout=20)
 
 
 def test_a_worker_says_that_there_is_no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
