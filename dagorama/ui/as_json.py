@@ -20,7 +20,7 @@ def plain(value: object) -> object:
     Dataclasses are objects, UUIDs strings, times in ISO 8601 and UTC.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.repr}
         if isinstance(value, EventsSkipped):
             return {"kind": SKIPPED, **fields}
         if isinstance(value, LogGap):

@@ -92,7 +92,7 @@ def row(field: Field, place: str) -> str:
     """Returns the row of a field."""
     about = field.about[0].upper() + field.about[1:]
     notes = ["Needed"] if field.is_required and place == "body" else []
-    notes += [f"Default: {told_default(field.default)}"] if field.default not in (None, [], "") else []
+    notes += [f"Default: {told_default(field.default)}"] if field.default not in (None, [], "", ()) else []
     return f"| `{field.name}` | {place} | {value(field.kind.schema)} | {'. '.join([about, *notes])} |"
 
 
@@ -118,7 +118,7 @@ def value(schema: Mapping[str, Any]) -> str:
     if schema.get("format") in ("uuid", "date-time"):
         return "id" if schema["format"] == "uuid" else "time"
     if schema.get("type") == "array":
-        return f"list of {value(schema['items'])}"
+        return f"list of {value(schema['items'])}" if "items" in schema else "list"
     if "maximum" in schema:
         return f"{schema['type']}, {schema['minimum']:g} to {schema['maximum']}"
     return str(schema.get("type", "anything"))

@@ -5,11 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from uuid import UUID
 
-from dagorama import BrokerRefused, Instance, Queue, attach
+from starlette.exceptions import HTTPException
+
+from dagorama import (
+    BrokerRefused,
+    DagoramaError,
+    Instance,
+    Queue,
+    attach,
+    drain_async,
+    start_async,
+    workers_async,
+)
 from dagorama.options import PRIORITY_MAX, RUNNING_MAX_MAX
-from dagorama.ui.api.kinds import Name, Number, Tags
+from dagorama.ui.api.kinds import Arguments, Name, Number, Tags
 from dagorama.ui.api.looks import PAGE_MAX, SELECTION, listed
 from dagorama.ui.api.rows import Asked, Field, Operation
 from dagorama.ui.errors import BadInput
@@ -30,6 +42,13 @@ RUNNING_MAX = Field(
     is_required=True,
 )
 QUEUE = Field(name="queue", kind=Name(), about="the queue's name", is_required=True)
+WORKER = Field(name="worker", kind=Name(), about="the name or the id of a worker", is_required=True)
+DEFINITION = Field(
+    name="definition", kind=Name(), about='the definition: "module:Class", or its end, "Class"', is_required=True
+)
+ARGUMENTS = Field(
+    name="arguments", kind=Arguments(), about="the arguments of its entrypoint, by name or in order", default=()
+)
 TAGS = Field(name="tags", kind=Tags(), about="with each of these tags", default=None)
 MANY = Field(name="limit", kind=Number(1, PAGE_MAX), about="so many instances at most, the newest", default=PAGE_MAX)
 
@@ -152,6 +171,37 @@ async def rerun(asked: Asked) -> object:
     return (await instance.anode(asked.node_id)).status
 
 
+async def retry_now(asked: Asked) -> object:
+    """Have a node that backs off tried at once, and tell how it stands then."""
+    node = await attach(asked.instance_id).anode(asked.node_id)
+    await node.aretry_now()
+    return (await attach(asked.instance_id).anode(asked.node_id)).status
+
+
+async def start_instance(asked: Asked) -> object:
+    """Start an instance of a definition whose code is not here, and tell how it stands."""
+    try:
+        instance = await start_async(asked.definition, asked.arguments)
+    except DagoramaError:
+        raise
+    except LookupError as error:
+        raise HTTPException(HTTPStatus.NOT_FOUND, str(error)) from None
+    except (TypeError, ValueError) as error:
+        raise BadInput("arguments", str(error)) from None
+    return (await instance.arefresh()).status
+
+
+async def drain_worker(asked: Asked) -> object:
+    """Drain a worker, and tell of all that are connected."""
+    try:
+        await drain_async(asked.worker)
+    except DagoramaError:
+        raise
+    except LookupError as error:
+        raise HTTPException(HTTPStatus.NOT_FOUND, str(error)) from None
+    return {"workers": await workers_async()}
+
+
 def to_queue(act: Callable[[Queue, Asked], Awaitable[object]]) -> Callable[[Asked], Awaitable[object]]:
     """Return the function that does something to a queue, and tells how it stands then, by taint."""
 
@@ -201,6 +251,37 @@ ACTIONS = (
         carry_out=rerun,
         answer="node",
         refusals=(400, 409),
+    ),
+    Operation(
+        method="POST",
+        path="/instances/{instance_id}/nodes/{node_id}/retry-now",
+        name="retry_node_now",
+        summary="Have a node that backs off tried at once",
+        carry_out=retry_now,
+        answer="node",
+        refusals=(400, 409),
+    ),
+    Operation(
+        method="POST",
+        path="/instances/start",
+        name="start_instance",
+        summary="Start an instance of a definition that a connected worker has told of",
+        carry_out=start_instance,
+        answer="instance",
+        body=(DEFINITION, ARGUMENTS),
+        about="The worker makes of the arguments what the type hints of the entrypoint say.",
+        refusals=(400, 404, 409),
+    ),
+    Operation(
+        method="POST",
+        path="/workers/drain",
+        name="drain_worker",
+        summary="Have a worker take no more nodes, finish what it runs, and end",
+        carry_out=drain_worker,
+        members={"workers": ["worker"]},
+        body=(WORKER,),
+        about="No other worker is started in its place.",
+        refusals=(400, 404, 409),
     ),
     *(
         Operation(

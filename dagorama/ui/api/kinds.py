@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -258,6 +259,23 @@ class Pair(Kind):
             raise ValueError(f"must be a tag as name=value, not {_short(value)}")
         ((tag, text),) = checked_tags({tag: text})
         return tag, text
+
+
+@dataclass(frozen=True)
+class Arguments(Kind):
+    """The arguments of a call, by name or in order, of anything that JSON has."""
+
+    schema: Schema = field(default_factory=lambda: {"anyOf": [{"type": "object"}, {"type": "array"}]})
+
+    def read(self, name: str, value: object) -> dict[str, object] | list[object]:
+        """Return the arguments."""
+        if not isinstance(value, (dict, list)):
+            raise ValueError(f"must be an object or a list, not {_short(value)}")
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("must be text that can be written as UTF-8, without halves of letters") from None
+        return value
 
 
 def _short(value: object) -> str:

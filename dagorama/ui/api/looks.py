@@ -13,13 +13,18 @@ from dagorama import (
     LogGap,
     NodeState,
     attach,
+    broker_settings_async,
+    definitions_async,
     events,
+    history,
     instances,
+    list_limits_async,
     queues_async,
     workers_async,
 )
 from dagorama.ui.api.kinds import Flag, Id, Key, Name, Number, Pair, Seconds, Several, Text, Time, Word
 from dagorama.ui.api.rows import Asked, Field, Operation
+from dagorama.ui.errors import BadInput
 
 #: So many items a page has unless a request says otherwise, and at most.
 PAGE, PAGE_MAX = 100, 1000
@@ -66,6 +71,12 @@ AFTER = Field(
 )
 WAIT = Field(
     name="wait_s", kind=Seconds(WAIT_S_MAX), about="waits so long for the first, where there is none yet", default=0.0
+)
+
+
+SUBJECT = (
+    Field(name="queue", kind=Name(), about="done to this queue"),
+    Field(name="worker", kind=Name(), about="done to the worker of this name"),
 )
 
 
@@ -154,6 +165,35 @@ async def list_workers(asked: Asked) -> object:
 async def list_queues(asked: Asked) -> object:
     """Return what is ready and running."""
     return {"queues": await queues_async()}
+
+
+async def list_limits(asked: Asked) -> object:
+    """Return limits and caps."""
+    return {"limits": await list_limits_async()}
+
+
+async def list_history(asked: Asked) -> object:
+    """Return a page of what was done to anything but instances."""
+    if asked.queue is not None and asked.worker is not None:
+        raise BadInput("worker", "may not be given together with queue: the history is that of one of them")
+    page = await history(queue=asked.queue, worker=asked.worker).apage(asked.cursor, asked.limit)
+    return {"history": page.items, "next_cursor": page.next_cursor}
+
+
+async def list_instance_history(asked: Asked) -> object:
+    """Return a page of what was done to an instance."""
+    page = await attach(asked.instance_id).history().apage(asked.cursor, asked.limit)
+    return {"history": page.items, "next_cursor": page.next_cursor}
+
+
+async def list_definitions(asked: Asked) -> object:
+    """Return the definitions that workers have told of."""
+    return {"definitions": await definitions_async()}
+
+
+async def list_settings(asked: Asked) -> object:
+    """Return the settings of the broker."""
+    return {"settings": await broker_settings_async()}
 
 
 async def get_version(asked: Asked) -> object:
@@ -277,6 +317,50 @@ LOOKS = (
         summary="List what is ready and running, by queue and taint",
         carry_out=list_queues,
         members={"queues": ["queue"]},
+    ),
+    Operation(
+        method="GET",
+        path="/limits",
+        name="list_limits",
+        summary="List limits and caps, with the nodes that hold them",
+        carry_out=list_limits,
+        members={"limits": ["limit"]},
+    ),
+    Operation(
+        method="GET",
+        path="/history",
+        name="list_history",
+        summary="List what was done to queues and workers, and to instances, and by whom, newest first",
+        carry_out=list_history,
+        members=_page("history", "history_entry"),
+        query=(*SUBJECT, LIMIT, CURSOR),
+        refusals=(400,),
+    ),
+    Operation(
+        method="GET",
+        path="/instances/{instance_id}/history",
+        name="list_instance_history",
+        summary="List what was done to an instance, and by whom, its start first",
+        carry_out=list_instance_history,
+        members=_page("history", "history_entry"),
+        query=(LIMIT, CURSOR),
+        refusals=(400,),
+    ),
+    Operation(
+        method="GET",
+        path="/definitions",
+        name="list_definitions",
+        summary="List the definitions that connected workers have told of, which can be started by their names",
+        carry_out=list_definitions,
+        members={"definitions": ["definition"]},
+    ),
+    Operation(
+        method="GET",
+        path="/settings",
+        name="list_settings",
+        summary="List the settings that the broker runs with, and where each comes from",
+        carry_out=list_settings,
+        members={"settings": ["setting"]},
     ),
     Operation(
         method="GET",

@@ -11,17 +11,22 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from dagorama import (
+    BrokerSetting,
+    DefinitionInfo,
     EventKind,
     EventsSkipped,
     FunctionProgress,
+    HistoryEntry,
     InstanceEvent,
     InstanceState,
     InstanceStatus,
+    LimitStatus,
     LogGap,
     LogLine,
     NodeEvent,
     NodeState,
     NodeStatus,
+    ParameterInfo,
     QueueStatus,
     Reason,
     Why,
@@ -39,6 +44,11 @@ COMPONENTS: dict[str, type] = {
     "reason": Reason,
     "worker": WorkerStatus,
     "queue": QueueStatus,
+    "limit": LimitStatus,
+    "history_entry": HistoryEntry,
+    "parameter": ParameterInfo,
+    "definition": DefinitionInfo,
+    "setting": BrokerSetting,
     "done": Done,
     "log_line": LogLine,
     "log_gap": LogGap,
@@ -49,6 +59,10 @@ COMPONENTS: dict[str, type] = {
 }
 _NAMED = {kind: name for name, kind in COMPONENTS.items()}
 
+#: The words of `HistoryEntry.action`.
+ACTIONS_OF_HISTORY = (
+    *("start", "end", "extend", "cancel", "retry", "rerun", "retry_now", "pause", "resume", "priority", "cap", "drain"),
+)
 #: Types that are no dataclasses.
 _PLAIN: dict[Any, dict[str, Any]] = {
     str: {"type": "string"},
@@ -84,6 +98,12 @@ _KNOWN: dict[tuple[str, str], dict[str, Any]] = {
     ("node", "change"): {"enum": ["", "same", "changed", "new"]},
     ("why", "state"): ref("node_state"),
     ("done", "state"): ref("instance_state"),
+    ("history_entry", "action"): {"enum": list(ACTIONS_OF_HISTORY)},
+    ("history_entry", "details"): {"type": "object"},
+    ("parameter", "kind"): {
+        "enum": ["positional_only", "positional_or_keyword", "var_positional", "keyword_only", "var_keyword"]
+    },
+    ("setting", "source"): {"enum": ["command line", "environment", "default"]},
     **{
         (name, "kind"): {"enum": [kind.value for kind in EventKind if kind.value.startswith(beginnings)]}
         for name, beginnings in {
@@ -125,6 +145,8 @@ def _add(found: dict[str, Any], name: str, kind: type) -> None:
     hints = get_type_hints(kind)
     properties = dict(_BESIDES.get(name, {}))
     for field in dataclasses.fields(kind):
+        if not field.repr:
+            continue  # of no use to anybody else
         told_as = _OTHERWISE.get(name, {}).get(field.name, field.name)
         properties[told_as] = _KNOWN.get((name, field.name)) or _schema(found, hints[field.name])
     found[name] = {

@@ -107,3 +107,26 @@ def test_the_rest_is_listed(api: httpx.Client, started: Started) -> None:
     functions = of(api.get(f"/instances/{started.failed}/progress"))["functions"]
     assert [each["function"].rpartition(".")[2] for each in functions] == ["entrypoint", "check", "add"]
     assert of(api.get("/version"))["version"]
+
+
+def test_what_was_done_is_told_with_who_did_it(api: httpx.Client, started: Started) -> None:
+    """Actions of people are in the history of the instance, of the queue, and of the worker."""
+    of(api.post(f"/instances/{started.held}/priority", json={"priority": 3}))
+    done = of(api.get(f"/instances/{started.held}/history"))["history"]
+    assert (done[0]["action"], done[-1]["action"], done[-1]["details"]["priority"]) == ("start", "priority", 3)
+    of(api.post("/queues/cap", json={"queue": "nobody", "running_max": 5}))
+    done = of(api.get("/history", params={"queue": "nobody", "limit": 1}))["history"]
+    assert [(each["action"], each["subject"]) for each in done] == [("cap", "queue nobody")]
+    assert of(api.get("/history", params={"queue": "a", "worker": "b"}), 422)["field"] == "worker"
+
+
+def test_limits_settings_and_definitions_are_told(api: httpx.Client, started: Started) -> None:
+    """What is started by a name, drained, or not known, says so."""
+    of(api.post(f"/instances/{started.held}/cap", json={"running_max": 2}))
+    assert f"instance {started.held}" in [each["key"] for each in of(api.get("/limits"))["limits"]]
+    assert "DAGORAMA_PORT" in [each["name"] for each in of(api.get("/settings"))["settings"]]
+    assert of(api.get("/definitions"))["definitions"] == []
+    assert "Nothing" in of(api.post("/instances/start", json={"definition": "Nothing"}), 404)["detail"]
+    assert "nobody" in of(api.post("/workers/drain", json={"worker": "nobody"}), 404)["detail"]
+    (node,) = of(api.get(f"/instances/{started.held}/nodes"))["nodes"]
+    of(api.post(f"/instances/{started.held}/nodes/{node['node_id']}/retry-now"), 409)
