@@ -6,7 +6,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -66,3 +66,13 @@ def pytest_collection_finish() -> None:
     """Keep the collected tests out of every collection of garbage that follows: each would take 0.3 s."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _keep_environment() -> Iterator[None]:
+    """Put the environment back after each test: commands that are run in this process set variables, as theirs may."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)

@@ -407,7 +407,8 @@ def to_sent(worker_id: WorkerId, request: work_pb2.WorkRequest) -> Sent:
     report = c.CompleteNodes(
         worker_id=worker_id, results=to_results(request), completions=to_completions(request.completions)
     )
-    return Sent(commands, report, request.sequence, request.printed)
+    # A view of the field would keep the whole message for as long as its report is on its way to disk.
+    return Sent(commands, report, request.sequence, tuple(request.printed))
 
 
 #: How fields of requests are taken that are not taken as they are.

@@ -15,6 +15,7 @@ from dagorama.cli.choosing import parsed_since
 from dagorama.cli.main import group
 from dagorama.client.port import Cancel, ControlInstance, Request, Retry
 from dagorama.errors import BrokerRefused, BrokerUnavailable
+from dagorama.settings import actor
 from dagorama.states import InstanceState
 from tests.scenarios.cli.told import BEGAN, Told, instance, telling
 
@@ -104,9 +105,10 @@ def test_the_report_is_there_for_programs(told: Told) -> None:
     ],
 )
 def test_the_options_choose(told: Told, words: list[str], expected: list[Request[object]]) -> None:
-    """Without --state those that run are meant, and all options have to fit."""
+    """Without --state those that run are meant, and all options have to fit. Each says that a command has asked."""
     dagorama(*words, "--yes")
-    assert wishes(told) == expected
+    assert {one.values()["by"] for one in wishes(told)} <= {f"{actor()} (CLI)"}
+    assert [{**one.values(), "by": ""} for one in wishes(told)] == [{**one.values(), "by": ""} for one in expected]
 
 
 def test_a_retry_is_for_those_that_failed(told: Told) -> None:
