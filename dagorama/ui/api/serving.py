@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from dagorama import acting_as
 from dagorama.ui.api.kinds import Several
 from dagorama.ui.api.openapi import IN_PATHS, OPERATIONS, PREFIX, document
 from dagorama.ui.api.rows import Asked, Field, Operation
@@ -43,7 +44,8 @@ def _handler(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
             fields |= await _in_body(request, operation.body)
         try:
             async with asyncio.timeout(ANSWER_S + fields.get("wait_s", 0.0)):
-                answer = await operation.carry_out(Asked(fields))
+                with acting_as(_asker_of(request)):
+                    answer = await operation.carry_out(Asked(fields))
         except TimeoutError:
             raise HTTPException(
                 HTTPStatus.SERVICE_UNAVAILABLE,
@@ -53,6 +55,11 @@ def _handler(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
         return Response(json_line(answer), media_type=JSON)
 
     return handle
+
+
+def _asker_of(request: Request) -> str:
+    """Return the words for the program that asks, for the history: all that is known is the machine."""
+    return f"API, from {request.client.host}" if request.client else "API"
 
 
 def _in_path(request: Request) -> dict[str, Any]:

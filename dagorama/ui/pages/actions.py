@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from uuid import UUID
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -139,7 +140,9 @@ async def on_queue(request: Request) -> Response:
 class Outcome:
     """The wish for one instance, fulfilled or refused."""
 
-    about: InstanceStatus
+    instance_id: UUID
+    #: Afterwards; None where the broker does not tell of it any more.
+    about: InstanceStatus | None
     #: Why the broker refused it; empty where it did not.
     refused: str
 
@@ -156,19 +159,24 @@ async def on_many(request: Request) -> Response:
     except ValueError as error:
         raise BadInput("instance", str(error)) from None
     turn = asyncio.Semaphore(AT_ONCE)
-
-    async def act(instance: Instance) -> Outcome:
-        async with turn:
-            refused = ""
-            try:
-                await VERBS[verb](instance, {})
-            except BrokerRefused as error:
-                refused = error.detail
-            return Outcome(about=(await instance.arefresh()).status, refused=refused)
-
     with acting_as(reader_of(request)):
-        outcomes = await asyncio.gather(*map(act, chosen))
+        outcomes = await asyncio.gather(*[_wish(one, verb, turn) for one in chosen])
     return render(request, "bulk.html", outcomes=outcomes, verb=verb, done=DONE_TO_MANY[verb])
+
+
+async def _wish(instance: Instance, verb: str, turn: asyncio.Semaphore) -> Outcome:
+    """Do something to one of many instances: a refusal, of that or of telling how it stands, stops no others."""
+    about, refused = None, ""
+    async with turn:
+        try:
+            await VERBS[verb](instance, {})
+        except BrokerRefused as error:
+            refused = error.detail
+        try:
+            about = (await instance.arefresh()).status
+        except BrokerRefused as error:
+            refused = refused or error.detail
+    return Outcome(instance_id=instance.id, about=about, refused=refused)
 
 
 def routes() -> list[Route]:

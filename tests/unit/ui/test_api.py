@@ -14,6 +14,7 @@ import pytest
 
 from dagorama.client.port import Cancel, GetInstance, GetNode, ListInstances, ListNodes, Page
 from dagorama.errors import BrokerRefused, BrokerUnavailable, refusal
+from dagorama.settings import actor
 from dagorama.ui.api import serving
 from dagorama.ui.api.openapi import OPERATIONS, PREFIX, document
 from dagorama.ui.api.schemas import COMPONENTS, components
@@ -237,6 +238,16 @@ async def test_an_action_tells_how_the_instance_stands_then(told: Told, client: 
     answer = await client.post(f"{ONE}/cancel")
     assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
     assert [type(each) for each in told.asked] == [Cancel, GetInstance]
+
+
+@pytest.mark.asyncio
+async def test_an_action_is_done_by_who_asks(told: Told, client: httpx.AsyncClient) -> None:
+    """The history tells of the machine that asked, not of the user that serves the page."""
+    by: list[str] = []
+    told.more = {Cancel: lambda asked: by.append(actor())}
+    await client.post(f"{ONE}/cancel")
+    await client.post(f"{PREFIX}/instances/cancel", json={"state": ["running", "completed"]})
+    assert by == ["API, from 127.0.0.1"] * 2
 
 
 @pytest.mark.asyncio

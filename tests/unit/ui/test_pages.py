@@ -231,6 +231,18 @@ async def test_many_are_changed_with_a_report(client: httpx.AsyncClient) -> None
     assert "None was selected" in (await post(client, "/instances/actions", verb="pause")).text
 
 
+async def test_one_of_many_that_is_gone_hides_no_others(client: httpx.AsyncClient) -> None:
+    """It has a row with its id, and why."""
+    gone = uuid4()
+    Load()(["b"])
+    (running,) = instances()
+    answer = await post(client, "/instances/actions", verb="cancel", instance=[str(gone), str(running.id)])
+    assert answer.status_code == 200
+    assert "1 of 2 cancelled" in answer.text
+    assert f'href="/instances/{gone}">{gone}<' in answer.text
+    assert (await running.arefresh()).status.state == "cancelled"
+
+
 async def test_a_node_is_run_again(client: httpx.AsyncClient) -> None:
     """And a refusal says why."""
     one = loaded("a")
