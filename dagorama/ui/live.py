@@ -28,7 +28,7 @@ from dagorama import (
     instances,
 )
 from dagorama.logging import get_logger
-from dagorama.ui.changes import Changes
+from dagorama.ui.changes import INSTANCES_MAX, Changes
 
 #: Between two messages to a browser.
 INTERVAL_S = 0.25
@@ -73,6 +73,10 @@ class Told(NamedTuple):
     counts: Mapping[UUID, dict[str, int]]
 
 
+#: A part of the watch, done again and again.
+Part = Callable[[], Awaitable[None]]
+
+
 async def _look_at(instance_id: UUID) -> InstanceStatus:
     return (await attach(instance_id).arefresh()).status
 
@@ -114,6 +118,8 @@ class Live:
         self.cursor = ""
         #: Why the broker is away, empty where it is there, None as long as that is not known.
         self.lost: str | None = None
+        #: The same by the parts of the watch, of which each may fail.
+        self._why: dict[Part, str] = {}
         self.is_closed = False
 
     @contextmanager
@@ -127,7 +133,8 @@ class Live:
             self._ending.cancel()
             self._ending = None
         if not self._tasks:
-            self._tasks = [asyncio.create_task(each) for each in (self._gather(), self._look(), self._tell())]
+            parts = self._read, self._look, self._tell
+            self._tasks = [asyncio.create_task(self._go_on(each)) for each in parts]
         try:
             yield viewer
         finally:
@@ -149,6 +156,7 @@ class Live:
         self._tasks, self._ending = [], None
         self.cursor, self.lost = "", None
         self._gathered = Changes()
+        self._why.clear()
         self._kept.clear()
         self._uncounted.clear()
         self._looked, self._known, self._known_whole = {}, {}, {}
@@ -166,40 +174,40 @@ class Live:
 
     # -- from the broker -----------------------------------------------------------------------------------------------
 
-    async def _gather(self) -> None:
-        """Gather what happens, for as long as somebody looks."""
+    async def _go_on(self, part: Part) -> None:
+        """Do a part of the watch for as long as somebody looks, whatever becomes of it."""
         while True:
             try:
-                await self._read()
+                await part()
+                self._say_lost(part, None)
             except CursorExpired:
                 self.cursor = ""
                 self._gathered.stale = True
                 self._news.set()
             except (BrokerUnavailable, BrokerRefused) as error:
-                self._say_lost(error)
+                self._say_lost(part, error)
                 await asyncio.sleep(RETRY_S)
             except Exception as error:
                 get_logger().error("a defect in the watch of the page", exc_info=error)
-                self._say_lost(error)
+                self._say_lost(part, error)
                 await asyncio.sleep(RETRY_S)
 
     async def _read(self) -> None:
-        """Read events until that raises. They are watched before anybody is told that the broker is there."""
+        """Gather events until that raises. They are watched before anybody is told that the broker is there."""
         begun = await self._watch("").abegin()
         stream = self._watch(self.cursor or begun)
         self.cursor = self.cursor or begun
-        self._say_lost(None)
+        self._say_lost(self._read, None)
         async for event in stream:
             self._gathered.take(event)
             self.cursor = event.cursor
             self._news.set()
 
     async def _look(self) -> None:
-        """Look how far instances are that run, again and again."""
-        while True:
-            await asyncio.sleep(LOOK_S)
-            if self.lost == "":
-                self._compare(await self._looked_at())
+        """Look, after a while, how far instances are that run."""
+        await asyncio.sleep(LOOK_S)
+        if self._why.get(self._read) == "":
+            self._compare(await self._looked_at())
 
     async def _looked_at(self) -> list[InstanceStatus]:
         """Return how the newest running instances stand, and the watched ones."""
@@ -234,9 +242,11 @@ class Live:
             for gone in known.keys() - ids:
                 del known[gone]
 
-    def _say_lost(self, error: Exception | None) -> None:
-        """Tell all browsers that the broker is away, or there."""
-        lost = "" if error is None else str(error) if isinstance(error, DagoramaError) else "the page has a defect"
+    def _say_lost(self, part: Part, error: Exception | None) -> None:
+        """Tell all browsers that a part of the watch has failed, as the broker is away, or that all is well again."""
+        why = "" if error is None else str(error) if isinstance(error, DagoramaError) else "the page has a defect"
+        self._why[part] = why
+        lost = next(filter(None, self._why.values()), self._why.get(self._read))
         if lost != self.lost:
             self.lost = lost
             for viewer in self._viewers:
@@ -245,20 +255,23 @@ class Live:
     # -- to the browsers -----------------------------------------------------------------------------------------------
 
     async def _tell(self) -> None:
-        """Hand out what was gathered, again and again."""
-        while True:
-            if not self._gathered and not self._uncounted:
-                self._news.clear()
-                await self._news.wait()
-            changes, self._gathered = self._gathered, Changes()
-            cursor = self.cursor
+        """Hand out what was gathered, as soon as there is something."""
+        if not self._gathered and not self._uncounted:
+            self._news.clear()
+            await self._news.wait()
+        changes, self._gathered = self._gathered, Changes()
+        cursor = self.cursor
+        try:
             counts = await self._count(changes)
-            if changes:
-                told = Told(cursor, changes, counts)
-                self._kept.append(told)
-                for viewer in self._viewers:
-                    viewer.take(told)
-            await asyncio.sleep(INTERVAL_S)
+        except Exception:
+            self._gathered.stale = True  # what was to be told is gone
+            raise
+        if changes:
+            told = Told(cursor, changes, counts)
+            self._kept.append(told)
+            for viewer in self._viewers:
+                viewer.take(told)
+        await asyncio.sleep(INTERVAL_S)
 
     async def _count(self, changes: Changes) -> dict[UUID, dict[str, int]]:
         """Count the nodes of changed instances; of some of them, where they are many or were counted just now."""
@@ -266,6 +279,9 @@ class Live:
         self._counted_at = {each: at for each, at in self._counted_at.items() if now - at < COUNT_S}
         counts, self._looked = self._looked, {}
         self._uncounted |= dict.fromkeys(each for each in changes.instances if each not in counts)
+        for each in [*self._uncounted][:-INSTANCES_MAX]:  # more change than are counted: they are read again
+            del self._uncounted[each]
+            changes.stale = True
         due = [each for each in self._uncounted if each not in self._counted_at][:COUNTED_MAX]
         looks = await asyncio.gather(*map(self._counts_of, due))
         for each, status in zip(due, looks, strict=True):

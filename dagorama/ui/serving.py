@@ -64,23 +64,27 @@ def serve(settings: UISettings, *, ready: Callable[[str], None], lifeline_fd: in
         listener.close()
 
 
+def config_of(app: Starlette) -> uvicorn.Config:
+    """Return how the page is served."""
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        http="h11",  # httptools, which would be taken where it is installed, heeds no limit of the headers
+        h11_max_incomplete_event_size=HEADERS_BYTES_MAX,
+        limit_concurrency=CONNECTIONS_MAX,
+        timeout_graceful_shutdown=STOP_S,
+    )
+
+
 async def _serve(
     app: Starlette, listener: socket.socket, host: str, ready: Callable[[str], None], lifeline_fd: int | None
 ) -> None:
-    server = Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            ws="none",
-            h11_max_incomplete_event_size=HEADERS_BYTES_MAX,
-            limit_concurrency=CONNECTIONS_MAX,
-            timeout_graceful_shutdown=STOP_S,
-        )
-    )
+    server = Server(config_of(app))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)

@@ -328,6 +328,21 @@ def test_of_many_instances_some_are_counted_with_each_message() -> None:
     assert len(counted) == 100
 
 
+def test_of_more_than_can_be_counted_the_newest_are() -> None:
+    """Those that wait to be counted stay bounded, and for what is left out all is read again."""
+
+    async def story(broker: Broker, live: Live, screen: Screen) -> None:
+        for step in range(4):
+            ids = [UUID(int=1000 * step + each) for each in range(2, INSTANCES_MAX + 2)]
+            broker.happen(*(instance(EventKind.INSTANCE_CREATED, instance_id=each) for each in ids))
+            await asyncio.sleep(INTERVAL_S)
+            assert len(live._uncounted) <= INSTANCES_MAX
+        assert len(screen.told("stale")) >= 2
+        assert {*live._uncounted} <= {*ids}
+
+    watching(story)
+
+
 def test_one_watch_serves_all_browsers() -> None:
     """Twenty browsers are one stream of events and one count, and each is told of its own nodes."""
 
@@ -460,6 +475,35 @@ def test_a_defect_of_the_watch_does_not_end_it(caplog: pytest.LogCaptureFixture)
     _, screen, _ = watching(story)
     assert screen.told("lost") == [{"detail": "the page has a defect"}]
     assert len(screen.told("back")) == 2
+    assert "a secret" in caplog.text
+
+
+@pytest.mark.parametrize("part", ["look_at", "running"])
+def test_a_defect_of_a_look_does_not_end_it(part: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Looking and telling go on after what breaks them; of changes that were not told a browser reads all again."""
+
+    async def story(broker: Broker, live: Live, screen: Screen) -> None:
+        broken = True
+
+        async def fails(*_: object) -> Any:
+            if broken:
+                raise ValueError("a secret")
+            return status(OTHER, ready=1) if part == "look_at" else [status(OTHER, ready=1)]
+
+        setattr(live, f"_{part}", fails)
+        broker.happen(node(7, OTHER))
+        await asyncio.sleep(5)
+        assert [event for _, event, _ in screen.messages if event in ("lost", "back")] == ["back", "lost"]
+        broken = False
+        await asyncio.sleep(5)
+        broker.happen(node(8, OTHER))
+        await asyncio.sleep(2)
+
+    _, screen, _ = watching(story)
+    assert screen.told("lost") == [{"detail": "the page has a defect"}]
+    assert screen.told("back") == [{"first": True}, {"first": False}]
+    assert bool(screen.told("stale")) == (part == "look_at")
+    assert screen.told("change")[-1]["instances"].keys() == {str(OTHER)}
     assert "a secret" in caplog.text
 
 
