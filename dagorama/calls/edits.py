@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from dagorama.calls.inert import Items, Made
 from dagorama.calls.inert import Mapping as InertMapping
@@ -14,6 +15,8 @@ from dagorama.calls.showing import arguments_in, parse_parameters, promise_in, s
 SHOWN_CHARS_MAX, JSON_CHARS_MAX = 300, 10_000
 #: So many are told of, and so deep in each other.
 _ARGUMENTS_MAX, _DEPTH_MAX = 200, 20
+#: Of a value of more parts no JSON is made: it would be longer than `JSON_CHARS_MAX`.
+_PARTS_MAX = 5_000
 #: Of what is edited so much is kept for people.
 EDITS_SHOWN_MAX = 1_000
 
@@ -66,43 +69,64 @@ def arguments_told(told: ArgumentsTold) -> NodeArguments:
 
 
 def _argument(name: str, value: object) -> ArgumentInfo:
-    is_promise = _has_promise(value, 0)
+    is_promise = _has_promise(value)
     text = None if is_promise else _json(value)
     return ArgumentInfo(name=name, text=show_value(value, SHOWN_CHARS_MAX), json=text, is_promise=is_promise)
 
 
-def _has_promise(value: object, depth: int) -> bool:
-    if depth > _DEPTH_MAX:
-        return False
-    if isinstance(value, Made):
-        parts: Sequence[object] = [value.args, value.kwargs, value.state, *value.items, *sum(value.pairs, ())]
-        return bool(promise_in(value)) or any(_has_promise(part, depth + 1) for part in parts)
-    if isinstance(value, Items):
-        return any(_has_promise(part, depth + 1) for part in value.items)
-    if isinstance(value, InertMapping):
-        return any(_has_promise(part, depth + 1) for pair in value.pairs for part in pair)
+def _has_promise(value: object) -> bool:
+    """Return whether a value is a promise or has one in it; parts that are shared are looked at once."""
+    seen: set[int] = set()
+    left = [value]
+    while left:
+        part = left.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, Made) and promise_in(part):
+            return True
+        left.extend(_parts(part))
     return False
+
+
+def _parts(value: object) -> Iterable[object]:
+    if isinstance(value, Made):
+        return [value.args, value.kwargs, value.state, *value.items, *chain.from_iterable(value.pairs)]
+    if isinstance(value, Items):
+        return value.items
+    return chain.from_iterable(value.pairs) if isinstance(value, InertMapping) else ()
 
 
 def _json(value: object) -> str | None:
     try:
-        text = json.dumps(_plain(value, 0))
+        text = json.dumps(_Plainer().plain(value, 0))
     except (TypeError, ValueError):
         return None
     return text if len(text) <= JSON_CHARS_MAX else None
 
 
-def _plain(value: object, depth: int) -> object:
-    """Return a value as JSON has it; raise `TypeError` for what it does not."""
-    if depth > _DEPTH_MAX:
-        raise TypeError("too deep")
-    if value is None or isinstance(value, (str, bool, int, float)):
-        return value
-    if isinstance(value, Items) and value.kind in ("list", "tuple") and not value.is_cut:
-        return [_plain(part, depth + 1) for part in value.items]
-    if isinstance(value, InertMapping) and not value.is_cut and all(isinstance(name, str) for name, _ in value.pairs):
-        return {str(name): _plain(part, depth + 1) for name, part in value.pairs}
-    raise TypeError(type(value).__name__)
+class _Plainer:
+    """Makes one value plain, of so many parts at most: a shared part counts each time."""
+
+    def __init__(self) -> None:
+        self._left = _PARTS_MAX
+
+    def plain(self, value: object, depth: int) -> object:
+        """Return a value as JSON has it; raise `TypeError` for what it does not."""
+        self._left -= 1
+        if depth > _DEPTH_MAX or self._left < 0:
+            raise TypeError("too deep, or too much")
+        if value is None or isinstance(value, (str, bool, int, float)):
+            return value
+        if isinstance(value, Items) and value.kind in ("list", "tuple") and not value.is_cut:
+            return [self.plain(part, depth + 1) for part in value.items]
+        if isinstance(value, InertMapping) and not value.is_cut and _is_named(value):
+            return {str(name): self.plain(part, depth + 1) for name, part in value.pairs}
+        raise TypeError(type(value).__name__)
+
+
+def _is_named(mapping: InertMapping) -> bool:
+    return all(isinstance(name, str) for name, _ in mapping.pairs)
 
 
 def check_edits(edits: Mapping[str, object], known: NodeArguments, parameters: Sequence[str]) -> None:

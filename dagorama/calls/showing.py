@@ -24,6 +24,8 @@ _HEAD, _TAIL = 60, 20
 #: Of longer collections, so many items of the beginning and of the end.
 _FIRST, _LAST = 6, 2
 _DEPTH_MAX = 6
+#: So deep JSON is read.
+_JSON_DEPTH_MAX = 50
 #: Longer names are left out: the broker takes no more with a function.
 _PARAMETERS_BYTES_MAX = 2_000
 #: An integer of more bits than this is not written: that takes long, and Python refuses at 4,300 digits.
@@ -91,7 +93,7 @@ def _json_arguments(payload: bytes) -> tuple[list[object], list[tuple[str, objec
     """Return arguments that came as JSON; edited ones come by name, before the others."""
     try:
         read = read_json(payload)
-    except ValueError:  # such as of one that is cut off
+    except (ValueError, RecursionError):  # such as of one that is cut off
         return [payload.partition(b"\n")[0].decode("ascii", "replace")], [], False
     if not read.rest:
         args, kwargs = list(map(_as_inert, read.args)), {**read.kwargs, **read.edits}
@@ -101,12 +103,14 @@ def _json_arguments(payload: bytes) -> tuple[list[object], list[tuple[str, objec
     return positional, [*edits.items(), *(pair for pair in named if pair[0] not in edits)], are_all
 
 
-def _as_inert(value: object) -> object:
+def _as_inert(value: object, depth: int = 0) -> object:
+    if not isinstance(value, (list, dict)):
+        return value
+    if depth >= _JSON_DEPTH_MAX:
+        return Unknown()
     if isinstance(value, list):
-        return Items("list", list(map(_as_inert, value)))
-    if isinstance(value, dict):
-        return Mapping([(name, _as_inert(one)) for name, one in value.items()])
-    return value
+        return Items("list", [_as_inert(one, depth + 1) for one in value])
+    return Mapping([(name, _as_inert(one, depth + 1)) for name, one in value.items()])
 
 
 def _hider(parameters: str, redact: Collection[str]) -> Callable[[str], bool]:

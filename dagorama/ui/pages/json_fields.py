@@ -48,7 +48,7 @@ def value_in(field: Field, text: str) -> object:
         return text
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         wanted = {
             "number": "a number",
             "bool": "true or false",
@@ -64,11 +64,17 @@ def edits_in(form: Mapping[str, str], before: Mapping[str, str]) -> dict[str, ob
         text = form.get(PREFIX + name, json_before)
         try:
             value = json.loads(text)
-        except ValueError:
+            is_edited = _canonical(value) != _canonical(json.loads(json_before))
+        except (ValueError, RecursionError):
             raise BadInput(name, f"{name} must be JSON, such as {json_before[:100]}") from None
-        if value != json.loads(json_before):
+        if is_edited:
             edits[name] = value
     return edits
+
+
+def _canonical(value: object) -> str:
+    """Return JSON that tells 1, true and 1.0 apart, and is equal for NaN."""
+    return json.dumps(value, sort_keys=True)
 
 
 def tags_in(text: str) -> dict[str, str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import pickle
 import re
 from collections.abc import Iterator
 from datetime import date
@@ -12,6 +14,10 @@ import pytest
 
 import dagorama as api
 from dagorama import DAGDefinition, NodeFailed, dagorama
+from dagorama.calls.edits import ArgumentsTold, NodeArguments, arguments_told
+from dagorama.calls.inert import Items, Unknown
+from dagorama.calls.json_form import encode_arguments
+from dagorama.calls.showing import arguments_in, show_arguments
 from dagorama.testing import in_process_broker
 from tests.unit.library.start_definitions import Order
 
@@ -135,3 +141,44 @@ def test_hidden_arguments_are_edited_unseen() -> None:
     assert instance.result() == 6
     (entry,) = [one for one in instance.history() if one.action == "rerun"]
     assert entry.details["arguments"] == "password=..."
+
+
+def told(payload: bytes) -> NodeArguments:
+    """Give what is told of the arguments of a payload."""
+    return arguments_told(ArgumentsTold(arguments=payload, arguments_bytes=len(payload), parameters="a"))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("depth", [10, 20])
+def test_shared_parts_are_looked_at_once(depth: int) -> None:
+    """A short payload may hold more paths than anybody can walk."""
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value] * 10
+    (argument,) = told(pickle.dumps(((value,), {})))
+    assert (argument.json, argument.is_promise) == (None, False)
+
+
+@pytest.mark.parametrize("depth", [60, 900])
+def test_deep_json_is_shown_without_its_depths(depth: int) -> None:
+    """It is told of as what cannot be edited."""
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    payload = encode_arguments([value], {})
+    (argument,) = told(payload)
+    assert (argument.json, argument.is_promise) == (None, False)
+    ((part,), _, _) = arguments_in(payload)
+    found = 0
+    while isinstance(part, Items):
+        (part,), found = part.items or [None], found + 1
+    assert (type(part), found) == (Unknown, 50)
+
+
+def test_json_that_is_too_deep_to_read_is_shown_by_its_beginning() -> None:
+    """Whatever depth it has, nothing is raised."""
+    payload = b'{"args": [' + b"[" * 100_000 + b"]" * 100_000 + b"]}"
+    assert not told(payload).is_whole
+    assert show_arguments(payload, "a").startswith('a=\'{"args": [[[')
+    with pytest.raises(RecursionError):
+        json.loads(payload)

@@ -12,7 +12,9 @@ import pytest
 
 from dagorama import DAGDefinition, Instance, Queue, dagorama, instance_options, instances
 from dagorama.testing import in_process_broker
+from dagorama.ui.errors import BadInput
 from dagorama.ui.pages import words
+from dagorama.ui.pages.json_fields import PREFIX, Field, edits_in, value_in
 from tests.unit.ui.conftest import MakeBrowser
 
 pytestmark = pytest.mark.asyncio
@@ -367,3 +369,27 @@ async def test_words() -> None:
     assert [part.state for part in parts] == ["completed", "failed"]
     assert sum(part.width for part in parts) == words.BAR_UNITS
     assert parts[1].width >= words.BAR_UNITS_MIN
+
+
+@pytest.mark.parametrize(
+    ("before", "text", "edits"),
+    [
+        ("1", "true", {"it": True}),
+        ("1", "1.0", {"it": 1.0}),
+        ("[0]", "[false]", {"it": [False]}),
+        ("NaN", "NaN", {}),
+        ('{"a": 1, "b": 2}', '{"b":2,"a":1}', {}),
+    ],
+)
+async def test_edits_are_told_by_their_json(before: str, text: str, edits: dict[str, object]) -> None:
+    """Values that Python takes for equal are others in JSON."""
+    assert repr(edits_in({PREFIX + "it": text}, {"it": before})) == repr(edits)
+
+
+async def test_json_that_is_too_deep_is_bad_input() -> None:
+    """It is no defect of the page."""
+    text = "[" * 100_000
+    with pytest.raises(BadInput):
+        edits_in({PREFIX + "it": text}, {"it": "1"})
+    with pytest.raises(BadInput):
+        value_in(Field(name="it", kind="json", annotation="", default=None, is_required=True), text)
