@@ -17,11 +17,26 @@ from decimal import Decimal, InvalidOperation
 from enum import Enum
 from pathlib import Path, PurePath
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    NotRequired,
+    Required,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 from uuid import UUID
 
 #: So deep values may be in each other.
 _DEPTH_MAX = 50
+#: What surrounds hints and says nothing of the value.
+_WRAPPERS = (Annotated, Required, NotRequired, Final, getattr(typing, "ReadOnly", Final))
 _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 
 
@@ -38,9 +53,8 @@ def fitted(value: object, hint: Any, path: str, depth: int = 0) -> Any:
     """Return a value of JSON as a hint wants it; raise `Unfit` where it cannot be that."""
     if depth > _DEPTH_MAX:
         raise Unfit(path, "less deep", value)
+    hint = _unwrapped(hint)
     origin = get_origin(hint)
-    if origin is Annotated:
-        return fitted(value, get_args(hint)[0], path, depth)
     if isinstance(hint, typing.NewType):
         return fitted(value, hint.__supertype__, path, depth)
     if isinstance(hint, typing.TypeVar):
@@ -60,23 +74,38 @@ def fitted(value: object, hint: Any, path: str, depth: int = 0) -> Any:
     return _of_class(value, kind, hint, path, depth)
 
 
+def _unwrapped(hint: Any) -> Any:
+    """Return a hint without what surrounds it, and what an alias stands for; `Any` where that cannot be told."""
+    origin = get_origin(hint)
+    if origin in _WRAPPERS:
+        return _unwrapped(get_args(hint)[0])
+    alias = origin or hint
+    if type(alias).__name__ != "TypeAliasType":
+        return hint
+    try:
+        return _unwrapped(alias.__value__)
+    except Exception:  # a name that is imported for type checkers alone
+        return Any
+
+
 def _of_class(value: object, kind: type, hint: Any, path: str, depth: int) -> object:
     """Return a value of a collection, or of a class with fields."""
     if is_typeddict(kind):
-        return _of_fields(value, kind, kind, path, depth)
+        return _of_fields(value, kind, lambda **fields: _with_required(fields, kind), path, depth)
     if issubclass(kind, tuple):
         return _of_tuple(value, kind, get_args(hint), path, depth)
     if kind in _COLLECTIONS:
         (item,) = get_args(hint) or (Any,)
         parsed = _parsed(value, list, f"a list{_each(item)}", path)
-        return _COLLECTIONS[kind](_items(parsed, item, path, depth))
+        return _hashed(_COLLECTIONS[kind], _items(parsed, item, path, depth), path)
     if kind in _MAPPINGS:
         key, item = get_args(hint) or (Any, Any)
         parsed = _parsed(value, dict, "an object", path)
-        return {
-            fitted(name, key, f"a key of {path}", depth + 1): fitted(one, item, f"{path}[{name!r}]", depth + 1)
+        pairs = [
+            (fitted(name, key, f"a key of {path}", depth + 1), fitted(one, item, f"{path}[{name!r}]", depth + 1))
             for name, one in parsed.items()
-        }
+        ]
+        return _hashed(dict, pairs, path)
     if dataclasses.is_dataclass(kind) or hasattr(kind, "__attrs_attrs__"):
         return _of_fields(value, kind, kind, path, depth)
     validate = getattr(kind, "model_validate", None)  # of pydantic
@@ -85,6 +114,36 @@ def _of_class(value: object, kind: type, hint: Any, path: str, depth: int) -> ob
     if isinstance(value, kind):
         return value
     raise Unfit(path, f"a {kind.__qualname__}, which cannot be made of JSON", value)
+
+
+def _hashed(make: Callable[[Any], object], parts: Sequence[object], path: str) -> object:
+    """Return a collection of parts; raise `Unfit` where they would have to be hashable and are not."""
+    try:
+        return make(parts)
+    except TypeError as error:
+        raise Unfit(path, f"of parts that can be in it ({error})", parts) from None
+
+
+def _with_required(fields: dict[str, Any], kind: Any) -> dict[str, Any]:
+    """Return the fields of a typed dictionary; raise `TypeError` where some that it requires are missing.
+
+    `__required_keys__` alone is wrong where the hints are texts.
+    """
+    presences = {name: _presence(hint) for name, hint in hints_of(kind).items()}
+    required = {name for name in kind.__required_keys__ if presences.get(name) is not NotRequired}
+    required |= {name for name, presence in presences.items() if presence is Required}
+    missing = [name for name in presences if name in required and name not in fields]
+    if missing:
+        raise TypeError(f"without {', '.join(missing)}")
+    return fields
+
+
+def _presence(hint: Any) -> Any:
+    """Return `Required` or `NotRequired`, whichever surrounds a hint; None for neither."""
+    origin = get_origin(hint)
+    if origin is Required or origin is NotRequired:
+        return origin
+    return _presence(get_args(hint)[0]) if origin in _WRAPPERS else None
 
 
 def _items(values: Sequence[object], item: Any, path: str, depth: int) -> list[object]:
@@ -122,7 +181,7 @@ def _of_fields(value: object, kind: Any, make: Callable[..., object], path: str,
 def _made(make: Callable[[Any], object], given: object, kind: type, path: str) -> object:
     try:
         return make(given)
-    except (TypeError, ValueError) as error:  # that of pydantic is a ValueError
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:  # that of pydantic is a ValueError
         raise Unfit(path, f"a {kind.__qualname__} ({' '.join(str(error).split())[:300]})", given) from None
 
 
@@ -150,8 +209,14 @@ def _of_literal(value: object, choices: tuple[Any, ...], path: str) -> object:
 
 def _of_enum(value: object, kind: type[Enum], path: str) -> Enum:
     for member in kind:
-        if value == member.value or value == member.name or (isinstance(value, str) and value == str(member.value)):
+        if value == member.value and isinstance(value, bool) == isinstance(member.value, bool):
             return member
+    if isinstance(value, str):
+        for member in kind:
+            if value == str(member.value):
+                return member
+        if value in kind.__members__:
+            return kind[value]
     raise Unfit(path, f"one of {', '.join(str(member.value) for member in kind)}", value)
 
 
@@ -160,7 +225,7 @@ def _parsed(value: object, kind: type, wanted: str, path: str) -> Any:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Unfit(path, wanted, value) from None
     if not isinstance(value, kind):
         raise Unfit(path, wanted, value)
@@ -184,7 +249,10 @@ def _integer(value: object, path: str) -> int:
 
 def _float(value: object, path: str) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise Unfit(path, "a number of at most 1.8e308", value) from None
     return cast(float, _read(float, value, "a number", path))
 
 
@@ -215,7 +283,10 @@ def _decimal(value: object, path: str) -> Decimal:
 
 
 def _seconds(value: object, path: str) -> timedelta:
-    return timedelta(seconds=_float(value, path))
+    try:
+        return timedelta(seconds=_float(value, path))
+    except (ValueError, OverflowError):  # not a number, or too many
+        raise Unfit(path, "a number of seconds that a timedelta holds", value) from None
 
 
 def _read(make: Callable[[str], Any], value: object, wanted: str, path: str) -> Any:
@@ -296,5 +367,8 @@ def name_of_hint(hint: Any) -> str:
 
 
 def _shown(value: object) -> str:
-    text = json.dumps(value, default=repr)
+    try:
+        text = json.dumps(value, default=repr)
+    except RecursionError:
+        return "what is too deep to show"
     return text if len(text) <= 100 else f"{text[:97]}..."

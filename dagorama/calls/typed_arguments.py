@@ -27,7 +27,7 @@ def typed_arguments(
     """
     try:
         read = read_json(payload)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _error(name, f"they are no JSON that a worker reads ({error})") from None
     signature = inspect.signature(function)
     signature = signature.replace(parameters=list(signature.parameters.values())[1:])

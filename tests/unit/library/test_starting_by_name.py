@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
+from enum import Enum
 from pathlib import Path
+from typing import Any, Final, NotRequired, Required, TypedDict
 from uuid import UUID
 
 import pytest
 
 import dagorama
 from dagorama import DefinitionInfo, KeyConflict, NodeFailed, instance_options
+from dagorama.calls.typed import Unfit, fitted
+from dagorama.calls.typed_arguments import typed_arguments
+from dagorama.errors import PayloadError
 from dagorama.testing import in_process_broker
 from tests.unit.library import start_definitions
 from tests.unit.library.start_definitions import ENDS, Colour, Order
@@ -159,3 +164,82 @@ def test_options_keys_and_hooks_go_with_a_start() -> None:
         instance.wait()
     assert [(end.instance_id, end.key, end.tags) for end in ENDS] == [(one.id, "k", {"customer": "c9"})]
     assert one.refresh().status.priority == 4
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        ("[" * 100_000, list[int]),
+        (1e300, timedelta),
+        (float("nan"), timedelta),
+        pytest.param(10**400, float, id="large-float"),
+        ([[1], [2]], set[list[int]]),
+        ({"[1]": 2}, dict[list[int], int]),
+    ],
+)
+def test_values_that_cannot_be_made_name_the_parameter(value: object, hint: Any) -> None:
+    """Too deep, too large, or not hashable: it is the fault of the value."""
+    with pytest.raises(Unfit, match=r"^it must be "):
+        fitted(value, hint, "it")
+
+
+def test_a_payload_too_deep_to_read_is_an_error_of_the_arguments() -> None:
+    """Another worker could not read it either."""
+    payload = b'{"args": [' + b"[" * 100_000
+    with pytest.raises(PayloadError, match="no JSON that a worker reads"):
+        typed_arguments(payload, start_definitions.Etl.entrypoint, "a:B.c", lambda _: ((), {}))
+
+
+class Part(TypedDict):
+    """Has a field that may be missing."""
+
+    number: int
+    day: NotRequired[date]
+
+
+class Loose(TypedDict, total=False):
+    """Has a field that may not be missing."""
+
+    number: Required[int]
+    day: date
+
+
+@pytest.mark.parametrize("kind", [Part, Loose])
+def test_typed_dictionaries_have_their_required_keys(kind: Any) -> None:
+    """And their fields are what the hints within `Required` and `NotRequired` say."""
+    assert fitted({"number": "1"}, kind, "it") == {"number": 1}
+    assert fitted({"number": "1", "day": "2026-11-27"}, kind, "it") == {"number": 1, "day": date(2026, 11, 27)}
+    with pytest.raises(Unfit, match="without number"):
+        fitted({"day": "2026-11-27"}, kind, "it")
+
+
+class Alias:
+    """Is as an alias of Python 3.12 is."""
+
+    __value__ = list[int]
+
+
+def test_aliases_and_what_surrounds_hints_are_seen_through() -> None:
+    """They say nothing of the value."""
+    alias = type("TypeAliasType", (Alias,), {})()
+    assert fitted("[1, 2.0]", alias, "it") == [1, 2]
+    assert fitted("7", Final[int], "it") == 7
+
+
+class Swapped(Enum):
+    """Has the names of its members as values of others."""
+
+    A = "B"
+    B = "A"
+    ONE = 1
+
+
+def test_members_of_enums_are_told_by_value_first() -> None:
+    """Then by name; true is not 1."""
+    assert [fitted(one, Swapped, "it") for one in ("A", "B", 1, "1", "ONE")] == [
+        Swapped.B,
+        Swapped.A,
+        *[Swapped.ONE] * 3,
+    ]
+    with pytest.raises(Unfit):
+        fitted(True, Swapped, "it")
