@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dagorama import BrokerRefused, DAGDefinition, NodeFailed, dagorama
+from dagorama import BrokerRefused, DAGDefinition, InstanceFailed, NodeFailed, dagorama
 from dagorama.runner import launch_workers
 from dagorama_broker.launch import launch_broker
 
@@ -51,6 +51,8 @@ def test_a_retry_runs_only_what_failed(tmp_path: Path) -> None:
         instance, _ = Report(str(tmp_path))()
         with pytest.raises(NodeFailed, match="FileNotFoundError"):
             instance.result(timeout=20)
+        with pytest.raises(InstanceFailed):  # once the other nodes have ended, too: until then there is no retry
+            instance.wait(timeout=20)
         os.kill(broker.process.pid, signal.SIGKILL)
         broker.process.wait()
         stack.enter_context(launch_broker(port=broker.port, storage=url))
