@@ -78,4 +78,5 @@ def test_nothing_runs_twice_however_the_system_is_killed(tmp_path: Path) -> None
     assert (last.state, len(completed) + len(failed), len(nodes)) == ("failed", NODES, NODES)
     assert {node.failures[-1].type for node in failed} == {"AttemptLost"}
     assert len(completed) <= len(runs) <= NODES
-    assert 0 < len(failed) <= KILLS
+    # Two workers hold a node each, and a busy machine may have the one that lives come back after the grace.
+    assert 0 < len(failed) <= 2 * KILLS
