@@ -55,6 +55,9 @@ class Fleet:
         self.absences = Absences(attempts, queues, dispatcher)
         #: Whose connections broke just now, with the names of the workers and what these held: somebody may tell more.
         self._departed: dict[WorkerId, _Departure] = {}
+        #: Workers that people want to end and that have not said yet that they do. The word may be lost with a
+        #: connection that is dead already, so they are told again when they are back.
+        self._asked: set[WorkerId] = set()
         #: The name of the worker whose connection broke last, and when.
         self.last_lost: tuple[str, float] | None = None
         self._graph = graph
@@ -87,6 +90,9 @@ class Fleet:
             self._graph.events.append(e.WorkerDraining(worker=worker, at=now, is_asked=command.is_asked))
             if command.is_asked:
                 note_action(self._graph.events, "drain", command.by, now, of=f"worker {worker.name}")
+                self._asked.add(worker.id)
+        if not command.is_asked:
+            self._asked.discard(worker.id)
         worker.draining = True
         self._queues.stir(worker)
 
@@ -108,6 +114,7 @@ class Fleet:
             exit_when_drained=command.exit_when_drained,
             exit_when_mismatched=command.exit_when_mismatched,
             versions=versions,
+            draining=command.worker_id in self._asked,
             definitions=command.definitions,
         )
         earlier = self.workers.pop(worker.id, None)
@@ -127,6 +134,8 @@ class Fleet:
         leases = [lease for held in command.held if (lease := self._keep(worker, held, now)) is not None]
         self.absences.end(now, worker)  # after the leases: it no longer has those nodes that it has not brought
         self._graph.events.append(e.WorkerWelcomed(worker=worker, leases=leases))
+        if worker.draining:
+            self._graph.events.append(e.WorkerDraining(worker=worker, at=now, is_asked=True))
 
     def _keep(self, worker: Worker, held: c.HeldLease, now: float) -> tuple[Node, int] | None:
         """Lease a node again to the worker that still has it.
@@ -163,6 +172,8 @@ class Fleet:
                 held = [(node.instance.id, node.id) for node in worker.leases.values()]
                 self._departed[worker.id] = _Departure(now, worker.name, held)
                 self.last_lost = worker.name, now
+            else:
+                self._asked.discard(worker.id)
             self._let_go(worker, None if command.left else "its connection broke", now)
             self._remove(worker, now, lost=not command.left)
 
@@ -172,6 +183,7 @@ class Fleet:
         if worker is not None:  # the end of its connection is still on its way
             self._graph.events.append(e.WorkerEvicted(worker=worker))
             self.disconnect(c.DisconnectWorker(worker_id=worker.id), now)
+        self._asked.discard(command.worker_id)
         self.absences.testify(command.worker_id, command.how, now)
         departure = self._departed.pop(command.worker_id, None)
         for instance_id, node_id in departure.held if departure is not None else ():

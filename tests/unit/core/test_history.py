@@ -104,6 +104,97 @@ def test_a_queue_and_a_worker_have_their_histories(bench: Bench) -> None:
     assert bench.replay(transcript) == tidy(transcript)
 
 
+def test_a_worker_that_was_asked_to_end_is_told_again_when_it_is_back(bench: Bench) -> None:
+    """The word may be lost with a connection that is dead already. It is told until the worker says that it drains."""
+    transcript = """
+        given
+        connect w1
+        submit i1 a
+        asktodrain w1
+
+        connect w1
+        ----
+        WorkerWelcomed w1
+        WorkerDraining w1 asked
+
+        disconnect w1
+        ----
+        WorkerLeft w1
+
+        connect w1
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        WorkerDraining w1 asked
+
+        grant
+        ----
+
+        drain w1
+        ----
+
+        disconnect w1
+        ----
+        WorkerLeft w1
+
+        connect w1
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+
+        history
+        ----
+        0 worker w1 drain by ann
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_a_worker_that_was_silent_is_told_again(bench: Bench) -> None:
+    """It was evicted, and does not know that people want it to end."""
+    transcript = """
+        given
+        connect w1
+        asktodrain w1
+
+        at 15
+        tick
+        ----
+        WorkerEvicted w1
+        WorkerLeft w1
+
+        connect w1
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+        WorkerDraining w1 asked
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_a_worker_that_has_ended_is_not_told_again(bench: Bench) -> None:
+    """One that left in order, or of which it is known how it ended, has done what it was asked for."""
+    transcript = """
+        given
+        connect w1
+        asktodrain w1
+        leave w1
+        connect w2
+        asktodrain w2
+        lost w2 ended
+
+        connect w1
+        ----
+        WorkerJoined w1
+        WorkerWelcomed w1
+
+        connect w2
+        ----
+        WorkerJoined w2
+        WorkerWelcomed w2
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
 def test_a_node_that_backs_off_is_tried_at_once(bench: Bench) -> None:
     """It is ready from then on, also after a restart, with the attempts that it has had."""
     transcript = """
