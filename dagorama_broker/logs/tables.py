@@ -77,6 +77,9 @@ SENDERS_MAX, _SENDERS_FORGOTTEN = 100_000, 10_000
 #: Of a node so many blocks are looked at, the last ones, for an attempt that was just told to be over.
 _LOOKED_AT = 8
 
+#: The name of a worker, and a node and the number of an attempt, of which a block has lines.
+_Came = tuple[str, NodeId, int]
+
 #: `LOG_COMPRESSION_NONE` on the wire, for blocks without lines that are made here.
 _AS_THEY_ARE = 1
 
@@ -163,20 +166,27 @@ class Tables:
 
     def wait_for(self, attempts: Iterable[Awaited], now: float) -> None:
         """Store attempts of which lines are to come, but for those of which some have."""
-        rows = [(*each, now) for each in attempts if not self._has_some(each)]
+        seen: dict[int, set[_Came]] = {}
+        rows = [(*each, now) for each in attempts if not self._has_some(each, seen)]
         self.connection.executemany("INSERT OR IGNORE INTO awaited VALUES (?, ?, ?, ?, ?)", rows)
 
-    def _has_some(self, attempt: Awaited) -> bool:
-        found = self.connection.execute(
-            "SELECT worker, parts FROM nodes JOIN blocks ON number = block"
-            " WHERE nodes.instance = (SELECT seq FROM instances WHERE id = ?) AND node = ? ORDER BY block DESC LIMIT ?",
+    def _has_some(self, attempt: Awaited, seen: dict[int, set[_Came]]) -> bool:
+        """Return whether lines of an attempt have come.
+
+        `seen` keeps what blocks have, by number, as very many attempts may share one.
+        """
+        numbers = self.connection.execute(
+            "SELECT block FROM nodes WHERE instance = (SELECT seq FROM instances WHERE id = ?) AND node = ?"
+            " ORDER BY block DESC LIMIT ?",
             (attempt.instance_id, attempt.node_id, _LOOKED_AT),
         )
-        return any(
-            worker == attempt.worker and (part.node_id, part.attempt) == (attempt.node_id, attempt.attempt)
-            for worker, parts in found
-            for part in unpack(parts)
-        )
+        wanted = (attempt.worker, attempt.node_id, attempt.attempt)
+        return any(wanted in (seen.get(number) or self._look(number, seen)) for (number,) in numbers.fetchall())
+
+    def _look(self, number: int, seen: dict[int, set[_Came]]) -> set[_Came]:
+        rows = self.connection.execute("SELECT worker, parts FROM blocks WHERE number = ?", (number,))
+        seen[number] = {(worker, part.node_id, part.attempt) for worker, parts in rows for part in unpack(parts)}
+        return seen[number]
 
     def have_come(self, arrivals: Iterable[Arrival]) -> None:
         """Forget attempts that were waited for, once something has come of them: that says whether the end has."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dagorama_broker.logs import tables
-from dagorama_broker.logs.blocks import Awaited
+from dagorama_broker.logs import blocks, tables
+from dagorama_broker.logs.blocks import Awaited, Part
 from dagorama_broker.logs.deciding import size_of
 from dagorama_broker.logs.store import AWAITED_S, CHUNK_BLOCKS, CHUNK_BYTES
 from tests.unit.logs.sending import NOW, Stored, arrival, instance_id, node_id, open_store, part
@@ -337,6 +337,24 @@ def test_attempts_are_waited_for_until_something_comes(stored: Stored) -> None:
     assert waited_for(stored) == [("m", 1, "w1"), ("n", 2, "w1")]
     stored.append(arrival(2, b"c", part("n", attempt=2), part("m", ended=True)))
     assert waited_for(stored) == []
+
+
+def test_a_block_of_many_attempts_is_looked_at_once(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once for each of them: a block may have thousands, and a report may name them all."""
+    names = [f"n{number}" for number in range(100)]
+    stored.append(arrival(1, b"a", *[part(name) for name in names]), arrival(2, b"b", part("n1"), worker="w2"))
+    looked_at: list[int] = []
+
+    def unpack(raw: bytes) -> list[Part]:
+        parts = blocks.unpack(raw)
+        looked_at.append(len(parts))
+        return parts
+
+    monkeypatch.setattr(tables, "unpack", unpack)
+    stored.store.wait_for([awaited(name) for name in [*names, "m"]], NOW)
+    assert sorted(looked_at) == [1, 100]
+    stored.now += AWAITED_S
+    assert waited_for(stored) == [("m", 1, "w1")]
 
 
 def test_what_is_waited_for_outlives_the_broker_and_goes_with_the_instance(file: Path) -> None:
