@@ -108,9 +108,16 @@ def main(
             ui_port=ui_port,
         )
         settings.check()
-        options = {"DAGORAMA_HOST": host, "DAGORAMA_PORT": port, "DAGORAMA_STORAGE": storage, "--log-level": log_level}
-        given = {name for name, value in options.items() if value is not None and value != DEFAULT_LOG_LEVEL}
-        given |= {"DAGORAMA_INSECURE"} if insecure else set()
+        options = {
+            "DAGORAMA_HOST": host,
+            "DAGORAMA_PORT": port,
+            "DAGORAMA_STORAGE": storage,
+            "DAGORAMA_METRICS_HOST": metrics_host,
+            "DAGORAMA_METRICS_PORT": metrics_port,
+            "DAGORAMA_INSECURE": insecure or None,
+            "--log-level": None if log_level == DEFAULT_LOG_LEVEL else log_level,
+        }
+        given = {name for name, value in options.items() if value is not None}
         told = told_settings(settings, os.environ, given, log_level=log_level)
         asyncio.run(serve(settings, ready_fd=ready_fd, lifeline_fd=lifeline_fd, told=told))
     except (AddressTaken, MetricsError, PageNotStarted, SettingsError, StorageError) as error:

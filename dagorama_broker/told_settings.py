@@ -21,6 +21,8 @@ def told_settings(
         "DAGORAMA_STORAGE": _PASSWORD.sub("***@", settings.storage),
         "DAGORAMA_INSECURE": "1" if settings.insecure else "0",
         "DAGORAMA_ENVIRONMENT": settings.environment,
+        "DAGORAMA_METRICS_HOST": settings.metrics_host,
+        "DAGORAMA_METRICS_PORT": "" if settings.metrics_port is None else str(settings.metrics_port),
         "DAGORAMA_LEASE_DURATION_S": f"{scheduler.lease_duration_s:g}",
         "DAGORAMA_DELIVERIES_MAX": str(scheduler.deliveries_max),
         "DAGORAMA_RECONNECT_GRACE_S": f"{scheduler.reconnect_grace_s:g}",
