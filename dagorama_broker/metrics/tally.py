@@ -13,12 +13,8 @@ from dagorama.metrics.measures import Readings
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Node
 from dagorama_broker.core.model.states import NodeState
-from dagorama_broker.core.model.values import FailedAttempt, measure
+from dagorama_broker.core.model.values import QUARANTINED, SILENT, FailedAttempt, measure
 from dagorama_broker.metrics import catalog as m
-
-#: The types of failure that the core gives itself.
-_SILENT, _QUARANTINED = "WorkerSilent", "Quarantined"
-
 
 #: A time that was told below this is taken as it is.
 _TOLD_S = 3600.0
@@ -155,7 +151,7 @@ class Tally:
         function.run_time.observe(told_s if 0 < told_s < _TOLD_S else measure(granted_at, at, told_s)[1])
 
     def _attempt_failed(self, node: Node, attempt: FailedAttempt) -> None:
-        if attempt.failure.type == _QUARANTINED:
+        if attempt.failure.type == QUARANTINED:
             self._count(m.QUARANTINED.name)
         elif attempt.granted_at:  # else none ran, as where a node was not started in time
             function = self._of(node)
@@ -163,7 +159,7 @@ class Tally:
             function.run_time.observe(attempt.duration_s)
 
     def _lease_lost(self, event: e.LeaseLost) -> None:
-        is_silent = event.attempt.failure.type == _SILENT
+        is_silent = event.attempt.failure.type == SILENT
         self._leases_lost["expired" if is_silent else "worker_lost"] += 1
         self._of(event.node).lost += 1
 

@@ -13,7 +13,17 @@ from dagorama_broker.core.graph.graph import Graph, cut_short, remember
 from dagorama_broker.core.graph.submitting import build_nodes, notes_of
 from dagorama_broker.core.model.entities import Node, Worker
 from dagorama_broker.core.model.states import TERMINAL, NodeState
-from dagorama_broker.core.model.values import CUT_OFF, FailedAttempt, Failure, NodeId, Rng, Run, measure
+from dagorama_broker.core.model.values import (
+    CUT_OFF,
+    QUARANTINED,
+    SILENT,
+    FailedAttempt,
+    Failure,
+    NodeId,
+    Rng,
+    Run,
+    measure,
+)
 
 #: The failure of an attempt whose worker was lost, and the middle of its message.
 _LOST = "WorkerLost"
@@ -211,7 +221,7 @@ class Attempts:
             f"worker {worker.name} was not heard of for {worker.lease_duration_s:g} s while it held the node, which is "
             "run again; that worker may live, so this is not counted as a loss"
         )
-        self._tell_of_loss(node, worker, Failure(type="WorkerSilent", message=message), now)
+        self._tell_of_loss(node, worker, Failure(type=SILENT, message=message), now)
         self._graph.enqueue(node, now)
 
     def _tell_of_loss(self, node: Node, worker: Worker, failure: Failure, now: float) -> None:
@@ -259,7 +269,7 @@ class Attempts:
             if one.failure.type == _LOST
         ]
         failure = Failure(
-            type="Quarantined",
+            type=QUARANTINED,
             message=f"{node.losses} workers were lost while they held this node, so it is not tried again: "
             f"{'; '.join(seen)}. When what ends them is mended, `dagorama retry` lets the instance go on",
             permanent=True,

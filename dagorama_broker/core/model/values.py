@@ -108,6 +108,8 @@ def measure(granted_at: float, ended_at: float, duration_s: float) -> tuple[floa
 
 #: The type of the failure of a node that may have run and is not run again.
 CUT_OFF = "AttemptLost"
+#: Of an attempt whose worker was not heard of, and of a node that its workers died of.
+SILENT, QUARANTINED = "WorkerSilent", "Quarantined"
 
 
 class FailedAttempt(NamedTuple):
