@@ -13,7 +13,7 @@ from dagorama.metrics.measures import Readings
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Node
 from dagorama_broker.core.model.states import NodeState
-from dagorama_broker.core.model.values import QUARANTINED, SILENT, FailedAttempt, measure
+from dagorama_broker.core.model.values import CUT_OFF, QUARANTINED, SILENT, FailedAttempt, measure
 from dagorama_broker.metrics import catalog as m
 
 #: A time that was told below this is taken as it is.
@@ -153,6 +153,8 @@ class Tally:
     def _attempt_failed(self, node: Node, attempt: FailedAttempt) -> None:
         if attempt.failure.type == QUARANTINED:
             self._count(m.QUARANTINED.name)
+        elif attempt.failure.type == CUT_OFF:
+            self._of(node).lost += 1
         elif attempt.granted_at:  # else none ran, as where a node was not started in time
             function = self._of(node)
             function.failed += 1

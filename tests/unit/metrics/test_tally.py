@@ -100,6 +100,13 @@ def test_lost_leases_and_refused_reports_are_counted(bench: CountedBench) -> Non
     assert bench.value(m.REFUSED) == 1
 
 
+def test_an_attempt_that_is_lost_and_not_repeated_is_no_failed_one(bench: CountedBench) -> None:
+    """It is that of a function that is to run at most once. Nobody knows how long it took."""
+    run(bench, "function single once", "submit i1 a:single", "grant", "disconnect w1", "at 100", "tick")
+    assert [bench.value(m.ATTEMPTS, "single", outcome) for outcome in ("lost", "failed")] == [1, 0]
+    assert (bench.value(m.RUN_TIME, "single"), bench.value(m.NODES_ENDED, "failed")) == (0, 1)
+
+
 def test_a_quarantined_node_is_counted(bench: CountedBench) -> None:
     """A node that workers die of is counted once, and is no failed attempt of its function."""
     run(bench, "submit i1 a", "grant")
