@@ -1965,7 +1965,7 @@ class ListNodesRequest(_message.Message):
     with_inputs: _builtins.bool
     """Tell of the arguments of each, with the first 2,048 bytes of their payloads."""
     label: _builtins.str
-    """The whole label; empty for any. At most 2,000 bytes."""
+    """The whole label; empty for any. At most 1,024 bytes."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_graph_pb2.NodeState.ValueType]:
         """As in `ListInstancesRequest`, what follows asks for some of them, and a page may be empty."""
