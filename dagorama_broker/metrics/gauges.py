@@ -7,7 +7,7 @@ import asyncio
 import os
 import platform
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from importlib.metadata import version
 from itertools import islice
@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from dagorama.metrics.labels import Labels
 from dagorama.metrics.measures import Metric, Readings
-from dagorama_broker.core.model.entities import Lane, Node, Worker
+from dagorama_broker.core.model.entities import Lane, Node, View
 from dagorama_broker.core.model.states import LIVE, NodeState
 from dagorama_broker.host.host import Host
 from dagorama_broker.logs.logs import Logs
@@ -74,7 +74,7 @@ async def _of_queues(host: Host, labels: Labels) -> Readings:
     counts: dict[Metric, defaultdict[str, float]] = {
         metric: defaultdict(float) for metric in (m.QUEUE_READY, m.QUEUE_HELD, m.QUEUE_ACTIVE, m.QUEUE_AGE)
     }
-    workers: defaultdict[str, set[int]] = defaultdict(set)
+    views: defaultdict[str, set[View]] = defaultdict(set)  #: few, and each worker has one
     for lane in lanes:
         label = labels.of(lane.queue)
         held = lane.ready + lane.parked if lane.paused else lane.parked
@@ -82,7 +82,7 @@ async def _of_queues(host: Host, labels: Labels) -> Readings:
         counts[m.QUEUE_HELD][label] += held
         counts[m.QUEUE_ACTIVE][label] += lane.active - lane.ready - lane.parked
         counts[m.QUEUE_AGE][label] += 0.0
-        workers[label] |= {worker.number for worker in _takers(lane)}
+        views[label].update(lane.views)
     now = host.now()
     for lane in lanes:
         label = labels.of(lane.queue)
@@ -90,12 +90,12 @@ async def _of_queues(host: Host, labels: Labels) -> Readings:
         counts[m.QUEUE_AGE][label] = max(counts[m.QUEUE_AGE][label], now - oldest_at)
     return {
         **{metric.name: {(label,): count for label, count in of.items()} for metric, of in counts.items()},
-        m.QUEUE_WORKERS.name: {(label,): len(numbers) for label, numbers in workers.items()},
+        m.QUEUE_WORKERS.name: {(label,): _takers(of) for label, of in views.items()},
     }
 
 
-def _takers(lane: Lane) -> Iterator[Worker]:
-    return (worker for view in lane.views for worker in view.workers if not worker.draining)
+def _takers(views: Iterable[View]) -> int:
+    return sum(not worker.draining for view in views for worker in view.workers)
 
 
 async def _oldest_at(lane: Lane, now: float) -> float:
