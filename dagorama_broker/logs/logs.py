@@ -5,6 +5,7 @@ nobody but senders and readers of logs.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
@@ -13,6 +14,8 @@ from dagorama_broker.core.model.values import InstanceId, NodeId
 from dagorama_broker.logs.blocks import Arrival, Awaited, Block, Chunk, IsRunning
 from dagorama_broker.logs.store import LogStore, Taken
 from dagorama_broker.logs.underway import Underway
+
+log = logging.getLogger("dagorama.broker")
 
 T = TypeVar("T")
 
@@ -134,11 +137,11 @@ class Logs:
                 self._has_room.set()
                 awaited, self._awaited = self._awaited, []
                 arrivals = [arrival for one in waiting for arrival in one.arrivals]
+                if awaited:
+                    await self._expect(awaited)
+                if not waiting:
+                    continue
                 try:
-                    if awaited:
-                        await self._run(self._store.wait_for, awaited, self._now())
-                    if not waiting:
-                        continue
                     taken = await self._run(self._store.append, arrivals, self._is_running, self._now())
                 except Exception as error:  # a defect of ours; each sender is told, and sends again
                     for one in waiting:
@@ -152,6 +155,12 @@ class Logs:
                         one.done.set_result(taken)
         finally:
             self._writing = None
+
+    async def _expect(self, attempts: Sequence[Awaited]) -> None:
+        try:
+            await self._run(self._store.wait_for, attempts, self._now())
+        except Exception:  # a defect of ours; nobody waits for this, and what comes is kept all the same
+            log.exception("readers will not be told if lines of %d attempts do not come", len(attempts))
 
     def _tell(self, arrivals: Sequence[Arrival]) -> None:
         for arrival in arrivals:
