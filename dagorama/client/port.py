@@ -10,16 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from dagorama.calls.capture import CapturedCall, FunctionSpec
 from dagorama.calls.edits import ArgumentsTold
 from dagorama.calls.hook_calls import HookCall
 from dagorama.calls.ids import new_id
+from dagorama.client.counts import FunctionProgress
 from dagorama.client.definitions import DefinitionInfo
+from dagorama.client.events import EventBatch
 from dagorama.client.history import HistoryEntry
 from dagorama.client.log_lines import LogChunk
+from dagorama.client.shape import InstanceShape
 from dagorama.client.silence import Silence
 from dagorama.client.status import (
     BrokerSetting,
@@ -32,15 +35,10 @@ from dagorama.client.status import (
     WorkerStatus,
 )
 from dagorama.client.steps import Deadline, Steps
+from dagorama.client.times import TimesPage
 from dagorama.options import InstanceOptions
 from dagorama.settings import actor
 from dagorama.why import Why
-
-if TYPE_CHECKING:
-    from dagorama.client.counts import FunctionProgress  # noqa: F401 - in quotes below
-    from dagorama.client.events import EventBatch  # noqa: F401 - in quotes below
-    from dagorama.client.shape import InstanceShape  # noqa: F401 - in quotes below
-    from dagorama.client.times import TimesPage  # noqa: F401 - in quotes below
 
 #: The broker gives no larger pages.
 PAGE_SIZE = 1000
@@ -300,7 +298,7 @@ def _is_end(wanted: str, name: str) -> bool:
 
 
 @dataclass(frozen=True)
-class CountNodes(Request["Sequence[FunctionProgress]"]):
+class CountNodes(Request[Sequence[FunctionProgress]]):
     """Tell how many nodes an instance has, by function and state."""
 
     rpc = "CountNodes"
@@ -310,7 +308,7 @@ class CountNodes(Request["Sequence[FunctionProgress]"]):
 
 
 @dataclass(frozen=True)
-class GetShape(Request["InstanceShape"]):
+class GetShape(Request[InstanceShape]):
     """Tell the graph of an instance, folded by function and maker's function."""
 
     rpc = "GetShape"
@@ -320,7 +318,7 @@ class GetShape(Request["InstanceShape"]):
 
 
 @dataclass(frozen=True)
-class ListTimes(Request["TimesPage"]):
+class ListTimes(Request[TimesPage]):
     """Tell the times of the nodes of an instance, in creation order; 0 is for as many as a page can have."""
 
     rpc = "ListTimes"
@@ -349,7 +347,7 @@ class ListHistory(Request[Page[HistoryEntry]]):
 
 
 @dataclass(frozen=True)
-class WatchEvents(Request["EventBatch"]):
+class WatchEvents(Request[EventBatch]):
     """Tell what has happened after a cursor, as soon as there is something; with no cursor, the cursor of now."""
 
     rpc = "WatchEvents"
