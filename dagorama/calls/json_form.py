@@ -39,12 +39,15 @@ def is_json(payload: bytes) -> bool:
 
 
 def encode_arguments(args: Sequence[object], kwargs: Mapping[str, object]) -> bytes:
-    """Return the payload of the arguments of a call; `TypeError` for what JSON cannot hold."""
+    """Return the payload of the arguments of a call; `TypeError` or `ValueError` for what JSON cannot hold."""
     return _line({"args": list(args), "kwargs": dict(kwargs)})
 
 
 def encode_edits(edits: Mapping[str, object]) -> bytes:
-    """Return what goes before the payload of a call's arguments, to put others in the place of these."""
+    """Return what goes before the payload of a call's arguments, to put others in the place of these.
+
+    Raises as `encode_arguments`.
+    """
     return _line({"edits": dict(edits)})
 
 
@@ -69,7 +72,10 @@ def read_json(payload: bytes) -> JsonArguments:
 
 
 def _line(value: dict[str, object]) -> bytes:
-    return json.dumps(value, default=_plain, allow_nan=True).encode("ascii") + b"\n"
+    try:
+        return json.dumps(value, default=_plain, allow_nan=True).encode("ascii") + b"\n"
+    except RecursionError:
+        raise ValueError("the arguments are too deep in each other for JSON") from None
 
 
 def _plain(value: object) -> object:

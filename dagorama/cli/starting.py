@@ -71,7 +71,7 @@ def read_json(name: str, text: str) -> object:
     """Return the value that a text of JSON stands for; `click.UsageError` for one that is none."""
     try:
         found: object = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise click.UsageError(f"{name}: this is no JSON: {error}") from None
     return found
 

@@ -218,7 +218,7 @@ def literal(text: str) -> object:
 def _from_json(text: str) -> Arguments:
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise click.UsageError(f"--json is not JSON: {error}") from None
     if isinstance(value, list):
         return Arguments(args=tuple(value), kwargs={})

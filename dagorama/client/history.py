@@ -58,6 +58,6 @@ def details_in(text: str) -> dict[str, object]:
     """Return the details of an entry as they travel; none where they cannot be read."""
     try:
         told = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return dict(told) if isinstance(told, dict) else {}

@@ -66,6 +66,8 @@ def test_definitions_are_started_without_their_code(broker: LaunchedBroker) -> N
     assert MODULE not in sys.modules
     assert dagorama("start", "Shop", "order={}", "times=2", "more=1")[0] == 2
     assert dagorama("start", "Nowhere")[0] == 4
+    status, printed = dagorama("start", "Shop", f"order:={'[' * 100_000}")
+    assert (status, "order: this is no JSON" in printed) == (2, True)
     assert dagorama("start", "Shop", "5", "times=2")[0] == 2
 
 

@@ -56,6 +56,7 @@ def test_arguments_may_be_json(text: str, expected: Arguments) -> None:
         (["x=1", "x=2"], None, "the argument x is given twice"),
         (["1"], "[1]", "either one by one or as --json"),
         ([], "[1", "--json is not JSON"),
+        pytest.param([], "[" * 100_000, "--json is not JSON", id="deep"),
         ([], "1", "--json takes a list"),
     ],
 )

@@ -20,6 +20,7 @@ from dagorama import (
     attach,
 )
 from dagorama import dagorama as node
+from dagorama.client.history import details_in
 from dagorama.settings import ACTOR_LENGTH_MAX, actor
 from dagorama.testing import in_process_broker
 from dagorama.testing.in_process import InProcessBroker
@@ -196,3 +197,9 @@ def test_an_entry_tells_itself_in_one_line(broker: InProcessBroker) -> None:
     entry: HistoryEntry = list(instance.history())[1]
     whose = f"instance {instance.instance_id}"
     assert str(entry) == f"{whose} was given another priority by tests (priority=7, before=0)"
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[1]", "[" * 100_000], ids=["none", "list", "deep"])
+def test_details_that_cannot_be_read_are_left_out(text: str) -> None:
+    """One entry does not hide all others."""
+    assert details_in(text) == {}

@@ -129,6 +129,14 @@ def test_arguments_that_do_not_fit_fail_the_node(arguments: dict[str, object], p
     assert f"the arguments of {MODULE}:Etl.entrypoint: {problem}" in str(failed.value)
 
 
+def deep() -> list[Any]:
+    """Give a list that is deeper than JSON is written."""
+    value: list[Any] = []
+    for _ in range(100_000):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "error", "problem"),
     [
@@ -136,11 +144,12 @@ def test_arguments_that_do_not_fit_fail_the_node(arguments: dict[str, object], p
         ("start_definitions:Plain", {"value": 1, "more": 2}, TypeError, "got an unexpected keyword argument 'more'"),
         ("start_definitions:Plain", "text", TypeError, "arguments must be a mapping by name, or a list in order"),
         ("start_definitions:Plain", [object()], TypeError, "there is no JSON for <object"),
+        ("start_definitions:Plain", deep(), ValueError, "the arguments are too deep in each other for JSON"),
         ("Nowhere", {}, LookupError, "no connected worker has told of a definition 'Nowhere'"),
         ("start_definitions:WithArguments", {}, ValueError, "its constructor takes url: start it from Python"),
         ("start_definitions:ByTenant", ["a"], ValueError, "its limits go by its arguments: start it from Python"),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_a_start_that_cannot_be_is_refused_here(
     name: str, arguments: object, error: type[Exception], problem: str
