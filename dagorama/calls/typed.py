@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import inspect
 import json
+import sys
 import typing
-from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import Enum
 from pathlib import Path, PurePath
-from types import NoneType, UnionType
+from types import NoneType, SimpleNamespace, UnionType
 from typing import (
     Annotated,
     Any,
@@ -79,7 +81,9 @@ def _unwrapped(hint: Any) -> Any:
     origin = get_origin(hint)
     if origin in _WRAPPERS:
         return _unwrapped(get_args(hint)[0])
-    alias = origin or hint
+    if not isinstance(hint, Hashable):  # such as [int], which is none
+        return Any
+    alias: Any = origin or hint
     if type(alias).__name__ != "TypeAliasType":
         return hint
     try:
@@ -110,7 +114,7 @@ def _of_class(value: object, kind: type, hint: Any, path: str, depth: int) -> ob
         return _of_fields(value, kind, kind, path, depth)
     validate = getattr(kind, "model_validate", None)  # of pydantic
     if validate is not None:
-        return _made(lambda given: validate(given), _parsed(value, dict, "an object", path), kind, path)
+        return _made(validate, _parsed(value, dict, "an object", path), kind, path)
     if isinstance(value, kind):
         return value
     raise Unfit(path, f"a {kind.__qualname__}, which cannot be made of JSON", value)
@@ -170,12 +174,22 @@ def _of_tuple(value: object, kind: type, items: tuple[Any, ...], path: str, dept
 def _of_fields(value: object, kind: Any, make: Callable[..., object], path: str, depth: int) -> object:
     """Return an object with fields by name, made by its class."""
     parsed = _parsed(value, dict, "an object", path)
-    hints = hints_of(kind)
+    hints = _fields_of(kind)
     unknown = [name for name in parsed if name not in hints]
     if unknown:
         raise Unfit(path, f"an object with the fields {', '.join(hints)}", parsed)
     given = {name: fitted(one, hints[name], f"{path}.{name}", depth + 1) for name, one in parsed.items()}
     return _made(lambda fields: make(**fields), given, kind, path)
+
+
+def _fields_of(kind: Any) -> dict[str, Any]:
+    """Return the hints of the fields that a class is made of, by the names that it takes."""
+    hints = hints_of(kind)
+    if hasattr(kind, "__attrs_attrs__"):
+        of_init = [one for one in kind.__attrs_attrs__ if one.init]
+        # `_size` is given as `size`; attrs before 22.2 says so nowhere.
+        return {getattr(one, "alias", one.name.lstrip("_")): hints.get(one.name, Any) for one in of_init}
+    return {name: hints.get(name, Any) for name in kind._fields} if issubclass(kind, tuple) else hints
 
 
 def _made(make: Callable[[Any], object], given: object, kind: type, path: str) -> object:
@@ -202,7 +216,10 @@ def _of_union(value: object, members: tuple[Any, ...], path: str, depth: int) ->
 
 def _of_literal(value: object, choices: tuple[Any, ...], path: str) -> object:
     for choice in choices:
-        if (type(value) is type(choice) and value == choice) or (isinstance(value, str) and value == str(choice)):
+        if type(value) is type(choice) and value == choice:
+            return choice
+    for choice in choices:
+        if isinstance(value, str) and value == str(choice):
             return choice
     raise Unfit(path, f"one of {', '.join(map(repr, choices))}", value)
 
@@ -303,10 +320,6 @@ def _reader(make: Callable[[str], Any], wanted: str) -> Callable[[object, str], 
     return lambda value, path: _read(make, value, wanted, path)
 
 
-def _utc(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
 _SIMPLE: dict[Any, Callable[[object, str], Any]] = {
     Any: lambda value, path: value,
     int: _integer,
@@ -318,7 +331,7 @@ _SIMPLE: dict[Any, Callable[[object, str], Any]] = {
     None: _nothing,
     NoneType: _nothing,
     Decimal: _decimal,
-    datetime: _reader(_utc, "a time such as 2026-11-27T13:45:00Z"),
+    datetime: _reader(datetime.fromisoformat, "a time such as 2026-11-27T13:45:00Z"),
     date: _reader(date.fromisoformat, "a date such as 2026-11-27"),
     time: _reader(time.fromisoformat, "a time of day such as 13:45:00"),
     timedelta: _seconds,
@@ -343,16 +356,18 @@ def hints_of(thing: Any) -> dict[str, Any]:
     try:
         return get_type_hints(thing, include_extras=True)
     except Exception:  # a name that is imported for type checkers alone
-        annotations = getattr(thing, "__annotations__", {})
-        return {name: hint if not isinstance(hint, str) else _alone(hint, thing) for name, hint in annotations.items()}
+        holders = reversed(thing.__mro__) if isinstance(thing, type) else [thing]
+        return {
+            name: _alone(hint, holder) if isinstance(hint, str) else hint
+            for holder in holders
+            for name, hint in inspect.get_annotations(holder).items()
+        }
 
 
 def _alone(hint: str, thing: Any) -> Any:
     """Return one hint that stands as a text, by itself; `Any` where it cannot be told."""
-    from types import SimpleNamespace
-
     holder = SimpleNamespace(__annotations__={"it": hint}, __module__=thing.__module__)
-    space = getattr(thing, "__globals__", None) or vars(__import__("sys").modules.get(thing.__module__, holder))
+    space = getattr(thing, "__globals__", None) or vars(sys.modules.get(thing.__module__, holder))
     try:
         return get_type_hints(holder, globalns=space, include_extras=True)["it"]
     except Exception:

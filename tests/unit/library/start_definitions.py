@@ -8,11 +8,17 @@ from datetime import date
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
+
+import attrs
+from pydantic import BaseModel
 
 from dagorama import DAGDefinition, Limit, dagorama
 from dagorama.hooks import EndedInstance
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 ENDS: list[EndedInstance] = []
 
@@ -31,6 +37,29 @@ class Order:
     number: int
     day: date
     colour: Colour = Colour.RED
+
+
+@dataclass
+class RushOrder(Order):
+    """Has a hint that is there for type checkers alone, and fields of its base."""
+
+    share: Fraction | None = None
+
+
+@attrs.define
+class Parcel:
+    """Is made by attrs, which takes `_weight` as `weight`."""
+
+    day: date
+    _weight: Decimal = Decimal(1)
+    label: str = attrs.field(init=False, default="none")
+
+
+class Customer(BaseModel):
+    """Is made by pydantic."""
+
+    name: str
+    since: date
 
 
 class Etl(DAGDefinition):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import namedtuple
 from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final, NotRequired, Required, TypedDict
+from typing import Any, Final, Literal, NotRequired, Required, TypedDict
 from uuid import UUID
 
 import pytest
@@ -21,7 +22,7 @@ from dagorama.calls.typed_arguments import typed_arguments
 from dagorama.errors import PayloadError
 from dagorama.testing import in_process_broker
 from tests.unit.library import start_definitions
-from tests.unit.library.start_definitions import ENDS, Colour, Order
+from tests.unit.library.start_definitions import ENDS, Colour, Customer, Order, Parcel, RushOrder
 
 MODULE = "tests.unit.library.start_definitions"
 ID = "01a2198d-1e4f-7388-9c20-dfb0513dbb11"
@@ -252,3 +253,49 @@ def test_members_of_enums_are_told_by_value_first() -> None:
     ]
     with pytest.raises(Unfit):
         fitted(True, Swapped, "it")
+
+
+Point = namedtuple("Point", ["x", "y"])
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"number": "7", "day": "2026-11-27", "share": 1}, RushOrder(7, date(2026, 11, 27), Colour.RED, 1)),  # type: ignore[arg-type]
+        ({"day": "2026-11-27", "weight": "2.5"}, Parcel(date(2026, 11, 27), Decimal("2.5"))),
+        ({"name": "ann", "since": "2026-11-27"}, Customer(name="ann", since=date(2026, 11, 27))),
+        ('{"name": "ann", "since": "2026-11-27"}', Customer(name="ann", since=date(2026, 11, 27))),
+        ([1, "a"], Point(1, "a")),
+        ({"x": 1, "y": "a"}, Point(1, "a")),
+    ],
+    ids=["dataclass with a base", "attrs", "pydantic", "pydantic of text", "named tuple", "named tuple by name"],
+)
+def test_objects_are_made_of_their_fields(value: object, expected: object) -> None:
+    """By the names that the class takes, those of its bases too; any value fits a hint that cannot be told."""
+    assert fitted(value, type(expected), "it") == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "problem"),
+    [
+        ({"name": "ann", "since": "soon"}, Customer, "it must be a Customer (1 validation error for Customer since"),
+        ({"day": "soon"}, Parcel, 'it.day must be a date such as 2026-11-27, not "soon"'),
+        ({"day": "2026-11-27", "label": "x"}, Parcel, "it must be an object with the fields day, weight, not"),
+        ([1, 2, 3], Point, "it must be an object, not [1, 2, 3]"),
+    ],
+    ids=["pydantic", "attrs", "attrs without init", "named tuple"],
+)
+def test_objects_that_cannot_be_made_name_the_field(value: object, kind: type, problem: str) -> None:
+    """As pydantic tells it, or by the path that leads there."""
+    with pytest.raises(Unfit, match=f"^{re.escape(problem)}"):
+        fitted(value, kind, "it")
+
+
+def test_a_literal_is_taken_as_it_is_first() -> None:
+    """Then as its text, since forms have nothing else."""
+    assert [fitted(one, Literal[1, "1", 2], "it") for one in (1, "1", "2")] == [1, "1", 2]
+
+
+def test_a_hint_that_is_none_is_as_no_hint() -> None:
+    """Python takes anything for an annotation."""
+    assert fitted("x", [int], "it") == "x"
