@@ -141,10 +141,12 @@ def check_edits(edits: Mapping[str, object], known: NodeArguments, parameters: S
         if parameters and not takes_any and name not in parameters and f"*{name}" not in parameters:
             shown = ", ".join(one for one in parameters if one != "*")
             raise TypeError(f"there is no parameter {name!r}; it has {shown}")
+    further = [name for name in edits if f"*{name}" in parameters]  # its arguments have no names
     for argument in known:
-        if argument.is_promise and argument.name in edits:
+        if argument.is_promise and (argument.name in edits or (further and not argument.name)):
+            told = argument.name or f"one of {further[0]}"
             raise ValueError(
-                f"{argument.name} is the value of another node, {argument.text}, so it cannot be edited: run that node "
+                f"{told} is the value of another node, {argument.text}, so it cannot be edited: run that node "
                 "again, or start a new instance"
             )
 

@@ -61,6 +61,7 @@ def _edited(
 ) -> Arguments:
     """Return arguments with others in the place of the edited ones."""
     bound = _bound(signature, args, kwargs, name)
+    bound.apply_defaults()  # what stands after an argument that is left out would go by its name
     for parameter, value in edits.items():
         known = signature.parameters.get(parameter)
         if known is not None and known.kind is not Parameter.VAR_KEYWORD:

@@ -95,8 +95,13 @@ def _checked(info: DefinitionInfo, arguments: JsonArguments) -> tuple[tuple[obje
     if isinstance(arguments, Mapping):
         kwargs = dict(arguments)
         positional = [one.name for one in info.parameters if one.kind == "positional_only"]
-        if positional:
-            args = tuple(kwargs.pop(name) for name in positional if name in kwargs)
+        given = [name for name in positional if name in kwargs]
+        left_out = [name for name in positional[: len(given)] if name not in given]
+        if left_out:
+            raise TypeError(
+                f"{left_out[0]} must be given, too, where {given[-1]} is: {info} takes them by their places"
+            )
+        args = tuple(kwargs.pop(name) for name in given)
     elif isinstance(arguments, Sequence) and not isinstance(arguments, (str, bytes)):
         args = tuple(arguments)
     else:

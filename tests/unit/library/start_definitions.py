@@ -96,6 +96,15 @@ class Plain(DAGDefinition):
         return [value, tags]
 
 
+class Placed(DAGDefinition):
+    """Takes its arguments by their places."""
+
+    @dagorama().syncfn
+    def entrypoint(self, first: int = 1, second: int = 2, /, *, scale: int = 1) -> list[int]:
+        """Give them back."""
+        return [first, second, scale]
+
+
 class WithArguments(DAGDefinition):
     """Cannot be made without."""
 

@@ -16,8 +16,9 @@ import dagorama as api
 from dagorama import DAGDefinition, NodeFailed, dagorama
 from dagorama.calls.edits import ArgumentsTold, NodeArguments, arguments_told
 from dagorama.calls.inert import Items, Unknown
-from dagorama.calls.json_form import encode_arguments
+from dagorama.calls.json_form import encode_arguments, encode_edits
 from dagorama.calls.showing import arguments_in, show_arguments
+from dagorama.calls.typed_arguments import typed_arguments
 from dagorama.testing import in_process_broker
 from tests.unit.library.start_definitions import Order
 
@@ -39,6 +40,25 @@ class Report(DAGDefinition):
     def total(self, loaded: list[Any], rate: int) -> Any:
         """Give all."""
         return [*loaded, rate]
+
+
+class Sum(DAGDefinition):
+    """Adds up."""
+
+    @dagorama().syncfn
+    def entrypoint(self) -> Any:
+        """Add a value of another node, and a number."""
+        return self.add(1, 2, self.one())
+
+    @dagorama().syncfn
+    def one(self) -> int:
+        """Give one."""
+        return 1
+
+    @dagorama().syncfn
+    def add(self, first: int, *rest: int) -> int:
+        """Give the sum."""
+        return sum([first, *rest])
 
 
 class Secret(DAGDefinition):
@@ -119,6 +139,32 @@ def test_a_value_of_another_node_is_not_edited() -> None:
     assert instance.state == "completed"
     total.rerun({"rate": 11})
     assert instance.result()[-1] == 11
+
+
+def test_a_value_of_another_node_among_further_arguments_is_not_edited() -> None:
+    """They are edited as one."""
+    instance, _ = Sum()()
+    instance.wait()
+    with pytest.raises(ValueError, match="one of rest is the value of another node"):
+        node(instance, "add").rerun({"rest": [2, 3]})
+    node(instance, "add").rerun({"first": 5})
+    assert instance.result() == 8
+
+
+def test_an_edit_goes_to_its_parameter_whatever_was_left_out() -> None:
+    """Not to the `**` parameter by its name, nor to the place of another."""
+
+    def further(self: Any, path: str, limit: int = 3, *more: int, **rest: int) -> None: ...
+
+    def placed(self: Any, first: int = 1, second: int = 2, /) -> None: ...
+
+    def arguments(function: Any, edits: dict[str, object], *args: object) -> object:
+        payload = encode_edits(edits) + encode_arguments(args, {})
+        return typed_arguments(payload, function, "a:B.c", lambda _: ((), {}))
+
+    assert arguments(further, {"more": [1, "2"]}, "a") == (("a", 3, 1, 2), {})
+    assert arguments(further, {"other": 4}, "a") == (("a", 3), {"other": 4})
+    assert arguments(placed, {"second": 5}) == ((1, 5), {})
 
 
 def test_arguments_that_do_not_fit_fail_the_node() -> None:

@@ -130,6 +130,12 @@ def test_arguments_that_do_not_fit_fail_the_node(arguments: dict[str, object], p
     assert f"the arguments of {MODULE}:Etl.entrypoint: {problem}" in str(failed.value)
 
 
+def test_arguments_that_go_by_their_places_may_be_named() -> None:
+    """The names are what is told of them."""
+    arguments: tuple[dict[str, object], ...] = ({"second": 5, "first": "4"}, {"first": 4, "scale": 3}, {})
+    assert [dagorama.start(f"{MODULE}:Placed", one).result() for one in arguments] == [[4, 5, 1], [4, 2, 3], [1, 2, 1]]
+
+
 def deep() -> list[Any]:
     """Give a list that is deeper than JSON is written."""
     value: list[Any] = []
@@ -143,6 +149,7 @@ def deep() -> list[Any]:
     [
         ("start_definitions:Etl", {"path": "x"}, TypeError, "missing a required argument: 'orders'"),
         ("start_definitions:Plain", {"value": 1, "more": 2}, TypeError, "got an unexpected keyword argument 'more'"),
+        ("start_definitions:Placed", {"second": 5}, TypeError, "first must be given, too, where second is"),
         ("start_definitions:Plain", "text", TypeError, "arguments must be a mapping by name, or a list in order"),
         ("start_definitions:Plain", [object()], TypeError, "there is no JSON for <object"),
         ("start_definitions:Plain", deep(), ValueError, "the arguments are too deep in each other for JSON"),
@@ -150,7 +157,7 @@ def deep() -> list[Any]:
         ("start_definitions:WithArguments", {}, ValueError, "its constructor takes url: start it from Python"),
         ("start_definitions:ByTenant", ["a"], ValueError, "its limits go by its arguments: start it from Python"),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_a_start_that_cannot_be_is_refused_here(
     name: str, arguments: object, error: type[Exception], problem: str
