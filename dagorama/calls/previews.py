@@ -52,7 +52,7 @@ def preview_value(payload: bytes, size: int, *, chars_max: int = CHARS_MAX) -> V
 
     Nothing in the payload is imported or run, and nothing is raised, whatever it is.
     """
-    if len(payload) < size and (cut_off := _text_cut_off(payload)) is not None:
+    if len(payload) < size and (cut_off := _text_cut_off(payload, size)) is not None:
         text = show_value(cut_off[: chars_max // 2], chars_max - 3)
         return ValuePreview(type=type(cut_off).__name__, bytes=size, text=f"{text}...")
     found, _ = read_inert(payload)
@@ -61,23 +61,29 @@ def preview_value(payload: bytes, size: int, *, chars_max: int = CHARS_MAX) -> V
     return ValuePreview(type=cut(_type_of(found[0])), bytes=size, text=show_value(found[0], chars_max))
 
 
-def _text_cut_off(payload: bytes) -> str | bytes | None:
+def _text_cut_off(payload: bytes, size: int) -> str | bytes | None:
     """Return the beginning of a value that is one long text, or bytes, where only that is there; None for others.
 
-    Such a value is one opcode with its length and its content, after the ones that begin the pickle.
+    Such a value is one opcode with its length and its content, between the ones that begin and end the pickle.
     """
     rest = payload[2:]
-    if rest[:1] == FRAME[0]:
-        rest = rest[1 + FRAME[1] :]
+    if rest[:1] == _FRAME[0]:
+        rest = rest[1 + _FRAME[1] :]
     length_bytes = _LONG.get(rest[:1])
     if length_bytes is None:
         return None
-    content = rest[1 + length_bytes :]
+    begins = 1 + length_bytes
+    left = size - (len(payload) - len(rest)) - begins - int.from_bytes(rest[1:begins], "little")
+    if left > len(_END):  # such as a tuple whose first item is a long text
+        return None
+    content = rest[begins:]
     return content.decode("utf-8", "ignore") if rest[:1] in _TEXTS else content
 
 
 #: The opcode of a frame, and the size of its argument.
-FRAME = (b"\x95", 8)
+_FRAME = (b"\x95", 8)
+#: The opcodes that end the pickle of a text: MEMOIZE and STOP.
+_END = b"\x94."
 #: The opcodes of texts and bytes, with the sizes of their lengths.
 _LONG = {b"X": 4, b"\x8d": 8, b"B": 4, b"\x8e": 8}
 _TEXTS = {b"X", b"\x8d"}

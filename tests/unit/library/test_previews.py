@@ -75,6 +75,14 @@ def test_of_a_large_value_the_beginning_is_shown(value: object) -> None:
     assert preview_value(payload[:16384], len(payload)).type == type(value).__name__
 
 
+@pytest.mark.parametrize("value", [("x" * 100_000, 5), ("x" * 20_000,), (b"y" * 100_000, 1, 2)], ids=range(3))
+def test_a_tuple_that_is_cut_off_in_its_first_item_is_not_told_as_that(value: object) -> None:
+    """Its type stands at the end, which is not there."""
+    payload = pickle.dumps(value, 5)
+    found = preview_value(payload[:16384], len(payload))
+    assert (found.type, found.text) == ("", "...")
+
+
 @pytest.mark.parametrize("payload", [b"", b"\x80\x05", b"garbage", bytes(range(256)), b"\x80\x05X\xff\xff\xff\xff"])
 def test_any_bytes_are_shown_somehow(payload: bytes) -> None:
     """Nothing is raised."""
