@@ -60,6 +60,10 @@ def runs_of(node: NodeStatus, now: float) -> Iterator[Run]:
     if node.started_at is None or (node.state == "failed" and node.failures):
         return
     began_at = node.started_at.timestamp()
-    ended_at = now if node.duration_s is None else began_at + node.duration_s
-    outcome = "running" if node.duration_s is None else "completed"
+    if node.duration_s is not None:
+        ended_at, outcome = began_at + node.duration_s, "completed"
+    elif node.finished_at is not None:  # how long it took was not told
+        ended_at, outcome = node.finished_at.timestamp(), "completed"
+    else:
+        ended_at, outcome = now, "running"
     yield Run(node_id, node.attempts, node.worker, began_at, ended_at, outcome)

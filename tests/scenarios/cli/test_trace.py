@@ -68,6 +68,17 @@ def test_an_instance_is_written_for_a_trace_viewer(told: Told, tmp_path: Path) -
     assert sorted(outcomes) == ["OSError", "completed", "running"]
 
 
+def test_what_has_ended_is_not_told_as_running() -> None:
+    """Also where it is not known how long it took, or it took no time."""
+    ended = node(1, ended_s=5, worker="w:1", ready_at=at(0), granted_at=at(3), started_at=at(3))
+    with telling(Told([instance(counts=counted([ended]))], [ended])):
+        document = json.loads(trace().stdout)
+    assert slices(document, "worker w:1") == [("Order.load", 1, 3_000_000, 2_000_000)]
+    assert [e["args"]["outcome"] for e in document["traceEvents"] if e.get("cat", "").startswith("node")] == [
+        "completed"
+    ]
+
+
 def test_it_goes_to_standard_output_without_a_file(told: Told) -> None:
     """So it can be packed, or sent on."""
     assert json.loads(trace().stdout)["otherData"]["title"] == f"shop:Order {INSTANCE}"
