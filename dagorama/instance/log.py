@@ -65,9 +65,12 @@ class Log:
 
         With `wait` it is answered when there is something after it, or nothing further comes, which may take as long as
         the node runs; without, at once. Only readers of the whole are told that the end of an attempt is missing.
-        Raises `UnknownId` and `BrokerUnavailable`.
+        Raises `ValueError` for a cursor that cannot be, `UnknownId` and `BrokerUnavailable`.
         """
-        return self._page(whole_number(after) or 0, wait)
+        cursor = whole_number(after)
+        if cursor is None or cursor < 0:
+            raise ValueError(f"after must be the cursor of a page, or 0, not {after!r}")
+        return self._page(cursor, wait)
 
     apage = later(page)
 

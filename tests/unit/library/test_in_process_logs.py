@@ -120,6 +120,9 @@ def test_logs_are_read_in_parts_that_follow_a_cursor() -> None:
         assert second.cursor > first.cursor
         assert second.is_last
         assert instance.logs(level="warning").page().lines == []
+        for after in (-1, "next", None):
+            with pytest.raises(ValueError, match="after must be the cursor of a page"):
+                instance.logs().page(after)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("wanted", [{"attempt": 0}, {"attempt": "1"}, {"level": "loud"}, {"level": True}])
