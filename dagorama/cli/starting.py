@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 
 import click
 
@@ -93,5 +94,4 @@ def definitions(as_json: bool) -> None:
 
 def as_plain(info: DefinitionInfo) -> dict[str, object]:
     """Return a definition for JSON."""
-    names = ("name", "doc", "parameters", "queue", "taint", "max_attempts", "timeout_s", "code_version", "workers")
-    return {**{name: getattr(info, name) for name in names}, "problem": info.problem}
+    return {each.name: getattr(info, each.name) for each in fields(info) if each.name != "announced"}
