@@ -57,9 +57,12 @@ def test_nothing_runs_twice_however_the_system_is_killed(tmp_path: Path) -> None
         broker = stack.enter_context(launch_broker(port=0, storage=url, environment=grace))
         workers = [stack.enter_context(launch_workers(1))[0] for _ in range(2)]
         instance, _ = Payments(str(record))(NODES)
+        losses_max = 0
         for kill in range(KILLS):
             wait_for_effects(record, rng.randrange(1, 9))
             time.sleep(rng.uniform(0, 0.008))
+            # A worker has one node. A broker may have one on record for each worker, of which they do not know yet.
+            losses_max += 1 if kill % 3 == 1 else 2
             if kill % 3 != 0:
                 workers[0].kill()
                 workers[0].join()
@@ -78,5 +81,4 @@ def test_nothing_runs_twice_however_the_system_is_killed(tmp_path: Path) -> None
     assert (last.state, len(completed) + len(failed), len(nodes)) == ("failed", NODES, NODES)
     assert {node.failures[-1].type for node in failed} == {"AttemptLost"}
     assert len(completed) <= len(runs) <= NODES
-    # Two workers hold a node each, and a busy machine may have the one that lives come back after the grace.
-    assert 0 < len(failed) <= 2 * KILLS
+    assert 0 < len(failed) <= losses_max
