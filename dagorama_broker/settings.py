@@ -1,12 +1,12 @@
 """What can be set, from the command line or the environment. `broker/README.md` is the reference."""
 
-import ipaddress
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
 from typing import TypeVar
 
+from dagorama.addresses import is_loopback
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.storage.url import default_url
 
@@ -54,7 +54,7 @@ class BrokerSettings:
             raise SettingsError(f"metrics port {self.metrics_port} is not between 0 and 65535")
         if self.ui_port is not None and not 0 <= self.ui_port <= 65535:
             raise SettingsError(f"port {self.ui_port} of the page is not between 0 and 65535")
-        if not self.insecure and not _is_loopback(self.host):
+        if not self.insecure and not is_loopback(self.host):
             raise SettingsError(
                 f"on {self.host} other machines could submit and read without a password or encryption; say --insecure "
                 "(DAGORAMA_INSECURE=1) if the network is trusted, or listen on localhost"
@@ -165,12 +165,3 @@ def _choice(environ: Mapping[str, str], name: str, choices: Sequence[str]) -> st
     if text and text not in choices:
         raise SettingsError(f"{name}={environ[name]!r} is none of {', '.join(choices)}")
     return text
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -19,6 +19,7 @@ from importlib.metadata import version
 from socketserver import TCPServer
 from typing import Any, Protocol, cast
 
+from dagorama.addresses import is_loopback
 from dagorama.metrics.exposing import check_is_installed
 from dagorama.metrics.faults import EndpointTaken
 
@@ -102,15 +103,6 @@ class Endpoint:
     def _version(self) -> tuple[HTTPStatus, str, bytes]:
         told = {"program": self._program, "version": version("dagorama"), "python": platform.python_version()}
         return HTTPStatus.OK, "application/json", json.dumps(told).encode() + b"\n"
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address can be reached from this machine alone."""
-    if host == "localhost":
-        return True
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return False
 
 
 def _names_this_machine(host: str) -> bool:

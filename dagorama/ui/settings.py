@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+
+from dagorama.addresses import is_loopback
 
 PORT = 8080
 #: A shorter token could be guessed by trying.
@@ -65,16 +66,6 @@ def from_environment(environ: Mapping[str, str] | None = None, *, token_file: st
 def missing_packages(packages: Sequence[str] = PACKAGES) -> list[str]:
     """Return the packages of the extra that are not installed."""
     return [name for name in packages if find_spec(name) is None]
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches an address to listen on."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _is_plain(token: str) -> bool:

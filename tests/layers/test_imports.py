@@ -19,7 +19,18 @@ ROOMS = {
     # The part of the front door that all others may speak of.
     **{
         f"dagorama.{name}": "words"
-        for name in ("ended", "errors", "limits", "logging", "options", "retry", "settings", "states", "why")
+        for name in (
+            "addresses",
+            "ended",
+            "errors",
+            "limits",
+            "logging",
+            "options",
+            "retry",
+            "settings",
+            "states",
+            "why",
+        )
     },
     "dagorama.analysis": "analysis",
     "dagorama.metrics": "metrics",
@@ -92,7 +103,7 @@ LIBRARY = (
 ARROWS = {
     "words": set[str](),
     "analysis": {"words"},
-    "metrics": set[str](),
+    "metrics": {"words"},
     "tracing": {"words"},
     "code": {"words"},
     "calls": {"code", "words"},
@@ -136,7 +147,7 @@ ARROWS = {
         *("core", "graph", "language", "model", "errors", "storage", "logs", "requests"),
     },
     "api": set[str](),
-    "launch": {"language", "storage", "logs", "host", "requests", "service", "measuring", "metrics"},
+    "launch": {"language", "storage", "logs", "host", "requests", "service", "measuring", "metrics", "words"},
     **{room: set(CORE[floor + 1 :]) for floor, room in enumerate(CORE)},
     "storage": {"language", "model", "containers"},
     # What nodes print is no part of the graph: of the core it knows the ids.
