@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import Any
 from uuid import UUID
 
 import pytest
-from click.testing import CliRunner
 
-from dagorama.cli.main import group
 from dagorama.v1 import dag_pb2
 from dagorama_broker.launch import launch_broker
 from tests.scenarios.broker.rawclient import Client, call, new_id
+from tests.scenarios.cli.commands import as_json, dagorama
 
 
 @pytest.fixture(scope="module")
@@ -29,19 +26,6 @@ def instance(broker: Client) -> Iterator[str]:
     instance_id = broker.start(call(new_id()))
     yield str(UUID(bytes=instance_id))
     broker.cancel(instance_id)
-
-
-def dagorama(*words: str) -> tuple[int, str]:
-    """Runs a command; gives its status, and what it prints."""
-    outcome = CliRunner().invoke(group, words, prog_name="dagorama")
-    return outcome.exit_code, outcome.output
-
-
-def as_json(*words: str) -> Any:
-    """Runs a command with --json and reads what it prints."""
-    status, printed = dagorama(*words, "--json")
-    assert status == 0, printed
-    return json.loads(printed)
 
 
 def table(command: str) -> list[list[str]]:

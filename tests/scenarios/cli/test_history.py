@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import pytest
-from click.testing import CliRunner
 
 import dagorama as api
 from dagorama import attach
-from dagorama.cli.main import group
 from dagorama.settings import user
 from dagorama_broker.launch import launch_broker
 from tests.scenarios.broker.rawclient import Client, call, new_id
-
-
-def dagorama(*words: str) -> tuple[int, str]:
-    """Runs a command; gives its status, and what it prints."""
-    outcome = CliRunner().invoke(group, words, prog_name="dagorama")
-    return outcome.exit_code, outcome.output
-
-
-def as_json(*words: str) -> Any:
-    """Runs a command with --json and reads what it prints."""
-    status, printed = dagorama(*words, "--json")
-    assert status == 0, printed
-    return json.loads(printed)
+from tests.scenarios.cli.commands import as_json, dagorama
 
 
 def test_a_history_outlives_its_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import pytest
-from click.testing import CliRunner
 
 import dagorama as api
 from dagorama import attach, launch_workers
-from dagorama.cli.main import group
 from dagorama_broker.launch import LaunchedBroker, launch_broker
+from tests.scenarios.cli.commands import as_json, dagorama
 
 MODULE = "tests.scenarios.cli.starting_definitions"
-
-
-def dagorama(*words: str) -> tuple[int, str]:
-    """Runs a command; gives its status, and what it prints."""
-    outcome = CliRunner().invoke(group, words, prog_name="dagorama")
-    return outcome.exit_code, outcome.output
-
-
-def as_json(*words: str) -> Any:
-    """Runs a command with --json and reads what it prints."""
-    status, printed = dagorama(*words, "--json")
-    assert status == 0, printed
-    return json.loads(printed)
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
 
+from dagorama.testing import in_process_broker
 from dagorama.ui.app import make_app
 from dagorama.ui.settings import UISettings
 
@@ -26,3 +27,16 @@ def browser() -> MakeBrowser:
         return httpx.AsyncClient(transport=transport, base_url=home, headers={"Accept": "text/html"})
 
     return make
+
+
+@pytest.fixture
+def client(browser: MakeBrowser) -> httpx.AsyncClient:
+    """Give a browser."""
+    return browser()
+
+
+@pytest.fixture
+def broker() -> Iterator[None]:
+    """Have a test ask a broker of its own."""
+    with in_process_broker():
+        yield

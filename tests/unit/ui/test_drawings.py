@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -10,11 +9,9 @@ import httpx
 import pytest
 
 from dagorama import DAGDefinition, Instance, InstanceFailed, dagorama, instances
-from dagorama.testing import in_process_broker
 from dagorama.ui.pages import graph
-from tests.unit.ui.conftest import MakeBrowser
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("broker")]
 
 
 class Rows(DAGDefinition):
@@ -36,19 +33,6 @@ class Rows(DAGDefinition):
     def total(self, numbers: list[int]) -> int:
         """Adds."""
         return sum(numbers)
-
-
-@pytest.fixture(autouse=True)
-def broker() -> Iterator[None]:
-    """Have each test ask a broker of its own."""
-    with in_process_broker():
-        yield
-
-
-@pytest.fixture
-def client(browser: MakeBrowser) -> httpx.AsyncClient:
-    """Give a browser."""
-    return browser()
 
 
 def started(count: int) -> Instance:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -11,13 +10,11 @@ import httpx
 import pytest
 
 from dagorama import DAGDefinition, Instance, Queue, dagorama, instance_options, instances
-from dagorama.testing import in_process_broker
 from dagorama.ui.errors import BadInput
 from dagorama.ui.pages import words
 from dagorama.ui.pages.json_fields import PREFIX, Field, edits_in, value_in
-from tests.unit.ui.conftest import MakeBrowser
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("broker")]
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}}"
 
@@ -50,19 +47,6 @@ class Typed(DAGDefinition):
     def entrypoint(self, count: int, names: list[str], day: date, loud: bool = False) -> str:
         """Puts them together."""
         return " ".join([*(names * count), str(day)]) + ("!" if loud else "")
-
-
-@pytest.fixture(autouse=True)
-def broker() -> Iterator[None]:
-    """Have each test ask a broker of its own."""
-    with in_process_broker():
-        yield
-
-
-@pytest.fixture
-def client(browser: MakeBrowser) -> httpx.AsyncClient:
-    """Give a browser."""
-    return browser()
 
 
 def loaded(*names: str, key: str | None = None, **tags: str) -> Instance:
