@@ -73,9 +73,25 @@ def read_json(payload: bytes) -> JsonArguments:
 
 def _line(value: dict[str, object]) -> bytes:
     try:
-        return json.dumps(value, default=_plain, allow_nan=True).encode("ascii") + b"\n"
+        line = json.dumps(value, default=_plain, allow_nan=True).encode("ascii") + b"\n"
     except RecursionError:
         raise ValueError("the arguments are too deep in each other for JSON") from None
+    _check_keys(value)  # last: what contains itself has been refused by now
+    return line
+
+
+def _check_keys(value: object) -> None:
+    """Raise `TypeError` for a key that is no text: `json` makes one of it, so 1 and "1" would be one key in silence."""
+    within = [value]
+    while within:
+        one = within.pop()
+        if isinstance(one, dict):
+            for key in one:
+                if not isinstance(key, str):
+                    raise TypeError(f"there is no JSON for the key {key!r}: give keys that are texts")
+            within += one.values()
+        elif isinstance(one, (list, tuple)):
+            within += one
 
 
 def _plain(value: object) -> object:

@@ -152,12 +152,13 @@ def deep() -> list[Any]:
         ("start_definitions:Placed", {"second": 5}, TypeError, "first must be given, too, where second is"),
         ("start_definitions:Plain", "text", TypeError, "arguments must be a mapping by name, or a list in order"),
         ("start_definitions:Plain", [object()], TypeError, "there is no JSON for <object"),
+        ("start_definitions:Plain", [[{1: "a", "1": "b"}]], TypeError, "there is no JSON for the key 1: give keys"),
         ("start_definitions:Plain", deep(), ValueError, "the arguments are too deep in each other for JSON"),
         ("Nowhere", {}, LookupError, "no connected worker has told of a definition 'Nowhere'"),
         ("start_definitions:WithArguments", {}, ValueError, "its constructor takes url: start it from Python"),
         ("start_definitions:ByTenant", ["a"], ValueError, "its limits go by its arguments: start it from Python"),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_a_start_that_cannot_be_is_refused_here(
     name: str, arguments: object, error: type[Exception], problem: str
