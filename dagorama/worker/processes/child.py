@@ -23,7 +23,7 @@ from dagorama.worker.importing import CannotImport
 from dagorama.worker.logs.capturing import begin_capture
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.owner import Owner
-from dagorama.worker.processes.answering import answer_questions, tell_last
+from dagorama.worker.processes.answering import Answering
 from dagorama.worker.processes.main_module import import_main
 from dagorama.worker.processes.news import News, tell
 from dagorama.worker.processes.printing import lines_at_once, print_also_to_nobody
@@ -84,8 +84,7 @@ def run_child(
     Alarm.take_signal()
     with lines_at_once(), _Parent(status) as parent:
         worker = _worker(options, parent, status, board, main)
-        if asked is not None:
-            answer_questions(asked, worker.read_metrics)
+        answering = Answering(asked, worker.read_metrics) if asked is not None else None
         tell(status, News.READY)
         try:
             _work(worker, parent, is_supervised=main is None)
@@ -98,8 +97,8 @@ def run_child(
                 os.getpid(),
             )
             os._exit(EXIT_CLOSED)
-    if asked is not None:
-        tell_last(asked, worker.read_metrics)
+    if answering is not None:
+        answering.end()
     if not worker.exit_status:
         if worker.is_told_to_end:
             tell(status, News.TOLD_TO_END)

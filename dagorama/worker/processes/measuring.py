@@ -36,6 +36,7 @@ class ProcessMetrics:
         self.connection, self.end = Pipe()  #: the supervisor's end, and that of the process
         self.is_connected: bool | None = None  #: None: it has not said
         self.is_asked = False  #: and has not answered
+        self.has_ended = False  #: its counters are to be kept
         self.last: Readings = {}  #: its last answer
 
     def ask(self) -> None:
@@ -61,9 +62,9 @@ class CrewMetrics:
 
     def __init__(self, *, address: tuple[str, int]) -> None:
         """Take the address, to answer from `begin` on; raise `EndpointTaken` or `NoPrometheus`."""
+        #: Also those that have ended, until their counters are in the past: each counts once, whoever reads when.
         self._processes: dict[ProcessMetrics, None] = {}
-        self._asking = threading.Lock()  #: for all pipes, and for the next two
-        self._ended: list[ProcessMetrics] = []  #: of which the last answers are still to be kept
+        self._asking = threading.Lock()  #: for all pipes, for what takes processes away, and for the next one
         self._past: Readings = {}  #: counters of processes that have ended
         self._ends: dict[str, int] = dict.fromkeys(("drained", "node", "died"), 0)
         self._is_draining = False
@@ -88,8 +89,7 @@ class CrewMetrics:
     def left(self, process: ProcessMetrics, reason: str) -> None:
         """Keep the counters of a process that has ended: it was `drained`, ended because of a `node`, or `died`."""
         self._ends[reason] += 1
-        self._ended.append(process)
-        del self._processes[process]
+        process.has_ended = True
         if self._asking.acquire(blocking=False):  # else the one who asks does it with the next question
             try:
                 self._keep_counters()
@@ -116,7 +116,7 @@ class CrewMetrics:
 
     def why_not_ready(self) -> str:
         """Return why the broker can give these workers nothing."""
-        told = [process.is_connected for process in list(self._processes)]
+        told = [process.is_connected for process in self._alive()]
         if self._is_draining:
             return DRAINING
         if any(told):
@@ -133,12 +133,13 @@ class CrewMetrics:
             processes = list(self._processes)
             silent = _ask(processes)
             sums = add_up([self._past, *(process.last for process in processes)])
+            alive = self._alive()
         return {
             **sums,
             m.BUILD_INFO.name: {(version("dagorama"), platform.python_version()): 1},
             m.READY.name: {(): float(not self.why_not_ready())},
-            m.PROCESSES.name: {(): len(processes)},
-            m.CONNECTED.name: {(): sum(process.is_connected is True for process in processes)},
+            m.PROCESSES.name: {(): len(alive)},
+            m.CONNECTED.name: {(): sum(process.is_connected is True for process in alive)},
             m.SILENT.name: {(): silent},
             m.ENDS.name: {(reason,): float(count) for reason, count in self._ends.items()},
         }
@@ -152,14 +153,17 @@ class CrewMetrics:
         finally:
             self._asking.release()
 
+    def _alive(self) -> list[ProcessMetrics]:
+        return [process for process in list(self._processes) if not process.has_ended]
+
     def _keep_counters(self) -> None:
         """Move what ended processes have counted to the past."""
-        while self._ended:
-            process = self._ended.pop()
+        for process in [process for process in list(self._processes) if process.has_ended]:
             process.hear()
             counters = [only(kind, m.CATALOG, process.last) for kind in (Kind.COUNTER, Kind.HISTOGRAM)]
             self._past = add_up([self._past, *counters])
             process.connection.close()
+            del self._processes[process]
 
 
 def _ask(processes: list[ProcessMetrics]) -> int:
@@ -167,7 +171,8 @@ def _ask(processes: list[ProcessMetrics]) -> int:
     until = monotonic() + ANSWER_S
     for process in processes:
         process.ask()
-    while (waiting := {p.connection: p for p in processes if p.is_asked}) and (left_s := until - monotonic()) > 0:
-        for connection in wait(list(waiting), left_s):
-            waiting[connection].hear()  # type: ignore[index]  # it is one of those
+    while (waiting := [process for process in processes if process.is_asked]) and (left_s := until - monotonic()) > 0:
+        wait([process.connection for process in waiting], left_s)
+        for process in waiting:
+            process.hear()
     return sum(process.is_asked for process in processes)
