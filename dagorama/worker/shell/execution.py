@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from asyncio import CancelledError
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from hashlib import blake2b
@@ -127,7 +127,7 @@ class Executor:
             # Only now: other code may not even take these arguments.
             definition, settings = made_for(found, definition_arguments, release)
             instance = instance_in_node(held.instance_id, definition, scope)
-            used: list[bytes] | None = [] if self._spans is not None and held.traceparent else None
+            used: dict[bytes, None] | None = {} if self._spans is not None and held.traceparent else None
             args, kwargs = _arguments(held, found, used)
         except BaseException as error:
             self._refuse(held, error, started_ns)
@@ -153,7 +153,7 @@ class Executor:
         self._report(held, scope, outcome, started_ns, found.retry)
         return None
 
-    def _begin_span(self, held: Held, used: Sequence[bytes], context: Context) -> None:
+    def _begin_span(self, held: Held, used: Iterable[bytes], context: Context) -> None:
         """Have an attempt be traced, linked to the attempts whose values it `used`."""
         parent = parse(held.traceparent)
         if self._spans is None or parent is None:
@@ -336,7 +336,7 @@ def _elapsed_us(started_ns: int) -> int:
 
 
 def _arguments(
-    held: Held, found: FoundFunction, used: list[bytes] | None = None
+    held: Held, found: FoundFunction, used: dict[bytes, None] | None = None
 ) -> tuple[tuple[object, ...], dict[str, object]]:
     """Decode a node's arguments, with objects of its own: no other node sees what this one does to them.
 
@@ -349,7 +349,9 @@ def _arguments(
     return _decoded(held, held.arguments, used)
 
 
-def _decoded(held: Held, arguments: bytes, used: list[bytes] | None) -> tuple[tuple[object, ...], dict[str, object]]:
+def _decoded(
+    held: Held, arguments: bytes, used: dict[bytes, None] | None
+) -> tuple[tuple[object, ...], dict[str, object]]:
     resolve = no_promises if held.values is None else _resolver(held.values)
     if used is not None:
         resolve = _noting(resolve, used)
@@ -365,12 +367,11 @@ def _decoded(held: Held, arguments: bytes, used: list[bytes] | None) -> tuple[tu
     )
 
 
-def _noting(resolve: Callable[[bytes], object], used: list[bytes]) -> Callable[[bytes], object]:
+def _noting(resolve: Callable[[bytes], object], used: dict[bytes, None]) -> Callable[[bytes], object]:
     """Return a function that does the same as another one, and adds to `used` what it is asked for."""
 
     def noting(node_id: bytes) -> object:
-        if node_id not in used:
-            used.append(node_id)
+        used[node_id] = None
         return resolve(node_id)
 
     return noting

@@ -60,13 +60,14 @@ class Values(Protocol):
 class ValueTable:
     """The values that came in one message, for all its grants."""
 
-    __slots__ = ("_attempts", "_payloads", "_values")
+    __slots__ = ("_attempt_of", "_attempts", "_payloads", "_values")
 
     def __init__(self, values: Values, attempts: Sequence[int] = ()) -> None:
         """Keep `values` as they are until the first of them is asked for; `attempts` is empty where all were first."""
         self._values = values
         self._attempts = attempts
         self._payloads: dict[bytes, bytes] | None = None
+        self._attempt_of: dict[bytes, int] | None = None
 
     def payload(self, node_id: bytes) -> bytes:
         """Return the payload of a node's value; `KeyError` where it did not come."""
@@ -77,7 +78,11 @@ class ValueTable:
 
     def attempt(self, node_id: bytes) -> int:
         """Return the attempt that gave a node's value, for its trace."""
-        return self._attempts[list(self._values.node_ids).index(node_id)] if self._attempts else 1
+        if not self._attempts:
+            return 1
+        if self._attempt_of is None:
+            self._attempt_of = dict(zip(self._values.node_ids, self._attempts, strict=True))
+        return self._attempt_of[node_id]
 
     def before(self, node_id: bytes) -> Iterator[bytes]:
         """Yield the nodes whose values came before that of this one, among them all that its payload refers to."""
