@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextvars import Context
 from functools import cache
 from importlib.metadata import version
@@ -99,7 +99,7 @@ class AttemptSpans:
     def __init__(self) -> None:
         """Raise `NoOpenTelemetry` where there is none."""
         self._tracing = tracing()
-        _note_spans_in_logs(self._tracing._trace.get_current_span)
+        _note_spans_in_logs()
 
     def begin(
         self,
@@ -194,13 +194,19 @@ def _provider() -> TracerProvider:
     return provider
 
 
-def _note_spans_in_logs(current: Callable[[], Span]) -> None:
-    """Have records of logging name the trace and the span that they come from, by the names that others use."""
+@cache
+def _note_spans_in_logs() -> None:
+    """Have records of logging name the trace and the span that they come from, by the names that others use.
+
+    Once for a process, which may have one worker after another.
+    """
+    from opentelemetry.trace import get_current_span
+
     make = logging.getLogRecordFactory()
 
     def record(*args: Any, **kwargs: Any) -> logging.LogRecord:
         made = make(*args, **kwargs)
-        span = current().get_span_context()
+        span = get_current_span().get_span_context()
         made.otelTraceID = f"{span.trace_id:032x}" if span.is_valid else "0"
         made.otelSpanID = f"{span.span_id:016x}" if span.is_valid else "0"
         return made
