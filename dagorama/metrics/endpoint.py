@@ -1,7 +1,8 @@
 """Metrics and health over HTTP, in a thread of its own: it answers where the rest of the process hangs.
 
 It is the standard library's server, for answers that are small and rare. It reads requests without a body, and ends
-connections that take long.
+connections that take long. That of prometheus-client answers every path with metrics, whatever name it is asked by, and
+knows no health.
 """
 
 from __future__ import annotations

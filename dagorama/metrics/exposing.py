@@ -1,12 +1,14 @@
 """Readings in the format that Prometheus scrapes.
 
 prometheus-client, the extra `metrics`, is imported where metrics are asked for. It writes the format and adds the
-metrics of the process itself. Its own counters are not used: each takes a lock, where a number is enough.
+metrics of the process itself. Its own counters are not used: each takes a lock, where a number is enough, and those of
+several processes add up only over files (decision 0027).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from dagorama.metrics.counting import Histogram
@@ -19,10 +21,8 @@ if TYPE_CHECKING:
 
 def check_is_installed() -> None:
     """Raise `NoPrometheus` where metrics cannot be exposed."""
-    try:
-        import prometheus_client  # noqa: F401
-    except ImportError as error:
-        raise NoPrometheus from error
+    if find_spec("prometheus_client") is None:
+        raise NoPrometheus
 
 
 def expose(

@@ -33,12 +33,11 @@ from dagorama.worker.shell.stream import Signal, Stream, ToSend
 from dagorama.worker.shell.tally import Tally
 from dagorama.worker.shell.versions import VersionCheck
 
-#: So long it may take a worker that ends to write the last lines of its log.
-LOG_S = 1.0
-
-
 if TYPE_CHECKING:
     from dagorama.tracing.spans import AttemptSpans
+
+#: So long it may take a worker that ends to write the last lines of its log.
+LOG_S = 1.0
 
 
 @dataclass(slots=True)
