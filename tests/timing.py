@@ -9,8 +9,9 @@ from time import monotonic
 def least_s(measure: Callable[[], object], limit_s: float, *, tries: int = 5) -> float:
     """Return how long something takes at least, in seconds. It is tried again only where it takes the limit or longer.
 
-    Whatever else the machine does is in the time of some tries, and what is wrong with the code in that of all. What is
-    measured may return a time of its own, as a float.
+    Whatever else the machine does is in the time of some tries, and what is wrong with the code in that of all. So what
+    may be quick by chance, as what is polled for, has to be done several times in each try. What is measured may return
+    a time of its own, as a float.
     """
     times_s: list[float] = []
     while not times_s or (min(times_s) >= limit_s and len(times_s) < tries):

@@ -348,6 +348,9 @@ def test_nothing_is_polled_for(own_broker: LaunchedBroker, record: str) -> None:
         records = (f"{record}-{number}" for number in count())
 
         def retry() -> float:
+            return max(wait_for_retry() for _ in range(3))  # a poll may come just in time, once
+
+        def wait_for_retry() -> float:
             instance = instance_of(Mistakes())
             took_s: float = resolve(instance, instance.second_time(next(records)), wait_for_results=True)
             assert took_s >= 0.1

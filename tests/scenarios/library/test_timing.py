@@ -66,7 +66,8 @@ def test_retry_comes_when_it_is_due(tmp_path: Path) -> None:
             backoffs.append(second - first)
             return backoffs[-1]
 
-        assert least_s(backoff_s, 1.1) < 1.1
+        # Where it was polled for, one backoff could end in time by chance, and hardly three of them in a row.
+        assert least_s(lambda: max(backoff_s() for _ in range(3)), 1.1) < 1.1
     assert min(backoffs) >= 1.0
 
 
