@@ -25,9 +25,7 @@ def check_is_installed() -> None:
         raise NoPrometheus
 
 
-def expose(
-    catalog: Sequence[Metric], read: Callable[[], Readings], accept: str, *, with_process: bool = True
-) -> tuple[bytes, str]:
+def expose(catalog: Sequence[Metric], read: Callable[[], Readings], accept: str) -> tuple[bytes, str]:
     """Return what is measured now in the format that `accept` asks for, and its content type.
 
     Metrics of which there is no reading are named all the same. With the process's own, where the system tells them.
@@ -37,8 +35,7 @@ def expose(
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(catalog, read()))
-    if with_process:
-        ProcessCollector(registry=registry)
+    ProcessCollector(registry=registry)
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
 
