@@ -1,6 +1,8 @@
 // Where one looks at a drawing: scale and shift, moved by wheel, fingers and keys, eased to where it is to be.
 
 const LEAST = 0.02, MOST = 2.5;
+/** All is shown with so many pixels around it, and a single place at this scale at least. */
+const MARGIN = 28, NEAR = 0.8;
 
 export class Camera {
   /** @param {() => void} changed */
@@ -16,15 +18,16 @@ export class Camera {
   /** The place on the drawing under a point of the stage. */
   at(x, y) { return [(x - this.x) / this.scale, (y - this.y) / this.scale]; }
 
-  /** Show a rectangle of the drawing, at most so large. @param {{x: number, y: number, width: number, height: number}} box */
-  fit(box, { most = 1, margin = 28, eased = true } = {}) {
-    const across = (this.width - 2 * margin) / Math.max(box.width, 1), down = (this.height - 2 * margin) / Math.max(box.height, 1);
-    const scale = Math.min(Math.max(Math.min(across, down), LEAST), most);
+  /** Show a rectangle of the drawing, at most in its own size. @param {{x: number, y: number, width: number, height: number}} box */
+  fit(box, eased) {
+    const across = (this.width - 2 * MARGIN) / Math.max(box.width, 1), down = (this.height - 2 * MARGIN) / Math.max(box.height, 1);
+    const scale = Math.min(Math.max(Math.min(across, down), LEAST), 1);
     this.go({ scale, x: this.width / 2 - (box.x + box.width / 2) * scale, y: this.height / 2 - (box.y + box.height / 2) * scale }, eased);
   }
 
   /** Bring a place to the middle. */
-  center(x, y, scale = Math.max(this.scale, 0.8)) {
+  center(x, y) {
+    const scale = Math.max(this.scale, NEAR);
     this.follows = false;
     this.go({ scale, x: this.width / 2 - x * scale, y: this.height / 2 - y * scale }, true);
   }

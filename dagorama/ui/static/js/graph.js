@@ -72,7 +72,6 @@ class Graph {
     }
     this.edges = edges;
     this.movedAt = now;
-    this.state = state;
     this.root.querySelector("[data-do=path]").hidden = !vertices.some((vertex) => vertex.critical);
     this.root.dataset.vertices = String(vertices.length);
     this.root.dataset.state = state;
@@ -91,7 +90,7 @@ class Graph {
     return left < right ? { x: left, y: top, width: right - left + 8, height: bottom - top + 8 } : { x: 0, y: 0, width: 1, height: 1 };
   }
 
-  fit(eased = true) { this.camera.follows = true; this.camera.fit(this.bounds(), { eased }); }
+  fit(eased = true) { this.camera.follows = true; this.camera.fit(this.bounds(), eased); }
 
   toggle(key) {
     if (!this.opened.delete(key)) this.opened.set(key, "");

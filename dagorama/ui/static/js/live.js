@@ -99,7 +99,6 @@
       document.dispatchEvent(new CustomEvent("dagorama:change", { detail }));
     } else if (kind === "stale") {
       if (topics().length) due();
-      document.dispatchEvent(new CustomEvent("dagorama:stale"));
     } else if (kind === "lost") {
       root.dataset.live = "lost";
       link("lost", "broker away");
@@ -113,7 +112,7 @@
       root.dataset.live = "live";
       link("live", "live");
       stale("");
-      if (wasAway) { due(); document.dispatchEvent(new CustomEvent("dagorama:stale")); }
+      if (wasAway) due();
     }
   };
 
@@ -146,5 +145,4 @@
     refreshedAt = performance.now();
     listen();
   });
-  window.dagorama = Object.assign(window.dagorama || {}, { refresh: due });
 })();

@@ -23,7 +23,7 @@ const PATHS = Object.fromEntries(Object.entries(SHAPES).map(([state, shape]) => 
 /** The states that have not begun, and those that are at work. */
 export const UNBEGUN = new Set(["waiting", "ready", "backoff"]);
 export const BUSY = new Set(["leased", "started"]);
-export const WORDS = { leased: "running", started: "away", backoff: "backing off", dependency_failed: "dependency failed" };
+const WORDS = { leased: "running", started: "away", backoff: "backing off", dependency_failed: "dependency failed" };
 export const ORDER = ["completed", "cancelled", "dependency_failed", "failed", "leased", "started", "joining", "backoff", "ready", "waiting"];
 
 /** @param {string} state */

@@ -10,7 +10,6 @@ self.openStream = (tell) => {
     const query = new URLSearchParams(watched.map((id) => ["instance", id]));
     if (place) query.set("after", place);
     const mine = source = new EventSource(`/live?${query}`);
-    mine.onopen = () => tell({ kind: "open" });
     for (const kind of ["change", "stale", "lost", "back"]) {
       mine.addEventListener(kind, (event) => {
         place = event.lastEventId || place;

@@ -29,5 +29,5 @@
     probe.remove();
     return resolved;
   };
-  window.dagorama = Object.assign(window.dagorama || {}, { color, isDark });
+  window.dagorama = { color };
 })();

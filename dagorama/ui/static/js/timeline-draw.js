@@ -2,7 +2,8 @@
 
 import { grouped } from "./marks.js";
 
-export const AXIS = 30, LANE = 18, PAD = 8;
+export const AXIS = 30, LANE = 18;
+const PAD = 8;
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400];
 
 /** Seconds, for people. @param {number} seconds */
