@@ -1,4 +1,4 @@
-// Where one looks at a drawing: scale and shift, moved by wheel, fingers and keys, eased to where it is to be.
+// Where one looks at a drawing: scale and shift, eased to where it is to be.
 
 const LEAST = 0.02, MOST = 2.5;
 /** All is shown with so many pixels around it, and a single place at this scale at least. */
@@ -54,42 +54,4 @@ export class Camera {
   }
 
   pan(dx, dy) { this.goal = null; this.follows = false; this.x += dx; this.y += dy; this.changed(); }
-
-  /**
-   * Have a canvas move it: drag, wheel, two fingers.
-   * @param {HTMLCanvasElement} canvas
-   * @param {{over: (x: number, y: number, event: PointerEvent) => void, out: () => void, click: (x: number, y: number, event: PointerEvent) => void}} told
-   */
-  listen(canvas, told) {
-    /** @type {Map<number, [number, number]>} */
-    const fingers = new Map();
-    let moved = 0;
-    const place = (event) => { const box = canvas.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
-    canvas.addEventListener("pointerdown", (event) => { canvas.setPointerCapture(event.pointerId); fingers.set(event.pointerId, place(event)); moved = 0; });
-    canvas.addEventListener("pointermove", (event) => {
-      const [x, y] = place(event), before = fingers.get(event.pointerId);
-      if (!before) { told.over(x, y, event); return; }
-      moved += Math.abs(x - before[0]) + Math.abs(y - before[1]);
-      if (fingers.size === 2) {
-        const other = [...fingers].find(([id]) => id !== event.pointerId)[1];
-        const was = Math.hypot(before[0] - other[0], before[1] - other[1]), is = Math.hypot(x - other[0], y - other[1]);
-        if (was > 0) this.zoom(is / was, (x + other[0]) / 2, (y + other[1]) / 2);
-      } else if (moved > 4) { canvas.classList.add("is-dragged"); told.out(); this.pan(x - before[0], y - before[1]); }
-      fingers.set(event.pointerId, [x, y]);
-    });
-    const up = (event) => {
-      const was = fingers.delete(event.pointerId);
-      canvas.classList.remove("is-dragged");
-      if (was && event.type === "pointerup" && moved <= 4) told.click(...place(event), event);
-    };
-    canvas.addEventListener("pointerup", up);
-    canvas.addEventListener("pointercancel", up);
-    canvas.addEventListener("pointerleave", () => told.out());
-    canvas.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      const [x, y] = place(event), unit = event.deltaMode === 1 ? 16 : 1;
-      if (event.shiftKey) this.pan(-(event.deltaX || event.deltaY) * unit, 0);
-      else this.zoom(Math.exp(-event.deltaY * unit * (event.ctrlKey ? 0.01 : 0.0018)), x, y);
-    }, { passive: false });
-  }
 }

@@ -4,6 +4,7 @@ import { Camera } from "./camera.js";
 import { cellAt, draw } from "./graph-draw.js";
 import { showList } from "./graph-list.js";
 import { grouped, inWords, readColors, wordOf } from "./marks.js";
+import { go, hearPointers, placeTip } from "./pointing.js";
 
 const MOVE_MS = 360, TURN_MS = 1600, TURN_STEP_MS = 50, AGAIN_MS = 500;
 
@@ -149,7 +150,7 @@ class Graph {
     const [vertex, cell] = this.at(x, y), key = vertex?.key ?? null;
     this.canvas.classList.toggle("is-over", Boolean(vertex));
     if (key !== this.over || cell !== this.overCell) { this.over = key; this.overCell = cell; this.tell(vertex, cell); this.paint(); }
-    if (vertex) { this.tip.style.transform = `translate(${Math.round(Math.min(x + 14, this.camera.width - this.tip.offsetWidth - 8))}px, ${Math.round(y + 18 + this.tip.offsetHeight > this.camera.height ? y - this.tip.offsetHeight - 12 : y + 18)}px)`; }
+    if (vertex) placeTip(this.tip, x, y, this.camera.width, this.camera.height);
   }
 
   tell(vertex, cell) {
@@ -165,11 +166,10 @@ class Graph {
   click(x, y, event) {
     const [vertex, cell] = this.at(x, y);
     if (!vertex) return;
-    const go = (url) => { if (event.ctrlKey || event.metaKey) window.open(url); else location.assign(url); };
-    if (cell >= 0) go(vertex.part.cells[cell].url);
+    if (cell >= 0) go(vertex.part.cells[cell].url, event);
     else if (cell === -2 && vertex.part.next) this.next(vertex.key);
     else if (vertex.group) this.toggle(vertex.key);
-    else go(vertex.url);
+    else go(vertex.url, event);
   }
 
   /** Light up a vertex that the list has come to. */
@@ -201,7 +201,10 @@ class Graph {
 
   listen() {
     new ResizeObserver(() => this.resize()).observe(this.canvas.parentElement);
-    this.camera.listen(this.canvas, { over: (x, y) => this.hover(x, y), out: () => { this.over = null; this.tell(null); this.paint(); }, click: (x, y, event) => this.click(x, y, event) });
+    hearPointers(this.canvas, {
+      over: (x, y) => this.hover(x, y), out: () => { this.over = null; this.tell(null); this.paint(); }, click: (x, y, event) => this.click(x, y, event),
+      pan: (dx, dy) => this.camera.pan(dx, dy), zoom: (factor, x, y) => this.camera.zoom(factor, x, y),
+    });
     this.root.addEventListener("click", (event) => { const button = event.target.closest("[data-do]"); if (button) this.do(button.dataset.do, button); });
     this.search.addEventListener("input", () => this.find());
     this.search.addEventListener("keydown", (event) => { if (event.key === "Enter" && this.lit?.size) this.point([...this.lit][0]); });

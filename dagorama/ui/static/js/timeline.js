@@ -1,6 +1,7 @@
 // The timeline of an instance: fetches the bars of the part that is shown, and lets people look around in it.
 
 import { grouped, markElement, readColors, wordOf } from "./marks.js";
+import { go, hearPointers, placeTip } from "./pointing.js";
 import { AXIS, LANE, draw, laneTop, lasting, namesOf, rowTops, timeAt } from "./timeline-draw.js";
 
 const AGAIN_MS = 500, ZOOMED_MS = 140;
@@ -127,7 +128,7 @@ class Timeline {
     const bar = this.at(x, y);
     this.canvas.classList.toggle("is-over", Boolean(bar));
     if (bar !== this.over) { this.over = bar; this.tell(bar); this.paint(); }
-    if (bar) this.tip.style.transform = `translate(${Math.round(Math.min(x + 14, this.width - this.tip.offsetWidth - 8))}px, ${Math.round(y + 20 + this.tip.offsetHeight > this.height ? y - this.tip.offsetHeight - 12 : y + 20)}px)`;
+    if (bar) placeTip(this.tip, x, y, this.width, this.height);
   }
 
   tell(bar) {
@@ -158,8 +159,7 @@ class Timeline {
     const bar = this.at(x, y);
     if (!bar) return;
     if (bar[6] > 1) { this.zoom(6, x); return; }
-    const url = this.url + this.nodes[bar[5]][0];
-    if (event.ctrlKey || event.metaKey) window.open(url); else location.assign(url);
+    go(this.url + this.nodes[bar[5]][0], event);
   }
 
   do(what, button) {
@@ -171,7 +171,10 @@ class Timeline {
 
   listen() {
     new ResizeObserver(() => this.resize()).observe(this.canvas.parentElement);
-    this.drag();
+    hearPointers(this.canvas, {
+      over: (x, y) => this.hover(x, y), out: () => { this.over = null; this.tell(null); this.paint(); }, click: (x, y, event) => this.click(x, y, event),
+      pan: (dx, dy) => this.move(-dx, -dy), zoom: (factor, x) => this.zoom(factor, x),
+    });
     this.root.addEventListener("click", (event) => { const button = event.target.closest("[data-do]"); if (button) this.do(button.dataset.do, button); });
     document.addEventListener("keydown", (event) => {
       if (event.target.matches?.("input, textarea, select") || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -185,34 +188,6 @@ class Timeline {
     document.addEventListener("dagorama:shown", () => this.later(AGAIN_MS));
     // What runs grows by itself.
     setInterval(() => { if (this.root.dataset.state === "running" && document.visibilityState === "visible") this.later(0); }, 2000);
-  }
-
-  drag() {
-    /** @type {Map<number, [number, number]>} */
-    const fingers = new Map();
-    let moved = 0;
-    const place = (event) => { const box = this.canvas.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
-    this.canvas.addEventListener("pointerdown", (event) => { this.canvas.setPointerCapture(event.pointerId); fingers.set(event.pointerId, place(event)); moved = 0; });
-    this.canvas.addEventListener("pointermove", (event) => {
-      const [x, y] = place(event), before = fingers.get(event.pointerId);
-      if (!before) { this.hover(x, y); return; }
-      moved += Math.abs(x - before[0]) + Math.abs(y - before[1]);
-      if (fingers.size === 2) {
-        const other = [...fingers].find(([id]) => id !== event.pointerId)[1], was = Math.abs(before[0] - other[0]), is = Math.abs(x - other[0]);
-        if (was > 4 && is > 4) this.zoom(is / was, (x + other[0]) / 2);
-      } else if (moved > 4) { this.tell(null); this.move(before[0] - x, before[1] - y); }
-      fingers.set(event.pointerId, [x, y]);
-    });
-    const up = (event) => { if (fingers.delete(event.pointerId) && event.type === "pointerup" && moved <= 4) this.click(...place(event), event); };
-    this.canvas.addEventListener("pointerup", up);
-    this.canvas.addEventListener("pointercancel", up);
-    this.canvas.addEventListener("pointerleave", () => { this.over = null; this.tell(null); this.paint(); });
-    this.canvas.addEventListener("wheel", (event) => {
-      const unit = event.deltaMode === 1 ? 16 : 1;
-      event.preventDefault();
-      if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) this.move((event.deltaX || event.deltaY) * unit, 0);
-      else this.zoom(Math.exp(-event.deltaY * unit * (event.ctrlKey ? 0.01 : 0.0022)), place(event)[0]);
-    }, { passive: false });
   }
 }
 
