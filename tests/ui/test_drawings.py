@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from playwright.sync_api import Page, expect
 
+from dagorama.analysis.wording import lasting
 from tests.ui.definitions import Stations
 from tests.ui.drawn import Growing, Wide
 from tests.ui.site import WAIT_S, Site, is_live, until
@@ -18,6 +19,8 @@ expect.set_options(timeout=WAIT_S * 1000)
 
 #: The objects of the pages' scripts, in the browser.
 GRAPH, TIMELINE = "document.getElementById('graph').graph", "document.getElementById('timeline').timeline"
+#: A fetch that is due after so long must not hold up what the reader asks for.
+NEVER_MS = 3_600_000
 #: The middle of a vertex on the canvas, by its label or name.
 MIDDLE = f"""(wanted) => {{
   const {{camera, vertices}} = {GRAPH};
@@ -84,6 +87,7 @@ def test_a_large_graph_is_folded_and_opens_at_once(page: Page, wide: UUID) -> No
     assert set(told) == {"entrypoint", "shard", "total", "row"}
     item = page.locator("#graph [data-graph-list] > li", has=page.get_by_role("link", name="row", exact=True))
     expect(item.locator(".under").first).to_contain_text("20\u202f000 completed")
+    page.evaluate(f"{GRAPH}.fetching.later({NEVER_MS})")
     item.get_by_role("button", name="Open row").click()
     cells = item.locator("ol a")
     expect(cells).to_have_count(500)
@@ -149,9 +153,20 @@ def test_a_timeline_goes_on_and_is_zoomed(site: Site, page: Page, gates: Path, w
     expect(drawing).to_have_attribute("data-begun", "20022")
     assert page.evaluate(f"{TIMELINE}.bars.length") < 20_000
     whole = page.evaluate(f"{TIMELINE}.right - {TIMELINE}.left")
+    page.evaluate(f"{TIMELINE}.fetching.later({NEVER_MS})")
     for _ in range(12):
         page.keyboard.press("+")
     assert page.evaluate(f"{TIMELINE}.right - {TIMELINE}.left") < whole / 50
-    until(lambda: page.evaluate(f"!{TIMELINE}.isDue && !{TIMELINE}.isBusy"))
+    until(lambda: page.evaluate(f"!{TIMELINE}.fetching.isDue && !{TIMELINE}.fetching.isBusy"))
     page.keyboard.press("0")
-    until(lambda: page.evaluate(f"{TIMELINE}.follows && !{TIMELINE}.isBusy"))
+    until(lambda: page.evaluate(f"{TIMELINE}.follows && !{TIMELINE}.fetching.isBusy"))
+
+
+def test_durations_are_told_as_elsewhere(page: Page) -> None:
+    """The timeline words a duration as the other pages and the terminal do."""
+    seconds = [0.0, 0.00045, 0.0517, 0.5, 0.9996, 1.25, 59.96, 99.9, 119.7, 3599.7, 3661.0]
+    page.goto("/workers")
+    told = page.evaluate(
+        "async (seconds) => seconds.map((await import('/static/js/timeline-draw.js')).lasting)", seconds
+    )
+    assert told == [lasting(each) for each in seconds]

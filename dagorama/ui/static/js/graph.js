@@ -1,12 +1,13 @@
 // The graph of an instance: fetches the picture, moves what has moved, and lets people look around in it.
 
 import { Camera } from "./camera.js";
+import { Fetching } from "./fetching.js";
 import { cellAt, draw } from "./graph-draw.js";
 import { showList } from "./graph-list.js";
 import { grouped, inWords, readColors, wordOf } from "./marks.js";
 import { go, hearPointers, placeTip } from "./pointing.js";
 
-const MOVE_MS = 360, TURN_MS = 1600, TURN_STEP_MS = 50, AGAIN_MS = 500;
+const MOVE_MS = 360, TURN_MS = 1600, TURN_STEP_MS = 50;
 
 class Graph {
   /** @param {HTMLElement} root */
@@ -27,39 +28,26 @@ class Graph {
     this.colors = readColors();
     this.calm = matchMedia("(prefers-reduced-motion: reduce)");
     this.frames = 0;
+    this.isToTidy = false;
+    this.fetching = new Fetching(() => this.address(), (told) => this.take(told), () => this.fail());
     this.listen();
     this.resize();
-    this.load();
+    this.fetching.now();
   }
 
   // -- what there is --------------------------------------------------------------------------------------------------
 
-  async load({ tidy = false } = {}) {
-    if (this.isBusy || document.visibilityState !== "visible") { this.isDue = true; return; }
-    this.isBusy = true; this.isDue = false;
+  /** The address of the picture with the groups that are open. */
+  address() {
     const query = new URLSearchParams([...this.opened].map(([key, cursor]) => ["open", `${key} ${cursor}`]));
-    if (tidy) query.set("tidy", "1");
-    try {
-      const answer = await fetch(`${this.root.dataset.url}?${query}`);
-      if (!answer.ok) throw new Error(String(answer.status));
-      this.take(await answer.json());
-    } catch {
-      if (!this.vertices.size) this.word.textContent = "The graph cannot be read now. It is tried again.";
-      setTimeout(() => this.load(), 3000);
-    } finally {
-      this.isBusy = false;
-      if (this.isDue) this.later(this.wait);
-    }
+    if (this.isToTidy) query.set("tidy", "1");
+    this.isToTidy = false;
+    return `${this.root.dataset.url}?${query}`;
   }
 
-  later(wait = AGAIN_MS) {
-    this.isDue = true;
-    if (!this.timer && !this.isBusy) this.timer = setTimeout(() => { this.timer = 0; this.load(); }, wait);
-  }
+  fail() { if (!this.vertices.size) this.word.textContent = "The graph cannot be read now. It is tried again."; }
 
-  take({ vertices, edges, state, again_s: again }) {
-    if (again) this.isDue = true;
-    this.wait = Math.max(again * 1000, AGAIN_MS);
+  take({ vertices, edges, state }) {
     const before = this.vertices, isFirst = !before.size, now = performance.now();
     const makers = new Map(edges.map((edge) => [edge.target, edge.source]));
     this.vertices = new Map();
@@ -103,7 +91,7 @@ class Graph {
   keep() {
     const hash = new URLSearchParams([...this.opened.keys()].map((key) => ["open", key])).toString();
     history.replaceState(history.state, "", hash ? `#${hash}` : location.pathname + location.search);
-    this.load();
+    this.fetching.soon();
   }
 
   // -- painting -------------------------------------------------------------------------------------------------------
@@ -195,7 +183,7 @@ class Graph {
     if (what === "fit") this.fit();
     if (what === "in") this.camera.zoom(1.35);
     if (what === "out") this.camera.zoom(1 / 1.35);
-    if (what === "tidy") { this.camera.follows = true; this.load({ tidy: true }); }
+    if (what === "tidy") { this.camera.follows = true; this.isToTidy = true; this.fetching.soon(); }
     if (what === "path") { this.showsPath = !this.showsPath; button.setAttribute("aria-pressed", String(this.showsPath)); this.paint(); }
   }
 
@@ -215,9 +203,9 @@ class Graph {
       else if (step && !event.target.closest?.(".drawing-list, a, button")) { this.camera.pan(...step); event.preventDefault(); }
     });
     document.addEventListener("dagorama:theme", () => { this.colors = readColors(); this.paint(); });
-    document.addEventListener("dagorama:change", ({ detail }) => { const id = this.root.dataset.instance; if (id in (detail.instances || {}) || id in (detail.nodes || {})) this.later(); });
-    document.addEventListener("dagorama:shown", () => this.later());
-    document.addEventListener("visibilitychange", () => { if (this.isDue) this.load(); this.paint(); });
+    document.addEventListener("dagorama:change", ({ detail }) => { const id = this.root.dataset.instance; if (id in (detail.instances || {}) || id in (detail.nodes || {})) this.fetching.later(); });
+    document.addEventListener("dagorama:shown", () => this.fetching.later());
+    document.addEventListener("visibilitychange", () => this.paint());
   }
 }
 

@@ -6,12 +6,11 @@ export const AXIS = 30, LANE = 18;
 const PAD = 8;
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400];
 
-/** Seconds, for people. @param {number} seconds */
+/** A duration for people, as `lasting` of dagorama.analysis.wording has it. @param {number} seconds */
 export const lasting = (seconds) => {
-  if (seconds < 0.0995) return `${+(seconds * 1000).toPrecision(seconds < 0.001 ? 2 : 3)} ms`;
-  if (seconds < 99.5) return `${+seconds.toPrecision(3)} s`;
-  const minutes = Math.floor(seconds / 60), rest = Math.round(seconds % 60), hours = Math.floor(minutes / 60);
-  return hours ? `${grouped(hours)} h ${minutes % 60} min` : `${minutes} min ${rest} s`;
+  if (seconds < 99.95) return seconds < 0.9995 ? `${+(seconds * 1000).toPrecision(3)} ms` : `${+seconds.toPrecision(3)} s`;
+  const whole = Math.round(seconds), minutes = Math.floor(whole / 60), hours = Math.floor(minutes / 60);
+  return hours ? `${grouped(hours)} h ${minutes % 60} min` : `${minutes} min ${whole % 60} s`;
 };
 
 /** The tops of rows, by their numbers, and how high all are. */

@@ -1,10 +1,11 @@
 // The timeline of an instance: fetches the bars of the part that is shown, and lets people look around in it.
 
+import { Fetching } from "./fetching.js";
 import { grouped, markElement, readColors, wordOf } from "./marks.js";
 import { go, hearPointers, placeTip } from "./pointing.js";
 import { AXIS, LANE, draw, laneTop, lasting, namesOf, rowTops, timeAt } from "./timeline-draw.js";
 
-const AGAIN_MS = 500, ZOOMED_MS = 140;
+const ZOOMED_MS = 140, GROWN_MS = 2000;
 
 class Timeline {
   /** @param {HTMLElement} root */
@@ -16,42 +17,27 @@ class Timeline {
     this.tip = root.querySelector(".drawing-tip");
     this.colors = readColors();
     this.showsPath = true; this.follows = true; this.over = null; this.scroll = 0; this.frames = 0; this.tops = []; this.tall = 0;
-    this.rows = []; this.bars = []; this.gaps = []; this.pieces = [[0, 0, 1]]; this.nodes = {}; this.began = 0; this.again = 0; this.length = 1; this.left = 0; this.right = 1;
+    this.rows = []; this.bars = []; this.gaps = []; this.pieces = [[0, 0, 1]]; this.nodes = {}; this.began = 0; this.length = 1; this.left = 0; this.right = 1;
+    this.fetching = new Fetching(() => this.address(), (each) => this.take(each), () => this.fail());
     this.listen();
     this.resize();
-    this.load();
+    this.fetching.now();
   }
 
-  async load() {
-    if (this.isBusy || document.visibilityState !== "visible") { this.isDue = true; return; }
-    this.isBusy = true; this.isDue = false;
+  /** The address of the bars of the part that is shown. */
+  address() {
     const query = new URLSearchParams({ pixels: String(Math.round(Math.max(this.width - this.names, 200) * Math.min(this.ratio, 2))) });
     if (!this.follows) {
       // A screen more on both sides, so that dragging shows what is there.
       const wide = this.right - this.left;
       query.set("from", String(this.left - wide)); query.set("to", String(this.right + wide)); query.set("pixels", String(3 * Number(query.get("pixels"))));
     }
-    try {
-      const answer = await fetch(`${this.root.dataset.url}?${query}`);
-      if (!answer.ok) throw new Error(String(answer.status));
-      this.take(await answer.json());
-    } catch {
-      if (!this.rows.length) this.word.textContent = "The times cannot be read now. It is tried again.";
-      setTimeout(() => this.load(), 3000);
-    } finally {
-      this.isBusy = false;
-      if (this.isDue) this.later(Math.max(this.again * 1000, AGAIN_MS));
-    }
+    return `${this.root.dataset.url}?${query}`;
   }
 
-  later(wait) {
-    this.isDue = true;
-    if (!this.isBusy && !this.timer) this.timer = setTimeout(() => { this.timer = 0; this.load(); }, wait);
-  }
+  fail() { if (!this.rows.length) this.word.textContent = "The times cannot be read now. It is tried again."; }
 
   take(told) {
-    this.again = told.again_s;
-    if (this.again) this.isDue = true;
     Object.assign(this, { rows: told.rows, bars: told.bars, gaps: told.gaps, pieces: told.pieces, nodes: told.nodes, began: told.began, length: told.length, path: told.path, url: told.url });
     const { tops, height } = rowTops(this.rows);
     this.tops = tops; this.tall = height;
@@ -99,14 +85,14 @@ class Timeline {
     this.left = Math.min(Math.max(place - part * next, 0), all - next); this.right = this.left + next;
     this.follows = next >= all * 0.999;
     this.paint();
-    this.later(ZOOMED_MS);
+    this.fetching.soon(ZOOMED_MS);
   }
 
   move(dx, dy) {
     const wide = this.right - this.left, all = this.length * 1.01, shift = dx / Math.max(this.width - this.names, 1) * wide;
     this.left = Math.min(Math.max(this.left + shift, 0), Math.max(all - wide, 0)); this.right = this.left + wide;
     this.scroll = Math.min(Math.max(this.scroll + dy, 0), Math.max(this.tall + AXIS - this.height, 0));
-    if (shift && !this.follows) this.later(ZOOMED_MS);
+    if (shift && !this.follows) this.fetching.soon(ZOOMED_MS);
     this.paint();
   }
 
@@ -163,7 +149,7 @@ class Timeline {
   }
 
   do(what, button) {
-    if (what === "fit") { this.follows = true; this.scroll = 0; this.left = 0; this.right = this.length * 1.01; this.paint(); this.later(0); }
+    if (what === "fit") { this.follows = true; this.scroll = 0; this.left = 0; this.right = this.length * 1.01; this.paint(); this.fetching.soon(); }
     if (what === "in") this.zoom(1.6);
     if (what === "out") this.zoom(1 / 1.6);
     if (what === "path") { this.showsPath = !this.showsPath; button.setAttribute("aria-pressed", String(this.showsPath)); this.paint(); }
@@ -183,11 +169,10 @@ class Timeline {
       else if (step && event.target === this.canvas) { this.move(...step); event.preventDefault(); }
     });
     document.addEventListener("dagorama:theme", () => { this.colors = readColors(); this.paint(); });
-    document.addEventListener("dagorama:change", ({ detail }) => { const id = this.root.dataset.instance; if (id in (detail.instances || {}) || id in (detail.nodes || {})) this.later(AGAIN_MS); });
-    document.addEventListener("visibilitychange", () => { if (this.isDue) this.load(); });
-    document.addEventListener("dagorama:shown", () => this.later(AGAIN_MS));
+    document.addEventListener("dagorama:change", ({ detail }) => { const id = this.root.dataset.instance; if (id in (detail.instances || {}) || id in (detail.nodes || {})) this.fetching.later(); });
+    document.addEventListener("dagorama:shown", () => this.fetching.later());
     // What runs grows by itself.
-    setInterval(() => { if (this.root.dataset.state === "running" && document.visibilityState === "visible") this.later(0); }, 2000);
+    setInterval(() => { if (this.root.dataset.state === "running" && document.visibilityState === "visible") this.fetching.later(0); }, GROWN_MS);
   }
 }
 
