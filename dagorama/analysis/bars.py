@@ -10,10 +10,10 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
 from typing import NamedTuple
 
 from dagorama.analysis.columns import Columns
+from dagorama.analysis.lanes import lanes_of
 
 #: A gap is compressed where it is longer than this part of the time in which something ran, and than so many seconds.
 GAP_PART, GAP_S = 0.08, 1.0
@@ -165,7 +165,7 @@ def timeline_of(nodes: Columns, *, now: float) -> Timeline:
     lanes = 0
     for worker in sorted(by_worker):
         of_worker = by_worker[worker]
-        numbers = _lanes_of(of_worker)
+        numbers = lanes_of([(started, end) for started, end, _ in of_worker], overlap_s=REPORTED_S, lanes_max=LANES_MAX)
         count = max(numbers) + 1
         timeline.rows.append(Row(worker, lanes, count, len(of_worker)))
         for number, (started, end, place) in sorted(zip(numbers, of_worker, strict=True)):
@@ -194,23 +194,4 @@ def _merged(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
                 found[-1] = found[-1][0], end
         else:
             found.append((begin, max(begin, end)))
-    return found
-
-
-def _lanes_of(runs: Sequence[tuple[float, float, int]]) -> list[int]:
-    """Return a lane for each run, as few as there can be: the first that is free (interval partitioning)."""
-    free: list[int] = []
-    busy: list[tuple[float, int]] = []
-    found = []
-    for started, end, _ in runs:
-        while busy and busy[0][0] <= started + min(REPORTED_S, end - started):
-            heappush(free, heappop(busy)[1])
-        if free:
-            lane = heappop(free)
-        elif len(busy) < LANES_MAX:
-            lane = len(busy)
-        else:
-            lane = heappop(busy)[1]
-        heappush(busy, (end, lane))
-        found.append(lane)
     return found

@@ -8,10 +8,10 @@ microseconds since the begin of the instance. The format: "Trace Event Format", 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from heapq import heappop, heappush
 from typing import NamedTuple
 
 from dagorama.analysis.critical import critical_path
+from dagorama.analysis.lanes import lanes_of
 from dagorama.analysis.phases import History
 from dagorama.analysis.snapshot import NodeSnapshot, method_of
 
@@ -75,22 +75,10 @@ def _of_workers(history: History, runs: Sequence[Run], critical: set[str]) -> It
 
 
 def _in_lanes(runs: Iterable[Run]) -> Iterator[tuple[Run, int]]:
-    """Yield runs in their order, each with a lane, from 1, in which none of the others overlaps it.
-
-    They are so few as can be: interval partitioning, by the earliest free lane (Kleinberg and Tardos, 2005, 4.1).
-    """
-    busy: list[tuple[float, int]] = []
-    free: list[int] = []
-    lanes = 0
-    for run in sorted(runs, key=lambda run: (run.began_at, run.ended_at)):
-        while busy and busy[0][0] <= run.began_at:
-            heappush(free, heappop(busy)[1])
-        if not free:
-            lanes += 1
-            heappush(free, lanes)
-        lane = heappop(free)
-        heappush(busy, (max(run.ended_at, run.began_at), lane))
-        yield run, lane
+    """Return runs in their order, each with a lane, from 1, in which none of the others overlaps it."""
+    in_order = sorted(runs, key=lambda run: (run.began_at, run.ended_at))
+    lanes = lanes_of((run.began_at, max(run.ended_at, run.began_at)) for run in in_order)
+    return zip(in_order, (lane + 1 for lane in lanes), strict=True)
 
 
 def _arrows(history: History, placed: dict[str, tuple[Run, tuple[int, int]]]) -> Iterator[Event]:

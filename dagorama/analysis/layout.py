@@ -1,7 +1,7 @@
 """The order of the vertices of a drawing, in layers from left to right.
 
 The layers are those of the longest path (Sugiyama, Tagawa and Toda, 1981, without their dummy vertices, of which a long
-chain whose every value is collected at its end would need a quadratic number: `routing` has them where they are few);
+chain whose every value is collected at its end would need a quadratic number: `scene` has them where they are few);
 within each, vertices are put in the order of the barycentres of their neighbours, layer by layer, there and back.
 
 A graph is two lists of ints here, the sources and the targets of its edges. 100,000 vertices take well under a second

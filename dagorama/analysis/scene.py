@@ -24,12 +24,13 @@ POINTS_MAX = 4_000
 
 @dataclass(slots=True, kw_only=True)
 class Box:
-    """The place of a vertex: its left upper corner and its size; of an open group the cells in it, column by column."""
+    """The place of a vertex: its left upper corner and size; of an open group also the cells, row by row."""
 
     x: float
     y: float
     width: float
     height: float
+    #: The size of a cell, and how many there are in a row.
     cell: tuple[float, float] = (0.0, 0.0)
     columns: int = 0
 
