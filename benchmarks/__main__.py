@@ -8,7 +8,6 @@ import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import gettempdir
 from time import sleep, time
 
 import click
@@ -17,7 +16,7 @@ from benchmarks import layout as layouts
 from benchmarks import page as pages
 from benchmarks import trips
 from benchmarks.floods import logs
-from benchmarks.measure import Options, fsync_ms, measure, report, timed
+from benchmarks.measure import Options, as_one_object, fsync_ms, in_folder, measure, report, tell, timed
 from benchmarks.peers import PEERS
 from benchmarks.systems import System
 from benchmarks.watchers import watchers
@@ -31,6 +30,7 @@ def main() -> None:
     """Measure throughput, a chain, and latency, beside the standard library's process pool."""
 
 
+main.add_command(logs)
 main.add_command(watchers)
 
 
@@ -39,18 +39,13 @@ def benchmark(nodes: int, rounds: int) -> Callable[[Callable[[Options, bool], No
 
     def make(run: Callable[[Options, bool], None]) -> click.Command:
         @main.command(name=run.__name__, help=run.__doc__)
-        @click.option("--json", "as_json", is_flag=True, help="Print one JSON object in the last line.")
+        @as_one_object
         @click.option("--nodes", default=nodes, show_default=True, type=click.IntRange(min=1))
         @click.option("--workers", default=2, show_default=True, type=click.IntRange(min=1), help="Worker processes.")
         @click.option("--rounds", default=rounds, show_default=True, type=click.IntRange(min=1))
         @click.option("--peers", default="", help=f"Also measure these where installed: {','.join(PEERS)}.")
         @click.option("--profile", is_flag=True, help="Also print the CPU time per node of each kind of process.")
-        @click.option(
-            "--folder",
-            default=gettempdir(),
-            type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
-            help="Where the durable broker keeps its file; on a real disk.",
-        )
+        @in_folder
         def command(
             as_json: bool, nodes: int, workers: int, rounds: int, peers: str, profile: bool, folder: Path
         ) -> None:
@@ -119,47 +114,29 @@ def latency(options: Options, as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object in the last line.")
+@as_one_object
 @click.option("--nodes", default=100_000, show_default=True, type=click.IntRange(min=100))
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(min=1))
 def layout(as_json: bool, nodes: int, rounds: int) -> None:
     """The layout of a large graph as the page draws it: milliseconds of CPU time, at once and when it has grown."""
     numbers = layouts.measure(nodes, rounds)
-    if as_json:
-        click.echo(json.dumps({"nodes": nodes, "rounds": rounds} | numbers))
-        return
-    for name, number in numbers.items():
-        click.echo(f"{name}: {number:.0f}")
+    tell(numbers, {"nodes": nodes, "rounds": rounds}, as_json=as_json)
 
 
 @main.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object in the last line.")
+@as_one_object
 @click.option("--nodes", default=100_000, show_default=True, type=click.IntRange(min=100))
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(min=1))
-@click.option(
-    "--folder",
-    default=gettempdir(),
-    type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
-    help="Where the broker keeps its file.",
-)
+@in_folder
 def page(as_json: bool, nodes: int, rounds: int, folder: Path) -> None:
     """The page with a large instance: milliseconds to its graph and timeline, and of the looks that they rest on."""
     numbers = pages.measure(nodes, rounds, folder)
-    if as_json:
-        click.echo(json.dumps({"nodes": nodes, "rounds": rounds} | numbers))
-        return
-    for name, number in numbers.items():
-        click.echo(f"{name}: {number:.0f}")
+    tell(numbers, {"nodes": nodes, "rounds": rounds}, as_json=as_json)
 
 
 @main.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object in the last line.")
-@click.option(
-    "--folder",
-    default=gettempdir(),
-    type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
-    help="Where the broker keeps its file.",
-)
+@as_one_object
+@in_folder
 def trace(as_json: bool, folder: Path) -> None:
     """Print the functions that one node passes on its four trips, and how many there are."""
     traces = trips.record(folder)
@@ -176,8 +153,6 @@ def trace(as_json: bool, folder: Path) -> None:
         for line in each.lines():
             click.echo(f"  {line}")
 
-
-main.add_command(logs)
 
 if __name__ == "__main__":
     main()

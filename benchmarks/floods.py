@@ -3,7 +3,6 @@
 python -m benchmarks logs
 """
 
-import json
 import os
 import statistics
 import sys
@@ -12,12 +11,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import TemporaryDirectory
 from time import monotonic, perf_counter, sleep
 
 import click
 
 from benchmarks.cpu import cpu_s, descendants
+from benchmarks.measure import as_one_object, in_folder, tell
 from benchmarks.wire import Wire, counted
 from dagorama import DAGDefinition, LogGap, LogLine, dagorama
 from dagorama.runner import launch_workers
@@ -192,17 +192,12 @@ def crew(folder: Path, bytes_max: int) -> Iterator[Crew]:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object in the last line.")
+@as_one_object
 @click.option("--megabytes", default=100, show_default=True, type=click.IntRange(min=1), help="Of text, and of noise.")
 @click.option("--line-megabytes", default=1024, show_default=True, type=click.IntRange(min=1), help="Of one line.")
 @click.option("--kinds", default=",".join(KINDS), show_default=True, help="Only some of them.")
 @click.option("--lines-per-s", default=100_000, show_default=True, type=click.IntRange(min=1), help="For 5 seconds.")
-@click.option(
-    "--folder",
-    default=gettempdir(),
-    type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
-    help="Where the broker keeps its files.",
-)
+@in_folder
 def logs(as_json: bool, megabytes: int, line_megabytes: int, kinds: str, lines_per_s: int, folder: Path) -> None:
     """Functions that print very much: what moves over the wire, and how long heartbeats and other nodes take meanwhile.
 
@@ -217,8 +212,4 @@ def logs(as_json: bool, megabytes: int, line_megabytes: int, kinds: str, lines_p
         click.echo(kind, err=True)
         count = {"quiet": 3, "rate": lines_per_s, "line": line_megabytes * 2**20}.get(kind, megabytes * 10**6)
         numbers |= {f"{kind}_{name}": number for name, number in flood(folder, kind, count).items()}
-    if as_json:
-        click.echo(json.dumps({name: round(number, 3) for name, number in numbers.items()}))
-        return
-    for name, number in numbers.items():
-        click.echo(f"{name:24} {number:12,.2f}")
+    tell(numbers, {}, as_json=as_json)

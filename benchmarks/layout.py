@@ -9,11 +9,9 @@ from time import process_time
 
 from dagorama.analysis.layout import wired
 from dagorama.analysis.placing import placed
+from dagorama.analysis.scene import GAP_Y, NODE
 
 Edges = tuple[list[int], list[int]]
-
-#: The height of a vertex and the gap between two, as the page draws them.
-HEIGHT, GAP = 36.0, 8.0
 
 
 def fan(nodes: int) -> Edges:
@@ -52,15 +50,17 @@ def measure(nodes: int, rounds: int) -> dict[str, float]:
     numbers: dict[str, float] = {}
     for name, shape in SHAPES.items():
         sources, targets = shape(nodes)
-        heights = [HEIGHT] * nodes
+        heights = [NODE[1]] * nodes
         first, again = [], []
         for _ in range(rounds):
             began_at = process_time()
-            known = placed(wired(nodes, sources, targets), heights, gap=GAP).middles
+            known = placed(wired(nodes, sources, targets), heights, gap=GAP_Y).middles
             first.append(process_time() - began_at)
             before = [*known[: -(nodes // 100) or None]]
             began_at = process_time()
-            placed(wired(nodes, sources, targets), heights, gap=GAP, before=[*before, *[None] * (nodes - len(before))])
+            placed(
+                wired(nodes, sources, targets), heights, gap=GAP_Y, before=[*before, *[None] * (nodes - len(before))]
+            )
             again.append(process_time() - began_at)
         numbers[f"{name}_ms"] = statistics.median(first) * 1000
         numbers[f"{name}_grown_ms"] = statistics.median(again) * 1000

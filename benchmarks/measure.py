@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, gettempdir
 from time import perf_counter
 
 import click
@@ -20,6 +20,14 @@ from benchmarks.peers import PEERS, missing
 from benchmarks.systems import Starter, System, durable_in, memory, process_pool
 
 Numbers = dict[str, float]
+
+as_one_object = click.option("--json", "as_json", is_flag=True, help="Print one JSON object in the last line.")
+in_folder = click.option(
+    "--folder",
+    default=gettempdir(),
+    type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
+    help="Where a durable broker keeps its files; on a real disk.",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,21 +126,25 @@ def versions() -> dict[str, str]:
     }
 
 
+def tell(numbers: Numbers, settings: Mapping[str, object], *, as_json: bool) -> None:
+    """Prints the numbers, one a line or, with what they were measured with, as one JSON object in the last line."""
+    if as_json:
+        click.echo(json.dumps({**{name: round(number, 3) for name, number in numbers.items()}, **settings}))
+        return
+    for name, number in numbers.items():
+        click.echo(f"{name:24} {number:12,.2f}")
+
+
 def report(options: Options, samples: Samples, numbers: Numbers, *, as_json: bool) -> None:
-    """Prints the numbers, one a line or as one JSON object in the last line."""
+    """Prints the numbers as `tell` does, then the profile and what the numbers depend on."""
     profile: Mapping[str, Numbers] = (
         {system: samples.cpu_us_per_node(system, options.nodes) for system in samples.cpu_s} if options.profile else {}
     )
     settings = {"nodes": options.nodes, "workers": options.workers, "rounds": options.rounds}
-    shown: dict[str, object] = {name: round(number, 3) for name, number in numbers.items()}
-    if profile:
-        shown["cpu_us_per_node"] = profile
-    shown |= settings | {"cpus": len(os.sched_getaffinity(0)), "versions": versions()}
+    shown = settings | {"cpus": len(os.sched_getaffinity(0)), "versions": versions()}
+    tell(numbers, ({"cpu_us_per_node": profile} if profile else {}) | shown, as_json=as_json)
     if as_json:
-        click.echo(json.dumps(shown))
         return
-    for name, number in numbers.items():
-        click.echo(f"{name:24} {number:12,.2f}")
     for system, roles in profile.items():
         each = ", ".join(f"{role} {us:g}" for role, us in roles.items())
         click.echo(f"{f'{system}, CPU us per node':36} {sum(roles.values()):g} ({each})")

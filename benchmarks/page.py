@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
+from typing import NamedTuple
 from urllib.request import urlopen
 
 from benchmarks import graphs
@@ -33,12 +34,12 @@ def measure(nodes: int, rounds: int, folder: Path) -> dict[str, float]:
         TemporaryDirectory(dir=folder, prefix="dagorama-bench-") as directory,
         launch_broker(port=0, storage=f"sqlite:///{directory}/broker.sqlite3"),
         launch_workers(2),
-        served() as url,
+        served() as site,
     ):
         started, _ = graphs.FanOut()(nodes)
         started.result()
         instance = attach(started.instance_id)
-        page = f"{url}instances/{instance.id}"
+        page = f"{site.url}instances/{instance.id}"
         looks: dict[str, Callable[[], object]] = {
             "shape_ms": instance.shape,
             "times_ms": instance.times,
@@ -99,9 +100,16 @@ def in_a_browser(page: str, rounds: int) -> dict[str, float]:
     return numbers
 
 
+class Served(NamedTuple):
+    """The page, as a process."""
+
+    url: str
+    pid: int
+
+
 @contextmanager
-def served() -> Iterator[str]:
-    """Run the page for a block; return its address."""
+def served() -> Iterator[Served]:
+    """Run the page for a block, which is given when it answers."""
     ready_read, ready_write = os.pipe()
     command = [sys.executable, "-m", "dagorama", "ui", "--port", "0", "--ready-fd", str(ready_write)]
     process = subprocess.Popen(command, pass_fds=(ready_write,), stdout=subprocess.DEVNULL)
@@ -111,7 +119,7 @@ def served() -> Iterator[str]:
             kind, _, url = ready.read().partition(" ")
         if kind != "ready":
             raise RuntimeError(f"the page has not started: {url}")
-        yield url.strip()
+        yield Served(url.strip(), process.pid)
     finally:
         process.terminate()
         process.wait()

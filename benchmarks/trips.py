@@ -12,7 +12,6 @@ import asyncio
 import os
 import sys
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -271,8 +270,3 @@ def record(folder: Path) -> dict[Trip, Trace]:
             sys.setprofile(None)
             threading.setprofile(None)
     return recorder.traces
-
-
-def rooms(traces: dict[Trip, Trace]) -> Counter[str]:
-    """Returns how many calls there were in each package."""
-    return Counter(each.module.rpartition(".")[0] for trace in traces.values() for each in trace.passed)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import TemporaryDirectory
+from threading import Event
 from time import monotonic
 
 import click
@@ -18,6 +16,8 @@ import httpx
 
 from benchmarks.cpu import cpu_s
 from benchmarks.graphs import FanOut
+from benchmarks.measure import as_one_object, in_folder, tell
+from benchmarks.page import served
 from dagorama import launch_workers
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 
@@ -28,24 +28,15 @@ WARM = 200
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object in the last line.")
+@as_one_object
 @click.option("--nodes", default=5_000, show_default=True, type=click.IntRange(min=1))
 @click.option("--rounds", default=10, show_default=True, type=click.IntRange(min=1))
 @click.option("--browsers", default=20, show_default=True, type=click.IntRange(min=1))
-@click.option(
-    "--folder",
-    default=gettempdir(),
-    type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
-    help="Where the broker keeps its file.",
-)
+@in_folder
 def watchers(as_json: bool, nodes: int, rounds: int, browsers: int, folder: Path) -> None:
     """Pages that are open on a busy broker: how much of a core the broker takes alone, watched, and shown."""
     numbers = measure(nodes, rounds, browsers, folder)
-    if as_json:
-        click.echo(json.dumps({"nodes": nodes, "rounds": rounds, "browsers": browsers} | numbers))
-        return
-    for name, number in numbers.items():
-        click.echo(f"{name}: {number:.1f}")
+    tell(numbers, {"nodes": nodes, "rounds": rounds, "browsers": browsers}, as_json=as_json)
 
 
 def measure(nodes: int, rounds: int, browsers: int, folder: Path) -> dict[str, float]:
@@ -91,33 +82,37 @@ def _looked_at(browsers: int, refreshes: bool) -> Iterator[int | None]:
     if not browsers:
         yield None
         return
-    command = [sys.executable, "-m", "dagorama", "ui", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        url = process.stdout.readline().split()[3].rstrip("/,")
-        thread = threading.Thread(target=asyncio.run, args=(_look(url, browsers, refreshes),))
-        thread.start()
-        try:
-            yield process.pid
-        finally:
-            process.terminate()  # which ends the streams
-            thread.join()
+    over = Event()
+    with ThreadPoolExecutor(1) as pool:
+        with served() as page:
+            looking = pool.submit(asyncio.run, look(page.url, browsers, refreshes, over))
+            yield page.pid
+            over.set()
+        looking.result()
 
 
-async def _look(url: str, browsers: int, refreshes: bool) -> None:
-    """Look until the page has gone."""
-    async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=None)) as client:
-        looking = [_browser(client, url, refreshes) for _ in range(browsers)]
-        for ended in await asyncio.gather(*looking, return_exceptions=True):
-            if isinstance(ended, BaseException) and not isinstance(ended, httpx.TransportError):
-                raise ended
+async def look(url: str, browsers: int, refreshes: bool, over: Event) -> None:
+    """Look until the page has gone; raise where that is before it is over, as then nobody has looked from there on."""
+    try:
+        async with (
+            httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(max_connections=None)) as client,
+            asyncio.TaskGroup() as group,
+        ):
+            for _ in range(browsers):
+                group.create_task(_browser(client, refreshes))
+    except* httpx.TransportError:
+        if not over.is_set():
+            raise
 
 
-async def _browser(client: httpx.AsyncClient, url: str, refreshes: bool) -> None:
+async def _browser(client: httpx.AsyncClient, refreshes: bool) -> None:
     """Read the stream of changes, and fetch the list again after one, as often as the page does."""
     fetched_at = 0.0
-    async with client.stream("GET", f"{url}/live") as stream:
+    async with client.stream("GET", "/live") as stream:
+        stream.raise_for_status()
         async for line in stream.aiter_lines():
             if refreshes and line.startswith("event: change") and monotonic() - fetched_at > REFRESH_S:
                 fetched_at = monotonic()
-                await client.get(f"{url}/instances", headers={"HX-Request": "true"})
+                answer = await client.get("/instances", headers={"HX-Request": "true"})
+                answer.raise_for_status()
+    raise httpx.RemoteProtocolError("the page has ended the stream")

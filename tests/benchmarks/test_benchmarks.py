@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import socket
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Event
 
+import httpx
 import pytest
 
+from benchmarks import watchers
 from tests.timing import least_s
 
 ROOT = Path(__file__).parents[2]
@@ -194,3 +199,13 @@ def test_watchers_measures_what_open_pages_cost() -> None:
     times = {f"{state}_broker_us_per_node" for state in ("alone", "watched", "shown")}
     assert positive(found, {*times, "watched_nodes_per_s", "shown_page_percent"})
     assert found["alone_page_percent"] == 0
+
+
+def test_watchers_that_see_no_page_are_no_measurement() -> None:
+    """Browsers that cannot look fail the measurement; it would say that they cost nothing."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/"
+        with pytest.raises(ExceptionGroup) as raised:
+            asyncio.run(watchers.look(url, 1, refreshes=False, over=Event()))
+    assert raised.group_contains(httpx.ConnectError)
