@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -28,14 +29,17 @@ ID = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 TEXT_MAX = 1000
 
 
-class Kind:
+class Kind(ABC):
     """A kind of value. Each is read from JSON; from the text of an address, as `of_text` makes JSON of it."""
 
-    schema: Schema
+    @property
+    @abstractmethod
+    def schema(self) -> Schema:
+        """Return the JSON schema of its values."""
 
+    @abstractmethod
     def read(self, name: str, value: object) -> Any:
         """Return a value that JSON has; raise `ValueError` for what is none, in words that follow its name."""
-        raise NotImplementedError
 
     def of_text(self, text: str) -> object:
         """Return what JSON would have in the place of a text."""
@@ -46,7 +50,10 @@ class Kind:
 class Id(Kind):
     """The id of an instance or a node."""
 
-    schema: Schema = field(default_factory=lambda: {"type": "string", "format": "uuid", "pattern": ID})
+    @property
+    def schema(self) -> Schema:
+        """Return the way in which it is written."""
+        return {"type": "string", "format": "uuid", "pattern": ID}
 
     def read(self, name: str, value: object) -> UUID:
         """Return an id that is written as a UUID with dashes."""
@@ -63,7 +70,7 @@ class Text(Kind):
     most: int = TEXT_MAX
 
     @property
-    def schema(self) -> Schema:  # type: ignore[override]  # made of the bounds
+    def schema(self) -> Schema:
         """Return its bounds."""
         return {"type": "string", "maxLength": self.most} | ({"minLength": self.least} if self.least else {})
 
@@ -107,7 +114,7 @@ class Word(Kind):
     words: tuple[str, ...]
 
     @property
-    def schema(self) -> Schema:  # type: ignore[override]  # made of the words
+    def schema(self) -> Schema:
         """Return the words."""
         return {"type": "string", "enum": list(self.words)}
 
@@ -127,7 +134,7 @@ class Number(Kind):
     has_null: bool = False
 
     @property
-    def schema(self) -> Schema:  # type: ignore[override]  # made of the bounds
+    def schema(self) -> Schema:
         """Return the bounds."""
         number = {"type": "integer", "minimum": self.least, "maximum": self.most}
         return {"anyOf": [number, {"type": "null"}]} if self.has_null else number
@@ -155,7 +162,7 @@ class Seconds(Kind):
     most: float
 
     @property
-    def schema(self) -> Schema:  # type: ignore[override]  # made of the bound
+    def schema(self) -> Schema:
         """Return the bounds."""
         return {"type": "number", "minimum": 0, "maximum": self.most}
 
@@ -174,7 +181,10 @@ class Seconds(Kind):
 class Flag(Kind):
     """Yes or no."""
 
-    schema: Schema = field(default_factory=lambda: {"type": "boolean"})
+    @property
+    def schema(self) -> Schema:
+        """Return its type."""
+        return {"type": "boolean"}
 
     def read(self, name: str, value: object) -> bool:
         """Return yes or no."""
@@ -191,7 +201,10 @@ class Flag(Kind):
 class Time(Kind):
     """A moment."""
 
-    schema: Schema = field(default_factory=lambda: {"type": "string", "format": "date-time"})
+    @property
+    def schema(self) -> Schema:
+        """Return the way in which it is written."""
+        return {"type": "string", "format": "date-time"}
 
     def read(self, name: str, value: object) -> datetime:
         """Return a time with a zone."""
@@ -212,7 +225,7 @@ class Several(Kind):
     most: int = 100
 
     @property
-    def schema(self) -> Schema:  # type: ignore[override]  # made of the kind
+    def schema(self) -> Schema:
         """Return that of the kind."""
         return {"type": "array", "items": self.of.schema, "maxItems": self.most}
 
@@ -225,16 +238,17 @@ class Several(Kind):
 
 @dataclass(frozen=True)
 class Tags(Kind):
-    """Tags by their names: an object in JSON, and name=value in an address, which may be repeated."""
+    """Tags by their names, in a body; an address has a `Pair` for each."""
 
-    schema: Schema = field(
-        default_factory=lambda: {
+    @property
+    def schema(self) -> Schema:
+        """Return the bounds of names and values."""
+        return {
             "type": "object",
             "additionalProperties": {"type": "string", "maxLength": TAG_VALUE_LENGTH_MAX},
             "propertyNames": {"minLength": 1, "maxLength": TAG_NAME_LENGTH_MAX},
             "maxProperties": TAGS_MAX,
         }
-    )
 
     def read(self, name: str, value: object) -> dict[str, str]:
         """Return tags."""
@@ -245,12 +259,10 @@ class Tags(Kind):
 class Pair(Kind):
     """A tag in an address."""
 
-    schema: Schema = field(
-        default_factory=lambda: {
-            "type": "string",
-            "pattern": f"^[^=]{{1,{TAG_NAME_LENGTH_MAX}}}=.{{0,{TAG_VALUE_LENGTH_MAX}}}$",
-        }
-    )
+    @property
+    def schema(self) -> Schema:
+        """Return the bounds of name and value."""
+        return {"type": "string", "pattern": f"^[^=]{{1,{TAG_NAME_LENGTH_MAX}}}=.{{0,{TAG_VALUE_LENGTH_MAX}}}$"}
 
     def read(self, name: str, value: object) -> tuple[str, str]:
         """Return the name and value of a tag."""
@@ -265,7 +277,10 @@ class Pair(Kind):
 class Arguments(Kind):
     """The arguments of a call, by name or in order, of anything that JSON has."""
 
-    schema: Schema = field(default_factory=lambda: {"anyOf": [{"type": "object"}, {"type": "array"}]})
+    @property
+    def schema(self) -> Schema:
+        """Return both of its types."""
+        return {"anyOf": [{"type": "object"}, {"type": "array"}]}
 
     def read(self, name: str, value: object) -> dict[str, object] | list[object]:
         """Return the arguments."""
