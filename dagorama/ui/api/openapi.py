@@ -23,8 +23,8 @@ OPERATIONS: tuple[Operation, ...] = (*LOOKS, *ACTIONS)
 IN_PATHS = {field.name: field for field in (INSTANCE_ID, NODE_ID)}
 #: The statuses with which anything may be refused.
 _ALWAYS = (401, 403, 422, 429, 500, 502, 503)
-#: Those of requests with a body.
-_OF_BODIES = (400, 408, 413, 415)
+#: Those of requests with ids in the path, with a query, and with a body.
+_OF_PATHS, _OF_QUERIES, _OF_BODIES = (404,), (400,), (400, 408, 413, 415)
 _MEMBERS: dict[str, dict[str, Any]] = {
     "text": {"type": "string"},
     "number": {"type": "integer"},
@@ -85,9 +85,10 @@ def _described(operation: Operation) -> dict[str, Any]:
 
 def refusals(operation: Operation) -> list[int]:
     """Return the statuses of an operation's refusals."""
-    unknown = (404,) if path_fields(operation) else ()
+    paths = _OF_PATHS if path_fields(operation) else ()
+    queries = _OF_QUERIES if operation.query else ()
     bodies = _OF_BODIES if operation.method == "POST" else ()
-    return sorted({*_ALWAYS, *unknown, *bodies, *operation.refusals})
+    return sorted({*_ALWAYS, *paths, *queries, *bodies, *operation.refusals})
 
 
 def title(status: int) -> str:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from dagorama.ui.api.kinds import Kind
-
-#: "The answer is a ...", by the name of a component, or of a member in which a list of them is.
-Answer = str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,18 +33,20 @@ class Asked:
         return self.fields[name]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Operation:
     """One thing that can be asked of the API."""
 
-    method: str
-    #: Below /api/v1.
-    path: str
     #: Its id, for programs that make clients of the description.
     name: str
+    #: Below /api/v1.
+    path: str
     #: What it does, in an imperative without an end.
     summary: str
     carry_out: Callable[[Asked], Awaitable[object]]
+    _: KW_ONLY
+    #: "POST" for what changes something.
+    method: str = "GET"
     #: The component that it answers with; of `members`, an object with these.
     answer: str = ""
     members: Mapping[str, Any] | None = None
@@ -55,5 +54,5 @@ class Operation:
     body: tuple[Field, ...] = ()
     #: More about it, for people.
     about: str = ""
-    #: The statuses of its refusals, beside those that all have.
+    #: The statuses of its refusals, beside those that all have, and those of all with such a path, query or body.
     refusals: tuple[int, ...] = ()
