@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from functools import wraps
 from uuid import UUID
 
 import click
 
 from dagorama import Instance, attach, instances
+from dagorama.as_json import json_of
 from dagorama.cli.failure import CannotStart, Refused
 from dagorama.cli.options import check_is_text, takes_address, use_address
 from dagorama.errors import BrokerRefused, BrokerUnavailable
-from dagorama.logging import printable_json
 from dagorama.options import checked_key
 from dagorama.settings import INLINE_ENVIRONMENT_FLAG
 
@@ -121,21 +118,5 @@ def several(what: str, names: Sequence[str]) -> Refused:
 
 
 def print_json(value: object) -> None:
-    """Print a value: dataclasses as objects, UUIDs as strings, times in ISO 8601 and UTC."""
-    click.echo(printable_json(json.dumps(value, default=plain, indent=2, ensure_ascii=False)))
-
-
-def json_line(value: object) -> str:
-    """Return the same in one line."""
-    return printable_json(json.dumps(value, default=plain, ensure_ascii=False))
-
-
-def plain(value: object) -> object:
-    """Return a value as JSON has it, for `json.dumps`."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if isinstance(value, UUID):
-        return str(value)
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    raise TypeError(f"there is no JSON for a {type(value).__name__}")
+    """Print a value, indented, as `dagorama.as_json` writes it."""
+    click.echo(json_of(value, indent=2))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from itertools import islice
 
 import click
 
 import dagorama
 from dagorama.analysis.snapshot import method_of
-from dagorama.cli.asking import asks_broker, find_instance, json_line
+from dagorama.as_json import json_of
+from dagorama.cli.asking import asks_broker, find_instance
 from dagorama.cli.options import HELP, check_is_text
 from dagorama.cli.tables import end_of
 from dagorama.client.events import Event, EventKind, EventsSkipped, InstanceEvent, NodeEvent
@@ -19,8 +19,6 @@ from dagorama.logging import printable
 ERROR_MAX = 200
 #: The letters of the longest kind.
 WIDTH = max(len(kind) for kind in EventKind)
-#: In the place of a kind.
-SKIPPED = "events_skipped"
 
 
 @click.command(context_settings=HELP)
@@ -41,13 +39,7 @@ def events(instance: str | None, follow: bool, after: str, limit: int | None, as
     check_is_text(after)
     watched = None if instance is None else find_instance(instance)
     for event in islice(dagorama.events(watched, after=after or None), limit):
-        click.echo(json_line(as_plain(event)) if as_json else line_of(event))
-
-
-def as_plain(event: Event) -> dict[str, object]:
-    """Return an event for JSON."""
-    fields: dict[str, object] = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
-    return {"kind": SKIPPED, **fields} if isinstance(event, EventsSkipped) else fields
+        click.echo(json_of(event) if as_json else line_of(event))
 
 
 def line_of(event: Event) -> str:

@@ -13,7 +13,8 @@ from uuid import UUID
 import click
 
 from dagorama import Instance, Node
-from dagorama.cli.asking import asks_broker, find_instance, json_line, plain
+from dagorama.as_json import json_of
+from dagorama.cli.asking import asks_broker, find_instance
 from dagorama.cli.node_names import find_node
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import is_drawn
@@ -58,7 +59,7 @@ def logs(
     found_in = find_instance(instance)
     node_id = find_node(found_in, node) if node else None
     reading = LogReading(found_in.id.bytes, node_id.bytes if node_id else None, attempt=attempt, follow=follow)
-    shown: Callable[[LogLine | LogGap], str] = _as_json if as_json else _Lines(found_in, node_id)
+    shown: Callable[[LogLine | LogGap], str] = json_of if as_json else _Lines(found_in, node_id)
     kept: deque[LogLine | LogGap] | None = None if tail is None else deque(maxlen=tail)
     while not reading.is_over:
         found = [each for each in run(reading.next_lines()) if isinstance(each, LogGap) or wanted(each)]
@@ -102,14 +103,6 @@ def _level(text: str) -> int:
         known = ", ".join(name for name in names if logging.getLevelName(names[name]) == name)
         raise click.UsageError(f"--level {text!r} is no level: write one of {known}, or a number")
     return names[text.upper()]
-
-
-def _as_json(each: LogLine | LogGap) -> str:
-    fields = plain(each)
-    assert isinstance(fields, dict)
-    if isinstance(each, LogGap):
-        fields = {"gap": fields.pop("text"), **fields}
-    return json_line(fields)
 
 
 class _Lines:

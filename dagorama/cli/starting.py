@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import fields
 
 import click
 
 import dagorama
-from dagorama import DefinitionInfo
 from dagorama.cli.asking import asks_broker, print_json
 from dagorama.cli.failure import Refused
 from dagorama.cli.options import HELP
@@ -86,12 +84,7 @@ def definitions(as_json: bool) -> None:
     """
     listed = dagorama.definitions()
     if as_json:
-        print_json([as_plain(one) for one in listed])
+        print_json(listed)
         return
     rows = [(printable(str(one)), str(len(one.workers)), printable(one.problem or one.doc)) for one in listed]
     print_table(Form(("DEFINITION", "WORKERS", "WHAT IT SAYS"), rows), wraps="WHAT IT SAYS")
-
-
-def as_plain(info: DefinitionInfo) -> dict[str, object]:
-    """Return a definition for JSON."""
-    return {each.name: getattr(info, each.name) for each in fields(info) if each.name != "announced"}

@@ -14,10 +14,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from dagorama import acting_as
+from dagorama.as_json import json_of
 from dagorama.ui.api.kinds import Several
 from dagorama.ui.api.openapi import IN_PATHS, OPERATIONS, PREFIX, document
 from dagorama.ui.api.rows import Asked, Field, Operation
-from dagorama.ui.as_json import json_line
 from dagorama.ui.errors import RETRY_AFTER_S, BadInput
 from dagorama.ui.pages.rendering import render
 
@@ -52,7 +52,7 @@ def _handler(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
                 f"The broker has not answered within {ANSWER_S:.0f} s.",
                 {"Retry-After": str(RETRY_AFTER_S)},
             ) from None
-        return Response(json_line(answer), media_type=JSON)
+        return Response(json_of(answer), media_type=JSON)
 
     return handle
 

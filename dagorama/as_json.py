@@ -1,4 +1,4 @@
-"""Statuses, events and lines as JSON, in the words that the commands print with --json."""
+"""Statuses, events and lines as JSON, as the commands print them with --json and the page's API answers."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import json
 from datetime import datetime
 from uuid import UUID
 
-from dagorama import EventsSkipped, LogGap
+from dagorama.client.events import EventsSkipped
+from dagorama.client.log_lines import LogGap
 from dagorama.logging import printable_json
 
 #: In the place of a kind.
 SKIPPED = "events_skipped"
 
 
-def plain(value: object) -> object:
+def _plain(value: object) -> object:
     """Return a value as JSON has it, for `json.dumps`.
 
-    Dataclasses are objects, UUIDs strings, times in ISO 8601 and UTC.
+    Dataclasses are objects, without the fields that are in no `repr`; UUIDs are strings, times in ISO 8601 and UTC.
+    Raises `TypeError` for anything else.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.repr}
@@ -33,6 +35,6 @@ def plain(value: object) -> object:
     raise TypeError(f"there is no JSON for a {type(value).__name__}")
 
 
-def json_line(value: object) -> str:
-    """Return a value in one line, with what a terminal would heed escaped."""
-    return printable_json(json.dumps(value, default=plain, ensure_ascii=False))
+def json_of(value: object, indent: int | None = None) -> str:
+    """Return a value in one line, or in several that are indented, with what a terminal would heed escaped."""
+    return printable_json(json.dumps(value, default=_plain, indent=indent, ensure_ascii=False))
