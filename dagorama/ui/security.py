@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -138,13 +138,15 @@ class BoundedBody:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse what is too large, and give up what does not come."""
+        """Refuse a body that is too large, and give up one that does not come, or breaks off."""
         if scope["type"] != "http" or scope["method"] in SAFE:
             await self._app(scope, receive, send)
             return
         try:
             async with asyncio.timeout(BODY_S):
                 body = await _body(receive)
+        except ClientDisconnect:
+            return  # a part of an action is none, and nobody waits for an answer
         except TimeoutError:
             problem = Problem(HTTPStatus.REQUEST_TIMEOUT, f"The request did not come within {BODY_S:.0f} s.")
             await respond(Request(scope), problem)(scope, receive, send)
@@ -165,13 +167,16 @@ class BoundedBody:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """Return the whole body of a request; None for one that is too large."""
+    """Return the whole body of a request; None for one that is too large.
+
+    Raises `ClientDisconnect` where the connection breaks before its end.
+    """
     parts: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            return b"".join(parts)
+            raise ClientDisconnect
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > BODY_BYTES_MAX:

@@ -7,6 +7,7 @@ from http.cookies import SimpleCookie
 
 import httpx
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
 from dagorama.ui import security
 from dagorama.ui.sessions import COOKIE, LASTING_S, Sessions
@@ -95,6 +96,26 @@ async def test_a_large_body_is_refused(browser: MakeBrowser) -> None:
     for body in (b"x" * (security.BODY_BYTES_MAX + 1), parts()):
         answer = await browser().post(ACTION, content=body)  # type: ignore[arg-type]  # an async generator
         assert answer.status_code == 413
+
+
+async def test_a_body_that_breaks_off_does_nothing() -> None:
+    """Its part is not taken for the whole: that would be another action, as priority 1 in place of 10."""
+    handed_on = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        handed_on.append(await receive())
+
+    async def nobody(message: Message) -> None:
+        raise AssertionError
+
+    part: Message = {"type": "http.request", "body": b"priority=1", "more_body": True}
+    messages: list[Message] = [part, {"type": "http.disconnect"}]
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    await security.BoundedBody(app)({"type": "http", "method": "POST"}, receive, nobody)
+    assert (handed_on, messages) == ([], [])
 
 
 @pytest.mark.parametrize(
