@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from asyncio.subprocess import Process
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from urllib.parse import urlsplit
 
 log = logging.getLogger("dagorama.broker")
@@ -61,26 +61,38 @@ class Page:
         await self._end()
 
     async def _start(self) -> str:
-        ready_read, ready_write = os.pipe()
-        lifeline_read, self._lifeline = os.pipe()
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "dagorama", "ui", "--port", str(self._port)),
-            *("--ready-fd", str(ready_write), "--lifeline-fd", str(lifeline_read)),
-            env=self._environment,
-            pass_fds=(ready_write, lifeline_read),
-            # Ctrl-C is for the broker; the page ends after it, through the lifeline.
-            start_new_session=True,
-        )
-        os.close(ready_write)
-        os.close(lifeline_read)
-        kind, _, said = (await asyncio.to_thread(_all_of, ready_read)).partition(" ")
+        try:
+            process, ready = await self._launch()
+        except OSError as error:  # no further process or file is to be had
+            await self._end()
+            raise PageNotStarted(f"the page's process cannot be started: {error}", 3) from None
+        kind, _, said = (await asyncio.to_thread(_all_of, ready)).partition(" ")
         if kind == "ready":
             return said
         await self._end()
         status, _, words = said.partition(" ")
         if kind != "failed":
-            raise PageNotStarted(f"the page's process ended with status {self._process.returncode}", 3)
+            raise PageNotStarted(f"the page's process ended with status {process.returncode}", 3)
         raise PageNotStarted(words, int(status))
+
+    async def _launch(self) -> tuple[Process, int]:
+        """Start the process; return it, and the end of a pipe on which it says how it has begun."""
+        with ExitStack() as its_ends, ExitStack() as unless_started:
+            ready, its_ready = os.pipe()
+            unless_started.callback(os.close, ready)
+            its_ends.callback(os.close, its_ready)
+            its_lifeline, self._lifeline = os.pipe()
+            its_ends.callback(os.close, its_lifeline)
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "dagorama", "ui", "--port", str(self._port)),
+                *("--ready-fd", str(its_ready), "--lifeline-fd", str(its_lifeline)),
+                env=self._environment,
+                pass_fds=(its_ready, its_lifeline),
+                # Ctrl-C is for the broker; the page ends after it, through the lifeline.
+                start_new_session=True,
+            )
+            unless_started.pop_all()
+        return self._process, ready
 
     async def _keep(self) -> None:
         """Start it again whenever it has died."""
