@@ -132,7 +132,7 @@ class Live:
         if self._ending is not None:
             self._ending.cancel()
             self._ending = None
-        if not self._tasks:
+        if not self._tasks and not self.is_closed:
             parts = self._read, self._look, self._tell
             self._tasks = [asyncio.create_task(self._go_on(each)) for each in parts]
         try:

@@ -572,6 +572,21 @@ def test_nobody_looks_and_nothing_is_watched() -> None:
     run(main())
 
 
+def test_a_browser_that_comes_to_a_closed_page_is_told_nothing() -> None:
+    """Nothing is watched for it."""
+
+    async def main() -> None:
+        broker = Broker()
+        live = Live(broker.watch, broker.look_at, broker.running)
+        live.close()
+        with live.viewing() as viewer:
+            assert [message async for message in viewer.messages()] == []
+            await asyncio.sleep(1)
+        assert (broker.watches, live._tasks) == (0, [])
+
+    run(main())
+
+
 def test_a_quiet_stream_says_so() -> None:
     """A comment now and then shows to both sides that the connection is there."""
 
