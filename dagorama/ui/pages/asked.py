@@ -52,6 +52,12 @@ def text_in(request: Request, name: str) -> str:
     return request.query_params.get(name, "").strip()
 
 
+def number_of(text: str, most: int = 2**63 - 1) -> int:
+    """Return the whole number up to `most` that a text is; 0 for any other text."""
+    # Python refuses to read a number of thousands of digits.
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= most else 0
+
+
 async def search(listing: Listing[T], cursor: str, fits: Callable[[T], bool]) -> Found:
     """Return what fits, about a page of it, and how far has been looked; a page may be empty and not the last."""
     found: list[T] = []

@@ -18,7 +18,7 @@ from dagorama import Instance, InstanceTimes
 from dagorama.analysis.columns import critical_places, facts_of
 from dagorama.analysis.folding import Folded, Link, Vertex, fold, fold_groups
 from dagorama.analysis.scene import Scene, compose
-from dagorama.ui.pages.asked import instance_in
+from dagorama.ui.pages.asked import instance_in, number_of
 from dagorama.ui.pages.instance_frame import instance_frame
 from dagorama.ui.pages.rendering import render
 from dagorama.ui.pages.shared import Shared
@@ -160,7 +160,7 @@ async def _opened(instance: Instance, drawn: Picture, wanted: Mapping[str, str])
 
 def _part_of(nodes: InstanceTimes, vertex: Vertex, cursor: str) -> Shown:
     """Return a part of a group whose nodes have been read."""
-    first = int(cursor) if cursor.isdecimal() and len(cursor) < 10 else 0
+    first = number_of(cursor)
     members = vertex.members[first : first + SHOWN_MAX]
     last = first + len(members)
     return Shown(
@@ -187,7 +187,7 @@ async def _read_part(instance: Instance, vertex: Vertex, cursor: str, has_severa
             for node in nodes
             if (made_by[node.parent_id].function if node.parent_id is not None else "") == vertex.maker
         ]
-    first = int(before) if before.isdecimal() and len(before) < 10 else 0
+    first = number_of(before)
     return Shown(
         cells=[{"id": str(node.id), "state": node.state, "label": node.label} for node in nodes],
         first=first,

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from dagorama import Instance, Log, LogGap, LogLine, Node
-from dagorama.ui.pages.asked import id_in, instance_in, text_in
+from dagorama.ui.pages.asked import id_in, instance_in, number_of, text_in
 from dagorama.ui.pages.instance_frame import instance_frame
 from dagorama.ui.pages.overview import labels_of
 from dagorama.ui.pages.rendering import render
@@ -21,6 +21,8 @@ from dagorama.ui.pages.words import path
 LINES = 1000
 #: What a reader waits for is answered after so long, where nothing has come.
 WAIT_S = 20.0
+#: No attempt has a greater number.
+ATTEMPT_MAX = 2**31 - 1
 LEVELS = {"": "All lines", "info": "Info and above", "warning": "Warnings and errors", "error": "Errors"}
 
 
@@ -88,8 +90,8 @@ async def more(request: Request) -> Response:
         instance,
         node,
         level=level_in(request),
-        attempt=number_in(request, "attempt") or None,
-        after=number_in(request, "after"),
+        attempt=attempt_in(request),
+        after=number_of(text_in(request, "after")),
         wait=text_in(request, "wait") == "1",
     )
     return render(request, "log_part.html", part=part)
@@ -101,10 +103,9 @@ def level_in(request: Request) -> str:
     return level if level in LEVELS else ""
 
 
-def number_in(request: Request, name: str) -> int:
-    """Return a whole number of the query, 0 for what is none."""
-    text = text_in(request, name)
-    return int(text) if text.isascii() and text.isdigit() and int(text) < 2**63 else 0
+def attempt_in(request: Request) -> int | None:
+    """Return the number of the attempt that a reader wants; None for all."""
+    return number_of(text_in(request, "attempt"), ATTEMPT_MAX) or None
 
 
 def routes() -> list[Route]:

@@ -16,7 +16,7 @@ from dagorama import Instance, InstanceTimes, Node, UnknownId, Why
 from dagorama.ui.pages.asked import id_in, instance_in
 from dagorama.ui.pages.instance_frame import DONE
 from dagorama.ui.pages.json_fields import PREFIX
-from dagorama.ui.pages.logs import LEVELS, level_in, number_in, part_of
+from dagorama.ui.pages.logs import LEVELS, attempt_in, level_in, part_of
 from dagorama.ui.pages.rendering import render
 from dagorama.ui.pages.shared import times
 
@@ -28,7 +28,7 @@ async def show(request: Request, *, refused: str = "", status: int = 200) -> Res
     """Show a node."""
     instance = await instance_in(request).arefresh()
     node = await instance.anode(id_in(request, "node"))
-    attempt = number_in(request, "attempt") or None
+    attempt = attempt_in(request)
     level = level_in(request)
     can_rerun = instance.status.state in ("completed", "failed")
     why, parent, cause, dependencies, arguments, part = await asyncio.gather(

@@ -12,6 +12,7 @@ import pytest
 from dagorama import DAGDefinition, Instance, Queue, dagorama, instance_options, instances
 from dagorama.ui.errors import BadInput
 from dagorama.ui.pages import words
+from dagorama.ui.pages.asked import number_of
 from dagorama.ui.pages.json_fields import PREFIX, Field, edits_in, value_in
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("broker")]
@@ -377,3 +378,14 @@ async def test_json_that_is_too_deep_is_bad_input() -> None:
         edits_in({PREFIX + "it": text}, {"it": "1"})
     with pytest.raises(BadInput):
         value_in(Field(name="it", kind="json", annotation="", default=None, is_required=True), text)
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, str(2**63 - 1), "-1", "\u0663", "one"])
+async def test_a_number_that_is_none_is_left_out(client: httpx.AsyncClient, number: str) -> None:
+    """An address that somebody has mistyped leads to the page all the same."""
+    one = loaded("a")
+    (node,) = one.nodes(function="read")
+    for query in ("attempt", "after"):
+        answer = await client.get(f"/instances/{one.id}/nodes/{node.id}/logs/more", params={query: number})
+        assert answer.status_code == 200, query
+    assert number_of(number, 2**31 - 1) == 0
