@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from dagorama.ui.api.kinds import Kind
+from dagorama.ui.errors import BadInput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,13 @@ class Field:
     #: In place of it where it is not given.
     default: Any = None
     is_required: bool = False
+
+    def read(self, value: object) -> Any:
+        """Return the value that was given, as JSON has it; raise `BadInput` for one that cannot be."""
+        try:
+            return self.kind.read(self.name, value)
+        except ValueError as error:
+            raise BadInput(self.name, str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ def _asker_of(request: Request) -> str:
 
 def _in_path(request: Request) -> dict[str, Any]:
     """Return the fields of a path."""
-    return {name: _read(IN_PATHS[name], text) for name, text in request.path_params.items()}
+    return {name: IN_PATHS[name].read(text) for name, text in request.path_params.items()}
 
 
 def _in_query(request: Request, fields: Sequence[Field]) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def _in_query(request: Request, fields: Sequence[Field]) -> dict[str, Any]:
             raise BadInput(field.name, "may be given only once")
         else:
             value = field.kind.of_text(texts[0]) if texts else None
-        found[field.name] = _read(field, value) if texts else field.default
+        found[field.name] = field.read(value) if texts else field.default
     return found
 
 
@@ -101,7 +101,7 @@ async def _in_body(request: Request, fields: Sequence[Field]) -> dict[str, Any]:
     missing = [field.name for field in fields if field.is_required and field.name not in given]
     if missing:
         raise BadInput(missing[0], "is missing")
-    return {field.name: _read(field, given[field.name]) if field.name in given else field.default for field in fields}
+    return {field.name: field.read(given[field.name]) if field.name in given else field.default for field in fields}
 
 
 def _check_names(given: Mapping[str, object], fields: Sequence[Field], what: str) -> None:
@@ -111,14 +111,6 @@ def _check_names(given: Mapping[str, object], fields: Sequence[Field], what: str
         if name not in known:
             there_are = f"the {what}s are {', '.join(known)}" if known else f"there are no {what}s"
             raise BadInput(name[:100].encode(errors="replace").decode(), f"there is no such {what}; {there_are}")
-
-
-def _read(field: Field, value: object) -> Any:
-    """Return the value of a field; `BadInput` for what is none."""
-    try:
-        return field.kind.read(field.name, value)
-    except ValueError as error:
-        raise BadInput(field.name, str(error)) from None
 
 
 async def describe(request: Request) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -13,6 +13,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from dagorama import BrokerRefused, Instance, InstanceStatus, Node, Queue, acting_as, attach, drain_async
+from dagorama.ui.api import actions
+from dagorama.ui.api.rows import Asked, Field
 from dagorama.ui.errors import BadInput
 from dagorama.ui.forms import fields_in, form_in
 from dagorama.ui.pages import node as node_page
@@ -23,34 +25,20 @@ from dagorama.ui.pages.rendering import render
 
 Form = Mapping[str, str]
 
-#: So many instances are changed at once.
-AT_ONCE = 8
 #: What is done to many instances, as a report of it says.
 DONE_TO_MANY = {"cancel": "cancelled", "retry": "retried", "pause": "paused", "resume": "resumed"}
+#: What is done to an instance and to a queue, by the verb in the address: the same as by the API.
+VERBS = {verb.name: verb for verb in actions.VERBS}
+QUEUE_VERBS = {name: (act, fields) for name, _, act, fields in actions.QUEUE_VERBS}
 
 
-def _number(form: Form, name: str) -> int:
-    text = form.get(name, "").strip()
-    try:
-        return int(text)
-    except ValueError:
-        raise BadInput(name, f"must be a whole number, not {text!r}") from None
-
-
-def _cap(form: Form) -> int | None:
-    """Return the cap that a form has; None for an empty field, which lifts it."""
-    return _number(form, "running_max") if form.get("running_max", "").strip() else None
-
-
-#: What is done to an instance, by the verb in the address.
-VERBS: dict[str, Callable[[Instance, Form], Awaitable[object]]] = {
-    "cancel": lambda instance, form: instance.acancel(),
-    "retry": lambda instance, form: instance.aretry(),
-    "pause": lambda instance, form: instance.apause(),
-    "resume": lambda instance, form: instance.aresume(),
-    "priority": lambda instance, form: instance.aset_priority(_number(form, "priority")),
-    "cap": lambda instance, form: instance.acap(_cap(form)),
-}
+def _asked(fields: Sequence[Field], form: Form) -> Asked:
+    """Return the fields that a form has; an empty one is null, as of a cap that is lifted."""
+    found = {}
+    for field in fields:
+        text = form.get(field.name, "").strip()
+        found[field.name] = field.read(field.kind.of_text(text) if text else None)
+    return Asked(found)
 
 
 async def _rerun(node: Node, form: Form) -> None:
@@ -59,14 +47,8 @@ async def _rerun(node: Node, form: Form) -> None:
 
 #: What is done to a node.
 NODE_VERBS: dict[str, Callable[[Node, Form], Awaitable[object]]] = {
-    "rerun": lambda node, form: _rerun(node, form),
+    "rerun": _rerun,
     "retry_now": lambda node, form: node.aretry_now(),
-}
-#: What is done to a queue.
-QUEUE_VERBS: dict[str, Callable[[Queue, Form], Awaitable[object]]] = {
-    "pause": lambda queue, form: queue.apause(),
-    "resume": lambda queue, form: queue.aresume(),
-    "cap": lambda queue, form: queue.acap(_cap(form)),
 }
 
 
@@ -95,7 +77,7 @@ async def on_instance(request: Request) -> Response:
     try:
         form = await form_in(request)
         with acting_as(reader_of(request)):
-            await VERBS[verb](instance, form)
+            await VERBS[verb].act(instance, _asked(VERBS[verb].body, form))
     except (BrokerRefused, ValueError) as error:
         return await overview.show(request, refused=refusal_in(error), status=409)
     return RedirectResponse(f"/instances/{instance.id}?done={verb}", 303)
@@ -127,10 +109,11 @@ async def on_worker(request: Request) -> Response:
 
 async def on_queue(request: Request) -> Response:
     """Pause a queue, let it go on, or cap it."""
-    verb, form = _verb_in(request, QUEUE_VERBS), await form_in(request)
+    act, fields = QUEUE_VERBS[_verb_in(request, QUEUE_VERBS)]
+    form = await form_in(request)
     try:
         with acting_as(reader_of(request)):
-            await QUEUE_VERBS[verb](Queue(form.get("queue", "")), form)
+            await act(Queue(form.get("queue", "")), _asked(fields, form))
     except (BrokerRefused, ValueError) as error:
         return await queues.show(request, refused=refusal_in(error), status=409)
     return RedirectResponse("/queues", 303)
@@ -158,7 +141,7 @@ async def on_many(request: Request) -> Response:
         chosen = [attach(one) for one in ids]
     except ValueError as error:
         raise BadInput("instance", str(error)) from None
-    turn = asyncio.Semaphore(AT_ONCE)
+    turn = asyncio.Semaphore(actions.AT_ONCE)
     with acting_as(reader_of(request)):
         outcomes = await asyncio.gather(*[_wish(one, verb, turn) for one in chosen])
     return render(request, "bulk.html", outcomes=outcomes, verb=verb, done=DONE_TO_MANY[verb])
@@ -169,7 +152,7 @@ async def _wish(instance: Instance, verb: str, turn: asyncio.Semaphore) -> Outco
     about, refused = None, ""
     async with turn:
         try:
-            await VERBS[verb](instance, {})
+            await VERBS[verb].act(instance, Asked({}))
         except BrokerRefused as error:
             refused = error.detail
         try:
