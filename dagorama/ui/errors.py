@@ -63,6 +63,11 @@ _ROUTING = {
 }
 
 
+def title_of(status: int) -> str:
+    """Return a status in a few words."""
+    return TITLES.get(HTTPStatus(status), HTTPStatus(status).phrase)
+
+
 class BadInput(ValueError):
     """Something that a request says cannot be used; `field` names it."""
 
@@ -86,7 +91,7 @@ class Problem:
     @property
     def title(self) -> str:
         """Return the problem in a few words."""
-        return TITLES.get(self.status, self.status.phrase)
+        return title_of(self.status)
 
     def told(self) -> dict[str, object]:
         """Return the members of problem+json."""

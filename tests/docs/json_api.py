@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dagorama.ui.api.openapi import OPERATIONS, PREFIX, path_fields, refusals, title
+from dagorama.ui.api.openapi import OPERATIONS, PREFIX, path_fields, refusals
 from dagorama.ui.api.rows import Field, Operation
 from dagorama.ui.api.schemas import components
+from dagorama.ui.errors import title_of
 from tests.docs.pages import ROOT
 
 PAGE = ROOT / "docs" / "reference" / "json-api.md"
@@ -81,7 +82,7 @@ def entry(operation: Operation) -> str:
     rows += [row(field, "query") for field in operation.query] + [row(field, "body") for field in operation.body]
     if rows:
         lines += ["| Name | In | Value | Meaning |", "| --- | --- | --- | --- |", *rows, ""]
-    only = [f"{status} ({title(status).lower()})" for status in refusals(operation) if status in (404, 409, 410)]
+    only = [f"{status} ({title_of(status).lower()})" for status in refusals(operation) if status in (404, 409, 410)]
     lines.append(
         f"Answers with {answered(operation)}.{' May be refused with ' + ', '.join(only) + '.' if only else ''}\n"
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
-from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
 
@@ -14,7 +13,7 @@ from dagorama.ui.api.kinds import Several
 from dagorama.ui.api.looks import INSTANCE_ID, LOOKS, NODE_ID
 from dagorama.ui.api.rows import Field, Operation
 from dagorama.ui.api.schemas import components, ref
-from dagorama.ui.errors import TITLES
+from dagorama.ui.errors import title_of
 
 #: Where the API is.
 PREFIX = "/api/v1"
@@ -79,7 +78,7 @@ def _described(operation: Operation) -> dict[str, Any]:
         described["requestBody"] = {**body, "required": any(field.is_required for field in operation.body)}
     for status in refusals(operation):
         problem = {"application/problem+json": {"schema": ref("problem")}}
-        described["responses"][str(status)] = {"description": title(status), "content": problem}
+        described["responses"][str(status)] = {"description": title_of(status), "content": problem}
     return described
 
 
@@ -89,11 +88,6 @@ def refusals(operation: Operation) -> list[int]:
     queries = _OF_QUERIES if operation.query else ()
     bodies = _OF_BODIES if operation.method == "POST" else ()
     return sorted({*_ALWAYS, *paths, *queries, *bodies, *operation.refusals})
-
-
-def title(status: int) -> str:
-    """Return a status in a few words."""
-    return TITLES.get(HTTPStatus(status), HTTPStatus(status).phrase)
 
 
 def _parameter(field: Field, place: str) -> dict[str, Any]:

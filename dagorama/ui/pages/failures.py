@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -96,11 +95,6 @@ async def tail(node: Node, attempt: int | None = None, lines_max: int = LINES_MA
         if page.is_last:
             break
     return list(lines)
-
-
-def root_of(node: Node) -> UUID | None:
-    """Return the id of the other node that is to blame for this one; None where there is none."""
-    return node.cause_id if node.cause_id != node.id else None
 
 
 def routes() -> list[Route]:

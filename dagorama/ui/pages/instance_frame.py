@@ -6,13 +6,12 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
-from starlette.routing import Route
 
 from dagorama import Instance, InstanceState, InstanceStatus
 from dagorama.states import ENDED
 from dagorama.ui.pages.asked import instance_in
 
-#: The tabs in their order: the end of the address, and the word. Each is shown where it has a page.
+#: The tabs in their order: the end of the address, and the word.
 TABS = (
     ("", "Overview"),
     ("/graph", "Graph"),
@@ -80,21 +79,19 @@ async def instance_frame(request: Request, refused: str = "") -> Frame:
         total=sum(about.counts.values()),
         ended=sum(count for state, count in about.counts.items() if state in ENDED),
         has_ended=about.state is not InstanceState.RUNNING,
-        tabs=_tabs(request, about),
+        tabs=_tabs(about),
         actions=actions_of(about),
         done=DONE.get(request.query_params.get("done", ""), ""),
         refused=refused,
     )
 
 
-def _tabs(request: Request, about: InstanceStatus) -> list[Tab]:
-    """Return the tabs that have a page."""
-    known = {route.path for route in request.app.routes if isinstance(route, Route)}
+def _tabs(about: InstanceStatus) -> list[Tab]:
+    """Return the tabs of an instance, with their numbers."""
     numbers = {"/nodes": sum(about.counts.values()), "/failures": about.counts.get("failed")}
     return [
         Tab(f"/instances/{about.instance_id}{end}", word, numbers.get(end), "failed" if end == "/failures" else "")
         for end, word in TABS
-        if f"/instances/{{instance}}{end}" in known
     ]
 
 

@@ -11,12 +11,11 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
-from starlette.routing import Route
 
 from dagorama.ui.pages.words import FILTERS, GLOBALS
 
 ROOT = Path(__file__).parents[1]
-#: The navigation, with what is there of it: an address, and the word for it.
+#: The navigation: an address, and the word for it.
 PLACES = {
     "/instances": "Instances",
     "/workers": "Workers",
@@ -30,16 +29,12 @@ def render(request: Request, name: str, *, status: int = 200, **values: object) 
     """Return the page that a template makes of these values.
 
     Each template also has `request`, `csrf`, for the field `csrf` of forms, `signs_in`, whether there is a token to
-    sign out from, `places`, the navigation, `starts`, whether instances can be started here, `broker_address`, and
-    `version`. An undefined name in it is an error.
+    sign out from, and `broker_address`. An undefined name in it is an error.
     """
-    known = {route.path for route in request.app.routes if isinstance(route, Route)}
     given = {
         "request": request,
         "csrf": getattr(request.state, "csrf", ""),
         "signs_in": bool(request.app.state.settings.token),
-        "places": [(url, word) for url, word in PLACES.items() if url in known],
-        "starts": "/start" in known,
         "broker_address": ":".join(
             os.environ.get(name) or default
             for name, default in (("DAGORAMA_HOST", "localhost"), ("DAGORAMA_PORT", "50051"))
@@ -60,7 +55,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     templates.filters |= FILTERS
-    templates.globals |= GLOBALS | {"static": static, "version": version("dagorama")}
+    templates.globals |= GLOBALS | {"places": PLACES, "static": static, "version": version("dagorama")}
     return templates
 
 
