@@ -189,7 +189,8 @@ def _fields_of(kind: Any) -> dict[str, Any]:
         of_init = [one for one in kind.__attrs_attrs__ if one.init]
         # `_size` is given as `size`; attrs before 22.2 says so nowhere.
         return {getattr(one, "alias", one.name.lstrip("_")): hints.get(one.name, Any) for one in of_init}
-    return {name: hints.get(name, Any) for name in kind._fields} if issubclass(kind, tuple) else hints
+    # The fields of a named tuple need no annotations.
+    return {name: hints.get(name, Any) for name in cast(Any, kind)._fields} if issubclass(kind, tuple) else hints
 
 
 def _made(make: Callable[[Any], object], given: object, kind: type, path: str) -> object:

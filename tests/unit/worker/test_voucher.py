@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from multiprocessing import connection
 from queue import SimpleQueue
 from threading import Event
+from time import monotonic
 from typing import Any, cast
 
 import grpc
@@ -44,6 +47,14 @@ class Broker:
         """Give what is asked next."""
         return self.asked.get(timeout=TIMEOUT_S)
 
+    def let_go(self, voucher: Voucher) -> None:
+        """End all that it vouches for, and its thread: left alone that would go on by the clock of another test."""
+        for process, _ in list(voucher._living.values()):
+            cast(Any, process).end(0)
+        self.answers.put(VouchResponse(lease_duration_s=0.001))
+        with voucher._changed:
+            assert voucher._changed.wait_for(lambda: not voucher._is_running, TIMEOUT_S)
+
 
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
@@ -54,6 +65,14 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     monkeypatch.setattr(vouching, "_is_stopped", lambda process: process.pid < 0)
     monkeypatch.setattr(vouching, "INTERVAL_S", 0.001)
     return made
+
+
+@pytest.fixture
+def voucher(broker: Broker) -> Iterator[Voucher]:
+    """Make one with a thread, and see to its end."""
+    it = Voucher("h", 1)
+    yield it
+    broker.let_go(it)
 
 
 def end_of(name: bytes) -> Callable[[], WorkerEnd]:
@@ -82,12 +101,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
         now = 1000.0
         waits: list[float] = []  # noqa: RUF012 - one clock for each test
 
-    def wait(_: object, timeout_s: float) -> list[object]:
+    mine = threading.current_thread()  # workers of an earlier test may be vouched for until their broker is given up
+
+    def now() -> float:
+        return Clock.now if threading.current_thread() is mine else monotonic()
+
+    def wait(these: Any, timeout_s: float) -> list[Any]:
+        if threading.current_thread() is not mine:
+            return connection.wait(these, timeout_s)
         Clock.waits.append(timeout_s)
         Clock.now += timeout_s
         return []
 
-    monkeypatch.setattr(vouching, "monotonic", lambda: Clock.now)
+    monkeypatch.setattr(vouching, "monotonic", now)
     monkeypatch.setattr(vouching, "wait", wait)
     return Clock
 
@@ -140,11 +166,10 @@ def test_what_nobody_wants_to_know_any_more_is_forgotten(broker: Broker, clock: 
     assert not it._is_running
 
 
-def test_a_voucher_speaks_for_as_long_as_there_is_anybody(broker: Broker) -> None:
+def test_a_voucher_speaks_for_as_long_as_there_is_anybody(broker: Broker, voucher: Voucher) -> None:
     """As often as the broker's leases want it; then it lets go of the connection, and begins again with the next."""
     process = FakeProcess(1)
-    it = Voucher("h", 1)
-    it.add(b"a", cast(Any, process), end_of(b"a"))
+    voucher.add(b"a", cast(Any, process), end_of(b"a"))
     assert told(broker.next()) == ([b"a"], [])
     broker.answers.put(VouchResponse(lease_duration_s=0.001))
     assert told(broker.next()) == ([b"a"], [])
@@ -153,45 +178,43 @@ def test_a_voucher_speaks_for_as_long_as_there_is_anybody(broker: Broker) -> Non
     assert told(broker.next()) == ([], [b"a"])
     broker.answers.put(VouchResponse(lease_duration_s=3600))
     assert broker.closed.wait(TIMEOUT_S)
-    it.settle(TIMEOUT_S)
-    assert it._ended == {}
-    it.add(b"b", cast(Any, FakeProcess(2)), end_of(b"b"))
+    voucher.settle(TIMEOUT_S)
+    assert voucher._ended == {}
+    voucher.add(b"b", cast(Any, FakeProcess(2)), end_of(b"b"))
     assert told(broker.next()) == ([b"b"], [])
     broker.answers.put(VouchResponse(lease_duration_s=3600))
 
 
-def test_a_request_that_fails_is_made_again_soon(broker: Broker) -> None:
+def test_a_request_that_fails_is_made_again_soon(broker: Broker, voucher: Voucher) -> None:
     """Whatever the leases are; nobody waits for a broker that does not answer."""
     process = FakeProcess(1)
-    it = Voucher("h", 1)
-    it.add(b"a", cast(Any, process), end_of(b"a"))
+    voucher.add(b"a", cast(Any, process), end_of(b"a"))
     broker.next()
     broker.answers.put(grpc.RpcError())
     broker.next()
     process.end(1)
     broker.answers.put(grpc.RpcError())
     assert told(broker.next()) == ([], [b"a"])
-    it.settle(TIMEOUT_S)  # at once
+    voucher.settle(TIMEOUT_S)  # at once
     broker.answers.put(VouchResponse(lease_duration_s=3600))
     assert broker.closed.wait(TIMEOUT_S)
 
 
-def test_settling_waits_for_the_broker(broker: Broker) -> None:
+def test_settling_waits_for_the_broker(broker: Broker, voucher: Voucher) -> None:
     """Until it knows of who has ended; not of who lives, and not for ever."""
     process = FakeProcess(1)
-    it = Voucher("h", 1)
-    it.settle(TIMEOUT_S)  # there is nobody
-    it.add(b"a", cast(Any, process), end_of(b"a"))
-    it.settle(TIMEOUT_S)
+    voucher.settle(TIMEOUT_S)  # there is nobody
+    voucher.add(b"a", cast(Any, process), end_of(b"a"))
+    voucher.settle(TIMEOUT_S)
     process.end(1)
-    it.settle(0.01)
+    voucher.settle(0.01)
     while told(broker.next()) != ([], [b"a"]):
         broker.answers.put(VouchResponse(lease_duration_s=0.001))
-    it.settle(0.01)
-    assert it._ended != {}
+    voucher.settle(0.01)
+    assert voucher._ended != {}
     broker.answers.put(VouchResponse(lease_duration_s=3600))
-    it.settle(TIMEOUT_S)
-    assert it._ended == {}
+    voucher.settle(TIMEOUT_S)
+    assert voucher._ended == {}
 
 
 def test_settling_waits_only_for_what_can_be_told(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,14 +270,13 @@ def test_processes_of_one_broker_have_one_voucher(monkeypatch: pytest.MonkeyPatc
     assert done[3:] == [("settle", "here", port, seconds) for seconds in (vouching.SETTLE_S, 7.0) for port in (1, 2)]
 
 
-def test_who_is_added_is_vouched_for_without_waiting_for_the_others(broker: Broker) -> None:
+def test_who_is_added_is_vouched_for_without_waiting_for_the_others(broker: Broker, voucher: Voucher) -> None:
     """A voucher that waits is woken."""
-    it = Voucher("h", 1)
-    it.add(b"a", cast(Any, FakeProcess(1)), end_of(b"a"))
+    voucher.add(b"a", cast(Any, FakeProcess(1)), end_of(b"a"))
     broker.next()
     broker.answers.put(VouchResponse(lease_duration_s=3600))
     other = FakeProcess(2)
-    it.add(b"b", cast(Any, other), end_of(b"b"))
+    voucher.add(b"b", cast(Any, other), end_of(b"b"))
     other.end(1)
     assert told(broker.next()) == ([b"a"], [b"b"])
     broker.answers.put(VouchResponse(lease_duration_s=3600))
