@@ -190,12 +190,12 @@ class Sender:
             why = "it is of an older version"
         else:
             why = f"{error.code().name}: {problem_in(error)}"
-        self._tell(f"the broker at {self._host}:{self._port} takes no logs of nodes ({why}); they are only shown here")
         with self._changed:
             self._intake.off_until = monotonic() + OFF_S
             self._intake.clear()
             self._unacknowledged.clear()
             self._intake.step()
+        self._tell(f"the broker at {self._host}:{self._port} takes no logs of nodes ({why}); they are only shown here")
 
     def _tell(self, problem: str) -> None:
         if problem not in self._told:

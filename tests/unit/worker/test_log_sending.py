@@ -98,10 +98,10 @@ def test_lines_go_out_together(server: LogServer, sender_to: MakeSender) -> None
 
 def test_nothing_is_made_before_the_first_line(server: LogServer, sender_to: MakeSender) -> None:
     """No thread and no connection."""
-    before = threading.active_count()
+    before = set(threading.enumerate())  # some of an earlier test may just be ending
     sender = sender_to(server.port)
     sender.close(TIMEOUT_S)
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before
     assert server.sessions.empty()
 
 
