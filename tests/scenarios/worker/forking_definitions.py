@@ -137,7 +137,7 @@ class Forking(DAGDefinition):
             pid = os.fork()
             if pid == 0:
                 os.setsid()
-                time.sleep(60)
+                time.sleep(600)
                 os._exit(0)
             trace.write_text(str(pid))
             os.kill(os.getpid(), signal.SIGKILL)

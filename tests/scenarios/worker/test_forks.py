@@ -12,7 +12,7 @@ import pytest
 from dagorama import attach
 from dagorama.errors import NodeFailed
 from dagorama.testing import in_process_broker
-from dagorama_broker.launch import LaunchedBroker
+from dagorama_broker.launch import LaunchedBroker, launch_broker
 from tests.scenarios.worker.conftest import MakePipe, StartWorkers
 from tests.scenarios.worker.forking_definitions import Forking, ForkingAsync
 from tests.scenarios.worker.test_supervisor import command
@@ -40,7 +40,7 @@ def test_nodes_fork_in_every_way(broker: LaunchedBroker, tmp_path: Path) -> None
     """Pools, executors, bare forks and their ends work again and again in one worker process, which says no word."""
     with command("--processes", "1") as process:
         pid = Forking()("pid")[0].result(timeout=20)
-        assert Forking()("each_way", ROUNDS)[0].result(timeout=20 + 2 * ROUNDS) == [0, []]
+        assert Forking()("each_way", ROUNDS)[0].result(timeout=60 + 6 * ROUNDS) == [0, []]
         had, left = Forking()("peers_of_a_child")[0].result(timeout=20)
         assert had > 0
         assert left == 0
@@ -55,12 +55,11 @@ def test_nodes_fork_in_every_way(broker: LaunchedBroker, tmp_path: Path) -> None
     assert "fork()" not in said
 
 
-def test_a_child_that_lives_on_does_not_keep_its_worker_alive(
-    broker: LaunchedBroker, workers: StartWorkers, tmp_path: Path
-) -> None:
+def test_a_child_that_lives_on_does_not_keep_its_worker_alive(workers: StartWorkers, tmp_path: Path) -> None:
     """The broker sees at once that a worker died, though a child that one of its nodes forked goes on."""
-    workers(2)
-    child = Forking()("leave_a_child", tmp_path / "trace")[0].result(timeout=12)  # the lease is 15 s
+    with launch_broker(port=0, environment={"DAGORAMA_LEASE_DURATION_S": "3600"}):
+        workers(2)
+        child = Forking()("leave_a_child", tmp_path / "trace")[0].result(timeout=60)
     os.kill(child, signal.SIGKILL)
 
 

@@ -15,16 +15,15 @@ from tests.scenarios.worker.conftest import MakePipe, StartWorkers
 from tests.scenarios.worker.worker_definitions import Work, hear, say
 
 
-def test_a_killed_workers_node_runs_elsewhere_at_once(
-    broker: LaunchedBroker, workers: StartWorkers, pipe: MakePipe, tmp_path: Path
-) -> None:
+def test_a_killed_workers_node_runs_elsewhere_at_once(workers: StartWorkers, pipe: MakePipe, tmp_path: Path) -> None:
     """When a worker is killed in the middle of a node, another takes the node, long before the lease would end."""
     trace, started = tmp_path / "trace", pipe()
-    workers(2)
-    instance, _ = Work()("hold_once", trace, started, pipe())
-    victim = int(hear(started))
-    os.kill(victim, signal.SIGKILL)
-    survivor = instance.result(timeout=12)  # the lease is 15 s
+    with launch_broker(port=0, environment={"DAGORAMA_LEASE_DURATION_S": "3600"}):
+        workers(2)
+        instance, _ = Work()("hold_once", trace, started, pipe())
+        victim = int(hear(started))
+        os.kill(victim, signal.SIGKILL)
+        survivor = instance.result(timeout=60)
     assert trace.read_text().splitlines() == [str(victim), str(survivor)]
 
 

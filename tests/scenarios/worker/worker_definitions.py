@@ -22,6 +22,9 @@ PICKY = StaticRetry(max_attempts=3, interval=0, retry_on=(OSError, LookupError),
 seen_by: contextvars.ContextVar[str] = contextvars.ContextVar("seen_by", default="nobody")
 
 
+three_threads, three_tasks = threading.Barrier(3), asyncio.Barrier(3)
+
+
 def say(pipe: Path, text: str) -> None:
     """Hands a text over; blocks until it is taken."""
     with pipe.open("w") as other:
@@ -233,7 +236,9 @@ class Work(DAGDefinition):
 
     @dagorama().syncfn
     def stay(self, trace: Path) -> None:
+        """Stays in until three are, and a while longer, so that a fourth would be seen."""
         note(trace, "in")
+        three_threads.wait(20)
         time.sleep(0.01)
         note(trace, "out")
 
@@ -283,7 +288,9 @@ class AsyncWork(DAGDefinition):
 
     @dagorama().asyncfn
     async def stay(self, trace: Path) -> str:
+        """Stays as those of `Work` do."""
         note(trace, "in")
+        await asyncio.wait_for(three_tasks.wait(), 20)
         await asyncio.sleep(0.01)
         note(trace, "out")
         return "stayed"

@@ -182,7 +182,7 @@ async def test_an_idle_host_has_no_timer_but_for_leases(
         await host.flush()
         await spin()
         armed = [timer.when() - loop.time() for timer in timers if not timer.cancelled()]
-        assert (alone, [delay > 14 for delay in armed]) == ([], [True])
+        assert (alone, [delay > 10 for delay in armed]) == ([], [True])  # of 15
 
 
 async def test_an_earlier_connection_has_no_say_over_the_next(running: Running, gate: Gate) -> None:

@@ -52,8 +52,9 @@ class Task(DAGDefinition):
 
 @pytest.fixture(autouse=True)
 def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody has been told of anything yet."""
+    """Nobody has been told of anything yet; and a broker on a slow machine has time to say what holds something."""
     monkeypatch.setattr(silence, "_asked_at", {})
+    monkeypatch.setattr(waiting, "LAST_LOOK_S", 30.0)
 
 
 def started() -> tuple[Any, Any, bytes]:

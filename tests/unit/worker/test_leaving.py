@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+from time import monotonic, sleep
 from typing import Any, cast
 
 import pytest
@@ -127,6 +129,24 @@ class Serving(Noted):
         self.go.set()
 
 
+def interrupt_in(function: Any) -> None:
+    """Press Ctrl-C once this thread is in a function, and not before: nobody would expect it there."""
+    here, code = threading.get_ident(), function.__code__
+
+    def press() -> None:
+        until = monotonic() + TIMEOUT_S
+        while monotonic() < until:
+            frame = sys._current_frames().get(here)
+            while frame is not None:
+                if frame.f_code is code:
+                    signal.pthread_kill(here, signal.SIGINT)
+                    return
+                frame = frame.f_back
+            sleep(0.001)
+
+    threading.Thread(target=press).start()
+
+
 def test_a_wait_that_was_interrupted_begins_anew() -> None:
     """Ctrl-C cuts the wait off, and not the worker: who then drains it and waits again waits for its end."""
     noted = Serving()
@@ -135,7 +155,7 @@ def test_a_wait_that_was_interrupted_begins_anew() -> None:
     try:
         it.start()
         assert noted.begun.wait(TIMEOUT_S)
-        threading.Timer(0.05, signal.pthread_kill, (threading.get_ident(), signal.SIGINT)).start()
+        interrupt_in(Worker.wait_until_ended)
         with pytest.raises(KeyboardInterrupt):
             it.wait_until_ended()
     finally:

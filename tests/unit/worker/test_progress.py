@@ -110,9 +110,11 @@ def test_small_steps_wake_nobody_each(server: WorkServer, monkeypatch: pytest.Mo
     monkeypatch.setattr(Stream, "look", noting)
     session = server.session()
     session.welcome()
+    began_at = monotonic()
     session.grant(f"{Telling.__module__}:Telling.step", (NODES[0], 1, NOTHING))
     assert session.results(1) == [(NODES[0], 1)]
-    assert 1 <= len(looks) < STEPS / 10
+    # On a slow machine the steps take long, and progress is told more often meanwhile.
+    assert 1 <= len(looks) < STEPS / 10 + (monotonic() - began_at) / PROGRESS_INTERVAL_S
 
 
 def test_a_message_is_made_to_fit(server: WorkServer) -> None:

@@ -320,4 +320,5 @@ def test_a_first_process_sees_orphans_off(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(supervisor, "reap_orphans", lambda: reaped.append(None))
     started = Signalled(1, signal.SIGCHLD, signal.SIGTERM)
     assert supervise(monkeypatch, started, 1).run() == 0
-    assert (reaped, started.started[0].told) == ([None], ["terminate", "join"])
+    # A program of an earlier test may end meanwhile.
+    assert (len(reaped) >= 1, started.started[0].told) == (True, ["terminate", "join"])
