@@ -744,20 +744,28 @@ class Refusal(_message.Message):
     NODE_ID_FIELD_NUMBER: _builtins.int
     PRESENTED_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
     node_id: _builtins.bytes
     presented: _builtins.int
     """The token that the result showed."""
     reason: _builtins.str
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Digests of values that the result refers to and the broker lacks (see values.proto). The lease is still live: put
+        them, and report again. 64 at most are named, so more may be missing.
+        """
+
     def __init__(
         self,
         *,
         node_id: _builtins.bytes = ...,
         presented: _builtins.int = ...,
         reason: _builtins.str = ...,
+        missing: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "presented", b"presented", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["missing", b"missing", "node_id", b"node_id", "presented", b"presented", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
