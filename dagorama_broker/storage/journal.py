@@ -25,6 +25,7 @@ from dagorama_broker.core.model.stored import (
     StoredInstance,
     StoredNode,
     StoredTimes,
+    ValueUse,
 )
 from dagorama_broker.core.model.values import InstanceId, KnownStart, NodeId
 
@@ -39,6 +40,7 @@ class Journal(Protocol):
     blocking: bool  #: whether its calls may block, so that they belong in a thread of their own
     location: str  #: for people: where the data is
     sync_s: float  #: how long the last commit took to reach the disk, of all its time; 0 where nothing is synced
+    owner_id: bytes  #: of 16 bytes: whose the values are that its payloads refer to; known once it is open
 
     def open(self) -> Snapshot:
         """Take the storage for this broker alone and return all that is live in it.
@@ -157,6 +159,14 @@ class Journal(Protocol):
 
         None: from the newest.
         """
+        ...
+
+    def find_used(self, digests: Sequence[bytes]) -> set[bytes]:
+        """Return the values, among these, that payloads refer to."""
+        ...
+
+    def list_uses(self, *, after: ValueUse | None, limit: int) -> list[ValueUse]:
+        """Return up to `limit` uses of values after that one, in order; None: from the first."""
         ...
 
     def close(self) -> None:

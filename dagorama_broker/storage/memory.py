@@ -14,6 +14,7 @@ from typing import TypeVar, assert_never
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Instance, Node
+from dagorama_broker.core.model.references import refers
 from dagorama_broker.core.model.selections import InstanceSelection, NodeSelection, Selected
 from dagorama_broker.core.model.states import COMPLETED, TERMINAL, WAITING, Change, InstanceState, NodeState
 from dagorama_broker.core.model.stored import (
@@ -26,6 +27,7 @@ from dagorama_broker.core.model.stored import (
     StoredInstance,
     StoredNode,
     StoredTimes,
+    ValueUse,
 )
 from dagorama_broker.core.model.values import (
     Control,
@@ -41,6 +43,7 @@ from dagorama_broker.core.model.values import (
     Run,
     WorkerId,
 )
+from dagorama_broker.storage.uses import EXCEPTION, RESULT, UsesInMemory, uses_in, uses_of_hooks, uses_of_nodes
 
 T = TypeVar("T")
 
@@ -55,6 +58,7 @@ class MemoryJournal:
     blocking = False
     location = "memory (nothing is kept when the broker stops)"
     sync_s = 0.0
+    owner_id = bytes(16)  # with the process everything goes that refers to values
 
     def __init__(self) -> None:
         self._epoch = 0
@@ -68,6 +72,7 @@ class MemoryJournal:
         self._actions: list[StoredAction] = []  #: by their numbers - 1
         self._actions_on: dict[InstanceId, list[StoredAction]] = {}
         self._removed_last = 0  #: highest number of a node that was removed
+        self._uses = UsesInMemory()
         # Which instance a node is of: the first number of each run of nodes of one instance, and that instance.
         self._run_starts = array("q")
         self._run_instances = array("q")
@@ -268,6 +273,14 @@ class MemoryJournal:
         if instance_id is not None:
             self._actions_on.setdefault(instance_id, []).append(stored)
 
+    def find_used(self, digests: Sequence[bytes]) -> set[bytes]:
+        """Return the values, among these, that payloads refer to."""
+        return self._uses.find(digests)
+
+    def list_uses(self, *, after: ValueUse | None, limit: int) -> list[ValueUse]:
+        """Return uses of values in order."""
+        return self._uses.list(after, limit)
+
     def close(self) -> None:
         """Do nothing: there is nothing to let go."""
 
@@ -283,11 +296,17 @@ class MemoryJournal:
             self._run_starts.append(nodes[0].seq)
             self._run_instances.append(instance.seq)
         self._record(instance).add(nodes)
+        self._uses.add(uses_of_nodes(nodes, {node.function for node in nodes}))
+
+    def _use_result(self, node: Node, payload: bytes | None) -> None:
+        if payload is not None and refers(payload):
+            self._uses.add(uses_in(node.instance.seq, node.seq, RESULT, payload))
 
     def _take(self, event: e.DurableEvent) -> None:
         match event:  # the most frequent come first
             case e.NodeCompleted():
                 self._record(event.node.instance).complete(event)
+                self._use_result(event.node, event.payload)
             case e.NodesCreated():
                 self._add_nodes(event.nodes)
             case e.NodesNoted():
@@ -295,8 +314,11 @@ class MemoryJournal:
                     self._record(node.instance).note(node, note)
             case e.NodeJoining():
                 self._record(event.node.instance).join(event)
+                self._use_result(event.node, event.payload)
             case e.AttemptFailed():
                 self._record(event.node.instance).fail_attempt(event)
+                exception = event.attempt.failure.exception
+                self._uses.add(uses_in(event.node.instance.seq, event.node.seq, EXCEPTION, exception))
             case e.LeaseLost():
                 self._record(event.node.instance).lose(event)
             case e.NodeFailed():
@@ -315,10 +337,14 @@ class MemoryJournal:
                 record.void_token = event.void_token
                 for reset in event.resets:
                     record.reset(reset, event.at)
+                    if not reset.joins:
+                        self._uses.drop(record.seq, reset.node.seq, RESULT)
             case e.NodesRemoved():
                 seqs = {node.seq for node in event.nodes}
                 self._removed_last = max(self._removed_last, *seqs)
                 self._record(event.instance).remove(seqs)
+                for seq in seqs:
+                    self._uses.drop(event.instance.seq, seq)
             case e.NodesStarted():
                 for node in event.nodes:
                     self._record(node.instance).stand(node, NodeState.STARTED, 0.0)
@@ -331,6 +357,7 @@ class MemoryJournal:
                 self._by_id[record.id] = self._running[record.seq] = record
                 if record.start is not None:
                     self._by_key[record.start.key] = record
+                self._uses.add(uses_of_hooks(record.seq, record.hooks))
             case e.InstanceReopened():
                 record = self._by_id[event.instance.id]
                 record.state, record.finished_at = InstanceState.RUNNING, 0.0

@@ -7,7 +7,14 @@ from typing import cast
 
 from dagorama_broker.core.model.selections import InstanceSelection, NodeSelection, Selected
 from dagorama_broker.core.model.states import TERMINAL, Change, InstanceState, NodeState
-from dagorama_broker.core.model.stored import InstanceSummary, NodeCounts, StoredAction, StoredInstance, StoredNode
+from dagorama_broker.core.model.stored import (
+    InstanceSummary,
+    NodeCounts,
+    StoredAction,
+    StoredInstance,
+    StoredNode,
+    ValueUse,
+)
 from dagorama_broker.core.model.values import (
     Action,
     Control,
@@ -76,6 +83,8 @@ FROM functions WHERE id = ?
 """
 
 _HOOKS = "SELECT function, arguments, only_failed FROM hooks WHERE instance = ? ORDER BY place"
+#: So many values are looked up in one statement.
+_USES_AT_ONCE = 500
 _VOID_TOKEN = "SELECT void_token FROM instances WHERE seq = ?"
 
 _COUNTS = """
@@ -406,6 +415,26 @@ class Reader:
                 type=type, message=message, traceback=traceback, exception=exception, permanent=bool(permanent)
             )
             node.failures.append(FailedAttempt(number, worker, ended_at, failure, token, *took))
+
+    def used(self, digests: Sequence[bytes]) -> set[bytes]:
+        """Return the values, among these, that payloads refer to."""
+        found: set[bytes] = set()
+        for start in range(0, len(digests), _USES_AT_ONCE):
+            some = digests[start : start + _USES_AT_ONCE]
+            wanted = ", ".join("?" * len(some))
+            rows = self._connection.execute(f"SELECT DISTINCT digest FROM value_uses WHERE digest IN ({wanted})", some)
+            found.update([digest for (digest,) in rows])
+        return found
+
+    def uses(self, after: ValueUse | None, limit: int) -> list[ValueUse]:
+        """Return uses of values after one, in order."""
+        place = after[:4] if after is not None else (-1, -1, "", b"")
+        rows = self._connection.execute(
+            "SELECT instance, node, part, digest, size FROM value_uses WHERE (instance, node, part, digest) >"
+            " (?, ?, ?, ?) ORDER BY instance, node, part, digest LIMIT ?",
+            (*place, limit),
+        )
+        return list(map(ValueUse._make, rows))
 
     def _worker(self, number: int) -> str:
         """Return the name of a worker by its number."""

@@ -29,6 +29,7 @@ from dagorama_broker.core.model.stored import (
     StoredInstance,
     StoredNode,
     StoredTimes,
+    ValueUse,
 )
 from dagorama_broker.core.model.values import (
     FunctionSpec,
@@ -61,6 +62,7 @@ from dagorama_broker.storage.rows import Parameter, RowWriter
 from dagorama_broker.storage.schema import load_migrations, migrate
 from dagorama_broker.storage.shaping import ShapeReader
 from dagorama_broker.storage.uptime import boot_id, wall_offset_s
+from dagorama_broker.storage.uses import RESULT, uses_of_attempts, uses_of_hooks, uses_of_nodes, uses_of_outcomes
 
 #: Applied in this order. The lock mode comes first: only then does WAL mode work without a shared-memory file.
 _PRAGMAS = (
@@ -103,14 +105,19 @@ _UNVALUE = (
     " duration_s = NULL, joined_at = NULL WHERE node IN (SELECT value FROM json_each(?))"
 )
 _REMOVED = "IN (SELECT value FROM json_each(?1))"
+_UNUSE = f"DELETE FROM value_uses WHERE (instance, node) IN (SELECT instance, seq FROM calls WHERE seq {_REMOVED})"
 _REMOVE = (
     "UPDATE removed SET node_last = max(node_last, (SELECT max(value) FROM json_each(?1)))",
     f"DELETE FROM attempts WHERE instance IN (SELECT instance FROM calls WHERE seq {_REMOVED}) AND node {_REMOVED}",
+    _UNUSE,
     f"DELETE FROM outcomes WHERE node {_REMOVED}",
     f"DELETE FROM limited WHERE node {_REMOVED}",
     f"DELETE FROM notes WHERE node {_REMOVED}",
     f"DELETE FROM calls WHERE seq {_REMOVED}",
 )
+_USE = "INSERT OR IGNORE INTO value_uses VALUES (?, ?, ?, ?, ?)"
+_USE_RESULT = "INSERT OR IGNORE INTO value_uses VALUES ((SELECT instance FROM calls WHERE seq = ?1), ?1, ?2, ?3, ?4)"
+_UNUSE_RESULTS = f"{_UNUSE} AND part = ?2"
 
 
 class SqliteJournal:
@@ -129,6 +136,7 @@ class SqliteJournal:
         self._connection: sqlite3.Connection | None = None
         self._failure: StorageError | None = None
         self.sync_s = 0.0
+        self.owner_id = b""
         self._functions = _Functions()
         self._names: WorkerNames
 
@@ -163,6 +171,7 @@ class SqliteJournal:
         (function_last,) = execute("SELECT coalesce(max(id), 0) FROM functions").fetchone()
         self._functions = _Functions(function_last)
         self._names = WorkerNames(connection)
+        (self.owner_id,) = execute("SELECT id FROM value_owner").fetchone()
         reader = Reader(connection)
         instances = reader.running_instances()
         return Snapshot(
@@ -203,6 +212,7 @@ class SqliteJournal:
             calls = [_call_row(node, functions[node.function]) for node in batch.nodes]
             _CALLS.write(connection, calls, sum([len(node.arguments) for node in batch.nodes]))
             _LIMITED.write(connection, [_limited_row(node) for node in batch.nodes if node.limits])
+            connection.executemany(_USE, uses_of_nodes(batch.nodes, functions))
         for statement in _REMOVE if batch.removed else ():
             connection.execute(statement, (str(list(batch.removed)),))
         if batch.functions:
@@ -211,10 +221,12 @@ class SqliteJournal:
         if batch.outcomes:
             outcomes = list(batch.outcomes.values())
             _OUTCOMES.write(connection, outcomes, sum([len(row.payload) for row in outcomes if row.payload]))
+            connection.executemany(_USE_RESULT, [use[1:] for use in uses_of_outcomes(outcomes)])
         if batch.notes:
             _NOTES.write(connection, list(batch.notes.values()))
         if batch.attempts:
             _ATTEMPTS.write(connection, batch.attempts)
+            connection.executemany(_USE, uses_of_attempts(batch.attempts))
         if batch.instances:
             _INSTANCES.write(connection, list(batch.instances.values()))
         if batch.tags:
@@ -238,6 +250,8 @@ class SqliteJournal:
             for place, ((instance, hook), function) in enumerate(zip(batch.hooks, functions, strict=True))
         ]
         connection.executemany("INSERT INTO hooks VALUES (?, ?, ?, ?, ?)", rows)
+        for instance, hook in batch.hooks:
+            connection.executemany(_USE, uses_of_hooks(instance, [hook]))
 
     @staticmethod
     def _write_details(connection: sqlite3.Connection, batch: Batch) -> None:
@@ -274,6 +288,7 @@ class SqliteJournal:
         """Undo the values and causes of nodes that begin anew, and have them call their present functions."""
         connection.execute(_UNCAUSE, (str(batch.uncaused),))
         connection.execute(_UNVALUE, (str(batch.unvalued),))
+        connection.execute(_UNUSE_RESULTS, (str(batch.unvalued), RESULT))
         functions = self._functions.identify(set(batch.functions.values()))
         _FUNCTIONS.write(connection, self._functions.unwritten)
         rows = [(functions[function], seq) for seq, function in batch.functions.items()]
@@ -379,6 +394,16 @@ class SqliteJournal:
         """Return actions, newest first, see `Journal.list_all_actions`."""
         with self._reading() as reader:
             return reader.actions(subject, before_seq, limit)
+
+    def find_used(self, digests: Sequence[bytes]) -> set[bytes]:
+        """Return the values that payloads refer to, see `Journal.find_used`."""
+        with self._reading() as reader:
+            return reader.used(digests)
+
+    def list_uses(self, *, after: ValueUse | None, limit: int) -> list[ValueUse]:
+        """Return uses of values in order, see `Journal.list_uses`."""
+        with self._reading() as reader:
+            return reader.uses(after, limit)
 
     def close(self) -> None:
         """Let the file go; a transaction that failed is undone."""

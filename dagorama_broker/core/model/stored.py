@@ -166,3 +166,13 @@ class Snapshot:
     limits: dict[str, LimitWord] = field(
         default_factory=dict
     )  #: by key, the last words that differed from those before
+
+
+class ValueUse(NamedTuple):
+    """A part of a node that refers to a value of the value store."""
+
+    instance_seq: int
+    node_seq: int  #: 0: it is for the instance itself
+    part: str  #: "arguments", "result", "definition", "exception" or "hook"
+    digest: bytes
+    size: int  #: of the value, in bytes
