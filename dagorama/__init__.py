@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dagorama.calls.edits import ArgumentInfo, NodeArguments
     from dagorama.calls.previews import ValuePreview
+    from dagorama.client.changes import ChangeSet, InstanceChange
     from dagorama.client.counts import FunctionProgress, InstanceProgress
     from dagorama.client.definitions import DefinitionInfo, ParameterInfo
     from dagorama.client.events import Event, EventKind, EventsSkipped, InstanceEvent, NodeEvent, WorkerEvent
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from dagorama.instance.log import Log, LogPage
     from dagorama.instance.node import Attempt, Failure, Node
     from dagorama.limits import Limit
+    from dagorama.looking.changes import Changes, changes
     from dagorama.looking.definitions import definitions, definitions_async, start, start_async
     from dagorama.looking.events import EventPage, Events, events
     from dagorama.looking.lists import (
@@ -96,6 +98,8 @@ __all__ = [
     "BrokerSetting",
     "BrokerUnavailable",
     "CalledElsewhere",
+    "ChangeSet",
+    "Changes",
     "CodeMismatchException",
     "CursorExpired",
     "DAGDefinition",
@@ -114,6 +118,7 @@ __all__ = [
     "HistoryEntry",
     "Instance",
     "InstanceCancelled",
+    "InstanceChange",
     "InstanceEvent",
     "InstanceFailed",
     "InstanceProgress",
@@ -167,6 +172,7 @@ __all__ = [
     "attach",
     "broker_settings",
     "broker_settings_async",
+    "changes",
     "context",
     "dagorama",
     "definitions",
@@ -207,6 +213,10 @@ _MODULES = {
     "broker_settings_async": "looking.lists",
     "list_limits": "looking.lists",
     "list_limits_async": "looking.lists",
+    "ChangeSet": "client.changes",
+    "Changes": "looking.changes",
+    "InstanceChange": "client.changes",
+    "changes": "looking.changes",
     "NodeArguments": "calls.edits",
     "DAGDefinition": "definition",
     "DAGInstance": "definition",

@@ -111,3 +111,7 @@ class EventBatch(NamedTuple):
     skipped: int
     #: Nothing further can happen. Only a broker that has all of its workers in itself knows that.
     is_last: bool = False
+
+    def __bool__(self) -> bool:
+        """Return whether anything has happened."""
+        return bool(self.events or self.skipped)

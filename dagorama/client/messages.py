@@ -13,6 +13,7 @@ from dagorama.calls.capture import FunctionSpec
 from dagorama.calls.edits import ArgumentsTold
 from dagorama.calls.previews import preview_in
 from dagorama.calls.showing import inputs_in
+from dagorama.client.changes import ChangeSet, InstanceChange
 from dagorama.client.convert import write_function
 from dagorama.client.counts import FunctionProgress
 from dagorama.client.definitions import PLACES, DefinitionInfo
@@ -158,6 +159,11 @@ _told = Telling(
                 "events": lambda told: [getattr(one, one.WhichOneof("event")) for one in told.events],
                 "is_last": lambda _: False,
             },
+        ),
+        dag_pb2.ChangeBatch: Row(ChangeSet, {"is_last": lambda _: False}),
+        dag_pb2.InstanceChange: Row(
+            InstanceChange,
+            {"counts": lambda told: {_state_name(count.state): count.count for count in told.counts}},
         ),
         dag_pb2.InstanceEvent: Row(InstanceEvent),
         dag_pb2.NodeEvent: Row(NodeEvent),

@@ -17,6 +17,7 @@ from dagorama.calls.capture import CapturedCall, FunctionSpec
 from dagorama.calls.edits import ArgumentsTold
 from dagorama.calls.hook_calls import HookCall
 from dagorama.calls.ids import new_id
+from dagorama.client.changes import ChangeSet
 from dagorama.client.counts import FunctionProgress
 from dagorama.client.definitions import DefinitionInfo
 from dagorama.client.events import EventBatch
@@ -357,6 +358,20 @@ class WatchEvents(Request[EventBatch]):
     #: None for all.
     instance_id: bytes | None
     #: It is answered after so long where nothing has happened.
+    wait_s: float
+
+
+@dataclass(frozen=True)
+class WatchChanges(Request[ChangeSet]):
+    """Tell what has changed after a cursor, each thing once, as it stands; with no cursor, the cursor of now."""
+
+    rpc = "WatchChanges"
+    what = "to watch changes"
+
+    after: str
+    #: The changed nodes of these are to be told.
+    instance_ids: Sequence[bytes]
+    #: It is answered after so long where nothing has changed.
     wait_s: float
 
 

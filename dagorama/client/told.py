@@ -79,6 +79,7 @@ _SHOWN: dict[object, Callable[[Any], object]] = {
     datetime: time_at,
     datetime | None: lambda fact: time_at(fact) if fact else None,
     InstanceState: InstanceState,
+    InstanceState | None: lambda fact: InstanceState(fact) if fact else None,
     EventKind: EventKind,
     dict[NodeState, int]: lambda fact: {NodeState(state): count for state, count in fact.items()},
 }

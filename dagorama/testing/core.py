@@ -61,7 +61,7 @@ class Core:
         self.logs = LogStore(None)
         self._worker_id = worker.worker_id
         self._check = check
-        self._onlooker: Callable[[Sequence[e.Event], float], bool] | None = None
+        self._onlookers: list[Callable[[Sequence[e.Event], float], bool]] = []
         self._revoked = revoked
         self._changed = changed
         self._handle(worker)
@@ -92,7 +92,7 @@ class Core:
 
     def onlook(self, onlooker: Callable[[Sequence[e.Event], float], bool]) -> None:
         """Have `onlooker` told of events, with the time, until it returns False."""
-        self._onlooker = onlooker
+        self._onlookers.append(onlooker)
 
     async def commit(self, command: c.Command) -> None:
         """Decide on a command."""
@@ -176,8 +176,7 @@ class Core:
         while self.scheduler.has_more:
             events += self.scheduler.handle(c.GrantWork(), self._now)
         self._journal.commit([event for event in events if not isinstance(event, e.VolatileEvent)])
-        if self._onlooker is not None and not self._onlooker(events, self._now):
-            self._onlooker = None
+        self._onlookers = [onlooker for onlooker in self._onlookers if onlooker(events, self._now)]
         for event in events:
             if isinstance(event, e.LeasesRevoked):
                 self._revoked({token for _, token in event.leases})

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from contextvars import Context
+from dataclasses import replace
 from functools import partial
 from math import inf
 from typing import Any, NamedTuple, TypeVar, cast
@@ -23,7 +24,16 @@ from dagorama.calls.capture import CapturedCall, current_scope
 from dagorama.calls.hook_calls import HookCall
 from dagorama.client.events import EventBatch
 from dagorama.client.log_lines import LogChunk
-from dagorama.client.port import GetInstance, GetNode, ListDefinitions, ReadLogs, Request, Submitted, WatchEvents
+from dagorama.client.port import (
+    GetInstance,
+    GetNode,
+    ListDefinitions,
+    ReadLogs,
+    Request,
+    Submitted,
+    WatchChanges,
+    WatchEvents,
+)
 from dagorama.client.silence import Silence
 from dagorama.client.status import InstanceStatus, Outcome
 from dagorama.client.steps import Deadline, Steps, run
@@ -148,24 +158,26 @@ class InProcessBroker:
             yield from self._run_until(partial(self._is_over, request.instance_id), None, what)
         elif isinstance(request, GetNode):
             yield from self._run_until(partial(self._has_ended, request.instance_id, request.node_id), None, what)
-        elif isinstance(request, WatchEvents) and request.after:
-            return cast(T, (yield from self._events(request, what)))
+        elif isinstance(request, WatchEvents | WatchChanges) and request.after:
+            return cast(T, (yield from self._watch(request, what)))
         with self._asked(what):
             if isinstance(request, ListDefinitions):
                 self._core.announce([to_definition(one) for one in announced_here()])
             answer: T = self._answer(getattr(self._requests, request.verb)(**to_parameters(request)))
             return answer
 
-    def _events(self, request: WatchEvents, what: str) -> Steps[EventBatch]:
-        """Run nodes until something has happened; where nothing more can, tell that as well."""
+    def _watch(self, request: Request[T], what: str) -> Steps[T]:
+        """Run nodes until there is something to tell; where nothing more can be, tell that as well."""
 
-        def read() -> EventBatch:
-            batch: EventBatch = self._answer(self._requests.watch_events(**to_parameters(request)))
-            return batch
+        def read() -> Any:
+            return self._answer(getattr(self._requests, request.verb)(**to_parameters(request)))
 
-        happened = yield from self._run_until(lambda: bool(read().events) or read().skipped > 0, None, what)
+        happened = yield from self._run_until(lambda: bool(read()), None, what)
         with self._asked(what):
-            return read()._replace(is_last=not happened)
+            found = read()
+            if isinstance(found, EventBatch):
+                return cast(T, found._replace(is_last=not happened))
+            return cast(T, replace(found, is_last=not happened))
 
     def submit(
         self,

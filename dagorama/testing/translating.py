@@ -12,7 +12,7 @@ from dagorama.calls.edits import ArgumentsTold
 from dagorama.calls.hook_calls import HookCall
 from dagorama.calls.previews import preview_in
 from dagorama.calls.showing import inputs_in
-from dagorama.client import events, port, status
+from dagorama.client import changes, events, port, status
 from dagorama.client.counts import FunctionProgress
 from dagorama.client.definitions import PLACES, Announced, DefinitionInfo
 from dagorama.client.history import HistoryEntry, details_in
@@ -245,6 +245,11 @@ _told = Telling(
                 "workers": lambda told: list(told.workers),
                 "states": lambda told: [State(state.value) for state in told.states],
             },
+        ),
+        answers.ChangeBatch: Row(changes.ChangeSet, {"is_last": lambda _: False}),
+        answers.InstanceChange: Row(
+            changes.InstanceChange,
+            {"counts": lambda told: {state.value: count for state, count in told.counts.items()}},
         ),
         answers.InstanceHappening: Row(
             events.InstanceEvent,

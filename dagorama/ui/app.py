@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
@@ -13,6 +14,7 @@ from dagorama.ui.answering import HANDLERS
 from dagorama.ui.api import serving as api
 from dagorama.ui.live import Live
 from dagorama.ui.pages.rendering import ROOT
+from dagorama.ui.refreshing import Refreshes
 from dagorama.ui.security import layers
 from dagorama.ui.sessions import Sessions
 from dagorama.ui.settings import UISettings
@@ -24,10 +26,12 @@ KEPT = "public, max-age=31536000, immutable"
 def make_app(settings: UISettings) -> Starlette:
     """Return the application. It asks the broker that the environment names."""
     sessions = Sessions(settings.token)
-    app = Starlette(routes=routes(), middleware=layers(settings, sessions), exception_handlers=HANDLERS)
+    live = Live()
+    middleware = [*layers(settings, sessions), Middleware(Refreshes, live)]
+    app = Starlette(routes=routes(), middleware=middleware, exception_handlers=HANDLERS)
     app.state.settings = settings
     app.state.sessions = sessions
-    app.state.live = Live()
+    app.state.live = live
     return app
 
 

@@ -1,4 +1,4 @@
-"""Changes, gathered: of many events, what has to be shown anew. Nothing here waits, or knows of browsers."""
+"""Changes, gathered until a browser reads them. Nothing here waits, or knows of browsers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from dagorama import Event, EventKind, EventsSkipped, InstanceEvent, NodeEvent, WorkerEvent
+from dagorama import ChangeSet
 
 #: Of an instance with more changed nodes it is only said that they are many.
 NODES_MAX = 200
@@ -15,16 +15,15 @@ INSTANCES_MAX = 500
 #: The word for more nodes than are named.
 MANY = "many"
 
-#: Nodes change, and the event does not tell which: they begin anew, or are cancelled with their instance.
-_WHOLE = frozenset({EventKind.INSTANCE_REOPENED, EventKind.INSTANCE_FINISHED, EventKind.NODES_RESET})
-
 
 @dataclass(slots=True)
 class Changes:
     """The things that have changed since the last message."""
 
-    #: The states of changed instances; None where no event has told of it.
+    #: The states of changed instances; None where it is not known as yet.
     instances: dict[UUID, str | None] = field(default_factory=dict)
+    #: How many nodes they have in each state, where that is known.
+    counts: dict[UUID, dict[str, int]] = field(default_factory=dict)
     #: Their changed nodes; None for many.
     nodes: dict[UUID, set[UUID] | None] = field(default_factory=dict)
     #: Instances that have nodes which they had not before.
@@ -38,44 +37,35 @@ class Changes:
         """Return whether there is anything to tell."""
         return bool(self.instances or self.workers or self.queues or self.stale)
 
-    def take(self, event: Event) -> None:
-        """Take in an event."""
-        if isinstance(event, NodeEvent):
-            self.queues = True
-            self._note(event.instance_id, None, {event.node_id})
-        elif isinstance(event, InstanceEvent):
-            self.queues = True
-            self._note(event.instance_id, event.state, None if event.kind in _WHOLE else set())
-            if event.kind is EventKind.NODES_CREATED and event.instance_id in self.instances:
-                self.grown.add(event.instance_id)
-        elif isinstance(event, WorkerEvent):
-            self.workers = True
-            self.queues = True
-        elif isinstance(event, EventsSkipped):
-            self.stale = True
+    def take(self, told: ChangeSet) -> None:
+        """Take in a set of changes that the broker tells."""
+        for each in told.instances:
+            self._note(each.instance_id, each.state, None if each.others else each.node_ids, each.counts)
+            if each.grown and each.instance_id in self.instances:
+                self.grown.add(each.instance_id)
+        self.workers |= told.workers
+        self.queues |= told.queues
+        self.stale |= told.missed
 
     def add(self, later: Changes) -> None:
-        """Take in what has changed since."""
+        """Take in later changes."""
         for instance_id, state in later.instances.items():
-            self._note(instance_id, state, later.nodes.get(instance_id, set()))
+            nodes, counts = later.nodes.get(instance_id, set()), later.counts.get(instance_id, {})
+            self._note(instance_id, state, nodes, counts)
         self.grown |= later.grown & self.instances.keys()
         self.workers |= later.workers
         self.queues |= later.queues
         self.stale |= later.stale
 
-    def count(self, instance_id: UUID, state: str) -> None:
-        """Take in the state of an instance that was counted."""
-        self._note(instance_id, state, ())
-
-    def change_all(self, instance_id: UUID) -> None:
-        """Take in that nodes of an instance have changed, and nobody knows which."""
-        self._note(instance_id, None, None)
-
-    def _note(self, instance_id: UUID, state: str | None, nodes: Collection[UUID] | None) -> None:
+    def _note(
+        self, instance_id: UUID, state: str | None, nodes: Collection[UUID] | None, counts: dict[str, int]
+    ) -> None:
         if instance_id not in self.instances and len(self.instances) >= INSTANCES_MAX:
             self.stale = True
             return
         self.instances[instance_id] = state or self.instances.get(instance_id)
+        if counts:
+            self.counts[instance_id] = counts
         if nodes is None:
             self.nodes[instance_id] = None
         elif nodes:
@@ -85,11 +75,11 @@ class Changes:
                 if len(known) > NODES_MAX:
                     self.nodes[instance_id] = None
 
-    def told(self, watched: Collection[UUID], counts: dict[UUID, dict[str, int]]) -> dict[str, object]:
-        """Return the message for a browser that watches the nodes of these instances; `counts` has some instances'."""
+    def told(self, watched: Collection[UUID]) -> dict[str, object]:
+        """Return the message for a browser that watches the nodes of these instances."""
         return {
             "instances": {
-                str(each): {"state": state, "counts": counts.get(each)} for each, state in self.instances.items()
+                str(each): {"state": state, "counts": self.counts.get(each)} for each, state in self.instances.items()
             },
             "nodes": {str(each): self._nodes_of(each) for each in watched if each in self.nodes},
             "grown": [str(each) for each in watched if each in self.grown],

@@ -1,6 +1,6 @@
-"""One watch of what happens at the broker, for all browsers at once, and a stream for each browser.
+"""One watch of the broker's changes, for all browsers at once, and a stream for each browser.
 
-However much happens, a browser gets a message each quarter of a second at most. However slowly it reads,
+However much happens, the broker tells of it four times a second at most, once for all. However slowly a browser reads,
 the rest is kept as one set of changes, of a bounded size. The broker is watched only while somebody looks.
 """
 
@@ -9,117 +9,67 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
-from math import inf
+from itertools import islice
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from dagorama import (
-    BrokerRefused,
-    BrokerUnavailable,
-    CursorExpired,
-    DagoramaError,
-    Event,
-    InstanceState,
-    InstanceStatus,
-    attach,
-    events,
-    instances,
-)
+from dagorama import BrokerRefused, BrokerUnavailable, ChangeSet, CursorExpired, DagoramaError, changes
 from dagorama.logging import get_logger
-from dagorama.ui.changes import INSTANCES_MAX, Changes
+from dagorama.ui.changes import Changes
 
-#: Between two messages to a browser.
-INTERVAL_S = 0.25
 #: A broker that is away is asked again so often.
 RETRY_S = 1.0
 #: A browser hears of us so often where nothing happens, so that a broken connection is noticed.
 QUIET_S = 15.0
 #: The broker is watched for so long after the last browser has gone: another page of it may be on its way.
 LINGER_S = 30.0
-#: The nodes of an instance are counted once in this time, and those of so many instances with each message.
-COUNT_S, COUNTED_MAX = 1.0, 20
-#: So often it is looked at how far the newest running instances are, and those that somebody watches: no event tells
-#: that a worker has begun a node.
-LOOK_S, LOOKED_AT_MAX = 1.0, 20
+#: The changed nodes of so many instances are named; of others it is said that there are many.
+NAMED_MAX = 100
 #: A browser that comes back is told what it has missed among so many messages.
 KEPT_MAX = 240
 
 
 class Stream(Protocol):
-    """The events after a cursor, as `dagorama.events` gives them."""
-
-    @property
-    def cursor(self) -> str:
-        """Return the cursor of the last event."""
-        ...
+    """The changes after a cursor, as `dagorama.changes` gives them."""
 
     def abegin(self) -> Awaitable[str]:
         """Begin now where there is no cursor."""
         ...
 
-    def __aiter__(self) -> AsyncIterator[Event]:
-        """Yield events as they come."""
+    def name_nodes_of(self, *instances: UUID) -> None:
+        """Have the changed nodes of these instances named."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[ChangeSet]:
+        """Yield sets of changes as they come."""
         ...
 
 
 class Told(NamedTuple):
     """Changes that all browsers were told of."""
 
-    #: That of the last event before or in them.
     cursor: str
     changes: Changes
-    counts: Mapping[UUID, dict[str, int]]
-
-
-#: A part of the watch, done again and again.
-Part = Callable[[], Awaitable[None]]
-
-
-async def _look_at(instance_id: UUID) -> InstanceStatus:
-    return (await attach(instance_id).arefresh()).status
-
-
-async def _running() -> Sequence[InstanceStatus]:
-    return [one.status async for one in instances(state=InstanceState.RUNNING, limit=LOOKED_AT_MAX)]
 
 
 class Live:
     """The one watch of the page's process, and its viewers."""
 
-    def __init__(
-        self,
-        watch: Callable[[str], Stream] = lambda after: events(after=after),
-        look_at: Callable[[UUID], Awaitable[InstanceStatus]] = _look_at,
-        running: Callable[[], Awaitable[Sequence[InstanceStatus]]] = _running,
-    ) -> None:
-        """Watch nothing as yet.
-
-        `watch` gives the events after a cursor, `look_at` how an instance stands, `running` the newest that run.
-        """
+    def __init__(self, watch: Callable[[str], Stream] = lambda after: changes(after=after)) -> None:
+        """Watch nothing as yet; `watch` gives the changes after a cursor."""
         self._watch = watch
-        self._look_at = look_at
-        self._running = running
         self._viewers: set[Viewer] = set()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._stream: Stream | None = None
         self._ending: asyncio.TimerHandle | None = None
-        self._news = asyncio.Event()
-        self._gathered = Changes()
         self._kept: deque[Told] = deque(maxlen=KEPT_MAX)
-        #: Instances whose nodes are to be counted, and when they were last.
-        self._uncounted: dict[UUID, None] = {}
-        self._counted_at: dict[UUID, float] = {}
-        #: The counts of a look that are to be told, and those that were, of instances that run.
-        self._looked: dict[UUID, dict[str, int]] = {}
-        self._known: dict[UUID, dict[str, int]] = {}
-        #: The counts when it was last said that any nodes of an instance may have changed.
-        self._known_whole: dict[UUID, dict[str, int]] = {}
         self.cursor = ""
         #: Why the broker is away, empty where it is there, None as long as that is not known.
         self.lost: str | None = None
-        #: The same by the parts of the watch, of which each may fail.
-        self._why: dict[Part, str] = {}
+        #: How often anything was told.
+        self.told = 0
         self.is_closed = False
 
     @contextmanager
@@ -129,18 +79,24 @@ class Live:
         if after:
             viewer.resume(self._since(after))
         self._viewers.add(viewer)
+        self._name()
         if self._ending is not None:
             self._ending.cancel()
             self._ending = None
-        if not self._tasks and not self.is_closed:
-            parts = self._read, self._look, self._tell
-            self._tasks = [asyncio.create_task(self._go_on(each)) for each in parts]
+        if self._task is None and not self.is_closed:
+            self._task = asyncio.create_task(self._go_on())
         try:
             yield viewer
         finally:
             self._viewers.discard(viewer)
-            if not self._viewers and self._tasks and self._ending is None:
+            self._name()
+            if not self._viewers and self._task is not None and self._ending is None:
                 self._ending = asyncio.get_running_loop().call_later(LINGER_S, self._end)
+
+    @property
+    def is_hearing(self) -> bool:
+        """Return whether it would tell of a change."""
+        return self._task is not None and self.lost == ""
 
     def close(self) -> None:
         """End all streams, and the watch. Nothing begins anew."""
@@ -151,15 +107,11 @@ class Live:
 
     def _end(self) -> None:
         """Watch no longer. A browser that comes later begins from then on."""
-        for task in self._tasks:
-            task.cancel()
-        self._tasks, self._ending = [], None
+        if self._task is not None:
+            self._task.cancel()
+        self._task = self._stream = self._ending = None
         self.cursor, self.lost = "", None
-        self._gathered = Changes()
-        self._why.clear()
         self._kept.clear()
-        self._uncounted.clear()
-        self._looked, self._known, self._known_whole = {}, {}, {}
 
     def _since(self, cursor: str) -> list[Told] | None:
         """Return all that was told after a cursor; None where that is not known any more."""
@@ -172,132 +124,58 @@ class Live:
             later.append(told)
         return None
 
+    def _name(self) -> None:
+        """Have those nodes named that somebody watches."""
+        if self._stream is not None:
+            watched = dict.fromkeys(each for viewer in self._viewers for each in viewer.watched)
+            self._stream.name_nodes_of(*islice(watched, NAMED_MAX))
+
     # -- from the broker -----------------------------------------------------------------------------------------------
 
-    async def _go_on(self, part: Part) -> None:
-        """Do a part of the watch for as long as somebody looks, whatever becomes of it."""
+    async def _go_on(self) -> None:
+        """Watch for as long as somebody looks, whatever becomes of it."""
         while True:
             try:
-                await part()
-                self._say_lost(part, None)
+                await self._read()
             except CursorExpired:
                 self.cursor = ""
-                self._gathered.stale = True
-                self._news.set()
+                self._tell(Changes(stale=True))
             except (BrokerUnavailable, BrokerRefused) as error:
-                self._say_lost(part, error)
+                self._say_lost(str(error))
                 await asyncio.sleep(RETRY_S)
             except Exception as error:
                 get_logger().error("a defect in the watch of the page", exc_info=error)
-                self._say_lost(part, error)
+                self._say_lost(str(error) if isinstance(error, DagoramaError) else "the page has a defect")
                 await asyncio.sleep(RETRY_S)
 
     async def _read(self) -> None:
-        """Gather events until that raises. They are watched before anybody is told that the broker is there."""
+        """Hand out changes until that raises. They are watched before anybody is told that the broker is there."""
         begun = await self._watch("").abegin()
-        stream = self._watch(self.cursor or begun)
+        self._stream = self._watch(self.cursor or begun)
+        self._name()
         self.cursor = self.cursor or begun
-        self._say_lost(self._read, None)
-        async for event in stream:
-            self._gathered.take(event)
-            self.cursor = event.cursor
-            self._news.set()
+        self._say_lost("")
+        async for told in self._stream:
+            self.cursor = told.cursor
+            gathered = Changes()
+            gathered.take(told)
+            self._tell(gathered)
 
-    async def _look(self) -> None:
-        """Look, after a while, how far instances are that run."""
-        await asyncio.sleep(LOOK_S)
-        if self._why.get(self._read) == "":
-            self._compare(await self._looked_at())
-
-    async def _looked_at(self) -> list[InstanceStatus]:
-        """Return how the newest running instances stand, and the watched ones."""
-        try:
-            async with asyncio.timeout(LOOK_S):
-                found = {each.instance_id: each for each in await self._running()}
-        except (DagoramaError, TimeoutError):  # others say so
-            return []
-        watched = dict.fromkeys(each for viewer in self._viewers for each in viewer.watched if each not in found)
-        looks = await asyncio.gather(*map(self._counts_of, [*watched][:LOOKED_AT_MAX]))
-        return [*found.values(), *(each for each in looks if each is not None)]
-
-    def _compare(self, looked_at: Collection[InstanceStatus]) -> None:
-        """Gather the instances whose nodes are counted otherwise than before.
-
-        Events name the nodes that they are about. Where there have been none for a while, other nodes may have changed
-        since that was last said.
-        """
-        now = asyncio.get_running_loop().time()
-        for status in looked_at:
-            one, counts = status.instance_id, status.counts
-            is_quiet = now - self._counted_at.get(one, -inf) >= COUNT_S and one not in self._gathered.instances
-            if counts != self._known.get(one) or (is_quiet and counts != self._known_whole.get(one)):
-                self._gathered.count(one, status.state)
-                if is_quiet:
-                    self._gathered.change_all(one)
-                    self._known_whole[one] = counts
-                self._looked[one] = self._known[one] = counts
-                self._news.set()
-        ids = {each.instance_id for each in looked_at}
-        for known in (self._known, self._known_whole):
-            for gone in known.keys() - ids:
-                del known[gone]
-
-    def _say_lost(self, part: Part, error: Exception | None) -> None:
-        """Tell all browsers that a part of the watch has failed, as the broker is away, or that all is well again."""
-        why = "" if error is None else str(error) if isinstance(error, DagoramaError) else "the page has a defect"
-        self._why[part] = why
-        lost = next(filter(None, self._why.values()), self._why.get(self._read))
-        if lost != self.lost:
-            self.lost = lost
+    def _say_lost(self, why: str) -> None:
+        """Tell all browsers that the broker is away, and why, or with no reason that all is well again."""
+        if why != self.lost:
+            self.lost = why
+            self.told += 1
             for viewer in self._viewers:
                 viewer.wake()
 
-    # -- to the browsers -----------------------------------------------------------------------------------------------
-
-    async def _tell(self) -> None:
-        """Hand out what was gathered, as soon as there is something."""
-        if not self._gathered and not self._uncounted:
-            self._news.clear()
-            await self._news.wait()
-        changes, self._gathered = self._gathered, Changes()
-        cursor = self.cursor
-        try:
-            counts = await self._count(changes)
-        except Exception:
-            self._gathered.stale = True  # what was to be told is gone
-            raise
-        if changes:
-            told = Told(cursor, changes, counts)
-            self._kept.append(told)
-            for viewer in self._viewers:
-                viewer.take(told)
-        await asyncio.sleep(INTERVAL_S)
-
-    async def _count(self, changes: Changes) -> dict[UUID, dict[str, int]]:
-        """Count the nodes of changed instances; of some of them, where they are many or were counted just now."""
-        now = asyncio.get_running_loop().time()
-        self._counted_at = {each: at for each, at in self._counted_at.items() if now - at < COUNT_S}
-        counts, self._looked = self._looked, {}
-        self._uncounted |= dict.fromkeys(each for each in changes.instances if each not in counts)
-        for each in [*self._uncounted][:-INSTANCES_MAX]:  # more change than are counted: they are read again
-            del self._uncounted[each]
-            changes.stale = True
-        due = [each for each in self._uncounted if each not in self._counted_at][:COUNTED_MAX]
-        looks = await asyncio.gather(*map(self._counts_of, due))
-        for each, status in zip(due, looks, strict=True):
-            del self._uncounted[each]
-            self._counted_at[each] = now
-            if status is not None:
-                changes.count(each, status.state)
-                counts[each] = self._known[each] = status.counts
-        return counts
-
-    async def _counts_of(self, instance_id: UUID) -> InstanceStatus | None:
-        try:
-            async with asyncio.timeout(COUNT_S):
-                return await self._look_at(instance_id)
-        except (DagoramaError, TimeoutError):  # it has gone, or the broker has: others say so
-            return None
+    def _tell(self, gathered: Changes) -> None:
+        """Hand out changes to all browsers, and keep them for browsers that come back."""
+        self.told += 1
+        told = Told(self.cursor, gathered)
+        self._kept.append(told)
+        for viewer in self._viewers:
+            viewer.take(told)
 
 
 class Viewer:
@@ -309,7 +187,6 @@ class Viewer:
         self.watched = tuple(watched)
         self._news = asyncio.Event()
         self._changes = Changes()
-        self._counts: dict[UUID, dict[str, int]] = {}
         self._cursor = live.cursor
         self._told_lost: str | None = None
         self.wake()
@@ -321,7 +198,6 @@ class Viewer:
     def take(self, told: Told) -> None:
         """Take in what all are told."""
         self._changes.add(told.changes)
-        self._counts |= {each: counts for each, counts in told.counts.items() if each in self._changes.instances}
         self._cursor = told.cursor
         self.wake()
 
@@ -353,12 +229,11 @@ class Viewer:
             is_first, self._told_lost = self._told_lost is None, lost
             self._cursor = self._cursor or self._live.cursor
             yield self._message("lost", {"detail": lost}) if lost else self._message("back", {"first": is_first})
-        changes, counts = self._changes, self._counts
-        self._changes, self._counts = Changes(), {}
+        changes, self._changes = self._changes, Changes()
         if changes.stale:
             yield self._message("stale", {})
         elif changes:
-            yield self._message("change", changes.told(self.watched, counts))
+            yield self._message("change", changes.told(self.watched))
 
     def _message(self, event: str, data: object) -> str:
         """Return a message: its data is in one line, as JSON escapes the ends of lines."""

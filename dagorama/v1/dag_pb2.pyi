@@ -663,6 +663,137 @@ class WorkerEvent(_message.Message):
 Global___WorkerEvent: _TypeAlias = WorkerEvent  # noqa: Y015
 
 @_typing.final
+class WatchChangesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: _builtins.int
+    INSTANCE_IDS_FIELD_NUMBER: _builtins.int
+    WAIT_S_FIELD_NUMBER: _builtins.int
+    after: _builtins.str
+    """That of a response, to go on from. Empty: answer at once with the cursor of now."""
+    wait_s: _builtins.float
+    """Answer after so many seconds where nothing has changed; 60 at most."""
+    @_builtins.property
+    def instance_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The changed nodes of these instances are to be told."""
+
+    def __init__(
+        self,
+        *,
+        after: _builtins.str = ...,
+        instance_ids: _abc.Iterable[_builtins.bytes] | None = ...,
+        wait_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "instance_ids", b"instance_ids", "wait_s", b"wait_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchChangesRequest: _TypeAlias = WatchChangesRequest  # noqa: Y015
+
+@_typing.final
+class WatchChangesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def batch(self) -> Global___ChangeBatch: ...
+    def __init__(
+        self,
+        *,
+        batch: Global___ChangeBatch | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchChangesResponse: _TypeAlias = WatchChangesResponse  # noqa: Y015
+
+@_typing.final
+class ChangeBatch(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCES_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    QUEUES_FIELD_NUMBER: _builtins.int
+    MISSED_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """To go on from."""
+    workers: _builtins.bool
+    """Workers have come or gone, or run other nodes."""
+    queues: _builtins.bool
+    """Anything has changed that queues and limits depend on."""
+    missed: _builtins.bool
+    """More instances have changed than are told of."""
+    @_builtins.property
+    def instances(self) -> _containers.RepeatedCompositeFieldContainer[Global___InstanceChange]:
+        """Each that has changed once, as it stands, in the order in which they changed last."""
+
+    def __init__(
+        self,
+        *,
+        instances: _abc.Iterable[Global___InstanceChange] | None = ...,
+        cursor: _builtins.str = ...,
+        workers: _builtins.bool = ...,
+        queues: _builtins.bool = ...,
+        missed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "instances", b"instances", "missed", b"missed", "queues", b"queues", "workers", b"workers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeBatch: _TypeAlias = ChangeBatch  # noqa: Y015
+
+@_typing.final
+class InstanceChange(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    NODE_IDS_FIELD_NUMBER: _builtins.int
+    OTHERS_FIELD_NUMBER: _builtins.int
+    GROWN_FIELD_NUMBER: _builtins.int
+    instance_id: _builtins.bytes
+    state: _graph_pb2.InstanceState.ValueType
+    """Unspecified where it is not known as yet."""
+    others: _builtins.bool
+    """Further nodes may have changed."""
+    grown: _builtins.bool
+    """It has got nodes."""
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___StateCount]:
+        """How many nodes it has in each state; empty where that is not known."""
+
+    @_builtins.property
+    def node_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Its nodes that have changed, where they were asked for."""
+
+    def __init__(
+        self,
+        *,
+        instance_id: _builtins.bytes = ...,
+        state: _graph_pb2.InstanceState.ValueType = ...,
+        counts: _abc.Iterable[Global___StateCount] | None = ...,
+        node_ids: _abc.Iterable[_builtins.bytes] | None = ...,
+        others: _builtins.bool = ...,
+        grown: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "grown", b"grown", "instance_id", b"instance_id", "node_ids", b"node_ids", "others", b"others", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InstanceChange: _TypeAlias = InstanceChange  # noqa: Y015
+
+@_typing.final
 class CancelInstanceRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

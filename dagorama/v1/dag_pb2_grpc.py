@@ -34,6 +34,11 @@ class DagServiceStub(object):
                 request_serializer=dagorama_dot_v1_dot_dag__pb2.WatchEventsRequest.SerializeToString,
                 response_deserializer=dagorama_dot_v1_dot_dag__pb2.WatchEventsResponse.FromString,
                 )
+        self.WatchChanges = channel.unary_unary(
+                '/dagorama.v1.DagService/WatchChanges',
+                request_serializer=dagorama_dot_v1_dot_dag__pb2.WatchChangesRequest.SerializeToString,
+                response_deserializer=dagorama_dot_v1_dot_dag__pb2.WatchChangesResponse.FromString,
+                )
         self.CancelInstance = channel.unary_unary(
                 '/dagorama.v1.DagService/CancelInstance',
                 request_serializer=dagorama_dot_v1_dot_dag__pb2.CancelInstanceRequest.SerializeToString,
@@ -182,6 +187,12 @@ class DagServiceServicer(object):
         before somebody has asked, nor when nobody has for ten minutes. OUT_OF_RANGE for a cursor of which nothing is known
         any more, as from before a restart of the broker: ask without one, list what there is, and go on from there.
         """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchChanges(self, request, context):
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -379,6 +390,11 @@ def add_DagServiceServicer_to_server(servicer, server):
                     request_deserializer=dagorama_dot_v1_dot_dag__pb2.WatchEventsRequest.FromString,
                     response_serializer=dagorama_dot_v1_dot_dag__pb2.WatchEventsResponse.SerializeToString,
             ),
+            'WatchChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.WatchChanges,
+                    request_deserializer=dagorama_dot_v1_dot_dag__pb2.WatchChangesRequest.FromString,
+                    response_serializer=dagorama_dot_v1_dot_dag__pb2.WatchChangesResponse.SerializeToString,
+            ),
             'CancelInstance': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelInstance,
                     request_deserializer=dagorama_dot_v1_dot_dag__pb2.CancelInstanceRequest.FromString,
@@ -569,6 +585,23 @@ class DagService(object):
         return grpc.experimental.unary_unary(request, target, '/dagorama.v1.DagService/WatchEvents',
             dagorama_dot_v1_dot_dag__pb2.WatchEventsRequest.SerializeToString,
             dagorama_dot_v1_dot_dag__pb2.WatchEventsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def WatchChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/dagorama.v1.DagService/WatchChanges',
+            dagorama_dot_v1_dot_dag__pb2.WatchChangesRequest.SerializeToString,
+            dagorama_dot_v1_dot_dag__pb2.WatchChangesResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

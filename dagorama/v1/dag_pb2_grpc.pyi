@@ -46,6 +46,7 @@ class DagServiceStub:
     before somebody has asked, nor when nobody has for ten minutes. OUT_OF_RANGE for a cursor of which nothing is known
     any more, as from before a restart of the broker: ask without one, list what there is, and go on from there.
     """
+    WatchChanges: _grpc.UnaryUnaryMultiCallable[_dag_pb2.WatchChangesRequest, _dag_pb2.WatchChangesResponse]
     CancelInstance: _grpc.UnaryUnaryMultiCallable[_dag_pb2.CancelInstanceRequest, _dag_pb2.CancelInstanceResponse]
     """Stops an instance: what has not started never does, and what runs loses its lease. Answered once that is durable.
     FAILED_PRECONDITION where the instance has ended.
@@ -128,6 +129,7 @@ class DagServiceAsyncStub(DagServiceStub):
     before somebody has asked, nor when nobody has for ten minutes. OUT_OF_RANGE for a cursor of which nothing is known
     any more, as from before a restart of the broker: ask without one, list what there is, and go on from there.
     """
+    WatchChanges: _aio.UnaryUnaryMultiCallable[_dag_pb2.WatchChangesRequest, _dag_pb2.WatchChangesResponse]  # type: ignore[assignment]
     CancelInstance: _aio.UnaryUnaryMultiCallable[_dag_pb2.CancelInstanceRequest, _dag_pb2.CancelInstanceResponse]  # type: ignore[assignment]
     """Stops an instance: what has not started never does, and what runs loses its lease. Answered once that is durable.
     FAILED_PRECONDITION where the instance has ended.
@@ -231,6 +233,13 @@ class DagServiceServicer(metaclass=_abc_1.ABCMeta):
         before somebody has asked, nor when nobody has for ten minutes. OUT_OF_RANGE for a cursor of which nothing is known
         any more, as from before a restart of the broker: ask without one, list what there is, and go on from there.
         """
+
+    @_abc_1.abstractmethod
+    def WatchChanges(
+        self,
+        request: _dag_pb2.WatchChangesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dag_pb2.WatchChangesResponse, _abc.Awaitable[_dag_pb2.WatchChangesResponse]]: ...
 
     @_abc_1.abstractmethod
     def CancelInstance(

@@ -278,7 +278,7 @@ class Host:
 
     def onlook(self, onlooker: Callable[[Sequence[e.Event], float], bool]) -> None:
         """Have `onlooker` told of events once they are durable, with the time, until it returns False."""
-        self.listeners.onlooker = onlooker
+        self.listeners.onlookers.append(onlooker)
 
     async def read(self, function: Callable[..., T], *args: object) -> T:
         """Call a function of the journal where it may block."""

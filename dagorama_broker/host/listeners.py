@@ -47,8 +47,8 @@ class Listeners:
 
     def __init__(self) -> None:
         self.channels: dict[WorkerId, WorkerChannel] = {}
-        #: Told of all events, with the time, until it returns False.
-        self.onlooker: Callable[[Sequence[e.Event], float], bool] | None = None
+        #: Told of all events, with the time, each until it returns False.
+        self.onlookers: list[Callable[[Sequence[e.Event], float], bool]] = []
         #: Told of each attempt that was cut off, because its worker was lost or has been silent.
         self.cut_off: Callable[[Node, FailedAttempt], None] | None = None
         self._outcomes: dict[tuple[InstanceId, NodeId], list[asyncio.Future[Node]]] = {}
@@ -102,8 +102,8 @@ class Listeners:
 
     def tell(self, events: Sequence[e.Event], now: float) -> None:
         """Tell everybody concerned. Called for every batch after its commit, in order."""
-        if self.onlooker is not None and not self.onlooker(events, now):
-            self.onlooker = None
+        if self.onlookers:
+            self.onlookers = [onlooker for onlooker in self.onlookers if onlooker(events, now)]
         tellers = self._tellers
         for event in events:
             teller = tellers.get(type(event))

@@ -246,6 +246,31 @@ class EventBatch(NamedTuple):
     skipped: int = 0  #: so many before the cursor are not kept any more
 
 
+class InstanceChange(NamedTuple):
+    """Tell how an instance stands that has changed."""
+
+    instance_id: InstanceId
+    state: InstanceState | None  #: None: not known as yet
+    counts: Mapping[NodeState, int]  #: of its nodes; empty: not known
+    node_ids: Sequence[NodeId]  #: those that have changed, where they are named
+    others: bool  #: further ones may have changed
+    grown: bool  #: it has got nodes
+
+
+class ChangeBatch(NamedTuple):
+    """Hold what has changed after a cursor, once, as it stands."""
+
+    instances: Sequence[InstanceChange]  #: in the order in which they changed last
+    cursor: str  #: for the next batch
+    workers: bool  #: workers have changed
+    queues: bool  #: anything has that queues and limits depend on
+    missed: bool  #: further instances have changed
+
+    def __bool__(self) -> bool:
+        """Return whether anything has changed."""
+        return bool(self.instances or self.workers or self.queues or self.missed)
+
+
 class LimitHolder(NamedTuple):
     """Tell of a node that holds a place of a limit."""
 

@@ -75,6 +75,8 @@ ACTOR_LENGTH_MAX = 200
 HOOKS_MAX = 20
 #: So many functions may be asked for at once.
 FUNCTIONS_MAX = 100
+#: The changed nodes of so many instances are told to a watcher.
+CHANGES_NAMED_MAX = 200
 #: A digest is that of a hash function of the client's choice.
 DIGEST_BYTES_MAX = 64
 

@@ -37,10 +37,7 @@ class Keeper(Protocol):
         ...
 
     def onlook(self, onlooker: Callable[[Sequence[Event], float], bool]) -> None:
-        """Have `onlooker` told of events once they are durable, with the time, until it returns False.
-
-        There is one at most.
-        """
+        """Have `onlooker` told of events once they are durable, with the time, until it returns False."""
         ...
 
     async def commit(self, command: Command) -> None:

@@ -13,6 +13,7 @@ from dagorama_broker.core.model.stored import InstanceSummary, StoredNode
 from dagorama_broker.core.model.values import AnnouncedDefinition, FunctionSpec, InstanceId, NodeId
 from dagorama_broker.core.why import Reason, ended, explain, explain_function, unsure_workers
 from dagorama_broker.requests.answers import (
+    ChangeBatch,
     DefinitionInfo,
     EventBatch,
     Explanation,
@@ -27,7 +28,9 @@ from dagorama_broker.requests.answers import (
 from dagorama_broker.requests.checks import (
     ARGUMENT_BYTES_LISTED,
     ARGUMENT_BYTES_SHOWN,
+    CHANGES_NAMED_MAX,
     MalformedRequest,
+    check_ids,
     check_instance_selection,
     check_name,
     check_node_selection,
@@ -42,6 +45,7 @@ from dagorama_broker.requests.describing import (
 )
 from dagorama_broker.requests.feed import Feed
 from dagorama_broker.requests.keeper import Keeper
+from dagorama_broker.requests.latest import Latest
 
 _PAGE_SIZE = 100
 _PAGE_SIZE_MAX = 1000
@@ -62,6 +66,7 @@ class Looking:
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
         self.feed = Feed()
+        self.latest = Latest()
 
     # -- instances ----------------------------------------------------------------------------------------------------
 
@@ -325,6 +330,26 @@ class Looking:
         if self.feed.begin(now):
             self._keeper.onlook(self.feed.take)
         return self.feed.read(after, instance_id)
+
+    async def watch_changes(
+        self, after: str = "", instance_ids: Sequence[InstanceId] = (), wait_s: float = 0.0
+    ) -> ChangeBatch:
+        """Return what has changed after a cursor, each instance once, as it stands, without waiting for it.
+
+        Of the nodes those of the named instances are told. With no cursor, return the cursor of now.
+        Raises `ExpiredCursor`, or `MalformedRequest` for too many names.
+        """
+        check_ids(instance_ids, "instance_ids")
+        if len(instance_ids) > CHANGES_NAMED_MAX:
+            raise MalformedRequest(f"{len(instance_ids)} instance_ids; at most {CHANGES_NAMED_MAX} are watched by node")
+        now, instances = self._keeper.now(), self._keeper.scheduler.instances
+        if self.latest.begin(instances, now):
+            self._keeper.onlook(self.latest.take)
+        self.latest.look(instances, now)
+        batch = self.latest.read(after, instance_ids, instances, now)
+        if batch.instances:
+            await self._keeper.flush()  # memory may be ahead of the journal
+        return batch
 
     # -- workers and queues -------------------------------------------------------------------------------------------
 

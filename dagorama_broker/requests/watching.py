@@ -14,7 +14,9 @@ from dagorama_broker.core.model.stored import InstanceSummary
 from dagorama_broker.core.model.values import InstanceId, NodeId
 from dagorama_broker.host.host import Host
 from dagorama_broker.requests import Requests
-from dagorama_broker.requests.answers import EventBatch, Outcome
+from dagorama_broker.requests.answers import ChangeBatch, EventBatch, Outcome
+from dagorama_broker.requests.feed import News
+from dagorama_broker.requests.latest import LOOK_S
 from dagorama_broker.requests.outcomes import outcome_of
 
 #: Outcomes that go together have values of so many bytes in all, or there is only one of them.
@@ -23,7 +25,9 @@ TOGETHER_BYTES = 4 << 20
 _CHANGE_INTERVAL_S = 0.1
 #: The same for events, of which each is told.
 _EVENTS_INTERVAL_S = 0.02
-#: No request to watch events waits longer than this.
+#: Who watches the latest changes is answered no sooner than this after asking: four times a second at most.
+_CHANGES_INTERVAL_S = 0.25
+#: No request to watch events or changes waits longer than this.
 _EVENTS_WAIT_MAX_S = 60.0
 
 
@@ -160,21 +164,46 @@ class Watching:
             if batch.events or batch.skipped or not after or rest_s <= 0:
                 return batch
             after = batch.cursor
-            news = asyncio.Event()
-            waiting = self._requests.feed.waiting
-            waiting[news] = None
-            try:
-                async with asyncio.timeout(rest_s):
-                    await news.wait()
+            if await _hears(self._requests.feed.waiting, rest_s):
                 await asyncio.sleep(_EVENTS_INTERVAL_S)  # gathers what comes close together
-            except TimeoutError:
-                pass
-            finally:
-                waiting.pop(news, None)
+
+    async def watch_changes(self, after: str, instance_ids: Sequence[InstanceId], wait_s: float) -> ChangeBatch:
+        """Return what has changed after a cursor, as soon as there is something, or after `wait_s` seconds.
+
+        It is told a quarter of a second after the request came at the soonest, so that a watcher who asks again and
+        again costs the same however much happens. With no cursor, return the cursor of now at once.
+        Raises `ExpiredCursor`, or `MalformedRequest`.
+        """
+        clock = asyncio.get_running_loop().time
+        until = clock() + min(wait_s, _EVENTS_WAIT_MAX_S)
+        if after:
+            await asyncio.sleep(min(wait_s, _CHANGES_INTERVAL_S))
+        while True:
+            batch = await self._requests.watch_changes(after, instance_ids)
+            rest_s = until - clock()
+            if batch or not after or rest_s <= 0:
+                return batch
+            after = batch.cursor
+            if await _hears(self._requests.latest.waiting, min(rest_s, LOOK_S)):
+                await asyncio.sleep(_EVENTS_INTERVAL_S)  # gathers what comes close together
 
     def _is_running(self, instance_id: InstanceId) -> bool:
         instance = self._host.scheduler.instances.get(instance_id)
         return instance is not None and instance.state is InstanceState.RUNNING
+
+
+async def _hears(waiting: dict[News, None], wait_s: float) -> bool:
+    """Wait for news, and return whether it has come in time. Nothing is left of the wait."""
+    news = asyncio.Event()
+    waiting[news] = None
+    try:
+        async with asyncio.timeout(wait_s):
+            await news.wait()
+    except TimeoutError:
+        return False
+    finally:
+        waiting.pop(news, None)
+    return True
 
 
 @dataclass(slots=True)

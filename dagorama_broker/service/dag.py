@@ -83,6 +83,13 @@ class DagService:
         batch = await self._watching.watch_events(request.after, instance_id, request.wait_s)
         return dag_pb2.WatchEventsResponse(batch=convert.from_events(batch))
 
+    @answers
+    async def WatchChanges(self, request: dag_pb2.WatchChangesRequest, context: object) -> dag_pb2.WatchChangesResponse:
+        """Tell what has changed after a cursor."""
+        named = [convert.to_instance_id(raw) for raw in request.instance_ids]
+        batch = await self._watching.watch_changes(request.after, named, request.wait_s)
+        return dag_pb2.WatchChangesResponse(batch=convert.from_changes(batch))
+
     # -- one question and one answer; the others are below ------------------------------------------------------------
 
     @answers

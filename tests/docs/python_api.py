@@ -25,7 +25,8 @@ SECTIONS = {
     "Starting, waiting, changing": """instance_options DAGInstance resolve resolve_async attach generate_instance_id""",
     "Looking": """instances find find_async Instance Node Listing ListPage InstanceProgress FunctionProgress
         InstanceShape ShapeGroup ShapeEdge InstanceTimes Attempt Failure Log LogPage LogLine LogGap Why Reason""",
-    "Watching": "events Events EventPage Event InstanceEvent NodeEvent WorkerEvent EventsSkipped EventKind",
+    "Watching": """events Events EventPage Event InstanceEvent NodeEvent WorkerEvent EventsSkipped EventKind changes
+        Changes ChangeSet InstanceChange""",
     "Workers and queues": """workers workers_async queues queues_async Queue execute_worker execute_worker_async
         launch_workers""",
     "Acting, and looking back": """definitions definitions_async DefinitionInfo ParameterInfo start start_async

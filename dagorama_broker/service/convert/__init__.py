@@ -28,6 +28,7 @@ from dagorama_broker.service.convert.incoming import (
 )
 from dagorama_broker.service.convert.outgoing import (
     from_answer,
+    from_changes,
     from_events,
     from_function,
     from_instance,
@@ -45,6 +46,7 @@ __all__ = [
     "TooLarge",
     "check_size",
     "from_answer",
+    "from_changes",
     "from_events",
     "from_function",
     "from_instance",

@@ -16,6 +16,7 @@ from dagorama_broker.core.model.values import FailedAttempt, Failure, FunctionSp
 from dagorama_broker.core.why import Reason
 from dagorama_broker.requests.answers import (
     Cause,
+    ChangeBatch,
     DefinitionInfo,
     EventBatch,
     EventKind,
@@ -394,6 +395,20 @@ _TOLD_EVENTS: dict[type, Callable[[dag_pb2.Event, str, Any], None]] = {
     WorkerHappening: _worker_event,
 }
 _EVENT_KINDS = {kind: dag_pb2.EventKind.Value(f"EVENT_KIND_{kind.name}") for kind in EventKind}
+
+
+def from_changes(batch: ChangeBatch) -> dag_pb2.ChangeBatch:
+    """Give the message for what has changed."""
+    message = dag_pb2.ChangeBatch(cursor=batch.cursor, workers=batch.workers, queues=batch.queues, missed=batch.missed)
+    for change in batch.instances:
+        told = message.instances.add(
+            instance_id=change.instance_id, node_ids=change.node_ids, others=change.others, grown=change.grown
+        )
+        if change.state is not None:
+            told.state = INSTANCE_STATES[change.state]
+        for state, count in change.counts.items():
+            told.counts.add(state=NODE_STATES[state], count=count)
+    return message
 
 
 def from_counts(counts: Mapping[NodeState, int]) -> list[dag_pb2.StateCount]:

@@ -277,6 +277,12 @@ class DagServer(DagServiceServicer):
         """Tells of nothing."""
         return dag_pb2.WatchEventsResponse()
 
+    def WatchChanges(
+        self, request: dag_pb2.WatchChangesRequest, context: grpc.ServicerContext
+    ) -> dag_pb2.WatchChangesResponse:
+        """Tells of nothing."""
+        return dag_pb2.WatchChangesResponse()
+
     def CountNodes(
         self, request: dag_pb2.CountNodesRequest, context: grpc.ServicerContext
     ) -> dag_pb2.CountNodesResponse:

@@ -1,4 +1,4 @@
-"""One watch for all browsers: how often each is told of what, and what becomes of one that reads slowly."""
+"""One watch for all browsers: what each is told, and what becomes of one that reads slowly."""
 
 from __future__ import annotations
 
@@ -7,106 +7,57 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from dagorama import (
-    BrokerUnavailable,
-    CursorExpired,
-    Event,
-    EventKind,
-    EventsSkipped,
-    InstanceEvent,
-    InstanceState,
-    InstanceStatus,
-    NodeEvent,
-    WorkerEvent,
-)
-from dagorama.ui import live as module
+from dagorama import BrokerUnavailable, ChangeSet, CursorExpired, InstanceChange, InstanceState
 from dagorama.ui.changes import INSTANCES_MAX, MANY, NODES_MAX, Changes
-from dagorama.ui.live import COUNT_S, COUNTED_MAX, INTERVAL_S, LINGER_S, LOOK_S, QUIET_S, RETRY_S, Live, Viewer
+from dagorama.ui.live import LINGER_S, QUIET_S, RETRY_S, Live, Viewer
 from tests.unit.ui.clock import now, run
 
-AT = datetime(2026, 3, 2, 9, 15, tzinfo=UTC)
 ONE, OTHER = UUID(int=1), UUID(int=2)
 AWAY = BrokerUnavailable(host="b", port=1, waited_s=0.0, detail="connection refused")
 
 
-def node(number: int, instance_id: UUID = ONE, kind: EventKind = EventKind.NODE_COMPLETED) -> NodeEvent:
-    """Tell of a node."""
-    return NodeEvent(
-        kind=kind,
-        cursor="",
-        at=AT,
-        instance_id=instance_id,
-        node_id=UUID(int=number),
-        function="m:C.f",
-        attempt=1,
-        worker="",
-        error_type="",
-        error_message="",
-        cause_id=None,
-    )
-
-
-def instance(kind: EventKind, state: str = "running", instance_id: UUID = ONE) -> InstanceEvent:
-    """Tell of an instance."""
-    return InstanceEvent(
-        kind=kind,
-        cursor="",
-        at=AT,
-        instance_id=instance_id,
-        definition="m:C",
+def change(
+    *nodes: int, of: UUID = ONE, state: str = "running", others: bool = False, grown: bool = False, completed: int = 1
+) -> InstanceChange:
+    """Tell that nodes of an instance have changed."""
+    return InstanceChange(
+        instance_id=of,
         state=InstanceState(state),
-        node_count=None,
-        priority=0,
-        paused=False,
-        running_max=None,
+        counts={"completed": completed},
+        node_ids=tuple(UUID(int=each) for each in nodes),
+        others=others,
+        grown=grown,
     )
 
 
-def status(instance_id: UUID, **counts: int) -> InstanceStatus:
-    """Tell how an instance stands."""
-    return InstanceStatus(
-        instance_id=instance_id,
-        definition="m:C",
-        state=InstanceState.RUNNING,
-        created_at=AT,
-        finished_at=None,
-        deadline_at=None,
-        counts=counts,
-        priority=0,
-        group="",
-        paused=False,
-        running_max=None,
-        key="",
-        tags={},
-    )
+def told(*instances: InstanceChange, workers: bool = False, queues: bool = True, missed: bool = False) -> ChangeSet:
+    """Tell of changes."""
+    return ChangeSet(instances=instances, cursor="", workers=workers, queues=queues, missed=missed)
 
 
 @dataclass
 class Broker:
     """A broker that tells what a test has happen, to as many streams as there are."""
 
-    #: Events, and errors in which reading ends.
-    happened: list[Event | Exception] = field(default_factory=list)
+    #: Sets of changes, and errors in which reading ends.
+    happened: list[ChangeSet | Exception] = field(default_factory=list)
     #: While there is one, nothing can be asked.
     away: Exception | None = None
     news: asyncio.Event = field(default_factory=asyncio.Event)
     watches: int = 0
-    looks: list[UUID] = field(default_factory=list)
+    #: The instances whose nodes were to be named, each time.
+    named: list[tuple[UUID, ...]] = field(default_factory=list)
     #: Begins the cursors.
     run: str = "a"
-    #: The instances that run, and the counts of those that no event tells of.
-    standing: list[UUID] = field(default_factory=lambda: [ONE])
-    counts: dict[UUID, dict[str, int]] = field(default_factory=dict)
 
-    def happen(self, *events: Event | Exception) -> None:
+    def happen(self, *sets: ChangeSet | Exception) -> None:
         """Have something happen."""
-        self.happened += events
+        self.happened += sets
         self.news.set()
 
     def go(self, error: Exception) -> None:
@@ -121,25 +72,12 @@ class Broker:
         self.away = None
 
     def watch(self, after: str) -> Stream:
-        """Give the events after a cursor."""
+        """Give the changes after a cursor."""
         return Stream(self, after)
-
-    async def look_at(self, instance_id: UUID) -> InstanceStatus:
-        """Tell how an instance stands."""
-        self.looks.append(instance_id)
-        return self._told(instance_id)
-
-    async def running(self) -> list[InstanceStatus]:
-        """Tell of the instances that run."""
-        return [self._told(each) for each in self.standing]
-
-    def _told(self, instance_id: UUID) -> InstanceStatus:
-        done = [each for each in self.happened if isinstance(each, NodeEvent) and each.instance_id == instance_id]
-        return status(instance_id, **(self.counts.get(instance_id) or ({"completed": len(done)} if done else {})))
 
 
 class Stream:
-    """A stream of events."""
+    """A stream of changes."""
 
     def __init__(self, broker: Broker, after: str) -> None:
         self.broker = broker
@@ -152,22 +90,26 @@ class Stream:
         self.cursor = self.cursor or f"{self.broker.run}-{len(self.broker.happened)}"
         return self.cursor
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        """Yield what happens."""
+    def name_nodes_of(self, *instances: UUID) -> None:
+        """Note which."""
+        self.broker.named.append(instances)
+
+    async def __aiter__(self) -> AsyncIterator[ChangeSet]:
+        """Yield what changes."""
         broker = self.broker
         broker.watches += 1
         began, _, text = self.cursor.partition("-")
         if began != broker.run:
-            raise CursorExpired(request="to watch events", code="OUT_OF_RANGE", detail="expired")
+            raise CursorExpired(request="to watch changes", code="OUT_OF_RANGE", detail="expired")
         number = int(text)
         while True:
             if broker.away:
                 raise broker.away
-            for event in broker.happened[number:]:
+            for each in broker.happened[number:]:
                 number += 1
-                if isinstance(event, Exception):
-                    raise event
-                yield replace(event, cursor=f"{began}-{number}")
+                if isinstance(each, Exception):
+                    raise each
+                yield replace(each, cursor=f"{began}-{number}")
             broker.news.clear()
             await broker.news.wait()
 
@@ -208,7 +150,7 @@ def watching(
 
     async def main() -> tuple[Broker, Screen, float]:
         broker, screen = Broker(), Screen()
-        live = Live(broker.watch, broker.look_at, broker.running)
+        live = Live(broker.watch)
         with live.viewing(watched) as viewer:
             reading = asyncio.create_task(screen.read(viewer))
             await asyncio.sleep(0)
@@ -222,11 +164,13 @@ def watching(
 
 
 def test_a_change_is_told_at_once() -> None:
-    """A completed node is told within one message's time, with its instance, and how its nodes are counted."""
+    """A completed node is told as soon as the broker tells of it, with its instance, and how its nodes are counted."""
 
     async def story(broker: Broker, live: Live, screen: Screen) -> None:
-        broker.happen(node(7))
-        await asyncio.sleep(INTERVAL_S)
+        began_at = now()
+        broker.happen(told(change(7)))
+        await asyncio.sleep(1)
+        assert screen.messages[-1][0] == began_at
 
     _, screen, _ = watching(story)
     assert screen.told("back") == [{"first": True}]
@@ -241,114 +185,28 @@ def test_a_change_is_told_at_once() -> None:
     ]
 
 
-def test_messages_are_four_a_second_whatever_happens() -> None:
-    """10,000 events in 10 seconds are 41 messages at most, in which every node is told of or said to be many."""
+def test_what_comes_at_once_is_one_message() -> None:
+    """With the last counts, and every node, or the word that they are many."""
 
     async def story(broker: Broker, live: Live, screen: Screen) -> None:
-        for step in range(1000):
-            broker.happen(*(node(step * 10 + each) for each in range(10)))
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(INTERVAL_S)
+        broker.happen(*(told(change(step, completed=step)) for step in range(1, 11)))
+        await asyncio.sleep(1)
+        broker.happen(*(told(change(*range(100 * step, 100 * step + 100))) for step in range(3)))
+        await asyncio.sleep(1)
 
     _, screen, _ = watching(story)
-    changes = screen.told("change")
-    assert 38 <= len(changes) <= 42
-    named = [each["nodes"][str(ONE)] for each in changes if each["nodes"]]
-    assert MANY in named
-    assert sum(len(each) for each in named if each != MANY) + 10_000 * (MANY in named) >= 10_000
-    assert all(len(each) <= NODES_MAX for each in named if each != MANY)
-
-
-def test_nodes_are_counted_once_a_second_and_at_the_end() -> None:
-    """Counting costs the broker little however much happens, and the last counts are told."""
-
-    async def story(broker: Broker, live: Live, screen: Screen) -> None:
-        for step in range(500):
-            broker.happen(node(step))
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(2 * COUNT_S)
-
-    broker, screen, _ = watching(story)
-    assert 5 <= len(broker.looks) <= 7
-    counted = [each["instances"][str(ONE)]["counts"] for each in screen.told("change")]
-    assert [each for each in counted if each][-1] == {"completed": 500}
-
-
-def test_a_node_that_a_worker_has_begun_is_told() -> None:
-    """No event tells of that, so it is looked at; while nothing changes nothing is told."""
-
-    async def story(broker: Broker, live: Live, screen: Screen) -> None:
-        broker.counts[ONE] = {"ready": 1}
-        await asyncio.sleep(5)
-        before = len(screen.told("change"))
-        broker.counts[ONE] = {"leased": 1}
-        began_at = now()
-        await asyncio.sleep(60)
-        at, _, told = screen.messages[-1]
-        assert at - began_at <= LOOK_S + INTERVAL_S
-        assert told["instances"] == {str(ONE): {"state": "running", "counts": {"leased": 1}}}
-        assert told["nodes"] == {str(ONE): MANY}
-        assert (before, len(screen.told("change"))) == (1, 2)
-
-    broker, _, _ = watching(story)
-    assert broker.looks == []
-
-
-def test_a_watched_instance_is_looked_at_that_is_none_of_the_newest() -> None:
-    """Who looks at an old instance is told of its nodes, too."""
-
-    async def story(broker: Broker, live: Live, screen: Screen) -> None:
-        broker.counts[OTHER] = {"ready": 1}
-        await asyncio.sleep(2)
-        broker.counts[OTHER] = {"leased": 1}
-        await asyncio.sleep(2)
-
-    _, screen, _ = watching(story, [OTHER])
-    assert [each["instances"][str(OTHER)]["counts"] for each in screen.told("change") if each["nodes"]] == [
-        {"ready": 1},
-        {"leased": 1},
-    ]
-
-
-def test_of_many_instances_some_are_counted_with_each_message() -> None:
-    """The broker is asked about a bounded number at a time, and in the end about all."""
-
-    async def story(broker: Broker, live: Live, screen: Screen) -> None:
-        everything = [UUID(int=each) for each in range(100)]
-        broker.counts |= {each: {"ready": 1} for each in everything}
-        broker.happen(*(instance(EventKind.INSTANCE_CREATED, instance_id=each) for each in everything))
-        await asyncio.sleep(INTERVAL_S)
-        assert len(broker.looks) <= 2 * COUNTED_MAX
-        await asyncio.sleep(10 * INTERVAL_S)
-
-    broker, screen, _ = watching(story)
-    assert set(broker.looks) | {ONE} == {UUID(int=each) for each in range(100)}
-    assert len(broker.looks) < 110
-    counted = {id_ for each in screen.told("change") for id_, told in each["instances"].items() if told["counts"]}
-    assert len(counted) == 100
-
-
-def test_of_more_than_can_be_counted_the_newest_are() -> None:
-    """Those that wait to be counted stay bounded, and for what is left out all is read again."""
-
-    async def story(broker: Broker, live: Live, screen: Screen) -> None:
-        for step in range(4):
-            ids = [UUID(int=1000 * step + each) for each in range(2, INSTANCES_MAX + 2)]
-            broker.happen(*(instance(EventKind.INSTANCE_CREATED, instance_id=each) for each in ids))
-            await asyncio.sleep(INTERVAL_S)
-            assert len(live._uncounted) <= INSTANCES_MAX
-        assert len(screen.told("stale")) >= 2
-        assert {*live._uncounted} <= {*ids}
-
-    watching(story)
+    few, many = screen.told("change")
+    assert few["nodes"][str(ONE)] == [str(UUID(int=step)) for step in range(1, 11)]
+    assert few["instances"][str(ONE)]["counts"] == {"completed": 10}
+    assert many["nodes"] == {str(ONE): MANY}
 
 
 def test_one_watch_serves_all_browsers() -> None:
-    """Twenty browsers are one stream of events and one count, and each is told of its own nodes."""
+    """Twenty browsers are one stream of changes, and each is told of its own nodes."""
 
     async def main() -> None:
-        broker = Broker(standing=[ONE, OTHER])
-        live = Live(broker.watch, broker.look_at, broker.running)
+        broker = Broker()
+        live = Live(broker.watch)
         screens = [Screen() for _ in range(20)]
 
         async def look(number: int) -> None:
@@ -357,17 +215,35 @@ def test_one_watch_serves_all_browsers() -> None:
 
         readings = [asyncio.create_task(look(number)) for number in range(20)]
         await asyncio.sleep(1.3)
-        broker.happen(node(7, ONE), node(8, OTHER))
+        assert {*broker.named[-1]} == {ONE, OTHER}
+        broker.happen(told(change(7, of=ONE), change(8, of=OTHER)))
         await asyncio.sleep(1)
         live.close()
         await asyncio.gather(*readings)
         assert broker.watches == 1
-        assert len(broker.looks) <= 2
         for number, screen in enumerate(screens):
-            change = screen.told("change")[-1]
+            (message,) = screen.told("change")
             mine, its_node = (ONE, 7) if number % 2 else (OTHER, 8)
-            assert change["nodes"] == {str(mine): [str(UUID(int=its_node))]}
-            assert change["instances"].keys() == {str(ONE), str(OTHER)}
+            assert message["nodes"] == {str(mine): [str(UUID(int=its_node))]}
+            assert message["instances"].keys() == {str(ONE), str(OTHER)}
+
+    run(main())
+
+
+def test_nodes_are_named_for_as_long_as_somebody_watches_them() -> None:
+    """Who comes while the watch is on has them named, and once all have gone nobody does."""
+
+    async def main() -> None:
+        broker = Broker()
+        live = Live(broker.watch)
+        with live.viewing([ONE]):
+            await asyncio.sleep(1)
+            with live.viewing([OTHER, ONE]):
+                pass
+            await asyncio.sleep(1)
+        await asyncio.sleep(1)
+        live.close()
+        assert [{*each} for each in broker.named] == [{ONE}, {ONE, OTHER}, {ONE}, set()]
 
     run(main())
 
@@ -377,13 +253,13 @@ def test_a_slow_browser_holds_up_nobody_and_costs_little() -> None:
 
     async def main() -> None:
         broker, fast = Broker(), Screen()
-        live = Live(broker.watch, broker.look_at, broker.running)
+        live = Live(broker.watch)
         with live.viewing([ONE]) as quick, live.viewing([ONE]) as slow:
             reading = asyncio.create_task(fast.read(quick))
             async with aclosing(slow.messages()) as messages:
                 await anext(messages)
                 for step in range(300):
-                    broker.happen(node(step), *(node(each, UUID(int=each)) for each in range(10)))
+                    broker.happen(told(change(step), *(change(each, of=UUID(int=each)) for each in range(10))))
                     await asyncio.sleep(1)
                 text = await anext(messages)
             live.close()
@@ -400,42 +276,39 @@ def test_more_than_can_be_told_is_read_again() -> None:
     """With too many instances a browser is told to read everything again, and the set of changes stays bounded."""
     changes = Changes()
     for number in range(2 * INSTANCES_MAX):
-        changes.take(instance(EventKind.NODES_CREATED, instance_id=UUID(int=number)))
+        changes.take(told(change(of=UUID(int=number), grown=True)))
     assert (changes.stale, len(changes.instances), len(changes.grown)) == (True, INSTANCES_MAX, INSTANCES_MAX)
     later = Changes()
-    later.take(instance(EventKind.NODES_CREATED, instance_id=UUID(int=10**9)))
+    later.take(told(change(of=UUID(int=10**9), grown=True)))
     changes.add(later)
-    assert (len(changes.instances), len(changes.grown)) == (INSTANCES_MAX, INSTANCES_MAX)
+    assert (len(changes.instances), len(changes.grown), len(changes.counts)) == (INSTANCES_MAX,) * 3
 
 
 @pytest.mark.parametrize(
-    ("event", "told"),
+    ("what", "message"),
     [
-        (instance(EventKind.NODES_CREATED), {"grown": [str(ONE)], "nodes": {}}),
-        (instance(EventKind.NODES_RESET), {"nodes": {str(ONE): MANY}}),
-        (instance(EventKind.INSTANCE_FINISHED, "cancelled"), {"nodes": {str(ONE): MANY}, "queues": True}),
-        (instance(EventKind.INSTANCE_CONTROLLED), {"nodes": {}, "queues": True, "workers": False}),
-        (node(7, kind=EventKind.ATTEMPT_FAILED), {"nodes": {str(ONE): [str(UUID(int=7))]}}),
-        (
-            WorkerEvent(kind=EventKind.WORKER_LOST, cursor="", at=AT, worker_id=ONE, worker="w"),
-            {"workers": True, "queues": True, "instances": {}},
-        ),
+        (told(change(grown=True)), {"grown": [str(ONE)], "nodes": {}}),
+        (told(change(7, others=True)), {"nodes": {str(ONE): MANY}}),
+        (told(change(*range(NODES_MAX + 1))), {"nodes": {str(ONE): MANY}}),
+        (told(change()), {"nodes": {}, "queues": True, "workers": False}),
+        (told(change(7)), {"nodes": {str(ONE): [str(UUID(int=7))]}}),
+        (told(workers=True), {"workers": True, "queues": True, "instances": {}}),
     ],
 )
-def test_each_event_says_what_to_show_anew(event: Event, told: dict[str, object]) -> None:
+def test_each_change_says_what_to_show_anew(what: ChangeSet, message: dict[str, object]) -> None:
     """The message names what a page has to read again."""
     changes = Changes()
-    changes.take(event)
-    message = changes.told([ONE], {})
-    assert {name: message[name] for name in told} == told
+    changes.take(what)
+    found = changes.told([ONE])
+    assert {name: found[name] for name in message} == message
 
 
-def test_events_that_were_skipped_are_read_again() -> None:
-    """A watch that was too slow has every browser read everything again."""
+def test_changes_that_were_missed_are_read_again() -> None:
+    """Where more has changed than the broker tells of, every browser reads everything again."""
 
     async def story(broker: Broker, live: Live, screen: Screen) -> None:
-        broker.happen(EventsSkipped(number=5, cursor=""))
-        await asyncio.sleep(INTERVAL_S)
+        broker.happen(told(missed=True))
+        await asyncio.sleep(1)
 
     assert watching(story)[1].told("stale") == [{}]
 
@@ -445,7 +318,7 @@ def test_a_broker_that_goes_away_is_lost_and_comes_back(anew: bool) -> None:
     """A browser is told within a second, each time; what it may have missed of a broker started anew it reads again."""
 
     async def story(broker: Broker, live: Live, screen: Screen) -> None:
-        broker.happen(node(7))
+        broker.happen(told(change(7)))
         await asyncio.sleep(1)
         broker.go(AWAY)
         await asyncio.sleep(600)
@@ -453,7 +326,7 @@ def test_a_broker_that_goes_away_is_lost_and_comes_back(anew: bool) -> None:
         came_at = now()
         await asyncio.sleep(RETRY_S + 0.01)
         assert [at for at, event, _ in screen.messages if event == "back"][-1] - came_at <= RETRY_S
-        broker.happen(node(8))
+        broker.happen(told(change(8)))
         await asyncio.sleep(1)
 
     _, screen, _ = watching(story)
@@ -478,53 +351,24 @@ def test_a_defect_of_the_watch_does_not_end_it(caplog: pytest.LogCaptureFixture)
     assert "a secret" in caplog.text
 
 
-@pytest.mark.parametrize("part", ["look_at", "running"])
-def test_a_defect_of_a_look_does_not_end_it(part: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Looking and telling go on after what breaks them; of changes that were not told a browser reads all again."""
-
-    async def story(broker: Broker, live: Live, screen: Screen) -> None:
-        broken = True
-
-        async def fails(*_: object) -> Any:
-            if broken:
-                raise ValueError("a secret")
-            return status(OTHER, ready=1) if part == "look_at" else [status(OTHER, ready=1)]
-
-        setattr(live, f"_{part}", fails)
-        broker.happen(node(7, OTHER))
-        await asyncio.sleep(5)
-        assert [event for _, event, _ in screen.messages if event in ("lost", "back")] == ["back", "lost"]
-        broken = False
-        await asyncio.sleep(5)
-        broker.happen(node(8, OTHER))
-        await asyncio.sleep(2)
-
-    _, screen, _ = watching(story)
-    assert screen.told("lost") == [{"detail": "the page has a defect"}]
-    assert screen.told("back") == [{"first": True}, {"first": False}]
-    assert bool(screen.told("stale")) == (part == "look_at")
-    assert screen.told("change")[-1]["instances"].keys() == {str(OTHER)}
-    assert "a secret" in caplog.text
-
-
 def test_a_browser_that_comes_back_is_told_what_it_missed() -> None:
     """It goes on after the last message that it has; where that is not known any more it reads everything again."""
 
     async def main() -> None:
         broker, first = Broker(), Screen()
-        live = Live(broker.watch, broker.look_at, broker.running)
+        live = Live(broker.watch)
         with live.viewing([ONE]) as stays:
             reading = asyncio.create_task(Screen().read(stays))
             with live.viewing([ONE]) as viewer:
                 task = asyncio.create_task(first.read(viewer))
                 await asyncio.sleep(1)
-                broker.happen(node(1))
+                broker.happen(told(change(1)))
                 await asyncio.sleep(1.6)
                 task.cancel()
             for number in (2, 3):
-                broker.happen(node(number))
-                await asyncio.sleep(INTERVAL_S)
-            told = {}
+                broker.happen(told(change(number)))
+                await asyncio.sleep(0.25)
+            heard = {}
             for cursor in (first.cursor, live.cursor, "a-nothing"):
                 again = Screen()
                 with live.viewing([ONE], cursor) as viewer:
@@ -532,10 +376,10 @@ def test_a_browser_that_comes_back_is_told_what_it_missed() -> None:
                     await asyncio.sleep(0)
                     await asyncio.sleep(0.01)
                     task.cancel()
-                told[cursor] = [(event, data.get("nodes")) for _, event, data in again.messages if event != "back"]
+                heard[cursor] = [(event, data.get("nodes")) for _, event, data in again.messages if event != "back"]
             live.close()
             await reading
-        assert list(told.values()) == [
+        assert list(heard.values()) == [
             [("change", {str(ONE): [str(UUID(int=2)), str(UUID(int=3))]})],
             [],
             [("stale", None)],
@@ -549,7 +393,7 @@ def test_nobody_looks_and_nothing_is_watched() -> None:
 
     async def main() -> None:
         broker = Broker()
-        live = Live(broker.watch, broker.look_at, broker.running)
+        live = Live(broker.watch)
 
         async def look() -> None:
             with live.viewing() as viewer:
@@ -562,9 +406,9 @@ def test_nobody_looks_and_nothing_is_watched() -> None:
         await asyncio.sleep(LINGER_S / 2)
         await look()
         await asyncio.sleep(LINGER_S / 2 + 1)
-        assert (broker.watches, len(live._tasks)) == (1, 3)
+        assert (broker.watches, live._task is not None) == (1, True)
         await asyncio.sleep(LINGER_S)
-        assert (live._tasks, live.cursor) == ([], "")
+        assert (live._task, live.cursor) == (None, "")
         await look()
         assert broker.watches == 2
         live.close()
@@ -577,12 +421,12 @@ def test_a_browser_that_comes_to_a_closed_page_is_told_nothing() -> None:
 
     async def main() -> None:
         broker = Broker()
-        live = Live(broker.watch, broker.look_at, broker.running)
+        live = Live(broker.watch)
         live.close()
         with live.viewing() as viewer:
             assert [message async for message in viewer.messages()] == []
             await asyncio.sleep(1)
-        assert (broker.watches, live._tasks) == (0, [])
+        assert (broker.watches, live._task) == (0, None)
 
     run(main())
 
@@ -591,8 +435,8 @@ def test_a_quiet_stream_says_so() -> None:
     """A comment now and then shows to both sides that the connection is there."""
 
     async def main() -> None:
-        broker = Broker(standing=[])
-        live = Live(broker.watch, broker.look_at, broker.running)
+        broker = Broker()
+        live = Live(broker.watch)
         with live.viewing() as viewer:
             async with aclosing(viewer.messages()) as messages:
                 await anext(messages)
@@ -600,30 +444,5 @@ def test_a_quiet_stream_says_so() -> None:
                 assert (await anext(messages)).startswith(": ")
                 assert now() - began_at == QUIET_S
         live.close()
-
-    run(main())
-
-
-def test_an_instance_that_does_not_answer_is_told_without_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A look that takes too long, or is refused, holds up no message for longer than its time."""
-    monkeypatch.setattr(module, "COUNT_S", 1.0)
-
-    async def main() -> None:
-        broker, screen = Broker(), Screen()
-
-        async def never(instance_id: UUID) -> InstanceStatus:
-            await asyncio.sleep(3600)
-            raise AssertionError
-
-        broker.standing = []
-        live = Live(broker.watch, never, broker.running)
-        with live.viewing() as viewer:
-            reading = asyncio.create_task(screen.read(viewer))
-            await asyncio.sleep(1)
-            broker.happen(instance(EventKind.INSTANCE_FINISHED, "failed"))
-            await asyncio.sleep(2)
-            live.close()
-            await reading
-        assert screen.told("change")[0]["instances"] == {str(ONE): {"state": "failed", "counts": None}}
 
     run(main())
