@@ -57,7 +57,8 @@ class Noted(Owner):
 
 @pytest.fixture
 def noted(monkeypatch: pytest.MonkeyPatch) -> Noted:
-    """Keep what a worker does, and for how long it sleeps."""
+    """Keep what a worker does, and for how long it sleeps. It captures no output, as it is not begun either."""
+    monkeypatch.setenv("DAGORAMA_LOGS", "0")
     found = Noted()
 
     def leave(status: int) -> None:
