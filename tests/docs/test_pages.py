@@ -33,6 +33,9 @@ PLUGINS = " ".join(f"-p no:{name}" for name in ("schemathesis", "hypothesispytes
 #: Printed between what two commands print.
 MARK = "--8<--"
 
+#: A reader who has started a broker goes on when it says that it is ready, or has ended.
+UNTIL_READY = "until grep -q 'broker ready' background.log || ! kill -0 $! 2>/dev/null; do sleep 0.05; done"
+
 
 def ident(page: Path) -> str:
     """Names a page in the test's id."""
@@ -53,6 +56,8 @@ def script(typed: list[Command]) -> str:
     for command in typed:
         background = command.typed.endswith("&")
         lines.append(f"{command.typed.removesuffix('&')} >>background.log 2>&1 &" if background else command.typed)
+        if background and re.match(r"dagorama[- ]broker\b", command.typed):
+            lines.append(UNTIL_READY)
         lines.append(f"echo '{MARK}'")
     return "\n".join([*lines, "kill $(jobs -p) 2>/dev/null", "wait"])
 
