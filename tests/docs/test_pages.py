@@ -34,7 +34,7 @@ PLUGINS = " ".join(f"-p no:{name}" for name in ("schemathesis", "hypothesispytes
 MARK = "--8<--"
 
 #: A reader who has started a broker goes on when it says that it is ready, or has ended.
-UNTIL_READY = "until grep -q 'broker ready' background.log || ! kill -0 $! 2>/dev/null; do sleep 0.05; done"
+UNTIL_READY = "until grep -qs 'broker ready' background.log || ! kill -0 $! 2>/dev/null; do sleep 0.05; done"
 
 
 def ident(page: Path) -> str:
@@ -71,7 +71,7 @@ def beside_the_door(code: str) -> list[str]:
     ]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", PAGES, ids=ident)
 def test_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
     """Every snippet of a page runs, and every command prints what the page shows."""
@@ -105,7 +105,7 @@ def test_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=100,
+            timeout=280,
             check=False,
         )
     printed = shell.stdout.split(f"{MARK}\n")

@@ -10,7 +10,7 @@ from dagorama import DAGDefinition, dagorama
 
 logger = logging.getLogger("stations")
 #: A node that is not let go on ends after so long.
-GATE_S = 60.0
+GATE_S = 120.0
 
 
 def wait_for(gate: Path) -> None:

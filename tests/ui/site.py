@@ -19,7 +19,7 @@ from dagorama_broker.launch import LaunchedBroker, launch_broker
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage")
 #: Waiting for anything ends after so long: a machine may be slow.
-WAIT_S = 45.0
+WAIT_S = 90.0
 
 
 @dataclass

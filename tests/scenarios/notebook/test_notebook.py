@@ -26,15 +26,17 @@ class Job(DAGDefinition):
 
 SLOW = """
 import time
-from threading import Thread
+from threading import Event, Thread
 from dagorama import DAGDefinition, dagorama, execute_worker
 from dagorama_broker.launch import launch_broker
 slow_broker = launch_broker(port=0)
 _ = slow_broker.__enter__()
 Thread(target=execute_worker, daemon=True).start()
+slow_runs = Event()
 class Slow(DAGDefinition):
     @dagorama().syncfn
     def entrypoint(self):
+        slow_runs.set()
         time.sleep(4)
         return 1
 """
@@ -83,7 +85,8 @@ def test_cells_are_refused_or_run_as_they_stand(kernel: Run) -> None:
 def test_a_wait_shows_how_far_it_is_below_the_cell(kernel: Run) -> None:
     """One line that is written anew, and taken away at the end; a program draws nothing on a pipe."""
     assert kernel(SLOW) == ""
-    said = kernel("print('value', Slow()()[0].result(timeout=50))")
+    assert kernel("slow, _ = Slow()()\n_ = slow_runs.wait(50)") == ""
+    said = kernel("print('value', slow.result(timeout=50))")
     first, *_, last = said.split("|")[1:]
     assert first.startswith("0/1 completed, 1 running")
     assert last == "value 1\n"

@@ -20,7 +20,7 @@ from tests.scenarios.ui.definitions import Held, Sum
 
 DAGORAMA = str(Path(sys.executable).parent / "dagorama")
 #: Whatever is awaited comes within this time, or something is wrong.
-WAIT_S = 30.0
+WAIT_S = 90.0
 
 
 @dataclass(frozen=True)

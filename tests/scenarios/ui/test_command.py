@@ -97,13 +97,13 @@ def test_an_unknown_host_is_named() -> None:
 
 def test_it_need_not_have_a_broker_yet() -> None:
     """The page is there before its broker, says that this is away, and keeps nobody waiting for long."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    with page_of("--broker-port", str(port), DAGORAMA_HOST="localhost") as page:
-        answer = httpx.get(f"{page.url}/api/v1/workers", timeout=WAIT_S)
-        assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
-        assert f"localhost:{port}" in answer.json()["detail"]
+    with socket.socket() as taken:  # nobody listens there, and nobody else gets it
+        taken.bind(("localhost", 0))
+        port = taken.getsockname()[1]
+        with page_of("--broker-port", str(port), DAGORAMA_HOST="localhost") as page:
+            answer = httpx.get(f"{page.url}/api/v1/workers", timeout=WAIT_S)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert f"localhost:{port}" in answer.json()["detail"]
 
 
 def test_many_requests_at_once_are_answered(broker: LaunchedBroker) -> None:

@@ -192,11 +192,23 @@ def test_a_line_stands_below_the_cell_of_a_notebook(monkeypatch: pytest.MonkeyPa
 
 
 PROGRAM = """
-from dagorama import DAGDefinition, ResultTimeout, dagorama
+from threading import Thread
+
+from dagorama import DAGDefinition, InstanceCancelled, dagorama
 from dagorama.client import onlooking
 from dagorama_broker.launch import launch_broker
 
-onlooking.BEGIN_S = 0.1
+onlooking.BEGIN_S, onlooking.INTERVAL_S = 0.1, 3600
+draw = onlooking._Terminal.show
+
+
+def show(self, line):
+    draw(self, line)
+    if line:  # that is enough
+        Thread(target=instance.cancel).start()
+
+
+onlooking._Terminal.show = show
 
 
 class Queued(DAGDefinition):
@@ -208,8 +220,8 @@ class Queued(DAGDefinition):
 with launch_broker(port=0):
     instance, promise = Queued()()
     try:
-        instance.result(timeout=2)
-    except ResultTimeout:
+        instance.result(timeout=60)
+    except InstanceCancelled:
         print("over")
 """
 
