@@ -17,6 +17,9 @@ from tests.transcripts import start_rewriting
 settings.register_profile("busy", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
+#: What waits says nothing for so long, unless a test sets another time: on a busy machine workers may take longer to
+#: start than the default. Less than a test may take, so that one that hangs tells what held it.
+SILENCE_S = 100
 #: More would collect all tests for a few files each.
 PROCESSES_MAX = 8
 
@@ -31,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have transcripts rewritten where that is asked for; give what tests start the signals that a terminal's have.
+    """Have transcripts rewritten where that is asked for; give what tests start time, and a terminal's signals.
 
     Shells start what runs in the background with SIGINT ignored, and nohup with SIGHUP. Programs inherit that, and ours
     heed it.
@@ -39,6 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
+    os.environ.setdefault("DAGORAMA_SILENCE_S", str(SILENCE_S))
     if config.getoption("--rewrite-transcripts"):
         config.pluginmanager.register(start_rewriting())
 

@@ -57,7 +57,7 @@ def free_port() -> int:
 
 def wait_until_healthy(port: int) -> None:
     """Returns when the broker on `port` serves; fails when it does not within some seconds."""
-    subprocess.run([sys.executable, ROOT / "broker" / "healthcheck.py", f"127.0.0.1:{port}"], check=True, timeout=30)
+    subprocess.run([sys.executable, ROOT / "broker" / "healthcheck.py", f"127.0.0.1:{port}"], check=True, timeout=60)
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def test_quick_start_runs_against_the_broker_inside(containers: Containers, brok
         with running(broker, sys.executable, "-c", SPAWNER) as spawner:
             printed, _ = spawner.communicate(timeout=90)
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(timeout=30) == 0
+        assert worker.wait(timeout=60) == 0
     containers.run("podman", "stop", GRACE, broker.name)
     exit_status = containers.run("podman", "inspect", "--format={{.State.ExitCode}}", broker.name)
     assert (printed, exit_status) == (f"submitted\n{VALUE}\n", "0")

@@ -10,13 +10,18 @@ from pathlib import Path
 
 import pytest
 
+#: Packages are fetched and built, which is up to the network, too.
+pytestmark = pytest.mark.timeout(600)
+
 ROOT = Path(__file__).parents[2]
 
 #: What `import dagorama` means to a user: the names of a first program.
 FIRST_PROGRAM = "from dagorama.decorators import dagorama; from dagorama.definition import DAGDefinition, resolve"
 
-#: CPU time: what else the machine does is not in it.
-MEASURE = f"import time; begun = time.process_time(); {FIRST_PROGRAM}; print(time.process_time() - begun)"
+#: CPU time: what else the machine does is not in it, or little.
+MEASURE = "import time; begun = time.process_time(); {}; print(time.process_time() - begun)"
+#: What tells how slow a machine is: modules of Python, which take 0.05 s on a quick one.
+KNOWN = "import asyncio, json, unittest.mock, concurrent.futures.process, email.message, http.client, xml.dom.minidom"
 
 
 def output(*command: str | Path) -> str:
@@ -50,9 +55,12 @@ def test_at_most_12_packages_are_installed(bare: Path) -> None:
 
 
 def test_import_takes_less_than_a_quarter_second(bare: Path) -> None:
-    """Importing the library does not make a script feel slow."""
-    best_s = min(float(output(bare / "python", "-c", MEASURE)) for _ in range(5))
-    assert best_s < 0.25
+    """Importing the library does not make a script feel slow; a slow machine takes longer for Python's own modules."""
+    best_s, known_s = (
+        min(float(output(bare / "python", "-c", MEASURE.format(program))) for _ in range(5))
+        for program in (FIRST_PROGRAM, KNOWN)
+    )
+    assert best_s < max(0.25, 3 * known_s)
 
 
 @pytest.mark.parametrize("script", ["dagorama", "worker", "worker-hot-reload", "dagorama-broker"])

@@ -17,6 +17,9 @@ from packaging.requirements import Requirement
 
 from tests.pythons import FOUND, PYTHONS
 
+#: Packages are fetched and built, which is up to the network, too.
+pytestmark = pytest.mark.timeout(600)
+
 ROOT = Path(__file__).parents[2]
 LONG = bool(os.environ.get("DAGORAMA_LONG_TESTS"))
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"

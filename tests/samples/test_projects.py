@@ -77,7 +77,7 @@ def ask(method: str, url: str, body: object = None) -> tuple[int, object]:
     """Send a request and return the status and the value of the answer."""
     request = Request(url, method=method, data=None if body is None else json.dumps(body).encode())
     try:
-        with urlopen(request, timeout=60) as answer:
+        with urlopen(request, timeout=100) as answer:  # longer than any of them is to wait
             return answer.status, json.load(answer)
     except HTTPError as error:
         with error:

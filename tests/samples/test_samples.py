@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dagorama import attach, launch_workers
+from dagorama import attach, events, launch_workers, workers
 from dagorama_broker.launch import launch_broker
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +66,9 @@ def test_four_workers_do_four_things_at_once(monkeypatch: pytest.MonkeyPatch) ->
     """Of four pieces of 2 s of work each is begun before any other has ended."""
     monkeypatch.syspath_prepend(SAMPLES)
     with launch_broker(port=0), launch_workers(4):
+        seen = iter(events(after=events().begin()))
+        while len(workers()) < 4:
+            next(seen)
         task = import_module("test2").MyTask()
         instance, _ = task()
         assert instance.result(timeout=60) == Counter({0: 2, 1: 2})

@@ -14,6 +14,7 @@ from time import monotonic
 from types import TracebackType
 
 from dagorama.client.own_workers import OwnWorkers, own_workers
+from dagorama.client.settings import silence_s
 from dagorama.code.main_guard import MAIN_GUARD, started_out_of_reach, workers_launched
 from dagorama.errors import WorkersCannotStart
 from dagorama.logging import get_logger
@@ -24,8 +25,6 @@ from dagorama.worker.processes.supervisor import CANNOT_START, Child, Crew
 
 #: So many processes in a row may end before they are ready; then none is expected to get there.
 FAILED_STARTS_MAX = 3
-#: The block is entered when a worker is ready, however long that takes. It is told when it takes this long.
-SLOW_START_S = 10.0
 
 
 class _LaunchedCrew(Crew):
@@ -42,12 +41,16 @@ class _LaunchedCrew(Crew):
         self.error: WorkersCannotStart | None = None
 
     def wait_for_one(self) -> None:
-        """Block until a worker is ready; raise `WorkersCannotStart` where none can be."""
-        slow_at = monotonic() + SLOW_START_S
+        """Block until a worker is ready, however long that takes; raise `WorkersCannotStart` where none can be.
+
+        It is told when it takes as long as any wait says nothing.
+        """
+        patience_s = silence_s()
+        slow_at = monotonic() + patience_s
         while not self.is_decided:
             if monotonic() >= slow_at:
                 slow_at = inf
-                _warn_of_slow_start()
+                _warn_of_slow_start(patience_s)
             self._go_on(until=slow_at)
         if self.error:
             raise self.error
@@ -158,11 +161,11 @@ def _look_after(crew: _LaunchedCrew) -> Callable[[], None]:
     return end
 
 
-def _warn_of_slow_start() -> None:
+def _warn_of_slow_start(waited_s: float) -> None:
     get_logger().warning(
         "no worker is ready yet, %g s after they were started: they import the program, and what it does then, "
         "not below `%s`, they do as well; they are waited for",
-        SLOW_START_S,
+        waited_s,
         MAIN_GUARD,
     )
 

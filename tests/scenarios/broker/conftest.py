@@ -10,7 +10,7 @@ import pytest
 
 from dagorama.v1 import work_pb2
 from dagorama_broker.launch import LaunchedBroker, launch_broker
-from tests.scenarios.broker.rawclient import Client, Worker, new_id
+from tests.scenarios.broker.rawclient import LEASE_S, Client, Worker, new_id
 
 
 class Connect(Protocol):
@@ -24,7 +24,7 @@ class Connect(Protocol):
 def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LaunchedBroker]:
     """Give a broker, on each storage in turn, that many tests share: use a queue of your own, and do not stop it."""
     storage = "memory:" if request.param == "memory" else f"sqlite:///{tmp_path_factory.mktemp('data')}/broker.db"
-    with launch_broker(port=0, storage=storage) as broker:
+    with launch_broker(port=0, storage=storage, environment={"DAGORAMA_LEASE_DURATION_S": str(LEASE_S)}) as broker:
         yield broker
 
 

@@ -17,8 +17,10 @@ from dagorama.v1 import dag_pb2, dag_pb2_grpc, graph_pb2, work_pb2, work_pb2_grp
 
 #: How long a test waits for an answer, or for a process.
 WAIT_S = 30.0
-#: How long it waits for a message to a worker that is to come at once, and not when a lease of 15 s is over.
-AT_ONCE_S = 12.0
+#: How long leases last at brokers whose workers send no heartbeats while a test goes on, however slowly.
+LEASE_S = 600.0
+#: How long it waits for a message to a worker that is to come at once, and not when a lease is over.
+AT_ONCE_S = 30.0
 UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
 

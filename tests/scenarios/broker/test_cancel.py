@@ -11,7 +11,7 @@ import pytest
 from dagorama.v1 import dag_pb2, graph_pb2
 from dagorama_broker.launch import launch_broker
 from tests.scenarios.broker.conftest import Connect
-from tests.scenarios.broker.rawclient import Client, call, failure, new_id, refusal, result
+from tests.scenarios.broker.rawclient import WAIT_S, Client, call, failure, new_id, refusal, result
 
 CANCELLED, COMPLETED = graph_pb2.NODE_STATE_CANCELLED, graph_pb2.NODE_STATE_COMPLETED
 PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
@@ -68,7 +68,7 @@ def test_whoever_waits_hears_of_it(client: Client) -> None:
     first, second = new_id(), new_id()
     instance_id = client.start(call(first), call(second, first))
     before = client.watch(instance_id, first, second)
-    states = client.dag.WatchInstance(dag_pb2.WatchInstanceRequest(instance_id=instance_id), timeout=10)
+    states = client.dag.WatchInstance(dag_pb2.WatchInstanceRequest(instance_id=instance_id), timeout=WAIT_S)
     assert next(states).instance.state == graph_pb2.INSTANCE_STATE_RUNNING
     client.cancel(instance_id)
     after = client.watch(instance_id, first, second)
@@ -136,7 +136,7 @@ def test_a_cancel_survives_a_kill(database: str, connect: Connect) -> None:
         client.cancel(instance_id)
         client.start(call(other))
         first.process.send_signal(signal.SIGKILL)
-        first.process.wait(10)
+        first.process.wait(WAIT_S)
     with launch_broker(port=0, storage=database) as second, Client(second.target) as client:
         worker = connect(second.target, include_queues=[], slots=2)
         (grant,) = worker.take()

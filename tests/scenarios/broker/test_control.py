@@ -12,7 +12,7 @@ import pytest
 from dagorama.v1 import dag_pb2
 from dagorama_broker.launch import launch_broker
 from tests.scenarios.broker.conftest import Connect
-from tests.scenarios.broker.rawclient import Client, Worker, call, new_id, refusal
+from tests.scenarios.broker.rawclient import WAIT_S, Client, Worker, call, new_id, refusal
 
 INVALID, PRECONDITION = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION
 
@@ -119,7 +119,7 @@ def test_repeating_a_request_is_a_no_op(client: Client, queue: str) -> None:
 def test_whoever_watches_an_instance_hears_of_it(client: Client) -> None:
     """That it is paused is a change like any other."""
     instance_id = client.start(call(new_id()))
-    states = client.dag.WatchInstance(dag_pb2.WatchInstanceRequest(instance_id=instance_id), timeout=10)
+    states = client.dag.WatchInstance(dag_pb2.WatchInstanceRequest(instance_id=instance_id), timeout=WAIT_S)
     before = next(states).instance.paused
     client.control(instance_id, paused=True)
     assert [before, next(states).instance.paused] == [False, True]
@@ -183,7 +183,7 @@ def test_what_was_answered_survives_a_kill(database: str, connect: Connect) -> N
         client.control_queue("q", paused=True)
         client.control_queue("empty", running_max=5)
         first.process.send_signal(signal.SIGKILL)
-        first.process.wait(10)
+        first.process.wait(WAIT_S)
     with launch_broker(port=0, storage=database) as second, Client(second.target, "q") as client:
         info = client.instance(instance_id)
         assert (info.priority, info.group, info.paused, info.running_max) == (7, "night", True, 2)

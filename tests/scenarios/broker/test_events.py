@@ -14,7 +14,7 @@ from dagorama import CursorExpired, Event, InstanceEvent, NodeEvent, WorkerEvent
 from dagorama.looking import events as events_module
 from dagorama.v1 import work_pb2
 from dagorama_broker.launch import launch_broker
-from tests.scenarios.broker.rawclient import Client, Worker, call, failure, function, new_id, result
+from tests.scenarios.broker.rawclient import WAIT_S, Client, Worker, call, failure, function, new_id, result
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +55,7 @@ def test_events_are_watched_while_they_happen(monkeypatch: pytest.MonkeyPatch, d
         worker = Worker(broker.target, work_pb2.Hello(worker_id=new_id(), name="w\x1b[31m", slots=1))
         (grant,) = worker.take()
         worker.finish(result(grant, failure=failure(message="no \x1b[31mstock")))
-        reader.join(timeout=10)
+        reader.join(WAIT_S)
         assert [event.kind for event in found if not isinstance(event, WorkerEvent)] == [  # type: ignore[union-attr]
             "instance_created",
             "nodes_created",

@@ -9,7 +9,7 @@ import pytest
 
 from dagorama_broker.launch import launch_broker
 from tests.scenarios.broker.conftest import Connect
-from tests.scenarios.broker.rawclient import Client, call, new_id, refusal, result, values_in
+from tests.scenarios.broker.rawclient import WAIT_S, Client, call, new_id, refusal, result, values_in
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def test_a_broker_that_cannot_write_stops(database: str, connect: Connect, capfd
             worker.report(result(grant, value=b"second"))
             ended = worker.end()
             watched = refusal(lambda: watch)[0]
-            status = broker.process.wait(10)
+            status = broker.process.wait(WAIT_S)
     lines = capfd.readouterr().err.splitlines()
     assert (ended.code, watched, worker.acknowledged, status) == (
         grpc.StatusCode.UNAVAILABLE,
@@ -69,4 +69,4 @@ def test_a_submit_that_is_not_durable_is_not_acknowledged(database: str) -> None
         failing_syncs(broker.process.pid),
     ):
         assert refusal(lambda: client.start(call(new_id())))[0] == grpc.StatusCode.UNAVAILABLE
-        assert broker.process.wait(10) == 1
+        assert broker.process.wait(WAIT_S) == 1

@@ -11,7 +11,7 @@ import pytest
 
 from dagorama.v1 import dag_pb2
 from dagorama_broker.launch import BrokerNotStarted, launch_broker
-from tests.scenarios.broker.rawclient import Client, call, new_id
+from tests.scenarios.broker.rawclient import WAIT_S, Client, call, new_id
 
 LIST = dag_pb2.ListInstancesRequest()
 
@@ -137,7 +137,7 @@ def test_the_broker_ends_with_the_process_that_launched_it() -> None:
         try:
             before = select.select([broker], [], [], 0)[0]
             launching.send_signal(signal.SIGKILL)
-            after = select.select([broker], [], [], 10)[0]
+            after = select.select([broker], [], [], WAIT_S)[0]
         finally:
             os.close(broker)
     assert (before, after) == ([], [broker])

@@ -14,7 +14,7 @@ from dagorama.calls.payload import encode
 from dagorama.v1 import graph_pb2
 from dagorama_broker.launch import LaunchedBroker
 from tests.scenarios.broker.conftest import Connect
-from tests.scenarios.broker.rawclient import Client, call, failure, function, new_id, result
+from tests.scenarios.broker.rawclient import WAIT_S, Client, call, failure, function, new_id, result
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def test_what_is_known_is_told(client: Client, connect: Connect, queue: str) -> 
             error = None if grant.node_id == good else failure(traceback="Traceback: no")
             worker.finish(result(grant, value=None if error else value, failure=error))
     with pytest.raises(InstanceFailed, match="no stock"):
-        found.wait(timeout=10)
+        found.wait(timeout=WAIT_S)
     assert (found.definition, found.state, found.done(), found.result()) == ("shop:Order", "failed", True, "paid")
     (failed,) = found.nodes(state="failed", function="charge")
     assert (failed.id, failed.error and failed.error.traceback) == (UUID(bytes=bad), "Traceback: no")
@@ -82,7 +82,7 @@ def test_nodes_are_counted_wherever_they_are(client: Client, connect: Connect, q
     assert found.times().states == ["completed", "leased", "leased"]
     for grant in grants[1:]:
         worker.finish(result(grant, value=b"1"))
-    found.wait(timeout=10)
+    found.wait(timeout=WAIT_S)
     assert count() == [("shop:Order.a", {"completed": 2}), ("shop:Order.b", {"completed": 1})]
     assert fold() == ([{"completed": 2}, {"completed": 1}], [(0, 1, 1)])
     client.submit(instance_id, call(four, two), functions=[second])
@@ -92,7 +92,7 @@ def test_nodes_are_counted_wherever_they_are(client: Client, connect: Connect, q
     times = found.times()
     assert (times.states[-1], times.workers[-1], times.dependencies[-1]) == ("leased", times.workers[0], (1,))
     worker.finish(result(grant, value=b"1"))
-    found.wait(timeout=10)
+    found.wait(timeout=WAIT_S)
     assert found.progress().counts == {"completed": 4}
 
 

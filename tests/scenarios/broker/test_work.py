@@ -12,6 +12,7 @@ from dagorama.v1 import graph_pb2, work_pb2
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 from tests.scenarios.broker.conftest import Connect
 from tests.scenarios.broker.rawclient import (
+    LEASE_S,
     Client,
     Worker,
     call,
@@ -30,7 +31,7 @@ INVALID = grpc.StatusCode.INVALID_ARGUMENT
 def test_the_first_response_is_the_welcome(broker: LaunchedBroker, connect: Connect) -> None:
     """A worker learns how long its leases last before anything else."""
     welcome = connect().receive().welcome
-    assert (welcome.lease_duration_s, list(welcome.leases), bool(welcome.broker_version)) == (15.0, [], True)
+    assert (welcome.lease_duration_s, list(welcome.leases), bool(welcome.broker_version)) == (LEASE_S, [], True)
 
 
 def test_hello_comes_first(broker: LaunchedBroker) -> None:
@@ -281,7 +282,7 @@ def test_a_silent_worker_is_evicted(connect: Connect) -> None:
     """After a lease duration without a message the worker's node goes to another and its stream ends; one that beats
     keeps what it has.
     """
-    environment = {"DAGORAMA_LEASE_DURATION_S": "0.5"}
+    environment = {"DAGORAMA_LEASE_DURATION_S": "2"}
     with launch_broker(port=0, environment=environment) as broker, Client(broker.target) as client:
         client.start(call(new_id()))
         silent = connect(broker.target, include_queues=[])
@@ -437,7 +438,7 @@ def test_a_broker_that_was_stopped_blames_no_worker(connect: Connect) -> None:
     """When the broker's process stood still for longer than a lease, workers that live keep what they hold."""
     node_id = new_id()
     with (
-        launch_broker(port=0, environment={"DAGORAMA_LEASE_DURATION_S": "1"}) as broker,
+        launch_broker(port=0, environment={"DAGORAMA_LEASE_DURATION_S": "2"}) as broker,
         Client(broker.target) as client,
     ):
         instance_id = client.start(call(node_id))
@@ -445,7 +446,7 @@ def test_a_broker_that_was_stopped_blames_no_worker(connect: Connect) -> None:
         (grant,) = worker.take()
         broker.process.send_signal(signal.SIGSTOP)
         worker.send(work_pb2.WorkRequest())
-        quiet = worker.is_quiet(2.0)
+        quiet = worker.is_quiet(2.5)
         broker.process.send_signal(signal.SIGCONT)
         worker.complete(grant, b"value")
         info = client.node(instance_id, node_id)

@@ -12,7 +12,7 @@ import pytest
 
 from dagorama.v1 import work_pb2
 from dagorama_broker.launch import LaunchedBroker, launch_broker
-from tests.scenarios.broker.rawclient import Worker, new_id
+from tests.scenarios.broker.rawclient import LEASE_S, Worker, new_id
 
 DAGORAMA = str(Path(sys.executable).parent / "dagorama")
 
@@ -45,7 +45,7 @@ class Job(Base):
 @pytest.fixture(scope="module")
 def broker() -> Iterator[LaunchedBroker]:
     """Runs a broker that all tests share; each ends its workers."""
-    with launch_broker(port=0) as launched:
+    with launch_broker(port=0, environment={"DAGORAMA_LEASE_DURATION_S": str(LEASE_S)}) as launched:
         yield launched
 
 
@@ -66,7 +66,7 @@ def check(project: Path, *words: str) -> tuple[int, str, str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=60,
     )
     return outcome.returncode, outcome.stdout, outcome.stderr
 

@@ -17,7 +17,7 @@ from dagorama.client.log_lines import LogGap, LogLine
 from dagorama.v1 import work_pb2
 from dagorama_broker.launch import launch_broker
 from tests.scenarios.broker.printing import Printer
-from tests.scenarios.broker.rawclient import Client, Grant, Worker, call, function, new_id
+from tests.scenarios.broker.rawclient import LEASE_S, Client, Grant, Worker, call, function, new_id
 from tests.scenarios.cli.test_looking import DAGORAMA, dagorama, here, show
 from tests.scenarios.cli.test_schema import SCHEMA, faults
 
@@ -41,7 +41,8 @@ class Scene:
 def scene() -> Iterator[Scene]:
     """Give the scene on a broker of its own."""
     functions = [function("etl:Etl.load", queue="q"), function("etl:Etl.total", queue="q")]
-    with launch_broker(port=0) as broker, Client(broker.target) as client:
+    patient = {"DAGORAMA_LEASE_DURATION_S": str(LEASE_S)}
+    with launch_broker(port=0, environment=patient) as broker, Client(broker.target) as client:
         instance_id = client.start(call(new_id()), call(new_id()), call(new_id(), function=1), functions=functions)
         worker = Worker(broker.target, work_pb2.Hello(worker_id=new_id(), name="w1", slots=3, include_queues=["q"]))
         first, second, total = worker.take(3)

@@ -30,7 +30,7 @@ from dagorama.errors import InstanceFailed
 from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
 from dagorama.why import Why
 from dagorama_broker.launch import LaunchedBroker, launch_broker
-from tests.scenarios.broker.rawclient import Client, Worker, call, calls, failure, function, new_id, result
+from tests.scenarios.broker.rawclient import LEASE_S, Client, Worker, call, calls, failure, function, new_id, result
 
 DAGORAMA = str(Path(sys.executable).parent / "dagorama")
 
@@ -46,7 +46,7 @@ class Finished:
 
 def dagorama(*words: str) -> Finished:
     """Runs a command with the broker that the environment names."""
-    outcome = subprocess.run([DAGORAMA, *words], capture_output=True, text=True, check=False, timeout=30)
+    outcome = subprocess.run([DAGORAMA, *words], capture_output=True, text=True, check=False, timeout=60)
     return Finished(outcome.returncode, outcome.stdout, outcome.stderr)
 
 
@@ -89,8 +89,7 @@ def scene() -> Iterator[Scene]:
     retry = graph_pb2.RetryPolicy(max_attempts=2)
     spec = function("shop:Order.charge", queue="payments", taint="pci", retry=retry)
     bad, after, held, waiting = (new_id() for _ in range(4))
-    # The worker sends no heartbeats.
-    patient = {"DAGORAMA_LEASE_DURATION_S": "600"}
+    patient = {"DAGORAMA_LEASE_DURATION_S": str(LEASE_S)}
     with launch_broker(port=0, environment=patient) as broker, Client(broker.target, "orders") as client:
         failed = client.start(call(bad), call(after, bad), functions=[spec])
         hello = work_pb2.Hello(
@@ -245,7 +244,7 @@ def draw(columns: str) -> str:
     reader, terminal = pty.openpty()
     environment = {**os.environ, "COLUMNS": columns, "TERM": "xterm"}
     with subprocess.Popen([DAGORAMA, "instances"], stdout=terminal, env=environment) as process:
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     os.close(terminal)
     drawn = os.read(reader, 65536).decode()
     os.close(reader)
@@ -279,7 +278,7 @@ def test_the_json_of_an_instance(scene: Scene) -> None:
     }
     assert [(one["function"], one["nodes"]) for one in functions] == [("shop:f", 2)]
     assert created_at.utcoffset() == timedelta(0)
-    assert timedelta(0) < datetime.now(UTC) - created_at < timedelta(minutes=2)
+    assert timedelta(0) < datetime.now(UTC) - created_at < timedelta(minutes=25)  # less than zones differ by
     assert (held["worker"], waiting["dependency_ids"]) == ("bench-1", [show(scene.held)])
 
 
@@ -584,7 +583,7 @@ def test_what_holds_an_instance_is_told_once(
 
     def wait() -> str:
         for _ in range(3):
-            assert asked.acquire(timeout=20)
+            assert asked.acquire(timeout=60)
         return "value"
 
     monkeypatch.setattr(Instance, "why", why)
@@ -640,7 +639,7 @@ def test_a_retry_can_be_waited_for(scene: Scene) -> None:
         assert process.stderr is not None
         held = [process.stderr.readline() for _ in range(2)]
         scene.client.cancel(instance_id)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
     assert held[1].startswith("  queue: it is in queue batch, which worker bench-1 does not serve")
     assert (process.returncode, json.loads(out)["state"]) == (1, "cancelled")
     assert "is cancelled again" in err
@@ -655,7 +654,7 @@ def test_ctrl_c_ends_the_waiting_as_it_ends_a_run(scene: Scene) -> None:
         while scene.client.instance(instance_id).state != graph_pb2.INSTANCE_STATE_RUNNING:
             assert waiting.poll() is None
         waiting.send_signal(signal.SIGINT)
-        _, err = waiting.communicate(timeout=30)
+        _, err = waiting.communicate(timeout=60)
     assert (waiting.returncode, err.strip()) == (130, "stopped by SIGINT")
     scene.client.cancel(instance_id)
 

@@ -23,7 +23,7 @@ SLOW = ("grpc", "google.protobuf", "rich", "asyncio", "dagorama_broker.__main__"
 
 def python(*words: str) -> subprocess.CompletedProcess[str]:
     """Runs Python with these words."""
-    return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, timeout=60)
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["version"], ["-h"]])
@@ -78,12 +78,12 @@ def test_an_unknown_subcommand_is_a_wrong_call() -> None:
 def test_output_that_goes_nowhere_ends_a_command_plainly(command: list[str]) -> None:
     """A full disk is told in one line, with status 1; a reader that has gone not at all, with that of SIGPIPE."""
     with open("/dev/full", "w") as full:
-        finished = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=30)
+        finished = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
     line = "Error: what was to be printed could not be written: No space left on device\n"
     assert (finished.returncode, finished.stderr) == (1, line)
     reader, writer = os.pipe()
     os.close(reader)
-    finished = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, timeout=30)
+    finished = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
     os.close(writer)
     assert (finished.returncode, finished.stderr) == (128 + signal.SIGPIPE, "")
 

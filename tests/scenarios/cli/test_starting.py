@@ -42,10 +42,10 @@ def test_definitions_are_started_without_their_code(broker: LaunchedBroker) -> N
     status, printed = dagorama("start", "Shop", 'order={"number": 7, "day": "2026-11-27"}', "times=2")
     assert status == 0
     instance = attach(UUID(printed.strip()))
-    assert instance.result(timeout=30) == "7@2026-11-27 7@2026-11-27"
+    assert instance.result(timeout=60) == "7@2026-11-27 7@2026-11-27"
     assert next(entry.by.endswith("(CLI)") for entry in instance.history())
     status, printed = dagorama("rerun", printed.strip(), "name", "times=1")
-    assert (status, instance.result(timeout=30)) == (0, "7@2026-11-27")
+    assert (status, instance.result(timeout=60)) == (0, "7@2026-11-27")
     assert dagorama("rerun", str(instance.id), "name", "order={}")[0] == 0 or instance.state == "failed"
     assert MODULE not in sys.modules
     assert dagorama("start", "Shop", "order={}", "times=2", "more=1")[0] == 2
@@ -71,7 +71,7 @@ def test_limits_tell_their_holders(broker: LaunchedBroker, tmp_path: Path) -> No
         assert "gate" in dagorama("limits")[1]
     finally:
         path.touch()
-    assert [one.result(timeout=30) for one in (first, second)] == ["go", "go"]
+    assert [one.result(timeout=60) for one in (first, second)] == ["go", "go"]
 
 
 def test_settings_tell_where_they_come_from(broker: LaunchedBroker) -> None:

@@ -130,7 +130,7 @@ def ends(port: int, words: list[str], end: Callable[[int, subprocess.Popen[bytes
         if not has_ended and drawn.count(b"\x1b[H") >= 2:
             end(reader, process)
             has_ended = True
-    status = process.wait(30)
+    status = process.wait(60)
     restored = termios.tcgetattr(terminal)[3] == before[3]
     os.close(terminal)
     os.close(reader)

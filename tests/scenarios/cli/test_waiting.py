@@ -38,4 +38,4 @@ def test_waiting_goes_on_over_a_restart_of_the_broker(tmp_path: Path, monkeypatc
         with launch_broker(port=port, storage=storage):
             assert not status.done()
             instance.cancel()
-            assert status.result(20).state == "cancelled"
+            assert status.result(60).state == "cancelled"

@@ -16,7 +16,7 @@ from dagorama_broker.launch import LaunchedBroker, launch_broker
 from tests import queries
 
 ROOT = Path(__file__).parents[3]
-TIMEOUT_S = 30
+TIMEOUT_S = 60
 
 #: The module that both projects have; what its functions return tells the version that ran.
 SHOP = """
@@ -218,7 +218,7 @@ class Job(Base):
 
 if __name__ == "__main__":
     with launch_broker(port=0), launch_workers(1):
-        print(Job(100)()[0].result(timeout=30))
+        print(Job(100)()[0].result(timeout=60))
 """
 
 

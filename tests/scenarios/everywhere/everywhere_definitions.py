@@ -683,7 +683,7 @@ class Timed(Mixed):
     async def hang(self) -> Any:
         await asyncio.Event().wait()
 
-    @dagorama(timeout=0.2, retry=AT_ONCE)
+    @dagorama(timeout=1, retry=AT_ONCE)  # so much that the second attempt is never late
     async def hang_once(self) -> int:
         if context().attempt == 1:
             await asyncio.Event().wait()

@@ -42,7 +42,7 @@ class Payments(DAGDefinition):
 def wait_for_effects(record: Path, count: int) -> None:
     """Wait until so many more nodes have begun, so that each kill finds something going on."""
     before = record.stat().st_size if record.exists() else 0
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not record.exists() or record.stat().st_size < before + 2 * count:
         assert time.monotonic() < deadline, "nothing goes on"
         time.sleep(0.001)

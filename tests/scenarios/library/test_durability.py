@@ -21,6 +21,8 @@ from dagorama_broker.storage.url import open_journal
 NODES = 2_000
 KILLS = int(os.environ.get("DAGORAMA_TEST_KILLS", "50"))
 SEED = int(os.environ.get("DAGORAMA_TEST_SEED", "1"))
+#: Workers that live are waited for, however slowly they come back: else their nodes are run again by others.
+PATIENT = {"DAGORAMA_RECONNECT_GRACE_S": "100"}
 
 
 class Recorded(DAGDefinition):
@@ -51,6 +53,12 @@ def executions(folder: Path) -> list[tuple[int, float]]:
     return [(int(index), float(at)) for index, at in lines]
 
 
+def wait_for_runs(folder: Path, count: int) -> None:
+    """Wait until so many nodes have begun: on a slow machine workers may not be back before the next kill."""
+    while sum(record.read_text().count("\n") for record in folder.iterdir()) < count:
+        time.sleep(0.01)
+
+
 def completed(url: str) -> set[int]:
     """The results of `work` that the storage holds, read while no broker runs."""
     journal = open_journal(url)
@@ -73,17 +81,18 @@ def test_killed_broker_loses_nothing(tmp_path: Path) -> None:
     folder.mkdir()
     acknowledged: dict[int, float] = {}
     with ExitStack() as stack:
-        broker: LaunchedBroker = stack.enter_context(launch_broker(port=0, storage=url))
+        broker: LaunchedBroker = stack.enter_context(launch_broker(port=0, storage=url, environment=PATIENT))
         stack.enter_context(launch_workers(2))
         instance, _ = Recorded(str(folder))(NODES)
-        for _ in range(KILLS):
+        for kill in range(KILLS):
             time.sleep(rng.uniform(0, 0.5))
+            wait_for_runs(folder, min(4 * kill, NODES // 2))
             os.kill(broker.process.pid, signal.SIGKILL)
             broker.process.wait()
             killed_at = time.monotonic()
             for index in completed(url):
                 acknowledged.setdefault(index, killed_at)
-            broker = stack.enter_context(launch_broker(port=broker.port, storage=url))
+            broker = stack.enter_context(launch_broker(port=broker.port, storage=url, environment=PATIENT))
         assert instance.result(timeout=200) == sum(range(NODES))
     runs = executions(folder)
     assert [index for index, at in runs if at > acknowledged.get(index, float("inf"))] == []

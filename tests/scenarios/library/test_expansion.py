@@ -56,17 +56,17 @@ def workers() -> Iterator[None]:
 
 def test_calls_from_threads_join_the_expansion() -> None:
     """A call that a node's function makes in a thread of its own comes into being with the node's result."""
-    assert Expanding()("from_threads", 9)[0].result(timeout=30) == list(range(9))
+    assert Expanding()("from_threads", 9)[0].result(timeout=60) == list(range(9))
 
 
 def test_failed_attempts_leave_no_children_of_their_threads() -> None:
     """A node that fails after calls from threads has no children, however often it was tried."""
     instance, _ = Expanding()("fail_after_threads", 3)
     with pytest.raises(NodeFailed, match="after its calls"):
-        instance.result(timeout=30)
+        instance.result(timeout=60)
     assert len(list(list_nodes(instance.instance_id.bytes))) == 1
 
 
 def test_values_nest_deeply() -> None:
     """A value that was joined hundreds deep arrives whole at whoever depends on it."""
-    assert Expanding()("deep", 400)[0].result(timeout=30) == 400
+    assert Expanding()("deep", 400)[0].result(timeout=60) == 400

@@ -28,7 +28,7 @@ def test_each_end_is_told_of_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         stopped, _ = Hooked()()
         stopped.cancel()
         broker.process.kill()
-        broker.process.wait(10)
+        broker.process.wait(60)
     with launch_broker(broker.port, storage=url), dagorama.launch_workers(1, imports=imports):
         instance, _ = Hooked()()
         with pytest.raises(dagorama.InstanceFailed):

@@ -78,7 +78,7 @@ def test_programs_that_start_the_same_start_one_instance(tmp_path: Path) -> None
     with launch_broker(port=0, storage=url) as broker:
         ids = {started.communicate(timeout=60)[0].strip() for started in spawners(3)}
         broker.process.kill()
-        broker.process.wait(10)
+        broker.process.wait(60)
     with launch_broker(broker.port, storage=url):
         with instance_options(key="order-17"):
             instance, _ = Order({"d", "c", "b", "a"})(17, {"z", "y", "x"})

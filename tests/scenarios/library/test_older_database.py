@@ -48,7 +48,7 @@ def test_what_it_has_is_told(older: Path) -> None:
         FAILED: "failed",
         RUNNING: "running",
     }
-    assert dagorama.attach(COMPLETED).result(timeout=10) == 3
+    assert dagorama.attach(COMPLETED).result(timeout=60) == 3
     (bad,) = dagorama.attach(FAILED).nodes(state="failed")
     assert (bad.function, bad.label, bad.duration_s, bad.worker) == (PART, "", None, "host:32499")
     assert (bad.inputs, bad.status.failures[-1].message) == (None, "no stock")
@@ -74,7 +74,7 @@ def test_it_is_gone_on_with(older: Path) -> None:
         first, *_ = completed.nodes(function="part")
         first.rerun()
         completed.wait(60)
-        assert (completed.result(timeout=10), texts(completed)) == (3, ["part 0"])
+        assert (completed.result(timeout=60), texts(completed)) == (3, ["part 0"])
         assert [str(one.status.change) for one in completed.nodes(function="part")] == ["same", "", ""]
 
 

@@ -75,7 +75,7 @@ def begin(folder: Path) -> tuple[Any, dict[str, NodeStatus]]:
     for name, number in (("bolt", 3), ("nut", 4), ("discount", 10)):
         (folder / name).write_text(str(number))
     instance, _ = Prices(str(folder))()
-    assert instance.result(timeout=20) == 6
+    assert instance.result(timeout=60) == 6
     (folder / "runs").unlink()
     return instance, {node.function.rpartition(".")[2]: node for node in list_nodes(instance.instance_id.bytes)}
 
@@ -83,7 +83,7 @@ def begin(folder: Path) -> tuple[Any, dict[str, NodeStatus]]:
 def rerun(instance: Any, node: NodeStatus, *options: str) -> "subprocess.CompletedProcess[str]":
     """Runs the command."""
     command = [*DAGORAMA, "rerun", str(instance.instance_id), str(node.node_id), *options]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_what_comes_of_a_node_is_run_again_and_compared(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_what_comes_of_a_node_is_run_again_and_compared(tmp_path: Path) -> None:
     (tmp_path / "bolt").write_text("5")
     (tmp_path / "discount").write_text("99")  # it does not depend on the parts, so nobody reads it
     changed = rerun(instance, nodes["parts"])
-    assert instance.result(timeout=20) == 8
+    assert instance.result(timeout=60) == 8
     assert (tmp_path / "runs").read_text().split() == ["bolt", "nut"]
     rows = [line.split() for line in changed.stdout.splitlines()[1:]]
     told = [(function.rpartition(".")[2], state, value) for _, function, state, value in rows]
@@ -119,7 +119,7 @@ def test_an_instance_can_be_rerun_from_its_entrypoint(tmp_path: Path) -> None:
     with pytest.raises(BrokerRefused, match="is running, so it cannot be rerun"):
         instance.rerun(promise)
     control_queue(queue, paused=False)
-    assert instance.result(timeout=20) == 16
+    assert instance.result(timeout=60) == 16
     nodes = list(list_nodes(instance.instance_id.bytes))
     assert [node.change for node in nodes if node.function.endswith("entrypoint")] == ["changed"]
     assert len(nodes) == 6
@@ -132,4 +132,4 @@ def test_arguments_that_no_longer_decode_fail_clearly(tmp_path: Path) -> None:
     finished = rerun(instance, nodes["discount"])
     assert (finished.returncode, "is failed; `dagorama show` says why" in finished.stderr) == (1, True)
     with pytest.raises(NodeFailed, match=r"arguments of .*Prices\.discount: .*its class has changed"):
-        instance.result(timeout=20)
+        instance.result(timeout=60)

@@ -50,15 +50,15 @@ def test_a_retry_runs_only_what_failed(tmp_path: Path) -> None:
         stack.enter_context(launch_workers(1))
         instance, _ = Report(str(tmp_path))()
         with pytest.raises(NodeFailed, match="FileNotFoundError"):
-            instance.result(timeout=20)
+            instance.result(timeout=60)
         with pytest.raises(InstanceFailed):  # once the other nodes have ended, too: until then there is no retry
-            instance.wait(timeout=20)
+            instance.wait(timeout=60)
         os.kill(broker.process.pid, signal.SIGKILL)
         broker.process.wait()
         stack.enter_context(launch_broker(port=broker.port, storage=url))
         (tmp_path / "missing").write_text("39")
         instance.retry()
-        assert instance.result(timeout=20) == 0 + 1 + 39 + 3
+        assert instance.result(timeout=60) == 0 + 1 + 39 + 3
         with pytest.raises(BrokerRefused, match="is completed, so it cannot be retried; only one that has failed can"):
             instance.retry()
     runs = Counter((tmp_path / "runs").read_text().splitlines())

@@ -170,7 +170,7 @@ def workers() -> Iterator[None]:
 def test_value_arrives_as_it_was_given(case: str, expected: Any) -> None:
     """A promise stands for its value everywhere, and no value is mistaken for the lack of one."""
     instance, _ = Values()(case)
-    result = instance.result(timeout=30)
+    result = instance.result(timeout=60)
     assert result == expected
     assert repr(result) == repr(expected) or isinstance(result, dict | list)
 
@@ -208,6 +208,6 @@ def test_failure_names_the_function_and_the_reason(kind: str, words: list[str]) 
     """Whoever waits for a dependent gets the root cause: which function, what, where."""
     instance, _ = Failing()(kind)
     with pytest.raises(NodeFailed) as raised:
-        instance.result(timeout=30)
+        instance.result(timeout=60)
     message = str(raised.value)
     assert [word for word in words if word not in message] == []

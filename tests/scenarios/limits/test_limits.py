@@ -12,17 +12,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from itertools import accumulate, pairwise
 from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from time import monotonic
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import pytest
 
 from dagorama import ResultTimeout
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.processes.launched import LaunchedWorkers
+from dagorama.worker.processes.news import News
 from dagorama.worker.processes.process import WorkerProcess, start_worker, stop_workers
 from dagorama_broker.launch import LaunchedBroker, launch_broker
+from tests.queries import list_nodes
 from tests.scenarios.limits.limits_definitions import BURST, MAX, RATE_PER_S, Limited, Paced
 
 LONG = bool(os.environ.get("DAGORAMA_LONG_TESTS"))
@@ -79,6 +82,7 @@ class Chaos:
         self._storage = storage
         self._rng = rng
         self.workers: list[WorkerProcess] = []
+        self._news: dict[int | None, Connection] = {}  #: from workers that have not said that they are connected
         self.killed_at: dict[int, float] = {}
         self.broker_away: list[tuple[float, float]] = []  #: from the kill until the workers are surely back
         self.broker = self._start_broker(0)
@@ -89,7 +93,9 @@ class Chaos:
         reader, writer = Pipe(duplex=False)
         self._stack.callback(reader.close)
         with writer:
-            return start_worker(WorkerOptions(), status=writer, main={})
+            worker = start_worker(WorkerOptions(), status=writer, main={})
+        self._news[worker.pid] = reader
+        return worker
 
     def _start_broker(self, port: int) -> LaunchedBroker:
         environment = {
@@ -98,8 +104,17 @@ class Chaos:
         }
         return self._stack.enter_context(launch_broker(port=port, storage=self._storage, environment=environment))
 
+    def _wait_for_half(self) -> None:
+        """Wait until half of the workers are connected: on a slow machine they are killed sooner than they start."""
+        while len(self._news) > WORKERS // 2:
+            for reader in wait(list(self._news.values())):
+                (pid,) = (pid for pid, other in self._news.items() if other is reader)
+                if cast(Connection, reader).recv()[0] is News.CONNECTED:
+                    del self._news[pid]
+
     def kill_worker(self, lines: list[Line]) -> None:
         """Kill one of those that started a node last, or any."""
+        self._wait_for_half()
         recent = {line.pid for line in lines[-2 * MAX :]} - self.killed_at.keys()
         pid = self._rng.choice(sorted(recent) or [worker.pid for worker in self.workers])
         if self._rng.random() < 0.3:
@@ -109,6 +124,7 @@ class Chaos:
         self.killed_at[pid] = monotonic()
         self.workers[place].kill()
         self.workers[place].join()
+        self._news.pop(pid, None)
         self.workers[place] = self._start_worker()
 
     def kill_broker(self) -> None:
@@ -120,7 +136,7 @@ class Chaos:
         self.broker_away.append((killed_at, monotonic() + RECONNECT_GRACE_S))
 
 
-@pytest.mark.timeout(300 if LONG else 60)
+@pytest.mark.timeout(300)
 def test_never_more_run_than_the_limit_and_no_place_is_lost(tmp_path: Path) -> None:
     """Of 1,000 nodes on 20 workers that are killed at random 3 run at once, never more, nor fewer for long."""
     rng = random.Random(SEED)
@@ -191,19 +207,23 @@ def report(lines: list[Line], numbers: list[tuple[float, int]], chaos: Chaos, cu
 
 def test_starts_keep_to_the_rate_and_to_the_order(tmp_path: Path) -> None:
     """In no window more start than the burst and the rate let; each key has a rate of its own, in order."""
-    count, late_s = 30, 0.25  #: a start may be seen so much later than it was granted
+    count, rounded_s = 30, 1e-5
     record = tmp_path / "record"
     with launch_broker(port=0), LaunchedWorkers(1, WorkerOptions()):
         instance, _ = Paced(str(record))(count)
-        instance.result(timeout=30)
-    for tenant in ("a", "b"):
-        lines = lines_of(Path(f"{record}.{tenant}"))
-        assert [line.node for line in lines] == list(range(count))
+        instance.result(timeout=60)
+        nodes = [node for node in list_nodes(instance.instance_id.bytes) if node.function.endswith(".work")]
+    for place, tenant in enumerate(("a", "b")):
+        assert [line.node for line in lines_of(Path(f"{record}.{tenant}"))] == list(range(count))
+        # None starts before it is granted. On a busy machine some start late, together with those that follow them.
+        times = [(node.granted_at, node.started_at) for node in nodes[place::2]]
+        granted_at = [granted.timestamp() for granted, started in times if granted and started and started >= granted]
+        assert len(granted_at) == count
         too_soon = [
             (first, last)
             for first in range(count)
             for last in range(first, count)
-            if last - first + 1 > BURST + RATE_PER_S * (lines[last].at - lines[first].at + late_s)
+            if last - first + 1 > BURST + RATE_PER_S * (granted_at[last] - granted_at[first] + rounded_s)
         ]
         assert too_soon == []
-        assert lines[-1].at - lines[0].at < 4 * count / RATE_PER_S
+        assert granted_at[-1] - granted_at[0] < 4 * count / RATE_PER_S

@@ -159,6 +159,7 @@ def test_a_slow_start_is_told_once(
     starter: Starter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And waited for."""
+    monkeypatch.setenv("DAGORAMA_SILENCE_S", "10")
     now = iter([0.0, 9.9, 10.0, 11.0, 12.0])
     monkeypatch.setattr(launched, "monotonic", lambda: next(now))
     it = crew()
