@@ -40,6 +40,11 @@ def broker(start_broker: StartBroker, monkeypatch: pytest.MonkeyPatch) -> Measur
     return broker
 
 
+def heard_of(scraped: Scraped) -> bool:
+    """Tell whether each process has answered in time."""
+    return scraped.value("dagorama_worker_silent_processes") == 0
+
+
 def scraped_when(worker: MeasuredWorker, condition: Callable[[Scraped], bool]) -> Scraped:
     """Scrape until this holds."""
     until = monotonic() + WAIT_S
@@ -63,7 +68,7 @@ def test_the_processes_of_a_worker_are_told_of_in_one_place(broker: MeasuredBrok
     failing, _ = Sour()()
     with pytest.raises(NodeFailed):
         failing.result(timeout=WAIT_S)
-    scraped = scraped_when(worker, lambda s: s.value("dagorama_worker_connected_processes") == 2)
+    scraped = scraped_when(worker, lambda s: s.value("dagorama_worker_connected_processes") == 2 and heard_of(s))
     assert flaws(scraped) == []
     names = {f"{name}_total" if scraped.families[name].type == "counter" else name for name in scraped.of("dag")}
     assert names == {metric.name for metric in CATALOG}
@@ -90,10 +95,10 @@ def test_a_process_that_dies_is_counted_and_keeps_its_share(
     worker = start_worker(broker, "--processes", "1")
     first, _ = Shop()(3)
     first.result(timeout=WAIT_S)
-    before = worker.scrape()
+    before = scraped_when(worker, heard_of)
     second, _ = Deadly()(str(tmp_path / "done"))
     assert second.result(timeout=WAIT_S) == "survived"
-    after = worker.scrape()
+    after = scraped_when(worker, heard_of)
     assert before.value("dagorama_worker_attempts_total", function=PACK) == 3
     assert after.value("dagorama_worker_attempts_total", function=PACK) == 3
     ends = [after.value("dagorama_worker_process_ends_total", reason=reason) for reason in ("died", "drained", "node")]
@@ -139,16 +144,15 @@ def test_a_process_that_hangs_holds_up_no_scrape(broker: MeasuredBroker, start_w
     worker = start_worker(broker, "--processes", "2")
     instance, _ = Shop()(4)
     instance.result(timeout=WAIT_S)
-    scraped_when(worker, lambda s: s.value("dagorama_worker_connected_processes") == 2)
+    scraped_when(worker, lambda s: s.value("dagorama_worker_connected_processes") == 2 and heard_of(s))
     stopped = workers()[0].name.rpartition(":")[2]
     os.kill(int(stopped), signal.SIGSTOP)
     try:
-        scraped = worker.scrape()
+        scraped = scraped_when(worker, lambda s: s.value("dagorama_worker_silent_processes") == 1)  # not the other, too
     finally:
         os.kill(int(stopped), signal.SIGCONT)
-    assert scraped.value("dagorama_worker_silent_processes") == 1
     assert scraped.value("dagorama_worker_attempts_total", function=PACK) == 4
-    assert scraped_when(worker, lambda s: s.value("dagorama_worker_silent_processes") == 0)
+    assert scraped_when(worker, heard_of)
 
 
 def test_a_port_that_is_taken_ends_the_worker(broker: MeasuredBroker) -> None:
