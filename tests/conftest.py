@@ -77,6 +77,9 @@ def _keep_environment() -> Iterator[None]:
     """Put the environment back after each test: commands that are run in this process set variables, as theirs may."""
     before = dict(os.environ)
     yield
-    if os.environ != before:
-        os.environ.clear()
-        os.environ.update(before)
+    # One by one: a thread of what a module has started may read it just now, or give it to a process.
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    for name, value in before.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value

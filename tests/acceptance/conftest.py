@@ -40,7 +40,7 @@ class Containers:
 
     environment: dict[str, str]
 
-    def run(self, *command: str, timeout_s: float = 120) -> str:
+    def run(self, *command: str, timeout_s: float = 300) -> str:
         """Runs one command and returns what it prints, stripped. Fails the test with its output when it fails."""
         outcome = subprocess.run(
             command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=timeout_s, check=False
