@@ -12,6 +12,8 @@ from starlette.routing import Route
 from dagorama.ui.errors import BadInput
 from dagorama.ui.live import Live
 
+#: A browser whose connection has broken tries again after so long.
+AGAIN_MS = 1000
 #: The nodes of so many instances are watched by one browser.
 WATCHED_MAX = 20
 
@@ -25,9 +27,11 @@ async def live(request: Request) -> Response:
 
 
 async def _messages(live: Live, watched: Sequence[UUID], after: str) -> AsyncIterator[str]:
+    how_soon = f"retry: {AGAIN_MS}\n"
     with live.viewing(watched, after) as viewer:
         async for message in viewer.messages():
-            yield message
+            yield how_soon + message
+            how_soon = ""
 
 
 def _ids(words: Sequence[str]) -> list[UUID]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import Process
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -30,6 +33,8 @@ class Site:
     folder: Path
     broker: LaunchedBroker
     storage: str
+    workers: list[Process] = field(repr=False)
+    _page: subprocess.Popen[bytes] = field(repr=False)
     _stack: ExitStack = field(repr=False)
 
     def at(self, path: str) -> str:
@@ -40,6 +45,24 @@ class Site:
         """End the broker as a power cut would."""
         self.broker.process.kill()
         self.broker.process.wait()
+
+    def kill_worker(self) -> None:
+        """End a worker that may run something as its machine would end; another one takes its place by itself."""
+        pid = self.workers[0].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: self.workers[0].pid != pid)
+
+    def kill_page(self) -> None:
+        """End the page as a power cut would."""
+        self._page.kill()
+        self._page.wait()
+
+    def start_page(self) -> None:
+        """Start the page again, at the same address."""
+        port = urlsplit(self.url).port
+        assert port is not None
+        _, self._page = self._stack.enter_context(page_process(port))
 
     def start_broker(self) -> None:
         """Start the broker again, at the same address with the same storage."""
@@ -52,24 +75,23 @@ def serve(folder: Path, *, workers: int = 2) -> Iterator[Site]:
     storage = f"sqlite:///{folder}/broker.db"
     with ExitStack() as stack:
         broker = stack.enter_context(launch_broker(port=0, storage=storage))
-        stack.enter_context(launch_workers(workers))
-        url = stack.enter_context(served())
-        yield Site(url, folder, broker, storage, stack)
+        processes = stack.enter_context(launch_workers(workers))
+        url, page = stack.enter_context(page_process())
+        yield Site(url, folder, broker, storage, processes, page, stack)
 
 
 @contextmanager
-def served() -> Iterator[str]:
-    """Run the page for a block; return its address."""
+def page_process(port: int = 0) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Run the page for a block; return its address and its process."""
     ready_read, ready_write = os.pipe()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dagorama", "ui", "--port", "0", "--ready-fd", str(ready_write)], pass_fds=(ready_write,)
-    )
+    command = [sys.executable, "-m", "dagorama", "ui", "--port", str(port), "--ready-fd", str(ready_write)]
+    process = subprocess.Popen(command, pass_fds=(ready_write,))
     os.close(ready_write)
     try:
         with os.fdopen(ready_read) as ready:
             kind, _, url = ready.read().partition(" ")
         assert kind == "ready", url
-        yield url.strip()
+        yield url.strip(), process
     finally:
         process.terminate()
         process.wait(WAIT_S)

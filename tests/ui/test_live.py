@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from dagorama import attach, instance_options
 from tests.ui.definitions import Gated, Stations
@@ -25,7 +25,7 @@ def test_a_node_changes_colour_without_reload(site: Site, page: Page, gates: Pat
     page.goto(f"/instances/{instance.instance_id}/nodes")
     is_live(page)
     page.evaluate("window.isTheSame = true")
-    row = page.locator("tr", has=page.get_by_role("link", name="one", exact=True))
+    row = node_in(page, "one")
     expect(row.locator("svg.mark.s-leased")).to_be_visible()
     let(gates, "one", "one ends")
     expect(row.locator("svg.mark.s-completed")).to_be_visible()
@@ -171,3 +171,35 @@ def test_a_restarted_broker_is_found_again(site: Site, page: Page, gates: Path) 
     expect(page.locator(".title .state")).to_have_attribute("data-state", "completed")
     assert page.evaluate("window.isTheSame")
     until(lambda: attach(instance.instance_id).state == "completed")
+
+
+def test_tabs_go_on_without_a_shared_worker(site: Site, page: Page, gates: Path) -> None:
+    """As on Android: one tab hears for all, and when it is closed another one does."""
+    page.context.add_init_script("delete window.SharedWorker")
+    asked: list[Page] = []
+    page.context.on("request", lambda sent: asked.append(sent.frame.page) if "/live?" in sent.url else None)
+    instance, _ = Gated()(gates, ["one", "two"])
+    page.goto("/instances")
+    is_live(page)
+    other = page.context.new_page()
+    other.goto(f"/instances/{instance.instance_id}/nodes")
+    third = page.context.new_page()
+    third.goto("/queues")
+    for tab in (other, third):
+        is_live(tab)
+        tab.evaluate("window.isTheSame = true")
+    assert {*asked} == {page}
+    let(gates, "one", "one ends")
+    expect(node_in(other, "one").locator("svg.mark.s-completed")).to_be_visible()
+    page.close()
+    let(gates, "two", "two ends")
+    expect(node_in(other, "two").locator("svg.mark.s-completed")).to_be_visible()
+    expect(other.locator(".title .state")).to_have_attribute("data-state", "completed")
+    for tab in (other, third):
+        is_live(tab)
+        assert tab.evaluate("window.isTheSame")
+
+
+def node_in(page: Page, name: str) -> Locator:
+    """Return the row of a node."""
+    return page.locator("tr", has=page.get_by_role("link", name=name, exact=True))

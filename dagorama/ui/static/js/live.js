@@ -126,16 +126,23 @@
       addEventListener("pagehide", () => port.postMessage({ bye: true }), { once: true });
       return;
     }
-    // No shared workers, as on Android: one tab has the stream, and tells the others.
+    // No shared workers, as on Android: one tab has the stream, and tells the others. When it is closed, another one has
+    // it, and asks the others which instances they watch.
     const channel = new BroadcastChannel("dagorama");
     let watch = null, last = null;
-    const tell = (message) => { last = message.kind === "change" ? last : message; hear(message); channel.postMessage(message); };
+    const isKept = ({ kind }) => kind !== "change" && kind !== "stale";
+    const tell = (message) => { if (isKept(message)) last = message; hear(message); channel.postMessage(message); };
     channel.onmessage = ({ data }) => {
-      if (!data.watch) hear(data);
+      if (data.who) channel.postMessage({ watch: watched() });
+      else if (!data.watch) hear(data);
       else if (watch) { watch(data.watch); if (last) channel.postMessage(last); }
     };
     channel.postMessage({ watch: watched() });
-    const lead = () => new Promise(() => { watch = window.openStream(tell); watch(watched()); });
+    const lead = () => new Promise(() => {
+      watch = window.openStream(tell);
+      watch(watched());
+      channel.postMessage({ who: true });
+    });
     if (navigator.locks) navigator.locks.request("dagorama-live", lead);
     else lead();
   };
