@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from reprlib import Repr
 from string import Formatter
+from typing import Any, NamedTuple
 
 from dagorama.calls.misuse import has_promise
 from dagorama.calls.payload import encode_if_possible
@@ -25,6 +27,8 @@ _short.maxstring = _short.maxother = _short.maxlong = LABEL_CHARS_MAX
 _formatter = Formatter()
 #: Values of these types have no promise in them, and need not be looked through for one.
 _ATOMS = frozenset({str, int, float, bool, bytes, type(None)})
+#: Values of these types are formatted as `str` writes them.
+_PLAIN = frozenset({str, int})
 _SIZED = (str, bytes, bytearray, list, tuple, dict, set, frozenset)
 
 
@@ -32,7 +36,8 @@ def checked_label(label: object) -> str:
     """Return a label as it is kept; `ValueError` for what is no text."""
     if not isinstance(label, str):
         raise ValueError(f"a label must be a string, not {label!r}")
-    label = label.encode("utf-8", "backslashreplace").decode()  # text may hold half of a surrogate pair
+    if not label.isascii():
+        label = label.encode("utf-8", "backslashreplace").decode()  # text may hold half of a surrogate pair
     if len(label) <= LABEL_CHARS_MAX:
         return label
     head = LABEL_CHARS_MAX * 2 // 3
@@ -45,44 +50,44 @@ class Labels:
     def __init__(self, fn: Callable[..., object], signature: inspect.Signature, template: str) -> None:
         """Raise `ValueError`, naming the function and the part, where its calls cannot have such labels."""
         self._signature = signature
-        #: Text, and a field that follows it: its name, conversion and format; None for none.
-        self._parts = list(_parts(template, fn.__qualname__, list(signature.parameters)[1:]))
-        fields = [field[0] for _, field in self._parts if field is not None]
-        self._names = set(map(_argument, fields))
+        self._parts = list(_parts(template, fn.__qualname__, list(signature.parameters)))
+        fields = [field for _, field in self._parts if field is not None]
+        self._places = {field.place for field in fields}
         kinds = {parameter.kind for parameter in signature.parameters.values()}
-        #: The names of the arguments where each may come by its place; most calls are like that, and quickly bound.
-        self._order = list(signature.parameters) if kinds == {inspect.Parameter.POSITIONAL_OR_KEYWORD} else None
+        #: How many arguments there are where each may come by its place; most calls are like that, and need no binding.
+        self._count = len(signature.parameters) if kinds == {inspect.Parameter.POSITIONAL_OR_KEYWORD} else 0
         #: The arguments that stand in labels as they are, and not only an attribute or item of theirs.
-        self.told_whole = self._names.intersection(fields)
+        self.told_whole = {field.name for field in fields if field.read is None}
 
     def of_call(self, args: Sequence[object], kwargs: Mapping[str, object], *, may_wait: bool) -> str:
         """Return the label of a call; empty where its values are still to come, which is only so with `may_wait`."""
-        try:
-            arguments = self._bound(args, kwargs)
-        except TypeError:  # a worker has another version of the function, which takes others
-            return UNKNOWN
-        if may_wait and any(_waits(arguments.get(name)) for name in self._names):
+        if kwargs or len(args) != self._count:
+            try:
+                bound = self._signature.bind(*args, **kwargs)
+            except TypeError:  # a worker has another version of the function, which takes others
+                return UNKNOWN
+            bound.apply_defaults()
+            args = list(bound.arguments.values())  # those of all parameters, in their order
+        if may_wait and any(_waits(args[place]) for place in self._places):
             return ""
-        return self._made(arguments)
-
-    def _bound(self, args: Sequence[object], kwargs: Mapping[str, object]) -> Mapping[str, object]:
-        if self._order is not None and not kwargs and len(args) == len(self._order):
-            return dict(zip(self._order, args, strict=True))
-        bound = self._signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        return bound.arguments
-
-    def _made(self, arguments: Mapping[str, object]) -> str:
-        return checked_label(
-            "".join([text + (_shown(field, arguments) if field else "") for text, field in self._parts])
-        )
+        return checked_label("".join([text + _shown(field, args) if field else text for text, field in self._parts]))
 
 
-_Field = tuple[str, str, str]
+class _Field(NamedTuple):
+    """A field of a template, such as "{path.stem}"."""
+
+    name: str  #: of the argument
+    place: int  #: of the argument, among all of the function's parameters
+    read: Callable[[Any], Any] | None  #: takes an attribute or item from it; None where it stands as it is
+    conversion: str  #: empty for none
+    form: str  #: empty for none
 
 
 def _parts(template: object, function: str, names: Sequence[str]) -> list[tuple[str, _Field | None]]:
-    """Return the parts of a template, checked."""
+    """Return the parts of a template, checked: text, and the field that follows it; None for none.
+
+    `names` are those of all parameters, of which the first is the instance.
+    """
     what = f"label={template!r} of {function}"
     if not isinstance(template, str) or not template:
         raise ValueError(f'{what}: it must be a format over the arguments, such as "{{path.stem}}"')
@@ -95,22 +100,29 @@ def _parts(template: object, function: str, names: Sequence[str]) -> list[tuple[
         if name is None:
             parts.append((text, None))
             continue
-        if _argument(name) not in names:
-            has = f"{function} has {', '.join(names) or 'none'}"
-            raise ValueError(f"{what} takes the unknown argument {_argument(name)!r}; {has}")
+        argument = re.split(r"[.\[]", name, maxsplit=1)[0]
+        if argument not in names[1:]:
+            has = f"{function} has {', '.join(names[1:]) or 'none'}"
+            raise ValueError(f"{what} takes the unknown argument {argument!r}; {has}")
         if "{" in (form or "") or any(int(digits) > _WIDTH_MAX for digits in re.findall(r"\d+", form or "")):
             raise ValueError(
                 f"{what}: the format {form!r} may make it of any size; leave out what is wider than {_WIDTH_MAX}"
             )
         if conversion not in (None, "r", "s", "a"):
             raise ValueError(f"{what}: the conversion {conversion!r} is none of r, s and a")
-        parts.append((text, (name, conversion or "", form or "")))
+        parts.append(
+            (text, _Field(argument, names.index(argument), _reader(name, argument), conversion or "", form or ""))
+        )
     return parts
 
 
-def _argument(field: str) -> str:
-    """Return the argument that a field such as "path.stem" or "row[0]" begins with."""
-    return re.split(r"[.\[]", field, maxsplit=1)[0]
+def _reader(name: str, argument: str) -> Callable[[Any], Any] | None:
+    """Return a function that takes the value of a field, such as "path.stem", from its argument; None for itself."""
+    if name == argument:
+        return None
+    if "[" not in name:
+        return attrgetter(name.removeprefix(f"{argument}."))
+    return lambda value: _formatter.get_field(name, (), {argument: value})[0]
 
 
 def _waits(value: object) -> bool:
@@ -123,17 +135,18 @@ def _waits(value: object) -> bool:
     return payload is not None and bool(payload.promise_ids)
 
 
-def _shown(field: _Field, arguments: Mapping[str, object]) -> str:
+def _shown(field: _Field, args: Sequence[object]) -> str:
     """Return a field of a label. The user's code writes it; it is a `?` where that goes wrong."""
-    name, conversion, form = field
+    _, place, read, conversion, form = field
     try:
-        if not conversion and not form and type(value := arguments.get(name)) in (str, int):
-            return str(value)[:_PLAIN_CHARS_MAX]
-        value, _ = _formatter.get_field(name, (), arguments)
-        if isinstance(value, _SIZED) and len(value) > _PLAIN_CHARS_MAX:
-            value, conversion = (value[:_PLAIN_CHARS_MAX] if isinstance(value, str) else _short.repr(value)), "s"
-        text = format(_formatter.convert_field(value, conversion or None), form)
-        return text[:_PLAIN_CHARS_MAX] if len(text) > _PLAIN_CHARS_MAX else text
+        value = args[place] if read is None else read(args[place])
+        if type(value) in _PLAIN and not conversion and not form:
+            text = str(value)
+        else:
+            if isinstance(value, _SIZED) and len(value) > _PLAIN_CHARS_MAX:
+                value, conversion = (value[:_PLAIN_CHARS_MAX] if isinstance(value, str) else _short.repr(value)), "s"
+            text = format(_formatter.convert_field(value, conversion or None), form)
+        return text[:_PLAIN_CHARS_MAX]
     except KeyboardInterrupt:
         raise
     except BaseException:

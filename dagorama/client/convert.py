@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import MutableSequence, Sequence
 from itertools import chain
 
-from dagorama.calls.capture import CapturedCall, FunctionSpec
+from dagorama.calls.capture import CallNote, CapturedCall, FunctionSpec
 from dagorama.calls.hook_calls import HookCall
 from dagorama.client.definitions import Announced
 from dagorama.options import NO_OPTIONS, InstanceOptions
 from dagorama.v1 import dag_pb2, graph_pb2
+
+_NO_NOTE = CallNote()
 
 
 class FunctionTable(dict[FunctionSpec, int]):
@@ -42,9 +44,11 @@ def write_calls(message: graph_pb2.Calls, calls: Sequence[CapturedCall], table: 
     if any(limit_keys):
         message.limit_keys.extend(chain.from_iterable(limit_keys))
     if any(notes):
-        for index, note in enumerate(notes):
-            if note is not None:
-                message.notes.add(call=index, label=note.label, inputs=note.inputs)
+        labels, inputs = zip(*[note or _NO_NOTE for note in notes], strict=True)
+        if any(labels):
+            message.labels.extend(labels)
+        if any(inputs):
+            message.inputs.extend(inputs)
 
 
 def write_function(message: graph_pb2.FunctionSpec, function: FunctionSpec) -> None:

@@ -396,7 +396,8 @@ class Calls(_message.Message):
     DEPENDENCY_COUNTS_FIELD_NUMBER: _builtins.int
     DEPENDENCY_IDS_FIELD_NUMBER: _builtins.int
     LIMIT_KEYS_FIELD_NUMBER: _builtins.int
-    NOTES_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def node_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     @_builtins.property
@@ -426,8 +427,14 @@ class Calls(_message.Message):
         """
 
     @_builtins.property
-    def notes(self) -> _containers.RepeatedCompositeFieldContainer[Global___CallNote]:
-        """What is to be shown of some of the calls."""
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For each call, a label for people, of 1,024 bytes at most, empty for none; empty where no call has any."""
+
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For each call, its arguments as a text for people, where they are not to be given out themselves; 16,384 bytes at
+        most, empty for none. Empty where no call has any.
+        """
 
     def __init__(
         self,
@@ -438,47 +445,16 @@ class Calls(_message.Message):
         dependency_counts: _abc.Iterable[_builtins.int] | None = ...,
         dependency_ids: _abc.Iterable[_builtins.bytes] | None = ...,
         limit_keys: _abc.Iterable[_builtins.str] | None = ...,
-        notes: _abc.Iterable[Global___CallNote] | None = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        inputs: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "dependency_counts", b"dependency_counts", "dependency_ids", b"dependency_ids", "functions", b"functions", "limit_keys", b"limit_keys", "node_ids", b"node_ids", "notes", b"notes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "dependency_counts", b"dependency_counts", "dependency_ids", b"dependency_ids", "functions", b"functions", "inputs", b"inputs", "labels", b"labels", "limit_keys", b"limit_keys", "node_ids", b"node_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Calls: _TypeAlias = Calls  # noqa: Y015
-
-@_typing.final
-class CallNote(_message.Message):
-    """What is to be shown of a call beside what it is."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CALL_FIELD_NUMBER: _builtins.int
-    LABEL_FIELD_NUMBER: _builtins.int
-    INPUTS_FIELD_NUMBER: _builtins.int
-    call: _builtins.int
-    """Index of the call."""
-    label: _builtins.str
-    """A label for people; 1,024 bytes at most. Empty for none."""
-    inputs: _builtins.str
-    """Its arguments as a text for people, where they are not to be given out themselves; 16,384 bytes at most. Empty for
-    none.
-    """
-    def __init__(
-        self,
-        *,
-        call: _builtins.int = ...,
-        label: _builtins.str = ...,
-        inputs: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "inputs", b"inputs", "label", b"label"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CallNote: _TypeAlias = CallNote  # noqa: Y015
 
 @_typing.final
 class Values(_message.Message):

@@ -1,6 +1,6 @@
 """Check that a request is one that the broker can take: its ids, sizes, names and numbers."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from math import inf
@@ -22,7 +22,6 @@ from dagorama_broker.core.model.values import (
     Tags,
 )
 
-T = TypeVar("T")
 S = TypeVar("S", NodeState, InstanceState)
 
 ID_BYTES = 16
@@ -155,12 +154,11 @@ def to_seconds(field: str, number: float) -> float:
     return number
 
 
-def same_length(what: str, first: Sequence[T], *others: Sequence[object]) -> list[T]:
-    """Give the first of some columns. Raises `MalformedRequest` where they are not of one length."""
-    lengths = [len(first), *map(len, others)]
+def check_lengths(what: str, *columns: Sequence[object]) -> None:
+    """Raise `MalformedRequest` where columns are not of one length."""
+    lengths = [len(column) for column in columns]
     if len(set(lengths)) != 1:
         raise MalformedRequest(f"the columns of {what} have different lengths: {', '.join(map(str, lengths))}")
-    return list(first)
 
 
 def check_ids(raw: Sequence[bytes], field: str) -> None:
@@ -226,9 +224,19 @@ def check_arguments(spec: FunctionSpec, arguments: bytes) -> None:
         raise TooLarge(f"a call of {spec.name[:200]} with its arguments", len(arguments))
 
 
-def check_note(label: str, inputs: str = "") -> None:
-    """Raise `MalformedRequest` where a label, or arguments as a text, are too long to be kept."""
-    for what, text, most in (("label", label, LABEL_BYTES_MAX), ("text of inputs", inputs, INPUTS_BYTES_MAX)):
+def check_labels(labels: Iterable[str]) -> None:
+    """Raise `MalformedRequest` where a label is too long to be kept."""
+    _check_texts("label", labels, LABEL_BYTES_MAX)
+
+
+def check_inputs(inputs: Iterable[str]) -> None:
+    """Raise `MalformedRequest` where arguments as a text are too long to be kept."""
+    _check_texts("text of inputs", inputs, INPUTS_BYTES_MAX)
+
+
+def _check_texts(what: str, texts: Iterable[str], most: int) -> None:
+    # A character has up to four bytes, or six where it is escaped: most texts are so short that none is encoded.
+    for text in [text for text in texts if len(text) * 6 > most]:
         size = len(text.encode("utf-8", "backslashreplace"))
         if size > most:
             raise MalformedRequest(f"a {what} has {size} bytes; the limit is {most} bytes")
@@ -330,7 +338,7 @@ def check_node_selection(selection: NodeSelection) -> None:
         if not function:
             raise MalformedRequest("one of the functions has no name")
         check_name("function", function)
-    check_note(selection.label)
+    check_labels([selection.label])
 
 
 def _check_text(what: str, text: str, least: int, most: int) -> None:

@@ -19,6 +19,7 @@ from dagorama_broker.core.model.values import (
     FailedAttempt,
     HookCall,
     NodeId,
+    Note,
     QueueControl,
     Request,
     Run,
@@ -130,14 +131,6 @@ class AttemptRow(NamedTuple):
     duration_s: float
 
 
-class NoteRow(NamedTuple):
-    """The texts that are shown with a node. None: as it was before."""
-
-    node: int
-    label: str | None
-    inputs: str | None
-
-
 class ActionRow(NamedTuple):
     """Something that somebody has done."""
 
@@ -169,7 +162,7 @@ class Batch:
     limits: dict[str, LimitRow] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     outcomes: dict[int, OutcomeRow] = field(default_factory=dict)
-    notes: dict[int, NoteRow] = field(default_factory=dict)
+    notes: dict[int, Note] = field(default_factory=dict)  #: an empty text: as it was before
     joined: dict[int, float] = field(default_factory=dict)  #: when attempts ended whose nodes join; after the outcomes
     attempts: list[AttemptRow] = field(default_factory=list)
     workers: dict[WorkerId, WorkerRow | None] = field(default_factory=dict)  #: None: has left
@@ -186,9 +179,6 @@ class Batch:
     #: Instances whose nodes began anew, so that they have no deadline any more, and the last token given before that;
     #: after the instances.
     reopened: dict[int, int] = field(default_factory=dict)
-
-
-_NO_NOTE = NoteRow(0, None, None)
 
 
 def fold(events: Sequence[e.DurableEvent], workers: Mapping[str, int]) -> Batch:
@@ -241,8 +231,8 @@ def _fold_one(batch: Batch, event: e.DurableEvent, workers: Mapping[str, int]) -
             batch.nodes.extend(event.nodes)
         case e.NodesNoted():
             for node, note in event.notes:
-                earlier = batch.notes.get(node.seq, _NO_NOTE)
-                batch.notes[node.seq] = NoteRow(node.seq, note.label or earlier.label, note.inputs or earlier.inputs)
+                earlier = batch.notes.get(node.seq)
+                batch.notes[node.seq] = note.over(earlier) if earlier is not None else note
         case e.NodeJoining():
             promises = show_seqs(event.promises)
             row = OutcomeRow(event.node.seq, JOINING, None, event.payload, promises, None)

@@ -608,8 +608,8 @@ class _Record:
     def note(self, node: Node, note: Note) -> None:
         """Store what is shown of a node."""
         row = self.row(node.seq)
-        earlier = self._notes.get(row, Note())
-        self._notes[row] = Note(note.label or earlier.label, note.inputs or earlier.inputs)
+        earlier = self._notes.get(row)
+        self._notes[row] = note.over(earlier) if earlier is not None else note
 
     def cancel(self, node: Node, at: float, run: Run | None) -> None:
         """End a node on request, with the attempt that was under way."""

@@ -38,6 +38,7 @@ from dagorama_broker.core.model.values import (
     LimitSpec,
     LimitWord,
     NodeId,
+    Note,
     WorkerId,
 )
 from dagorama_broker.storage.faults import GONE, explain
@@ -48,7 +49,6 @@ from dagorama_broker.storage.folding import (
     Batch,
     InstanceRow,
     LimitRow,
-    NoteRow,
     OutcomeRow,
     QueueRow,
     TagRow,
@@ -223,7 +223,8 @@ class SqliteJournal:
             _OUTCOMES.write(connection, outcomes, sum([len(row.payload) for row in outcomes if row.payload]))
             connection.executemany(_USE_RESULT, [use[1:] for use in uses_of_outcomes(outcomes)])
         if batch.notes:
-            _NOTES.write(connection, list(batch.notes.values()))
+            notes = [(seq, note.label, note.inputs) for seq, note in batch.notes.items()]
+            _NOTES.write(connection, notes)
         if batch.attempts:
             _ATTEMPTS.write(connection, batch.attempts)
             connection.executemany(_USE, uses_of_attempts(batch.attempts))
@@ -594,9 +595,9 @@ _LIMITS = RowWriter(
 )
 _NOTES = RowWriter(
     "notes",
-    NoteRow._fields,
-    "ON CONFLICT (node) DO UPDATE SET label = coalesce(excluded.label, label),"
-    " inputs = coalesce(excluded.inputs, inputs)",
+    ("node", *Note._fields),
+    "ON CONFLICT (node) DO UPDATE SET label = coalesce(nullif(excluded.label, ''), label),"
+    " inputs = coalesce(nullif(excluded.inputs, ''), inputs)",
 )
 _ACTIONS = RowWriter("actions", ActionRow._fields)
 _LIMITED = RowWriter("limited", ("node", "keys"))

@@ -114,6 +114,7 @@ def _leases(nodes: Iterable[Held], now: float) -> list[Lease]:
 
 
 def _granted(response: WorkResponse, now: float) -> list[Held]:
+    # Columns as lists: a loop over the field itself ends with an error inside of protobuf, which takes long.
     functions = [
         Function(
             spec.name,
@@ -123,19 +124,19 @@ def _granted(response: WorkResponse, now: float) -> list[Held]:
             spec.release,
             spec.at_most_once,
         )
-        for spec in response.functions
+        for spec in response.functions[:]
     ]
     values = ValueTable(response.values, response.value_attempts) if response.HasField("values") else None
     grants = response.grants
     granted = [
         Held(node_id, token, instance_id, functions[function], arguments, attempt, values, now)
         for node_id, token, instance_id, function, arguments, attempt in zip(
-            grants.node_ids,
-            grants.tokens,
-            grants.instance_ids,
-            grants.functions,
-            grants.arguments,
-            grants.attempts,
+            grants.node_ids[:],
+            grants.tokens[:],
+            grants.instance_ids[:],
+            grants.functions[:],
+            grants.arguments[:],
+            grants.attempts[:],
             strict=True,
         )
     ]

@@ -73,7 +73,9 @@ class ValueTable:
         """Return the payload of a node's value; `KeyError` where it did not come."""
         payloads = self._payloads
         if payloads is None:
-            payloads = self._payloads = dict(zip(self._values.node_ids, self._values.payloads, strict=True))
+            # As lists: a loop over a field of a message ends with an error inside of protobuf, which takes long.
+            node_ids, values = self._values.node_ids[:], self._values.payloads[:]
+            payloads = self._payloads = dict(zip(node_ids, values, strict=True))
         return payloads[node_id]
 
     def attempt(self, node_id: bytes) -> int:

@@ -137,6 +137,10 @@ class Note(NamedTuple):
     label: str = ""
     inputs: str = ""  #: its arguments as text, where they are not to be given out themselves
 
+    def over(self, earlier: Note) -> Note:
+        """Return what is shown after an earlier note, of which an empty text leaves the one before."""
+        return Note(self.label or earlier.label, self.inputs or earlier.inputs)
+
 
 class NewCall(NamedTuple):
     """A captured call on its way in. A tuple, because one is made for every node."""

@@ -1,4 +1,8 @@
-"""Messages to core types. Each function raises `MalformedRequest` for what says something that cannot be."""
+"""Messages to core types. Each function raises `MalformedRequest` for what says something that cannot be.
+
+A column is taken as `column[:]`, once: a loop over the field itself ends with an error inside of protobuf, whose text
+takes longer to write than a column of one entry to read, and each makes its values anew.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, repeat
@@ -41,12 +45,13 @@ from dagorama_broker.requests.checks import (
     check_function_size,
     check_id,
     check_ids,
+    check_inputs,
+    check_labels,
+    check_lengths,
     check_limit_keys,
     check_name,
-    check_note,
     check_options,
     check_size,
-    same_length,
     to_failed,
     to_instance_id,
     to_node_id,
@@ -148,21 +153,21 @@ def to_functions(messages: Iterable[graph_pb2.FunctionSpec]) -> list[FunctionSpe
 
 def to_calls(message: graph_pb2.Calls, functions: Sequence[FunctionSpec | MalformedRequest]) -> list[NewCall]:
     """Give calls, with the function table of the enclosing message. Raises `TooLarge` as well."""
-    node_ids = same_length("calls", message.node_ids, message.functions, message.arguments)
+    node_ids, indices, arguments = message.node_ids[:], message.functions[:], message.arguments[:]
+    check_lengths("calls", node_ids, indices, arguments)
     check_ids(node_ids, "node_ids of calls")
-    check_ids(message.dependency_ids, "dependency_ids of calls")
-    last = max(message.functions, default=-1)
+    last = max(indices, default=-1)
     if last >= len(functions):
         raise MalformedRequest(f"a call names function {last} of a table that has {len(functions)}")
-    used = {index: _usable(functions[index]) for index in set(message.functions)}
-    specs = [used[index] for index in message.functions]
+    used = {index: _usable(functions[index]) for index in set(indices)}
+    specs = [used[index] for index in indices]
     limits = any(spec.limits for spec in used.values())
-    if max(map(len, message.arguments), default=0) > PAYLOAD_BYTES_MAX:
-        check_arguments(*max(zip(specs, message.arguments, strict=True), key=lambda call: len(call[1])))
+    if max(map(len, arguments), default=0) > PAYLOAD_BYTES_MAX:
+        check_arguments(*max(zip(specs, arguments, strict=True), key=lambda call: len(call[1])))
     dependencies = _dependencies(message, len(node_ids))
     keys = _limit_keys(message.limit_keys, specs) if limits or message.limit_keys else repeat(())
-    notes = _notes(message.notes, len(node_ids)) if message.notes else repeat(None)
-    return list(map(NewCall._make, zip(node_ids, specs, message.arguments, dependencies, keys, notes, strict=False)))
+    notes = _notes(message, len(node_ids))
+    return list(map(NewCall._make, zip(node_ids, specs, arguments, dependencies, keys, notes, strict=False)))
 
 
 def _usable(function: FunctionSpec | MalformedRequest) -> FunctionSpec:
@@ -175,7 +180,8 @@ def _usable(function: FunctionSpec | MalformedRequest) -> FunctionSpec:
 
 def _dependencies(message: graph_pb2.Calls, calls: int) -> Iterable[tuple[NodeId, ...]]:
     """Give the dependencies of each call."""
-    counts, ids = message.dependency_counts, cast(tuple[NodeId, ...], tuple(message.dependency_ids))
+    counts, ids = message.dependency_counts[:], _to_node_ids(message.dependency_ids)
+    check_ids(ids, "dependency_ids of calls")
     if not counts and not ids:
         return repeat(())
     if len(counts) != calls or sum(counts) != len(ids):
@@ -186,16 +192,16 @@ def _dependencies(message: graph_pb2.Calls, calls: int) -> Iterable[tuple[NodeId
     return [ids[end - count : end] for end, count in zip(accumulate(counts), counts, strict=True)]
 
 
-def _notes(messages: Iterable[graph_pb2.CallNote], calls: int) -> list[Note | None]:
+def _notes(message: graph_pb2.Calls, calls: int) -> Iterable[Note | None]:
     """Give the note of each call, None for none."""
-    notes: list[Note | None] = [None] * calls
-    for message in messages:
-        if message.call >= calls:
-            raise MalformedRequest(f"a note is for call {message.call} of {calls}")
-        check_note(message.label, message.inputs)
-        if message.label or message.inputs:
-            notes[message.call] = Note(message.label, message.inputs)
-    return notes
+    if not message.labels and not message.inputs:
+        return repeat(None)
+    labels, inputs = message.labels[:] or [""] * calls, message.inputs[:] or [""] * calls
+    if not len(labels) == len(inputs) == calls:
+        raise MalformedRequest(f"{calls} calls have {len(message.labels)} labels and {len(message.inputs)} inputs")
+    check_labels(labels)
+    check_inputs(inputs)
+    return [Note(label, shown) if label or shown else None for label, shown in zip(labels, inputs, strict=True)]
 
 
 def _limit_keys(keys: Sequence[str], specs: Sequence[FunctionSpec]) -> Iterable[tuple[str, ...]]:
@@ -207,7 +213,7 @@ def _limit_keys(keys: Sequence[str], specs: Sequence[FunctionSpec]) -> Iterable[
 
 
 def _to_node_ids(raw: Sequence[bytes]) -> tuple[NodeId, ...]:
-    return cast(tuple[NodeId, ...], tuple(raw))
+    return cast(tuple[NodeId, ...], tuple(raw[:]))
 
 
 def to_failure(message: graph_pb2.Failure) -> Failure:
@@ -225,15 +231,22 @@ def to_failure(message: graph_pb2.Failure) -> Failure:
     )
 
 
-def to_completions(message: work_pb2.Completions) -> Iterable[c.Completion]:
-    """Give the attempts that gave a plain value, but for those whose value is too large: they are in `to_results`."""
-    columns = (message.tokens, message.values, message.durations_us)
-    node_ids = cast(list[NodeId], same_length("completions", message.node_ids, *columns))
-    durations_s = [duration_us * 1e-6 for duration_us in message.durations_us]
-    rows = zip(node_ids, message.tokens, message.values, durations_s, strict=True)
-    if max(map(len, message.values), default=0) > PAYLOAD_BYTES_MAX:
-        return [row for row in rows if len(row[2]) <= PAYLOAD_BYTES_MAX]
-    return rows
+def to_completions(message: work_pb2.Completions) -> tuple[Iterable[c.Completion], list[c.NodeResult]]:
+    """Give the attempts that gave a plain value, and as failures those of which the value is too large."""
+    node_ids, tokens, values = cast(list[NodeId], message.node_ids[:]), message.tokens[:], message.values[:]
+    durations_us = message.durations_us[:]
+    check_lengths("completions", node_ids, tokens, values, durations_us)
+    rows = zip(node_ids, tokens, values, [duration_us * 1e-6 for duration_us in durations_us], strict=True)
+    if max(map(len, values), default=0) <= PAYLOAD_BYTES_MAX:
+        return rows, []
+    taken, failed = [], []
+    for row in rows:
+        node_id, token, value, _ = row
+        if len(value) <= PAYLOAD_BYTES_MAX:
+            taken.append(row)
+        else:
+            failed.append(to_failed(node_id, token, TooLarge("the value", len(value))))
+    return taken, failed
 
 
 def to_results(request: work_pb2.WorkRequest) -> list[c.NodeResult]:
@@ -242,12 +255,7 @@ def to_results(request: work_pb2.WorkRequest) -> list[c.NodeResult]:
     One that is too large, or says what cannot be, fails its node; the others count.
     """
     functions = to_functions(request.functions)
-    plain = request.completions
-    results = [
-        to_failed(node_id, token, TooLarge("the value", len(value)))
-        for node_id, token, value in zip(plain.node_ids, plain.tokens, plain.values, strict=False)
-        if len(value) > PAYLOAD_BYTES_MAX
-    ]
+    results = []
     for message in request.results:
         try:
             results.append(_to_result(message, functions))
@@ -299,8 +307,7 @@ def to_labels(message: work_pb2.Labels) -> list[tuple[int, str]]:
     if len(message.tokens) != len(message.texts):
         lengths = f"{len(message.tokens)}, {len(message.texts)}"
         raise MalformedRequest(f"the columns of labels have different lengths: {lengths}")
-    for text in message.texts:
-        check_note(text)
+    check_labels(message.texts)
     return list(zip(message.tokens, message.texts, strict=True))
 
 
@@ -371,7 +378,7 @@ def to_connect(hello: work_pb2.Hello) -> c.ConnectWorker:
     for field in ("include_queues", "exclude_queues", "tolerations", "modules", "function_names", "code_versions"):
         for text in getattr(hello, field):
             check_name(f"one of the {field} of worker {hello.name!r}:", text)
-    same_length("a worker's versions", hello.function_names, hello.code_versions)
+    check_lengths("a worker's versions", hello.function_names, hello.code_versions)
     return c.ConnectWorker(
         worker_id=WorkerId(check_id(hello.worker_id, "worker_id")),
         name=hello.name or hello.worker_id.hex()[:8],
@@ -394,7 +401,8 @@ def to_sent(worker_id: WorkerId, request: work_pb2.WorkRequest) -> Sent:
         commands.append(c.DrainWorker(worker_id=worker_id))
     if request.hand_backs:
         commands.append(c.HandBack(worker_id=worker_id, leases=to_leases(request.hand_backs)))
-    commands += [to_rejection(worker_id, rejection) for rejection in request.rejections]
+    if request.rejections:
+        commands += [to_rejection(worker_id, rejection) for rejection in request.rejections]
     if request.HasField("progress"):
         commands.append(c.ReportProgress(worker_id=worker_id, progress=to_progress(request.progress)))
     if request.HasField("definitions"):
@@ -402,13 +410,17 @@ def to_sent(worker_id: WorkerId, request: work_pb2.WorkRequest) -> Sent:
         commands.append(c.AnnounceDefinitions(worker_id=worker_id, definitions=definitions))
     if request.HasField("labels"):
         commands.append(c.LabelNodes(worker_id=worker_id, labels=to_labels(request.labels)))
-    if not request.results and not request.HasField("completions"):
+    completions: Iterable[c.Completion] = ()
+    results: list[c.NodeResult] = []
+    if request.HasField("completions"):
+        completions, results = to_completions(request.completions)
+    elif not request.results:
         return Sent(commands)
-    report = c.CompleteNodes(
-        worker_id=worker_id, results=to_results(request), completions=to_completions(request.completions)
-    )
-    # A view of the field would keep the whole message for as long as its report is on its way to disk.
-    return Sent(commands, report, request.sequence, tuple(request.printed))
+    if request.results:
+        results += to_results(request)
+    report = c.CompleteNodes(worker_id=worker_id, results=results, completions=completions)
+    # No view of the field, which would keep the whole message for as long as its report is on its way to disk.
+    return Sent(commands, report, request.sequence, request.printed[:])
 
 
 #: How fields of requests are taken that are not taken as they are.

@@ -62,12 +62,10 @@ def test_calls_that_are_too_large_are_refused(message: graph_pb2.Calls, said: st
 
 def test_a_plain_value_that_is_too_large_fails_its_node_alone() -> None:
     """Of the values that come together only the one that is too large becomes a failure, which is permanent."""
-    request = work_pb2.WorkRequest(
-        completions=work_pb2.Completions(
-            node_ids=[A, B], tokens=[1, 2], values=[bytes(100), bytes(101)], durations_us=[5, 5]
-        )
+    completions = work_pb2.Completions(
+        node_ids=[A, B], tokens=[1, 2], values=[bytes(100), bytes(101)], durations_us=[5, 5]
     )
-    assert (list(convert.to_completions(request.completions)), convert.to_results(request)) == (
+    assert convert.to_completions(completions) == (
         [(A, 1, bytes(100), 5 * 1e-6)],
         [NodeResult(node_id=B, token=2, failure=failed("the value has 101 bytes"))],  # type: ignore[arg-type]  # an id
     )
