@@ -113,19 +113,23 @@ class Scheduler:
 
     def next_wakeup(self) -> float | None:
         """Return the time at which a `Tick` is due, or None. Ask again after each batch of commands."""
+        fleet, graph = self.fleet, self.graph
         due = [
-            self.fleet.expiry_check_at,
-            self.dispatcher.recalls.due_at,
-            self.dispatcher.overrun_at,
-            self.limits.due_at,
-            self.queues.start_timers.next_at,
-            self.graph.deadline_timers.next_at,
-            self.graph.backoffs.next_at,
-            self.fleet.absences.next_at,
+            at
+            for at in (
+                fleet.expiry_check_at,
+                self.dispatcher.recalls.due_at,
+                self.dispatcher.overrun_at,
+                self.limits.due_at,
+                self.queues.start_timers.next_at,
+                graph.deadline_timers.next_at,
+                graph.backoffs.next_at,
+                fleet.absences.next_at,
+                fleet.awaited_until if fleet.awaited else None,
+            )
+            if at is not None
         ]
-        if self.fleet.awaited:
-            due.append(self.fleet.awaited_until)
-        return min((at for at in due if at is not None), default=None)
+        return min(due) if due else None
 
     # -- looking ------------------------------------------------------------------------------------------------------
 

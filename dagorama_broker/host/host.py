@@ -40,6 +40,7 @@ from dagorama_broker.storage.journal import Journal
 T = TypeVar("T")
 log = logging.getLogger("dagorama.broker")
 
+_GRANT_WORK = GrantWork()
 _VOLATILE: frozenset[type] = frozenset(get_args(e.VolatileEvent))
 
 #: A timer waits no longer than this before it looks at the clock: the event loop does not count time of suspension.
@@ -221,16 +222,18 @@ class Host:
             raise
         if type(command) is SubmitNodes:
             self._newest.add(command.instance_id)
-        self._batch.decided = True
-        self._add(self._batch, events)
+        batch = self._batch
+        batch.decided = True
+        self._add(batch, events)
         if then is not None:
-            self._batch.then.append(then)
+            batch.then.append(then)
         self._wake.set()
         return events
 
     def _handle(self, command: Command) -> Sequence[e.Event]:
-        events = self.scheduler.handle(command, self.now())
-        for instance_id in self.scheduler.hook_instances:
+        scheduler = self.scheduler
+        events = scheduler.handle(command, self._clock.now())
+        for instance_id in scheduler.hook_instances:
             self._newest.add(instance_id)
         return events
 
@@ -311,7 +314,7 @@ class Host:
             if batch.decided:
                 # Granting here, once for all that has come, lets grants go out with the commit that makes them
                 # possible.
-                self._add(batch, self._handle(GrantWork()))
+                self._add(batch, self._handle(_GRANT_WORK))
             self._batch = _Batch()
             if batch.decided:
                 self._set_timer()  # before the commit: under load another batch follows each at once
@@ -319,7 +322,7 @@ class Host:
                 await self._store(batch.durable)
             if self.observer is not None:
                 self.observer.told(batch.events)
-            self.listeners.tell(batch.events, self.now())
+            self.listeners.tell(batch.events, self.now)
             self._outdated.look(self.scheduler, batch.events)
             for function in batch.then:
                 function()

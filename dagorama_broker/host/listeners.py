@@ -100,10 +100,11 @@ class Listeners:
         """Return how many things are waited for: nodes and instances."""
         return len(self._outcomes) + len(self._changes)
 
-    def tell(self, events: Sequence[e.Event], now: float) -> None:
+    def tell(self, events: Sequence[e.Event], now: Callable[[], float]) -> None:
         """Tell everybody concerned. Called for every batch after its commit, in order."""
         if self.onlookers:
-            self.onlookers = [onlooker for onlooker in self.onlookers if onlooker(events, now)]
+            at = now()
+            self.onlookers = [onlooker for onlooker in self.onlookers if onlooker(events, at)]
         tellers = self._tellers
         for event in events:
             teller = tellers.get(type(event))

@@ -52,7 +52,7 @@ class Absences:
     @property
     def next_at(self) -> float | None:
         """Return when the next node is to be given up."""
-        return min((absence.until for absence in self._absences), default=None)
+        return min([absence.until for absence in self._absences]) if self._absences else None
 
     def begin(self, node: Node, worker: Worker, until: float, now: float) -> None:
         """Wait for a worker that has gone with a node. Its lease ends, but not what it takes of limits: it may run."""

@@ -212,9 +212,11 @@ class Dispatcher:
             if view.has_ready and view.free:
                 self._fill_free(view, _share(view), granted, now)
         for view in views:
-            self._fill_free(view, _ANY, granted, now)
+            if view.has_ready and view.free:
+                self._fill_free(view, _ANY, granted, now)
         for view in views:
-            self._fill_ahead(view, granted, now)
+            if view.has_ready:
+                self._fill_ahead(view, granted, now)
         for worker, leases in granted.items():
             self._events.append(e.WorkGranted(worker=worker, leases=leases))
         self.has_more = not self._parks_left

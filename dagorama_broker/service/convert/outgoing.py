@@ -114,7 +114,8 @@ def _make_function(spec: FunctionSpec) -> graph_pb2.FunctionSpec:
 
 def from_answer(answer: Answer) -> work_pb2.WorkResponse:
     """Give the message for what a worker is told. The caller has to add the broker's part of a welcome."""
-    response = work_pb2.WorkResponse(acknowledged=answer.acknowledged)
+    response = work_pb2.WorkResponse()
+    response.acknowledged = answer.acknowledged
     if answer.recalls:
         response.recalls.extend(_leases(answer.recalls))
     if answer.revocations:
@@ -153,7 +154,7 @@ def _write_grants(response: work_pb2.WorkResponse, grants: Sequence[tuple[Node, 
     nodes = [node for node, _ in grants]
     table: dict[Function, int] = {}
     functions = [table.setdefault(node.function, len(table)) for node in nodes]
-    response.functions.extend(from_function(function.spec) for function in table)
+    response.functions.extend([from_function(function.spec) for function in table])
     columns = response.grants
     columns.node_ids.extend([node.id for node in nodes])
     columns.tokens.extend([token for _, token in grants])
