@@ -126,10 +126,28 @@ class Decorator:
         written = name or fn.__name__
         name = f"{class_name(definition_class)}.{written}"
         version = calculate_function_hash(fn, owner=definition_class)
+        return self.spec_named(
+            name,
+            fn,
+            code_version=version_in(release, written) or version,
+            definition_arguments=definition_arguments,
+            release=release or release_of(definition_class, written, version),
+        )
+
+    def spec_named(
+        self,
+        name: str,
+        fn: Callable[..., object],
+        *,
+        code_version: str = "",
+        definition_arguments: bytes = b"",
+        release: str = "",
+    ) -> FunctionSpec:
+        """Make the spec of the function that was decorated, under a name, in no version where none is given."""
         shows_inputs = self.inputs and not self.redact and should_show_inputs()
         return FunctionSpec(
             name=name,
-            code_version=version_in(release, written) or version,
+            code_version=code_version,
             queue=self.queue_name or name,
             taint=self.taint_name or "",
             retry=self.retry,
@@ -138,7 +156,7 @@ class Decorator:
             limits=self.limits,
             start_timeout_s=self.start_timeout_s,
             at_most_once=self.at_most_once,
-            release=release or release_of(definition_class, written, version),
+            release=release,
             parameters=parameters_of(inspect.signature(fn)) if shows_inputs else "",
             shows_inputs=shows_inputs,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dagorama.calls.capture import FunctionSpec
@@ -119,25 +119,12 @@ class _ToldRetry(RetryConfiguration):
 
 def function_told(spec: Any) -> FunctionSpec:
     """Return a function that a broker tells of, as a message or as its own type: both have the same names."""
-    retry = RetryNumbers(*(getattr(spec.retry, name) for name in RetryNumbers._fields))
-    return FunctionSpec(
-        name=spec.name,
-        code_version=spec.code_version,
-        queue=spec.queue,
-        taint=spec.taint,
-        retry=_ToldRetry(retry),
-        definition_arguments=spec.definition_arguments,
-        timeout_s=spec.timeout_s,
-        limits=tuple(
-            Limit("told", max=one.max or None, per_second=one.rate_per_s or None, burst=_burst(one))
-            for one in spec.limits
-        ),
-        start_timeout_s=spec.start_timeout_s,
-        at_most_once=spec.at_most_once,
-        release=spec.release,
-        parameters=spec.parameters,
-        shows_inputs=spec.shows_inputs,
+    told = {each.name: getattr(spec, each.name) for each in fields(FunctionSpec)}
+    told["retry"] = _ToldRetry(RetryNumbers(*(getattr(spec.retry, name) for name in RetryNumbers._fields)))
+    told["limits"] = tuple(
+        Limit("told", max=one.max or None, per_second=one.rate_per_s or None, burst=_burst(one)) for one in spec.limits
     )
+    return FunctionSpec(**told)
 
 
 def _burst(limit: Any) -> int | None:

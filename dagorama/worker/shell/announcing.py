@@ -7,17 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, Signature, isabstract
 from typing import Any
 
-from dagorama.calls.capture import FunctionSpec
 from dagorama.calls.class_attributes import class_attribute, decorated_in
 from dagorama.calls.hook_calls import HOOKS_MODULE, hook_calls
 from dagorama.calls.names import class_name
 from dagorama.calls.payload import encode_if_possible
 from dagorama.calls.previews import preview_value
-from dagorama.calls.showing import parameters_of
 from dagorama.client.definitions import Announced, ParameterInfo
 from dagorama.definition import DAGDefinition, constructor_of
 from dagorama.logging import get_logger
-from dagorama.settings import should_show_inputs
 from dagorama.worker.shell.listing import is_at_its_name, is_inside, subclasses
 
 #: The broker takes so many definitions of a worker, and so long texts.
@@ -52,25 +49,10 @@ def _announced(kind: type[DAGDefinition], versions: Mapping[str, str]) -> Announ
     name = f"{class_name(kind)}.entrypoint"
     signature = inspect.signature(function)
     parameters = list(signature.parameters.values())[1:]
-    shows_inputs = options.inputs and not options.redact and should_show_inputs()
-    entrypoint = FunctionSpec(
-        name=name,
-        code_version="",
-        queue=options.queue_name or name,
-        taint=options.taint_name or "",
-        retry=options.retry,
-        definition_arguments=b"",
-        timeout_s=options.timeout_s,
-        limits=options.limits,
-        start_timeout_s=options.start_timeout_s,
-        at_most_once=options.at_most_once,
-        parameters=parameters_of(signature) if shows_inputs else "",
-        shows_inputs=shows_inputs,
-    )
     keys = [limit.key for limit in options.limits]
     return Announced(
         name=class_name(kind),
-        entrypoint=entrypoint,
+        entrypoint=options.spec_named(name, function),
         parameters=tuple(map(_parameter, parameters[:PARAMETERS_MAX])),
         doc=_first_line(kind) or _first_line(function),
         limit_keys=tuple(key for key in keys if isinstance(key, str)),
