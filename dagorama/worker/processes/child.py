@@ -40,6 +40,7 @@ EXIT_IMPORT_FAILED = 3
 EXIT_STOPPED = 128 + signal.SIGTERM
 
 #: Exit codes, as multiprocessing gives them, of processes that end because a node does not; another takes its place.
+#: A node may end its process so as well: the board tells whether the worker did.
 ENDED_FOR_NODE = {
     EXIT_OVERRUN: "a node overran its timeout",
     -signal.SIGALRM: "a node overran its timeout",
@@ -87,7 +88,7 @@ def run_child(
         answering = Answering(asked, worker.read_metrics) if asked is not None else None
         tell(status, News.READY)
         try:
-            _work(worker, parent, is_supervised=main is None)
+            _work(worker, parent, board, is_supervised=main is None)
         except OSError as error:
             if error.errno != errno.EBADF:
                 raise
@@ -147,14 +148,14 @@ def _worker(
             import_main(main)
         this_is_a_worker()
         host, port = broker_address()
-        return Worker(options, host=host, port=port, owner=parent, alarm=Alarm(), board=board)
+        return Worker(options, host=host, port=port, owner=parent, alarm=Alarm(board), board=board)
     except Exception as error:
         why = str(error) if isinstance(error, CannotImport) else f"{type(error).__name__}: {error}"
         tell(status, News.CANNOT_START, why)
         sys.exit(EXIT_IMPORT_FAILED)
 
 
-def _work(worker: Worker, parent: _Parent, *, is_supervised: bool) -> None:
+def _work(worker: Worker, parent: _Parent, board: Board, *, is_supervised: bool) -> None:
     """Run a worker until it has ended, and drain it on SIGTERM.
 
     A second SIGTERM stops it at once, unless it has a supervisor: that decides, and may pass on what came here as well.
@@ -165,6 +166,7 @@ def _work(worker: Worker, parent: _Parent, *, is_supervised: bool) -> None:
         while parent.ending not in wait([signals, parent.ending]):
             for _ in range(signals.recv(4096).count(signal.SIGTERM)):
                 if is_draining and not is_supervised:
+                    board.leaves(EXIT_STOPPED)
                     os._exit(EXIT_STOPPED)
                 is_draining = True
                 worker.drain()

@@ -138,8 +138,16 @@ def _end_of(worker_id: bytes, process: WorkerProcess) -> WorkerEnd:
     """Describe how a process has ended, and whether it did so on purpose."""
     code = process.exitcode
     told = code in (-signal.SIGKILL, -signal.SIGTERM) and process.is_told_to_end
+    stopped = code == EXIT_STOPPED and process.board is not None and process.board.is_meant(code)
     how = f"its process {describe_exit(process).partition(f'{process.pid} ')[2]}"
-    return WorkerEnd(worker_id=worker_id, how=how, on_purpose=told or code in (EXIT_STOPPED, *ENDED_FOR_NODE))
+    return WorkerEnd(worker_id=worker_id, how=how, on_purpose=told or stopped or bool(ended_for_node(process)))
+
+
+def ended_for_node(process: WorkerProcess) -> str:
+    """Return why a worker has ended its process for the sake of a node; "" where it has not, or lives."""
+    code = process.exitcode
+    is_meant = process.board is not None and process.board.is_meant(code)
+    return ENDED_FOR_NODE.get(code or 0, "") if is_meant else ""
 
 
 def stop_workers(processes: Sequence[WorkerProcess], *, grace_s: float = STOP_GRACE_S) -> None:
@@ -170,8 +178,8 @@ def describe_exit(process: WorkerProcess) -> str:
     nodes = process.board.running() if process.board else []
     running = f" while it ran {', '.join(nodes)}" if nodes else ""
     who = f"worker process {process.pid}"
-    if code in ENDED_FOR_NODE:
-        return f"{who} was ended because {ENDED_FOR_NODE[code]}{running}"
+    if why := ended_for_node(process):
+        return f"{who} was ended because {why}{running}"
     if code >= 0:
         return f"{who} exited with status {code}{running}"
     try:

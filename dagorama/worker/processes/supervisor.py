@@ -14,11 +14,11 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.processes.child import ENDED_FOR_NODE, EXIT_STOPPED
+from dagorama.worker.processes.child import EXIT_STOPPED
 from dagorama.worker.processes.news import News
 from dagorama.worker.processes.orphans import inherits_orphans, reap_orphans
 from dagorama.worker.processes.printing import print_also_to_nobody
-from dagorama.worker.processes.process import WorkerProcess, describe_exit, start_worker
+from dagorama.worker.processes.process import WorkerProcess, describe_exit, ended_for_node, start_worker
 from dagorama.worker.processes.signals import signals_in
 from dagorama.worker.processes.vouching import settle
 
@@ -178,7 +178,7 @@ class Crew:
         now = monotonic()
         dies_at_once = (
             now < child.started_at + SHORT_LIFE_S
-            and child.process.exitcode not in ENDED_FOR_NODE
+            and not ended_for_node(child.process)
             and not (child.process.board and child.process.board.has_ended_some)
         )
         self._short_lives = self._short_lives + 1 if dies_at_once else 0
@@ -204,7 +204,7 @@ class Crew:
 
 def _reason(child: Child) -> str:
     """Return why a process has ended, in the words of its metric."""
-    if child.process.exitcode in ENDED_FOR_NODE:
+    if ended_for_node(child.process):
         return "node"
     return "drained" if child.is_drained else "died"
 
@@ -274,7 +274,8 @@ class Supervisor(Crew):
             return False
         if self._stopping:
             # By SIGTERM dies who had not even got so far as to handle it.
-            if child.process.exitcode not in (0, -signal.SIGTERM, *ENDED_FOR_NODE) and not self._exit_status:
+            is_in_order = child.process.exitcode in (0, -signal.SIGTERM) or ended_for_node(child.process)
+            if not is_in_order and not self._exit_status:
                 self._log.warning("%s", describe_exit(child.process))
             return False
         return not child.is_told_to_end

@@ -10,6 +10,7 @@ import signal
 import threading
 from time import monotonic
 
+from dagorama.worker.shell.board import Board
 from dagorama.worker.shell.held import Held
 
 #: So long after its deadline a node may still be at it: time in which the worker itself ends the process in good order.
@@ -23,8 +24,12 @@ _TIMER_MAX_S = 10 * 365 * 86_400.0
 class Alarm:
     """Watches over the deadlines of running nodes. For processes that run nothing but a worker. From any thread."""
 
-    def __init__(self) -> None:
-        """Watch nothing as yet. `take_signal` must have been called by the main thread."""
+    def __init__(self, board: Board | None = None) -> None:
+        """Watch nothing as yet. `take_signal` must have been called by the main thread.
+
+        `board` tells the parent when the alarm rings: a node may send this process the same signal.
+        """
+        self._board = board
         #: Slots begin and end nodes at the same time, and the timer has to be set for the first of their deadlines.
         self._lock = threading.Lock()
         #: Nodes with a deadline, or that run at most once, each with its grace.
@@ -65,4 +70,6 @@ class Alarm:
         # 0 would disarm it.
         at = max(min(ends), self._not_before) if ends else None
         after_s = 0.0 if at is None else min(max(at - monotonic(), 0.001), _TIMER_MAX_S)
+        if self._board is not None:
+            self._board.rings_at(at or 0.0)
         signal.setitimer(signal.ITIMER_REAL, after_s)

@@ -5,20 +5,25 @@ The process can't name them then, and the broker only knows what it held, of whi
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.context import BaseContext
 from struct import Struct
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
 from dagorama.worker.shell.held import Held
 
 #: A place is a node's id, whose first byte is 0 where no node runs, the length of its function's name, and the name.
-#: After all places a byte tells whether any node has ended.
+#: After all places stand when the alarm rings, or 0, the status that the worker itself ends its process with, or 0, and
+#: whether any node has ended.
 ID_BYTES = 16
 PLACE_BYTES = 256
 _write_id = Struct(f"{ID_BYTES}s").pack_into
+_ALARM = Struct("d")
+_TAIL_BYTES = _ALARM.size + 2
 NAME_BYTES_MAX = PLACE_BYTES - ID_BYTES - 1
 
 
@@ -27,7 +32,7 @@ class Board:
 
     def __init__(self, places: int, context: BaseContext) -> None:
         """Make one for a process that is started with `context`. It travels only as an argument of that."""
-        self._open(places, context.RawArray("B", places * PLACE_BYTES + 1))
+        self._open(places, context.RawArray("B", places * PLACE_BYTES + _TAIL_BYTES))
 
     def _open(self, places: int, array: Any) -> None:
         self._places = places
@@ -87,6 +92,24 @@ class Board:
     def has_ended_some(self) -> bool:
         """Return whether any node has ended, except with the process."""
         return self._memory[-1] != 0
+
+    def rings_at(self, at: float) -> None:
+        """Note when the kernel ends the process by SIGALRM, by the clock of `monotonic`; 0 for never."""
+        _ALARM.pack_into(self._memory, self._places * PLACE_BYTES, at)
+
+    def leaves(self, exit_status: int) -> None:
+        """Note that the worker itself ends its process with this status."""
+        self._memory[-2] = exit_status
+
+    def is_meant(self, exitcode: int | None) -> bool:
+        """Return whether the worker has ended its process so, by its own exit or by the alarm; a node may do it, too.
+
+        Call it when the process has ended: the alarm counts once it is time.
+        """
+        if exitcode == -signal.SIGALRM:
+            at: float = _ALARM.unpack_from(self._memory, self._places * PLACE_BYTES)[0]
+            return 0 < at <= monotonic()
+        return exitcode is not None and 0 < exitcode == self._memory[-2]
 
     def running(self) -> list[str]:
         """Return the nodes that are on it, as "node ID (function)"."""

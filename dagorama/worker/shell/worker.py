@@ -62,11 +62,12 @@ class Worker:
 
         `alarm` says that the process is the worker's own: it ends when a node can't be stopped in any other way, with
         `exit_status` where there is time for that. Without `alarm` such a node goes on, and nobody waits for it.
-        `board` is told which nodes run.
+        `board` is told which nodes run, and of an end that the worker makes.
         """
         self._options = options
         self._owner = owner or Owner()
         self._alarm = alarm
+        self._board = board
         get_log_level()  # a wrong one is better told now than by the first warning
         import_modules(options.imports)
         base_context.adopt()
@@ -185,6 +186,8 @@ class Worker:
         Nodes that may not run again are let through first.
         """
         self.exit_status = exit_status
+        if self._board is not None:
+            self._board.leaves(exit_status)
         self.drain()
         self._let_through()
         self._connector.stop()

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from dagorama.errors import NodeFailed
+from dagorama.worker.processes.child import EXIT_STOPPED
+from dagorama.worker.shell.stopping import EXIT_OVERRUN
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 from tests.queries import list_nodes
 from tests.scenarios.worker.conftest import MakePipe, StartWorkers
@@ -59,15 +61,25 @@ def test_a_worker_that_is_busy_in_c_is_not_lost(workers: StartWorkers) -> None:
         assert [node.failures for node in list_nodes(instance.instance_id.bytes)] == [(), ()]
 
 
-def test_what_was_seen_of_lost_workers_is_quoted(workers: StartWorkers, tmp_path: Path) -> None:
-    """A quarantined node tells how the processes ended that held it, each by its own signal or status."""
+@pytest.mark.parametrize(
+    ("signal_number", "status"),
+    [(signal.SIGSEGV, 9), (signal.SIGALRM, EXIT_OVERRUN), (signal.SIGABRT, EXIT_STOPPED)],
+    ids=lambda number: str(int(number)),
+)
+def test_what_was_seen_of_lost_workers_is_quoted(
+    workers: StartWorkers, tmp_path: Path, signal_number: signal.Signals, status: int
+) -> None:
+    """A quarantined node tells how the processes ended that held it, each by its own signal or status.
+
+    So it is where it ends them as workers end theirs: by SIGALRM, as `signal.alarm()` does, or with their statuses.
+    """
     with launch_broker(port=0, environment={"DAGORAMA_DELIVERIES_MAX": "2"}):
         workers(1)
         workers(1)
         with pytest.raises(NodeFailed, match="Quarantined: 2 workers were lost") as caught:
-            Work()("die_in_two_ways", tmp_path / "trace")[0].result(timeout=15)
-        assert "its process was killed by SIGSEGV" in caught.value.exception_message
-        assert "its process exited with status 9" in caught.value.exception_message
+            Work()("die_in_two_ways", tmp_path / "trace", signal_number, status)[0].result(timeout=15)
+        assert f"its process was killed by {signal_number.name}" in caught.value.exception_message
+        assert f"its process exited with status {status}" in caught.value.exception_message
 
 
 def kill(broker: LaunchedBroker) -> None:

@@ -5,7 +5,6 @@ import atexit
 import contextvars
 import ctypes
 import os
-import signal
 import sys
 import threading
 import time
@@ -182,12 +181,12 @@ class Work(DAGDefinition):
         return seconds
 
     @dagorama().syncfn
-    def die_in_two_ways(self, trace: Path) -> None:
+    def die_in_two_ways(self, trace: Path, signal_number: int, status: int) -> None:
         """Ends every process that runs it, the first by a signal."""
         if trace.exists():
-            os._exit(9)
+            os._exit(status)
         note(trace, "once")
-        os.kill(os.getpid(), signal.SIGSEGV)
+        os.kill(os.getpid(), signal_number)
         threading.Event().wait()
 
     @dagorama().syncfn

@@ -18,8 +18,13 @@ from dagorama.worker.processes.supervisor import Child
 class Board:
     """Stands for a board."""
 
-    def __init__(self, *, has_ended_some: bool = False) -> None:
+    def __init__(self, *, has_ended_some: bool = False, worker_ends: bool = True) -> None:
         self.has_ended_some = has_ended_some
+        self._worker_ends = worker_ends
+
+    def is_meant(self, exitcode: int | None) -> bool:
+        """Say that the worker itself has ended the process, if anything in it has."""
+        return self._worker_ends and exitcode is not None
 
     def running(self) -> list[str]:
         """Name no node."""

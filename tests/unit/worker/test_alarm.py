@@ -1,5 +1,6 @@
 """The kernel's timer. Each test has a process that it may end."""
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import pytest
 
 from dagorama.worker.processes.process import WorkerProcess, describe_exit
 from dagorama.worker.shell.alarm import ALARM_AFTER_ONCE_S, Alarm
+from dagorama.worker.shell.board import Board
 from dagorama.worker.shell.held import Function, Held
 
 CALM = 3  #: the status of a process that the alarm let live
@@ -130,9 +132,26 @@ def test_the_alarm_ends_who_overruns(run: Callable[[], None], exitcode: int) -> 
     assert process.exitcode == exitcode
 
 
-def test_an_alarm_is_described() -> None:
-    """Who reads the log learns what ended the process."""
-    process = WorkerProcess(target=overrun)
+def watched(board: Board, timeout_s: float, rings_s: float) -> None:
+    """Watches a node, which sets an alarm of its own if it is to ring before that."""
+    Alarm.take_signal()
+    Alarm(board).watch(node(timeout_s))
+    if rings_s:
+        signal.setitimer(signal.ITIMER_REAL, rings_s)
+    while True:
+        signal.pause()
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "rings_s", "how"),
+    [(0.1, 0.0, "was ended because a node overran its timeout"), (3600.0, 0.1, "was killed by SIGALRM")],
+    ids=["of the worker", "of the node"],
+)
+def test_an_alarm_is_described(timeout_s: float, rings_s: float, how: str) -> None:
+    """Who reads the log learns what ended the process, and is not told of a timeout that was not over."""
+    board = Board(1, multiprocessing.get_context("forkserver"))
+    process = WorkerProcess(target=watched, args=(board, timeout_s, rings_s))
     process.start()
+    process.board = board
     process.join(30)
-    assert describe_exit(process) == f"worker process {process.pid} was ended because a node overran its timeout"
+    assert describe_exit(process) == f"worker process {process.pid} {how}"

@@ -3,6 +3,7 @@
 import multiprocessing
 import signal
 from multiprocessing import Pipe
+from time import monotonic
 from uuid import UUID
 
 import pytest
@@ -71,6 +72,19 @@ def test_a_process_that_has_died_leaves_it_behind() -> None:
     process.board = board
     process.join(20)
     assert describe_exit(process) == f"worker process {process.pid} was killed by SIGKILL while it ran {text(7)}"
+
+
+def test_an_end_of_the_workers_own_is_told_from_others() -> None:
+    """By the status that it has said, or by SIGALRM once the alarm is to ring."""
+    board = Board(1, CONTEXT)
+    board.begins(held(1))
+    assert [code for code in (None, -signal.SIGALRM, 0, 1, 5, 143) if board.is_meant(code)] == []
+    board.leaves(143)
+    assert [code for code in (0, 5, 143, -143) if board.is_meant(code)] == [143]
+    for at, is_over in ((monotonic() + 3600, False), (monotonic(), True), (0.0, False)):
+        board.rings_at(at)
+        assert board.is_meant(-signal.SIGALRM) is is_over
+    assert (board.running(), board.has_ended_some) == ([text(1)], False)
 
 
 @pytest.mark.parametrize(("ends", "delay_s"), [(False, 0.8), (True, 0.0)])

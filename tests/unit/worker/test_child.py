@@ -195,6 +195,8 @@ def test_a_second_signal_stops_it(start: Any, fifo: Path) -> None:
         assert request.draining
         it.signal()
         assert it.end() == EXIT_STOPPED
+        assert it.process.board
+        assert it.process.board.is_meant(EXIT_STOPPED)
 
 
 def test_a_supervisor_decides_about_the_second(start: Any, fifo: Path) -> None:

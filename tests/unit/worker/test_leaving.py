@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from multiprocessing import get_context
 from time import monotonic, sleep
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from dagorama.worker.options import WorkerOptions
 from dagorama.worker.owner import Owner
 from dagorama.worker.shell import worker as worker_module
 from dagorama.worker.shell.alarm import Alarm
+from dagorama.worker.shell.board import Board
 from dagorama.worker.shell.held import Function, Held
 from dagorama.worker.shell.worker import LEAVE_S, LET_THROUGH_S, Worker
 from tests.unit.worker.work_server import TIMEOUT_S
@@ -88,6 +90,15 @@ def test_reports_go_out_before_the_end(noted: Noted) -> None:
         it.leave(5)
     assert noted.done == ["drain", "interrupt", *END]
     assert it.exit_status == 5
+
+
+def test_the_end_is_told_on_the_board(noted: Noted) -> None:
+    """Before anything of it, so that the parent knows whose end it is."""
+    it = made(noted)
+    it._board = Board(1, get_context("forkserver"))
+    with pytest.raises(Left):
+        it.leave(5)
+    assert it._board.is_meant(5)
 
 
 def test_what_must_not_be_cut_off_is_let_through(noted: Noted) -> None:

@@ -14,9 +14,9 @@ import pytest
 from dagorama.v1.work_pb2 import WorkerEnd
 from dagorama.worker.processes import process as processes
 from dagorama.worker.processes.child import EXIT_STOPPED
-from dagorama.worker.processes.process import WorkerProcess, _end_of, describe_exit, stop_workers
+from dagorama.worker.processes.process import WorkerProcess, _end_of, describe_exit, ended_for_node, stop_workers
 from dagorama.worker.shell.stopping import EXIT_CANCELLED, EXIT_OVERRUN
-from tests.unit.worker.fake_processes import FakeProcess
+from tests.unit.worker.fake_processes import Board, FakeProcess
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +108,25 @@ def test_the_broker_is_told_how_it_ended(exitcode: int, is_told: bool, how: str,
     """And whether that was for what it held, or because somebody wanted it."""
     process = ended(exitcode, is_told_to_end=is_told)
     assert _end_of(b"w", process) == WorkerEnd(worker_id=b"w", how=f"its process {how}", on_purpose=on_purpose)
+
+
+@pytest.mark.parametrize(
+    ("exitcode", "how"),
+    [
+        (EXIT_STOPPED, "exited with status 143"),
+        (EXIT_OVERRUN, "exited with status 5"),
+        (EXIT_CANCELLED, "exited with status 6"),
+        (-signal.SIGALRM, "was killed by SIGALRM"),
+    ],
+)
+def test_a_node_that_ends_its_process_as_a_worker_would_counts(exitcode: int, how: str) -> None:
+    """By the same status or signal, which the worker had not told that it would end by."""
+    process = ended(exitcode)
+    process.board = Board(worker_ends=False)
+    assert ended_for_node(process) == ""
+    assert _end_of(b"w", process) == WorkerEnd(worker_id=b"w", how=f"its process {how}", on_purpose=False)
+    process.board = None
+    assert not _end_of(b"w", process).on_purpose
 
 
 def test_what_it_ran_is_said() -> None:

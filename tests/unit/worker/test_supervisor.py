@@ -102,6 +102,16 @@ def test_who_got_somewhere_does_not_count(starter: Starter, how: str, caplog: py
     assert caplog.messages[1].endswith("another one starts now")
 
 
+def test_who_is_ended_by_a_node_as_a_worker_would_counts(starter: Starter, caplog: pytest.LogCaptureFixture) -> None:
+    """The next one waits for a while, as after any other early death."""
+    it = crew()
+    it._short_lives = 1
+    starter.started[0].board = Board(worker_ends=False)
+    starter.started[0].end(EXIT_OVERRUN)
+    it.step()
+    assert caplog.messages == ["worker process 1 exited with status 5; another one starts in 0.1 s"]
+
+
 def test_a_step_waits_for_the_first_that_is_due(starter: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is to be replaced, or what the caller has to do; for ever where there is neither."""
     waits: list[float | None] = []
