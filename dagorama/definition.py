@@ -21,6 +21,7 @@ from weakref import WeakSet
 from dagorama.calls import capture
 from dagorama.calls.capture import Scope, current_scope, inline_node
 from dagorama.calls.class_attributes import check_nodes, class_attribute, decorated_in
+from dagorama.calls.class_state import note_set
 from dagorama.calls.construction import Construction, remember_state, take_state
 from dagorama.calls.hook_calls import Hook, checked_hooks
 from dagorama.calls.ids import new_id
@@ -102,6 +103,11 @@ else:
             elif type(definition) is cls:
                 remember_state(definition)
             return definition
+
+        def __setattr__(cls, name, value):
+            """Set an attribute, which nodes are to see as well."""
+            super().__setattr__(name, value)
+            note_set(cls, name)
 
         @property
         def __signature__(cls):

@@ -7,6 +7,7 @@ from inspect import getattr_static
 from typing import Any, NamedTuple, TypeVar
 
 from dagorama.calls.capture import FunctionSpec
+from dagorama.calls.class_state import set_from_outside, travels
 from dagorama.calls.names import Definition, class_name, registered
 from dagorama.calls.payload import Payload, decode, encode, encode_if_possible, no_promises
 from dagorama.calls.plain_data import Shape, has_changed, shape_of, state_of
@@ -107,19 +108,25 @@ def remember_state(definition: Definition) -> None:
 
 
 def take_state(definition: Definition) -> None:
-    """Let nodes see the attributes that were set in a definition since it was made, and changes in its plain data."""
+    """Let nodes see the attributes that were set in a definition since it was made, and changes in its plain data.
+
+    They see what was set in its class, too. The constructor may have read that, and would read another value elsewhere.
+    """
     names = vars(definition)
     kind = type(definition)
-    if len(names) == 1 and not kind._dagorama_slots:  # the construction
+    outside = set_from_outside(kind)
+    if len(names) == 1 and not kind._dagorama_slots and not outside:  # the construction
         return
     made: dict[str, object] = names.get("_dagorama_made", {})
     state = state_of(definition)
     written = {
         name: value
         for name, value in state.items()
-        if (name not in made or has_changed(made[name], value)) and not _is_computed(kind, name)
+        if (name not in made or has_changed(made[name], value) or (outside and travels(value)))
+        and not _is_computed(kind, name)
     }
-    deleted = tuple(name for name in made if name not in state)
+    written |= {name: value for name, value in outside.items() if name not in state}
+    deleted = tuple(name for name in made if name not in state and name not in outside)
     if not (written or deleted) or class_name(kind) in registered:
         names.pop("_dagorama_changed", None)
         return

@@ -168,6 +168,14 @@ def _parts(value: object, plain: set[int], known: Container[int] = ()) -> list[o
     return parts
 
 
+def is_plain(value: object) -> bool:
+    """Return whether a value is plain data, and nothing but that is inside. A table is taken to be."""
+    try:
+        return _is_plain(value, set(), (), 0)
+    except TooLarge:
+        return type(value) in CONTAINERS
+
+
 def _is_plain(value: object, met: set[int], known: Container[int], depth: int) -> bool:
     """Return whether there is nothing but plain data inside."""
     if type(value) in ATOMS or isinstance(value, (type, Enum)) or id(value) in met or id(value) in known:

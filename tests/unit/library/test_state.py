@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import inspect
 import pickle
+import sys
 import threading
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
@@ -14,12 +16,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from functools import cached_property, partial
-from typing import Any, NamedTuple, cast
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, cast
 
 import pytest
 
 from dagorama.calls import plain_data
-from dagorama.calls.construction import construction_of, take_state
+from dagorama.calls.class_state import set_from_outside
+from dagorama.calls.construction import construction_of, make_again, take_state
 from dagorama.calls.plain_data import DEPTH_MAX, PARTS_MAX
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, resolve
@@ -581,3 +585,103 @@ def test_a_class_may_give_an_object_by_new(kind: type[ByNew], values: list[list[
     changed = kind(7)
     changed.rate = 3
     assert value_of(changed)[0] == 3
+
+
+@pytest.fixture
+def kinds() -> tuple[type[Any], type[Any]]:
+    """Make a class, and one that inherits from it, with attributes that a worker has as they are written here."""
+
+    class Rated(DAGDefinition):
+        rate = 1
+        names: ClassVar[list[str]] = ["Ada"]
+
+        def __init__(self) -> None:
+            self.doubled = self.rate * 2
+
+        @dagorama().syncfn
+        def entrypoint(self) -> list[object]:
+            return [self.rate, self.doubled, self.names]
+
+    class Inherits(Rated):
+        pass
+
+    return Rated, Inherits
+
+
+def seen_elsewhere(definition: Any) -> list[object]:
+    """Make a definition again as a worker does, whose class is as it is written; tell what nodes see."""
+    kind = type(definition)
+    take_state(definition)
+    payload = construction_of(definition).arguments()
+    written = {"rate": 1, "names": ["Ada"]}
+    for base in kind.__mro__[: kind.__mro__.index(DAGDefinition)]:
+        for name in written.keys() & vars(base):
+            setattr(base, name, written[name])
+    again = make_again(kind, payload, "", lambda args, kwargs: kind(*args, **kwargs))
+    return [again.rate, again.doubled, again.names]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_what_is_set_in_the_class_reaches_the_nodes(kinds: tuple[type[Any], type[Any]], which: int) -> None:
+    """As what is set in an object does, with what the constructor has made of it."""
+    kinds[which].rate = 99
+    definition = kinds[1]()
+    assert value_of(definition) == [99, 198, ["Ada"]]
+    assert seen_elsewhere(definition) == [99, 198, ["Ada"]]
+
+
+def test_data_that_was_set_in_the_class_travels_with_its_changes(kinds: tuple[type[Any], type[Any]]) -> None:
+    """What nobody has set is as it is written."""
+    definition = kinds[0]()
+    kinds[0].names.append("Grace")
+    assert seen_elsewhere(definition) == [1, 2, ["Ada"]]
+    kinds[0].names = []
+    kinds[0].names.append("Grace")
+    assert seen_elsewhere(definition) == [1, 2, ["Grace"]]
+
+
+def test_an_object_keeps_what_it_has_of_its_own(kinds: tuple[type[Any], type[Any]]) -> None:
+    """Whatever its class is given; what is deleted in it is the class's again."""
+    definition = kinds[0]()
+    definition.rate = 5
+    kinds[0].rate = 99
+    assert seen_elsewhere(definition) == [5, 2, ["Ada"]]
+    kinds[0].rate = 99
+    del definition.rate
+    assert seen_elsewhere(definition) == [99, 2, ["Ada"]]
+
+
+def test_an_attribute_that_the_constructor_set_may_be_the_class_s_again(kinds: tuple[type[Any], type[Any]]) -> None:
+    """Where it is deleted and the class was given one."""
+    definition = kinds[0]()
+    kinds[0].doubled = 7
+    del definition.doubled
+    assert seen_elsewhere(definition) == [1, 7, ["Ada"]]
+
+
+@pytest.mark.parametrize(
+    "value", [len, lambda self: 1, property(lambda self: 1), threading.Lock(), Record, threading, ByNew(1)]
+)
+def test_code_and_things_in_the_class_do_not_travel(kinds: tuple[type[Any], type[Any]], value: object) -> None:
+    """A worker has code of its own; a test may put in what it likes."""
+    kinds[0].helper = value
+    definition = kinds[0]()
+    take_state(definition)
+    assert construction_of(definition).arguments() == b""
+    assert value_of(definition) == [1, 2, ["Ada"]]
+
+
+def test_what_a_module_sets_while_it_is_imported_does_not_travel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers import it as well."""
+    source = (
+        "from dagorama import DAGDefinition\nclass Job(DAGDefinition):\n    def entrypoint(self): ...\nJob.rate = 7\n"
+    )
+    (tmp_path / "sets_a_rate.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "sets_a_rate", raising=False)
+    module = importlib.import_module("sets_a_rate")
+    assert set_from_outside(module.Job) == {}
+    module.Job.rate = 8
+    assert set_from_outside(module.Job) == {"rate": 8}
