@@ -13,6 +13,9 @@ import pytest
 from tests.pythons import FOUND
 from tests.scenarios.code_version.edits import EDITS, FILES, Edit
 
+#: Each version of Python imports a project for each edit, before the first test.
+pytestmark = pytest.mark.timeout(480)
+
 ROOT = Path(__file__).parents[3]
 Digests = dict[str, dict[str, str]]
 
