@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+#: Each run starts a broker and workers, and some tests have several.
+pytestmark = pytest.mark.timeout(300)
+
 JOBS = Path(__file__).parent / "jobs.py"
 
 #: The installed command: `python -m` would put the current folder first.
@@ -33,7 +36,7 @@ class Finished:
 def run(*words: str, cwd: Path | None = None) -> Finished:
     """Runs `dagorama run` with these words."""
     outcome = subprocess.run(
-        [*DAGORAMA, "run", *words], cwd=cwd, capture_output=True, text=True, check=False, timeout=60
+        [*DAGORAMA, "run", *words], cwd=cwd, capture_output=True, text=True, check=False, timeout=100
     )
     return Finished(outcome.returncode, outcome.stdout, outcome.stderr)
 

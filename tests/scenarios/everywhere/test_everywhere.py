@@ -47,7 +47,7 @@ from tests.unit.library.containers import AROUND, Data
 HERE = "tests.scenarios.everywhere.everywhere_definitions"
 around: dict[str, Callable[[Any], object]] = AROUND
 #: Far more than anything here takes, and less than a test may take.
-WAIT_S = 30
+WAIT_S = 60
 
 
 @dataclass(frozen=True)

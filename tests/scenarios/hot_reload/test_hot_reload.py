@@ -106,7 +106,7 @@ def run(project: Path, code: str) -> str:
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        timeout=60,
+        timeout=100,
     ).stdout
 
 
