@@ -43,9 +43,8 @@ def history(instance: str | None, queue: str | None, worker: str | None, limit: 
 
 def forms(listed: Sequence[HistoryEntry], *, with_subject: bool) -> tuple[Form, Form]:
     """Return the forms of a history for `print_table`."""
-    details = [", ".join(f"{name}={value}" for name, value in one.details.items()) for one in listed]
     headers = ("TIME", "ACTION", "BY", "DETAILS")
-    rows = [(moment(one.at), one.action, one.by, told) for one, told in zip(listed, details, strict=True)]
+    rows = [(moment(one.at), one.action, one.by, one.told) for one in listed]
     if not with_subject:
         return Form(headers, rows), Form(headers, rows)
     headers_of_all = (*headers[:2], "OF", *headers[2:])

@@ -42,10 +42,15 @@ class HistoryEntry:
     #: What there is more to say, by name, such as the `node` of a rerun, the `priority` and the one `before`.
     details: Mapping[str, object]
 
+    @property
+    def told(self) -> str:
+        """Return the details for people, in one line; empty where there are none."""
+        return ", ".join(f"{name}={_shown(value)}" for name, value in self.details.items())
+
     def __str__(self) -> str:
         """Return the action, what it was done to, the one who asked, and the details."""
         what = _WORDS.get(self.action, self.action)
-        details = ", ".join(f"{name}={_shown(value)}" for name, value in self.details.items())
+        details = self.told
         told = f"{self.subject or f'instance {self.instance_id}'} was {what}"
         return told + (f" by {self.by}" if self.by else "") + (f" ({details})" if details else "")
 

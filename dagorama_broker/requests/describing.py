@@ -6,7 +6,7 @@ from typing import NamedTuple
 from dagorama_broker.core.model.entities import Instance, Lane, Node, Worker
 from dagorama_broker.core.model.filters import Obstacle
 from dagorama_broker.core.model.states import NodeState
-from dagorama_broker.core.model.stored import InstanceSummary, StoredNode
+from dagorama_broker.core.model.stored import InstanceSummary, StoredEnd, StoredNode
 from dagorama_broker.core.model.values import InstanceId, Note, QueueControl, WorkerId, measure
 from dagorama_broker.core.ready.queues import ReadyQueues
 from dagorama_broker.requests.answers import NodeInfo, QueueInfo, WorkerInfo
@@ -35,7 +35,7 @@ def describe_instance(instance: Instance) -> InstanceSummary:
 def describe_node(
     stored: StoredNode,
     instance_id: InstanceId,
-    others: Mapping[int, StoredNode],
+    others: Mapping[int, StoredEnd],
     node: Node | None,
     *,
     arguments_max: int = 0,
@@ -104,7 +104,7 @@ def _ran(stored: StoredNode, node: Node | None) -> _Ran:
     return _Ran(worker, granted_at, *measure(granted_at, stored.joined_at or stored.finished_at, told_s))
 
 
-def _ready_at(stored: StoredNode, others: Mapping[int, StoredNode]) -> float:
+def _ready_at(stored: StoredNode, others: Mapping[int, StoredEnd]) -> float:
     """Return when all that a node depends on was there; 0 where it is not."""
     dependencies = [others[seq] for seq in stored.dependency_seqs]
     if any(dependency.state is not NodeState.COMPLETED for dependency in dependencies):

@@ -9,7 +9,7 @@ from dagorama_broker.core.errors import EmptyInstance, UnknownInstance, UnknownN
 from dagorama_broker.core.model.entities import Instance, Node
 from dagorama_broker.core.model.selections import InstanceSelection, NodeSelection, Selected, is_end
 from dagorama_broker.core.model.states import TERMINAL, InstanceState, NodeState
-from dagorama_broker.core.model.stored import InstanceSummary, StoredNode
+from dagorama_broker.core.model.stored import InstanceSummary, StoredEnd, StoredNode
 from dagorama_broker.core.model.values import AnnouncedDefinition, FunctionSpec, InstanceId, NodeId
 from dagorama_broker.core.why import Reason, ended, explain, explain_function, unsure_workers
 from dagorama_broker.requests.answers import (
@@ -170,8 +170,11 @@ class Looking:
 
     async def get_arguments(self, instance_id: InstanceId, node_id: NodeId) -> NodeArguments:
         """Return the arguments of a node. Raises `UnknownInstance` or `UnknownNode`."""
-        info = await self.get_node(instance_id, node_id)
-        return NodeArguments(info.arguments, info.arguments_bytes, info.parameters)
+        stored = await self.find_node(instance_id, node_id, values=True)
+        if not stored.function.shows_inputs:
+            return NodeArguments(b"", 0, "")
+        shown = stored.arguments[:ARGUMENT_BYTES_SHOWN]
+        return NodeArguments(shown, stored.arguments_bytes, stored.function.parameters)
 
     async def _value_of(self, stored: StoredNode) -> bytes | None:
         """Return the payload of a node's value, or of that which it is an alias of; None while it has none."""
@@ -302,7 +305,11 @@ class Looking:
     ) -> list[NodeInfo]:
         """Return how nodes from the journal stand, with what only memory knows, and the value of a single one."""
         wanted = {seq for row in rows for seq in (*row.dependency_seqs, row.parent_seq, row.cause_seq) if seq}
-        others = await self._keeper.read(self._keeper.journal.find_nodes, sorted(wanted))
+        seqs = sorted(wanted)
+        others: dict[int, StoredEnd] = {}
+        for start in range(0, len(seqs), _READ_AT_ONCE):  # others read and commit meanwhile
+            part = seqs[start : start + _READ_AT_ONCE]
+            others |= await self._keeper.read(self._keeper.journal.find_ends, part)
         infos = [
             describe_node(
                 row,

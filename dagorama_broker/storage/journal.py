@@ -22,6 +22,7 @@ from dagorama_broker.core.model.stored import (
     ShapePart,
     Snapshot,
     StoredAction,
+    StoredEnd,
     StoredInstance,
     StoredNode,
     StoredTimes,
@@ -141,6 +142,13 @@ class Journal(Protocol):
 
     def find_nodes(self, seqs: Sequence[int], *, values: bool = False) -> dict[int, StoredNode]:
         """Return these nodes by number, without any that do not exist."""
+        ...
+
+    def find_ends(self, seqs: Sequence[int]) -> dict[int, StoredEnd]:
+        """Return the ids of these nodes by number, and how they have ended, without any that do not exist.
+
+        That is a small part of them: a node may depend on a hundred thousand.
+        """
         ...
 
     def find_values(self, seqs: Sequence[int]) -> dict[int, StoredNode]:

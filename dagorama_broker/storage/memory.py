@@ -6,7 +6,7 @@ the core's own objects. Columns that are mostly empty have entries only where th
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from heapq import nlargest
 from itertools import islice
@@ -24,6 +24,7 @@ from dagorama_broker.core.model.stored import (
     ShapePart,
     Snapshot,
     StoredAction,
+    StoredEnd,
     StoredInstance,
     StoredNode,
     StoredTimes,
@@ -229,7 +230,14 @@ class MemoryJournal:
 
     def find_nodes(self, seqs: Sequence[int], *, values: bool = False) -> dict[int, StoredNode]:
         """Return these nodes by number."""
-        found = {}
+        return {seq: record.node(row) for seq, record, row in self._rows(seqs)}
+
+    def find_ends(self, seqs: Sequence[int]) -> dict[int, StoredEnd]:
+        """Return how these nodes have ended."""
+        return {seq: record.end_of(row) for seq, record, row in self._rows(seqs)}
+
+    def _rows(self, seqs: Sequence[int]) -> Iterator[tuple[int, "_Record", int]]:
+        """Yield where each of these nodes is."""
         for seq in seqs:
             run = bisect_right(self._run_starts, seq) - 1
             if run < 0:
@@ -237,8 +245,7 @@ class MemoryJournal:
             record = self._records[self._place(self._run_instances[run])]
             row = record.row(seq)
             if row < len(record.seqs) and record.seqs[row] == seq:
-                found[seq] = record.node(row)
-        return found
+                yield seq, record, row
 
     def find_values(self, seqs: Sequence[int]) -> dict[int, StoredNode]:
         """Return these nodes and what their values are made of."""
@@ -623,6 +630,11 @@ class _Record:
     def _run(self, row: int) -> Run | None:
         name = self._workers[row]
         return None if name is None else (name, self._granted_at[row], self._durations_s[row])
+
+    def end_of(self, row: int) -> StoredEnd:
+        """Return how one node has ended."""
+        state = _STATES[self._states[row]]
+        return StoredEnd(self.ids[row], state, self._at[row] if state in TERMINAL else 0.0)
 
     def node(self, row: int) -> StoredNode:
         """Return one node."""

@@ -11,6 +11,7 @@ from dagorama_broker.core.model.stored import (
     InstanceSummary,
     NodeCounts,
     StoredAction,
+    StoredEnd,
     StoredInstance,
     StoredNode,
     ValueUse,
@@ -59,6 +60,13 @@ LEFT JOIN notes ON notes.node = calls.seq
 _NODES_WITH_VALUES = _NODES.format(arguments="calls.arguments", payload="outcomes.payload")
 #: SQLite does not read what is not asked for: large payloads are on pages of their own.
 _NODES_PLAIN = _NODES.format(arguments="x''", payload="NULL")
+
+_ENDS = """
+SELECT calls.seq, calls.id, outcomes.state, outcomes.at
+FROM json_each(?) AS wanted
+JOIN calls ON calls.seq = wanted.value
+LEFT JOIN outcomes ON outcomes.node = calls.seq
+"""
 
 #: What the values of some nodes are made of, themselves included: of an alias its source, however far away.
 _PARTS = """
@@ -226,6 +234,14 @@ class Reader:
         """Return nodes by number."""
         nodes = self._nodes("WHERE calls.seq IN (SELECT value FROM json_each(?))", json.dumps(list(seqs)))
         return {node.seq: node for node in nodes}
+
+    def ends(self, seqs: Sequence[int]) -> dict[int, StoredEnd]:
+        """Return how nodes have ended, by number."""
+        found = {}
+        for seq, id, state_name, at in self._connection.execute(_ENDS, (json.dumps(list(seqs)),)):
+            state = _STATES[state_name or "waiting"]
+            found[seq] = StoredEnd(id, state, at if state in TERMINAL else 0.0)
+        return found
 
     def queues(self) -> dict[str, QueueControl]:
         """Return the settings that people have given queues."""

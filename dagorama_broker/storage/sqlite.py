@@ -26,6 +26,7 @@ from dagorama_broker.core.model.stored import (
     ShapePart,
     Snapshot,
     StoredAction,
+    StoredEnd,
     StoredInstance,
     StoredNode,
     StoredTimes,
@@ -380,6 +381,11 @@ class SqliteJournal:
         """Return these nodes by number, see `Journal.find_nodes`."""
         with self._reading(values) as reader:
             return reader.nodes(seqs)
+
+    def find_ends(self, seqs: Sequence[int]) -> dict[int, StoredEnd]:
+        """Return how these nodes have ended, see `Journal.find_ends`."""
+        with self._reading() as reader:
+            return reader.ends(seqs)
 
     def find_values(self, seqs: Sequence[int]) -> dict[int, StoredNode]:
         """Return these nodes and what their values are made of, see `Journal.find_values`."""

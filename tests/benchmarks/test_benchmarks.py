@@ -207,11 +207,13 @@ def test_page_measures_a_large_instance() -> None:
 
 
 def test_watchers_measures_what_open_pages_cost() -> None:
-    """The broker's share of a core is told as it is alone, while browsers read changes, and while they fetch, too."""
-    found = numbers("watchers", "--nodes", "500", "--browsers", "3")
-    times = {f"{state}_broker_us_per_node" for state in ("alone", "watched", "shown")}
+    """The cost is told as it is alone, with metrics, with traces, and while browsers look and fetch."""
+    found = numbers("watchers", "--nodes", "500", "--rounds", "2", "--browsers", "3")
+    states = ("alone", "metrics", "traces", "watched", "shown")
+    times = {f"{state}_{part}_us_per_node" for state in states for part in ("broker", "worker")}
     assert positive(found, {*times, "watched_nodes_per_s", "shown_page_percent"})
     assert found["alone_page_percent"] == 0
+    assert "shown_extra_percent" in found
 
 
 def test_watchers_that_see_no_page_are_no_measurement() -> None:

@@ -23,6 +23,8 @@ def read_everything(journal: Journal) -> list[object]:
     instances = [journal.find_instance(summary.id) for summary in summaries]
     nodes = [journal.list_nodes(summary.id, after_seq=0, limit=1_000, values=True) for summary in summaries]
     by_number = journal.find_nodes([node.seq for page in nodes for node in page], values=True)
+    ends = journal.find_ends(list(by_number))
+    assert ends == {seq: (node.id, node.state, node.finished_at) for seq, node in by_number.items()}
     return [summaries, instances, nodes, by_number]
 
 

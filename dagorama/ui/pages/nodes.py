@@ -8,10 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dagorama import Node, NodeState
-from dagorama.ui.pages.asked import rows, search, text_in
+from dagorama import NodeState
+from dagorama.ui.pages.asked import rows, text_in
 from dagorama.ui.pages.instance_frame import instance_frame
 from dagorama.ui.pages.rendering import render
+from dagorama.ui.pages.searching import find_nodes
 from dagorama.ui.pages.shared import progress
 
 STATES = frozenset(state.value for state in NodeState)
@@ -30,7 +31,10 @@ async def show(request: Request) -> Response:
     cursor = request.query_params.get("cursor", "")
     listing = frame.instance.nodes(state=states or None, function=function or None)
     words = text.lower().split()
-    reading = search(listing, cursor, lambda node: _fits(node, words)) if words else rows(listing, cursor)
+    if words:
+        reading = find_nodes(frame.instance, listing, words, cursor, states=states, function=function)
+    else:
+        reading = rows(listing, cursor)
     found, counted = await asyncio.gather(reading, progress.within(frame.instance, COUNT_S))
     return render(
         request,
@@ -43,13 +47,6 @@ async def show(request: Request) -> Response:
         function=function,
         cursor=cursor,
     )
-
-
-def _fits(node: Node, words: list[str]) -> bool:
-    """Return whether each word is in the name, label, inputs, id, worker or queue of a node."""
-    named = (node.function, node.label, node.inputs or "", str(node.id), node.id.hex, node.worker, node.queue)
-    told = "\n".join(named).lower()
-    return all(word in told for word in words)
 
 
 def routes() -> list[Route]:

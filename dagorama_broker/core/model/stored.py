@@ -110,6 +110,14 @@ class StoredAction(NamedTuple):
     instance_id: InstanceId | None  #: None: it was done to something else
 
 
+class StoredEnd(NamedTuple):
+    """The state of a node as it was stored, and when it ended."""
+
+    id: NodeId
+    state: NodeState
+    finished_at: float  #: 0: not yet
+
+
 class NodeCounts(NamedTuple):
     """The numbers of nodes of a part of an instance."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dagorama_broker.core.model.states import NodeState
-from dagorama_broker.core.model.stored import StoredNode
+from dagorama_broker.core.model.stored import StoredEnd, StoredNode
 from dagorama_broker.core.model.values import (
     FailedAttempt,
     Failure,
@@ -141,7 +141,7 @@ def _stored(seq: int, **fields: Any) -> StoredNode:
 )
 def test_a_node_is_ready_once_all_is_there(states: tuple[NodeState, ...], expected: float) -> None:
     """That is when the last of its dependencies completed, or else when it was made."""
-    others = {seq: _stored(seq, state=state, finished_at=20.0 + 5 * seq) for seq, state in enumerate(states, 1)}
+    others = {seq: StoredEnd(NodeId(bytes(16)), state, 20.0 + 5 * seq) for seq, state in enumerate(states, 1)}
     info = describe_node(_stored(9, dependency_seqs=tuple(others)), INSTANCE, others, None)
     assert info.ready_at == expected
 
