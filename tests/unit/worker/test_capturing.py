@@ -358,3 +358,10 @@ def test_contexts_that_are_copied_carry_the_node(nodes: Nodes) -> None:
         thread.start()
         thread.join()
     assert nodes.collector.shown() == [("stdout", "copied")]
+
+
+def test_a_program_that_no_node_starts_is_left_alone(nodes: Nodes, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its output is the process's own."""
+    subprocess.run(["echo", "nobody's"], check=True)
+    os.system("echo nor this")
+    assert capfd.readouterr().out == "nobody's\nnor this\n"

@@ -28,6 +28,7 @@ from dagorama.worker.shell.stopping import EXIT_CANCELLED
 from tests.unit.worker.work_server import TIMEOUT_S, Session, WorkServer, work_server
 
 NODE, OTHER = b"n" * 16, b"o" * 16
+CHILDS_SIGNALS = (signal.SIGTERM, signal.SIGALRM)
 
 
 class Inside(DAGDefinition):
@@ -72,6 +73,15 @@ class Inside(DAGDefinition):
             Path(fifo).read_text()
             os._exit(0)
         return "forked"
+
+    @dagorama().syncfn
+    def signals_of_a_child(self) -> list[bool]:
+        reader, writer = os.pipe()
+        if os.fork() == 0:
+            os.write(writer, bytes(signal.getsignal(number) is signal.SIG_DFL for number in CHILDS_SIGNALS))
+            os._exit(0)
+        os.wait()
+        return [bool(is_left) for is_left in os.read(reader, len(CHILDS_SIGNALS))]
 
 
 class Bench:
@@ -247,6 +257,14 @@ def test_what_must_not_be_cut_off_ends_before_its_process(
         assert decode(request.completions.values[0], no_promises) == "to the end"
         session.send(WorkResponse(acknowledged=request.sequence))
         assert it.end() == EXIT_CANCELLED
+
+
+def test_a_forked_child_has_nothing_of_its_workers_signals(start: Any) -> None:
+    """SIGTERM ends it, as any other program."""
+    it = start()
+    session = it.welcome()
+    it.grant(session, "signals_of_a_child")
+    assert value(session) == [True, True]
 
 
 def test_lines_that_nobody_reads_fail_no_node(start: Any) -> None:

@@ -219,3 +219,38 @@ def test_a_function_of_another_module_is_not_run() -> None:
     held = node("entrypoint", 1)
     executor(only_modules=("somewhere", __name__)).run(held)
     assert value(held) == 1
+
+
+class Spans:
+    """Stands for what makes spans of attempts: keeps whose they are, and how each ended."""
+
+    def __init__(self) -> None:
+        self.begun: list[object] = []
+        self.ended: list[object] = []
+
+    def begin(self, parent: object, *, function: str, attempt: int, **others: object) -> Spans:
+        """Begin a span."""
+        self.begun.append((function.rpartition(".")[2], attempt))
+        return self
+
+    def end(self, outcome: str, failure: tuple[str, str, str] | None = None, label: str = "") -> None:
+        """End it."""
+        self.ended.append((outcome, failure[:2] if failure else None, label))
+
+
+def test_spans_of_attempts_end_as_these_do() -> None:
+    """Where the instance has a trace; one that is cut off, too."""
+    spans = Spans()
+    it = executor(spans=cast(Any, spans))
+    untraced = node("entrypoint", 3)
+    traced = [node("entrypoint", 3), node("fail", ValueError("no")), node("wait")]
+    it.run(untraced)
+    assert spans.begun == []
+    for held in traced:
+        held.traceparent = f"00-{'a' * 32}-{'b' * 16}-01"
+        rest = it.run(held)
+    traced[-1].state = State.REVOKED
+    asyncio.run(to_the_end(rest, cancel=True))
+    assert spans.begun == [("entrypoint", 1), ("fail", 1), ("wait", 1)]
+    assert spans.ended == [("completed", None, ""), ("failed", ("ValueError", "no"), ""), ("cancelled", None, "")]
+    assert [held.span for held in traced] == [None] * 3

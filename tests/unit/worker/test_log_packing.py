@@ -248,6 +248,17 @@ def test_at_the_end_of_the_worker_everything_is_told() -> None:
     assert texts(blocks) == ["x" * 49]
     assert dropped(blocks) == (3, 49 + 49 + 4)
     assert not any(part.ended for block in blocks for part in block.parts)
+    assert (packer.rest(2), packer.due_us()) == ([], None)
+
+
+def test_an_attempt_that_has_ended_is_forgotten() -> None:
+    """However much of it waited: a worker has any number of them."""
+    packer = Packer(100)
+    one = attempt()
+    packer.printed(one, OUT, (b"x" * 49 + b"\n") * 5 + b"rest", 0)
+    packer.ended(one, 1)
+    packer.blocks()
+    assert [len(kept) for kept in (packer._tailed, packer._dropping, packer._rests, packer._drafts)] == [0] * 4
 
 
 def test_a_closed_stream_is_forgotten() -> None:

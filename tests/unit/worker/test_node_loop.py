@@ -2,13 +2,17 @@
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 
 from dagorama import NodeFailed, ResultTimeout
+from dagorama.calls.capture import Scope
 from dagorama.calls.payload import decode, encode, no_promises
 from dagorama.testing import in_process_broker
 from dagorama.worker.options import WorkerOptions
+from dagorama.worker.shell.node_loop import NodeLoop
 from dagorama.worker.shell.worker import Worker
 from tests.unit.worker.loop_breakers import BREAKERS, Breaker, Breaking, Waiting, go, started
 from tests.unit.worker.work_server import TIMEOUT_S, Session, work_server
@@ -84,3 +88,18 @@ def test_a_timeout_in_process_is_one_where_a_node_never_ends() -> None:
             instance.result(timeout=0.05)
         with pytest.raises(ResultTimeout):
             asyncio.run(instance.aresult(timeout=0.05))
+
+
+@pytest.mark.parametrize("running", [0, 1, 2])
+def test_an_error_of_unknown_origin_is_blamed_on_the_only_node_there_is(
+    running: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A loop of another make does not tell whose callback raised; of several nodes none is picked."""
+    it = NodeLoop("loop")
+    nodes = {Scope(bytes([number]) * 16): Mock() for number in range(running)}
+    it._tasks.update(cast(Any, nodes))
+    error = SystemExit(3)
+    it._blame(error)
+    assert [scope.cause is error for scope in nodes] == [running == 1] * running
+    assert [task.cancel.called for task in nodes.values()] == [running == 1] * running
+    assert len(caplog.messages) == (running != 1)

@@ -20,6 +20,7 @@ from dagorama.worker.kernel import messages as m
 from dagorama.worker.kernel.node import Lease as HeldLease
 from dagorama.worker.kernel.states import State
 from dagorama.worker.options import WorkerOptions
+from dagorama.worker.shell import failure_log
 from dagorama.worker.shell.alarm import Alarm
 from dagorama.worker.shell.held import Function, Held
 from dagorama.worker.shell.mailbox import StreamChanged
@@ -415,3 +416,16 @@ def test_a_worker_that_contradicts_itself_ends(bench: Any) -> None:
     assert (type(it.shell.error), it.shell.is_over) == (TypeError, True)
     it.shell.connected(it.stream)
     assert it.next() == "cut"
+
+
+def test_failures_beyond_the_lines_are_counted_and_told_when_it_is_time(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else has to happen for that."""
+    monkeypatch.setattr(failure_log, "LINES_MAX", 0)
+    monkeypatch.setattr(failure_log, "INTERVAL_S", 0.05)
+    it = bench(log_failures=True)
+    it.connect()
+    it.grant("fail")
+    assert len(it.next()) == 1
+    assert it.log().startswith(f"more attempts failed: 1 of {__name__}:Gated.fail; ")
