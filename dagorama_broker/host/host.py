@@ -127,6 +127,7 @@ class Host:
         self._stopping = False
         self._failure: Exception | None = None  #: what went wrong in the core; memory is not to be trusted after it
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due: float | None = None  #: what the timer is for, by the host's clock
         self._newest = NewestIds(())
         self._restoring: WeakValueDictionary[InstanceId, asyncio.Lock] = WeakValueDictionary()
         self._clock = clock or SystemClock()
@@ -375,6 +376,8 @@ class Host:
                 timer.cancel()
                 self._timer = None
             return
+        if timer is not None and due == self._timer_due:  # as after most batches
+            return
         loop = asyncio.get_running_loop()
         now = loop.time()
         at = max(now + min(max(0.0, due - self.now()), _TIMER_MAX_S), self._reads_until)
@@ -382,7 +385,7 @@ class Host:
             if timer.when() <= now or abs(timer.when() - at) < _TIMER_PRECISION_S:
                 return
             timer.cancel()
-        self._timer = loop.call_at(at, self._tick, at)
+        self._timer, self._timer_due = loop.call_at(at, self._tick, at), due
 
     def _tick(self, planned_at: float) -> None:
         """Let the core do what is due. It is told how long this process could do nothing: stopped, or suspended."""

@@ -67,21 +67,23 @@ class Border:
 
     def receive(self, stream: Stream, response: WorkResponse) -> None:
         """Tell the kernel what a response says, part by part."""
-        post = self._shell.post
+        messages: list[m.Message] = []
         if response.acknowledged:
-            post(m.Acknowledged(list(stream.acknowledge(response.acknowledged))))
+            messages.append(m.Acknowledged(list(stream.acknowledge(response.acknowledged))))
         if response.refusals:
             self._log_refusals(response.refusals)
         if response.HasField("welcome"):
             stream.welcome(response.welcome.lease_duration_s)
             leases = response.welcome.leases
-            post(m.Welcomed([HeldLease(lease.instance_id, lease.node_id, lease.token) for lease in leases]))
+            messages.append(m.Welcomed([HeldLease(lease.instance_id, lease.node_id, lease.token) for lease in leases]))
         if response.revocations:
-            post(m.Revoked([HeldLease(b"", lease.node_id, lease.token) for lease in response.revocations]))
+            revoked = [HeldLease(b"", lease.node_id, lease.token) for lease in response.revocations]
+            messages.append(m.Revoked(revoked))
         if response.recalls:
-            post(m.Recalled([lease.token for lease in response.recalls]))
+            messages.append(m.Recalled([lease.token for lease in response.recalls]))
         if response.HasField("grants"):
-            post(m.Granted(_granted(response, self._now())))
+            messages.append(m.Granted(_granted(response, self._now())))
+        self._shell.post(*messages)
         if response.drain:
             self._shell.end_on_request()
         if response.drained:

@@ -67,9 +67,9 @@ class Mailbox:
         #: Wakes a thread that calls `look`; None while there is none.
         self.wake: Callable[[], None] | None = None
 
-    def post(self, message: Item) -> None:
-        """Leave a message, and see to it that it is taken in."""
-        self._messages.append(message)  # atomic by itself, and before the look: so no message is left behind
+    def post(self, *messages: Item) -> None:
+        """Leave messages, and see to it that they are taken in."""
+        self._messages.extend(messages)  # atomic by itself, and before the look: so no message is left behind
         self.look()
 
     def look(self) -> None:

@@ -149,9 +149,9 @@ class Shell:
         announcer = Announcer(self._imports, self._versions.taken)
         return Stream(host=host, port=port, hello=hello, mailbox=self._mailbox, announcer=announcer)
 
-    def post(self, message: m.Message) -> None:
+    def post(self, *messages: m.Message) -> None:
         """Tell the kernel."""
-        self._mailbox.post(message)
+        self._mailbox.post(*messages)
 
     def drain(self) -> None:
         """Hand back what has not been started, also what comes yet, and end the stream when the rest is reported."""
