@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal, NoReturn, TypeVar, cast, overload
 
 from dagorama.calls import capture
-from dagorama.calls.capture import Begun, CallNote, CapturedCall, FunctionSpec, Scope, current_scope, inline_node
+from dagorama.calls.capture import Begun, CapturedCall, FunctionSpec, Scope, current_scope, inline_node
 from dagorama.calls.class_attributes import decorated_in, node_name
 from dagorama.calls.construction import Construction, construction_of, take_state
 from dagorama.calls.ids import new_id
@@ -298,8 +298,6 @@ class _Captor:
             _check_redacted(fn, signature, options.redact)
             if self.labels is not None and (told := self.labels.told_whole.intersection(options.redact)):
                 raise ValueError(f"label= of {fn.__qualname__} would tell {min(told)!r}, which redact= is to hide")
-        #: Whether calls come with texts for people.
-        self.has_notes = bool(self.labels or options.redact)
         self.decorated: Callable[..., object] = fn
 
     def instance_in(self, args: Args) -> DAGInstance[Any]:
@@ -326,19 +324,16 @@ class _Captor:
             spec = construction.specs[self.decorated] = self._spec(definition_of(instance), construction)
         arguments, dependency_ids = self._payload(spec.name, args, kwargs)
         limit_keys = self.limits.of_call(spec.name, args, kwargs) if self.limits else ()
-        note = self._note(args, kwargs, arguments, may_wait=bool(dependency_ids)) if self.has_notes else None
-        return CapturedCall(new_id(), spec, arguments, dependency_ids, limit_keys, note)
+        # One that needs values which are not there yet is left to the worker.
+        label = self.labels.of_call(args, kwargs, may_wait=bool(dependency_ids)) if self.labels else ""
+        inputs = self._redacted(arguments) if self.options.redact else ""
+        return CapturedCall(new_id(), spec, arguments, dependency_ids, limit_keys, label, inputs)
 
-    def _note(self, args: Args, kwargs: Kwargs, payload: bytes, *, may_wait: bool) -> CallNote | None:
-        """Make the texts that come with a call: its label, and what is shown of its arguments without the secret ones.
-
-        A label that needs values which are not there yet is left to the worker.
-        """
-        label = self.labels.of_call(args, kwargs, may_wait=may_wait) if self.labels else ""
-        inputs = ""
-        if self.options.redact and should_show_inputs():
-            inputs = show_arguments(payload, parameters_of(self.rules.signature), redact=self.options.redact)
-        return CallNote(label, inputs) if label or inputs else None
+    def _redacted(self, payload: bytes) -> str:
+        """Return the text that is shown of arguments, without the secret ones; empty where none is to be shown."""
+        if not should_show_inputs():
+            return ""
+        return show_arguments(payload, parameters_of(self.rules.signature), redact=self.options.redact)
 
     def start(
         self, instance: DAGInstance[Any], call: CapturedCall, args: Args, kwargs: Kwargs, options: InstanceOptions

@@ -45,14 +45,6 @@ class FunctionSpec:
     shows_inputs: bool = False
 
 
-class CallNote(NamedTuple):
-    """The texts that come with a call, for people; empty for none."""
-
-    label: str = ""
-    #: Its arguments, where they are not to be given out themselves.
-    inputs: str = ""
-
-
 class CapturedCall(NamedTuple):
     """One decorated call: a node to be."""
 
@@ -64,7 +56,10 @@ class CapturedCall(NamedTuple):
     dependency_ids: tuple[bytes, ...]
     #: One for each limit of the function.
     limit_keys: tuple[str, ...] = ()
-    note: CallNote | None = None
+    #: A text for people; empty for none.
+    label: str = ""
+    #: The arguments as a text for people, where they are not to be given out themselves; empty for none.
+    inputs: str = ""
 
 
 class Process:

@@ -70,7 +70,10 @@ class Labels:
             args = list(bound.arguments.values())  # those of all parameters, in their order
         if may_wait and any(_waits(args[place]) for place in self._places):
             return ""
-        return checked_label("".join([text + _shown(field, args) if field else text for text, field in self._parts]))
+        label = ""
+        for text, field in self._parts:
+            label += text if field is None else text + _shown(field, args)
+        return label if len(label) <= LABEL_CHARS_MAX and label.isascii() else checked_label(label)
 
 
 class _Field(NamedTuple):

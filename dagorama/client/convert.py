@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import MutableSequence, Sequence
 from itertools import chain
 
-from dagorama.calls.capture import CallNote, CapturedCall, FunctionSpec
+from dagorama.calls.capture import CapturedCall, FunctionSpec
 from dagorama.calls.hook_calls import HookCall
 from dagorama.client.definitions import Announced
 from dagorama.options import NO_OPTIONS, InstanceOptions
 from dagorama.v1 import dag_pb2, graph_pb2
-
-_NO_NOTE = CallNote()
 
 
 class FunctionTable(dict[FunctionSpec, int]):
@@ -34,7 +32,7 @@ def write_calls(message: graph_pb2.Calls, calls: Sequence[CapturedCall], table: 
     """Fill the message of calls with the function table of the message around it."""
     if not calls:
         return
-    node_ids, functions, arguments, dependency_ids, limit_keys, notes = zip(*calls, strict=True)
+    node_ids, functions, arguments, dependency_ids, limit_keys, labels, inputs = zip(*calls, strict=True)
     message.node_ids.extend(node_ids)
     message.functions.extend([table[function] for function in functions])
     message.arguments.extend(arguments)
@@ -43,12 +41,10 @@ def write_calls(message: graph_pb2.Calls, calls: Sequence[CapturedCall], table: 
         message.dependency_ids.extend(chain.from_iterable(dependency_ids))
     if any(limit_keys):
         message.limit_keys.extend(chain.from_iterable(limit_keys))
-    if any(notes):
-        labels, inputs = zip(*[note or _NO_NOTE for note in notes], strict=True)
-        if any(labels):
-            message.labels.extend(labels)
-        if any(inputs):
-            message.inputs.extend(inputs)
+    if any(labels):
+        message.labels.extend(labels)
+    if any(inputs):
+        message.inputs.extend(inputs)
 
 
 def write_function(message: graph_pb2.FunctionSpec, function: FunctionSpec) -> None:

@@ -99,7 +99,8 @@ def to_calls(calls: Sequence[CapturedCall]) -> list[NewCall]:
             call.arguments,
             cast(tuple[NodeId, ...], call.dependency_ids),
             call.limit_keys,
-            None if call.note is None else values.Note(*call.note),
+            call.label,
+            call.inputs,
         )
         for call in calls
     ]

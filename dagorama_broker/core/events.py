@@ -92,11 +92,13 @@ class NodesCreated:
     """New nodes of one instance, in creation order, all in state waiting (to the journal ready is the same)."""
 
     nodes: Sequence[Node]
+    labels: Sequence[str] = ()  #: of each node, for people, empty for none; no column where none has any
+    inputs: Sequence[str] = ()  #: likewise, their arguments as text where they are not to be given out themselves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodesNoted:
-    """People are to be shown something of these nodes. An empty text in a note leaves the one before."""
+    """People are to be shown something else of these nodes. An empty text in a note leaves the one before."""
 
     notes: Sequence[tuple[Node, Note]]
 

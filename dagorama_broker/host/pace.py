@@ -76,7 +76,8 @@ def _bytes_in(event: e.DurableEvent) -> int:
         case e.NodeCompleted():
             return len(event.payload or b"")
         case e.NodesCreated():
-            return sum(
+            texts = sum(map(len, event.labels)) + sum(map(len, event.inputs))
+            return texts + sum(
                 len(node.arguments) + _references(node.dependencies) + _spec(node.function) for node in event.nodes
             )
         case e.NodeJoining():

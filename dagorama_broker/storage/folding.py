@@ -8,6 +8,7 @@ rows of the same node or instance are merged here.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import NamedTuple, assert_never
 
 from dagorama_broker.core import events as e
@@ -229,6 +230,9 @@ def _fold_one(batch: Batch, event: e.DurableEvent, workers: Mapping[str, int]) -
                 )
         case e.NodesCreated():
             batch.nodes.extend(event.nodes)
+            if event.labels or event.inputs:
+                texts = zip(event.nodes, event.labels or repeat(""), event.inputs or repeat(""), strict=False)
+                batch.notes.update({node.seq: Note(label, shown) for node, label, shown in texts if label or shown})
         case e.NodesNoted():
             for node, note in event.notes:
                 earlier = batch.notes.get(node.seq)

@@ -297,12 +297,13 @@ class MemoryJournal:
     def _record(self, instance: Instance) -> "_Record":
         return self._running[instance.seq]
 
-    def _add_nodes(self, nodes: Sequence[Node]) -> None:
+    def _add_nodes(self, event: e.NodesCreated) -> None:
+        nodes = event.nodes
         instance = nodes[0].instance
         if not self._run_instances or self._run_instances[-1] != instance.seq:
             self._run_starts.append(nodes[0].seq)
             self._run_instances.append(instance.seq)
-        self._record(instance).add(nodes)
+        self._record(instance).add(nodes, event.labels, event.inputs)
         self._uses.add(uses_of_nodes(nodes, {node.function for node in nodes}))
 
     def _use_result(self, node: Node, payload: bytes | None) -> None:
@@ -315,7 +316,7 @@ class MemoryJournal:
                 self._record(event.node.instance).complete(event)
                 self._use_result(event.node, event.payload)
             case e.NodesCreated():
-                self._add_nodes(event.nodes)
+                self._add_nodes(event)
             case e.NodesNoted():
                 for node, note in event.notes:
                     self._record(node.instance).note(node, note)
@@ -407,10 +408,11 @@ class _Record:
         "_failures",
         "_functions",
         "_granted_at",
+        "_inputs",
         "_joined_at",
+        "_labels",
         "_limit_keys",
         "_losses",
-        "_notes",
         "_parents",
         "_payloads",
         "_previous",
@@ -471,7 +473,8 @@ class _Record:
         self._granted_at = array("d")
         self._durations_s = array("d")
         self._joined_at: dict[int, float] = {}
-        self._notes: dict[int, Note] = {}
+        self._labels: dict[int, str] = {}
+        self._inputs: dict[int, str] = {}
         self._promises: dict[int, tuple[int, ...]] = {}
         self._sources: dict[int, int] = {}
         self._causes: dict[int, int] = {}
@@ -494,8 +497,11 @@ class _Record:
             rows[self.ids[row]] = row
         return rows
 
-    def add(self, nodes: Sequence[Node]) -> None:
+    def add(self, nodes: Sequence[Node], labels: Sequence[str], inputs: Sequence[str]) -> None:
         """Take new nodes in, all waiting."""
+        start = len(self.seqs)
+        self._labels.update({row: label for row, label in enumerate(labels, start) if label})
+        self._inputs.update({row: shown for row, shown in enumerate(inputs, start) if shown})
         for node in nodes:
             self.seqs.append(node.seq)
             self.ids.append(node.id)
@@ -597,7 +603,8 @@ class _Record:
         self._granted_at = array("d", [old._granted_at[row] for row in rows])
         self._durations_s = array("d", [old._durations_s[row] for row in rows])
         self._joined_at = _moved(old._joined_at, rows)
-        self._notes = _moved(old._notes, rows)
+        self._labels = _moved(old._labels, rows)
+        self._inputs = _moved(old._inputs, rows)
         self._promises = _moved(old._promises, rows)
         self._sources = _moved(old._sources, rows)
         self._causes = _moved(old._causes, rows)
@@ -615,8 +622,14 @@ class _Record:
     def note(self, node: Node, note: Note) -> None:
         """Store what is shown of a node."""
         row = self.row(node.seq)
-        earlier = self._notes.get(row)
-        self._notes[row] = note.over(earlier) if earlier is not None else note
+        if note.label:
+            self._labels[row] = note.label
+        if note.inputs:
+            self._inputs[row] = note.inputs
+
+    def _note(self, row: int) -> Note | None:
+        label, inputs = self._labels.get(row, ""), self._inputs.get(row, "")
+        return Note(label, inputs) if label or inputs else None
 
     def cancel(self, node: Node, at: float, run: Run | None) -> None:
         """End a node on request, with the attempt that was under way."""
@@ -654,7 +667,7 @@ class _Record:
             finished_at=at if state in TERMINAL else 0.0,
             run=self._run(row),
             joined_at=self._joined_at.get(row, 0.0),
-            note=self._notes.get(row),
+            note=self._note(row),
             arguments_bytes=len(self._arguments[row]),
             attempts=self._attempts.get(row, 0),
             losses=self._losses.get(row, 0),

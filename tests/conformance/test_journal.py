@@ -596,13 +596,13 @@ def test_notes_are_read_back(storage: Storage) -> None:
     graph = Graph()
     instance = graph.instance()
     first, second, third = nodes = [graph.node(instance) for _ in range(3)]
-    first_notes = [(first, Note("label", "x=1")), (second, Note("one")), (third, Note("gone"))]
+    later = [graph.node(instance) for _ in range(2)]
     storage.journal.commit(
         [
             e.InstanceCreated(instance=instance),
-            e.NodesCreated(nodes=nodes),
-            e.NodesNoted(notes=first_notes),
+            e.NodesCreated(nodes=nodes, labels=["label", "one", "gone"], inputs=["x=1", "", ""]),
             e.NodesNoted(notes=[(second, Note("two"))]),
+            e.NodesCreated(nodes=later, inputs=["", "z=3"]),
         ]
     )
     storage.reopen()
@@ -610,7 +610,7 @@ def test_notes_are_read_back(storage: Storage) -> None:
     storage.journal.commit([e.NodesRemoved(instance=instance, nodes=[third])])
     storage.reopen()
     found = storage.journal.list_nodes(instance.id, after_seq=0, limit=9)
-    assert [it.note for it in found] == [Note("new", "x=1"), Note("two", "y=2")]
+    assert [it.note for it in found] == [Note("new", "x=1"), Note("two", "y=2"), None, Note("", "z=3")]
 
 
 def test_beginnings_of_arguments_are_read(storage: Storage) -> None:

@@ -128,7 +128,10 @@ class Executor:
             definition, settings = made_for(found, definition_arguments, release)
             instance = instance_in_node(held.instance_id, definition, scope)
             used: dict[bytes, None] | None = {} if self._spans is not None and held.traceparent else None
-            args, kwargs = _arguments(held, found, used)
+            if is_json(held.arguments):
+                args, kwargs = _typed(held, found, used)
+            else:
+                args, kwargs = _decoded(held, held.arguments, used)
         except BaseException as error:
             self._refuse(held, error, started_ns)
             return None
@@ -151,6 +154,8 @@ class Executor:
         if scope.logs is not self._logs:  # it has written something
             _end_log(held, scope)
         self._report(held, scope, outcome, started_ns, found.retry)
+        if held.span is not None:
+            _end_span(held)
         return None
 
     def _begin_span(self, held: Held, used: Iterable[bytes], context: Context) -> None:
@@ -199,18 +204,13 @@ class Executor:
         if scope.cause is not None:
             outcome = Failed(scope.cause)
         self._report(held, scope, outcome, started_ns, found.retry)
+        if held.span is not None:
+            _end_span(held)
 
     def _report(
         self, held: Held, scope: Scope, outcome: object, started_ns: int, retry: RetryConfiguration | None
     ) -> None:
         """Make the report of an attempt from its outcome."""
-        self._make_report(held, scope, outcome, started_ns, retry)
-        if held.span is not None:
-            _end_span(held)
-
-    def _make_report(
-        self, held: Held, scope: Scope, outcome: object, started_ns: int, retry: RetryConfiguration | None
-    ) -> None:
         if type(outcome) is Failed:
             self._fail(held, outcome, started_ns, retry)
             return
@@ -335,23 +335,20 @@ def _elapsed_us(started_ns: int) -> int:
     return elapsed_us if elapsed_us < _DURATION_US_MAX else _DURATION_US_MAX
 
 
-def _arguments(
-    held: Held, found: FoundFunction, used: dict[bytes, None] | None = None
+def _typed(
+    held: Held, found: FoundFunction, used: dict[bytes, None] | None
 ) -> tuple[tuple[object, ...], dict[str, object]]:
-    """Decode a node's arguments, with objects of its own: no other node sees what this one does to them.
-
-    The nodes whose values they have in them are added to `used`, if that is wanted.
-    """
-    if is_json(held.arguments):
-        return typed_arguments(
-            held.arguments, found.function, held.function.name, lambda rest: _decoded(held, rest, used)
-        )
-    return _decoded(held, held.arguments, used)
+    """Make a node's arguments of JSON, as its function's type hints say; `used` is as for `_decoded`."""
+    return typed_arguments(held.arguments, found.function, held.function.name, lambda rest: _decoded(held, rest, used))
 
 
 def _decoded(
     held: Held, arguments: bytes, used: dict[bytes, None] | None
 ) -> tuple[tuple[object, ...], dict[str, object]]:
+    """Decode a node's arguments, with objects of its own: no other node sees what this one does to them.
+
+    The nodes whose values they have in them are added to `used`, if that is wanted.
+    """
     resolve = no_promises if held.values is None else _resolver(held.values)
     if used is not None:
         resolve = _noting(resolve, used)

@@ -10,7 +10,7 @@ from dagorama_broker.core import events as e
 from dagorama_broker.core.errors import Refused, UnknownDependency
 from dagorama_broker.core.grants.dispatch import Dispatcher
 from dagorama_broker.core.graph.graph import Graph, cut_short, remember
-from dagorama_broker.core.graph.submitting import build_nodes, notes_of
+from dagorama_broker.core.graph.submitting import build_nodes, texts_of
 from dagorama_broker.core.model.entities import Node, Worker
 from dagorama_broker.core.model.states import TERMINAL, NodeState
 from dagorama_broker.core.model.values import (
@@ -99,7 +99,7 @@ class Attempts:
                 failure = Failure(type="InvalidExpansion", message=f"{refusal}. {_INVALID}", permanent=True)
                 self.fail(node, worker, failure, now, result.duration_s)
                 return
-            self._graph.add_nodes(node.instance, children, now, notes_of(result.children, children))
+            self._graph.add_nodes(node.instance, children, now, *texts_of(result.children))
         run = (worker.name, node.leased_at, result.duration_s)
         if promises:
             self._join(node, (result.payload or b"") if result.alias_id is None else None, promises, run, now)

@@ -30,7 +30,7 @@ from dagorama_broker.core.model.states import (
     InstanceState,
     NodeState,
 )
-from dagorama_broker.core.model.values import FailedAttempt, Failure, FunctionSpec, InstanceId, LimitWord, NodeId, Note
+from dagorama_broker.core.model.values import FailedAttempt, Failure, FunctionSpec, InstanceId, LimitWord, NodeId
 from dagorama_broker.core.ready.limits import Limits
 from dagorama_broker.core.ready.queues import ReadyQueues
 
@@ -146,18 +146,21 @@ class Graph:
     # -- growing ------------------------------------------------------------------------------------------------------
 
     def add_nodes(
-        self, instance: Instance, nodes: dict[NodeId, Node], now: float, notes: Sequence[tuple[Node, Note]] = ()
+        self,
+        instance: Instance,
+        nodes: dict[NodeId, Node],
+        now: float,
+        labels: Sequence[str] = (),
+        inputs: Sequence[str] = (),
     ) -> None:
-        """Add nodes that have been built to their instance. A node that waits for nothing is ready."""
+        """Add nodes that have been built, with their texts, to their instance. One that waits for nothing is ready."""
         if not nodes:
             return
         self.node_seq += len(nodes)
         instance.nodes.update(nodes)
         instance.live += len(nodes)
         instance.counts[WAITING] += len(nodes)
-        self.events.append(e.NodesCreated(nodes=list(nodes.values())))
-        if notes:
-            self.events.append(e.NodesNoted(notes=notes))
+        self.events.append(e.NodesCreated(nodes=list(nodes.values()), labels=labels, inputs=inputs))
         for node in nodes.values():
             if node.limits:
                 for limit in self.limits.respecify(node, now):

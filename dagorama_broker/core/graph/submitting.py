@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -27,7 +27,6 @@ from dagorama_broker.core.model.values import (
     KnownStart,
     NewCall,
     NodeId,
-    Note,
     Start,
 )
 from dagorama_broker.core.noting import note_action, note_end
@@ -60,7 +59,6 @@ def submit_nodes(graph: Graph, command: c.SubmitNodes, now: float) -> Instance |
         instance.limit = graph.limits.recap(None, f"instance {show_id(instance.id)}", instance.control.running_max, ())
     calls = [call for call in command.calls if not _is_repeated(instance, call)]
     nodes = build_nodes(graph, instance, calls, parent=None, now=now)
-    notes = notes_of(calls, nodes)
     is_reopened = bool(nodes) and not is_new and instance.state is not InstanceState.RUNNING
     if is_new:
         graph.instance_seq = instance.seq
@@ -74,7 +72,7 @@ def submit_nodes(graph: Graph, command: c.SubmitNodes, now: float) -> Instance |
         instance.state = InstanceState.RUNNING
         instance.finished_at = 0.0
         graph.events.append(e.InstanceReopened(instance=instance))
-    graph.add_nodes(instance, nodes, now, notes)
+    graph.add_nodes(instance, nodes, now, *texts_of(calls))
     if is_new or is_reopened or not instance.nodes:
         graph.watch_deadline(instance, now)
     graph.touched[instance] = None
@@ -107,7 +105,7 @@ def build_nodes(
     parent_seq = parent.seq if parent else 0
     spec: FunctionSpec | None = None
     function: Function | None = None
-    for node_id, call_spec, arguments, dependency_ids, limit_keys, _ in calls:
+    for node_id, call_spec, arguments, dependency_ids, limit_keys, _, _ in calls:
         if node_id in nodes:
             raise DuplicateCall(node_id=node_id)
         if node_id in existing:
@@ -137,9 +135,10 @@ def build_nodes(
     return nodes
 
 
-def notes_of(calls: Sequence[NewCall], nodes: Mapping[NodeId, Node]) -> list[tuple[Node, Note]]:
-    """Return the notes that calls came with, each with the node that was made of its call."""
-    return [(nodes[call.node_id], call.note) for call in calls if call.note is not None]
+def texts_of(calls: Sequence[NewCall]) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the labels and the inputs that calls came with; an empty column where none has any."""
+    labels, inputs = [call.label for call in calls], [call.inputs for call in calls]
+    return labels if any(labels) else (), inputs if any(inputs) else ()
 
 
 def _is_repeated(instance: Instance, call: NewCall) -> bool:

@@ -150,7 +150,8 @@ class NewCall(NamedTuple):
     arguments: bytes
     dependency_ids: tuple[NodeId, ...]
     limit_keys: tuple[str, ...] = ()  #: one for each limit of the function
-    note: Note | None = None
+    label: str = ""  #: for people; empty for none
+    inputs: str = ""  #: its arguments as text, where they are not to be given out themselves
 
 
 class Body(NamedTuple):

@@ -24,7 +24,6 @@ from dagorama_broker.core.model.values import (
     LimitSpec,
     NewCall,
     NodeId,
-    Note,
     Progress,
     RetryPolicy,
     WorkerId,
@@ -166,8 +165,11 @@ def to_calls(message: graph_pb2.Calls, functions: Sequence[FunctionSpec | Malfor
         check_arguments(*max(zip(specs, arguments, strict=True), key=lambda call: len(call[1])))
     dependencies = _dependencies(message, len(node_ids))
     keys = _limit_keys(message.limit_keys, specs) if limits or message.limit_keys else repeat(())
-    notes = _notes(message, len(node_ids))
-    return list(map(NewCall._make, zip(node_ids, specs, arguments, dependencies, keys, notes, strict=False)))
+    labels, inputs = _texts("labels", message.labels, len(node_ids)), _texts("inputs", message.inputs, len(node_ids))
+    check_labels(labels)
+    check_inputs(inputs)
+    texts = labels or repeat(""), inputs or repeat("")
+    return list(map(NewCall._make, zip(node_ids, specs, arguments, dependencies, keys, *texts, strict=False)))
 
 
 def _usable(function: FunctionSpec | MalformedRequest) -> FunctionSpec:
@@ -192,16 +194,11 @@ def _dependencies(message: graph_pb2.Calls, calls: int) -> Iterable[tuple[NodeId
     return [ids[end - count : end] for end, count in zip(accumulate(counts), counts, strict=True)]
 
 
-def _notes(message: graph_pb2.Calls, calls: int) -> Iterable[Note | None]:
-    """Give the note of each call, None for none."""
-    if not message.labels and not message.inputs:
-        return repeat(None)
-    labels, inputs = message.labels[:] or [""] * calls, message.inputs[:] or [""] * calls
-    if not len(labels) == len(inputs) == calls:
-        raise MalformedRequest(f"{calls} calls have {len(message.labels)} labels and {len(message.inputs)} inputs")
-    check_labels(labels)
-    check_inputs(inputs)
-    return [Note(label, shown) if label or shown else None for label, shown in zip(labels, inputs, strict=True)]
+def _texts(what: str, column: Sequence[str], calls: int) -> Sequence[str]:
+    """Give the texts of calls, none where the column is left out because no call has any."""
+    if column and len(column) != calls:
+        raise MalformedRequest(f"{calls} calls have {len(column)} {what}")
+    return column[:]
 
 
 def _limit_keys(keys: Sequence[str], specs: Sequence[FunctionSpec]) -> Iterable[tuple[str, ...]]:

@@ -78,8 +78,10 @@ class Ledger:
             case e.InstanceFinished(instance=instance, state=state, at=at):
                 self._set_instance(instance.id, state, at)
             case e.NodesCreated(nodes=nodes):
-                for node in nodes:
+                none = [""] * len(nodes)
+                for node, label, inputs in zip(nodes, event.labels or none, event.inputs or none, strict=True):
                     self._create_node(node)
+                    self.nodes[node.seq].note = Note(label, inputs) if label or inputs else None
             case e.NodesNoted(notes=notes):
                 for node, note in notes:
                     earlier = self.nodes[node.seq].note or Note()

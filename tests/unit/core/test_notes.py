@@ -18,11 +18,9 @@ def test_calls_come_with_notes(bench: Bench) -> None:
         notes
         ----
         InstanceCreated i1
-        NodesCreated a b
-        NodesNoted a=first
+        NodesCreated a=first b
         WorkGranted w1 a#1
-        NodesCreated c d
-        NodesNoted c=child
+        NodesCreated c=child d
         NodeCompleted a v
         a=first|x=1 c=child|x=1
     """

@@ -34,7 +34,6 @@ from dagorama_broker.core.model.values import (
     LimitSpec,
     NewCall,
     NodeId,
-    Note,
     Progress,
     RequestId,
     RetryPolicy,
@@ -377,8 +376,8 @@ class Bench:
         name = NodeId(match["name"].encode())
         spec = self.functions[match["function"] or "f"]
         keys = (match["key"] or "k",) if spec.limits else ()
-        note = Note(match["label"], "x=1") if match["label"] else None
-        return NewCall(name, spec, b"", dependencies, keys, note)
+        texts = (match["label"], "x=1") if match["label"] else ()
+        return NewCall(name, spec, b"", dependencies, keys, *texts)
 
     def _results(self, words: list[str], failure: Failure | None) -> c.CompleteNodes:
         worker_id = WorkerId(words[0].encode())
@@ -466,7 +465,10 @@ def _words(event: e.Event) -> Iterator[str]:
         case e.NodesNoted(notes=notes):
             yield from (f"{_name(node)}={note.label}" for node, note in notes)
         case e.NodesCreated(nodes=nodes):
-            yield from (_name(node) for node in nodes)
+            labels = event.labels or [""] * len(nodes)
+            yield from (
+                f"{_name(node)}{'=' if label else ''}{label}" for node, label in zip(nodes, labels, strict=True)
+            )
         case e.NodeCompleted(node=node, payload=payload):
             yield from (_name(node), "value" if payload is None else payload.decode())
         case e.NodeJoining(node=node, payload=payload, promises=promises):

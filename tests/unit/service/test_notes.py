@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import pytest
 
 from dagorama.calls import capture
-from dagorama.calls.capture import CallNote, CapturedCall
+from dagorama.calls.capture import CapturedCall
 from dagorama.client.convert import FunctionTable, write_calls
 from dagorama.v1 import graph_pb2, work_pb2
 from dagorama_broker.core import commands as c
-from dagorama_broker.core.model.values import FunctionSpec, Note, WorkerId
+from dagorama_broker.core.model.values import FunctionSpec, WorkerId
 from dagorama_broker.requests.checks import INPUTS_BYTES_MAX, LABEL_BYTES_MAX, MalformedRequest
 from dagorama_broker.service.convert.incoming import to_calls, to_function, to_sent
 from dagorama_broker.service.convert.outgoing import from_function
@@ -20,50 +20,51 @@ SPEC = FunctionSpec(name="m:f", queue="q")
 IDS = [bytes([number]) * 16 for number in (1, 2, 3)]
 
 
-def notes(labels: Sequence[str] = (), inputs: Sequence[str] = ()) -> list[Note | None]:
-    """Give the notes of three calls that come with these columns."""
+def texts(labels: Sequence[str] = (), inputs: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """Give the texts of three calls that come with these columns."""
     message = graph_pb2.Calls(node_ids=IDS, functions=[0] * 3, arguments=[b""] * 3, labels=labels, inputs=inputs)
-    return [call.note for call in to_calls(message, [SPEC])]
+    return [(call.label, call.inputs) for call in to_calls(message, [SPEC])]
 
 
-def test_notes_come_to_their_calls() -> None:
+def test_texts_come_to_their_calls() -> None:
     """Calls without one have none; a column may be left out."""
-    assert notes(["", "a", ""], ["", "x=1", "y"]) == [None, Note("a", "x=1"), Note("", "y")]
-    assert notes(["", "a", "b"]) == [None, Note("a"), Note("b")]
-    assert notes(inputs=["x", "", ""]) == [Note("", "x"), None, None]
-    assert notes() == [None] * 3
+    assert texts(["", "a", ""], ["", "x=1", "y"]) == [("", ""), ("a", "x=1"), ("", "y")]
+    assert texts(["", "a", "b"]) == [("", ""), ("a", ""), ("b", "")]
+    assert texts(inputs=["x", "", ""]) == [("", "x"), ("", ""), ("", "")]
+    assert texts() == [("", "")] * 3
 
 
-def test_notes_arrive_as_they_were_sent() -> None:
+def test_texts_arrive_as_they_were_sent() -> None:
     """A column is there where some call has something for it."""
     spec = capture.FunctionSpec(name="m:f", code_version="", queue="q", taint="", retry=None, definition_arguments=b"")
-    for sent in ([None, None], [CallNote("a"), None], [None, CallNote("", "x=1")], [CallNote("a"), CallNote("b", "y")]):
+    for sent in ([("", ""), ("", "")], [("a", ""), ("", "")], [("", ""), ("", "x=1")], [("a", ""), ("b", "y")]):
         request = work_pb2.WorkRequest()
         message = request.results.add().children
-        calls = [CapturedCall(id, spec, b"", (), (), note) for id, note in zip(IDS, sent, strict=False)]
+        calls = [CapturedCall(id, spec, b"", (), (), *both) for id, both in zip(IDS, sent, strict=False)]
         write_calls(message, calls, FunctionTable(request.functions))
-        assert [call.note for call in to_calls(message, [SPEC])] == [note and Note(*note) for note in sent]
+        assert (bool(message.labels), bool(message.inputs)) == (any(a for a, _ in sent), any(b for _, b in sent))
+        assert [(call.label, call.inputs) for call in to_calls(message, [SPEC])] == sent
 
 
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        ((["a"], ()), "3 calls have 1 labels and 0 inputs"),
-        ((["a"] * 3, ["x"] * 2), "3 calls have 3 labels and 2 inputs"),
+        ((["a"], ()), "3 calls have 1 labels"),
+        ((["a"] * 3, ["x"] * 2), "3 calls have 2 inputs"),
         ((["a", "\u00e9" * 513, ""], ()), f"a label has 1026 bytes; the limit is {LABEL_BYTES_MAX} bytes"),
         (((), ["", "", "x" * 16385]), f"a text of inputs has 16385 bytes; the limit is {INPUTS_BYTES_MAX}"),
     ],
 )
-def test_notes_that_cannot_be_kept_are_refused(columns: tuple[Sequence[str], Sequence[str]], said: str) -> None:
+def test_texts_that_cannot_be_kept_are_refused(columns: tuple[Sequence[str], Sequence[str]], said: str) -> None:
     """The error says which bound it is."""
     with pytest.raises(MalformedRequest, match=said):
-        notes(*columns)
+        texts(*columns)
 
 
 def test_a_label_of_the_longest_size_is_taken() -> None:
     """The bound counts bytes, not characters."""
     longest = "\u00e9" * (LABEL_BYTES_MAX // 2)
-    assert notes([longest, "", ""]) == [Note(longest), None, None]
+    assert texts([longest, "", ""]) == [(longest, ""), ("", ""), ("", "")]
 
 
 def test_labels_come_before_reports() -> None:
