@@ -38,6 +38,8 @@ from dagorama_broker.logs.store import LogStore
 from dagorama_broker.requests.keeper import runs_in
 from dagorama_broker.service.server import Server
 from dagorama_broker.storage.url import logs_file, open_journal
+from dagorama_broker.values.memory import MemoryStore
+from dagorama_broker.values.values import Values
 
 #: Nothing follows any more once no function has been called for so long: heartbeats are rarer, steps much closer.
 QUIET_S = 0.1
@@ -189,7 +191,7 @@ def _broker(storage: str) -> Iterator[int]:
     async def serve() -> None:
         host = Host(open_journal(storage), settings=Settings(), rng=Random(0))
         logs = Logs(LogStore(logs_file(storage)), is_running=partial(runs_in, host), now=host.now)
-        server = Server(host, logs)
+        server = Server(host, logs, Values(MemoryStore()))
         ready.append(server.bind("localhost", 0))
         await host.start()
         await logs.open()

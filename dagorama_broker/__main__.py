@@ -16,6 +16,7 @@ import click
 
 from dagorama.metrics.faults import MetricsError
 from dagorama_broker import polling as polling  # before gRPC is imported
+from dagorama_broker.core.model.stored import ValueUse
 from dagorama_broker.ending import PlainEnd
 from dagorama_broker.host.host import Host
 from dagorama_broker.logs.logs import Logs
@@ -25,9 +26,13 @@ from dagorama_broker.requests.answers import SettingInfo
 from dagorama_broker.requests.keeper import runs_in
 from dagorama_broker.service.server import AddressTaken, Server
 from dagorama_broker.settings import BrokerSettings, SettingsError, from_environment
-from dagorama_broker.storage.journal import StorageError
+from dagorama_broker.storage.journal import Journal, StorageError
 from dagorama_broker.storage.url import UnknownStorage, logs_file, open_journal
 from dagorama_broker.told_settings import told_settings
+from dagorama_broker.values.collecting import keep_collecting
+from dagorama_broker.values.faults import StoreUnusable
+from dagorama_broker.values.place import open_store
+from dagorama_broker.values.values import Values
 
 if TYPE_CHECKING:
     from dagorama_broker.metrics.serving import BrokerMetrics
@@ -120,7 +125,7 @@ def main(
         given = {name for name, value in options.items() if value is not None}
         told = told_settings(settings, os.environ, given, log_level=log_level)
         asyncio.run(serve(settings, ready_fd=ready_fd, lifeline_fd=lifeline_fd, told=told))
-    except (AddressTaken, MetricsError, PageNotStarted, SettingsError, StorageError) as error:
+    except (AddressTaken, MetricsError, PageNotStarted, SettingsError, StorageError, StoreUnusable) as error:
         if ready_fd is None:
             click.echo(f"dagorama-broker: {error}", err=True)
         else:
@@ -153,18 +158,25 @@ async def serve(
     host.told_settings = told
     store = LogStore(logs_file(settings.storage), bytes_max=settings.log_store_bytes_max)
     logs = Logs(store, is_running=partial(runs_in, host), now=host.now)
-    server = Server(host, logs)
+    values = Values(
+        open_store(settings.values, settings.storage), size_max=settings.value_max, unused_s=settings.values_unused_s
+    )
+    server = Server(host, logs, values)
     port = server.bind(settings.host, settings.port)
-    metrics = _metrics(host, logs, settings)
+    metrics = _metrics(host, logs, values, settings)
     page = None if settings.ui_port is None else Page(settings.ui_port, broker_host=settings.host, broker_port=port)
     url = "" if page is None else await page.start()
     await host.start()
     await logs.open()
+    await values.open(journal.owner_id, is_used=bool(await host.read(_first_use, journal)))
+    host.find_values = values.sizes
     gc.freeze()
     running = asyncio.create_task(host.run())
+    collecting = asyncio.create_task(keep_collecting(values, partial(host.read, journal.find_used)))
     await server.start()
     host.begin_grace()  # reading what is stored may have taken longer
     log.info("broker ready on %s:%d, storage %s", settings.host, port, journal.location)
+    log.info("values in %s", values.store.location)
     if page is not None:
         log.info("page on %s", url)
     if settings.environment:
@@ -184,21 +196,28 @@ async def serve(
         log.info("broker stopping")
         await server.stop()
         host.stop()
+    collecting.cancel()
+    await asyncio.wait({collecting})
     try:
         await running
         await logs.close()
+        await values.close()
         await host.close()
     except Exception as error:
         _fail(error)
 
 
-def _metrics(host: Host, logs: Logs, settings: BrokerSettings) -> "BrokerMetrics | None":
+def _first_use(journal: Journal) -> list[ValueUse]:
+    return journal.list_uses(after=None, limit=1)
+
+
+def _metrics(host: Host, logs: Logs, values: Values, settings: BrokerSettings) -> "BrokerMetrics | None":
     """Begin to count and to answer, if that is asked for."""
     if settings.metrics_port is None:
         return None
     from dagorama_broker.metrics.serving import BrokerMetrics  # an HTTP server, which most brokers have not
 
-    metrics = BrokerMetrics(host, logs, address=(settings.metrics_host, settings.metrics_port))
+    metrics = BrokerMetrics(host, logs, values, address=(settings.metrics_host, settings.metrics_port))
     metrics.begin()
     return metrics
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 from dagorama.addresses import is_loopback
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.storage.url import default_url
+from dagorama_broker.values.values import UNUSED_S, VALUE_BYTES_MAX
 
 N = TypeVar("N", int, float)
 
@@ -44,6 +45,9 @@ class BrokerSettings:
     metrics_port: int | None  #: of metrics and health over HTTP; 0: any; None: they are off
     log_store_bytes_max: int | None  #: None: as much as is usual on disk, or in memory
     scheduler: Settings
+    values: str = ""  #: a directory for values; empty: beside the database, or in memory where there is none
+    value_max: int = VALUE_BYTES_MAX  #: a value may have so many bytes
+    values_unused_s: float = UNUSED_S  #: so long a value is kept that nobody uses
     ui_port: int | None = None  #: where the page listens, 0 for a free port; None: no page
 
     def check(self) -> None:
@@ -85,6 +89,9 @@ def from_environment(environ: Mapping[str, str] = os.environ, *, storage: str | 
             if environ.get("DAGORAMA_LOG_STORE_BYTES_MAX")
             else None
         ),
+        values=environ.get("DAGORAMA_VALUES", ""),
+        value_max=_positive("DAGORAMA_VALUE_MAX", _integer(environ, "DAGORAMA_VALUE_MAX", VALUE_BYTES_MAX)),
+        values_unused_s=_positive("DAGORAMA_VALUES_UNUSED_S", _number(environ, "DAGORAMA_VALUES_UNUSED_S", UNUSED_S)),
         scheduler=Settings(
             lease_duration_s=lease_duration_s,
             # Whoever sets the duration means it for all; only the defaults differ.

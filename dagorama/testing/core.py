@@ -30,6 +30,7 @@ from dagorama_broker.logs.blocks import Arrival, Chunk
 from dagorama_broker.logs.store import LogStore
 from dagorama_broker.requests.answers import SettingInfo
 from dagorama_broker.requests.keeper import runs_in
+from dagorama_broker.requests.references import FindSizes, find_none
 from dagorama_broker.storage.memory import MemoryJournal
 
 T = TypeVar("T")
@@ -84,6 +85,11 @@ class Core:
     def told_settings(self) -> Sequence[SettingInfo]:
         """Return no settings: it has none that anybody could change."""
         return ()
+
+    @property
+    def find_values(self) -> FindSizes:
+        """Return a function that finds nothing: values of any size are payloads here, and nothing refers to them."""
+        return find_none
 
     @property
     def journal(self) -> MemoryJournal:

@@ -8,7 +8,7 @@ SIGMOD 1984), and there is no timer in it.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast, get_args
@@ -85,6 +85,11 @@ class _Batch:
         return self.decided or bool(self.then)
 
 
+async def _find_no_values(digests: Iterable[bytes]) -> dict[bytes, int]:
+    """Find nothing, where there is no store of values."""
+    return {}
+
+
 class Host:
     """Owns the scheduler and the journal. Used from one event loop; not thread-safe.
 
@@ -133,6 +138,8 @@ class Host:
         self._clock = clock or SystemClock()
         #: The settings that people are told of, each a name, a value and its source.
         self.told_settings: Sequence[Any] = ()
+        #: Gives the sizes of those, of some values, that are in the store; without one there are none.
+        self.find_values: Callable[[Iterable[bytes]], Awaitable[dict[bytes, int]]] = _find_no_values
         #: Told of everything, where metrics are asked for.
         self.observer: Observer | None = None
 

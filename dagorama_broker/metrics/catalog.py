@@ -31,7 +31,9 @@ QUEUE_WORKERS = _metric(
 WORKERS = _metric(_GAUGE, "workers", "Connected workers")
 SLOTS = _metric(_GAUGE, "worker_slots", "Nodes that the connected workers can run at once")
 LEASES = _metric(_GAUGE, "leases", "Leases that workers hold on nodes")
-STREAMS = _metric(_GAUGE, "streams", "Open streams of workers, for work and for logs", "kind")
+STREAMS = _metric(
+    _GAUGE, "streams", "Open streams: of workers, for work and for logs, and of values that are put or got", "kind"
+)
 WAITS = _metric(_GAUGE, "waits", "Nodes and instances that somebody waits for")
 
 INSTANCES_CREATED = _metric(_COUNTER, "instances_created_total", "Instances that have begun")
@@ -65,6 +67,10 @@ COMMITTED = _metric(_COUNTER, "committed_events_total", "Events in batches that 
 STORAGE_BYTES = _metric(_GAUGE, "storage_bytes", "Size of the database with its write-ahead log")
 VALUE_BYTES = _metric(_COUNTER, "value_bytes_total", "Bytes of values that nodes have given")
 ARGUMENT_BYTES = _metric(_COUNTER, "argument_bytes_total", "Bytes of arguments of nodes")
+VALUES_PUT = _metric(_COUNTER, "values_put_bytes_total", "Bytes of large values that have come to the store of values")
+VALUES_GOT = _metric(_COUNTER, "values_got_bytes_total", "Bytes of large values that have gone out of it")
+VALUE_STORE_BYTES = _metric(_GAUGE, "value_store_bytes", "Bytes of large values that are kept")
+VALUE_STORE_VALUES = _metric(_GAUGE, "value_store_values", "Large values that are kept")
 LOG_BYTES = _metric(_COUNTER, "log_bytes_total", "Bytes of logs of nodes that have come, as they are stored")
 LOG_DROPPED = _metric(_COUNTER, "log_dropped_bytes_total", "Bytes of logs of nodes that could not be kept")
 LOG_STORE_BYTES = _metric(_GAUGE, "log_store_bytes", "Bytes of logs of nodes that are kept")
@@ -79,5 +85,6 @@ CATALOG = (
     *(INSTANCES_CREATED, INSTANCES_ENDED, NODES_CREATED, NODES_ENDED, ATTEMPTS, RUN_TIME, LATENCY),
     *(WORKERS, SLOTS, LEASES, STREAMS, WAITS, WORKERS_JOINED, WORKERS_LOST, LEASES_LOST, REFUSED, QUARANTINED),
     *(COMMIT_TIME, SYNC_TIME, COMMITTED, STORAGE_BYTES, VALUE_BYTES, ARGUMENT_BYTES),
+    *(VALUES_PUT, VALUES_GOT, VALUE_STORE_BYTES, VALUE_STORE_VALUES),
     *(LOG_BYTES, LOG_DROPPED, LOG_STORE_BYTES, LOG_STORE_MAX, LOOP_LAG),
 )

@@ -20,6 +20,7 @@ from dagorama_broker.core.model.states import LIVE, NodeState
 from dagorama_broker.host.host import Host
 from dagorama_broker.logs.logs import Logs
 from dagorama_broker.metrics import catalog as m
+from dagorama_broker.values.values import Values
 
 T = TypeVar("T")
 
@@ -27,14 +28,20 @@ T = TypeVar("T")
 AT_ONCE = 2_000
 
 
-async def read_gauges(host: Host, logs: Logs, queues: Labels) -> Readings:
+async def read_gauges(host: Host, logs: Logs, values: Values, queues: Labels) -> Readings:
     """Return how the broker stands; call it once the host has started."""
     readings = _of_workers(host)
     readings |= await _of_nodes(host)
     readings |= await _of_queues(host, queues)
     readings |= _of_logs(logs)
+    readings |= _of_values(values)
     readings[m.WAITS.name] = {(): host.listeners.waiting}
-    readings[m.STREAMS.name] = {("work",): len(host.listeners.channels), ("logs",): logs.streams}
+    readings[m.STREAMS.name] = {
+        ("work",): len(host.listeners.channels),
+        ("logs",): logs.streams,
+        ("puts",): values.uploads,
+        ("gets",): values.downloads,
+    }
     stored = _size(host.journal.location)
     if stored:
         readings[m.STORAGE_BYTES.name] = {(): stored}
@@ -115,6 +122,15 @@ def _of_logs(logs: Logs) -> Readings:
         m.LOG_DROPPED.name: {(): logs.dropped_bytes},
         m.LOG_STORE_BYTES.name: {(): logs.used_bytes},
         m.LOG_STORE_MAX.name: {(): logs.bytes_max},
+    }
+
+
+def _of_values(values: Values) -> Readings:
+    return {
+        m.VALUES_PUT.name: {(): values.put_bytes},
+        m.VALUES_GOT.name: {(): values.got_bytes},
+        m.VALUE_STORE_BYTES.name: {(): values.stored_bytes},
+        m.VALUE_STORE_VALUES.name: {(): values.stored_count},
     }
 
 

@@ -13,6 +13,7 @@ from dagorama_broker.logs.logs import Logs
 from dagorama_broker.metrics.catalog import CATALOG, QUEUES_MAX, READY
 from dagorama_broker.metrics.gauges import read_build, read_gauges
 from dagorama_broker.metrics.tally import Tally
+from dagorama_broker.values.values import Values
 
 #: How often it is looked how late the event loop is.
 BEAT_S = 0.25
@@ -28,10 +29,11 @@ LOADING, DRAINING, FAILING = "loading", "draining", "failing"
 class BrokerMetrics:
     """The metrics and the health of one broker. Make it and call `begin` on its event loop."""
 
-    def __init__(self, host: Host, logs: Logs, *, address: tuple[str, int]) -> None:
+    def __init__(self, host: Host, logs: Logs, values: Values, *, address: tuple[str, int]) -> None:
         """Take the address, to answer from `begin` on; raise `EndpointTaken` or `NoPrometheus`."""
         self._host = host
         self._logs = logs
+        self._values = values
         self._queues = Labels(QUEUES_MAX)
         self._tally = Tally(self._queues)
         self._not_ready = LOADING
@@ -84,7 +86,7 @@ class BrokerMetrics:
         return expose(CATALOG, lambda: readings, accept)
 
     async def _read(self) -> Readings:
-        gauges = await read_gauges(self._host, self._logs, self._queues) if self._host.is_started else {}
+        gauges = await read_gauges(self._host, self._logs, self._values, self._queues) if self._host.is_started else {}
         counted = {
             name: {
                 labels: value if isinstance(value, (int, float)) else value.copy() for labels, value in values.items()

@@ -23,6 +23,7 @@ from dagorama_broker.requests.checks import (
 from dagorama_broker.requests.describing import describe_queues
 from dagorama_broker.requests.keeper import Keeper
 from dagorama_broker.requests.limits import LookingAtLimits
+from dagorama_broker.requests.references import check_references, payloads_of_submit
 
 #: How instances are run of which nothing is said.
 NO_OPTIONS = c.InstanceOptions()
@@ -47,11 +48,16 @@ class Changing(LookingAtLimits):
         options: c.InstanceOptions = NO_OPTIONS,
         hooks: Sequence[HookCall] = (),
         by: str = "",
+        *,
+        opaque: bool = False,
     ) -> Submitted | None:
         """Make an instance, if it is new, with these options and hooks, and nodes in it. Repeating it is a no-op.
 
+        `opaque` payloads are any bytes; others may refer to values, which have to be there.
+
         Return the other instance that was started under the key of the options, None where there is none. Raises
-        `MalformedRequest`, `ConflictingNode`, `DuplicateCall`, `UnknownDependency` or `ConflictingKey`.
+        `MalformedRequest`, `MissingValues`, `ConflictingNode`, `DuplicateCall`, `UnknownDependency` or
+        `ConflictingKey`.
         """
         check_name("definition", definition)
         check_hooks(hooks)
@@ -59,6 +65,8 @@ class Changing(LookingAtLimits):
         command = c.SubmitNodes(
             instance_id=instance_id, definition=definition, calls=calls, options=options, hooks=tuple(hooks), by=by
         )
+        if not opaque:
+            await check_references(list(payloads_of_submit(command)), self._keeper.find_values)
         if options.key:
             return await self._start(replace(command, start=start_of(command)))
         await self._keeper.submit(command)

@@ -1,6 +1,6 @@
 """Say what a request needs of the keeper of the state: the host, or the broker of a unit test."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from dagorama_broker.core.commands import Command, RerunNode, RetryInstance, SubmitNodes
@@ -34,6 +34,11 @@ class Keeper(Protocol):
 
     def now(self) -> float:
         """Return the time in seconds since the epoch."""
+        ...
+
+    @property
+    def find_values(self) -> Callable[[Iterable[bytes]], Awaitable[dict[bytes, int]]]:
+        """Return the function that gives the sizes of those, of some values, that are in the store."""
         ...
 
     def onlook(self, onlooker: Callable[[Sequence[Event], float], bool]) -> None:

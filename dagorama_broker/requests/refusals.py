@@ -3,6 +3,7 @@
 from dagorama_broker.core import errors
 from dagorama_broker.requests.checks import MalformedRequest, SumTooLarge, TooLarge
 from dagorama_broker.requests.feed import ExpiredCursor
+from dagorama_broker.requests.references import MissingValues
 
 CODES: dict[type[Exception], str] = {
     errors.UnknownInstance: "NOT_FOUND",
@@ -22,4 +23,5 @@ CODES: dict[type[Exception], str] = {
     MalformedRequest: "INVALID_ARGUMENT",
     TooLarge: "INVALID_ARGUMENT",
     SumTooLarge: "FAILED_PRECONDITION",
+    MissingValues: "FAILED_PRECONDITION",
 }

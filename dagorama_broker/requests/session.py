@@ -23,6 +23,7 @@ from dagorama_broker.core.model.values import NodeId, WorkerId
 from dagorama_broker.host.host import Host, HostStopped
 from dagorama_broker.requests.checks import MESSAGE_BYTES_MAX, SumTooLarge, to_failed
 from dagorama_broker.requests.logs import LogRequests
+from dagorama_broker.requests.references import MissingReport, sift_report
 
 log = logging.getLogger("dagorama.broker")
 
@@ -40,6 +41,7 @@ class Sent:
     commands: Sequence[c.Command] = ()  #: to be decided in this order, before the report
     report: c.CompleteNodes | None = None
     sequence: int = 0  #: the number of the report, to be acknowledged
+    refers: bool = False  #: whether payloads in the report refer to values
     printed: Sequence[int] = ()  #: tokens of those reported on whose lines come on a way of their own
 
 
@@ -54,6 +56,7 @@ class Answer:
     recalls: list[tuple[Node, int]] = field(default_factory=list)
     revocations: list[tuple[Node, int]] = field(default_factory=list)
     refusals: list[e.ResultRefused] = field(default_factory=list)
+    missing: list[MissingReport] = field(default_factory=list)  #: reports to be repeated, of live leases
     drained: e.WorkerDrained | None = None
     drain: bool = False  #: people want it to end
 
@@ -165,9 +168,19 @@ class Session:
         if sent.printed and self._logs is not None and self.worker is not None:
             self._logs.have_printed(self.worker, sent.printed)
         if sent.report is not None:
-            await host.report(sent.report, partial(self._acknowledge, sent.sequence))
+            report = await self._sift(sent.report) if sent.refers else sent.report
+            await host.report(report, partial(self._acknowledge, sent.sequence))
         else:
             host.apply(c.Heartbeat(worker_id=self._id))
+
+    async def _sift(self, report: c.CompleteNodes) -> c.CompleteNodes:
+        """Return the part of a report that can be taken. The worker hears of the rest before that is acknowledged."""
+        report, missing = await sift_report(report, self._host.find_values)
+        if missing:
+            self._next.missing += missing
+            self._limit_answers()
+            self._wake.set()
+        return report
 
     # -- broker to worker: called by the host's listeners --------------------------------------------------------------
 
@@ -208,9 +221,12 @@ class Session:
     def refuse(self, event: e.ResultRefused) -> None:
         """Say that a result changed nothing."""
         self._next.refusals.append(event)
-        if len(self._next.refusals) >= ANSWERS_MAX:
-            self._has_room.clear()
+        self._limit_answers()
         self._wake.set()
+
+    def _limit_answers(self) -> None:
+        if len(self._next.refusals) + len(self._next.missing) >= ANSWERS_MAX:
+            self._has_room.clear()
 
     def drained(self, event: e.WorkerDrained) -> None:
         """Say that nothing further can come."""
@@ -247,6 +263,7 @@ class Session:
             or accumulated.recalls
             or accumulated.revocations
             or accumulated.refusals
+            or accumulated.missing
             or accumulated.drain
             or self._drained
             or accumulated.acknowledged > self._acknowledged_sent

@@ -10,6 +10,7 @@ import grpc
 from dagorama_broker.core import errors
 from dagorama_broker.core.model.states import NodeState
 from dagorama_broker.host.host import HostStopped
+from dagorama_broker.requests.references import MissingValues
 from dagorama_broker.requests.refusals import CODES
 
 P = ParamSpec("P")
@@ -76,6 +77,8 @@ async def abort(context: Aborts, code: grpc.StatusCode, text: object) -> None:
             ("dagorama-differs", ",".join(text.differs)),
         )
         await context.abort(code, fitting(str(text)), evidence)
+    if isinstance(text, MissingValues):
+        await context.abort(code, fitting(str(text)), (("dagorama-missing-bin", b"".join(text.digests)),))
     await context.abort(code, fitting(str(text)))
 
 

@@ -9,7 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
 from dagorama.api import api_pb2_grpc
-from dagorama.v1 import dag_pb2_grpc, logs_pb2_grpc, work_pb2_grpc
+from dagorama.v1 import dag_pb2_grpc, logs_pb2_grpc, values_pb2_grpc, work_pb2_grpc
 from dagorama_broker.host.host import Host
 from dagorama_broker.logs.logs import Logs
 from dagorama_broker.requests import Requests
@@ -17,7 +17,9 @@ from dagorama_broker.requests.logs import LogRequests
 from dagorama_broker.service.dag import DagService
 from dagorama_broker.service.logs import LogService
 from dagorama_broker.service.unary import UnaryService
+from dagorama_broker.service.values import ValueService
 from dagorama_broker.service.work import WorkService
+from dagorama_broker.values.values import Values
 
 _OPTIONS: list[tuple[str, int]] = [
     ("grpc.so_reuseport", 0),  # a second broker on the port fails to start, instead of taking half of the calls
@@ -52,17 +54,19 @@ class AddressTaken(Exception):
 
 
 class Server:
-    """Serves a host, and the logs of its nodes, over gRPC."""
+    """Serves a host, the logs of its nodes and the values that these refer to, over gRPC."""
 
-    def __init__(self, host: Host, logs: Logs) -> None:
+    def __init__(self, host: Host, logs: Logs, values: Values) -> None:
         self._host = host
         requests = LogRequests(host, Requests(host), logs)
         self._logs = LogService(requests)
+        self._values = ValueService(values)
         self._server = aio.server(options=_OPTIONS)
         self._health = HealthServicer()
         work_pb2_grpc.add_WorkServiceServicer_to_server(WorkService(host, requests), self._server)
         dag_pb2_grpc.add_DagServiceServicer_to_server(cast(Any, DagService(host)), self._server)
         logs_pb2_grpc.add_LogServiceServicer_to_server(self._logs, self._server)
+        values_pb2_grpc.add_ValueServiceServicer_to_server(self._values, self._server)
         api_pb2_grpc.add_DagoramaServicer_to_server(UnaryService(host), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
@@ -88,4 +92,5 @@ class Server:
         for channel in list(self._host.listeners.channels.values()):
             channel.close("the broker is stopping")
         self._logs.stop()
+        self._values.stop()
         await asyncio.shield(self._server.stop(_GRACE_S))

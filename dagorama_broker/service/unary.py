@@ -53,7 +53,7 @@ class UnaryService(api_pb2_grpc.DagoramaServicer):
         instance_id = convert.to_instance_id(request.instanceId, "instanceId")
         call = convert.to_call(request)
         await self._requests.check_instance(instance_id)
-        await self._requests.submit(instance_id, "", [call])
+        await self._requests.submit(instance_id, "", [call], opaque=True)
         return await self._message(instance_id, call.node_id)
 
     @answers

@@ -16,6 +16,8 @@ from dagorama.api import api_pb2, api_pb2_grpc
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.host import Host
 from dagorama_broker.service.server import Server
+from dagorama_broker.values.memory import MemoryStore
+from dagorama_broker.values.values import Values
 from tests.unit.host.commands import spin, submit, until
 from tests.unit.host.gate import Gate, GatedMemory
 from tests.unit.logs.sending import logs_of
@@ -32,7 +34,7 @@ INSTANCE, NODE, OTHER = (str(uuid4()) for _ in range(3))
 async def serving(gate: Gate) -> AsyncIterator[tuple[Host, Stub]]:
     """Serve a host over a gated journal, with an instance of one node; gives it and a stub."""
     host = Host(GatedMemory(gate), settings=Settings(), rng=Random(0))
-    server = Server(host, logs_of(host))
+    server = Server(host, logs_of(host), Values(MemoryStore()))
     port = server.bind("localhost", 0)
     await host.start()
     running = asyncio.create_task(host.run())

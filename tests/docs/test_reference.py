@@ -20,10 +20,13 @@ from dagorama.client.status import (
     WorkerStatus,
 )
 from dagorama.why import Reason
+from dagorama_broker.core.model.references import REFERENCES_MAX
 from dagorama_broker.core.why import Kind
 from dagorama_broker.requests import checks, logs
 from dagorama_broker.requests.session import ANSWERS_MAX
 from dagorama_broker.service.errors import DETAILS_BYTES_MAX
+from dagorama_broker.service.values import CHUNK_BYTES_MAX, FOUND_MAX
+from dagorama_broker.values.values import DOWNLOADS_MAX, UPLOADS_MAX, VALUE_BYTES_MAX
 from tests.docs import metrics_page, python_api
 from tests.docs.pages import ROOT
 
@@ -131,6 +134,12 @@ def test_bounds_are_those_of_the_broker() -> None:
         logs.LOG_PARTS_MAX,
         checks.PROGRESS_BYTES_MAX,
         checks.LABEL_BYTES_MAX,
+        VALUE_BYTES_MAX,
+        REFERENCES_MAX,
+        CHUNK_BYTES_MAX,
+        FOUND_MAX,
+        UPLOADS_MAX,
+        DOWNLOADS_MAX,
         ANSWERS_MAX,
         DETAILS_BYTES_MAX,
     ]

@@ -67,6 +67,7 @@ ROOMS = {
     "dagorama_broker.core.errors": "errors",
     "dagorama_broker.storage": "storage",
     "dagorama_broker.logs": "logs",
+    "dagorama_broker.values": "values",
     "dagorama_broker.host": "host",
     "dagorama_broker.metrics": "measuring",
     "dagorama_broker.requests": "requests",
@@ -147,17 +148,34 @@ ARROWS = {
         *("core", "graph", "language", "model", "errors", "storage", "logs", "requests"),
     },
     "api": set[str](),
-    "launch": {"language", "storage", "logs", "host", "requests", "service", "measuring", "metrics", "words"},
+    "launch": {
+        "language",
+        "model",
+        "storage",
+        "logs",
+        "values",
+        "host",
+        "requests",
+        "service",
+        "measuring",
+        "metrics",
+        "words",
+    },
     **{room: set(CORE[floor + 1 :]) for floor, room in enumerate(CORE)},
     "storage": {"language", "model", "containers"},
     # What nodes print is no part of the graph: of the core it knows the ids.
     "logs": {"model"},
+    # Large values are no part of it either: it knows nothing but their digests.
+    "values": set(),
     "host": {"core", "graph", "language", "model", "errors", "storage"},
     # It looks at the core and the log store as they are, and counts what the host tells.
-    "measuring": {"language", "model", "logs", "host", "metrics"},
+    "measuring": {"language", "model", "logs", "values", "host", "metrics"},
     # A request looks at the core and the journal of whoever keeps them; only what waits needs the host itself.
     "requests": {"core", "graph", "ready", "language", "model", "errors", "storage", "logs", "host"},
-    "service": {"core", "graph", "language", "model", "containers", "errors", "logs", "host", "requests", "api"},
+    "service": {
+        *("core", "graph", "language", "model", "containers", "errors"),
+        *("logs", "values", "host", "requests", "api"),
+    },
 }
 
 #: Arrows of single modules. A retry policy says itself how it travels, as it did in dagorama 0.1. The package itself
@@ -246,7 +264,17 @@ def forbidden(module: str, source: str, *, is_package: bool = False) -> list[str
                 found.append(f"{module} -> {target}: the {room} is pure")
             elif not standard and not any(within(target, name) for name in BARE | extras_of(module)):
                 found.append(f"{module} -> {target}: not in a bare install")
-            elif room in {"launch", *CORE, "storage", "logs", "host", "measuring", "requests", "service"} and top in {
+            elif room in {
+                "launch",
+                *CORE,
+                "storage",
+                "logs",
+                "values",
+                "host",
+                "measuring",
+                "requests",
+                "service",
+            } and top in {
                 "pickle",
                 "cloudpickle",
                 "marshal",

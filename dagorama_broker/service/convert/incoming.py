@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 
 from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
 from dagorama_broker.core import commands as c
+from dagorama_broker.core.model.references import any_refers
 from dagorama_broker.core.model.values import (
     AnnouncedDefinition,
     AnnouncedParameter,
@@ -417,7 +418,20 @@ def to_sent(worker_id: WorkerId, request: work_pb2.WorkRequest) -> Sent:
         results += to_results(request)
     report = c.CompleteNodes(worker_id=worker_id, results=results, completions=completions)
     # No view of the field, which would keep the whole message for as long as its report is on its way to disk.
-    return Sent(commands, report, request.sequence, request.printed[:])
+    return Sent(commands, report, request.sequence, refers=_refers(request), printed=request.printed[:])
+
+
+def _refers(request: work_pb2.WorkRequest) -> bool:
+    """Tell whether any payload of a report refers to values."""
+    if any_refers(request.completions.values):
+        return True
+    return bool(request.results) and (
+        any_refers([function.definition_arguments for function in request.functions])
+        or any(
+            any_refers((result.value, result.failure.exception, *result.children.arguments))
+            for result in request.results
+        )
+    )
 
 
 #: How fields of requests are taken that are not taken as they are.

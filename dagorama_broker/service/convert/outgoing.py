@@ -112,6 +112,10 @@ def _make_function(spec: FunctionSpec) -> graph_pb2.FunctionSpec:
     )
 
 
+#: Why a report is not taken yet that refers to values.
+_MISSING = "the broker lacks values that the result refers to; put them, and report again"
+
+
 def from_answer(answer: Answer) -> work_pb2.WorkResponse:
     """Give the message for what a worker is told. The caller has to add the broker's part of a welcome."""
     response = work_pb2.WorkResponse()
@@ -124,6 +128,11 @@ def from_answer(answer: Answer) -> work_pb2.WorkResponse:
         response.refusals.extend(
             work_pb2.Refusal(node_id=refused.node_id, presented=refused.presented, reason=refused.reason)
             for refused in answer.refusals
+        )
+    if answer.missing:
+        response.refusals.extend(
+            work_pb2.Refusal(node_id=node_id, presented=token, reason=_MISSING, missing=digests)
+            for node_id, token, digests in answer.missing
         )
     if answer.welcome is not None:
         response.welcome.leases.extend(

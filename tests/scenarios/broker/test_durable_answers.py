@@ -15,6 +15,8 @@ from dagorama.v1 import dag_pb2, dag_pb2_grpc, graph_pb2
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.host import Host
 from dagorama_broker.service.server import Server
+from dagorama_broker.values.memory import MemoryStore
+from dagorama_broker.values.values import Values
 from tests.unit.host.commands import Channel, complete, instance_id, node_id, spin, submit, until
 from tests.unit.host.gate import Gate, GatedMemory
 from tests.unit.logs.sending import logs_of
@@ -31,7 +33,7 @@ INSTANCE = instance_id("i")
 async def serving(gate: Gate) -> AsyncIterator[tuple[Host, Stub]]:
     """Serve a host over a gated journal; gives it and a stub."""
     host = Host(GatedMemory(gate), settings=Settings(), rng=Random(0))
-    server = Server(host, logs_of(host))
+    server = Server(host, logs_of(host), Values(MemoryStore()))
     port = server.bind("localhost", 0)
     await host.start()
     running = asyncio.create_task(host.run())

@@ -24,6 +24,8 @@ from dagorama_broker.logs.store import LogStore
 from dagorama_broker.metrics import serving
 from dagorama_broker.metrics.serving import BrokerMetrics
 from dagorama_broker.storage.memory import MemoryJournal
+from dagorama_broker.values.memory import MemoryStore
+from dagorama_broker.values.values import Values
 
 WAIT_S = 20.0
 
@@ -138,7 +140,7 @@ def test_a_broker_tells_that_it_loads_runs_drains_and_fails(tmp_path: Path) -> N
     async def live() -> list[str]:
         host = Host(MemoryJournal(), settings=Settings(), rng=Random(0))
         logs = Logs(LogStore(tmp_path / "logs.db"), is_running=lambda _: True, now=host.now)
-        metrics = BrokerMetrics(host, logs, address=("localhost", 0))
+        metrics = BrokerMetrics(host, logs, Values(MemoryStore()), address=("localhost", 0))
         metrics.begin()
         told = [metrics.why_not_ready()]
         await host.start()
@@ -173,7 +175,7 @@ def test_a_broker_whose_event_loop_hangs_is_not_live(tmp_path: Path, monkeypatch
     async def live() -> tuple[int, str]:
         host = Host(MemoryJournal(), settings=Settings(), rng=Random(0))
         logs = Logs(LogStore(None), is_running=lambda _: True, now=host.now)
-        metrics = BrokerMetrics(host, logs, address=("localhost", 0))
+        metrics = BrokerMetrics(host, logs, Values(MemoryStore()), address=("localhost", 0))
         metrics.begin()
         await host.start()
         metrics.is_loaded()

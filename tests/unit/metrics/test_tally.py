@@ -170,4 +170,6 @@ def test_everything_that_is_counted_is_in_the_catalog() -> None:
         labels: name for name, of in read.items() for labels in of if len(labels) != len(by_name[name].labels)
     } == {}
     counted = {metric.name for metric in m.CATALOG if metric.kind is not Kind.GAUGE}
-    assert counted - read.keys() == {m.LOG_BYTES.name, m.LOG_DROPPED.name}  # which the log store counts
+    assert counted - read.keys() == {  # which the stores of logs and of values count
+        *(m.LOG_BYTES.name, m.LOG_DROPPED.name, m.VALUES_PUT.name, m.VALUES_GOT.name)
+    }

@@ -24,6 +24,8 @@ from dagorama_broker.service import logs as service_logs
 from dagorama_broker.service import server
 from dagorama_broker.service.server import Server
 from dagorama_broker.storage.memory import MemoryJournal
+from dagorama_broker.values.memory import MemoryStore
+from dagorama_broker.values.values import Values
 from tests.unit.host.commands import instance_id, node_id, submit, until
 from tests.unit.logs.sending import logs_of
 
@@ -96,7 +98,7 @@ async def serving(store: LogStore | None = None) -> AsyncIterator[Serving]:
     """Serve a host until the block is left."""
     host = Host(MemoryJournal(), settings=Settings(), rng=Random(0))
     logs = logs_of(host, store)
-    server = Server(host, logs)
+    server = Server(host, logs, Values(MemoryStore()))
     port = server.bind("localhost", 0)
     await host.start()
     await logs.open()

@@ -8,6 +8,7 @@ import pytest
 
 from dagorama_broker.settings import SettingsError, from_environment
 from dagorama_broker.storage.url import logs_file
+from dagorama_broker.values.place import open_store
 
 
 @pytest.mark.parametrize(("text", "size"), [(None, None), ("", None), ("1", 1), ("21474836480", 20 * 2**30)])
@@ -22,6 +23,29 @@ def test_wrong_size_of_the_log_store_is_named(text: str) -> None:
     """The message has the variable and its value."""
     with pytest.raises(SettingsError, match=f"^DAGORAMA_LOG_STORE_BYTES_MAX='?{text}'? "):
         from_environment({"DAGORAMA_LOG_STORE_BYTES_MAX": text})
+
+
+@pytest.mark.parametrize("name", ["DAGORAMA_VALUE_MAX", "DAGORAMA_VALUES_UNUSED_S"])
+@pytest.mark.parametrize("text", ["0", "-1", "1h", "nan"])
+def test_wrong_bounds_of_values_are_named(name: str, text: str) -> None:
+    """The message has the variable and its value."""
+    with pytest.raises(SettingsError, match=f"^{name}='?{text}'? "):
+        from_environment({name: text})
+
+
+@pytest.mark.parametrize(
+    ("values", "url", "place"),
+    [
+        ("", "memory:", "memory"),
+        ("", "sqlite:////data/broker.db", "/data/broker.db.values"),
+        ("", "sqlite:///~/x", str(Path.home() / "x.values")),
+        ("~/disk", "sqlite:////data/broker.db", str(Path.home() / "disk")),
+        ("disk", "memory:", str(Path.cwd() / "disk")),
+    ],
+)
+def test_values_are_beside_the_database_or_where_they_are_told_to_be(values: str, url: str, place: str) -> None:
+    """In a directory that is named after it; in memory where the database is."""
+    assert open_store(from_environment({"DAGORAMA_VALUES": values}).values, url).location == place
 
 
 @pytest.mark.parametrize(

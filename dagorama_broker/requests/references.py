@@ -1,0 +1,163 @@
+"""References of payloads to values, checked before anything that has them is committed.
+
+A value is put before anything refers to it. Payloads whose values are not in the store are not taken: the client or
+worker is told of these, puts them, and asks again.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from dagorama_broker.core.commands import CompleteNodes, NodeResult, SubmitNodes
+from dagorama_broker.core.model.references import BadReferences, Reference, any_refers, references_of
+from dagorama_broker.core.model.values import FunctionSpec, HookCall, NewCall, NodeId
+from dagorama_broker.requests.checks import MalformedRequest, to_failed
+
+#: So many are named in a refusal: they go into a header, where there is little room.
+NAMED_MAX = 64
+
+#: Return the sizes of those, of some values, that are in the store.
+FindSizes = Callable[[Iterable[bytes]], Awaitable[dict[bytes, int]]]
+
+
+async def find_none(digests: Iterable[bytes]) -> dict[bytes, int]:
+    """Find nothing, for a broker that has no store of values."""
+    return {}
+
+
+class MissingValues(Exception):
+    """Payloads refer to values that the store lacks."""
+
+    def __init__(self, digests: Sequence[bytes]) -> None:
+        self.digests = tuple(digests[:NAMED_MAX])
+        more = f" and {len(digests) - 1} more" if len(digests) > 1 else ""
+        super().__init__(
+            f"the broker's store lacks value {digests[0].hex()}{more}, which a payload refers to. Put what is missing, "
+            "then ask again"
+        )
+
+
+class MissingReport(NamedTuple):
+    """A report that was not taken, as it refers to values that the store lacks; its lease is still live."""
+
+    node_id: NodeId
+    token: int
+    digests: Sequence[bytes]
+
+
+def payloads_of_submit(command: SubmitNodes) -> Iterator[bytes]:
+    """Yield the payloads of new calls and hooks."""
+    yield from _payloads_of_calls(command.calls)
+    for hook in command.hooks:
+        yield from _payloads_of_hook(hook)
+
+
+def _payloads_of_calls(calls: Sequence[NewCall]) -> Iterator[bytes]:
+    functions: dict[int, FunctionSpec] = {}
+    for call in calls:
+        functions[id(call.function)] = call.function
+        yield call.arguments
+    for function in functions.values():
+        yield function.definition_arguments
+
+
+def _payloads_of_hook(hook: HookCall) -> Iterator[bytes]:
+    yield hook.arguments
+    yield hook.function.definition_arguments
+
+
+def payloads_of_result(result: NodeResult) -> Iterator[bytes]:
+    """Yield the payloads of how an attempt ended."""
+    if result.payload is not None:
+        yield result.payload
+    if result.failure is not None:
+        yield result.failure.exception
+    yield from _payloads_of_calls(result.children)
+
+
+async def check_references(payloads: Sequence[bytes], find_sizes: FindSizes) -> None:
+    """Raise `MissingValues` or `MalformedRequest` unless all values are there that these payloads refer to."""
+    if not any_refers(payloads):
+        return
+    references = _references_in(payloads)
+    missing = _missing(references, await find_sizes([reference.digest for reference in references]))
+    if missing:
+        raise MissingValues(missing)
+
+
+def _references_in(payloads: Iterable[bytes]) -> list[Reference]:
+    """Return the references of payloads. Raises `MalformedRequest` where they cannot be, or do not agree."""
+    found: dict[bytes, Reference] = {}
+    for payload in payloads:
+        try:
+            references = references_of(payload)
+        except BadReferences as error:
+            raise MalformedRequest(str(error)) from error
+        for reference in references:
+            known = found.setdefault(reference.digest, reference)
+            if known != reference:
+                _refuse_size(reference, known.size)
+    return list(found.values())
+
+
+def _missing(references: Iterable[Reference], sizes: dict[bytes, int]) -> list[bytes]:
+    """Return the values that are not there. Raises `MalformedRequest` where one has another size."""
+    missing = []
+    for reference in references:
+        size = sizes.get(reference.digest)
+        if size is None:
+            missing.append(reference.digest)
+        elif size != reference.size:
+            _refuse_size(reference, size)
+    return missing
+
+
+def _refuse_size(reference: Reference, size: int) -> None:
+    raise MalformedRequest(
+        f"a payload refers to value {reference.digest.hex()} as one of {reference.size} bytes; it has {size}"
+    )
+
+
+async def sift_report(report: CompleteNodes, find_sizes: FindSizes) -> tuple[CompleteNodes, Sequence[MissingReport]]:
+    """Return the part of a report that can be taken, and the rest, which cannot yet.
+
+    An attempt whose references cannot be fails its node.
+    """
+    completions = list(report.completions)
+    whole = [NodeResult(node_id=id, token=token, payload=payload) for id, token, payload, _ in completions]
+    of_each = [_references_of(result) for result in (*whole, *report.results)]
+    sizes = await find_sizes({one.digest for found in of_each if isinstance(found, list) for one in found})
+    missing: list[MissingReport] = []
+    results: list[NodeResult] = []
+    taken = []
+    for place, (result, references) in enumerate(zip((*whole, *report.results), of_each, strict=True)):
+        verdict = _judge(result, references, sizes)
+        if isinstance(verdict, MissingReport):
+            missing.append(verdict)
+        elif verdict is not result:
+            results.append(verdict)
+        elif place < len(completions):
+            taken.append(completions[place])
+        else:
+            results.append(result)
+    return replace(report, results=results, completions=taken), missing
+
+
+def _references_of(result: NodeResult) -> list[Reference] | MalformedRequest:
+    try:
+        return _references_in(payloads_of_result(result))
+    except MalformedRequest as error:
+        return error
+
+
+def _judge(
+    result: NodeResult, references: list[Reference] | MalformedRequest, sizes: dict[bytes, int]
+) -> NodeResult | MissingReport:
+    """Return a result as it is, the failure in its place, or what it lacks."""
+    try:
+        if isinstance(references, MalformedRequest):
+            raise references
+        digests = _missing(references, sizes)
+    except MalformedRequest as error:
+        return to_failed(result.node_id, result.token, error)
+    return MissingReport(result.node_id, result.token, digests[:NAMED_MAX]) if digests else result

@@ -1,0 +1,291 @@
+"""Values on an event loop: once each, checked, bounded, and collected when nobody wants them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from functools import wraps
+from hashlib import sha256
+from pathlib import Path
+from typing import ParamSpec
+
+import pytest
+
+from dagorama_broker.values.collecting import FindUsed, collect
+from dagorama_broker.values.directory import DirectoryStore
+from dagorama_broker.values.faults import BadUpload, DamagedValue, UnknownValue, UploadIdle, ValueTooLarge
+from dagorama_broker.values.memory import MemoryStore
+from dagorama_broker.values.values import Values
+
+VALUE = bytes(range(256)) * 10_000
+DIGEST = sha256(VALUE).digest()
+
+
+P = ParamSpec("P")
+
+
+def on_a_loop(test: Callable[P, Coroutine[object, object, None]]) -> Callable[P, None]:
+    """Run a test on an event loop of its own."""
+
+    @wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        asyncio.run(test(*args, **kwargs))
+
+    return run
+
+
+class Source:
+    """An upload: chunks that a client sends, and how many were read."""
+
+    def __init__(self, value: bytes = VALUE, *, stops: bool = False) -> None:
+        self.chunks = [value[at : at + 2**20] for at in range(0, len(value), 2**20)]
+        self.stops = stops
+        self.read_count = 0
+        self.has_come = asyncio.Event()  #: all of it
+
+    async def read(self) -> bytes | None:
+        """Give the next chunk; one that stops says nothing any more."""
+        await asyncio.sleep(0)
+        if self.chunks:
+            self.read_count += 1
+            return self.chunks.pop(0)
+        self.has_come.set()
+        if self.stops:
+            await asyncio.Event().wait()
+        return None
+
+
+class Clock:
+    """A time that is set."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        """Give the time."""
+        return time.time() + self.ahead
+
+
+@asynccontextmanager
+async def opened(
+    folder: Path | None,
+    clock: Clock | None = None,
+    *,
+    size_max: int = 10**9,
+    unused_s: float = 3600.0,
+    idle_s: float = 60.0,
+) -> AsyncIterator[Values]:
+    """Give values that are kept in a directory, or in memory."""
+    store = MemoryStore() if folder is None else DirectoryStore(folder)
+    now = clock or Clock()
+    values = Values(store, size_max=size_max, unused_s=unused_s, idle_s=idle_s, now=now, clock=now)
+    await values.open(b"o" * 16, is_used=False)
+    try:
+        yield values
+    finally:
+        await values.close()
+
+
+async def put(values: Values, value: bytes = VALUE) -> bytes:
+    """Put a value."""
+    digest = sha256(value).digest()
+    await values.put(digest, len(value), 0, Source(value).read)
+    return digest
+
+
+async def got(values: Values, digest: bytes, offset: int = 0) -> bytes:
+    """Get a value."""
+    return b"".join([chunk async for _, chunk in values.get(digest, offset)])
+
+
+def using(*digests: bytes) -> FindUsed:
+    """Give a journal that refers to these values."""
+
+    async def find_used(wanted: Sequence[bytes]) -> set[bytes]:
+        return set(digests) & set(wanted)
+
+    return find_used
+
+
+@pytest.fixture(params=["memory", "directory"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
+    """Name the directory of a store, None for one in memory."""
+    return None if request.param == "memory" else tmp_path / "values"
+
+
+@pytest.mark.parametrize("offset", [0, 1, 2**20, 2**20 + 7, len(VALUE) - 1, len(VALUE), len(VALUE) + 5])
+@on_a_loop
+async def test_a_value_is_got_from_anywhere_on(folder: Path | None, offset: int) -> None:
+    """In chunks, each with the size of the whole."""
+    async with opened(folder) as values:
+        await put(values)
+        assert await got(values, DIGEST, offset) == VALUE[offset:]
+        assert {size async for size, _ in values.get(DIGEST, offset)} == {len(VALUE)}
+        empty = await put(values, b"")
+        assert [one async for one in values.get(empty, 0)] == [(0, b"")]
+
+
+@on_a_loop
+async def test_ten_uploads_of_one_value_write_it_once(folder: Path | None) -> None:
+    """The others find it, and nothing more of them is read."""
+    sources = [Source() for _ in range(10)]
+    async with opened(folder) as values:
+        await asyncio.gather(*(values.put(DIGEST, len(VALUE), 0, source.read) for source in sources))
+        assert sorted(source.read_count for source in sources) == [0] * 9 + [len(Source().chunks)]
+        assert (values.put_bytes, values.stored_bytes, values.stored_count) == (len(VALUE), len(VALUE), 1)
+        assert await got(values, DIGEST) == VALUE
+
+
+@on_a_loop
+async def test_an_upload_that_fails_lets_the_next_one_in(folder: Path | None) -> None:
+    """One that was given up, one that brings something else, one that says nothing any more, and then a good one."""
+    async with opened(folder, idle_s=0.2) as values:
+        broken = Source(VALUE[:99], stops=True)
+        given_up = asyncio.create_task(values.put(DIGEST, len(VALUE), 0, broken.read))
+        await broken.has_come.wait()
+        others = [
+            asyncio.create_task(values.put(DIGEST, len(VALUE), 0, Source(VALUE[::-1]).read)),
+            asyncio.create_task(values.put(DIGEST, len(VALUE), 0, Source(VALUE[:99], stops=True).read)),
+            asyncio.create_task(values.put(DIGEST, len(VALUE), 0, Source().read)),
+        ]
+        given_up.cancel()
+        ends = await asyncio.gather(given_up, *others, return_exceptions=True)
+        assert [type(end) for end in ends] == [asyncio.CancelledError, BadUpload, UploadIdle, type(None)]
+        assert await got(values, DIGEST) == VALUE
+        assert values.uploads == 0
+
+
+@on_a_loop
+async def test_how_much_is_there_of_a_broken_upload_is_told(folder: Path | None) -> None:
+    """So that the next goes on from there."""
+    async with opened(folder, idle_s=0.1) as values:
+        with pytest.raises(UploadIdle):
+            await values.put(DIGEST, len(VALUE), 0, Source(VALUE[:1_000_000], stops=True).read)
+        other = await put(values, b"other")
+        assert await values.missing([DIGEST, other, b"x" * 32]) == [(DIGEST, 1_000_000), (b"x" * 32, 0)]
+        await values.put(DIGEST, len(VALUE), 1_000_000, Source(VALUE[1_000_000:]).read)
+        assert await values.missing([DIGEST, other]) == []
+        assert await got(values, DIGEST) == VALUE
+
+
+@on_a_loop
+async def test_a_value_over_the_limit_is_refused(folder: Path | None) -> None:
+    """Before anything of it is read."""
+    source = Source()
+    async with opened(folder, size_max=len(VALUE) - 1) as values:
+        with pytest.raises(ValueTooLarge, match=f"has {len(VALUE)} bytes; the limit is {len(VALUE) - 1} bytes"):
+            await values.put(DIGEST, len(VALUE), 0, source.read)
+        with pytest.raises(ValueTooLarge):
+            await values.adopt(DIGEST, len(VALUE), "file")
+    assert source.read_count == 0
+
+
+@on_a_loop
+async def test_sizes_are_those_that_are_there(folder: Path | None) -> None:
+    """Whether it is known, or has to be looked for."""
+    async with opened(folder) as values:
+        assert await values.sizes([DIGEST]) == {}
+        await put(values)
+        assert await values.sizes([DIGEST, b"x" * 32]) == {DIGEST: len(VALUE)}
+
+
+@on_a_loop
+async def test_a_damaged_value_is_told_and_removed(tmp_path: Path) -> None:
+    """At the end of what is read of it; it can be put again."""
+    async with opened(tmp_path) as values:
+        await put(values)
+        digits = DIGEST.hex()
+        path = tmp_path / digits[:2] / digits[2:4] / digits
+        for damage in (VALUE[:-1] + b"x", VALUE[:-1], b""):
+            path.chmod(0o600)
+            path.write_bytes(damage)
+            with pytest.raises(DamagedValue, match=sha256(damage).hexdigest()):
+                await got(values, DIGEST, 17)
+            with pytest.raises(UnknownValue):
+                await got(values, DIGEST)
+            assert await values.sizes([DIGEST]) == {}
+            await put(values)
+        assert (await got(values, DIGEST), values.stored_count) == (VALUE, 1)
+
+
+# -- collecting -------------------------------------------------------------------------------------------------------
+
+
+@on_a_loop
+async def test_values_that_nobody_uses_are_collected_after_a_while(folder: Path | None) -> None:
+    """Not before, and not those that payloads refer to."""
+    clock = Clock()
+    async with opened(folder, clock, unused_s=100) as values:
+        used = await put(values, b"used")
+        await put(values)
+        assert (await collect(values, using(used))).removed == 0
+        clock.ahead = 99
+        assert (await collect(values, using(used))).removed == 0
+        clock.ahead = 200
+        collected = await collect(values, using(used))
+        assert collected == (1, 4, 1, len(VALUE))
+        assert (values.stored_count, values.stored_bytes) == (1, 4)
+        assert await values.sizes([used, DIGEST]) == {used: 4}
+
+
+@on_a_loop
+async def test_asking_for_a_value_keeps_it(folder: Path | None) -> None:
+    """Whoever has been told that it is there has as long as was promised to refer to it."""
+    clock = Clock()
+    async with opened(folder, clock, unused_s=100) as values:
+        await put(values)
+        for clock.ahead in (90, 180, 270):
+            assert await values.missing([DIGEST]) == []
+            assert (await collect(values, using())).removed == 0
+        clock.ahead = 360
+        assert await values.sizes([DIGEST]) == {DIGEST: len(VALUE)}
+        clock.ahead = 455
+        assert (await collect(values, using())).removed == 0
+        clock.ahead = 1_000
+        assert (await collect(values, using())).removed == 1
+
+
+@on_a_loop
+async def test_a_value_that_is_asked_for_while_the_journal_is_read_stays(folder: Path | None) -> None:
+    """The journal may have been read before what refers to it was committed."""
+    clock = Clock()
+    async with opened(folder, clock, unused_s=100) as values:
+        await put(values)
+        clock.ahead = 1_000
+
+        async def find_used(wanted: Sequence[bytes]) -> set[bytes]:
+            assert await values.sizes(wanted) == {DIGEST: len(VALUE)}
+            return set()
+
+        assert (await collect(values, find_used)).removed == 0
+        assert await got(values, DIGEST) == VALUE
+
+
+@on_a_loop
+async def test_whoever_asks_for_a_value_that_is_being_deleted_waits(folder: Path | None) -> None:
+    """And then hears that it is not there, and puts it again."""
+    async with opened(folder) as values:
+        await put(values)
+        async with values.dying([DIGEST]):
+            asking = [asyncio.create_task(values.sizes([DIGEST])), asyncio.create_task(values.missing([DIGEST]))]
+            putting = asyncio.create_task(put(values))
+            await asyncio.sleep(0)
+            await values.run(values.store.delete, DIGEST)
+            assert not any(task.done() for task in (*asking, putting))
+        await asyncio.gather(*asking, putting)
+        assert await got(values, DIGEST) == VALUE
+
+
+@on_a_loop
+async def test_uploads_that_nobody_goes_on_with_are_collected(folder: Path | None) -> None:
+    """After the same while; the value can be put as if nothing had been."""
+    clock = Clock()
+    async with opened(folder, clock, unused_s=100, idle_s=0.1) as values:
+        with pytest.raises(UploadIdle):
+            await values.put(DIGEST, len(VALUE), 0, Source(VALUE[:500], stops=True).read)
+        assert (await collect(values, using())).removed_bytes == 0
+        clock.ahead = 1_000
+        assert (await collect(values, using())).removed_bytes == 500
+        assert await values.missing([DIGEST]) == [(DIGEST, 0)]
