@@ -75,7 +75,7 @@ def _lock(path: Path, root: int) -> int:
 
 
 def _own(path: Path, root: int, owner_id: bytes) -> None:
-    """See that the values there are ours, or will be: nobody else may find out which of them are used."""
+    """See that the values there are ours, or will be: to another database all of them would be unused."""
     ours = f"{_FORM}\n{owner_id.hex()}\n"
     with suppress(FileNotFoundError):
         with os.fdopen(os.open(OWNER, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=root), errors="replace") as file:
@@ -88,17 +88,31 @@ def _own(path: Path, root: int, owner_id: bytes) -> None:
                 f"its values are in a form that this version of dagorama does not know ({found[:40].strip()!r})",
                 "Start the newer version that wrote it, or name another place in DAGORAMA_VALUES",
             )
-        raise StoreUnusable(
-            path,
-            "its values belong to another broker's database, and this one would take them for unused",
-            "Name another place in DAGORAMA_VALUES",
-        )
+        if _has_values(root):
+            raise StoreUnusable(
+                path,
+                "its values belong to another broker's database, and this one would take them for unused",
+                "Name another place in DAGORAMA_VALUES; or remove the directory, if that database is no more",
+            )
     with os.fdopen(os.open(_OWNER_NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600, dir_fd=root), "w") as file:
         file.write(ours)
         file.flush()
         os.fsync(file.fileno())
     os.rename(_OWNER_NEW, OWNER, src_dir_fd=root, dst_dir_fd=root)
     os.fsync(root)
+
+
+def _has_values(root: int) -> bool:
+    """Tell whether there is any value in a store. One without may be anybody's."""
+    for name in os.listdir(root):
+        if len(name) == 2:
+            handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
+            try:
+                if os.listdir(handle):
+                    return True
+            finally:
+                os.close(handle)
+    return False
 
 
 def _sync(folder: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from dagorama.v1 import values_pb2, values_pb2_grpc
 from dagorama_broker.core.model.references import Reference, write_references
-from dagorama_broker.launch import LaunchedBroker, launch_broker
+from dagorama_broker.launch import BrokerNotStarted, LaunchedBroker, launch_broker
 from dagorama_broker.storage.sqlite import SqliteJournal
 from dagorama_broker.storage.uses import recount_uses
 from tests.scenarios.broker.conftest import Connect
@@ -79,6 +79,19 @@ def test_values_are_used_over_real_processes(client: Client, connect: Connect) -
     worker.complete(grant, outcome)
     (response,) = client.watch(instance_id, node_id)
     assert values_in(response) == [(node_id, outcome)]
+
+
+def test_a_broker_does_not_start_on_values_of_another(database: str, tmp_path: Path) -> None:
+    """It says why, and the other finds its values as they were."""
+    with launch_broker(port=0, storage=database) as broker, grpc.insecure_channel(broker.target) as channel:
+        digest = Store(channel).put(b"value")
+    other = f"sqlite:///{tmp_path}/other.db"
+    place = {"DAGORAMA_VALUES": f"{tmp_path}/broker.db.values"}
+    with pytest.raises(BrokerNotStarted, match="belong to another broker's database") as caught:
+        launch_broker(port=0, storage=other, environment=place).__enter__()
+    assert caught.value.status == 3
+    with launch_broker(port=0, storage=database) as broker, grpc.insecure_channel(broker.target) as channel:
+        assert Store(channel).get(digest) == b"value"
 
 
 def use(client: Client, store: Store, value: bytes) -> None:

@@ -113,10 +113,22 @@ def test_no_two_brokers_hold_a_directory(store: DirectoryStore, folder: Path) ->
 
 def test_values_of_another_database_are_refused(store: DirectoryStore, folder: Path) -> None:
     """They would be collected as unused."""
+    put(store)
     store.close()
     assert "belong to another broker's database" in refusal(folder, OTHER)
     (folder / "owner").write_text("dagorama values 2\n")
     assert "in a form that this version of dagorama does not know" in refusal(folder)
+
+
+def test_a_directory_without_values_is_taken_over(store: DirectoryStore, folder: Path) -> None:
+    """As where a database was removed to start empty; the one before is refused once there are values."""
+    put(store)
+    store.delete(DIGEST)
+    store.close()
+    again, _ = reopened(folder, OTHER)
+    put(again)
+    again.close()
+    assert "belong to another broker's database" in refusal(folder)
 
 
 def test_a_directory_of_something_else_is_refused(folder: Path) -> None:
