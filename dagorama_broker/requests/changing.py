@@ -66,7 +66,7 @@ class Changing(LookingAtLimits):
             instance_id=instance_id, definition=definition, calls=calls, options=options, hooks=tuple(hooks), by=by
         )
         if not opaque:
-            await check_references(list(payloads_of_submit(command)), self._keeper.find_values)
+            await check_references(payloads_of_submit(command), self._keeper.find_values)
         if options.key:
             return await self._start(replace(command, start=start_of(command)))
         await self._keeper.submit(command)

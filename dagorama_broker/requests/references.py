@@ -4,13 +4,13 @@ A value is put before anything refers to it. Payloads whose values are not in th
 worker is told of these, puts them, and asks again.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from dagorama_broker.core.commands import CompleteNodes, NodeResult, SubmitNodes
 from dagorama_broker.core.model.references import BadReferences, Reference, any_refers, references_of
-from dagorama_broker.core.model.values import FunctionSpec, HookCall, NewCall, NodeId
+from dagorama_broker.core.model.values import NewCall, NodeId
 from dagorama_broker.requests.checks import MalformedRequest, to_failed
 
 #: So many are named in a refusal: they go into a header, where there is little room.
@@ -45,34 +45,29 @@ class MissingReport(NamedTuple):
     digests: Sequence[bytes]
 
 
-def payloads_of_submit(command: SubmitNodes) -> Iterator[bytes]:
-    """Yield the payloads of new calls and hooks."""
-    yield from _payloads_of_calls(command.calls)
+def payloads_of_submit(command: SubmitNodes) -> list[bytes]:
+    """Return the payloads of new calls and hooks."""
+    payloads = _payloads_of_calls(command.calls)
     for hook in command.hooks:
-        yield from _payloads_of_hook(hook)
+        payloads += (hook.arguments, hook.function.definition_arguments)
+    return payloads
 
 
-def _payloads_of_calls(calls: Sequence[NewCall]) -> Iterator[bytes]:
-    functions: dict[int, FunctionSpec] = {}
-    for call in calls:
-        functions[id(call.function)] = call.function
-        yield call.arguments
-    for function in functions.values():
-        yield function.definition_arguments
+def _payloads_of_calls(calls: Sequence[NewCall]) -> list[bytes]:
+    functions = {id(call.function): call.function for call in calls}  # few, and slow to hash
+    payloads = [call.arguments for call in calls]
+    payloads += [function.definition_arguments for function in functions.values()]
+    return payloads
 
 
-def _payloads_of_hook(hook: HookCall) -> Iterator[bytes]:
-    yield hook.arguments
-    yield hook.function.definition_arguments
-
-
-def payloads_of_result(result: NodeResult) -> Iterator[bytes]:
-    """Yield the payloads of how an attempt ended."""
+def payloads_of_result(result: NodeResult) -> list[bytes]:
+    """Return the payloads of how an attempt ended."""
+    payloads = _payloads_of_calls(result.children)
     if result.payload is not None:
-        yield result.payload
+        payloads.append(result.payload)
     if result.failure is not None:
-        yield result.failure.exception
-    yield from _payloads_of_calls(result.children)
+        payloads.append(result.failure.exception)
+    return payloads
 
 
 async def check_references(payloads: Sequence[bytes], find_sizes: FindSizes) -> None:

@@ -229,14 +229,17 @@ def to_failure(message: graph_pb2.Failure) -> Failure:
     )
 
 
-def to_completions(message: work_pb2.Completions) -> tuple[Iterable[c.Completion], list[c.NodeResult]]:
-    """Give the attempts that gave a plain value, and as failures those of which the value is too large."""
+def to_completions(message: work_pb2.Completions) -> tuple[Iterable[c.Completion], list[c.NodeResult], bool]:
+    """Give the attempts that gave a plain value, and as failures those of which the value is too large.
+
+    With them comes whether any of the values refers to large ones.
+    """
     node_ids, tokens, values = cast(list[NodeId], message.node_ids[:]), message.tokens[:], message.values[:]
     durations_us = message.durations_us[:]
     check_lengths("completions", node_ids, tokens, values, durations_us)
     rows = zip(node_ids, tokens, values, [duration_us * 1e-6 for duration_us in durations_us], strict=True)
     if max(map(len, values), default=0) <= PAYLOAD_BYTES_MAX:
-        return rows, []
+        return rows, [], any_refers(values)
     taken, failed = [], []
     for row in rows:
         node_id, token, value, _ = row
@@ -244,7 +247,7 @@ def to_completions(message: work_pb2.Completions) -> tuple[Iterable[c.Completion
             taken.append(row)
         else:
             failed.append(to_failed(node_id, token, TooLarge("the value", len(value))))
-    return taken, failed
+    return taken, failed, any_refers(values)
 
 
 def to_results(request: work_pb2.WorkRequest) -> list[c.NodeResult]:
@@ -410,27 +413,24 @@ def to_sent(worker_id: WorkerId, request: work_pb2.WorkRequest) -> Sent:
         commands.append(c.LabelNodes(worker_id=worker_id, labels=to_labels(request.labels)))
     completions: Iterable[c.Completion] = ()
     results: list[c.NodeResult] = []
+    refers = False
     if request.HasField("completions"):
-        completions, results = to_completions(request.completions)
+        completions, results, refers = to_completions(request.completions)
     elif not request.results:
         return Sent(commands)
     if request.results:
         results += to_results(request)
+        refers = refers or _refers(request)
     report = c.CompleteNodes(worker_id=worker_id, results=results, completions=completions)
     # No view of the field, which would keep the whole message for as long as its report is on its way to disk.
-    return Sent(commands, report, request.sequence, refers=_refers(request), printed=request.printed[:])
+    return Sent(commands, report, request.sequence, refers=refers, printed=request.printed[:])
 
 
 def _refers(request: work_pb2.WorkRequest) -> bool:
-    """Tell whether any payload of a report refers to values."""
-    if any_refers(request.completions.values):
-        return True
-    return bool(request.results) and (
-        any_refers([function.definition_arguments for function in request.functions])
-        or any(
-            any_refers((result.value, result.failure.exception, *result.children.arguments))
-            for result in request.results
-        )
+    """Tell whether any payload of the results of a report refers to values."""
+    return any_refers([function.definition_arguments for function in request.functions]) or any(
+        any_refers((result.value, result.failure.exception, *result.children.arguments[:]))
+        for result in request.results
     )
 
 

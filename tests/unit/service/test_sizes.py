@@ -68,6 +68,7 @@ def test_a_plain_value_that_is_too_large_fails_its_node_alone() -> None:
     assert convert.to_completions(completions) == (
         [(A, 1, bytes(100), 5 * 1e-6)],
         [NodeResult(node_id=B, token=2, failure=failed("the value has 101 bytes"))],  # type: ignore[arg-type]  # an id
+        False,
     )
 
 
