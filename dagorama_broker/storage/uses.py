@@ -58,19 +58,18 @@ def uses_of_hooks(instance: int, hooks: Iterable[HookCall]) -> Iterator[ValueUse
 
 def recount_uses(instance: StoredInstance) -> set[ValueUse]:
     """Return the uses of an instance with all its nodes, as its payloads have them."""
-    return {
-        *uses_of_hooks(instance.seq, instance.hooks),
-        *chain(*(_uses_of(instance, node) for node in instance.nodes)),
-    }
+    seq = instance.seq
+    return {*uses_of_hooks(seq, instance.hooks), *chain(*(uses_of_node(seq, node) for node in instance.nodes))}
 
 
-def _uses_of(instance: StoredInstance, node: StoredNode) -> Iterator[ValueUse]:
+def uses_of_node(instance: int, node: StoredNode) -> Iterator[ValueUse]:
+    """Yield the uses of a node as it is stored."""
     seq = node.seq
-    yield from uses_in(instance.seq, seq, ARGUMENTS, node.arguments)
-    yield from uses_in(instance.seq, seq, DEFINITION, node.function.definition_arguments)
-    yield from uses_in(instance.seq, seq, RESULT, node.payload or b"")
+    yield from uses_in(instance, seq, ARGUMENTS, node.arguments)
+    yield from uses_in(instance, seq, DEFINITION, node.function.definition_arguments)
+    yield from uses_in(instance, seq, RESULT, node.payload or b"")
     for attempt in node.failures:
-        yield from uses_in(instance.seq, seq, EXCEPTION, attempt.failure.exception)
+        yield from uses_in(instance, seq, EXCEPTION, attempt.failure.exception)
 
 
 class UsesInMemory:

@@ -1,15 +1,20 @@
 """Every journal knows which values its payloads refer to, and what it knows is what its payloads have."""
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Function, Instance, Node
 from dagorama_broker.core.model.references import Reference, write_references
 from dagorama_broker.core.model.stored import ValueUse
 from dagorama_broker.core.model.values import FailedAttempt, Failure, HookCall
+from dagorama_broker.storage.auditing import UseFault, audit_uses
 from dagorama_broker.storage.journal import Journal
+from dagorama_broker.storage.sqlite import SqliteJournal
 from dagorama_broker.storage.uses import recount_uses
 from tests.conformance.conftest import Storage
 from tests.conformance.graphs import FUNCTIONS, Graph
@@ -32,6 +37,7 @@ def uses(journal: Journal) -> list[tuple[int, int, str, str]]:
         found += some
     instances = [journal.find_instance(one.id) for one in journal.list_instances(before_seq=None, limit=100)]
     assert set(found) == {use for one in instances if one is not None for use in recount_uses(one)}
+    assert list(audit_uses(journal)) == []
     digests = {reference(name).digest: name for name in "abcdefgh"}
     assert journal.find_used(list(digests)) == {use.digest for use in found}
     return sorted((one, node, part, digests[digest]) for one, node, part, digest, _ in found)
@@ -169,3 +175,27 @@ def test_values_belong_to_one_storage(storage: Storage) -> None:
     first = storage.journal.owner_id
     storage.reopen()
     assert (storage.journal.owner_id, len(first)) == (first, 16)
+
+
+def test_an_audit_finds_each_use_that_is_not_as_it_is_written(tmp_path: Path) -> None:
+    """One that is missing, one too many, and one of an instance that is not there."""
+    journal = SqliteJournal(tmp_path / "broker.db")
+    journal.open()
+    graph = Graph()
+    instance = graph.instance()
+    nodes = [graph.node(instance, arguments=referring("a")), graph.node(instance)]
+    journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=nodes)])
+    journal.close()
+    with closing(sqlite3.connect(tmp_path / "broker.db")) as connection, connection:
+        connection.execute("UPDATE value_uses SET node = 2")
+        connection.execute("INSERT INTO value_uses SELECT 7, node, part, digest, size FROM value_uses")
+    journal.open()
+    digest, size = reference("a")
+    faults = [
+        UseFault(ValueUse(1, 1, "arguments", digest, size), is_written=False),
+        UseFault(ValueUse(1, 2, "arguments", digest, size), is_written=True),
+        UseFault(ValueUse(7, 2, "arguments", digest, size), is_written=True),
+    ]
+    assert list(audit_uses(journal)) == faults
+    assert str(faults[0]) == f"the use of value {digest.hex()} by the arguments of node 1 of instance 1 is not written"
+    journal.close()

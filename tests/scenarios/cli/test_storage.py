@@ -1,0 +1,121 @@
+"""`dagorama storage check`: what is written of values, and the values themselves."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+
+import grpc
+import pytest
+from click.testing import CliRunner, Result
+
+from dagorama.cli.main import group
+from dagorama_broker.core import events as e
+from dagorama_broker.core.model.references import Reference, write_references
+from dagorama_broker.launch import launch_broker
+from dagorama_broker.storage.sqlite import SqliteJournal
+from dagorama_broker.values.directory import DirectoryStore
+from tests.conformance.graphs import Graph
+
+VALUE, UNUSED = b"value" * 100_000, b"unused" * 1_000
+DIGEST = sha256(VALUE).digest()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """Make a storage with a value that two nodes use, and one that nothing uses."""
+    path = tmp_path / "broker.db"
+    journal = SqliteJournal(path)
+    journal.open()
+    graph = Graph()
+    instance = graph.instance()
+    payload = write_references([Reference(DIGEST, len(VALUE))], b".")
+    nodes = [graph.node(instance, arguments=payload) for _ in range(2)]
+    journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=nodes)])
+    store = DirectoryStore(tmp_path / "broker.db.values")
+    store.open(journal.owner_id, is_used=False)
+    for value in (VALUE, UNUSED):
+        writing = store.begin(sha256(value).digest(), len(value), 0)
+        writing.write(value)
+        writing.finish()
+    store.close()
+    journal.close()
+    return path
+
+
+def value_file(database: Path) -> Path:
+    """Give the file of the value that is used."""
+    return Path(f"{database}.values") / DIGEST.hex()[:2] / DIGEST.hex()[2:4] / DIGEST.hex()
+
+
+def check(database: Path | str, *options: str) -> Result:
+    """Check a storage."""
+    url = f"sqlite:///{database}" if isinstance(database, Path) else database
+    return CliRunner().invoke(group, ["storage", "check", "--storage", url, *options])
+
+
+def test_a_storage_that_is_as_it_should_be(database: Path) -> None:
+    """It is told how much there is, again and again."""
+    for options in ((), ("--quick",), ("--values", f"{database}.values")):
+        result = check(database, *options)
+        said = f"2 uses of 1 values of {len(VALUE)} bytes; 1 unused values of {len(UNUSED)} bytes; 0 problems\n"
+        assert (result.output, result.exit_code) == (said, 0)
+
+
+def test_a_value_that_is_not_there_is_named(database: Path) -> None:
+    """Once, with one of its users."""
+    value_file(database).unlink()
+    result = check(database, "--quick")
+    first, last = result.output.splitlines()
+    assert first.startswith(f"value {DIGEST.hex()}, which the arguments of node 1 of instance 1 refers to, is not in ")
+    assert (last.endswith("; 1 problems"), result.exit_code) == (True, 1)
+
+
+def test_a_value_that_has_changed_is_found_out_by_reading_it(database: Path) -> None:
+    """One of another size without that."""
+    path = value_file(database)
+    path.chmod(0o600)
+    path.write_bytes(VALUE[::-1])
+    assert check(database, "--quick").exit_code == 0
+    result = check(database)
+    assert (f"has the digest {sha256(VALUE[::-1]).hexdigest()}" in result.output, result.exit_code) == (True, 1)
+    path.write_bytes(VALUE[1:])
+    result = check(database, "--quick")
+    assert f"has {len(VALUE) - 1} bytes in {database}.values, and should have {len(VALUE)}" in result.output
+
+
+def test_a_use_that_is_not_as_it_is_written_is_named(database: Path) -> None:
+    """By the payload that has it."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("DELETE FROM value_uses WHERE node = 2")
+    result = check(database)
+    named = f"the use of value {DIGEST.hex()} by the arguments of node 2 of instance 1 is not written"
+    assert (named in result.output, result.exit_code) == (True, 1)
+
+
+def test_what_cannot_be_checked_is_told(database: Path, tmp_path: Path) -> None:
+    """A storage in memory, one that is no storage, and values that are another's."""
+    assert (check("memory:").exit_code, check("nonsense").exit_code) == (3, 2)
+    other = tmp_path / "other.db"
+    result = check(other)
+    assert ("there is no such file" in result.output, result.exit_code, other.exists()) == (True, 3, False)
+    journal = SqliteJournal(other)
+    journal.open()
+    journal.close()
+    result = check(other)
+    assert (result.output.startswith("0 uses of 0 values"), result.exit_code) == (True, 0)
+    assert not Path(f"{other}.values").exists()
+    result = check(other, "--values", f"{database}.values")
+    assert ("belong to another broker's database" in result.output, result.exit_code) == (True, 3)
+
+
+def test_a_storage_that_a_broker_runs_on_is_left_alone(database: Path) -> None:
+    """It goes on."""
+    with launch_broker(port=0, storage=f"sqlite:///{database}") as broker:
+        result = check(database)
+        assert ("another broker holds it" in result.output, result.exit_code) == (True, 3)
+        with grpc.insecure_channel(broker.target) as channel:
+            grpc.channel_ready_future(channel).result(30)
+    assert check(database).exit_code == 0
