@@ -176,7 +176,6 @@ async def serve(
     await server.start()
     host.begin_grace()  # reading what is stored may have taken longer
     log.info("broker ready on %s:%d, storage %s", settings.host, port, journal.location)
-    log.info("values in %s", values.store.location)
     if page is not None:
         log.info("page on %s", url)
     if settings.environment:
@@ -184,6 +183,7 @@ async def serve(
     if metrics is not None:
         metrics.is_loaded()
         log.info("metrics and health at %s", metrics.endpoint.url)
+    log.info("values in %s", values.store.location)
     if ready_fd is not None:
         _tell(ready_fd, f"ready {settings.host} {port}")
     stopping = asyncio.create_task(stop.wait())

@@ -132,7 +132,11 @@ class DirectoryStore:
                     raise BadUpload(
                         f"value {digest.hex()} is to have {size} bytes, and file {file_name!r} has {status.st_size}"
                     )
-                self.settle(handle, name, digest)
+                stored = self._status(_name(digest))
+                if stored is not None and stored.st_size == size:
+                    os.unlink(name, dir_fd=self._root)  # the one that is there may have been checked
+                else:
+                    self.settle(handle, name, digest)
             finally:
                 os.close(handle)
 

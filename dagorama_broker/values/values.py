@@ -27,6 +27,9 @@ VALUE_BYTES_MAX = 64 * 2**30
 #: A value that nobody uses and nobody has asked for is kept for so long.
 UNUSED_S = 3600.0
 
+#: One that somebody has asked for is kept for so long at least, whatever is set: its use is being committed.
+_SEEN_MIN_S = 60.0
+
 #: So many values come at once, and go: each has a chunk or two in memory. The others wait.
 UPLOADS_MAX, DOWNLOADS_MAX = 16, 64
 
@@ -251,7 +254,8 @@ class Values:
     def is_wanted(self, digest: bytes) -> bool:
         """Tell whether a value must not be deleted now, whether it is used or not."""
         seen = self._seen.get(digest)
-        recently = seen is not None and self._clock() - seen[1] < self.unused_s + self.refresh_s
+        kept_s = max(_SEEN_MIN_S, self.unused_s + self.refresh_s)
+        recently = seen is not None and self._clock() - seen[1] < kept_s
         return recently or digest in self._looking or digest in self._writing or digest in self._dying
 
     @asynccontextmanager

@@ -276,12 +276,14 @@ def adopt(store: DirectoryStore, name: str, size: int = len(VALUE)) -> None:
 
 
 def test_a_file_is_adopted(store: DirectoryStore, folder: Path) -> None:
-    """It is renamed, whether or not the value is there already."""
-    for name in ("one", "other"):
-        (folder / "incoming" / name).write_bytes(VALUE)
+    """It is renamed; where the value is there already it is removed, and takes nothing's place, whatever it has."""
+    for name, content in (("one", VALUE), ("other", VALUE[::-1])):
+        (folder / "incoming" / name).write_bytes(content)
         adopt(store, name)
         assert os.listdir(folder / "incoming") == []
-    assert store.find([DIGEST], 0.0, 0.0) == {DIGEST: len(VALUE)}
+        reading = store.read(DIGEST)
+        assert reading.read(0, len(VALUE)) == VALUE
+        reading.close()
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../owner", "a/b", ".hidden", "x\0y", DIGEST.hex() + ".part"])

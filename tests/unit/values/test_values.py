@@ -248,6 +248,18 @@ async def test_asking_for_a_value_keeps_it(folder: Path | None) -> None:
 
 
 @on_a_loop
+async def test_a_value_that_was_just_asked_for_is_kept_whatever_is_set(folder: Path | None) -> None:
+    """A commit may take longer than somebody has set."""
+    clock = Clock()
+    async with opened(folder, clock, unused_s=0.01) as values:
+        await put(values)
+        clock.ahead = 50
+        assert (await collect(values, using())).removed == 0
+        clock.ahead = 70
+        assert (await collect(values, using())).removed == 1
+
+
+@on_a_loop
 async def test_a_value_that_is_asked_for_while_the_journal_is_read_stays(folder: Path | None) -> None:
     """The journal may have been read before what refers to it was committed."""
     clock = Clock()
