@@ -15,11 +15,12 @@ from hashlib import sha256
 from threading import Lock
 from typing import TypeVar
 
-from dagorama_broker.values.faults import DamagedValue, UploadIdle, ValueTooLarge
+from dagorama_broker.values.faults import DamagedValue, UploadIdle, ValuesError, ValueTooLarge
 from dagorama_broker.values.seen import Seen
 from dagorama_broker.values.store import CHUNK_BYTES, Place, Reading, ValueStore, Writing
 
 T = TypeVar("T")
+Opened = TypeVar("Opened", Reading, Writing)
 
 #: A value may have so many bytes, unless the broker is told otherwise.
 VALUE_BYTES_MAX = 64 * 2**30
@@ -183,7 +184,7 @@ class Values:
             done.set_result(None)
 
     async def _take(self, digest: bytes, size: int, offset: int, read: ReadChunk) -> None:
-        writing = _Guarded(await self.run(self.store.begin, digest, size, offset))
+        writing = _Guarded(await self._open(self.store.begin, digest, size, offset))
         try:
             while True:
                 try:
@@ -211,7 +212,7 @@ class Values:
         async with self._downloading:
             self.downloads += 1
             try:
-                reading = await self.run(self.store.read, digest)
+                reading = await self._open(self.store.read, digest)
             except BaseException:
                 self.downloads -= 1
                 self._seen.forget(digest)
@@ -275,6 +276,16 @@ class Values:
     def underway(self) -> list[bytes]:
         """Return the values that are being put."""
         return list(self._writing)
+
+    async def _open(self, function: Callable[..., Opened], *args: object) -> Opened:
+        """Call a function that opens something, which is closed again where the caller is called off meanwhile."""
+        opening = asyncio.ensure_future(self.run(function, *args))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            with suppress(ValuesError):
+                await self.run((await opening).close)
+            raise
 
     async def run(self, function: Callable[..., T], *args: object) -> T:
         """Call a function that uses the disk, in a thread."""

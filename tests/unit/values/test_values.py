@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -208,6 +210,44 @@ async def test_a_damaged_value_is_told_and_removed(tmp_path: Path) -> None:
             assert await values.sizes([DIGEST]) == {}
             await put(values)
         assert (await got(values, DIGEST), values.stored_count) == (VALUE, 1)
+
+
+@pytest.mark.parametrize("name", ["begin", "read"])
+def test_what_is_being_opened_for_a_client_that_goes_is_closed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file stays open, and the next upload and download come as if there had been none."""
+    is_opening, may_go_on, is_open = threading.Event(), threading.Event(), threading.Event()
+    opens = getattr(DirectoryStore, name)
+
+    def open_slowly(*args: object) -> object:
+        is_opening.set()
+        assert may_go_on.wait(30)
+        try:
+            return opens(*args)
+        finally:
+            is_open.set()
+
+    @on_a_loop
+    async def go() -> None:
+        async with opened(tmp_path) as values:
+            await put(values)
+            other = VALUE[1:]
+            files = len(os.listdir("/proc/self/fd"))
+            with monkeypatch.context() as patched:
+                patched.setattr(DirectoryStore, name, open_slowly)
+                going = asyncio.create_task(put(values, other) if name == "begin" else got(values, DIGEST))
+                await asyncio.to_thread(is_opening.wait, 30)
+                going.cancel()
+                await asyncio.sleep(0)
+                may_go_on.set()
+                await asyncio.to_thread(is_open.wait, 30)
+                assert isinstance((await asyncio.gather(going, return_exceptions=True))[0], asyncio.CancelledError)
+            assert len(os.listdir("/proc/self/fd")) == files
+            assert (values.uploads, values.downloads, values.underway) == (0, 0, [])
+            assert await got(values, await put(values, other)) == other
+
+    go()
 
 
 # -- collecting -------------------------------------------------------------------------------------------------------
