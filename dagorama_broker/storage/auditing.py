@@ -1,4 +1,4 @@
-"""Auditing a journal: the uses of values that it has written, against those that its payloads have."""
+"""Auditing a journal: the uses of values as it has written them, and as its payloads have them."""
 
 from __future__ import annotations
 
