@@ -220,14 +220,12 @@ def _fold_one(batch: Batch, event: e.DurableEvent, workers: Mapping[str, int]) -
         case e.NodeCompleted():
             seq, run = event.node.seq, event.run
             if run is None:
-                _put(batch, OutcomeRow(seq, COMPLETED, event.at, event.payload, None, None, event.source_seq or None))
+                row = OutcomeRow(seq, COMPLETED, event.at, event.payload, None, None, event.source_seq or None)
             else:
                 name, granted_at, duration_s = run
                 number, payload = workers[name], event.payload
-                _put(
-                    batch,
-                    OutcomeRow(seq, COMPLETED, event.at, payload, None, None, None, number, granted_at, duration_s),
-                )
+                row = OutcomeRow(seq, COMPLETED, event.at, payload, None, None, None, number, granted_at, duration_s)
+            _put(batch, row)
         case e.NodesCreated():
             batch.nodes.extend(event.nodes)
             if event.labels or event.inputs:

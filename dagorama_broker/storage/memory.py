@@ -306,15 +306,15 @@ class MemoryJournal:
         self._record(instance).add(nodes, event.labels, event.inputs)
         self._uses.add(uses_of_nodes(nodes, {node.function for node in nodes}))
 
-    def _use_result(self, node: Node, payload: bytes | None) -> None:
-        if payload is not None and refers(payload):
-            self._uses.add(uses_in(node.instance.seq, node.seq, RESULT, payload))
+    def _use_result(self, node: Node, payload: bytes) -> None:
+        self._uses.add(uses_in(node.instance.seq, node.seq, RESULT, payload))
 
     def _take(self, event: e.DurableEvent) -> None:
         match event:  # the most frequent come first
             case e.NodeCompleted():
                 self._record(event.node.instance).complete(event)
-                self._use_result(event.node, event.payload)
+                if event.payload is not None and refers(event.payload):
+                    self._use_result(event.node, event.payload)
             case e.NodesCreated():
                 self._add_nodes(event)
             case e.NodesNoted():
@@ -322,7 +322,8 @@ class MemoryJournal:
                     self._record(node.instance).note(node, note)
             case e.NodeJoining():
                 self._record(event.node.instance).join(event)
-                self._use_result(event.node, event.payload)
+                if event.payload is not None and refers(event.payload):
+                    self._use_result(event.node, event.payload)
             case e.AttemptFailed():
                 self._record(event.node.instance).fail_attempt(event)
                 exception = event.attempt.failure.exception
@@ -527,8 +528,8 @@ class _Record:
         row = self._move(event.node, COMPLETED, event.at)
         if event.payload is not None:
             self._payloads[row] = event.payload
-        if event.run is not None:
-            self._set_run(row, event.run)
+        if event.run is not None:  # as `_set_run` does, without a call for each of thousands in a second
+            self._workers[row], self._granted_at[row], self._durations_s[row] = event.run
         if event.source_seq:
             self._sources[row] = event.source_seq
 
