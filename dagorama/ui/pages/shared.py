@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -23,6 +24,9 @@ KEPT_S, KEPT_TIMES = 0.5, 20.0
 #: The answers of so many instances are kept, and of no more than have so many nodes together, where that says how large
 #: they are; one at least.
 INSTANCES_MAX, NODES_MAX = 50, 500_000
+#: An answer about an instance that runs is believed for so long, though all its counts are the same: a node may have got
+#: a label meanwhile, or have begun its next attempt.
+BELIEVED_S = 5.0
 
 
 class Shared(Generic[T]):
@@ -77,8 +81,7 @@ class _Answer(Generic[T]):
         self.before: T | None = None
         if before is not None and before.task.exception() is None:
             self.before = before.task.result()
-        self._counts = dict(instance.status.counts)
-        self._state = instance.status.state
+        self._stood = _standing(instance)
         self._asked_at = time.monotonic()
         self._came_at = 0.0
         self.task: asyncio.Task[T] = asyncio.create_task(self._answer(ask, instance))
@@ -90,7 +93,8 @@ class _Answer(Generic[T]):
 
     def is_over(self, instance: Instance) -> bool:
         """Return whether it is to be asked for again: the instance has changed, and that is worth it, or has ended."""
-        if not self.task.done() or self._tells(instance):
+        is_old = instance.status.state is InstanceState.RUNNING and time.monotonic() - self._asked_at > BELIEVED_S
+        if not self.task.done() or (self._tells(instance) and not is_old):
             return False
         return instance.status.state is not InstanceState.RUNNING or self._worth_s() < 0
 
@@ -100,11 +104,20 @@ class _Answer(Generic[T]):
 
     def _tells(self, instance: Instance) -> bool:
         """Return whether the instance stands as it stood."""
-        return (self._counts, self._state) == (instance.status.counts, instance.status.state)
+        return self._stood == _standing(instance)
 
     def _worth_s(self) -> float:
         """Return for how many seconds it is still worth more than another."""
         return self._came_at + max(KEPT_S, KEPT_TIMES * (self._came_at - self._asked_at)) - time.monotonic()
+
+
+def _standing(instance: Instance) -> tuple[dict[str, int], InstanceState, datetime | None]:
+    """Return all of its status that says whether something has happened to it since.
+
+    One that was retried or rerun may have ended as before, but not at the same time.
+    """
+    status = instance.status
+    return dict(status.counts), status.state, status.finished_at
 
 
 progress: Shared[InstanceProgress] = Shared(lambda instance: instance.aprogress())

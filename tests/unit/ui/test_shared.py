@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from dagorama import Instance, generate_instance_id, instances
+from dagorama.states import InstanceState
 from dagorama.testing import in_process_broker
 from dagorama.ui.pages import shared
 from dagorama.ui.pages.shared import Shared
@@ -90,3 +93,35 @@ async def test_the_largest_are_not_kept_for_long(monkeypatch: pytest.MonkeyPatch
         assert question.again_s(found[0]) == 0
         change(found[0], 7)
         assert question.again_s(found[0]) > 0
+
+
+async def test_one_that_ended_again_as_before_is_asked_about_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rerun may come to the same counts and state: that it ended at another time tells. What runs tells of no labels."""
+    monkeypatch.setattr(shared, "KEPT_S", 0.0)
+    monkeypatch.setattr(shared, "KEPT_TIMES", 0.0)
+    asked = 0
+
+    async def ask(instance: Instance) -> int:
+        nonlocal asked
+        asked += 1
+        return asked
+
+    question = Shared(ask)
+    with in_process_broker():
+        generate_instance_id()
+        (instance,) = [one async for one in instances()]
+        status = instance.status
+        ended = replace(status, state=InstanceState.COMPLETED, finished_at=status.created_at)
+        for status, answer in (
+            (ended, 1),
+            (ended, 1),
+            (replace(ended, finished_at=status.created_at + timedelta(minutes=8)), 2),
+            (instance.status, 3),
+            (instance.status, 3),
+        ):
+            monkeypatch.setattr(instance, "_status", status)
+            assert await question.of(instance) == answer
+        monkeypatch.setattr(shared, "BELIEVED_S", -1.0)
+        assert await question.of(instance) == 4
+        monkeypatch.setattr(instance, "_status", ended)
+        assert [await question.of(instance) for _ in range(2)] == [5, 5]
