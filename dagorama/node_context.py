@@ -40,7 +40,11 @@ class NodeContext:
 
     @property
     def attempt(self) -> int:
-        """Return which attempt this is, from 1. An attempt that was cut off with its worker is not counted."""
+        """Return which attempt of the node this is, from 1, as logs and people number it.
+
+        Every attempt in the life of the node counts: those that were cut off with their workers, and those before a
+        retry or a rerun of its instance, too. `max_attempts` counts neither.
+        """
         return self._node.attempt
 
     @property

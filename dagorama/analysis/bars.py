@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from dagorama.analysis.columns import Columns
+from dagorama.analysis.columns import Columns, revived_at
 from dagorama.analysis.lanes import lanes_of
 
 #: A gap is compressed where it is longer than this part of the time in which something ran, and than so many seconds.
@@ -181,8 +181,9 @@ def timeline_of(nodes: Columns, *, now: float) -> Timeline:
 
 
 def _ready_at(nodes: Columns, place: int) -> float:
-    """Return when all that a node depends on was there."""
-    return max([nodes.created_at[place], *[nodes.finished_at[one] for one in nodes.dependencies[place]]])
+    """Return when all that a node depends on was there, and it had begun anew where it has."""
+    since = revived_at(nodes, place) if nodes.revived_at else 0.0
+    return max([since, nodes.created_at[place], *[nodes.finished_at[one] for one in nodes.dependencies[place]]])
 
 
 def _merged(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

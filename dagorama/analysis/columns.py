@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Protocol
 
 from dagorama.analysis.folding import Fact
@@ -17,6 +18,11 @@ class Columns(Protocol):
     @property
     def began_at(self) -> float:
         """Return when the instance was created."""
+        ...
+
+    @property
+    def revived_at(self) -> Sequence[float]:
+        """Return when nodes of the instance began anew after it had ended."""
         ...
 
     @property
@@ -100,6 +106,15 @@ def end_of(nodes: Columns, place: int, now: float) -> float:
     return nodes.finished_at[place] or now
 
 
+def revived_at(nodes: Columns, place: int) -> float:
+    """Return when a node began anew, by a retry or a rerun, the last time; 0 where it has not.
+
+    While its instance was over it had ended, so what came of it afterwards came of its having begun anew.
+    """
+    until = nodes.granted_at[place] or nodes.finished_at[place] or inf
+    return max([at for at in nodes.revived_at if nodes.created_at[place] < at <= until], default=0.0)
+
+
 def critical_places(nodes: Columns, *, now: float) -> list[int]:
     """Return the chain of nodes without which the instance would have ended earlier, from its begin to its end.
 
@@ -128,7 +143,8 @@ def critical_places(nodes: Columns, *, now: float) -> list[int]:
         if not found or found[-1] != place:
             found.append(place)
         blocker = max(nodes.dependencies[place], key=lambda one: end_of(nodes, one, now), default=-1)
-        if blocker >= 0 and end_of(nodes, blocker, now) > nodes.created_at[place]:
+        since = max(nodes.created_at[place], revived_at(nodes, place)) if nodes.revived_at else nodes.created_at[place]
+        if blocker >= 0 and end_of(nodes, blocker, now) > since:
             place, whole = blocker, True
         elif nodes.parents[place] >= 0:
             place, whole = nodes.parents[place], False

@@ -53,13 +53,17 @@ class _Walk:
                 node = child
                 continue
             for span in reversed(history.spans(node)):
-                if span.phase is not Phase.WAITING:
+                if span.phase not in (Phase.WAITING, Phase.EARLIER):
                     self._take(node, span.phase, span.began_at)
             blocker = history.last_of(history.dependencies(node))
-            if blocker is not None and history.end_of(blocker) > node.created_at:
+            if blocker is not None and history.end_of(blocker) > max(node.created_at, node.revived_at or 0.0):
                 self._take(node, Phase.WAITING, history.end_of(blocker))
                 node, whole = blocker, True
                 continue
+            if node.revived_at is not None:
+                # All of the instance had ended by then: what it hung on before is not known any more.
+                self._take(node, Phase.WAITING, node.revived_at)
+                self._take(node, Phase.EARLIER, node.created_at)
             self._take(node, Phase.WAITING, node.created_at)
             parent = history.by_id.get(node.parent_id or "")
             if parent is None:

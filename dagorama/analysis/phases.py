@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dagorama.analysis.snapshot import NodeSnapshot
 
@@ -12,6 +13,7 @@ from dagorama.analysis.snapshot import NodeSnapshot
 class Phase(StrEnum):
     """The thing that a node was at."""
 
+    EARLIER = "earlier"  #: It had ended already, or was at it: a retry or a rerun had it begin anew.
     SUBMITTING = "submitting"  #: The instance had begun, and the program had not made the call yet.
     WAITING = "waiting"  #: For the values of its dependencies.
     QUEUED = "queued"  #: It was ready, and no worker took it.
@@ -42,10 +44,20 @@ class Span(NamedTuple):
 
 
 class History:
-    """The nodes of one instance, with the times at which things happened to them."""
+    """The nodes of one instance, with the times at which things happened to them.
 
-    def __init__(self, nodes: Iterable[NodeSnapshot], *, began_at: float, now: float) -> None:
-        """Take the nodes in creation order, and the time until which they are told of."""
+    Where the instance was over for a while, and revived then, its times count as if it had gone on at once: what came
+    after such a pause is earlier by it.
+    """
+
+    def __init__(
+        self, nodes: Iterable[NodeSnapshot], *, began_at: float, now: float, pauses: Sequence[tuple[float, float]] = ()
+    ) -> None:
+        """Take the nodes in creation order, the time until which they are told of, and begin and end of each pause."""
+        self.pauses = pauses
+        if pauses:
+            nodes = [self._moved(node) for node in nodes]
+            now = self._worked(now)
         self.nodes: Sequence[NodeSnapshot] = tuple(nodes)
         self.by_id = {node.node_id: node for node in self.nodes}
         self.children: dict[str, list[NodeSnapshot]] = {}
@@ -61,6 +73,14 @@ class History:
         self.has_ended = all(node.has_ended for node in self.nodes)
         ends = [self.end_of(node) for node in self.nodes]
         self.ended_at = max([began_at, *ends])
+
+    def _worked(self, at: float) -> float:
+        """Return a time without the pauses before it."""
+        return at - sum(min(max(at - begin, 0.0), end - begin) for begin, end in self.pauses)
+
+    def _moved(self, node: NodeSnapshot) -> NodeSnapshot:
+        moved: dict[str, Any] = {name: self._worked(at) for name in _TIMES if (at := getattr(node, name)) is not None}
+        return replace(node, failures_at=tuple(map(self._worked, node.failures_at)), **moved)
 
     @property
     def makespan_s(self) -> float:
@@ -118,9 +138,11 @@ class History:
         end = self.end_of(node)
         dependencies = self.dependencies(node)
         has_run = node.started_at is not None or self.return_of(node) is not None
-        ready_at = max([node.created_at, *map(self.end_of, dependencies)])
+        revived_at = node.created_at if node.revived_at is None else node.revived_at
+        yield Phase.EARLIER, revived_at
+        ready_at = max([revived_at, *map(self.end_of, dependencies)])
         if node.ready_at is not None:
-            ready_at = max(node.ready_at, node.created_at)
+            ready_at = max(node.ready_at, revived_at)
         if not has_run and (node.state in ("waiting", "dependency_failed") or ready_at >= end):
             yield Phase.WAITING, end
             return
@@ -150,6 +172,13 @@ class History:
             yield Phase.UNKNOWN if node.started_at is None else Phase.RUNNING, returned_at
             yield Phase.TRANSFER, self._made_at.get(node.node_id, end)
             yield Phase.JOINING, end
+
+
+#: The fields of a node that have a time, or None.
+_TIMES = (
+    *("created_at", "ready_at", "revived_at", "first_granted_at"),
+    *("granted_at", "started_at", "returned_at", "finished_at"),
+)
 
 
 def _under_way(node: NodeSnapshot) -> float:

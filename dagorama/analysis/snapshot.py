@@ -33,7 +33,9 @@ class NodeSnapshot:
     taint: str = ""
     #: When all that it depends on was there; None where that is not known.
     ready_at: float | None = None
-    #: When its first attempt was granted to a worker, and when its last was; None where that is not known.
+    #: When it began anew, by a retry or a rerun, the last time; None where it has not.
+    revived_at: float | None = None
+    #: When its first attempt since then was granted to a worker, and when its last was; None where that is not known.
     first_granted_at: float | None = None
     granted_at: float | None = None
     #: When the function of its last attempt began; None where it has not, or nobody knows.
@@ -45,7 +47,7 @@ class NodeSnapshot:
     dependency_ids: tuple[str, ...] = ()
     #: The node whose function made this call; None for calls from outside.
     parent_id: str | None = None
-    #: When each attempt that gave no value ended.
+    #: When each attempt ended that has given no value, since it last began anew.
     failures_at: tuple[float, ...] = ()
 
     @property

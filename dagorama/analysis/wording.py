@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dagorama.analysis.pace import Pace
 
@@ -29,6 +29,16 @@ def pace_in_words(pace: Pace, total: int) -> str:
     """Return how many nodes complete in a second, and when the rest will have; empty where that is not known."""
     left_s = pace.left_s(total)
     return "" if left_s is None else f"{pace.rate:.3g}/s, {lasting(left_s)} left"
+
+
+def revived_after(pauses_s: Sequence[float]) -> str:
+    """Return that an instance was revived, and for how long it had been over each time; empty for never.
+
+    Of more than three times the number is told, and how long they were together.
+    """
+    if len(pauses_s) > 3:
+        return f"revived {len(pauses_s)} times, after {lasting(sum(pauses_s))} in all"
+    return f"revived after {' and '.join(map(lasting, pauses_s))}" if pauses_s else ""
 
 
 def lasting(seconds: float | None) -> str:

@@ -15,6 +15,7 @@ from dagorama.analysis.wording import lasting
 from dagorama.cli.asking import asks_broker, look_at, print_json
 from dagorama.cli.looking import standing
 from dagorama.cli.options import HELP
+from dagorama.cli.overview import took_in_words
 from dagorama.cli.snapshots import history_of, snapshots_of
 from dagorama.cli.tables import Form, moment, print_fields, print_table, print_text
 from dagorama.client.status import InstanceStatus
@@ -49,8 +50,9 @@ def analyze_command(instance: str, limit: int, as_json: bool) -> None:
     The critical path is the chain of nodes that the end hung on: only what makes it shorter makes the instance faster.
     Each node waits for its dependencies (waiting), then for a worker (queued, or tainted where only some workers take
     it), may fail and back off (retrying), travels (transfer), runs (running), and may wait for the promises that it
-    returned (joining). INSTANCE is an id, at least four of the digits that it begins or ends with, or a key; while it
-    runs, the time until now counts.
+    returned (joining). Where it was retried or rerun, the time in which it was over counts for nothing, and what these
+    nodes were at before is told as earlier. INSTANCE is an id, at least four of the digits that it begins or ends
+    with, or a key; while it runs, the time until now counts.
     """
     looked_at = look_at(instance)
     found = looked_at.status
@@ -65,7 +67,7 @@ def analyze_command(instance: str, limit: int, as_json: bool) -> None:
             ("definition", found.definition),
             ("state", standing(found)),
             ("created", moment(found.created_at)),
-            ("took", lasting(analysis.makespan_s) + ("" if analysis.has_ended else " so far")),
+            ("took", took_in_words(analysis, history)),
             ("of which", in_words(analysis.critical_s, analysis.makespan_s)),
         ]
     )

@@ -53,7 +53,8 @@ def logs(
     INSTANCE and NODE are ids, or at least four of the digits that they begin or end with; INSTANCE may be a key too,
     and NODE what one node only has: a label, the name of a function, whole or just the method's, or both, as in
     load/orders-17.csv. Each line has its time, its function, and the node's label, or the end of its id where several
-    nodes are of that. Lines that begin with -- say what is missing. With --json each line is an object.
+    nodes are of that; of an attempt that was not its first or last, #2 of 3. Lines that begin with -- say what is
+    missing. With --json each line is an object.
     """
     wanted = _filter(level, grep)
     found_in = find_instance(instance)
@@ -115,6 +116,8 @@ class _Lines:
         self._today = datetime.now(UTC).date()
         #: Function and label of each node that is known.
         self._named: dict[UUID, tuple[str, str]] = {}
+        #: How many attempts it had when it was looked up: earlier ones are told as such.
+        self._attempts: dict[UUID, int] = {}
         self._of_name: Counter[str | tuple[str, str]] = Counter()
         self._knows_all = True
         self._looked_up = 0
@@ -152,6 +155,9 @@ class _Lines:
             name += f" {_one_line(label)}"
         if self._of_name[named if label else function] > 1 or not (label or self._knows_all):
             name += f" {node_id.hex[-(_DIGITS if self._drawn else _DIGITS_WHOLE) :]}"
+        latest = self._attempts.get(node_id, 0)
+        if attempt < latest:
+            return f"{name} #{attempt} of {latest}"
         return f"{name} #{attempt}" if attempt > 1 else name
 
     def _look_up(self, node_id: UUID) -> tuple[str, str]:
@@ -167,6 +173,7 @@ class _Lines:
     def _know(self, node: Node) -> None:
         if node.id not in self._named:
             named = self._named[node.id] = (node.function, node.label)
+            self._attempts[node.id] = node.status.attempts
             self._of_name.update((node.function, named))
 
     def _styled_text(self, line: LogLine, text: str) -> str:

@@ -15,10 +15,12 @@ from dagorama.logging import printable
 def find_node(instance: Instance, text: str) -> UUID:
     """Return the id of the node that a person means.
 
-    It may be given whole, as the first or last digits of the id of a node of the instance, or by what only one node
-    has: a label, the name of a function, or both, as in "load/orders-17.csv". A text that is the label of one and
-    abbreviates the id of another is refused.
+    #412 is the 412th that was made. It may be given whole, as the first or last digits of the id of a node of the
+    instance, or by what only one node has: a label, the name of a function, or both, as in "load/orders-17.csv". A
+    text that is the label of one and abbreviates the id of another is refused.
     """
+    if text.startswith("#") and text[1:].isascii() and text[1:].isdigit():
+        return _in_place(instance, int(text[1:]))
     digits = digits_of(text)
     if digits is not None and len(digits) == 32:
         return UUID(digits)
@@ -35,6 +37,14 @@ def find_node(instance: Instance, text: str) -> UUID:
     has = f"has an id that begins or ends with {shown}," if digits is not None else "has"
     what = f"the label {shown}, or a function of the name {shown}"
     raise Refused(f"none {whose} {has} {what}; `dagorama show {name} --all` lists them")
+
+
+def _in_place(instance: Instance, number: int) -> UUID:
+    """Return the id of a node by its place in the order in which they were made, from 1."""
+    times = instance.times()
+    if not 1 <= number <= len(times):
+        raise Refused(f"instance {instance.id} has {len(times)} nodes, and none is #{number}")
+    return times.node_id(number - 1)
 
 
 def _fitting(

@@ -11,7 +11,7 @@ from dagorama.analysis.phases import History, Span
 from dagorama.analysis.snapshot import method_of
 from dagorama.analysis.summary import Analysis
 from dagorama.analysis.timeline import ASCII, BLOCKS, bar, busy_spans, most_at_once, running_at_once
-from dagorama.analysis.wording import lasting
+from dagorama.analysis.wording import lasting, revived_after
 from dagorama.cli.progress import by_name
 from dagorama.cli.tables import Form, is_drawn, print_table, terminal_width
 
@@ -31,10 +31,17 @@ def overview(analysis: Analysis, history: History) -> list[tuple[str, str]]:
     # Spaces inside of it stand for time in which nothing ran; at a wrap they would be lost.
     ran = f"{line}  {most} at once at most" if is_drawn() and terminal_width() >= 60 else f"{most} at once at most"
     return [
-        ("took", lasting(analysis.makespan_s) + ("" if analysis.has_ended else " so far")),
+        ("took", took_in_words(analysis, history)),
         ("ran", ran if most else ""),
         ("critical", path_in_words(analysis.path)),
     ]
+
+
+def took_in_words(analysis: Analysis, history: History) -> str:
+    """Return how long an instance took, and after how long it was revived; that is no part of it."""
+    words = lasting(analysis.makespan_s) + ("" if analysis.has_ended else " so far")
+    revived = revived_after([end - begin for begin, end in history.pauses])
+    return f"{words}, {revived}" if revived else words
 
 
 def timeline(history: History, spans: Sequence[Span], *, width: int, highest: float | None = None) -> str:

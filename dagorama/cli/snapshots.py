@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from dagorama import Instance
 from dagorama.analysis.phases import History
 from dagorama.analysis.snapshot import NodeSnapshot
 from dagorama.cli.failure import Refused
-from dagorama.client.status import InstanceStatus, NodeStatus
+from dagorama.client.status import InstanceStatus, NodeStatus, Pause
 
 #: An instance with more nodes is not read as a whole: it would take minutes, and gigabytes.
 NODES_MAX = 200_000
@@ -18,7 +19,8 @@ NODES_MAX = 200_000
 def snapshots_of(instance: Instance, *, way_out: str = "") -> list[NodeSnapshot]:
     """Return all nodes of an instance in creation order; refuse one that is too large, and name the `way_out`."""
     check_size(instance, way_out=way_out)
-    return [snapshot_of(one.status) for one in instance.nodes()]
+    pauses = instance.status.pauses
+    return [snapshot_of(one.status, pauses) for one in instance.nodes()]
 
 
 def check_size(instance: Instance, *, way_out: str = "") -> None:
@@ -31,12 +33,19 @@ def check_size(instance: Instance, *, way_out: str = "") -> None:
 
 
 def history_of(instance: InstanceStatus, nodes: list[NodeSnapshot]) -> History:
-    """Return the history of an instance from its nodes, as it stands now."""
-    return History(nodes, began_at=instance.created_at.timestamp(), now=datetime.now(UTC).timestamp())
+    """Return the history of an instance from its nodes, as it stands now, without the times in which it was over."""
+    pauses = [(one.ended_at.timestamp(), one.revived_at.timestamp()) for one in instance.pauses]
+    now = datetime.now(UTC).timestamp()
+    return History(nodes, began_at=instance.created_at.timestamp(), now=now, pauses=pauses)
 
 
-def snapshot_of(node: NodeStatus) -> NodeSnapshot:
-    """Return the facts of a node."""
+def snapshot_of(node: NodeStatus, pauses: Sequence[Pause] = ()) -> NodeSnapshot:
+    """Return the facts of a node of an instance that had these pauses."""
+    # While its instance was over it had ended, so what came of it afterwards came of its having begun anew.
+    until = node.granted_at or node.finished_at
+    revived = [at for at in (one.revived_at for one in pauses) if node.created_at < at and (not until or at <= until)]
+    revived_at = max(revived, default=None)
+    failures = [one for one in node.failures if revived_at is None or one.ended_at > revived_at]
     return NodeSnapshot(
         node_id=str(node.node_id),
         function=node.function,
@@ -45,14 +54,15 @@ def snapshot_of(node: NodeStatus) -> NodeSnapshot:
         label=node.label,
         taint=node.taint,
         ready_at=_seconds(node.ready_at),
-        first_granted_at=_seconds(node.failures[0].granted_at if node.failures else node.granted_at),
+        revived_at=_seconds(revived_at),
+        first_granted_at=_seconds(failures[0].granted_at if failures else node.granted_at),
         granted_at=_seconds(node.granted_at),
         started_at=_seconds(node.started_at),
         returned_at=_returned_at(node),
         finished_at=_seconds(node.finished_at),
         dependency_ids=tuple(map(str, node.dependency_ids)),
         parent_id=_text(node.parent_id),
-        failures_at=tuple(one.ended_at.timestamp() for one in node.failures),
+        failures_at=tuple(one.ended_at.timestamp() for one in failures),
     )
 
 

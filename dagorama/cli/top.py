@@ -187,7 +187,7 @@ def _instance_forms(listed: Sequence[InstanceStatus], rates: Rates) -> list[Form
         total, counts = sum(one.counts.values()), one.counts
         done = counts.get("completed", 0)
         rate = rates.by_instance.get(one.instance_id, 0.0) if one.state == "running" else 0.0
-        age_s = ((one.finished_at or now) - one.created_at).total_seconds()
+        age_s = ((one.finished_at or now) - one.counted_from).total_seconds()
         rows.append(
             (
                 end_of(one.instance_id),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import IO
 
 import click
@@ -37,7 +38,9 @@ def trace(instance: str, output: IO[str]) -> None:
     found = look_at(instance)
     check_size(found, way_out="there is no trace of it")
     nodes = [one.status for one in found.nodes()]
-    history = history_of(found.status, [snapshot_of(node) for node in nodes])
+    # In a trace things stand where they were, so the pauses stay in it.
+    snapshots = [snapshot_of(node, found.status.pauses) for node in nodes]
+    history = history_of(replace(found.status, pauses=()), snapshots)
     runs = [run for node in nodes for run in runs_of(node, history.now)]
     title = f"{found.status.definition} {found.id}"
     json.dump(chrome_trace(history, runs, title=title), output, separators=(",", ":"))
@@ -47,6 +50,10 @@ def trace(instance: str, output: IO[str]) -> None:
 def runs_of(node: NodeStatus, now: float) -> Iterator[Run]:
     """Yield the attempts of a node that began, as far as they are known."""
     node_id = str(node.node_id)
+    for undone in node.undone:
+        if undone.started_at is not None:
+            began_at, ended_at = undone.started_at.timestamp(), undone.ended_at.timestamp()
+            yield Run(node_id, undone.number, undone.worker, began_at, ended_at, "completed")
     for failed in node.failures:
         if failed.started_at is not None:
             yield Run(

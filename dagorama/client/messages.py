@@ -33,8 +33,10 @@ from dagorama.client.status import (
     LimitStatus,
     NodeStatus,
     Outcome,
+    Pause,
     ProgressStatus,
     QueueStatus,
+    UndoneStatus,
     WorkerStatus,
 )
 from dagorama.client.times import TimesPage
@@ -152,6 +154,8 @@ _told = Telling(
         dag_pb2.ShapeEdge: Row(ShapeEdge),
         dag_pb2.NodeTimes: Row(TimesPage, {"states": lambda told: list(map(_STATES.__getitem__, told.states))}),
         dag_pb2.NodeInfo: Row(NodeStatus, {"inputs": inputs_in, "value_preview": preview_in}),
+        dag_pb2.Pause: Row(Pause),
+        dag_pb2.UndoneAttempt: Row(UndoneStatus),
         dag_pb2.AttemptInfo: Row(AttemptStatus, {name: f"failure.{name}" for name in ("type", "message", "traceback")}),
         dag_pb2.EventBatch: Row(
             EventBatch,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -14,6 +14,19 @@ from dagorama.why import Reason
 
 #: The states of nodes after which nothing changes.
 TERMINAL = frozenset({"completed", "failed", "dependency_failed", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """A time in which an instance was over, before a retry or a rerun had nodes of it begin anew."""
+
+    ended_at: datetime
+    revived_at: datetime
+
+    @property
+    def duration_s(self) -> float:
+        """Return how long it was over, in seconds."""
+        return (self.revived_at - self.ended_at).total_seconds()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +58,33 @@ class InstanceStatus:
     tags: dict[str, str]
     #: Who started it, as that program has said, which proves nothing; empty where it has not.
     started_by: str = ""
+    #: When it was over, before a retry or a rerun had nodes of it begin anew: that is no time that it took.
+    pauses: tuple[Pause, ...] = ()
+
+    @property
+    def counted_from(self) -> datetime:
+        """Return when it would have been created to take as long without having been over in between."""
+        return self.created_at + timedelta(seconds=sum(pause.duration_s for pause in self.pauses))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoneStatus:
+    """One attempt that gave a value, which is no more since its node began anew."""
+
+    #: From 1, over the whole life of its node.
+    number: int
+    worker: str
+    ended_at: datetime
+    granted_at: datetime | None = None
+    started_at: datetime | None = None
+    duration_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptStatus:
     """One attempt that gave no value."""
 
-    #: From 1.
+    #: From 1, over the whole life of its node.
     number: int
     worker: str
     ended_at: datetime
@@ -93,7 +126,7 @@ class NodeStatus:
     dependency_ids: tuple[UUID, ...]
     #: The node whose function made this call; None for calls from outside.
     parent_id: UUID | None
-    #: Attempts started so far.
+    #: Attempts started so far, in the whole life of the node: a retry or a rerun counts on, and a lost one counts too.
     attempts: int
     failures: tuple[AttemptStatus, ...]
     #: Name of the worker that holds the lease, or that ran the attempt which it has ended in; empty for none.
@@ -111,7 +144,9 @@ class NodeStatus:
     #: What the last rerun that it was part of has changed: "same", "changed", "new"; empty for nothing as yet.
     change: str
 
-    #: When all that it depends on was there; None before.
+    #: Attempts that gave values which are no more, since it began anew.
+    undone: tuple[UndoneStatus, ...] = ()
+    #: When all that it depends on was there, or it began anew where that was later; None before.
     ready_at: datetime | None = None
     #: When `worker` was granted it; None where no attempt is under way and none has ended it.
     granted_at: datetime | None = None

@@ -33,6 +33,7 @@ class TimesPage:
     returned_at: Sequence[float]
     finished_at: Sequence[float]
     next_page_token: str
+    revived_at: Sequence[float] = ()
 
 
 class InstanceTimes:
@@ -52,6 +53,7 @@ class InstanceTimes:
         "node_ids",
         "parents",
         "returned_at",
+        "revived_at",
         "started_at",
         "states",
         "workers",
@@ -61,6 +63,8 @@ class InstanceTimes:
         """Take the pages of all nodes, one at least."""
         #: When the instance was created.
         self.began_at = pages[0].began_at
+        #: When nodes of it began anew, after it had ended, by a retry or a rerun.
+        self.revived_at = tuple(pages[-1].revived_at)
         #: The ids of all, 16 bytes each; `node_id` gives one.
         self.node_ids = b"".join([bytes(page.node_ids) for page in pages])
         #: "module:Class.method" of each.

@@ -38,7 +38,7 @@ class Failure:
 class Attempt:
     """One attempt of a node."""
 
-    #: From 1.
+    #: From 1, over the whole life of the node: a retry or a rerun counts on.
     number: int
     #: Name of the worker; empty where the broker does not know it.
     worker: str
@@ -52,6 +52,8 @@ class Attempt:
     duration_s: float | None
     #: None for one that runs or gave a value.
     error: Failure | None
+    #: Whether it gave a value that is no more, since its node began anew.
+    is_undone: bool = False
 
 
 class Node(NodeActs):
@@ -133,7 +135,7 @@ class Node(NodeActs):
 
     @property
     def ready_at(self) -> datetime | None:
-        """Return when all that it depends on was there; None before."""
+        """Return when all that it depends on was there, or it began anew where that was later; None before."""
         return self._status.ready_at
 
     @property
@@ -193,7 +195,10 @@ class Node(NodeActs):
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """Return its attempts, the first one first. After a retry or a rerun they count from 1 again."""
+        """Return its attempts, the first one first, those before a retry or a rerun too: they count on.
+
+        `max_attempts` counts those that have failed since then only, and none that was lost with its worker.
+        """
         return attempts_of(self._status)
 
     @property
@@ -281,8 +286,21 @@ class Node(NodeActs):
 
 
 def attempts_of(status: NodeStatus) -> tuple[Attempt, ...]:
-    """Return the attempts of a node: failed ones, and then the one that runs, or gave the value."""
-    failed = [
+    """Return the attempts of a node: those that are over, and then the one that runs, or gave the value."""
+    over = [
+        Attempt(
+            number=each.number,
+            worker=each.worker,
+            granted_at=each.granted_at,
+            started_at=each.started_at,
+            ended_at=each.ended_at,
+            duration_s=each.duration_s,
+            error=None,
+            is_undone=True,
+        )
+        for each in status.undone
+    ]
+    over += [
         Attempt(
             number=each.number,
             worker=each.worker,
@@ -294,8 +312,9 @@ def attempts_of(status: NodeStatus) -> tuple[Attempt, ...]:
         )
         for each in status.failures
     ]
-    if status.attempts <= max([each.number for each in failed], default=0):
-        return tuple(failed)
+    over.sort(key=lambda each: each.number)
+    if status.attempts <= max([each.number for each in over], default=0):
+        return tuple(over)
     last = Attempt(
         number=status.attempts,
         worker=status.worker,
@@ -305,7 +324,7 @@ def attempts_of(status: NodeStatus) -> tuple[Attempt, ...]:
         duration_s=status.duration_s,
         error=None,
     )
-    return (*failed, last)
+    return (*over, last)
 
 
 def _ended_at(status: NodeStatus) -> datetime | None:

@@ -217,7 +217,7 @@ class _Values:
 def _held(node: Node, token: int) -> Held:
     spec = node.function.spec
     function = Function(spec.name, spec.definition_arguments, spec.timeout_s, spec.code_version, spec.release)
-    attempt = node.attempts + 1
+    attempt = node.tries + 1
     return Held(
         node.id,
         token,

@@ -274,6 +274,8 @@ _told = Telling(
                 "value_preview": preview_in,
             },
         ),
+        values.Pause: Row(status.Pause),
+        values.UndoneAttempt: Row(status.UndoneStatus),
         values.FailedAttempt: Row(
             status.AttemptStatus, {name: f"failure.{name}" for name in ("type", "message", "traceback")}
         ),

@@ -2414,6 +2414,7 @@ class NodeTimes(_message.Message):
     RETURNED_AT_FIELD_NUMBER: _builtins.int
     FINISHED_AT_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    REVIVED_AT_FIELD_NUMBER: _builtins.int
     began_at: _builtins.float
     """When the instance was created."""
     node_ids: _builtins.bytes
@@ -2458,6 +2459,10 @@ class NodeTimes(_message.Message):
     def returned_at(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
     @_builtins.property
     def finished_at(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def revived_at(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """When nodes of the instance began anew, after it had ended."""
+
     def __init__(
         self,
         *,
@@ -2479,10 +2484,11 @@ class NodeTimes(_message.Message):
         returned_at: _abc.Iterable[_builtins.float] | None = ...,
         finished_at: _abc.Iterable[_builtins.float] | None = ...,
         next_page_token: _builtins.str = ...,
+        revived_at: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["began_at", b"began_at", "created_at", b"created_at", "dependencies", b"dependencies", "dependency_counts", b"dependency_counts", "finished_at", b"finished_at", "function_places", b"function_places", "functions", b"functions", "granted_at", b"granted_at", "labels", b"labels", "next_page_token", b"next_page_token", "node_ids", b"node_ids", "numbers", b"numbers", "parents", b"parents", "returned_at", b"returned_at", "started_at", b"started_at", "states", b"states", "worker_places", b"worker_places", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["began_at", b"began_at", "created_at", b"created_at", "dependencies", b"dependencies", "dependency_counts", b"dependency_counts", "finished_at", b"finished_at", "function_places", b"function_places", "functions", b"functions", "granted_at", b"granted_at", "labels", b"labels", "next_page_token", b"next_page_token", "node_ids", b"node_ids", "numbers", b"numbers", "parents", b"parents", "returned_at", b"returned_at", "revived_at", b"revived_at", "started_at", b"started_at", "states", b"states", "worker_places", b"worker_places", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2526,6 +2532,7 @@ class InstanceInfo(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     STARTED_BY_FIELD_NUMBER: _builtins.int
+    PAUSES_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.bytes
     definition: _builtins.str
     state: _graph_pb2.InstanceState.ValueType
@@ -2547,6 +2554,10 @@ class InstanceInfo(_message.Message):
     def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___StateCount]: ...
     @_builtins.property
     def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def pauses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pause]:
+        """The times in which it was over, before a retry or a rerun had nodes of it begin anew, in their order."""
+
     def __init__(
         self,
         *,
@@ -2564,14 +2575,39 @@ class InstanceInfo(_message.Message):
         key: _builtins.str = ...,
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         started_by: _builtins.str = ...,
+        pauses: _abc.Iterable[Global___Pause] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created_at", b"created_at", "deadline_at", b"deadline_at", "definition", b"definition", "finished_at", b"finished_at", "group", b"group", "instance_id", b"instance_id", "key", b"key", "paused", b"paused", "priority", b"priority", "running_max", b"running_max", "started_by", b"started_by", "state", b"state", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created_at", b"created_at", "deadline_at", b"deadline_at", "definition", b"definition", "finished_at", b"finished_at", "group", b"group", "instance_id", b"instance_id", "key", b"key", "paused", b"paused", "pauses", b"pauses", "priority", b"priority", "running_max", b"running_max", "started_by", b"started_by", "state", b"state", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InstanceInfo: _TypeAlias = InstanceInfo  # noqa: Y015
+
+@_typing.final
+class Pause(_message.Message):
+    """A time in which an instance was over. Seconds since the epoch (UTC)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    REVIVED_AT_FIELD_NUMBER: _builtins.int
+    ended_at: _builtins.float
+    revived_at: _builtins.float
+    def __init__(
+        self,
+        *,
+        ended_at: _builtins.float = ...,
+        revived_at: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "revived_at", b"revived_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pause: _TypeAlias = Pause  # noqa: Y015
 
 @_typing.final
 class StateCount(_message.Message):
@@ -2629,6 +2665,7 @@ class NodeInfo(_message.Message):
     INPUTS_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     VALUE_BYTES_FIELD_NUMBER: _builtins.int
+    UNDONE_FIELD_NUMBER: _builtins.int
     node_id: _builtins.bytes
     instance_id: _builtins.bytes
     function: _builtins.str
@@ -2638,7 +2675,7 @@ class NodeInfo(_message.Message):
     parent_id: _builtins.bytes
     """The node whose function made this call; empty for calls from outside."""
     attempts: _builtins.int
-    """Attempts started so far."""
+    """Attempts started so far, in the whole life of the node: a retry or a rerun counts on, and a lost one counts too."""
     worker: _builtins.str
     """Name of the worker that holds the lease, or that ran the attempt which the node has ended in. Empty for a node that
     waits for its next attempt, whatever attempts it has had.
@@ -2652,7 +2689,7 @@ class NodeInfo(_message.Message):
     change: Global___Change.ValueType
     """What the last rerun that it was part of has changed; as long as that has given no value, UNSPECIFIED."""
     ready_at: _builtins.float
-    """When all that it depends on was there. It may have waited for a worker from then on."""
+    """When all that it depends on was there, or it began anew where that was later. It may have waited for a worker from then on."""
     granted_at: _builtins.float
     """Of the attempt of `worker`: when it was granted, when the function began, and how long it took. While it runs the
     first two are the same, since its worker tells of them afterwards, and the third is 0.
@@ -2679,10 +2716,16 @@ class NodeInfo(_message.Message):
     @_builtins.property
     def dependency_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     @_builtins.property
-    def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptInfo]: ...
+    def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptInfo]:
+        """Those that gave no value."""
+
     @_builtins.property
     def progress(self) -> Global___Progress:
         """What its function last told of this attempt; not set where it has told nothing, and once the attempt has ended."""
+
+    @_builtins.property
+    def undone(self) -> _containers.RepeatedCompositeFieldContainer[Global___UndoneAttempt]:
+        """Attempts that gave values which are no more, since the node began anew."""
 
     def __init__(
         self,
@@ -2715,14 +2758,51 @@ class NodeInfo(_message.Message):
         inputs: _builtins.str = ...,
         value: _builtins.bytes = ...,
         value_bytes: _builtins.int = ...,
+        undone: _abc.Iterable[Global___UndoneAttempt] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "arguments_bytes", b"arguments_bytes", "attempts", b"attempts", "cause_id", b"cause_id", "change", b"change", "created_at", b"created_at", "dependency_ids", b"dependency_ids", "duration_s", b"duration_s", "failures", b"failures", "finished_at", b"finished_at", "function", b"function", "granted_at", b"granted_at", "inputs", b"inputs", "instance_id", b"instance_id", "label", b"label", "node_id", b"node_id", "parameters", b"parameters", "parent_id", b"parent_id", "progress", b"progress", "queue", b"queue", "ready_at", b"ready_at", "retry_at", b"retry_at", "started_at", b"started_at", "state", b"state", "taint", b"taint", "value", b"value", "value_bytes", b"value_bytes", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "arguments_bytes", b"arguments_bytes", "attempts", b"attempts", "cause_id", b"cause_id", "change", b"change", "created_at", b"created_at", "dependency_ids", b"dependency_ids", "duration_s", b"duration_s", "failures", b"failures", "finished_at", b"finished_at", "function", b"function", "granted_at", b"granted_at", "inputs", b"inputs", "instance_id", b"instance_id", "label", b"label", "node_id", b"node_id", "parameters", b"parameters", "parent_id", b"parent_id", "progress", b"progress", "queue", b"queue", "ready_at", b"ready_at", "retry_at", b"retry_at", "started_at", b"started_at", "state", b"state", "taint", b"taint", "undone", b"undone", "value", b"value", "value_bytes", b"value_bytes", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NodeInfo: _TypeAlias = NodeInfo  # noqa: Y015
+
+@_typing.final
+class UndoneAttempt(_message.Message):
+    """An attempt whose value is no more. As in `AttemptInfo`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    WORKER_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    GRANTED_AT_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    DURATION_S_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    worker: _builtins.str
+    ended_at: _builtins.float
+    granted_at: _builtins.float
+    started_at: _builtins.float
+    duration_s: _builtins.float
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        worker: _builtins.str = ...,
+        ended_at: _builtins.float = ...,
+        granted_at: _builtins.float = ...,
+        started_at: _builtins.float = ...,
+        duration_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration_s", b"duration_s", "ended_at", b"ended_at", "granted_at", b"granted_at", "number", b"number", "started_at", b"started_at", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UndoneAttempt: _TypeAlias = UndoneAttempt  # noqa: Y015
 
 @_typing.final
 class Progress(_message.Message):
@@ -2763,6 +2843,7 @@ class AttemptInfo(_message.Message):
     STARTED_AT_FIELD_NUMBER: _builtins.int
     DURATION_S_FIELD_NUMBER: _builtins.int
     number: _builtins.int
+    """From 1, over the whole life of its node."""
     worker: _builtins.str
     ended_at: _builtins.float
     granted_at: _builtins.float

@@ -28,7 +28,7 @@ def fail_unstarted(graph: Graph, now: float, *, is_recovering: bool) -> None:
             message=f"it was ready for {waited_s:g} s, its start_timeout, and no worker took it: {obstacle}",
             permanent=True,
         )
-        graph.give_up(node, FailedAttempt(node.attempts, "", now, failure), now)
+        graph.give_up(node, FailedAttempt(node.tries, "", now, failure), now)
 
 
 def fail_overdue(graph: Graph, dispatcher: Dispatcher, now: float) -> None:
@@ -58,7 +58,7 @@ def expire_instance(graph: Graph, dispatcher: Dispatcher, instance: Instance, no
     failure = _deadline_exceeded(instance)
     for node, holder in zip(running, holders, strict=True):
         node.attempts += 1  # this ends one
-        graph.give_up(node, cut_short(node, node.attempts, holder.name if holder else "", failure, now), now)
+        graph.give_up(node, cut_short(node, holder.name if holder else "", failure, now), now)
 
 
 def fail_expired(graph: Graph, now: float) -> None:
@@ -70,7 +70,7 @@ def fail_expired(graph: Graph, now: float) -> None:
             continue  # it has failed, or was cancelled
         if failure is None or node.instance is not instance:  # they share it: it is large
             instance, failure = node.instance, _deadline_exceeded(node.instance)
-        graph.give_up(node, FailedAttempt(node.attempts, "", now, failure), now)
+        graph.give_up(node, FailedAttempt(node.tries, "", now, failure), now)
 
 
 def _deadline_exceeded(instance: Instance) -> Failure:

@@ -191,7 +191,8 @@ class Reset(NamedTuple):
     """A node that begins anew: the function that it calls now, and whether it joins again with the value it returned.
 
     With `previous`, the digest of the value that it had, empty for none: it was to be run again. Its next value will be
-    compared with that; any earlier comparison is void. With `arguments` it has these from now on.
+    compared with that; any earlier comparison is void. With `arguments` it has these from now on. `tries` attempts
+    of its whole life are over; the last gave the value that is no more, if it had one.
     """
 
     node: Node
@@ -199,6 +200,7 @@ class Reset(NamedTuple):
     joins: bool
     previous: bytes | None = None
     arguments: bytes | None = None
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

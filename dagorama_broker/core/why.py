@@ -90,7 +90,7 @@ def explain(scheduler: Scheduler, node: Node, now: float, *, depth: int = DEPTH_
             )
             return (Reason(kind=Kind.BACKS_OFF, text=text, until=node.retry_at),)
         case NodeState.BACKOFF:
-            text = f"attempt {node.attempts} failed; the next one is due in {max(0.0, node.retry_at - now):.1f} s"
+            text = f"attempt {node.tries} failed; the next one is due in {max(0.0, node.retry_at - now):.1f} s"
             backs_off = Reason(kind=Kind.BACKS_OFF, text=text, until=node.retry_at, expected_at=node.retry_at)
             return (*_pauses(node), backs_off)
         case NodeState.STARTED:
@@ -107,6 +107,14 @@ def explain(scheduler: Scheduler, node: Node, now: float, *, depth: int = DEPTH_
             text = f"worker {name} has it{_about('it ends', at, now)}"
             return (Reason(kind=Kind.RUNNING, text=text, workers=(name,), expected_at=at),)
     return tuple(_explain_ready(scheduler, node, now))
+
+
+def explain_stopping(scheduler: Scheduler, node_id: NodeId) -> Iterator[Reason]:
+    """Yield a reason for each worker that was told to stop a node which has ended, and has not said that it has."""
+    for worker in scheduler.workers.values():
+        if any(node.id == node_id for node in worker.stopping.values()):
+            text = f"worker {worker.name} runs it still: it was told to stop, and has not said that it has"
+            yield Reason(kind=Kind.RUNNING, text=text, workers=(worker.name,))
 
 
 def ended(state: NodeState, cause_id: NodeId, function: str, attempts: int, failure: Failure | None) -> Reason:

@@ -15,6 +15,7 @@ from dagorama_broker.core.model.values import (
     InstanceId,
     NodeId,
     Progress,
+    UndoneAttempt,
     WorkerId,
 )
 from dagorama_broker.core.why import Reason
@@ -32,8 +33,9 @@ class NodeInfo:
     state: NodeState
     dependency_ids: Sequence[NodeId]
     parent_id: NodeId | None  #: the node whose function made this call; None for calls from outside
-    attempts: int  #: those that have started
+    attempts: int  #: those that have started, in all its life
     failures: Sequence[FailedAttempt]
+    undone: Sequence[UndoneAttempt]  #: those whose values are no more, as it has begun anew since
     worker: str  #: name of the one that holds the lease, or that ran the attempt that it has ended in; empty for none
     created_at: float
     ready_at: float  #: when all that it depends on was there
@@ -159,6 +161,7 @@ class NodeTimes:
     """Hold the nodes of a part of an instance in columns. Times are 0 where they are not known, or have not come."""
 
     began_at: float  #: when the instance was created
+    revived_at: Sequence[float] = ()  #: when nodes of it began anew, after it had ended
     functions: dict[str, int] = field(default_factory=dict)  #: the names, each with its place
     workers: dict[str, int] = field(default_factory=lambda: {"": 0})  #: the same; the first stands for none
     node_ids: bytearray = field(default_factory=bytearray)  #: of all, one after the other

@@ -1,13 +1,14 @@
 """Describe what is in memory, and in the journal, as requests are answered with it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from typing import NamedTuple
 
 from dagorama_broker.core.model.entities import Instance, Lane, Node, Worker
 from dagorama_broker.core.model.filters import Obstacle
 from dagorama_broker.core.model.states import NodeState
 from dagorama_broker.core.model.stored import InstanceSummary, StoredEnd, StoredNode
-from dagorama_broker.core.model.values import InstanceId, Note, QueueControl, WorkerId, measure
+from dagorama_broker.core.model.values import InstanceId, Note, Pause, QueueControl, WorkerId, measure
 from dagorama_broker.core.ready.queues import ReadyQueues
 from dagorama_broker.requests.answers import NodeInfo, QueueInfo, WorkerInfo
 from dagorama_broker.requests.checks import VALUE_BYTES_SHOWN
@@ -29,6 +30,7 @@ def describe_instance(instance: Instance) -> InstanceSummary:
         key=instance.start.key if instance.start is not None else "",
         tags=instance.tags,
         started_by=instance.started_by,
+        pauses=instance.pauses,
     )
 
 
@@ -38,6 +40,7 @@ def describe_node(
     others: Mapping[int, StoredEnd],
     node: Node | None,
     *,
+    pauses: Sequence[Pause] = (),
     arguments_max: int = 0,
     value: bytes | None = None,
 ) -> NodeInfo:
@@ -51,7 +54,7 @@ def describe_node(
     ran = _ran(stored, node)
     note = stored.note or Note()
     is_shown = bool(arguments_max) and stored.function.shows_inputs
-    attempts = stored.attempts + (stored.state is NodeState.COMPLETED or bool(stored.promise_seqs))
+    has_run = stored.run is not None or stored.state is NodeState.COMPLETED or bool(stored.promise_seqs)
     return NodeInfo(
         id=stored.id,
         instance_id=instance_id,
@@ -59,11 +62,12 @@ def describe_node(
         state=state,
         dependency_ids=[ids[seq] for seq in stored.dependency_seqs],
         parent_id=ids.get(stored.parent_seq),
-        attempts=node.attempts + 1 if node is not None and worker is not None else attempts,
+        attempts=node.tries + 1 if node is not None and worker is not None else stored.tries + has_run,
         failures=stored.failures,
+        undone=stored.undone,
         worker=ran.worker,
         created_at=stored.created_at,
-        ready_at=_ready_at(stored, others),
+        ready_at=_ready_at(stored, others, ran, pauses),
         granted_at=ran.granted_at,
         started_at=ran.started_at,
         duration_s=ran.duration_s,
@@ -104,12 +108,15 @@ def _ran(stored: StoredNode, node: Node | None) -> _Ran:
     return _Ran(worker, granted_at, *measure(granted_at, stored.joined_at or stored.finished_at, told_s))
 
 
-def _ready_at(stored: StoredNode, others: Mapping[int, StoredEnd]) -> float:
-    """Return when all that a node depends on was there; 0 where it is not."""
+def _ready_at(stored: StoredNode, others: Mapping[int, StoredEnd], ran: _Ran, pauses: Sequence[Pause]) -> float:
+    """Return when all that a node depends on was there, and it had begun anew where it has; 0 where it is not."""
     dependencies = [others[seq] for seq in stored.dependency_seqs]
     if any(dependency.state is not NodeState.COMPLETED for dependency in dependencies):
         return 0.0
-    return max([stored.created_at, *[dependency.finished_at for dependency in dependencies]])
+    # While its instance was over it had ended: what came of it afterwards came of its having begun anew.
+    until = ran.granted_at or stored.finished_at or inf
+    revivals = [pause.revived_at for pause in pauses if stored.created_at < pause.revived_at <= until]
+    return max([stored.created_at, *[dependency.finished_at for dependency in dependencies], *revivals])
 
 
 def state_now(stored: NodeState, node: Node | None) -> NodeState:

@@ -155,7 +155,7 @@ def _nodes_reset(event: e.NodesReset, now: float) -> Happening:
 def _node_completed(event: e.NodeCompleted, now: float) -> Happening:
     node = event.node
     return NodeHappening(
-        EventKind.NODE_COMPLETED, event.at, node.instance.id, node.id, node.function.spec.name, node.attempts + 1
+        EventKind.NODE_COMPLETED, event.at, node.instance.id, node.id, node.function.spec.name, node.tries + 1
     )
 
 
@@ -173,7 +173,7 @@ def _node_failed(event: e.NodeFailed, now: float) -> Happening:
 
 
 def _of_attempt(kind: EventKind, node: Any, attempt: FailedAttempt | None, at: float) -> Happening:
-    told = NodeHappening(kind, at, node.instance.id, node.id, node.function.spec.name, node.attempts)
+    told = NodeHappening(kind, at, node.instance.id, node.id, node.function.spec.name, node.tries)
     if attempt is None:
         return told
     failure = attempt.failure

@@ -73,7 +73,7 @@ class LogRequests:
     def have_printed(self, worker: Worker, tokens: Sequence[int]) -> None:
         """Expect lines of attempts that a worker reports on, by the tokens of its leases."""
         nodes = [node for token in tokens if (node := worker.leases.get(token)) is not None]
-        self.logs.wait_for([Awaited(node.instance.id, node.id, node.attempts + 1, worker.name) for node in nodes])
+        self.logs.wait_for([Awaited(node.instance.id, node.id, node.tries + 1, worker.name) for node in nodes])
 
     def _was_cut_off(self, node: Node, attempt: FailedAttempt) -> None:
         """Expect lines of an attempt that nobody reports on. That it has printed anything is not known."""

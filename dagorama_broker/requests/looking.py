@@ -11,7 +11,7 @@ from dagorama_broker.core.model.selections import InstanceSelection, NodeSelecti
 from dagorama_broker.core.model.states import TERMINAL, InstanceState, NodeState
 from dagorama_broker.core.model.stored import InstanceSummary, StoredEnd, StoredNode
 from dagorama_broker.core.model.values import AnnouncedDefinition, FunctionSpec, InstanceId, NodeId
-from dagorama_broker.core.why import Reason, ended, explain, explain_function, unsure_workers
+from dagorama_broker.core.why import Reason, ended, explain, explain_function, explain_stopping, unsure_workers
 from dagorama_broker.requests.answers import (
     ChangeBatch,
     DefinitionInfo,
@@ -310,12 +310,14 @@ class Looking:
         for start in range(0, len(seqs), _READ_AT_ONCE):  # others read and commit meanwhile
             part = seqs[start : start + _READ_AT_ONCE]
             others |= await self._keeper.read(self._keeper.journal.find_ends, part)
+        pauses = (await self.get_instance(instance_id)).pauses if rows else ()
         infos = [
             describe_node(
                 row,
                 instance_id,
                 others,
                 self.live_node(instance_id, row.id),
+                pauses=pauses,
                 arguments_max=arguments_max,
                 value=value,
             )
@@ -405,9 +407,10 @@ class Looking:
         stored = await self.find_node(instance_id, node_id)
         (info,) = await self._describe(instance_id, [stored])
         node = instance.nodes.get(node_id) if instance else None
+        stopping = list(explain_stopping(keeper.scheduler, node_id)) if info.state in TERMINAL else []
         if node is not None:
-            return Explanation(info, list(explain(keeper.scheduler, node, keeper.now())))
-        return Explanation(info, [await self._why_ended(stored)])
+            return Explanation(info, [*explain(keeper.scheduler, node, keeper.now()), *stopping])
+        return Explanation(info, [await self._why_ended(stored), *stopping])
 
     async def _why_ended(self, stored: StoredNode) -> Reason:
         """Return the reason of a node whose instance has left memory."""
@@ -426,6 +429,10 @@ class Looking:
         for node in instance.nodes.values() if instance else ():
             if node.state not in TERMINAL:
                 return node.id
+        for worker in self._keeper.scheduler.workers.values():
+            for node in worker.stopping.values():
+                if node.instance.id == instance_id:
+                    return node.id
         journal = self._keeper.journal
         rows = await self._keeper.read(lambda: journal.list_nodes(instance_id, after_seq=0, limit=1))
         if not rows:

@@ -87,7 +87,10 @@ class Shaping(Looking):
         size = min(page_size or _TIMES_MAX, _TIMES_MAX)
         after_seq = seq_in(page_token) or 0
         summary = await self.get_instance(instance_id)
-        keeper, times = self._keeper, NodeTimes(began_at=summary.created_at)
+        keeper, times = (
+            self._keeper,
+            NodeTimes(began_at=summary.created_at, revived_at=[pause.revived_at for pause in summary.pauses]),
+        )
         while len(times.numbers) < size:
             limit = min(_READ_AT_ONCE, size - len(times.numbers))
             read = partial(keeper.journal.list_times, after_seq=after_seq, limit=limit)

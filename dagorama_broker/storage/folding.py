@@ -40,8 +40,8 @@ CANCELLED = str(NodeState.CANCELLED.value)
 RUNNING = str(InstanceState.RUNNING.value)
 
 
-#: In place of a number of losses.
-RESET = -1
+#: In place of a number of losses: a mark that earlier attempts count no more, and an attempt whose value is no more.
+RESET, UNDONE = -1, -2
 
 
 class InstanceRow(NamedTuple):
@@ -114,7 +114,11 @@ class OutcomeRow(NamedTuple):
 
 
 class AttemptRow(NamedTuple):
-    """A failed attempt, or with `losses` a lost one; with `RESET`, a mark: earlier ones count no more."""
+    """A failed attempt, or with `losses` a lost one; with `RESET`, a mark: earlier ones count no more.
+
+    With `UNDONE` it gave a value, which is no more since the node began anew. Numbers grow over the node's whole life;
+    a mark has the last.
+    """
 
     instance: int
     node: int
@@ -170,7 +174,7 @@ class Batch:
     actions: list[ActionRow] = field(default_factory=list)
     # Of nodes that were reset; applied before the outcomes are written, and after the nodes.
     uncaused: list[int] = field(default_factory=list)  #: whose failures are no more
-    unvalued: list[int] = field(default_factory=list)  #: whose values are no more
+    unvalued: dict[int, int] = field(default_factory=dict)  #: whose values are no more, with how many attempts are over
     functions: dict[int, Function] = field(default_factory=dict)  #: what they call now
     arguments: dict[int, bytes] = field(default_factory=dict)  #: the other ones that some of them get
     previous: dict[int, bytes] = field(default_factory=dict)  #: after the outcomes
@@ -320,7 +324,7 @@ def _reset(batch: Batch, reset: e.Reset, at: float) -> None:
     earlier = batch.outcomes.get(node.seq) if reset.joins else None
     batch.outcomes[node.seq] = _merge(earlier, row)._replace(cause=None) if earlier else row
     if not reset.joins:
-        batch.unvalued.append(node.seq)
+        batch.unvalued[node.seq] = reset.tries
         batch.joined.pop(node.seq, None)
     if reset.previous is not None:
         batch.previous[node.seq] = reset.previous
@@ -330,7 +334,7 @@ def _reset(batch: Batch, reset: e.Reset, at: float) -> None:
     if reset.arguments is not None:
         batch.arguments[node.seq] = reset.arguments
     batch.attempts.append(
-        AttemptRow(node.instance.seq, node.seq, 0, RESET, "", 0.0, "", "", "", b"", False, 0, 0.0, 0.0)
+        AttemptRow(node.instance.seq, node.seq, reset.tries, RESET, "", 0.0, "", "", "", b"", False, 0, 0.0, 0.0)
     )
 
 

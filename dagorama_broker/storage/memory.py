@@ -31,6 +31,7 @@ from dagorama_broker.core.model.stored import (
     ValueUse,
 )
 from dagorama_broker.core.model.values import (
+    REVIVALS,
     Control,
     FailedAttempt,
     FunctionSpec,
@@ -39,10 +40,13 @@ from dagorama_broker.core.model.values import (
     LimitWord,
     NodeId,
     Note,
+    Pause,
     QueueControl,
     Request,
     Run,
+    UndoneAttempt,
     WorkerId,
+    pauses_in,
 )
 from dagorama_broker.storage.uses import EXCEPTION, RESULT, UsesInMemory, uses_in, uses_of_hooks, uses_of_nodes
 
@@ -278,7 +282,10 @@ class MemoryJournal:
         stored = StoredAction(len(self._actions) + 1, event.action, instance_id)
         self._actions.append(stored)
         if instance_id is not None:
-            self._actions_on.setdefault(instance_id, []).append(stored)
+            on_it = self._actions_on.setdefault(instance_id, [])
+            on_it.append(stored)
+            if event.action.verb in REVIVALS:
+                self._by_id[instance_id].pauses = pauses_in((one.action.verb, one.action.at) for one in on_it)
 
     def find_used(self, digests: Sequence[bytes]) -> set[bytes]:
         """Return the values, among these, that payloads refer to."""
@@ -421,6 +428,8 @@ class _Record:
         "_rows_by_id",
         "_sources",
         "_states",
+        "_tries",
+        "_undone",
         "_workers",
         "control",
         "created_at",
@@ -432,6 +441,7 @@ class _Record:
         "hooks",
         "id",
         "ids",
+        "pauses",
         "request",
         "seq",
         "seqs",
@@ -459,6 +469,7 @@ class _Record:
         self.void_token = 0
         self.state = InstanceState.RUNNING
         self.finished_at = 0.0
+        self.pauses: tuple[Pause, ...] = ()
         self.seqs = array("q")
         self.ids: list[NodeId] = []
         self._functions: list[FunctionSpec] = []
@@ -483,6 +494,8 @@ class _Record:
         self._limit_keys: dict[int, tuple[str, ...]] = {}
         self._attempts: dict[int, int] = {}
         self._losses: dict[int, int] = {}
+        self._tries: dict[int, int] = {}
+        self._undone: dict[int, list[UndoneAttempt]] = {}
         self._previous: dict[int, bytes] = {}
         self._changes: dict[int, Change] = {}
         self._failures: dict[int, list[FailedAttempt]] = {}
@@ -546,13 +559,17 @@ class _Record:
         row = self.row(event.node.seq)
         if event.retry_at is not None:
             self._move(event.node, NodeState.BACKOFF, event.retry_at)
-        self._attempts[row] = event.attempt.number
+        is_new = event.attempt.number > self._tries.get(row, 0)
+        self._tries[row] = event.attempt.number
+        if event.attempt.worker or is_new:  # else none ran: its time was over before
+            self._attempts[row] = self._attempts.get(row, 0) + 1
         self._failures.setdefault(row, []).append(event.attempt)
 
     def lose(self, event: e.LeaseLost) -> None:
         """Note that a worker was lost with a node."""
         row = self._move(event.node, WAITING, 0.0)
         self._losses[row] = event.losses
+        self._tries[row] = event.attempt.number
         self._failures.setdefault(row, []).append(event.attempt)
 
     def stand(self, node: Node, state: NodeState, at: float) -> None:
@@ -562,11 +579,17 @@ class _Record:
     def reset(self, reset: e.Reset, at: float) -> None:
         """Let a node that has ended begin anew."""
         state, since = (NodeState.JOINING, 0.0) if reset.joins else (WAITING, at)
+        row = self.row(reset.node.seq)
+        run, ended_at = self._run(row), self._at[row]
         row = self._move(reset.node, state, since)
         self._functions[row] = reset.function.spec
         for column in (self._causes, self._attempts, self._losses, self._changes):
             column.pop(row, None)
+        self._tries[row] = max(self._tries.get(row, 0), reset.tries)
         if not reset.joins:
+            if run is not None:
+                ended_at = self._joined_at.get(row, ended_at)
+                self._undone.setdefault(row, []).append(UndoneAttempt(reset.tries, run[0], ended_at, *run[1:]))
             self._payloads[row] = None
             self._workers[row] = None
             self._promises.pop(row, None)
@@ -612,6 +635,8 @@ class _Record:
         self._rows_by_id = {}
         self._attempts = _moved(old._attempts, rows)
         self._losses = _moved(old._losses, rows)
+        self._tries = _moved(old._tries, rows)
+        self._undone = _moved(old._undone, rows)
         self._failures = _moved(old._failures, rows)
         self._previous = _moved(old._previous, rows)
         self._changes = _moved(old._changes, rows)
@@ -672,6 +697,7 @@ class _Record:
             arguments_bytes=len(self._arguments[row]),
             attempts=self._attempts.get(row, 0),
             losses=self._losses.get(row, 0),
+            tries=self._tries.get(row, 0),
             retry_at=at if state is NodeState.BACKOFF else 0.0,
             waiting_since=at if state is WAITING else 0.0,
             payload=self._payloads[row],
@@ -680,6 +706,7 @@ class _Record:
             source_seq=self._sources.get(row, 0),
             cause_seq=self._causes.get(row, 0),
             failures=list(self._failures.get(row, ())),
+            undone=list(self._undone.get(row, ())),
             previous=self._previous.get(row),
             change=self._changes.get(row),
         )
@@ -757,6 +784,7 @@ class _Record:
             hooks=self.hooks,
             ends=self.ends,
             started_by=self.started_by,
+            pauses=self.pauses,
             nodes=[self.node(row) for row in range(len(self.seqs))] if with_nodes else [],
         )
 
@@ -780,6 +808,7 @@ class _Record:
             key=self.start.key if self.start is not None else "",
             tags=self.tags,
             started_by=self.started_by,
+            pauses=self.pauses,
         )
 
     def _move(self, node: Node, state: NodeState, at: float) -> int:

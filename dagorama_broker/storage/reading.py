@@ -28,19 +28,26 @@ from dagorama_broker.core.model.values import (
     LimitSpec,
     NodeId,
     Note,
+    Pause,
     QueueControl,
     Request,
     RequestId,
     RetryPolicy,
     Tags,
+    UndoneAttempt,
+    pauses_in,
 )
-from dagorama_broker.storage.folding import RESET, read_start
+from dagorama_broker.storage.folding import RESET, UNDONE, read_start
 from dagorama_broker.storage.rows import Parameter
 from dagorama_broker.storage.selecting import find_instances, find_nodes
 
 _INSTANCES = """
 SELECT seq, id, definition, state, created_at, finished_at, deadline_at, counts, key, body, tags, ends, share_group,
-       priority, paused, running_max, started_by
+       priority, paused, running_max, started_by, (
+           SELECT json_group_array(json_array(verb, at)) FROM (
+               SELECT verb, at FROM actions WHERE actions.instance = instances.seq ORDER BY seq
+           )
+       )
 FROM instances"""
 
 #: Through a partial index, so that opening does not slow down as finished instances pile up.
@@ -132,7 +139,7 @@ _Text = str | None
 _Time = float | None
 _Number = int | None
 _InstanceColumns = tuple[
-    int, bytes, str, str, float, _Time, _Time, _Text, _Text, _Text, _Text, _Number, str, int, int, int, _Text
+    int, bytes, str, str, float, _Time, _Time, _Text, _Text, _Text, _Text, _Number, str, int, int, int, _Text, str
 ]
 
 
@@ -258,7 +265,7 @@ class Reader:
 
     def _stored_instance(self, row: _InstanceColumns, *, with_nodes: bool = True) -> StoredInstance:
         seq, id, definition, state, created_at, finished_at, deadline_at, _, key, body, tags, ends, group, *more = row
-        *control, started_by = more
+        *control, started_by, deeds = more
         return StoredInstance(
             seq=seq,
             id=InstanceId(id),
@@ -276,6 +283,7 @@ class Reader:
             hooks=self._hooks(seq),
             ends=ends or 0,
             started_by=str(started_by or ""),
+            pauses=_pauses(str(deeds)),
             nodes=self._nodes("WHERE calls.instance = ? ORDER BY calls.seq", seq) if with_nodes else [],
         )
 
@@ -298,7 +306,7 @@ class Reader:
 
     def _summary(self, row: _InstanceColumns, *, counts_all: bool = True) -> InstanceSummary:
         seq, id, definition, state, created_at, finished_at, deadline_at, counts, key, _, tags, _, group, *more = row
-        *control, started_by = more
+        *control, started_by, deeds = more
         known: Iterable[tuple[str, int]]
         if counts is not None:
             known = json.loads(counts).items()
@@ -319,6 +327,7 @@ class Reader:
             key=key or "",
             tags=_tags(tags),
             started_by=str(started_by or ""),
+            pauses=_pauses(str(deeds)),
         )
 
     def actions_on(self, instance_id: InstanceId, after_seq: int, limit: int) -> list[StoredAction]:
@@ -420,13 +429,17 @@ class Reader:
             node = nodes.get(seq)
             if node is None:
                 continue
+            is_new, node.tries = number > node.tries, max(node.tries, number)
             if losses == RESET:
                 node.attempts = node.losses = 0
                 continue
+            if losses == UNDONE:
+                node.undone.append(UndoneAttempt(number, worker, ended_at, *took))
+                continue
             if losses:
                 node.losses = losses
-            else:
-                node.attempts = number
+            elif worker or is_new:  # else none ran: its time was over before
+                node.attempts += 1
             failure = Failure(
                 type=type, message=message, traceback=traceback, exception=exception, permanent=bool(permanent)
             )
@@ -496,6 +509,11 @@ class Reader:
 
 def _tags(shown: str | None) -> Tags:
     return tuple((name, value) for name, value in json.loads(shown)) if shown else ()
+
+
+def _pauses(deeds: str) -> tuple[Pause, ...]:
+    """Return the pauses of an instance, of which `deeds` has all actions, each with its verb and time."""
+    return () if deeds == "[]" else pauses_in((verb, at) for verb, at in json.loads(deeds))
 
 
 def _control(priority: int, paused: int, running_max: int) -> Control:

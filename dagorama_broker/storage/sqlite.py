@@ -45,6 +45,7 @@ from dagorama_broker.core.model.values import (
 from dagorama_broker.storage.faults import GONE, explain
 from dagorama_broker.storage.files import prepare_file
 from dagorama_broker.storage.folding import (
+    UNDONE,
     ActionRow,
     AttemptRow,
     Batch,
@@ -105,6 +106,17 @@ _UNVALUE = (
     "UPDATE outcomes SET payload = NULL, promises = NULL, source = NULL, worker = NULL, granted_at = NULL,"
     " duration_s = NULL, joined_at = NULL WHERE node IN (SELECT value FROM json_each(?))"
 )
+#: Keeps the attempts that gave values which are about to be no more, given as pairs of node and number.
+_UNDO = f"""
+INSERT INTO attempts (instance, node, number, losses, worker, ended_at, type, message, traceback, exception, permanent,
+                      granted_at, duration_s)
+SELECT calls.instance, calls.seq, entry.value ->> 1, {UNDONE}, worker_names.name,
+       coalesce(outcomes.joined_at, outcomes.at), '', '', '', x'', 0, outcomes.granted_at, outcomes.duration_s
+FROM json_each(?) AS entry
+JOIN calls ON calls.seq = entry.value ->> 0
+JOIN outcomes ON outcomes.node = calls.seq
+JOIN worker_names ON worker_names.number = outcomes.worker
+"""
 _REMOVED = "IN (SELECT value FROM json_each(?1))"
 _UNUSE = f"DELETE FROM value_uses WHERE (instance, node) IN (SELECT instance, seq FROM calls WHERE seq {_REMOVED})"
 _REMOVE = (
@@ -289,8 +301,9 @@ class SqliteJournal:
     def _reset(self, connection: sqlite3.Connection, batch: Batch) -> None:
         """Undo the values and causes of nodes that begin anew, and have them call their present functions."""
         connection.execute(_UNCAUSE, (str(batch.uncaused),))
-        connection.execute(_UNVALUE, (str(batch.unvalued),))
-        connection.execute(_UNUSE_RESULTS, (str(batch.unvalued), RESULT))
+        connection.execute(_UNDO, (str(list(map(list, batch.unvalued.items()))),))
+        connection.execute(_UNVALUE, (str(list(batch.unvalued)),))
+        connection.execute(_UNUSE_RESULTS, (str(list(batch.unvalued)), RESULT))
         functions = self._functions.identify(set(batch.functions.values()))
         _FUNCTIONS.write(connection, self._functions.unwritten)
         rows = [(functions[function], seq) for seq, function in batch.functions.items()]

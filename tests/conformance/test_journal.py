@@ -9,15 +9,18 @@ from dagorama_broker.core import events as e
 from dagorama_broker.core.model.states import Change, InstanceState, NodeState
 from dagorama_broker.core.model.stored import InstanceSummary, Snapshot, StoredInstance, StoredNode
 from dagorama_broker.core.model.values import (
+    Action,
     Control,
     InstanceId,
     LimitSpec,
     LimitWord,
     NodeId,
     Note,
+    Pause,
     QueueControl,
     Request,
     RequestId,
+    UndoneAttempt,
     WorkerId,
 )
 from tests.conformance.conftest import Storage, make_storage
@@ -158,7 +161,7 @@ def test_every_failed_attempt_is_kept(storage: Storage) -> None:
     graph = Graph()
     instance = graph.instance()
     node = graph.node(instance)
-    attempts = [failed(1), failed(2, worker="w2"), failed(2, worker="w3")]
+    attempts = [failed(1), failed(2, worker="w2"), failed(3, worker="w3")]
     storage.journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=[node])])
     storage.journal.commit([e.AttemptFailed(node=node, attempt=attempts[0], retry_at=50.0)])
     (backing_off,) = storage.reopen().instances[0].nodes
@@ -179,9 +182,18 @@ def test_every_failed_attempt_is_kept(storage: Storage) -> None:
         created_at=1_002.0,
     )
     assert [backing_off, lost, ended] == [
-        replace(fresh, state=NodeState.BACKOFF, attempts=1, retry_at=50.0, failures=attempts[:1]),
-        replace(fresh, state=NodeState.WAITING, attempts=1, losses=1, failures=attempts[:2]),
-        replace(fresh, state=NodeState.FAILED, attempts=2, losses=1, finished_at=60.0, cause_seq=1, failures=attempts),
+        replace(fresh, state=NodeState.BACKOFF, attempts=1, tries=1, retry_at=50.0, failures=attempts[:1]),
+        replace(fresh, state=NodeState.WAITING, attempts=1, losses=1, tries=2, failures=attempts[:2]),
+        replace(
+            fresh,
+            state=NodeState.FAILED,
+            attempts=2,
+            losses=1,
+            tries=3,
+            finished_at=60.0,
+            cause_seq=1,
+            failures=attempts,
+        ),
     ]
 
 
@@ -552,6 +564,41 @@ def test_what_is_run_again_has_no_value_and_what_it_called_is_gone(storage: Stor
     storage.journal.commit([reset])
     (stored,) = storage.reopen().instances
     assert (stored.request, stored.nodes[2].change, stored.nodes[2].previous) == (None, None, b"")
+
+
+def test_attempts_are_kept_over_a_reset(storage: Storage) -> None:
+    """One whose value is no more, with its times; numbers go on from there, and the pause is known of the instance."""
+    graph = Graph()
+    instance = graph.instance()
+    plain, joined = nodes = [graph.node(instance) for _ in range(2)]
+    storage.journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=nodes)])
+    storage.journal.commit(
+        [
+            e.AttemptFailed(node=plain, attempt=failed(1), retry_at=2.0),
+            e.NodeCompleted(node=plain, payload=b"", at=5.0, run=("host:1", 3.0, 1.5)),
+            e.NodeJoining(node=joined, payload=None, promises=(plain,), at=4.0, run=("host:2", 3.5, 0.0)),
+            e.NodeCompleted(node=joined, payload=None, at=5.0),
+            e.InstanceFinished(instance=instance, state=InstanceState.COMPLETED, at=5.0),
+        ]
+    )
+    resets = [e.Reset(plain, FUNCTIONS[0], False, tries=2), e.Reset(joined, FUNCTIONS[0], False, tries=1)]
+    deeds = [Action(5.0, "end", "", ()), Action(65.0, "rerun", "ann", ())]
+    storage.journal.commit(
+        [
+            *(e.ActionTaken(action=deed, instance=instance) for deed in deeds),
+            e.InstanceReopened(instance=instance),
+            e.NodesReset(instance=instance, resets=resets, at=65.0),
+        ]
+    )
+    storage.journal.commit([e.AttemptFailed(node=plain, attempt=failed(3), retry_at=70.0)])
+    (stored,) = storage.reopen().instances
+    assert stored.pauses == (Pause(5.0, 65.0),)
+    assert [one.pauses for one in storage.journal.list_instances(before_seq=None, limit=9)] == [stored.pauses]
+    assert [(one.tries, one.attempts, len(one.failures)) for one in stored.nodes] == [(3, 1, 2), (1, 0, 0)]
+    assert [one.undone for one in stored.nodes] == [
+        [UndoneAttempt(2, "host:1", 5.0, 3.0, 1.5)],
+        [UndoneAttempt(1, "host:2", 4.0, 3.5, 0.0)],
+    ]
 
 
 def test_the_attempt_that_gave_a_value_is_read_back(storage: Storage) -> None:

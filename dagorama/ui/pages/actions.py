@@ -20,7 +20,7 @@ from dagorama.ui.forms import fields_in, form_in
 from dagorama.ui.pages import node as node_page
 from dagorama.ui.pages import overview, queues, workers
 from dagorama.ui.pages.asked import id_in, instance_in
-from dagorama.ui.pages.json_fields import edits_in
+from dagorama.ui.pages.json_fields import BadEdits, edits_in
 from dagorama.ui.pages.rendering import render
 
 Form = Mapping[str, str]
@@ -42,7 +42,7 @@ def _asked(fields: Sequence[Field], form: Form) -> Asked:
 
 
 async def _rerun(node: Node, form: Form) -> None:
-    await node.arerun(edits_in(form, await node_page.editable(node)) or None)
+    await node.arerun(edits_in(form, node_page.json_of(await node.aarguments())) or None)
 
 
 #: What is done to a node.
@@ -87,12 +87,15 @@ async def on_node(request: Request) -> Response:
     """Run a node again, and what its value went into, or one that backs off at once; where it is refused, say why."""
     verb = _verb_in(request, NODE_VERBS)
     instance, node_id = instance_in(request), id_in(request, "node")
+    form = await form_in(request)
     try:
-        form = await form_in(request)
         with acting_as(reader_of(request)):
             await NODE_VERBS[verb](await instance.anode(node_id), form)
+    except BadEdits as error:
+        return await node_page.show(request, typed=form, problems=error.problems, status=422)
     except (BrokerRefused, TypeError, ValueError) as error:
-        return await node_page.show(request, refused=refusal_in(error), status=409)
+        typed = form if verb == "rerun" else None
+        return await node_page.show(request, refused=refusal_in(error), typed=typed, status=409)
     return RedirectResponse(f"/instances/{instance.id}/nodes/{node_id}?done={verb}", 303)
 
 

@@ -28,6 +28,8 @@ class Field:
     is_required: bool
     #: Typed so far.
     value: str = ""
+    #: Whether the empty text is meant by an empty field.
+    is_empty: bool = False
     #: Why that cannot be used; empty for nothing.
     problem: str = ""
 
@@ -57,18 +59,31 @@ def value_in(field: Field, text: str) -> object:
         raise BadInput(field.name, f"must be {wanted}") from None
 
 
+class BadEdits(ValueError):
+    """Arguments that somebody has typed and that cannot be used: each with the reason, by its name."""
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        """Take what is wrong with each."""
+        self.problems = problems
+        super().__init__("; ".join(f"{name} {problem}" for name, problem in problems.items()))
+
+
 def edits_in(form: Mapping[str, str], before: Mapping[str, str]) -> dict[str, object]:
-    """Return the arguments that differ from the ones `before`, both in JSON; `BadInput` for a text that is none."""
-    edits = {}
+    """Return the arguments that differ from the ones `before`, both in JSON; `BadEdits` for texts that are none."""
+    edits: dict[str, object] = {}
+    problems: dict[str, str] = {}
     for name, json_before in before.items():
         text = form.get(PREFIX + name, json_before)
         try:
             value = json.loads(text)
             is_edited = _canonical(value) != _canonical(json.loads(json_before))
         except (ValueError, RecursionError):
-            raise BadInput(name, f"{name} must be JSON, such as {json_before[:100]}") from None
+            problems[name] = f"must be JSON, such as {json_before[:100]}"
+            continue
         if is_edited:
             edits[name] = value
+    if problems:
+        raise BadEdits(problems)
     return edits
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -13,7 +13,7 @@ from starlette.routing import Route
 from dagorama import Instance, Log, LogGap, LogLine, Node
 from dagorama.ui.pages.asked import id_in, instance_in, number_of, text_in
 from dagorama.ui.pages.instance_frame import instance_frame
-from dagorama.ui.pages.overview import labels_of
+from dagorama.ui.pages.overview import Whose, whose_are
 from dagorama.ui.pages.rendering import render
 from dagorama.ui.pages.words import path
 
@@ -31,7 +31,7 @@ class Part:
     """A part of a log, as the page shows it."""
 
     lines: Sequence[LogLine | LogGap]
-    labels: Mapping[object, str]
+    whose: Whose
     #: Has what comes next: at once, or when there is something. Empty where nothing further comes.
     next_url: str
     #: Whether the next part is yet to come.
@@ -52,7 +52,7 @@ async def part_of(
     next_url = path(f"{url}/logs/more", level=level, attempt=attempt, after=cursor, wait=int(follows) or None)
     return Part(
         lines=lines,
-        labels={} if node else await labels_of(instance, lines[:200]),
+        whose=await whose_are(instance, () if node else lines[:200]),
         next_url="" if wait and is_last else next_url,
         follows=follows,
         instance_url=f"/instances/{instance.id}",

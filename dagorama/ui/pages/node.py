@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from uuid import UUID
@@ -12,11 +12,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dagorama import Instance, InstanceTimes, Node, UnknownId, Why
+from dagorama import ArgumentInfo, Instance, InstanceTimes, Node, UnknownId, Why
 from dagorama.ui.pages.asked import id_in, instance_in
 from dagorama.ui.pages.instance_frame import DONE
 from dagorama.ui.pages.json_fields import PREFIX
 from dagorama.ui.pages.logs import LEVELS, attempt_in, level_in, part_of
+from dagorama.ui.pages.reasons import being_stopped, labels_in
 from dagorama.ui.pages.rendering import render
 from dagorama.ui.pages.shared import times
 
@@ -24,8 +25,15 @@ from dagorama.ui.pages.shared import times
 NAMED_MAX = 50
 
 
-async def show(request: Request, *, refused: str = "", status: int = 200) -> Response:
-    """Show a node."""
+async def show(
+    request: Request,
+    *,
+    refused: str = "",
+    typed: Mapping[str, str] | None = None,
+    problems: Mapping[str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    """Show a node; where a rerun was refused, with the arguments that were `typed`, and what is wrong with each."""
     instance = await instance_in(request).arefresh()
     node = await instance.anode(id_in(request, "node"))
     attempt = attempt_in(request)
@@ -36,7 +44,7 @@ async def show(request: Request, *, refused: str = "", status: int = 200) -> Res
         node.aparent(),
         _cause(instance, node),
         dependencies_of(instance, node),
-        editable(node) if can_rerun else _none(),
+        node.aarguments() if can_rerun else _none(),
         part_of(instance, node, level=level, attempt=attempt),
     )
     return render(
@@ -59,8 +67,11 @@ async def show(request: Request, *, refused: str = "", status: int = 200) -> Res
         level=level,
         levels=LEVELS,
         can_rerun=can_rerun,
-        arguments=arguments,
+        fields=_fields(arguments, typed or {}, problems or {}),
+        fixed=[one for one in arguments if one.json is None and one.name],
+        typed=typed if can_rerun else None,
         prefix=PREFIX,
+        why_labels=await labels_in(instance, why),
         now=datetime.now(UTC),
         done=DONE.get(request.query_params.get("done", ""), ""),
         refused=refused,
@@ -87,16 +98,26 @@ def dependents_in(all_of_them: InstanceTimes, node_id: UUID) -> list[UUID]:
     return [all_of_them.node_id(at) for at, each in enumerate(all_of_them.dependencies) if place in each]
 
 
-async def editable(node: Node) -> dict[str, str]:
-    """Return the arguments of a node that may be edited, as JSON by their names."""
-    return {one.name: one.json for one in await node.aarguments() if one.name and one.json is not None}
+def json_of(arguments: Sequence[ArgumentInfo]) -> dict[str, str]:
+    """Return the arguments that may be edited, as JSON by their names."""
+    return {one.name: one.json for one in arguments if one.name and one.json is not None}
 
 
-async def _none() -> dict[str, str]:
-    return {}
+def _fields(
+    arguments: Sequence[ArgumentInfo], typed: Mapping[str, str], problems: Mapping[str, str]
+) -> list[tuple[str, str, str]]:
+    """Return name, text and problem of each field of the form: what was typed, and else the argument as it is."""
+    return [(name, typed.get(PREFIX + name, json), problems.get(name, "")) for name, json in json_of(arguments).items()]
+
+
+async def _none() -> Sequence[ArgumentInfo]:
+    return ()
 
 
 async def _why(node: Node) -> Why | None:
+    """Return what holds a node that does not run, and of one that was cancelled whether it is being stopped still."""
+    if node.state == "cancelled":
+        return being_stopped(await node.awhy())
     return None if node.done() or node.state == "leased" else await node.awhy()
 
 

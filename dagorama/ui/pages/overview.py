@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dagorama import Instance, LogLine, Node, Why
+from dagorama import Instance, InstanceState, LogLine, Node, UnknownId, Why
 from dagorama.ui.pages.asked import instance_in
 from dagorama.ui.pages.instance_frame import Frame, instance_frame
+from dagorama.ui.pages.reasons import being_stopped, labels_in
 from dagorama.ui.pages.rendering import render
 from dagorama.ui.pages.shared import progress
 
@@ -28,7 +31,7 @@ async def show(request: Request, *, refused: str = "", status: int = 200) -> Res
     """Show an instance: how far it has come by function, what holds it, what has failed."""
     frame = await instance_frame(request, refused)
     counted = progress.within(frame.instance, COUNT_S)
-    found, failures, why = await asyncio.gather(counted, _failures(frame), _why(frame))
+    found, failures, why, first = await asyncio.gather(counted, _failures(frame), _why(frame), _first(frame.instance))
     return render(
         request,
         "overview.html",
@@ -37,6 +40,8 @@ async def show(request: Request, *, refused: str = "", status: int = 200) -> Res
         functions=None if found is None else found.functions,
         failures=failures,
         why=why,
+        why_labels=await labels_in(frame.instance, why),
+        first=first,
     )
 
 
@@ -49,15 +54,42 @@ async def warnings(request: Request) -> Response:
         page = await instance.logs(level="warning").apage(cursor)
         lines += [line for line in page.lines if isinstance(line, LogLine)]
         cursor, is_last, parts = page.cursor, page.is_last, parts + 1
-    labels = await labels_of(instance, lines)
-    return render(request, "warnings.html", url=f"/instances/{instance.id}", lines=lines, labels=labels, whole=is_last)
+    whose = await whose_are(instance, lines)
+    return render(request, "warnings.html", url=f"/instances/{instance.id}", lines=lines, whose=whose, whole=is_last)
 
 
-async def labels_of(instance: Instance, lines: Sequence[object]) -> dict[object, str]:
-    """Return what the nodes of some lines are called, by their ids."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whose:
+    """The nodes of some lines, by their ids."""
+
+    labels: Mapping[UUID, str]
+    #: The last attempt of each.
+    latest: Mapping[UUID, int]
+    #: Those that are no more: the functions that had called them have run again.
+    gone: Collection[UUID]
+
+
+async def whose_are(instance: Instance, lines: Sequence[object]) -> Whose:
+    """Return what there is to know of the nodes of some lines."""
     ids = list(dict.fromkeys(line.node_id for line in lines if isinstance(line, LogLine)))
-    nodes = await asyncio.gather(*[instance.anode(one) for one in ids])
-    return {node.id: node.label or node.function.rpartition(".")[2] for node in nodes}
+    found = await asyncio.gather(*[instance.anode(one) for one in ids], return_exceptions=True)
+    for one in found:
+        if isinstance(one, BaseException) and not isinstance(one, UnknownId):
+            raise one
+    nodes = [one for one in found if isinstance(one, Node)]
+    labels = {node.id: node.label or node.function.rpartition(".")[2] for node in nodes}
+    return Whose(
+        labels=labels,
+        latest={node.id: node.status.attempts for node in nodes},
+        gone=[one for one in ids if one not in labels],
+    )
+
+
+async def _first(instance: Instance) -> Node | None:
+    """Return its first node, with its value; None where it has none."""
+    for node in (await instance.nodes(inputs=False).apage("", 1)).items:
+        return await instance.anode(node.id)
+    return None
 
 
 async def _failures(frame: Frame) -> Sequence[Node]:
@@ -69,6 +101,8 @@ async def _failures(frame: Frame) -> Sequence[Node]:
 async def _why(frame: Frame) -> Why | None:
     """Return what holds an instance of which nothing runs though it has not ended; None for others."""
     counts = frame.about.counts
+    if frame.about.state is InstanceState.CANCELLED and counts:
+        return being_stopped(await frame.instance.awhy())
     if frame.has_ended or not counts or counts.get("leased") or counts.get("started"):
         return None
     return await frame.instance.awhy()

@@ -24,8 +24,8 @@ KEPT_S, KEPT_TIMES = 0.5, 20.0
 #: The answers of so many instances are kept, and of no more than have so many nodes together, where that says how large
 #: they are; one at least.
 INSTANCES_MAX, NODES_MAX = 50, 500_000
-#: An answer about an instance that runs is believed for so long, though all its counts are the same: a node may have got
-#: a label meanwhile, or have begun its next attempt.
+#: An answer about an instance that runs is believed for so long, though all its counts are the same: a node may have
+#: got a label meanwhile, or have begun its next attempt.
 BELIEVED_S = 5.0
 
 

@@ -31,6 +31,12 @@ from dagorama.ui.pages.rendering import render
 OPTIONS = ("key", "tags", "priority")
 
 
+#: A box beside a field for a text begins with this: it says that the empty text is meant.
+EMPTY_PREFIX = "empty."
+#: What is wrong with an empty field, by its kind.
+_NEEDED = {"text": "is needed; tick the box where it is to be an empty text"}
+
+
 async def show(request: Request) -> Response:
     """Show what can be started, or the form of a definition."""
     found = await definitions_async()
@@ -88,8 +94,9 @@ def fields_of(info: DefinitionInfo) -> list[Field]:
 def _typed(field: Field, form: Mapping[str, str]) -> Field:
     """Return a field with what was typed, and what is wrong with that."""
     field = replace(field, value=form.get(PREFIX + field.name, ""))
+    field = replace(field, is_empty=EMPTY_PREFIX + field.name in form)
     if not _is_given(field):
-        return replace(field, problem="is needed") if field.is_required else field
+        return replace(field, problem=_NEEDED.get(field.kind, "is needed")) if field.is_required else field
     try:
         value_in(field, field.value)
     except BadInput as error:
@@ -98,8 +105,8 @@ def _typed(field: Field, form: Mapping[str, str]) -> Field:
 
 
 def _is_given(field: Field) -> bool:
-    """Return whether there is a value: an empty field means the default, where there is one."""
-    return bool(field.value.strip()) or (field.is_required and field.kind == "text")
+    """Return whether there is a value: an empty field means none, unless an empty text is wanted."""
+    return bool(field.value.strip()) or (field.kind == "text" and (field.is_empty or bool(field.value)))
 
 
 def _named(found: Sequence[DefinitionInfo], name: str) -> DefinitionInfo:
@@ -127,6 +134,7 @@ def _form(
         fields=fields_of(info) if fields is None else fields,
         options={name: (form or {}).get(name, "") for name in OPTIONS},
         prefix=PREFIX,
+        empty_prefix=EMPTY_PREFIX,
         refused=refused,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -11,8 +12,8 @@ from uuid import UUID
 
 from markupsafe import Markup, escape
 
-from dagorama import LogGap, LogLine
-from dagorama.analysis.wording import lasting
+from dagorama import InstanceStatus, LogGap, LogLine
+from dagorama.analysis.wording import lasting, revived_after
 
 #: The states of nodes in the order of bars and legends: what has ended, what is at work, what is to come.
 ORDER = (
@@ -36,6 +37,9 @@ STATE_WORDS = {
 }
 #: A bar has so many units; a state that has nodes gets so many at least, so that one failure in a million shows.
 BAR_UNITS, BAR_UNITS_MIN = 1000, 8
+
+
+_ID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 class Part(NamedTuple):
@@ -135,6 +139,11 @@ def _roughly(seconds: float) -> str:
     return f"{int(seconds)} s"
 
 
+def revived(about: InstanceStatus) -> str:
+    """Return after how long an instance was retried or rerun, of which it has been over."""
+    return revived_after([pause.duration_s for pause in about.pauses])
+
+
 def level_class(line: LogLine | LogGap) -> str:
     """Return how loud a line is: "error", "warning" or "plain"."""
     level = line.level if isinstance(line, LogLine) and line.is_logged else 0
@@ -153,6 +162,24 @@ def coded(text: str) -> Markup:
     )
 
 
+#: A node in a sentence, in brackets after its function, and its instance where that is another one.
+_NODE = re.compile(rf"\(({_ID})\)( of instance ({_ID}))?")
+
+
+def linked(text: str, instance_id: UUID, labels: Mapping[UUID, str]) -> Markup:
+    """Return a sentence about nodes, in which each leads to its page, under its label or the end of its id."""
+    found, end = Markup(), 0
+    for match in _NODE.finditer(text):
+        node, _, of = match.groups()
+        url = f"/instances/{of or instance_id}/nodes/{node}"
+        shown = labels.get(UUID(node)) or short(node)
+        found += coded(text[end : match.start()]) + Markup('(<a href="{}" title="{}">{}</a>)').format(url, node, shown)
+        if of:
+            found += Markup(' of instance <a href="{}" title="{}">{}</a>').format(f"/instances/{of}", of, short(of))
+        end = match.end()
+    return found + coded(text[end:])
+
+
 def path(place: str, /, **query: object) -> str:
     """Return an address of ours with a query, of which empty values are left out."""
     given = [(name, value) for name, value in query.items() if value not in (None, "", (), [])]
@@ -165,7 +192,7 @@ FILTERS: dict[str, Callable[..., object]] = {
     each.__name__: each
     for each in (
         *(state_word, in_order, in_words, parts_of_bar, short, class_of, module_of, method_of, grouped),
-        *(iso, exact, clock, ago, since, level_class, lasting, coded),
+        *(iso, exact, clock, ago, since, revived, level_class, lasting, coded, linked),
     )
 }
 GLOBALS: dict[str, Callable[..., object]] = {"path": path}

@@ -143,13 +143,26 @@ class Attempts:
 
     # -- failures -----------------------------------------------------------------------------------------------------
 
-    def fail(self, node: Node, worker: Worker, failure: Failure, now: float, duration_s: float = 0.0) -> None:
-        """Take a failed attempt of a node that is leased: back off, or fail for good."""
+    def fail(
+        self,
+        node: Node,
+        worker: Worker,
+        failure: Failure,
+        now: float,
+        duration_s: float = 0.0,
+        *,
+        is_over: bool = False,
+    ) -> None:
+        """Take a failed attempt of a node that is leased: back off, or fail for good.
+
+        With `is_over` it is the last one that is judged, which has been counted among those that are over.
+        """
         # What was lost with its worker counts in `losses` instead: that says less about the function.
         node.attempts += 1
+        node.tries += not is_over
         _, duration_s = measure(node.leased_at, now, duration_s)
         attempt = FailedAttempt(
-            node.attempts, worker.name, now, failure, node.token, granted_at=node.leased_at, duration_s=duration_s
+            node.tries, worker.name, now, failure, node.token, granted_at=node.leased_at, duration_s=duration_s
         )
         policy = node.function.spec.retry
         if failure.permanent or node.attempts >= policy.max_attempts:
@@ -192,7 +205,7 @@ class Attempts:
         message = f"{problem}; it may have run, and as its function is at_most_once, it is not run again"
         node.attempts += 1
         failure = Failure(type=CUT_OFF, message=message, permanent=True)
-        self._graph.give_up(node, cut_short(node, node.attempts, worker_name, failure, now), now)
+        self._graph.give_up(node, cut_short(node, worker_name, failure, now), now)
 
     def lose(self, node: Node, worker: Worker, reason: str, now: float) -> None:
         """End the lease of a lost worker. A node that many workers were lost with is not tried on yet another.
@@ -225,7 +238,7 @@ class Attempts:
         self._graph.enqueue(node, now)
 
     def _tell_of_loss(self, node: Node, worker: Worker, failure: Failure, now: float) -> None:
-        attempt = cut_short(node, node.attempts + 1, worker.name, failure, now)
+        attempt = cut_short(node, worker.name, failure, now)
         remember(node, attempt)
         self._graph.events.append(e.LeaseLost(node=node, attempt=attempt, losses=node.losses))
 
@@ -274,4 +287,4 @@ class Attempts:
             f"{'; '.join(seen)}. When what ends them is mended, `dagorama retry` lets the instance go on",
             permanent=True,
         )
-        self.fail(node, worker, failure, now)
+        self.fail(node, worker, failure, now, is_over=True)

@@ -446,11 +446,12 @@ class Graph:
         self.let_go(instance, is_tied=instance.failed)
 
 
-def cut_short(node: Node, number: int, worker_name: str, failure: Failure, now: float) -> FailedAttempt:
-    """Return an attempt, under way until now, that has ended without a word from its worker."""
+def cut_short(node: Node, worker_name: str, failure: Failure, now: float) -> FailedAttempt:
+    """Count an attempt, under way until now, that has ended without a word from its worker, and return it."""
+    node.tries += 1
     granted_at = node.leased_at
     duration_s = max(0.0, now - granted_at) if granted_at else 0.0
-    return FailedAttempt(number, worker_name, now, failure, granted_at=granted_at, duration_s=duration_s)
+    return FailedAttempt(node.tries, worker_name, now, failure, granted_at=granted_at, duration_s=duration_s)
 
 
 def remember(node: Node, attempt: FailedAttempt) -> None:

@@ -13,7 +13,7 @@ from dagorama_broker.core.graph.digests import Comparison, digest_node
 from dagorama_broker.core.graph.graph import Graph
 from dagorama_broker.core.model.entities import Function, Instance, Node
 from dagorama_broker.core.model.states import UNSUCCESSFUL, InstanceState, NodeState
-from dagorama_broker.core.model.values import InstanceId, NodeId, Request
+from dagorama_broker.core.model.values import InstanceId, NodeId, Pause, Request
 from dagorama_broker.core.noting import note_action, note_end
 
 #: So many nodes are reset before others may come between: that takes some milliseconds.
@@ -276,6 +276,7 @@ class _Cone:
 def _reopen(graph: Graph, plan: Plan, void_token: int, now: float) -> None:
     """Reopen an instance after some of its nodes have been reset."""
     instance, resets = plan.instance, plan.resets
+    instance.pauses += (Pause(instance.finished_at, max(now, instance.finished_at)),)
     instance.request = plan.request
     instance.void_token = void_token
     instance.state = InstanceState.RUNNING
@@ -307,10 +308,12 @@ def _reset_node(
             spec = replace(node.function.spec, code_version="", release="")
             function = functions[node.function] = graph.function(spec, node.instance.group)
         node.function = function
+        # An alias or a value of a broker of old may have been given without an attempt that is known; it was one.
+        node.tries += node.state is NodeState.COMPLETED or bool(node.promises)
         node.payload = None
         node.promises = ()
     node.move(NodeState.JOINING if joins else NodeState.WAITING)
     node.attempts = node.losses = 0
     node.finished_at = node.retry_at = 0.0
     node.cause = node.source = None
-    return e.Reset(node, node.function, joins, previous)
+    return e.Reset(node, node.function, joins, previous, tries=node.tries)

@@ -98,6 +98,7 @@ def _make_instance(graph: Graph, stored: StoredInstance, now: float) -> Instance
     instance.limit = graph.limits.recap(None, f"instance {show_id(instance.id)}", instance.control.running_max, ())
     instance.state = stored.state
     instance.finished_at = stored.finished_at
+    instance.pauses = stored.pauses
     instance.request = stored.request
     instance.void_token = stored.void_token
     instance.cancelled = stored.state is InstanceState.CANCELLED
@@ -124,6 +125,7 @@ def _restore_node(graph: Graph, row: StoredNode, instance: Instance, by_seq: dic
     node.state = NodeState.WAITING if is_free else row.state
     node.finished_at = row.finished_at
     node.attempts = row.attempts
+    node.tries = row.tries
     node.losses = row.losses
     node.payload = row.payload
     node.failures = row.failures or None

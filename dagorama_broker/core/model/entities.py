@@ -33,6 +33,7 @@ from dagorama_broker.core.model.values import (
     LimitSpec,
     NodeId,
     Park,
+    Pause,
     Progress,
     Request,
     Start,
@@ -101,6 +102,7 @@ class Instance:
         "limit",
         "live",
         "nodes",
+        "pauses",
         "request",
         "seq",
         "start",
@@ -147,6 +149,7 @@ class Instance:
         self.cancelled = False  #: it was stopped on request
         self.halted = False  #: nothing of it is granted any more: it was cancelled, or its deadline has passed
         self.finished_at = 0.0
+        self.pauses: tuple[Pause, ...] = ()  #: when it was over, before nodes of it began anew
         self.limit: Limit | None = None  #: its cap, where it has one
         self.request: Request | None = None  #: the last one to begin anew, if it had an id
         self.void_token = 0  #: the last fencing token that was given before nodes of it began anew
@@ -199,6 +202,7 @@ class Node:
         "source",
         "state",
         "token",
+        "tries",
         "worker",
     )
 
@@ -227,7 +231,8 @@ class Node:
         self.state = WAITING
         self.missing = 0  #: how many of `dependencies` (waiting) or `promises` (joining) have not completed
         self.dependents: list[Node] | None = None  #: who counts this node in `missing`
-        self.attempts = 0  #: attempts that have failed
+        self.attempts = 0  #: attempts that have failed since it began, or last began anew: retries go by it
+        self.tries = 0  #: attempts in all its life that are over, lost ones and those before a reset too
         self.losses = 0  #: leases that ended because the worker was lost
         self.token = 0  #: fencing token of the live or last lease
         self.worker: Worker | None = None

@@ -15,11 +15,13 @@ from dagorama_broker.core.model.values import (
     LimitWord,
     NodeId,
     Note,
+    Pause,
     QueueControl,
     Request,
     Run,
     Start,
     Tags,
+    UndoneAttempt,
     WorkerId,
 )
 
@@ -44,6 +46,7 @@ class StoredNode:
     joined_at: float = 0.0  #: for nodes that joined, when that attempt ended
     attempts: int = 0
     losses: int = 0
+    tries: int = 0  #: attempts in all its life that have ended without a value, or have a value that a rerun undid
     retry_at: float = 0.0
     waiting_since: float = 0.0  #: for waiting nodes that were reset, or handed back, when that was; 0 for others
     payload: bytes | None = None
@@ -54,6 +57,7 @@ class StoredNode:
     note: Note | None = None
     arguments_bytes: int = 0  #: their size, also where they were not read
     failures: list[FailedAttempt] = field(default_factory=list)
+    undone: list[UndoneAttempt] = field(default_factory=list)  #: those whose values a rerun, or a retry, undid
     previous: bytes | None = None  #: digest of the value before the last rerun, empty for none; None: no rerun
     change: Change | None = None  #: how its value compares with that; None while it has none
 
@@ -78,6 +82,7 @@ class StoredInstance:
     hooks: tuple[HookCall, ...] = ()
     ends: int = 0  #: how often it has ended, if it has hooks
     started_by: str = ""
+    pauses: tuple[Pause, ...] = ()
     nodes: list[StoredNode] = field(default_factory=list)  #: in creation order
     #: How many nodes it has in each state, where `nodes` has only some of them, all of which have ended.
     counts: dict[NodeState, int] | None = None
@@ -100,6 +105,7 @@ class InstanceSummary:
     key: str = ""  #: empty: none
     tags: Tags = ()
     started_by: str = ""
+    pauses: tuple[Pause, ...] = ()  #: when it was over, before nodes of it began anew
 
 
 class StoredAction(NamedTuple):

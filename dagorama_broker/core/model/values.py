@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, NewType, Protocol
@@ -131,6 +132,21 @@ class FailedAttempt(NamedTuple):
         return max(self.granted_at, self.ended_at - self.duration_s) if self.granted_at else 0.0
 
 
+class UndoneAttempt(NamedTuple):
+    """One attempt that gave a value, which is no more since its node began anew."""
+
+    number: int
+    worker: str
+    ended_at: float
+    granted_at: float
+    duration_s: float
+
+    @property
+    def started_at(self) -> float:
+        """Return when it began."""
+        return max(self.granted_at, self.ended_at - self.duration_s)
+
+
 class Note(NamedTuple):
     """The texts that people are shown with a node; empty for none."""
 
@@ -244,6 +260,31 @@ class Action(NamedTuple):
     by: str  #: who asked, as the client has said; empty: nobody, or it has not
     details: tuple[tuple[str, object], ...] = ()  #: names, and what JSON can hold
     subject: str = ""  #: "queue NAME" or "worker NAME"; empty: an instance
+
+
+class Pause(NamedTuple):
+    """A time in which an instance was over, before a retry or a rerun had nodes of it begin anew."""
+
+    ended_at: float
+    revived_at: float
+
+
+def pauses_in(deeds: Iterable[tuple[str, float]]) -> tuple[Pause, ...]:
+    """Return the pauses that the actions on an instance tell of, each given as its verb and time, in their order.
+
+    Where further calls had it go on, the time was that of the program which made them.
+    """
+    found, ended_at = [], 0.0
+    for verb, at in deeds:
+        if verb == "end":
+            ended_at = at
+        elif verb in REVIVALS and ended_at:
+            found.append(Pause(ended_at, max(at, ended_at)))
+    return tuple(found)
+
+
+#: The verbs of the actions by which nodes begin anew.
+REVIVALS = frozenset({"retry", "rerun"})
 
 
 class Progress(NamedTuple):

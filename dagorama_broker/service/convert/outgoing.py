@@ -170,7 +170,7 @@ def _write_grants(response: work_pb2.WorkResponse, grants: Sequence[tuple[Node, 
     columns.instance_ids.extend([node.instance.id for node in nodes])
     columns.functions.extend(functions)
     columns.arguments.extend([node.arguments for node in nodes])
-    columns.attempts.extend([node.attempts + 1 for node in nodes])
+    columns.attempts.extend([node.tries + 1 for node in nodes])
     _write_traces(response, nodes)
 
 
@@ -184,7 +184,7 @@ def _write_traces(response: work_pb2.WorkResponse, nodes: Sequence[Node]) -> Non
 
 def _write_attempts(response: work_pb2.WorkResponse, nodes: Iterable[Node]) -> None:
     """Write which attempts have given values, if some were not the first."""
-    attempts = [node.attempts + 1 for node in nodes]
+    attempts = [node.tries + 1 for node in nodes]
     if max(attempts) > 1:
         response.value_attempts.extend(attempts)
 
@@ -263,6 +263,7 @@ def from_node(info: NodeInfo) -> dag_pb2.NodeInfo:
         parent_id=info.parent_id or b"",
         attempts=info.attempts,
         failures=from_attempts(info.failures),
+        undone=[dag_pb2.UndoneAttempt(**one._asdict(), started_at=one.started_at) for one in info.undone],
         worker=info.worker,
         created_at=info.created_at,
         finished_at=info.finished_at,
@@ -345,6 +346,7 @@ def from_instance(summary: InstanceSummary) -> dag_pb2.InstanceInfo:
         key=summary.key,
         tags=dict(summary.tags),
         started_by=summary.started_by,
+        pauses=[dag_pb2.Pause(**pause._asdict()) for pause in summary.pauses],
     )
 
 
@@ -466,6 +468,7 @@ def from_times(times: NodeTimes) -> dag_pb2.NodeTimes:
         returned_at=times.returned_at,
         finished_at=times.finished_at,
         next_page_token=times.next_page_token,
+        revived_at=times.revived_at,
     )
 
 

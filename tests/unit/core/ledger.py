@@ -107,7 +107,7 @@ class Ledger:
                 self.instances[instance.id].deadline_at = 0.0
                 self.instances[instance.id].request = request
                 self.instances[instance.id].void_token = void_token
-                for node, function, joins, previous, arguments in resets:
+                for node, function, joins, previous, arguments, tries in resets:
                     row = self.nodes[node.seq]
                     row.arguments = row.arguments if arguments is None else arguments
                     row.previous = row.previous if previous is None else previous
@@ -117,6 +117,7 @@ class Ledger:
                     row.promise_seqs = row.promise_seqs if joins else ()
                     row.state, row.function = NodeState.JOINING if joins else NodeState.WAITING, function.spec
                     row.finished_at, row.attempts, row.losses, row.cause_seq = 0.0, 0, 0, 0
+                    row.tries = max(row.tries, tries)
                     row.waiting_since = at
             case e.NodesRemoved(instance=instance, nodes=nodes):
                 for node in nodes:
@@ -139,14 +140,15 @@ class Ledger:
         match event:
             case e.AttemptFailed(node=node, attempt=attempt, retry_at=retry_at):
                 row = self.nodes[node.seq]
-                row.attempts = attempt.number
+                row.attempts += bool(attempt.worker) or attempt.number > row.tries
+                row.tries = attempt.number
                 row.failures.append(attempt)
                 if retry_at is not None:
                     row.state, row.retry_at = NodeState.BACKOFF, retry_at
             case e.LeaseLost(node=node, attempt=attempt, losses=losses):
                 row = self.nodes[node.seq]
                 row.failures.append(attempt)
-                row.state, row.losses = NodeState.WAITING, losses
+                row.state, row.losses, row.tries = NodeState.WAITING, losses, attempt.number
             case e.NodeFailed(node=node, at=at):
                 row = self.nodes[node.seq]
                 row.state, row.finished_at, row.cause_seq = NodeState.FAILED, at, node.seq

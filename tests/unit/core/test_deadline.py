@@ -311,16 +311,16 @@ def test_of_many_nodes_the_rest_fails_later_and_none_of_them_starts(bench: Bench
         WorkerJoined w2
         WorkerWelcomed w2
         LeasesRevoked w1 a#5
-        AttemptFailed a attempt=1 DeadlineExceeded
+        AttemptFailed a attempt=2 DeadlineExceeded
         NodeFailed a
-        AttemptFailed b attempt=0 DeadlineExceeded
+        AttemptFailed b attempt=1 DeadlineExceeded
         NodeFailed b
         WorkerWelcomed w2
         NodesCreated x
-        AttemptFailed c attempt=0 DeadlineExceeded
+        AttemptFailed c attempt=1 DeadlineExceeded
         NodeFailed c
         a=failed b=failed c=failed d=ready e=waiting x=ready
-        AttemptFailed d attempt=0 DeadlineExceeded
+        AttemptFailed d attempt=1 DeadlineExceeded
         NodeFailed d
         DependencyFailed e because of d
         a=failed b=failed c=failed d=failed e=dependency_failed x=ready

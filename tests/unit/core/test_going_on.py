@@ -136,7 +136,7 @@ def test_the_time_of_an_attempt_does_not_begin_anew_with_a_connection(bench: Ben
         WorkerJoined w1
         WorkerWelcomed w1 a#3
         LeasesRevoked w1 a#3
-        AttemptFailed a attempt=1 TimeoutError
+        AttemptFailed a attempt=2 TimeoutError
         NodeFailed a
         InstanceFinished i1 failed
     """

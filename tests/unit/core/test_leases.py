@@ -341,7 +341,7 @@ def test_what_another_worker_has_got_or_ended_is_not_given_back(bench: Bench) ->
         WorkGranted w2 b#6
         NodeCompleted b b
         WorkGranted w2 c#7
-        AttemptFailed c attempt=1 ValueError again at 9
+        AttemptFailed c attempt=2 ValueError again at 9
         WorkGranted w2 d#8
         WorkerJoined w1
         WorkerWelcomed w1

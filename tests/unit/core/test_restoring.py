@@ -266,7 +266,7 @@ def test_losses_are_counted_on(bench: Bench) -> None:
         WorkGranted w3 a#3.1
         LeaseLost a losses=2
         WorkerLeft w3
-        AttemptFailed a attempt=1 Quarantined
+        AttemptFailed a attempt=3 Quarantined
         NodeFailed a
         InstanceFinished i1 failed
     """

@@ -61,7 +61,7 @@ def test_only_what_failed_begins_anew(bench: Bench) -> None:
         NodesReset a joins b c
         a=joining d=completed b=ready c=waiting
         WorkGranted w1 b#5
-        AttemptFailed b attempt=1 ValueError again at 0
+        AttemptFailed b attempt=3 ValueError again at 0
         WorkGranted w1 b#6
         NodeCompleted b b
         WorkGranted w1 c#7
@@ -71,7 +71,7 @@ def test_only_what_failed_begins_anew(bench: Bench) -> None:
         (completed) a=completed d=completed b=completed c=completed
         1 w1: ValueError: no
         2 w1: ValueError: no
-        1 w1: ValueError: no
+        3 w1: ValueError: no
     """
     assert bench.replay(transcript) == tidy(transcript)
 
@@ -101,7 +101,7 @@ def test_a_retry_holds_over_a_restart(bench: Bench) -> None:
         WorkerJoined w2
         WorkerWelcomed w2
         WorkGranted w2 b#3.1
-        AttemptFailed b attempt=1 ValueError again at 5
+        AttemptFailed b attempt=3 ValueError again at 5
         WorkerLeft w2
         a=joining d=completed b=ready c=waiting
     """
@@ -126,15 +126,15 @@ def test_a_repeated_retry_is_a_no_op(bench: Bench) -> None:
         NodesReset a joins b c
         RequestRepeated nothing
         WorkGranted w1 b#5
-        AttemptFailed b attempt=1 ValueError
+        AttemptFailed b attempt=3 ValueError
         NodeFailed b
         DependencyFailed a because of b
         DependencyFailed c because of b
         InstanceFinished i1 failed
         RequestRepeated nothing
         nothing
-        ConflictingRequest: instance 6931 was asked for something else by request 7231; a request for another node, \
-or to retry instead of rerunning, needs an id of its own
+        ConflictingRequest: instance 6931 was asked for something else by request 7231; a request for another node, or \
+to retry instead of rerunning, needs an id of its own
         InstanceReopened i1
         NodesReset a joins b c
     """
@@ -255,11 +255,11 @@ def test_nobody_waits_for_himself(bench: Bench) -> None:
         a=ready b=ready c=waiting
         WorkGranted w1 a#3 b#4
         NodeCompleted a a
-        AttemptFailed b attempt=1 InvalidExpansion
+        AttemptFailed b attempt=2 InvalidExpansion
         NodeFailed b
         DependencyFailed c because of b
         InstanceFinished i1 failed
-        1 w1: InvalidExpansion: node 62 (result of f) depends on 63, which is no earlier node of its instance; pass a \
+        2 w1: InvalidExpansion: node 62 (result of f) depends on 63, which is no earlier node of its instance; pass a \
 promise on only within the instance that made it, after the call that returned it. The function's value and calls came \
 to nothing, and it is not tried again: it would do the same. A promise that a global or a cache has kept from an \
 attempt that failed is one of a call that was never made

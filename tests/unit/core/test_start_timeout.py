@@ -161,12 +161,12 @@ def test_a_node_that_is_taken_is_in_time(bench: Bench) -> None:
         NodesStarted a
         LeaseLost a losses=1
         WorkerLeft w2
-        AttemptFailed a attempt=1 QueueTimeout
+        AttemptFailed a attempt=2 QueueTimeout
         NodeFailed a
         InstanceFinished i1 failed
         1 w1: ValueError: no
         2 w2: WorkerLost: worker w2 was lost while it held the node: its connection broke
-        1 -: QueueTimeout: it was ready for 10 s, its start_timeout, and no worker took it: none that serves queue q \
+        2 -: QueueTimeout: it was ready for 10 s, its start_timeout, and no worker took it: none that serves queue q \
 is connected
     """
     assert bench.replay(transcript) == tidy(transcript)
@@ -212,7 +212,7 @@ def test_the_time_goes_on_over_a_restart(bench: Bench) -> None:
         AttemptFailed d attempt=0 QueueTimeout
         NodeFailed d
         at 16
-        AttemptFailed b attempt=0 QueueTimeout
+        AttemptFailed b attempt=1 QueueTimeout
         NodeFailed b
         InstanceFinished i1 failed
         (failed) a=completed b=failed c=failed d=failed
@@ -272,11 +272,11 @@ def test_what_began_anew_waits_anew_over_a_restart(bench: Bench) -> None:
         AttemptFailed c attempt=0 QueueTimeout
         NodeFailed c
         InstanceFinished i3 failed
-        AttemptFailed a attempt=0 QueueTimeout
+        AttemptFailed a attempt=1 QueueTimeout
         NodeFailed a
         InstanceFinished i1 failed
         at 25
-        AttemptFailed b attempt=0 QueueTimeout
+        AttemptFailed b attempt=1 QueueTimeout
         NodeFailed b
         InstanceFinished i2 failed
     """

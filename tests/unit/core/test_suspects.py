@@ -154,19 +154,19 @@ def test_a_node_that_keeps_killing_workers_is_quarantined(bench: Bench) -> None:
         WorkGranted w3 a#3
         LeaseLost a losses=2
         WorkerLeft w3
-        AttemptFailed a attempt=1 Quarantined
+        AttemptFailed a attempt=3 Quarantined
         NodeFailed a
         DependencyFailed b because of a
         InstanceFinished i1 failed
         1 w1: WorkerLost: worker w1 was lost while it held the node: its connection broke
-        1 w2: WorkerLost: worker w2 was lost while it held the node: its connection broke
-        1 w3: WorkerLost: worker w3 was lost while it held the node: its connection broke
+        2 w2: WorkerLost: worker w2 was lost while it held the node: its connection broke
+        3 w3: WorkerLost: worker w3 was lost while it held the node: its connection broke
     """
     lines = bench.replay(transcript).splitlines()
     quarantine = lines.pop()
     assert "\n".join(lines) == tidy(transcript)
     seen = "w1: its connection broke; w2: its connection broke; w3: its connection broke"
-    said = f"1 w3: Quarantined: 3 workers were lost while they held this node, so it is not tried again: {seen}. "
+    said = f"3 w3: Quarantined: 3 workers were lost while they held this node, so it is not tried again: {seen}. "
     assert quarantine.startswith(said)
 
 
@@ -193,7 +193,7 @@ def test_losses_and_failed_attempts_are_counted_apart(bench: Bench) -> None:
         WorkerJoined w2
         WorkerWelcomed w2
         WorkGranted w2 a#2
-        AttemptFailed a attempt=1 ValueError again at 0
+        AttemptFailed a attempt=2 ValueError again at 0
         WorkGranted w2 a#3
         NodeCompleted a a
         InstanceFinished i1 completed
@@ -279,7 +279,7 @@ def test_evidence_is_quoted(bench: Bench) -> None:
         WorkGranted w3 a#3
         LeaseLost a losses=2
         WorkerLeft w3
-        AttemptFailed a attempt=1 Quarantined
+        AttemptFailed a attempt=3 Quarantined
         NodeFailed a
         InstanceFinished i1 failed
     """

@@ -13,7 +13,7 @@ from dagorama import DAGDefinition, Instance, Queue, dagorama, instance_options,
 from dagorama.ui.errors import BadInput
 from dagorama.ui.pages import words
 from dagorama.ui.pages.asked import number_of
-from dagorama.ui.pages.json_fields import PREFIX, Field, edits_in, value_in
+from dagorama.ui.pages.json_fields import PREFIX, BadEdits, Field, edits_in, value_in
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("broker")]
 
@@ -289,8 +289,9 @@ async def test_a_node_is_run_again_with_other_arguments(client: httpx.AsyncClien
     url = f"/instances/{one.id}/nodes/{node.id}"
     assert re.search(r'name="argument.name"[^>]*>&#34;bad&#34;</textarea>', await page(client, url))
     answer = await post(client, f"{url}/actions/rerun", **{"argument.name": "no JSON"})
-    assert answer.status_code == 409
-    assert "name must be JSON" in answer.text
+    assert answer.status_code == 422
+    assert re.search(r'name="argument.name"[^>]*aria-invalid="true">no JSON</textarea>', answer.text)
+    assert answer.text.count("name must be JSON") == 1
     assert (await post(client, f"{url}/actions/rerun", **{"argument.name": '"good"'})).status_code == 303
     assert one.result() == 4
     assert (await post(client, f"{url}/actions/rerun", **{"argument.name": '"good"'})).status_code == 303
@@ -375,7 +376,7 @@ async def test_edits_are_told_by_their_json(before: str, text: str, edits: dict[
 async def test_json_that_is_too_deep_is_bad_input() -> None:
     """It is no defect of the page."""
     text = "[" * 100_000
-    with pytest.raises(BadInput):
+    with pytest.raises(BadEdits):
         edits_in({PREFIX + "it": text}, {"it": "1"})
     with pytest.raises(BadInput):
         value_in(Field(name="it", kind="json", annotation="", default=None, is_required=True), text)

@@ -96,7 +96,7 @@ async def test_the_largest_are_not_kept_for_long(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_one_that_ended_again_as_before_is_asked_about_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rerun may come to the same counts and state: that it ended at another time tells. What runs tells of no labels."""
+    """A rerun may come to the same counts and state: that it ended at another time tells. Counts tell of no labels."""
     monkeypatch.setattr(shared, "KEPT_S", 0.0)
     monkeypatch.setattr(shared, "KEPT_TIMES", 0.0)
     asked = 0
@@ -112,14 +112,14 @@ async def test_one_that_ended_again_as_before_is_asked_about_again(monkeypatch: 
         (instance,) = [one async for one in instances()]
         status = instance.status
         ended = replace(status, state=InstanceState.COMPLETED, finished_at=status.created_at)
-        for status, answer in (
+        for stands, answer in (
             (ended, 1),
             (ended, 1),
             (replace(ended, finished_at=status.created_at + timedelta(minutes=8)), 2),
             (instance.status, 3),
             (instance.status, 3),
         ):
-            monkeypatch.setattr(instance, "_status", status)
+            monkeypatch.setattr(instance, "_status", stands)
             assert await question.of(instance) == answer
         monkeypatch.setattr(shared, "BELIEVED_S", -1.0)
         assert await question.of(instance) == 4

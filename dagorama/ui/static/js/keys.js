@@ -13,7 +13,8 @@
   };
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-    if (event.key === "Escape" && event.target.matches?.("[data-search]")) { event.target.blur(); return; }
+    // Browsers would clear the search, and with it what was found.
+    if (event.key === "Escape" && event.target.matches?.("[data-search]")) { event.preventDefault(); event.target.blur(); return; }
     if (isTyping(event.target)) return;
     const isOnRow = event.target.matches?.("a.row");
     let isDone = false;

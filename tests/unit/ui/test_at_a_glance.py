@@ -1,0 +1,117 @@
+"""What the page says at once: values, arguments, attempts, and names in place of ids."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from uuid import UUID
+
+import httpx
+import pytest
+
+from dagorama import DAGDefinition, Instance, Node, dagorama, instances
+from dagorama.cli.failure import Refused
+from dagorama.cli.node_names import find_node
+from dagorama.ui.pages.words import linked
+from tests.unit.ui.test_pages import page, post
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("broker")]
+
+STATIC = Path(__file__).parents[3] / "dagorama/ui/static"
+
+
+class Words(DAGDefinition):
+    """Counts the letters of files and words."""
+
+    @dagorama(queue_name="words").syncfn
+    def entrypoint(self, word: str, folder: Path = Path("here")) -> int:
+        """Counts."""
+        return self.count(word, folder)
+
+    @dagorama(queue_name="words", label="counting {word}").syncfn
+    def count(self, word: str, folder: Path) -> int:
+        """Warns of a short one."""
+        if len(word) < 4:
+            logging.getLogger("words").warning("%r is short", word)
+        return len(word)
+
+
+def counted(word: str) -> tuple[Instance, Node]:
+    """Count a word; return the instance, and the node that did."""
+    Words()(word)
+    (one,) = instances(limit=1)
+    assert one.result() == len(word)
+    (node,) = one.nodes(function="count")
+    return one, node
+
+
+async def test_the_overview_has_arguments_and_value(client: httpx.AsyncClient) -> None:
+    """Those of the entrypoint, with the way to its node."""
+    one, _ = counted("elephant")
+    text = await page(client, f"/instances/{one.id}")
+    assert re.search(r'aria-label="Arguments">[^<]*word=&#39;elephant&#39;', text)
+    assert re.search(r'aria-label="Value">8</pre>', text)
+
+
+async def test_lines_of_an_earlier_attempt_say_so(client: httpx.AsyncClient) -> None:
+    """On the page of warnings, in logs, and for each attempt of a node there is one number and one choice."""
+    one, node = counted("ant")
+    url = f"/instances/{one.id}"
+    assert "attempt 1 of" not in await page(client, f"{url}/warnings")
+    node.rerun({"word": "elephant"})
+    assert one.result() == 8
+    for of in ("/warnings", "/logs"):
+        assert re.search(r"attempt 1 of 2:</span> &#39;ant&#39; is short", await page(client, url + of))
+    text = await page(client, f"{url}/nodes/{node.id}")
+    assert re.findall(r"<option[^>]*>Attempt (\d)", text) == ["2", "1"]
+    assert "gave a value that is no more" in text
+    assert "revived after" in text or "revived after" in await page(client, url)
+
+
+async def test_arguments_that_have_no_field_say_why(client: httpx.AsyncClient) -> None:
+    """And stay visible."""
+    one, node = counted("ant")
+    text = await page(client, f"/instances/{one.id}/nodes/{node.id}")
+    assert re.search(r"folder stays as it is: JSON has nothing for it.*here", text)
+
+
+async def test_an_empty_text_is_started_on_purpose_only(client: httpx.AsyncClient) -> None:
+    """A field that has to be filled in is marked, and checked; a box beside it says that the empty text is meant."""
+    fields: dict[str, object] = {"definition": "tests.unit.ui.test_at_a_glance:Words", "argument.word": ""}
+    form = await page(client, f"/start?definition={fields['definition']}")
+    assert form.count(">needed<") == 1
+    answer = await post(client, "/start", **fields)
+    assert answer.status_code == 422
+    assert "word is needed" in answer.text
+    answer = await post(client, "/start", **fields, **{"empty.word": "on"})
+    assert answer.status_code == 303
+    (one,) = instances()
+    assert one.result() == 0
+
+
+async def test_nodes_in_reasons_lead_to_their_pages() -> None:
+    """Under their labels, or the ends of their ids; those of other instances to these."""
+    here, node, other, there = (UUID(int=number) for number in range(1, 5))
+    text = f"it waits for m:D.f ({node}), and `m:D.g` ({other}) of instance {there} has it"
+    told = linked(text, here, {node: "<label>"})
+    assert f'(<a href="/instances/{here}/nodes/{node}" title="{node}">&lt;label&gt;</a>)' in told
+    assert f'<a href="/instances/{there}/nodes/{other}" title="{other}">{other.hex[-12:]}</a>' in told
+    assert f'of instance <a href="/instances/{there}"' in told
+    assert "<code>m:D.g</code>" in told
+
+
+async def test_a_node_is_named_by_its_place() -> None:
+    """In the order in which nodes were made."""
+    one, node = counted("ant")
+    assert find_node(one, "#2") == node.id
+    for wrong in ("#0", "#3"):
+        with pytest.raises(Refused, match="has 2 nodes"):
+            find_node(one, wrong)
+
+
+async def test_leaving_a_search_keeps_what_was_found() -> None:
+    """Browsers clear a search field at Escape unless the page does something else with it."""
+    keys = (STATIC / "js/keys.js").read_text()
+    (line,) = [line for line in keys.splitlines() if '"Escape"' in line]
+    assert line.index("event.preventDefault()") < line.index("event.target.blur()")
