@@ -22,6 +22,7 @@ class Nodes:
     parents: Sequence[int]
     dependencies: Sequence[Sequence[int]]
     began_at: float = 100.0
+    revived_at: Sequence[float] = ()
 
     def __len__(self) -> int:
         return len(self.times)

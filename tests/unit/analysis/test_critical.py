@@ -179,3 +179,31 @@ def test_a_long_tail_call_is_walked_without_recursion() -> None:
     spans = critical_path(history(*nodes))
     assert process_time() - began < 5.0
     assert [span.node.node_id for span in spans] == [f"n{place}" for place in range(depth)]
+
+
+def test_what_came_before_a_revival_is_earlier_and_the_pause_counts_for_nothing() -> None:
+    """A node that was run again after minutes was not in a queue for them, nor at work."""
+    found = History(
+        [
+            node("first", ended=1.0, started_at=0.0),
+            node(
+                "again",
+                ended=104.0,
+                started_at=102.0,
+                granted_at=101.0,
+                ready_at=100.0,
+                revived_at=100.0,
+                dependency_ids=("first",),
+            ),
+        ],
+        began_at=0.0,
+        now=104.0,
+        pauses=[(3.0, 100.0)],
+    )
+    assert path(found) == [
+        ("again", "earlier", 3.0),
+        ("again", "queued", 1.0),
+        ("again", "transfer", 1.0),
+        ("again", "running", 2.0),
+    ]
+    assert (found.makespan_s, analyze(found).phases_s["earlier"]) == (7.0, 3.0)

@@ -88,7 +88,7 @@ def test_attempts_count_on_over_retries_and_reruns() -> None:
     told = [(one.number, one.error is None, one.is_undone, bool(one.worker)) for one in divided.attempts]
     assert told == [(1, False, False, True), (2, True, True, True), (3, True, False, True)]
     for number in (1, 2, 3):
-        assert [line.text for line in divided.logs(attempt=number)] == [f"this is attempt {number}"]  # type: ignore[union-attr]
+        assert [line.text for line in divided.logs(attempt=number)] == [f"this is attempt {number}"]
     assert [one.number for one in node(instance, "show").attempts] == [1, 2]
     assert [one.number for one in node(instance, "left").attempts] == [1]
     assert divided.status.attempts == 3
