@@ -42,8 +42,8 @@ class NodeContext:
     def attempt(self) -> int:
         """Return which attempt of the node this is, from 1, as logs and people number it.
 
-        Every attempt in the life of the node counts: those that were cut off with their workers, and those before a
-        retry or a rerun of its instance, too. `max_attempts` counts neither.
+        Every attempt in the life of the node counts, also one that was cut off with its worker, or came before a retry
+        or a rerun. `max_attempts` counts neither.
         """
         return self._node.attempt
 

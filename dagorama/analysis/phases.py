@@ -46,8 +46,8 @@ class Span(NamedTuple):
 class History:
     """The nodes of one instance, with the times at which things happened to them.
 
-    Where the instance was over for a while, and revived then, its times count as if it had gone on at once: what came
-    after such a pause is earlier by it.
+    Where the instance was over for a while, and revived then, its times count as if it had gone on at once: all that
+    came after such a pause is earlier by it.
     """
 
     def __init__(

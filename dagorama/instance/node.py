@@ -195,9 +195,9 @@ class Node(NodeActs):
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """Return its attempts, the first one first, those before a retry or a rerun too: they count on.
+        """Return its attempts, the first one first, before a retry or a rerun too: they count on.
 
-        `max_attempts` counts those that have failed since then only, and none that was lost with its worker.
+        `max_attempts` counts failures since then only, and no loss of a worker.
         """
         return attempts_of(self._status)
 
@@ -286,7 +286,7 @@ class Node(NodeActs):
 
 
 def attempts_of(status: NodeStatus) -> tuple[Attempt, ...]:
-    """Return the attempts of a node: those that are over, and then the one that runs, or gave the value."""
+    """Return the attempts of a node: past ones, and then the one that runs, or gave the value."""
     over = [
         Attempt(
             number=each.number,

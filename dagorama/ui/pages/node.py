@@ -106,7 +106,7 @@ def json_of(arguments: Sequence[ArgumentInfo]) -> dict[str, str]:
 def _fields(
     arguments: Sequence[ArgumentInfo], typed: Mapping[str, str], problems: Mapping[str, str]
 ) -> list[tuple[str, str, str]]:
-    """Return name, text and problem of each field of the form: what was typed, and else the argument as it is."""
+    """Return name, text and problem of each field of the form; the text is the typed one, if there is any."""
     return [(name, typed.get(PREFIX + name, json), problems.get(name, "")) for name, json in json_of(arguments).items()]
 
 

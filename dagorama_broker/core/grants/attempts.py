@@ -155,7 +155,7 @@ class Attempts:
     ) -> None:
         """Take a failed attempt of a node that is leased: back off, or fail for good.
 
-        With `is_over` it is the last one that is judged, which has been counted among those that are over.
+        With `is_over` the last attempt is judged, which has been counted.
         """
         # What was lost with its worker counts in `losses` instead: that says less about the function.
         node.attempts += 1
