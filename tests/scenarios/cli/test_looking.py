@@ -274,6 +274,7 @@ def test_the_json_of_an_instance(scene: Scene) -> None:
         "key": "",
         "tags": {},
         "started_by": "",
+        "pauses": [],
         "failed": [],
     }
     assert [(one["function"], one["nodes"]) for one in functions] == [("shop:f", 2)]
@@ -302,6 +303,7 @@ def test_the_json_of_a_node(scene: Scene) -> None:
         "cause_id": show(scene.bad),
         "change": "",
         "progress": None,
+        "undone": [],
         "ready_at": None,
         "granted_at": None,
         "started_at": None,
