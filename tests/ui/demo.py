@@ -5,7 +5,18 @@ from __future__ import annotations
 import logging
 import time
 
-from dagorama import DAGDefinition, StaticRetry, attach, context, dagorama, instance_options, instances
+from dagorama import (
+    DAGDefinition,
+    Limit,
+    Queue,
+    StaticRetry,
+    acting_as,
+    attach,
+    context,
+    dagorama,
+    instance_options,
+    instances,
+)
 
 logger = logging.getLogger("etl")
 
@@ -55,7 +66,12 @@ class Forecast(DAGDefinition):
         print(f"{region * 17} observations")
         return region * 17
 
-    @dagorama(queue_name="forecast", label="region {region:02}", retry=StaticRetry(2, 1))
+    @dagorama(
+        queue_name="forecast",
+        label="region {region:02}",
+        retry=StaticRetry(2, 1),
+        limit=[Limit("licences", max=2), Limit(lambda region: f"grid {region % 3}", per_second=3)],
+    )
     def simulate(self, region: int, observations: int, bad: int) -> float:
         parts = 4 + region * 7 % 9
         for part in range(parts):
@@ -128,11 +144,15 @@ def fill() -> dict[str, str]:
     stopped, _ = TrainModel()(40)
     stopped.cancel()
     with instance_options(tags={"customer": "c7"}):
-        running, _ = Forecast()(24, 4)
+        running, _ = Forecast()(90, 4)
     one = attach(running.instance_id)
-    one.pause()
-    one.set_priority(3)
-    one.resume()
+    with acting_as("mira@weather"):
+        one.pause()
+        one.set_priority(3)
+        one.resume()
+    with acting_as("on call"):
+        Queue("training").cap(4)
+        Queue("reports").pause()
     return {"failed": str(failed.instance_id), "many": str(many.instance_id), "running": str(running.instance_id)}
 
 

@@ -22,7 +22,16 @@ DESKTOP, PHONE = (1280, 800), (390, 844)
 #: What a page fetches after it was loaded is there after so long.
 SETTLE_S = 1.5
 #: Running nodes are under way after so long.
-RUN_S = 12.0
+RUN_S = 8.0
+ROOT = Path(__file__).parents[2]
+#: Has texts stand in a page for others: paths of this machine are in no picture.
+REPLACE = """(texts) => {
+  const found = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (found.nextNode()) {
+    const node = found.currentNode;
+    for (const [one, other] of texts) node.data = node.data.replaceAll(one, other);
+  }
+}"""
 
 
 class Picture(NamedTuple):
@@ -38,19 +47,25 @@ def pictures(ids: dict[str, str]) -> Iterator[Picture]:
     """Yield the pictures of the docs."""
     failed, many, running = (f"/instances/{ids[name]}" for name in ("failed", "many", "running"))
     (node,) = attach(ids["failed"]).nodes(state="failed")
+    # Those of the running one first.
+    yield Picture("instance-running", running)
+    yield Picture("limits", "/limits")
+    yield Picture("workers", "/workers")
+    yield Picture("timeline-dark", f"{running}/timeline", "dark")
+    yield Picture("logs", f"{running}/logs")
+    yield Picture("history", f"{running}/history")
     yield Picture("instances", "/instances")
     yield Picture("instances-dark", "/instances", "dark")
     yield Picture("instances-phone", "/instances", size=PHONE)
-    yield Picture("instance-running", running)
     yield Picture("instance-failed-phone", failed, "dark", PHONE)
     yield Picture("graph", f"{failed}/graph")
-    yield Picture("timeline-dark", f"{running}/timeline", "dark")
     yield Picture("nodes", f"{many}/nodes")
     yield Picture("failures", f"{failed}/failures")
     yield Picture("node-dark", f"{failed}/nodes/{node.id}", "dark")
-    yield Picture("logs", f"{running}/logs")
-    yield Picture("history", f"{running}/history")
+    yield Picture("start", "/start")
     yield Picture("start-phone", "/start?definition=tests.ui.demo:Etl", size=PHONE)
+    yield Picture("queues-phone", "/queues", size=PHONE)
+    yield Picture("settings-dark", "/settings", "dark")
 
 
 def take(browser: Browser, site: Site, picture: Picture, folder: Path) -> None:
@@ -67,6 +82,7 @@ def take(browser: Browser, site: Site, picture: Picture, folder: Path) -> None:
     if answer is not None and answer.ok:
         is_live(page)
         time.sleep(SETTLE_S)
+        page.evaluate(REPLACE, [(f"{ROOT}/", ""), (str(site.folder), "/var/lib/dagorama")])
         page.screenshot(path=folder / f"{picture.name}.png")
     context.close()
 
@@ -74,7 +90,7 @@ def take(browser: Browser, site: Site, picture: Picture, folder: Path) -> None:
 def main(folder: Path, names: Collection[str] = ()) -> None:
     """Take the pictures of these names into a folder; without any, all."""
     folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory() as place, launched_browser() as browser, serve(Path(place)) as site:
+    with TemporaryDirectory() as place, launched_browser() as browser, serve(Path(place), workers=4) as site:
         if not names or "empty" in names:
             take(browser, site, Picture("empty", "/instances"), folder)
         ids = fill()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -51,8 +52,8 @@ async def part_of(
     url = f"/instances/{instance.id}" + (f"/nodes/{node.id}" if node else "")
     next_url = path(f"{url}/logs/more", level=level, attempt=attempt, after=cursor, wait=int(follows) or None)
     return Part(
-        lines=lines,
-        whose=await whose_are(instance, () if node else lines[:200]),
+        lines=lines if node else in_order(lines),
+        whose=await whose_are(instance, () if node else lines),
         next_url="" if wait and is_last else next_url,
         follows=follows,
         instance_url=f"/instances/{instance.id}",
@@ -72,6 +73,16 @@ async def _read(log: Log, after: int, wait: bool) -> tuple[list[LogLine | LogGap
         lines += page.lines
         cursor, is_last = page.cursor, page.is_last
     return lines, cursor, is_last
+
+
+def in_order(lines: Sequence[LogLine | LogGap]) -> list[LogLine | LogGap]:
+    """Return lines by their times: they come in blocks, each from one worker. A gap stays behind the line before it."""
+    last = datetime.min.replace(tzinfo=UTC)
+    found = []
+    for line in lines:
+        last = line.time if isinstance(line, LogLine) else last
+        found.append((last, line))
+    return [line for _, line in sorted(found, key=lambda each: each[0])]
 
 
 async def show(request: Request) -> Response:

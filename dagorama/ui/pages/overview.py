@@ -17,12 +17,15 @@ from dagorama.ui.pages.asked import instance_in
 from dagorama.ui.pages.instance_frame import Frame, instance_frame
 from dagorama.ui.pages.reasons import being_stopped, labels_in
 from dagorama.ui.pages.rendering import render
-from dagorama.ui.pages.shared import progress
+from dagorama.ui.pages.shared import progress, times
+from dagorama.ui.pages.words import method_of
 
 #: So many failures, and so many lines of warnings, are on the page.
 FAILURES, WARNINGS = 3, 8
 #: Where it takes longer to count the nodes by function, the page comes without, and fetches them when they are there.
 COUNT_S = 0.4
+#: So many nodes of lines are asked for one by one; the names of more are in the columns of all nodes.
+ASKED_MAX = 60
 #: Warnings are looked for in so many parts of the logs.
 PARTS_MAX = 40
 
@@ -72,17 +75,28 @@ class Whose:
 async def whose_are(instance: Instance, lines: Sequence[object]) -> Whose:
     """Return what there is to know of the nodes of some lines."""
     ids = list(dict.fromkeys(line.node_id for line in lines if isinstance(line, LogLine)))
-    found = await asyncio.gather(*[instance.anode(one) for one in ids], return_exceptions=True)
+    asked = ids[max(0, len(ids) - ASKED_MAX) :]
+    found = await asyncio.gather(*[instance.anode(one) for one in asked], return_exceptions=True)
     for one in found:
         if isinstance(one, BaseException) and not isinstance(one, UnknownId):
             raise one
     nodes = [one for one in found if isinstance(one, Node)]
-    labels = {node.id: node.label or node.function.rpartition(".")[2] for node in nodes}
+    known = {node.id: node.label or method_of(node.function) for node in nodes}
     return Whose(
-        labels=labels,
+        labels=known if len(asked) == len(ids) else {**await _labels(instance, ids), **known},
         latest={node.id: node.status.attempts for node in nodes},
-        gone=[one for one in ids if one not in labels],
+        gone=[one for one in asked if one not in known],
     )
+
+
+async def _labels(instance: Instance, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Return what nodes are called, out of the columns of all nodes where these come soon."""
+    columns = await times.within(instance, COUNT_S)
+    if columns is None:
+        return {}
+    places = {columns.node_ids[16 * place : 16 * place + 16]: place for place in range(len(columns))}
+    found = {one: places[one.bytes] for one in ids if one.bytes in places}
+    return {one: columns.labels[place] or method_of(columns.functions[place]) for one, place in found.items()}
 
 
 async def _first(instance: Instance) -> Node | None:

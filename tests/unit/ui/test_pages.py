@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
-from dagorama import DAGDefinition, Instance, Queue, dagorama, instance_options, instances
+from dagorama import DAGDefinition, Instance, LogGap, LogLine, Queue, dagorama, instance_options, instances
 from dagorama.ui.errors import BadInput
-from dagorama.ui.pages import words
+from dagorama.ui.pages import overview, words
 from dagorama.ui.pages.asked import number_of
 from dagorama.ui.pages.json_fields import PREFIX, BadEdits, Field, edits_in, value_in
+from dagorama.ui.pages.logs import in_order
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("broker")]
 
@@ -391,3 +393,42 @@ async def test_a_number_that_is_none_is_left_out(client: httpx.AsyncClient, numb
         answer = await client.get(f"/instances/{one.id}/nodes/{node.id}/logs/more", params={query: number})
         assert answer.status_code == 200, query
     assert number_of(number, 2**31 - 1) == 0
+
+
+@pytest.mark.parametrize("asked_max", [60, 0])
+async def test_the_nodes_of_lines_have_their_names(asked_max: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many they are: of more than are asked for one by one, out of the columns of all nodes."""
+    monkeypatch.setattr(overview, "ASKED_MAX", asked_max)
+    monkeypatch.setattr(overview, "COUNT_S", 60.0)
+    instance = await loaded("a.csv", "bad.csv").arefresh()
+    ids = [node.id async for node in instance.nodes()]
+    whose = await overview.whose_are(instance, [line_of(1, node_id) for node_id in ids])
+    assert [whose.labels[one] for one in ids] == ["entrypoint", "a.csv", "bad.csv", "total"]
+
+
+async def test_the_name_of_a_limit_is_that_without_its_module() -> None:
+    """A name that people have given is shown whole."""
+    given = ('shop.etl:Etl.load(tenant)["a:b(c"]', "licences", "gpu:a", "queue load")
+    assert [words.limit_name(one) for one in given] == ['Etl.load(tenant)["a:b(c"]', *given[1:]]
+
+
+def line_of(second: int, node_id: UUID) -> LogLine:
+    """Make a line."""
+    return LogLine(
+        time=datetime(2026, 3, 2, 9, 15, second, tzinfo=UTC),
+        level=0,
+        source="stdout",
+        is_logged=False,
+        text=str(second),
+        node_id=node_id,
+        attempt=1,
+        worker="w",
+    )
+
+
+async def test_lines_of_workers_are_in_the_order_of_their_times() -> None:
+    """They come in blocks of one worker each; a gap stays behind the line before it."""
+    gap = LogGap(text="3 lines are missing")
+    line = partial(line_of, node_id=uuid4())
+    told = [one.text for one in in_order([*map(line, (2, 5)), gap, *map(line, (3, 4))])]
+    assert told == ["2", "3", "4", "5", "3 lines are missing"]

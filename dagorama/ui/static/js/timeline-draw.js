@@ -75,14 +75,21 @@ const drawBars = (context, view, at) => {
     if (view.showsPath && isPath && count === 1) { context.strokeStyle = colors.ink; context.lineWidth = 2; context.beginPath(); context.roundRect(x + 0.5, y - 1, Math.max(wide - 1.5, 2), LANE - 2, 3); context.stroke(); }
     if (wide > 44 && count === 1 && view.nodes[node]) {
       const [, , name, label] = view.nodes[node];
-      context.save();
-      context.beginPath(); context.rect(Math.max(x, names), y, wide - 6, LANE - 4); context.clip();
+      const left = Math.max(x, names);
       context.font = `11px ${colors.sans}`;
       context.fillStyle = colors.surface;
-      context.fillText(label || name, Math.max(x, names) + 6, y + 11);
-      context.restore();
+      context.fillText(cut(context, label || name, Math.min(x + wide, view.width) - left - 12), left + 6, y + 11);
     }
   }
+};
+
+/** A text that fits into so many pixels, empty where not enough of it would to be of use. */
+const cut = (context, text, wide) => {
+  if (context.measureText(text).width <= wide) return text;
+  const letter = context.measureText("e").width;
+  let length = Math.floor(wide / letter);
+  while (length >= 8 && context.measureText(`${text.slice(0, length)}…`).width > wide) length -= 1;
+  return length >= 8 ? `${text.slice(0, length).trimEnd()}…` : "";
 };
 
 const drawGaps = (context, view, at) => {
@@ -129,7 +136,9 @@ const drawAxis = (context, view, at, scale) => {
       const x = at(place);
       context.fillStyle = colors.line; context.fillRect(x, AXIS, 1, view.height);
       context.fillStyle = colors["line-2"]; context.fillRect(x, AXIS - 6, 1, 5);
-      context.fillStyle = colors["ink-3"]; context.fillText(mark ? lasting(mark) : "0", x + 4, AXIS - 11);
+      const told = mark ? lasting(mark) : "0";
+      if (x + 4 + context.measureText(told).width > width) continue;
+      context.fillStyle = colors["ink-3"]; context.fillText(told, x + 4, AXIS - 11);
     }
   }
 };

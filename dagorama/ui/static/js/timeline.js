@@ -6,6 +6,8 @@ import { go, hearPointers, placeTip } from "./pointing.js";
 import { AXIS, LANE, draw, laneTop, lasting, namesOf, rowTops, timeAt } from "./timeline-draw.js";
 
 const ZOOMED_MS = 140, GROWN_MS = 2000;
+/** A stage with few workers is no higher than they are, and has room for what is told of a bar. */
+const STAGE_MIN = 220;
 
 class Timeline {
   /** @param {HTMLElement} root */
@@ -41,6 +43,7 @@ class Timeline {
     Object.assign(this, { rows: told.rows, bars: told.bars, gaps: told.gaps, pieces: told.pieces, nodes: told.nodes, began: told.began, length: told.length, path: told.path, url: told.url });
     const { tops, height } = rowTops(this.rows);
     this.tops = tops; this.tall = height;
+    this.canvas.parentElement.style.maxHeight = `${Math.max(height + AXIS + 1, STAGE_MIN)}px`;
     this.over = null;
     if (this.follows) { this.left = 0; this.right = Math.max(this.length, 1e-6) * 1.01; }
     this.root.dataset.bars = String(this.bars.length);
