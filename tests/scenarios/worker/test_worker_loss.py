@@ -34,12 +34,12 @@ def test_a_paused_worker_loses_its_node_and_its_late_report(
 ) -> None:
     """A worker that was silent for a lease duration changes nothing when it wakes up, and works on."""
     trace, started, go = tmp_path / "trace", pipe(), pipe()
-    with launch_broker(port=0, environment={"DAGORAMA_LEASE_DURATION_S": "0.3"}):
+    with launch_broker(port=0, environment={"DAGORAMA_LEASE_DURATION_S": "1"}):
         workers(2)
         instance, _ = Work()("hold_once", trace, started, go)
         paused = int(hear(started))
         os.kill(paused, signal.SIGSTOP)
-        other = instance.result(timeout=10)
+        other = instance.result(timeout=20)
         os.kill(paused, signal.SIGCONT)
         say(go, "go on")
         assert other != paused
@@ -47,9 +47,9 @@ def test_a_paused_worker_loses_its_node_and_its_late_report(
         assert instance.result(timeout=20) == other
         busy, end = pipe(), pipe()
         held, _ = Work()("hold", busy, end)  # by either of them; then there is only one for what follows
-        assert {int(hear(busy)), Work()("pid")[0].result(timeout=10)} == {paused, other}
+        assert {int(hear(busy)), Work()("pid")[0].result(timeout=20)} == {paused, other}
         say(end, "go on")
-        held.wait(timeout=10)  # or its worker would look for a broker to report to, which is gone by then
+        held.wait(timeout=20)  # or its worker would look for a broker to report to, which is gone by then
 
 
 def test_a_worker_that_is_busy_in_c_is_not_lost(workers: StartWorkers) -> None:
@@ -57,7 +57,7 @@ def test_a_worker_that_is_busy_in_c_is_not_lost(workers: StartWorkers) -> None:
     with launch_broker(port=0, environment={"DAGORAMA_LEASE_DURATION_S": "1"}):
         workers(2)
         instance, _ = Work()("hold_the_lock", 3)
-        assert instance.result(timeout=15) == 3
+        assert instance.result(timeout=30) == 3
         assert [node.failures for node in list_nodes(instance.instance_id.bytes)] == [(), ()]
 
 
@@ -77,7 +77,7 @@ def test_what_was_seen_of_lost_workers_is_quoted(
         workers(1)
         workers(1)
         with pytest.raises(NodeFailed, match="Quarantined: 2 workers were lost") as caught:
-            Work()("die_in_two_ways", tmp_path / "trace", signal_number, status)[0].result(timeout=15)
+            Work()("die_in_two_ways", tmp_path / "trace", signal_number, status)[0].result(timeout=60)
         assert f"its process was killed by {signal_number.name}" in caught.value.exception_message
         assert f"its process exited with status {status}" in caught.value.exception_message
 
