@@ -67,9 +67,7 @@ class Endpoint:
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
         #: Only then a page of some other site, whose name was made to lead here, could ask through a browser.
         self._is_local = is_loopback(host)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 3600.0}, name="dagorama-metrics", daemon=True
-        )
+        self._thread = threading.Thread(target=self._serve, name="dagorama-metrics", daemon=True)
 
     def start(self) -> None:
         """Answer from now on."""
@@ -77,7 +75,15 @@ class Endpoint:
 
     def close(self) -> None:
         """Let the port go. Requests that are being answered end with the process."""
+        self._server.is_closed = True
+        # A socket that is only closed is listened on for as long as the thread waits at it.
+        with suppress(OSError):
+            self._server.socket.shutdown(socket.SHUT_RDWR)
         self._server.socket.close()
+
+    def _serve(self) -> None:
+        with suppress(_Closed):
+            self._server.serve_forever(poll_interval=3600.0)
 
     def answer(self, path: str, accept: str, host: str) -> tuple[HTTPStatus, str, bytes]:
         """Return status, content type and body of an answer."""
@@ -123,6 +129,10 @@ def _health(problem: str) -> tuple[HTTPStatus, str, bytes]:
     return HTTPStatus.OK, _TEXT, b"ok\n"
 
 
+class _Closed(Exception):
+    """The server is closed, so its thread ends."""
+
+
 class _Server(ThreadingHTTPServer):
     """The standard server, which looks up no name of its own and bounds what it does at once."""
 
@@ -131,6 +141,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, family: int, address: Any, endpoint: Endpoint) -> None:
         self.address_family = family
         self.endpoint = endpoint
+        self.is_closed = False
         self._room = threading.Semaphore(REQUESTS_MAX)
         super().__init__(address[:2], _Handler)
 
@@ -138,6 +149,12 @@ class _Server(ThreadingHTTPServer):
         """Take the address, as the base class does, but for asking how this machine is called."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Take a connection; end the thread where none comes any more."""
+        if self.is_closed:
+            raise _Closed
+        return super().get_request()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer in a thread, unless there are many."""

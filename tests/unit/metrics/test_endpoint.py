@@ -134,6 +134,16 @@ def test_a_client_that_says_nothing_holds_up_no_other(endpoint: Endpoint) -> Non
         connection.close()
 
 
+def test_a_closed_endpoint_listens_no_more(endpoint: Endpoint) -> None:
+    """Its port is free at once, and its thread ends."""
+    assert ask(endpoint, "/livez")[0] == 200
+    endpoint.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("localhost", endpoint.port))
+    endpoint._thread.join(WAIT_S)
+    assert not endpoint._thread.is_alive()
+
+
 def test_a_broker_tells_that_it_loads_runs_drains_and_fails(tmp_path: Path) -> None:
     """Nothing is to be sent to a broker that is not through with loading, or is about to end."""
 
