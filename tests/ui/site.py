@@ -43,6 +43,7 @@ class Site:
 
     def kill_broker(self) -> None:
         """End the broker as a power cut would."""
+        self.was_away = True
         self.broker.process.kill()
         self.broker.process.wait()
 

@@ -12,6 +12,7 @@ import pytest
 
 from dagorama import DAGDefinition, NodeFailed, dagorama
 from dagorama.runner import execute_worker
+from dagorama.worker.processes.child import ENDED_FOR_NODE
 from dagorama.worker.shell.stopping import EXIT_OVERRUN
 from dagorama_broker.launch import LaunchedBroker
 from tests.scenarios.stopping.stopping_definitions import AsyncStopping, Stopping
@@ -21,6 +22,11 @@ from tests.scenarios.worker.worker_definitions import Work, hear, say
 from tests.timing import least_s
 
 TIMEOUT_S = 1.0  #: of the functions here: on a busy machine they have to begin in this time
+
+
+def has_overrun(exitcode: int | None) -> bool:
+    """Tell whether a process ended for a node's timeout: by itself or, where that takes long, by the kernel's alarm."""
+    return exitcode is not None and ENDED_FOR_NODE.get(exitcode) == ENDED_FOR_NODE[EXIT_OVERRUN]
 
 
 @pytest.mark.parametrize("how", ["spin", "hold_gil"])
@@ -60,7 +66,7 @@ def test_a_process_that_ends_is_replaced_in_the_list(
     Stopping()("overrun", started, "spin")
     assert int(hear(started)) == first.pid
     second_pid = Work()("pid")[0].result(timeout=20)
-    assert first.exitcode == EXIT_OVERRUN
+    assert has_overrun(first.exitcode)
     assert [process.pid for process in processes] == [second_pid]
 
 
@@ -92,7 +98,7 @@ def test_a_node_that_runs_at_most_once_is_let_through(
     say(go, "go on")
     assert paying.result(timeout=20) == first.pid
     first.join(20)
-    assert first.exitcode == EXIT_OVERRUN
+    assert has_overrun(first.exitcode)
 
 
 def test_a_coroutine_that_overruns_is_cancelled(broker: LaunchedBroker, workers: StartWorkers, pipe: MakePipe) -> None:
@@ -132,7 +138,7 @@ def test_a_coroutine_that_blocks_its_loop_ends_with_its_process(
     with pytest.raises(NodeFailed, match="longer than the timeout"):
         instance.result(timeout=20)
     process.join(20)
-    assert process.exitcode == EXIT_OVERRUN
+    assert has_overrun(process.exitcode)
 
 
 def test_the_supervisor_says_why_it_replaces(broker: LaunchedBroker) -> None:

@@ -19,6 +19,7 @@ from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
 from dagorama.runner import launch_workers
 from dagorama_broker.launch import launch_broker
+from tests.queries import list_workers
 
 #: `make soak` has more of them, and other seeds.
 KILLS = min(int(os.environ.get("DAGORAMA_TEST_KILLS", "6")), 200)
@@ -82,6 +83,11 @@ class Follower:
             wanted = len(self.heard) + count
             assert self._changed.wait_for(lambda: len(self.heard) >= wanted, WAIT_S), "no lines come any more"
 
+    def workers(self, since: int) -> set[str]:
+        """Return the workers of which lines have come after so many of all."""
+        with self._changed:
+            return {line.worker for line in self.heard[since:]}
+
     def end(self) -> list[LogLine]:
         """Return all lines, when the instance has ended."""
         self._thread.join(WAIT_S)
@@ -108,17 +114,21 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Printed:
     patient = {"DAGORAMA_DELIVERIES_MAX": "1000"}
     killed: Counter[str] = Counter()
     gone: set[int] = set()
+    since = 0  # so many lines had come when the broker was last started
     with ExitStack() as stack:
         broker = stack.enter_context(launch_broker(port=0, storage=url, environment=patient))
-        workers = stack.enter_context(launch_workers(2))
+        stack.enter_context(launch_workers(2))
         instance, _ = Noted(str(runs))(NODES)
         follower = Follower(instance.instance_id)
         while killed.total() < KILLS:
             follower.wait_for(draw.randint(1, LINES_MAX))
-            alive = [pid for worker in workers if (pid := worker.pid) is not None and pid not in gone]
+            # A broker knows nothing of what a worker runs that has not been back since it was started.
+            known = {worker.name for worker in list_workers()} & follower.workers(since)
+            alive = [pid for name in sorted(known) if (pid := int(name.rpartition(":")[2])) not in gone]
             if draw.random() < 0.5:
                 os.kill(broker.process.pid, signal.SIGKILL)
                 broker.process.wait()
+                since = len(follower.heard)
                 broker = stack.enter_context(launch_broker(port=broker.port, storage=url, environment=patient))
                 killed["broker"] += 1
             elif alive:
