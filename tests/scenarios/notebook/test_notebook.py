@@ -78,8 +78,8 @@ def test_cells_are_refused_or_run_as_they_stand(kernel: Run) -> None:
         )
         == ""
     )
-    assert kernel("print('value', Job()()[0].result(timeout=20))").endswith("value 1\n")
-    assert kernel(JOB.replace("VERSION", "2") + "print('value', Job()()[0].result(timeout=20))").endswith("value 2\n")
+    assert kernel("print('value', Job()()[0].result(timeout=60))").endswith("value 1\n")
+    assert kernel(JOB.replace("VERSION", "2") + "print('value', Job()()[0].result(timeout=60))").endswith("value 2\n")
 
 
 def test_a_wait_shows_how_far_it_is_below_the_cell(kernel: Run) -> None:

@@ -38,11 +38,11 @@ def test_queued_nodes_never_start(broker: LaunchedBroker, workers: StartWorkers,
     # A worker that takes them, and would take them first: they are older.
     workers(1, include_queues=("never",))
     younger, _ = Stopping()("records", tmp_path / "younger", 3)
-    younger.result(timeout=20)
+    younger.result(timeout=60)
     assert not trace.exists()
     for instance in instances:
         with pytest.raises(InstanceCancelled):
-            instance.result(timeout=20)
+            instance.result(timeout=60)
 
 
 def test_a_running_coroutine_is_cancelled(broker: LaunchedBroker, workers: StartWorkers, pipe: MakePipe) -> None:
@@ -54,8 +54,8 @@ def test_a_running_coroutine_is_cancelled(broker: LaunchedBroker, workers: Start
     asyncio.run(instance.acancel())
     assert hear(stopped) == f"{process.pid} True"
     with pytest.raises(InstanceCancelled, match="was cancelled before node"):
-        instance.result(timeout=20)
-    assert Work()("pid")[0].result(timeout=20) == process.pid
+        instance.result(timeout=60)
+    assert Work()("pid")[0].result(timeout=60) == process.pid
 
 
 def test_a_function_that_heeds_it_ends_by_itself(broker: LaunchedBroker, workers: StartWorkers, pipe: MakePipe) -> None:
@@ -66,7 +66,7 @@ def test_a_function_that_heeds_it_ends_by_itself(broker: LaunchedBroker, workers
     assert int(hear(started)) == process.pid
     instance.cancel()
     assert f"of instance {instance.instance_id} is to stop: its lease has ended" in hear(stopped)
-    assert Work()("pid")[0].result(timeout=20) == process.pid
+    assert Work()("pid")[0].result(timeout=60) == process.pid
 
 
 def test_a_function_that_does_not_is_killed_after_the_grace(
@@ -81,7 +81,7 @@ def test_a_function_that_does_not_is_killed_after_the_grace(
     assert int(hear(started)) == first.pid
     cancelled_at = monotonic()
     instance.cancel()
-    next_pid = Work()("pid")[0].result(timeout=20)  # it waits behind the other, and is not lost with it
+    next_pid = Work()("pid")[0].result(timeout=60)  # it waits behind the other, and is not lost with it
     assert monotonic() - cancelled_at > 0.3
     assert first.exitcode == EXIT_CANCELLED
     assert [process.pid for process in processes] == [next_pid]
@@ -106,7 +106,7 @@ def test_what_has_ended_cannot_be_cancelled(broker: LaunchedBroker, workers: Sta
     assert caught.value.code == "FAILED_PRECONDITION"
     workers(1)
     done, _ = Work()("give", 1)
-    done.result(timeout=20)
+    done.result(timeout=60)
     with pytest.raises(BrokerRefused, match="is completed already"):
         done.cancel()
 

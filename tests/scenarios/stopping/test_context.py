@@ -17,7 +17,7 @@ def test_a_node_knows_itself_over_its_attempts(broker: LaunchedBroker, workers: 
     trace = tmp_path / "trace"
     workers(1)
     instance, promise = Stopping()("identify", trace)
-    last, in_thread = instance.result(timeout=20)
+    last, in_thread = instance.result(timeout=60)
     seen = [literal_eval(line) for line in trace.read_text().splitlines()]
     assert (last, in_thread) == (seen[2], seen[2])
     instance_id, node_id, function, _, _, key = last
@@ -34,10 +34,10 @@ def test_a_node_knows_itself_over_its_attempts(broker: LaunchedBroker, workers: 
 def test_a_node_knows_how_long_it_may_take(broker: LaunchedBroker, workers: StartWorkers) -> None:
     """The remaining time counts down from the timeout; without one there is none."""
     workers(1)
-    remaining_s, cancelled = Stopping()("remaining")[0].result(timeout=20)
+    remaining_s, cancelled = Stopping()("remaining")[0].result(timeout=60)
     assert 50 < remaining_s < 60
     assert cancelled is False
-    assert Stopping()("unlimited")[0].result(timeout=20) is None
+    assert Stopping()("unlimited")[0].result(timeout=60) is None
 
 
 def test_there_is_no_context_outside_of_nodes() -> None:

@@ -225,7 +225,7 @@ def test_paused(broker: LaunchedBroker, workers: StartWorkers) -> None:
     instance.resume()
     queue = instance.why()
     control_queue("plain", paused=False)
-    assert instance.result(timeout=20) == 1
+    assert instance.result(timeout=60) == 1
     assert [[reason.kind for reason in why.reasons] for why in (both, queue)] == [["paused"] * 2, ["paused"]]
     assert [reason.text for reason in both.reasons] == [
         f"its instance is paused: `dagorama resume {instance.instance_id}` lets it go on",
@@ -246,7 +246,7 @@ def test_limit(broker: LaunchedBroker, workers: StartWorkers, pipe: MakePipe) ->
     hear(other[0])
     after = ask(instance, "other")
     say(other[1], "second")
-    assert instance.result(timeout=20) == ["first", "second"]
+    assert instance.result(timeout=60) == ["first", "second"]
     assert (reason.kind, reason.workers, [node_id.bytes for node_id in reason.node_ids]) == (
         "limit",
         (worker.name,),
@@ -370,7 +370,7 @@ def test_completed(broker: LaunchedBroker, workers: StartWorkers) -> None:
     """Nothing holds what has its value."""
     workers(1)
     instance, _ = Plain()()
-    instance.result(timeout=20)
+    instance.result(timeout=60)
     why = instance.why()
     assert (why.state, kinds(why), why.reasons[0].text) == ("completed", ["ended"], "it has completed")
 
@@ -380,7 +380,7 @@ def test_failed(broker: LaunchedBroker, workers: StartWorkers) -> None:
     workers(1)
     instance, _ = Broken()()
     with pytest.raises(NodeFailed):
-        instance.result(timeout=20)
+        instance.result(timeout=60)
     told = [ask(instance, name) for name in ("divide", "consume", "entrypoint")]
     failed = ids(instance)["divide"]
     assert [(why.state, kinds(why), why.reasons[0].node_ids[0].bytes) for why in told] == [

@@ -33,24 +33,24 @@ REFUSED = [
 async def result_of(case: str) -> object:
     """Returns the value of an asynchronous case."""
     instance, _ = await ForkingAsync()(case)
-    return await instance.aresult(timeout=20)
+    return await instance.aresult(timeout=60)
 
 
 def test_nodes_fork_in_every_way(broker: LaunchedBroker, tmp_path: Path) -> None:
     """Pools, executors, bare forks and their ends work again and again in one worker process, which says no word."""
     with command("--processes", "1") as process:
-        pid = Forking()("pid")[0].result(timeout=20)
+        pid = Forking()("pid")[0].result(timeout=60)
         assert Forking()("each_way", ROUNDS)[0].result(timeout=60 + 6 * ROUNDS) == [0, []]
-        had, left = Forking()("peers_of_a_child")[0].result(timeout=20)
+        had, left = Forking()("peers_of_a_child")[0].result(timeout=60)
         assert had > 0
         assert left == 0
         for how, status in (("exit", 5), ("raise", 1), ("return", 0)):
             trace = tmp_path / how
-            assert Forking()("come_back", how, trace)[0].result(timeout=20) == status
+            assert Forking()("come_back", how, trace)[0].result(timeout=60) == status
             assert trace.read_text() == "ended"
-        assert Forking()("pid")[0].result(timeout=20) == pid
+        assert Forking()("pid")[0].result(timeout=60) == pid
         process.terminate()
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=60)
     assert "ValueError: in the child" in said
     assert "fork()" not in said
 
@@ -69,7 +69,7 @@ def test_programs_end_with_the_attempt_that_started_them(
     """What a node runs, and what that runs, ends with its worker process: overrun, stopped, or orphaned."""
     lifeline = pipe()
     started = workers(1)
-    assert Forking()("interrupt_a_program")[0].result(timeout=20) == -signal.SIGINT
+    assert Forking()("interrupt_a_program")[0].result(timeout=60) == -signal.SIGINT
     enough = tmp_path / "enough"
     instance, _ = Forking()("overrun_with_a_program", lifeline, enough)
     said: list[str] = []
@@ -78,7 +78,7 @@ def test_programs_end_with_the_attempt_that_started_them(
             said.append(end.read())  # to the end: nobody has it open any more
     assert set(said) <= {"open\n", ""}
     enough.touch()
-    assert instance.result(timeout=20) == "enough"
+    assert instance.result(timeout=60) == "enough"
     (node,) = attach(instance.instance_id).nodes(function=f"{Forking.__module__}:Forking.overrun_with_a_program")
     assert {attempt.error.type for attempt in node.attempts if attempt.error} == {"TimeoutError"}
     Forking()("run_program", lifeline)
@@ -101,12 +101,12 @@ def test_calls_from_other_processes_and_bare_threads_are_refused(broker: Launche
     workers(1)
     for case, method, where in REFUSED:
         with pytest.raises(NodeFailed, match=f"CalledElsewhere.* was called in {where}"):
-            Forking()(case, *[method] * bool(method))[0].result(timeout=20)
+            Forking()(case, *[method] * bool(method))[0].result(timeout=60)
     with pytest.raises(NodeFailed, match=r"CalledElsewhere.* was called in thread"):
         asyncio.run(result_of("started_in_an_executor"))
     assert asyncio.run(result_of("started_by_to_thread")) == "another"
-    assert Forking()("started_in_a_copy_of_the_context")[0].result(timeout=20) == "another"
-    assert Forking()("noted_in_a_thread")[0].result(timeout=20) == [1, 2]
+    assert Forking()("started_in_a_copy_of_the_context")[0].result(timeout=60) == "another"
+    assert Forking()("noted_in_a_thread")[0].result(timeout=60) == [1, 2]
 
 
 @pytest.mark.parametrize("inline", [False, True])

@@ -22,4 +22,4 @@ def test_a_worker_imports_only_the_users_modules(broker: LaunchedBroker, workers
     code = f"import sys, multiprocessing.forkserver, {', '.join(PRELOADED)}; print(*sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
     workers(1)
-    assert parts(Work()("modules")[0].result(timeout=20)) - parts(set(shown.split())) == set()
+    assert parts(Work()("modules")[0].result(timeout=60)) - parts(set(shown.split())) == set()

@@ -91,9 +91,9 @@ def test_the_command_says_what_it_serves(broker: LaunchedBroker) -> None:
         assert told(line_of(process, "2 processes")) == serves
         connected = f"worker - [INFO] - connected to the broker at localhost:{broker.port}\n"
         assert told(line_of(process, "connected")) == connected
-        assert Work()("setting", "DAGORAMA_PORT")[0].result(timeout=20) == str(broker.port)
+        assert Work()("setting", "DAGORAMA_PORT")[0].result(timeout=60) == str(broker.port)
         process.terminate()
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=60)
         assert told(said) == f"worker - [INFO] - {ENDING}\n"
     assert process.returncode == 0
 
@@ -106,7 +106,7 @@ def test_a_process_that_dies_is_named_and_replaced(broker: LaunchedBroker, tmp_p
         assert re.search(
             r"was killed by SIGSEGV while it ran node \S+ \(\S+:Work\.crash\); another one starts now\n", died
         )
-        assert instance.result(timeout=20) != int(told(died).split()[6])
+        assert instance.result(timeout=60) != int(told(died).split()[6])
 
 
 def test_what_a_node_prints_is_in_the_log_when_its_process_crashes(
@@ -119,7 +119,7 @@ def test_what_a_node_prints_is_in_the_log_when_its_process_crashes(
         instance, _ = Work()("crash", tmp_path / "trace", int(signal.SIGKILL))
         line_of(process, "killed")
         assert log.read_text() == "about to crash\n"
-        instance.result(timeout=20)
+        instance.result(timeout=60)
 
 
 def test_the_supervisor_waits_for_running_nodes(broker: LaunchedBroker, pipe: MakePipe) -> None:
@@ -130,8 +130,8 @@ def test_the_supervisor_waits_for_running_nodes(broker: LaunchedBroker, pipe: Ma
         pid = hear(started)
         process.terminate()
         say(go, "finished")
-        assert instance.result(timeout=20) == f"finished in {pid}"
-        assert process.wait(20) == 0
+        assert instance.result(timeout=60) == f"finished in {pid}"
+        assert process.wait(60) == 0
 
 
 def test_a_signal_to_all_processes_drains_them(broker: LaunchedBroker, pipe: MakePipe) -> None:
@@ -143,8 +143,8 @@ def test_a_signal_to_all_processes_drains_them(broker: LaunchedBroker, pipe: Mak
         os.killpg(process.pid, signal.SIGTERM)
         line_of(process, ENDING)
         say(go, "finished")
-        assert instance.result(timeout=20) == f"finished in {pid}"
-        assert process.wait(20) == 0
+        assert instance.result(timeout=60) == f"finished in {pid}"
+        assert process.wait(60) == 0
 
 
 def test_a_process_is_replaced_whatever_its_status_is(broker: LaunchedBroker, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_process_is_replaced_whatever_its_status_is(broker: LaunchedBroker, tm
         assert re.search(
             r"exited with status 3 while it ran node \S+ \(\S+:Work\.exit_once\); another one starts now", died
         )
-        assert instance.result(timeout=20) != int(told(died).split()[6])
+        assert instance.result(timeout=60) != int(told(died).split()[6])
 
 
 def test_a_worker_whose_files_a_node_closes_says_so_and_is_replaced(broker: LaunchedBroker, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_worker_whose_files_a_node_closes_says_so_and_is_replaced(broker: Laun
         line_of(process, "connected")
         assert "ends, because its own files and connections were closed" in told(next(lines(process)))
         assert "exited with status 1" in told(next(lines(process)))
-        assert instance.result(timeout=20)
+        assert instance.result(timeout=60)
 
 
 def test_a_second_signal_stops_the_supervisor(broker: LaunchedBroker, pipe: MakePipe) -> None:
@@ -179,7 +179,7 @@ def test_a_second_signal_stops_the_supervisor(broker: LaunchedBroker, pipe: Make
             line_of(process, ENDING)
             process.send_signal(signal.SIGINT)
             assert end.read() == ""
-        assert process.wait(20) == 143
+        assert process.wait(60) == 143
 
 
 def test_a_broker_that_is_not_there_is_named() -> None:
@@ -189,7 +189,7 @@ def test_a_broker_that_is_not_there_is_named() -> None:
         assert told(line_of(process, "no broker")) == said
         assert process.poll() is None
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 def test_a_broker_that_refuses_the_worker_is_not_said_to_be_absent(broker: LaunchedBroker) -> None:
@@ -215,7 +215,7 @@ def test_a_module_that_cannot_be_imported_ends_the_command(broker: LaunchedBroke
         assert said.endswith(
             "no_such_module cannot be imported: ModuleNotFoundError: No module named 'no_such_module'\n"
         )
-        assert process.wait(20) == 1
+        assert process.wait(60) == 1
 
 
 def test_a_hung_import_ends_at_the_first_signal(pipe: MakePipe, tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_hung_import_ends_at_the_first_signal(pipe: MakePipe, tmp_path: Path) 
     with command("--processes", "1", "--import", "hangs", PYTHONPATH=str(tmp_path)) as process:
         hear(importing)
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 def test_a_worker_that_drains_without_a_broker_ends(broker: LaunchedBroker, pipe: MakePipe) -> None:
@@ -241,7 +241,7 @@ def test_a_worker_that_drains_without_a_broker_ends(broker: LaunchedBroker, pipe
         said = line_of(process, "the worker drains")
         assert "for 0.2 s no broker at localhost:" in said
         assert "(tests.scenarios.worker.worker_definitions:Work.hold)" in said
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 def test_a_log_without_a_reader_ends_nobody(broker: LaunchedBroker, pipe: MakePipe, tmp_path: Path) -> None:
@@ -253,12 +253,12 @@ def test_a_log_without_a_reader_ends_nobody(broker: LaunchedBroker, pipe: MakePi
         assert process.stderr is not None
         process.stderr.close()
         crashed, _ = Work()("crash", tmp_path / "trace", int(signal.SIGKILL))
-        assert crashed.result(timeout=20) != pid
+        assert crashed.result(timeout=60) != pid
         say(go, "finished")
-        assert instance.result(timeout=20) == f"finished in {pid}"
-        assert Work()("print_a_lot")[0].result(timeout=20) == "printed"
+        assert instance.result(timeout=60) == f"finished in {pid}"
+        assert Work()("print_a_lot")[0].result(timeout=60) == "printed"
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize(("file", "module"), [("etl.py", "etl"), ("jobs/etl.py", "jobs.etl"), ("/srv/etl.py", "etl")])
@@ -286,6 +286,6 @@ def test_a_wrong_port_is_named(port: str) -> None:
     with command("--processes", "1", DAGORAMA_PORT=port) as process:
         if port:
             assert f"DAGORAMA_PORT={port!r}" in line_of(process, "DAGORAMA_PORT")
-            assert process.wait(20) == 2
+            assert process.wait(60) == 2
         else:
             assert "localhost:50051" in line_of(process, "1 process, 1 node at a time, at")

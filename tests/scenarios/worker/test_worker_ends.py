@@ -23,7 +23,7 @@ def test_a_drained_worker_finishes_what_runs(broker: LaunchedBroker, workers: St
     """After SIGTERM the running node is finished and reported, the others go to other workers, the exit status is 0."""
     first, last = (pipe(), pipe()), (pipe(), pipe())
     (drained,) = workers(1)
-    Work()("many_fast", 200)[0].result(timeout=20)  # so that further nodes are granted ahead
+    Work()("many_fast", 200)[0].result(timeout=60)  # so that further nodes are granted ahead
     instance, _ = Work()("held_at_both_ends", first, last, 20)
     hear(first[0])
     drained.terminate()
@@ -31,9 +31,9 @@ def test_a_drained_worker_finishes_what_runs(broker: LaunchedBroker, workers: St
     assert int(hear(last[0])) == other.pid
     say(last[1], "go on")
     say(first[1], "go on")
-    drained.join(20)
+    drained.join(60)
     assert drained.exitcode == 0
-    assert instance.result(timeout=20) == [drained.pid, *[other.pid] * 21]
+    assert instance.result(timeout=60) == [drained.pid, *[other.pid] * 21]
 
 
 def test_a_second_sigterm_stops_at_once(broker: LaunchedBroker, workers: StartWorkers, pipe: MakePipe) -> None:
@@ -53,9 +53,9 @@ def test_a_second_sigterm_stops_at_once(broker: LaunchedBroker, workers: StartWo
 def test_an_idle_worker_drains_at_once(broker: LaunchedBroker, workers: StartWorkers) -> None:
     """A worker without work exits with status 0 as soon as it is told."""
     (worker,) = workers(1)
-    assert Work()("pid")[0].result(timeout=20) == worker.pid
+    assert Work()("pid")[0].result(timeout=60) == worker.pid
     worker.terminate()
-    worker.join(20)
+    worker.join(60)
     assert worker.exitcode == 0
 
 
@@ -64,9 +64,9 @@ def test_a_drained_worker_runs_what_is_registered_for_the_end(
 ) -> None:
     """As any program does: what a module or a node has gathered is sent, or written, then."""
     (worker,) = workers(1)
-    Work()("at_exit", tmp_path / "ends")[0].result(timeout=20)
+    Work()("at_exit", tmp_path / "ends")[0].result(timeout=60)
     worker.terminate()
-    worker.join(20)
+    worker.join(60)
     assert (tmp_path / "ends").read_text() == f"{worker.pid} has ended\n"
 
 
@@ -75,7 +75,7 @@ def test_a_worker_without_broker_drains_at_once(workers: StartWorkers, monkeypat
     monkeypatch.setenv("DAGORAMA_PORT", "1")
     (worker,) = workers(1)
     worker.terminate()
-    worker.join(20)
+    worker.join(60)
     assert worker.exitcode in (0, -signal.SIGTERM)  # the latter when it had not got so far as to handle signals
 
 
@@ -85,9 +85,9 @@ def test_workers_end_on_completion(broker: LaunchedBroker) -> None:
     with launch_workers(2, exit_on_completion=True) as processes:
         assert all(isinstance(process, Process) for process in processes)
         for process in processes:
-            process.join(20)
+            process.join(60)
         assert [process.exitcode for process in processes] == [0, 0]
-    assert (instance.state, instance.result(timeout=20)) == ("completed", list(range(20)))
+    assert (instance.state, instance.result(timeout=60)) == ("completed", list(range(20)))
 
 
 def test_launched_workers_are_gone_after_an_exception(broker: LaunchedBroker) -> None:
@@ -108,7 +108,7 @@ def test_a_worker_runs_in_this_process_until_all_is_done(broker: LaunchedBroker)
     """`execute_worker(infinite_loop=False)` runs everything here and returns."""
     instance, _ = Work()("pid")
     execute_worker(infinite_loop=False)
-    assert instance.result(timeout=20) == os.getpid()
+    assert instance.result(timeout=60) == os.getpid()
 
 
 def test_a_worker_runs_beside_an_event_loop(broker: LaunchedBroker) -> None:
@@ -117,7 +117,7 @@ def test_a_worker_runs_beside_an_event_loop(broker: LaunchedBroker) -> None:
     async def main() -> object:
         instance, _ = Work()("pid")
         worker = asyncio.create_task(execute_worker_async())
-        value = await instance.aresult(timeout=20)
+        value = await instance.aresult(timeout=60)
         worker.cancel()
         with pytest.raises(asyncio.CancelledError):
             await worker
@@ -132,7 +132,7 @@ def test_an_exception_of_a_node_leaves_the_worker(broker: LaunchedBroker) -> Non
     with pytest.raises(ZeroDivisionError):
         execute_worker(catch_exceptions=False)
     with pytest.raises(Exception, match="division by zero"):
-        instance.result(timeout=20)
+        instance.result(timeout=60)
 
 
 def test_a_worker_says_that_there_is_no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,5 +148,5 @@ def test_a_worker_takes_only_tolerated_and_included_nodes(broker: LaunchedBroker
     Work()("pid")
     ended = Thread(target=execute_worker, kwargs={"include_queues": ["elsewhere"], "infinite_loop": False}, daemon=True)
     ended.start()
-    ended.join(20)
+    ended.join(60)
     assert not ended.is_alive()

@@ -37,7 +37,7 @@ HERE = Work.__module__
 
 def run(case: str, *args: object) -> object:
     """Runs one method as a node and gives its value."""
-    return Work()(case, *args)[0].result(timeout=20)
+    return Work()(case, *args)[0].result(timeout=60)
 
 
 def failure_of(case: str, *args: object) -> NodeFailed:
@@ -66,7 +66,7 @@ def test_an_exception_of_an_async_function_comes_back(worker: WorkerProcess) -> 
     """Asynchronous functions fail like others."""
     instance, _ = asyncio.run(AsyncWork()("fail"))
     with pytest.raises(NodeFailed) as raised:
-        instance.result(timeout=20)
+        instance.result(timeout=60)
     failure = raised.value
     assert (failure.exception_type, failure.exception_message) == ("ValueError", "later")
     assert "in fail" in failure.remote_traceback
@@ -116,7 +116,7 @@ def test_only_some_exceptions_are_retried(
     call = definition()("raise_noted", trace, kind)
     instance, _ = asyncio.run(call) if asyncio.iscoroutine(call) else call
     with pytest.raises(NodeFailed, match="not this time") as raised:
-        instance.result(timeout=20)
+        instance.result(timeout=60)
     assert (raised.value.exception_type, len(trace.read_text().splitlines())) == (kind.__name__, attempts)
 
 
@@ -198,4 +198,4 @@ def test_a_worker_with_imports_runs_nothing_else() -> None:
         (reason,) = instance.why().reasons
         assert (reason.kind, f"start one with --import {HERE}, or without" in reason.text) == ("module", True)
         with LaunchedWorkers(1, WorkerOptions(imports=(HERE.rpartition(".")[0],))) as (process,):
-            assert instance.result(timeout=20) == process.pid
+            assert instance.result(timeout=60) == process.pid

@@ -39,17 +39,17 @@ def test_a_paused_worker_loses_its_node_and_its_late_report(
         instance, _ = Work()("hold_once", trace, started, go)
         paused = int(hear(started))
         os.kill(paused, signal.SIGSTOP)
-        other = instance.result(timeout=20)
+        other = instance.result(timeout=60)
         os.kill(paused, signal.SIGCONT)
         say(go, "go on")
         assert other != paused
         assert trace.read_text().splitlines() == [str(paused), str(other)]
-        assert instance.result(timeout=20) == other
+        assert instance.result(timeout=60) == other
         busy, end = pipe(), pipe()
         held, _ = Work()("hold", busy, end)  # by either of them; then there is only one for what follows
-        assert {int(hear(busy)), Work()("pid")[0].result(timeout=20)} == {paused, other}
+        assert {int(hear(busy)), Work()("pid")[0].result(timeout=60)} == {paused, other}
         say(end, "go on")
-        held.wait(timeout=20)  # or its worker would look for a broker to report to, which is gone by then
+        held.wait(timeout=60)  # or its worker would look for a broker to report to, which is gone by then
 
 
 def test_a_worker_that_is_busy_in_c_is_not_lost(workers: StartWorkers) -> None:
@@ -99,9 +99,9 @@ def test_a_node_outlives_a_restart_of_the_broker(workers: StartWorkers, pipe: Ma
         kill(broker)
     with launch_broker(port=broker.port, storage=storage):
         # Both are back when this is answered: the broker grants nothing before.
-        assert Work()("give", 7)[0].result(timeout=20) == 7
+        assert Work()("give", 7)[0].result(timeout=60) == 7
         say(go, "go on")
-        assert instance.result(timeout=20) == holder
+        assert instance.result(timeout=60) == holder
     assert trace.read_text().splitlines() == [str(holder)]
 
 
@@ -116,7 +116,7 @@ def test_a_report_made_without_a_broker_counts(workers: StartWorkers, pipe: Make
         kill(broker)
     say(go, "go on")
     with launch_broker(port=broker.port, storage=storage):
-        assert instance.result(timeout=20) == holder
+        assert instance.result(timeout=60) == holder
     assert trace.read_text().splitlines() == [str(holder)]
 
 

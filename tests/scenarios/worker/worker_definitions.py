@@ -237,7 +237,7 @@ class Work(DAGDefinition):
     def stay(self, trace: Path) -> None:
         """Stays in until three are, and a while longer, so that a fourth would be seen."""
         note(trace, "in")
-        three_threads.wait(20)
+        three_threads.wait(60)
         time.sleep(0.01)
         note(trace, "out")
 
@@ -289,7 +289,7 @@ class AsyncWork(DAGDefinition):
     async def stay(self, trace: Path) -> str:
         """Stays as those of `Work` do."""
         note(trace, "in")
-        await asyncio.wait_for(three_tasks.wait(), 20)
+        await asyncio.wait_for(three_tasks.wait(), 60)
         await asyncio.sleep(0.01)
         note(trace, "out")
         return "stayed"
