@@ -130,12 +130,14 @@ class Attempts:
         return tuple(promises)
 
     def _join(self, node: Node, payload: bytes | None, promises: tuple[Node, ...], run: Run, now: float) -> None:
+        # Its worker is free from here on, and it is active no more: only what it promised brings it forward.
         node.payload = payload
         node.promises = promises
         node.move(NodeState.JOINING)
         node.function.lane.active -= 1
         self._graph.events.append(e.NodeJoining(node=node, payload=payload, promises=promises, at=now, run=run))
         cause = self._graph.wait_for(node, promises)
+        # Those promised may all have ended before: nothing else would look at this node again.
         if cause is not None:
             self._graph.fail_dependency(node, cause, now)
         elif not node.missing:
@@ -177,6 +179,7 @@ class Attempts:
     def end_backoffs(self, now: float, count: int | None = None) -> None:
         """Make ready the nodes whose backoffs are over, so many of them at most."""
         for node in islice(self._graph.backoffs.take_due(now), count):
+            # One that is accused waits in the same line, for its verdict: nobody has come to acquit it.
             if node in self._graph.accused:
                 self._quarantine(node, now)
             else:
@@ -187,6 +190,7 @@ class Attempts:
         worker = node.worker
         if worker is None:
             return
+        # The lease ends first. A report that is on its way meets a token that is live no more, so one outcome counts.
         self._dispatcher.revoke_all([node], now)
         message = f"the attempt took longer than the timeout of {node.function.spec.timeout_s:g} s"
         self.fail(node, worker, Failure(type="TimeoutError", message=message), now)
@@ -245,6 +249,8 @@ class Attempts:
     def testify(self, node: Node, worker_name: str, how: str, is_loss: bool, now: float) -> None:
         """Take down how a worker ended that was lost with this node; without `is_loss` that was nobody's fault."""
         failures = node.failures or []
+        # The broker saw no more than a connection that broke. Who started the process knows how it ended, and its words
+        # take the place of "its connection broke". They may come at any time before the verdict, or never.
         for index, attempt in enumerate(failures):
             if attempt.failure.type == _LOST and attempt.worker == worker_name:
                 failure = Failure(type=_LOST, message=f"worker {worker_name} {_LOST_WITH_IT}{how}")
@@ -259,6 +265,7 @@ class Attempts:
         """Take back that a worker was lost with this node, if that was the last to be."""
         accuser = self._graph.accused.get(node)
         if accuser is not None and node.state is NodeState.BACKOFF:
+            # `losses` does not have the last one yet: see `lose`.
             if accuser.name == worker_name:
                 self._graph.absolve(node)
                 self._graph.enqueue(node, now)
@@ -266,6 +273,7 @@ class Attempts:
         last = next((one for one in reversed(node.failures or ()) if one.failure.type == _LOST), None)
         if not node.losses or last is None or last.worker != worker_name:
             return
+        # A worker holds one suspect at most. Cleared, this one makes room for the next that stands under suspicion.
         node.losses -= 1
         holder = node.worker
         if not node.losses and holder is not None and holder.suspect is node:

@@ -131,6 +131,7 @@ class Fleet:
         self._dispatcher.recalls.stirred = True
         self.awaited.pop(worker.id, None)
         self.expiry_check_at = min(worker.expires_at, self.expiry_check_at or inf)
+        # Before anything is granted: no other worker begins what this one goes on with.
         leases = [lease for held in command.held if (lease := self._keep(worker, held, now)) is not None]
         self.absences.end(now, worker)  # after the leases: it no longer has those nodes that it has not brought
         self._graph.events.append(e.WorkerWelcomed(worker=worker, leases=leases))
@@ -197,7 +198,7 @@ class Fleet:
         del self.workers[worker.id]
         self._queues.leave(worker)
         self._dispatcher.forget(worker, now)
-        if worker.slots:
+        if worker.slots:  # one that pulls was never said to have joined
             self._graph.events.append(e.WorkerLeft(worker_id=worker.id, name=worker.name, lost=lost))
 
     def _let_go(self, worker: Worker, reason: str | None, now: float) -> None:
@@ -244,6 +245,7 @@ class Fleet:
         if node is None or node.id != command.lease.node_id:
             return
         self._attempts.take_back(node, now)
+        # A worker has one version of a function. "" stands for nodes without a version, which it takes as before.
         spec = node.function.spec
         before = worker.versions.get(spec.name, _ANY)
         taken = (before & _ANY | {command.code_version}) - {spec.code_version}
