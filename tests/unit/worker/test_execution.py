@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from typing import Any, cast
 
@@ -12,14 +13,23 @@ from dagorama import DAGDefinition, StaticRetry, dagorama
 from dagorama.calls.capture import current_scope
 from dagorama.calls.payload import decode, encode, no_promises
 from dagorama.code.policy import CodeMismatch
+from dagorama.models.promise import new_promise
 from dagorama.running.belonging import follow_threads
+from dagorama.v1 import graph_pb2
 from dagorama.worker.kernel.states import State
 from dagorama.worker.shell import execution, failures
 from dagorama.worker.shell.execution import Executor
 from dagorama.worker.shell.failures import failure_of
-from dagorama.worker.shell.held import Function, Held, Report
+from dagorama.worker.shell.held import Function, Held, Report, ValueTable
 from dagorama.worker.shell.node_loop import Rest
 from dagorama.worker.shell.versions import VersionCheck
+
+
+class Exits:
+    """Cannot be encoded without an end of the program."""
+
+    def __reduce__(self) -> str:
+        sys.exit(3)
 
 
 class Shop(DAGDefinition):
@@ -50,6 +60,26 @@ class Shop(DAGDefinition):
             return "yes" if self.entrypoint(1) else "no"
         except Exception:
             return "caught"
+
+    @dagorama().syncfn
+    def grow(self, one: list[int], same: list[int]) -> list[int]:
+        one.append(1)
+        return [len(one), len(same)]
+
+    @dagorama().syncfn
+    def depth(self, nested: Any) -> int:
+        found = 0
+        while nested:
+            nested, found = nested[0], found + 1
+        return found
+
+    @dagorama(label="{article}").syncfn
+    def named(self, article: str) -> str:
+        return article
+
+    @dagorama().syncfn
+    def exits(self) -> object:
+        return Exits()
 
     @dagorama().syncfn
     def expand(self) -> Any:
@@ -254,3 +284,80 @@ def test_spans_of_attempts_end_as_these_do() -> None:
     assert spans.begun == [("entrypoint", 1), ("fail", 1), ("wait", 1)]
     assert spans.ended == [("completed", None, ""), ("failed", ("ValueError", "no"), ""), ("cancelled", None, "")]
     assert [held.span for held in traced] == [None] * 3
+
+
+def promised(number: int) -> Any:
+    """Give the promise of a node."""
+    return new_promise(bytes([number]) * 16)
+
+
+def given(function: str, *args: object, **values: object) -> Held:
+    """Make a node whose arguments refer to values, by the numbers of their nodes: `n1=...`, in their order."""
+    held = node(function, *args)
+    node_ids = [bytes([int(name[1:])]) * 16 for name in values]
+    payloads = [encode(value, what="a value").data for value in values.values()]
+    held.values = ValueTable(graph_pb2.Values(node_ids=node_ids, payloads=payloads))
+    return held
+
+
+def test_values_stand_where_their_promises_did() -> None:
+    """One value is one object in a node, wherever it stands, and another in the next."""
+    it = executor(keeps_errors=True)
+    one, other = (given("entrypoint", [promised(1), promised(2)], n1=["a"], n2=[promised(1), 5]) for _ in range(2))
+    for held in (one, other):
+        it.run(held)
+        assert value(held) == [["a"], [["a"], 5]]
+    held = given("grow", promised(1), promised(1), n1=[])
+    it.run(held)
+    assert value(held) == [1, 1]
+    assert held.values is None
+
+
+def test_values_may_refer_to_each_other_at_any_depth() -> None:
+    """In the order in which they come each refers to those before it."""
+    values: dict[str, object] = {"n1": 0}
+    for number in range(2, 200):
+        values[f"n{number}"] = [promised(number - 1)]
+    held = given("depth", promised(199), **values)
+    executor().run(held)
+    assert value(held) == 198
+
+
+def test_a_value_that_did_not_come_fails_the_node() -> None:
+    """It would be the broker's fault."""
+    held = given("entrypoint", promised(7), n1=1)
+    executor().run(held)
+    failure = report(held).failure
+    assert failure is not None
+    assert failure.type == "dagorama.errors:PayloadError"
+
+
+def test_arguments_that_are_none_are_refused() -> None:
+    """Who submitted them has another version."""
+    held = node("entrypoint")
+    held.arguments = encode([1, 2], what="the arguments").data
+    executor().run(held)
+    failure = report(held).failure
+    assert failure is not None
+    assert "they are a list instead of (args, kwargs)" in failure.message
+
+
+def test_a_label_is_made_of_values_that_were_not_there_at_the_call() -> None:
+    """It is told as progress is; one that the call could make itself is not made again."""
+    told: list[int] = []
+    it = executor(progressed=told.append)
+    held = given("named", promised(1), n1="tea")
+    it.run(held)
+    assert (held.label, told) == ("tea", [held.token])
+    plain = node("named", "milk")
+    it.run(plain)
+    assert (plain.label, told) == ("", [held.token])
+
+
+def test_a_value_that_exits_when_it_is_encoded_fails_its_node() -> None:
+    """And nothing else."""
+    held = node("exits")
+    executor().run(held)
+    failure = report(held).failure
+    assert failure is not None
+    assert failure.type == "SystemExit"
