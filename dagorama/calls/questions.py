@@ -18,6 +18,7 @@ from itertools import islice
 from types import CodeType, FrameType, MappingProxyType
 from typing import cast
 
+from dagorama.code.parsing import parsed_expression
 from dagorama.code.project_files import is_project_file
 
 #: Where people type code: Python's own prompt, before 3.13 and since, and IPython's.
@@ -116,7 +117,7 @@ def _table_at(code: CodeType, offset: int) -> ast.expr | None:
     if not _is_users(code.co_filename):
         return None
     try:
-        expression = ast.parse(f"({_text_at(code, offset)})", mode="eval").body
+        expression = parsed_expression(_text_at(code, offset))
     except (SyntaxError, ValueError):
         return None
     match expression:

@@ -10,15 +10,14 @@ import ast
 import os
 import sys
 import tokenize
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from threading import Lock
 from types import FunctionType, ModuleType
 from typing import NamedTuple, cast
 
+from dagorama.code.parsing import parsed_module
 from dagorama.code.project_files import is_project_file
 from dagorama.code.seen import has_changed, loaded_digest, remember_file
 from dagorama.code.syntax import (
@@ -42,10 +41,6 @@ SOURCES_MAX = 64
 _seen_modules: set[str] = set()
 _located: dict[str, Located] = {}
 
-#: One at a time: `ast.parse` in two threads fails now and then with a SystemError (python/cpython#106905), and what is
-#: done about warnings is done for all threads.
-_parsing = Lock()
-
 
 @dataclass(frozen=True, eq=False)
 class Definition:
@@ -65,9 +60,7 @@ class Source:
         """Parse a file; `package` is where relative imports in it begin. Raises `SyntaxError`."""
         self.path = path
         self.package = package
-        with _parsing, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            self.tree = ast.parse(text)
+        self.tree = parsed_module(text)
         self._members: dict[str, dict[str, list[ast.AST]]] = {}
         simplify(self.tree)
         self.bindings = bindings(self.tree.body)

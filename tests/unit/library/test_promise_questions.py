@@ -9,6 +9,7 @@ import functools
 import logging
 import pickle
 import sys
+import threading
 from collections import ChainMap, Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
@@ -25,8 +26,10 @@ from uuid import UUID, uuid4
 import pydantic
 import pytest
 
+from dagorama.calls import questions
 from dagorama.calls.ids import new_id
 from dagorama.calls.payload import encode
+from dagorama.code import parsing
 from dagorama.errors import PayloadError, PromiseMisuse
 from dagorama.models.arguments import DAGArguments
 from dagorama.models.promise import (
@@ -390,3 +393,26 @@ def test_every_field_can_be_reached(name: str) -> None:
     outer: Any = submitted_promise(new_id(), "m:C.f", b"")
     assert repr(getattr(inner, name)) == f"{inner!r}.{name}"
     assert repr(getattr(outer[...], name)) == f"{outer!r}.{name}"
+
+
+def test_questions_are_looked_at_while_nobody_parses(promise: Any) -> None:
+    """Python's parser fails now and then in two threads at once, and digests of code are made in others."""
+    questions._table_at.cache_clear()  # each line is parsed once
+    known, answers = {1, 2}, list[object]()
+    begun = threading.Event()
+
+    def ask() -> None:
+        begun.set()
+        try:
+            answers.append(promise in known)
+        except PromiseMisuse as misuse:
+            answers.append(type(misuse))
+
+    thread = threading.Thread(target=ask, daemon=True)
+    with parsing._parsing:
+        thread.start()
+        assert begun.wait(30)
+        thread.join(0.2)
+        assert answers == []
+    thread.join(30)
+    assert answers == [PromiseMisuse]

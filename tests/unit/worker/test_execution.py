@@ -23,6 +23,7 @@ from dagorama.worker.shell.failures import failure_of
 from dagorama.worker.shell.held import Function, Held, Report, ValueTable
 from dagorama.worker.shell.node_loop import Rest
 from dagorama.worker.shell.versions import VersionCheck
+from tests.unit.worker.log_reading import captured
 
 
 class Exits:
@@ -76,6 +77,14 @@ class Shop(DAGDefinition):
     @dagorama(label="{article}").syncfn
     def named(self, article: str) -> str:
         return article
+
+    @dagorama().syncfn
+    def say(self) -> None:
+        print("now")
+
+    @dagorama().asyncfn
+    async def say_later(self) -> None:
+        print("later")
 
     @dagorama().syncfn
     def exits(self) -> object:
@@ -361,3 +370,19 @@ def test_a_value_that_exits_when_it_is_encoded_fails_its_node() -> None:
     failure = report(held).failure
     assert failure is not None
     assert failure.type == "SystemExit"
+
+
+def test_a_log_ends_with_its_node() -> None:
+    """Where it has any line."""
+    with captured() as nodes:
+        it = executor(logs=nodes._logs)
+        nodes.begin()
+        held = [node("say"), node("say_later"), node("entrypoint", 1)]
+        for number, one in enumerate(held):
+            one.node_id = bytes([number]) * 16
+        it.run(held[0])
+        asyncio.run(to_the_end(it.run(held[1])))
+        it.run(held[2])
+    assert [one.has_printed for one in held] == [True, True, False]
+    assert nodes.collector.ended() == {held[0].node_id, held[1].node_id}
+    assert [line.text for line in nodes.collector.lines()] == ["now", "later"]
