@@ -89,7 +89,7 @@ class Starter:
         self.mains: list[object] = []
         self.begun: SimpleQueue[int] = SimpleQueue()
 
-    def __call__(self, options: object, *, status: Connection, main: object) -> Any:
+    def __call__(self, options: object, *, status: Connection, main: object, asked: Connection | None = None) -> Any:
         """Start a process that does nothing."""
         self.started.append(FakeProcess(len(self.started) + 1, status))
         self.mains.append(main)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import signal
 from multiprocessing import Pipe
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -13,6 +14,7 @@ from dagorama.logging import get_logger
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.processes import supervisor
 from dagorama.worker.processes.child import ENDED_FOR_NODE, EXIT_STOPPED
+from dagorama.worker.processes.measuring import CrewMetrics
 from dagorama.worker.processes.news import News
 from dagorama.worker.processes.supervisor import (
     COMPLAINT_INTERVAL_S,
@@ -215,6 +217,61 @@ def test_who_cannot_start_is_not_replaced(starter: Starter) -> None:
     starter.started[0].end(3)
     it.step()
     assert (it._children, it._replace_at) == ([], [])
+
+
+def test_who_was_drained_at_the_broker_is_not_replaced(starter: Starter, caplog: pytest.LogCaptureFixture) -> None:
+    """Somebody wants fewer; the others go on."""
+    it = crew(2)
+    starter.started[0].tell(News.TOLD_TO_END)
+    it.step()
+    starter.started[0].end(0)
+    it.step()
+    it.replace()
+    assert (it._replace_at, len(starter.started)) == ([], 2)
+    assert caplog.messages == ["worker process 1 was drained at the broker"]
+    starter.started[1].end(1)
+    it.step()
+    it.replace()
+    assert len(starter.started) == 3
+
+
+class Counted:
+    """Stands for the metrics of a crew: keeps which processes are connected, and why they have ended."""
+
+    def __init__(self) -> None:
+        self.processes: list[Any] = []
+        self.ends: list[tuple[int, str]] = []
+
+    def joined(self) -> Any:
+        """Make the metrics of a process."""
+        reader, writer = Pipe()
+        reader.close()
+        self.processes.append(SimpleNamespace(end=writer, is_connected=None))
+        return self.processes[-1]
+
+    def left(self, process: object, reason: str) -> None:
+        """Keep the reason."""
+        self.ends.append((self.processes.index(process), reason))
+
+
+def test_metrics_tell_who_is_connected_and_why_processes_have_ended(starter: Starter) -> None:
+    """Each by its own news and status."""
+    it = Crew(3, WorkerOptions(), log=get_logger(), main={})
+    counted = Counted()
+    it.metrics = cast(CrewMetrics, counted)
+    it.start()
+    one, other, third = starter.started
+    for process, news in ((one, News.CONNECTED), (other, News.DISCONNECTED), (one, News.DISCONNECTED)):
+        before = [each.is_connected for each in counted.processes]
+        process.tell(news)
+        it.step()
+        assert [each.is_connected for each in counted.processes] != before
+    assert [each.is_connected for each in counted.processes] == [False, False, None]
+    one.tell(News.DRAINED)
+    for process, code in ((one, 0), (other, EXIT_OVERRUN), (third, 1)):
+        process.end(code)
+        it.step()
+    assert counted.ends == [(0, "drained"), (1, "node"), (2, "died")]
 
 
 class Signalled(Starter):
