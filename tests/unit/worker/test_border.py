@@ -32,9 +32,9 @@ class Noted:
         self.nodes: list[Held] = []
         self.log = self
 
-    def post(self, message: m.Message) -> None:
-        """Keep a message."""
-        self.posted.append(message)
+    def post(self, *messages: m.Message) -> None:
+        """Keep messages."""
+        self.posted += messages
 
     def warn(self, text: str, *args: object) -> None:
         """Keep a line."""
