@@ -13,15 +13,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dagorama.analysis.columns import Columns, revived_at
-from dagorama.analysis.lanes import lanes_of
+from dagorama.analysis.lanes import REPORTED_S, lanes_of
 
 #: A gap is compressed where it is longer than this part of the time in which something ran, and than so many seconds.
 GAP_PART, GAP_S = 0.08, 1.0
 #: A compressed gap is as wide as this part of the time in which something ran.
 GAP_WIDTH = 0.03
 
-#: Ends are told when reports come, several together: short runs that overlap by less may have been one after the other.
-REPORTED_S = 0.002
 #: A worker has so many lanes at most; where it ran more nodes at once, they overlap.
 LANES_MAX = 32
 

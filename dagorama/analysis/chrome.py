@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from dagorama.analysis.critical import critical_path
-from dagorama.analysis.lanes import lanes_of
+from dagorama.analysis.lanes import REPORTED_S, lanes_of
 from dagorama.analysis.phases import History
 from dagorama.analysis.snapshot import NodeSnapshot, method_of
 
@@ -77,7 +77,7 @@ def _of_workers(history: History, runs: Sequence[Run], critical: set[str]) -> It
 def _in_lanes(runs: Iterable[Run]) -> Iterator[tuple[Run, int]]:
     """Return runs in their order, each with a lane, from 1, in which none of the others overlaps it."""
     in_order = sorted(runs, key=lambda run: (run.began_at, run.ended_at))
-    lanes = lanes_of((run.began_at, max(run.ended_at, run.began_at)) for run in in_order)
+    lanes = lanes_of(((run.began_at, max(run.ended_at, run.began_at)) for run in in_order), overlap_s=REPORTED_S)
     return zip(in_order, (lane + 1 for lane in lanes), strict=True)
 
 

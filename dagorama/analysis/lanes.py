@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from heapq import heappop, heappush
 
+#: Ends are told when reports come, several together: short runs that overlap by less may have been one after the other.
+REPORTED_S = 0.002
+
 
 def lanes_of(runs: Iterable[tuple[float, float]], *, overlap_s: float = 0.0, lanes_max: int | None = None) -> list[int]:
     """Return a lane, from 0, for each run, given its begin and end in seconds, the earliest begin first.

@@ -31,6 +31,8 @@ class NodeSnapshot:
     label: str = ""
     #: Empty for none.
     taint: str = ""
+    #: The worker of its last attempt; empty where that is not known.
+    worker: str = ""
     #: When all that it depends on was there; None where that is not known.
     ready_at: float | None = None
     #: When it began anew, by a retry or a rerun, the last time; None where it has not.

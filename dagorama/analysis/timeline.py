@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from dagorama.analysis.lanes import REPORTED_S, lanes_of
 from dagorama.analysis.phases import History, Phase, Span
 
 #: Eight heights, after an empty one.
@@ -64,12 +65,27 @@ def bar(values: Sequence[float], *, highest: float | None = None, blocks: str = 
 
 
 def most_at_once(spans: Iterable[Span]) -> int:
-    """Return how many of the spans there were at once, at most."""
-    moments = sorted(
-        moment for span in spans for moment in ((span.began_at, 1), (span.ended_at, -1)) if span.duration_s > 0
-    )
+    """Return how many of the spans there were at once, at most.
+
+    Short ones of one worker that it told of together may have been one after the other, and count as if they were.
+    """
+    by_worker: dict[str, list[tuple[float, float]]] = {}
+    for span in spans:
+        by_worker.setdefault(span.node.worker, []).append((span.began_at, span.ended_at))
+    moments = sorted(moment for runs in by_worker.values() for moment in _moments(sorted(runs)))
     most = level = 0
     for _, step in moments:
         level += step
         most = max(most, level)
     return most
+
+
+def _moments(runs: Sequence[tuple[float, float]]) -> Iterator[tuple[float, int]]:
+    """Yield begin and end of runs on one worker, the earliest first; in one lane they follow each other."""
+    over_at: dict[int, float] = {}
+    for (began_at, ended_at), lane in zip(runs, lanes_of(runs, overlap_s=REPORTED_S), strict=True):
+        alone_at = max(began_at, over_at.get(lane, began_at))
+        over_at[lane] = ended_at
+        if ended_at > alone_at:
+            yield alone_at, 1
+            yield ended_at, -1

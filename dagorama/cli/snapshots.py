@@ -53,6 +53,7 @@ def snapshot_of(node: NodeStatus, pauses: Sequence[Pause] = ()) -> NodeSnapshot:
         created_at=node.created_at.timestamp(),
         label=node.label,
         taint=node.taint,
+        worker=node.worker,
         ready_at=_seconds(node.ready_at),
         revived_at=_seconds(revived_at),
         first_granted_at=_seconds(failures[0].granted_at if failures else node.granted_at),

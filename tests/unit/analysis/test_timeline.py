@@ -59,3 +59,19 @@ def test_a_line_has_all_the_time_of_the_nodes_in_it(found: History, parts: int) 
     area = sum(values) * found.makespan_s / parts
     assert isclose(area, sum(span.duration_s for span in spans), abs_tol=1e-6)
     assert max(values) <= most_at_once(spans) + 1e-9
+
+
+def test_short_runs_that_one_worker_told_of_together_were_one_after_the_other() -> None:
+    """All of a report end when it comes; on two workers, and where they are long, they were at once."""
+
+    def most(*runs: tuple[str, float, float]) -> int:
+        nodes = [
+            node(f"n{place}", ended=ended, started_at=began, worker=worker)
+            for place, (worker, began, ended) in enumerate(runs)
+        ]
+        return most_at_once(busy_spans(history(*nodes, now=9.0)))
+
+    short = [("w1", 5.0 - place * 1e-5, 5.0) for place in range(1, 100)]
+    assert most(*short) == 1
+    assert most(*short, ("w2", 4.9, 5.0)) == 2
+    assert most(("w1", 3.0, 5.0), ("w1", 4.0, 5.0)) == 2
