@@ -17,9 +17,10 @@ from dagorama.calls.class_attributes import decorated_in, node_name
 from dagorama.calls.construction import Construction, construction_of, take_state
 from dagorama.calls.ids import new_id
 from dagorama.calls.labels import Labels
+from dagorama.calls.large import MemoryValues, ValueStore
 from dagorama.calls.limit_keys import LimitKeys
 from dagorama.calls.names import Definition, class_name
-from dagorama.calls.payload import Payload, encode
+from dagorama.calls.payload import Draft, Payload, draft, encode
 from dagorama.calls.release import release_of, version_in
 from dagorama.calls.showing import parameters_of, show_arguments
 from dagorama.client.shortened import shortened
@@ -316,24 +317,42 @@ class _Captor:
             "@dagorama() has to pass self on"
         )
 
-    def capture(self, instance: DAGInstance[Any], args: Args, kwargs: Kwargs) -> CapturedCall:
-        """Make a node to be of a call whose arguments are right."""
+    def capture(self, instance: DAGInstance[Any], args: Args, kwargs: Kwargs, store: ValueStore | None) -> CapturedCall:
+        """Make a node to be of a call whose arguments are right, and have `store` keep the large values in them."""
+        spec = self.spec_of(instance)
+        taken = self.draft(spec.name, args, kwargs)
+        if type(taken) is Payload:
+            return self.captured(spec, taken, args, kwargs)
+        large = cast(Draft, taken)
+        return self.captured(spec, self.keep(large, args, kwargs, store), args, kwargs, large.beginning())
+
+    def spec_of(self, instance: DAGInstance[Any]) -> FunctionSpec:
+        """Return the spec of the function as a method of an instance's definition."""
         construction = construction_of(definition_of(instance))
         spec = construction.specs.get(self.decorated)
         if spec is None:
             spec = construction.specs[self.decorated] = self._spec(definition_of(instance), construction)
-        arguments, dependency_ids = self._payload(spec.name, args, kwargs)
+        return spec
+
+    def captured(
+        self, spec: FunctionSpec, payload: Payload, args: Args, kwargs: Kwargs, beginning: bytes = b""
+    ) -> CapturedCall:
+        """Make a node to be of a call with these arguments. `beginning` is that of a pickle too large for a payload."""
+        arguments, dependency_ids = payload
         limit_keys = self.limits.of_call(spec.name, args, kwargs) if self.limits else ()
         # One that needs values which are not there yet is left to the worker.
         label = self.labels.of_call(args, kwargs, may_wait=bool(dependency_ids)) if self.labels else ""
-        inputs = self._redacted(arguments) if self.options.redact else ""
+        inputs = self._shown(arguments, beginning) if self.options.redact or beginning else ""
         return CapturedCall(new_id(), spec, arguments, dependency_ids, limit_keys, label, inputs)
 
-    def _redacted(self, payload: bytes) -> str:
-        """Return the text that is shown of arguments, without the secret ones; empty where none is to be shown."""
-        if not should_show_inputs():
+    def _shown(self, payload: bytes, beginning: bytes) -> str:
+        """Return the text that is shown of arguments, without the secret ones; empty where none is to be shown.
+
+        The broker gives out the beginning of a payload itself, but not of a pickle that is elsewhere.
+        """
+        if not self.options.inputs or not should_show_inputs():
             return ""
-        return show_arguments(payload, parameters_of(self.rules.signature), redact=self.options.redact)
+        return show_arguments(beginning or payload, parameters_of(self.rules.signature), redact=self.options.redact)
 
     def start(
         self, instance: DAGInstance[Any], call: CapturedCall, args: Args, kwargs: Kwargs, options: InstanceOptions
@@ -351,26 +370,43 @@ class _Captor:
         name = self._name(definition_of(instance))
         if self.limits:
             self.limits.of_call(name, args, kwargs)  # they have no effect inline, but tests are to see the error
+        taken = self.draft(name, args, kwargs)
+        store = None if type(taken) is Payload else MemoryValues()
+        payload = taken if type(taken) is Payload else self.keep(cast(Draft, taken), args, kwargs, store)
         return InlineCall(
             name=name,
             function=self.fn,
             instance_id=id_of(instance),
             definition=definition_of(instance),
             make_self=instance_in_node,
-            arguments=self._payload(name, args, kwargs).data,
+            arguments=payload.data,
+            store=store,
             retry=self.options.retry,
             timeout_s=self.options.timeout_s,
         )
 
-    def _payload(self, name: str, args: Args, kwargs: Kwargs) -> Payload:
+    def draft(self, name: str, args: Args, kwargs: Kwargs) -> Payload | Draft:
         """Encode the arguments; the error names the one that can't be."""
         try:
-            return encode((args[1:], kwargs), what=name)
+            return draft((args[1:], kwargs), what=name)
         except PayloadError:
             for argument, value in self.rules.signature.bind(*args, **kwargs).arguments.items():
                 if value is not args[0]:
                     encode(value, what=f"argument {argument!r} of {name}")
             raise
+
+    def keep(self, taken: Draft, args: Args, kwargs: Kwargs, store: ValueStore | None) -> Payload:
+        """Have the large values in arguments stored: by `store`, or the broker's own."""
+        if store is None:
+            from dagorama.client.asking import broker
+
+            store = broker().values()
+        return taken.keep(store, lambda: self._parts(args, kwargs))
+
+    def _parts(self, args: Args, kwargs: Kwargs) -> dict[str, object]:
+        """Return the arguments by the names that errors have for them."""
+        arguments = self.rules.signature.bind(*args, **kwargs).arguments
+        return {f"argument {name!r}": value for name, value in arguments.items() if value is not args[0]}
 
     def _name(self, definition: Definition) -> str:
         """Name the function as a method of this definition's class, which may have inherited it."""
@@ -417,7 +453,7 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
             if should_run_inline():
                 return captor.capture_inline(instance, args, kwargs).run()
             take_state(definition_of(instance))
-        captured = captor.capture(instance, args, kwargs)
+        captured = captor.capture(instance, args, kwargs, None if scope is None else scope.store)
         if scope is not None:
             scope.calls.append(captured)
             return new_promise(captured.node_id, captured.function.name, Arguments.OF_A_NODE)
@@ -454,7 +490,14 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
             if should_run_inline():
                 return await captor.capture_inline(instance, args, kwargs).run_async()
             take_state(definition_of(instance))
-        captured = captor.capture(instance, args, kwargs)
+        spec = captor.spec_of(instance)
+        taken = captor.draft(spec.name, args, kwargs)
+        if type(taken) is not Payload:
+            from dagorama.client.steps import run_in_thread
+
+            store = None if scope is None else scope.store
+            taken = await run_in_thread(captor.keep, cast(Draft, taken), args, kwargs, store)
+        captured = captor.captured(spec, taken, args, kwargs)
         if scope is not None:
             scope.calls.append(captured)
             return new_promise(captured.node_id, captured.function.name, Arguments.OF_A_NODE)

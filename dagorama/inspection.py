@@ -14,7 +14,7 @@ from inspect import Parameter
 from types import FunctionType, ModuleType
 from uuid import UUID
 
-from dagorama.calls.payload import PROTOCOL
+from dagorama.calls.pickling import PROTOCOL
 from dagorama.models.promise import DAGPromise, Promise, base_of, node_id_of, part_of
 
 #: Objects of exactly these types never need to be tried.

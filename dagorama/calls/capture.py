@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:  # for types alone: a retry policy brings protobuf along
     from logging import LogRecord
 
+    from dagorama.calls.large import ValueStore
     from dagorama.errors import PromiseMisuse
     from dagorama.limits import Limit
     from dagorama.retry import RetryConfiguration
@@ -183,6 +184,7 @@ class Scope:
         "node",
         "process",
         "progressed",
+        "store",
     )
 
     def __init__(
@@ -191,12 +193,14 @@ class Scope:
         node: RunningNode | None = None,
         progressed: Callable[[int], None] | None = None,
         logs: Logs | None = None,
+        store: ValueStore | None = None,
     ) -> None:
         """Begin without calls. `instance_id` is the instance of the running node, which its children join; `node` the
         node itself.
 
         `progressed` is to be called with the node's token when its `progress` has changed. `logs` are given what it
-        prints; without them that is only shown.
+        prints; without them that is only shown. `store` takes the large values in its calls; None: that of the broker
+        which this process asks.
         """
         self.instance_id = instance_id
         self.node = node
@@ -204,6 +208,7 @@ class Scope:
         self.progressed = progressed
         #: Another object once the node has written something: then it is the node's own.
         self.logs = logs
+        self.store = store
         self.calls: list[CapturedCall] = []
         self.begun: Begun | None = None
         #: What has ended the node from outside of its own coroutine, such as an exit in a callback.

@@ -6,10 +6,18 @@ and where pickle would call something it notes the call. The time is bounded by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+
+from dagorama.calls.references import (
+    ORDER_BYTES_MAX,
+    BadReferences,
+    is_referring,
+    read_order,
+    read_references,
+)
 
 if TYPE_CHECKING:
     from pickletools import OpcodeInfo
@@ -60,6 +68,13 @@ class Unknown:
     """Stands for what cannot be told."""
 
 
+@dataclass(slots=True)
+class Large:
+    """A buffer that is stored elsewhere."""
+
+    size: int
+
+
 class Cut:
     """Stands for the end of data that was cut off."""
 
@@ -70,8 +85,9 @@ _MARK = object()
 class _Stack:
     """The stack and the memo of pickle's machine."""
 
-    def __init__(self) -> None:
+    def __init__(self, buffers: Iterable[object] = ()) -> None:
         self.stack: list[object] = []
+        self._buffers = iter(buffers)
         self._memo: dict[int, object] = {}
 
     def pop(self) -> object:
@@ -112,6 +128,9 @@ class _Stack:
             self.stack.append(Items(_FROM_MARK[name], self.pop_to_mark()))
         elif name not in _NOTHING:
             self.stack.append(Unknown())
+
+    def take_buffer(self) -> None:
+        self.stack.append(next(self._buffers, Unknown()))
 
     def memoize(self, key: int | None) -> None:
         self._memo[len(self._memo) if key is None else key] = self.top()
@@ -199,6 +218,7 @@ _ACTS: dict[str, _Act] = {
     "NEWOBJ_EX": lambda it, arg: it.make(is_new=True, with_kwargs=True),
     "OBJ": lambda it, arg: it.make_from_mark(),
     "INST": lambda it, arg: it.make_from_mark(Global(*_two(arg))),
+    "NEXT_BUFFER": lambda it, arg: it.take_buffer(),
     "BUILD": lambda it, arg: it.build(),
     "BINPERSID": lambda it, arg: it.stack.append((it.pop(), Unknown())[1]),
 }
@@ -232,7 +252,8 @@ def read_inert(data: bytes) -> tuple[list[object], bool]:
     Where the data is cut off, damaged or very long, return what could be read: of nested values the outermost. Raises
     nothing, whatever the data is.
     """
-    machine = _Stack()
+    data, buffers = _pickle_in(data)
+    machine = _Stack(buffers)
     is_whole = False
     try:
         for opcode, arg, _ in islice(_opcodes(data), _OPCODES_MAX):
@@ -243,6 +264,20 @@ def read_inert(data: bytes) -> tuple[list[object], bool]:
     if is_whole and len(machine.stack) == 1 and machine.stack[0] is not _MARK:
         return machine.stack, True
     return machine.end(), False
+
+
+def _pickle_in(payload: bytes) -> tuple[bytes, list[Large]]:
+    """Return the pickle in a payload that may refer to large values, and these; nothing where it is one of them."""
+    if not is_referring(payload):
+        return payload, []
+    try:
+        references, stream = read_references(payload)
+        places, begins = read_order((stream or b"")[:ORDER_BYTES_MAX])
+        sizes = [reference.size for reference in references]
+        ordered = sizes if places is None else [sizes[place] for place in places]
+    except (BadReferences, IndexError):  # such as of one that is cut off
+        return b"", []
+    return (stream or b"")[begins:], [Large(size) for size in ordered]
 
 
 def _opcodes(data: bytes) -> Iterator[tuple[OpcodeInfo, Any, int | None]]:

@@ -2,28 +2,50 @@
 
 The format is pickle, protocol 5. Finding promises is left to pickle too: it meets every object at any depth, so sets,
 dict keys, dataclasses, named tuples and objects of any other kind need nothing of their own.
+
+Large buffers in a value are stored on their own, and the payload refers to them (`references`); so is the pickle itself
+where it is large all the same.
 """
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from inspect import iscoroutine
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
+from dagorama.calls.large import Content, NoStore, TooLarge, ValueStore, inline_max
+from dagorama.calls.pickling import PROTOCOL, Buffer, Copying, Pickling, Pieces, size_of, unpickled
 from dagorama.calls.placeholders import MARK, SOME_ARE_KEYS, exchange
-from dagorama.calls.promise_keys import dumps_with_keys
+from dagorama.calls.promise_keys import dump_with_keys, dumps_with_keys
+from dagorama.calls.references import (
+    ORDER_BYTES_MAX,
+    BadReferences,
+    is_referring,
+    read_order,
+    read_references,
+    write_order,
+    write_references,
+)
 from dagorama.errors import DagoramaError, PayloadError
 
-PROTOCOL = 5
 _PLACEHOLDER = MARK
 
 #: What is exactly of these types holds no promise.
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
+
+#: Ready to pickle. One that has pickled more than so many bytes keeps too much memory for others.
+_idle: list[Pickling] = []
+_IDLE_BYTES_MAX = 16 * 1024
+#: How many parts of a value are looked at for the one that is too large.
+_SEARCH_PARTS_MAX = 10_000
+
+#: So much of a large pickle is enough to show people how it begins.
+_SHOWN_BYTES = 4 * 1024
 
 #: How deep the search for the part that does not encode goes; deeper than that its path tells nobody anything.
 SEARCH_DEPTH_MAX = 20
@@ -59,6 +81,137 @@ def encode(value: object, *, what: str) -> Payload:
     return payload
 
 
+class Draft:
+    """A value that is pickled, with parts that are too large for a payload and have to be stored first."""
+
+    def __init__(self, pieces: Pieces, promise_ids: tuple[bytes, ...], value: object, what: str) -> None:
+        """Keep the value as it is: it may not be changed before `keep`."""
+        self._pieces = pieces
+        self._promise_ids = promise_ids
+        self._value = value
+        self._what = what
+
+    def beginning(self) -> bytes:
+        """Return the beginning of the pickle, where it is too large for the payload; else nothing."""
+        first = self._pieces.stream[0]
+        is_large = sum(map(size_of, self._pieces.stream)) > inline_max()
+        return bytes(first[:_SHOWN_BYTES]) if is_large else b""
+
+    def keep(self, store: ValueStore, parts: Callable[[], Mapping[str, object]] | None = None) -> Payload:
+        """Store what is large; return the payload that refers to it.
+
+        `parts` names the parts of the value as people know them. Raises `PayloadError` for what is over a limit, naming
+        the part, and what the store raises.
+        """
+        try:
+            return Payload(self._kept(store), self._promise_ids)
+        except NoStore:
+            return encode(self._value, what=self._what)
+        except TooLarge as error:
+            raise self._too_large(error, parts) from None
+
+    def _kept(self, store: ValueStore) -> bytes:
+        references = store.put([Content([buffer]) for buffer in self._pieces.buffers])
+        distinct = list(dict.fromkeys(references))
+        stream = self._pieces.stream
+        if len(distinct) < len(references):
+            places = {reference: place for place, reference in enumerate(distinct)}
+            stream = [write_order([places[reference] for reference in references]), *stream]
+        content = Content(stream)
+        if content.size <= inline_max():
+            return write_references(distinct, b"".join(stream))
+        return write_references([*distinct, *store.put([content])], None)
+
+    def _too_large(self, error: TooLarge, parts: Callable[[], Mapping[str, object]] | None) -> PayloadError:
+        size, limit = error.content.size, error.limit
+        part = ""
+        if parts is not None:
+            found = (
+                f"{name}{path}" for name, one in parts().items() if (path := _path_to(one, error.content)) is not None
+            )
+            part = next(found, "")
+        else:
+            part = _path_to(self._value, error.content) or ""
+        problem = f"its part {part} has {size} bytes" if part else f"it has {size} bytes"
+        return PayloadError(
+            what=self._what,
+            problem=f"{problem}; the limit for a value is {limit} bytes (DAGORAMA_VALUE_MAX of the broker)",
+            way_out="Pass it in parts, or keep it in a file or a store that all workers reach, and pass its name.",
+            is_everywhere=True,
+        )
+
+
+def draft(value: object, *, what: str) -> Payload | Draft:
+    """Encode a value like `encode`; where something in it is large, return a draft, which is to be kept next."""
+    kind = type(value)
+    if kind in _PLAIN and ((kind is not bytes and kind is not str) or len(cast(str, value)) < _IDLE_BYTES_MAX):
+        return _payload((pickle.dumps(value, PROTOCOL), ()))
+    recorded: dict[bytes, None] = {}
+    try:
+        pickling = _idle.pop()
+    except IndexError:
+        pickling = Pickling(inline_max())
+    here = exchange.__dict__  # this thread's: to look it up takes longer than the rest
+    outer = here.get("recorded")
+    here["recorded"] = recorded
+    try:
+        pickling.dump(value)
+        pieces = pickling.pieces
+        if len(pieces) == 1 and not recorded and len(pieces[0]) <= _IDLE_BYTES_MAX and not pickling.buffers:
+            data = pieces.pop()
+            pickling.clear()
+            _idle.append(pickling)
+            return _payload((data, ()))
+        return _drafted(value, what, pickling, recorded)
+    except Exception as error:
+        raise _cannot_encode(value, what, error) from error
+    finally:
+        here["recorded"] = outer
+
+
+def _drafted(value: object, what: str, pickling: Pickling, recorded: dict[bytes, None]) -> Payload | Draft:
+    """Return what was pickled, once more where promises may be keys."""
+    if SOME_ARE_KEYS in recorded:
+        recorded.clear()
+        pickling = Pickling(inline_max())
+        dump_with_keys(value, PROTOCOL, Copying(pickling), pickling.stays)
+        recorded.pop(SOME_ARE_KEYS, None)
+    taken = pickling.take()
+    pickling.clear()
+    promise_ids = tuple(recorded)
+    if not isinstance(taken, Pieces):
+        if len(taken) <= _IDLE_BYTES_MAX:
+            _idle.append(pickling)
+        if len(taken) <= pickling.inline_max:
+            return _payload((taken, promise_ids))
+        taken = Pieces([taken], [])
+    elif not taken.buffers and sum(map(size_of, taken.stream)) <= pickling.inline_max:
+        return _payload((b"".join(taken.stream), promise_ids))
+    return Draft(taken, promise_ids, value, what)
+
+
+def _path_to(value: object, content: Content) -> str | None:
+    """Return the path from a value to the part whose bytes these are; None where it has no such part."""
+    left: list[tuple[str, object, int]] = [("", value, 0)]
+    for path, part, depth in left:
+        if _is_of(part, content):
+            return path
+        if depth < SEARCH_DEPTH_MAX and len(left) < _SEARCH_PARTS_MAX:
+            left += [(path + step, inner, depth + 1) for step, inner in _parts(part)]
+    return None
+
+
+def _is_of(part: object, content: Content) -> bool:
+    """Return whether a content is the bytes of an object."""
+    for one in content.parts:
+        if one is part:
+            return True
+        with memoryview(one) as view:
+            if view.obj is part or (type(part) is str and view.nbytes > _IDLE_BYTES_MAX and part.encode() == one):
+                return True
+    return False
+
+
 def encode_if_possible(value: object) -> Payload | None:
     """Encode a value, or gives None where it cannot be; why not is found out where it matters."""
     try:
@@ -87,11 +240,18 @@ def _dumped(value: object) -> Payload:
         exchange.recorded = outer
 
 
-def decode(data: bytes, resolve: Callable[[bytes], object], *, what: str = "a payload") -> object:
+def decode(
+    data: bytes,
+    resolve: Callable[[bytes], object],
+    *,
+    what: str = "a payload",
+    store: ValueStore | None = None,
+) -> object:
     """Decode a payload, with `resolve(id)`, asked once for each, as the value of the promises in it.
 
     `what` names the payload in the `PayloadError` that is raised where it cannot be decoded here. So it is when
-    `resolve` fails, but for errors of dagorama, which pass through.
+    `resolve` fails, but for errors of dagorama, which pass through. `store` has the values that it refers to; buffers
+    among them cannot be written to.
     """
     outer = exchange.value_of
     exchange.value_of = _asked_once(resolve) if _PLACEHOLDER in data else resolve
@@ -100,22 +260,68 @@ def decode(data: bytes, resolve: Callable[[bytes], object], *, what: str = "a pa
     except DagoramaError:
         raise
     except Exception as error:
-        problem = f"({type(error).__name__}: {error})"
-        if _PLACEHOLDER in data and isinstance(error, TypeError) and "unhashable type" in str(error):
-            raise PayloadError(
-                what=what,
-                problem=f"the value of a promise cannot be what the promise is, a key or a member of a set {problem}",
-                way_out="Put the promise into a list or among the values, or have the function give what can be a key.",
-                is_everywhere=True,
-            ) from error
-        raise PayloadError(
-            what=what,
-            problem=f"it cannot be decoded here {problem}",
-            way_out="Whoever reads it needs the same modules, at fitting versions, as whoever wrote it.",
-            lacks=_lacking(data),
-        ) from error
+        if not is_referring(data):
+            raise _cannot_decode(data, what, error, _PLACEHOLDER in data) from error
     finally:
         exchange.value_of = outer
+    return _decode_referring(data, resolve, what, store)
+
+
+def _decode_referring(data: bytes, resolve: Callable[[bytes], object], what: str, store: ValueStore | None) -> object:
+    """Decode a payload whose large parts are stored elsewhere."""
+    try:
+        references, stream = read_references(data)
+    except BadReferences as error:
+        raise _cannot_decode(b"", what, error) from error
+    if store is None:
+        raise PayloadError(
+            what=what,
+            problem=f"it refers to {len(references)} large values, and there is no store here that has them",
+            way_out="Ask for it where a broker is connected.",
+        )
+    contents = list(store.get(references, what))
+    whole: Buffer = contents.pop() if stream is None else stream
+    buffers: Sequence[Buffer] = ()
+    outer = exchange.value_of
+    exchange.value_of = _asked_once(resolve)
+    try:
+        whole, buffers = _ordered(whole, contents)
+        return unpickled(whole, buffers)
+    except DagoramaError:
+        raise
+    except Exception as error:
+        raise _cannot_decode(whole, what, error, True, buffers) from error
+    finally:
+        exchange.value_of = outer
+
+
+def _ordered(stream: Buffer, contents: Sequence[Buffer]) -> tuple[Buffer, Sequence[Buffer]]:
+    """Return the pickle in a stream, and its buffers in their order."""
+    with memoryview(stream) as view:
+        places, begins = read_order(bytes(view[:ORDER_BYTES_MAX]))
+    if places is None:
+        return stream, contents
+    return memoryview(stream)[begins:], [contents[place] for place in places]
+
+
+def _cannot_decode(
+    data: Buffer, what: str, error: Exception, has_promises: bool = False, buffers: Sequence[Buffer] = ()
+) -> PayloadError:
+    """Make the error of a payload that cannot be decoded here."""
+    problem = f"({type(error).__name__}: {error})"
+    if has_promises and isinstance(error, TypeError) and "unhashable type" in str(error):
+        return PayloadError(
+            what=what,
+            problem=f"the value of a promise cannot be what the promise is, a key or a member of a set {problem}",
+            way_out="Put the promise into a list or among the values, or have the function give what can be a key.",
+            is_everywhere=True,
+        )
+    return PayloadError(
+        what=what,
+        problem=f"it cannot be decoded here {problem}",
+        way_out="Whoever reads it needs the same modules, at fitting versions, as whoever wrote it.",
+        lacks=_lacking(data, buffers),
+    )
 
 
 def _asked_once(resolve: Callable[[bytes], object]) -> Callable[[bytes], object]:
@@ -144,15 +350,17 @@ class _Finder(pickle.Unpickler):
             raise
 
 
-def _lacking(data: bytes) -> str:
+def _lacking(data: Buffer, buffers: Sequence[Buffer] = ()) -> str:
     """Return the class that a payload needs and that cannot be imported here, as "module:Name"; "" for none."""
-    finder = _Finder(BytesIO(data))
+    finder = _Finder(BytesIO(data), buffers=buffers)
     with suppress(BaseException):  # it is the user's code that runs
         finder.load()
     return finder.lacking
 
 
-def decode_value(data: bytes, resolve: Callable[[bytes], object], node_id: bytes) -> object:
+def decode_value(
+    data: bytes, resolve: Callable[[bytes], object], node_id: bytes, store: ValueStore | None = None
+) -> object:
     """Decode a node's value for a payload that refers to it; like `decode`, but quick where no promise is to be seen.
 
     Some may be there all the same, in what an object has pickled and compressed by itself.
@@ -166,7 +374,12 @@ def decode_value(data: bytes, resolve: Callable[[bytes], object], node_id: bytes
                 return pickle.loads(data)
             finally:
                 exchange.value_of = outer
-    return decode(data, resolve, what=f"the value of node {UUID(bytes=node_id)}")
+    return decode(data, resolve, what=f"the value of node {UUID(bytes=node_id)}", store=store)
+
+
+def may_have_promises(data: bytes) -> bool:
+    """Return whether a payload may have promises in it; one whose stream is stored elsewhere may always."""
+    return _PLACEHOLDER in data or is_referring(data)
 
 
 def no_promises(node_id: bytes) -> object:

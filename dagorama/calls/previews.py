@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dagorama.calls.inert import Global, Items, Made, Mapping, Unknown, read_inert
+from dagorama.calls.references import is_referring, total_size
 from dagorama.calls.showing import CHARS_MAX, class_of, cut, escaped, promise_in, show_value
 
 
@@ -52,7 +53,9 @@ def preview_value(payload: bytes, size: int, *, chars_max: int = CHARS_MAX) -> V
 
     Nothing in the payload is imported or run, and nothing is raised, whatever it is.
     """
-    if len(payload) < size and (cut_off := _text_cut_off(payload, size)) is not None:
+    if is_referring(payload):
+        size = total_size(payload)
+    elif len(payload) < size and (cut_off := _text_cut_off(payload, size)) is not None:
         text = show_value(cut_off[: chars_max // 2], chars_max - 3)
         return ValuePreview(type=type(cut_off).__name__, bytes=size, text=f"{text}...")
     found, _ = read_inert(payload)

@@ -7,6 +7,7 @@ followed, in the payload itself, by a call of `distinct_keys` for each such mapp
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from io import BytesIO
 from operator import getitem
 from typing import Any
@@ -18,16 +19,23 @@ from dagorama.calls.placeholders import distinct_keys
 def dumps_with_keys(value: object, protocol: int) -> bytes:
     """Pickle a value with the checks of its mappings."""
     file = BytesIO()
-    pickler = _Pickler(file, protocol)
-    pickler.dump(_Checked(value, pickler.checks))
+    dump_with_keys(value, protocol, file)
     return file.getvalue()
+
+
+def dump_with_keys(
+    value: object, protocol: int, file: Any, buffer_callback: Callable[[pickle.PickleBuffer], bool] | None = None
+) -> None:
+    """Write such a pickle to a file. `buffer_callback` is pickle's own: it tells whether a buffer stays in it."""
+    pickler = _Pickler(file, protocol, buffer_callback)
+    pickler.dump(_Checked(value, pickler.checks))
 
 
 class _Pickler(pickle.Pickler):
     """Collects the mappings to check while it writes: it asks for the persistent id of every object that it meets."""
 
-    def __init__(self, file: BytesIO, protocol: int) -> None:
-        super().__init__(file, protocol)
+    def __init__(self, file: Any, protocol: int, buffer_callback: Callable[[pickle.PickleBuffer], bool] | None) -> None:
+        super().__init__(file, protocol, buffer_callback=buffer_callback)
         self.checks: list[_Check] = []
         self._met: set[int] = set()
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from inspect import Parameter
 from typing import Protocol
 
-from dagorama.calls.inert import Global, Items, Made, Mapping, Unknown, read_inert
+from dagorama.calls.inert import Global, Items, Large, Made, Mapping, Unknown, read_inert
 from dagorama.calls.json_form import is_json, read_json
 from dagorama.calls.placeholders import MODULE
 from dagorama.calls.wellknown import name_of, shown_specially
@@ -404,6 +404,8 @@ def _scalar(value: object) -> str:
         return f"{head}...{len(value) - 40:,} more...{tail}"
     if isinstance(value, Global):
         return escaped(value.name if value.module == "builtins" else f"{value.module}.{value.name}")
+    if isinstance(value, Large):
+        return f"<{value.size:,} bytes>"
     if isinstance(value, Unknown):
         return "?"
     return repr(value)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import sys
+from contextlib import suppress
 
 import click
 
@@ -19,14 +22,18 @@ from dagorama.states import InstanceState
 @click.command(context_settings=HELP)
 @click.argument("instance")
 @click.option("--wait", is_flag=True, help="Return when the value is there.")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, writable=True), help="Write the value to this file, and print nothing."
+)
 @asks_broker
-def result(instance: str, wait: bool, as_json: bool) -> None:
+def result(instance: str, wait: bool, output: str | None, as_json: bool) -> None:
     """Print the value of an instance: what its first call, the entrypoint, returned.
 
     It is printed as `dagorama run` prints it. Modules that it needs are looked for in the current directory first.
     INSTANCE is an id, at least four of the digits that it begins or ends with, or a key. Status 1 if there is no value
     because a node failed or the instance was cancelled, 4 if it is not there yet, 5 if it is there and printed, but the
-    instance is failed, since nodes failed that it does not depend on: standard error names them.
+    instance is failed, since nodes failed that it does not depend on: standard error names them. A file gets bytes and
+    texts as they are, and any other value pickled; with --json all as JSON.
     """
     sys.path.insert(0, working_directory())
     found = find_instance(instance)
@@ -39,7 +46,10 @@ def result(instance: str, wait: bool, as_json: bool) -> None:
         raise
     except DagoramaError as error:
         raise Failed(str(error)) from None
-    click.echo(rendered(value, "json" if as_json else "python"))
+    if output is not None:
+        _write(value, output, as_json=as_json)
+    else:
+        click.echo(rendered(value, "json" if as_json else "python"))
     if found.state is not InstanceState.FAILED:
         return
     try:
@@ -49,6 +59,27 @@ def result(instance: str, wait: bool, as_json: bool) -> None:
             f"{failure.told}\n`dagorama show {failure.instance_id}` has the tracebacks, "
             f"`dagorama retry {failure.instance_id}` runs again what failed"
         ) from None
+
+
+def _write(value: object, output: str, *, as_json: bool) -> None:
+    """Write a value to a file, which is what it was until all of it is written."""
+    aside = f"{output}.{os.getpid()}"
+    try:
+        with open(aside, "xb") as file:
+            if as_json:
+                file.write(f"{rendered(value, 'json')}\n".encode())
+            elif isinstance(value, bytes | bytearray):
+                file.write(value)
+            elif isinstance(value, str):
+                file.write(value.encode("utf-8", "surrogatepass"))
+            else:
+                pickle.dump(value, file, protocol=5)
+        os.replace(aside, output)
+    except OSError as error:
+        raise Refused(f"{output} cannot be written: {error.strerror}") from None
+    finally:
+        with suppress(OSError):
+            os.unlink(aside)
 
 
 def _value(instance: Instance, first: Node, wait: bool) -> object:

@@ -6,18 +6,20 @@ Each comes blocking, and for event loops. Single requests, and their answers, ar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
 from dagorama.calls.capture import CapturedCall
 from dagorama.calls.hook_calls import HookCall
+from dagorama.calls.references import is_referring
 from dagorama.client.asking import broker
 from dagorama.client.onlooking import People
-from dagorama.client.outcomes import failure_of_node, value_in
+from dagorama.client.outcomes import failure_of_node, fetch, value_in
 from dagorama.client.port import PAGE_SIZE, GetInstance, ListNodes, Submitted
 from dagorama.client.silence import Silence
 from dagorama.client.status import InstanceStatus, NodeStatus
-from dagorama.client.steps import Deadline, Steps, run, run_async
+from dagorama.client.steps import Deadline, InThread, Steps, run, run_async
 from dagorama.errors import InstanceCancelled, InstanceFailed
 from dagorama.options import InstanceOptions, current_options
 from dagorama.states import InstanceState
@@ -196,7 +198,12 @@ def values_of(instance_id: bytes, node_ids: Sequence[bytes], deadline: Deadline 
         while missing:
             outcomes = yield from asked.outcomes(instance_id, missing, deadline, silence)
             for outcome in outcomes:
-                values[outcome.node_id] = value_in(outcome, instance_id)
+                store = fetched = None
+                if any(is_referring(payload) for _, payload in outcome.values):
+                    store = asked.values()
+                    fetched = yield InThread(partial(fetch, outcome, store))
+                values[outcome.node_id] = value_in(outcome, instance_id, store)
+                del fetched
             missing = missing[len(outcomes) :]
     finally:
         silence.close()

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from uuid import UUID
 
+from dagorama.calls.large import ValueStore
 from dagorama.calls.payload import decode, decode_value, no_promises
+from dagorama.calls.references import BadReferences, is_referring, read_references
 from dagorama.client.status import Cause, NodeStatus, Outcome
 from dagorama.errors import InstanceCancelled, NodeFailed
 
 
-def value_in(outcome: Outcome, instance_id: bytes) -> object:
-    """Return the value of a node that has ended; raise `NodeFailed` or `InstanceCancelled` if it has none."""
+def value_in(outcome: Outcome, instance_id: bytes, store: ValueStore | None = None) -> object:
+    """Return the value of a node that has ended; raise `NodeFailed` or `InstanceCancelled` if it has none.
+
+    `store` has the large values in it.
+    """
     if outcome.state == "cancelled":
         raise InstanceCancelled(instance_id=UUID(bytes=instance_id), node_id=UUID(bytes=outcome.node_id))
     if outcome.cause is not None:
         raise failure_of(outcome.node_id, outcome.cause, instance_id)
     values: dict[bytes, object] = {}
     for part_id, payload in outcome.values:
-        values[part_id] = decode_value(payload, values.__getitem__, part_id)
+        values[part_id] = decode_value(payload, values.__getitem__, part_id, store)
     return values[outcome.node_id]
+
+
+def fetch(outcome: Outcome, store: ValueStore) -> object:
+    """Have the large values of an outcome at hand, for as long as what this returns is kept."""
+    kept = []
+    for part_id, payload in outcome.values:
+        if is_referring(payload):
+            with suppress(BadReferences):  # who decodes it is told
+                references = read_references(payload).references
+                kept.append(store.get(references, f"the value of node {UUID(bytes=part_id)}"))
+    return kept
 
 
 def failure_of(node_id: bytes, cause: Cause, instance_id: bytes) -> NodeFailed:

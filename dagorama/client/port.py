@@ -17,6 +17,7 @@ from dagorama.calls.capture import CapturedCall, FunctionSpec
 from dagorama.calls.edits import ArgumentsTold
 from dagorama.calls.hook_calls import HookCall
 from dagorama.calls.ids import new_id
+from dagorama.calls.large import ValueStore
 from dagorama.client.changes import ChangeSet
 from dagorama.client.counts import FunctionProgress
 from dagorama.client.definitions import DefinitionInfo
@@ -515,6 +516,10 @@ class Broker(Protocol):
 
     def read_logs(self, request: ReadLogs) -> Steps[LogChunk]:
         """Return the next part of what nodes have printed."""
+        ...
+
+    def values(self) -> ValueStore:
+        """Return what keeps the large values in payloads."""
         ...
 
     def deadline(self, timeout_s: float) -> Deadline:

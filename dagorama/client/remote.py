@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TypeVar, cast
 from uuid import UUID
 
@@ -10,26 +11,31 @@ import grpc
 
 from dagorama.calls.capture import CapturedCall
 from dagorama.calls.hook_calls import HookCall
-from dagorama.client.connection import connection, problem_in
+from dagorama.calls.large import ValueStore
+from dagorama.client.connection import Connection, broker_address, connection, problem_in
 from dagorama.client.convert import submit_request
 from dagorama.client.installed import installed_version
 from dagorama.client.log_lines import LogChunk
 from dagorama.client.messages import answer_in, instance_status, log_chunk, message_of, outcomes_in
 from dagorama.client.port import Cancel, GetInstance, ReadLogs, Request, Submitted
-from dagorama.client.requests import LOST, ask
+from dagorama.client.requests import LOST, ValuesMissing, ask
 from dagorama.client.silence import Silence
 from dagorama.client.status import InstanceStatus, Outcome
-from dagorama.client.steps import Deadline, Steps
+from dagorama.client.steps import Deadline, InThread, Steps
+from dagorama.client.values.store import remote_values
 from dagorama.client.waiting import find_ended, watch, watch_end
 from dagorama.code.main_guard import check_is_in_reach, check_is_no_import
 from dagorama.errors import BrokerRefused, BrokerUnavailable, refusal
 from dagorama.options import InstanceOptions
 from dagorama.settings import actor
 from dagorama.states import InstanceState
-from dagorama.v1.dag_pb2 import WatchInstanceRequest
+from dagorama.v1.dag_pb2 import SubmitRequest, SubmitResponse, WatchInstanceRequest
 from dagorama.v1.logs_pb2 import ReadRequest
 
 T = TypeVar("T")
+
+#: So often values are stored anew for one request that a store has lost.
+STORED_AGAIN_MAX = 5
 
 #: What brokers of earlier versions pass over, in words.
 _UNHEEDED = {"key": "a key", "hooks": "hooks"}
@@ -71,7 +77,7 @@ class RemoteBroker:
         check_is_in_reach(definition)
         to = connection()
         request = submit_request(instance_id, definition, calls, options, hooks, actor())
-        response = yield from ask(to, to.dag.Submit, request, what)
+        response = yield from self._submitted(to, request, what)
         if response.instance_id:
             return Submitted(response.instance_id, response.node_id)
         asked = [name for name, value in (("key", options.key), ("hooks", hooks)) if value]
@@ -79,6 +85,15 @@ class RemoteBroker:
         if unheeded:
             yield from self._take_back(instance_id, unheeded, response.broker_version)
         return None
+
+    def _submitted(self, to: Connection, request: SubmitRequest, what: str) -> Steps[SubmitResponse]:
+        """Ask for nodes; store the values anew that they refer to and that the store has lost."""
+        for _ in range(STORED_AGAIN_MAX):
+            try:
+                return (yield from ask(to, to.dag.Submit, request, what))
+            except ValuesMissing as missing:
+                yield InThread(partial(remote_values(to.host, to.port).put_again, missing.digests))
+        return (yield from ask(to, to.dag.Submit, request, what))
 
     def _take_back(self, instance_id: bytes, unheeded: Sequence[str], broker_version: str) -> Steps[None]:
         """Cancel an instance that a broker of an earlier version has begun without a key or hooks; raise an error."""
@@ -140,6 +155,10 @@ class RemoteBroker:
             once=True,
         )
         return log_chunk((yield from ask(to, to.read_logs, message, str(request))))
+
+    def values(self) -> ValueStore:
+        """Return the store of the broker that the environment names now."""
+        return remote_values(*broker_address())
 
     def deadline(self, timeout_s: float) -> Deadline:
         """Count the time of this machine."""

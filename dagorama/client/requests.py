@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -12,6 +13,7 @@ from uuid import UUID
 
 import grpc
 
+from dagorama.calls.references import DIGEST_BYTES
 from dagorama.client.connection import CONNECT_S, Connection, problem_in
 from dagorama.client.settings import reconnect_s, silence_s
 from dagorama.client.steps import Deadline, Pause, Steps
@@ -27,10 +29,22 @@ PAUSE_FIRST_S, PAUSE_LAST_S = 0.05, 1.0
 #: The evidence of a `KeyConflict`, beside the text of the refusal, as metadata of the call.
 CONFLICT_KEY = "dagorama-key-bin"
 
+#: The digests of values that a request refers to and the broker lacks, joined, as metadata of the call.
+MISSING_KEY = "dagorama-missing-bin"
+
 #: How a request ends when the connection breaks or the broker stops.
 LOST = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
 
 Answer = TypeVar("Answer")
+
+
+class ValuesMissing(BrokerRefused):
+    """A request refers to values that the broker's store lacks: they are to be stored, and the request repeated."""
+
+    def __init__(self, *, request: str, detail: str, digests: Sequence[bytes]) -> None:
+        """Take the digests of some of them."""
+        super().__init__(request=request, code=grpc.StatusCode.FAILED_PRECONDITION.name, detail=detail)
+        self.digests = digests
 
 
 class Attempt(NamedTuple):
@@ -116,13 +130,16 @@ def ask(
     request: object,
     what: str,
     deadline: Deadline | None = None,
+    patience_s: float | None = None,
 ) -> Steps[Answer]:
     """Send a request until it is answered, which the broker does as soon as it can. It must be idempotent.
 
     Raises `BrokerRefused` naming `what` if the broker says no, and `BrokerUnavailable`: within 5 s if none has ever
-    answered here, otherwise when the one that did stays away for `DAGORAMA_RECONNECT_S`; in any case at the deadline.
+    answered here, otherwise when the one that did stays away for `DAGORAMA_RECONNECT_S`, or after `patience_s` in place
+    of both; in any case at the deadline.
     """
-    patience_s = reconnect_s() if connection.answered else ABSENT_S
+    if patience_s is None:
+        patience_s = reconnect_s() if connection.answered else ABSENT_S
     patience = Patience(connection, patience_s if deadline is None else min(patience_s, deadline.rest_s()))
     began_at = monotonic()
     while True:
@@ -155,6 +172,14 @@ def refused(
             differs=tuple(cast(str, evidence["dagorama-differs"]).split(",")),
         )
     detail = call.details() or "it gave no reason"
+    if call.code() is grpc.StatusCode.FAILED_PRECONDITION and (missing := _missing_in(call)):
+        return ValuesMissing(request=what, detail=detail, digests=missing)
     if call.code() is grpc.StatusCode.UNIMPLEMENTED:
         detail += f"; is it a dagorama broker of this version that listens at {connection.host}:{connection.port}?"
     return refusal(request=what, code=call.code().name, detail=detail, repeated=repeated)
+
+
+def _missing_in(call: grpc.Call) -> Sequence[bytes]:
+    """Return the digests of values that the broker lacks."""
+    joined = cast(bytes, dict(call.trailing_metadata() or ()).get(MISSING_KEY, b""))
+    return [joined[first : first + DIGEST_BYTES] for first in range(0, len(joined), DIGEST_BYTES)]

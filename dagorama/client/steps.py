@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
+from functools import partial
 from time import monotonic, sleep
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
@@ -55,6 +56,25 @@ class Deadline:
     def rest_s(self) -> float:
         """Return the seconds that are left, 0 when there are none."""
         return max(self._at - self._clock(), 0.0)
+
+
+class InThread(NamedTuple):
+    """Something that blocks, and that an event loop leaves to another thread."""
+
+    function: Callable[[], object]
+
+    def run(self) -> object:
+        """Do it here."""
+        return self.function()
+
+    async def run_async(self) -> object:
+        """Do it in another thread."""
+        return await run_in_thread(self.function)
+
+
+async def run_in_thread(function: Callable[..., T], *args: object) -> T:
+    """Call a function that blocks, while the event loop goes on."""
+    return await asyncio.get_running_loop().run_in_executor(None, partial(function, *args))
 
 
 def run(steps: Steps[T]) -> T:

@@ -22,6 +22,7 @@ from dagorama.calls.misuse import NoValue, refuse
 from dagorama.calls.placeholders import SOME_ARE_KEYS, exchange
 from dagorama.calls.placeholders import distinct_keys as distinct_keys
 from dagorama.calls.questions import caller, takes_apart
+from dagorama.calls.references import is_referring, total_size
 from dagorama.errors import PayloadError
 from dagorama.models.arguments import DAGArguments
 
@@ -236,8 +237,8 @@ def new_promise(
 def submitted_promise(node_id: bytes, function_name: str, arguments: bytes) -> DAGPromise:
     """Make the promise of a call that was made outside of nodes."""
     promise = new_promise(node_id, function_name, arguments)
-    if len(arguments) > ARGUMENT_BYTES_MAX:
-        promise._arguments = len(arguments)
+    if len(arguments) > ARGUMENT_BYTES_MAX or is_referring(arguments):
+        promise._arguments = total_size(arguments)
     return promise
 
 

@@ -20,8 +20,9 @@ from dagorama.calls import capture
 from dagorama.calls.capture import Begun, current_scope, inline_node
 from dagorama.calls.construction import given_to
 from dagorama.calls.ids import new_id
+from dagorama.calls.large import MemoryValues, ValueStore
 from dagorama.calls.names import Definition
-from dagorama.calls.payload import decode, encode
+from dagorama.calls.payload import Payload, decode, draft
 from dagorama.errors import PromiseMisuse
 from dagorama.models.promise import new_promise
 from dagorama.retry import RetryConfiguration
@@ -139,6 +140,8 @@ class InlineCall:
     make_self: Callable[[bytes, Definition], object]
     #: Payload of `(args, kwargs)`.
     arguments: bytes
+    #: Has the large values in them; None where there are none.
+    store: ValueStore | None = None
     #: Attempts follow each other at once: a test has nothing to wait for.
     retry: RetryConfiguration | None
     #: 0 for no limit.
@@ -189,7 +192,9 @@ class InlineCall:
         """Call the function with an instance and arguments that are this attempt's alone."""
         current_scope.set(None)  # a worker's node may run things inline
         follow_threads()
-        args, kwargs = cast(Any, decode(self.arguments, new_promise, what=f"the arguments of {self.name}"))
+        args, kwargs = cast(
+            Any, decode(self.arguments, new_promise, what=f"the arguments of {self.name}", store=self.store)
+        )
         return self.function(self._self(), *args, **kwargs)
 
     def _self(self) -> object:
@@ -204,7 +209,11 @@ class InlineCall:
     def _arrived(self, value: object) -> object:
         """Return the value as others get it. One that can't travel is no reason for another attempt."""
         what = f"the result of {self.name}"
-        return decode(encode(value, what=what).data, new_promise, what=what)
+        taken = draft(value, what=what)
+        if isinstance(taken, Payload):
+            return decode(taken.data, new_promise, what=what)
+        store = MemoryValues()
+        return decode(taken.keep(store).data, new_promise, what=what, store=store)
 
 
 @contextmanager

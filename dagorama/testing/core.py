@@ -14,6 +14,7 @@ from math import inf
 from typing import TypeVar, cast
 
 from dagorama.calls.ids import new_id
+from dagorama.calls.large import MemoryValues
 from dagorama.client.port import ReadLogs
 from dagorama.options import checked_names
 from dagorama.testing.translating import to_rejection, to_result
@@ -30,7 +31,7 @@ from dagorama_broker.logs.blocks import Arrival, Chunk
 from dagorama_broker.logs.store import LogStore
 from dagorama_broker.requests.answers import SettingInfo
 from dagorama_broker.requests.keeper import runs_in
-from dagorama_broker.requests.references import FindSizes, find_none
+from dagorama_broker.requests.references import FindSizes
 from dagorama_broker.storage.memory import MemoryJournal
 
 T = TypeVar("T")
@@ -60,6 +61,8 @@ class Core:
         self._journal = MemoryJournal()
         #: What nodes print: `append_logs` keeps it.
         self.logs = LogStore(None)
+        #: What payloads refer to.
+        self.values = MemoryValues()
         self._worker_id = worker.worker_id
         self._check = check
         self._onlookers: list[Callable[[Sequence[e.Event], float], bool]] = []
@@ -88,8 +91,8 @@ class Core:
 
     @property
     def find_values(self) -> FindSizes:
-        """Return a function that finds nothing: values of any size are payloads here, and nothing refers to them."""
-        return find_none
+        """Return a function that finds the sizes of large values."""
+        return self.values.find_sizes
 
     @property
     def journal(self) -> MemoryJournal:

@@ -22,6 +22,7 @@ from uuid import UUID
 
 from dagorama.calls.capture import CapturedCall, current_scope
 from dagorama.calls.hook_calls import HookCall
+from dagorama.calls.large import ValueStore
 from dagorama.client.events import EventBatch
 from dagorama.client.log_lines import LogChunk
 from dagorama.client.port import (
@@ -125,7 +126,7 @@ class InProcessBroker:
         self._interrupt: KeyboardInterrupt | None = None
         self._output = Output() if captures_logs_by_default() else None
         logs = None if self._output is None else WorkerLogs(self._output)
-        self._executor = Executor(versions=VersionCheck(default_code_mismatch()), keeps_errors=True, logs=logs)
+        versions = VersionCheck(default_code_mismatch())
         self._loop = NodeLoop("dagorama-in-process")
         base_context.adopt()
         # Those that nodes of earlier tests may have changed.
@@ -133,6 +134,7 @@ class InProcessBroker:
         worker = worker_with(tolerations=tolerations, include_queues=include_queues, exclude_queues=exclude_queues)
         self._core = Core(worker=worker, seed=seed, check=check, revoked=self._revoked, changed=self._changed)
         self._requests = Requests(self._core)
+        self._executor = Executor(versions=versions, keeps_errors=True, logs=logs, store=self._core.values)
         if self._output is not None:
             begin_capture(with_programs=False)
 
@@ -242,6 +244,10 @@ class InProcessBroker:
         yield from self._run_until(has_ended, None, what)
         with self._asked(what):
             return from_chunk(self._core.read_logs(request))
+
+    def values(self) -> ValueStore:
+        """Return the large values of this broker, which are in memory."""
+        return self._core.values
 
     def deadline(self, timeout_s: float) -> Deadline:
         """Count by the broker's clock."""

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 from uuid import UUID
 
 from dagorama.calls.hook_calls import HOOKS_MODULE
 from dagorama.calls.ids import new_id
-from dagorama.errors import CodeMismatchException, DagoramaError
+from dagorama.errors import CodeMismatchException, DagoramaError, PayloadError
 from dagorama.v1.work_pb2 import FunctionVersion, Hello, Lease, Refusal, WorkResponse
 from dagorama.worker.kernel import messages as m
 from dagorama.worker.kernel.node import Lease as HeldLease
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.shell.held import Function, Held, ValueTable
+from dagorama.worker.shell.failures import refusal_of
+from dagorama.worker.shell.held import Function, Held, Report, ValueTable
 from dagorama.worker.shell.shell import Shell
 from dagorama.worker.shell.stream import Stream
 from dagorama.worker.shell.versions import VersionCheck
@@ -37,8 +39,15 @@ class Border:
         shell: Shell,
         now: Callable[[], float] = monotonic,
         name: str = "",
+        put_again: Callable[[Sequence[bytes]], None] | None = None,
     ) -> None:
-        """Begin without a stream. `now` is the shell's clock; the name is that of host and process, unless given."""
+        """Begin without a stream. `now` is the shell's clock; the name is that of host and process, unless given.
+
+        `put_again` stores values anew, by their digests, that the broker's store has lost.
+        """
+        self._put_again = put_again
+        #: Values that the broker lacks, by the tokens of reports that refer to them and are not acknowledged yet.
+        self._missing: dict[int, list[bytes]] = {}
         self._now = now
         self._options = options
         self._versions = versions
@@ -68,8 +77,13 @@ class Border:
     def receive(self, stream: Stream, response: WorkResponse) -> None:
         """Tell the kernel what a response says, part by part."""
         messages: list[m.Message] = []
+        # A report that was refused for want of values is acknowledged like the others, now or later.
+        self._missing.update((one.presented, list(one.missing)) for one in response.refusals if one.missing)
         if response.acknowledged:
-            messages.append(m.Acknowledged(list(stream.acknowledge(response.acknowledged))))
+            acknowledged = list(stream.acknowledge(response.acknowledged))
+            if self._missing:
+                acknowledged = self._keep_incomplete(stream, acknowledged)
+            messages.append(m.Acknowledged(acknowledged))
         if response.refusals:
             self._log_refusals(response.refusals)
         if response.HasField("welcome"):
@@ -91,9 +105,24 @@ class Border:
                 self._shell.end_with(self._mismatch(response.mismatch))
             self._shell.drain()
 
+    def _keep_incomplete(self, stream: Stream, nodes: list[Held]) -> list[Held]:
+        """Have reports be sent again that refer to values which the broker lacks; return the other nodes."""
+        others = []
+        for held in nodes:
+            missing = self._missing.pop(held.token, None)
+            if missing is None:
+                others.append(held)
+            else:
+                arguments = stream, held, missing, self._put_again
+                # Uploads take as long as they take, and the broker is listened to meanwhile.
+                threading.Thread(target=_report_again, args=arguments, name="dagorama-values", daemon=True).start()
+        return others
+
     def _log_refusals(self, refusals: Iterable[Refusal]) -> None:
         for refusal in refusals:
-            self._shell.log.warn("the report of node %s was refused: %s", UUID(bytes=refusal.node_id), refusal.reason)
+            if not refusal.missing:
+                node_id = UUID(bytes=refusal.node_id)
+                self._shell.log.warn("the report of node %s was refused: %s", node_id, refusal.reason)
 
     def _mismatch(self, left: FunctionVersion) -> DagoramaError:
         """Describe that nothing is left but nodes of another version, or of what this worker lacks."""
@@ -101,6 +130,24 @@ class Border:
             return self._versions.lacking[left.name]
         here = self._versions.taken.get(left.name, "another")
         return CodeMismatchException(function=left.name, node_version=left.code_version, worker_version=here)
+
+
+def _report_again(
+    stream: Stream, held: Held, digests: Sequence[bytes], put_again: Callable[[Sequence[bytes]], None] | None
+) -> None:
+    """Store values anew that the broker has lost, and send a report again; without them it is that of a failure.
+
+    Where the stream has ended meanwhile, the next one begins with this report.
+    """
+    report = held.report
+    assert report is not None
+    try:
+        if put_again is None:
+            raise PayloadError(what="the report", problem="the broker lacks values", way_out="Run the node again.")
+        put_again(digests)
+    except DagoramaError as error:
+        held.report = Report(report.duration_us, failure=refusal_of(error))
+    stream.send([held])
 
 
 def _leases(nodes: Iterable[Held], now: float) -> list[Lease]:

@@ -8,17 +8,19 @@ from asyncio import CancelledError
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context
+from functools import partial
 from hashlib import blake2b
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from dagorama.calls import capture
 from dagorama.calls.capture import CapturedCall, Logs, Scope, current_scope
 from dagorama.calls.hook_calls import HOOKS_MODULE
 from dagorama.calls.json_form import is_json
-from dagorama.calls.payload import decode, decode_value, encode, no_promises
-from dagorama.calls.placeholders import MARK
+from dagorama.calls.large import ValueStore
+from dagorama.calls.payload import Draft, Payload, decode, decode_value, draft, may_have_promises, no_promises
 from dagorama.calls.typed_arguments import typed_arguments
+from dagorama.client.steps import run_in_thread
 from dagorama.definition import DAGInstance, instance_in_node
 from dagorama.errors import CodeMismatchException, DagoramaError, NotAwaited, PayloadError, UnknownFunction
 from dagorama.models.promise import DAGPromise, node_id_of
@@ -79,12 +81,14 @@ class Executor:
         only_modules: Sequence[str] = (),
         logs: Logs | None = None,
         spans: AttemptSpans | None = None,
+        store: ValueStore | None = None,
     ) -> None:
         """Reject nodes of versions that `versions` doesn't accept.
 
         `progressed` is called with a running node's token when its function has told how far it has got. With
         `keeps_errors` a report has what the function raised. With `only_modules`, functions that are neither in these
-        nor in modules inside them are not run. `logs` take what functions print, and `spans` tell of attempts.
+        nor in modules inside them are not run. `logs` take what functions print, and `spans` tell of attempts. `store`
+        has the large values of arguments and results.
         """
         self._versions = versions
         self._only_modules = only_modules
@@ -94,6 +98,7 @@ class Executor:
         self._keeps_errors = keeps_errors
         self._logs = logs
         self._spans = spans
+        self._store = store
         follow_threads()
 
     def run(self, held: Held) -> Rest | None:
@@ -113,7 +118,7 @@ class Executor:
 
     def _run(self, held: Held, started_ns: int) -> Rest | None:
         """Do what `run` does; an error that it raises is neither the function's nor one of finding and calling it."""
-        scope = Scope(held.instance_id, held, self._progressed, self._logs)
+        scope = Scope(held.instance_id, held, self._progressed, self._logs, self._store)
         try:
             name, definition_arguments, _, wanted, release, _ = held.function
             if self._only_modules:
@@ -129,15 +134,15 @@ class Executor:
             instance = instance_in_node(held.instance_id, definition, scope)
             used: dict[bytes, None] | None = {} if self._spans is not None and held.traceparent else None
             if is_json(held.arguments):
-                args, kwargs = _typed(held, found, used)
+                args, kwargs = _typed(held, found, used, self._store)
             else:
-                args, kwargs = _decoded(held, held.arguments, used)
+                args, kwargs = _decoded(held, held.arguments, used, self._store)
         except BaseException as error:
             self._refuse(held, error, started_ns)
             return None
         # A context for each node: what one sets in context variables is not seen by the next.
         context = node_context(settings)
-        if found.labels is not None and (MARK in held.arguments or is_json(held.arguments)):
+        if found.labels is not None and (may_have_promises(held.arguments) or is_json(held.arguments)):
             # What it is made of was not there when the call was made.
             held.label = context.run(found.labels.of_call, (None, *args), kwargs, may_wait=False)
             if self._progressed is not None:
@@ -175,8 +180,10 @@ class Executor:
         )
 
     def is_known_async(self, held: Held) -> bool:
-        """Return whether the node's function turned out to be asynchronous before, and its definition is made."""
-        return bool(self._async_functions) and held.function[:2] in self._async_functions
+        """Return whether the node can begin on the event loop: its function turned out to be asynchronous before, its
+        definition is made, and no large values are to be fetched first.
+        """
+        return bool(self._async_functions) and held.function[:2] in self._async_functions and not held.has_large_values
 
     def _remember_async(self, held: Held) -> None:
         if len(self._async_functions) >= DEFINITIONS_MAX:  # each comes back with its next node
@@ -203,6 +210,15 @@ class Executor:
             return  # so we stop it, and nobody waits for a report
         if scope.cause is not None:
             outcome = Failed(scope.cause)
+        if type(outcome) is not Failed and type(outcome) is not DAGPromise:
+            try:
+                taken = draft(outcome, what=f"the result of {held.function.name}")
+                outcome = _kept((taken if type(taken) is Payload else await run_in_thread(self._keep, taken), None))
+            except BaseException as error:
+                outcome = _kept((None, error))
+                if held.dropped and isinstance(error, CancelledError):
+                    _end_span(held)
+                    return  # as above
         self._report(held, scope, outcome, started_ns, found.retry)
         if held.span is not None:
             _end_span(held)
@@ -219,7 +235,7 @@ class Executor:
             held.report = Report(_elapsed_us(started_ns), alias_id=node_id_of(outcome), children=calls)
         else:
             try:
-                data, promise_ids = encode(outcome, what=f"the result of {held.function.name}")
+                data, promise_ids = outcome.payload() if type(outcome) is _Kept else self._encoded(held, outcome)
             except PayloadError as error:
                 # The same function will give such a value again.
                 self._end(held, refusal_of(error, permanent=True), started_ns)
@@ -229,6 +245,18 @@ class Executor:
                 return
             held.report = Report(_elapsed_us(started_ns), data, None, None, promise_ids, calls)
         held.values = None
+
+    def _encoded(self, held: Held, value: object) -> Payload:
+        """Encode a result; large values in it are stored first."""
+        taken = draft(value, what=f"the result of {held.function.name}")
+        return taken if type(taken) is Payload else self._keep(cast(Draft, taken))
+
+    def _keep(self, taken: Draft) -> Payload:
+        if self._store is None:
+            from dagorama.client.asking import broker
+
+            return taken.keep(broker().values())
+        return taken.keep(self._store)
 
     def _fail(self, held: Held, failed: Failed, started_ns: int, retry: RetryConfiguration | None = None) -> None:
         """End an attempt that gave no value; for good where another would not give one either."""
@@ -259,6 +287,23 @@ class Executor:
         kept = error if self._keeps_errors else None
         held.report = Report(_elapsed_us(started_ns), failure=failure, error=kept)
         held.values = None
+
+
+class _Kept(NamedTuple):
+    """The payload of a result, or the error that there was in the place of it."""
+
+    encoded: Payload | None
+    error: BaseException | None
+
+    def payload(self) -> Payload:
+        """Return the payload; raise the error."""
+        if self.encoded is None:
+            raise self.error or RuntimeError("a result has neither a payload nor an error")
+        return self.encoded
+
+
+#: Makes one of (encoded, error).
+_kept: Callable[[tuple[Payload | None, BaseException | None]], _Kept] = partial(tuple.__new__, _Kept)
 
 
 _ENDED = _EndedScope()
@@ -336,24 +381,26 @@ def _elapsed_us(started_ns: int) -> int:
 
 
 def _typed(
-    held: Held, found: FoundFunction, used: dict[bytes, None] | None
+    held: Held, found: FoundFunction, used: dict[bytes, None] | None, store: ValueStore | None
 ) -> tuple[tuple[object, ...], dict[str, object]]:
     """Make a node's arguments of JSON, as its function's type hints say; `used` is as for `_decoded`."""
-    return typed_arguments(held.arguments, found.function, held.function.name, lambda rest: _decoded(held, rest, used))
+    return typed_arguments(
+        held.arguments, found.function, held.function.name, lambda rest: _decoded(held, rest, used, store)
+    )
 
 
 def _decoded(
-    held: Held, arguments: bytes, used: dict[bytes, None] | None
+    held: Held, arguments: bytes, used: dict[bytes, None] | None, store: ValueStore | None
 ) -> tuple[tuple[object, ...], dict[str, object]]:
     """Decode a node's arguments, with objects of its own: no other node sees what this one does to them.
 
     The nodes whose values they have in them are added to `used`, if that is wanted.
     """
-    resolve = no_promises if held.values is None else _resolver(held.values)
+    resolve = no_promises if held.values is None else _resolver(held.values, store)
     if used is not None:
         resolve = _noting(resolve, used)
     what = f"the arguments of {held.function.name}"
-    decoded = decode(arguments, resolve, what=what)
+    decoded = decode(arguments, resolve, what=what, store=store)
     match decoded:
         case (tuple() as args, dict() as kwargs):
             return args, kwargs
@@ -374,7 +421,7 @@ def _noting(resolve: Callable[[bytes], object], used: dict[bytes, None]) -> Call
     return noting
 
 
-def _resolver(values: ValueTable) -> Callable[[bytes], object]:
+def _resolver(values: ValueTable, store: ValueStore | None) -> Callable[[bytes], object]:
     """Return a function that gives one node the values that its arguments refer to, each decoded once."""
     memo: dict[bytes, object] = {}
     depth = 0
@@ -386,7 +433,7 @@ def _resolver(values: ValueTable) -> Callable[[bytes], object]:
             try:
                 if depth > _DEPTH_MAX:
                     decode_all_before(node_id)
-                memo[node_id] = decode_value(values.payload(node_id), resolve, node_id)
+                memo[node_id] = decode_value(values.payload(node_id), resolve, node_id, store)
             finally:
                 depth -= 1
         return memo[node_id]
@@ -396,6 +443,6 @@ def _resolver(values: ValueTable) -> Callable[[bytes], object]:
         for other_id in values.before(node_id):
             if other_id not in memo:
                 with suppress(PayloadError):  # maybe it is of another node; if not, it fails again where it is needed
-                    memo[other_id] = decode_value(values.payload(other_id), resolve, other_id)
+                    memo[other_id] = decode_value(values.payload(other_id), resolve, other_id, store)
 
     return resolve

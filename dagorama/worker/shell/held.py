@@ -8,6 +8,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from dagorama.calls.capture import CapturedCall
+from dagorama.calls.json_form import BEGIN as JSON
+from dagorama.calls.references import MARK as REFERRING
+from dagorama.calls.references import is_referring
 from dagorama.worker.kernel.node import Function, Node, Rejected
 from dagorama.worker.kernel.states import GIVEN
 
@@ -60,7 +63,7 @@ class Values(Protocol):
 class ValueTable:
     """The values that came in one message, for all its grants."""
 
-    __slots__ = ("_attempt_of", "_attempts", "_payloads", "_values")
+    __slots__ = ("_attempt_of", "_attempts", "_has_references", "_payloads", "_values")
 
     def __init__(self, values: Values, attempts: Sequence[int] = ()) -> None:
         """Keep `values` as they are until the first of them is asked for; `attempts` is empty where all were first."""
@@ -68,6 +71,14 @@ class ValueTable:
         self._attempts = attempts
         self._payloads: dict[bytes, bytes] | None = None
         self._attempt_of: dict[bytes, int] | None = None
+        self._has_references: bool | None = None
+
+    @property
+    def has_references(self) -> bool:
+        """Return whether any of the values refers to large ones."""
+        if self._has_references is None:
+            self._has_references = any(map(is_referring, self._values.payloads))
+        return self._has_references
 
     def payload(self, node_id: bytes) -> bytes:
         """Return the payload of a node's value; `KeyError` where it did not come."""
@@ -134,3 +145,9 @@ class Held(Node):
         self.span: AttemptSpan | None = None
         #: Where it stands on the board, while it runs; -1 for nowhere.
         self.place = -1
+
+    @property
+    def has_large_values(self) -> bool:
+        """Return whether large values may have to be fetched before it can begin."""
+        begin = self.arguments[:1]
+        return begin in (REFERRING, JSON) or (self.values is not None and self.values.has_references)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, assert_never, cast
 from uuid import UUID
 
 from dagorama.calls.capture import Logs
+from dagorama.calls.large import ValueStore
 from dagorama.v1.work_pb2 import Hello, Lease, Rejection
 from dagorama.worker.kernel import instructions as i
 from dagorama.worker.kernel import messages as m
@@ -93,11 +94,12 @@ class Shell:
         log: Log | None = None,
         logs: Logs | None = None,
         spans: AttemptSpans | None = None,
+        store: ValueStore | None = None,
     ) -> None:
         """Have `worker` leave where a node can't be stopped otherwise; without `alarm` such a node goes on.
 
-        `logs` take what nodes print, and `spans` tell of attempts. The four before are what the shell has of the
-        machine: its clock, its timers, slots and a log with their threads.
+        `logs` take what nodes print, `spans` tell of attempts, and `store` has large values. The four before are what
+        the shell has of the machine: its clock, its timers, slots and a log with their threads.
         """
         self._now = now
         self._call_later = call_later or _after
@@ -118,6 +120,7 @@ class Shell:
             only_modules=options.imports,
             logs=logs,
             spans=spans,
+            store=store,
         )
         grace_s = cancel_grace_s()
         self._kernel = Kernel(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+from math import inf
 from time import sleep
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from dagorama.client.values.store import RemoteValues
 from dagorama.logging import get_log_level
 from dagorama.metrics.measures import Readings
 from dagorama.running import base_context
@@ -82,6 +84,8 @@ class Worker:
         if options.captures_logs:
             self._sender = Sender(host=host, port=port, worker=name, bytes_max=log_bytes_max(), warn=log.warn)
             logs = WorkerLogs(self._sender)
+        # A node has its lease while it waits for the broker to come back.
+        store = RemoteValues(host, port, patience_s=inf)
         self._shell = Shell(
             options,
             versions=self._versions,
@@ -91,12 +95,13 @@ class Worker:
             log=log,
             logs=logs,
             spans=_attempt_spans(),
+            store=store,
         )
         self._connector = Connector(
             host=host,
             port=port,
             shell=self._shell,
-            border=Border(options, versions=self._versions, shell=self._shell, name=name),
+            border=Border(options, versions=self._versions, shell=self._shell, name=name, put_again=store.put_again),
             owner=self._owner,
         )
         #: With what the process is to end: 0 unless a node makes it end.

@@ -92,7 +92,13 @@ def test_of_large_arguments_the_beginning_is_shown(broker: InProcessBroker) -> N
     """The broker gives out no more than that."""
     instance, _ = Large()(1, b"x" * 100_000, 2)
     assert instance.result() == 100_000
-    assert inputs_of(instance) == ["first=1, ..."]
+    assert inputs_of(instance) == ["first=1, data=bytes(<100,000 bytes>), last=2"]
+    instance, _ = Large()(1, [b"x" * place for place in range(1_000)], 2)  # type: ignore[arg-type]
+    assert instance.result() == 1_000
+    (shown,) = inputs_of(instance)
+    assert shown is not None
+    assert shown.startswith("first=1, data=[b'', b'x', b'xx'")
+    assert shown.endswith(", ...")
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,9 @@ from dagorama.analysis.pace import Pace
 from dagorama.client import onlooking
 from dagorama.client.asking import use_broker
 from dagorama.client.counts import FunctionProgress
-from dagorama.client.onlooking import People, line_of, place_of_people
+from dagorama.client.onlooking import People, line_of
 from dagorama.client.own_workers import OwnWorkers, own_workers
+from dagorama.client.places import place_of_people
 from dagorama.client.port import Broker, CountNodes
 from dagorama.client.steps import run
 from dagorama.errors import BrokerUnavailable
@@ -195,11 +196,11 @@ PROGRAM = """
 from threading import Thread
 
 from dagorama import DAGDefinition, InstanceCancelled, dagorama
-from dagorama.client import onlooking
+from dagorama.client import onlooking, places
 from dagorama_broker.launch import launch_broker
 
 onlooking.BEGIN_S, onlooking.INTERVAL_S = 0.1, 3600
-draw = onlooking._Terminal.show
+draw = places._Terminal.show
 
 
 def show(self, line):
@@ -208,7 +209,7 @@ def show(self, line):
         Thread(target=instance.cancel).start()
 
 
-onlooking._Terminal.show = show
+places._Terminal.show = show
 
 
 class Queued(DAGDefinition):

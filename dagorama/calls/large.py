@@ -1,0 +1,116 @@
+"""Stores of large values: their interface, and one in memory."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pickle import PickleBuffer
+from typing import Protocol
+
+from dagorama.calls.pickling import Buffer, size_of
+from dagorama.calls.references import Reference
+
+#: A payload, and each buffer in it, may have so many bytes; `DAGORAMA_INLINE_MAX` sets another number.
+INLINE_MAX = 64 * 1024
+#: Less would make values of what is smaller than what it takes to refer to it.
+INLINE_MIN, INLINE_END = 1024, 64 * 2**20
+
+
+def inline_max() -> int:
+    """Return how many bytes a payload may have; raise `ValueError` for a setting that is no such number."""
+    text = os.environ.get("DAGORAMA_INLINE_MAX") or str(INLINE_MAX)
+    if text.isascii() and text.isdigit() and INLINE_MIN <= int(text) <= INLINE_END:
+        return int(text)
+    raise ValueError(f"DAGORAMA_INLINE_MAX={text!r} is not a number of bytes from {INLINE_MIN} to {INLINE_END}")
+
+
+class Content:
+    """The bytes of a value that is to be stored, in parts. They are not copied: nobody may change them meanwhile."""
+
+    __slots__ = ("parts", "size")
+
+    def __init__(self, parts: Sequence[Buffer]) -> None:
+        """Take parts in their order."""
+        self.parts = parts
+        self.size = sum(map(size_of, parts))
+
+    def views(self) -> Iterator[memoryview]:
+        """Yield the parts as bytes."""
+        for part in self.parts:
+            with PickleBuffer(part).raw() as view:
+                yield view
+
+    def whole(self) -> memoryview:
+        """Return all parts as one; a copy only where there are several."""
+        if len(self.parts) == 1:
+            return PickleBuffer(self.parts[0]).raw()
+        return memoryview(b"".join(map(bytes, self.views())))
+
+    def digest(self) -> bytes:
+        """Return the digest of all parts."""
+        from hashlib import sha256  # most programs never need it
+
+        whole = sha256()
+        for view in self.views():
+            whole.update(view)
+        return whole.digest()
+
+
+class TooLarge(Exception):
+    """A value is larger than a store takes."""
+
+    def __init__(self, content: Content, limit: int) -> None:
+        """Take the value and the limit in bytes."""
+        super().__init__(content, limit)
+        self.content = content
+        self.limit = limit
+
+
+class NoStore(Exception):
+    """The broker is of a version that has no store for large values."""
+
+
+class ValueStore(Protocol):
+    """Keeps large values, each once. Any thread may call it."""
+
+    def put(self, contents: Sequence[Content]) -> Sequence[Reference]:
+        """Store values; they are durable when this returns. Return what refers to them, in their order.
+
+        Raises `TooLarge`, `NoStore`, and what the library raises where a broker says no, or is away.
+        """
+        ...
+
+    def get(self, references: Sequence[Reference], what: str) -> Sequence[Buffer]:
+        """Return the bytes of values, which nobody can write to. Raises `PayloadError`, naming `what` needs a value
+        that cannot be had.
+        """
+        ...
+
+
+class MemoryValues:
+    """Keeps values in memory: for what runs in one process."""
+
+    def __init__(self) -> None:
+        """Begin without values."""
+        self._values: dict[bytes, bytes] = {}
+        self._lock = threading.Lock()
+
+    async def find_sizes(self, digests: Iterable[bytes]) -> dict[bytes, int]:
+        """Return the sizes of those of some values that are kept."""
+        return {digest: len(self._values[digest]) for digest in digests if digest in self._values}
+
+    def put(self, contents: Sequence[Content]) -> Sequence[Reference]:
+        """Keep copies of values."""
+        references = []
+        for content in contents:
+            digest = content.digest()
+            with self._lock:
+                if digest not in self._values:
+                    self._values[digest] = bytes(content.whole())
+            references.append(Reference(digest, content.size))
+        return references
+
+    def get(self, references: Sequence[Reference], what: str) -> Sequence[Buffer]:
+        """Return values as they are kept."""
+        return [memoryview(self._values[reference.digest]) for reference in references]

@@ -1,0 +1,140 @@
+"""Values as files that are mapped into memory: read where they are, by all processes of a host, without a copy.
+
+A mapping lives as long as something that was made of it. That its file is removed meanwhile does not matter.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+import threading
+from collections import OrderedDict
+from pickle import PickleBuffer
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from dagorama.calls.large import Content
+from dagorama.calls.pickling import Buffer
+from dagorama.calls.references import Reference
+
+#: So many values that were stored last are known again when they are to be stored once more.
+_KEPT_MAX = 64
+#: So many steps it may be from an object to the mapping that it was made of.
+_STEPS_MAX = 8
+#: Compares as many bytes at once.
+_WORD = 8
+
+
+class Kept(NamedTuple):
+    """A value that was stored from here, and its bytes."""
+
+    reference: Reference
+    bytes: mmap.mmap
+
+
+class Mapped:
+    """The mappings of a process, by the values that they are of."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._lock = threading.Lock()
+        self._by_digest: WeakValueDictionary[bytes, mmap.mmap] = WeakValueDictionary()
+        self._references: WeakKeyDictionary[mmap.mmap, Reference] = WeakKeyDictionary()
+        #: By an object that was stored: its identity may be another's by now, or its bytes may have been changed.
+        self._stored: OrderedDict[tuple[int, int], Kept] = OrderedDict()
+
+    def get(self, reference: Reference) -> mmap.mmap | None:
+        """Return the mapping of a value, if there is one."""
+        with self._lock:
+            return self._by_digest.get(reference.digest)
+
+    def map(self, reference: Reference, descriptor: int) -> mmap.mmap:
+        """Map an open file, unless its value is mapped already."""
+        with self._lock:
+            found = self._by_digest.get(reference.digest)
+            if found is None:
+                found = mmap.mmap(descriptor, reference.size, prot=mmap.PROT_READ)
+                self._by_digest[reference.digest] = found
+                self._references[found] = reference
+            return found
+
+    def remember(self, content: Content, reference: Reference, mapping: mmap.mmap) -> None:
+        """Keep the bytes of a value that was stored, to know it again."""
+        with self._lock:
+            self._stored[_key(content)] = Kept(reference, mapping)
+            if len(self._stored) > _KEPT_MAX:
+                self._stored.popitem(last=False)
+
+    def known(self, content: Content) -> Reference | None:
+        """Return what a content is, if it was stored or fetched here before: nothing of it is hashed then."""
+        if len(content.parts) != 1:
+            return None
+        origin = self._origin(content.parts[0])
+        if origin is not None:
+            return origin
+        key = _key(content)
+        with self._lock:
+            kept = self._stored.get(key)
+            if kept is not None:
+                self._stored.move_to_end(key)
+        return kept.reference if kept is not None and _equals(content, kept.bytes) else None
+
+    def bytes_of(self, digest: bytes) -> Kept | None:
+        """Return a value that was stored or fetched here, if it is still at hand."""
+        with self._lock:
+            for kept in self._stored.values():
+                if kept.reference.digest == digest:
+                    return kept
+            found = self._by_digest.get(digest)
+            return None if found is None else Kept(self._references[found], found)
+
+    def _origin(self, part: Buffer) -> Reference | None:
+        """Return the value that a buffer is all of, having been made of its mapping."""
+        with PickleBuffer(part).raw() as view:
+            if not view.readonly:
+                return None
+            owner: Any = view.obj
+            size = view.nbytes
+        for _ in range(_STEPS_MAX):
+            if type(owner) is mmap.mmap:
+                reference = self._references.get(owner)
+                return reference if reference is not None and reference.size == size else None
+            if type(owner) is memoryview:
+                owner = owner.obj
+            elif type(owner).__module__ == "numpy":
+                owner = owner.base
+            else:
+                return None
+        return None
+
+
+def _key(content: Content) -> tuple[int, int]:
+    with PickleBuffer(content.parts[0]).raw() as view:
+        return id(view.obj), content.size
+
+
+def _equals(content: Content, mapping: mmap.mmap) -> bool:
+    """Compare bytes, most of them eight at a time."""
+    with memoryview(mapping) as other:
+        for view in content.views():
+            whole = view.nbytes // _WORD * _WORD
+            return bool(
+                view.nbytes == other.nbytes
+                and view[whole:] == other[whole:]
+                and view[:whole].cast("Q") == other[:whole].cast("Q")
+            )
+    return False
+
+
+def open_regular(path: str, size: int) -> int | None:
+    """Open a file to be mapped; None where there is no ordinary file of this size."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    about = os.fstat(descriptor)
+    if stat.S_ISREG(about.st_mode) and about.st_size == size:
+        return descriptor
+    os.close(descriptor)
+    return None

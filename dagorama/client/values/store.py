@@ -1,0 +1,315 @@
+"""The store of a broker, as a process uses it: each value is sent once, and fetched once for all processes of a host.
+
+On the broker's own host the files are the store's: they are written into its directory, and mapped from there.
+Elsewhere values travel in chunks, by way of a cache of this host's.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache as once
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from time import monotonic
+from typing import NamedTuple
+
+from dagorama.calls.large import Content, NoStore, TooLarge
+from dagorama.calls.pickling import Buffer
+from dagorama.calls.references import Reference
+from dagorama.client.values.cache import Cache, Part, cache_bytes_max, cache_directory, spool_name
+from dagorama.client.values.host import HostStore, proved
+from dagorama.client.values.mapped import Mapped
+from dagorama.client.values.progress import Progress
+from dagorama.client.values.wire import Description, Wire, lost
+from dagorama.errors import PayloadError
+from dagorama.logging import get_logger
+
+#: So long it is taken for sure that the store has what it had. It keeps it for longer.
+SURE_S = 20 * 60.0
+#: So long the layout of the store is taken for what it was: the broker may restart with another.
+DESCRIBED_S = 60.0
+#: Written and hashed at a time.
+_STEP_BYTES = 4 * 2**20
+
+
+class Spooled(NamedTuple):
+    """A value in a file of its own, which is open and mapped."""
+
+    reference: Reference
+    descriptor: int
+    path: str
+
+
+class RemoteValues:
+    """Stores and gives the values of one broker. Any thread may call it."""
+
+    def __init__(self, host: str, port: int, *, patience_s: float | None = None, shows: bool = False) -> None:
+        """Connect when there is something to do. Wait for a broker that is away for so long; None: as is set.
+
+        With `shows` people see how far a long transfer has come.
+        """
+        self._address = host, port
+        self._patience_s = patience_s
+        self._shows = shows
+        self._mapped = Mapped()
+        self._lock = threading.Lock()
+        self._described: tuple[Description | None, float] | None = None
+        #: When a value was known to be in the store, by `time.monotonic()`.
+        self._sure: dict[bytes, float] = {}
+
+    @cached_property
+    def _wire(self) -> Wire:
+        return Wire(*self._address, self._patience_s)
+
+    def put(self, contents: Sequence[Content]) -> Sequence[Reference]:
+        """Store values; see `ValueStore`."""
+        description = self._description()
+        for content in contents:
+            if description.value_bytes_max and content.size > description.value_bytes_max:
+                raise TooLarge(content, description.value_bytes_max)
+        return [self._put(content) for content in contents]
+
+    def put_again(self, digests: Sequence[bytes]) -> None:
+        """Store values anew that the store has lost; raise `PayloadError` for one that is not at hand any more."""
+        for digest in digests:
+            self._sure.pop(digest, None)
+            kept = self._mapped.bytes_of(digest)
+            if kept is None:
+                raise PayloadError(
+                    what="a payload that was stored in part",
+                    problem=f"the store of the broker has lost the value {digest.hex()[:16]}..., and it is not at hand "
+                    "here any more",
+                    way_out="Make the call again, or run the node again.",
+                )
+            self._put(Content([kept.bytes]))
+
+    def get(self, references: Sequence[Reference], what: str) -> Sequence[Buffer]:
+        """Return values, mapped from files where they have one; see `ValueStore`."""
+        try:
+            return [self._get(reference, what) for reference in references]
+        except NoStore:
+            raise lost(references[0], what, "it is of a version that has no store of values") from None
+
+    # -- storing -------------------------------------------------------------------------------------------------------
+
+    def _put(self, content: Content) -> Reference:
+        known = self._mapped.known(content)
+        if known is not None and self._has(known):
+            return known
+        host = self._host()
+        spooled = self._spool(content, host.spools if host is not None else None)
+        if spooled is None:
+            return self._put_from_memory(content)
+        try:
+            mapping = self._mapped.map(spooled.reference, spooled.descriptor) if content.size else None
+            if host is not None:
+                self._adopt(spooled)
+            elif mapping is not None:
+                self._upload(spooled.reference, memoryview(mapping))
+                self._keep_in_cache(spooled)
+            if mapping is not None and len(content.parts) == 1:
+                self._mapped.remember(content, spooled.reference, mapping)
+            return spooled.reference
+        finally:
+            os.close(spooled.descriptor)
+            with suppress(OSError):
+                os.unlink(spooled.path)  # unless it is the store's, or the cache's
+
+    def _has(self, reference: Reference) -> bool:
+        """Return whether the store has a value, and keeps it for a while."""
+        if self._sure.get(reference.digest, -SURE_S) + SURE_S > monotonic():
+            return True
+        if self._wire.find([reference.digest]):
+            return False
+        self._is_sure(reference)
+        return True
+
+    def _is_sure(self, reference: Reference) -> None:
+        now = monotonic()
+        if len(self._sure) > 10_000:
+            self._sure = {digest: at for digest, at in self._sure.items() if at + SURE_S > now}
+        self._sure[reference.digest] = now
+
+    def _spool(self, content: Content, directory: Path | None) -> Spooled | None:
+        """Write a value to a file, and hash it on the way; None where there is no room for one."""
+        if directory is None:
+            cache = _cache()
+            if cache is None:
+                return None
+            directory = cache.directory
+        path = str(directory / spool_name())
+        descriptor = -1
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            digest = sha256()
+            for view in content.views():
+                for first in range(0, view.nbytes, _STEP_BYTES):
+                    with view[first : first + _STEP_BYTES] as step:
+                        digest.update(step)
+                        _write(descriptor, step)
+            return Spooled(Reference(digest.digest(), content.size), descriptor, path)
+        except OSError as error:
+            get_logger().debug("no file could be written in %s: %s", directory, error)
+            if descriptor >= 0:
+                os.close(descriptor)
+                with suppress(OSError):
+                    os.unlink(path)
+            return None
+
+    def _adopt(self, spooled: Spooled) -> None:
+        """Give a file in the store's own directory to the store, unless it has the value already."""
+        if self._has(spooled.reference):
+            return
+        os.fsync(spooled.descriptor)
+        self._wire.adopt(spooled.reference, os.path.basename(spooled.path))
+        self._is_sure(spooled.reference)
+
+    def _put_from_memory(self, content: Content) -> Reference:
+        """Store a value that there is no file for."""
+        whole = content.whole()
+        reference = Reference(sha256(whole).digest(), whole.nbytes)
+        self._upload(reference, whole)
+        return reference
+
+    def _upload(self, reference: Reference, whole: memoryview) -> None:
+        missing = self._wire.find([reference.digest])
+        if missing:
+            with self._progress("storing", reference) as told:
+                chunk_bytes = self._description().chunk_bytes
+                self._wire.put(reference, whole, missing[reference.digest], chunk_bytes, told)
+        self._is_sure(reference)
+
+    def _keep_in_cache(self, spooled: Spooled) -> None:
+        """Have the other processes of this host find what was just sent."""
+        cache = _cache()
+        if cache is not None:
+            with suppress(OSError):
+                cache.finish(spooled.reference, spooled.path)
+
+    # -- fetching ------------------------------------------------------------------------------------------------------
+
+    def _get(self, reference: Reference, what: str) -> Buffer:
+        if not reference.size:
+            return b""
+        mapping = self._mapped.get(reference)
+        if mapping is not None:
+            return memoryview(mapping)
+        host = self._host()
+        if host is not None and (descriptor := host.open(reference)) is not None:
+            return self._map(reference, descriptor)
+        cache = _cache()
+        if cache is not None:
+            try:
+                return self._get_by_cache(reference, what, cache)
+            except OSError as error:
+                get_logger().warning(
+                    "the value %s is fetched into memory, as it cannot be kept in %s: %s",
+                    *(reference, cache.directory, error),
+                )
+        return self._get_into_memory(reference, what)
+
+    def _map(self, reference: Reference, descriptor: int) -> Buffer:
+        try:
+            return memoryview(self._mapped.map(reference, descriptor))
+        finally:
+            os.close(descriptor)
+
+    def _get_by_cache(self, reference: Reference, what: str, cache: Cache) -> Buffer:
+        descriptor = cache.open(reference)
+        if descriptor is not None:
+            return self._map(reference, descriptor)
+        with cache.part(reference) as part:
+            if part.descriptor < 0:
+                found = cache.open(reference)
+                if found is not None:
+                    return self._map(reference, found)
+                return self._get_into_memory(reference, what)  # it was removed again at once
+            self._fetch(reference, what, part)
+            mapping = self._mapped.map(reference, part.descriptor)
+            cache.finish(reference, part.path)
+            return memoryview(mapping)
+
+    def _fetch(self, reference: Reference, what: str, part: Part) -> None:
+        """Fetch a value into its file, on from what has come before."""
+        digest = sha256()
+        size = part.size if part.size < reference.size else 0
+        if size:
+            os.lseek(part.descriptor, 0, os.SEEK_SET)
+            left = size
+            while left and (step := os.read(part.descriptor, min(_STEP_BYTES, left))):
+                digest.update(step)
+                left -= len(step)
+        os.ftruncate(part.descriptor, size)
+        os.lseek(part.descriptor, size, os.SEEK_SET)
+        with self._progress("fetching", reference) as told:
+            told(size)
+            for chunk in self._wire.get(reference, size, what):
+                digest.update(chunk)
+                _write(part.descriptor, memoryview(chunk))
+                told(len(chunk))
+        if digest.digest() != reference.digest:
+            os.ftruncate(part.descriptor, 0)
+            if not size:
+                raise lost(reference, what, "what came has another digest")
+            self._fetch(reference, what, part._replace(size=0))  # it may be what was there before
+
+    def _get_into_memory(self, reference: Reference, what: str) -> Buffer:
+        whole = bytearray()
+        with self._progress("fetching", reference) as told:
+            for chunk in self._wire.get(reference, 0, what):
+                whole += chunk
+                told(len(chunk))
+        if sha256(whole).digest() != reference.digest:
+            raise lost(reference, what, "what came has another digest")
+        return memoryview(whole).toreadonly()
+
+    # -- the store -----------------------------------------------------------------------------------------------------
+
+    def _description(self) -> Description:
+        """Return how the store is laid out; raise `NoStore`."""
+        with self._lock:
+            now = monotonic()
+            if self._described is None or self._described[1] + DESCRIBED_S < now:
+                self._described = self._wire.describe(), now
+            description = self._described[0]
+        if description is None:
+            raise NoStore
+        return description
+
+    def _host(self) -> HostStore | None:
+        """Return the store's directory, if it is one of this host."""
+        return proved(self._description())
+
+    def _progress(self, verb: str, reference: Reference) -> Progress:
+        return Progress(verb, reference.size, shows=self._shows)
+
+
+def _write(descriptor: int, data: memoryview) -> None:
+    while data.nbytes:
+        data = data[os.write(descriptor, data) :]
+
+
+@once
+def _cache() -> Cache | None:
+    """Return the cache of this host; None where there is none to be had, which is told once."""
+    try:
+        return Cache(cache_directory(), cache_bytes_max())
+    except OSError as error:
+        get_logger().warning("large values are kept in memory alone: %s", error)
+        return None
+
+
+_stores: dict[tuple[int, str, int], RemoteValues] = {}
+
+
+def remote_values(host: str, port: int) -> RemoteValues:
+    """Return this process's store of the broker at an address."""
+    key = (os.getpid(), host, port)
+    found = _stores.get(key)
+    if found is None:
+        found = _stores.setdefault(key, RemoteValues(host, port, shows=True))
+    return found

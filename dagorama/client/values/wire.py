@@ -1,0 +1,176 @@
+"""Requests about large values, on a connection of its own; they outlast hiccups.
+
+An upload or a download that was broken off goes on where it was. Everything here blocks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from time import monotonic, sleep
+from typing import Any, NamedTuple, cast
+
+import grpc
+
+from dagorama.calls.references import Reference
+from dagorama.client.connection import Connection
+from dagorama.client.requests import LOST, Patience, ask, refused
+from dagorama.client.settings import reconnect_s
+from dagorama.client.steps import run
+from dagorama.errors import BrokerRefused, PayloadError
+from dagorama.logging import get_logger
+from dagorama.v1 import values_pb2 as v
+from dagorama.v1.values_pb2_grpc import ValueServiceStub
+
+#: An upload waits so long for room in the store; `DAGORAMA_VALUE_ROOM_S` sets another time.
+ROOM_S = 60.0
+#: Between attempts to upload into a store without room.
+ROOM_PAUSE_S = 1.0
+#: A chunk of an upload, unless the broker names another size.
+CHUNK_BYTES = 2**20
+#: The most digests in a question.
+DIGESTS_MAX = 1_000
+
+#: Called with the number of bytes that have come, or gone, since the last time.
+Told = Callable[[int], None]
+
+
+class Description(NamedTuple):
+    """How a broker's store is laid out."""
+
+    directory: str
+    proof_name: str
+    proof_token: str
+    chunk_bytes: int
+    value_bytes_max: int
+
+
+def room_s() -> float:
+    """Return how long uploads wait for room; raise `ValueError` for a setting that is no such time."""
+    text = os.environ.get("DAGORAMA_VALUE_ROOM_S") or str(ROOM_S)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if seconds >= 0:
+        return seconds
+    raise ValueError(f"DAGORAMA_VALUE_ROOM_S={text!r} is not a number of seconds, 0 or more, or inf")
+
+
+class Wire:
+    """One broker's store, over a connection of its own, so that large values hold up nothing else."""
+
+    def __init__(self, host: str, port: int, patience_s: float | None = None) -> None:
+        """Connect when something is asked. Wait for a broker that is away for so long; None: for as long as is set."""
+        self._connection = Connection(host, port)
+        self._stub = ValueServiceStub(self._connection.channel)
+        self._patience_s = patience_s
+
+    def describe(self) -> Description | None:
+        """Return how the store is laid out; None where the broker has none, being of an earlier version."""
+        try:
+            told = self._ask(self._stub.DescribeStore, v.DescribeStoreRequest(), "to describe its store of values")
+        except BrokerRefused as error:
+            if error.code == "UNIMPLEMENTED":
+                return None
+            raise
+        return Description(
+            told.directory,
+            told.proof_name,
+            told.proof_token,
+            told.chunk_bytes or CHUNK_BYTES,
+            told.value_max_bytes,
+        )
+
+    def find(self, digests: Sequence[bytes]) -> dict[bytes, int]:
+        """Return the values that the store lacks, by digest, each with how many bytes of an upload are there."""
+        missing: dict[bytes, int] = {}
+        for first in range(0, len(digests), DIGESTS_MAX):
+            request = v.FindValuesRequest(digests=digests[first : first + DIGESTS_MAX])
+            told = self._ask(self._stub.FindValues, request, "to find large values")
+            missing.update((one.digest, one.received_bytes) for one in told.missing)
+        return missing
+
+    def adopt(self, reference: Reference, file_name: str) -> None:
+        """Have the store take over a file in its directory."""
+        request = v.AdoptValueRequest(digest=reference.digest, size=reference.size, file_name=file_name)
+        self._ask(self._stub.AdoptValue, request, f"to take over the value {reference}")
+
+    def put(self, reference: Reference, whole: memoryview, offset: int, chunk_bytes: int, told: Told) -> None:
+        """Upload a value, from `offset` on; it is durable when this returns."""
+        what = f"to store the value {reference}"
+        patience, room_until = self._patience(), monotonic() + room_s()
+        while True:
+            tried_at = monotonic()
+            try:
+                self._stub.PutValue(_chunks(reference, whole, offset, chunk_bytes, told))
+                return
+            except grpc.RpcError as error:
+                call = cast(grpc.Call, error)
+                self._after_broken_upload(call, what, patience, tried_at, room_until)
+            missing = self.find([reference.digest])
+            if not missing:
+                return  # it, or somebody else's upload, has come through
+            offset = missing[reference.digest]
+
+    def _after_broken_upload(
+        self, call: grpc.Call, what: str, patience: Patience, tried_at: float, room_until: float
+    ) -> None:
+        """Wait until another attempt may do; raise where none would."""
+        code = call.code()
+        if code is grpc.StatusCode.RESOURCE_EXHAUSTED and monotonic() < room_until:
+            get_logger().warning("%s; this waits until there is room", call.details())
+            sleep(ROOM_PAUSE_S)
+        elif code in LOST or code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            patience.pause(call, tried_at).run()
+        elif code is not grpc.StatusCode.OUT_OF_RANGE or patience.pauses > 3:
+            raise refused(self._connection, call, what) from None
+        else:
+            patience.pause(call, tried_at).run()
+
+    def get(self, reference: Reference, offset: int, what: str) -> Iterator[bytes]:
+        """Yield the bytes of a value, from `offset` on; raise `PayloadError` naming `what` needs one that is lost."""
+        patience = self._patience()
+        while offset < reference.size:
+            tried_at = monotonic()
+            try:
+                for response in self._stub.GetValue(v.GetValueRequest(digest=reference.digest, offset=offset)):
+                    offset += len(response.chunk)
+                    patience.pauses = 0
+                    yield response.chunk
+                return
+            except grpc.RpcError as error:
+                call = cast(grpc.Call, error)
+                if call.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.DATA_LOSS):
+                    raise lost(reference, what, call.details() or "") from None
+                if call.code() not in LOST:
+                    raise refused(self._connection, call, f"to give the value {reference}") from None
+                patience.pause(call, tried_at).run()
+
+    def _patience(self) -> Patience:
+        return Patience(self._connection, reconnect_s() if self._patience_s is None else self._patience_s)
+
+    def _ask(self, method: Any, request: object, what: str) -> Any:
+        return run(ask(self._connection, method, request, what, patience_s=self._patience_s))
+
+
+def _chunks(
+    reference: Reference, whole: memoryview, offset: int, chunk_bytes: int, told: Told
+) -> Iterator[v.PutValueRequest]:
+    header = v.PutValueHeader(digest=reference.digest, size=reference.size, offset=offset)
+    yield v.PutValueRequest(header=header)
+    while offset < reference.size:
+        chunk = bytes(whole[offset : offset + chunk_bytes])
+        offset += len(chunk)
+        yield v.PutValueRequest(chunk=chunk)
+        told(len(chunk))
+
+
+def lost(reference: Reference, what: str, detail: str) -> PayloadError:
+    """Make the error of a value that is not in the store any more."""
+    return PayloadError(
+        what=what,
+        problem=f"the store of the broker does not have the value {reference} ({detail or 'it is not there'})",
+        way_out="Look whether its directory of values is the one that it had; a node that gave the value can be run "
+        "again (`dagorama rerun`).",
+    )
