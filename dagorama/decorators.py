@@ -17,10 +17,10 @@ from dagorama.calls.class_attributes import decorated_in, node_name
 from dagorama.calls.construction import Construction, construction_of, take_state
 from dagorama.calls.ids import new_id
 from dagorama.calls.labels import Labels
-from dagorama.calls.large import MemoryValues, ValueStore
+from dagorama.calls.large import MemoryValues, TooLarge, ValueStore
 from dagorama.calls.limit_keys import LimitKeys
 from dagorama.calls.names import Definition, class_name
-from dagorama.calls.payload import Draft, Payload, draft, encode
+from dagorama.calls.payload import Draft, Payload, draft, encode, keep_whole, too_large
 from dagorama.calls.release import release_of, version_in
 from dagorama.calls.showing import parameters_of, show_arguments
 from dagorama.client.shortened import shortened
@@ -319,19 +319,19 @@ class _Captor:
 
     def capture(self, instance: DAGInstance[Any], args: Args, kwargs: Kwargs, store: ValueStore | None) -> CapturedCall:
         """Make a node to be of a call whose arguments are right, and have `store` keep the large values in them."""
-        spec = self.spec_of(instance)
+        spec = self.spec_of(instance, store)
         taken = self.draft(spec.name, args, kwargs)
         if type(taken) is Payload:
             return self.captured(spec, taken, args, kwargs)
         large = cast(Draft, taken)
         return self.captured(spec, self.keep(large, args, kwargs, store), args, kwargs, large.beginning())
 
-    def spec_of(self, instance: DAGInstance[Any]) -> FunctionSpec:
-        """Return the spec of the function as a method of an instance's definition."""
+    def spec_of(self, instance: DAGInstance[Any], store: ValueStore | None) -> FunctionSpec:
+        """Return the spec of the function as a method of an instance's definition. `store` has what is large in it."""
         construction = construction_of(definition_of(instance))
         spec = construction.specs.get(self.decorated)
         if spec is None:
-            spec = construction.specs[self.decorated] = self._spec(definition_of(instance), construction)
+            spec = construction.specs[self.decorated] = self._spec(definition_of(instance), construction, store)
         return spec
 
     def captured(
@@ -397,11 +397,7 @@ class _Captor:
 
     def keep(self, taken: Draft, args: Args, kwargs: Kwargs, store: ValueStore | None) -> Payload:
         """Have the large values in arguments stored: by `store`, or the broker's own."""
-        if store is None:
-            from dagorama.client.asking import broker
-
-            store = broker().values()
-        return taken.keep(store, lambda: self._parts(args, kwargs))
+        return taken.keep(_store(store), lambda: self._parts(args, kwargs))
 
     def _parts(self, args: Args, kwargs: Kwargs) -> dict[str, object]:
         """Return the arguments by the names that errors have for them."""
@@ -412,11 +408,24 @@ class _Captor:
         """Name the function as a method of this definition's class, which may have inherited it."""
         return f"{class_name(type(definition))}.{node_name(type(definition), self.decorated)}"
 
-    def _spec(self, definition: Definition, construction: Construction) -> FunctionSpec:
+    def _spec(self, definition: Definition, construction: Construction, store: ValueStore | None) -> FunctionSpec:
         """Make the spec of the function as a method of this definition's class."""
         kind = type(definition)
         name = node_name(kind, self.decorated)  # refuses what no worker would find
-        return self.options.spec(self.fn, kind, construction.arguments(), name, construction.release)
+        try:
+            arguments = keep_whole(construction.arguments(), lambda: _store(store))
+        except TooLarge as error:
+            raise too_large(error, f"the arguments that {class_name(kind)} was made with") from None
+        return self.options.spec(self.fn, kind, arguments, name, construction.release)
+
+
+def _store(store: ValueStore | None) -> ValueStore:
+    """Return a store; that of the broker which this process asks where there is none."""
+    if store is not None:
+        return store
+    from dagorama.client.asking import broker
+
+    return broker().values()
 
 
 def _scope_of(instance: DAGInstance[Any], name: str) -> Scope | None:
@@ -490,12 +499,12 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
             if should_run_inline():
                 return await captor.capture_inline(instance, args, kwargs).run_async()
             take_state(definition_of(instance))
-        spec = captor.spec_of(instance)
+        store = None if scope is None else scope.store
+        spec = captor.spec_of(instance, store)
         taken = captor.draft(spec.name, args, kwargs)
         if type(taken) is not Payload:
             from dagorama.client.steps import run_in_thread
 
-            store = None if scope is None else scope.store
             taken = await run_in_thread(captor.keep, cast(Draft, taken), args, kwargs, store)
         captured = captor.captured(spec, taken, args, kwargs)
         if scope is not None:

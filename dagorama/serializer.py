@@ -16,6 +16,7 @@ from dagorama.calls.capture import Scope
 from dagorama.calls.class_attributes import MISSING, class_attribute, decorated_in
 from dagorama.calls.construction import make_again
 from dagorama.calls.labels import Labels
+from dagorama.calls.large import ValueStore
 from dagorama.calls.names import class_name, followed, known_classes, module_name, registered
 from dagorama.code.importing import import_users
 from dagorama.code.main_guard import MAIN_GUARD
@@ -135,12 +136,14 @@ def bind(
     return instance_in_node(instance_id, made_for(found, definition_arguments, release).definition, scope)
 
 
-def made_for(found: FoundFunction, definition_arguments: bytes, release: str = "") -> MadeDefinition:
+def made_for(
+    found: FoundFunction, definition_arguments: bytes, release: str = "", store: ValueStore | None = None
+) -> MadeDefinition:
     """Return the definition of a node, which is made once for each `definition_arguments` and `release` and kept.
 
-    Threads that want one meanwhile wait; after a constructor that failed the next node tries again. Raises
-    `PayloadError` for arguments that cannot be decoded here, or that the constructor here doesn't take; its own
-    exceptions pass through.
+    `store` has the arguments where they are large. Threads that want one meanwhile wait; after a constructor that
+    failed the next node tries again. Raises `PayloadError` for arguments that cannot be decoded here, or that the
+    constructor here doesn't take; its own exceptions pass through.
     """
     if found.registered is not None:
         return found.registered
@@ -148,7 +151,7 @@ def made_for(found: FoundFunction, definition_arguments: bytes, release: str = "
     if making.made is None:
         with making.lock:
             if making.made is None:
-                make = partial(_make, found.definition_class, definition_arguments, release)
+                make = partial(_make, found.definition_class, definition_arguments, release, store)
                 making.made = MadeDefinition(*settings_of(make))
     return making.made
 
@@ -203,7 +206,9 @@ def _making(definition_class: type[DAGDefinition], definition_arguments: bytes, 
         return _all_making.setdefault((definition_class, definition_arguments, release), _Making())
 
 
-def _make(definition_class: type[DAGDefinition], definition_arguments: bytes, release: str) -> DAGDefinition:
+def _make(
+    definition_class: type[DAGDefinition], definition_arguments: bytes, release: str, store: ValueStore | None
+) -> DAGDefinition:
     """Make a definition as its caller did, for nodes of instances of this release."""
 
     def make(args: tuple[object, ...], kwargs: dict[str, object]) -> DAGDefinition:
@@ -222,7 +227,7 @@ def _make(definition_class: type[DAGDefinition], definition_arguments: bytes, re
                 lacks=f"{class_name(definition_class)}: {problem}",
             ) from error
 
-    return make_again(definition_class, definition_arguments, release, make)
+    return make_again(definition_class, definition_arguments, release, make, store)
 
 
 def _unfit(definition_class: type[DAGDefinition], args: tuple[object, ...], kwargs: dict[str, object]) -> str:

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from dagorama.calls.capture import FunctionSpec
 from dagorama.calls.class_state import set_from_outside, travels
+from dagorama.calls.large import ValueStore
 from dagorama.calls.names import Definition, class_name, registered
 from dagorama.calls.payload import Payload, decode, encode, encode_if_possible, no_promises
 from dagorama.calls.plain_data import Shape, has_changed, shape_of, state_of
+from dagorama.calls.references import is_referring
 from dagorama.errors import PayloadError
 
 #: A definition of some class.
@@ -62,6 +64,12 @@ class Construction:
     def changed(self, changes: Changes) -> Construction:
         """Return how a definition is made that was changed since it was made like this one."""
         name = class_name(self.definition_class)
+        if is_referring(self.arguments()):  # a payload inside of another has nobody who keeps what it refers to
+            raise PayloadError(
+                what=f"what was set in {name}",
+                problem="in this node the definition was made with large arguments, and cannot be changed",
+                way_out="Make a new definition, and start that.",
+            )
         content = (self.arguments(), changes.written, changes.deleted)
         taken = encode_if_possible(content)
         if taken is None or taken.promise_ids:
@@ -168,18 +176,19 @@ def make_again(
     payload: bytes,
     release: str,
     make: Callable[[tuple[object, ...], dict[str, object]], D],
+    store: ValueStore | None = None,
 ) -> D:
     """Make a definition as its caller did, by `make(args, kwargs)`, and as the caller left it.
 
-    Calls on it carry the versions of the release.
+    Calls on it carry the versions of the release. `store` has the payload, where that is a large value.
     """
     what = f"the arguments that {class_name(definition_class)} was made with"
-    decoded: Any = decode(payload, no_promises, what=what) if payload else ((), {})
+    decoded: Any = decode(payload, no_promises, what=what, store=store) if payload else ((), {})
     if len(decoded) == 2:
         definition = make(*decoded)
     else:
         base, written, deleted = decoded
-        definition = make_again(definition_class, base, release, make)
+        definition = make_again(definition_class, base, release, make, store)
         for name, value in written.items():
             object.__setattr__(definition, name, value)
         for name in deleted:

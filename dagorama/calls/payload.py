@@ -123,7 +123,6 @@ class Draft:
         return write_references([*distinct, *store.put([content])], None)
 
     def _too_large(self, error: TooLarge, parts: Callable[[], Mapping[str, object]] | None) -> PayloadError:
-        size, limit = error.content.size, error.limit
         part = ""
         if parts is not None:
             found = (
@@ -132,13 +131,29 @@ class Draft:
             part = next(found, "")
         else:
             part = _path_to(self._value, error.content) or ""
-        problem = f"its part {part} has {size} bytes" if part else f"it has {size} bytes"
-        return PayloadError(
-            what=self._what,
-            problem=f"{problem}; the limit for a value is {limit} bytes (DAGORAMA_VALUE_MAX of the broker)",
-            way_out="Pass it in parts, or keep it in a file or a store that all workers reach, and pass its name.",
-            is_everywhere=True,
-        )
+        return too_large(error, self._what, part)
+
+
+def too_large(error: TooLarge, what: str, part: str = "") -> PayloadError:
+    """Make the error of a value, or a part of it, that is larger than the store takes."""
+    has = f"its part {part} has" if part else "it has"
+    return PayloadError(
+        what=what,
+        problem=f"{has} {error.content.size} bytes; the limit for a value is {error.limit} bytes "
+        "(DAGORAMA_VALUE_MAX of the broker)",
+        way_out="Pass it in parts, or keep it in a file or a store that all workers reach, and pass its name.",
+        is_everywhere=True,
+    )
+
+
+def keep_whole(data: bytes, store: Callable[[], ValueStore]) -> bytes:
+    """Store a payload that is large as one value, and return the payload that refers to it; any other as it is."""
+    if len(data) <= inline_max():
+        return data
+    try:
+        return write_references(store().put([Content([data])]), None)
+    except NoStore:
+        return data
 
 
 def draft(value: object, *, what: str) -> Payload | Draft:

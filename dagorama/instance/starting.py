@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from dagorama.calls.capture import CapturedCall
+from dagorama.calls.construction import construction_of
 from dagorama.calls.hook_calls import HookCall, hook_calls
 from dagorama.instance.handle import Handle, definition_of, id_of
 from dagorama.options import InstanceOptions
@@ -58,7 +59,7 @@ def start_of(
 
     options = replace(
         options,
-        definition_digest=digest_of_construction(call.function.definition_arguments, constructor),
+        definition_digest=digest_of_construction(construction_of(definition_of(instance)).arguments(), constructor),
         arguments_digest=digest_of_call(arguments, call.arguments),
     )
     return Start(options, hooks)

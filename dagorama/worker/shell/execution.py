@@ -130,7 +130,7 @@ class Executor:
                     return None
                 release = ""  # somebody has chosen that other code runs, and so does what that calls
             # Only now: other code may not even take these arguments.
-            definition, settings = made_for(found, definition_arguments, release)
+            definition, settings = made_for(found, definition_arguments, release, self._store)
             instance = instance_in_node(held.instance_id, definition, scope)
             used: dict[bytes, None] | None = {} if self._spans is not None and held.traceparent else None
             if is_json(held.arguments):

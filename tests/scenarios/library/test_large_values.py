@@ -68,6 +68,21 @@ class Tables(DAGDefinition):
         return len(parts[0])
 
 
+class Search(DAGDefinition):
+    """Is made with a large value."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+
+    @dagorama().syncfn
+    def entrypoint(self, trials: int) -> Any:
+        return [self.trial(trial) for trial in range(trials)]
+
+    @dagorama().syncfn
+    def trial(self, trial: int) -> int:
+        return len(self.table.data) + trial
+
+
 @pytest.fixture(scope="module", params=["memory", "sqlite"])
 def values(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
     """The directory of the values of a broker, which has two workers; None for one in memory."""
@@ -108,6 +123,13 @@ def test_large_values_arrive_as_they_were(values: Path | None) -> None:
     assert bytes(result["made"].data) == b"\7" * MIB
     assert result["text"] == "ü" * MIB
     assert result["many"] == [MIB] * 3
+
+
+def test_a_definition_is_made_with_a_large_value(values: Path | None) -> None:
+    """It is no part of the messages about its nodes."""
+    instance, _ = Search(Table(bytearray(b"\3") * 3 * MIB))(20)
+    assert instance.result(timeout=60) == [3 * MIB + trial for trial in range(20)]
+    assert values is None or any(path.stat().st_size > 3 * MIB for path in stored(values))
 
 
 def test_a_value_is_stored_once(values: Path | None) -> None:
