@@ -132,10 +132,9 @@ def test_a_definition_is_made_with_a_large_value(values: Path | None) -> None:
     assert values is None or any(path.stat().st_size > 3 * MIB for path in stored(values))
 
 
-def test_a_value_is_stored_once(values: Path | None) -> None:
+@pytest.mark.parametrize("values", ["sqlite"], indirect=True)
+def test_a_value_is_stored_once(values: Path) -> None:
     """However many nodes have it as an argument."""
-    if values is None:
-        pytest.skip("its values are in memory")
     run(Table(b"\6" * MIB), 1)
     before = len(stored(values))
     run(Table(b"\6" * MIB), 6)

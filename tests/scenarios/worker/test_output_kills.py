@@ -16,7 +16,7 @@ import pytest
 
 from dagorama.client.logs import LogGap, LogLine, read_logs
 from dagorama.decorators import dagorama
-from dagorama.definition import DAGDefinition
+from dagorama.definition import DAGDefinition, DAGInstance
 from dagorama.runner import launch_workers
 from dagorama_broker.launch import launch_broker
 from tests.queries import list_workers
@@ -134,6 +134,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Printed:
             elif alive:
                 gone.add(victim := draw.choice(alive))
                 os.kill(victim, signal.SIGKILL)
+                _await_loss(victim, instance)
                 killed["worker"] += 1
         assert instance.state == "running", "the kills came too late"
         (runs / ENOUGH).touch()
@@ -143,6 +144,15 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Printed:
     begun = {line for record in runs.iterdir() for line in record.read_text().splitlines()}
     lines = [each for each in told if isinstance(each, LogLine)]
     return Printed(begun, heard, lines, [each for each in told if isinstance(each, LogGap)], killed)
+
+
+def _await_loss(victim: int, instance: DAGInstance[int]) -> None:
+    """Return when the broker has on disk that a worker is lost: one that is killed before knows nothing of its runs."""
+    deadline = time.monotonic() + WAIT_S
+    while any(worker.name.endswith(f":{victim}") for worker in list_workers()):
+        assert time.monotonic() < deadline, "the broker does not notice the loss"
+        time.sleep(0.01)
+    instance.set_priority(0)  # is acknowledged when it is on disk, and all before it
 
 
 def runs(lines: list[LogLine]) -> dict[str, list[int]]:
