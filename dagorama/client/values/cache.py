@@ -72,6 +72,11 @@ class Cache:
                 os.utime(path)
         return descriptor
 
+    def remove(self, reference: Reference) -> None:
+        """Remove the file of a value that is damaged."""
+        with suppress(OSError):
+            os.unlink(self._path(reference))
+
     @contextmanager
     def part(self, reference: Reference) -> Iterator[Part]:
         """Have a file to write a value to, once nobody else does; look first whether the value has come meanwhile."""

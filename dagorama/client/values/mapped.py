@@ -10,6 +10,7 @@ import os
 import stat
 import threading
 from collections import OrderedDict
+from hashlib import sha256
 from pickle import PickleBuffer
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -58,6 +59,16 @@ class Mapped:
                 self._by_digest[reference.digest] = found
                 self._references[found] = reference
             return found
+
+    def map_checked(self, reference: Reference, descriptor: int) -> mmap.mmap | None:
+        """Map an open file once its bytes have been hashed; return None where they are not the value's."""
+        found = self.get(reference)
+        if found is not None:
+            return found
+        with mmap.mmap(descriptor, reference.size, prot=mmap.PROT_READ) as looked_at:
+            if sha256(looked_at).digest() != reference.digest:
+                return None
+        return self.map(reference, descriptor)
 
     def remember(self, content: Content, reference: Reference, mapping: mmap.mmap) -> None:
         """Keep the bytes of a value that was stored, to know it again."""

@@ -200,7 +200,9 @@ class RemoteValues:
             return memoryview(mapping)
         host = self._host()
         if host is not None and (descriptor := host.open(reference)) is not None:
-            return self._map(reference, descriptor)
+            mapped = self._map(reference, descriptor)
+            if mapped is not None:
+                return mapped  # else the broker says what is wrong with it
         cache = _cache()
         if cache is not None:
             try:
@@ -212,22 +214,30 @@ class RemoteValues:
                 )
         return self._get_into_memory(reference, what)
 
-    def _map(self, reference: Reference, descriptor: int) -> Buffer:
+    def _map(self, reference: Reference, descriptor: int) -> Buffer | None:
+        """Map a file that this process has not hashed yet; return None where its bytes are another value's."""
         try:
-            return memoryview(self._mapped.map(reference, descriptor))
+            mapping = self._mapped.map_checked(reference, descriptor)
         finally:
             os.close(descriptor)
+        if mapping is None:
+            get_logger().warning("a file of the value %s has other bytes: it is fetched from the broker", reference)
+            return None
+        return memoryview(mapping)
 
     def _get_by_cache(self, reference: Reference, what: str, cache: Cache) -> Buffer:
         descriptor = cache.open(reference)
         if descriptor is not None:
-            return self._map(reference, descriptor)
+            mapped = self._map(reference, descriptor)
+            if mapped is not None:
+                return mapped
+            cache.remove(reference)
         with cache.part(reference) as part:
             if part.descriptor < 0:
                 found = cache.open(reference)
-                if found is not None:
-                    return self._map(reference, found)
-                return self._get_into_memory(reference, what)  # it was removed again at once
+                mapped = self._map(reference, found) if found is not None else None
+                # It may have been removed again at once.
+                return mapped if mapped is not None else self._get_into_memory(reference, what)
             self._fetch(reference, what, part)
             mapping = self._mapped.map(reference, part.descriptor)
             cache.finish(reference, part.path)

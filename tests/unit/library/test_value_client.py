@@ -203,6 +203,22 @@ def test_a_part_that_was_damaged_is_fetched_anew(far: ValueServer, cache: Path) 
     assert read(client(far)) == VALUE
 
 
+def test_files_with_other_bytes_are_not_believed(tmp_path: Path, cache: Path) -> None:
+    """Neither the store's own, where the broker is asked then, nor those of the cache, which are fetched anew."""
+    directory = tmp_path / "store"
+    directory.mkdir()
+    damaged = VALUE[:-1] + b"!"
+    with ValueServer(directory) as near:
+        client(near).put([Content([VALUE])])
+        near.path(REFERENCE.digest).write_bytes(damaged)
+        assert read(client(near)) == VALUE
+        assert near.asked == ["find", "adopt", "get"]
+        (kept,) = cache.iterdir()
+        kept.write_bytes(damaged)
+        assert read(client(near)) == VALUE
+        assert kept.read_bytes() == VALUE
+
+
 def test_a_value_that_the_store_has_lost_is_stored_anew(server: ValueServer) -> None:
     """As long as its bytes are at hand."""
     values = client(server)
