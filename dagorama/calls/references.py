@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-#: The first byte of a payload that refers to values. No pickle and no JSON begins like this.
-MARK = b"\x01"
+#: A payload that refers to values begins with this: no pickle or JSON does, and nothing else of a client's by chance.
+MARK = b"\x01values\x01"
 DIGEST_BYTES = 32
 #: So many references a payload has at most; the parts of a value that go beyond that stay in its stream.
 REFERENCES_MAX = 256
@@ -48,7 +48,7 @@ class BadReferences(ValueError):
 
 def is_referring(payload: bytes) -> bool:
     """Return whether a payload refers to values that are stored elsewhere."""
-    return payload[:1] == MARK
+    return payload.startswith(MARK)
 
 
 def write_references(references: Sequence[Reference], stream: bytes | None) -> bytes:
@@ -63,7 +63,7 @@ def read_references(payload: bytes) -> Referring:
     """Return what a payload consists of; raise `BadReferences` for one that is cut off, or not of this form."""
     if not is_referring(payload):
         raise BadReferences("it has no references")
-    count, place = read_uvarint(payload, 1)
+    count, place = read_uvarint(payload, len(MARK))
     if not 1 <= count <= (len(payload) - place) // (DIGEST_BYTES + 1):
         raise BadReferences(f"it cannot have {count} references")
     flags = payload[place]

@@ -4,10 +4,11 @@ isort:skip_file
 Values that are too large for messages. A payload refers to them by digest and size; they travel here, on streams of
 their own, so that they hold up no grant, heartbeat or report.
 
-A payload that refers to values begins with the byte 1, the number of its references as a uvarint (base 128, lowest
-group first, as in protobuf; 1 to 10,000) and a byte of flags. For each reference follow the 32 bytes of its digest and
-its size as a uvarint. With flag 1 the last reference is the stream, and nothing follows; else the stream follows. The
-broker reads no further than to the stream, which is the clients' own business. A digest stands once in a payload.
+A payload that refers to values begins with the eight bytes "\\x01values\\x01", the number of its references as a uvarint
+(base 128, lowest group first, as in protobuf; 1 to 10,000) and a byte of flags. For each reference follow the 32 bytes
+of its digest and its size as a uvarint. With flag 1 the last reference is the stream, and nothing follows; else the
+stream follows. The broker reads no further than to the stream, which is the clients' own business. A digest stands
+once in a payload.
 
 A digest is the SHA-256 of the value's bytes.
 """

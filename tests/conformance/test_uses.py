@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Function, Instance, Node
-from dagorama_broker.core.model.references import Reference, write_references
+from dagorama_broker.core.model.references import MARK, Reference, write_references
 from dagorama_broker.core.model.stored import ValueUse
 from dagorama_broker.core.model.values import FailedAttempt, Failure, HookCall
 from dagorama_broker.storage.auditing import UseFault, audit_uses
@@ -166,7 +166,9 @@ def test_nodes_that_are_removed_use_nothing(storage: Storage) -> None:
 def test_bytes_that_only_begin_like_references_use_nothing(storage: Storage) -> None:
     """Clients of the API of dagorama 0.1 store any bytes; no broker stumbles over them."""
     graph = Graph()
-    make(storage, graph, [b"\x01", b"\x01\x00", b"\x01\xff\xff\xff", b"\x01\x01\x00" + bytes(31), b"{\n{", b"{\n\x01"])
+    make(
+        storage, graph, [MARK, MARK + b"\0", MARK + b"\xff\xff\xff", MARK + b"\1\0" + bytes(31), b"{\n{", b"{\n" + MARK]
+    )
     assert uses(storage.journal) == []
 
 

@@ -8,8 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from dagorama.calls.capture import CapturedCall
-from dagorama.calls.json_form import BEGIN as JSON
-from dagorama.calls.references import MARK as REFERRING
+from dagorama.calls.json_form import is_json
 from dagorama.calls.references import is_referring
 from dagorama.worker.kernel.node import Function, Node, Rejected
 from dagorama.worker.kernel.states import GIVEN
@@ -149,5 +148,7 @@ class Held(Node):
     @property
     def has_large_values(self) -> bool:
         """Return whether large values may have to be fetched before it can begin."""
-        begin = self.arguments[:1]
-        return begin in (REFERRING, JSON) or (self.values is not None and self.values.has_references)
+        arguments = self.arguments
+        if is_json(arguments) or is_referring(arguments):
+            return True
+        return self.values is not None and self.values.has_references

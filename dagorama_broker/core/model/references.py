@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-#: The first byte of a payload that refers to values. A pickle begins with another, and so does JSON.
-MARK = b"\x01"
+#: A payload that refers to values begins with this: no pickle or JSON does, and nothing else of a client's by chance.
+MARK = b"\x01values\x01"
 _ABOVE_MARK = b"\x02"
 #: Of a SHA-256 (decision 0030).
 DIGEST_BYTES = 32
@@ -35,22 +35,22 @@ class BadReferences(Exception):
     """A payload begins as one that refers to values, and does not go on so."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"a payload begins with a 1, so it refers to values, but {reason}")
+        super().__init__(f"a payload begins as one that refers to values, but {reason}")
 
 
 def refers(payload: bytes) -> bool:
     """Tell whether a payload, as clients send it, refers to values."""
-    return payload[:1] == MARK
+    return payload.startswith(MARK)
 
 
 def any_refers(payloads: Sequence[bytes]) -> bool:
     """Tell whether any of many payloads does. Nearly always the least of them, which is found fast, tells enough."""
-    return bool(payloads) and min(payloads) < _ABOVE_MARK and MARK in {payload[:1] for payload in payloads}
+    return bool(payloads) and min(payloads) < _ABOVE_MARK and any(map(refers, payloads))
 
 
 def references_of(payload: bytes) -> Sequence[Reference]:
     """Return the references of a payload, none for one that begins in another way. Raises `BadReferences`."""
-    return _read(payload, 1) if refers(payload) else ()
+    return _read(payload, len(MARK)) if refers(payload) else ()
 
 
 def stored_references(payload: bytes) -> Sequence[Reference]:
@@ -63,10 +63,10 @@ def stored_references(payload: bytes) -> Sequence[Reference]:
         at = payload.find(b"\n", at) + 1
         if not at:
             return ()
-    if payload[at : at + 1] != MARK:
+    if not payload.startswith(MARK, at):
         return ()
     try:
-        return _read(payload, at + 1)
+        return _read(payload, at + len(MARK))
     except BadReferences:
         return ()
 

@@ -3,6 +3,7 @@
 import pytest
 
 from dagorama_broker.core.model.references import (
+    MARK,
     REFERENCES_MAX,
     BadReferences,
     Reference,
@@ -35,9 +36,9 @@ def test_as_many_as_may_be_are_read() -> None:
 def test_the_form_is_the_one_that_the_wire_says() -> None:
     """Byte for byte, as `values.proto` has it for clients in any language."""
     assert write_references([ONE, Reference(b"e" * 32, 300)], b"S") == (
-        b"\x01\x02\x00" + b"d" * 32 + b"\x01" + b"e" * 32 + b"\xac\x02" + b"S"
+        MARK + b"\x02\x00" + b"d" * 32 + b"\x01" + b"e" * 32 + b"\xac\x02" + b"S"
     )
-    assert write_references([ONE], None) == b"\x01\x01\x01" + b"d" * 32 + b"\x01"
+    assert write_references([ONE], None) == MARK + b"\x01\x01" + b"d" * 32 + b"\x01"
 
 
 def test_edited_arguments_keep_the_references_that_they_stand_before() -> None:
@@ -50,18 +51,18 @@ def test_edited_arguments_keep_the_references_that_they_stand_before() -> None:
 @pytest.mark.parametrize(
     ("payload", "problem"),
     [
-        (b"\x01", "ends in the midst"),
-        (b"\x01\x00\x00", "has 0 references"),
-        (b"\x01\x91\x4e\x00", "has 10001 references"),
-        (b"\x01\x01", "flags are missing"),
-        (b"\x01\x01\x02" + b"d" * 32 + b"\x01", "flags are 02"),
-        (b"\x01\x01\x00" + b"d" * 31, "ends in the midst"),
-        (b"\x01\x01\x00" + b"d" * 32, "ends in the midst"),
-        (b"\x01\x01\x00" + b"d" * 32 + b"\x80", "ends in the midst"),
-        (b"\x01\x01\x00" + b"d" * 32 + b"\x80\x00", "shortest form"),
-        (b"\x01\x01\x00" + b"d" * 32 + b"\xff" * 9 + b"\x01", "too large"),
-        (b"\x01\x01\x01" + b"d" * 32 + b"\x01!", "1 bytes follow"),
-        (b"\x01\x02\x00" + (b"d" * 32 + b"\x01") * 2, "twice"),
+        (MARK, "ends in the midst"),
+        (MARK + b"\x00\x00", "has 0 references"),
+        (MARK + b"\x91\x4e\x00", "has 10001 references"),
+        (MARK + b"\x01", "flags are missing"),
+        (MARK + b"\x01\x02" + b"d" * 32 + b"\x01", "flags are 02"),
+        (MARK + b"\x01\x00" + b"d" * 31, "ends in the midst"),
+        (MARK + b"\x01\x00" + b"d" * 32, "ends in the midst"),
+        (MARK + b"\x01\x00" + b"d" * 32 + b"\x80", "ends in the midst"),
+        (MARK + b"\x01\x00" + b"d" * 32 + b"\x80\x00", "shortest form"),
+        (MARK + b"\x01\x00" + b"d" * 32 + b"\xff" * 9 + b"\x01", "too large"),
+        (MARK + b"\x01\x01" + b"d" * 32 + b"\x01!", "1 bytes follow"),
+        (MARK + b"\x02\x00" + (b"d" * 32 + b"\x01") * 2, "twice"),
     ],
 )
 def test_what_only_begins_like_references_is_refused(payload: bytes, problem: str) -> None:
@@ -74,12 +75,12 @@ def test_what_only_begins_like_references_is_refused(payload: bytes, problem: st
 def test_every_end_of_a_header_is_refused() -> None:
     """A payload that was cut off anywhere in its references does not pass for one with fewer."""
     payload = write_references([ONE, OTHER], None)
-    for end in range(1, len(payload)):
+    for end in range(len(MARK), len(payload)):
         with pytest.raises(BadReferences):
             references_of(payload[:end])
 
 
 def test_other_payloads_do_not_refer() -> None:
     """Pickles, JSON, and nothing at all."""
-    plain = [b"", b"\x80\x05K\x01.", b'{"args": []}', b"\x02"]
-    assert (any_refers(plain), any_refers([*plain, b"\x01"]), references_of(plain[1])) == (False, True, ())
+    plain = [b"", b"\x01", b"\x01values", b"\x80\x05K\x01.", b'{"args": []}', b"\x02"]
+    assert (any_refers(plain), any_refers([*plain, MARK]), references_of(plain[3])) == (False, True, ())

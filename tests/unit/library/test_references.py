@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagorama.calls.references import (
+    MARK,
     REFERENCES_MAX,
     BadReferences,
     Reference,
@@ -47,7 +48,7 @@ def test_references_are_read_as_they_were_written(written: list[Reference], stre
 @given(st.binary(max_size=200))
 def test_other_bytes_are_refused(rest: bytes) -> None:
     """With one error, and by the broker where they are refused here."""
-    payload = b"\x01" + rest
+    payload = MARK + rest
     here = there = None
     with suppress(BadReferences):
         here = list(read_references(payload).references)
@@ -61,14 +62,15 @@ def test_other_bytes_are_refused(rest: bytes) -> None:
     [
         (b"", "no references"),
         (pickle.dumps(1), "no references"),
-        (b"\x01", "no end"),
-        (b"\x01\x00\x00", "0 references"),
-        (b"\x01\xff\xff\xff\xff\x0f\x00" + DIGEST, "references"),
-        (b"\x01\x80\x00" + DIGEST, "shortest"),
-        (b"\x01\x01\x02" + DIGEST + b"\x05", "its flags are 2"),
-        (b"\x01\x01\x00" + DIGEST + b"\xff" * 9 + b"\x01", "too large"),
-        (b"\x01\x01\x01" + DIGEST + b"\x05more", "something follows"),
-        (b"\x01\x02\x00" + 2 * (DIGEST + b"\x05"), "twice"),
+        (MARK, "no end"),
+        (b"\x01" + MARK[2:], "no references"),
+        (MARK + b"\x00\x00", "0 references"),
+        (MARK + b"\xff\xff\xff\xff\x0f\x00" + DIGEST, "references"),
+        (MARK + b"\x80\x00" + DIGEST, "shortest"),
+        (MARK + b"\x01\x02" + DIGEST + b"\x05", "its flags are 2"),
+        (MARK + b"\x01\x00" + DIGEST + b"\xff" * 9 + b"\x01", "too large"),
+        (MARK + b"\x01\x01" + DIGEST + b"\x05more", "something follows"),
+        (MARK + b"\x02\x00" + 2 * (DIGEST + b"\x05"), "twice"),
         (write_references([ONE], None)[:-1], "no end"),
     ],
 )

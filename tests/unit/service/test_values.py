@@ -15,7 +15,7 @@ import grpc
 import pytest
 
 from dagorama.v1 import dag_pb2, dag_pb2_grpc, graph_pb2, values_pb2, values_pb2_grpc, work_pb2, work_pb2_grpc
-from dagorama_broker.core.model.references import Reference, write_references
+from dagorama_broker.core.model.references import MARK, Reference, write_references
 from dagorama_broker.core.model.states import NodeState
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.host import Host
@@ -305,8 +305,8 @@ async def test_references_that_cannot_be_are_refused() -> None:
             await dag.Submit(start(wrong))
         with refused(grpc.StatusCode.INVALID_ARGUMENT, "as one of 5 bytes; it has|as one of"):
             await dag.Submit(start(wrong, referring(VALUE)))
-        with refused(grpc.StatusCode.INVALID_ARGUMENT, "begins with a 1, so it refers to values, but"):
-            await dag.Submit(start(b"\x01"))
+        with refused(grpc.StatusCode.INVALID_ARGUMENT, "begins as one that refers to values, but"):
+            await dag.Submit(start(MARK))
 
 
 class Worker:
@@ -362,7 +362,7 @@ async def test_a_report_is_not_taken_while_its_values_are_missing() -> None:
             results=[
                 work_pb2.Result(node_id=ids[2], token=tokens[2], failure=failure),
                 work_pb2.Result(node_id=ids[3], token=tokens[3], value=b"", children=children),
-                work_pb2.Result(node_id=ids[4], token=tokens[4], value=b"\x01"),
+                work_pb2.Result(node_id=ids[4], token=tokens[4], value=MARK),
             ],
         )
 
