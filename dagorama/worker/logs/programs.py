@@ -23,8 +23,8 @@ from dagorama.worker.logs.patches import Patches
 from dagorama.worker.logs.whose import scope_here
 
 READ_BYTES = 64 * 1024
-#: A program that has not ended may write on for ever; so much is taken of its pipe at the end of the node.
-LAST_BYTES_MAX = 2**20
+#: A program that has not ended may write on for ever; so much is taken of its pipe before another has its turn.
+TURN_BYTES_MAX = 2**20
 
 #: Shows what has come for a node on standard output, 1, or error, 2.
 Show = Callable[[Scope, int, bytes], None]
@@ -100,19 +100,25 @@ class Pump:
             ready = [key.data for key, _ in selector.select()]
             if None in ready:
                 os.read(self._wake[0], READ_BYTES)
-            # The oldest first: a program that has ended may have left half a line, and the next one runs already.
+            # The oldest first, and to its end: a program that has ended may have left half a line, and the next one may
+            # have written too.
             for pipe in sorted(filter(None, ready), key=_age):
-                self._read(pipe)
+                self._drain(pipe)
             with self._lock:
                 added, self._added = self._added, []
                 finished, self._finished = self._finished, []
             for pipe in added:
                 selector.register(pipe.reading, selectors.EVENT_READ, pipe)
             for pipe in finished:
-                taken = 0
-                while pipe.log is not None and taken < LAST_BYTES_MAX and (more := self._read(pipe)):
-                    taken += more
-                pipe.close_log()
+                if pipe.log is not None:
+                    self._drain(pipe)
+                    pipe.close_log()
+
+    def _drain(self, pipe: _Pipe) -> None:
+        """Take what has come through a pipe, and its end where that has come."""
+        taken = 0
+        while taken < TURN_BYTES_MAX and (more := self._read(pipe)):
+            taken += more
 
     def _read(self, pipe: _Pipe) -> int:
         """Take what has come through a pipe; return how much that was."""
