@@ -24,6 +24,7 @@ from dagorama_broker.storage.sqlite import SqliteJournal
 from dagorama_broker.storage.uses import recount_uses
 from tests.scenarios.broker.conftest import Connect
 from tests.scenarios.broker.rawclient import WAIT_S, Client, call, new_id, refusal, values_in
+from tests.stored import value_files
 
 KILLS = min(100, int(os.environ.get("DAGORAMA_TEST_KILLS", "6")))
 SEED = int(os.environ.get("DAGORAMA_TEST_SEED", "1"))
@@ -168,4 +169,4 @@ def read_uses(path: Path) -> set[bytes]:
 
 def left(folder: Path) -> set[bytes]:
     """Give the values in a directory."""
-    return {bytes.fromhex(path.name) for path in folder.glob("??/??/*")}
+    return {bytes.fromhex(path.name) for path in value_files(folder)}

@@ -16,6 +16,7 @@ from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
 from dagorama.runner import launch_workers
 from dagorama_broker.launch import launch_broker
+from tests.stored import value_files
 
 MIB = 2**20
 
@@ -100,11 +101,6 @@ def values(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             os.environ["DAGORAMA_VALUE_CACHE"] = before
 
 
-def stored(values: Path) -> list[Path]:
-    """Return the files of values."""
-    return [path for path in values.glob("??/??/*") if path.is_file()]
-
-
 def run(table: Table, users: int) -> Any:
     """Run an instance."""
 
@@ -129,16 +125,16 @@ def test_a_definition_is_made_with_a_large_value(values: Path | None) -> None:
     """It is no part of the messages about its nodes."""
     instance, _ = Search(Table(bytearray(b"\3") * 3 * MIB))(20)
     assert instance.result(timeout=60) == [3 * MIB + trial for trial in range(20)]
-    assert values is None or any(path.stat().st_size > 3 * MIB for path in stored(values))
+    assert values is None or any(path.stat().st_size > 3 * MIB for path in value_files(values))
 
 
 @pytest.mark.parametrize("values", ["sqlite"], indirect=True)
 def test_a_value_is_stored_once(values: Path) -> None:
     """However many nodes have it as an argument."""
     run(Table(b"\6" * MIB), 1)
-    before = len(stored(values))
+    before = len(value_files(values))
     run(Table(b"\6" * MIB), 6)
-    assert len(stored(values)) == before
+    assert len(value_files(values)) == before
     assert not list((values / "incoming").iterdir())
 
 
