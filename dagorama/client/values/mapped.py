@@ -9,6 +9,7 @@ import mmap
 import os
 import stat
 import threading
+import time
 from collections import OrderedDict
 from hashlib import sha256
 from pickle import PickleBuffer
@@ -21,6 +22,10 @@ from dagorama.calls.references import Reference
 
 #: So many values that were stored last are known again when they are to be stored once more.
 _KEPT_MAX = 64
+#: So many files are known to have the bytes of their values.
+_CHECKED_MAX = 4096
+#: Clocks of file systems may tell two changes within so long apart by nothing.
+_SAME_TIME_NS = 50_000_000
 #: So many steps it may be from an object to the mapping that it was made of.
 _STEPS_MAX = 8
 #: Compares as many bytes at once.
@@ -34,6 +39,20 @@ class Kept(NamedTuple):
     bytes: mmap.mmap
 
 
+class _FileState(NamedTuple):
+    """Which file it is, and when it was changed in any way; what writes to a file cannot set that."""
+
+    device: int
+    inode: int
+    changed_at_ns: int
+
+    @classmethod
+    def of(cls, descriptor: int) -> _FileState:
+        """Return that of an open file."""
+        about = os.fstat(descriptor)
+        return cls(about.st_dev, about.st_ino, about.st_ctime_ns)
+
+
 class Mapped:
     """The mappings of a process, by the values that they are of."""
 
@@ -44,6 +63,8 @@ class Mapped:
         self._references: WeakKeyDictionary[mmap.mmap, Reference] = WeakKeyDictionary()
         #: By an object that was stored: its identity may be another's by now, or its bytes may have been changed.
         self._stored: OrderedDict[tuple[int, int], Kept] = OrderedDict()
+        #: The files that were hashed, as they were then, by the digests that they have.
+        self._checked: OrderedDict[bytes, _FileState] = OrderedDict()
 
     def get(self, reference: Reference) -> mmap.mmap | None:
         """Return the mapping of a value, if there is one."""
@@ -61,14 +82,29 @@ class Mapped:
             return found
 
     def map_checked(self, reference: Reference, descriptor: int) -> mmap.mmap | None:
-        """Map an open file once its bytes have been hashed; return None where they are not the value's."""
+        """Map an open file whose bytes have been hashed as they are now; return None where they are not the value's.
+
+        A file is hashed once, not by each node that maps it: many may read it, one after the other.
+        """
         found = self.get(reference)
         if found is not None:
             return found
-        with mmap.mmap(descriptor, reference.size, prot=mmap.PROT_READ) as looked_at:
-            if sha256(looked_at).digest() != reference.digest:
-                return None
+        state = _FileState.of(descriptor)
+        with self._lock:
+            is_known = self._checked.get(reference.digest) == state
+        if not is_known:
+            with mmap.mmap(descriptor, reference.size, prot=mmap.PROT_READ) as looked_at:
+                if sha256(looked_at).digest() != reference.digest:
+                    return None
+            if time.time_ns() > state.changed_at_ns + _SAME_TIME_NS:
+                self._know_checked(reference, state)
         return self.map(reference, descriptor)
+
+    def _know_checked(self, reference: Reference, state: _FileState) -> None:
+        with self._lock:
+            self._checked[reference.digest] = state
+            if len(self._checked) > _CHECKED_MAX:
+                self._checked.popitem(last=False)
 
     def remember(self, content: Content, reference: Reference, mapping: mmap.mmap) -> None:
         """Keep the bytes of a value that was stored, to know it again."""
