@@ -15,10 +15,12 @@ import click
 from benchmarks import layout as layouts
 from benchmarks import page as pages
 from benchmarks import trips
+from benchmarks.broadcast import broadcast
 from benchmarks.floods import logs
 from benchmarks.measure import Options, as_one_object, fsync_ms, in_folder, measure, report, tell, timed
 from benchmarks.peers import PEERS
 from benchmarks.systems import System
+from benchmarks.values import values
 from benchmarks.watchers import watchers
 
 #: Between two submits: longer than anything takes to come to rest, so that the worker is idle.
@@ -31,6 +33,8 @@ def main() -> None:
 
 
 main.add_command(logs)
+main.add_command(values)
+main.add_command(broadcast)
 main.add_command(watchers)
 
 

@@ -40,7 +40,7 @@ class Kept(NamedTuple):
 
 
 class _FileState(NamedTuple):
-    """Which file it is, and when it was changed in any way; what writes to a file cannot set that."""
+    """A file as it is, by the time of its last change of any kind; no program can set that time."""
 
     device: int
     inode: int

@@ -1,0 +1,166 @@
+"""Large values: how long they take on their way beside a plain copy of a file, and how often they are sent and stored.
+
+python -m benchmarks values
+"""
+
+import os
+import shutil
+import statistics
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import TypeVar
+
+import click
+
+from benchmarks.columns import Column, Readers, Relay, column
+from benchmarks.cpu import descendants
+from benchmarks.measure import Numbers, as_one_object, in_folder, tell
+from benchmarks.wire import Wire, counted
+from dagorama.runner import launch_workers
+from dagorama_broker.launch import launch_broker
+
+T = TypeVar("T")
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Crew:
+    """A durable broker and its workers, which speak to it by a way that counts."""
+
+    folder: Path
+    wire: Wire
+    broker_pid: int
+
+    def stored_bytes(self) -> int:
+        """Returns how much there is in the store."""
+        files = [Path(at, name) for at, _, names in os.walk(self.folder / "values") for name in names]
+        return sum(file.stat().st_size for file in files)
+
+    def broker_kib(self, key: str) -> int:
+        """Returns what the broker has in memory (`VmRSS`), or has had at most (`VmHWM`; proc(5)), in KiB."""
+        lines = Path(f"/proc/{self.broker_pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(key))
+
+
+@contextmanager
+def crew(folder: Path, workers: int) -> Iterator[Crew]:
+    """Starts them, with a store and a cache of values of their own."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(TemporaryDirectory(dir=folder, prefix="dagorama-bench-")))
+        stack.enter_context(environment(DAGORAMA_VALUE_CACHE=str(directory / "cache")))
+        before = descendants(os.getpid())
+        settings = {"DAGORAMA_VALUES": str(directory / "values")}
+        url = f"sqlite:///{directory}/broker.sqlite3"
+        broker = stack.enter_context(launch_broker(port=0, storage=url, environment=settings))
+        (broker_pid,) = descendants(os.getpid()) - before
+        wire = stack.enter_context(counted(broker.port))
+        stack.enter_context(environment(DAGORAMA_PORT=str(wire.port)))
+        stack.enter_context(launch_workers(workers))
+        made = Crew(directory, wire, broker_pid)
+        read(column(0, MIB), 10 * workers)
+        relay(0, MIB)
+        yield made
+
+
+@contextmanager
+def environment(**settings: str) -> Iterator[None]:
+    """Sets variables that processes inherit which start in the block."""
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def relay(seed: int, size: int) -> Column:
+    """Has a value made by a node, taken and given by another; returns it as it has come here."""
+    instance, _ = Relay()(seed, size)
+    return instance.result(timeout=600)
+
+
+def read(source: Column | str, count: int) -> int:
+    """Has an array read by so many nodes; returns the sum of what each has found."""
+    instance, _ = Readers()(source, count)
+    return instance.result(timeout=600)
+
+
+def timed(run: Callable[[], T]) -> tuple[float, T]:
+    """Returns how long something takes, in seconds, and what it returns."""
+    began_at = perf_counter()
+    value = run()
+    return perf_counter() - began_at, value
+
+
+def copied(source: Path) -> None:
+    """Copies a file to beside it and waits until it is on the disk, as every store has to that keeps its word."""
+    with source.open("rb") as file, source.with_name("copy").open("wb") as written:
+        shutil.copyfileobj(file, written, MIB)
+        written.flush()
+        os.fsync(written.fileno())
+
+
+def relays(made: Crew, size: int, seed: int) -> Numbers:
+    """Measures a value on its way from one node to another and from there to here."""
+    source, expected = made.folder / "plain", column(seed, size)
+    source.write_bytes(expected.data)
+    copy_s, _ = timed(lambda: copied(source))
+    made_s, _ = timed(lambda: column(seed, size))
+    before_kib = made.broker_kib("VmRSS")
+    relay_s, value = timed(lambda: relay(seed, size))
+    if value.data != expected.data:
+        raise ValueError("another value has come")
+    grew_mib = (made.broker_kib("VmHWM") - before_kib) / 1024
+    return {"copy_s": copy_s, "made_s": made_s, "relay_s": relay_s, "broker_grew_mib": grew_mib}
+
+
+def readings(made: Crew, size: int, seed: int, readers: int) -> Numbers:
+    """Measures many nodes that read one array, beside as many that map the same file themselves."""
+    table, file = column(seed, size), made.folder / "plain"
+    file.write_bytes(table.data)
+    mapped_s, expected = timed(lambda: read(str(file), readers))
+    stored, sent = made.stored_bytes(), made.wire.bytes
+    read_s, found = timed(lambda: read(table, readers))
+    if found != expected:
+        raise ValueError(f"the nodes have read {found}, not {expected}")
+    stored_mib, sent_mib = (made.stored_bytes() - stored) / MIB, (made.wire.bytes - sent) / MIB
+    return {"mapped_s": mapped_s, "read_s": read_s, "stored_mib": stored_mib, "sent_mib": sent_mib}
+
+
+@click.command()
+@as_one_object
+@click.option("--megabytes", default=1024, show_default=True, type=click.IntRange(min=1), help="Of the value, MiB.")
+@click.option(
+    "--array-megabytes", default=100, show_default=True, type=click.IntRange(min=1), help="Of the array, MiB."
+)
+@click.option("--readers", default=1000, show_default=True, type=click.IntRange(min=1), help="Nodes that read it.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(min=1), help="Worker processes.")
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(min=1))
+@in_folder
+def values(
+    as_json: bool, megabytes: int, array_megabytes: int, readers: int, workers: int, rounds: int, folder: Path
+) -> None:
+    """Large values: seconds from node to node to here, beside a plain copy; one array for many nodes; what is stored.
+
+    `copy_ratio` is of the way alone: making the value is taken off. A copy is one that is on the disk.
+    """
+    found: list[Numbers] = []
+    with crew(folder, workers) as made:
+        for number in range(1, rounds + 1):
+            click.echo(f"round {number} of {rounds}", err=True)
+            relayed = relays(made, megabytes * MIB, 2 * number)
+            found.append(relayed | readings(made, array_megabytes * MIB, 2 * number + 1, readers))
+    numbers = {name: statistics.median(one[name] for one in found) for name in found[0]}
+    numbers["copy_ratio"] = statistics.median((one["relay_s"] - one["made_s"]) / one["copy_s"] for one in found)
+    numbers["readers_ratio"] = statistics.median(one["read_s"] / one["mapped_s"] for one in found)
+    settings = {"megabytes": megabytes, "array_megabytes": array_megabytes, "readers": readers}
+    tell(numbers, settings | {"workers": workers, "rounds": rounds}, as_json=as_json)
