@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache as once
 from functools import cached_property
@@ -145,13 +146,8 @@ class RemoteValues:
         descriptor = -1
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            digest = sha256()
-            for view in content.views():
-                for first in range(0, view.nbytes, _STEP_BYTES):
-                    with view[first : first + _STEP_BYTES] as step:
-                        digest.update(step)
-                        _write(descriptor, step)
-            return Spooled(Reference(digest.digest(), content.size), descriptor, path)
+            digest = _write_hashed(descriptor, content)
+            return Spooled(Reference(digest, content.size), descriptor, path)
         except OSError as error:
             get_logger().debug("no file could be written in %s: %s", directory, error)
             if descriptor >= 0:
@@ -296,6 +292,21 @@ class RemoteValues:
 
     def _progress(self, verb: str, reference: Reference) -> Progress:
         return Progress(verb, reference.size, shows=self._shows)
+
+
+def _write_hashed(descriptor: int, content: Content) -> bytes:
+    """Write all of a value; return its digest, which another thread finds meanwhile where that takes a while."""
+    if content.size < _STEP_BYTES:
+        for view in content.views():
+            _write(descriptor, view)
+        return content.digest()
+    with ThreadPoolExecutor(1, "dagorama-hash") as beside:
+        digest = beside.submit(content.digest)
+        for view in content.views():
+            for first in range(0, view.nbytes, _STEP_BYTES):
+                with view[first : first + _STEP_BYTES] as step:
+                    _write(descriptor, step)
+        return digest.result()
 
 
 def _write(descriptor: int, data: memoryview) -> None:
