@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, sleep
+
+#: Waiting for anything ends after so long: a machine may be slow.
+WAIT_S = 90.0
 
 
 def least_s(measure: Callable[[], object], limit_s: float, *, tries: int = 5) -> float:
@@ -19,3 +22,11 @@ def least_s(measure: Callable[[], object], limit_s: float, *, tries: int = 5) ->
         measured = measure()
         times_s.append(measured if isinstance(measured, float) else monotonic() - began_at)
     return min(times_s)
+
+
+def until(tells: Callable[[], object], *, within_s: float = WAIT_S) -> None:
+    """Wait for what nothing announces until it is so. `AssertionError` where it is not within that time, in seconds."""
+    give_up_at = monotonic() + within_s
+    while not tells():
+        assert monotonic() < give_up_at, f"it has not come to that within {within_s:g} s"
+        sleep(0.01)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.ui.site import WAIT_S, Site, launched_browser, serve
+from tests.timing import WAIT_S
+from tests.ui.site import Site, launched_browser, serve
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import Process
@@ -18,11 +17,10 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from dagorama import launch_workers
 from dagorama_broker.launch import LaunchedBroker, launch_broker
+from tests.timing import WAIT_S, until
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage")
-#: Waiting for anything ends after so long: a machine may be slow.
-WAIT_S = 90.0
 
 
 @dataclass
@@ -105,14 +103,6 @@ def launched_browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
         yield browser
         browser.close()
-
-
-def until(tells: Callable[[], object]) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + WAIT_S
-    while not tells():
-        assert time.monotonic() < end, "it has not come to that"
-        time.sleep(0.05)
 
 
 def is_live(page: Page) -> None:

@@ -11,10 +11,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from dagorama.analysis.wording import lasting
-from tests.timing import least_s
+from tests.timing import WAIT_S, least_s, until
 from tests.ui.definitions import Stations
 from tests.ui.drawn import Growing, Wide
-from tests.ui.site import WAIT_S, Site, is_live, until
+from tests.ui.site import Site, is_live
 
 expect.set_options(timeout=WAIT_S * 1000)
 

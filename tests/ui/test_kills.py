@@ -8,14 +8,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from dagorama import attach
+from tests.timing import WAIT_S, until
 from tests.ui.definitions import Gated
-from tests.ui.site import WAIT_S, Site, is_live, serve, until
+from tests.ui.site import Site, is_live, serve
 
 KILLS = min(int(os.environ.get("DAGORAMA_TEST_KILLS", "3")), 50)
 TRUTH_S = float(os.environ.get("DAGORAMA_TEST_TRUTH_S", WAIT_S))
@@ -61,7 +64,7 @@ def test_the_page_comes_back_to_the_truth(site: Site, browser: Browser, tmp_path
         kill(site, part)
         (gates / names[number]).touch()
         (gates / f"{names[number]} ends").touch()
-        until(lambda number=number: attach(instance.instance_id).status.counts.get("completed") == number + 1)  # type: ignore[misc]
+        until(partial(have_completed, instance.instance_id, number + 1))
         began_at = time.monotonic()
         shows(nodes, number + 1, names[number])
         row = listed.locator(f"tr[data-id='{instance.instance_id}']")
@@ -71,6 +74,11 @@ def test_the_page_comes_back_to_the_truth(site: Site, browser: Browser, tmp_path
     print(f"the truth after {KILLS} kills: " + ", ".join(f"{part} {took:.1f} s" for part, took in took_s.items()))
     assert all(page.evaluate("window.isTheSame") for page in (nodes, listed, workers))
     context.close()
+
+
+def have_completed(instance_id: UUID, count: int) -> bool:
+    """Tell whether so many nodes of an instance have completed."""
+    return attach(instance_id).status.counts.get("completed") == count
 
 
 def shows(page: Page, completed: int, name: str) -> None:

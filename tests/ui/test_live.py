@@ -7,8 +7,9 @@ from pathlib import Path
 from playwright.sync_api import Locator, Page, expect
 
 from dagorama import attach, instance_options
+from tests.timing import WAIT_S, until
 from tests.ui.definitions import Gated, Stations
-from tests.ui.site import WAIT_S, Site, is_live, until
+from tests.ui.site import Site, is_live
 
 expect.set_options(timeout=WAIT_S * 1000)
 

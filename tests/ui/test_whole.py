@@ -9,9 +9,10 @@ import pytest
 from playwright.sync_api import Browser, Dialog, Page, expect
 
 from dagorama import Instance, Queue, attach, instance_options
+from tests.timing import WAIT_S
 from tests.ui.definitions import Hostile, Stations
 from tests.ui.hostile import TEXTS
-from tests.ui.site import WAIT_S, Site, is_live
+from tests.ui.site import Site, is_live
 
 expect.set_options(timeout=WAIT_S * 1000)
 

@@ -139,8 +139,8 @@ def test_openmetrics_is_spoken_where_it_is_asked_for(start_broker: StartBroker) 
     assert list(text_string_to_metric_families(get(f"{broker.url}/metrics").text))
 
 
-def test_a_broker_that_drains_is_not_ready(start_broker: StartBroker) -> None:
-    """Load balancers and Kubernetes see its health by its own word, until it is gone."""
+def state_of_one_that_drains(start_broker: StartBroker) -> Page | None:
+    """Tell what a broker says of its readiness while it drains; None where it was gone before it could be asked."""
     broker = start_broker("--storage", "memory:")
     assert [get(f"{broker.url}/{path}").status for path in ("livez", "readyz", "version")] == [200, 200, 200]
     with Client(broker.target) as client:
@@ -149,11 +149,18 @@ def test_a_broker_that_drains_is_not_ready(start_broker: StartBroker) -> None:
         broker.wait_for("broker stopping")
         try:
             state = get(f"{broker.url}/readyz")
-        except (URLError, ConnectionError):  # it is gone already, on a slow machine
-            state = Page(503, "draining\n")
+        except (URLError, ConnectionError):
+            state = None
         watch.cancel()  # type: ignore[attr-defined]  # a call of gRPC
-    assert state == (503, "draining\n")
     assert broker.process.wait(WAIT_S) == 0
+    return state
+
+
+def test_a_broker_that_drains_is_not_ready(start_broker: StartBroker) -> None:
+    """Load balancers and Kubernetes see its health by its own word, until it is gone."""
+    # On a slow machine one may be gone too soon; one that never says it is at fault.
+    states = (state_of_one_that_drains(start_broker) for _ in range(5))
+    assert next(filter(None, states), None) == (503, "draining\n")
 
 
 def test_a_metrics_port_that_is_taken_ends_the_start(start_broker: StartBroker) -> None:

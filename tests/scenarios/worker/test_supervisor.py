@@ -184,7 +184,7 @@ def test_a_second_signal_stops_the_supervisor(broker: LaunchedBroker, pipe: Make
 
 def test_a_broker_that_is_not_there_is_named() -> None:
     """Without a broker the command says where it looks, and goes on trying."""
-    with command("--processes", "2", DAGORAMA_PORT="1") as process:
+    with command("--processes", "2", DAGORAMA_PORT="1", DAGORAMA_DRAIN_GRACE_S="3600") as process:
         said = "worker - [WARNING] - no broker answers at localhost:1 (connection refused); trying again\n"
         assert told(line_of(process, "no broker")) == said
         assert process.poll() is None

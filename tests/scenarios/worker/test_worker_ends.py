@@ -6,6 +6,7 @@ import signal
 from multiprocessing import Process
 from pathlib import Path
 from threading import Thread
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from dagorama.worker.processes.child import EXIT_STOPPED
 from dagorama_broker.launch import LaunchedBroker
 from tests.scenarios.worker.conftest import MakePipe, StartWorkers
 from tests.scenarios.worker.worker_definitions import Work, hear, say
+from tests.timing import least_s
 
 
 def test_a_drained_worker_finishes_what_runs(broker: LaunchedBroker, workers: StartWorkers, pipe: MakePipe) -> None:
@@ -51,12 +53,18 @@ def test_a_second_sigterm_stops_at_once(broker: LaunchedBroker, workers: StartWo
 
 
 def test_an_idle_worker_drains_at_once(broker: LaunchedBroker, workers: StartWorkers) -> None:
-    """A worker without work exits with status 0 as soon as it is told."""
-    (worker,) = workers(1)
-    assert Work()("pid")[0].result(timeout=60) == worker.pid
-    worker.terminate()
-    worker.join(60)
-    assert worker.exitcode == 0
+    """A worker without work exits with status 0 as soon as it is told, and waits for nothing that it could wait for."""
+
+    def drain_s() -> float:
+        (worker,) = workers(1)
+        assert Work()("pid")[0].result(timeout=60) == worker.pid
+        told_at = monotonic()
+        worker.terminate()
+        worker.join(60)
+        assert worker.exitcode == 0
+        return monotonic() - told_at
+
+    assert least_s(drain_s, 5.0) < 5.0
 
 
 def test_a_drained_worker_runs_what_is_registered_for_the_end(
@@ -73,6 +81,7 @@ def test_a_drained_worker_runs_what_is_registered_for_the_end(
 def test_a_worker_without_broker_drains_at_once(workers: StartWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that never reached a broker has nothing to finish."""
     monkeypatch.setenv("DAGORAMA_PORT", "1")
+    monkeypatch.setenv("DAGORAMA_DRAIN_GRACE_S", "3600")  # one that had something to report would look on
     (worker,) = workers(1)
     worker.terminate()
     worker.join(60)

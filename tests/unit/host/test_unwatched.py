@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -46,12 +46,12 @@ def of_looking(calls: Counter[str]) -> int:
     return sum(count for file, count in calls.items() if any(part in file for part in (*LOOKING, *FEEDS)))
 
 
-async def through_a_host(nodes: int, look: Callable[[Requests], object] | None = None) -> Counter[str]:
+async def through_a_host(nodes: int, look: Callable[[Requests], Awaitable[object]] | None = None) -> Counter[str]:
     """Take nodes through a host, one after the other; return what was called meanwhile."""
     async with running_host() as host:
         await host.commit(c.ConnectWorker(worker_id=WORKER, name="w", slots=0))
         if look is not None:
-            await look(Requests(host))  # type: ignore[misc] # a request
+            await look(Requests(host))
         with counting() as calls:
             for number in range(nodes):
                 await host.submit(submit(f"n{number}", instance=f"i{number}"))
@@ -67,7 +67,7 @@ def test_a_broker_that_nobody_looks_at_calls_none_of_it() -> None:
 
 
 @pytest.mark.parametrize("look", [Requests.watch_events, Requests.watch_changes])
-def test_nothing_is_left_of_a_look(look: Callable[[Requests], object], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_left_of_a_look(look: Callable[[Requests], Awaitable[object]], monkeypatch: pytest.MonkeyPatch) -> None:
     """While somebody watches there are some calls for each node, and when they have gone there are none."""
     few, many = (of_looking(asyncio.run(through_a_host(count, look))) for count in (10, 50))
     assert 40 <= many - few <= 40 * 3 * 10

@@ -7,6 +7,8 @@ import os
 from array import array
 from collections.abc import Iterator
 from hashlib import sha256
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Event, Semaphore
 from pathlib import Path
 from random import Random
 from time import sleep
@@ -273,12 +275,12 @@ def test_a_broker_of_an_earlier_version_has_no_store() -> None:
         server.stop()
 
 
-def _fetch(port: int, ready: object, go: object, results: object) -> None:
+def _fetch(port: int, ready: Semaphore, go: Event, results: Queue[bytes]) -> None:
     values = RemoteValues("localhost", port, patience_s=20.0)
-    ready.release()  # type: ignore[attr-defined]
-    go.wait()  # type: ignore[attr-defined]
+    ready.release()
+    go.wait()
     (found,) = values.get([REFERENCE], "a test")
-    results.put(sha256(found).digest())  # type: ignore[attr-defined]
+    results.put(sha256(found).digest())
 
 
 def test_the_processes_of_a_host_fetch_a_value_once(far: ValueServer) -> None:

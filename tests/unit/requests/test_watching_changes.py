@@ -8,6 +8,7 @@ import pytest
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.model.values import InstanceId
+from dagorama_broker.host.host import Host
 from dagorama_broker.requests import Requests
 from dagorama_broker.requests import watching as module
 from dagorama_broker.requests.checks import CHANGES_NAMED_MAX, MalformedRequest
@@ -77,9 +78,9 @@ async def test_many_changes_are_few_answers(monkeypatch: pytest.MonkeyPatch) -> 
         await submitting
 
 
-async def _submit(host: object, count: int) -> None:
+async def _submit(host: Host, count: int) -> None:
     for number in range(count):
-        await host.submit(submit(f"n{number}"))  # type: ignore[attr-defined] # a host
+        await host.submit(submit(f"n{number}"))
 
 
 async def test_more_names_than_are_watched_are_refused() -> None:
