@@ -89,12 +89,13 @@ class Connector:
     def _tell_connected(self) -> None:
         """Tell that the broker answers, where that is news."""
         forking.keep_connections_from_forks(self._host, self._port)
+        at = f"the broker at {self._host}:{self._port}"
+        text = f"{at} answers again" if self.was_welcome else f"connected to {at}"
         if self._is_connected is None:
-            self._owner.connected(f"connected to the broker at {self._host}:{self._port}")
+            self._owner.connected(text)
         elif not self._is_connected:
-            again = f"the broker at {self._host}:{self._port} answers again"
-            self._owner.connection_changed(again, is_connected=True)
-        self._is_connected = True
+            self._owner.connection_changed(text, is_connected=True)
+        self._is_connected = self.was_welcome = True
 
     def unavailable(self, waited_s: float) -> BrokerUnavailable:
         """Describe why there is no connection."""
@@ -136,7 +137,6 @@ class Connector:
             for response in stream.responses():
                 self._border.receive(stream, response)
                 if response.HasField("welcome"):
-                    self.was_welcome = True
                     self._tell_connected()
             self._last_detail = "it ended the connection"
             self._is_refused = False

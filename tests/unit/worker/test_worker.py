@@ -16,7 +16,8 @@ from dagorama.worker.importing import CannotImport
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.owner import Owner
 from dagorama.worker.shell.worker import Worker
-from tests.unit.worker.work_server import TIMEOUT_S, WorkServer, work_server
+from tests.timing import WAIT_S
+from tests.unit.worker.work_server import WorkServer, work_server
 
 NODES = [bytes([number]) * 16 for number in range(8)]
 gates = {name: Event() for name in ("started", "go")}
@@ -33,7 +34,7 @@ class Gated(DAGDefinition):
     def hold(self, name: str) -> str:
         ran.append(name)
         gates["started"].set()
-        assert gates["go"].wait(TIMEOUT_S)
+        assert gates["go"].wait(WAIT_S)
         return name
 
     @dagorama().syncfn
@@ -140,7 +141,7 @@ def test_what_a_lost_lease_gave_is_discarded(server: WorkServer, worker: Worker)
     session = server.session()
     session.welcome()
     session.grant(HOLD, (NODES[0], 1, arguments("running")), (NODES[1], 2, arguments("pending")))
-    assert gates["started"].wait(TIMEOUT_S)
+    assert gates["started"].wait(WAIT_S)
     session.close()
     again = server.session()
     assert len(again.hello().held) == 2
@@ -156,7 +157,7 @@ def test_what_ends_without_a_connection_is_reported_later(server: WorkServer, wo
     session = server.session()
     session.welcome()
     session.grant(HOLD, (NODES[0], 1, arguments("running")), (NODES[1], 2, arguments("pending")))
-    assert gates["started"].wait(TIMEOUT_S)
+    assert gates["started"].wait(WAIT_S)
     session.close()
     again = server.session()
     gates["started"].clear()
@@ -173,7 +174,7 @@ def test_pending_nodes_outlast_streams_that_were_never_welcome(server: WorkServe
     session.hello()
     session.grant(HOLD, (NODES[0], 1, arguments("first")))
     session.grant(RUN, (NODES[1], 2, arguments("second")))
-    assert gates["started"].wait(TIMEOUT_S)
+    assert gates["started"].wait(WAIT_S)
     session.close()
     for _ in range(3):
         failed = server.session()
@@ -204,7 +205,7 @@ def test_only_what_was_not_started_is_handed_back(server: WorkServer, worker: Wo
     session.welcome()
     nodes = [(NODES[number], number + 1, arguments(str(number))) for number in range(3)]
     session.grant(HOLD, *nodes)
-    assert gates["started"].wait(TIMEOUT_S)
+    assert gates["started"].wait(WAIT_S)
     session.send(WorkResponse(recalls=[Lease(node_id=node_id, token=token) for node_id, token, _ in nodes]))
     request = session.request()
     assert request is not None
@@ -221,7 +222,7 @@ def test_equal_node_ids_of_two_instances_are_two_nodes(server: WorkServer, worke
     session.grant(HOLD, (NODES[0], 1, arguments("a")), instance_id=b"a" * 16)
     for token, instance in enumerate("bcd", 2):
         session.grant(RUN, (NODES[0], token, arguments(instance)), instance_id=instance.encode() * 16)
-    assert gates["started"].wait(TIMEOUT_S)
+    assert gates["started"].wait(WAIT_S)
     session.send(WorkResponse(recalls=[Lease(node_id=NODES[0], token=2)]))
     request = session.request()
     assert request is not None
@@ -241,7 +242,7 @@ def test_a_silent_worker_sends_heartbeats(server: WorkServer, worker: Worker) ->
     session = server.session()
     session.hello()
     session.welcome(lease_duration_s=0.03)
-    request = session.requests.get(timeout=TIMEOUT_S)
+    request = session.requests.get(timeout=WAIT_S)
     assert request is not None
     assert request.ByteSize() == 0
 
@@ -267,7 +268,7 @@ def test_a_drained_worker_hands_back_reports_and_leaves(server: WorkServer, work
     session.hello()
     session.welcome()
     session.grant(HOLD, (NODES[0], 1, arguments("running")), (NODES[1], 2, arguments("pending")))
-    assert gates["started"].wait(TIMEOUT_S)
+    assert gates["started"].wait(WAIT_S)
     worker.drain()
     session.grant(RUN, (NODES[2], 3, arguments("late")))
     handed_back: set[bytes] = set()
@@ -310,20 +311,21 @@ def test_a_broken_connection_is_told_once_until_it_is_mended(server: WorkServer,
     if was_there:
         session = server.session()
         session.welcome()
-        assert told.wait(TIMEOUT_S)
+        assert told.wait(WAIT_S)
         told.clear()
         session.close()
     server.session().close()
-    assert told.wait(TIMEOUT_S)
+    assert told.wait(WAIT_S)
     told.clear()
     session = server.session()
     session.welcome()
-    assert told.wait(TIMEOUT_S)
+    assert told.wait(WAIT_S)
     worker.drain()
     worker.wait()
     at = f"the broker at localhost:{server.port}"
     problem = f"the connection to {at} broke" if was_there else f"no broker answers at localhost:{server.port}"
-    expected = [(False, f"{problem} (it ended the connection); trying again"), (True, f"{at} answers again")]
+    back = f"{at} answers again" if was_there else f"connected to {at}"
+    expected = [(False, f"{problem} (it ended the connection); trying again"), (True, back)]
     assert news == [(True, f"connected to {at}")] * was_there + expected
 
 
