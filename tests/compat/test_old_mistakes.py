@@ -108,7 +108,7 @@ class Mistakes(DAGDefinition):
 
     @dagorama().syncfn
     def meet(self) -> bool:
-        return together.wait(20) >= 0
+        return together.wait(60) >= 0
 
     @dagorama().syncfn
     def length(self, value: bytes) -> int:
@@ -339,11 +339,11 @@ def test_what_is_written_to_an_instance_stays_there() -> None:
 def test_nothing_is_polled_for(own_broker: LaunchedBroker, record: str) -> None:
     """New nodes, retries that are due, and what a dead worker ran start without a pause that one notices."""
     with launch_workers(2):
-        Mistakes()("give", 1)[0].result(timeout=20)
+        Mistakes()("give", 1)[0].result(timeout=60)
 
         def give_20() -> None:
             for number in range(20):
-                Mistakes()("give", number)[0].result(timeout=20)
+                Mistakes()("give", number)[0].result(timeout=60)
 
         records = (f"{record}-{number}" for number in count())
 

@@ -508,7 +508,7 @@ def test_several_workers_finish_a_graph_together(own_broker: LaunchedBroker) -> 
     execute_worker(infinite_loop=False)
     assert resolve(instance, promise) == 380
     for thread in others:
-        thread.join(20)
+        thread.join(60)
     assert [thread.is_alive() for thread in others] == [False, False]
 
 
@@ -552,7 +552,7 @@ def test_launched_workers_end_when_all_is_done() -> None:
     instance, promise = Sample()(4)
     with launch_workers(2, exit_on_completion=True) as workers:
         for worker in workers:
-            worker.join(20)
+            worker.join(60)
         assert [worker.exitcode for worker in workers] == [0, 0]
     assert resolve(instance, promise) == 12
 

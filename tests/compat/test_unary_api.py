@@ -589,7 +589,7 @@ def test_after_a_restart_the_graph_is_as_it_was(tmp_path: Path) -> None:
         client.submit(instance, done, worker, b"done")
         client.fail(instance, failed, worker)
         first.process.kill()
-        first.process.wait(10)
+        first.process.wait(60)
     with launch_broker(first.port, storage=storage) as second, UnaryClient(second.target) as client:
         assert client.refusal("GetWork", identifier=worker) == (NOT_FOUND, INVALIDATED)
         late = {"instanceId": instance, "nodeId": running, "workerId": worker, "result": b"late"}

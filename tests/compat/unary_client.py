@@ -22,10 +22,10 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 from grpc_tools import protoc  # type: ignore[import-untyped]  # it has no stubs
 
+from tests.timing import WAIT_S
+
 PROTOS = Path(__file__).parents[2] / "protos"
 FILE = "dagorama/api/api.proto"
-#: How long a test waits for what is to come at once.
-WAIT_S = 30.0
 
 Message = Any  # of a class that comes into being here
 Refusal = tuple[grpc.StatusCode, str]

@@ -8,8 +8,7 @@ from time import monotonic, sleep
 
 import pytest
 
-#: So long a worker that a test has stopped may take to end.
-END_S = 20.0
+from tests.timing import WAIT_S
 
 
 def captures() -> int:
@@ -23,7 +22,7 @@ def _leave_no_capture() -> Iterator[None]:
     """Fail a test that ends fewer captures than it begins, or more: a later one would not find its own output."""
     before = captures()
     yield
-    until = monotonic() + END_S
+    until = monotonic() + WAIT_S  # a worker that the test has stopped may take long to end
     while captures() != before and monotonic() < until:
         sleep(0.01)
     assert captures() == before

@@ -14,13 +14,10 @@ from uuid import uuid4
 import grpc
 
 from dagorama.v1 import dag_pb2, dag_pb2_grpc, graph_pb2, work_pb2, work_pb2_grpc
+from tests.timing import WAIT_S
 
-#: How long a test waits for an answer, or for a process.
-WAIT_S = 30.0
 #: How long leases last at brokers whose workers send no heartbeats while a test goes on, however slowly.
-LEASE_S = 600.0
-#: How long it waits for a message to a worker that is to come at once, and not when a lease is over.
-AT_ONCE_S = 30.0
+LEASE_S = 3600.0
 UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
 
@@ -279,7 +276,7 @@ class Worker:
 
     # -- receiving ----------------------------------------------------------------------------------------------------
 
-    def receive(self, timeout_s: float = AT_ONCE_S) -> work_pb2.WorkResponse:
+    def receive(self, timeout_s: float = WAIT_S) -> work_pb2.WorkResponse:
         """Give the next message. Raises `StreamEnded`, or `queue.Empty` after the time."""
         response = self._incoming.get(timeout=timeout_s)
         if isinstance(response, StreamEnded):

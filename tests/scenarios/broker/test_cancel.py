@@ -11,7 +11,8 @@ import pytest
 from dagorama.v1 import dag_pb2, graph_pb2
 from dagorama_broker.launch import launch_broker
 from tests.scenarios.broker.conftest import Connect
-from tests.scenarios.broker.rawclient import WAIT_S, Client, call, failure, new_id, refusal, result
+from tests.scenarios.broker.rawclient import Client, call, failure, new_id, refusal, result
+from tests.timing import WAIT_S
 
 CANCELLED, COMPLETED = graph_pb2.NODE_STATE_CANCELLED, graph_pb2.NODE_STATE_COMPLETED
 PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION

@@ -12,7 +12,8 @@ import pytest
 from dagorama.v1 import dag_pb2
 from dagorama_broker.launch import launch_broker
 from tests.scenarios.broker.conftest import Connect
-from tests.scenarios.broker.rawclient import WAIT_S, Client, Worker, call, new_id, refusal
+from tests.scenarios.broker.rawclient import Client, Worker, call, new_id, refusal
+from tests.timing import WAIT_S
 
 INVALID, PRECONDITION = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION
 

@@ -14,7 +14,8 @@ from dagorama import CursorExpired, Event, InstanceEvent, NodeEvent, WorkerEvent
 from dagorama.looking import events as events_module
 from dagorama.v1 import work_pb2
 from dagorama_broker.launch import launch_broker
-from tests.scenarios.broker.rawclient import WAIT_S, Client, Worker, call, failure, function, new_id, result
+from tests.scenarios.broker.rawclient import Client, Worker, call, failure, function, new_id, result
+from tests.timing import WAIT_S
 
 
 @pytest.fixture(autouse=True)

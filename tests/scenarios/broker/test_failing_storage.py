@@ -9,7 +9,8 @@ import pytest
 
 from dagorama_broker.launch import launch_broker
 from tests.scenarios.broker.conftest import Connect
-from tests.scenarios.broker.rawclient import WAIT_S, Client, call, new_id, refusal, result, values_in
+from tests.scenarios.broker.rawclient import Client, call, new_id, refusal, result, values_in
+from tests.timing import WAIT_S
 
 
 @contextmanager

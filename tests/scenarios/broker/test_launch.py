@@ -11,7 +11,8 @@ import pytest
 
 from dagorama.v1 import dag_pb2
 from dagorama_broker.launch import BrokerNotStarted, launch_broker
-from tests.scenarios.broker.rawclient import WAIT_S, Client, call, new_id
+from tests.scenarios.broker.rawclient import Client, call, new_id
+from tests.timing import WAIT_S
 
 LIST = dag_pb2.ListInstancesRequest()
 

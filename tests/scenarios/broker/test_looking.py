@@ -14,7 +14,8 @@ from dagorama.calls.payload import encode
 from dagorama.v1 import graph_pb2
 from dagorama_broker.launch import LaunchedBroker
 from tests.scenarios.broker.conftest import Connect
-from tests.scenarios.broker.rawclient import WAIT_S, Client, call, failure, function, new_id, result
+from tests.scenarios.broker.rawclient import Client, call, failure, function, new_id, result
+from tests.timing import WAIT_S
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,8 @@ from dagorama.v1 import dag_pb2, work_pb2
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 from tests.scenarios.broker.conftest import Connect
 from tests.scenarios.broker.printing import Printer
-from tests.scenarios.broker.rawclient import WAIT_S, Client, call, completions, new_id
+from tests.scenarios.broker.rawclient import Client, call, completions, new_id
+from tests.timing import WAIT_S
 
 
 @pytest.fixture

@@ -9,21 +9,11 @@ import pytest
 from dagorama.v1 import graph_pb2, work_pb2
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 from tests.scenarios.broker.conftest import Connect
-from tests.scenarios.broker.rawclient import (
-    WAIT_S,
-    Client,
-    call,
-    failure,
-    function,
-    new_id,
-    refusal,
-    result,
-    values_in,
-)
-from tests.timing import least_s
+from tests.scenarios.broker.rawclient import Client, call, failure, function, new_id, refusal, result, values_in
+from tests.timing import WAIT_S, least_s
 
 #: Longer than any test: whatever happens sooner does not happen because the broker has stopped waiting.
-PATIENT = {"DAGORAMA_RECONNECT_GRACE_S": "60"}
+PATIENT = {"DAGORAMA_RECONNECT_GRACE_S": "3600"}
 
 
 def end(broker: LaunchedBroker, number: signal.Signals = signal.SIGKILL) -> None:

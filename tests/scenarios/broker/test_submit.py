@@ -7,7 +7,8 @@ import pytest
 
 from dagorama.v1 import dag_pb2, graph_pb2
 from tests.scenarios.broker.conftest import Connect
-from tests.scenarios.broker.rawclient import WAIT_S, Call, Client, call, calls, function, new_id, refusal
+from tests.scenarios.broker.rawclient import Call, Client, call, calls, function, new_id, refusal
+from tests.timing import WAIT_S
 
 
 def test_a_submit_may_be_repeated(client: Client) -> None:

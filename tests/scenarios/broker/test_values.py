@@ -23,8 +23,9 @@ from dagorama_broker.launch import BrokerNotStarted, LaunchedBroker, launch_brok
 from dagorama_broker.storage.sqlite import SqliteJournal
 from dagorama_broker.storage.uses import recount_uses
 from tests.scenarios.broker.conftest import Connect
-from tests.scenarios.broker.rawclient import WAIT_S, Client, call, new_id, refusal, values_in
+from tests.scenarios.broker.rawclient import Client, call, new_id, refusal, values_in
 from tests.stored import value_files
+from tests.timing import WAIT_S
 
 KILLS = min(100, int(os.environ.get("DAGORAMA_TEST_KILLS", "6")))
 SEED = int(os.environ.get("DAGORAMA_TEST_SEED", "1"))

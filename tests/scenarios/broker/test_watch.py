@@ -8,7 +8,8 @@ import pytest
 
 from dagorama.v1 import dag_pb2, graph_pb2
 from tests.scenarios.broker.conftest import Connect
-from tests.scenarios.broker.rawclient import WAIT_S, Client, call, failure, new_id, refusal, result, values_in
+from tests.scenarios.broker.rawclient import Client, call, failure, new_id, refusal, result, values_in
+from tests.timing import WAIT_S
 
 Told = tuple[bytes, int, list[tuple[bytes, bytes]]]
 

@@ -14,9 +14,9 @@ import pytest
 
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 from tests import queries
+from tests.timing import WAIT_S
 
 ROOT = Path(__file__).parents[3]
-TIMEOUT_S = 60
 
 #: The module that both projects have; what its functions return tells the version that ran.
 SHOP = """
@@ -47,7 +47,7 @@ SPAWN = f"""
 from shop import Job
 instance, _ = Job()()
 print(instance.instance_id, flush=True)
-print(instance.result(timeout={TIMEOUT_S}), flush=True)
+print(instance.result(timeout={WAIT_S}), flush=True)
 """
 
 
@@ -102,7 +102,7 @@ def worker(folder: Path, *options: str, **environment: str) -> Iterator[str]:
         (name,) = {one.name for one in queries.list_workers()} - others
         yield name
         process.terminate()
-        process.wait(TIMEOUT_S)
+        process.wait(WAIT_S)
     while name in {one.name for one in queries.list_workers()}:
         pass
 
@@ -169,7 +169,7 @@ def test_nodes_of_another_version_fail_where_that_was_chosen(
     old, new = projects("old"), projects("new")
     with worker(new, "--code-mismatch", "fail"), running(old, "-c", SPAWN) as spawner:
         assert line(spawner)
-        _, said = spawner.communicate(timeout=TIMEOUT_S)
+        _, said = spawner.communicate(timeout=WAIT_S)
     assert "dagorama.errors:CodeMismatchException" in said
     assert "this worker has version" in said
     assert "Start a worker with the node's version" in said
@@ -229,5 +229,5 @@ def test_a_script_has_the_same_versions_in_its_workers(tmp_path: Path, how: str)
     folder.mkdir(exist_ok=True)
     (folder / "script.py").write_text(SCRIPT)
     with running(tmp_path, *how.split()) as process:
-        assert process.communicate(timeout=TIMEOUT_S) == ("118\n", "")
+        assert process.communicate(timeout=WAIT_S) == ("118\n", "")
     assert process.returncode == 0

@@ -42,12 +42,11 @@ from tests.scenarios.everywhere.everywhere_definitions import (
     Unpicklable,
     Values,
 )
+from tests.timing import WAIT_S
 from tests.unit.library.containers import AROUND, Data
 
 HERE = "tests.scenarios.everywhere.everywhere_definitions"
 around: dict[str, Callable[[Any], object]] = AROUND
-#: Far more than anything here takes, and less than a test may take.
-WAIT_S = 60
 
 
 @dataclass(frozen=True)

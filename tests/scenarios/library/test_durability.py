@@ -22,7 +22,7 @@ NODES = 2_000
 KILLS = int(os.environ.get("DAGORAMA_TEST_KILLS", "50"))
 SEED = int(os.environ.get("DAGORAMA_TEST_SEED", "1"))
 #: Workers that live are waited for, however slowly they come back: else their nodes are run again by others.
-PATIENT = {"DAGORAMA_RECONNECT_GRACE_S": "100"}
+PATIENT = {"DAGORAMA_RECONNECT_GRACE_S": "3600"}
 
 
 class Recorded(DAGDefinition):

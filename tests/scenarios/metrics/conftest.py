@@ -16,8 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from tests.scenarios.broker.test_command import settings
-
-WAIT_S = 30.0
+from tests.timing import WAIT_S
 
 
 class Page(NamedTuple):

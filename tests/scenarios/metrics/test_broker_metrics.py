@@ -15,7 +15,8 @@ from dagorama.v1 import graph_pb2, work_pb2
 from dagorama_broker.metrics.catalog import CATALOG, FUNCTIONS_MAX, QUEUES_MAX
 from tests.scenarios.broker.rawclient import Client, Worker, call, failure, function, new_id, result
 from tests.scenarios.broker.test_command import settings
-from tests.scenarios.metrics.conftest import WAIT_S, Page, Scraped, StartBroker, get
+from tests.scenarios.metrics.conftest import Page, Scraped, StartBroker, get
+from tests.timing import WAIT_S
 
 #: The metrics of every process, as prometheus-client has them.
 PROCESS = "process_"

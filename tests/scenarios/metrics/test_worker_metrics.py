@@ -16,17 +16,10 @@ import pytest
 from dagorama import DAGInstance, NodeFailed, workers
 from dagorama.worker.measures import CATALOG
 from tests.scenarios.broker.test_command import settings
-from tests.scenarios.metrics.conftest import (
-    WAIT_S,
-    MeasuredBroker,
-    MeasuredWorker,
-    Scraped,
-    StartBroker,
-    StartWorker,
-    get,
-)
+from tests.scenarios.metrics.conftest import MeasuredBroker, MeasuredWorker, Scraped, StartBroker, StartWorker, get
 from tests.scenarios.metrics.measured_definitions import Deadly, Patient, Shop, Sour
 from tests.scenarios.metrics.test_broker_metrics import flaws
+from tests.timing import WAIT_S
 
 PACK = "tests.scenarios.metrics.measured_definitions:Shop.pack"
 

@@ -171,7 +171,7 @@ class Gated(DAGDefinition):
 
     @dagorama(timeout=0.2).syncfn
     def wait(self) -> int:
-        gate.wait(20)
+        gate.wait(60)
         return 1
 
     @dagorama().syncfn

@@ -21,8 +21,7 @@ from dagorama import DAGInstance, attach
 from dagorama.tracing.ids import TAG, attempt_span_id, instance_span_id, parse
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 from tests.scenarios.tracing.traced_definitions import Plain, Trip
-
-WAIT_S = 60.0
+from tests.timing import WAIT_S
 
 
 class Receiver:

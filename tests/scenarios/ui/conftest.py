@@ -17,10 +17,9 @@ import pytest
 from dagorama import InstanceFailed, instance_options, launch_workers
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 from tests.scenarios.ui.definitions import Held, Sum
+from tests.timing import WAIT_S
 
 DAGORAMA = str(Path(sys.executable).parent / "dagorama")
-#: Whatever is awaited comes within this time, or something is wrong.
-WAIT_S = 90.0
 
 
 @dataclass(frozen=True)

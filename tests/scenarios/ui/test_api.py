@@ -7,7 +7,8 @@ from uuid import uuid4
 
 import httpx
 
-from tests.scenarios.ui.conftest import WAIT_S, Started
+from tests.scenarios.ui.conftest import Started
+from tests.timing import WAIT_S
 
 
 def of(answer: httpx.Response, status: int = 200) -> Any:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.scenarios.ui.conftest import WAIT_S
+from tests.timing import WAIT_S
 
 BROKER = str(Path(sys.executable).parent / "dagorama-broker")
 COMMAND = [BROKER, "--port", "0", "--storage", "memory:"]

@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from dagorama.cli import ui as command
 from dagorama.cli.main import group
 from dagorama_broker.launch import LaunchedBroker
-from tests.scenarios.ui.conftest import DAGORAMA, WAIT_S, page_of
+from tests.scenarios.ui.conftest import DAGORAMA, page_of
+from tests.timing import WAIT_S
 
 TOKEN = "a-token-of-the-tests"
 

@@ -12,8 +12,9 @@ import httpx
 
 from dagorama_broker.launch import launch_broker
 from tests.docs.test_pages import free_port
-from tests.scenarios.ui.conftest import WAIT_S, page_of
+from tests.scenarios.ui.conftest import page_of
 from tests.scenarios.ui.definitions import Held
+from tests.timing import WAIT_S
 
 
 @contextmanager

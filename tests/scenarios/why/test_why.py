@@ -354,13 +354,13 @@ def test_a_restarted_broker_waits_for_its_workers(workers: StartWorkers, pipe: M
         instance, _ = Held()(started, go)
         hear(started)
         first.process.send_signal(signal.SIGKILL)
-        first.process.wait(10)
+        first.process.wait(60)
     process.kill()
-    with launch_broker(port=0, storage=storage, environment={"DAGORAMA_RECONNECT_GRACE_S": "60"}):
+    with launch_broker(port=0, storage=storage, environment={"DAGORAMA_RECONNECT_GRACE_S": "3600"}):
         (reason,) = instance.why().reasons
     assert reason.kind == "restarted"
     assert reason.until is not None
-    assert timedelta(0) < reason.until - datetime.now(UTC) <= timedelta(seconds=60)
+    assert timedelta(0) < reason.until - datetime.now(UTC) <= timedelta(hours=1)
 
 
 # -- it has ended -----------------------------------------------------------------------------------------------------

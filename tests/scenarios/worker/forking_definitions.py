@@ -111,7 +111,7 @@ class Forking(DAGDefinition):
         child = FORK.Process(target=time.sleep, args=(60,))
         child.start()
         child.terminate()  # at once: the child may not have got anywhere
-        child.join(10)
+        child.join(60)
         return {
             "pool": by_pool == [0, 1, 4],
             "executor": by_executor == [0, 1, 4],
@@ -167,7 +167,7 @@ class Forking(DAGDefinition):
             assert program.stdout is not None
             program.stdout.readline()
             program.send_signal(signal.SIGINT)
-            return program.wait(10)
+            return program.wait(60)
 
     # -- calls that belong to the node, from elsewhere
 

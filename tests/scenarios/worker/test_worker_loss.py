@@ -57,7 +57,7 @@ def test_a_worker_that_is_busy_in_c_is_not_lost(workers: StartWorkers) -> None:
     with launch_broker(port=0, environment={"DAGORAMA_LEASE_DURATION_S": "1"}):
         workers(2)
         instance, _ = Work()("hold_the_lock", 3)
-        assert instance.result(timeout=30) == 3
+        assert instance.result(timeout=60) == 3
         assert [node.failures for node in list_nodes(instance.instance_id.bytes)] == [(), ()]
 
 

@@ -12,7 +12,7 @@ from dagorama_broker.storage.memory import MemoryJournal
 from dagorama_broker.storage.sqlite import SqliteJournal
 
 #: A test that forgets to let a commit through fails after so long.
-_PATIENCE_S = 10.0
+_PATIENCE_S = 60.0
 
 
 class Gate:

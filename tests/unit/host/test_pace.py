@@ -76,7 +76,7 @@ class NotingJournal(MemoryJournal):
     def wait(self) -> None:
         """Read for as long as the test wants."""
         self.begun.set()
-        assert self.gate.wait(10)
+        assert self.gate.wait(60)
 
 
 def running(journal: NotingJournal) -> AbstractAsyncContextManager[Host]:
@@ -105,7 +105,7 @@ async def test_no_commit_overtakes_what_the_thread_was_given() -> None:
     journal = NotingJournal()
     async with running(journal) as host:
         reading = asyncio.create_task(host.read(journal.wait))
-        assert await asyncio.to_thread(journal.begun.wait, 10)
+        assert await asyncio.to_thread(journal.begun.wait, 60)
         committing = asyncio.create_task(host.commit(submit("a")))
         for _ in range(20):
             await asyncio.sleep(0)
@@ -122,7 +122,7 @@ async def test_a_reading_that_nobody_waits_for_any_more_still_comes_first() -> N
     journal = NotingJournal()
     async with running(journal) as host:
         reading = asyncio.create_task(host.read(journal.wait))
-        assert await asyncio.to_thread(journal.begun.wait, 10)
+        assert await asyncio.to_thread(journal.begun.wait, 60)
         reading.cancel()
         await asyncio.sleep(0)
         committing = asyncio.create_task(host.commit(submit("a")))
@@ -140,7 +140,7 @@ async def test_a_reading_that_was_called_off_says_nothing_of_those_before_it() -
     journal = NotingJournal()
     async with running(journal) as host:
         reading = asyncio.create_task(host.read(journal.wait))
-        assert await asyncio.to_thread(journal.begun.wait, 10)
+        assert await asyncio.to_thread(journal.begun.wait, 60)
         behind = asyncio.create_task(host.read(len, ()))
         await asyncio.sleep(0)
         behind.cancel()

@@ -67,7 +67,9 @@ def test_a_broker_that_nobody_looks_at_calls_none_of_it() -> None:
 
 
 @pytest.mark.parametrize("look", [Requests.watch_events, Requests.watch_changes])
-def test_nothing_is_left_of_a_look(look: Callable[[Requests], Awaitable[object]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_left_of_a_look(
+    look: Callable[[Requests], Awaitable[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While somebody watches there are some calls for each node, and when they have gone there are none."""
     few, many = (of_looking(asyncio.run(through_a_host(count, look))) for count in (10, 50))
     assert 40 <= many - few <= 40 * 3 * 10

@@ -125,8 +125,8 @@ class Unloadable(Exception):
 
 
 WAYS: list[Callable[[Any, Any], object]] = [
-    lambda instance, promise: instance.result(timeout=30),
-    lambda instance, promise: asyncio.run(instance.aresult(timeout=30)),
+    lambda instance, promise: instance.result(timeout=60),
+    lambda instance, promise: asyncio.run(instance.aresult(timeout=60)),
     lambda instance, promise: resolve(instance, promise, wait_for_results=True),
     lambda instance, promise: asyncio.run(resolve_async(instance, promise, wait_for_results=True)),
     lambda instance, promise: resolve(instance, promise),
@@ -161,7 +161,7 @@ def test_waiting_ends_when_the_value_comes(
     """A value is pushed to whoever waits for it."""
 
     def complete() -> None:
-        assert server.watched.acquire(timeout=30)
+        assert server.watched.acquire(timeout=60)
         server.complete(started.node_id, "late")
 
     thread = threading.Thread(target=complete)
@@ -505,10 +505,10 @@ def test_waiting_rides_out_a_restart(server: DagServer, started: Started, way: C
     """Who waits for a value while the broker restarts gets it afterwards."""
 
     def restart() -> None:
-        assert server.watched.acquire(timeout=30)
+        assert server.watched.acquire(timeout=60)
         server.stop()
         server.start()
-        assert server.watched.acquire(timeout=30)
+        assert server.watched.acquire(timeout=60)
         server.complete(started.node_id, "after all")
 
     thread = threading.Thread(target=restart)
@@ -525,7 +525,7 @@ def test_waiting_for_a_broker_that_stays_away_ends(
     monkeypatch.setenv("DAGORAMA_RECONNECT_S", "0.3")
 
     def stop() -> None:
-        assert server.watched.acquire(timeout=30)
+        assert server.watched.acquire(timeout=60)
         server.stop()
 
     thread = threading.Thread(target=stop)
@@ -666,7 +666,7 @@ def test_a_forked_child_has_its_own_connection(server: DagServer, started: Start
     results = context.SimpleQueue()
     child = context.Process(target=lambda: results.put((started.instance.result(), start() and os.getpid())))
     child.start()
-    child.join(30)
+    child.join(60)
     assert child.exitcode == 0
     assert results.get() == ("both", child.pid)
     assert started.instance.result() == "both"

@@ -130,7 +130,7 @@ def test_a_restart_in_between_is_not_noticed(server: DagServer, way: Callable[[A
     instance, promises = started(3)
 
     def restart() -> None:
-        assert server.watched.acquire(timeout=30)
+        assert server.watched.acquire(timeout=60)
         server.stop()
         server.start()
         complete(server, *promises)

@@ -288,13 +288,13 @@ def test_threads_encode_apart() -> None:
     class Waits:
         def __reduce__(self) -> tuple[object, ...]:
             reached.set()
-            go_on.wait(10)
+            go_on.wait(60)
             return int, ()
 
     found = []
     thread = threading.Thread(target=lambda: found.append(encode([Waits()], what="x").promise_ids))
     thread.start()
-    reached.wait(10)
+    reached.wait(60)
     assert encode(promise, what="y").promise_ids == (node_id_of(promise),)
     go_on.set()
     thread.join()

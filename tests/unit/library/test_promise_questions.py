@@ -411,8 +411,8 @@ def test_questions_are_looked_at_while_nobody_parses(promise: Any) -> None:
     thread = threading.Thread(target=ask, daemon=True)
     with parsing._parsing:
         thread.start()
-        assert begun.wait(30)
+        assert begun.wait(60)
         thread.join(0.2)
         assert answers == []
-    thread.join(30)
+    thread.join(60)
     assert answers == [PromiseMisuse]

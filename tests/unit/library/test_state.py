@@ -388,7 +388,7 @@ class Table(DAGDefinition):
         Key.armed.set()
         with ThreadPoolExecutor(1) as pool:
             first = pool.submit(lambda: len(self.table))
-            assert Key.copying.wait(10)
+            assert Key.copying.wait(60)
             second = len(self.table)
             Key.was_read.set()
             return [first.result(), second]

@@ -96,7 +96,7 @@ def outcome(place: Callable[[], AbstractContextManager[object]], how: str) -> An
     with place():
         try:
             instance, _ = asyncio.run(Forgetful()(how))
-            return asyncio.run(instance.aresult(timeout=20))
+            return asyncio.run(instance.aresult(timeout=60))
         except (NodeFailed, NotAwaited) as error:
             return str(error)
 

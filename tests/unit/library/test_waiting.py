@@ -165,10 +165,10 @@ def test_a_long_wait_says_once_what_holds_it(
     thread = threading.Thread(target=way, args=(instance, promise), daemon=True)
     thread.start()
     for _ in range(2):
-        assert server.why_asked.acquire(timeout=30)
+        assert server.why_asked.acquire(timeout=60)
     assert caplog.records == []
     server.why = reasons("joins", "taint")
-    assert told.acquire(timeout=30)
+    assert told.acquire(timeout=60)
     server.complete(node_id, 1)
     server.end_instances(graph_pb2.INSTANCE_STATE_COMPLETED)
     thread.join()

@@ -13,8 +13,7 @@ from dagorama.worker import measures as m
 from dagorama.worker.processes import measuring
 from dagorama.worker.processes.answering import Answering
 from dagorama.worker.processes.measuring import CrewMetrics, ProcessMetrics
-
-WAIT_S = 20.0
+from tests.timing import WAIT_S
 
 
 @pytest.fixture

@@ -26,8 +26,7 @@ from dagorama_broker.metrics.serving import BrokerMetrics
 from dagorama_broker.storage.memory import MemoryJournal
 from dagorama_broker.values.memory import MemoryStore
 from dagorama_broker.values.values import Values
-
-WAIT_S = 20.0
+from tests.timing import WAIT_S
 
 
 class Stand:

@@ -164,7 +164,7 @@ async def test_follower_does_not_wait_for_a_worker_that_is_gone(monkeypatch: pyt
         await served.host.commit(c.CancelInstance(instance_id=INSTANCE))
         reading = asyncio.create_task(served.read(follow=True))
         sender.call.cancel()
-        responses = await asyncio.wait_for(reading, 10)
+        responses = await asyncio.wait_for(reading, 60)
         assert [stored.block.sequence for response in responses for stored in response.blocks] == [1]
 
 

@@ -94,7 +94,7 @@ async def test_the_stream_of_an_evicted_worker_ends_though_it_reads_nothing() ->
         assert host.scheduler.node(instance_id("i"), node_id("a")).worker is session.worker
         session.close("the worker was silent for longer than its leases last")
         with pytest.raises(Aborted, match="silent"):
-            await asyncio.wait_for(serving, 10)
+            await asyncio.wait_for(serving, 60)
         assert context.status is grpc.StatusCode.UNAVAILABLE
         assert not session._grants
         await host.commit(c.CancelInstance(instance_id=instance_id("i")))

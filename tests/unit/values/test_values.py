@@ -222,7 +222,7 @@ def test_what_is_being_opened_for_a_client_that_goes_is_closed(
 
     def open_slowly(*args: object) -> object:
         is_opening.set()
-        assert may_go_on.wait(30)
+        assert may_go_on.wait(60)
         try:
             return opens(*args)
         finally:
@@ -237,11 +237,11 @@ def test_what_is_being_opened_for_a_client_that_goes_is_closed(
             with monkeypatch.context() as patched:
                 patched.setattr(DirectoryStore, name, open_slowly)
                 going = asyncio.create_task(put(values, other) if name == "begin" else got(values, DIGEST))
-                await asyncio.to_thread(is_opening.wait, 30)
+                await asyncio.to_thread(is_opening.wait, 60)
                 going.cancel()
                 await asyncio.sleep(0)
                 may_go_on.set()
-                await asyncio.to_thread(is_open.wait, 30)
+                await asyncio.to_thread(is_open.wait, 60)
                 assert isinstance((await asyncio.gather(going, return_exceptions=True))[0], asyncio.CancelledError)
             assert len(os.listdir("/proc/self/fd")) == files
             assert (values.uploads, values.downloads, values.underway) == (0, 0, [])

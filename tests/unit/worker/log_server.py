@@ -12,8 +12,7 @@ import grpc
 
 from dagorama.v1.logs_pb2 import AppendRequest, AppendResponse, LogBlock, ReadRequest, ReadResponse
 from dagorama.v1.logs_pb2_grpc import LogServiceServicer, add_LogServiceServicer_to_server
-
-TIMEOUT_S = 20
+from tests.timing import WAIT_S
 
 
 class LogSession:
@@ -25,7 +24,7 @@ class LogSession:
 
     def request(self) -> AppendRequest:
         """Take the next request."""
-        request = self.requests.get(timeout=TIMEOUT_S)
+        request = self.requests.get(timeout=WAIT_S)
         assert request is not None
         return request
 
@@ -58,7 +57,7 @@ class LogServer(LogServiceServicer):
 
     def session(self) -> LogSession:
         """Wait for the next stream."""
-        return self.sessions.get(timeout=TIMEOUT_S)
+        return self.sessions.get(timeout=WAIT_S)
 
     def Append(
         self, request_iterator: Iterator[AppendRequest], context: grpc.ServicerContext

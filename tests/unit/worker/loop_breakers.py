@@ -29,24 +29,24 @@ async def _interrupt() -> None:
 
 
 async def _in_gather() -> None:
-    await asyncio.gather(_leave(), asyncio.sleep(10))
+    await asyncio.gather(_leave(), asyncio.sleep(60))
 
 
 async def _in_group() -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(_leave())
-        group.create_task(asyncio.sleep(10))
+        group.create_task(asyncio.sleep(60))
 
 
 async def _in_task_beside() -> None:
     task = asyncio.create_task(_interrupt())
-    await asyncio.sleep(10)
+    await asyncio.sleep(60)
     await task
 
 
 async def _in_callback() -> None:
     asyncio.get_running_loop().call_soon(sys.exit, 3)
-    await asyncio.sleep(10)
+    await asyncio.sleep(60)
 
 
 async def _in_timer() -> None:
@@ -56,7 +56,7 @@ async def _in_timer() -> None:
 
 async def _in_done_callback() -> None:
     asyncio.create_task(asyncio.sleep(0)).add_done_callback(lambda _: sys.exit(3))
-    await asyncio.sleep(10)
+    await asyncio.sleep(60)
 
 
 async def _when_caught() -> None:
@@ -143,7 +143,7 @@ async def _handle_by_exit() -> None:
     await asyncio.create_task(set_it())
     if loop.get_debug() and loop.get_exception_handler():
         loop.call_soon(_divide)
-    await asyncio.sleep(10)
+    await asyncio.sleep(60)
 
 
 def _divide() -> float:

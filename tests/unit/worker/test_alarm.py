@@ -128,7 +128,7 @@ def test_the_alarm_ends_who_overruns(run: Callable[[], None], exitcode: int) -> 
     """A node that runs on after its deadline ends the process; one that does not leaves no alarm behind."""
     process = WorkerProcess(target=run)
     process.start()
-    process.join(30)
+    process.join(60)
     assert process.exitcode == exitcode
 
 
@@ -153,5 +153,5 @@ def test_an_alarm_is_described(timeout_s: float, rings_s: float, how: str) -> No
     process = WorkerProcess(target=watched, args=(board, timeout_s, rings_s))
     process.start()
     process.board = board
-    process.join(30)
+    process.join(60)
     assert describe_exit(process) == f"worker process {process.pid} {how}"

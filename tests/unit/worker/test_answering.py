@@ -8,8 +8,7 @@ from multiprocessing.connection import Connection
 import pytest
 
 from dagorama.worker.processes.answering import Answering
-
-WAIT_S = 30.0
+from tests.timing import WAIT_S
 
 
 @pytest.fixture

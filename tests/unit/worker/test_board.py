@@ -70,7 +70,7 @@ def test_a_process_that_has_died_leaves_it_behind() -> None:
     process = WorkerProcess(target=_die, args=(board,))
     process.start()
     process.board = board
-    process.join(20)
+    process.join(60)
     assert describe_exit(process) == f"worker process {process.pid} was killed by SIGKILL while it ran {text(7)}"
 
 
@@ -98,7 +98,7 @@ def test_work_that_was_done_ends_the_doubling_of_the_wait(
     process = WorkerProcess(target=_end_one, args=(board, ends))
     process.start()
     process.board = board
-    process.join(20)  # before its life is timed: this may take longer than a short life on a busy machine
+    process.join(60)  # before its life is timed: this may take longer than a short life on a busy machine
     reader, writer = Pipe(duplex=False)
     writer.close()
     child = Child(process=process, status=reader, place=0)

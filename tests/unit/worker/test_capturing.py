@@ -19,9 +19,8 @@ import pytest
 
 from dagorama.calls.capture import Scope
 from dagorama.worker.logs.node_log import AttemptLog
+from tests.timing import WAIT_S
 from tests.unit.worker.log_reading import Nodes, captured
-
-TIMEOUT_S = 20
 
 
 @pytest.fixture
@@ -175,8 +174,8 @@ def test_a_pool_works_for_the_node_that_submits(nodes: Nodes) -> None:
     with ThreadPoolExecutor(1) as pool:
         for name in ("1", "2"):
             with nodes.running(name):
-                pool.submit(print, f"for {name}").result(TIMEOUT_S)
-        pool.submit(print, "for nobody").result(TIMEOUT_S)
+                pool.submit(print, f"for {name}").result(WAIT_S)
+        pool.submit(print, "for nobody").result(WAIT_S)
     assert [(line.node, line.text) for line in nodes.collector.lines()] == [
         (b"1" * 16, "for 1"),
         (b"2" * 16, "for 2"),
@@ -195,7 +194,7 @@ def test_a_thread_that_outlives_its_node_is_nobodys(nodes: Nodes) -> None:
 
     def tell(text: str) -> None:
         texts.put(text)
-        printed.get(timeout=TIMEOUT_S)
+        printed.get(timeout=WAIT_S)
 
     with nodes.running("1"):
         thread = threading.Thread(target=work)
@@ -254,7 +253,7 @@ def test_programs_are_captured_and_shown(nodes: Nodes, stream: str, capfd: pytes
         subprocess.run(["sh", "-c", f"echo one{redirect}; printf two{redirect}"], check=True)
         assert os.system(f"echo three{redirect}; exit 3") == 3 << 8
         _on_end(scope, ended)
-    assert ended.wait(TIMEOUT_S)
+    assert ended.wait(WAIT_S)
     assert nodes.collector.shown() == [(stream, "one"), (stream, "two"), (stream, "three")]
     shown = capfd.readouterr()
     assert getattr(shown, stream[3:]) == "one\ntwothree\n"
@@ -294,9 +293,9 @@ def test_a_program_that_stays_holds_nothing_up(nodes: Nodes, capfd: pytest.Captu
         while not nodes.collector.shown():
             pass
         _on_end(scope, ended)
-    assert ended.wait(TIMEOUT_S)
+    assert ended.wait(WAIT_S)
     with nodes.running("2"):
-        program.communicate(b"go\n", timeout=TIMEOUT_S)
+        program.communicate(b"go\n", timeout=WAIT_S)
     shown = ""
     while "late\n" not in shown:
         shown += capfd.readouterr().out
@@ -316,7 +315,7 @@ def test_forked_children_are_captured(nodes: Nodes) -> None:
             os._exit(0)
         os.waitpid(child, 0)
         _on_end(scope, ended)
-    assert ended.wait(TIMEOUT_S)
+    assert ended.wait(WAIT_S)
     assert sorted(nodes.collector.shown()) == [("stderr", "below"), ("stdout", "child"), ("stdout", "parent")]
 
 
@@ -347,7 +346,7 @@ def test_a_terminal_that_has_gone_stops_no_program(monkeypatch: pytest.MonkeyPat
         with nodes.running() as scope:
             subprocess.run(["sh", "-c", "echo one"], check=True)
             _on_end(scope, ended)
-        assert ended.wait(TIMEOUT_S)
+        assert ended.wait(WAIT_S)
         assert nodes.collector.shown() == [("stdout", "one")]
 
 

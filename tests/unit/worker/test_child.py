@@ -25,7 +25,8 @@ from dagorama.worker.processes.news import News, tell
 from dagorama.worker.processes.process import WorkerProcess, start_worker
 from dagorama.worker.shell.board import Board
 from dagorama.worker.shell.stopping import EXIT_CANCELLED
-from tests.unit.worker.work_server import TIMEOUT_S, Session, WorkServer, work_server
+from tests.timing import WAIT_S
+from tests.unit.worker.work_server import Session, WorkServer, work_server
 
 NODE, OTHER = b"n" * 16, b"o" * 16
 CHILDS_SIGNALS = (signal.SIGTERM, signal.SIGALRM)
@@ -96,7 +97,7 @@ class Bench:
 
     def news(self) -> tuple[News, str]:
         """Give what it tells next."""
-        assert self.status.poll(TIMEOUT_S)
+        assert self.status.poll(WAIT_S)
         told: tuple[News, str] = self.status.recv()
         return told
 
@@ -122,7 +123,7 @@ class Bench:
 
     def end(self) -> int | None:
         """Wait for its end; give its exit code."""
-        self.process.join(TIMEOUT_S)
+        self.process.join(WAIT_S)
         return self.process.exitcode
 
 
@@ -344,7 +345,7 @@ def test_a_process_of_a_shielded_server_can_be_drained(start: Any) -> None:
     assert reader.recv()[0] is News.CONNECTED
     process.terminate()
     assert reader.recv() == (News.DRAINED, "")
-    process.join(TIMEOUT_S)
+    process.join(WAIT_S)
     assert process.exitcode == 0
 
 
@@ -363,7 +364,7 @@ def test_a_process_ends_with_its_parent(start: Any) -> None:
     writer.close()
     assert reader.recv() == (News.READY, "")
     end.send(None)
-    parent.join(TIMEOUT_S)
+    parent.join(WAIT_S)
     told = [News.READY]
     with suppress(EOFError):  # when the worker has ended, too
         while True:

@@ -203,7 +203,7 @@ class Model(DAGDefinition):
         made.append(name)
         if name == "slow":
             gates["making"].set()
-            assert gates["go"].wait(20)
+            assert gates["go"].wait(60)
         elif name == "broken":
             raise ValueError("no such model")
 
@@ -221,11 +221,11 @@ def test_a_definition_is_made_once_however_many_threads_want_it() -> None:
 
     with ThreadPoolExecutor(8) as threads:
         slow = [threads.submit(definition, "slow") for _ in range(6)]
-        assert gates["making"].wait(20)
-        assert threads.submit(definition, "quick").result(20) is definition("quick")
+        assert gates["making"].wait(60)
+        assert threads.submit(definition, "quick").result(60) is definition("quick")
         for _ in range(2):
             with pytest.raises(ValueError, match="no such model"):
                 definition("broken")
         gates["go"].set()
-        assert len({one.result(20) for one in slow}) == 1
+        assert len({one.result(60) for one in slow}) == 1
     assert made == ["slow", "quick", "broken", "broken"]

@@ -111,7 +111,7 @@ def test_a_forked_child_has_nothing_of_the_worker(check: Callable[[], bool]) -> 
     """Neither what it has open nor what it does at signals."""
     process = WorkerProcess(target=_exit_with, args=(check,))
     process.start()
-    process.join(30)
+    process.join(60)
     assert process.exitcode == DONE
 
 
@@ -137,7 +137,7 @@ def test_a_child_that_comes_back_ends_as_a_program_does(
     """With its status, its last words, and what it has registered for its end."""
     process = WorkerProcess(target=_leave, args=(error, tmp_path / "said"))
     process.start()
-    process.join(30)
+    process.join(60)
     assert (process.exitcode, (tmp_path / "said").read_text()) == (status, f"{said}at its end\n")
 
 

@@ -18,11 +18,10 @@ from dagorama.worker.options import WorkerOptions
 from dagorama.worker.processes import launched
 from dagorama.worker.processes.launched import FAILED_STARTS_MAX, LaunchedWorkers, _LaunchedCrew
 from dagorama.worker.processes.news import News
+from tests.timing import WAIT_S
 from tests.unit.worker.fake_processes import FakeProcess, Starter, starter
 
 __all__ = ["starter"]
-
-TIMEOUT_S = 20
 
 
 def crew(n: int = 1, **options: Any) -> _LaunchedCrew:
@@ -52,7 +51,7 @@ class Running:
     def end(self) -> None:
         """Have it stop."""
         self.stop.close()
-        self.thread.join(TIMEOUT_S)
+        self.thread.join(WAIT_S)
         assert not self.thread.is_alive()
 
 
@@ -134,7 +133,7 @@ def test_a_crew_that_cannot_go_on_says_so(starter: Starter, caplog: pytest.LogCa
     process = starter.started[0]
     process.tell(News.CANNOT_START, "no module")
     process.end(3)
-    running.thread.join(TIMEOUT_S)
+    running.thread.join(WAIT_S)
     assert not running.thread.is_alive()
     assert it.as_own.given_up == "no module"
     assert [message.partition("no module")[0] for message in caplog.messages] == [
@@ -147,9 +146,9 @@ def test_a_crew_is_looked_after_until_it_is_to_stop(starter: Starter) -> None:
     """Who dies meanwhile is replaced; afterwards nobody is."""
     it = ready()
     end = launched._look_after(it)
-    assert starter.begun.get(timeout=TIMEOUT_S) == 1
+    assert starter.begun.get(timeout=WAIT_S) == 1
     starter.started[0].end(1)
-    assert starter.begun.get(timeout=TIMEOUT_S) == 2
+    assert starter.begun.get(timeout=WAIT_S) == 2
     end()
     starter.started[1].end(1)
     assert len(starter.started) == 2
@@ -232,7 +231,7 @@ def test_workers_live_as_long_as_the_block(
         assert own_workers.has_own_workers()
         assert len(registered) == 1
         assert stopped.empty()
-    assert stopped.get(timeout=TIMEOUT_S) == [1, 2]
+    assert stopped.get(timeout=WAIT_S) == [1, 2]
     assert not own_workers.has_own_workers()
 
 
@@ -243,7 +242,7 @@ def test_a_block_that_is_not_entered_leaves_nobody(
     monkeypatch.setattr("dagorama.worker.processes.supervisor.start_worker", Eager(News.CANNOT_START))
     with pytest.raises(WorkersCannotStart, match="no module"):
         LaunchedWorkers(1, WorkerOptions()).__enter__()
-    assert stopped.get(timeout=TIMEOUT_S) == [1]
+    assert stopped.get(timeout=WAIT_S) == [1]
 
 
 def test_workers_end_with_the_program(stopped: Stopped, registered: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +256,7 @@ def test_workers_end_with_the_program(stopped: Stopped, registered: list[Any], m
         at_exit()
     assert stopped.empty()
     at_exit()
-    assert stopped.get(timeout=TIMEOUT_S) == [1]
+    assert stopped.get(timeout=WAIT_S) == [1]
 
 
 @pytest.mark.parametrize("main", [{}, {"name": "program"}])

@@ -21,7 +21,7 @@ from dagorama.worker.shell.alarm import Alarm
 from dagorama.worker.shell.board import Board
 from dagorama.worker.shell.held import Function, Held
 from dagorama.worker.shell.worker import LEAVE_S, LET_THROUGH_S, Worker
-from tests.unit.worker.work_server import TIMEOUT_S
+from tests.timing import WAIT_S
 
 NODE = Held(b"n" * 16, 1, b"i", Function("m:C.f", b"", at_most_once=True), b"", 1, None)
 
@@ -133,7 +133,7 @@ class Serving(Noted):
     def serve(self) -> None:
         """Block."""
         self.begun.set()
-        assert self.go.wait(TIMEOUT_S)
+        assert self.go.wait(WAIT_S)
 
     def release(self) -> None:
         """Let it end."""
@@ -146,7 +146,7 @@ def interrupt_in(function: Any) -> None:
     here, code = threading.get_ident(), function.__code__
 
     def press() -> None:
-        until = monotonic() + TIMEOUT_S
+        until = monotonic() + WAIT_S
         while monotonic() < until:
             frame = sys._current_frames().get(here)
             while frame is not None:
@@ -166,7 +166,7 @@ def test_a_wait_that_was_interrupted_begins_anew() -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         it.start()
-        assert noted.begun.wait(TIMEOUT_S)
+        assert noted.begun.wait(WAIT_S)
         interrupt_in(Worker.wait_until_ended)
         with pytest.raises(KeyboardInterrupt):
             it.wait_until_ended()

@@ -14,7 +14,8 @@ from dagorama.logging import get_logger
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.shell.log import WAITING_MAX, Log
 from dagorama.worker.shell.worker import Worker
-from tests.unit.worker.work_server import TIMEOUT_S, work_server
+from tests.timing import WAIT_S
+from tests.unit.worker.work_server import work_server
 
 
 class Task(DAGDefinition):
@@ -40,7 +41,7 @@ class Slow(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line."""
         self.begun.set()
-        assert self.go.wait(TIMEOUT_S)
+        assert self.go.wait(WAIT_S)
         self.lines.append(record.getMessage())
         if len(self.lines) > WAITING_MAX:
             self.all_written.set()
@@ -67,10 +68,10 @@ def test_a_log_that_takes_long_holds_up_no_report_and_no_heartbeat(slow: Slow) -
         session.welcome(lease_duration_s=0.03)
         session.grant(f"{__name__}:Task.entrypoint", (b"a" * 16, 1, nothing))
         assert session.results(1) == [(b"a" * 16, 1)]
-        assert slow.begun.wait(TIMEOUT_S)
+        assert slow.begun.wait(WAIT_S)
         session.grant(f"{__name__}:Task.go_on", (b"b" * 16, 2, nothing))
         assert session.results(1) == [(b"b" * 16, 2)]
-        assert session.requests.get(timeout=TIMEOUT_S) is not None  # a heartbeat
+        assert session.requests.get(timeout=WAIT_S) is not None  # a heartbeat
         assert slow.lines == []
         slow.go.set()
         worker.stop()
@@ -83,11 +84,11 @@ def test_what_waits_to_be_written_is_bounded(slow: Slow) -> None:
     """Lines beyond the bound are left out, which is said in their place."""
     log = Log()
     log.warn("first")
-    assert slow.begun.wait(TIMEOUT_S)
+    assert slow.begun.wait(WAIT_S)
     for number in range(WAITING_MAX + 5):
         log.warn("line %d", number)
     slow.go.set()
-    log.close(TIMEOUT_S)
+    log.close(WAIT_S)
     assert slow.lines == ["first", *(f"line {number}" for number in range(WAITING_MAX))]
 
 
@@ -95,13 +96,13 @@ def test_the_lines_that_are_left_out_are_counted(slow: Slow) -> None:
     """With the next line that is not."""
     log = Log()
     log.warn("first")
-    assert slow.begun.wait(TIMEOUT_S)
+    assert slow.begun.wait(WAIT_S)
     for number in range(WAITING_MAX + 5):
         log.warn("line %d", number)
     slow.go.set()
-    assert slow.all_written.wait(TIMEOUT_S)
+    assert slow.all_written.wait(WAIT_S)
     log.warn("last")
-    log.close(TIMEOUT_S)
+    log.close(WAIT_S)
     assert slow.lines[-2:] == ["5 lines are left out here, as the log takes too long to write", "last"]
 
 
@@ -121,6 +122,6 @@ def test_what_cannot_be_written_does_not_end_the_log(
     log = Log()
     log.warn("first")
     log.warn("second")
-    log.close(TIMEOUT_S)
+    log.close(WAIT_S)
     assert slow.lines == ["second"]
     assert "SystemExit: no log" in capsys.readouterr().err

@@ -18,8 +18,9 @@ from dagorama.worker.logs import intake, sending, unacknowledged
 from dagorama.worker.logs.node_log import AttemptLog
 from dagorama.worker.logs.packer import Attempt
 from dagorama.worker.logs.sending import Sender
+from tests.timing import WAIT_S
 from tests.unit.worker.log_reading import lines_of
-from tests.unit.worker.log_server import TIMEOUT_S, LogServer, log_server
+from tests.unit.worker.log_server import LogServer, log_server
 
 MakeSender = Callable[..., Sender]
 
@@ -35,7 +36,7 @@ class Warnings:
 
     def next(self) -> str:
         """Wait for the next line."""
-        return self.lines.get(timeout=TIMEOUT_S)
+        return self.lines.get(timeout=WAIT_S)
 
 
 @pytest.fixture
@@ -66,8 +67,8 @@ def server() -> Iterator[LogServer]:
 
 def patiently(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a sender take a slow machine for no broker that is away."""
-    monkeypatch.setattr(intake, "STUCK_S", TIMEOUT_S)
-    monkeypatch.setattr(sending, "CLOSE_STUCK_S", TIMEOUT_S)
+    monkeypatch.setattr(intake, "STUCK_S", WAIT_S)
+    monkeypatch.setattr(sending, "CLOSE_STUCK_S", WAIT_S)
 
 
 def log_in(sender: Sender, node: bytes = b"n", number: int = 1) -> AttemptLog:
@@ -100,7 +101,7 @@ def test_nothing_is_made_before_the_first_line(server: LogServer, sender_to: Mak
     """No thread and no connection."""
     before = set(threading.enumerate())  # some of an earlier test may just be ending
     sender = sender_to(server.port)
-    sender.close(TIMEOUT_S)
+    sender.close(WAIT_S)
     assert set(threading.enumerate()) <= before
     assert server.sessions.empty()
 
@@ -179,7 +180,7 @@ def test_a_flood_is_held_up_until_it_is_taken(sender_to: MakeSender, monkeypatch
             written.printed(1, line)
             most = max(most, sender._intake.size_bytes + sender._unacknowledged._bytes)
         written.end()
-        sender.close(TIMEOUT_S)
+        sender.close(WAIT_S)
         assert texts(served.stored) == [line[:-1]] * 10_000
         assert most < 5_000_000
 
@@ -197,7 +198,7 @@ def test_a_hundred_megabytes_move_as_such(sender_to: MakeSender, monkeypatch: py
             size += len(data)
             written.printed(1, data)
         written.end()
-        sender.close(TIMEOUT_S)
+        sender.close(WAIT_S)
         assert size < served.bytes < 1.1 * size
         assert not any(part.dropped_lines or part.dropped_bytes for block in served.stored for part in block.parts)
 
@@ -214,7 +215,7 @@ def test_an_endless_line_takes_no_memory(sender_to: MakeSender, monkeypatch: pyt
             most = max(most, sender._intake.size_bytes)
         written.printed(1, "\nnext\n")
         written.end()
-        sender.close(TIMEOUT_S)
+        sender.close(WAIT_S)
         cut, following = texts(served.stored)
         assert (cut[-17:], following) == ("x [cut at 64 KiB]", "next")
         assert sum(part.dropped_bytes for block in served.stored for part in block.parts) == 50 * 2**20 - 2**16
@@ -236,7 +237,7 @@ def test_a_broker_that_wants_none_is_left_alone(
     written.end()
     assert sender._intake.size_bytes == 0
     assert server.sessions.empty()
-    sender.close(TIMEOUT_S)
+    sender.close(WAIT_S)
     assert log.lines.empty()
 
 
@@ -273,7 +274,7 @@ def test_the_end_waits_for_what_is_on_its_way(sender_to: MakeSender, monkeypatch
         sender = sender_to(served.port)
         written = log_in(sender)
         written.printed(1, "one\nbegun")
-        sender.close(TIMEOUT_S)
+        sender.close(WAIT_S)
         assert texts(served.stored) == ["one", "begun"]
         written.printed(1, "late\n")
         written.end()
@@ -287,5 +288,5 @@ def test_the_end_waits_for_no_broker_that_is_away(sender_to: MakeSender) -> None
     sender = sender_to(port)
     log_in(sender).printed(1, "lost\n")
     began_at = monotonic()
-    sender.close(TIMEOUT_S)
-    assert monotonic() - began_at < TIMEOUT_S / 2
+    sender.close(WAIT_S)
+    assert monotonic() - began_at < WAIT_S / 2

@@ -7,8 +7,7 @@ from threading import Event, Thread
 from dagorama.worker.kernel import messages as m
 from dagorama.worker.shell.held import Function, Held
 from dagorama.worker.shell.mailbox import Item, Mailbox
-
-TIMEOUT_S = 20
+from tests.timing import WAIT_S
 
 
 def held(number: int) -> Held:
@@ -25,19 +24,19 @@ def test_who_brings_something_does_not_wait_for_another() -> None:
         taken.append(item)
         if len(taken) == 1:
             begun.set()
-            assert go.wait(TIMEOUT_S)
+            assert go.wait(WAIT_S)
 
     mailbox = Mailbox(take)
     first = m.Drain()
     others: list[Item] = [m.Tick(), m.Recalled([1]), m.Recalled([2])]
     at_work = Thread(target=mailbox.post, args=(first,))
     at_work.start()
-    assert begun.wait(TIMEOUT_S)
+    assert begun.wait(WAIT_S)
     for message in others:
         mailbox.post(message)
     assert taken == [first]
     go.set()
-    at_work.join(TIMEOUT_S)
+    at_work.join(WAIT_S)
     assert taken == [first, *others]
 
 

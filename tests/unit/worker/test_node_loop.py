@@ -14,8 +14,9 @@ from dagorama.testing import in_process_broker
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.shell.node_loop import NodeLoop
 from dagorama.worker.shell.worker import Worker
+from tests.timing import WAIT_S
 from tests.unit.worker.loop_breakers import BREAKERS, Breaker, Breaking, Waiting, go, started
-from tests.unit.worker.work_server import TIMEOUT_S, Session, work_server
+from tests.unit.worker.work_server import Session, work_server
 
 NODES = [bytes([number]) * 16 for number in range(4)]
 FUNCTION = f"{Breaking.__module__}:Breaking"
@@ -59,7 +60,7 @@ def test_who_breaks_the_loop_fails_alone(session: Session, breaker: Breaker) -> 
     started.clear()
     go.clear()
     session.grant(f"{Waiting.__module__}:Waiting.neighbour", (NODES[0], 1, arguments()))
-    assert started.wait(TIMEOUT_S)
+    assert started.wait(WAIT_S)
     session.grant(f"{FUNCTION}.breaks", (NODES[1], 2, arguments(breaker.__name__)))
     assert ended(session, 1) == {NODES[1]: BREAKERS[breaker]}
     go.set()
@@ -74,10 +75,10 @@ def test_in_process_too(breaker: Breaker) -> None:
         instance, _ = asyncio.run(Breaking()(breaker.__name__))
         go.set()
         with pytest.raises(NodeFailed) as caught:
-            instance.result(timeout=TIMEOUT_S)
+            instance.result(timeout=WAIT_S)
         assert caught.value.exception_type == BREAKERS[breaker]
         instance, _ = asyncio.run(Waiting()("neighbour"))
-        assert instance.result(timeout=TIMEOUT_S) == "went on: True"
+        assert instance.result(timeout=WAIT_S) == "went on: True"
 
 
 def test_a_timeout_in_process_is_one_where_a_node_never_ends() -> None:

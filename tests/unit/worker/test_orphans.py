@@ -40,5 +40,5 @@ def test_orphans_are_seen_off() -> None:
     """No orphan stays in the table of processes; how a helper ended is left to who started it."""
     process = WorkerProcess(target=see_off)
     process.start()
-    process.join(30)
+    process.join(60)
     assert process.exitcode == DONE

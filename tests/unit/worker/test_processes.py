@@ -178,5 +178,5 @@ def test_who_was_told_to_end_is_known() -> None:
         assert not process.is_told_to_end
         end(process)
         assert process.is_told_to_end
-        process.join(20)
+        process.join(60)
         assert process.exitcode in (-signal.SIGTERM, -signal.SIGKILL)

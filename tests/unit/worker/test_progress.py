@@ -13,7 +13,8 @@ from dagorama.v1.work_pb2 import ProgressReports
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.shell.stream import PROGRESS_INTERVAL_S, Stream
 from dagorama.worker.shell.worker import Worker
-from tests.unit.worker.work_server import TIMEOUT_S, Session, WorkServer, work_server
+from tests.timing import WAIT_S
+from tests.unit.worker.work_server import Session, WorkServer, work_server
 
 NODES = [bytes([number]) * 16 for number in range(4)]
 gates = {name: Event() for name in ("told", "go")}
@@ -29,14 +30,14 @@ class Telling(DAGDefinition):
         for number in range(CALLS + 1):
             context().progress(number / CALLS, f"{number} cards")
         gates["told"].set()
-        assert gates["go"].wait(TIMEOUT_S)
+        assert gates["go"].wait(WAIT_S)
 
     @dagorama().asyncfn
     async def later(self) -> None:
         told = Thread(target=context().progress, args=(0.5, "cut \udcff" + "x" * 1000))
         told.start()
         told.join()
-        await asyncio.to_thread(gates["go"].wait, TIMEOUT_S)
+        await asyncio.to_thread(gates["go"].wait, WAIT_S)
 
     @dagorama().syncfn
     def step(self) -> None:

@@ -10,8 +10,7 @@ from typing import cast
 from dagorama.calls.capture import Scope
 from dagorama.worker.logs.node_log import AttemptLog
 from dagorama.worker.logs.programs import Pump
-
-TIMEOUT_S = 20
+from tests.timing import WAIT_S
 
 
 class NotedLog:
@@ -39,17 +38,17 @@ def test_a_program_is_heard_to_its_end_before_the_next_one() -> None:
     def show(scope: Scope, descriptor: int, data: bytes) -> None:
         if data == b"zero":
             is_showing.set()
-            assert go_on.wait(TIMEOUT_S)
+            assert go_on.wait(WAIT_S)
 
     pump, log = Pump(show), NotedLog()
     scope = cast(Scope, object())  # is only handed on
     earlier, first, second = (pump.pipe(scope, cast(AttemptLog, log), 2) for _ in range(3))
     os.write(earlier, b"zero")
-    assert is_showing.wait(TIMEOUT_S)  # and looks at no other pipe meanwhile
+    assert is_showing.wait(WAIT_S)  # and looks at no other pipe meanwhile
     for writing, text in ((first, b"one\ntwo"), (second, b"three\n")):
         os.write(writing, text)
         os.close(writing)
     go_on.set()
-    assert [log.told.get(timeout=TIMEOUT_S) for _ in range(5)] == [b"zero", b"one\ntwo", b"", b"three\n", b""]
+    assert [log.told.get(timeout=WAIT_S) for _ in range(5)] == [b"zero", b"one\ntwo", b"", b"three\n", b""]
     os.close(earlier)
-    assert log.told.get(timeout=TIMEOUT_S) == b""
+    assert log.told.get(timeout=WAIT_S) == b""

@@ -10,7 +10,8 @@ from dagorama.calls.payload import encode
 from dagorama.v1.work_pb2 import Lease, WorkResponse
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.shell.worker import Worker
-from tests.unit.worker.work_server import TIMEOUT_S, Session, WorkServer, work_server
+from tests.timing import WAIT_S
+from tests.unit.worker.work_server import Session, WorkServer, work_server
 
 NODES = [bytes([number]) * 16 for number in range(4)]
 gates = {name: Event() for name in ("started", "go")}
@@ -26,7 +27,7 @@ class Gated(DAGDefinition):
     @dagorama().syncfn
     def hold(self, name: str) -> str:
         gates["started"].set()
-        assert gates["go"].wait(TIMEOUT_S)
+        assert gates["go"].wait(WAIT_S)
         ran.append((name, context().cancelled))
         return name
 
@@ -78,7 +79,7 @@ def handed_back(session: Session) -> list[tuple[bytes, int]]:
 def test_what_is_pending_never_starts(session: Session) -> None:
     """A revoked node that waits for a slot is dropped, and its lease handed back at once."""
     session.grant(HOLD, (NODES[0], 1, arguments("running")), (NODES[1], 2, arguments("pending")))
-    assert gates["started"].wait(TIMEOUT_S)
+    assert gates["started"].wait(WAIT_S)
     session.send(WorkResponse(revocations=[Lease(node_id=NODES[1], token=2)]))
     assert handed_back(session) == [(NODES[1], 2)]
     gates["go"].set()
@@ -89,7 +90,7 @@ def test_what_is_pending_never_starts(session: Session) -> None:
 def test_what_runs_is_told_and_not_reported(session: Session) -> None:
     """A function sees the revocation; its lease is handed back when it has ended, and nothing is reported."""
     session.grant(HOLD, (NODES[0], 1, arguments("running")))
-    assert gates["started"].wait(TIMEOUT_S)
+    assert gates["started"].wait(WAIT_S)
     session.send(WorkResponse(revocations=[Lease(node_id=NODES[0], token=1), Lease(node_id=NODES[3], token=9)]))
     assert handed_back(session) == [(NODES[3], 9)]  # it was never granted, so it does not run
     gates["go"].set()
@@ -102,7 +103,7 @@ def test_what_runs_is_told_and_not_reported(session: Session) -> None:
 def test_a_later_lease_is_not_meant(session: Session) -> None:
     """A revocation names a lease: a node that was granted again meanwhile goes on."""
     session.grant(HOLD, (NODES[0], 5, arguments("running")))
-    assert gates["started"].wait(TIMEOUT_S)
+    assert gates["started"].wait(WAIT_S)
     session.send(WorkResponse(revocations=[Lease(node_id=NODES[0], token=1)]))
     assert handed_back(session) == [(NODES[0], 1)]
     gates["go"].set()

@@ -28,8 +28,8 @@ from dagorama.worker.shell.shell import Shell
 from dagorama.worker.shell.stopping import EXIT_CANCELLED, EXIT_OVERRUN
 from dagorama.worker.shell.stream import Signal, Stream
 from dagorama.worker.shell.versions import VersionCheck
+from tests.timing import WAIT_S
 
-TIMEOUT_S = 20
 gates = {name: Event() for name in ("started", "go")}
 
 
@@ -45,7 +45,7 @@ class Gated(DAGDefinition):
     @dagorama().syncfn
     def hold(self) -> None:
         gates["started"].set()
-        assert gates["go"].wait(TIMEOUT_S)
+        assert gates["go"].wait(WAIT_S)
 
     @dagorama().asyncfn
     async def later(self) -> str:
@@ -148,7 +148,7 @@ class Bench:
     def hold(self, function: str = "hold", **properties: Any) -> Held:
         """Grant a node, and wait until it runs."""
         (node,) = self.grant(function, **properties)
-        assert gates["started"].wait(TIMEOUT_S)
+        assert gates["started"].wait(WAIT_S)
         return node
 
     def revoke(self, node: Held) -> None:
@@ -165,15 +165,15 @@ class Bench:
 
     def next(self) -> Any:
         """Give what was sent next."""
-        return self.watched.sent.get(timeout=TIMEOUT_S)
+        return self.watched.sent.get(timeout=WAIT_S)
 
     def log(self) -> str:
         """Give what was logged next."""
-        return self.said.get(timeout=TIMEOUT_S)
+        return self.said.get(timeout=WAIT_S)
 
     def left(self) -> tuple[str, float]:
         """Give how the worker was ended."""
-        return self.watched.left.get(timeout=TIMEOUT_S)
+        return self.watched.left.get(timeout=WAIT_S)
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ def test_a_slot_goes_to_the_loop_and_back(bench: Any) -> None:
 
 def test_what_a_lost_node_gave_is_said_to_be_discarded(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its effects may have been counted on."""
-    monkeypatch.setenv("DAGORAMA_CANCEL_GRACE_S", str(TIMEOUT_S))  # else it may be said first that it goes on
+    monkeypatch.setenv("DAGORAMA_CANCEL_GRACE_S", str(WAIT_S))  # else it may be said first that it goes on
     it = bench()
     it.connect()
     it.hold()
@@ -353,7 +353,7 @@ def test_an_earlier_timer_takes_the_place_of_a_later_one(bench: Any, monkeypatch
     timed = Held(b"t" * 16, 2, b"i" * 16, node.function._replace(timeout_s=30.0), node.arguments, 1, None)
     gates["started"].clear()
     it.shell.post(m.Granted([timed]))
-    assert gates["started"].wait(TIMEOUT_S)
+    assert gates["started"].wait(WAIT_S)
     it.revoke(node)
     it.revoke(timed)
     it.settle()

@@ -14,8 +14,7 @@ from dagorama.worker.shell.execution import Executor
 from dagorama.worker.shell.held import Function, Held, Report
 from dagorama.worker.shell.mailbox import Freed, Item, Mailbox
 from dagorama.worker.shell.slots import Slots
-
-TIMEOUT_S = 20
+from tests.timing import WAIT_S
 
 
 def held(number: int) -> Held:
@@ -33,7 +32,7 @@ class Scripted:
     def run(self, node: Held) -> None:
         """Run a node."""
         self.begun.put(node)
-        assert self.go.setdefault(node, Event()).wait(TIMEOUT_S)
+        assert self.go.setdefault(node, Event()).wait(WAIT_S)
         node.report = Report(1, value=b"")
 
     def is_known_async(self, node: Held) -> bool:
@@ -42,7 +41,7 @@ class Scripted:
 
     def next(self) -> Held:
         """Wait for the next node that begins."""
-        return self.begun.get(timeout=TIMEOUT_S)
+        return self.begun.get(timeout=WAIT_S)
 
     def end(self, node: Held) -> None:
         """Let a node end."""
@@ -65,7 +64,7 @@ class Bench:
 
     def ended(self) -> list[Held]:
         """Wait until slots have told of nodes that have ended."""
-        while not isinstance(item := self.told.get(timeout=TIMEOUT_S), Ended):
+        while not isinstance(item := self.told.get(timeout=WAIT_S), Ended):
             pass
         return cast("list[Held]", item.nodes)
 
@@ -110,7 +109,7 @@ def test_a_slot_that_has_nothing_to_do_gets_what_comes(bench: Callable[[int], Be
         assert it.executor.next() is node
         it.executor.end(node)
         assert it.ended() == [node]
-        while not isinstance(it.told.get(timeout=TIMEOUT_S), Freed):  # it says so afterwards
+        while not isinstance(it.told.get(timeout=WAIT_S), Freed):  # it says so afterwards
             pass
 
 

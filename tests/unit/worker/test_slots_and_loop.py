@@ -24,8 +24,8 @@ from dagorama.worker.shell.held import Function, Held, Report
 from dagorama.worker.shell.mailbox import Freed, HandedOver, Mailbox, Passed
 from dagorama.worker.shell.node_loop import CLOSE_S, NodeLoop, Rest
 from dagorama.worker.shell.slots import LOOP_BLOCKED_S, Slots
+from tests.timing import WAIT_S
 
-TIMEOUT_S = 20
 PLAIN, LATER = Function("plain", b""), Function("later", b"")
 
 
@@ -95,7 +95,7 @@ class Bench:
             context.run(current_scope.set, Scope(node.instance_id, node))
             return Rest(self._later(node), context)
         self.begun.put(node)
-        assert self.gate(node).wait(TIMEOUT_S)
+        assert self.gate(node).wait(WAIT_S)
         node.report = None if node.rejected is not None else Report(1, value=b"")
         return None
 
@@ -123,13 +123,13 @@ class Bench:
 
     def next(self) -> Held:
         """Wait for the next node that begins."""
-        return self.begun.get(timeout=TIMEOUT_S)
+        return self.begun.get(timeout=WAIT_S)
 
     def until(self, kind: type) -> list[Any]:
         """Give what is told up to the next item of this kind."""
-        found = [self.told.get(timeout=TIMEOUT_S)]
+        found = [self.told.get(timeout=WAIT_S)]
         while not isinstance(found[-1], kind):
-            found.append(self.told.get(timeout=TIMEOUT_S))
+            found.append(self.told.get(timeout=WAIT_S))
         return found
 
     def ends(self, *nodes: Held) -> None:
@@ -353,7 +353,7 @@ def test_slots_that_are_closed_end_their_threads() -> None:
     threads = [thread for thread in threading.enumerate() if thread.ident in it.threads.values()]
     for thread in (*threads, it.slots._loop._thread):
         assert thread is not None
-        thread.join(TIMEOUT_S)
+        thread.join(WAIT_S)
         assert not thread.is_alive()
 
 
@@ -365,8 +365,8 @@ def test_a_loop_that_is_blocked_is_seen(monkeypatch: pytest.MonkeyPatch) -> None
     assert loop.answers(0.0)  # there is nothing on it
     begun, go = Event(), Event()
     loop.call(begun.set)
-    loop.call(go.wait, TIMEOUT_S)
-    assert begun.wait(TIMEOUT_S)
+    loop.call(go.wait, WAIT_S)
+    assert begun.wait(WAIT_S)
     assert loop.answers(10.0)
     now[0] += 9.0
     assert loop.answers(10.0)
@@ -375,7 +375,7 @@ def test_a_loop_that_is_blocked_is_seen(monkeypatch: pytest.MonkeyPatch) -> None
     go.set()
     answered = Event()
     loop.call(answered.set)
-    assert answered.wait(TIMEOUT_S)
+    assert answered.wait(WAIT_S)
     assert loop.answers(10.0)
     loop.close(CLOSE_S)
 
@@ -397,10 +397,10 @@ def test_a_loop_that_is_closed_cancels_what_runs_on_it() -> None:
     context = Context()
     context.run(current_scope.set, Scope(b"i"))
     loop.call(lambda: loop.start(Rest(wait(), context), ended.set))
-    assert begun.wait(TIMEOUT_S)
+    assert begun.wait(WAIT_S)
     here: SimpleQueue[bool] = SimpleQueue()
     loop.call(lambda: here.put(loop.is_here()))
-    assert here.get(timeout=TIMEOUT_S)
+    assert here.get(timeout=WAIT_S)
     assert not loop.is_here()
     loop.close(CLOSE_S)
     assert cancelled.is_set()
@@ -420,12 +420,12 @@ def test_a_callback_that_outlives_its_node_ends_nothing(caplog: pytest.LogCaptur
     context = Context()
     context.run(current_scope.set, Scope(b"i"))
     loop.call(lambda: loop.start(Rest(end(), context), ended.set))
-    assert ended.wait(TIMEOUT_S)
+    assert ended.wait(WAIT_S)
     assert loop._loop is not None
     for late in (context, Context()):
         loop._loop.call_soon_threadsafe(sys.exit, context=late)
     loop.call(went_on.set)
-    assert went_on.wait(TIMEOUT_S)
+    assert went_on.wait(WAIT_S)
     said = "SystemExit was raised on the event loop, by no node that still runs; the loop goes on"
     assert caplog.messages == [said, said]
     loop.close(CLOSE_S)

@@ -19,7 +19,7 @@ def test_a_signal_is_named(number: int, how: str) -> None:
     """A process that a signal ended is described with the signal's name."""
     process = WorkerProcess(target=_kill_oneself, args=(number,))
     process.start()
-    process.join(20)
+    process.join(60)
     assert describe_exit(process) == f"worker process {process.pid} {how}"
 
 
@@ -31,7 +31,7 @@ def test_a_status_is_given() -> None:
     """A process that exited is described with its status."""
     process = WorkerProcess(target=os._exit, args=(9,))
     process.start()
-    process.join(20)
+    process.join(60)
     assert describe_exit(process) == f"worker process {process.pid} exited with status 9"
 
 

@@ -16,9 +16,8 @@ import pytest
 from dagorama.v1.work_pb2 import VouchRequest, VouchResponse, WorkerEnd
 from dagorama.worker.processes import vouching
 from dagorama.worker.processes.vouching import REQUEST_S, TELL_S, Voucher, _is_stopped
+from tests.timing import WAIT_S
 from tests.unit.worker.fake_processes import FakeProcess
-
-TIMEOUT_S = 20
 
 
 class Broker:
@@ -34,7 +33,7 @@ class Broker:
         """Hand a request to the test, and answer as that says."""
         assert timeout == REQUEST_S
         self.asked.put(request)
-        answer = self.answers.get(timeout=TIMEOUT_S)
+        answer = self.answers.get(timeout=WAIT_S)
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -45,7 +44,7 @@ class Broker:
 
     def next(self) -> VouchRequest:
         """Give what is asked next."""
-        return self.asked.get(timeout=TIMEOUT_S)
+        return self.asked.get(timeout=WAIT_S)
 
     def let_go(self, voucher: Voucher) -> None:
         """End all that it vouches for, and its thread: left alone that would go on by the clock of another test."""
@@ -53,7 +52,7 @@ class Broker:
             cast(Any, process).end(0)
         self.answers.put(VouchResponse(lease_duration_s=0.001))
         with voucher._changed:
-            assert voucher._changed.wait_for(lambda: not voucher._is_running, TIMEOUT_S)
+            assert voucher._changed.wait_for(lambda: not voucher._is_running, WAIT_S)
 
 
 @pytest.fixture
@@ -177,8 +176,8 @@ def test_a_voucher_speaks_for_as_long_as_there_is_anybody(broker: Broker, vouche
     process.end(1)
     assert told(broker.next()) == ([], [b"a"])
     broker.answers.put(VouchResponse(lease_duration_s=3600))
-    assert broker.closed.wait(TIMEOUT_S)
-    voucher.settle(TIMEOUT_S)
+    assert broker.closed.wait(WAIT_S)
+    voucher.settle(WAIT_S)
     assert voucher._ended == {}
     voucher.add(b"b", cast(Any, FakeProcess(2)), end_of(b"b"))
     assert told(broker.next()) == ([b"b"], [])
@@ -195,17 +194,17 @@ def test_a_request_that_fails_is_made_again_soon(broker: Broker, voucher: Vouche
     process.end(1)
     broker.answers.put(grpc.RpcError())
     assert told(broker.next()) == ([], [b"a"])
-    voucher.settle(TIMEOUT_S)  # at once
+    voucher.settle(WAIT_S)  # at once
     broker.answers.put(VouchResponse(lease_duration_s=3600))
-    assert broker.closed.wait(TIMEOUT_S)
+    assert broker.closed.wait(WAIT_S)
 
 
 def test_settling_waits_for_the_broker(broker: Broker, voucher: Voucher) -> None:
     """Until it knows of who has ended; not of who lives, and not for ever."""
     process = FakeProcess(1)
-    voucher.settle(TIMEOUT_S)  # there is nobody
+    voucher.settle(WAIT_S)  # there is nobody
     voucher.add(b"a", cast(Any, process), end_of(b"a"))
-    voucher.settle(TIMEOUT_S)
+    voucher.settle(WAIT_S)
     process.end(1)
     voucher.settle(0.01)
     while told(broker.next()) != ([], [b"a"]):
@@ -213,7 +212,7 @@ def test_settling_waits_for_the_broker(broker: Broker, voucher: Voucher) -> None
     voucher.settle(0.01)
     assert voucher._ended != {}
     broker.answers.put(VouchResponse(lease_duration_s=3600))
-    voucher.settle(TIMEOUT_S)
+    voucher.settle(WAIT_S)
     assert voucher._ended == {}
 
 

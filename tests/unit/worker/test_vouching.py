@@ -11,7 +11,8 @@ from dagorama.calls.ids import new_id
 from dagorama.v1.work_pb2 import VouchRequest, WorkerEnd
 from dagorama.worker.processes.process import WorkerProcess
 from dagorama.worker.processes.vouching import Voucher
-from tests.unit.worker.work_server import TIMEOUT_S, WorkServer, work_server
+from tests.timing import WAIT_S
+from tests.unit.worker.work_server import WorkServer, work_server
 
 
 def live() -> None:
@@ -32,7 +33,7 @@ def process() -> Iterator[Process]:
 def next_that(server: WorkServer, *, lives: bool) -> VouchRequest:
     """Waits for a request that names somebody as alive, or nobody."""
     while True:
-        request = server.vouched.get(timeout=TIMEOUT_S)
+        request = server.vouched.get(timeout=WAIT_S)
         if bool(request.worker_ids) is lives:
             return request
 
@@ -51,10 +52,10 @@ def test_a_process_is_vouched_for_until_it_ends(process: Process) -> None:
         os.kill(process.pid, signal.SIGCONT)
         next_that(server, lives=True)
         process.kill()
-        while not (ended := server.vouched.get(timeout=TIMEOUT_S).ended):
+        while not (ended := server.vouched.get(timeout=WAIT_S).ended):
             pass
         assert [end.how for end in ended] == ["as it should"]
-        voucher.settle(TIMEOUT_S)
+        voucher.settle(WAIT_S)
         assert server.vouched.empty()
 
 
@@ -67,6 +68,6 @@ def test_an_end_is_told_when_the_broker_answers_again(process: Process) -> None:
     voucher.add(worker_id, process, lambda: WorkerEnd(worker_id=worker_id, how="unseen"))
     process.kill()
     process.join()
-    voucher.settle(TIMEOUT_S)
+    voucher.settle(WAIT_S)
     with work_server(port) as server:
-        assert [end.how for end in server.vouched.get(timeout=TIMEOUT_S).ended] == ["unseen"]
+        assert [end.how for end in server.vouched.get(timeout=WAIT_S).ended] == ["unseen"]

@@ -25,7 +25,8 @@ from dagorama.v1.graph_pb2 import FunctionSpec
 from dagorama.v1.work_pb2 import FunctionVersion, Lease, WorkResponse
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.shell.worker import Worker
-from tests.unit.worker.work_server import TIMEOUT_S, Session, WorkServer, work_server
+from tests.timing import WAIT_S
+from tests.unit.worker.work_server import Session, WorkServer, work_server
 
 NODES = [bytes([number]) * 16 for number in range(8)]
 ARGUMENTS = encode(((), {}), what="nothing").data
@@ -75,7 +76,7 @@ class Versioned(DAGDefinition):
 
     @dagorama().syncfn
     def hold(self, gate: str) -> None:
-        assert gates[gate].wait(TIMEOUT_S)
+        assert gates[gate].wait(WAIT_S)
 
 
 class Picky(DAGDefinition):

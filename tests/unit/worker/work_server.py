@@ -21,8 +21,8 @@ from dagorama.v1.work_pb2 import (
     WorkResponse,
 )
 from dagorama.v1.work_pb2_grpc import WorkServiceServicer, add_WorkServiceServicer_to_server
+from tests.timing import WAIT_S
 
-TIMEOUT_S = 20
 #: Of all nodes, unless a test says otherwise.
 INSTANCE = b"i" * 16
 
@@ -36,14 +36,14 @@ class Session:
 
     def hello(self) -> Hello:
         """Takes the first request."""
-        request = self.requests.get(timeout=TIMEOUT_S)
+        request = self.requests.get(timeout=WAIT_S)
         assert request is not None
         return request.hello
 
     def request(self) -> WorkRequest | None:
         """Takes the next request that is more than a heartbeat; None when the worker has ended the stream."""
         while True:
-            request = self.requests.get(timeout=TIMEOUT_S)
+            request = self.requests.get(timeout=WAIT_S)
             if request is None or request.ByteSize():
                 return request
 
@@ -121,7 +121,7 @@ class WorkServer(WorkServiceServicer):
 
     def session(self) -> Session:
         """Waits for the next stream."""
-        return self.sessions.get(timeout=TIMEOUT_S)
+        return self.sessions.get(timeout=WAIT_S)
 
     def Work(self, request_iterator: Iterator[WorkRequest], context: grpc.ServicerContext) -> Iterator[WorkResponse]:
         """Serves one stream."""
