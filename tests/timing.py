@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic, sleep
 
 #: Waiting for anything ends after so long: a machine may be slow.
@@ -22,6 +23,19 @@ def least_s(measure: Callable[[], object], limit_s: float, *, tries: int = 5) ->
         measured = measure()
         times_s.append(measured if isinstance(measured, float) else monotonic() - began_at)
     return min(times_s)
+
+
+def with_more_time(check: Callable[[int], None], *times_s: int) -> None:
+    """Run a check with a time, in seconds; where it fails, again with the next, which is longer. The last has the say.
+
+    It is for what holds only where something is done within that time, as a lease is renewed, and for which the check
+    has to wait: a busy machine may be late for it. What is wrong with the code fails with all of them.
+    """
+    *shorter, longest = times_s
+    for time_s in shorter:
+        with suppress(Exception):
+            return check(time_s)
+    return check(longest)
 
 
 def until(tells: Callable[[], object], *, within_s: float = WAIT_S) -> None:

@@ -6,6 +6,7 @@ import pickle
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,20 +18,20 @@ from dagorama_broker.launch import LaunchedBroker, launch_broker
 from dagorama_broker.settings import from_environment
 from tests.compat.unary_client import INVALIDATED, NO_WORK, UnaryClient, compiled, new_id
 from tests.scenarios.broker import rawclient
+from tests.timing import with_more_time
 
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT
 FAILED_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
-
-#: Short enough to wait for, long enough for a machine that is busy.
-LEASE_S = 1.5
+#: Workers here send no heartbeats while a test goes on, however slowly.
+PATIENT = {"DAGORAMA_LEASE_DURATION_S": str(rawclient.LEASE_S)}
 
 
 @pytest.fixture(scope="module", params=["memory", "sqlite"])
 def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LaunchedBroker]:
     """Give a broker, on each storage in turn, that tests share, so that each has a queue of its own."""
     storage = "memory:" if request.param == "memory" else f"sqlite:///{tmp_path_factory.mktemp('data')}/broker.db"
-    with launch_broker(port=0, storage=storage) as broker:
+    with launch_broker(port=0, storage=storage, environment=PATIENT) as broker:
         yield broker
 
 
@@ -44,14 +45,14 @@ def client(broker: LaunchedBroker) -> Iterator[UnaryClient]:
 @pytest.fixture
 def alone() -> Iterator[UnaryClient]:
     """Give a client that has a broker for itself."""
-    with launch_broker(port=0) as broker, UnaryClient(broker.target) as client:
+    with launch_broker(port=0, environment=PATIENT) as broker, UnaryClient(broker.target) as client:
         yield client
 
 
-@pytest.fixture
-def hasty() -> Iterator[UnaryClient]:
-    """Give a client of a broker that soon gives silent workers up."""
-    environment = {"DAGORAMA_LEASE_DURATION_S": str(LEASE_S)}
+@contextmanager
+def client_of_one_that_waits(lease_s: int) -> Iterator[UnaryClient]:
+    """Give a client of a broker that gives silent workers up after so many seconds."""
+    environment = {"DAGORAMA_LEASE_DURATION_S": str(lease_s)}
     with launch_broker(port=0, environment=environment) as broker, UnaryClient(broker.target) as client:
         yield client
 
@@ -518,35 +519,45 @@ def test_one_result_counts(client: UnaryClient) -> None:
 # -- the life of a worker ---------------------------------------------------------------------------------------------
 
 
-def test_a_silent_worker_is_given_up(hasty: UnaryClient) -> None:
+def test_a_silent_worker_is_given_up() -> None:
     """After a lease duration of silence a worker is invalid and its node goes to another, whose result alone counts."""
-    instance, silent, other = hasty.instance(), hasty.worker(), hasty.worker()
-    node = hasty.node(instance)
-    hasty.work(silent)
-    assert hasty.poll(other) == node
-    report = {"instanceId": instance, "nodeId": node, "workerId": silent}
-    for name, fields in (
-        ("GetWork", {"identifier": silent}),
-        ("Ping", {"identifier": silent}),
-        ("SubmitWork", {**report, "result": b"late"}),
-        ("SubmitFailure", report),
-    ):
-        assert hasty.refusal(name, **fields) == (NOT_FOUND, INVALIDATED)
-    hasty.submit(instance, node, other, b"v")
-    assert hasty.look(instance, node).resolvedValue == b"v"
+
+    def check(lease_s: int) -> None:
+        with client_of_one_that_waits(lease_s) as client:
+            instance, silent, other = client.instance(), client.worker(), client.worker()
+            node = client.node(instance)
+            client.work(silent)
+            assert client.poll(other) == node
+            report = {"instanceId": instance, "nodeId": node, "workerId": silent}
+            for name, fields in (
+                ("GetWork", {"identifier": silent}),
+                ("Ping", {"identifier": silent}),
+                ("SubmitWork", {**report, "result": b"late"}),
+                ("SubmitFailure", report),
+            ):
+                assert client.refusal(name, **fields) == (NOT_FOUND, INVALIDATED)
+            client.submit(instance, node, other, b"v")
+            assert client.look(instance, node).resolvedValue == b"v"
+
+    with_more_time(check, 1, 5, 25)
 
 
-def test_a_worker_lives_by_its_calls(hasty: UnaryClient) -> None:
+def test_a_worker_lives_by_its_calls() -> None:
     """Pings keep a worker and what it holds; asking for work does, too."""
-    instance, pinging, asking = hasty.instance(), hasty.worker(), hasty.worker()
-    node = hasty.node(instance)
-    hasty.work(pinging)
-    until = time.monotonic() + 2 * LEASE_S
-    while time.monotonic() < until:
-        hasty.Ping(identifier=pinging)
-        assert hasty.work(asking) == ""
-        time.sleep(0.1)  # the node's work
-    assert hasty.submit(instance, node, pinging, b"v").completed
+
+    def check(lease_s: int) -> None:
+        with client_of_one_that_waits(lease_s) as client:
+            instance, pinging, asking = client.instance(), client.worker(), client.worker()
+            node = client.node(instance)
+            client.work(pinging)
+            until = time.monotonic() + 2 * lease_s
+            while time.monotonic() < until:
+                client.Ping(identifier=pinging)
+                assert client.work(asking) == ""
+                time.sleep(0.1)  # the node's work
+            assert client.submit(instance, node, pinging, b"v").completed
+
+    with_more_time(check, 1, 5, 25)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,12 @@ def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield broker
 
 
+@pytest.fixture(autouse=True)
+def _leases_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have brokers of a test's own wait as long for their workers, which send no heartbeats."""
+    monkeypatch.setenv("DAGORAMA_LEASE_DURATION_S", str(LEASE_S))
+
+
 @pytest.fixture
 def queue() -> str:
     """Give a queue that no other test has."""

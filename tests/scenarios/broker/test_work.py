@@ -24,6 +24,7 @@ from tests.scenarios.broker.rawclient import (
     result,
     values_in,
 )
+from tests.timing import with_more_time
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
@@ -282,23 +283,27 @@ def test_a_silent_worker_is_evicted(connect: Connect) -> None:
     """After a lease duration without a message the worker's node goes to another and its stream ends; one that beats
     keeps what it has.
     """
-    environment = {"DAGORAMA_LEASE_DURATION_S": "2"}
-    with launch_broker(port=0, environment=environment) as broker, Client(broker.target) as client:
-        client.start(call(new_id()))
-        silent = connect(broker.target, include_queues=[])
-        (grant,) = silent.take()
-        other = connect(broker.target, include_queues=[])
-        while not other.grants:
-            other.send(work_pb2.WorkRequest())
-            other.is_quiet(0.1)
-        (again,) = other.take()
-        silent.report(result(grant, value=b"late"))
-        ended = silent.end()
-        assert (again.node_id, again.token > grant.token) == (grant.node_id, True)
-        assert (ended.code, ended.details) == (
-            grpc.StatusCode.UNAVAILABLE,
-            "the worker was silent for longer than its leases last",
-        )
+
+    def check(lease_s: int) -> None:
+        environment = {"DAGORAMA_LEASE_DURATION_S": str(lease_s)}
+        with launch_broker(port=0, environment=environment) as broker, Client(broker.target) as client:
+            client.start(call(new_id()))
+            silent = connect(broker.target, include_queues=[])
+            (grant,) = silent.take()
+            other = connect(broker.target, include_queues=[])
+            while not other.grants:
+                other.send(work_pb2.WorkRequest())
+                other.is_quiet(0.1)
+            (again,) = other.take()
+            silent.report(result(grant, value=b"late"))
+            ended = silent.end()
+            assert (again.node_id, again.token > grant.token) == (grant.node_id, True)
+            assert (ended.code, ended.details) == (
+                grpc.StatusCode.UNAVAILABLE,
+                "the worker was silent for longer than its leases last",
+            )
+
+    with_more_time(check, 1, 5, 25)
 
 
 @pytest.mark.parametrize(
@@ -436,18 +441,20 @@ def test_values_beyond_the_usual_message_limit_pass(client: Client, connect: Con
 
 def test_a_broker_that_was_stopped_blames_no_worker(connect: Connect) -> None:
     """When the broker's process stood still for longer than a lease, workers that live keep what they hold."""
-    node_id = new_id()
-    with (
-        launch_broker(port=0, environment={"DAGORAMA_LEASE_DURATION_S": "2"}) as broker,
-        Client(broker.target) as client,
-    ):
-        instance_id = client.start(call(node_id))
-        worker = connect(broker.target, include_queues=[])
-        (grant,) = worker.take()
-        broker.process.send_signal(signal.SIGSTOP)
-        worker.send(work_pb2.WorkRequest())
-        quiet = worker.is_quiet(2.5)
-        broker.process.send_signal(signal.SIGCONT)
-        worker.complete(grant, b"value")
-        info = client.node(instance_id, node_id)
-    assert (quiet, info.state, list(info.failures)) == (True, graph_pb2.NODE_STATE_COMPLETED, [])
+
+    def check(lease_s: int) -> None:
+        node_id = new_id()
+        environment = {"DAGORAMA_LEASE_DURATION_S": str(lease_s)}
+        with launch_broker(port=0, environment=environment) as broker, Client(broker.target) as client:
+            instance_id = client.start(call(node_id))
+            worker = connect(broker.target, include_queues=[])
+            (grant,) = worker.take()
+            broker.process.send_signal(signal.SIGSTOP)
+            worker.send(work_pb2.WorkRequest())
+            quiet = worker.is_quiet(1.25 * lease_s)
+            broker.process.send_signal(signal.SIGCONT)
+            worker.complete(grant, b"value")
+            info = client.node(instance_id, node_id)
+        assert (quiet, info.state, list(info.failures)) == (True, graph_pb2.NODE_STATE_COMPLETED, [])
+
+    with_more_time(check, 1, 5, 25)

@@ -15,6 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from tests.scenarios.broker.rawclient import LEASE_S
 from tests.scenarios.broker.test_command import settings
 from tests.timing import WAIT_S
 
@@ -97,7 +98,8 @@ def start_broker(tmp_path: Path) -> Iterator[StartBroker]:
     def start(*arguments: str) -> MeasuredBroker:
         arguments = arguments or ("--storage", f"sqlite:///{tmp_path}/broker.db")
         command = [sys.executable, "-m", "dagorama_broker", "--port", "0", "--metrics-port", "0", *arguments]
-        process = subprocess.Popen(command, env=settings(), stderr=subprocess.PIPE, text=True)
+        patient = settings(DAGORAMA_LEASE_DURATION_S=str(LEASE_S))  # some workers here send no heartbeats
+        process = subprocess.Popen(command, env=patient, stderr=subprocess.PIPE, text=True)
         started.append(process)
         return MeasuredBroker(process)
 

@@ -15,6 +15,7 @@ from dagorama_broker.launch import LaunchedBroker, launch_broker
 from tests.queries import list_nodes
 from tests.scenarios.worker.conftest import MakePipe, StartWorkers
 from tests.scenarios.worker.worker_definitions import Work, hear, say
+from tests.timing import with_more_time
 
 
 def test_a_killed_workers_node_runs_elsewhere_at_once(workers: StartWorkers, pipe: MakePipe, tmp_path: Path) -> None:
@@ -33,32 +34,42 @@ def test_a_paused_worker_loses_its_node_and_its_late_report(
     workers: StartWorkers, pipe: MakePipe, tmp_path: Path
 ) -> None:
     """A worker that was silent for a lease duration changes nothing when it wakes up, and works on."""
-    trace, started, go = tmp_path / "trace", pipe(), pipe()
-    with launch_broker(port=0, environment={"DAGORAMA_LEASE_DURATION_S": "1"}):
-        workers(2)
-        instance, _ = Work()("hold_once", trace, started, go)
-        paused = int(hear(started))
-        os.kill(paused, signal.SIGSTOP)
-        other = instance.result(timeout=60)
-        os.kill(paused, signal.SIGCONT)
-        say(go, "go on")
-        assert other != paused
-        assert trace.read_text().splitlines() == [str(paused), str(other)]
-        assert instance.result(timeout=60) == other
-        busy, end = pipe(), pipe()
-        held, _ = Work()("hold", busy, end)  # by either of them; then there is only one for what follows
-        assert {int(hear(busy)), Work()("pid")[0].result(timeout=60)} == {paused, other}
-        say(end, "go on")
-        held.wait(timeout=60)  # or its worker would look for a broker to report to, which is gone by then
+
+    def check(lease_s: int) -> None:
+        trace, started, go = tmp_path / f"trace-{lease_s}", pipe(), pipe()
+        with launch_broker(port=0, environment={"DAGORAMA_LEASE_DURATION_S": str(lease_s)}):
+            workers(2)
+            instance, _ = Work()("hold_once", trace, started, go)
+            paused = int(hear(started))
+            os.kill(paused, signal.SIGSTOP)
+            try:
+                other = instance.result(timeout=60)
+            finally:
+                os.kill(paused, signal.SIGCONT)
+            say(go, "go on")
+            assert other != paused
+            assert trace.read_text().splitlines() == [str(paused), str(other)]
+            assert instance.result(timeout=60) == other
+            busy, end = pipe(), pipe()
+            held, _ = Work()("hold", busy, end)  # by either of them; then there is only one for what follows
+            assert {int(hear(busy)), Work()("pid")[0].result(timeout=60)} == {paused, other}
+            say(end, "go on")
+            held.wait(timeout=60)  # or its worker would look for a broker to report to, which is gone by then
+
+    with_more_time(check, 1, 5, 25)
 
 
 def test_a_worker_that_is_busy_in_c_is_not_lost(workers: StartWorkers) -> None:
     """A call that holds the interpreter's lock for several leases is run once, and nobody counts as lost."""
-    with launch_broker(port=0, environment={"DAGORAMA_LEASE_DURATION_S": "1"}):
-        workers(2)
-        instance, _ = Work()("hold_the_lock", 3)
-        assert instance.result(timeout=60) == 3
-        assert [node.failures for node in list_nodes(instance.instance_id.bytes)] == [(), ()]
+
+    def check(lease_s: int) -> None:
+        with launch_broker(port=0, environment={"DAGORAMA_LEASE_DURATION_S": str(lease_s)}):
+            workers(2)
+            instance, _ = Work()("hold_the_lock", 3 * lease_s)
+            assert instance.result(timeout=60 + 3 * lease_s) == 3 * lease_s
+            assert [node.failures for node in list_nodes(instance.instance_id.bytes)] == [(), ()]
+
+    with_more_time(check, 1, 5, 25)
 
 
 @pytest.mark.parametrize(
