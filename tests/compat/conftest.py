@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from dagorama_broker.launch import LaunchedBroker, launch_broker
+from tests.scenarios.broker.rawclient import LEASE_S
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -17,5 +18,5 @@ def broker() -> Iterator[LaunchedBroker]:
 @pytest.fixture
 def own_broker() -> Iterator[LaunchedBroker]:
     """Runs a broker for one test, which everything connects to meanwhile."""
-    with launch_broker(port=0) as launched:
+    with launch_broker(port=0, environment={"DAGORAMA_LEASE_DURATION_S": str(LEASE_S)}) as launched:
         yield launched
