@@ -222,7 +222,9 @@ def _is_of(part: object, content: Content) -> bool:
         if one is part:
             return True
         with memoryview(one) as view:
-            if view.obj is part or (type(part) is str and view.nbytes > _IDLE_BYTES_MAX and part.encode() == one):
+            if view.obj is part:
+                return True
+            if type(part) is str and view.nbytes > _IDLE_BYTES_MAX and part.encode("utf-8", "surrogatepass") == one:
                 return True
     return False
 

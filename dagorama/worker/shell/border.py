@@ -11,12 +11,13 @@ from uuid import UUID
 
 from dagorama.calls.hook_calls import HOOKS_MODULE
 from dagorama.calls.ids import new_id
-from dagorama.errors import CodeMismatchException, DagoramaError, PayloadError
+from dagorama.errors import BrokerUnavailable, CodeMismatchException, DagoramaError, PayloadError
+from dagorama.logging import get_logger
 from dagorama.v1.work_pb2 import FunctionVersion, Hello, Lease, Refusal, WorkResponse
 from dagorama.worker.kernel import messages as m
 from dagorama.worker.kernel.node import Lease as HeldLease
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.shell.failures import refusal_of
+from dagorama.worker.shell.failures import failure_of, refusal_of
 from dagorama.worker.shell.held import Function, Held, Report, ValueTable
 from dagorama.worker.shell.shell import Shell
 from dagorama.worker.shell.stream import Stream
@@ -145,8 +146,13 @@ def _report_again(
         if put_again is None:
             raise PayloadError(what="the report", problem="the broker lacks values", way_out="Run the node again.")
         put_again(digests)
+    except BrokerUnavailable as error:
+        # The work is done, and nobody is to blame for that: the next broker is told of it, and asks for them again.
+        get_logger().warning("the report of node %s waits for its values: %s", UUID(bytes=held.node_id), error)
     except DagoramaError as error:
         held.report = Report(report.duration_us, failure=refusal_of(error))
+    except Exception as error:  # without a report the node would run for ever
+        held.report = Report(report.duration_us, failure=failure_of(error))
     stream.send([held])
 
 

@@ -218,9 +218,10 @@ def test_a_broker_without_a_store_gets_all_in_one() -> None:
         ({"a": [1, BIG]}, r"its part \['a'\]\[1\] has 76800 bytes"),
         ([Record("x", Table(BIG))], r"its part \[0\]\.table\.data has 76800 bytes"),
         ([1, "ü" * 70_000], r"its part \[1\] has 140000 bytes"),
+        (["\ud800", "\udc80" + "x" * 70_000], r"its part \[1\] has 70003 bytes"),
         (list(range(100_000)), "it has 3"),
     ],
-    ids=range(5),
+    ids=range(6),
 )
 def test_a_limit_is_told_with_the_path(value: object, path: str) -> None:
     """And what to do in its place."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
 from typing import Any, cast
 from uuid import UUID
 
 import pytest
 
+from dagorama.calls.large import NoStore
 from dagorama.code.policy import CodeMismatch
-from dagorama.errors import CodeMismatchException, UnknownFunction
+from dagorama.errors import BrokerUnavailable, CodeMismatchException, PayloadError, UnknownFunction
 from dagorama.v1.graph_pb2 import FunctionSpec, Values
 from dagorama.v1.work_pb2 import FunctionVersion, Grants, Lease, Refusal, Trace, Welcome, WorkResponse
 from dagorama.worker.kernel import messages as m
 from dagorama.worker.kernel.node import Lease as HeldLease
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.shell.border import Border
-from dagorama.worker.shell.held import Function, Held
+from dagorama.worker.shell.held import Function, Held, Report
 from dagorama.worker.shell.shell import Shell
 from dagorama.worker.shell.stream import Stream
 from dagorama.worker.shell.versions import VersionCheck
@@ -30,6 +33,7 @@ class Noted:
         self.posted: list[m.Message] = []
         self.told: list[str] = []
         self.nodes: list[Held] = []
+        self.sent: SimpleQueue[list[Held]] = SimpleQueue()
         self.log = self
 
     def post(self, *messages: m.Message) -> None:
@@ -43,6 +47,10 @@ class Noted:
     def held(self) -> list[Held]:
         """Give what is held."""
         return self.nodes
+
+    def send(self, nodes: list[Held]) -> None:
+        """Keep what is reported."""
+        self.sent.put(nodes)
 
     def welcome(self, lease_duration_s: float) -> None:
         """Keep how long leases are."""
@@ -68,13 +76,18 @@ class Noted:
 class Bench:
     """A border, and what comes of it."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, put_again: Callable[[Sequence[bytes]], None] | None = None, **options: Any) -> None:
         self.noted = Noted()
         self.versions = VersionCheck(CodeMismatch.WAIT)
         shell = cast(Shell, self.noted)
         options = {"worker_id": b"w" * 16, **options}
         self.border = Border(
-            WorkerOptions(**options), versions=self.versions, shell=shell, now=lambda: NOW, name="host:1"
+            WorkerOptions(**options),
+            versions=self.versions,
+            shell=shell,
+            now=lambda: NOW,
+            name="host:1",
+            put_again=put_again,
         )
 
     def receive(self, **fields: Any) -> list[m.Message]:
@@ -178,6 +191,59 @@ def test_each_part_of_a_response_is_told() -> None:
     assert [type(message) for message in told[4:]] == [m.Granted]
     refused = f"the report of node {UUID(bytes=bytes([1]) * 16)} was refused: it has ended"
     assert it.noted.told == [refused, "leases of 15 s"]
+
+
+def test_a_report_without_its_values_is_sent_again() -> None:
+    """Once they are stored anew; the kernel is not told meanwhile that the broker has it."""
+    stored: list[bytes] = []
+    it = Bench(put_again=stored.extend)
+    it.noted.nodes = [held(1), held(2)]
+    report = it.noted.nodes[0].report = Report(5, b"a payload")
+    refusals = [Refusal(node_id=b"\1" * 16, presented=1, reason="it lacks values", missing=[b"d" * 32])]
+    assert it.receive(acknowledged=2, refusals=refusals) == [m.Acknowledged([it.noted.nodes[1]])]
+    assert it.noted.sent.get(timeout=60) == [it.noted.nodes[0]]
+    assert (stored, it.noted.nodes[0].report, it.noted.told) == ([b"d" * 32], report, [])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PayloadError(what="a payload", problem="a value is not at hand", way_out="Run the node again."),
+        NoStore(),
+        OSError("no map"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_report_whose_values_cannot_be_stored_anew_is_a_failure(error: Exception) -> None:
+    """Whatever the reason: without a report the node would run for ever."""
+
+    def put_again(digests: Sequence[bytes]) -> None:
+        raise error
+
+    it = Bench(put_again=put_again)
+    it.noted.nodes = [held(1)]
+    it.noted.nodes[0].report = Report(5, b"a payload")
+    refusals = [Refusal(node_id=b"\1" * 16, presented=1, reason="it lacks values", missing=[b"d" * 32])]
+    assert it.receive(acknowledged=1, refusals=refusals) == [m.Acknowledged([])]
+    (sent,) = it.noted.sent.get(timeout=60)
+    assert sent.report is not None
+    assert sent.report.failure is not None
+    assert type(error).__name__ in sent.report.failure.type
+
+
+def test_a_report_is_kept_while_no_broker_takes_its_values() -> None:
+    """The work is done, and that the broker is away is nobody's failure: the next one is told of the report."""
+
+    def put_again(digests: Sequence[bytes]) -> None:
+        raise BrokerUnavailable(host="broker", port=1, waited_s=1.0, detail="it is away", was_there=True)
+
+    it = Bench(put_again=put_again)
+    it.noted.nodes = [held(1)]
+    report = it.noted.nodes[0].report = Report(5, b"a payload")
+    refusals = [Refusal(node_id=b"\1" * 16, presented=1, reason="it lacks values", missing=[b"d" * 32])]
+    it.receive(acknowledged=1, refusals=refusals)
+    assert it.noted.sent.get(timeout=60) == it.noted.nodes
+    assert it.noted.nodes[0].report is report
 
 
 def test_a_response_that_says_nothing_is_told_to_nobody() -> None:
