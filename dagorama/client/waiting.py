@@ -58,7 +58,9 @@ def watch(
                 return None if node_id in ended else node_id
         return None
 
-    request = WatchRequest(instance_id=instance_id, node_ids=node_ids, together=len(node_ids) > 1)
+    request = WatchRequest(
+        instance_id=instance_id, node_ids=node_ids, together=len(node_ids) > 1, reads_references=True
+    )
     wait = _Wait(connection, instance_id, node_ids, find_missing, silence, what)
     return (yield from wait.for_answer(connection.watch_one, request, deadline))
 

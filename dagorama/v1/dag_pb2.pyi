@@ -322,6 +322,7 @@ class WatchRequest(_message.Message):
     NODE_IDS_FIELD_NUMBER: _builtins.int
     TOGETHER_FIELD_NUMBER: _builtins.int
     AT_ONCE_FIELD_NUMBER: _builtins.int
+    READS_REFERENCES_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.bytes
     together: _builtins.bool
     """Send one message only, with the outcomes in the order of `node_ids`, once these have ended: all of them, or those up to
@@ -330,6 +331,8 @@ class WatchRequest(_message.Message):
     """
     at_once: _builtins.bool
     """Send one message only, at once: the outcomes of the nodes that have ended by now, without values and failures."""
+    reads_references: _builtins.bool
+    """The client reads payloads that refer to values (values.proto). Without it, FAILED_PRECONDITION stands for such a value."""
     @_builtins.property
     def node_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     def __init__(
@@ -339,10 +342,11 @@ class WatchRequest(_message.Message):
         node_ids: _abc.Iterable[_builtins.bytes] | None = ...,
         together: _builtins.bool = ...,
         at_once: _builtins.bool = ...,
+        reads_references: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_once", b"at_once", "instance_id", b"instance_id", "node_ids", b"node_ids", "together", b"together"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_once", b"at_once", "instance_id", b"instance_id", "node_ids", b"node_ids", "reads_references", b"reads_references", "together", b"together"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -227,6 +227,7 @@ class Hello(_message.Message):
     FUNCTION_NAMES_FIELD_NUMBER: _builtins.int
     CODE_VERSIONS_FIELD_NUMBER: _builtins.int
     EXIT_WHEN_MISMATCHED_FIELD_NUMBER: _builtins.int
+    READS_REFERENCES_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.bytes
     """Chosen by the worker process when it starts, kept over reconnects."""
     name: _builtins.str
@@ -237,6 +238,8 @@ class Hello(_message.Message):
     """Tell it (`drained`) when no connected worker can bring anything further."""
     exit_when_mismatched: _builtins.bool
     """Tell it (`drained`) when no connected worker can bring anything further, if there is a `mismatch`."""
+    reads_references: _builtins.bool
+    """It reads payloads that refer to values (values.proto). Nodes that take such a payload are granted to no other worker."""
     @_builtins.property
     def include_queues(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only these queues; empty for all."""
@@ -274,10 +277,11 @@ class Hello(_message.Message):
         function_names: _abc.Iterable[_builtins.str] | None = ...,
         code_versions: _abc.Iterable[_builtins.str] | None = ...,
         exit_when_mismatched: _builtins.bool = ...,
+        reads_references: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_versions", b"code_versions", "exclude_queues", b"exclude_queues", "exit_when_drained", b"exit_when_drained", "exit_when_mismatched", b"exit_when_mismatched", "function_names", b"function_names", "held", b"held", "include_queues", b"include_queues", "modules", b"modules", "name", b"name", "slots", b"slots", "tolerations", b"tolerations", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_versions", b"code_versions", "exclude_queues", b"exclude_queues", "exit_when_drained", b"exit_when_drained", "exit_when_mismatched", b"exit_when_mismatched", "function_names", b"function_names", "held", b"held", "include_queues", b"include_queues", "modules", b"modules", "name", b"name", "reads_references", b"reads_references", "slots", b"slots", "tolerations", b"tolerations", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,8 +9,18 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from dagorama_broker.core.commands import CompleteNodes, NodeResult, SubmitNodes
-from dagorama_broker.core.model.references import BadReferences, Reference, any_refers, references_of
-from dagorama_broker.core.model.values import NewCall, NodeId
+from dagorama_broker.core.errors import show_id
+from dagorama_broker.core.model.entities import Node
+from dagorama_broker.core.model.references import (
+    BadReferences,
+    Reference,
+    any_refers,
+    references_of,
+    refers,
+    refers_stored,
+)
+from dagorama_broker.core.model.values import InstanceId, NewCall, NodeId
+from dagorama_broker.requests.answers import Outcome
 from dagorama_broker.requests.checks import MalformedRequest, to_failed
 
 #: So many are named in a refusal: they go into a header, where there is little room.
@@ -35,6 +45,39 @@ class MissingValues(Exception):
             f"the broker's store lacks value {digests[0].hex()}{more}, which a payload refers to. Put what is missing, "
             "then ask again"
         )
+
+
+class CannotRead(Exception):
+    """A client wants a payload that refers to values, and does not say that it reads such."""
+
+    def __init__(self, *, instance_id: InstanceId, node_id: NodeId) -> None:
+        self.instance_id = instance_id
+        self.node_id = node_id
+        super().__init__(
+            f"node {show_id(node_id)} of instance {show_id(instance_id)} has large values, which are stored apart, and "
+            "the version of dagorama that asks does not read such. Update dagorama there"
+        )
+
+
+def check_plain(instance_id: InstanceId, outcomes: Iterable[Outcome]) -> None:
+    """Raise `CannotRead` where values refer to others, for a client that does not read such."""
+    for outcome in outcomes:
+        if any(refers(payload) for _, payload in outcome.values):
+            raise CannotRead(instance_id=instance_id, node_id=outcome.node_id)
+
+
+#: The words for the same of a worker, and the name for what it lacks.
+CANNOT_READ = (
+    "the node takes large values, which are stored apart, and the worker's version of dagorama does not read such. "
+    "Update dagorama there, or start a worker with a newer version"
+)
+READS_REFERENCES = "dagorama:large values"
+
+
+def takes_references(node: Node, values: Iterable[bytes]) -> bool:
+    """Tell whether a node, or one of the values that its arguments refer to, needs a reader of references."""
+    own = node.arguments, node.function.spec.definition_arguments
+    return any(map(refers_stored, own)) or any(map(refers, values))
 
 
 class MissingReport(NamedTuple):

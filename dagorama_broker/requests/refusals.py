@@ -3,7 +3,7 @@
 from dagorama_broker.core import errors
 from dagorama_broker.requests.checks import MalformedRequest, SumTooLarge, TooLarge
 from dagorama_broker.requests.feed import ExpiredCursor
-from dagorama_broker.requests.references import MissingValues
+from dagorama_broker.requests.references import CannotRead, MissingValues
 
 CODES: dict[type[Exception], str] = {
     errors.UnknownInstance: "NOT_FOUND",
@@ -24,4 +24,5 @@ CODES: dict[type[Exception], str] = {
     TooLarge: "INVALID_ARGUMENT",
     SumTooLarge: "FAILED_PRECONDITION",
     MissingValues: "FAILED_PRECONDITION",
+    CannotRead: "FAILED_PRECONDITION",
 }

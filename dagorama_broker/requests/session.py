@@ -7,7 +7,7 @@ travels, and in which form, is the business of the `Connection`.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,7 +23,13 @@ from dagorama_broker.core.model.values import NodeId, WorkerId
 from dagorama_broker.host.host import Host, HostStopped
 from dagorama_broker.requests.checks import MESSAGE_BYTES_MAX, SumTooLarge, to_failed
 from dagorama_broker.requests.logs import LogRequests
-from dagorama_broker.requests.references import MissingReport, sift_report
+from dagorama_broker.requests.references import (
+    CANNOT_READ,
+    READS_REFERENCES,
+    MissingReport,
+    sift_report,
+    takes_references,
+)
 
 log = logging.getLogger("dagorama.broker")
 
@@ -84,8 +90,16 @@ class Session:
     """One worker's connection: a reader that feeds the host, and a writer that sends what has accumulated."""
 
     def __init__(
-        self, host: Host, hello: c.ConnectWorker, connection: Connection, logs: LogRequests | None = None
+        self,
+        host: Host,
+        hello: c.ConnectWorker,
+        connection: Connection,
+        logs: LogRequests | None = None,
+        *,
+        reads_references: bool = True,
     ) -> None:
+        """Serve the worker of a hello. Without `reads_references` it gets no node that takes large values."""
+        self._reads_references = reads_references
         self._host = host
         self._logs = logs
         self._hello = hello
@@ -288,26 +302,49 @@ class Session:
         while self._grants and payload_bytes < ANSWER_BYTES:
             node, token = self._grants[0]
             added = len(node.arguments)
+            known = len(values)
             if node.dependencies:
-                known = len(values)
                 try:
                     add_values(node.dependencies, values)
                 except IdTaken:  # by a node of another instance: this one goes with the next answer
                     break
-                added += sum(map(len, map(payload_of, islice(reversed(values.values()), len(values) - known))))
+                added += sum(map(len, _last_payloads(values, known)))
                 if payload_bytes + added > MESSAGE_BYTES_MAX:
-                    while len(values) > known:
-                        values.popitem()
+                    _shorten(values, known)
                     if payload_bytes:  # it may fit into the next answer
                         break
                     self._grants.popleft()
                     self._refuse_sum(node, token, added)
                     continue
+            if not self._reads_references and takes_references(node, _last_payloads(values, known)):
+                _shorten(values, known)
+                self._grants.popleft()
+                self._take_unread(node, token)
+                continue
             answer.grants.append(self._grants.popleft())
             payload_bytes += added
+
+    def _take_unread(self, node: Node, token: int) -> None:
+        """Take a node back from a worker that cannot read it; it waits for another, and `why` says so."""
+        lease = c.HeldLease(node_id=node.id, token=token)
+        with suppress(Refused, HostStopped):
+            self._host.apply(
+                c.RejectUnable(worker_id=self._id, lease=lease, problem=CANNOT_READ, lacks=READS_REFERENCES)
+            )
 
     def _refuse_sum(self, node: Node, token: int, size: int) -> None:
         """Fail a node that no message can bring to any worker."""
         error = SumTooLarge(f"the values that {node.function.spec.name} takes", size)
         with suppress(Refused):  # the lease has ended meanwhile
             self._host.apply(c.CompleteNodes(worker_id=self._id, results=[to_failed(node.id, token, error)]))
+
+
+def _last_payloads(values: dict[NodeId, Node], known: int) -> Iterator[bytes]:
+    """Yield the payloads of all values but for the first `known`."""
+    return map(payload_of, islice(reversed(values.values()), len(values) - known))
+
+
+def _shorten(values: dict[NodeId, Node], known: int) -> None:
+    """Leave the first `known` values."""
+    while len(values) > known:
+        values.popitem()

@@ -16,6 +16,7 @@ from dagorama_broker.host.host import Host
 from dagorama_broker.requests import Requests
 from dagorama_broker.requests.answers import Submitted
 from dagorama_broker.requests.changing import NO_OPTIONS
+from dagorama_broker.requests.references import check_plain
 from dagorama_broker.requests.watching import Watching
 from dagorama_broker.service import convert
 from dagorama_broker.service.errors import answers, answers_each
@@ -57,10 +58,15 @@ class DagService:
             yield convert.from_outcomes(await self._requests.find_ended(instance_id, node_ids))
             return
         if request.together:
-            yield convert.from_outcomes(await self._watching.watch_together(instance_id, node_ids))
+            together = await self._watching.watch_together(instance_id, node_ids)
+            if not request.reads_references:
+                check_plain(instance_id, together)
+            yield convert.from_outcomes(together)
             return
         async with aclosing(self._watching.watch(instance_id, node_ids)) as outcomes:
             async for outcome in outcomes:
+                if not request.reads_references:
+                    check_plain(instance_id, [outcome])
                 response = convert.from_outcomes([outcome])
                 del outcome  # values are large: let go of each before the next
                 yield response

@@ -14,12 +14,15 @@ from dagorama.api import api_pb2, api_pb2_grpc
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.errors import Refused, show_id
+from dagorama_broker.core.graph.payloads import payload_of
 from dagorama_broker.core.model.entities import Node, Worker
+from dagorama_broker.core.model.references import refers_stored
 from dagorama_broker.core.model.stored import StoredNode
 from dagorama_broker.core.model.values import InstanceId, NodeId, WorkerId
 from dagorama_broker.host.host import Host, HostStopped
 from dagorama_broker.requests import Requests
 from dagorama_broker.requests.checks import SumTooLarge, TooLarge, check_size
+from dagorama_broker.requests.references import CANNOT_READ, READS_REFERENCES, CannotRead, takes_references
 from dagorama_broker.requests.watching import Watching
 from dagorama_broker.service import unary_convert as convert
 from dagorama_broker.service.convert import to_failed
@@ -98,15 +101,7 @@ class UnaryService(api_pb2_grpc.DagoramaServicer):
     async def GetWork(self, request: api_pb2.WorkerMessage, context: object) -> api_pb2.NodeMessage:
         """Grant a node."""
         worker = self._worker(request.identifier, "identifier")
-        granted = [
-            lease
-            for event in self._host.apply(c.PullNode(worker_id=worker.id))
-            if isinstance(event, e.WorkGranted)
-            for lease in event.leases
-        ]
-        if not granted:
-            raise NoWork
-        ((node, token),) = granted
+        node, token = self._pull(worker)
         try:
             convert.check_sum(node)
         except SumTooLarge as error:
@@ -173,8 +168,37 @@ class UnaryService(api_pb2_grpc.DagoramaServicer):
         await self._host.flush()  # it may be on its way to the journal
         return await self._requests.find_node(instance_id, node_id, values=True)
 
+    def _pull(self, worker: Worker) -> tuple[Node, int]:
+        """Grant a node, but for those with large values, which no such worker reads. Raises `NoWork`."""
+        while True:
+            granted = [
+                lease
+                for event in self._host.apply(c.PullNode(worker_id=worker.id))
+                if isinstance(event, e.WorkGranted)
+                for lease in event.leases
+            ]
+            if not granted:
+                raise NoWork
+            ((node, token),) = granted
+            if not takes_references(node, map(payload_of, node.dependencies)):
+                return node, token
+            lease = c.HeldLease(node_id=node.id, token=token)
+            self._host.apply(
+                c.RejectUnable(worker_id=worker.id, lease=lease, problem=CANNOT_READ, lacks=READS_REFERENCES)
+            )
+
     async def _message(self, instance_id: InstanceId, node_id: NodeId) -> api_pb2.NodeMessage:
-        """Give the message for a node as it is now, when that is durable. Raises `UnknownInstance` or `UnknownNode`."""
+        """Give the message for a node as it is now, when that is durable.
+
+        Raises `UnknownInstance`, `UnknownNode`, or `CannotRead` where it has large values.
+        """
+        message = await self._written(instance_id, node_id)
+        payloads = [message.arguments, *(one.resolvedValue for one in (message, *message.sources))]
+        if any(map(refers_stored, payloads)):
+            raise CannotRead(instance_id=instance_id, node_id=node_id)
+        return message
+
+    async def _written(self, instance_id: InstanceId, node_id: NodeId) -> api_pb2.NodeMessage:
         node = self._requests.live_node(instance_id, node_id)
         if node is not None:
             message = convert.from_node(node)

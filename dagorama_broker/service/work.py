@@ -50,7 +50,8 @@ class WorkService(work_pb2_grpc.WorkServiceServicer):
             # way.
             await context.send_initial_metadata(())
             stream = _Stream(self._host, hello.worker_id, context)
-            await Session(self._host, hello, stream, self._logs).serve()
+            session = Session(self._host, hello, stream, self._logs, reads_references=first.hello.reads_references)
+            await session.serve()
         except convert.MalformedRequest as error:
             await _say_goodbye(context, grpc.StatusCode.INVALID_ARGUMENT, error)
         except (SessionClosed, Refused, HostStopped) as error:

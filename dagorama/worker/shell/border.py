@@ -73,6 +73,7 @@ class Border:
             held=_leases(self._shell.held(), self._now()),
             exit_when_drained=options.exit_when_drained,
             exit_when_mismatched=not options.catch_exceptions,
+            reads_references=True,
         )
 
     def receive(self, stream: Stream, response: WorkResponse) -> None:

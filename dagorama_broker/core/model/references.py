@@ -71,6 +71,11 @@ def stored_references(payload: bytes) -> Sequence[Reference]:
         return ()
 
 
+def refers_stored(payload: bytes) -> bool:
+    """Tell whether a payload as it is stored refers to values."""
+    return payload[:1] in (MARK[:1], _EDITS) and bool(stored_references(payload))
+
+
 def _read(payload: bytes, at: int) -> list[Reference]:
     count, at = _number(payload, at)
     if not 1 <= count <= REFERENCES_MAX:

@@ -57,7 +57,7 @@ def connect(request: pytest.FixtureRequest, queue: str) -> Iterator[Connect]:
             shared: LaunchedBroker = request.getfixturevalue("broker")
             target = shared.target
         fields: dict[str, object] = {"slots": 1, "include_queues": [queue], **hello}
-        message = work_pb2.Hello(worker_id=worker_id or new_id(), name=name, **fields)  # type: ignore[arg-type]  # the test's
+        message = work_pb2.Hello(worker_id=worker_id or new_id(), name=name, reads_references=True, **fields)  # type: ignore[arg-type]  # the test's
         worker = Worker(target, message)
         workers.append(worker)
         return worker

@@ -149,7 +149,9 @@ class Client:
 
     def watch(self, instance_id: bytes, *node_ids: bytes) -> Iterator[dag_pb2.WatchResponse]:
         """Give the responses of a watch as they come."""
-        return self.dag.Watch(dag_pb2.WatchRequest(instance_id=instance_id, node_ids=node_ids), timeout=WAIT_S)
+        return self.dag.Watch(
+            dag_pb2.WatchRequest(instance_id=instance_id, node_ids=node_ids, reads_references=True), timeout=WAIT_S
+        )
 
     def node(self, instance_id: bytes, node_id: bytes) -> dag_pb2.NodeInfo:
         """Look at a node."""

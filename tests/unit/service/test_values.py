@@ -319,9 +319,10 @@ class Worker:
         self.refusals: list[work_pb2.Refusal] = []
         self.acknowledged = 0
 
-    async def begin(self) -> None:
+    async def begin(self, *, worker_id: bytes = b"w" * 16, reads_references: bool = True) -> None:
         """Say hello."""
-        await self.call.write(work_pb2.WorkRequest(hello=work_pb2.Hello(worker_id=b"w" * 16, name="w", slots=9)))
+        hello = work_pb2.Hello(worker_id=worker_id, name="w", slots=9, reads_references=reads_references)
+        await self.call.write(work_pb2.WorkRequest(hello=hello))
 
     async def read(self) -> None:
         """Take one message in."""
