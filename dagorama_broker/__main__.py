@@ -24,6 +24,7 @@ from dagorama_broker.logs.store import LogStore
 from dagorama_broker.page import Page, PageNotStarted
 from dagorama_broker.requests.answers import SettingInfo
 from dagorama_broker.requests.keeper import runs_in
+from dagorama_broker.requests.references import find_used
 from dagorama_broker.service.server import AddressTaken, Server
 from dagorama_broker.settings import BrokerSettings, SettingsError, from_environment
 from dagorama_broker.storage.journal import Journal, StorageError
@@ -172,7 +173,7 @@ async def serve(
     host.find_values = values.sizes
     gc.freeze()
     running = asyncio.create_task(host.run())
-    collecting = asyncio.create_task(keep_collecting(values, partial(host.read, journal.find_used)))
+    collecting = asyncio.create_task(keep_collecting(values, partial(find_used, host)))
     await server.start()
     host.begin_grace()  # reading what is stored may have taken longer
     log.info("broker ready on %s:%d, storage %s", settings.host, port, journal.location)

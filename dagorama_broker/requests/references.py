@@ -22,6 +22,7 @@ from dagorama_broker.core.model.references import (
 from dagorama_broker.core.model.values import InstanceId, NewCall, NodeId
 from dagorama_broker.requests.answers import Outcome
 from dagorama_broker.requests.checks import MalformedRequest, to_failed
+from dagorama_broker.requests.keeper import Keeper
 
 #: So many are named in a refusal: they go into a header, where there is little room.
 NAMED_MAX = 64
@@ -33,6 +34,12 @@ FindSizes = Callable[[Iterable[bytes]], Awaitable[dict[bytes, int]]]
 async def find_none(digests: Iterable[bytes]) -> dict[bytes, int]:
     """Find nothing, for a broker that has no store of values."""
     return {}
+
+
+async def find_used(keeper: Keeper, digests: Sequence[bytes]) -> set[bytes]:
+    """Return the values, among some, that payloads refer to, also those of what is on its way to the journal."""
+    await keeper.flush()
+    return await keeper.read(keeper.journal.find_used, digests)
 
 
 class MissingValues(Exception):

@@ -39,6 +39,9 @@ ANSWER_BYTES = 4 * 2**20
 #: So many refusals may wait for a worker that does not read them; until it does, no more is read of what it sends.
 ANSWERS_MAX = 10_000
 
+#: So often a worker counts as alive, in a lease duration, while its report waits for the disk.
+HEARTBEATS_PER_LEASE = 3
+
 
 @dataclass(slots=True)
 class Sent:
@@ -188,8 +191,18 @@ class Session:
             host.apply(c.Heartbeat(worker_id=self._id))
 
     async def _sift(self, report: c.CompleteNodes) -> c.CompleteNodes:
-        """Return the part of a report that can be taken. The worker hears of the rest before that is acknowledged."""
-        report, missing = await sift_report(report, self._host.find_values)
+        """Return the part of a report that can be taken. The worker hears of the rest before that is acknowledged.
+
+        While a disk is asked, the worker's heartbeats wait behind its report: it counts as alive.
+        """
+        sifting = asyncio.ensure_future(sift_report(report, self._host.find_values))
+        heartbeat_s = self._host.scheduler.settings.lease_duration_s / HEARTBEATS_PER_LEASE
+        try:
+            while not (await asyncio.wait({sifting}, timeout=heartbeat_s))[0]:
+                self._host.apply(c.Heartbeat(worker_id=self._id))
+        finally:
+            sifting.cancel()
+        report, missing = sifting.result()
         if missing:
             self._next.missing += missing
             self._limit_answers()

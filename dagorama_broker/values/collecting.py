@@ -67,12 +67,24 @@ async def _remove_unused(values: Values, digests: Sequence[bytes], find_used: Fi
 
 
 async def keep_collecting(values: Values, find_used: FindUsed) -> None:
-    """Collect now and then, for as long as the broker runs."""
+    """Collect now and then, for as long as the broker runs.
+
+    The first round only counts: while no broker ran, nobody could say that a value was wanted.
+    """
+    await _round(values, _use_all)
     while True:
-        try:
-            collected = await collect(values, find_used)
-            if collected.removed_bytes:
-                log.info("values: removed %d that nobody used, %d bytes", collected.removed, collected.removed_bytes)
-        except Exception as error:
-            log.warning("values that nobody uses were not collected, and will be tried again: %s", error)
         await asyncio.sleep(min(_PAUSE_MAX_S, max(0.1, values.unused_s / 4)))
+        await _round(values, find_used)
+
+
+async def _use_all(digests: Sequence[bytes]) -> set[bytes]:
+    return set(digests)
+
+
+async def _round(values: Values, find_used: FindUsed) -> None:
+    try:
+        collected = await collect(values, find_used)
+        if collected.removed_bytes:
+            log.info("values: removed %d that nobody used, %d bytes", collected.removed, collected.removed_bytes)
+    except Exception as error:
+        log.warning("values that nobody uses were not collected, and will be tried again: %s", error)

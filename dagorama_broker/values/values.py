@@ -15,7 +15,7 @@ from hashlib import sha256
 from threading import Lock
 from typing import TypeVar
 
-from dagorama_broker.values.faults import DamagedValue, UploadIdle, ValuesError, ValueTooLarge
+from dagorama_broker.values.faults import DamagedValue, UnknownValue, UploadIdle, ValuesError, ValueTooLarge
 from dagorama_broker.values.seen import Seen
 from dagorama_broker.values.store import CHUNK_BYTES, Place, Reading, ValueStore, Writing
 
@@ -67,6 +67,8 @@ class Values:
         self.now = now
         self._clock = clock
         self._threads = executor or ThreadPoolExecutor(4, thread_name_prefix="values")
+        #: Reports wait for a look, which is not to wait for gigabytes that are synced.
+        self._looks = executor or ThreadPoolExecutor(1, thread_name_prefix="values-look")
         self._uploading = asyncio.Semaphore(UPLOADS_MAX)
         self._downloading = asyncio.Semaphore(DOWNLOADS_MAX)
         self._seen = Seen()
@@ -94,6 +96,7 @@ class Values:
         """Let the store go, when nothing is on its way any more."""
         await self.run(self.store.close)
         self._threads.shutdown()
+        self._looks.shutdown()
 
     # -- what is there ------------------------------------------------------------------------------------------------
 
@@ -126,7 +129,8 @@ class Values:
         self._looking.update(digests)  # nothing was awaited since they were seen not to be dying
         try:
             at = self._clock()
-            found = await self.run(self.store.find, digests, self.now(), self.refresh_s)
+            loop = asyncio.get_running_loop()
+            found = await loop.run_in_executor(self._looks, self.store.find, digests, self.now(), self.refresh_s)
             for digest in digests:
                 self._seen.forget(digest)
             for digest, size in found.items():
@@ -237,13 +241,28 @@ class Values:
                 await asyncio.shield(self.run(reading.close))
 
     async def _remove(self, digest: bytes) -> None:
-        """Remove a value that is damaged, so that it can be put again."""
-        while digest in self._dying:
-            await asyncio.wait({self._dying[digest]})
+        """Remove a value that is damaged, so that it can be put again: unless that has happened meanwhile."""
+        while busy := self._dying.get(digest) or self._writing.get(digest):
+            await asyncio.wait({busy})
         async with self.dying([digest]):
-            freed = await self.run(self.store.delete, digest)
+            freed = await self.run(self._delete_damaged, digest)
         if freed is not None:
             self.note_deleted(1, freed)
+
+    def _delete_damaged(self, digest: bytes) -> int | None:
+        """Remove a value where the bytes that are stored now are not its own."""
+        try:
+            reading = self.store.read(digest)
+        except UnknownValue:
+            return None
+        try:
+            checksum = _Checked(reading)
+            at = 0
+            while chunk := checksum.read(at):
+                at += len(chunk)
+        finally:
+            reading.close()
+        return None if checksum.sum.digest() == digest else self.store.delete(digest)
 
     def note_deleted(self, count: int, size: int) -> None:
         """Note that so many values are gone, of so many bytes."""

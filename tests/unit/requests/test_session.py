@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Node
+from dagorama_broker.core.model.references import Reference, write_references
 from dagorama_broker.core.model.values import WorkerId
 from dagorama_broker.requests import session as sessions
 from dagorama_broker.requests.checks import MalformedRequest
+from dagorama_broker.requests.references import find_used
 from dagorama_broker.requests.session import Answer, Sent, Session, SessionClosed
 from tests.unit.host.commands import instance_id, node_id, submit
+from tests.unit.host.gate import Gate, GatedMemory
 from tests.unit.host.hosting import running_host
 
 pytestmark = pytest.mark.asyncio
@@ -146,3 +151,56 @@ async def test_a_node_that_takes_more_than_a_message_holds_fails_alone(monkeypat
         assert attempt.failure.message.startswith("the values that f takes come to 30 bytes together; the limit is")
         line.sent.put_nowait(None)
         await serving
+
+
+async def test_a_worker_whose_report_waits_for_a_look_counts_as_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its heartbeats come behind the report, and are not read before it is through."""
+    monkeypatch.setattr(sessions, "HEARTBEATS_PER_LEASE", 1500)
+    async with running_host() as host:
+        looking, go_on = asyncio.Event(), asyncio.Event()
+
+        async def find_values(digests: Iterable[bytes]) -> dict[bytes, int]:
+            looking.set()
+            await go_on.wait()
+            return dict.fromkeys(digests, 3)
+
+        host.find_values = find_values
+        line = Line()
+        serving = asyncio.create_task(Session(host, HELLO, line).serve())
+        await host.submit(submit("a"))
+        while not (grants := (await line.answers.get()).grants):
+            pass
+        ((node, token),) = grants
+        payload = write_references([Reference(b"d" * 32, 3)], b"")
+        result = c.NodeResult(node_id=node.id, token=token, payload=payload)
+        report = c.CompleteNodes(worker_id=WORKER, results=[result])
+        line.sent.put_nowait(Sent(report=report, sequence=1, refers=True))
+        await looking.wait()
+        worker = host.scheduler.workers[WORKER]
+        expires_at = worker.expires_at
+        async with asyncio.timeout(60):
+            while worker.expires_at < expires_at + 0.05:  # noqa: ASYNC110 - only the core knows
+                await asyncio.sleep(0.01)
+        assert host.scheduler.workers[WORKER] is worker
+        go_on.set()
+        while (await line.answers.get()).acknowledged < 1:
+            pass
+        assert node.state == "completed"
+        line.sent.put_nowait(None)
+        await serving
+
+
+async def test_uses_that_are_on_their_way_to_the_journal_are_found() -> None:
+    """A value that is about to be referred to is not unused."""
+    gate = Gate()
+    async with running_host(GatedMemory(gate)) as host:
+        gate.hold()
+        payload = write_references([Reference(b"d" * 32, 3)], b"")
+        plain = submit("a")
+        request = replace(plain, calls=[plain.calls[0]._replace(arguments=payload)])
+        submitting = asyncio.create_task(host.submit(request))
+        await gate.begun()
+        finding = asyncio.create_task(find_used(host, [b"d" * 32, b"e" * 32]))
+        gate.let_through()
+        assert await finding == {b"d" * 32}
+        await submitting

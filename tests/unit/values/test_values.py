@@ -15,7 +15,7 @@ from typing import ParamSpec
 
 import pytest
 
-from dagorama_broker.values.collecting import FindUsed, collect
+from dagorama_broker.values.collecting import FindUsed, collect, keep_collecting
 from dagorama_broker.values.directory import DirectoryStore
 from dagorama_broker.values.faults import BadUpload, DamagedValue, UnknownValue, UploadIdle, ValueTooLarge
 from dagorama_broker.values.memory import MemoryStore
@@ -328,6 +328,68 @@ async def test_whoever_asks_for_a_value_that_is_being_deleted_waits(folder: Path
             assert not any(task.done() for task in (*asking, putting))
         await asyncio.gather(*asking, putting)
         assert await got(values, DIGEST) == VALUE
+
+
+@on_a_loop
+async def test_what_was_put_before_a_restart_is_not_collected_at_once(folder: Path | None) -> None:
+    """While no broker ran nobody could ask for it: whoever has put it has time to come back."""
+    async with opened(folder, Clock(), unused_s=3600) as values:
+        await put(values)
+        values._seen.forget(DIGEST)
+        values.now = lambda: time.time() + 10_000
+        looked_up: list[bytes] = []
+
+        async def find_used(wanted: Sequence[bytes]) -> set[bytes]:
+            looked_up.extend(wanted)
+            return set()
+
+        collecting = asyncio.create_task(keep_collecting(values, find_used))
+        async with asyncio.timeout(60):
+            while not values.stored_count or values.stored_bytes != len(VALUE):  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0)
+        await collect(values, using(DIGEST))  # goes after that round, by the same threads
+        collecting.cancel()
+        await asyncio.wait({collecting})
+        assert looked_up == []
+        assert await values.sizes([DIGEST]) == {DIGEST: len(VALUE)}
+
+
+@on_a_loop
+async def test_a_value_that_was_put_anew_is_not_removed_for_what_it_was_before(tmp_path: Path) -> None:
+    """Of two that read a damaged one the second may come to its end when it is whole again."""
+    async with opened(tmp_path) as values:
+        digest = await put(values)
+        name = digest.hex()
+        path = tmp_path / name[:2] / name[2:4] / name
+        path.chmod(0o600)
+        path.write_bytes(bytes(len(VALUE)))
+        first, second = values.get(digest, 0), values.get(digest, 0)
+        assert len((await anext(second))[1]) == 2**20  # it has the damaged file open
+        with pytest.raises(DamagedValue):
+            [None async for _ in first]
+        assert await values.sizes([digest]) == {}
+        await put(values)
+        with pytest.raises(DamagedValue):
+            [None async for _ in second]
+        assert await got(values, digest) == VALUE
+        assert (values.stored_count, values.stored_bytes) == (1, len(VALUE))
+
+
+@on_a_loop
+async def test_a_look_does_not_wait_for_what_is_written(tmp_path: Path) -> None:
+    """Reports wait for it, and with them what the worker says after them."""
+    async with opened(tmp_path) as values:
+        await put(values)
+        values._seen.forget(DIGEST)
+        go_on = threading.Event()
+        busy = [asyncio.create_task(values.run(go_on.wait, 60)) for _ in range(8)]
+        try:
+            async with asyncio.timeout(60):
+                assert await values.sizes([DIGEST]) == {DIGEST: len(VALUE)}
+            assert not any(task.done() for task in busy)
+        finally:
+            go_on.set()
+            await asyncio.wait(busy)
 
 
 @on_a_loop
