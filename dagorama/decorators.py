@@ -317,14 +317,17 @@ class _Captor:
             "@dagorama() has to pass self on"
         )
 
-    def capture(self, instance: DAGInstance[Any], args: Args, kwargs: Kwargs, store: ValueStore | None) -> CapturedCall:
-        """Make a node to be of a call whose arguments are right, and have `store` keep the large values in them."""
-        spec = self.spec_of(instance, store)
+    def capture(self, instance: DAGInstance[Any], args: Args, kwargs: Kwargs, scope: Scope | None) -> CapturedCall:
+        """Make a node to be of a call whose arguments are right, and have the large values in them stored.
+
+        `scope` is that of the running node which makes the call.
+        """
+        spec = self.spec_of(instance, None if scope is None else scope.store)
         taken = self.draft(spec.name, args, kwargs)
         if type(taken) is Payload:
             return self.captured(spec, taken, args, kwargs)
         large = cast(Draft, taken)
-        return self.captured(spec, self.keep(large, args, kwargs, store), args, kwargs, large.beginning())
+        return self.captured(spec, self.keep_for(scope, large, args, kwargs), args, kwargs, large.beginning())
 
     def spec_of(self, instance: DAGInstance[Any], store: ValueStore | None) -> FunctionSpec:
         """Return the spec of the function as a method of an instance's definition. `store` has what is large in it."""
@@ -399,6 +402,14 @@ class _Captor:
         """Have the large values in arguments stored: by `store`, or the broker's own."""
         return taken.keep(_store(store), lambda: self._parts(args, kwargs))
 
+    def keep_for(self, scope: Scope | None, taken: Draft, args: Args, kwargs: Kwargs) -> Payload:
+        """Do as `keep`; the values of a running node stay stored until it is reported."""
+        store = _store(None if scope is None else scope.store)
+        payload = self.keep(taken, args, kwargs, store)
+        if scope is not None and scope.node is not None:
+            store.hold(scope.node, payload.data)
+        return payload
+
     def _parts(self, args: Args, kwargs: Kwargs) -> dict[str, object]:
         """Return the arguments by the names that errors have for them."""
         arguments = self.rules.signature.bind(*args, **kwargs).arguments
@@ -462,7 +473,7 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
             if should_run_inline():
                 return captor.capture_inline(instance, args, kwargs).run()
             take_state(definition_of(instance))
-        captured = captor.capture(instance, args, kwargs, None if scope is None else scope.store)
+        captured = captor.capture(instance, args, kwargs, scope)
         if scope is not None:
             scope.calls.append(captured)
             return new_promise(captured.node_id, captured.function.name, Arguments.OF_A_NODE)
@@ -499,14 +510,16 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
             if should_run_inline():
                 return await captor.capture_inline(instance, args, kwargs).run_async()
             take_state(definition_of(instance))
-        store = None if scope is None else scope.store
-        spec = captor.spec_of(instance, store)
+        spec = captor.spec_of(instance, None if scope is None else scope.store)
         taken = captor.draft(spec.name, args, kwargs)
+        beginning = b""
         if type(taken) is not Payload:
             from dagorama.client.steps import run_in_thread
 
-            taken = await run_in_thread(captor.keep, cast(Draft, taken), args, kwargs, store)
-        captured = captor.captured(spec, taken, args, kwargs)
+            large = cast(Draft, taken)
+            beginning = large.beginning()
+            taken = await run_in_thread(captor.keep_for, scope, large, args, kwargs)
+        captured = captor.captured(spec, taken, args, kwargs, beginning)
         if scope is not None:
             scope.calls.append(captured)
             return new_promise(captured.node_id, captured.function.name, Arguments.OF_A_NODE)

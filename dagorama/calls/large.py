@@ -87,6 +87,10 @@ class ValueStore(Protocol):
         """
         ...
 
+    def hold(self, owner: object, payload: bytes) -> None:
+        """Keep the values that a payload refers to for as long as `owner` lives, though nothing that is stored does."""
+        ...
+
 
 class MemoryValues:
     """Keeps values in memory: for what runs in one process."""
@@ -114,3 +118,6 @@ class MemoryValues:
     def get(self, references: Sequence[Reference], what: str) -> Sequence[Buffer]:
         """Return values as they are kept."""
         return [memoryview(self._values[reference.digest]) for reference in references]
+
+    def hold(self, owner: object, payload: bytes) -> None:
+        """Do nothing: all values are kept."""

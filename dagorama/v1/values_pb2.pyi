@@ -52,6 +52,7 @@ class DescribeStoreResponse(_message.Message):
     PROOF_TOKEN_FIELD_NUMBER: _builtins.int
     CHUNK_BYTES_FIELD_NUMBER: _builtins.int
     VALUE_MAX_BYTES_FIELD_NUMBER: _builtins.int
+    UNUSED_S_FIELD_NUMBER: _builtins.int
     directory: _builtins.str
     """Where the values lie on the broker's host, absolute: `directory/ab/cd/abcd...`, by the digest in hexadecimal. Empty:
     there is no directory.
@@ -65,6 +66,8 @@ class DescribeStoreResponse(_message.Message):
     """How large the chunks of an upload are best."""
     value_max_bytes: _builtins.int
     """No value may be larger."""
+    unused_s: _builtins.float
+    """A value that nothing refers to is kept for so long after somebody has put it, or asked whether it is there."""
     def __init__(
         self,
         *,
@@ -73,10 +76,11 @@ class DescribeStoreResponse(_message.Message):
         proof_token: _builtins.str = ...,
         chunk_bytes: _builtins.int = ...,
         value_max_bytes: _builtins.int = ...,
+        unused_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_bytes", b"chunk_bytes", "directory", b"directory", "proof_name", b"proof_name", "proof_token", b"proof_token", "value_max_bytes", b"value_max_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_bytes", b"chunk_bytes", "directory", b"directory", "proof_name", b"proof_name", "proof_token", b"proof_token", "unused_s", b"unused_s", "value_max_bytes", b"value_max_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -61,6 +61,7 @@ class ValueService(values_pb2_grpc.ValueServiceServicer):
             proof_token=token,
             chunk_bytes=CHUNK_BYTES,
             value_max_bytes=self._values.size_max,
+            unused_s=self._values.unused_s,
         )
 
     async def FindValues(

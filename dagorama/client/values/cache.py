@@ -1,7 +1,8 @@
 """The values that a host has fetched: files that all its processes share, each fetched once, within bounds.
 
 A process that wants a value locks the file that it is to arrive in. Others wait for the lock meanwhile, and find the
-value there; where the process has died, the next one goes on from where it was. Nobody ever waits for room: files
+value there; where the process has died, the next one goes on from where it was, and where it gets nothing, another
+begins anew. Nobody ever waits for room: files
 are removed, the least recently used first, also of values that are in use, as these stay mapped.
 """
 
@@ -14,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from time import time
+from time import monotonic, sleep, time
 from typing import NamedTuple
 
 from dagorama.calls.references import Reference
@@ -22,8 +23,12 @@ from dagorama.client.values.mapped import open_regular
 
 #: The bytes of all files, unless `DAGORAMA_VALUE_CACHE_MAX` says otherwise.
 CACHE_BYTES_MAX = 10 * 2**30
-#: A part of a value that nobody has written to for so long is not waited for by anybody.
+#: Who waits for a part that has not grown for so long begins anew: the process that writes to it may be stopped.
+STALLED_S = 60.0
+#: A part of a value that nobody has written to for so long is removed.
 _STALE_S = 3600.0
+#: That a file is used is noted once in so long: it counts as changed then, and is hashed anew by whoever maps it.
+_USED_S = 60.0
 _PART = ".part"
 _SPOOL = "spool-"
 
@@ -67,7 +72,7 @@ class Cache:
         """Open the file of a value, which is used now; None where it is not there."""
         path = self._path(reference)
         descriptor = open_regular(path, reference.size)
-        if descriptor is not None:
+        if descriptor is not None and time() - os.fstat(descriptor).st_mtime > _USED_S:
             with suppress(OSError):
                 os.utime(path)
         return descriptor
@@ -84,7 +89,10 @@ class Cache:
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if not _is_locked(descriptor):
+                    if _is_same(path, descriptor):
+                        os.unlink(path)
+                    continue
                 # It was renamed or removed while this waited.
                 if os.fstat(descriptor).st_nlink and _is_same(path, descriptor):
                     yield Part(descriptor, path, os.fstat(descriptor).st_size)
@@ -123,6 +131,21 @@ class Cache:
 
     def _path(self, reference: Reference) -> str:
         return str(self.directory / reference.digest.hex())
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Lock a part once nobody else writes to it; return False where it has not grown for long meanwhile."""
+    size, since, pause_s = -1, monotonic(), 0.001
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        if (now := os.fstat(descriptor).st_size) != size:
+            size, since = now, monotonic()
+        elif monotonic() - since > STALLED_S:
+            return False
+        sleep(pause_s)
+        pause_s = min(2 * pause_s, 0.1)
 
 
 def _is_same(path: str, descriptor: int) -> bool:

@@ -20,12 +20,15 @@ from dagorama.calls.large import Content
 from dagorama.calls.pickling import Buffer
 from dagorama.calls.references import Reference
 
-#: So many values that were stored last are known again when they are to be stored once more.
-_KEPT_MAX = 64
 #: So many files are known to have the bytes of their values.
 _CHECKED_MAX = 4096
 #: Clocks of file systems may tell two changes within so long apart by nothing.
 _SAME_TIME_NS = 50_000_000
+#: So many values that were stored last are known again when they are to be stored once more, of so many bytes together:
+#: their files take room on the disk for as long as they are mapped.
+_KEPT_MAX, _KEPT_BYTES_MAX = 64, 4 * 2**30
+#: A value is known by so many of its bytes; then all are compared.
+_SAMPLES = 64
 #: So many steps it may be from an object to the mapping that it was made of.
 _STEPS_MAX = 8
 #: Compares as many bytes at once.
@@ -61,10 +64,10 @@ class Mapped:
         self._lock = threading.Lock()
         self._by_digest: WeakValueDictionary[bytes, mmap.mmap] = WeakValueDictionary()
         self._references: WeakKeyDictionary[mmap.mmap, Reference] = WeakKeyDictionary()
-        #: By an object that was stored: its identity may be another's by now, or its bytes may have been changed.
-        self._stored: OrderedDict[tuple[int, int], Kept] = OrderedDict()
         #: The files that were hashed, as they were then, by the digests that they have.
         self._checked: OrderedDict[bytes, _FileState] = OrderedDict()
+        #: By some of the bytes of a value that was stored.
+        self._stored: OrderedDict[tuple[int, bytes], Kept] = OrderedDict()
 
     def get(self, reference: Reference) -> mmap.mmap | None:
         """Return the mapping of a value, if there is one."""
@@ -109,9 +112,12 @@ class Mapped:
     def remember(self, content: Content, reference: Reference, mapping: mmap.mmap) -> None:
         """Keep the bytes of a value that was stored, to know it again."""
         with self._lock:
-            self._stored[_key(content)] = Kept(reference, mapping)
-            if len(self._stored) > _KEPT_MAX:
-                self._stored.popitem(last=False)
+            key = _key(content)
+            self._stored[key] = Kept(reference, mapping)
+            self._stored.move_to_end(key)
+            left = sum(kept.reference.size for kept in self._stored.values())
+            while len(self._stored) > 1 and (len(self._stored) > _KEPT_MAX or left > _KEPT_BYTES_MAX):
+                left -= self._stored.popitem(last=False)[1].reference.size
 
     def known(self, content: Content) -> Reference | None:
         """Return what a content is, if it was stored or fetched here before: nothing of it is hashed then."""
@@ -156,9 +162,9 @@ class Mapped:
         return None
 
 
-def _key(content: Content) -> tuple[int, int]:
+def _key(content: Content) -> tuple[int, bytes]:
     with PickleBuffer(content.parts[0]).raw() as view:
-        return id(view.obj), content.size
+        return content.size, view[:: max(1, view.nbytes // _SAMPLES)].tobytes()
 
 
 def _equals(content: Content, mapping: mmap.mmap) -> bool:

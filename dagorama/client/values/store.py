@@ -9,40 +9,32 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache as once
 from functools import cached_property
 from hashlib import sha256
-from pathlib import Path
+from mmap import mmap
 from time import monotonic
-from typing import NamedTuple
 
 from dagorama.calls.large import Content, NoStore, TooLarge
 from dagorama.calls.pickling import Buffer
-from dagorama.calls.references import Reference
-from dagorama.client.values.cache import Cache, Part, cache_bytes_max, cache_directory, spool_name
+from dagorama.calls.references import Reference, is_referring, read_references
+from dagorama.client.values.cache import Cache, Part, cache_bytes_max, cache_directory
 from dagorama.client.values.host import HostStore, proved
+from dagorama.client.values.keeping import Keeper
 from dagorama.client.values.mapped import Mapped
 from dagorama.client.values.progress import Progress
+from dagorama.client.values.spooling import Spooled, spool, write
 from dagorama.client.values.wire import Description, Wire, lost
-from dagorama.errors import PayloadError
+from dagorama.errors import BrokerRefused, PayloadError
 from dagorama.logging import get_logger
 
-#: So long it is taken for sure that the store has what it had. It keeps it for longer.
-SURE_S = 20 * 60.0
+#: So long it is taken for sure that the store has what it had, of no more than so many values. It keeps it for longer.
+SURE_S, _SURE_MAX = 20 * 60.0, 10_000
 #: So long the layout of the store is taken for what it was: the broker may restart with another.
 DESCRIBED_S = 60.0
-#: Written and hashed at a time.
+#: Hashed at a time.
 _STEP_BYTES = 4 * 2**20
-
-
-class Spooled(NamedTuple):
-    """A value in a file of its own, which is open and mapped."""
-
-    reference: Reference
-    descriptor: int
-    path: str
 
 
 class RemoteValues:
@@ -63,6 +55,10 @@ class RemoteValues:
         self._sure: dict[bytes, float] = {}
 
     @cached_property
+    def _keeper(self) -> Keeper:
+        return Keeper(self._ask_for, self._sure_s)
+
+    @cached_property
     def _wire(self) -> Wire:
         return Wire(*self._address, self._patience_s)
 
@@ -76,17 +72,32 @@ class RemoteValues:
 
     def put_again(self, digests: Sequence[bytes]) -> None:
         """Store values anew that the store has lost; raise `PayloadError` for one that is not at hand any more."""
-        for digest in digests:
-            self._sure.pop(digest, None)
-            kept = self._mapped.bytes_of(digest)
-            if kept is None:
-                raise PayloadError(
-                    what="a payload that was stored in part",
-                    problem=f"the store of the broker has lost the value {digest.hex()[:16]}..., and it is not at hand "
-                    "here any more",
-                    way_out="Make the call again, or run the node again.",
-                )
+        gone = [digest for digest in digests if not self._put_anew(digest)]
+        if gone:
+            raise PayloadError(
+                what="a payload that was stored in part",
+                problem=f"the store of the broker has lost the value {gone[0].hex()[:16]}..., and it is not at hand "
+                "here any more",
+                way_out="Make the call again, or run the node again.",
+            )
+
+    def _put_anew(self, digest: bytes) -> bool:
+        """Store a value that the store has lost; return whether it was at hand."""
+        self._sure.pop(digest, None)
+        kept = self._mapped.bytes_of(digest)
+        if kept is not None:
             self._put(Content([kept.bytes]))
+        return kept is not None
+
+    def hold(self, owner: object, payload: bytes) -> None:
+        """Keep the values that a payload refers to; see `ValueStore`."""
+        if is_referring(payload):
+            self._keeper.hold(owner, [digest for digest, _ in read_references(payload).references])
+
+    def _ask_for(self, digests: Sequence[bytes]) -> None:
+        """Have the store keep values for another while; one that it has lost is stored anew, if it is at hand."""
+        for digest in self._wire.find(digests):
+            self._put_anew(digest)
 
     def get(self, references: Sequence[Reference], what: str) -> Sequence[Buffer]:
         """Return values, mapped from files where they have one; see `ValueStore`."""
@@ -102,16 +113,18 @@ class RemoteValues:
         if known is not None and self._has(known):
             return known
         host = self._host()
-        spooled = self._spool(content, host.spools if host is not None else None)
+        spooled = spool(content, host.spools) if host is not None else None
+        is_at_host, cache = spooled is not None, _cache()
+        if spooled is None and cache is not None:
+            spooled = spool(content, cache.directory)
         if spooled is None:
             return self._put_from_memory(content)
         try:
-            mapping = self._mapped.map(spooled.reference, spooled.descriptor) if content.size else None
-            if host is not None:
-                self._adopt(spooled)
-            elif mapping is not None:
-                self._upload(spooled.reference, memoryview(mapping))
-                self._keep_in_cache(spooled)
+            mapping = self._map_own(spooled)
+            if not (is_at_host and self._is_adopted(spooled)):
+                self._upload(spooled.reference, content.whole() if mapping is None else memoryview(mapping))
+                if not is_at_host:
+                    self._keep_in_cache(spooled)
             if mapping is not None and len(content.parts) == 1:
                 self._mapped.remember(content, spooled.reference, mapping)
             return spooled.reference
@@ -120,9 +133,17 @@ class RemoteValues:
             with suppress(OSError):
                 os.unlink(spooled.path)  # unless it is the store's, or the cache's
 
+    def _map_own(self, spooled: Spooled) -> mmap | None:
+        """Map a file that this process has written; None where there is nothing in it, or no room for a mapping."""
+        try:
+            return self._mapped.map(spooled.reference, spooled.descriptor) if spooled.reference.size else None
+        except OSError:
+            return None
+
     def _has(self, reference: Reference) -> bool:
         """Return whether the store has a value, and keeps it for a while."""
-        if self._sure.get(reference.digest, -SURE_S) + SURE_S > monotonic():
+        known_at = self._sure.get(reference.digest)
+        if known_at is not None and known_at + self._sure_s() > monotonic():
             return True
         if self._wire.find([reference.digest]):
             return False
@@ -131,38 +152,34 @@ class RemoteValues:
 
     def _is_sure(self, reference: Reference) -> None:
         now = monotonic()
-        if len(self._sure) > 10_000:
-            self._sure = {digest: at for digest, at in self._sure.items() if at + SURE_S > now}
+        if len(self._sure) > _SURE_MAX:
+            known = list(self._sure.items())  # at once: other threads add some
+            self._sure = {digest: at for digest, at in known if at + self._sure_s() > now}
         self._sure[reference.digest] = now
 
-    def _spool(self, content: Content, directory: Path | None) -> Spooled | None:
-        """Write a value to a file, and hash it on the way; None where there is no room for one."""
-        if directory is None:
-            cache = _cache()
-            if cache is None:
-                return None
-            directory = cache.directory
-        path = str(directory / spool_name())
-        descriptor = -1
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            digest = _write_hashed(descriptor, content)
-            return Spooled(Reference(digest, content.size), descriptor, path)
-        except OSError as error:
-            get_logger().debug("no file could be written in %s: %s", directory, error)
-            if descriptor >= 0:
-                os.close(descriptor)
-                with suppress(OSError):
-                    os.unlink(path)
-            return None
+    def _sure_s(self) -> float:
+        """Return for how long a value is surely there: a broker may have been told to keep them for less than it does
+        by itself.
+        """
+        described = self._described
+        unused_s = described[0].unused_s if described is not None and described[0] is not None else 0.0
+        return min(SURE_S, unused_s / 3) if unused_s else SURE_S
 
-    def _adopt(self, spooled: Spooled) -> None:
-        """Give a file in the store's own directory to the store, unless it has the value already."""
+    def _is_adopted(self, spooled: Spooled) -> bool:
+        """Give a file in the store's own directory to the store, unless it has the value; return whether it has then.
+
+        A broker of another user may not be able to take it.
+        """
         if self._has(spooled.reference):
-            return
+            return True
         os.fsync(spooled.descriptor)
-        self._wire.adopt(spooled.reference, os.path.basename(spooled.path))
+        try:
+            self._wire.adopt(spooled.reference, os.path.basename(spooled.path))
+        except BrokerRefused as refused:
+            get_logger().debug("the value %s is sent: %s", spooled.reference, refused)
+            return False
         self._is_sure(spooled.reference)
+        return True
 
     def _put_from_memory(self, content: Content) -> Reference:
         """Store a value that there is no file for."""
@@ -214,6 +231,8 @@ class RemoteValues:
         """Map a file that this process has not hashed yet; return None where its bytes are another value's."""
         try:
             mapping = self._mapped.map_checked(reference, descriptor)
+        except OSError:  # no room for another mapping
+            return None
         finally:
             os.close(descriptor)
         if mapping is None:
@@ -236,7 +255,8 @@ class RemoteValues:
                 return mapped if mapped is not None else self._get_into_memory(reference, what)
             self._fetch(reference, what, part)
             mapping = self._mapped.map(reference, part.descriptor)
-            cache.finish(reference, part.path)
+            if os.fstat(part.descriptor).st_nlink:  # else another has begun anew, as nothing has come for long
+                cache.finish(reference, part.path)
             return memoryview(mapping)
 
     def _fetch(self, reference: Reference, what: str, part: Part) -> None:
@@ -255,7 +275,7 @@ class RemoteValues:
             told(size)
             for chunk in self._wire.get(reference, size, what):
                 digest.update(chunk)
-                _write(part.descriptor, memoryview(chunk))
+                write(part.descriptor, memoryview(chunk))
                 told(len(chunk))
         if digest.digest() != reference.digest:
             os.ftruncate(part.descriptor, 0)
@@ -292,26 +312,6 @@ class RemoteValues:
 
     def _progress(self, verb: str, reference: Reference) -> Progress:
         return Progress(verb, reference.size, shows=self._shows)
-
-
-def _write_hashed(descriptor: int, content: Content) -> bytes:
-    """Write all of a value; return its digest, which another thread finds meanwhile where that takes a while."""
-    if content.size < _STEP_BYTES:
-        for view in content.views():
-            _write(descriptor, view)
-        return content.digest()
-    with ThreadPoolExecutor(1, "dagorama-hash") as beside:
-        digest = beside.submit(content.digest)
-        for view in content.views():
-            for first in range(0, view.nbytes, _STEP_BYTES):
-                with view[first : first + _STEP_BYTES] as step:
-                    _write(descriptor, step)
-        return digest.result()
-
-
-def _write(descriptor: int, data: memoryview) -> None:
-    while data.nbytes:
-        data = data[os.write(descriptor, data) :]
 
 
 @once

@@ -43,6 +43,8 @@ class Description(NamedTuple):
     proof_token: str
     chunk_bytes: int
     value_bytes_max: int
+    #: Kept for so long are values that nothing refers to; 0 where that is not told.
+    unused_s: float
 
 
 def room_s() -> float:
@@ -80,6 +82,7 @@ class Wire:
             told.proof_token,
             told.chunk_bytes or CHUNK_BYTES,
             told.value_max_bytes,
+            told.unused_s,
         )
 
     def find(self, digests: Sequence[bytes]) -> dict[bytes, int]:

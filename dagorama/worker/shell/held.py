@@ -104,7 +104,7 @@ class ValueTable:
 class Held(Node):
     """A node with what it takes to run it, and how that ended."""
 
-    __slots__ = ("arguments", "granted_at", "has_printed", "place", "span", "traceparent", "values")
+    __slots__ = ("__weakref__", "arguments", "granted_at", "has_printed", "place", "span", "traceparent", "values")
 
     report: Report | None
     progress: tuple[float, str] | None

@@ -5,23 +5,27 @@ from __future__ import annotations
 import multiprocessing
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event, Semaphore
 from pathlib import Path
 from random import Random
-from time import sleep
+from time import monotonic, sleep
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from dagorama.calls.large import Content, NoStore, TooLarge
+from dagorama.calls.payload import Draft, draft
 from dagorama.calls.pickling import Buffer
-from dagorama.calls.references import Reference
-from dagorama.client.values import mapped, wire
+from dagorama.calls.references import Reference, write_references
+from dagorama.client.values import cache as caches
+from dagorama.client.values import mapped, spooling, wire
 from dagorama.client.values import store as stores
 from dagorama.client.values.cache import Cache
+from dagorama.client.values.keeping import Keeper
 from dagorama.client.values.store import RemoteValues
 from dagorama.errors import BrokerRefused, PayloadError
 from tests.unit.library.dag_server import DagServer
@@ -68,6 +72,18 @@ def read(values: RemoteValues, reference: Reference = REFERENCE) -> bytes:
     (found,) = values.get([reference], "a test")
     assert memoryview(found).readonly
     return bytes(found)
+
+
+class Owner:
+    """A node that runs."""
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Return once something holds."""
+    until = monotonic() + 60
+    while not holds():
+        assert monotonic() < until, "it does not hold after a minute"
+        sleep(0.005)
 
 
 def test_a_value_is_stored_and_had_again(server: ValueServer) -> None:
@@ -138,6 +154,7 @@ def test_a_value_that_came_from_the_store_is_not_hashed_again(
     values = client(server)
     (mapped,) = values.get([REFERENCE], "a test")
     monkeypatch.setattr(stores, "sha256", None)
+    monkeypatch.setattr(spooling, "sha256", None)
     assert values.put([Content([mapped])]) == [REFERENCE]
 
 
@@ -335,3 +352,139 @@ def test_without_a_cache_values_are_in_memory(
     values = client(far)
     assert values.put([Content([VALUE])]) == [REFERENCE]
     assert read(client(far)) == VALUE
+
+
+def test_a_file_that_the_broker_cannot_take_is_sent(tmp_path: Path) -> None:
+    """As of a worker that another user runs on the broker's host."""
+    directory = tmp_path / "store"
+    directory.mkdir()
+    with ValueServer(directory) as server:
+        server.refuses_files = True
+        client(server).put([Content([VALUE])])
+        assert server.asked == ["find", "adopt", "find", "put"]
+        assert server.values == {REFERENCE.digest: VALUE}
+        assert not list((directory / "incoming").iterdir())
+
+
+def test_a_client_leaves_room_on_the_disk_of_the_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database is on it, and the broker stops where that has none. What is sent waits for room."""
+    directory = tmp_path / "store"
+    directory.mkdir()
+    with ValueServer(directory) as server:
+        disk = os.statvfs(directory)
+        blocks = (spooling._SPARE_BYTES + REFERENCE.size) // disk.f_frsize
+        big = SimpleNamespace(f_blocks=2**40, f_frsize=disk.f_frsize, f_bavail=blocks)
+        monkeypatch.setattr(os, "statvfs", lambda path: big)
+        client(server).put([Content([VALUE])])
+        assert server.asked == ["find", "put"]
+        big.f_bavail += 1
+        client(server).put([Content([VALUE[1:]])])
+        assert server.asked[2:] == ["find", "adopt"]
+
+
+@pytest.mark.parametrize("size", [100_000, 9 * 2**20])
+def test_a_value_that_is_changed_while_it_is_stored_is_what_was_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Else it would have the digest of another one, and whoever reads it would take the store for damaged."""
+    data, plain = bytearray(size), spooling.write
+
+    def write_and_change(descriptor: int, step: memoryview) -> None:
+        plain(descriptor, step)
+        data[:] = bytes([data[0] + 1]) * size
+
+    monkeypatch.setattr(spooling, "write", write_and_change)
+    spooled = spooling.spool(Content([data[:0], data]), tmp_path)
+    assert spooled is not None
+    os.close(spooled.descriptor)
+    assert spooled.reference == Reference(sha256(Path(spooled.path).read_bytes()).digest(), size)
+
+
+@pytest.mark.parametrize("make", [lambda: "é" * 100_000, lambda: "x" * 200_000, lambda: bytes(200_000)])
+def test_texts_and_bytes_that_are_equal_are_hashed_once(
+    server: ValueServer, monkeypatch: pytest.MonkeyPatch, make: Callable[[], object]
+) -> None:
+    """The same text in many calls is a copy of its bytes each time."""
+    values, value = client(server), make()
+    first = draft([value], what="a test")
+    assert isinstance(first, Draft)
+    payload = first.keep(values)
+    monkeypatch.setattr(spooling, "sha256", None)
+    for again in ([value], [make()]):
+        later = draft(again, what="a test")
+        assert isinstance(later, Draft)
+        assert later.keep(values) == payload
+
+
+def test_no_more_is_remembered_than_some_bytes(server: ValueServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that are mapped take room, also when the store or the cache has let them go."""
+    monkeypatch.setattr(mapped, "_KEPT_BYTES_MAX", 2 * len(VALUE))
+    values = client(server)
+    for number in range(5):
+        values.put([Content([bytes([number]) + VALUE[1:]])])
+    assert len(values._mapped._stored) == 2
+
+
+def test_a_value_is_kept_until_its_owner_is_gone(server: ValueServer) -> None:
+    """A node may put it long before it reports; a broker would have dropped it by then."""
+
+    server.unused_s = 0.03
+    values, owner = client(server), Owner()
+    (reference,) = values.put([Content([VALUE])])
+    values.hold(owner, write_references([reference], b""))
+    asked = len(server.asked)
+    wait_until(lambda: server.asked[asked:].count("find") >= 3)
+    assert set(server.asked[asked:]) == {"find"}
+    server.values.clear()  # it has lost them
+    wait_until(lambda: server.values == {REFERENCE.digest: VALUE})
+    del owner
+    wait_until(lambda: not values._keeper._is_asking)
+    asked = len(server.asked)
+    values.hold(Owner(), write_references([reference], b""))
+    wait_until(lambda: not values._keeper._is_asking)
+    assert len(server.asked) == asked
+
+
+def test_values_are_asked_for_again_after_an_error() -> None:
+    """The broker may be away for a moment."""
+    asked: list[list[bytes]] = []
+
+    def ask(digests: Sequence[bytes]) -> None:
+        asked.append(list(digests))
+        raise OSError("it is away")
+
+    owner = Owner()
+    keeper = Keeper(ask, lambda: 0.001)
+    keeper.hold(owner, [b"b", b"a"])
+    keeper.hold(owner, [b"a"])
+    wait_until(lambda: len(asked) >= 3)
+    assert asked[2] == [b"a", b"b"]
+    del owner
+    wait_until(lambda: not keeper._is_asking)
+
+
+def test_all_that_is_at_hand_is_stored_anew_before_the_rest_is_told(server: ValueServer) -> None:
+    """Whoever makes the call again then stores what was not."""
+    values = client(server)
+    first, second = values.put([Content([VALUE]), Content([VALUE[1:]])])
+    server.values.clear()
+    with pytest.raises(PayloadError, match="has lost the value 6162"):
+        values.put_again([b"ab" * 16, first.digest, second.digest])
+    assert set(server.values) == {first.digest, second.digest}
+
+
+def test_a_part_that_nothing_comes_for_is_not_waited_for(
+    far: ValueServer, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that fetches it may be stopped. When it goes on, it takes nothing away from others."""
+    monkeypatch.setattr(caches, "STALLED_S", 0.05)
+    client(far).put([Content([VALUE])])
+    (cache / REFERENCE.digest.hex()).unlink()
+    stopped = Cache(cache, 10**9).part(REFERENCE)
+    with stopped as part:
+        os.write(part.descriptor, VALUE[:100])
+        values = client(far)
+        assert read(values) == VALUE
+        assert os.fstat(part.descriptor).st_nlink == 0
+    assert (cache / REFERENCE.digest.hex()).read_bytes() == VALUE
+    assert not list(cache.glob("*.part"))

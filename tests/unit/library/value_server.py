@@ -29,6 +29,9 @@ class ValueServer(ValueServiceServicer):
         self.sent_bytes = 0
         self.directory = directory
         self.value_max_bytes = 2**30
+        self.unused_s = 3600.0
+        #: Whether files are refused that a client on this host has written.
+        self.refuses_files = False
         #: An upload, or a download, breaks after so many bytes; each once.
         self.breaks_at: list[int] = []
         #: So often there is no room.
@@ -63,6 +66,7 @@ class ValueServer(ValueServiceServicer):
             proof_token="abc" if self.directory else "",
             chunk_bytes=CHUNK_BYTES,
             value_max_bytes=self.value_max_bytes,
+            unused_s=self.unused_s,
         )
 
     def FindValues(self, request: v.FindValuesRequest, context: Any) -> v.FindValuesResponse:
@@ -99,6 +103,8 @@ class ValueServer(ValueServiceServicer):
     def AdoptValue(self, request: v.AdoptValueRequest, context: Any) -> v.AdoptValueResponse:
         """Take a file over."""
         self.asked.append("adopt")
+        if self.refuses_files:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "it cannot be read (Permission denied)")
         assert self.directory is not None
         path = self.path(request.digest)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any, cast
 
 import pytest
 
 from dagorama import DAGDefinition, StaticRetry, dagorama
 from dagorama.calls.capture import current_scope
+from dagorama.calls.large import Content, MemoryValues
 from dagorama.calls.payload import decode, encode, no_promises
+from dagorama.calls.references import Reference, is_referring, read_references
 from dagorama.code.policy import CodeMismatch
 from dagorama.models.promise import new_promise
 from dagorama.running.belonging import follow_threads
@@ -31,6 +35,9 @@ class Exits:
 
     def __reduce__(self) -> str:
         sys.exit(3)
+
+
+begun, others_go_on = threading.Event(), threading.Event()
 
 
 class Shop(DAGDefinition):
@@ -85,6 +92,25 @@ class Shop(DAGDefinition):
     @dagorama().asyncfn
     async def say_later(self) -> None:
         print("later")
+
+    @dagorama().syncfn
+    def pass_on(self, size: int) -> Any:
+        return [self.entrypoint(bytes(size)), self.entrypoint(1)]
+
+    @dagorama().asyncfn
+    async def pass_on_later(self, size: int) -> Any:
+        return [await self.later(bytes(size)), await self.later(1)]
+
+    @dagorama().asyncfn
+    async def pass_on_at_once(self, size: int) -> Any:
+        return self.entrypoint(bytes(size))
+
+    @dagorama().asyncfn
+    async def pass_on_beside(self, size: int, others: Any) -> Any:
+        promise = asyncio.create_task(asyncio.to_thread(self.entrypoint, bytes(size)))
+        await asyncio.to_thread(begun.wait, 60)
+        others_go_on.set()
+        return await promise
 
     @dagorama().syncfn
     def exits(self) -> object:
@@ -386,3 +412,38 @@ def test_a_log_ends_with_its_node() -> None:
     assert [one.has_printed for one in held] == [True, True, False]
     assert nodes.collector.ended() == {held[0].node_id, held[1].node_id}
     assert [line.text for line in nodes.collector.lines()] == ["now", "later"]
+
+
+class Keeping(MemoryValues):
+    """A store that notes for whom it keeps which values, and may wait in the midst of it."""
+
+    def __init__(self, waits_for: threading.Event | None = None) -> None:
+        super().__init__()
+        self.held: list[tuple[object, set[bytes]]] = []
+        self._waits_for = waits_for
+
+    def put(self, contents: Sequence[Content]) -> Sequence[Reference]:
+        """Keep values."""
+        begun.set()
+        if self._waits_for is not None:
+            assert self._waits_for.wait(60), "nothing else went on"
+        return super().put(contents)
+
+    def hold(self, owner: object, payload: bytes) -> None:
+        """Note the values."""
+        self.held.append((owner, {digest for digest, _ in read_references(payload).references}))
+
+
+@pytest.mark.parametrize("function", ["pass_on", "pass_on_later"])
+def test_large_values_of_calls_are_kept_until_the_node_is_reported(function: str) -> None:
+    """It may run for hours yet, and until then nothing that is stored refers to them."""
+    store = Keeping()
+    held = node(function, 100_000)
+    rest = executor(store=store).run(held)
+    if rest is not None:
+        asyncio.run(to_the_end(rest))
+    large, small = report(held).children
+    digests = {digest for digest, _ in read_references(large.arguments).references}
+    assert digests == {sha256(bytes(100_000)).digest()}
+    assert store.held == [(held, digests)]
+    assert not is_referring(small.arguments)
