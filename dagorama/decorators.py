@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from time import monotonic
 from typing import Any, Literal, NoReturn, TypeVar, cast, overload
 
 from dagorama.calls import capture
@@ -33,6 +35,7 @@ from dagorama.inspection import CallRules
 from dagorama.instance.handle import definition_of, id_of
 from dagorama.instance.starting import Start, is_plain, start_of, take_start
 from dagorama.limits import Limit, checked_limits
+from dagorama.logging import get_logger
 from dagorama.models.promise import Arguments, new_promise, submitted_promise
 from dagorama.options import InstanceOptions, check_encodable, checked_seconds, current_options
 from dagorama.retry import RetryConfiguration
@@ -42,6 +45,9 @@ from dagorama.running.unawaited import remembered
 from dagorama.settings import should_run_inline, should_show_inputs
 
 F = TypeVar("F", bound=Callable[..., object])
+#: An event loop that stands still for so long while a call is made is told of, in seconds.
+LOOP_STOOD_S = 1.0
+
 Args = tuple[object, ...]
 Kwargs = dict[str, object]
 
@@ -405,9 +411,12 @@ class _Captor:
     def keep_for(self, scope: Scope | None, taken: Draft, args: Args, kwargs: Kwargs) -> Payload:
         """Do as `keep`; the values of a running node stay stored until it is reported."""
         store = _store(None if scope is None else scope.store)
+        began_at = monotonic()
         payload = self.keep(taken, args, kwargs, store)
         if scope is not None and scope.node is not None:
             store.hold(scope.node, payload.data)
+            if monotonic() - began_at > LOOP_STOOD_S:
+                _tell_if_loop_stood(self.fn.__qualname__, monotonic() - began_at)
         return payload
 
     def _parts(self, args: Args, kwargs: Kwargs) -> dict[str, object]:
@@ -428,6 +437,19 @@ class _Captor:
         except TooLarge as error:
             raise too_large(error, f"the arguments that {class_name(kind)} was made with") from None
         return self.options.spec(self.fn, kind, arguments, name, construction.release)
+
+
+def _tell_if_loop_stood(name: str, stood_s: float) -> None:
+    """Log that the event loop of this thread stood still, with the way out; nothing where it has none."""
+    from asyncio import get_running_loop
+
+    with suppress(RuntimeError):
+        get_running_loop()
+        get_logger().warning(
+            "an asynchronous node called %s with large values, and the event loop stood still for %.1f s while they "
+            "were stored; `await asyncio.to_thread(self.%s, ...)` makes the same call, and lets other nodes go on",
+            *(name, stood_s, name.rpartition(".")[2]),
+        )
 
 
 def _store(store: ValueStore | None) -> ValueStore:

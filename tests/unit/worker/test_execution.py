@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from dagorama import DAGDefinition, StaticRetry, dagorama
+from dagorama import DAGDefinition, StaticRetry, dagorama, decorators
 from dagorama.calls.capture import current_scope
 from dagorama.calls.large import Content, MemoryValues
 from dagorama.calls.payload import decode, encode, no_promises
@@ -447,3 +447,29 @@ def test_large_values_of_calls_are_kept_until_the_node_is_reported(function: str
     assert digests == {sha256(bytes(100_000)).digest()}
     assert store.held == [(held, digests)]
     assert not is_referring(small.arguments)
+
+
+def test_a_call_that_stores_in_a_thread_lets_other_nodes_go_on(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is the node's all the same. One that holds up the event loop for long is told of, with this way out."""
+    monkeypatch.setattr(decorators, "LOOP_STOOD_S", -1.0)
+    begun.clear()
+    others_go_on.clear()
+    beside = node("pass_on_beside", 100_000, None)
+    rest = executor(store=Keeping(waits_for=others_go_on)).run(beside)
+    assert rest is not None
+    asyncio.run(to_the_end(rest))
+    assert len(report(beside).children) == 1
+    assert "stood still" not in caplog.text
+    at_once = node("pass_on_at_once", 100_000)
+    rest = executor(store=Keeping()).run(at_once)
+    assert rest is not None
+    asyncio.run(to_the_end(rest))
+    assert len(report(at_once).children) == 1
+    assert "called Shop.entrypoint with large values, and the event loop stood still for 0." in caplog.text
+    assert "`await asyncio.to_thread(self.entrypoint, ...)`" in caplog.text
+    on_a_thread = node("pass_on", 100_000)
+    caplog.clear()
+    executor(store=Keeping()).run(on_a_thread)
+    assert "stood still" not in caplog.text
