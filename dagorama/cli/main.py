@@ -43,7 +43,7 @@ SUBCOMMANDS = {
     "settings": ("dagorama.cli.limits:settings", "List the settings that the broker runs with."),
     "show": ("dagorama.cli.looking:show", "Show an instance, with what has failed and what has not ended."),
     "start": ("dagorama.cli.starting:start", "Start a definition that a worker has, without its code."),
-    "storage": ("dagorama.cli.storage:storage", "Look after a storage that no broker runs on."),
+    "storage": ("dagorama.cli.storage:storage", "Back up, restore, check and measure what a broker keeps."),
     "top": ("dagorama.cli.top:top", "Show what goes on at the broker, again and again."),
     "ui": ("dagorama.cli.ui:ui", "Serve a page for browsers: what runs, what waits and why, what failed."),
     "trace": ("dagorama.cli.trace:trace", "Write an instance for a trace viewer, such as Perfetto."),

@@ -79,13 +79,13 @@ class Logs:
 
     async def open(self) -> None:
         """Open the store. Its faults are told in the log, and to readers."""
-        await self._run(self._store.open, self._now())
+        await self.run(self._store.open, self._now())
 
     async def close(self) -> None:
         """Write what has come, and let the store go."""
         while self._writing is not None:
             await asyncio.wait({self._writing})
-        await self._run(self._store.close)
+        await self.run(self._store.close)
         self._thread.shutdown()
 
     # -- senders ------------------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ class Logs:
                 if not waiting:
                     continue
                 try:
-                    taken = await self._run(self._store.append, arrivals, self._is_running, self._now())
+                    taken = await self.run(self._store.append, arrivals, self._is_running, self._now())
                 except Exception as error:  # a defect of ours; each sender is told, and sends again
                     for one in waiting:
                         if not one.done.done():
@@ -158,7 +158,7 @@ class Logs:
 
     async def _expect(self, attempts: Sequence[Awaited]) -> None:
         try:
-            await self._run(self._store.wait_for, attempts, self._now())
+            await self.run(self._store.wait_for, attempts, self._now())
         except Exception:  # a defect of ours; nobody waits for this, and what comes is kept all the same
             log.exception("readers will not be told if lines of %d attempts do not come", len(attempts))
 
@@ -183,7 +183,7 @@ class Logs:
         is_final: bool,
     ) -> Chunk:
         """Return the next of what is kept, see `LogStore.read`."""
-        return await self._run(
+        return await self.run(
             lambda: self._store.read(
                 instance_id,
                 node_id,
@@ -197,7 +197,7 @@ class Logs:
 
     async def remove(self, instance_id: InstanceId) -> None:
         """Remove all that is kept of an instance, which is no more."""
-        await self._run(self._store.remove, instance_id, self._now())
+        await self.run(self._store.remove, instance_id, self._now())
 
     def change(self, instance_id: InstanceId) -> asyncio.Future[None]:
         """Return a future that is set when something further of an instance has come."""
@@ -213,5 +213,11 @@ class Logs:
             if not futures:
                 del self._changes[instance_id]
 
-    async def _run(self, function: Callable[..., T], *args: object) -> T:
+    @property
+    def store(self) -> LogStore:
+        """For `run`."""
+        return self._store
+
+    async def run(self, function: Callable[..., T], *args: object) -> T:
+        """Call a function of the store, after all others."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)

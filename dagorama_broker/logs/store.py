@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from dagorama_broker.copies.stepped import Copies, Copy, Measure, measure
 from dagorama_broker.core.model.values import InstanceId, NodeId
 from dagorama_broker.logs.blocks import Arrival, Awaited, Chunk, IsRunning, Loss, Missing, StoredBlock
 from dagorama_broker.logs.deciding import Sorted, make_room, missing, sort, tell, tell_of_beginning
@@ -58,6 +59,7 @@ class LogStore:
         self.bytes_max = bytes_max or (MEMORY_BYTES_MAX if path is None else BYTES_MAX)
         self.location = "memory" if path is None else str(path)
         self._tables: Tables | None = None
+        self._copies = Copies()
         self._file: tuple[int, int] | None = None  #: device and inode of the open file
         self._problem = ""  #: why the file cannot be used
         self._retry_at = 0.0
@@ -77,8 +79,24 @@ class LogStore:
         """Open the file, or make it. Where that cannot be, it is tried again later."""
         self._usable(now)
 
+    def begin_copy(self) -> Copy | None:
+        """Begin a copy; return None where nothing is kept in a file now. Raises `CannotCopy`."""
+        if self._path is None or self._tables is None:
+            return None
+        return self._copies.begin(self._tables.connection, self.location)
+
+    def measure(self) -> Measure:
+        """Return how large the file is; nothing where there is none that can be used."""
+        if self._path is None or self._tables is None:
+            return Measure()
+        try:
+            return measure(self._tables.connection, self.location)
+        except FAULTS:
+            return Measure()
+
     def close(self) -> None:
         """Let the file go."""
+        self._copies.give_up()
         if self._tables is not None:
             self._tables.connection.close()
             self._tables = None

@@ -9,13 +9,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
 from dagorama.api import api_pb2_grpc
-from dagorama.v1 import dag_pb2_grpc, logs_pb2_grpc, values_pb2_grpc, work_pb2_grpc
+from dagorama.v1 import dag_pb2_grpc, logs_pb2_grpc, storage_pb2_grpc, values_pb2_grpc, work_pb2_grpc
 from dagorama_broker.host.host import Host
 from dagorama_broker.logs.logs import Logs
 from dagorama_broker.requests import Requests
 from dagorama_broker.requests.logs import LogRequests
 from dagorama_broker.service.dag import DagService
 from dagorama_broker.service.logs import LogService
+from dagorama_broker.service.storage import StorageService
 from dagorama_broker.service.unary import UnaryService
 from dagorama_broker.service.values import ValueService
 from dagorama_broker.service.work import WorkService
@@ -61,12 +62,14 @@ class Server:
         requests = LogRequests(host, Requests(host), logs)
         self._logs = LogService(requests)
         self._values = ValueService(values)
+        self._storage = StorageService(host, logs, values)
         self._server = aio.server(options=_OPTIONS)
         self._health = HealthServicer()
         work_pb2_grpc.add_WorkServiceServicer_to_server(WorkService(host, requests), self._server)
         dag_pb2_grpc.add_DagServiceServicer_to_server(cast(Any, DagService(host)), self._server)
         logs_pb2_grpc.add_LogServiceServicer_to_server(self._logs, self._server)
         values_pb2_grpc.add_ValueServiceServicer_to_server(self._values, self._server)
+        storage_pb2_grpc.add_StorageServiceServicer_to_server(self._storage, self._server)
         api_pb2_grpc.add_DagoramaServicer_to_server(UnaryService(host), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
@@ -93,4 +96,5 @@ class Server:
             channel.close("the broker is stopping")
         self._logs.stop()
         self._values.stop()
+        self._storage.stop()
         await asyncio.shield(self._server.stop(_GRACE_S))

@@ -7,26 +7,43 @@ from dagorama_broker.storage.faults import ELSEWHERE
 from dagorama_broker.storage.journal import StorageError
 
 
+def restoring_of(path: Path) -> Path:
+    """Return the file that a database has while a backup is restored into it; by its last step it gets the name."""
+    return path.with_name(f"{path.name}.restoring")
+
+
 def prepare_file(path: Path) -> None:
     """Make the file, for its owner alone, and its folder, unless they exist. Raises `StorageError` if that fails or the
-    file may not be written.
+    file may not be written, or where a backup was being restored into it.
     """
+    if restoring_of(path).exists() and not path.exists():
+        raise StorageError(
+            f"{path}: a backup was being restored into it, and that was broken off. Restore it again, which goes on "
+            f"with what is there; to start empty, remove {restoring_of(path)} and the directory of its values, "
+            f"{ELSEWHERE}."
+        )
     try:
-        missing = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
-        path.parent.mkdir(parents=True, exist_ok=True)
+        prepare_folder(path)
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         except FileExistsError:
             # Not opened to find out: closing any handle of a file drops the locks that this process has on it.
             _check_writable(path)
             return
-        for folder in (path.parent, *(folder.parent for folder in missing)):
-            _sync_folder(folder)
+        _sync_folder(path.parent)
     except OSError as error:
         raise StorageError(
             f"{path}: the file cannot be made ({error.strerror}). Give the broker's user the right to write its "
             f"folder, {ELSEWHERE}."
         ) from error
+
+
+def prepare_folder(path: Path) -> None:
+    """Make the folder of a file, durably, unless it exists. Raises `OSError`."""
+    missing = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        _sync_folder(folder.parent)
 
 
 def _check_writable(path: Path) -> None:

@@ -32,13 +32,7 @@ def migrate(connection: sqlite3.Connection, location: str, migrations: Sequence[
     Each migration is one transaction together with the note that it was run, so a broker that is killed in the middle
     finds the schema before it. Raises `StorageError` for a newer schema and for a database of another program.
     """
-    current = _schema_number(connection, location)
-    newest = migrations[-1].number
-    if current > newest:
-        raise StorageError(
-            f"{location}: its schema has number {current}, and this version of dagorama knows those up to {newest}. "
-            f"Start the newer version that wrote it, {ELSEWHERE}."
-        )
+    current = check_schema(connection, location, migrations)
     for migration in migrations:
         if migration.number <= current:
             continue
@@ -46,6 +40,18 @@ def migrate(connection: sqlite3.Connection, location: str, migrations: Sequence[
             f"BEGIN IMMEDIATE;\n{migration.sql}\n"
             f"INSERT INTO schema VALUES ({migration.number}, strftime('%s', 'now'));\nCOMMIT;"
         )
+
+
+def check_schema(connection: sqlite3.Connection, location: str, migrations: Sequence[Migration]) -> int:
+    """Return the number of a schema, 0 for an empty database. Raises `StorageError` as `migrate` does."""
+    current = _schema_number(connection, location)
+    newest = migrations[-1].number
+    if current > newest:
+        raise StorageError(
+            f"{location}: its schema has number {current}, and this version of dagorama knows those up to {newest}. "
+            f"Start the newer version that wrote it, {ELSEWHERE}."
+        )
+    return current
 
 
 def _schema_number(connection: sqlite3.Connection, location: str) -> int:

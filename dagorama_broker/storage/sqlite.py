@@ -15,6 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
+from dagorama_broker.copies.stepped import CannotCopy, Copies, Copy, Measure, measure
 from dagorama_broker.core.containers.caches import Cache
 from dagorama_broker.core.events import DurableEvent
 from dagorama_broker.core.model.entities import Function, Node
@@ -147,6 +148,7 @@ class SqliteJournal:
         self._path = Path(os.path.expanduser(path)).absolute()
         self.location = str(self._path)
         self._connection: sqlite3.Connection | None = None
+        self._copies = Copies()
         self._failure: StorageError | None = None
         self.sync_s = 0.0
         self.owner_id = b""
@@ -425,8 +427,23 @@ class SqliteJournal:
         with self._reading() as reader:
             return reader.uses(after, limit)
 
+    def begin_copy(self) -> Copy:
+        """Begin a copy of the database, which is made between commits. Raises `CannotCopy`."""
+        try:
+            return self._copies.begin(self._live(), self.location)
+        except StorageError as error:
+            raise CannotCopy(str(error)) from error
+
+    def measure(self) -> Measure:
+        """Return how large the database is."""
+        try:
+            return measure(self._live(), self.location)
+        except sqlite3.Error as error:
+            raise explain(self.location, error) from error
+
     def close(self) -> None:
         """Let the file go; a transaction that failed is undone."""
+        self._copies.give_up()
         if self._connection is not None:
             self._connection.close()
             self._connection = None

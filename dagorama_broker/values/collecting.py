@@ -52,11 +52,37 @@ async def collect(values: Values, find_used: FindUsed) -> Collected:
     return Collected(kept - removed, kept_bytes - removed_bytes, removed, removed_bytes + left_bytes)
 
 
+class Counted(NamedTuple):
+    """How many values there are."""
+
+    values: int
+    values_bytes: int
+    unused: int  #: of these, the ones that no payload refers to
+    unused_bytes: int
+
+
+async def count_unused(values: Values, find_used: FindUsed) -> Counted:
+    """Count all values, and those that nobody uses. Raises what `find_used` raises."""
+    count = size = 0
+    unused: list[int] = []
+    for shard in await values.run(values.store.shards):
+        stored = await values.run(values.store.list, shard)
+        count, size = count + len(stored), size + sum(one.size for one in stored)
+        for start in range(0, len(stored), _AT_ONCE):
+            some = stored[start : start + _AT_ONCE]
+            used = await find_used([one.digest for one in some])
+            unused += [one.size for one in some if one.digest not in used]
+    return Counted(count, size, len(unused), sum(unused))
+
+
 async def _remove_unused(values: Values, digests: Sequence[bytes], find_used: FindUsed) -> tuple[int, int]:
     """Remove those of some values that nobody uses; return how many, and of how many bytes."""
     used = await find_used(digests)
     # From here to where they are dying nothing is awaited: somebody may have asked for one while the journal was read.
-    unused = [digest for digest in digests if digest not in used and not values.is_wanted(digest)]
+    # Or a copy has begun of a database that still uses it.
+    unused = [
+        digest for digest in digests if digest not in used and not values.is_wanted(digest) and not values.is_held
+    ]
     if not unused:
         return 0, 0
     async with values.dying(unused):

@@ -8,9 +8,9 @@ and a deletion that begins.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from hashlib import sha256
 from threading import Lock
 from typing import TypeVar
@@ -75,6 +75,7 @@ class Values:
         self._looking: Counter[bytes] = Counter()  #: those that are being looked for
         self._writing: dict[bytes, asyncio.Future[None]] = {}  #: those that are being put, until they no longer are
         self._dying: dict[bytes, asyncio.Future[None]] = {}  #: the same for those that are being deleted
+        self._holds = 0  #: who wants all that is used to stay
         self.uploads = 0
         self.downloads = 0
         self.put_bytes = 0  #: that have come, since the start
@@ -270,6 +271,20 @@ class Values:
         self.stored_bytes -= size
 
     # -- for the collector --------------------------------------------------------------------------------------------
+
+    @property
+    def is_held(self) -> bool:
+        """Tell whether no value at all may be collected now."""
+        return self._holds > 0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Have all values stay that are used now, also where nothing uses them any more later on: they are copied."""
+        self._holds += 1
+        try:
+            yield
+        finally:
+            self._holds -= 1
 
     def is_wanted(self, digest: bytes) -> bool:
         """Tell whether a value must not be deleted now, whether it is used or not."""

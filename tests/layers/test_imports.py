@@ -65,6 +65,7 @@ ROOMS = {
     "dagorama_broker.core.model": "model",
     "dagorama_broker.core.containers": "containers",
     "dagorama_broker.core.errors": "errors",
+    "dagorama_broker.copies": "copies",
     "dagorama_broker.storage": "storage",
     "dagorama_broker.logs": "logs",
     "dagorama_broker.values": "values",
@@ -151,6 +152,7 @@ ARROWS = {
     "launch": {
         "language",
         "model",
+        "copies",
         "storage",
         "logs",
         "values",
@@ -162,9 +164,11 @@ ARROWS = {
         "words",
     },
     **{room: set(CORE[floor + 1 :]) for floor, room in enumerate(CORE)},
-    "storage": {"language", "model", "containers"},
+    # Of a database it knows no more than that it is one of SQLite.
+    "copies": set(),
+    "storage": {"language", "model", "containers", "copies"},
     # What nodes print is no part of the graph: of the core it knows the ids.
-    "logs": {"model"},
+    "logs": {"model", "copies"},
     # Large values are no part of it either: it knows nothing but their digests.
     "values": set(),
     "host": {"core", "graph", "language", "model", "errors", "storage"},
@@ -174,7 +178,7 @@ ARROWS = {
     "requests": {"core", "graph", "ready", "language", "model", "errors", "storage", "logs", "host"},
     "service": {
         *("core", "graph", "language", "model", "containers", "errors"),
-        *("logs", "values", "host", "requests", "api"),
+        *("copies", "logs", "values", "host", "requests", "api"),
     },
 }
 
@@ -187,6 +191,7 @@ EXCEPTIONS = {
     ("dagorama", "looking"),
     ("dagorama_broker.polling", "client"),
     ("dagorama_broker.service.dag", "client"),
+    ("dagorama_broker.service.storage", "client"),
     ("dagorama_broker.service.work", "client"),
 }
 
@@ -348,6 +353,7 @@ def test_arrows_lead_down() -> None:
 def test_commands_ask_a_broker_by_the_python_api() -> None:
     """What they show everybody can have: of what asks a broker they know the settings and what comes back."""
     known = {"connection", "events", "installed", "logs", "settings", "silence", "status", "steps"}
+    known |= {"storage_care"}  # which is for whoever runs the broker
     asked = {
         (name, target)
         for name, path in modules("dagorama/cli")

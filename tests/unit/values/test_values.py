@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from functools import wraps
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import ParamSpec
 
 import pytest
 
-from dagorama_broker.values.collecting import FindUsed, collect, keep_collecting
+from dagorama_broker.values.collecting import FindUsed, collect, count_unused, keep_collecting
 from dagorama_broker.values.directory import DirectoryStore
 from dagorama_broker.values.faults import BadUpload, DamagedValue, UnknownValue, UploadIdle, ValueTooLarge
 from dagorama_broker.values.memory import MemoryStore
@@ -268,6 +268,28 @@ async def test_values_that_nobody_uses_are_collected_after_a_while(folder: Path 
         assert collected == (1, 4, 1, len(VALUE))
         assert (values.stored_count, values.stored_bytes) == (1, 4)
         assert await values.sizes([used, DIGEST]) == {used: 4}
+
+
+@on_a_loop
+async def test_nothing_is_collected_while_a_copy_is_made(folder: Path | None) -> None:
+    """Not even by a round that had begun; afterwards as ever."""
+    clock = Clock()
+    async with opened(folder, clock, unused_s=100) as values:
+        await put(values)
+        clock.ahead = 200
+        with values.held(), values.held():
+            assert (await collect(values, using())).removed == 0
+
+        with ExitStack() as copying:
+
+            async def begin_copying(digests: Sequence[bytes]) -> set[bytes]:
+                copying.enter_context(values.held())
+                return set()
+
+            assert (await collect(values, begin_copying)).removed == 0
+            assert await count_unused(values, using()) == (1, len(VALUE), 1, len(VALUE))
+            assert await count_unused(values, using(DIGEST)) == (1, len(VALUE), 0, 0)
+        assert (await collect(values, using())).removed == 1
 
 
 @on_a_loop

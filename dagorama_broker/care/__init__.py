@@ -1,0 +1,1 @@
+"""Care of stored data: backups, restoring them, migrations, and how large everything is."""

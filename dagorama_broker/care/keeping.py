@@ -1,0 +1,94 @@
+"""Values on their way from one store to another, each checked by its digest as it comes."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from dagorama_broker.values.faults import BadUpload
+from dagorama_broker.values.store import ValueStore
+
+#: Where values are that are no files: a scheme and a place.
+_ELSEWHERE = "://"
+
+
+#: Gives a value, by digest and size, in chunks. Raises `NotThere`.
+ReadValue = Callable[[bytes, int], Iterator[bytes]]
+
+
+class Kept(NamedTuple):
+    """What has become of values."""
+
+    values: int
+    values_bytes: int
+    problems: tuple[str, ...]
+
+
+class NotThere(Exception):
+    """A value is not where it should be, or is damaged; the message says so."""
+
+
+def are_elsewhere(location: str) -> bool:
+    """Tell whether values are in an object store, which outlives the machine that has the database."""
+    return _ELSEWHERE in location
+
+
+def read_only(database: Path) -> sqlite3.Connection:
+    """Open a database that nobody writes, without leaving anything beside it."""
+    return sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None)
+
+
+def used_values(database: Path) -> dict[bytes, int]:
+    """Return the values that a database refers to, each with its size."""
+    with closing(read_only(database)) as connection:
+        return used_in(connection)
+
+
+def used_in(connection: sqlite3.Connection) -> dict[bytes, int]:
+    """Return the values that an open database of any schema refers to, each with its size."""
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if "value_uses" not in tables:
+        return {}  # from before large values
+    # Rows of pruned instances are removed later than the values that they refer to.
+    among = "instance NOT IN (SELECT instance FROM sweeps)" if "sweeps" in tables else "TRUE"
+    return dict(connection.execute(f"SELECT digest, max(size) FROM value_uses WHERE {among} GROUP BY digest"))
+
+
+def keep_values(store: ValueStore, wanted: Mapping[bytes, int], read: ReadValue, now: float) -> Kept:
+    """Put all of some values into an open store that lacks them, and tell which could not be had.
+
+    Raises `ValuesError` where the store cannot take them.
+    """
+    problems: list[str] = []
+    count = size_all = 0
+    for digest, size in wanted.items():
+        try:
+            if store.find([digest], now, math.inf).get(digest) != size:
+                _put(store, digest, size, read(digest, size))
+        except (NotThere, BadUpload) as error:
+            problems.append(str(error))
+        else:
+            count, size_all = count + 1, size_all + size
+    return Kept(count, size_all, tuple(problems))
+
+
+def remove_others(store: ValueStore, wanted: Mapping[bytes, int]) -> None:
+    """Remove the values that are not wanted, from a backup that was broken off and gone on with."""
+    for shard in store.shards():
+        for one in store.list(shard):
+            if one.digest not in wanted:
+                store.delete(one.digest)
+
+
+def _put(store: ValueStore, digest: bytes, size: int, chunks: Iterable[bytes]) -> None:
+    writing = store.begin(digest, size, 0)
+    try:
+        for chunk in chunks:
+            writing.write(chunk)
+        writing.finish()
+    finally:
+        writing.close()

@@ -1,0 +1,1 @@
+"""Copies of SQLite files that are in use."""
