@@ -1,4 +1,4 @@
-"""The definition of what the database of an earlier version has, `older.sql`. Leave it: its code is part of that."""
+"""The definition of what the databases of earlier versions have. Leave it: its code is part of that."""
 
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition

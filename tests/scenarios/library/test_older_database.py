@@ -29,7 +29,7 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Run a broker of today on the old database; give a folder for hooks."""
     folder = tmp_path_factory.mktemp("older")
     with closing(sqlite3.connect(folder / "broker.db")) as connection:
-        connection.executescript(Path(__file__).with_name("older.sql").read_text())
+        connection.executescript((Path(__file__).parents[1] / "storage/old/0009.sql").read_text())
     with pytest.MonkeyPatch.context() as patch, launch_broker(port=0, storage=f"sqlite:///{folder}/broker.db"):
         patch.setenv("HOOKED_FOLDER", str(folder))
         yield folder

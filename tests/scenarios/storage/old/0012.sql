@@ -1,0 +1,193 @@
+BEGIN TRANSACTION;
+CREATE TABLE attempts (
+    seq INTEGER PRIMARY KEY,
+    instance INTEGER NOT NULL,
+    node INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    losses INTEGER NOT NULL, -- 0: the attempt failed; n: the worker was lost with it, which made n losses of the node
+    worker TEXT NOT NULL,
+    ended_at REAL NOT NULL,
+    type TEXT NOT NULL,
+    message TEXT NOT NULL,
+    traceback TEXT NOT NULL,
+    exception BLOB NOT NULL,
+    permanent INTEGER NOT NULL
+, token INTEGER NOT NULL DEFAULT 0, granted_at REAL NOT NULL DEFAULT 0, duration_s REAL NOT NULL DEFAULT 0);
+INSERT INTO "attempts" VALUES(1,2,8,1,0,'xx:23106',1.79583733643298602104e+09,'ValueError','no stock','Traceback (most recent call last):
+  File "xxxxxxxxxxxxxxxx/tests/scenarios/library/older_definitions.py", line 18, in part
+    raise ValueError("no stock")
+ValueError: no stock
+',X'8005952A000000000000008C086275696C74696E73948C0A56616C75654572726F729493948C086E6F2073746F636B94859452942E',0,1099511627784,1.79583733641962742808e+09,0.000505);
+CREATE TABLE calls (
+    seq INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    instance INTEGER NOT NULL,
+    function INTEGER NOT NULL,
+    parent INTEGER NOT NULL, -- seq of the node whose function made the call; 0 for calls from outside
+    created_at REAL NOT NULL,
+    dependencies TEXT, -- JSON list of seq; NULL for none
+    arguments BLOB NOT NULL
+);
+INSERT INTO "calls" VALUES(1,X'01A2203F1B0C7A119909B21A0667CC44',1,1,0,1.79583733637085509295e+09,NULL,X'80059508000000000000008985947D9486942E');
+INSERT INTO "calls" VALUES(2,X'01A2203F1B38785588F89C8DBCC95ECD',1,3,1,1.79583733638051319114e+09,NULL,X'8005950A000000000000004B008986947D9486942E');
+INSERT INTO "calls" VALUES(3,X'01A2203F1B38791C88F89C8DBCC95ECE',1,3,1,1.79583733638051319114e+09,NULL,X'8005950A000000000000004B018986947D9486942E');
+INSERT INTO "calls" VALUES(4,X'01A2203F1B38793C88F89C8DBCC95ECF',1,3,1,1.79583733638051319114e+09,NULL,X'8005950A000000000000004B028986947D9486942E');
+INSERT INTO "calls" VALUES(5,X'01A2203F1B387BFF88F89C8DBCC95ED0',1,2,1,1.79583733638051319114e+09,'[2, 3, 4]',X'8005957B000000000000005D94288C176461676F72616D612E6D6F64656C732E70726F6D697365948C0870726F6D69736564949394431001A2203F1B38785588F89C8DBCC95ECD94859452946803431001A2203F1B38791C88F89C8DBCC95ECE94859452946803431001A2203F1B38793C88F89C8DBCC95ECF94859452946585947D9486942E');
+INSERT INTO "calls" VALUES(6,X'01A2203F1B5677F19909B21A0667CC46',2,1,0,1.79583733640741634372e+09,NULL,X'80059508000000000000008885947D9486942E');
+INSERT INTO "calls" VALUES(7,X'01A2203F1B60769C88F89C8DBCC95ED1',2,3,6,1.79583733641940116888e+09,NULL,X'8005950A000000000000004B008886947D9486942E');
+INSERT INTO "calls" VALUES(8,X'01A2203F1B60771688F89C8DBCC95ED2',2,3,6,1.79583733641940116888e+09,NULL,X'8005950A000000000000004B018886947D9486942E');
+INSERT INTO "calls" VALUES(9,X'01A2203F1B60776F88F89C8DBCC95ED3',2,3,6,1.79583733641940116888e+09,NULL,X'8005950A000000000000004B028886947D9486942E');
+INSERT INTO "calls" VALUES(10,X'01A2203F1B60783A88F89C8DBCC95ED4',2,2,6,1.79583733641940116888e+09,'[7, 8, 9]',X'8005957B000000000000005D94288C176461676F72616D612E6D6F64656C732E70726F6D697365948C0870726F6D69736564949394431001A2203F1B60769C88F89C8DBCC95ED194859452946803431001A2203F1B60771688F89C8DBCC95ED294859452946803431001A2203F1B60776F88F89C8DBCC95ED394859452946585947D9486942E');
+INSERT INTO "calls" VALUES(11,X'01A2203F1B9774C99909B21A0667CC48',3,1,0,1.79583733647273945804e+09,NULL,X'80059508000000000000008985947D9486942E');
+CREATE TABLE epochs (
+    epoch INTEGER PRIMARY KEY, -- one for each time that a broker opened this storage
+    opened_at REAL NOT NULL
+, boot TEXT, offset_s REAL);
+INSERT INTO "epochs" VALUES(1,1.79583733566263675689e+09,NULL,1.79581131574206948279e+09);
+CREATE TABLE functions (
+    id INTEGER PRIMARY KEY, -- a function may stand here more than once: a broker starts a new row after a restart
+    name TEXT NOT NULL,
+    code_version TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    taint TEXT NOT NULL,
+    max_attempts INTEGER NOT NULL,
+    interval_s REAL NOT NULL,
+    multiplier REAL NOT NULL,
+    interval_max_s REAL NOT NULL,
+    jitter REAL NOT NULL,
+    definition_arguments BLOB NOT NULL
+, timeout_s REAL NOT NULL DEFAULT 0, limits TEXT, start_timeout_s REAL NOT NULL DEFAULT 0, at_most_once INTEGER NOT NULL DEFAULT 0, release TEXT NOT NULL DEFAULT '', parameters TEXT NOT NULL DEFAULT '', shows_inputs INTEGER NOT NULL DEFAULT 0);
+INSERT INTO "functions" VALUES(1,'tests.scenarios.library.older_definitions:Older.entrypoint','bff31564d19228e18c6896fcefb50666','tests.scenarios.library.older_definitions:Older.entrypoint','',1,0.0,1.0,0.0,0.0,X'',0.0,NULL,0.0,0,'entrypoint bff31564d19228e18c6896fcefb50666
+part 0bb5072b15e2e9969d79f35e5dd74463
+total 4680758f02fb27324cc33eaeea53d228','fails',1);
+INSERT INTO "functions" VALUES(2,'tests.scenarios.library.older_definitions:Older.total','4680758f02fb27324cc33eaeea53d228','tests.scenarios.library.older_definitions:Older.total','',1,0.0,1.0,0.0,0.0,X'',0.0,NULL,0.0,0,'entrypoint bff31564d19228e18c6896fcefb50666
+part 0bb5072b15e2e9969d79f35e5dd74463
+total 4680758f02fb27324cc33eaeea53d228','parts',1);
+INSERT INTO "functions" VALUES(3,'tests.scenarios.library.older_definitions:Older.part','0bb5072b15e2e9969d79f35e5dd74463','tests.scenarios.library.older_definitions:Older.part','',1,0.0,1.0,0.0,0.0,X'',0.0,NULL,0.0,0,'entrypoint bff31564d19228e18c6896fcefb50666
+part 0bb5072b15e2e9969d79f35e5dd74463
+total 4680758f02fb27324cc33eaeea53d228','number, fails',1);
+CREATE TABLE instances (
+    seq INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE,
+    definition TEXT NOT NULL,
+    state TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    finished_at REAL,
+    counts TEXT -- JSON: how many nodes ended in each state; NULL while the instance runs
+, share_group TEXT NOT NULL DEFAULT '', priority INTEGER NOT NULL DEFAULT 0, paused INTEGER NOT NULL DEFAULT 0, running_max INTEGER NOT NULL DEFAULT 0, deadline_at REAL, void_token INTEGER NOT NULL DEFAULT 0, key TEXT, body TEXT, tags TEXT);
+INSERT INTO "instances" VALUES(1,X'01A2203F1B0A77859909B21A0667CC43','tests.scenarios.library.older_definitions:Older','completed',1.79583733637085509295e+09,1.79583733640171670916e+09,'{"completed": 5}','',0,0,0,NULL,0,NULL,NULL,NULL);
+INSERT INTO "instances" VALUES(2,X'01A2203F1B5676829909B21A0667CC45','tests.scenarios.library.older_definitions:Older','failed',1.79583733640741634372e+09,1.79583733643298602104e+09,'{"completed": 2, "failed": 1, "dependency_failed": 2}','',0,0,0,NULL,0,NULL,NULL,NULL);
+INSERT INTO "instances" VALUES(3,X'01A2203F1B9772A99909B21A0667CC47','tests.scenarios.library.older_definitions:Older','running',1.79583733647273945804e+09,NULL,NULL,'',0,0,0,NULL,0,NULL,NULL,NULL);
+CREATE TABLE limited (
+    node INTEGER PRIMARY KEY,
+    keys TEXT NOT NULL -- JSON list with a key for each limit of the node's function
+);
+CREATE TABLE limits (
+    key TEXT PRIMARY KEY,
+    said_by INTEGER NOT NULL, -- seq of the node whose call said so
+    running_max INTEGER NOT NULL, -- 0: any number
+    rate_per_s REAL NOT NULL, -- 0: any rate
+    burst INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE notes (
+    node INTEGER PRIMARY KEY,
+    label TEXT,
+    inputs TEXT -- the arguments as a text for people, where they are not given out themselves
+);
+CREATE TABLE outcomes (
+    node INTEGER PRIMARY KEY,
+    state TEXT NOT NULL,
+    at REAL, -- when it ended, or for one that backs off, when it may run again
+    payload BLOB, -- NULL for an alias: it has the value of its only promise
+    promises TEXT, -- JSON list of seq of the nodes that the payload refers to
+    cause INTEGER -- seq of the node where its failure began
+, previous BLOB, change TEXT, source INTEGER, worker INTEGER, granted_at REAL, duration_s REAL, joined_at REAL);
+INSERT INTO "outcomes" VALUES(1,'completed',1.79583733640171670916e+09,NULL,'[5]',NULL,NULL,NULL,5,1,1.7958373363711476326e+09,0.002977,1.79583733638051319114e+09);
+INSERT INTO "outcomes" VALUES(2,'completed',1.79583733638502335543e+09,X'80054B002E',NULL,NULL,NULL,NULL,NULL,1,1795837336.38078,1.49199999999999983676e-03,NULL);
+INSERT INTO "outcomes" VALUES(3,'completed',1.7958373363904631138e+09,X'80054B012E',NULL,NULL,NULL,NULL,NULL,1,1.79583733638512325287e+09,1.98999999999999985277e-04,NULL);
+INSERT INTO "outcomes" VALUES(4,'completed',1.7958373363904631138e+09,X'80054B022E',NULL,NULL,NULL,NULL,NULL,1,1.79583733638512325287e+09,4.7e-05,NULL);
+INSERT INTO "outcomes" VALUES(5,'completed',1.79583733640171670916e+09,X'80054B032E',NULL,NULL,NULL,NULL,NULL,1,1.79583733639059877395e+09,0.000288,NULL);
+INSERT INTO "outcomes" VALUES(6,'dependency_failed',1.79583733643298602104e+09,NULL,'[10]',8,NULL,NULL,NULL,1,1.79583733640764784808e+09,0.000237,1.79583733641940116888e+09);
+INSERT INTO "outcomes" VALUES(7,'completed',1.79583733643298602104e+09,X'80054B002E',NULL,NULL,NULL,NULL,NULL,1,1.79583733641962742808e+09,1.70999999999999982309e-04,NULL);
+INSERT INTO "outcomes" VALUES(8,'failed',1.79583733643298602104e+09,NULL,NULL,8,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "outcomes" VALUES(9,'completed',1.79583733643298602104e+09,X'80054B022E',NULL,NULL,NULL,NULL,NULL,1,1.79583733641962742808e+09,3.7e-05,NULL);
+INSERT INTO "outcomes" VALUES(10,'dependency_failed',1.79583733643298602104e+09,NULL,NULL,8,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
+CREATE TABLE queues (
+    name TEXT PRIMARY KEY,
+    paused INTEGER NOT NULL,
+    running_max INTEGER NOT NULL -- 0: no cap
+) WITHOUT ROWID;
+CREATE TABLE removed (node_last INTEGER NOT NULL);
+INSERT INTO "removed" VALUES(0);
+CREATE TABLE requests (
+    instance INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    node BLOB, -- id of the node to be run again; NULL: a retry
+    nodes TEXT NOT NULL -- JSON list of seq of the nodes that a rerun let begin anew
+);
+CREATE TABLE schema (
+    number INTEGER PRIMARY KEY, -- of a migration that has been run
+    applied_at REAL NOT NULL
+);
+INSERT INTO "schema" VALUES(1,1795837335.0);
+INSERT INTO "schema" VALUES(2,1795837335.0);
+INSERT INTO "schema" VALUES(3,1795837335.0);
+INSERT INTO "schema" VALUES(4,1795837335.0);
+INSERT INTO "schema" VALUES(5,1795837335.0);
+INSERT INTO "schema" VALUES(6,1795837335.0);
+INSERT INTO "schema" VALUES(7,1795837335.0);
+INSERT INTO "schema" VALUES(8,1795837335.0);
+INSERT INTO "schema" VALUES(9,1795837335.0);
+INSERT INTO "schema" VALUES(10,1795837335.0);
+INSERT INTO "schema" VALUES(11,1795837335.0);
+INSERT INTO "schema" VALUES(12,1795837335.0);
+CREATE TABLE tags (
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    instance INTEGER NOT NULL,
+    PRIMARY KEY (name, value, instance)
+) WITHOUT ROWID;
+CREATE TABLE worker_names (
+    number INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE
+);
+INSERT INTO "worker_names" VALUES(1,'xx:23106');
+CREATE TABLE workers (
+    id BLOB PRIMARY KEY, -- those that have not left
+    name TEXT NOT NULL,
+    joined_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX instances_running ON instances (seq) WHERE state = 'running';
+CREATE INDEX calls_by_instance ON calls (instance);
+CREATE INDEX attempts_by_node ON attempts (instance, node);
+CREATE VIEW dependencies AS
+SELECT calls.instance, calls.seq AS node, entry.key AS position, entry.value AS dependency
+FROM calls, json_each(calls.dependencies) AS entry;
+CREATE INDEX calls_by_id ON calls (instance, id);
+CREATE VIEW nodes AS
+SELECT
+    calls.seq,
+    lower(hex(calls.id)) AS id,
+    calls.instance,
+    functions.name AS function,
+    functions.queue,
+    functions.taint,
+    coalesce(outcomes.state, 'waiting') AS state,
+    nullif(calls.parent, 0) AS parent,
+    calls.created_at,
+    CASE WHEN outcomes.state NOT IN ('waiting', 'backoff') THEN outcomes.at END AS finished_at,
+    CASE WHEN outcomes.state = 'backoff' THEN outcomes.at END AS retry_at,
+    worker_names.name AS worker,
+    outcomes.granted_at,
+    outcomes.duration_s,
+    outcomes.cause,
+    calls.arguments,
+    outcomes.payload
+FROM calls
+JOIN functions ON functions.id = calls.function
+LEFT JOIN outcomes ON outcomes.node = calls.seq
+LEFT JOIN worker_names ON worker_names.number = outcomes.worker;
+CREATE INDEX instances_by_key ON instances (key) WHERE key IS NOT NULL;
+CREATE INDEX instances_failed ON instances (seq) WHERE state = 'failed';
+CREATE INDEX instances_cancelled ON instances (seq) WHERE state = 'cancelled';
+COMMIT;
