@@ -11,7 +11,8 @@ from dagorama_broker.core.model.stored import ValueUse
 from dagorama_broker.storage.auditing import audit_uses, list_all_uses
 from dagorama_broker.storage.journal import Journal, StorageError
 from dagorama_broker.storage.url import UnknownStorage, open_journal
-from dagorama_broker.values.faults import StoreUnusable, UnknownValue
+from dagorama_broker.values.directory import DirectoryStore
+from dagorama_broker.values.faults import StoreAway, StoreUnusable, UnknownValue
 from dagorama_broker.values.place import open_store
 from dagorama_broker.values.store import CHUNK_BYTES, ValueStore
 
@@ -48,7 +49,7 @@ def audit_storage(storage: str, values: str, tell: Tell, *, reads: bool) -> Audi
         return _audit(storage, values, tell, reads=reads)
     except UnknownStorage as error:
         raise CannotAudit(error, is_misnamed=True) from error
-    except (StorageError, StoreUnusable) as error:
+    except (StorageError, StoreAway, StoreUnusable) as error:
         raise CannotAudit(error) from error
 
 
@@ -66,7 +67,7 @@ def _audit(storage: str, values: str, tell: Tell, *, reads: bool) -> Audit:
             tell(str(fault))
         store = open_store(values, storage)
         is_used = bool(journal.list_uses(after=None, limit=1))
-        if not is_used and not os.path.exists(store.location):
+        if not is_used and isinstance(store, DirectoryStore) and not os.path.exists(store.location):
             return audit
         store.open(journal.owner_id, is_used=is_used)
         try:

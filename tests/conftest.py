@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.object_stores import ObjectServer, run_object_server
 from tests.transcripts import start_rewriting
 
 # The machine may be busy: examples are not to be refused for the time that they take to be made, or to be tried.
@@ -83,3 +84,17 @@ def _keep_environment() -> Iterator[None]:
     for name, value in before.items():
         if os.environ.get(name) != value:
             os.environ[name] = value
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[ObjectServer]:
+    """Run an object store with conditional writes."""
+    with run_object_server("moto") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rclone() -> Iterator[ObjectServer]:
+    """Run an object store without them."""
+    with run_object_server("rclone") as server:
+        yield server

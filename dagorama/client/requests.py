@@ -15,7 +15,7 @@ import grpc
 
 from dagorama.calls.references import DIGEST_BYTES
 from dagorama.client.connection import CONNECT_S, Connection, problem_in
-from dagorama.client.settings import reconnect_s, silence_s
+from dagorama.client.settings import reconnect_s, room_s, silence_s
 from dagorama.client.steps import Deadline, Pause, Steps
 from dagorama.errors import BrokerRefused, BrokerUnavailable, KeyConflict, refusal
 from dagorama.logging import get_logger
@@ -31,6 +31,12 @@ CONFLICT_KEY = "dagorama-key-bin"
 
 #: The digests of values that a request refers to and the broker lacks, joined, as metadata of the call.
 MISSING_KEY = "dagorama-missing-bin"
+
+#: Metadata of a refusal because the broker's store of values does not answer: the broker itself is there.
+STORE_KEY = "dagorama-store"
+
+#: Between attempts at a store of values that is full or away.
+STORE_PAUSE_S = 1.0
 
 #: How a request ends when the connection breaks or the broker stops.
 LOST = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
@@ -124,6 +130,30 @@ class Patience:
         )
 
 
+@dataclass(slots=True)
+class StorePatience:
+    """How long the broker's store of values has been full or away."""
+
+    connection: Connection
+    since_at: float | None = None
+
+    def pause(self, call: grpc.Call, what: str) -> Pause:
+        """Return the pause before the next attempt; raise `BrokerRefused` when `DAGORAMA_VALUE_ROOM_S` have passed."""
+        now = monotonic()
+        self.since_at = now if self.since_at is None else self.since_at
+        rest_s = self.since_at + room_s() - now
+        if rest_s <= 0:
+            raise refused(self.connection, call, what, repeated=True) from None
+        until = "it answers" if is_store_away(call) else "there is room"
+        get_logger().warning("%s; this waits until %s", call.details(), until)
+        return Pause(min(STORE_PAUSE_S, rest_s))
+
+
+def is_store_away(call: grpc.Call) -> bool:
+    """Return whether a call has failed only because the broker's store of values does not answer."""
+    return call.code() is grpc.StatusCode.UNAVAILABLE and STORE_KEY in dict(call.trailing_metadata() or ())
+
+
 def ask(
     connection: Connection,
     method: grpc.UnaryUnaryMultiCallable[Any, Answer],
@@ -136,8 +166,9 @@ def ask(
 
     Raises `BrokerRefused` naming `what` if the broker says no, and `BrokerUnavailable`: within 5 s if none has ever
     answered here, otherwise when the one that did stays away for `DAGORAMA_RECONNECT_S`, or after `patience_s` in place
-    of both; in any case at the deadline.
+    of both; in any case at the deadline. A store of values that is away is awaited for `DAGORAMA_VALUE_ROOM_S`.
     """
+    store = StorePatience(connection)
     if patience_s is None:
         patience_s = reconnect_s() if connection.answered else ABSENT_S
     patience = Patience(connection, patience_s if deadline is None else min(patience_s, deadline.rest_s()))
@@ -151,9 +182,13 @@ def ask(
             if deadline is not None and call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 patience.lost_at = began_at
                 raise patience.run_out("it does not answer") from None
-            if call.code() not in LOST:
+            if is_store_away(call):
+                connection.answered = True
+                pause = store.pause(call, what)
+            elif call.code() in LOST:
+                pause = patience.pause(call, tried_at)
+            else:
                 raise refused(connection, call, what, repeated=patience.pauses > 0) from None
-            pause = patience.pause(call, tried_at)
         else:
             connection.answered = True
             return answer

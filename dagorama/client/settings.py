@@ -7,6 +7,8 @@ from math import inf
 
 #: A broker that was there is awaited for this long when it goes away; `DAGORAMA_RECONNECT_S` sets another time.
 RECONNECT_S = 60.0
+#: A store of values that is full or away is awaited so long; `DAGORAMA_VALUE_ROOM_S` sets another time.
+ROOM_S = 60.0
 #: A wait says nothing for this long; `DAGORAMA_SILENCE_S` sets another time.
 SILENCE_S = 10.0
 
@@ -17,6 +19,15 @@ def reconnect_s() -> float:
     seconds = _number(text)
     if not 0 <= seconds < inf:
         raise ValueError(f"DAGORAMA_RECONNECT_S={text!r} is not a number of seconds, 0 or more")
+    return seconds
+
+
+def room_s() -> float:
+    """Return how long a store of values is awaited; raise `ValueError` for a setting that is no such time."""
+    text = os.environ.get("DAGORAMA_VALUE_ROOM_S") or str(ROOM_S)
+    seconds = _number(text)
+    if not seconds >= 0:
+        raise ValueError(f"DAGORAMA_VALUE_ROOM_S={text!r} is not a number of seconds, 0 or more, or inf")
     return seconds
 
 

@@ -140,6 +140,8 @@ class Host:
         self.told_settings: Sequence[Any] = ()
         #: Gives the sizes of those, of some values, that are in the store; without one there are none.
         self.find_values: Callable[[Iterable[bytes]], Awaitable[dict[bytes, int]]] = _find_no_values
+        #: The same of those that are reported, where that is another: it gives none that the store cannot tell of now.
+        self.find_reported: Callable[[Iterable[bytes]], Awaitable[dict[bytes, int]]] | None = None
         #: Told of everything, where metrics are asked for.
         self.observer: Observer | None = None
 

@@ -195,7 +195,7 @@ class Session:
 
         While a disk is asked, the worker's heartbeats wait behind its report: it counts as alive.
         """
-        sifting = asyncio.ensure_future(sift_report(report, self._host.find_values))
+        sifting = asyncio.ensure_future(sift_report(report, self._host.find_reported or self._host.find_values))
         heartbeat_s = self._host.scheduler.settings.lease_duration_s / HEARTBEATS_PER_LEASE
         try:
             while not (await asyncio.wait({sifting}, timeout=heartbeat_s))[0]:

@@ -12,6 +12,7 @@ from dagorama_broker.core.model.states import NodeState
 from dagorama_broker.host.host import HostStopped
 from dagorama_broker.requests.references import MissingValues
 from dagorama_broker.requests.refusals import CODES
+from dagorama_broker.values.faults import StoreAway
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,6 +57,7 @@ STATUS: dict[type[Exception], grpc.StatusCode] = {
     NoWork: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NoLease: grpc.StatusCode.FAILED_PRECONDITION,
     HostStopped: grpc.StatusCode.UNAVAILABLE,
+    StoreAway: grpc.StatusCode.UNAVAILABLE,
 }
 
 
@@ -79,6 +81,8 @@ async def abort(context: Aborts, code: grpc.StatusCode, text: object) -> None:
         await context.abort(code, fitting(str(text)), evidence)
     if isinstance(text, MissingValues):
         await context.abort(code, fitting(str(text)), (("dagorama-missing-bin", b"".join(text.digests)),))
+    if isinstance(text, StoreAway):  # so that clients don't take it for the broker itself
+        await context.abort(code, fitting(str(text)), (("dagorama-store", "away"),))
     await context.abort(code, fitting(str(text)))
 
 

@@ -24,6 +24,7 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     faults.BadOffset: grpc.StatusCode.OUT_OF_RANGE,
     faults.UploadIdle: grpc.StatusCode.DEADLINE_EXCEEDED,
     faults.StoreFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    faults.StoreAway: grpc.StatusCode.UNAVAILABLE,
     faults.StoreUnusable: grpc.StatusCode.FAILED_PRECONDITION,
     MalformedRequest: grpc.StatusCode.INVALID_ARGUMENT,
 }

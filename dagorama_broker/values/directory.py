@@ -36,6 +36,8 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 class DirectoryStore:
     """A store in a directory, which one broker holds while it runs."""
 
+    threads_max = 4
+
     def __init__(self, path: Path) -> None:
         """Name the directory; it is made where it is missing."""
         self.location = str(path)

@@ -8,6 +8,7 @@ ValuesError
 ├── BadOffset       an upload goes on from further than there is
 ├── UploadIdle      nothing came for too long
 ├── StoreFull       there is no room
+├── StoreAway       it does not answer now, and may later
 └── StoreUnusable   it cannot be read or written, or is another's
 """
 
@@ -91,6 +92,20 @@ class StoreFull(ValuesError):
             f"there is no room for the {size} bytes of value {digest.hex()} in {location}, where {free} bytes are free "
             "for values. Make room there, or name a place with more in DAGORAMA_VALUES; nothing that was acknowledged "
             "is lost, and the value may be put again"
+        )
+
+
+class StoreAway(ValuesError):
+    """The store does not answer, or does not let us now; the same may be asked again."""
+
+    def __init__(self, *, location: str, problem: str, is_refusal: bool = False, is_missing: bool = False) -> None:
+        self.location = location
+        self.problem = problem
+        self.is_refusal = is_refusal  #: it has answered, and does not let us
+        self.is_missing = is_missing  #: it has answered, and there is no such bucket
+        super().__init__(
+            f"the store of values {location} cannot be used now: {problem}. Nothing that was acknowledged is lost; "
+            "values are put and got again as soon as it answers"
         )
 
 

@@ -12,6 +12,7 @@ class MemoryStore:
     """A store without a disk."""
 
     location = "memory"
+    threads_max = 4
 
     def __init__(self) -> None:
         self._values: dict[bytes, bytes] = {}

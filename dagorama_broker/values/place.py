@@ -3,18 +3,27 @@
 import os
 from pathlib import Path
 
+from dagorama_broker.values.bucket import BucketStore
 from dagorama_broker.values.directory import DirectoryStore
+from dagorama_broker.values.faults import StoreUnusable
 from dagorama_broker.values.memory import MemoryStore
+from dagorama_broker.values.objects import SCHEMES, scheme_of
 from dagorama_broker.values.store import ValueStore
 
 _SQLITE = "sqlite:///"
 
 
 def open_store(values: str, storage: str) -> ValueStore:
-    """Return the store for a directory; where that is empty, beside the database of a storage, or in memory without.
+    """Return the store for a directory or the URL of a bucket; for none beside the database, or in memory without.
 
-    Its `open` is still to be called.
+    Its `open` is still to be called. Raises `StoreUnusable` for a URL of something else.
     """
+    scheme = scheme_of(values)
+    if scheme in SCHEMES:
+        return BucketStore(values)
+    if scheme:
+        known = ", ".join(f"{one}://" for one in SCHEMES)
+        raise StoreUnusable(values, f"values cannot be kept there; a URL of a bucket begins with {known}")
     if values:
         return DirectoryStore(Path(os.path.expanduser(values)).absolute())
     if not storage.startswith(_SQLITE):

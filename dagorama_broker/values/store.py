@@ -71,6 +71,7 @@ class ValueStore(Protocol):
     """Values by their digests."""
 
     location: str  #: for people
+    threads_max: int  #: so many calls do well at once
 
     def open(self, owner_id: bytes, *, is_used: bool) -> Place:
         """Take the store for one broker alone, by the id of whose values they are.

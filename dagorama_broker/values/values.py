@@ -15,7 +15,7 @@ from hashlib import sha256
 from threading import Lock
 from typing import TypeVar
 
-from dagorama_broker.values.faults import DamagedValue, UnknownValue, UploadIdle, ValuesError, ValueTooLarge
+from dagorama_broker.values.faults import DamagedValue, StoreAway, UnknownValue, UploadIdle, ValuesError, ValueTooLarge
 from dagorama_broker.values.seen import Seen
 from dagorama_broker.values.store import CHUNK_BYTES, Place, Reading, ValueStore, Writing
 
@@ -66,9 +66,9 @@ class Values:
         self._idle_s = idle_s
         self.now = now
         self._clock = clock
-        self._threads = executor or ThreadPoolExecutor(4, thread_name_prefix="values")
+        self._threads = executor or ThreadPoolExecutor(store.threads_max, thread_name_prefix="values")
         #: Reports wait for a look, which is not to wait for gigabytes that are synced.
-        self._looks = executor or ThreadPoolExecutor(1, thread_name_prefix="values-look")
+        self._looks = executor or ThreadPoolExecutor(max(1, store.threads_max // 4), thread_name_prefix="values-look")
         self._uploading = asyncio.Semaphore(UPLOADS_MAX)
         self._downloading = asyncio.Semaphore(DOWNLOADS_MAX)
         self._seen = Seen()
@@ -102,7 +102,19 @@ class Values:
     # -- what is there ------------------------------------------------------------------------------------------------
 
     async def sizes(self, digests: Iterable[bytes]) -> dict[bytes, int]:
-        """Return the sizes of those, of some values, that are there. They are kept for a while."""
+        """Return the sizes of those, of some values, that are there. They are kept for a while. Raises `StoreAway`."""
+        sizes, unseen = self._seen_of(digests)
+        return sizes | await self._look(unseen)
+
+    async def sizes_now(self, digests: Iterable[bytes]) -> dict[bytes, int]:
+        """Do as `sizes`; of values that the store cannot tell of now, return none."""
+        sizes, unseen = self._seen_of(digests)
+        with suppress(StoreAway):
+            sizes |= await self._look(unseen)
+        return sizes
+
+    def _seen_of(self, digests: Iterable[bytes]) -> tuple[dict[bytes, int], list[bytes]]:
+        """Return the sizes of those, of some values, that were seen to be there a short time ago, and the others."""
         now = self._clock()
         sizes: dict[bytes, int] = {}
         unseen: list[bytes] = []
@@ -112,7 +124,7 @@ class Values:
                 sizes[digest] = seen[0]
             else:
                 unseen.append(digest)
-        return sizes | await self._look(unseen)
+        return sizes, unseen
 
     async def missing(self, digests: Sequence[bytes]) -> list[tuple[bytes, int]]:
         """Return those, of some values, that are not there, with how much is there of a broken upload of each."""

@@ -7,22 +7,39 @@ from pathlib import Path
 
 import pytest
 
+from dagorama_broker.values.bucket import BucketStore
 from dagorama_broker.values.directory import DirectoryStore
 from dagorama_broker.values.faults import BadOffset, BadUpload, UnknownValue
 from dagorama_broker.values.memory import MemoryStore
 from dagorama_broker.values.store import ValueStore
+from tests.object_stores import ObjectServer, reach
 
 OWNER = b"o" * 16
 VALUE = bytes(range(256)) * 10_000
 
 
-@pytest.fixture(params=["memory", "directory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ValueStore]:
+#: A value of these tests has two parts and a bit, where it is kept in parts.
+PART_BYTES = 1_000_000
+
+
+@pytest.fixture(params=["memory", "directory", "moto in parts", "rclone", "rclone in parts"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ValueStore]:
     """Give an empty store, open."""
-    store: ValueStore = MemoryStore() if request.param == "memory" else DirectoryStore(tmp_path / "values")
+    store = make_store(request, str(request.param), tmp_path, monkeypatch)
     store.open(OWNER, is_used=False)
     yield store
     store.close()
+
+
+def make_store(request: pytest.FixtureRequest, kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ValueStore:
+    """Make an empty store."""
+    if kind == "memory":
+        return MemoryStore()
+    if kind == "directory":
+        return DirectoryStore(folder / "values")
+    server: ObjectServer = request.getfixturevalue(kind.split()[0])
+    reach(server, monkeypatch)
+    return BucketStore(server.place(), **({"part_bytes": PART_BYTES} if "parts" in kind else {}))
 
 
 def digest_of(value: bytes) -> bytes:

@@ -236,6 +236,7 @@ EXTRAS = {
     "dagorama.testing.plugin": {"pytest"},
     "dagorama.metrics.exposing": {"prometheus_client"},
     "dagorama.tracing.spans": {"opentelemetry"},
+    "dagorama_broker.values.objects": {"obstore"},
 }
 
 

@@ -29,4 +29,6 @@ def test_lock_has_every_requirement() -> None:
 
 def test_lock_names_no_package_index() -> None:
     """Whoever installs from the lock file uses the package index that their machine is configured for."""
-    assert re.findall(r"\w+://[^\s\"]+", (ROOT / "poetry.lock").read_text()) == []
+    lines = (ROOT / "poetry.lock").read_text().splitlines()
+    told = "\n".join(line for line in lines if not line.startswith("description = "))  # some name their own page
+    assert re.findall(r"\w+://[^\s\"]+", told) == []

@@ -5,27 +5,21 @@ An upload or a download that was broken off goes on where it was. Everything her
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any, NamedTuple, cast
 
 import grpc
 
 from dagorama.calls.references import Reference
 from dagorama.client.connection import Connection
-from dagorama.client.requests import LOST, Patience, ask, refused
+from dagorama.client.requests import LOST, Patience, StorePatience, ask, is_store_away, refused
 from dagorama.client.settings import reconnect_s
 from dagorama.client.steps import run
 from dagorama.errors import BrokerRefused, PayloadError
-from dagorama.logging import get_logger
 from dagorama.v1 import values_pb2 as v
 from dagorama.v1.values_pb2_grpc import ValueServiceStub
 
-#: An upload waits so long for room in the store; `DAGORAMA_VALUE_ROOM_S` sets another time.
-ROOM_S = 60.0
-#: Between attempts to upload into a store without room.
-ROOM_PAUSE_S = 1.0
 #: A chunk of an upload, unless the broker names another size.
 CHUNK_BYTES = 2**20
 #: The most digests in a question.
@@ -45,18 +39,6 @@ class Description(NamedTuple):
     value_bytes_max: int
     #: Kept for so long are values that nothing refers to; 0 where that is not told.
     unused_s: float
-
-
-def room_s() -> float:
-    """Return how long uploads wait for room; raise `ValueError` for a setting that is no such time."""
-    text = os.environ.get("DAGORAMA_VALUE_ROOM_S") or str(ROOM_S)
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if seconds >= 0:
-        return seconds
-    raise ValueError(f"DAGORAMA_VALUE_ROOM_S={text!r} is not a number of seconds, 0 or more, or inf")
 
 
 class Wire:
@@ -102,7 +84,7 @@ class Wire:
     def put(self, reference: Reference, whole: memoryview, offset: int, chunk_bytes: int, told: Told) -> None:
         """Upload a value, from `offset` on; it is durable when this returns."""
         what = f"to store the value {reference}"
-        patience, room_until = self._patience(), monotonic() + room_s()
+        patience, store = self._patience(), StorePatience(self._connection)
         while True:
             tried_at = monotonic()
             try:
@@ -110,20 +92,21 @@ class Wire:
                 return
             except grpc.RpcError as error:
                 call = cast(grpc.Call, error)
-                self._after_broken_upload(call, what, patience, tried_at, room_until)
+                self._after_broken_upload(call, what, patience, tried_at, store)
             missing = self.find([reference.digest])
             if not missing:
                 return  # it, or somebody else's upload, has come through
+            if missing[reference.digest] > offset:
+                store.since_at = None  # it has taken something since
             offset = missing[reference.digest]
 
     def _after_broken_upload(
-        self, call: grpc.Call, what: str, patience: Patience, tried_at: float, room_until: float
+        self, call: grpc.Call, what: str, patience: Patience, tried_at: float, store: StorePatience
     ) -> None:
         """Wait until another attempt may do; raise where none would."""
         code = call.code()
-        if code is grpc.StatusCode.RESOURCE_EXHAUSTED and monotonic() < room_until:
-            get_logger().warning("%s; this waits until there is room", call.details())
-            sleep(ROOM_PAUSE_S)
+        if code is grpc.StatusCode.RESOURCE_EXHAUSTED or is_store_away(call):
+            store.pause(call, what).run()
         elif code in LOST or code is grpc.StatusCode.DEADLINE_EXCEEDED:
             patience.pause(call, tried_at).run()
         elif code is not grpc.StatusCode.OUT_OF_RANGE or patience.pauses > 3:
@@ -133,22 +116,25 @@ class Wire:
 
     def get(self, reference: Reference, offset: int, what: str) -> Iterator[bytes]:
         """Yield the bytes of a value, from `offset` on; raise `PayloadError` naming `what` needs one that is lost."""
-        patience = self._patience()
+        patience, store = self._patience(), StorePatience(self._connection)
         while offset < reference.size:
             tried_at = monotonic()
             try:
                 for response in self._stub.GetValue(v.GetValueRequest(digest=reference.digest, offset=offset)):
                     offset += len(response.chunk)
-                    patience.pauses = 0
+                    patience.pauses, store.since_at = 0, None
                     yield response.chunk
                 return
             except grpc.RpcError as error:
                 call = cast(grpc.Call, error)
                 if call.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.DATA_LOSS):
                     raise lost(reference, what, call.details() or "") from None
-                if call.code() not in LOST:
+                if is_store_away(call):
+                    store.pause(call, f"to give the value {reference}").run()
+                elif call.code() in LOST:
+                    patience.pause(call, tried_at).run()
+                else:
                     raise refused(self._connection, call, f"to give the value {reference}") from None
-                patience.pause(call, tried_at).run()
 
     def _patience(self) -> Patience:
         return Patience(self._connection, reconnect_s() if self._patience_s is None else self._patience_s)

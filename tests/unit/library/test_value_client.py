@@ -21,8 +21,9 @@ from dagorama.calls.large import Content, NoStore, TooLarge
 from dagorama.calls.payload import Draft, draft
 from dagorama.calls.pickling import Buffer
 from dagorama.calls.references import Reference, write_references
+from dagorama.client import requests
 from dagorama.client.values import cache as caches
-from dagorama.client.values import mapped, spooling, wire
+from dagorama.client.values import mapped, spooling
 from dagorama.client.values import store as stores
 from dagorama.client.values.cache import Cache
 from dagorama.client.values.keeping import Keeper
@@ -40,7 +41,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A cache of the test's own."""
     directory = tmp_path / "cache"
     monkeypatch.setenv("DAGORAMA_VALUE_CACHE", str(directory))
-    monkeypatch.setattr(wire, "ROOM_PAUSE_S", 0.01)
+    monkeypatch.setattr(requests, "STORE_PAUSE_S", 0.01)
     stores._cache.cache_clear()
     yield directory
     stores._cache.cache_clear()
@@ -181,6 +182,31 @@ def test_an_upload_waits_for_room(far: ValueServer) -> None:
     far.full = 2
     client(far).put([Content([VALUE])])
     assert far.values == {REFERENCE.digest: VALUE}
+
+
+def test_a_store_that_is_away_is_waited_for(far: ValueServer) -> None:
+    """By questions and uploads: the broker itself is there, and its connection is not given up."""
+    far.away = ["find", "find", "put"]
+    client(far).put([Content([VALUE])])
+    assert (far.values, far.away) == ({REFERENCE.digest: VALUE}, [])
+
+
+def test_a_value_of_a_store_that_is_away_is_waited_for(far: ValueServer) -> None:
+    """And comes as it is."""
+    far.values[REFERENCE.digest] = VALUE
+    far.away = ["get", "get"]
+    assert (read(client(far)), far.away) == (VALUE, [])
+
+
+@pytest.mark.parametrize("asked", ["find", "put", "get"])
+def test_a_store_is_not_waited_for_for_ever(far: ValueServer, monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    """The broker's own words say what is the matter."""
+    monkeypatch.setenv("DAGORAMA_VALUE_ROOM_S", "0")
+    far.away = [asked]
+    if asked == "get":
+        far.values[REFERENCE.digest] = VALUE
+    with pytest.raises(BrokerRefused, match="the store of values s3://bucket cannot be used now"):
+        read(client(far)) if asked == "get" else client(far).put([Content([VALUE])])
 
 
 def test_an_upload_does_not_wait_for_room_for_ever(far: ValueServer, monkeypatch: pytest.MonkeyPatch) -> None:

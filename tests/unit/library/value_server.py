@@ -36,6 +36,8 @@ class ValueServer(ValueServiceServicer):
         self.breaks_at: list[int] = []
         #: So often there is no room.
         self.full = 0
+        #: What finds the store away, in this order: "find", "put" or "get".
+        self.away: list[str] = []
         if directory is not None:
             (directory / "incoming").mkdir()
             (directory / "proof").write_text("abc")
@@ -58,6 +60,14 @@ class ValueServer(ValueServiceServicer):
         name = digest.hex()
         return self.directory / name[:2] / name[2:4] / name
 
+    def _ask(self, what: str, context: Any) -> None:
+        """Note what is asked; refuse it where the store is away."""
+        self.asked.append(what)
+        if self.away and self.away[0] == what:
+            self.away.pop(0)
+            context.set_trailing_metadata((("dagorama-store", "away"),))
+            context.abort(grpc.StatusCode.UNAVAILABLE, "the store of values s3://bucket cannot be used now")
+
     def DescribeStore(self, request: v.DescribeStoreRequest, context: Any) -> v.DescribeStoreResponse:
         """Tell of the directory."""
         return v.DescribeStoreResponse(
@@ -71,7 +81,7 @@ class ValueServer(ValueServiceServicer):
 
     def FindValues(self, request: v.FindValuesRequest, context: Any) -> v.FindValuesResponse:
         """Tell which are missing, and how much of them is there."""
-        self.asked.append("find")
+        self._ask("find", context)
         return v.FindValuesResponse(
             missing=[
                 v.MissingValue(digest=digest, received_bytes=len(self.parts.get(digest, b"")))
@@ -82,7 +92,7 @@ class ValueServer(ValueServiceServicer):
 
     def PutValue(self, requests: Iterator[v.PutValueRequest], context: Any) -> v.PutValueResponse:
         """Take an upload."""
-        self.asked.append("put")
+        self._ask("put", context)
         if self.full:
             self.full -= 1
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the disk is full: make room")
@@ -114,7 +124,7 @@ class ValueServer(ValueServiceServicer):
 
     def GetValue(self, request: v.GetValueRequest, context: Any) -> Iterator[v.GetValueResponse]:
         """Send a value."""
-        self.asked.append("get")
+        self._ask("get", context)
         value = self.values.get(request.digest)
         if value is None:
             context.abort(grpc.StatusCode.NOT_FOUND, f"there is no value {request.digest.hex()}")

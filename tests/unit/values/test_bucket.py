@@ -1,0 +1,356 @@
+"""Values in a bucket: whose it is, what may be wrong with it at a start, and what happens while it is away."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from hashlib import sha256
+from unittest.mock import patch
+
+import pytest
+
+from dagorama_broker.values import bucket, objects
+from dagorama_broker.values.bucket import BucketStore
+from dagorama_broker.values.faults import StoreAway, StoreFull, StoreUnusable, UnknownValue
+from dagorama_broker.values.naming import folder_of
+from dagorama_broker.values.objects import Objects
+from dagorama_broker.values.place import open_store
+from dagorama_broker.values.wanted import Wanted
+from tests.object_stores import BUCKET, Gate, ObjectServer, reach
+
+OWNER, OTHER = b"o" * 16, b"p" * 16
+VALUE = bytes(range(250)) * 10  #: two parts and a half
+DIGEST = sha256(VALUE).digest()
+PART_BYTES = 1_000
+
+
+@pytest.fixture
+def url(moto: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Name a place that nobody has used, and reach it by the environment."""
+    reach(moto, monkeypatch)
+    return moto.place()
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[BucketStore]:
+    """Give a store that is open."""
+    store = BucketStore(url, part_bytes=PART_BYTES)
+    store.open(OWNER, is_used=False)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def gate(moto: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """Give a way to the object store, by which the store goes; it is given up soon."""
+    gate = Gate(moto.endpoint)
+    reach(moto, monkeypatch, endpoint=gate.endpoint, retries_max=2)
+    yield gate
+    gate.close()
+
+
+def put(store: BucketStore, value: bytes = VALUE) -> None:
+    """Put a value."""
+    writing = store.begin(sha256(value).digest(), len(value), 0)
+    try:
+        writing.write(value)
+        writing.finish()
+    finally:
+        writing.close()
+
+
+def read(store: BucketStore, digest: bytes = DIGEST) -> bytes:
+    """Read a value."""
+    reading = store.read(digest)
+    try:
+        return reading.read(0, reading.size)
+    finally:
+        reading.close()
+
+
+def refusal(url: str, owner: bytes = OWNER, *, is_used: bool = False) -> str:
+    """Give why a place cannot be taken."""
+    with pytest.raises(StoreUnusable) as caught:
+        BucketStore(url).open(owner, is_used=is_used)
+    return str(caught.value)
+
+
+def names(url: str) -> list[str]:
+    """Give the names of all objects in a place."""
+    return [one.name for one in Objects(url).names("")]
+
+
+def test_a_small_value_is_one_object_and_a_larger_one_is_parts(store: BucketStore, url: str) -> None:
+    """All of it can be seen by listing it; nothing is left of what is deleted but whose place it is."""
+    small = VALUE[:PART_BYTES]
+    put(store, small)
+    put(store)
+    digest = sha256(small).digest()
+    kept = names(url)
+    assert f"{folder_of('values', digest)}/{len(small)}" in kept
+    assert len([name for name in kept if name.startswith(folder_of("parts", DIGEST))]) == 3
+    assert (len(kept), read(store), read(store, digest)) == (1 + 1 + 1 + 3, VALUE, small)
+    assert (store.delete(DIGEST), store.delete(digest), names(url)) == (len(VALUE), len(small), ["owner"])
+
+
+def test_values_are_there_after_a_restart(store: BucketStore, url: str) -> None:
+    """And what had come of an upload, part by part."""
+    put(store)
+    other = VALUE[::-1]
+    writing = store.begin(sha256(other).digest(), len(other), 0)
+    writing.write(other[:2_100])  # the process ends here, without close
+    store.close()
+    again = BucketStore(url, part_bytes=PART_BYTES)
+    again.open(OWNER, is_used=True)
+    assert (read(again), again.received(sha256(other).digest())) == (VALUE, 2_000)
+    writing = again.begin(sha256(other).digest(), len(other), 1_500)
+    writing.write(other[1_500:])
+    writing.finish()
+    assert read(again, sha256(other).digest()) == other
+    again.close()
+
+
+def test_values_of_another_database_are_refused(store: BucketStore, url: str) -> None:
+    """They would be collected as unused; a place without values is taken over."""
+    put(store)
+    assert "belong to another broker's database" in refusal(url, OTHER)
+    store.delete(DIGEST)
+    other = BucketStore(url)
+    other.open(OTHER, is_used=False)
+    put(other)
+    other.close()
+    assert "belong to another broker's database" in refusal(url)
+    Objects(url).replace("owner", b"dagorama values 2\n")
+    assert "in a form that this version of dagorama does not know" in refusal(url)
+
+
+def test_a_place_of_something_else_is_refused_and_left_as_it_is(url: str) -> None:
+    """Whoever has named the wrong prefix loses nothing."""
+    Objects(url).create("thesis.txt", b"mine")
+    assert "it is no store of values, as it has thesis.txt" in refusal(url)
+    assert names(url) == ["thesis.txt"]
+
+
+def test_an_empty_place_is_refused_where_values_are_used(url: str) -> None:
+    """Unless somebody says that they are lost."""
+    assert "nothing is there, and the database refers to values" in refusal(url, is_used=True)
+    Objects(url).create("owner", b"")
+    store = BucketStore(url)
+    store.open(OWNER, is_used=True)
+    store.close()
+
+
+def test_a_broker_whose_place_was_taken_deletes_no_more(
+    store: BucketStore, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The later one may use what the earlier takes for unused."""
+    monkeypatch.setattr(bucket, "_OURS_S", 0.0)
+    put(store)
+    later = BucketStore(url, part_bytes=PART_BYTES)
+    later.open(OWNER, is_used=True)
+    store._ours_until = 0.0
+    with pytest.raises(StoreUnusable, match="another broker has taken it"):
+        store.delete(DIGEST)
+    with pytest.raises(StoreUnusable, match="another broker has taken it"):
+        store.clear_incoming(time.time() + 60, [])
+    assert (read(later), later.delete(DIGEST)) == (VALUE, len(VALUE))
+    later.close()
+
+
+def test_an_object_store_without_conditional_writes_is_refused(
+    rclone: ObjectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the reason, and nothing is left there; it is taken where somebody says so."""
+    reach(rclone, monkeypatch)
+    monkeypatch.delenv("AWS_CONDITIONAL_PUT")
+    url = rclone.place()
+    told = refusal(url)
+    assert ("writes over an object although it was told not to" in told, "AWS_CONDITIONAL_PUT=disabled" in told) == (
+        True,
+        True,
+    )
+    monkeypatch.setenv("AWS_CONDITIONAL_PUT", "disabled")
+    assert names(url) == []
+    store = BucketStore(url)
+    store.open(OWNER, is_used=False)
+    store.close()
+
+
+def test_a_start_tells_what_is_wrong_in_one_line(
+    rclone: ObjectServer, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bucket that is missing, credentials that are wrong, an endpoint that is not there, a URL of nothing."""
+    missing = refusal(url.replace(BUCKET, "no-such-bucket"))
+    assert ("there is no such bucket" in missing, "NoSuchBucket" in missing) == (True, True)
+    reach(rclone, monkeypatch, retries_max=1)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    wrong = refusal(url)
+    assert ("does not let us" in wrong, "credentials in AWS_... are right" in wrong) == (True, True)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    away = refusal(url)
+    assert "does not answer as one" in away
+    for text in (missing, wrong, away):
+        assert ("\n" not in text, "Debug" not in text, len(text) < 1_500) == (True, True, True)
+    with pytest.raises(StoreUnusable, match="no URL of a bucket"):
+        open_store("s3://", "memory:")
+    with pytest.raises(StoreUnusable, match="a URL of a bucket begins with s3://, gs://, az://"):
+        open_store("ftp://bucket/prefix", "memory:")
+
+
+def test_without_the_extra_the_setting_is_refused_with_the_way_to_get_it(url: str) -> None:
+    """It is not looked for where values are in a directory."""
+    with (
+        patch.dict("sys.modules", {"obstore": None}),
+        pytest.raises(StoreUnusable, match=r"pip install 'dagorama\[object-store\]'"),
+    ):
+        open_store(url, "memory:")
+
+
+@pytest.mark.parametrize("scheme", ["gs", "az"])
+def test_buckets_of_other_clouds_are_named_alike(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They go by the same border; their settings come from their own variables."""
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
+    store = open_store(f"{scheme}://{BUCKET}/prefix", "memory:")
+    assert (type(store), store.location) == (BucketStore, f"{scheme}://{BUCKET}/prefix")
+
+
+def test_what_is_away_is_told_and_goes_on_later(gate: Gate, moto: ObjectServer) -> None:
+    """Nothing that was acknowledged is lost, and an upload goes on from what was written."""
+    store = BucketStore(moto.place(), part_bytes=PART_BYTES)
+    store.open(OWNER, is_used=False)
+    put(store, VALUE[:700])
+    writing = store.begin(DIGEST, len(VALUE), 0)
+    writing.write(VALUE[:1_200])
+    gate.shut()
+    with pytest.raises(StoreAway, match="Nothing that was acknowledged is lost"):
+        writing.write(VALUE[1_200:])
+    writing.close()
+    for ask in (
+        lambda: store.find([DIGEST], 0.0, 0.0),
+        lambda: store.find([DIGEST, sha256(VALUE[:700]).digest()], 0.0, 0.0),
+        lambda: store.received(DIGEST),
+        lambda: store.read(DIGEST),
+        lambda: store.list(DIGEST[0]),
+        store.shards,
+    ):
+        with pytest.raises(StoreAway):
+            ask()
+    gate.open()
+    assert (store.received(DIGEST), read(store, sha256(VALUE[:700]).digest())) == (1_000, VALUE[:700])
+    writing = store.begin(DIGEST, len(VALUE), 1_000)
+    writing.write(VALUE[1_000:])
+    writing.finish()
+    assert read(store) == VALUE
+    store.close()
+
+
+def test_an_upload_whose_end_did_not_come_through_is_put_again(gate: Gate, moto: ObjectServer) -> None:
+    """Its value is there or not; both are mended by the same."""
+    store = BucketStore(moto.place(), part_bytes=PART_BYTES)
+    store.open(OWNER, is_used=False)
+    for value in (VALUE, VALUE[:500]):
+        digest = sha256(value).digest()
+        writing = store.begin(digest, len(value), 0)
+        writing.write(value)
+        gate.shut()
+        with pytest.raises(StoreAway):
+            writing.finish()
+        writing.close()
+        gate.open()
+        assert store.find([digest], 0.0, 0.0) == {}
+        put(store, value)
+        assert read(store, digest) == value
+    store.close()
+
+
+def test_a_value_that_misses_a_part_ends_where_that_is(store: BucketStore, url: str) -> None:
+    """So whoever checks its digest finds out."""
+    put(store)
+    missing = sorted(name for name in names(url) if name.startswith("parts/"))[1]
+    Objects(url).delete([missing])
+    assert read(store) == VALUE[:PART_BYTES]
+
+
+def test_a_damaged_value_is_replaced_while_somebody_reads_it(store: BucketStore, url: str) -> None:
+    """Whoever reads the old one goes on; the new one is found."""
+    for value in (VALUE, VALUE[:500]):
+        digest = sha256(value).digest()
+        put(store, value)
+        reading = store.read(digest)
+        assert store.delete(digest) == len(value)
+        with pytest.raises(UnknownValue):
+            store.read(digest)
+        put(store, value)
+        assert (read(store, digest), reading.read(0, reading.size)) == (value, value)
+        reading.close()
+        assert (read(store, digest), store.find([digest], 0.0, 0.0)) == (value, {digest: len(value)})
+
+
+def test_a_small_value_that_was_changed_is_written_anew(store: BucketStore, url: str) -> None:
+    """An object that is there is compared, not believed."""
+    value = VALUE[:500]
+    put(store, value)
+    (name,) = (name for name in names(url) if name.startswith("values/"))
+    Objects(url).replace(name, value[::-1])
+    put(store, value)
+    assert read(store, sha256(value).digest()) == value
+
+
+def test_parts_of_values_and_of_uploads_under_way_are_no_remains(store: BucketStore) -> None:
+    """Only what belongs to neither is removed."""
+    put(store)
+    other, left = VALUE[1:], VALUE[2:]
+    writing = store.begin(sha256(other).digest(), len(other), 0)
+    writing.write(other[:2_200])
+    broken = store.begin(sha256(left).digest(), len(left), 0)
+    broken.write(left[:2_200])
+    broken.close()
+    assert store.clear_incoming(time.time() + 60, []) == 2_200
+    writing.write(other[2_200:])
+    writing.finish()
+    assert (read(store), read(store, sha256(other).digest())) == (VALUE, other)
+
+
+def test_a_bucket_that_is_full_refuses_what_has_no_room(store: BucketStore) -> None:
+    """By the error that clients wait for; what has come of it is removed."""
+    writing = store.begin(DIGEST, len(VALUE), 0)
+    writing.write(VALUE[:1_200])
+    with (
+        patch.object(Objects, "create", side_effect=objects.NoRoom),
+        pytest.raises(StoreFull, match="there is no room for the 2500 bytes"),
+    ):
+        writing.write(VALUE[1_200:])
+    writing.close()
+    assert store.received(DIGEST) == 0
+
+
+def test_all_that_is_there_may_be_wanted_at_a_start(store: BucketStore, url: str) -> None:
+    """Nobody has written down who asked for it before; it is kept as long as if somebody just had."""
+    put(store)
+    store.close()
+    began_at = time.time()
+    again = BucketStore(url)
+    again.open(OWNER, is_used=False)
+    (stored,) = again.list(DIGEST[0])
+    assert stored.wanted_at >= began_at
+    again.close()
+
+
+def test_times_that_are_forgotten_count_as_later() -> None:
+    """So that nothing is collected too early."""
+    wanted = Wanted(5.0, count_max=10)
+    for number in range(11):
+        wanted.note(bytes([number]), 10.0 + number)
+    assert [wanted.at(bytes([number])) for number in (0, 1, 2, 10)] == [11.0, 11.0, 12.0, 20.0]
+    wanted.forget(bytes([10]))
+    assert wanted.at(bytes([10])) == 11.0
+
+
+def test_many_values_are_looked_for_at_once(store: BucketStore) -> None:
+    """Each is asked for by itself, and several are on their way together."""
+    values = [os.urandom(20) for _ in range(20)]
+    for value in values[::2]:
+        put(store, value)
+    digests = [sha256(value).digest() for value in values]
+    assert store.find(digests, time.time(), 0.0) == dict.fromkeys(digests[::2], 20)
