@@ -19,8 +19,8 @@ async def test_a_process_that_is_not_to_be_had_is_a_page_that_cannot_start(monke
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", none_left)
     page = Page(0, broker_host="localhost", broker_port=1)
-    before = os.listdir("/proc/self/fd")
+    before = set(os.listdir("/proc/self/fd"))
     with pytest.raises(PageNotStarted, match="temporarily unavailable") as raised:
         await page.start()
     assert raised.value.status == 3
-    assert os.listdir("/proc/self/fd") == before
+    assert set(os.listdir("/proc/self/fd")) <= before  # what other tests have left may be closed meanwhile
