@@ -38,9 +38,13 @@ _PLACEHOLDER = MARK
 #: What is exactly of these types holds no promise.
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 
-#: Ready to pickle. One that has pickled more than so many bytes keeps too much memory for others.
+#: Ready to pickle.
 _idle: list[Pickling] = []
-_IDLE_BYTES_MAX = 16 * 1024
+#: One with a larger table of objects is dropped: the table is emptied for each value, which takes longer than a new one
+#: where there were some hundred objects in it.
+_IDLE_BYTES_MAX = 4 * 1024
+#: A pickle of more bytes, and the buffer for it, is large: nothing of it is kept for others.
+_SMALL_BYTES_MAX = 16 * 1024
 #: How many parts of a value are looked at for the one that is too large.
 _SEARCH_PARTS_MAX = 10_000
 
@@ -159,7 +163,7 @@ def keep_whole(data: bytes, store: Callable[[], ValueStore]) -> bytes:
 def draft(value: object, *, what: str) -> Payload | Draft:
     """Encode a value like `encode`; where something in it is large, return a draft, which is to be kept next."""
     kind = type(value)
-    if kind in _PLAIN and ((kind is not bytes and kind is not str) or len(cast(str, value)) < _IDLE_BYTES_MAX):
+    if kind in _PLAIN and ((kind is not bytes and kind is not str) or len(cast(str, value)) < _SMALL_BYTES_MAX):
         return _payload((pickle.dumps(value, PROTOCOL), ()))
     recorded: dict[bytes, None] = {}
     try:
@@ -172,10 +176,11 @@ def draft(value: object, *, what: str) -> Payload | Draft:
     try:
         pickling.dump(value)
         pieces = pickling.pieces
-        if len(pieces) == 1 and not recorded and len(pieces[0]) <= _IDLE_BYTES_MAX and not pickling.buffers:
+        if len(pieces) == 1 and not recorded and len(pieces[0]) <= _SMALL_BYTES_MAX and not pickling.buffers:
             data = pieces.pop()
             pickling.clear()
-            _idle.append(pickling)
+            if pickling.memory_bytes() <= _IDLE_BYTES_MAX:
+                _idle.append(pickling)
             return _payload((data, ()))
         return _drafted(value, what, pickling, recorded)
     except Exception as error:
@@ -195,7 +200,7 @@ def _drafted(value: object, what: str, pickling: Pickling, recorded: dict[bytes,
     pickling.clear()
     promise_ids = tuple(recorded)
     if not isinstance(taken, Pieces):
-        if len(taken) <= _IDLE_BYTES_MAX:
+        if len(taken) <= _SMALL_BYTES_MAX and pickling.memory_bytes() <= _IDLE_BYTES_MAX:
             _idle.append(pickling)
         if len(taken) <= pickling.inline_max:
             return _payload((taken, promise_ids))
@@ -224,7 +229,7 @@ def _is_of(part: object, content: Content) -> bool:
         with memoryview(one) as view:
             if view.obj is part:
                 return True
-            if type(part) is str and view.nbytes > _IDLE_BYTES_MAX and part.encode("utf-8", "surrogatepass") == one:
+            if type(part) is str and view.nbytes > _SMALL_BYTES_MAX and part.encode("utf-8", "surrogatepass") == one:
                 return True
     return False
 

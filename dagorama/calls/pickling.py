@@ -58,7 +58,7 @@ class Pieces(NamedTuple):
 class Pickling:
     """Pickles one value after another. For one thread at a time; after an error it is of no use any more."""
 
-    __slots__ = ("_places", "buffers", "clear", "dump", "inline_max", "pieces", "write")
+    __slots__ = ("_places", "buffers", "clear", "dump", "inline_max", "memory_bytes", "pieces", "write")
 
     def __init__(self, inline_max: int) -> None:
         """Leave buffers of more than `inline_max` bytes out of the stream."""
@@ -70,8 +70,10 @@ class Pickling:
         pickler = pickle.Pickler(cast(Any, self), PROTOCOL, buffer_callback=self.stays)
         #: Pickles a value; `take` gives what came of it.
         self.dump = pickler.dump
-        #: Lets go of the value.
+        #: Lets go of the value. The table of its objects is emptied, and stays as large as it has become.
         self.clear = pickler.clear_memo
+        #: Tells how much memory it takes between two values: that table.
+        self.memory_bytes = pickler.__sizeof__
 
     def stays(self, buffer: pickle.PickleBuffer) -> bool:
         """Return whether a buffer stays in the stream; else take it."""

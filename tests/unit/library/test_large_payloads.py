@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dagorama import DAGDefinition, dagorama
+from dagorama.calls import payload
 from dagorama.calls.large import INLINE_MAX, Content, MemoryValues, NoStore, TooLarge, inline_max
 from dagorama.calls.payload import Draft, Payload, decode, decode_value, draft, no_promises
+from dagorama.calls.pickling import Pickling
 from dagorama.calls.references import REFERENCES_MAX, Reference, is_referring, read_references, write_references
 from dagorama.errors import PayloadError
 from dagorama.models.promise import new_promise
@@ -295,3 +297,17 @@ def test_in_process_and_inline_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("DAGORAMA_INLINE", "1")
     inline = Large()(BIG)[1]
     assert in_process == inline == [(True, 2), Table(BIG), [Table(BIG), BIG]]
+
+
+def test_a_value_of_many_objects_leaves_no_large_table_for_those_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pickler that has seen many objects is dropped, and one that has seen few goes on with the next value."""
+    idle: list[Pickling] = []
+    monkeypatch.setattr(payload, "_idle", idle)
+    draft([["few"]], what="a value")
+    first, before = idle[0], idle[0].memory_bytes()
+    draft([["few", "more"]], what="a value")
+    assert [first] == idle
+    for many in ([[number] for number in range(500)], [new_promise(NODE_ID) for _ in range(500)]):
+        draft(many, what="a value")
+        draft([["few"]], what="a value")
+        assert [before] == [one.memory_bytes() for one in idle]
