@@ -14,8 +14,8 @@ from dagorama_broker.core.model.entities import Node
 from dagorama_broker.core.model.references import (
     BadReferences,
     Reference,
-    any_refers,
     references_of,
+    referring,
     refers,
     refers_stored,
 )
@@ -122,20 +122,20 @@ def payloads_of_result(result: NodeResult) -> list[bytes]:
 
 async def check_references(payloads: Sequence[bytes], find_sizes: FindSizes) -> None:
     """Raise `MissingValues` or `MalformedRequest` unless all values are there that these payloads refer to."""
-    if not any_refers(payloads):
-        return
     references = _references_in(payloads)
+    if not references:
+        return
     missing = _missing(references, await find_sizes([reference.digest for reference in references]))
     if missing:
         raise MissingValues(missing)
 
 
-def _references_in(payloads: Iterable[bytes]) -> list[Reference]:
+def _references_in(payloads: Sequence[bytes]) -> list[Reference]:
     """Return the references of payloads. Raises `MalformedRequest` where they cannot be, or do not agree."""
     found: dict[bytes, Reference] = {}
-    for payload in payloads:
+    for at in referring(payloads):
         try:
-            references = references_of(payload)
+            references = references_of(payloads[at])
         except BadReferences as error:
             raise MalformedRequest(str(error)) from error
         for reference in references:

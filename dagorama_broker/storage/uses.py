@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from dagorama_broker.core.model.entities import Function, Node
-from dagorama_broker.core.model.references import any_refers, stored_references
+from dagorama_broker.core.model.references import referring, stored_references
 from dagorama_broker.core.model.stored import StoredInstance, StoredNode, ValueUse
 from dagorama_broker.core.model.values import HookCall
 from dagorama_broker.storage.folding import AttemptRow, OutcomeRow
@@ -26,11 +26,11 @@ def uses_in(instance: int, node: int, part: str, payload: bytes) -> Iterator[Val
 
 
 def uses_of_nodes(nodes: Sequence[Node], functions: Iterable[Function]) -> Iterator[ValueUse]:
-    """Yield the uses of new nodes; `functions` has all of theirs. Whether there are any is found out first."""
-    if any_refers([node.arguments for node in nodes]):
-        for node in nodes:
-            yield from uses_in(node.instance.seq, node.seq, ARGUMENTS, node.arguments)
-    if any_refers([function.spec.definition_arguments for function in functions]):
+    """Yield the uses of new nodes; `functions` has all of theirs."""
+    for at in referring([node.arguments for node in nodes]):
+        node = nodes[at]
+        yield from uses_in(node.instance.seq, node.seq, ARGUMENTS, node.arguments)
+    if referring([function.spec.definition_arguments for function in functions]):
         for node in nodes:
             payload = node.function.spec.definition_arguments
             yield from uses_in(node.instance.seq, node.seq, DEFINITION, payload)
@@ -38,9 +38,8 @@ def uses_of_nodes(nodes: Sequence[Node], functions: Iterable[Function]) -> Itera
 
 def uses_of_outcomes(rows: Sequence[OutcomeRow]) -> Iterator[ValueUse]:
     """Yield the uses of results. They have no instance: it is that of the node."""
-    if any_refers([row.payload for row in rows if row.payload]):
-        for row in rows:
-            yield from uses_in(0, row.node, RESULT, row.payload or b"")
+    for at in referring([row.payload or b"" for row in rows]):
+        yield from uses_in(0, rows[at].node, RESULT, rows[at].payload or b"")
 
 
 def uses_of_attempts(rows: Sequence[AttemptRow]) -> Iterator[ValueUse]:

@@ -43,9 +43,15 @@ def refers(payload: bytes) -> bool:
     return payload.startswith(MARK)
 
 
-def any_refers(payloads: Sequence[bytes]) -> bool:
-    """Tell whether any of many payloads does. Nearly always the least of them, which is found fast, tells enough."""
-    return bool(payloads) and min(payloads) < _ABOVE_MARK and any(map(refers, payloads))
+def referring(payloads: Sequence[bytes]) -> list[int]:
+    """Return the places of those payloads, of many, that refer to values.
+
+    Nearly always there are none, which the least of them tells, and that is found fast.
+    """
+    least = min(filter(None, payloads), default=_ABOVE_MARK)  # an empty one would be less than all others
+    if least >= _ABOVE_MARK:
+        return []
+    return [at for at, payload in enumerate(payloads) if payload < _ABOVE_MARK and refers(payload)]
 
 
 def references_of(payload: bytes) -> Sequence[Reference]:

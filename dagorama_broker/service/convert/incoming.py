@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
 from dagorama_broker.core import commands as c
-from dagorama_broker.core.model.references import any_refers
+from dagorama_broker.core.model.references import referring
 from dagorama_broker.core.model.values import (
     AnnouncedDefinition,
     AnnouncedParameter,
@@ -239,7 +239,7 @@ def to_completions(message: work_pb2.Completions) -> tuple[Iterable[c.Completion
     check_lengths("completions", node_ids, tokens, values, durations_us)
     rows = zip(node_ids, tokens, values, [duration_us * 1e-6 for duration_us in durations_us], strict=True)
     if max(map(len, values), default=0) <= PAYLOAD_BYTES_MAX:
-        return rows, [], any_refers(values)
+        return rows, [], bool(referring(values))
     taken, failed = [], []
     for row in rows:
         node_id, token, value, _ = row
@@ -247,7 +247,7 @@ def to_completions(message: work_pb2.Completions) -> tuple[Iterable[c.Completion
             taken.append(row)
         else:
             failed.append(to_failed(node_id, token, TooLarge("the value", len(value))))
-    return taken, failed, any_refers(values)
+    return taken, failed, bool(referring(values))
 
 
 def to_results(request: work_pb2.WorkRequest) -> list[c.NodeResult]:
@@ -428,10 +428,10 @@ def to_sent(worker_id: WorkerId, request: work_pb2.WorkRequest) -> Sent:
 
 def _refers(request: work_pb2.WorkRequest) -> bool:
     """Tell whether any payload of the results of a report refers to values."""
-    return any_refers([function.definition_arguments for function in request.functions]) or any(
-        any_refers((result.value, result.failure.exception, *result.children.arguments[:]))
-        for result in request.results
-    )
+    payloads = [function.definition_arguments for function in request.functions]
+    for result in request.results:
+        payloads += (result.value, result.failure.exception, *result.children.arguments[:])
+    return bool(referring(payloads))
 
 
 #: How fields of requests are taken that are not taken as they are.

@@ -7,8 +7,8 @@ from dagorama_broker.core.model.references import (
     REFERENCES_MAX,
     BadReferences,
     Reference,
-    any_refers,
     references_of,
+    referring,
     refers,
     stored_references,
     write_references,
@@ -83,4 +83,5 @@ def test_every_end_of_a_header_is_refused() -> None:
 def test_other_payloads_do_not_refer() -> None:
     """Pickles, JSON, and nothing at all."""
     plain = [b"", b"\x01", b"\x01values", b"\x80\x05K\x01.", b'{"args": []}', b"\x02"]
-    assert (any_refers(plain), any_refers([*plain, MARK]), references_of(plain[3])) == (False, True, ())
+    assert (referring(plain), referring([]), references_of(plain[3])) == ([], [], ())
+    assert [0, len(plain) + 1] == referring([MARK, *plain, MARK, b""])
