@@ -14,7 +14,15 @@ from time import monotonic
 from typing import Any, Literal, NoReturn, TypeVar, cast, overload
 
 from dagorama.calls import capture
-from dagorama.calls.capture import Begun, CapturedCall, FunctionSpec, Scope, current_scope, inline_node
+from dagorama.calls.capture import (
+    Begun,
+    CapturedCall,
+    FunctionSpec,
+    Scope,
+    captured_call,
+    current_scope,
+    inline_node,
+)
 from dagorama.calls.class_attributes import decorated_in, node_name
 from dagorama.calls.construction import Construction, construction_of, take_state
 from dagorama.calls.ids import new_id
@@ -22,7 +30,7 @@ from dagorama.calls.labels import Labels
 from dagorama.calls.large import MemoryValues, TooLarge, ValueStore
 from dagorama.calls.limit_keys import LimitKeys
 from dagorama.calls.names import Definition, class_name
-from dagorama.calls.payload import Draft, Payload, draft, encode, keep_whole, too_large
+from dagorama.calls.payload import Draft, Payload, draft_arguments, encode, keep_whole, too_large
 from dagorama.calls.release import release_of, version_in
 from dagorama.calls.showing import parameters_of, show_arguments
 from dagorama.client.shortened import shortened
@@ -352,7 +360,7 @@ class _Captor:
         # One that needs values which are not there yet is left to the worker.
         label = self.labels.of_call(args, kwargs, may_wait=bool(dependency_ids)) if self.labels else ""
         inputs = self._shown(arguments, beginning) if self.options.redact or beginning else ""
-        return CapturedCall(new_id(), spec, arguments, dependency_ids, limit_keys, label, inputs)
+        return captured_call((new_id(), spec, arguments, dependency_ids, limit_keys, label, inputs))
 
     def _shown(self, payload: bytes, beginning: bytes) -> str:
         """Return the text that is shown of arguments, without the secret ones; empty where none is to be shown.
@@ -397,7 +405,7 @@ class _Captor:
     def draft(self, name: str, args: Args, kwargs: Kwargs) -> Payload | Draft:
         """Encode the arguments; the error names the one that can't be."""
         try:
-            return draft((args[1:], kwargs), what=name)
+            return draft_arguments(args[1:], kwargs, what=name)
         except PayloadError:
             for argument, value in self.rules.signature.bind(*args, **kwargs).arguments.items():
                 if value is not args[0]:

@@ -57,6 +57,9 @@ class FoundFunction(NamedTuple):
     code_mismatch: CodeMismatch | None
     #: Makes labels of calls; None for none.
     labels: Labels | None
+    #: Names of its payloads, for errors.
+    arguments: str
+    result: str
 
 
 def function_to_name(func: object) -> str:
@@ -182,6 +185,8 @@ def _find(name: str) -> FoundFunction:
         options.retry,
         options.code_mismatch,
         cast(Any, decorated).dagorama_labels,
+        f"the arguments of {name}",
+        f"the result of {name}",
     )
 
 

@@ -176,17 +176,32 @@ def draft(value: object, *, what: str) -> Payload | Draft:
     try:
         pickling.dump(value)
         pieces = pickling.pieces
-        if len(pieces) == 1 and not recorded and len(pieces[0]) <= _SMALL_BYTES_MAX and not pickling.buffers:
+        is_small = len(pieces) == 1 and len(pieces[0]) <= _SMALL_BYTES_MAX and not pickling.buffers
+        if is_small and (not recorded or SOME_ARE_KEYS not in recorded):
             data = pieces.pop()
             pickling.clear()
             if pickling.memory_bytes() <= _IDLE_BYTES_MAX:
                 _idle.append(pickling)
-            return _payload((data, ()))
+            return _payload((data, tuple(recorded)))
         return _drafted(value, what, pickling, recorded)
     except Exception as error:
         raise _cannot_encode(value, what, error) from error
     finally:
         here["recorded"] = outer
+
+
+def draft_arguments(args: tuple[object, ...], kwargs: dict[str, object], *, what: str) -> Payload | Draft:
+    """Encode the arguments of a call like `draft`, in half the time where all of them are plain and small."""
+    if not kwargs:
+        for value in args:
+            kind = type(value)
+            if kind not in _PLAIN or ((kind is str or kind is bytes) and len(cast(str, value)) >= _SMALL_BYTES_MAX):
+                break
+        else:
+            data = pickle.dumps((args, kwargs), PROTOCOL)
+            if len(data) <= _SMALL_BYTES_MAX:
+                return _payload((data, ()))
+    return draft((args, kwargs), what=what)
 
 
 def _drafted(value: object, what: str, pickling: Pickling, recorded: dict[bytes, None]) -> Payload | Draft:
@@ -200,8 +215,6 @@ def _drafted(value: object, what: str, pickling: Pickling, recorded: dict[bytes,
     pickling.clear()
     promise_ids = tuple(recorded)
     if not isinstance(taken, Pieces):
-        if len(taken) <= _SMALL_BYTES_MAX and pickling.memory_bytes() <= _IDLE_BYTES_MAX:
-            _idle.append(pickling)
         if len(taken) <= pickling.inline_max:
             return _payload((taken, promise_ids))
         taken = Pieces([taken], [])
@@ -275,8 +288,9 @@ def decode(
     `resolve` fails, but for errors of dagorama, which pass through. `store` has the values that it refers to; buffers
     among them cannot be written to.
     """
-    outer = exchange.value_of
-    exchange.value_of = _asked_once(resolve) if _PLACEHOLDER in data else resolve
+    here = exchange.__dict__  # as in `draft`
+    outer = here.get("value_of")
+    here["value_of"] = _asked_once(resolve) if _PLACEHOLDER in data else resolve
     try:
         return pickle.loads(data)
     except DagoramaError:
@@ -285,7 +299,7 @@ def decode(
         if not is_referring(data):
             raise _cannot_decode(data, what, error, _PLACEHOLDER in data) from error
     finally:
-        exchange.value_of = outer
+        here["value_of"] = outer
     return _decode_referring(data, resolve, what, store)
 
 
@@ -388,14 +402,15 @@ def decode_value(
     Some may be there all the same, in what an object has pickled and compressed by itself.
     """
     if _PLACEHOLDER not in data:
-        outer = exchange.value_of
-        exchange.value_of = resolve
-        # What goes wrong here is told by `decode`, with the node's name.
-        with suppress(Exception):
-            try:
-                return pickle.loads(data)
-            finally:
-                exchange.value_of = outer
+        here = exchange.__dict__
+        outer = here.get("value_of")
+        here["value_of"] = resolve
+        try:
+            return pickle.loads(data)
+        except Exception:  # it is told by `decode`, with the name of the node
+            pass
+        finally:
+            here["value_of"] = outer
     return decode(data, resolve, what=f"the value of node {UUID(bytes=node_id)}", store=store)
 
 

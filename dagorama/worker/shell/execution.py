@@ -33,7 +33,7 @@ from dagorama.tracing.ids import parse
 from dagorama.worker.kernel.states import GIVEN
 from dagorama.worker.shell import forking
 from dagorama.worker.shell.failures import failure_of, refusal_of, sendable
-from dagorama.worker.shell.held import Failure, Held, Rejected, Report, ValueTable
+from dagorama.worker.shell.held import Failure, Held, Rejected, Report, ValueTable, report_of
 from dagorama.worker.shell.listing import is_inside
 from dagorama.worker.shell.node_loop import Rest
 from dagorama.worker.shell.versions import VersionCheck
@@ -136,7 +136,7 @@ class Executor:
             if is_json(held.arguments):
                 args, kwargs = _typed(held, found, used, self._store)
             else:
-                args, kwargs = _decoded(held, held.arguments, used, self._store)
+                args, kwargs = _decoded(held, found, held.arguments, used, self._store)
         except BaseException as error:
             self._refuse(held, error, started_ns)
             return None
@@ -158,7 +158,7 @@ class Executor:
             _leave_forked(outcome)
         if scope.logs is not self._logs:  # it has written something
             _end_log(held, scope)
-        self._report(held, scope, outcome, started_ns, found.retry)
+        self._report(held, scope, outcome, started_ns, found)
         if held.span is not None:
             _end_span(held)
         return None
@@ -212,30 +212,29 @@ class Executor:
             outcome = Failed(scope.cause)
         if type(outcome) is not Failed and type(outcome) is not DAGPromise:
             try:
-                taken = draft(outcome, what=f"the result of {held.function.name}")
+                taken = draft(outcome, what=found.result)
                 outcome = _kept((taken if type(taken) is Payload else await run_in_thread(self._keep, taken), None))
             except BaseException as error:
                 outcome = _kept((None, error))
                 if held.dropped and isinstance(error, CancelledError):
                     _end_span(held)
                     return  # as above
-        self._report(held, scope, outcome, started_ns, found.retry)
+        self._report(held, scope, outcome, started_ns, found)
         if held.span is not None:
             _end_span(held)
 
-    def _report(
-        self, held: Held, scope: Scope, outcome: object, started_ns: int, retry: RetryConfiguration | None
-    ) -> None:
+    def _report(self, held: Held, scope: Scope, outcome: object, started_ns: int, found: FoundFunction) -> None:
         """Make the report of an attempt from its outcome."""
         if type(outcome) is Failed:
-            self._fail(held, outcome, started_ns, retry)
+            self._fail(held, outcome, started_ns, found.retry)
             return
         calls, scope.calls = scope.calls, _ENDED
         if type(outcome) is DAGPromise:
             held.report = Report(_elapsed_us(started_ns), alias_id=node_id_of(outcome), children=calls)
         else:
             try:
-                data, promise_ids = outcome.payload() if type(outcome) is _Kept else self._encoded(held, outcome)
+                taken = outcome.payload() if type(outcome) is _Kept else draft(outcome, what=found.result)
+                data, promise_ids = taken if type(taken) is Payload else self._keep(cast(Draft, taken))
             except PayloadError as error:
                 # The same function will give such a value again.
                 self._end(held, refusal_of(error, permanent=True), started_ns)
@@ -243,15 +242,11 @@ class Executor:
             except BaseException as error:  # such as from a __reduce__ of the user's that exits
                 self._fail(held, Failed(error), started_ns)
                 return
-            held.report = Report(_elapsed_us(started_ns), data, None, None, promise_ids, calls)
+            held.report = report_of((_elapsed_us(started_ns), data, None, None, promise_ids, calls, None))
         held.values = None
 
-    def _encoded(self, held: Held, value: object) -> Payload:
-        """Encode a result; large values in it are stored first."""
-        taken = draft(value, what=f"the result of {held.function.name}")
-        return taken if type(taken) is Payload else self._keep(cast(Draft, taken))
-
     def _keep(self, taken: Draft) -> Payload:
+        """Store the large values in a result."""
         if self._store is None:
             from dagorama.client.asking import broker
 
@@ -385,12 +380,12 @@ def _typed(
 ) -> tuple[tuple[object, ...], dict[str, object]]:
     """Make a node's arguments of JSON, as its function's type hints say; `used` is as for `_decoded`."""
     return typed_arguments(
-        held.arguments, found.function, held.function.name, lambda rest: _decoded(held, rest, used, store)
+        held.arguments, found.function, held.function.name, lambda rest: _decoded(held, found, rest, used, store)
     )
 
 
 def _decoded(
-    held: Held, arguments: bytes, used: dict[bytes, None] | None, store: ValueStore | None
+    held: Held, found: FoundFunction, arguments: bytes, used: dict[bytes, None] | None, store: ValueStore | None
 ) -> tuple[tuple[object, ...], dict[str, object]]:
     """Decode a node's arguments, with objects of its own: no other node sees what this one does to them.
 
@@ -399,13 +394,12 @@ def _decoded(
     resolve = no_promises if held.values is None else _resolver(held.values, store)
     if used is not None:
         resolve = _noting(resolve, used)
-    what = f"the arguments of {held.function.name}"
-    decoded = decode(arguments, resolve, what=what, store=store)
+    decoded = decode(arguments, resolve, what=found.arguments, store=store)
     match decoded:
         case (tuple() as args, dict() as kwargs):
             return args, kwargs
     raise PayloadError(
-        what=what,
+        what=found.arguments,
         problem=f"they are a {type(decoded).__qualname__} instead of (args, kwargs)",
         way_out="Whoever submits needs a version of dagorama that fits the worker's.",
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import takewhile
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -16,7 +17,7 @@ from dagorama.worker.kernel.states import GIVEN
 if TYPE_CHECKING:
     from dagorama.tracing.spans import AttemptSpan
 
-__all__ = ["Failure", "Function", "Held", "Rejected", "Report", "ValueTable"]
+__all__ = ["Failure", "Function", "Held", "Rejected", "Report", "ValueTable", "report_of"]
 
 
 class Failure(NamedTuple):
@@ -43,6 +44,10 @@ class Report(NamedTuple):
     children: Sequence[CapturedCall] = ()
     #: What the function raised, where somebody wants it itself.
     error: BaseException | None = None
+
+
+#: Makes one of all its fields; the class itself takes twice as long.
+report_of: Callable[[tuple[object, ...]], Report] = partial(tuple.__new__, Report)
 
 
 class Values(Protocol):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dagorama import DAGDefinition, dagorama
 from dagorama.calls import payload
 from dagorama.calls.large import INLINE_MAX, Content, MemoryValues, NoStore, TooLarge, inline_max
-from dagorama.calls.payload import Draft, Payload, decode, decode_value, draft, no_promises
+from dagorama.calls.payload import Draft, Payload, decode, decode_value, draft, draft_arguments, no_promises
 from dagorama.calls.pickling import Pickling
 from dagorama.calls.references import REFERENCES_MAX, Reference, is_referring, read_references, write_references
 from dagorama.errors import PayloadError
@@ -311,3 +311,24 @@ def test_a_value_of_many_objects_leaves_no_large_table_for_those_after_it(monkey
         draft(many, what="a value")
         draft([["few"]], what="a value")
         assert [before] == [one.memory_bytes() for one in idle]
+
+
+@pytest.mark.parametrize(
+    ("args", "is_draft"),
+    [
+        ((), False),
+        ((1, 2.5, None, True, "text", b"bytes"), False),
+        (("x" * 20_000,), False),
+        (("x" * 10_000,) * 3, False),
+        ((1, BIG), True),
+        (tuple("x" * 16_000 + str(number) for number in range(5)), True),
+    ],
+)
+def test_plain_arguments_are_encoded_like_any_others(args: tuple[object, ...], is_draft: bool) -> None:
+    """Small ones take a shorter way, and come out the same; many that are large together do not take it."""
+    taken = draft_arguments(args, {}, what="f")
+    assert is_draft == isinstance(taken, Draft)
+    store = MemoryValues()
+    whole = taken.keep(store) if isinstance(taken, Draft) else taken
+    assert kept((args, {}), store) == whole
+    assert (args, {}) == decode(whole.data, no_promises, store=store)
