@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from time import monotonic
 from uuid import UUID
 
@@ -115,9 +115,8 @@ class Border:
             if missing is None:
                 others.append(held)
             else:
-                arguments = stream, held, missing, self._put_again
                 # Uploads take as long as they take, and the broker is listened to meanwhile.
-                threading.Thread(target=_report_again, args=arguments, name="dagorama-values", daemon=True).start()
+                self._shell.beside(partial(_report_again, stream, held, missing, self._put_again))
         return others
 
     def _log_refusals(self, refusals: Iterable[Refusal]) -> None:

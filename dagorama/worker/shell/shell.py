@@ -176,6 +176,10 @@ class Shell:
         if stream is not None:
             stream.send(Signal.END)
 
+    def beside(self, function: Callable[[], None]) -> None:
+        """Call a function that may take long, beside all else: by the timer, in a thread of its own."""
+        self._call_later(0.0, function)
+
     def close(self) -> None:
         """Let the slots end. Nothing may be received any more."""
         self._slots.close()
@@ -313,7 +317,7 @@ class Shell:
                 self.log.warn("%s; it does not heed that it was cancelled", _overrun(node, is_late=is_late))
             case i.Leave(node, is_late):
                 self.log.warn("%s, so its worker process ends", _overrun(node, is_late=is_late))
-                self._call_later(0.0, partial(self._worker.leave, EXIT_OVERRUN if is_late else EXIT_CANCELLED))
+                self.beside(partial(self._worker.leave, EXIT_OVERRUN if is_late else EXIT_CANCELLED))
             case i.GiveUp(waited_s):
                 self._worker.give_up(waited_s)
             case _:

@@ -68,6 +68,10 @@ class Noted:
         """Keep that it drains."""
         self.told.append("drains")
 
+    def beside(self, function: Callable[[], None]) -> None:
+        """Do at once what takes long elsewhere."""
+        function()
+
     def end_on_request(self) -> None:
         """Keep that somebody asked for its end."""
         self.told.append("drains on request")
