@@ -35,6 +35,10 @@ class Lost(grpc.RpcError):
         """Says why."""
         return "connection refused"
 
+    def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
+        """Says nothing more: there was nobody to say it."""
+        return ()
+
 
 class Clock:
     """The time, as the requests see it."""
