@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         DagoramaError,
         InstanceCancelled,
         InstanceFailed,
+        InstancePruned,
         KeyConflict,
         LimitKeyError,
         MainGuardMissing,
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
         workers,
         workers_async,
     )
+    from dagorama.looking.pruning import prune, prune_async
     from dagorama.looking.queue import Queue
     from dagorama.models.promise import DAGPromise
     from dagorama.node_context import NodeContext, context
@@ -122,6 +124,7 @@ __all__ = [
     "InstanceEvent",
     "InstanceFailed",
     "InstanceProgress",
+    "InstancePruned",
     "InstanceShape",
     "InstanceState",
     "InstanceStatus",
@@ -191,6 +194,8 @@ __all__ = [
     "launch_workers",
     "list_limits",
     "list_limits_async",
+    "prune",
+    "prune_async",
     "queues",
     "queues_async",
     "register_definition",
@@ -282,6 +287,8 @@ _MODULES = {
     "instance_options": "options",
     "instances": "looking.lists",
     "launch_workers": "runner",
+    "prune": "looking.pruning",
+    "prune_async": "looking.pruning",
     "queues": "looking.lists",
     "queues_async": "looking.lists",
     "register_definition": "serializer",

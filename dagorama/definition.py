@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 from abc import ABC, ABCMeta, abstractmethod
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from datetime import timedelta
 from functools import cache
 from inspect import Signature, signature
 from threading import current_thread
@@ -33,7 +34,7 @@ from dagorama.instance.handle import Handle, definition_of, id_of
 from dagorama.instance.resolution import resolve, resolve_async
 from dagorama.instance.starting import begin_start
 from dagorama.logging import get_logger
-from dagorama.options import are_only_elsewhere, current_options
+from dagorama.options import Keep, are_only_elsewhere, checked_keep, current_options
 from dagorama.running.base_context import note_definition
 from dagorama.running.belonging import check_is_no_node, check_process
 from dagorama.settings import should_run_inline, should_trace
@@ -128,25 +129,30 @@ class DAGDefinition(_Definition):
     _dagorama_slots: ClassVar[tuple[str, ...]] = ()
     _dagorama_on_end: ClassVar[tuple[Hook, ...]] = ()
     _dagorama_on_failure: ClassVar[tuple[Hook, ...]] = ()
+    _dagorama_keep: ClassVar[Keep | None] = None
 
     def __init_subclass__(
         cls,
         *,
         on_end: Hook | Sequence[Hook] | None = None,
         on_failure: Hook | Sequence[Hook] | None = None,
+        keep: timedelta | float | Mapping[str, timedelta | float] | None = None,
         **kwargs: object,
     ) -> None:
         """Remember the class, by its name: no import may lead to it, and it may take the place of another.
 
         Each hook of `on_end` is called, as a node of its own, when an instance of the class has ended, and each of
-        `on_failure` where it has failed. Subclasses inherit both; `()` is for none. `ValueError` for a node that nobody
-        could call, and for a hook that no worker could call.
+        `on_failure` where it has failed. Subclasses inherit both; `()` is for none. Its instances are kept for `keep`
+        after their end, as in `instance_options`, which goes before it. `ValueError` for a node that nobody could call,
+        and for a hook that no worker could call.
         """
         super().__init_subclass__(**kwargs)
         if on_end is not None:
             cls._dagorama_on_end = checked_hooks("on_end", class_name(cls), on_end)
         if on_failure is not None:
             cls._dagorama_on_failure = checked_hooks("on_failure", class_name(cls), on_failure)
+        if keep is not None:
+            cls._dagorama_keep = checked_keep(keep)
         check_nodes(cls)
         cls._dagorama_slots = slots_of(cls)
         if "<locals>" not in cls.__qualname__:
@@ -212,7 +218,8 @@ class DAGDefinition(_Definition):
             if type(self) not in _seen:
                 _tell_if_it_runs_here(type(self))
             instance = instance_of(new_id(), self)
-            if current_options.get().key or self._dagorama_on_end or self._dagorama_on_failure or should_trace():
+            hooked = self._dagorama_on_end or self._dagorama_on_failure or self._dagorama_keep is not None
+            if hooked or current_options.get().key or should_trace():
                 _begin_start(instance, type(self))
         else:
             check_process(running.process, f"{class_name(type(self))}.entrypoint")

@@ -10,6 +10,7 @@
     |-- BrokerUnavailable  (ConnectionError)   no broker answers
     |-- BrokerRefused                     the broker says no, and why
     |   |-- UnknownId      (LookupError)    it knows of no such instance or node
+    |   |   `-- InstancePruned              it has removed that instance since it had ended
     |   `-- CursorExpired  (LookupError)    what came after a cursor is not to be had any more
     |-- KeyConflict        (ValueError)   an instance was started under the key with something else
     |-- NodeFailed                        the value will never come: its function failed, or one that it depends on
@@ -30,6 +31,7 @@ Wrong arguments of a decorated call are plain `TypeError`s, and a call on the wr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from dagorama.why import Why
@@ -178,6 +180,29 @@ class BrokerRefused(DagoramaError):
 
 class UnknownId(BrokerRefused, LookupError):
     """The broker knows of no instance or node with this id, or does not know of it any more."""
+
+
+class InstancePruned(UnknownId):
+    """The instance had ended and was removed since: its time was over, or somebody wanted that."""
+
+    def __init__(
+        self,
+        *,
+        request: str,
+        code: str,
+        detail: str,
+        repeated: bool = False,
+        instance_id: UUID,
+        definition: str,
+        state: str,
+        pruned_at: datetime,
+    ) -> None:
+        """`state` is how it had ended."""
+        super().__init__(request=request, code=code, detail=detail, repeated=repeated)
+        self.instance_id = instance_id
+        self.definition = definition
+        self.state = state
+        self.pruned_at = pruned_at
 
 
 class CursorExpired(BrokerRefused, LookupError):

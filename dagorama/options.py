@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from numbers import Real
 from operator import index
 from threading import get_ident
-from typing import cast
+from typing import NamedTuple, cast
 
 #: Priorities are from the negative of this to this.
 PRIORITY_MAX = 1000
@@ -25,6 +26,14 @@ TAGS_MAX, TAG_NAME_LENGTH_MAX, TAG_VALUE_LENGTH_MAX = 50, 100, 500
 
 #: The longest of all times: 100 years. What is reckoned with it is still a date.
 SECONDS_MAX = 100 * 365 * 86400
+
+
+class Keep(NamedTuple):
+    """For how many seconds an instance is kept after its end; infinity for ever, 0 as the broker is set."""
+
+    completed_s: float = 0.0
+    failed_s: float = 0.0
+    cancelled_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +52,8 @@ class InstanceOptions:
     tags: tuple[tuple[str, str], ...] = ()
     #: The same key gives the same instance; empty: each start gives another.
     key: str = ""
+    #: For how long it is kept after its end; None: as its definition says, or the broker is set.
+    keep: Keep | None = None
     #: With a key, the digests of the arguments of the definition, and of its entrypoint, that tell starts apart.
     definition_digest: bytes = b""
     arguments_digest: bytes = b""
@@ -65,6 +76,7 @@ def instance_options(
     deadline: float | None = None,
     key: str | None = None,
     tags: Mapping[str, str] | None = None,
+    keep: timedelta | float | Mapping[str, timedelta | float] | None = None,
 ) -> AbstractContextManager[None]:
     """Return these options to the instances started in its `with` block; an option left out stays as it is outside.
 
@@ -79,6 +91,9 @@ def instance_options(
     definition and the arguments of both must be the same (`KeyConflict`). `tags` are names with values, by which
     instances are found and told apart; to those of an outer block they are added. At most 50, with names of up to 100
     and values of up to 500 characters.
+
+    An instance is kept for `keep` after its end, a `timedelta` or a number of seconds, `math.inf` for ever; with names
+    of states, as `{"failed": math.inf}`, where it ends in one of them. Else the broker's settings say how long.
 
     The block is that of a thread or task, and of the tasks and `asyncio.to_thread` calls that it makes. Other threads,
     as of a pool, start instances with it only in a copy of its context: `pool.submit(contextvars.copy_context().run,
@@ -97,6 +112,8 @@ def instance_options(
         options = replace(options, key=checked_key(key))
     if tags is not None:
         options = replace(options, tags=checked_tags(tags, options.tags))
+    if keep is not None:
+        options = replace(options, keep=checked_keep(keep))
     return _set_options(options)
 
 
@@ -203,6 +220,25 @@ def checked_seconds(name: str, value: object) -> float:
         raise ValueError(f"{name} must be finite and more than 0 seconds, not {value!r}")
     if seconds > SECONDS_MAX:
         raise ValueError(f"{name} must be at most {SECONDS_MAX} seconds, which are 100 years, not {value!r}")
+    return seconds
+
+
+def checked_keep(value: object) -> Keep:
+    """Return for how long an instance is kept after its end; an error naming the argument for what says none."""
+    if not isinstance(value, Mapping):
+        return Keep(*[_checked_kept("keep", value)] * 3)
+    unknown = value.keys() - {"completed", "failed", "cancelled"}
+    if unknown:
+        raise ValueError(f"keep names the states completed, failed and cancelled, not {min(map(repr, unknown))}")
+    return Keep(**{f"{state}_s": _checked_kept(f"keep[{state!r}]", each) for state, each in value.items()})
+
+
+def _checked_kept(name: str, value: object) -> float:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else real_number(value)
+    if seconds is None:
+        raise ValueError(f"{name} must be a timedelta or a number of seconds, not {value!r}")
+    if not seconds > 0:  # NaN neither
+        raise ValueError(f"{name} must be more than 0 seconds, not {value!r}")
     return seconds
 
 

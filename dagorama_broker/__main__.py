@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from math import inf
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from dagorama_broker.host.host import Host
 from dagorama_broker.logs.logs import Logs
 from dagorama_broker.logs.store import LogStore
 from dagorama_broker.page import Page, PageNotStarted
+from dagorama_broker.pruning import Pruning
 from dagorama_broker.requests.answers import SettingInfo
 from dagorama_broker.requests.keeper import runs_in
 from dagorama_broker.requests.references import find_used
@@ -174,6 +176,8 @@ async def serve(
     gc.freeze()
     running = asyncio.create_task(host.run())
     collecting = asyncio.create_task(keep_collecting(values, partial(find_used, host)))
+    bytes_max = inf if settings.keep_bytes_max is None else settings.keep_bytes_max
+    pruning = asyncio.create_task(Pruning(host, logs, settings.scheduler.keep, bytes_max=bytes_max).run())
     await server.start()
     host.begin_grace()  # reading what is stored may have taken longer
     log.info("broker ready on %s:%d, storage %s", settings.host, port, journal.location)
@@ -198,7 +202,8 @@ async def serve(
         await server.stop()
         host.stop()
     collecting.cancel()
-    await asyncio.wait({collecting})
+    pruning.cancel()
+    await asyncio.wait({collecting, pruning})
     try:
         await running
         await logs.close()

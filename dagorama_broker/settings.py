@@ -3,10 +3,11 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite, nan
+from math import inf, isfinite, nan
 from typing import TypeVar
 
 from dagorama.addresses import is_loopback
+from dagorama_broker.core.model.values import DAY_S, Keep
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.storage.url import default_url
 from dagorama_broker.values.values import UNUSED_S, VALUE_BYTES_MAX
@@ -15,6 +16,10 @@ N = TypeVar("N", int, float)
 
 PORT = 50051
 ENVIRONMENTS = ("development", "production")
+
+#: The units of times for which instances are kept, the longest first, and the word for no end.
+UNITS_S = {"d": DAY_S, "h": 3600.0, "m": 60.0, "s": 1.0}
+FOR_EVER = "forever"
 
 #: What named the PostgreSQL database in dagorama 0.1, where DAGORAMA_STORAGE_ENABLED asked for one.
 _POSTGRESQL = (
@@ -48,6 +53,7 @@ class BrokerSettings:
     values: str = ""  #: a directory for values; empty: beside the database, or in memory where there is none
     value_max: int = VALUE_BYTES_MAX  #: a value may have so many bytes
     values_unused_s: float = UNUSED_S  #: so long a value is kept that nobody uses
+    keep_bytes_max: int | None = None  #: the database and the values that it uses may take so much; None: any
     ui_port: int | None = None  #: where the page listens, 0 for a free port; None: no page
 
     def check(self) -> None:
@@ -90,6 +96,11 @@ def from_environment(environ: Mapping[str, str] = os.environ, *, storage: str | 
             else None
         ),
         values=environ.get("DAGORAMA_VALUES", ""),
+        keep_bytes_max=(
+            _positive("DAGORAMA_KEEP_BYTES_MAX", _integer(environ, "DAGORAMA_KEEP_BYTES_MAX", 0))
+            if environ.get("DAGORAMA_KEEP_BYTES_MAX")
+            else None
+        ),
         value_max=_positive("DAGORAMA_VALUE_MAX", _integer(environ, "DAGORAMA_VALUE_MAX", VALUE_BYTES_MAX)),
         values_unused_s=_positive("DAGORAMA_VALUES_UNUSED_S", _number(environ, "DAGORAMA_VALUES_UNUSED_S", UNUSED_S)),
         scheduler=Settings(
@@ -102,6 +113,12 @@ def from_environment(environ: Mapping[str, str] = os.environ, *, storage: str | 
                 "DAGORAMA_DELIVERIES_MAX", _integer(environ, "DAGORAMA_DELIVERIES_MAX", _DEFAULTS.deliveries_max)
             ),
             reconnect_grace_s=_number(environ, "DAGORAMA_RECONNECT_GRACE_S", _DEFAULTS.reconnect_grace_s),
+            keep=Keep(
+                _kept_s(environ, "DAGORAMA_KEEP_COMPLETED", _DEFAULTS.keep.completed_s),
+                _kept_s(environ, "DAGORAMA_KEEP_FAILED", _DEFAULTS.keep.failed_s),
+                _kept_s(environ, "DAGORAMA_KEEP_CANCELLED", _DEFAULTS.keep.cancelled_s),
+            ),
+            keep_tombstones_s=_kept_s(environ, "DAGORAMA_KEEP_TOMBSTONES", _DEFAULTS.keep_tombstones_s),
         ),
     )
 
@@ -135,6 +152,29 @@ def _number(environ: Mapping[str, str], name: str, default: float) -> float:
     if value < 0:
         raise SettingsError(f"{name}={text} must not be negative")
     return value
+
+
+def _kept_s(environ: Mapping[str, str], name: str, default_s: float) -> float:
+    """Read for how long something is kept, in seconds: `7d`, `12h`, `30m`, `90s` or `forever`."""
+    text = environ.get(name, "").strip().lower()
+    if not text:
+        return default_s
+    if text == FOR_EVER:
+        return inf
+    number, unit = text[:-1], text[-1]
+    if unit not in UNITS_S or not (number.isascii() and number.replace(".", "", 1).isdigit()):
+        raise SettingsError(f"{name}={environ[name]!r} is no time: write it like 7d, 12h, 30m or 90s, or {FOR_EVER}")
+    if not float(number):
+        raise SettingsError(f"{name}={text} must be greater than 0")
+    return float(number) * UNITS_S[unit]
+
+
+def show_kept(seconds: float) -> str:
+    """Return for how long something is kept as `DAGORAMA_KEEP_COMPLETED` and others take it."""
+    if seconds == inf:
+        return FOR_EVER
+    unit = next((unit for unit, unit_s in UNITS_S.items() if seconds % unit_s == 0), "s")
+    return f"{seconds / UNITS_S[unit]:.15g}{unit}"
 
 
 def _integer(environ: Mapping[str, str], name: str, default: int) -> int:

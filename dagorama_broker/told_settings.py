@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Mapping
 
 from dagorama_broker.requests.answers import SettingInfo
-from dagorama_broker.settings import BrokerSettings
+from dagorama_broker.settings import BrokerSettings, show_kept
 
 _PASSWORD = re.compile(r"(?<=://)[^/@]*@")
 
@@ -30,6 +30,11 @@ def told_settings(
         "DAGORAMA_DELIVERIES_MAX": str(scheduler.deliveries_max),
         "DAGORAMA_RECONNECT_GRACE_S": f"{scheduler.reconnect_grace_s:g}",
         "DAGORAMA_LOG_STORE_BYTES_MAX": "" if log_bytes is None else str(log_bytes),
+        "DAGORAMA_KEEP_COMPLETED": show_kept(scheduler.keep.completed_s),
+        "DAGORAMA_KEEP_FAILED": show_kept(scheduler.keep.failed_s),
+        "DAGORAMA_KEEP_CANCELLED": show_kept(scheduler.keep.cancelled_s),
+        "DAGORAMA_KEEP_TOMBSTONES": show_kept(scheduler.keep_tombstones_s),
+        "DAGORAMA_KEEP_BYTES_MAX": "" if settings.keep_bytes_max is None else str(settings.keep_bytes_max),
         "--log-level": log_level,
     }
     return [SettingInfo(name, value, _source(name, environ, on_command_line)) for name, value in values.items()]

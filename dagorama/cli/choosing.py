@@ -94,7 +94,7 @@ def parsed_tags(words: Iterable[str]) -> dict[str, str]:
     return tags
 
 
-def parsed_since(text: str, *, now: datetime | None = None) -> datetime | None:
+def parsed_since(text: str, *, now: datetime | None = None, option: str = "--since") -> datetime | None:
     """Return the time that is meant by an age or a time, which is one of UTC where it has no zone; None for none."""
     if not text:
         return None
@@ -103,14 +103,14 @@ def parsed_since(text: str, *, now: datetime | None = None) -> datetime | None:
     if age:
         seconds = float(age[1]) * UNITS_S[age[2]]
         if seconds > AGE_MAX_S:
-            raise click.UsageError(f"--since {text} is too long ago: {AN_AGE}")
+            raise click.UsageError(f"{option} {text} is too long ago: {AN_AGE}")
         return now - timedelta(seconds=seconds)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise click.UsageError(f"--since {text!r} is no time: {AN_AGE}") from None
+        raise click.UsageError(f"{option} {text!r} is no time: {AN_AGE}") from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise click.UsageError(f"--since {text!r} is no time: {AN_AGE}") from None
+        raise click.UsageError(f"{option} {text!r} is no time: {AN_AGE}") from None

@@ -35,6 +35,7 @@ SUBCOMMANDS = {
     "limits": ("dagorama.cli.limits:limits", "List limits and caps, who holds them, and how many wait."),
     "logs": ("dagorama.cli.logs:logs", "Print what nodes have printed and logged."),
     "node": ("dagorama.cli.looking:node", "Show all there is to know of a node, with its failed attempts."),
+    "prune": ("dagorama.cli.prune:prune", "Remove instances that have ended."),
     "queues": ("dagorama.cli.looking:queues", "List what is ready and running, by queue and taint."),
     "rerun": ("dagorama.cli.rerun:rerun", "Run a node again, and whatever its value went into."),
     "result": ("dagorama.cli.result:result", "Print the value of an instance."),

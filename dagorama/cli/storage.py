@@ -12,6 +12,7 @@ from typing import ParamSpec
 import click
 
 from dagorama.cli.asking import asks, print_json
+from dagorama.cli.compacting import compact
 from dagorama.cli.failure import CannotStart
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import Form, print_table, print_text
@@ -89,6 +90,9 @@ def _places(url: str | None, values: str | None) -> tuple[str, str]:
     """Return the URL of a storage and the place of its values, as a broker with these settings has them."""
     settings = from_environment(storage=url)
     return settings.storage, settings.values if values is None else values
+
+
+storage.add_command(compact)
 
 
 @storage.command(context_settings=HELP)

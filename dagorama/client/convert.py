@@ -104,6 +104,9 @@ def submit_request(
         request.options.deadline_s = options.deadline_s
         if options.tags:
             request.options.tags.update(options.tags)
+        if options.keep is not None:
+            message = request.options.keep
+            message.completed_s, message.failed_s, message.cancelled_s = options.keep
         if options.key:
             request.options.key = options.key
             request.options.definition_digest = options.definition_digest

@@ -18,6 +18,7 @@ class EventKind(StrEnum):
     INSTANCE_CONTROLLED = "instance_controlled"  #: Its priority, pause or cap has changed.
     INSTANCE_REOPENED = "instance_reopened"  #: One that had ended goes on: a retry, a rerun, further calls.
     INSTANCE_FINISHED = "instance_finished"  #: It has ended, in the state that is told.
+    INSTANCE_PRUNED = "instance_pruned"  #: It had ended, and is no more.
     NODES_CREATED = "nodes_created"  #: So many calls were made.
     NODES_RESET = "nodes_reset"  #: So many nodes begin anew.
     NODE_COMPLETED = "node_completed"  #: It has its value.

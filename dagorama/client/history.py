@@ -22,6 +22,8 @@ _WORDS = {
     "priority": "given another priority",
     "cap": "capped",
     "drain": "drained",
+    "delete": "deleted",
+    "prune": "pruned",
 }
 
 
@@ -31,13 +33,13 @@ class HistoryEntry:
 
     at: datetime
     #: "start", "end", "extend" (further calls for an instance that had ended), "cancel", "retry", "rerun", "retry_now",
-    #: "pause", "resume", "priority", "cap" or "drain".
+    #: "pause", "resume", "priority", "cap", "drain", "delete" (of one instance) or "prune" (of many at once).
     action: str
     #: Who asked, as the asking program has said, which proves nothing; empty where nobody did, or that is not known.
     by: str
     #: The instance that it was done to; None where it was something else.
     instance_id: UUID | None
-    #: That: "queue NAME" or "worker NAME"; empty for an instance.
+    #: That: "queue NAME", "worker NAME", "instance ID" of one that was deleted, or "instances"; empty for an instance.
     subject: str
     #: What there is more to say, by name, such as the `node` of a rerun, the `priority` and the one `before`.
     details: Mapping[str, object]

@@ -170,6 +170,40 @@ class Rerun(Request[Sequence[bytes]]):
 
 
 @dataclass(frozen=True)
+class Delete(Request[None]):
+    """Remove an instance that has ended. Refused for one that is not known or runs."""
+
+    rpc = "DeleteInstance"
+    what = "to delete instance {instance_id}"
+
+    instance_id: bytes
+    by: str = field(default_factory=actor, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Prune(Request[Page[InstanceStatus]]):
+    """Remove instances of a selection that have ended, newest first, page by page, and tell how they stood.
+
+    A page may be empty and not the last.
+    """
+
+    rpc = "PruneInstances"
+    what = "to prune instances"
+
+    page_size: int
+    page_token: str = ""
+    #: How they ended, in small letters; none: in any way.
+    states: Sequence[str] = ()
+    #: "module:Class" or its end, such as "Class"; empty: any.
+    definition: str = ""
+    #: They ended before that, in seconds since the epoch; 0: at any time.
+    ended_until: float = 0.0
+    #: Only tell which they are.
+    dry_run: bool = False
+    by: str = field(default_factory=actor, kw_only=True)
+
+
+@dataclass(frozen=True)
 class RetryNode(Request[None]):
     """Have a node that backs off be tried at once. Refused for one that is not known or does not back off."""
 

@@ -18,14 +18,14 @@ from dagorama.client.installed import installed_version
 from dagorama.client.log_lines import LogChunk
 from dagorama.client.messages import answer_in, instance_status, log_chunk, message_of, outcomes_in
 from dagorama.client.port import Cancel, GetInstance, ReadLogs, Request, Submitted
-from dagorama.client.requests import LOST, ValuesMissing, ask
+from dagorama.client.requests import LOST, ValuesMissing, ask, refused
 from dagorama.client.silence import Silence
 from dagorama.client.status import InstanceStatus, Outcome
 from dagorama.client.steps import Deadline, InThread, Steps
 from dagorama.client.values.store import remote_values
 from dagorama.client.waiting import find_ended, watch, watch_end
 from dagorama.code.main_guard import check_is_in_reach, check_is_no_import
-from dagorama.errors import BrokerRefused, BrokerUnavailable, refusal
+from dagorama.errors import BrokerRefused, BrokerUnavailable
 from dagorama.options import InstanceOptions
 from dagorama.settings import actor
 from dagorama.states import InstanceState
@@ -139,9 +139,7 @@ class RemoteBroker:
                 raise BrokerUnavailable(
                     host=to.host, port=to.port, waited_s=0.0, detail=problem_in(call), was_there=to.answered
                 ) from None
-            detail = call.details() or call.code().name
-            what = f"watching instance {UUID(bytes=instance_id)}"
-            raise refusal(request=what, code=call.code().name, detail=detail) from None
+            raise refused(to, call, f"watching instance {UUID(bytes=instance_id)}") from None
 
     def read_logs(self, request: ReadLogs) -> Steps[LogChunk]:
         """Ask until the broker answers, also while it restarts."""

@@ -17,7 +17,8 @@ from dagorama.calls.references import DIGEST_BYTES
 from dagorama.client.connection import CONNECT_S, Connection, problem_in
 from dagorama.client.settings import reconnect_s, room_s, silence_s
 from dagorama.client.steps import Deadline, Pause, Steps
-from dagorama.errors import BrokerRefused, BrokerUnavailable, KeyConflict, refusal
+from dagorama.client.told import time_at
+from dagorama.errors import BrokerRefused, BrokerUnavailable, InstancePruned, KeyConflict, refusal
 from dagorama.logging import get_logger
 
 #: A broker that never answered is given up after this long, plus one attempt to connect: 5 s at most.
@@ -28,6 +29,9 @@ PAUSE_FIRST_S, PAUSE_LAST_S = 0.05, 1.0
 
 #: The evidence of a `KeyConflict`, beside the text of the refusal, as metadata of the call.
 CONFLICT_KEY = "dagorama-key-bin"
+
+#: When an instance was pruned, in seconds since 1970, beside other evidence, as metadata of the call.
+PRUNED_KEY = "dagorama-pruned-at"
 
 #: The digests of values that a request refers to and the broker lacks, joined, as metadata of the call.
 MISSING_KEY = "dagorama-missing-bin"
@@ -207,11 +211,30 @@ def refused(
             differs=tuple(cast(str, evidence["dagorama-differs"]).split(",")),
         )
     detail = call.details() or "it gave no reason"
+    if call.code() is grpc.StatusCode.NOT_FOUND and (pruned := _pruned_in(call, what, detail, repeated)):
+        return pruned
     if call.code() is grpc.StatusCode.FAILED_PRECONDITION and (missing := _missing_in(call)):
         return ValuesMissing(request=what, detail=detail, digests=missing)
     if call.code() is grpc.StatusCode.UNIMPLEMENTED:
         detail += f"; is it a dagorama broker of this version that listens at {connection.host}:{connection.port}?"
     return refusal(request=what, code=call.code().name, detail=detail, repeated=repeated)
+
+
+def _pruned_in(call: grpc.Call, what: str, detail: str, repeated: bool) -> InstancePruned | None:
+    """Return the error about an instance that is no more; None where it is about something else."""
+    told = dict(call.trailing_metadata() or ())
+    if PRUNED_KEY not in told:
+        return None
+    return InstancePruned(
+        request=what,
+        code=call.code().name,
+        detail=detail,
+        repeated=repeated,
+        instance_id=UUID(cast(str, told["dagorama-instance"])),
+        definition=cast(bytes, told["dagorama-definition-bin"]).decode(),
+        state=cast(str, told["dagorama-state"]),
+        pruned_at=time_at(float(cast(str, told[PRUNED_KEY]))),
+    )
 
 
 def _missing_in(call: grpc.Call) -> Sequence[bytes]:

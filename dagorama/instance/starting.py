@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dagorama.calls.capture import CapturedCall
 from dagorama.calls.construction import construction_of
@@ -52,7 +52,10 @@ def start_of(
     from dagorama.tracing.spawning import trace_start  # most calls start nothing
 
     options, traced = trace_start(id_of(instance), options)
-    hooks = hook_calls(type(definition_of(instance)), id_of(instance), options.key, options.tags, *traced)
+    kind: Any = type(definition_of(instance))
+    if options.keep is None and kind._dagorama_keep is not None:
+        options = replace(options, keep=kind._dagorama_keep)
+    hooks = hook_calls(kind, id_of(instance), options.key, options.tags, *traced)
     if not options.key:
         return Start(options, hooks)
     from dagorama.calls.digests import digest_of_call, digest_of_construction  # few have keys

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from dagorama.calls.edits import arguments_told, check_edits, show_edits
 from dagorama.calls.json_form import encode_edits
-from dagorama.client.port import Cancel, ControlInstance, GetArguments, Request, Rerun, Retry, WhyNot
+from dagorama.client.port import Cancel, ControlInstance, Delete, GetArguments, Request, Rerun, Retry, WhyNot
 from dagorama.client.steps import Steps
 from dagorama.instance.handle import Handle, check_is_kept, id_of, node_id_in
 from dagorama.instance.twins import asking, later, order, question
@@ -101,6 +101,19 @@ class InstanceVerbs(Handle):
         return rerun_in(id_of(self), node_id_in(node, "rerun()"), arguments)
 
     arerun = later(rerun)
+
+    @order
+    def delete(self) -> Request[None]:
+        """Remove the instance, which has ended, with its nodes, values and logs. A no-op where that was done before.
+
+        Questions about it raise `InstancePruned` from then on; its id and its key cannot be started again.
+        That is durable when this returns; room on the disk is given back a little later. Raises `BrokerRefused` where
+        it runs, so cancel it first, `UnknownId` and `BrokerUnavailable`.
+        """
+        check_is_kept(self, "to delete")
+        return Delete(id_of(self))
+
+    adelete = later(delete)
 
     @question
     def why(self, node: object = None) -> Request[Why]:

@@ -58,7 +58,7 @@ def instances(
     asked = ListInstances(
         PAGE_SIZE,
         states=checked_states(InstanceState, state),
-        definition=_definition(definition),
+        definition=definition_name(definition),
         tags={} if tags is None else dict(checked_tags(tags)),
         key="" if key is None else checked_key(key),
         created_since=_time("since", since),
@@ -206,7 +206,8 @@ async def queues_async() -> Sequence[QueueStatus]:
     return await ask_broker_async(ListQueues())
 
 
-def _definition(definition: object) -> str:
+def definition_name(definition: object) -> str:
+    """Return the name of a definition, given as a class or by name; empty for None. `TypeError` for what is neither."""
     if definition is None:
         return ""
     if isinstance(definition, str):

@@ -24,7 +24,9 @@ from dagorama_broker.core import events as e
 from dagorama_broker.core.graph.payloads import collect_values
 from dagorama_broker.core.invariants import check_invariants
 from dagorama_broker.core.model.entities import Node
-from dagorama_broker.core.model.values import AnnouncedDefinition, InstanceId, NodeId, WorkerId
+from dagorama_broker.core.model.keeping import told_by
+from dagorama_broker.core.model.stored import EndedInstance
+from dagorama_broker.core.model.values import AnnouncedDefinition, InstanceId, NodeId, PruneReason, WorkerId
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.logs.blocks import Arrival, Chunk
@@ -111,9 +113,30 @@ class Core:
         """Decide on a command to an instance, which is taken back into memory if it has left it."""
         if command.instance_id not in self.scheduler.instances:
             stored = self._journal.find_instance(command.instance_id)
+            tombstone = self._journal.find_tombstone(command.instance_id)
+            if tombstone is not None:
+                raise told_by(tombstone)
             if stored is not None:
                 self.scheduler.restore_instance(stored, self._now)
         return self._handle(command)
+
+    async def prune(
+        self,
+        instance_ids: Sequence[InstanceId],
+        reason: PruneReason,
+        *,
+        by: str = "",
+        asked: tuple[tuple[str, object], ...] = (),
+        waits: bool = False,
+    ) -> list[EndedInstance]:
+        """Remove those of some instances that may go, with all that belongs to them; return them."""
+        instances = self._journal.find_ended(instance_ids)
+        events = self._handle(c.PruneInstances(instances=instances, reason=reason, by=by, asked=asked))
+        pruned = [ended for event in events if isinstance(event, e.InstancesPruned) for ended in event.instances]
+        self._journal.sweep([ended.seq for ended in pruned], rows_max=sys.maxsize)
+        for ended in pruned:
+            self.logs.remove(ended.id, self._now)
+        return pruned
 
     async def flush(self) -> None:
         """Do nothing: each decision is in the journal."""

@@ -38,7 +38,8 @@ from dagorama.client.port import (
 from dagorama.client.silence import Silence
 from dagorama.client.status import InstanceStatus, Outcome
 from dagorama.client.steps import Deadline, Steps, run
-from dagorama.errors import KeyConflict, ResultTimeout, Stuck, refusal
+from dagorama.client.told import time_at
+from dagorama.errors import InstancePruned, KeyConflict, ResultTimeout, Stuck, refusal
 from dagorama.options import InstanceOptions
 from dagorama.running import base_context
 from dagorama.running.own_stack import run_off_loop
@@ -66,7 +67,7 @@ from dagorama.worker.shell.execution import Executor
 from dagorama.worker.shell.held import Held
 from dagorama.worker.shell.node_loop import CLOSE_S, NodeLoop, NodeTask, Rest
 from dagorama.worker.shell.versions import VersionCheck
-from dagorama_broker.core.errors import ConflictingKey
+from dagorama_broker.core.errors import ConflictingKey, PrunedInstance
 from dagorama_broker.core.model.values import InstanceId, NodeId
 from dagorama_broker.requests import Requests
 from dagorama_broker.requests.refusals import CODES
@@ -271,6 +272,16 @@ class InProcessBroker:
             except ConflictingKey as error:
                 instance_id = UUID(bytes=error.instance_id)
                 raise KeyConflict(key=error.key, instance_id=instance_id, differs=error.differs) from None
+            except PrunedInstance as error:
+                raise InstancePruned(
+                    request=what,
+                    code=CODES[PrunedInstance],
+                    detail=str(error),
+                    instance_id=UUID(bytes=error.instance_id),
+                    definition=error.definition,
+                    state=str(error.state),
+                    pruned_at=time_at(error.pruned_at),
+                ) from None
             except tuple(CODES) as error:
                 raise refusal(request=what, code=CODES[type(error)], detail=str(error)) from None
 

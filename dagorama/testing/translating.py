@@ -140,6 +140,7 @@ def to_options(options: InstanceOptions) -> c.InstanceOptions:
             key=options.key,
             definition_digest=options.definition_digest,
             arguments_digest=options.arguments_digest,
+            keep=None if options.keep is None else values.Keep(*options.keep),
         )
     )
 

@@ -55,6 +55,8 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     """It has gone otherwise."""
     EVENT_KIND_WORKER_DRAINING: _EventKind.ValueType  # 15
     """It takes no more nodes and ends when those that it runs have: somebody has asked for it, or it has said so itself."""
+    EVENT_KIND_INSTANCE_PRUNED: _EventKind.ValueType  # 16
+    """It had ended, and is no more: its time was over, or somebody wanted that."""
 
 class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper): ...
 
@@ -87,6 +89,8 @@ EVENT_KIND_WORKER_LOST: EventKind.ValueType  # 14
 """It has gone otherwise."""
 EVENT_KIND_WORKER_DRAINING: EventKind.ValueType  # 15
 """It takes no more nodes and ends when those that it runs have: somebody has asked for it, or it has said so itself."""
+EVENT_KIND_INSTANCE_PRUNED: EventKind.ValueType  # 16
+"""It had ended, and is no more: its time was over, or somebody wanted that."""
 Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
 
 class _Change:
@@ -228,6 +232,7 @@ class InstanceOptions(_message.Message):
     TAGS_FIELD_NUMBER: _builtins.int
     DEFINITION_DIGEST_FIELD_NUMBER: _builtins.int
     ARGUMENTS_DIGEST_FIELD_NUMBER: _builtins.int
+    KEEP_FIELD_NUMBER: _builtins.int
     priority: _builtins.int
     """From -1,000 to 1,000; nodes of instances with a higher one are granted first, equal ones in the order in which the
     instances were made.
@@ -257,6 +262,10 @@ class InstanceOptions(_message.Message):
         500, all without NUL.
         """
 
+    @_builtins.property
+    def keep(self) -> Global___Keep:
+        """For how long it is kept after its end; as the broker is set where it is left out."""
+
     def __init__(
         self,
         *,
@@ -268,14 +277,42 @@ class InstanceOptions(_message.Message):
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         definition_digest: _builtins.bytes = ...,
         arguments_digest: _builtins.bytes = ...,
+        keep: Global___Keep | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["keep", b"keep"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_digest", b"arguments_digest", "deadline_s", b"deadline_s", "definition_digest", b"definition_digest", "group", b"group", "key", b"key", "priority", b"priority", "running_max", b"running_max", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_digest", b"arguments_digest", "deadline_s", b"deadline_s", "definition_digest", b"definition_digest", "group", b"group", "keep", b"keep", "key", b"key", "priority", b"priority", "running_max", b"running_max", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InstanceOptions: _TypeAlias = InstanceOptions  # noqa: Y015
+
+@_typing.final
+class Keep(_message.Message):
+    """For how many seconds an instance is kept after its end, by how it ends. More than 0; infinity for ever."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPLETED_S_FIELD_NUMBER: _builtins.int
+    FAILED_S_FIELD_NUMBER: _builtins.int
+    CANCELLED_S_FIELD_NUMBER: _builtins.int
+    completed_s: _builtins.float
+    failed_s: _builtins.float
+    cancelled_s: _builtins.float
+    def __init__(
+        self,
+        *,
+        completed_s: _builtins.float = ...,
+        failed_s: _builtins.float = ...,
+        cancelled_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled_s", b"cancelled_s", "completed_s", b"completed_s", "failed_s", b"failed_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Keep: _TypeAlias = Keep  # noqa: Y015
 
 @_typing.final
 class SubmitResponse(_message.Message):
@@ -1107,6 +1144,109 @@ class RetryNodeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RetryNodeResponse: _TypeAlias = RetryNodeResponse  # noqa: Y015
+
+@_typing.final
+class DeleteInstanceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    instance_id: _builtins.bytes
+    by: _builtins.str
+    def __init__(
+        self,
+        *,
+        instance_id: _builtins.bytes = ...,
+        by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "instance_id", b"instance_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteInstanceRequest: _TypeAlias = DeleteInstanceRequest  # noqa: Y015
+
+@_typing.final
+class DeleteInstanceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteInstanceResponse: _TypeAlias = DeleteInstanceResponse  # noqa: Y015
+
+@_typing.final
+class PruneInstancesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    DEFINITION_FIELD_NUMBER: _builtins.int
+    ENDED_UNTIL_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """As in `ListInstancesRequest`: a page may be empty although there are further ones."""
+    page_token: _builtins.str
+    definition: _builtins.str
+    ended_until: _builtins.float
+    """They ended before that, in seconds since the epoch; 0: at any time."""
+    dry_run: _builtins.bool
+    """Tell which they are, and remove none."""
+    by: _builtins.str
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[_graph_pb2.InstanceState.ValueType]:
+        """How they ended; none: in any way."""
+
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        states: _abc.Iterable[_graph_pb2.InstanceState.ValueType] | None = ...,
+        definition: _builtins.str = ...,
+        ended_until: _builtins.float = ...,
+        dry_run: _builtins.bool = ...,
+        by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "definition", b"definition", "dry_run", b"dry_run", "ended_until", b"ended_until", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PruneInstancesRequest: _TypeAlias = PruneInstancesRequest  # noqa: Y015
+
+@_typing.final
+class PruneInstancesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def instances(self) -> _containers.RepeatedCompositeFieldContainer[Global___InstanceInfo]: ...
+    def __init__(
+        self,
+        *,
+        instances: _abc.Iterable[Global___InstanceInfo] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instances", b"instances", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PruneInstancesResponse: _TypeAlias = PruneInstancesResponse  # noqa: Y015
 
 @_typing.final
 class DrainWorkerRequest(_message.Message):

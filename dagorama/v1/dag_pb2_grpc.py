@@ -69,6 +69,16 @@ class DagServiceStub(object):
                 request_serializer=dagorama_dot_v1_dot_dag__pb2.RetryNodeRequest.SerializeToString,
                 response_deserializer=dagorama_dot_v1_dot_dag__pb2.RetryNodeResponse.FromString,
                 )
+        self.DeleteInstance = channel.unary_unary(
+                '/dagorama.v1.DagService/DeleteInstance',
+                request_serializer=dagorama_dot_v1_dot_dag__pb2.DeleteInstanceRequest.SerializeToString,
+                response_deserializer=dagorama_dot_v1_dot_dag__pb2.DeleteInstanceResponse.FromString,
+                )
+        self.PruneInstances = channel.unary_unary(
+                '/dagorama.v1.DagService/PruneInstances',
+                request_serializer=dagorama_dot_v1_dot_dag__pb2.PruneInstancesRequest.SerializeToString,
+                response_deserializer=dagorama_dot_v1_dot_dag__pb2.PruneInstancesResponse.FromString,
+                )
         self.DrainWorker = channel.unary_unary(
                 '/dagorama.v1.DagService/DrainWorker',
                 request_serializer=dagorama_dot_v1_dot_dag__pb2.DrainWorkerRequest.SerializeToString,
@@ -243,6 +253,21 @@ class DagServiceServicer(object):
     def RetryNode(self, request, context):
         """Has a node that backs off run as soon as a worker takes it, without waiting for the time of its next attempt.
         Answered once that is durable. FAILED_PRECONDITION for one that does not back off.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteInstance(self, request, context):
+        """Removes an instance that has ended, with all that belongs to it: FAILED_PRECONDITION for one that runs. Its id, and
+        the key that it was started under, are refused from then on. OK where it was removed before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PruneInstances(self, request, context):
+        """Does so with instances of a selection that have ended, newest first, page by page; tells how they stood.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -424,6 +449,16 @@ def add_DagServiceServicer_to_server(servicer, server):
                     servicer.RetryNode,
                     request_deserializer=dagorama_dot_v1_dot_dag__pb2.RetryNodeRequest.FromString,
                     response_serializer=dagorama_dot_v1_dot_dag__pb2.RetryNodeResponse.SerializeToString,
+            ),
+            'DeleteInstance': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteInstance,
+                    request_deserializer=dagorama_dot_v1_dot_dag__pb2.DeleteInstanceRequest.FromString,
+                    response_serializer=dagorama_dot_v1_dot_dag__pb2.DeleteInstanceResponse.SerializeToString,
+            ),
+            'PruneInstances': grpc.unary_unary_rpc_method_handler(
+                    servicer.PruneInstances,
+                    request_deserializer=dagorama_dot_v1_dot_dag__pb2.PruneInstancesRequest.FromString,
+                    response_serializer=dagorama_dot_v1_dot_dag__pb2.PruneInstancesResponse.SerializeToString,
             ),
             'DrainWorker': grpc.unary_unary_rpc_method_handler(
                     servicer.DrainWorker,
@@ -704,6 +739,40 @@ class DagService(object):
         return grpc.experimental.unary_unary(request, target, '/dagorama.v1.DagService/RetryNode',
             dagorama_dot_v1_dot_dag__pb2.RetryNodeRequest.SerializeToString,
             dagorama_dot_v1_dot_dag__pb2.RetryNodeResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def DeleteInstance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/dagorama.v1.DagService/DeleteInstance',
+            dagorama_dot_v1_dot_dag__pb2.DeleteInstanceRequest.SerializeToString,
+            dagorama_dot_v1_dot_dag__pb2.DeleteInstanceResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def PruneInstances(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/dagorama.v1.DagService/PruneInstances',
+            dagorama_dot_v1_dot_dag__pb2.PruneInstancesRequest.SerializeToString,
+            dagorama_dot_v1_dot_dag__pb2.PruneInstancesResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -74,6 +74,12 @@ class DagServiceStub:
     """Has a node that backs off run as soon as a worker takes it, without waiting for the time of its next attempt.
     Answered once that is durable. FAILED_PRECONDITION for one that does not back off.
     """
+    DeleteInstance: _grpc.UnaryUnaryMultiCallable[_dag_pb2.DeleteInstanceRequest, _dag_pb2.DeleteInstanceResponse]
+    """Removes an instance that has ended, with all that belongs to it: FAILED_PRECONDITION for one that runs. Its id, and
+    the key that it was started under, are refused from then on. OK where it was removed before.
+    """
+    PruneInstances: _grpc.UnaryUnaryMultiCallable[_dag_pb2.PruneInstancesRequest, _dag_pb2.PruneInstancesResponse]
+    """Does so with instances of a selection that have ended, newest first, page by page; tells how they stood."""
     DrainWorker: _grpc.UnaryUnaryMultiCallable[_dag_pb2.DrainWorkerRequest, _dag_pb2.DrainWorkerResponse]
     """Tells a worker to take no more nodes, to finish what it runs, and to end. Answered once it is taken down who wanted
     that; repeating it is a no-op. NOT_FOUND for a worker that is not connected.
@@ -157,6 +163,12 @@ class DagServiceAsyncStub(DagServiceStub):
     """Has a node that backs off run as soon as a worker takes it, without waiting for the time of its next attempt.
     Answered once that is durable. FAILED_PRECONDITION for one that does not back off.
     """
+    DeleteInstance: _aio.UnaryUnaryMultiCallable[_dag_pb2.DeleteInstanceRequest, _dag_pb2.DeleteInstanceResponse]  # type: ignore[assignment]
+    """Removes an instance that has ended, with all that belongs to it: FAILED_PRECONDITION for one that runs. Its id, and
+    the key that it was started under, are refused from then on. OK where it was removed before.
+    """
+    PruneInstances: _aio.UnaryUnaryMultiCallable[_dag_pb2.PruneInstancesRequest, _dag_pb2.PruneInstancesResponse]  # type: ignore[assignment]
+    """Does so with instances of a selection that have ended, newest first, page by page; tells how they stood."""
     DrainWorker: _aio.UnaryUnaryMultiCallable[_dag_pb2.DrainWorkerRequest, _dag_pb2.DrainWorkerResponse]  # type: ignore[assignment]
     """Tells a worker to take no more nodes, to finish what it runs, and to end. Answered once it is taken down who wanted
     that; repeating it is a no-op. NOT_FOUND for a worker that is not connected.
@@ -303,6 +315,24 @@ class DagServiceServicer(metaclass=_abc_1.ABCMeta):
         """Has a node that backs off run as soon as a worker takes it, without waiting for the time of its next attempt.
         Answered once that is durable. FAILED_PRECONDITION for one that does not back off.
         """
+
+    @_abc_1.abstractmethod
+    def DeleteInstance(
+        self,
+        request: _dag_pb2.DeleteInstanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dag_pb2.DeleteInstanceResponse, _abc.Awaitable[_dag_pb2.DeleteInstanceResponse]]:
+        """Removes an instance that has ended, with all that belongs to it: FAILED_PRECONDITION for one that runs. Its id, and
+        the key that it was started under, are refused from then on. OK where it was removed before.
+        """
+
+    @_abc_1.abstractmethod
+    def PruneInstances(
+        self,
+        request: _dag_pb2.PruneInstancesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dag_pb2.PruneInstancesResponse, _abc.Awaitable[_dag_pb2.PruneInstancesResponse]]:
+        """Does so with instances of a selection that have ended, newest first, page by page; tells how they stood."""
 
     @_abc_1.abstractmethod
     def DrainWorker(

@@ -51,7 +51,7 @@ class Copied(Protocol):
         """Begin a copy; return None where there is nothing to copy. Raises `CannotCopy`."""
         ...
 
-    def measure(self) -> Measure:
+    def measure_file(self) -> Measure:
         """Return how large it is."""
         ...
 

@@ -3,15 +3,18 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from dagorama_broker.core.model.stored import EndedInstance
 from dagorama_broker.core.model.values import (
     AnnouncedDefinition,
     Failure,
     HookCall,
     InstanceId,
+    Keep,
     KnownStart,
     NewCall,
     NodeId,
     Progress,
+    PruneReason,
     RequestId,
     Start,
     Tags,
@@ -35,6 +38,7 @@ class InstanceOptions:
     deadline_s: float = 0.0  #: how long after its start it is to have ended; 0: no limit
     tags: Tags = ()  #: names and values for people, sorted by name
     key: str = ""  #: what it is started once under; empty: none
+    keep: Keep | None = None  #: for how long it is kept after its end; None: as the broker is set
     definition_digest: bytes = b""  #: for the body of a start under a key; empty: that of the payload
     arguments_digest: bytes = b""
 
@@ -248,6 +252,20 @@ class RerunNode(Command):
     by: str = ""
     edits: bytes = b""  #: what is put before the payload of its arguments
     edits_shown: str = ""  #: the same for people
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneInstances(Command):
+    """Remove instances that have ended and left memory, as the journal has them now, and note lived time.
+
+    Instances in memory are left out and, where the reason is age, also those to be kept for longer. No instance may be
+    brought back between the reading of the journal and this command.
+    """
+
+    instances: Sequence[EndedInstance]
+    reason: PruneReason
+    by: str = ""
+    asked: tuple[tuple[str, object], ...] = ()  #: what was asked for, for the history, where many go by request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 CoreError
 ├── Refused                 the request is at fault; nothing has changed
 │   ├── UnknownInstance
+│   │   └── PrunedInstance  it was, and only its tombstone is left
 │   ├── InstanceEnded
 │   ├── UnfitInstance
 │   ├── NodeInUse           a rerun would make it anew, under another id
@@ -37,6 +38,29 @@ class UnknownInstance(Refused):
         self.instance_id = instance_id
         super().__init__(
             f"no instance {show_id(instance_id)} is known to this broker; check the id and the broker's address"
+        )
+
+
+class PrunedInstance(UnknownInstance):
+    """An instance with this id, or under this key, has ended and was removed since."""
+
+    def __init__(
+        self, *, instance_id: bytes, definition: str, state: str, pruned_at: float, reason: str, by: str, key: str = ""
+    ) -> None:
+        self.instance_id = instance_id
+        self.definition = definition
+        self.state = state
+        self.pruned_at = pruned_at
+        self.reason = reason
+        self.by = by
+        self.key = key
+        under = f", which was started under key {key!r}," if key else ""
+        how = f"deleted{f' by {by}' if by else ''}" if reason == "request" else "pruned"
+        out = "give a new start a key of its own" if key else "a new start needs an id of its own"
+        Refused.__init__(
+            self,
+            f"instance {show_id(instance_id)} of {definition}{under} is {state} and was {how} on "
+            f"{show_time(pruned_at)}; nothing else is known of it any more, and {out}",
         )
 
 
@@ -189,6 +213,20 @@ class BrokenInvariant(CoreError, AssertionError):
         self.evidence = evidence
         seen = ", ".join(f"{name}={value!r}" for name, value in evidence.items())
         super().__init__(f"{rule} (seen: {seen})")
+
+
+def show_time(at: float) -> str:
+    """Return a time, in seconds since 1970, as a date and a time of day in UTC."""
+    days, rest_s = divmod(int(at), 86400)
+    # Howard Hinnant's "civil_from_days": years begin in March, so that the day of a leap year is the last of one.
+    era, day_of_era = divmod(days + 719468, 146097)
+    year_of_era = (day_of_era - day_of_era // 1460 + day_of_era // 36524 - day_of_era // 146096) // 365
+    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+    month = (5 * day_of_year + 2) // 153
+    day = day_of_year - (153 * month + 2) // 5 + 1
+    month += 3 if month < 10 else -9
+    year = year_of_era + era * 400 + (month <= 2)
+    return f"{year:04d}-{month:02d}-{day:02d} {rest_s // 3600:02d}:{rest_s // 60 % 60:02d}:{rest_s % 60:02d} UTC"
 
 
 def show_id(raw: bytes) -> str:

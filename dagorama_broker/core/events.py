@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from dagorama_broker.core.model.entities import Function, Instance, Node, Worker
 from dagorama_broker.core.model.states import Change, InstanceState, NodeState
+from dagorama_broker.core.model.stored import EndedInstance
 from dagorama_broker.core.model.values import (
     Action,
     Control,
@@ -19,6 +20,7 @@ from dagorama_broker.core.model.values import (
     LimitWord,
     NodeId,
     Note,
+    PruneReason,
     QueueControl,
     Request,
     Run,
@@ -85,6 +87,30 @@ class InstanceFinished:
     at: float
     counts: Mapping[NodeState, int] | None = None  #: how many of its nodes ended in which state; None: not known
     ends: int = 0  #: how often it has ended by now, if it has hooks
+    lived_s: float = 0.0  #: lived time at its end, see `core.model.keeping`
+    kept_until: float | None = None  #: lived time until which its own option keeps it; None: as the broker is set
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstancesPruned:
+    """Instances that had ended, and had left memory, are no more; their numbers are never given again.
+
+    The journal shows nothing of them from here on but their tombstones. `Journal.sweep` removes the rest bit by bit.
+    """
+
+    instances: Sequence[EndedInstance]
+    at: float
+    lived_s: float
+    reason: PruneReason
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LifeNoted:
+    """So long the storage has been in use by now, see `core.model.keeping`."""
+
+    at: float
+    lived_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +298,8 @@ DurableEvent = (
     | LimitChanged
     | InstanceReopened
     | InstanceFinished
+    | InstancesPruned
+    | LifeNoted
     | NodesCreated
     | NodesNoted
     | NodeCompleted

@@ -22,6 +22,7 @@ from dagorama_broker.core.model.stored import Snapshot, StoredInstance
 from dagorama_broker.core.model.values import InstanceId, NodeId, Rng, WorkerId
 from dagorama_broker.core.ready.limits import Limits
 from dagorama_broker.core.ready.queues import ReadyQueues
+from dagorama_broker.core.retention import Retention
 from dagorama_broker.core.settings import Settings
 
 #: Fencing tokens are `epoch << 40 | counter`: a broker would have to grant a trillion leases between two restarts to
@@ -57,6 +58,7 @@ class Scheduler:
         #: Instances that nobody has submitted, and that the last command has made.
         self.hook_instances: Sequence[InstanceId] = ()
         self.controller = Controller(self.graph, self.queues, self.dispatcher, self.fleet)
+        self.retention = Retention(self.graph, self.settings)
         self._may_be_held = False  #: whether there is anything that the workers who are awaited could have
         fleet = self.fleet
         # What one part decides alone goes straight to it; the scheduler's own methods bring several together.
@@ -79,6 +81,7 @@ class Scheduler:
             c.RetryNode: self.controller.retry_node,
             c.RetryInstance: self._begin_anew,
             c.RerunNode: self._begin_anew,
+            c.PruneInstances: self.retention.prune,
             c.ControlInstance: self.controller.control_instance,
             c.ControlQueue: self.controller.control_queue,
             c.GrantWork: self._grant_work,
@@ -166,6 +169,7 @@ class Scheduler:
         """
         self.graph.instance_seq = snapshot.instance_seq_last
         self.graph.node_seq = snapshot.node_seq_last
+        self.retention.restore(snapshot.lived, now)
         if snapshot.epoch > 1:
             self.limits.restored_at = now
         for queue, control in snapshot.queues.items():

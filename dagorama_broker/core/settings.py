@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from dagorama_broker.core.model.values import DAY_S, Keep
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -11,3 +13,5 @@ class Settings:
     pull_lease_duration_s: float = 60.0  #: the same for workers that pull: those of dagorama 0.1 ping every 30 s
     deliveries_max: int = 5  #: a node that so many workers were lost with is quarantined
     reconnect_grace_s: float = 5.0  #: how long a restarted broker waits for the workers that it had
+    keep: Keep = Keep()  # noqa: RUF009 - a tuple
+    keep_tombstones_s: float = 365 * DAY_S  #: so long ids and keys of pruned instances are refused; infinity: for ever

@@ -20,13 +20,15 @@ from dagorama_broker.core.commands import (
     Command,
     CompleteNodes,
     GrantWork,
+    PruneInstances,
     RerunNode,
     RetryInstance,
     SubmitNodes,
     Tick,
 )
 from dagorama_broker.core.errors import Refused
-from dagorama_broker.core.model.values import InstanceId, Rng
+from dagorama_broker.core.model.stored import EndedInstance
+from dagorama_broker.core.model.values import InstanceId, PruneReason, Rng
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.clock import Clock, SystemClock
@@ -34,6 +36,7 @@ from dagorama_broker.host.listeners import Listeners
 from dagorama_broker.host.newest import NewestIds
 from dagorama_broker.host.outdated import Outdated
 from dagorama_broker.host.pace import Pace, is_small
+from dagorama_broker.host.pruning import prune
 from dagorama_broker.host.returning import bring_back, bring_back_all, bring_back_referred
 from dagorama_broker.storage.journal import Journal
 
@@ -142,6 +145,8 @@ class Host:
         self.find_values: Callable[[Iterable[bytes]], Awaitable[dict[bytes, int]]] = _find_no_values
         #: The same of those that are reported, where that is another: it gives none that the store cannot tell of now.
         self.find_reported: Callable[[Iterable[bytes]], Awaitable[dict[bytes, int]]] | None = None
+        #: Set when pruned instances have left something to be removed.
+        self.leftovers = asyncio.Event()
         #: Told of everything, where metrics are asked for.
         self.observer: Observer | None = None
 
@@ -278,6 +283,30 @@ class Host:
                 if node is not None and not node.instance.whole:
                     await bring_back_referred(self, node.instance, result)
         self.apply(command, then)
+
+    async def prune(
+        self,
+        instance_ids: Sequence[InstanceId],
+        reason: PruneReason,
+        *,
+        by: str = "",
+        asked: tuple[tuple[str, object], ...] = (),
+        waits: bool = False,
+    ) -> list[EndedInstance]:
+        """Remove those of some instances that may go, and return them when that is durable. Raises `HostStopped`.
+
+        Where one is being brought back this `waits`, or leaves it out.
+        """
+        pruned = await prune(
+            self,
+            self._restoring,
+            instance_ids,
+            lambda instances: PruneInstances(instances=instances, reason=reason, by=by, asked=asked),
+            waits=waits,
+        )
+        if pruned:
+            self.leftovers.set()
+        return pruned
 
     async def flush(self) -> None:
         """Return when everything decided so far is durable and released. Raises `HostStopped` if it never will be."""

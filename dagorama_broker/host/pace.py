@@ -66,6 +66,8 @@ def _nodes_in(event: e.DurableEvent) -> int:
             return len(event.resets)
         case e.NodesNoted():
             return len(event.notes)
+        case e.InstancesPruned():
+            return SMALL + 1  # it takes away rows of many tables
         case _:
             return 1
 

@@ -16,6 +16,7 @@ from dagorama_broker.core.graph.resetting import Plan, is_done, make_plan
 from dagorama_broker.core.graph.restoring import Restoring
 from dagorama_broker.core.graph.submitting import check_repeated
 from dagorama_broker.core.model.entities import Instance
+from dagorama_broker.core.model.keeping import told_by
 from dagorama_broker.core.model.stored import StoredInstance, StoredNode
 from dagorama_broker.core.model.values import InstanceId, NewCall, NodeId
 from dagorama_broker.core.scheduler import Scheduler
@@ -50,7 +51,7 @@ async def bring_back(host: _Reads, command: SubmitNodes) -> SubmitNodes | None:
     """Restore what a command needs that is not in memory; give what is left to do of it, None for nothing.
 
     No two may do that for one instance at a time. Between this and the command nothing may be awaited. Raises
-    `ConflictingNode`.
+    `ConflictingNode` or `PrunedInstance`.
     """
     instances, instance_id = host.scheduler.instances, command.instance_id
     while True:
@@ -60,6 +61,7 @@ async def bring_back(host: _Reads, command: SubmitNodes) -> SubmitNodes | None:
             return command
         stored = None if instance is not None else await _read_head(host, instance_id)
         if instance is None and stored is None:
+            await _refuse_pruned(host, instance_id)
             return command
         calls = await _new_calls(host, instance_id, command.calls)
         referred = [dependency_id for call in calls for dependency_id in call.dependency_ids]
@@ -95,6 +97,7 @@ async def bring_back_all(host: _Reads, command: RetryInstance | RerunNode) -> No
         return
     head = await host.read(host.journal.find_head, instance_id)
     if head is None:
+        await _refuse_pruned(host, instance_id)
         return
     restoring = Restoring(graph, head, host.now())
     if not is_done(restoring.instance, command):
@@ -104,6 +107,13 @@ async def bring_back_all(host: _Reads, command: RetryInstance | RerunNode) -> No
             restoring.give_up()
             raise
     restoring.enter(host.now())
+
+
+async def _refuse_pruned(host: _Reads, instance_id: InstanceId) -> None:
+    """Raise `PrunedInstance` where there was such an instance."""
+    tombstone = await host.read(host.journal.find_tombstone, instance_id)
+    if tombstone is not None:
+        raise told_by(tombstone)
 
 
 async def _prepare(host: _Reads, restoring: Restoring, command: RetryInstance | RerunNode) -> Plan:

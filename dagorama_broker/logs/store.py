@@ -85,7 +85,7 @@ class LogStore:
             return None
         return self._copies.begin(self._tables.connection, self.location)
 
-    def measure(self) -> Measure:
+    def measure_file(self) -> Measure:
         """Return how large the file is; nothing where there is none that can be used."""
         if self._path is None or self._tables is None:
             return Measure()

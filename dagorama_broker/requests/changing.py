@@ -3,15 +3,35 @@
 from asyncio import Lock
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 from weakref import WeakValueDictionary
 
 from dagorama_broker.core import commands as c
-from dagorama_broker.core.errors import InstanceEnded, UnfitNode, UnknownInstance, UnknownNode
+from dagorama_broker.core.errors import (
+    InstanceEnded,
+    PrunedInstance,
+    UnfitInstance,
+    UnfitNode,
+    UnknownInstance,
+    UnknownNode,
+)
 from dagorama_broker.core.events import NodesReset, RequestRepeated, StartRepeated
+from dagorama_broker.core.model.keeping import told_by
+from dagorama_broker.core.model.states import ENDED, InstanceState
 from dagorama_broker.core.model.stored import InstanceSummary
-from dagorama_broker.core.model.values import HookCall, InstanceId, KnownStart, NewCall, NodeId, RequestId, WorkerId
-from dagorama_broker.requests.answers import QueueInfo, Submitted
+from dagorama_broker.core.model.values import (
+    HookCall,
+    InstanceId,
+    KnownStart,
+    NewCall,
+    NodeId,
+    PruneReason,
+    RequestId,
+    WorkerId,
+)
+from dagorama_broker.requests.answers import Page, QueueInfo, Submitted
 from dagorama_broker.requests.checks import (
+    MalformedRequest,
     check_actor,
     check_control,
     check_edits,
@@ -84,12 +104,21 @@ class Changing(LookingAtLimits):
             else:
                 await keeper.flush()  # it may be on its way to the journal
                 known = await keeper.read(keeper.journal.find_start, key)
+                if known is None:
+                    await self._refuse_pruned(key)
             if known is not None and known.instance_id == command.instance_id:
                 known = None
             for event in await keeper.submit(replace(command, known=known)):
                 if isinstance(event, StartRepeated):
                     return Submitted(event.instance_id, event.node_id)
         return None
+
+    async def _refuse_pruned(self, key: str) -> None:
+        """Raise `PrunedInstance` where an instance was started under a key and is no more."""
+        keeper = self._keeper
+        tombstone = await keeper.read(keeper.journal.find_tombstone_of_key, key)
+        if tombstone is not None:
+            raise told_by(tombstone, key=key)
 
     async def cancel_instance(self, instance_id: InstanceId, by: str = "") -> None:
         """Stop an instance. Raises `UnknownInstance`, or `InstanceEnded` naming the state."""
@@ -135,6 +164,55 @@ class Changing(LookingAtLimits):
         """
         check_actor(by)
         await self._keeper.submit(c.RetryInstance(instance_id=instance_id, request_id=request_id, by=by))
+
+    async def delete_instance(self, instance_id: InstanceId, by: str = "") -> None:
+        """Remove an instance that has ended, with all that belongs to it. A no-op where it was removed before.
+
+        Raises `UnfitInstance` for one that runs, or `UnknownInstance`.
+        """
+        check_actor(by)
+        while not await self._keeper.prune([instance_id], PruneReason.REQUEST, by=by, waits=True):
+            try:
+                summary = await self.get_instance(instance_id)
+            except PrunedInstance:
+                return
+            if summary.state is InstanceState.RUNNING:
+                needed = "has ended, or is cancelled first,"
+                raise UnfitInstance(instance_id=instance_id, state=summary.state, wanted="deleted", needed=needed)
+            # It was brought back for a request that was refused, and is about to leave memory again.
+
+    async def prune_instances(
+        self,
+        page_size: int = 0,
+        page_token: str = "",
+        states: Sequence[str] = (),
+        definition: str = "",
+        ended_until: float = 0.0,
+        dry_run: bool = False,
+        by: str = "",
+    ) -> Page[InstanceSummary]:
+        """Remove a page of instances that have ended, newest first, and return how they stood; or only return them.
+
+        The page may be empty and not the last. Raises `MalformedRequest`.
+        """
+        check_actor(by)
+        if not 0 <= ended_until < inf:  # NaN neither
+            raise MalformedRequest(f"ended_until is {ended_until}; it must be a time in seconds since 1970, or 0")
+        page = await self.list_instances(
+            page_size, page_token, states=states or [state.value for state in ENDED], definition=definition
+        )
+        chosen = [
+            one
+            for one in page.items
+            if one.state is not InstanceState.RUNNING and (not ended_until or one.finished_at < ended_until)
+        ]
+        if dry_run or not chosen:
+            return Page(chosen, page.next_token)
+        asked = [("states", ", ".join(states)), ("definition", definition), ("ended_until", ended_until)]
+        wanted = tuple((name, value) for name, value in asked if value) or (("all", True),)
+        gone = await self._keeper.prune([one.id for one in chosen], PruneReason.REQUEST, by=by, asked=wanted)
+        ids = {one.id for one in gone}
+        return Page([one for one in chosen if one.id in ids], page.next_token)
 
     async def retry_node(self, instance_id: InstanceId, node_id: NodeId, by: str = "") -> None:
         """Have a node that backs off run as soon as a worker takes it. Raises `UnknownNode` or `UnfitNode`.
@@ -198,7 +276,7 @@ class Changing(LookingAtLimits):
             await keeper.flush()  # it may be on its way to the journal
             summary = await keeper.read(keeper.journal.summarize_instance, command.instance_id)
             if summary is None:
-                raise
+                raise await self._unknown(command.instance_id) from None
             raise InstanceEnded(instance_id=command.instance_id, state=summary.state, wanted=wanted) from None
 
     async def _ids_of(self, seqs: Sequence[int]) -> list[NodeId]:

@@ -266,6 +266,8 @@ def check_options(options: InstanceOptions) -> InstanceOptions:
         )
     _check_priority(options.priority, "options.priority")
     to_seconds("options.deadline_s", options.deadline_s)
+    if options.keep is not None and not all(number >= 0 for number in options.keep):  # NaN neither
+        raise MalformedRequest(f"options.keep is {tuple(options.keep)}; each must be 0 or more seconds")
     _check_text("options.key", options.key, 0, KEY_LENGTH_MAX)
     check_tags("options.tags", options.tags)
     for field in ("definition_digest", "arguments_digest"):

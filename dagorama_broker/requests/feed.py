@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from dagorama_broker.core import events as e
+from dagorama_broker.core.model.stored import EndedInstance
 from dagorama_broker.core.model.values import FailedAttempt, InstanceId
 from dagorama_broker.requests.answers import (
     EventBatch,
@@ -79,13 +80,19 @@ class Feed:
         for event in events:
             tell = _TELLERS.get(type(event))
             if tell is not None:
-                self._kept.append(tell(event, now))
-                self._last += 1
+                self._keep(tell(event, now))
+            elif type(event) is e.InstancesPruned:  # the only one that is of several
+                for ended in event.instances:
+                    self._keep(_pruned(ended, event.at))
         if self._last > before and self.waiting:
             for news in self.waiting:
                 news.set()
             self.waiting.clear()
         return True
+
+    def _keep(self, happening: Happening) -> None:
+        self._kept.append(happening)
+        self._last += 1
 
     def read(self, after: str, instance_id: InstanceId | None) -> EventBatch:
         """Return the events after a cursor, of an instance or of all; with no cursor, none and the cursor of now.
@@ -136,6 +143,10 @@ def _controlled(event: e.InstanceControlled, now: float) -> Happening:
 def _finished(event: e.InstanceFinished, now: float) -> Happening:
     instance = event.instance
     return InstanceHappening(EventKind.INSTANCE_FINISHED, event.at, instance.id, instance.definition, event.state)
+
+
+def _pruned(ended: EndedInstance, at: float) -> Happening:
+    return InstanceHappening(EventKind.INSTANCE_PRUNED, at, ended.id, ended.definition, ended.state)
 
 
 def _nodes_created(event: e.NodesCreated, now: float) -> Happening:

@@ -6,7 +6,8 @@ from typing import Protocol, TypeVar
 from dagorama_broker.core.commands import Command, RerunNode, RetryInstance, SubmitNodes
 from dagorama_broker.core.events import Event
 from dagorama_broker.core.model.states import InstanceState
-from dagorama_broker.core.model.values import InstanceId
+from dagorama_broker.core.model.stored import EndedInstance
+from dagorama_broker.core.model.values import InstanceId, PruneReason
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.requests.answers import SettingInfo
 from dagorama_broker.storage.journal import Journal
@@ -51,6 +52,18 @@ class Keeper(Protocol):
 
     async def submit(self, command: SubmitNodes | RetryInstance | RerunNode) -> Sequence[Event]:
         """Do as `commit` for an instance that may have left memory, and return what was decided."""
+        ...
+
+    async def prune(
+        self,
+        instance_ids: Sequence[InstanceId],
+        reason: PruneReason,
+        *,
+        by: str = "",
+        asked: tuple[tuple[str, object], ...] = (),
+        waits: bool = False,
+    ) -> list[EndedInstance]:
+        """Remove those of some instances that may go, and return them when that is durable."""
         ...
 
     async def flush(self) -> None:

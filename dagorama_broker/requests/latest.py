@@ -210,6 +210,13 @@ class Latest:
         changed.ended = event.state, dict(event.counts or {})
         self._seen.pop(event.instance.id, None)
 
+    def note_pruned(self, event: e.InstancesPruned, now: float) -> None:
+        """Take in that instances are no more: any that are known here by name, of others that there were some."""
+        self._forgotten = self._number
+        for ended in event.instances:
+            if ended.id in self._changed or ended.id in self._named:
+                self._touch(ended.id, now).whole = self._number
+
     def note_workers(self) -> None:
         """Take in that workers have changed."""
         self._workers = self._number
@@ -290,6 +297,7 @@ _NOTED: dict[type, Callable[[Latest, Any, float], None]] = {
     **dict.fromkeys((e.NodesReset, e.NodesRemoved), _whole),
     e.InstanceReopened: Latest.note_reopened,
     e.InstanceFinished: Latest.note_end,
+    e.InstancesPruned: Latest.note_pruned,
     e.NodesCreated: _created,
     e.NodesCancelled: _cancelled,
     **dict.fromkeys((e.WorkerJoined, e.WorkerLeft, e.WorkerDraining), _worker),

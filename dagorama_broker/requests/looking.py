@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from dagorama_broker.core.errors import EmptyInstance, UnknownInstance, UnknownNode
 from dagorama_broker.core.model.entities import Instance, Node
+from dagorama_broker.core.model.keeping import told_by
 from dagorama_broker.core.model.selections import InstanceSelection, NodeSelection, Selected, is_end
 from dagorama_broker.core.model.states import TERMINAL, InstanceState, NodeState
 from dagorama_broker.core.model.stored import InstanceSummary, StoredEnd, StoredNode
@@ -78,8 +79,13 @@ class Looking:
             return live
         summary = await self._keeper.read(self._keeper.journal.summarize_instance, instance_id)
         if summary is None:
-            raise UnknownInstance(instance_id=instance_id)
+            raise await self._unknown(instance_id)
         return summary
+
+    async def _unknown(self, instance_id: InstanceId) -> UnknownInstance:
+        """Return the error about an instance that there is not: there never was, or it was pruned."""
+        tombstone = await self._keeper.read(self._keeper.journal.find_tombstone, instance_id)
+        return UnknownInstance(instance_id=instance_id) if tombstone is None else told_by(tombstone)
 
     async def check_instance(self, instance_id: InstanceId) -> None:
         """Raise `UnknownInstance` where submitting would make one."""
@@ -87,7 +93,7 @@ class Looking:
         if instance_id not in keeper.scheduler.instances:
             await keeper.flush()  # it may be on its way to the journal
             if await keeper.read(keeper.journal.summarize_instance, instance_id) is None:
-                raise UnknownInstance(instance_id=instance_id)
+                raise await self._unknown(instance_id)
 
     async def is_over(self, instance_id: InstanceId) -> bool:
         """Tell whether an instance runs no longer. Raises `UnknownInstance`."""
@@ -291,7 +297,7 @@ class Looking:
         stored = found.get(node_id)
         if stored is None:
             if await self._keeper.read(journal.summarize_instance, instance_id) is None:
-                raise UnknownInstance(instance_id=instance_id)
+                raise await self._unknown(instance_id)
             raise UnknownNode(instance_id=instance_id, node_id=node_id)
         return stored
 

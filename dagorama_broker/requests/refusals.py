@@ -7,6 +7,7 @@ from dagorama_broker.requests.references import CannotRead, MissingValues
 
 CODES: dict[type[Exception], str] = {
     errors.UnknownInstance: "NOT_FOUND",
+    errors.PrunedInstance: "NOT_FOUND",
     errors.InstanceEnded: "FAILED_PRECONDITION",
     errors.UnfitInstance: "FAILED_PRECONDITION",
     errors.NodeInUse: "FAILED_PRECONDITION",

@@ -79,6 +79,14 @@ async def abort(context: Aborts, code: grpc.StatusCode, text: object) -> None:
             ("dagorama-differs", ",".join(text.differs)),
         )
         await context.abort(code, fitting(str(text)), evidence)
+    if isinstance(text, errors.PrunedInstance):
+        told = (
+            ("dagorama-instance", errors.show_id(text.instance_id)),
+            ("dagorama-definition-bin", text.definition.encode()),
+            ("dagorama-state", str(text.state)),
+            ("dagorama-pruned-at", repr(text.pruned_at)),
+        )
+        await context.abort(code, fitting(str(text)), told)
     if isinstance(text, MissingValues):
         await context.abort(code, fitting(str(text)), (("dagorama-missing-bin", b"".join(text.digests)),))
     if isinstance(text, StoreAway):  # so that clients don't take it for the broker itself

@@ -93,8 +93,8 @@ class StorageService(storage_pb2_grpc.StorageServiceServicer):
     ) -> storage_pb2.MeasureStorageResponse:
         """Tell how large everything is."""
         journal, values = self._host.journal, self._values
-        database = await self._host.read(journal.measure) if isinstance(journal, Copied) else Measure()
-        logs = await self._logs.run(self._logs.store.measure)
+        database = await self._host.read(journal.measure_file) if isinstance(journal, Copied) else Measure()
+        logs = await self._logs.run(self._logs.store.measure_file)
         counted = await count_unused(values, lambda digests: self._host.read(journal.find_used, digests))
         return storage_pb2.MeasureStorageResponse(
             database=_measured(database),

@@ -30,7 +30,7 @@ def prepare_file(path: Path) -> None:
             # Not opened to find out: closing any handle of a file drops the locks that this process has on it.
             _check_writable(path)
             return
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise StorageError(
             f"{path}: the file cannot be made ({error.strerror}). Give the broker's user the right to write its "
@@ -43,7 +43,7 @@ def prepare_folder(path: Path) -> None:
     missing = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     for folder in missing:
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
 
 
 def _check_writable(path: Path) -> None:
@@ -56,7 +56,7 @@ def _check_writable(path: Path) -> None:
             )
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make new names in a folder durable, so that a power cut cannot take the file away with all that is in it."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

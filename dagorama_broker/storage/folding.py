@@ -14,6 +14,7 @@ from typing import NamedTuple, assert_never
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Function, Instance, Node
 from dagorama_broker.core.model.states import Change, InstanceState, NodeState
+from dagorama_broker.core.model.stored import EndedInstance, Lived
 from dagorama_broker.core.model.values import (
     Body,
     Control,
@@ -61,6 +62,24 @@ class InstanceRow(NamedTuple):
     tags: str | None = None  #: JSON list of pairs; None: it has none
     ends: int | None = None  #: how often it has ended; None: as before
     started_by: str | None = None
+    keep: str | None = None  #: JSON list of seconds; None: as the broker is set
+    ended_on: float | None = None  #: None: it runs
+    kept_until: float | None = None
+
+
+class TombstoneRow(NamedTuple):
+    """The remains of an instance that was pruned."""
+
+    instance: int
+    id: bytes
+    definition: str
+    state: str
+    finished_at: float
+    pruned_at: float
+    pruned_on: float
+    reason: str
+    actor: str
+    key: str | None
 
 
 class TagRow(NamedTuple):
@@ -163,6 +182,8 @@ class Batch:
     tags: list[TagRow] = field(default_factory=list)
     hooks: list[tuple[int, HookCall]] = field(default_factory=list)  #: by the number of the instance
     controls: dict[int, ControlRow] = field(default_factory=dict)  #: after the instances
+    pruned: list[TombstoneRow] = field(default_factory=list)  #: after all of the instances
+    lived: Lived | None = None
     queues: dict[str, QueueRow | None] = field(default_factory=dict)  #: None: as it would be without a word
     limits: dict[str, LimitRow] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
@@ -284,6 +305,12 @@ def _fold_one(batch: Batch, event: e.DurableEvent, workers: Mapping[str, int]) -
             _put_instance(batch, event.instance, RUNNING, None)
         case e.InstanceFinished():
             _put_instance(batch, event.instance, str(event.state.value), event.at, event.counts, event.ends or None)
+            kept = batch.instances[event.instance.seq]
+            batch.instances[event.instance.seq] = kept._replace(ended_on=event.lived_s, kept_until=event.kept_until)
+        case e.InstancesPruned():
+            batch.pruned += [_tombstone_row(ended, event) for ended in event.instances]
+        case e.LifeNoted():
+            batch.lived = Lived(event.at, event.lived_s)
         case e.InstanceControlled():
             batch.controls[event.instance.seq] = ControlRow(*event.control, event.instance.seq)
         case e.LimitChanged():
@@ -375,6 +402,22 @@ def _put_instance(
         json.dumps(instance.tags) if instance.tags else None,
         ends,
         instance.started_by or None,
+        None if instance.keep is None else json.dumps(instance.keep),
+    )
+
+
+def _tombstone_row(ended: EndedInstance, event: e.InstancesPruned) -> TombstoneRow:
+    return TombstoneRow(
+        ended.seq,
+        ended.id,
+        ended.definition,
+        str(ended.state.value),
+        ended.finished_at,
+        event.at,
+        event.lived_s,
+        str(event.reason.value),
+        event.by,
+        ended.key or None,
     )
 
 

@@ -11,12 +11,14 @@ made together stand together, and an index of them mostly appends (decision 0006
 clocks differ: rows are numbered by the core.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from dagorama_broker.core.events import DurableEvent
 from dagorama_broker.core.model.selections import InstanceSelection, NodeSelection, Selected
+from dagorama_broker.core.model.states import InstanceState
 from dagorama_broker.core.model.stored import (
+    EndedInstance,
     InstanceSummary,
     NodeCounts,
     ShapePart,
@@ -26,6 +28,8 @@ from dagorama_broker.core.model.stored import (
     StoredInstance,
     StoredNode,
     StoredTimes,
+    Tombstone,
+    Usage,
     ValueUse,
 )
 from dagorama_broker.core.model.values import InstanceId, KnownStart, NodeId
@@ -175,6 +179,69 @@ class Journal(Protocol):
 
     def list_uses(self, *, after: ValueUse | None, limit: int) -> list[ValueUse]:
         """Return up to `limit` uses of values after that one, in order; None: from the first."""
+        ...
+
+    # Of retention. Lived time is that of `core.model.keeping`.
+
+    def find_due(self, cutoffs: Mapping[InstanceState, float], *, lived_s: float, limit: int) -> list[EndedInstance]:
+        """Return up to `limit` instances that are not to be kept any longer.
+
+        Instances that have an option of their own are kept until the lived time that it gives; others are due where
+        they had ended by the lived time in `cutoffs`.
+        """
+        ...
+
+    def find_oldest(self, limit: int) -> list[EndedInstance]:
+        """Return up to `limit` of the instances that ended first, but for any to be kept for ever."""
+        ...
+
+    def find_ended(self, instance_ids: Sequence[InstanceId]) -> list[EndedInstance]:
+        """Return those of some instances that have ended, in any order."""
+        ...
+
+    def find_tombstone(self, instance_id: InstanceId) -> Tombstone | None:
+        """Return the tombstone of an instance that was pruned."""
+        ...
+
+    def find_tombstone_of_key(self, key: str) -> Tombstone | None:
+        """Return the tombstone of the last instance that was started under a key and was pruned."""
+        ...
+
+    def list_sweeps(self, limit: int) -> list[tuple[int, InstanceId]]:
+        """Return up to `limit` instances, by number and id, that were pruned and have something left to be removed."""
+        ...
+
+    def sweep(self, instance_seqs: Sequence[int], *, rows_max: int) -> bool:
+        """Remove up to so many rows of instances that `list_sweeps` has given; return whether all of them are gone.
+
+        Nothing waits for that to be on the disk: after a crash an instance with rows is still listed.
+        """
+        ...
+
+    def forget_tombstones(self, *, pruned_until: float, limit: int) -> int:
+        """Remove up to `limit` tombstones of instances that were pruned by some lived time; return how many."""
+        ...
+
+    def tidy(self, *, rows_max: int) -> bool:
+        """Remove up to so many rows that no instance needs any more; return whether that is through for now."""
+        ...
+
+    def measure(self) -> Usage:
+        """Return the room that the storage takes on a disk, without values in the value store; 0 where it has none."""
+        ...
+
+    def measure_values(self, *, after: bytes, limit: int) -> tuple[int, bytes]:
+        """Return the bytes of up to `limit` values that are used, and the last digest of these; empty for none.
+
+        They come in the order of their digests.
+        """
+        ...
+
+    def give_back(self, bytes_max: int) -> int:
+        """Give up to so many bytes back to the file system; return how many are still free.
+
+        They may be back only after a call with 0.
+        """
         ...
 
     def close(self) -> None:

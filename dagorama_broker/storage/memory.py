@@ -6,11 +6,11 @@ the core's own objects. Columns that are mostly empty have entries only where th
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, MutableSequence, Sequence
 from copy import copy
 from heapq import nlargest
 from itertools import islice
-from typing import TypeVar, assert_never
+from typing import Any, TypeVar, assert_never
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Instance, Node
@@ -19,7 +19,9 @@ from dagorama_broker.core.model.selections import InstanceSelection, NodeSelecti
 from dagorama_broker.core.model.states import COMPLETED, TERMINAL, WAITING, Change, InstanceState, NodeState
 from dagorama_broker.core.model.stored import (
     INSTANCE_IDS_MAX,
+    EndedInstance,
     InstanceSummary,
+    Lived,
     NodeCounts,
     ShapePart,
     Snapshot,
@@ -28,6 +30,8 @@ from dagorama_broker.core.model.stored import (
     StoredInstance,
     StoredNode,
     StoredTimes,
+    Tombstone,
+    Usage,
     ValueUse,
 )
 from dagorama_broker.core.model.values import (
@@ -48,9 +52,13 @@ from dagorama_broker.core.model.values import (
     WorkerId,
     pauses_in,
 )
+from dagorama_broker.storage.tombs import Ends, Tombs
 from dagorama_broker.storage.uses import EXCEPTION, RESULT, UsesInMemory, uses_in, uses_of_hooks, uses_of_nodes
 
 T = TypeVar("T")
+
+#: So many runs of nodes of instances that were pruned are kept in any case.
+_RUNS_MIN = 10_000
 
 #: A state is kept as its place in here: waiting is 0.
 _STATES = tuple(NodeState)
@@ -67,16 +75,22 @@ class MemoryJournal:
 
     def __init__(self) -> None:
         self._epoch = 0
-        self._records: list[_Record] = []  #: by the instance's number - 1
+        self._records: list[_Record] = []  #: by the instance's number
         self._by_id: dict[InstanceId, _Record] = {}
         self._by_key: dict[str, _Record] = {}
         self._running: dict[int, _Record] = {}
         self._workers: dict[WorkerId, str] = {}
         self._queues: dict[str, QueueControl] = {}
         self._limits: dict[str, LimitWord] = {}
-        self._actions: list[StoredAction] = []  #: by their numbers - 1
+        self._actions: list[StoredAction] = []  #: in their order
+        self._action_last = 0
         self._actions_on: dict[InstanceId, list[StoredAction]] = {}
         self._removed_last = 0  #: highest number of a node that was removed
+        self._instance_last = 0  #: highest number of an instance
+        self._lived: Lived | None = None
+        self._ends = Ends(self._is_so)
+        self._tombs = Tombs()
+        self._swept: dict[int, _Record] = {}  #: instances that were pruned, and still have rows
         self._uses = UsesInMemory()
         # Which instance a node is of: the first number of each run of nodes of one instance, and that instance.
         self._run_starts = array("q")
@@ -88,10 +102,11 @@ class MemoryJournal:
         instances = [self._running[seq].stored() for seq in sorted(self._running)]
         return Snapshot(
             epoch=self._epoch,
-            instance_seq_last=self._records[-1].seq if self._records else 0,
-            instance_ids_last=tuple(nlargest(INSTANCE_IDS_MAX, self._by_id)),
+            instance_seq_last=self._instance_last,
+            instance_ids_last=tuple(nlargest(INSTANCE_IDS_MAX, [*self._by_id, *self._tombs.by_id])),
             node_seq_last=max([self._removed_last, *(record.seqs[-1] for record in self._records if record.seqs)]),
             instances=instances,
+            lived=self._lived,
             workers=dict(self._workers),
             queues=dict(self._queues),
             limits=self._take_limits(instances),
@@ -246,7 +261,10 @@ class MemoryJournal:
             run = bisect_right(self._run_starts, seq) - 1
             if run < 0:
                 continue
-            record = self._records[self._place(self._run_instances[run])]
+            place = self._place(self._run_instances[run])
+            if place == len(self._records) or self._records[place].seq != self._run_instances[run]:
+                continue  # it was pruned
+            record = self._records[place]
             row = record.row(seq)
             if row < len(record.seqs) and record.seqs[row] == seq:
                 yield seq, record, row
@@ -273,13 +291,14 @@ class MemoryJournal:
 
     def list_all_actions(self, subject: str, *, before_seq: int | None, limit: int) -> list[StoredAction]:
         """Return actions, newest first."""
-        end = len(self._actions) if before_seq is None else max(0, before_seq - 1)
+        end = len(self._actions) if before_seq is None else bisect_left(self._actions, (before_seq,))
         newest = (stored for stored in reversed(self._actions[:end]) if subject in ("", stored.action.subject))
         return list(islice(newest, limit))
 
     def _keep_action(self, event: e.ActionTaken) -> None:
         instance_id = event.instance.id if event.instance is not None else None
-        stored = StoredAction(len(self._actions) + 1, event.action, instance_id)
+        self._action_last += 1
+        stored = StoredAction(self._action_last, event.action, instance_id)
         self._actions.append(stored)
         if instance_id is not None:
             on_it = self._actions_on.setdefault(instance_id, [])
@@ -290,6 +309,98 @@ class MemoryJournal:
     def find_used(self, digests: Sequence[bytes]) -> set[bytes]:
         """Return the values, among these, that payloads refer to."""
         return self._uses.find(digests)
+
+    def find_due(self, cutoffs: Mapping[InstanceState, float], *, lived_s: float, limit: int) -> list[EndedInstance]:
+        """Return instances that are due."""
+        return list(islice(self._ends.due(cutoffs, lived_s), limit))
+
+    def find_oldest(self, limit: int) -> list[EndedInstance]:
+        """Return the instances that ended first."""
+        return self._ends.oldest(limit)
+
+    def _is_so(self, ended: EndedInstance) -> bool:
+        record = self._by_id.get(ended.id)
+        return record is not None and record.state is ended.state and record.ended_on == ended.ended_on
+
+    def find_ended(self, instance_ids: Sequence[InstanceId]) -> list[EndedInstance]:
+        """Return those of some instances that have ended."""
+        records = [self._by_id[each] for each in instance_ids if each in self._by_id]
+        return [record.ended() for record in records if record.state is not InstanceState.RUNNING]
+
+    def find_tombstone(self, instance_id: InstanceId) -> Tombstone | None:
+        """Return the tombstone of an instance."""
+        return self._tombs.by_id.get(instance_id)
+
+    def find_tombstone_of_key(self, key: str) -> Tombstone | None:
+        """Return the last tombstone of an instance that was started under a key."""
+        return self._tombs.by_key.get(key)
+
+    def list_sweeps(self, limit: int) -> list[tuple[int, InstanceId]]:
+        """Return pruned instances of which something is left."""
+        return [(record.seq, record.id) for record in islice(self._swept.values(), limit)]
+
+    def sweep(self, instance_seqs: Sequence[int], *, rows_max: int) -> bool:
+        """Let go of the rows of pruned instances, as many at a time as are wanted."""
+        for seq in instance_seqs:
+            record = self._swept.get(seq)
+            if record is None:
+                continue
+            gone = record.shrink(rows_max)
+            for node in gone:
+                self._uses.drop(seq, node)
+            rows_max -= len(gone)
+            if rows_max <= 0:
+                return False
+            self._uses.drop(seq, 0)
+            del self._swept[seq]
+        return True
+
+    def forget_tombstones(self, *, pruned_until: float, limit: int) -> int:
+        """Remove old tombstones."""
+        return self._tombs.forget(pruned_until, limit)
+
+    def tidy(self, *, rows_max: int) -> bool:
+        """Do nothing: Python frees a function with the last node that calls it."""
+        return True
+
+    def measure(self) -> Usage:
+        """Return that no room is taken on any disk."""
+        return Usage(0, 0)
+
+    def measure_values(self, *, after: bytes, limit: int) -> tuple[int, bytes]:
+        """Return that no room is taken on any disk."""
+        return 0, b""
+
+    def give_back(self, bytes_max: int) -> int:
+        """Do nothing."""
+        return 0
+
+    def _prune(self, event: e.InstancesPruned) -> None:
+        """Take instances away; their rows go when they are swept."""
+        seqs = {ended.seq for ended in event.instances}
+        numbers: set[int] = set()
+        for ended in event.instances:
+            record = self._by_id.pop(ended.id)
+            self._swept[record.seq] = record
+            if ended.key and self._by_key.get(ended.key) is record:
+                del self._by_key[ended.key]
+            if record.seqs:
+                self._removed_last = max(self._removed_last, record.seqs[-1])
+            numbers.update([stored.seq for stored in self._actions_on.pop(ended.id, [])])
+            self._tombs.add(ended, event)
+        if numbers:
+            self._actions = [stored for stored in self._actions if stored.seq not in numbers]
+        self._uses.hide(seqs)
+        self._records = [record for record in self._records if record.seq not in seqs]
+        if len(self._run_starts) > 2 * len(self._records) + _RUNS_MIN:
+            self._forget_runs()
+
+    def _forget_runs(self) -> None:
+        """Leave out the runs of nodes of instances that are no more."""
+        known = {record.seq for record in self._records}
+        kept = [run for run, seq in enumerate(self._run_instances) if seq in known]
+        self._run_starts = array("q", [self._run_starts[run] for run in kept])
+        self._run_instances = array("q", [self._run_instances[run] for run in kept])
 
     def list_uses(self, *, after: ValueUse | None, limit: int) -> list[ValueUse]:
         """Return uses of values in order."""
@@ -370,6 +481,7 @@ class MemoryJournal:
             case e.InstanceCreated():
                 record = _Record(event.instance, event.control)
                 self._records.append(record)
+                self._instance_last = record.seq
                 self._by_id[record.id] = self._running[record.seq] = record
                 if record.start is not None:
                     self._by_key[record.start.key] = record
@@ -382,6 +494,12 @@ class MemoryJournal:
                 record = self._running.pop(event.instance.seq)
                 record.state, record.finished_at = event.state, event.at
                 record.ends = event.ends
+                record.ended_on, record.kept_until = event.lived_s, event.kept_until
+                self._ends.add(record.ended())
+            case e.InstancesPruned():
+                self._prune(event)
+            case e.LifeNoted():
+                self._lived = Lived(event.at, event.lived_s)
             case e.InstanceControlled():
                 self._record(event.instance).control = event.control
             case e.QueueControlled():
@@ -435,12 +553,15 @@ class _Record:
         "created_at",
         "deadline_at",
         "definition",
+        "ended_on",
         "ends",
         "finished_at",
         "group",
         "hooks",
         "id",
         "ids",
+        "keep",
+        "kept_until",
         "pauses",
         "request",
         "seq",
@@ -463,6 +584,9 @@ class _Record:
         self.tags = instance.tags
         self.hooks = instance.hooks
         self.started_by = instance.started_by
+        self.keep = instance.keep
+        self.ended_on = 0.0
+        self.kept_until: float | None = None
         self.ends = 0
         self.control = control
         self.request: Request | None = None
@@ -784,9 +908,35 @@ class _Record:
             hooks=self.hooks,
             ends=self.ends,
             started_by=self.started_by,
+            keep=self.keep,
             pauses=self.pauses,
             nodes=[self.node(row) for row in range(len(self.seqs))] if with_nodes else [],
         )
+
+    def ended(self) -> EndedInstance:
+        """Return how the instance has ended."""
+        key = self.start.key if self.start is not None else ""
+        return EndedInstance(
+            self.seq, self.id, self.definition, self.state, self.finished_at, self.ended_on, self.kept_until, key
+        )
+
+    def shrink(self, rows_max: int) -> list[int]:
+        """Let go of the last rows, so many at most, for good; return the numbers of their nodes."""
+        start = max(0, len(self.seqs) - rows_max)
+        gone = list(self.seqs[start:])
+        columns: tuple[MutableSequence[Any], ...] = (
+            self.seqs,
+            self.ids,
+            self._functions,
+            self._arguments,
+            self._payloads,
+            self._workers,
+        )
+        for column in columns:
+            del column[start:]
+        if not start:  # the small columns, and those that are mostly empty
+            self._promises, self._failures, self._undone, self._inputs = {}, {}, {}, {}
+        return gone
 
     def summary(self, *, counts_all: bool = True) -> InstanceSummary:
         """Return the instance without its nodes."""

@@ -24,6 +24,7 @@ from dagorama_broker.core.model.values import (
     FunctionSpec,
     HookCall,
     InstanceId,
+    Keep,
     KnownStart,
     LimitSpec,
     NodeId,
@@ -43,7 +44,7 @@ from dagorama_broker.storage.selecting import find_instances, find_nodes
 
 _INSTANCES = """
 SELECT seq, id, definition, state, created_at, finished_at, deadline_at, counts, key, body, tags, ends, share_group,
-       priority, paused, running_max, started_by, (
+       priority, paused, running_max, started_by, keep, (
            SELECT json_group_array(json_array(verb, at)) FROM (
                SELECT verb, at FROM actions WHERE actions.instance = instances.seq ORDER BY seq
            )
@@ -139,7 +140,25 @@ _Text = str | None
 _Time = float | None
 _Number = int | None
 _InstanceColumns = tuple[
-    int, bytes, str, str, float, _Time, _Time, _Text, _Text, _Text, _Text, _Number, str, int, int, int, _Text, str
+    int,
+    bytes,
+    str,
+    str,
+    float,
+    _Time,
+    _Time,
+    _Text,
+    _Text,
+    _Text,
+    _Text,
+    _Number,
+    str,
+    int,
+    int,
+    int,
+    _Text,
+    _Text,
+    str,
 ]
 
 
@@ -265,7 +284,7 @@ class Reader:
 
     def _stored_instance(self, row: _InstanceColumns, *, with_nodes: bool = True) -> StoredInstance:
         seq, id, definition, state, created_at, finished_at, deadline_at, _, key, body, tags, ends, group, *more = row
-        *control, started_by, deeds = more
+        *control, started_by, keep, deeds = more
         return StoredInstance(
             seq=seq,
             id=InstanceId(id),
@@ -283,6 +302,7 @@ class Reader:
             hooks=self._hooks(seq),
             ends=ends or 0,
             started_by=str(started_by or ""),
+            keep=Keep(*json.loads(str(keep))) if keep else None,
             pauses=_pauses(str(deeds)),
             nodes=self._nodes("WHERE calls.instance = ? ORDER BY calls.seq", seq) if with_nodes else [],
         )
@@ -306,7 +326,7 @@ class Reader:
 
     def _summary(self, row: _InstanceColumns, *, counts_all: bool = True) -> InstanceSummary:
         seq, id, definition, state, created_at, finished_at, deadline_at, counts, key, _, tags, _, group, *more = row
-        *control, started_by, deeds = more
+        *control, started_by, _, deeds = more
         known: Iterable[tuple[str, int]]
         if counts is not None:
             known = json.loads(counts).items()
@@ -337,7 +357,9 @@ class Reader:
 
     def actions(self, subject: str, before_seq: int | None, limit: int) -> list[StoredAction]:
         """Return up to `limit` actions, newest first: on a subject, or on all."""
-        condition = "WHERE actions.seq < ?" + (" AND actions.instance IS NULL AND subject = ?" if subject else "")
+        condition = "WHERE actions.seq < ? AND (actions.instance IS NULL OR instances.id IS NOT NULL)" + (
+            " AND actions.instance IS NULL AND subject = ?" if subject else ""
+        )
         parameters: list[Parameter] = [_SEQ_MAX if before_seq is None else before_seq]
         parameters += [subject, limit] if subject else [limit]
         return self._actions(f"{condition} ORDER BY actions.seq DESC LIMIT ?", *parameters)
@@ -460,7 +482,8 @@ class Reader:
         place = after[:4] if after is not None else (-1, -1, "", b"")
         rows = self._connection.execute(
             "SELECT instance, node, part, digest, size FROM value_uses WHERE (instance, node, part, digest) >"
-            " (?, ?, ?, ?) ORDER BY instance, node, part, digest LIMIT ?",
+            " (?, ?, ?, ?) AND instance NOT IN (SELECT instance FROM sweeps)"
+            " ORDER BY instance, node, part, digest LIMIT ?",
             (*place, limit),
         )
         return list(map(ValueUse._make, rows))

@@ -44,7 +44,7 @@ def migrate(connection: sqlite3.Connection, location: str, migrations: Sequence[
 
 def check_schema(connection: sqlite3.Connection, location: str, migrations: Sequence[Migration]) -> int:
     """Return the number of a schema, 0 for an empty database. Raises `StorageError` as `migrate` does."""
-    current = _schema_number(connection, location)
+    current = schema_number(connection, location)
     newest = migrations[-1].number
     if current > newest:
         raise StorageError(
@@ -54,7 +54,7 @@ def check_schema(connection: sqlite3.Connection, location: str, migrations: Sequ
     return current
 
 
-def _schema_number(connection: sqlite3.Connection, location: str) -> int:
+def schema_number(connection: sqlite3.Connection, location: str) -> int:
     """Return the number of the last migration that was run, 0 for an empty database."""
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not tables:

@@ -8,20 +8,18 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
-from weakref import WeakKeyDictionary
 
 from dagorama_broker.copies.stepped import CannotCopy, Copies, Copy, Measure, measure
-from dagorama_broker.core.containers.caches import Cache
 from dagorama_broker.core.events import DurableEvent
-from dagorama_broker.core.model.entities import Function, Node
+from dagorama_broker.core.model.entities import Node
 from dagorama_broker.core.model.selections import InstanceSelection, NodeSelection, Selected
+from dagorama_broker.core.model.states import InstanceState
 from dagorama_broker.core.model.stored import (
     INSTANCE_IDS_MAX,
+    EndedInstance,
     InstanceSummary,
     NodeCounts,
     ShapePart,
@@ -31,10 +29,11 @@ from dagorama_broker.core.model.stored import (
     StoredInstance,
     StoredNode,
     StoredTimes,
+    Tombstone,
+    Usage,
     ValueUse,
 )
 from dagorama_broker.core.model.values import (
-    FunctionSpec,
     InstanceId,
     KnownStart,
     LimitSpec,
@@ -43,6 +42,7 @@ from dagorama_broker.core.model.values import (
     Note,
     WorkerId,
 )
+from dagorama_broker.storage import pruning
 from dagorama_broker.storage.faults import GONE, explain
 from dagorama_broker.storage.files import prepare_file
 from dagorama_broker.storage.folding import (
@@ -58,6 +58,7 @@ from dagorama_broker.storage.folding import (
     fold,
     show_seqs,
 )
+from dagorama_broker.storage.functions import Functions
 from dagorama_broker.storage.journal import StorageError
 from dagorama_broker.storage.names import WorkerNames
 from dagorama_broker.storage.reading import Reader
@@ -70,6 +71,7 @@ from dagorama_broker.storage.uses import RESULT, uses_of_attempts, uses_of_hooks
 #: Applied in this order. The lock mode comes first: only then does WAL mode work without a shared-memory file.
 _PRAGMAS = (
     "page_size = 8192",  # of a new file; measured fastest for small payloads, which fill a few pages in each batch
+    "auto_vacuum = INCREMENTAL",  # the same: it can be made shorter; an older one is as it is, see `compacting`
     "locking_mode = EXCLUSIVE",
 )
 _PRAGMAS_LOCKED = (
@@ -79,13 +81,8 @@ _PRAGMAS_LOCKED = (
     "journal_size_limit = 67108864",  # a log that one huge batch has blown up shrinks again
     "cache_size = -16384",  # KiB
     "temp_store = MEMORY",
+    "secure_delete = FAST",  # Debian has it on: each page that is freed would be written, all zeros
 )
-
-#: How much is remembered of the rows of functions: there is no end of them where definitions are made with ever other
-#: arguments. Larger arguments are told by their digests.
-_FUNCTIONS_BYTES_MAX = 8 << 20
-_FUNCTION_BYTES = 1500
-_DIGESTED_MIN = 64
 
 #: A clock that stands differently by more than this was set; by less, it may have been read at another moment.
 _CLOCK_SET_S = 1.0
@@ -100,7 +97,12 @@ _SHIFT_TIMES = (
     f"UPDATE attempts SET granted_at = granted_at + ? WHERE {_OF_RUNNING} AND granted_at > 0",
 )
 
-_IDS_LAST = "SELECT id FROM instances ORDER BY id DESC LIMIT ?"
+_IDS_LAST = """
+SELECT id FROM (SELECT id FROM instances ORDER BY id DESC LIMIT ?1)
+UNION ALL SELECT id FROM (SELECT id FROM tombstones ORDER BY id DESC LIMIT ?1) ORDER BY id DESC LIMIT ?1
+"""
+_INSTANCE_LAST = "SELECT max(instance_last, coalesce((SELECT max(seq) FROM instances), 0)) FROM removed"
+_ACTION_LAST = "SELECT max(action_last, coalesce((SELECT max(seq) FROM actions), 0)) FROM removed"
 _NODE_LAST = "SELECT max(node_last, coalesce((SELECT max(seq) FROM calls), 0)) FROM removed"
 _UNCAUSE = "UPDATE outcomes SET cause = NULL, change = NULL WHERE node IN (SELECT value FROM json_each(?))"
 _UNVALUE = (
@@ -152,8 +154,9 @@ class SqliteJournal:
         self._failure: StorageError | None = None
         self.sync_s = 0.0
         self.owner_id = b""
-        self._functions = _Functions()
+        self._functions = Functions()
         self._names: WorkerNames
+        self._action_last = 0  #: the number that was given last
 
     def open(self) -> Snapshot:
         """Take the file, see `Journal.open`."""
@@ -184,17 +187,19 @@ class SqliteJournal:
             execute(f"PRAGMA {pragma}")
         epoch = _open_epoch(connection)
         (function_last,) = execute("SELECT coalesce(max(id), 0) FROM functions").fetchone()
-        self._functions = _Functions(function_last)
+        self._functions = Functions(function_last)
         self._names = WorkerNames(connection)
         (self.owner_id,) = execute("SELECT id FROM value_owner").fetchone()
+        (self._action_last,) = execute(_ACTION_LAST).fetchone()
         reader = Reader(connection)
         instances = reader.running_instances()
         return Snapshot(
             epoch=epoch,
-            instance_seq_last=execute("SELECT coalesce(max(seq), 0) FROM instances").fetchone()[0],
+            instance_seq_last=execute(_INSTANCE_LAST).fetchone()[0],
             instance_ids_last=tuple(InstanceId(id) for (id,) in execute(_IDS_LAST, (INSTANCE_IDS_MAX,))),
             node_seq_last=execute(_NODE_LAST).fetchone()[0],
             instances=instances,
+            lived=pruning.read_lived(connection),
             workers={WorkerId(id): name for id, name in execute("SELECT id, name FROM workers")},
             queues=reader.queues(),
             limits=_take_limits(connection, instances),
@@ -223,7 +228,7 @@ class SqliteJournal:
     def _write(self, connection: sqlite3.Connection, batch: Batch) -> None:
         if batch.nodes:
             functions = self._functions.identify({node.function for node in batch.nodes})
-            _FUNCTIONS.write(connection, self._functions.unwritten)
+            self._functions.write(connection)
             calls = [_call_row(node, functions[node.function]) for node in batch.nodes]
             _CALLS.write(connection, calls, sum([len(node.arguments) for node in batch.nodes]))
             _LIMITED.write(connection, [_limited_row(node) for node in batch.nodes if node.limits])
@@ -255,12 +260,18 @@ class SqliteJournal:
         if batch.controls or batch.limits or batch.queues or batch.workers:
             self._write_words(connection, batch)
         if batch.actions:
-            _ACTIONS.write(connection, batch.actions)
+            first = self._action_last + 1
+            self._action_last += len(batch.actions)
+            _ACTIONS.write(connection, [(seq, *row) for seq, row in enumerate(batch.actions, first)])
+        if batch.pruned:
+            pruning.write_pruned(connection, batch.pruned)
+        if batch.lived:
+            pruning.write_lived(connection, batch.lived)
 
     def _write_hooks(self, connection: sqlite3.Connection, batch: Batch) -> None:
         """Write the calls for the ends of instances."""
         functions = self._functions.identify_specs([hook.function for _, hook in batch.hooks])
-        _FUNCTIONS.write(connection, self._functions.unwritten)
+        self._functions.write(connection)
         rows = [
             (instance, place, function, hook.arguments, hook.only_failed)
             for place, ((instance, hook), function) in enumerate(zip(batch.hooks, functions, strict=True))
@@ -307,7 +318,7 @@ class SqliteJournal:
         connection.execute(_UNVALUE, (str(list(batch.unvalued)),))
         connection.execute(_UNUSE_RESULTS, (str(list(batch.unvalued)), RESULT))
         functions = self._functions.identify(set(batch.functions.values()))
-        _FUNCTIONS.write(connection, self._functions.unwritten)
+        self._functions.write(connection)
         rows = [(functions[function], seq) for seq, function in batch.functions.items()]
         connection.executemany("UPDATE calls SET function = ? WHERE seq = ?", rows)
         others = [(arguments, seq) for seq, arguments in batch.arguments.items()]
@@ -427,6 +438,66 @@ class SqliteJournal:
         with self._reading() as reader:
             return reader.uses(after, limit)
 
+    def find_due(self, cutoffs: Mapping[InstanceState, float], *, lived_s: float, limit: int) -> list[EndedInstance]:
+        """Return instances that are due, see `Journal.find_due`."""
+        with self._using() as connection:
+            return pruning.find_due(connection, cutoffs, lived_s, limit)
+
+    def find_oldest(self, limit: int) -> list[EndedInstance]:
+        """Return the instances that ended first, see `Journal.find_oldest`."""
+        with self._using() as connection:
+            return pruning.find_oldest(connection, limit)
+
+    def find_ended(self, instance_ids: Sequence[InstanceId]) -> list[EndedInstance]:
+        """Return those of some instances that have ended."""
+        with self._using() as connection:
+            return pruning.find_ended(connection, instance_ids)
+
+    def find_tombstone(self, instance_id: InstanceId) -> Tombstone | None:
+        """Return the tombstone of an instance."""
+        with self._using() as connection:
+            return pruning.find_tombstone(connection, instance_id)
+
+    def find_tombstone_of_key(self, key: str) -> Tombstone | None:
+        """Return the last tombstone of an instance that was started under a key."""
+        with self._using() as connection:
+            return pruning.find_tombstone_of_key(connection, key)
+
+    def list_sweeps(self, limit: int) -> list[tuple[int, InstanceId]]:
+        """Return pruned instances of which something is left, see `Journal.list_sweeps`."""
+        with self._using() as connection:
+            return pruning.list_sweeps(connection, limit)
+
+    def sweep(self, instance_seqs: Sequence[int], *, rows_max: int) -> bool:
+        """Remove what is left of pruned instances, see `Journal.sweep`."""
+        with self._using() as connection:
+            return pruning.sweep(connection, instance_seqs, rows_max)
+
+    def forget_tombstones(self, *, pruned_until: float, limit: int) -> int:
+        """Remove old tombstones, see `Journal.forget_tombstones`."""
+        with self._using() as connection:
+            return pruning.forget_tombstones(connection, pruned_until, limit)
+
+    def tidy(self, *, rows_max: int) -> bool:
+        """Remove rows that no instance needs any more, see `Journal.tidy`."""
+        with self._using() as connection:
+            return pruning.tidy(connection, self._functions, rows_max)
+
+    def measure(self) -> Usage:
+        """Return the room that the file takes, see `Journal.measure`."""
+        with self._using() as connection:
+            return pruning.measure(connection)
+
+    def measure_values(self, *, after: bytes, limit: int) -> tuple[int, bytes]:
+        """Return the bytes of values that are used, see `Journal.measure_values`."""
+        with self._using() as connection:
+            return pruning.measure_values(connection, after, limit)
+
+    def give_back(self, bytes_max: int) -> int:
+        """Make the file shorter, see `Journal.give_back`."""
+        with self._using() as connection:
+            return pruning.give_back(connection, bytes_max)
+
     def begin_copy(self) -> Copy:
         """Begin a copy of the database, which is made between commits. Raises `CannotCopy`."""
         try:
@@ -434,7 +505,7 @@ class SqliteJournal:
         except StorageError as error:
             raise CannotCopy(str(error)) from error
 
-    def measure(self) -> Measure:
+    def measure_file(self) -> Measure:
         """Return how large the database is."""
         try:
             return measure(self._live(), self.location)
@@ -464,72 +535,18 @@ class SqliteJournal:
             raise explain(self.location, error) from error
 
     @contextmanager
+    def _using(self) -> Iterator[sqlite3.Connection]:
+        try:
+            yield self._live()
+        except sqlite3.Error as error:
+            raise explain(self.location, error) from error
+
+    @contextmanager
     def _shaping(self) -> Iterator[ShapeReader]:
         try:
             yield ShapeReader(self._live())
         except sqlite3.Error as error:
             raise explain(self.location, error) from error
-
-
-class _Functions:
-    """The rows of functions. The oldest of many are forgotten; a function that comes again gets a new row."""
-
-    def __init__(self, last: int = 0) -> None:
-        self._last = last
-        self._known: WeakKeyDictionary[Function, int] = WeakKeyDictionary()  #: those that nodes in memory refer to
-        self._ids: Cache[tuple[FunctionSpec, bytes], int] = Cache(_FUNCTIONS_BYTES_MAX)
-        self.unwritten: list[tuple[Parameter, ...]] = []
-
-    def identify(self, functions: Iterable[Function]) -> dict[Function, int]:
-        """Return the row of each. Write the rows in `unwritten` in the same transaction."""
-        self.unwritten = []
-        return {function: self._known.get(function) or self._identify(function) for function in functions}
-
-    def identify_specs(self, specs: Sequence[FunctionSpec]) -> list[int]:
-        """Do as `identify` for functions of calls that are still to be made."""
-        self.unwritten = []
-        return [self._identify_spec(spec) for spec in specs]
-
-    def _identify(self, function: Function) -> int:
-        self._known[function] = id = self._identify_spec(function.spec)
-        return id
-
-    def _identify_spec(self, spec: FunctionSpec) -> int:
-        key = spec, b""
-        if len(spec.definition_arguments) >= _DIGESTED_MIN:
-            key = replace(spec, definition_arguments=b""), sha256(spec.definition_arguments).digest()
-        id = self._ids.get(key)
-        if id is None:
-            id = self._add(spec)
-            self._ids.put(key, id, _FUNCTION_BYTES + len(spec.name))
-        return id
-
-    def _add(self, spec: FunctionSpec) -> int:
-        self._last += 1
-        retry = spec.retry
-        self.unwritten.append(
-            (
-                self._last,
-                spec.name,
-                spec.code_version,
-                spec.queue,
-                spec.taint,
-                retry.max_attempts,
-                retry.interval_s,
-                retry.multiplier,
-                retry.interval_max_s,
-                retry.jitter,
-                spec.timeout_s,
-                spec.start_timeout_s,
-                spec.at_most_once,
-                spec.definition_arguments,
-                spec.release,
-                _show_limits(spec.limits),
-                spec.parameters,
-                spec.shows_inputs,
-            )
-        )
-        return self._last
 
 
 def _open_epoch(connection: sqlite3.Connection) -> int:
@@ -559,10 +576,6 @@ def _take_limits(connection: sqlite3.Connection, instances: Iterable[StoredInsta
         key: LimitWord(said_by, LimitSpec(max=running_max, rate_per_s=rate_per_s, burst=burst))
         for key, said_by, running_max, rate_per_s, burst in rows
     }
-
-
-def _show_limits(limits: Sequence[LimitSpec]) -> str | None:
-    return json.dumps([(limit.max, limit.rate_per_s, limit.burst) for limit in limits]) if limits else None
 
 
 def _limited_row(node: Node) -> tuple[Parameter, ...]:
@@ -597,32 +610,10 @@ _INSTANCES = RowWriter(
     "instances",
     InstanceRow._fields,
     "ON CONFLICT (seq) DO UPDATE SET state = excluded.state, finished_at = excluded.finished_at,"
-    " counts = excluded.counts, ends = coalesce(excluded.ends, ends)",
+    " counts = excluded.counts, ends = coalesce(excluded.ends, ends), ended_on = excluded.ended_on,"
+    " kept_until = excluded.kept_until",
 )
 _TAGS = RowWriter("tags", TagRow._fields)
-_FUNCTIONS = RowWriter(
-    "functions",
-    (
-        "id",
-        "name",
-        "code_version",
-        "queue",
-        "taint",
-        "max_attempts",
-        "interval_s",
-        "multiplier",
-        "interval_max_s",
-        "jitter",
-        "timeout_s",
-        "start_timeout_s",
-        "at_most_once",
-        "definition_arguments",
-        "release",
-        "limits",
-        "parameters",
-        "shows_inputs",
-    ),
-)
 _LIMITS = RowWriter(
     "limits",
     LimitRow._fields,
@@ -635,7 +626,7 @@ _NOTES = RowWriter(
     "ON CONFLICT (node) DO UPDATE SET label = coalesce(nullif(excluded.label, ''), label),"
     " inputs = coalesce(nullif(excluded.inputs, ''), inputs)",
 )
-_ACTIONS = RowWriter("actions", ActionRow._fields)
+_ACTIONS = RowWriter("actions", ("seq", *ActionRow._fields))
 _LIMITED = RowWriter("limited", ("node", "keys"))
 _QUEUES = RowWriter(
     "queues",

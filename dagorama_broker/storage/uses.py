@@ -77,6 +77,7 @@ class UsesInMemory:
     def __init__(self) -> None:
         self._of_node: dict[tuple[int, int], set[ValueUse]] = {}
         self._of_value: dict[bytes, set[ValueUse]] = {}
+        self._hidden: set[int] = set()  #: instances that were pruned, and still have uses
 
     def add(self, uses: Iterable[ValueUse]) -> None:
         """Take uses in, each once."""
@@ -95,6 +96,12 @@ class UsesInMemory:
                 del self._of_value[use.digest]
         if not known:
             self._of_node.pop((instance, node), None)
+        if not node:
+            self._hidden.discard(instance)
+
+    def hide(self, instances: Iterable[int]) -> None:
+        """List the uses of these instances no more. They are still to be dropped, node by node and for node 0."""
+        self._hidden.update(instances)
 
     def find(self, digests: Iterable[bytes]) -> set[bytes]:
         """Return the values, among these, that have uses."""
@@ -103,4 +110,4 @@ class UsesInMemory:
     def list(self, after: ValueUse | None, limit: int) -> list[ValueUse]:
         """Return up to `limit` uses after one, in order."""
         uses = sorted(chain(*self._of_value.values()))
-        return [use for use in uses if after is None or use > after][:limit]
+        return [use for use in uses if (after is None or use > after) and use.instance_seq not in self._hidden][:limit]

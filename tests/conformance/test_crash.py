@@ -103,8 +103,8 @@ def test_a_kill_loses_nothing_acknowledged(tmp_path: Path, call: str, number: in
     [
         ("pwrite64:error=ENOSPC:when=400+", "the disk is full"),
         ("pwrite64:error=EIO:when=400+", "the disk failed to read or write"),
-        ("fdatasync:error=EIO:when=76+", "the disk failed to read or write"),
-        ("fdatasync:error=EIO:when=76", "the disk failed to read or write"),
+        ("fdatasync:error=EIO:when=81+", "the disk failed to read or write"),
+        ("fdatasync:error=EIO:when=81", "the disk failed to read or write"),
     ],
 )
 def test_a_failing_disk_stops_the_journal(tmp_path: Path, injection: str, message: str) -> None:

@@ -30,8 +30,8 @@ SECTIONS = {
     "Workers and queues": """workers workers_async queues queues_async Queue execute_worker execute_worker_async
         launch_workers""",
     "Acting, and looking back": """definitions definitions_async DefinitionInfo ParameterInfo start start_async
-        NodeArguments ArgumentInfo acting_as history HistoryEntry ValuePreview drain drain_async list_limits
-        list_limits_async LimitStatus LimitHolder broker_settings broker_settings_async BrokerSetting""",
+        NodeArguments ArgumentInfo acting_as history HistoryEntry ValuePreview drain drain_async prune prune_async
+        list_limits list_limits_async LimitStatus LimitHolder broker_settings broker_settings_async BrokerSetting""",
     "States, and all that is known at one moment": """InstanceState NodeState InstanceStatus NodeStatus AttemptStatus
         ProgressStatus WorkerStatus QueueStatus""",
 }

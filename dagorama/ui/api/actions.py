@@ -75,6 +75,8 @@ class Verb:
     body: tuple[Field, ...] = ()
     #: The states of the instances that it is for, where many are chosen and no state is; none where it is for one only.
     states: tuple[str, ...] = ()
+    #: Whether the instance is no more after it.
+    is_last: bool = False
 
 
 VERBS = (
@@ -109,6 +111,12 @@ VERBS = (
         lambda instance, asked: instance.acap(asked.running_max),
         (RUNNING_MAX,),
     ),
+    Verb(
+        "delete",
+        "Remove an instance that has ended, with its nodes, values and logs, and tell how it stood",
+        lambda instance, asked: instance.adelete(),
+        is_last=True,
+    ),
 )
 
 #: What is done to a queue.
@@ -129,6 +137,10 @@ def to_one(verb: Verb) -> Callable[[Asked], Awaitable[object]]:
 
     async def carry_out(asked: Asked) -> object:
         instance = attach(asked.instance_id)
+        if verb.is_last:
+            status = (await instance.arefresh()).status
+            await verb.act(instance, asked)
+            return status
         await verb.act(instance, asked)
         return (await instance.arefresh()).status
 

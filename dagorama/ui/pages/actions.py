@@ -80,7 +80,7 @@ async def on_instance(request: Request) -> Response:
             await VERBS[verb].act(instance, _asked(VERBS[verb].body, form))
     except (BrokerRefused, ValueError) as error:
         return await overview.show(request, refused=refusal_in(error), status=409)
-    return RedirectResponse(f"/instances/{instance.id}?done={verb}", 303)
+    return RedirectResponse("/instances" if VERBS[verb].is_last else f"/instances/{instance.id}?done={verb}", 303)
 
 
 async def on_node(request: Request) -> Response:

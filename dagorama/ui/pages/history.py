@@ -28,6 +28,8 @@ WORDS = {
     "priority": ("Priority changed", "settings"),
     "cap": ("Cap changed", "limits"),
     "drain": ("Drained", "draining"),
+    "delete": ("Deleted", "cancelled"),
+    "prune": ("Instances removed", "cancelled"),
 }
 #: States have marks of their own.
 STATES = frozenset({"completed", "failed", "cancelled"})

@@ -99,4 +99,4 @@ def actions_of(about: InstanceStatus) -> set[str]:
     """Return the verbs that fit the state of an instance."""
     if about.state is InstanceState.RUNNING:
         return {"resume" if about.paused else "pause", "priority", "cap", "cancel"}
-    return {"retry"} if about.state is InstanceState.FAILED else set()
+    return {"retry", "delete"} if about.state is InstanceState.FAILED else {"delete"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -24,6 +24,10 @@ class Cache(Generic[K, V]):
         """Return what is remembered under a key."""
         entry = self._entries.get(key)
         return entry[0] if entry else None
+
+    def values(self) -> Iterator[V]:
+        """Yield all that is remembered."""
+        return (value for value, _ in self._entries.values())
 
     def put(self, key: K, value: V, size_bytes: int) -> None:
         """Remember a value under a new key; together they take about so many bytes."""

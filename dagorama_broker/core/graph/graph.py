@@ -20,6 +20,7 @@ from dagorama_broker.core.containers.timers import Timers
 from dagorama_broker.core.errors import UnknownInstance, UnknownNode
 from dagorama_broker.core.graph.digests import Comparison
 from dagorama_broker.core.model.entities import Function, Instance, Limit, Node, Timing, Worker, end_all
+from dagorama_broker.core.model.keeping import LivedClock, kept_until
 from dagorama_broker.core.model.states import (
     ACTIVE,
     COMPLETED,
@@ -78,6 +79,7 @@ class Graph:
         #: Of those, the nodes that are soon quarantined, with the last of the workers that were lost with them.
         self.accused: dict[Node, Worker] = {}
         self.deadline_timers: Timers[Instance] = Timers()
+        self.lived = LivedClock()
         self.unclaimed: list[Node] = []  #: restored in state started; for `Fleet.await_workers`
         self.queues = queues
         self._functions: WeakValueDictionary[tuple[FunctionSpec, str, frozenset[str]], Function] = WeakValueDictionary()
@@ -438,8 +440,17 @@ class Graph:
             if instance.hooks:
                 instance.ends += 1
                 self.hooked.append(instance)
+            lived_s = self.lived.at(now)
             self.events.append(
-                e.InstanceFinished(instance=instance, state=instance.state, at=now, counts=counts, ends=instance.ends)
+                e.InstanceFinished(
+                    instance=instance,
+                    state=instance.state,
+                    at=now,
+                    counts=counts,
+                    ends=instance.ends,
+                    lived_s=lived_s,
+                    kept_until=kept_until(instance.keep, instance.state, lived_s),
+                )
             )
         else:
             instance.blamed = None  # it was brought back for nothing

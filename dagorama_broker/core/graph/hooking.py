@@ -44,6 +44,7 @@ def _begin(graph: Graph, ended: Instance, calls: list[NewCall], now: float) -> I
         definition=f"hooks of {ended.definition}",
         created_at=now,
         group=ended.group,
+        keep=ended.keep,
         tags=(
             ("end", str(ended.ends)),
             *([("error", _show_failure(ended.blamed))] if ended.blamed is not None else []),

@@ -93,6 +93,7 @@ def _make_instance(graph: Graph, stored: StoredInstance, now: float) -> Instance
         tags=stored.tags,
         hooks=stored.hooks,
         started_by=stored.started_by,
+        keep=stored.keep,
     )
     instance.ends = stored.ends
     instance.limit = graph.limits.recap(None, f"instance {show_id(instance.id)}", instance.control.running_max, ())

@@ -55,6 +55,7 @@ def submit_nodes(graph: Graph, command: c.SubmitNodes, now: float) -> Instance |
             tags=command.options.tags,
             hooks=command.hooks,
             started_by=command.by,
+            keep=command.options.keep,
         )
         instance.limit = graph.limits.recap(None, f"instance {show_id(instance.id)}", instance.control.running_max, ())
     calls = [call for call in command.calls if not _is_repeated(instance, call)]

@@ -30,6 +30,7 @@ from dagorama_broker.core.model.values import (
     FunctionSpec,
     HookCall,
     InstanceId,
+    Keep,
     LimitSpec,
     NodeId,
     Park,
@@ -99,6 +100,7 @@ class Instance:
         "halted",
         "hooks",
         "id",
+        "keep",
         "limit",
         "live",
         "nodes",
@@ -127,6 +129,7 @@ class Instance:
         tags: Tags = (),
         hooks: tuple[HookCall, ...] = (),
         started_by: str = "",
+        keep: Keep | None = None,
     ) -> None:
         self.seq = seq  #: grows with creation, from 1; the unit of FIFO order
         self.id = id
@@ -137,6 +140,7 @@ class Instance:
         self.start = start  #: where it has a key
         self.tags = tags
         self.hooks = hooks
+        self.keep = keep  #: for how long it is kept after its end; None: as the broker is set
         self.started_by = started_by  #: as its client has said; empty: it has not
         self.ends = 0  #: how often it has ended, if it has hooks
         self.blamed: Node | None = None  #: the first of its nodes that failed, if it has hooks

@@ -29,6 +29,10 @@ class InstanceState(StrEnum):
     CANCELLED = "cancelled"  #: Stopped on request.
 
 
+#: The ways in which an instance ends.
+ENDED = (InstanceState.COMPLETED, InstanceState.FAILED, InstanceState.CANCELLED)
+
+
 class Change(StrEnum):
     """The value of a node that was run again, as compared to the one before."""
 

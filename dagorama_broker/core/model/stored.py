@@ -12,10 +12,12 @@ from dagorama_broker.core.model.values import (
     FunctionSpec,
     HookCall,
     InstanceId,
+    Keep,
     LimitWord,
     NodeId,
     Note,
     Pause,
+    PruneReason,
     QueueControl,
     Request,
     Run,
@@ -82,6 +84,7 @@ class StoredInstance:
     hooks: tuple[HookCall, ...] = ()
     ends: int = 0  #: how often it has ended, if it has hooks
     started_by: str = ""
+    keep: Keep | None = None  #: None: as the broker is set
     pauses: tuple[Pause, ...] = ()
     nodes: list[StoredNode] = field(default_factory=list)  #: in creation order
     #: How many nodes it has in each state, where `nodes` has only some of them, all of which have ended.
@@ -106,6 +109,47 @@ class InstanceSummary:
     tags: Tags = ()
     started_by: str = ""
     pauses: tuple[Pause, ...] = ()  #: when it was over, before nodes of it began anew
+
+
+class Lived(NamedTuple):
+    """How long a storage had been in use at some time, see `core.model.keeping`."""
+
+    at: float  #: wall time then
+    lived_s: float
+
+
+class EndedInstance(NamedTuple):
+    """An instance that has ended, with what decides for how long it is kept."""
+
+    seq: int
+    id: InstanceId
+    definition: str
+    state: InstanceState
+    finished_at: float
+    ended_on: float = 0.0  #: lived time at its end
+    kept_until: float | None = None  #: lived time until which its own option keeps it; None: as the broker is set
+    key: str = ""  #: that it was started once under; empty: none
+
+
+class Tombstone(NamedTuple):
+    """The remains of an instance that was pruned."""
+
+    id: InstanceId
+    definition: str
+    state: InstanceState
+    finished_at: float
+    pruned_at: float
+    reason: PruneReason
+    by: str = ""  #: who wanted that, where somebody has said so
+    key: str = ""
+
+
+class Usage(NamedTuple):
+    """The room that a storage takes, in bytes."""
+
+    used: int
+    free: int  #: that it has on the disk and does not use
+    gives_back: bool = True  #: whether that can be given back to the file system
 
 
 class StoredAction(NamedTuple):
@@ -175,6 +219,7 @@ class Snapshot:
     node_seq_last: int  #: the same, also where that node has been removed since
     instance_ids_last: tuple[InstanceId, ...] = ()  #: the greatest, in any order: all, or `INSTANCE_IDS_MAX` of them
     instances: list[StoredInstance]  #: those that run, in creation order, with all their nodes
+    lived: Lived | None = None  #: as it was noted last; None: the storage is new
     workers: dict[WorkerId, str]  #: those that had not left, with their names
     queues: dict[str, QueueControl] = field(default_factory=dict)  #: those that people want otherwise
     limits: dict[str, LimitWord] = field(

@@ -23,6 +23,28 @@ class Rng(Protocol):
         """Return a number in [0, 1)."""
 
 
+DAY_S = 86400.0
+
+
+class Keep(NamedTuple):
+    """For how many seconds instances are kept after their end, by how they ended; infinity: for ever.
+
+    In the option of an instance 0 stands for as long as the broker is set to keep it.
+    """
+
+    completed_s: float = 7 * DAY_S
+    failed_s: float = 30 * DAY_S
+    cancelled_s: float = 7 * DAY_S
+
+
+class PruneReason(StrEnum):
+    """Why an instance that has ended is removed."""
+
+    AGE = "age"  #: it was kept for as long as was wanted
+    ROOM = "room"  #: storage takes more room than it may, and no other has ended earlier
+    REQUEST = "request"  #: somebody wants it
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """When a failed attempt is followed by another."""

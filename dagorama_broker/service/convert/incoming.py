@@ -22,6 +22,7 @@ from dagorama_broker.core.model.values import (
     FunctionSpec,
     HookCall,
     InstanceId,
+    Keep,
     LimitSpec,
     NewCall,
     NodeId,
@@ -126,6 +127,11 @@ def to_instance_options(message: dag_pb2.InstanceOptions) -> c.InstanceOptions:
             key=message.key,
             definition_digest=message.definition_digest,
             arguments_digest=message.arguments_digest,
+            keep=(
+                Keep(message.keep.completed_s, message.keep.failed_s, message.keep.cancelled_s)
+                if message.HasField("keep")
+                else None
+            ),
         )
     )
 

@@ -24,6 +24,7 @@ from dagorama.client.port import (
     CheckFunctions,
     ControlInstance,
     ControlQueue,
+    Delete,
     DrainWorker,
     ListDefinitions,
     ListHistory,
@@ -32,6 +33,7 @@ from dagorama.client.port import (
     ListSettings,
     ListWorkers,
     Page,
+    Prune,
     Rerun,
     Retry,
     RetryNode,
@@ -161,6 +163,8 @@ def told() -> Iterator[Told]:
         ListSettings: lambda _: [BrokerSetting(name="DAGORAMA_PORT", value="50051", source="default")],
         ListHistory: lambda _: Page([entry], ""),
         RetryNode: lambda _: None,
+        Delete: lambda _: None,
+        Prune: lambda _: Page([found], ""),
         DrainWorker: lambda _: None,
         Rerun: lambda _: [UUID(int=2).bytes, UUID(int=3).bytes],
         ControlInstance: lambda _: found,
@@ -216,6 +220,8 @@ CALLS = (
     "settings",
     "retry-now ONE 00000003",
     "drain host-7.example.org:4711",
+    "prune ONE",
+    "prune --all --dry-run",
 )
 STATUS = {"check": 1, "rerun": 1}
 #: Commands that print a value in each line; of `events` another module has the calls.

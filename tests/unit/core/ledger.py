@@ -12,7 +12,7 @@ from typing import get_args
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Instance, Node
 from dagorama_broker.core.model.states import InstanceState, NodeState
-from dagorama_broker.core.model.stored import Snapshot, StoredInstance, StoredNode
+from dagorama_broker.core.model.stored import EndedInstance, Lived, Snapshot, StoredInstance, StoredNode
 from dagorama_broker.core.model.values import Action, Control, InstanceId, LimitWord, Note, QueueControl, WorkerId
 
 DURABLE: tuple[type, ...] = get_args(e.DurableEvent)
@@ -29,7 +29,10 @@ class Ledger:
         self.limits: dict[str, LimitWord] = {}
         self.actions: list[tuple[Action, InstanceId | None]] = []
         self.node_seq_last = 0
+        self.instance_seq_last = 0
         self.epoch = 1
+        self.ended: dict[InstanceId, EndedInstance] = {}
+        self.lived: Lived | None = None
 
     def commit(self, events: Iterable[e.Event]) -> None:
         """Fold in what a command gave."""
@@ -42,7 +45,7 @@ class Ledger:
         self.epoch += 1
         return Snapshot(
             epoch=self.epoch,
-            instance_seq_last=max((instance.seq for instance in self.instances.values()), default=0),
+            instance_seq_last=self.instance_seq_last,
             node_seq_last=self.node_seq_last,
             instances=[
                 self.stored(instance.id)
@@ -52,6 +55,7 @@ class Ledger:
             workers=dict(self.workers),
             queues=dict(self.queues),
             limits=dict(self.limits),
+            lived=self.lived,
         )
 
     def stored(self, instance_id: InstanceId) -> StoredInstance:
@@ -75,8 +79,18 @@ class Ledger:
                 self.limits[key] = word
             case e.InstanceReopened(instance=instance):
                 self._set_instance(instance.id, InstanceState.RUNNING, 0.0)
-            case e.InstanceFinished(instance=instance, state=state, at=at):
+                del self.ended[instance.id]
+            case e.InstanceFinished(instance=instance, state=state, at=at, lived_s=lived_s, kept_until=until):
                 self._set_instance(instance.id, state, at)
+                how = (instance.seq, instance.id, instance.definition, state, at, lived_s, until)
+                self.ended[instance.id] = EndedInstance(*how)
+            case e.InstancesPruned(instances=pruned):
+                for ended in pruned:
+                    assert self.ended.pop(ended.id) == ended, "it is as the core was told"
+                    for row in self.instances.pop(ended.id).nodes:
+                        del self.nodes[row.seq]
+            case e.LifeNoted(at=at, lived_s=lived_s):
+                self.lived = Lived(at, lived_s)
             case e.NodesCreated(nodes=nodes):
                 none = [""] * len(nodes)
                 for node, label, inputs in zip(nodes, event.labels or none, event.inputs or none, strict=True):
@@ -165,6 +179,8 @@ class Ledger:
 
     def _create_instance(self, instance: Instance, control: Control) -> None:
         assert instance.id not in self.instances
+        assert instance.seq > self.instance_seq_last, "a number never comes again"
+        self.instance_seq_last = instance.seq
         self.instances[instance.id] = StoredInstance(
             seq=instance.seq,
             id=instance.id,
@@ -177,6 +193,7 @@ class Ledger:
             start=instance.start,
             tags=instance.tags,
             hooks=instance.hooks,
+            keep=instance.keep,
         )
 
     def _set_instance(self, instance_id: InstanceId, state: InstanceState, at: float) -> None:

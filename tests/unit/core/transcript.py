@@ -31,10 +31,12 @@ from dagorama_broker.core.model.values import (
     Failure,
     FunctionSpec,
     InstanceId,
+    Keep,
     LimitSpec,
     NewCall,
     NodeId,
     Progress,
+    PruneReason,
     RequestId,
     RetryPolicy,
     WorkerId,
@@ -119,7 +121,7 @@ class Bench:
         return []
 
     def _do_submit(self, words: list[str]) -> list[str]:
-        """submit INSTANCE [group=G] [priority=N] [cap=N] [deadline=S] CALLS"""
+        """submit INSTANCE [group=G] [priority=N] [cap=N] [deadline=S] [keep=S] CALLS"""
         instance_id = InstanceId(words[0].encode())
         options = _options([word for word in words[1:] if "=" in word])
         calls = self.calls([word for word in words[1:] if "=" not in word])
@@ -135,6 +137,7 @@ class Bench:
                     group=options.get("group", ""),
                     running_max=int(options.get("cap", 0)),
                     deadline_s=float(options.get("deadline", 0)),
+                    keep=Keep(*[float(options["keep"])] * 3) if "keep" in options else None,
                 ),
             )
         )
@@ -262,6 +265,18 @@ class Bench:
         """retrynow INSTANCE NODE"""
         instance_id, node_id = InstanceId(words[0].encode()), NodeId(words[1].encode())
         return self.tell(c.RetryNode(instance_id=instance_id, node_id=node_id, by="ann"))
+
+    def _do_prune(self, words: list[str]) -> list[str]:
+        """prune age|room|request INSTANCE... [since=S] - as the host does, which reads them first"""
+        options, names = _options(words[1:]), [word.encode() for word in words[1:] if "=" not in word]
+        ended = [self.ledger.ended[InstanceId(name)] for name in names if InstanceId(name) in self.ledger.ended]
+        reason = PruneReason(words[0])
+        asked = (("older_than_s", float(options["since"])),) if options else ()
+        return self.tell(c.PruneInstances(instances=ended, reason=reason, by="dan", asked=asked))
+
+    def _do_lived(self, words: list[str]) -> list[str]:
+        """Tell lived time."""
+        return [f"{self.scheduler.retention.lived_s(self.now):g}"]
 
     def _do_asktodrain(self, words: list[str]) -> list[str]:
         return self.tell(c.DrainWorker(worker_id=WorkerId(words[0].encode()), is_asked=True, by="ann"))
@@ -457,6 +472,11 @@ def _words(event: e.Event) -> Iterator[str]:
             yield from (f"{_name(reset.node)}{' joins' if reset.joins else ''}" for reset in resets)
         case e.InstanceFinished(instance=instance, state=state):
             yield from (instance.id.decode(), state)
+        case e.InstancesPruned(instances=pruned, reason=reason):
+            yield from [ended.id.decode() for ended in pruned]
+            yield f"for {reason}"
+        case e.LifeNoted(lived_s=lived_s):
+            yield f"{lived_s:g}"
         case e.InstanceControlled(instance=instance, control=control):
             yield f"{instance.id.decode()} priority={control.priority} paused={control.paused}"
             yield f"cap={control.running_max}"

@@ -164,6 +164,18 @@ class DagServer(DagServiceServicer):
         """Does nothing."""
         return dag_pb2.RetryNodeResponse()
 
+    def DeleteInstance(
+        self, request: dag_pb2.DeleteInstanceRequest, context: grpc.ServicerContext
+    ) -> dag_pb2.DeleteInstanceResponse:
+        """Does nothing."""
+        return dag_pb2.DeleteInstanceResponse()
+
+    def PruneInstances(
+        self, request: dag_pb2.PruneInstancesRequest, context: grpc.ServicerContext
+    ) -> dag_pb2.PruneInstancesResponse:
+        """Finds none."""
+        return dag_pb2.PruneInstancesResponse()
+
     def DrainWorker(
         self, request: dag_pb2.DrainWorkerRequest, context: grpc.ServicerContext
     ) -> dag_pb2.DrainWorkerResponse:

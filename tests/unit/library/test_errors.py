@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -17,6 +18,7 @@ from dagorama.errors import (
     DagoramaError,
     InstanceCancelled,
     InstanceFailed,
+    InstancePruned,
     KeyConflict,
     LimitKeyError,
     MainGuardMissing,
@@ -61,6 +63,15 @@ EXAMPLES = [
     BrokerUnavailable(host="localhost", port=50051, waited_s=4.2, detail="refused"),
     BrokerRefused(request="a retry", code="FAILED_PRECONDITION", detail="it runs"),
     UnknownId(request="a look", code="NOT_FOUND", detail="no such node"),
+    InstancePruned(
+        request="a look",
+        code="NOT_FOUND",
+        detail="it was pruned",
+        instance_id=ONE,
+        definition="shop:Order",
+        state="failed",
+        pruned_at=datetime(2026, 11, 28, tzinfo=UTC),
+    ),
     CursorExpired(request="events", code="OUT_OF_RANGE", detail="they are gone"),
     KeyConflict(key="order-17", instance_id=ONE, differs=("definition", "arguments")),
     failed(THREE),
@@ -100,6 +111,7 @@ def test_errors_survive_pickling(error: DagoramaError) -> None:
         (ResultTimeout, TimeoutError),
         (UnknownId, LookupError),
         (CursorExpired, LookupError),
+        (InstancePruned, LookupError),
     ],
 )
 def test_errors_are_what_python_calls_them(kind: type[Exception], base: type[Exception]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 
 import pytest
 
-from dagorama_broker.settings import SettingsError, from_environment
+from dagorama_broker.settings import SettingsError, from_environment, show_kept
 from dagorama_broker.storage.url import logs_file
 from dagorama_broker.values.place import open_store
 
@@ -31,6 +32,32 @@ def test_wrong_bounds_of_values_are_named(name: str, text: str) -> None:
     """The message has the variable and its value."""
     with pytest.raises(SettingsError, match=f"^{name}='?{text}'? "):
         from_environment({name: text})
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds", "shown"),
+    [
+        ("7d", 604_800, "7d"),
+        ("0.5D", 43_200, "12h"),
+        (" 90m ", 5_400, "90m"),
+        ("90s", 90, "90s"),
+        ("0.25s", 0.25, "0.25s"),
+        ("forever", inf, "forever"),
+        ("", 7 * 86_400, "7d"),
+    ],
+)
+def test_times_of_retention_have_units(text: str, seconds: float, shown: str) -> None:
+    """They are read as they are shown."""
+    kept = from_environment({"DAGORAMA_KEEP_COMPLETED": text}).scheduler.keep.completed_s
+    assert (kept, show_kept(kept)) == (seconds, shown)
+
+
+@pytest.mark.parametrize("name", ["COMPLETED", "FAILED", "CANCELLED", "TOMBSTONES"])
+@pytest.mark.parametrize("text", ["7", "d", "-1d", "0d", "1w", "inf", "nan", "1e3s", "7 d"])
+def test_wrong_times_of_retention_are_named(name: str, text: str) -> None:
+    """The message has the variable and its value, and how it is written."""
+    with pytest.raises(SettingsError, match=f"^DAGORAMA_KEEP_{name}='?{text}'? "):
+        from_environment({f"DAGORAMA_KEEP_{name}": text})
 
 
 @pytest.mark.parametrize(

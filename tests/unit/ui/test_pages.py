@@ -191,6 +191,11 @@ async def test_actions_change_an_instance(client: httpx.AsyncClient) -> None:
     assert answer.status_code == 409
     assert "Refused" in answer.text
     assert (await post(client, f"{url}/actions/explode")).status_code == 404
+    assert "Delete this instance?" in (await client.get(url)).text
+    deleted = await post(client, f"{url}/actions/delete")
+    assert (deleted.status_code, deleted.headers["location"]) == (303, "/instances")
+    gone = await client.get(url)
+    assert (gone.status_code, "was deleted by page, from 127.0.0.1" in gone.text) == (404, True)
     assert (await client.get(f"{url}/actions/cancel")).status_code == 405
 
 

@@ -1,0 +1,75 @@
+"""The file of a database is written anew: as it was, shorter, and able to get shorter still."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from dagorama_broker.core import events as e
+from dagorama_broker.storage.compacting import compact
+from dagorama_broker.storage.journal import StorageError
+from dagorama_broker.storage.schema import load_migrations
+from dagorama_broker.storage.sqlite import SqliteJournal
+from tests.conformance.graphs import Graph
+
+
+def older_file(path: Path) -> None:
+    """Make a file as versions did whose files cannot be made shorter, with much that is free in it."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA page_size = 8192")
+        connection.execute("PRAGMA journal_mode = WAL")
+        for migration in load_migrations():
+            connection.executescript(migration.sql)
+            connection.execute("INSERT INTO schema VALUES (?, 1.0)", (migration.number,))
+        connection.execute("CREATE TABLE much (bytes BLOB)")
+        connection.executemany("INSERT INTO much VALUES (?)", [(bytes(100_000),)] * 50)
+        connection.execute("DROP TABLE much")
+    path.chmod(0o600)
+
+
+def test_an_older_file_is_made_shorter_once(tmp_path: Path) -> None:
+    """A broker uses its free pages and cannot give them back; afterwards it can, and all that was in it is there."""
+    path = tmp_path / "broker.db"
+    older_file(path)
+    journal, instance = SqliteJournal(path), Graph().instance()
+    journal.open()
+    journal.commit([e.InstanceCreated(instance=instance)])
+    usage = journal.measure()
+    assert (usage.gives_back, usage.free > 4_000_000) == (False, True)
+    with pytest.raises(StorageError, match="another broker holds it"):
+        compact(path)
+    journal.close()
+    _, before, after = compact(path)
+    assert (before > 5_000_000, after < 1_000_000, path.stat().st_mode & 0o777) == (True, True, 0o600)
+    assert [one.name for one in tmp_path.iterdir()] == ["broker.db"]
+    journal.open()
+    assert journal.measure().gives_back
+    assert journal.find_head(instance.id) is not None
+    journal.close()
+
+
+def test_what_was_left_of_one_that_broke_off_does_not_matter(tmp_path: Path) -> None:
+    """The database was not touched; the file beside it is made anew."""
+    path = tmp_path / "broker.db"
+    older_file(path)
+    (tmp_path / "broker.db.compacting").write_bytes(b"half of it")
+    assert compact(path).after < 1_000_000
+
+
+def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
+    """A file that is not there, an empty one, and one of something else stay as they are."""
+    for name, content, message in (
+        ("none.db", None, "there is no such file"),
+        ("empty.db", b"", "there is nothing in it"),
+        ("text.db", b"text" * 5_000, "not an SQLite database"),
+    ):
+        path = tmp_path / name
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(StorageError, match=message):
+            compact(path)
+        assert path.exists() == (content is not None)
+        assert not content or path.read_bytes() == content

@@ -1,0 +1,257 @@
+"""Pruning beside others: nothing that goes on is lost, and what is gone is told of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from dagorama_broker.core import commands as c
+from dagorama_broker.core.errors import PrunedInstance, UnknownInstance
+from dagorama_broker.core.invariants import check_invariants
+from dagorama_broker.core.model.states import InstanceState
+from dagorama_broker.core.model.values import FunctionSpec, InstanceId, Keep, NewCall, PruneReason
+from dagorama_broker.core.settings import Settings
+from dagorama_broker.host import returning
+from dagorama_broker.host.clock import SystemClock
+from dagorama_broker.host.host import Host
+from dagorama_broker.logs.logs import Logs
+from dagorama_broker.logs.store import LogStore
+from dagorama_broker.pruning import Pruning, adjusted
+from dagorama_broker.requests import Requests
+from dagorama_broker.storage.journal import Journal
+from dagorama_broker.storage.sqlite import SqliteJournal
+from tests.unit.host.commands import Channel, complete, fail, instance_id, node_id, submit
+from tests.unit.host.conftest import Running
+from tests.unit.host.gate import Gate
+
+pytestmark = pytest.mark.asyncio
+
+I = instance_id("i")  # noqa: E741
+REQUEST = PruneReason.REQUEST
+
+
+class SteppedClock(SystemClock):
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at = 1_000.0
+
+    def now(self) -> float:
+        """Return the time at which it stands."""
+        return self.at
+
+
+async def end(host: Host, instance: str = "i", *, key: str = "", fails: bool = False) -> None:
+    """Have an instance of one node end."""
+    command = submit("a", instance=instance)
+    if key:
+        options = c.InstanceOptions(key=key)
+        await Requests(host).submit(command.instance_id, command.definition, command.calls, options)
+    else:
+        await host.submit(command)
+    await host.commit((fail if fails else complete)(host, "a", instance=instance))
+    await host.flush()
+
+
+async def test_a_pruned_instance_is_told_of(running: Running, gate: Gate) -> None:
+    """Whatever is asked about it, and whoever starts it again: it was, and is no more; so it is after a restart."""
+    async with running() as host:
+        Channel(host, gate.log, slots=9)
+        await end(host, fails=True)
+        pruned = await host.prune([I], REQUEST, by="ann")
+        assert [(one.id, one.state) for one in pruned] == [(I, InstanceState.FAILED)]
+        assert await host.prune([I], REQUEST) == []
+    async with running() as host:
+        requests = Requests(host)
+        asked = [
+            requests.get_instance(I),
+            requests.check_instance(I),
+            requests.find_node(I, node_id("a")),
+            requests.outcome(I, node_id("a")),
+            requests.cancel_instance(I),
+            requests.retry_instance(I),
+            requests.rerun_node(I, node_id("a")),
+            requests.submit(I, "d", submit("a").calls),
+            requests.submit(I, "d", submit("b").calls),
+        ]
+        for answer in asked:
+            with pytest.raises(PrunedInstance, match="of d is failed and was deleted by ann on 2") as refused:
+                await answer
+            assert (refused.value.instance_id, refused.value.reason) == (I, REQUEST)
+        with pytest.raises(UnknownInstance, match="no instance"):
+            await requests.get_instance(instance_id("j"))
+
+
+async def test_a_key_is_not_started_again(running: Running, gate: Gate) -> None:
+    """By the same start neither, until nothing is known of it any more: it may have had its effects."""
+    async with running() as host:
+        Channel(host, gate.log, slots=9)
+        await end(host, key="invoice 9")
+        await host.prune([I], REQUEST)
+        requests, options = Requests(host), c.InstanceOptions(key="invoice 9")
+        for name in ("i", "j"):
+            again = submit("a", instance=name)
+            with pytest.raises(PrunedInstance, match="under key 'invoice 9', is completed and was deleted on 2"):
+                await requests.submit(again.instance_id, again.definition, again.calls, options)
+        assert await host.read(lambda: host.journal.forget_tombstones(pruned_until=1e9, limit=9)) == 1
+        again = submit("a", instance="j")
+        assert await requests.submit(again.instance_id, again.definition, again.calls, options) is None
+
+
+async def test_one_that_is_brought_back_is_left_out(
+    running: Running, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A retry that has read some of the instance finds the rest of it, and it goes on."""
+    async with running() as host:
+        Channel(host, gate.log, slots=9)
+        await end(host, fails=True)
+        reads, may_go_on = asyncio.Event(), asyncio.Event()
+        prepare = returning._prepare
+
+        async def held(*arguments: object) -> object:
+            reads.set()
+            await may_go_on.wait()
+            return await prepare(*arguments)  # type: ignore[arg-type] # they are handed on
+
+        monkeypatch.setattr(returning, "_prepare", held)
+        retry = asyncio.create_task(host.submit(c.RetryInstance(instance_id=I)))
+        await reads.wait()
+        assert await host.prune([I], REQUEST) == []
+        waiting = asyncio.create_task(host.prune([I], REQUEST, waits=True))
+        may_go_on.set()
+        await retry
+        assert await waiting == []
+        check_invariants(host.scheduler)
+        await host.commit(complete(host, "a"))
+        await host.flush()
+        assert [one.id for one in await host.prune([I], REQUEST)] == [I]
+
+
+async def test_one_that_runs_again_by_the_time_of_the_command_stays(running: Running, gate: Gate) -> None:
+    """A retry that is decided while a prune waits for the disk goes first; one that comes after is told."""
+    async with running() as host:
+        Channel(host, gate.log, slots=9)
+        await end(host, fails=True)
+        await asyncio.gather(host.submit(c.RetryInstance(instance_id=I)), host.prune([I], REQUEST, waits=True))
+        assert host.scheduler.instance(I).state is InstanceState.RUNNING
+        await host.commit(fail(host, "a"))
+        await host.flush()
+        gate.hold()
+        pruning = asyncio.create_task(host.prune([I], REQUEST))
+        await gate.begun()
+        retry = asyncio.create_task(host.submit(c.RetryInstance(instance_id=I)))
+        again = asyncio.create_task(host.submit(submit("b")))
+        gate.let_through()
+        assert [one.id for one in await pruning] == [I]
+        for late in (retry, again):
+            with pytest.raises(PrunedInstance):
+                await late
+        check_invariants(host.scheduler)
+        assert I not in host.scheduler.instances
+
+
+@asynccontextmanager
+async def stepped(journal: Journal, clock: SteppedClock, settings: Settings) -> AsyncIterator[Host]:
+    """Run a host by a clock that stands."""
+    host = Host(journal, settings=settings, rng=Random(0), clock=clock)
+    await host.start()
+    task = asyncio.create_task(host.run())
+    yield host
+    host.stop()
+    await task
+    await host.close()
+
+
+async def test_rounds_remove_what_is_due(journal: Journal, gate: Gate) -> None:
+    """With what belongs to it, logs and tombstones too, when the time of each is over."""
+    clock = SteppedClock()
+    keep = Keep(completed_s=100, failed_s=1e9, cancelled_s=100)
+    settings = replace(Settings(), keep=keep, keep_tombstones_s=1_000)
+    async with stepped(journal, clock, settings) as host:
+        logs = Logs(LogStore(None), is_running=lambda _: False, now=host.now)
+        removed: list[InstanceId] = []
+        await logs.open()
+        remove = logs.remove
+
+        async def note(instance_id: InstanceId) -> None:
+            removed.append(instance_id)
+            await remove(instance_id)
+
+        logs.remove = note  # type: ignore[method-assign] # it does what it did
+        pruning = Pruning(host, logs, keep)
+        assert pruning.pause_s == 25
+        Channel(host, gate.log, slots=999)
+        names = [f"i{number}" for number in range(130)]
+        for name in names:
+            await end(host, name)
+        await end(host, "f", fails=True)
+        await pruning.round()
+        assert removed == []
+        clock.at += 100
+        await pruning.round()
+        assert sorted(removed) == sorted(instance_id(name) for name in names)
+        listed = host.journal.list_instances(before_seq=None, limit=999)
+        assert [one.id for one in listed] == [instance_id("f")]
+        assert host.journal.list_sweeps(9) == []
+        assert host.journal.find_tombstone(instance_id("i7")) is not None
+        clock.at += 1_000
+        await pruning.round()
+        assert host.journal.find_tombstone(instance_id("i7")) is None
+        await logs.close()
+
+
+async def test_a_clock_set_forward_by_years_removes_nothing(journal: Journal, gate: Gate) -> None:
+    """A restart with such a clock costs a day of the time for which all is kept, and each further one a day more."""
+    clock = SteppedClock()
+    for years in range(3):
+        clock.at += years * 365 * 86_400
+        async with stepped(journal, clock, Settings()) as host:
+            Channel(host, gate.log, slots=9)
+            if not years:
+                await end(host)
+            await Pruning(host, None, Keep()).round()
+            assert host.journal.find_ended([I]) != []
+
+
+async def test_the_oldest_make_room(tmp_path: Path) -> None:
+    """Where a storage takes more than it may, those go that ended first, and no more than have to; what runs stays."""
+    journal, clock = SqliteJournal(tmp_path / "broker.db"), SteppedClock()
+    async with stepped(journal, clock, Settings()) as host:
+        Channel(host, [], slots=999)
+        names = [f"i{number}" for number in range(60)]
+        for name in names:
+            spec = FunctionSpec(name="f", queue="f")
+            calls = [NewCall(node_id("a"), spec, bytes(20_000), ())]
+            await host.submit(c.SubmitNodes(instance_id=instance_id(name), definition="d", calls=calls))
+            await host.commit(complete(host, "a", instance=name))
+            clock.at += 1
+        await host.submit(submit("a", instance="running"))
+        before = journal.measure()
+        pruning = Pruning(host, None, Keep(), bytes_max=before.used // 2)
+        await pruning.round()
+        kept = [one.seq for one in journal.list_instances(before_seq=None, limit=99)]
+        assert kept == list(range(61, 61 - len(kept), -1))
+        assert 20 < len(kept) < 41
+        assert journal.measure().used <= before.used // 2
+        assert journal.measure().free <= 4 << 20
+        await pruning.round()
+        assert [one.seq for one in journal.list_instances(before_seq=None, limit=99)] == kept
+        await Pruning(host, None, Keep(), bytes_max=1).round()
+        listed = journal.list_instances(before_seq=None, limit=99)
+        assert [one.id for one in listed] == [instance_id("running")]
+
+
+@pytest.mark.parametrize(
+    ("rows_max", "took_s", "expected"),
+    [(200, 0.001, 400), (4_000, 0.001, 4_000), (200, 0.012, 200), (200, 0.04, 50), (200, 9.0, 20), (10, 9.0, 10)],
+)
+async def test_slices_are_as_large_as_they_are_quick(rows_max: int, took_s: float, expected: int) -> None:
+    """Nobody who waits for the journal is to notice one."""
+    assert adjusted(rows_max, took_s) == expected
