@@ -85,6 +85,7 @@ def write_definition(message: graph_pb2.Definition, definition: Announced) -> No
         write_function(written.function, hook.function)
     message.problem = definition.problem
     message.code_version = definition.code_version
+    message.keep.extend(definition.keep)
 
 
 def submit_request(

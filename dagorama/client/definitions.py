@@ -42,6 +42,8 @@ class Announced(NamedTuple):
     hooks: tuple[HookCall, ...]
     problem: str
     code_version: str
+    #: For how many seconds its instances are kept, see `dagorama.options.Keep`; empty: it does not say.
+    keep: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +152,7 @@ def announced_told(told: Any) -> Announced:
         hooks=tuple(HookCall(function_told(one.function), one.arguments, one.only_failed) for one in told.hooks),
         problem=told.problem,
         code_version=told.code_version,
+        keep=tuple(told.keep),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from dagorama.calls.capture import CapturedCall
@@ -16,7 +17,7 @@ from dagorama.client.port import ListDefinitions
 from dagorama.client.steps import Steps, run, run_async
 from dagorama.instance.handle import check_is_no_inline
 from dagorama.instance.instance import Instance
-from dagorama.options import InstanceOptions, checked_name, current_options
+from dagorama.options import InstanceOptions, Keep, checked_name, current_options
 
 #: The arguments of a start: by the names of its parameters, or in their order.
 JsonArguments = Mapping[str, object] | Sequence[object]
@@ -70,6 +71,8 @@ def _start(definition: str | DefinitionInfo, arguments: JsonArguments, options: 
     announced, instance_id = info.announced, new_id()
     payload = encode_arguments(args, kwargs)
     call = CapturedCall(new_id(), announced.entrypoint, payload, (), announced.limit_keys)
+    if options.keep is None and len(announced.keep) == len(Keep._fields):
+        options = replace(options, keep=Keep(*announced.keep))
     hooks = _hooks(info, instance_id, options)
     what = f"to start {info.name}"
     known = yield from broker().submit(instance_id, info.name, [call], options, what, hooks)

@@ -120,6 +120,7 @@ def to_definition(told: Announced) -> values.AnnouncedDefinition:
         hooks=tuple(to_hooks(told.hooks)),
         problem=told.problem,
         code_version=told.code_version,
+        keep=told.keep,
     )
 
 

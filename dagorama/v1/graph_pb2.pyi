@@ -277,6 +277,7 @@ class Definition(_message.Message):
     HOOKS_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
     CODE_VERSION_FIELD_NUMBER: _builtins.int
+    KEEP_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"module:Class"."""
     doc: _builtins.str
@@ -301,6 +302,10 @@ class Definition(_message.Message):
         and tags to be put before them, as the edits of a call (see `Calls.arguments`).
         """
 
+    @_builtins.property
+    def keep(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """For how many seconds an instance is kept after its end, where it says so: when it completes, fails and is cancelled."""
+
     def __init__(
         self,
         *,
@@ -312,10 +317,11 @@ class Definition(_message.Message):
         hooks: _abc.Iterable[Global___DefinitionHook] | None = ...,
         problem: _builtins.str = ...,
         code_version: _builtins.str = ...,
+        keep: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["entrypoint", b"entrypoint"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_version", b"code_version", "doc", b"doc", "entrypoint", b"entrypoint", "hooks", b"hooks", "limit_keys", b"limit_keys", "name", b"name", "parameters", b"parameters", "problem", b"problem"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_version", b"code_version", "doc", b"doc", "entrypoint", b"entrypoint", "hooks", b"hooks", "keep", b"keep", "limit_keys", b"limit_keys", "name", b"name", "parameters", b"parameters", "problem", b"problem"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -59,6 +59,7 @@ def _announced(kind: type[DAGDefinition], versions: Mapping[str, str]) -> Announ
         hooks=hook_calls(kind, b"", "", ()),
         problem=_problem(kind, keys, parameters),
         code_version=versions.get(name, ""),
+        keep=kind._dagorama_keep or (),
     )
 
 

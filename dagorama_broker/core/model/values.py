@@ -245,6 +245,7 @@ class AnnouncedDefinition(NamedTuple):
     hooks: tuple[HookCall, ...]
     problem: str
     code_version: str
+    keep: tuple[float, ...] = ()  #: as in `Keep`; empty: nothing is said
 
 
 #: Names and values, sorted.

@@ -340,6 +340,7 @@ def _to_definition(message: graph_pb2.Definition) -> AnnouncedDefinition:
         hooks=tuple(HookCall(to_function(one.function), one.arguments, one.only_failed) for one in message.hooks),
         problem=message.problem,
         code_version=message.code_version,
+        keep=tuple(message.keep),
     )
 
 

@@ -507,6 +507,7 @@ def from_definition(info: DefinitionInfo) -> dag_pb2.DefinitionInfo:
             ],
             problem=told.problem,
             code_version=told.code_version,
+            keep=told.keep,
         ),
         workers=info.workers,
     )

@@ -20,6 +20,7 @@ from dagorama import BrokerRefused, EventKind, Instance, InstancePruned, Instanc
 from dagorama.cli.main import group
 from dagorama.options import Keep, checked_keep
 from dagorama.testing import in_process_broker
+from dagorama_broker.core.model.values import InstanceId
 from dagorama_broker.launch import launch_broker
 from tests.scenarios.library.kept_definitions import Archived, Plain, Short
 
@@ -201,6 +202,18 @@ def test_a_definition_says_for_how_long_it_is_kept(tmp_path: Path) -> None:
         assert all(is_known(dagorama.attach(one.instance_id)) for one in (archived, kept))
         with pytest.raises(InstancePruned, match="is cancelled and was pruned on 2"):
             gone[0].result(timeout=60)
+
+
+def test_a_start_by_name_is_kept_likewise() -> None:
+    """The worker tells for how long; the option of a block goes before that."""
+    with in_process_broker() as broker:
+        name = f"{Short.__module__}:Short"
+        found = [dagorama.start(name, [1])]
+        with instance_options(keep=60):
+            found.append(dagorama.start(name, [2]))
+        found.append(dagorama.start(PLAIN, [3]))
+        heads = [broker._core.journal.find_head(InstanceId(one.id.bytes)) for one in found]
+        assert [head and head.keep for head in heads] == [(0.0, inf, 0.1), (60.0, 60.0, 60.0), None]
 
 
 @pytest.mark.parametrize(
