@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FunctionType
 from typing import TypeAlias
 
@@ -23,11 +23,18 @@ DEPTH_MAX = 20
 def class_attribute(kind: type, name: str) -> object:
     """Return the attribute that a class or its bases have by this name, as it stands there; `MISSING` for none."""
     for base in kind.__mro__:
-        names = base.__dict__
-        if name in names:
-            found: object = names[name]
+        found: object = base.__dict__.get(name, MISSING)
+        if found is not MISSING:
             return found
     return MISSING
+
+
+def class_names(kind: type) -> Iterable[str]:
+    """Return the names of the attributes of a class and its bases, each once, those of its own first.
+
+    Only what it has now counts: other threads may set some meanwhile, as the first that makes a definition does.
+    """
+    return dict.fromkeys(name for base in kind.__mro__ for name in vars(base).copy())
 
 
 def decorated_in(attribute: object) -> Decorated | None:
@@ -57,7 +64,7 @@ def node_name(kind: type, decorated: Decorated) -> str:
     written: str = decorated.__name__
     if decorated_in(class_attribute(kind, written)) is decorated:
         return written
-    for name in dict.fromkeys(name for base in kind.__mro__ for name in vars(base)):
+    for name in class_names(kind):
         if decorated_in(class_attribute(kind, name)) is decorated:
             return name
     raise ValueError(_no_name(kind, decorated, written))
@@ -79,7 +86,7 @@ def _no_name(kind: type, decorated: Decorated, written: str) -> str:
 
 def check_nodes(kind: type) -> None:
     """Raise `ValueError` for a decorated function that nobody could call as a node."""
-    for name, attribute in vars(kind).items():
+    for name, attribute in vars(kind).copy().items():
         if isinstance(attribute, (staticmethod, classmethod)) and decorated_in(attribute) is not None:
             raise ValueError(
                 f"{class_name(kind)}.{name} is a {type(attribute).__name__} above @dagorama(), but a node is a method "

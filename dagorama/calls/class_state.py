@@ -10,6 +10,7 @@ import sys
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from weakref import WeakKeyDictionary
 
+from dagorama.calls.class_attributes import MISSING
 from dagorama.calls.payload import encode_if_possible
 from dagorama.calls.plain_data import is_plain
 
@@ -36,10 +37,12 @@ def set_from_outside(kind: type) -> dict[str, object]:
     found: dict[str, object] = {}
     if not _set_later:
         return found
-    for name in sorted({name for base in kind.__mro__ for name in _set_later.get(base, ())}):
+    for name in sorted(set().union(*(_set_later.get(base, ()) for base in kind.__mro__))):
         home = next((base for base in kind.__mro__ if name in vars(base)), None)
-        if home is not None and name in _set_later.get(home, ()) and travels(vars(home)[name]):
-            found[name] = vars(home)[name]
+        if home is not None and name in _set_later.get(home, ()):
+            value = vars(home).get(name, MISSING)
+            if value is not MISSING and travels(value):
+                found[name] = value
     return found
 
 

@@ -147,7 +147,8 @@ def _parts_of(part: object) -> Iterator[object]:
 @lru_cache(KINDS_MAX)
 def _slots_of(kind: type) -> list[MemberDescriptorType]:
     """Return the slots of a class and its bases, by whatever names it has them."""
-    return [member for base in kind.__mro__ for member in vars(base).values() if type(member) is MemberDescriptorType]
+    attributes = (attribute for base in kind.__mro__ for attribute in vars(base).copy().values())
+    return [member for member in attributes if type(member) is MemberDescriptorType]
 
 
 def _refusing(use: str, way_out: str) -> Callable[..., NoReturn]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from dagorama.calls.class_attributes import class_attribute, decorated_in, node_name
+from dagorama.calls.class_attributes import class_attribute, class_names, decorated_in, node_name
 from dagorama.code.signature import calculate_function_hash
 
 #: By class: the release as text, and by name.
@@ -22,7 +22,7 @@ def nodes_of(definition_class: type) -> Iterator[tuple[str, Any]]:
 
     Nothing of the class is read through it: a descriptor may not be ready for that.
     """
-    for name in sorted({name for kind in definition_class.__mro__ for name in vars(kind)}):
+    for name in sorted(class_names(definition_class)):
         decorated = decorated_in(class_attribute(definition_class, name))
         if decorated is not None and node_name(definition_class, decorated) == name:  # by another nobody calls it
             yield name, decorated

@@ -90,7 +90,7 @@ def globals_read(code: CodeType) -> set[str]:
 
 def nodes_in(kind: type) -> Iterator[str]:
     """Yield the names of the functions in the body of a class that are decorated as nodes."""
-    for name, value in vars(kind).items():
+    for name, value in vars(kind).copy().items():  # another thread may set something in the class meanwhile
         with suppress(Exception):  # what else is there may have a __getattr__
             if isinstance(value.original_fn, FunctionType):
                 yield name
