@@ -6,8 +6,11 @@ import os
 import signal
 import sys
 import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import get_context
-from time import monotonic, sleep
+from types import FrameType
 from typing import Any, cast
 
 import pytest
@@ -141,22 +144,28 @@ class Serving(Noted):
         self.go.set()
 
 
-def interrupt_in(function: Any) -> None:
-    """Press Ctrl-C once this thread is in a function, and not before: nobody would expect it there."""
+@contextmanager
+def interrupted_in(function: Any) -> Iterator[None]:
+    """Press Ctrl-C once this thread rests in a function: nobody would expect it before, or after this block."""
     here, code = threading.get_ident(), function.__code__
+    over = threading.Event()
 
     def press() -> None:
-        until = monotonic() + WAIT_S
-        while monotonic() < until:
-            frame = sys._current_frames().get(here)
-            while frame is not None:
-                if frame.f_code is code:
-                    signal.pthread_kill(here, signal.SIGINT)
-                    return
-                frame = frame.f_back
-            sleep(0.001)
+        seen: tuple[FrameType | None, int] = None, 0
+        while not over.wait(0.001):
+            frame = sys._current_frames()[here]
+            before, seen = seen, (frame, frame.f_lasti)
+            if seen == before and any(each.f_code is code for each, _ in traceback.walk_stack(frame)):
+                signal.pthread_kill(here, signal.SIGINT)
+                return
 
-    threading.Thread(target=press).start()
+    thread = threading.Thread(target=press)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_a_wait_that_was_interrupted_begins_anew() -> None:
@@ -167,8 +176,7 @@ def test_a_wait_that_was_interrupted_begins_anew() -> None:
     try:
         it.start()
         assert noted.begun.wait(WAIT_S)
-        interrupt_in(Worker.wait_until_ended)
-        with pytest.raises(KeyboardInterrupt):
+        with interrupted_in(Worker.wait_until_ended), pytest.raises(KeyboardInterrupt):
             it.wait_until_ended()
     finally:
         signal.signal(signal.SIGINT, before)
