@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.object_stores import ObjectServer, run_object_server
+from tests.ports import kept_ports
 from tests.transcripts import start_rewriting
 
 # The machine may be busy: examples are not to be refused for the time that they take to be made, or to be tried.
@@ -71,6 +72,13 @@ def pytest_collection_finish() -> None:
     """Keep the collected tests out of every collection of garbage that follows: each would take 0.3 s."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _keep_ports() -> Iterator[None]:
+    """Let a test that kills a broker start another on its port, whatever others listen on meanwhile."""
+    with kept_ports():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import socket
+import signal
 import subprocess
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
 
 import dagorama
 from tests.docs.pages import LANGUAGES, PAGES, ROOT, Command, blocks, commands
+from tests.ports import reserved
 from tests.postgresql import postgresql
 
 #: Commands that a page shows and that this test does not type, with the file in which they are run for real.
@@ -42,14 +43,6 @@ def ident(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-def free_port() -> int:
-    """Returns a port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
 def script(typed: list[Command]) -> str:
     """Returns a bash script that runs the commands, marks where each ends, and stops what is left in the background."""
     lines = []
@@ -60,6 +53,24 @@ def script(typed: list[Command]) -> str:
             lines.append(UNTIL_READY)
         lines.append(f"echo '{MARK}'")
     return "\n".join([*lines, "kill $(jobs -p) 2>/dev/null", "wait"])
+
+
+def said_by_shell(typed: str, folder: Path, environment: dict[str, str]) -> str:
+    """Run commands in a shell; return what they say. What they leave behind ends, also where they take too long."""
+    with subprocess.Popen(
+        ["bash", "-c", typed],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as shell:
+        try:
+            return shell.communicate(timeout=280)[0]
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)
 
 
 def beside_the_door(code: str) -> list[str]:
@@ -92,28 +103,18 @@ def test_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": str(tmp_path),
         "XDG_DATA_HOME": str(tmp_path / "data"),
-        "DAGORAMA_PORT": str(free_port()),
         "PYTEST_ADDOPTS": PLUGINS,
         "TERM": "dumb",
         "COLUMNS": "80",
     }
-    with postgresql() if DATABASE in page.read_text() else nullcontext("") as url:
-        shell = subprocess.run(
-            ["bash", "-c", script(typed)],
-            cwd=tmp_path,
-            env={**environment, DATABASE: url},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=280,
-            check=False,
-        )
-    printed = shell.stdout.split(f"{MARK}\n")
+    with reserved() as port, postgresql() if DATABASE in page.read_text() else nullcontext("") as url:
+        said = said_by_shell(script(typed), tmp_path, {**environment, "DAGORAMA_PORT": str(port), DATABASE: url})
+    printed = said.split(f"{MARK}\n")
     background = tmp_path / "background.log"
     log = background.read_text() if background.exists() else ""
     for command, output in zip(typed, printed, strict=False):
         assert command.matches(output), f"{ident(page)}:{command.line}: $ {command.typed}\n{output}\n{log}"
-    assert len(printed) == len(typed) + 1, shell.stdout
+    assert len(printed) == len(typed) + 1, said
 
 
 def test_what_is_run_elsewhere_is_run_there() -> None:

@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from dagorama import launch_workers
 from dagorama_broker.launch import LaunchedBroker, launch_broker
+from tests.ports import reserved
 from tests.timing import WAIT_S, until
 
 CHROMIUM = "/usr/bin/chromium"
@@ -56,6 +57,7 @@ class Site:
         """End the page as a power cut would."""
         self._page.kill()
         self._page.wait()
+        self._stack.enter_context(reserved(urlsplit(self.url).port or 0))  # nobody else gets it meanwhile
 
     def start_page(self) -> None:
         """Start the page again, at the same address."""

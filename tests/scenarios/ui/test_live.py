@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from dagorama_broker.launch import launch_broker
-from tests.docs.test_pages import free_port
+from tests.ports import reserved
 from tests.scenarios.ui.conftest import page_of
 from tests.scenarios.ui.definitions import Held
 from tests.timing import WAIT_S
@@ -44,9 +44,9 @@ def until(stream: Iterator[tuple[str, Any]], kind: str) -> Any:
 
 def test_a_broker_that_is_killed_is_told_and_waited_for(tmp_path: Path) -> None:
     """Whoever looks is told that it has gone and that it is back, and of what happens then, over the same stream."""
-    port = free_port()
     storage = f"sqlite:///{tmp_path}/broker.db"
     with (
+        reserved() as port,
         page_of("--broker-port", str(port), DAGORAMA_HOST="localhost") as page,
         launch_broker(port=port, storage=storage) as broker,
         watching(f"{page.url}/live") as stream,
