@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
+from math import inf
 from pathlib import Path
 
 import grpc
@@ -356,14 +357,21 @@ def test_attempts_after_the_first_are_counted(
     broker: LaunchedBroker, client: UnaryClient, retry: dict[str, int], waits: list[int]
 ) -> None:
     """A node is tried `maxAttempts` times more, after waits that are always the same, or 1, b, b^2, ... seconds."""
-    instance, worker = client.instance(), client.worker()
-    node = client.node(instance, retry=retry)
-    while not client.fail(instance, client.poll(worker), worker).permanentlyFailed:
-        pass
-    with rawclient.Client(broker.target) as ours:
-        ended_at = [failure.ended_at for failure in ours.node(*raw(instance, node)).failures]
-    for wait, (before, after) in zip(waits, pairwise(ended_at), strict=True):
-        assert wait <= after - before < wait + 1.9
+    worker = client.worker()
+    least_s = [inf] * len(waits)
+    for _ in range(5):  # a busy machine may be late with some of them
+        instance = client.instance()
+        node = client.node(instance, retry=retry)
+        while not client.fail(instance, client.poll(worker), worker).permanentlyFailed:
+            pass
+        with rawclient.Client(broker.target) as ours:
+            ended_at = [failure.ended_at for failure in ours.node(*raw(instance, node)).failures]
+        took_s = [after - before for before, after in pairwise(ended_at)]
+        assert all(wait <= took for wait, took in zip(waits, took_s, strict=True))
+        least_s = list(map(min, least_s, took_s))
+        if all(least < wait + 0.9 for wait, least in zip(waits, least_s, strict=True)):
+            return
+    pytest.fail(f"it waited {least_s} s at least, where {waits} were asked for")
 
 
 def test_a_wait_without_end_is_no_fault(client: UnaryClient) -> None:
