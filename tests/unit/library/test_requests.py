@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Never
 
 import grpc
 import pytest
@@ -35,7 +35,7 @@ class Lost(grpc.RpcError):
         """Says why."""
         return "connection refused"
 
-    def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
+    def trailing_metadata(self) -> tuple[Never, ...]:
         """Says nothing more: there was nobody to say it."""
         return ()
 
