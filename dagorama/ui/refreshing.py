@@ -17,6 +17,8 @@ from markupsafe import escape
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dagorama.ui import streaming
+
 #: Each answer is good for so long at most: no change tells of how far a node says that it has come.
 KEPT_S = 1.0
 #: So many answers are made at once, and in each second after that; none waits for its turn for longer than this.
@@ -64,7 +66,8 @@ class Refreshes:
                 self._acted += 1
             return
         request = Request(scope)
-        if scope["method"] != "GET" or "hx-request" not in request.headers or not self._live.is_hearing:
+        is_fetched = scope["method"] == "GET" and "hx-request" in request.headers
+        if not is_fetched or scope["path"] == streaming.PATH or not self._live.is_hearing:
             await self._app(scope, receive, send)
             return
         start, body = await self._shared(scope)
@@ -90,18 +93,25 @@ class Refreshes:
         return self._live.told, self._acted
 
     async def _make(self, answer: _Answer, scope: Scope) -> tuple[Message, bytes]:
-        """Have an answer made when it is its turn (GCRA)."""
+        """Have an answer made when it is its turn (GCRA, in which no more is owed than the longest wait)."""
         now = time.monotonic()
-        self._next_at = max(self._next_at, now - AT_ONCE / PER_S) + 1 / PER_S
-        await asyncio.sleep(min(self._next_at - now, WAIT_S))
+        self._next_at = min(max(self._next_at, now - AT_ONCE / PER_S) + 1 / PER_S, now + WAIT_S)
+        await asyncio.sleep(self._next_at - now)
         answer.state, answer.asked_at = self._state(), time.monotonic()
         messages: list[Message] = []
+        bodies = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+        async def receive() -> Message:
+            for body in bodies:
+                return body
+            forever: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+            return await forever  # who shares an answer does not break it off
 
         async def keep(message: MutableMapping[str, Any]) -> None:
             messages.append(message)
 
         state = {**scope.get("state", {}), "csrf": self._place.decode()}
-        await self._app({**scope, "state": state}, _nothing, keep)
+        await self._app({**scope, "state": state}, receive, keep)
         return messages[0], b"".join(message.get("body", b"") for message in messages)
 
 
@@ -120,8 +130,3 @@ class _Answer:
         if self.task.done() and (self.task.cancelled() or self.task.exception() is not None):
             return False
         return self.state is None or (self.state == state and time.monotonic() - self.asked_at < KEPT_S)
-
-
-async def _nothing() -> Message:
-    """Return that a request has no body."""
-    return {"type": "http.request", "body": b"", "more_body": False}

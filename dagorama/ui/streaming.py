@@ -12,6 +12,8 @@ from starlette.routing import Route
 from dagorama.ui.errors import BadInput
 from dagorama.ui.live import Live
 
+#: Where the stream is.
+PATH = "/live"
 #: A browser whose connection has broken tries again after so long.
 AGAIN_MS = 1000
 #: The nodes of so many instances are watched by one browser.
@@ -45,4 +47,4 @@ def _ids(words: Sequence[str]) -> list[UUID]:
 
 def routes() -> list[Route]:
     """Return the route of the stream."""
-    return [Route("/live", live, name="live")]
+    return [Route(PATH, live, name="live")]

@@ -34,6 +34,8 @@ class Site:
     asked: list[str] = field(default_factory=list)
     takes_s: float = 0.01
     is_broken: bool = False
+    #: The next message to the answer that listens for its reader's leaving.
+    breaking_off: asyncio.Future[object] | None = None
 
     def browser(self) -> httpx.AsyncClient:
         """Give a browser."""
@@ -45,11 +47,14 @@ class Site:
         self._transport = httpx.ASGITransport(app, raise_app_exceptions=False)
 
     async def _page(
-        self, scope: dict[str, object], receive: Callable[..., object], send: Callable[..., object]
+        self, scope: dict[str, object], receive: Callable[[], Awaitable[object]], send: Callable[..., object]
     ) -> None:
         request = Request(scope)
         self.asked.append(f"{request.url.path}?{request.url.query}")
         number = len(self.asked)
+        if request.url.path == "/listens":
+            assert await receive() == {"type": "http.request", "body": b"", "more_body": False}
+            self.breaking_off = asyncio.ensure_future(receive())
         await asyncio.sleep(self.takes_s)
         if self.is_broken:
             raise ValueError("a defect")
@@ -164,6 +169,34 @@ def test_many_different_pages_are_made_slowly() -> None:
             began_at = now()
             await asyncio.gather(*(browser.get(f"/more/{number}") for number in range(100)))
             assert now() - began_at == pytest.approx(WAIT_S + site.takes_s, abs=0.01)
+            await asyncio.sleep(AT_ONCE / PER_S)
+            began_at = now()
+            await browser.get("/afterwards")
+            assert now() - began_at == pytest.approx(site.takes_s, abs=0.01)  # no longer than they were too many
+
+    story(tell)
+
+
+def test_the_stream_of_changes_is_no_answer_to_share() -> None:
+    """It has no end."""
+
+    async def tell(site: Site) -> None:
+        async with site.browser() as browser:
+            await asyncio.gather(browser.get("/live"), browser.get("/live"))
+        assert site.asked == ["/live?", "/live?"]
+
+    story(tell)
+
+
+def test_a_shared_answer_waits_for_no_reader_to_leave() -> None:
+    """One that listens for it would hear of it again and again, and nothing else would ever run."""
+
+    async def tell(site: Site) -> None:
+        async with site.browser() as browser:
+            assert (await browser.get("/listens")).is_success
+        assert site.breaking_off is not None
+        assert not site.breaking_off.done()
+        site.breaking_off.cancel()
 
     story(tell)
 
