@@ -95,6 +95,7 @@ _SHIFT_TIMES = (
     f" WHERE node IN (SELECT seq FROM calls WHERE {_OF_RUNNING})",
     f"UPDATE attempts SET ended_at = ended_at + ? WHERE {_OF_RUNNING} AND ended_at > 0",  # the others are marks
     f"UPDATE attempts SET granted_at = granted_at + ? WHERE {_OF_RUNNING} AND granted_at > 0",
+    f"UPDATE actions SET at = at + ? WHERE {_OF_RUNNING}",  # they tell when it was over, by the same clock
 )
 
 _IDS_LAST = """

@@ -570,6 +570,7 @@ def test_attempts_are_kept_over_a_reset(storage: Storage) -> None:
     """One whose value is no more, with its times; numbers go on from there, and the pause is known of the instance."""
     graph = Graph()
     instance = graph.instance()
+    revived_at = 1_795_834_986.1234567  # to the last bit: a node that fails at that moment began anew before
     plain, joined = nodes = [graph.node(instance) for _ in range(2)]
     storage.journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=nodes)])
     storage.journal.commit(
@@ -582,17 +583,17 @@ def test_attempts_are_kept_over_a_reset(storage: Storage) -> None:
         ]
     )
     resets = [e.Reset(plain, FUNCTIONS[0], False, tries=2), e.Reset(joined, FUNCTIONS[0], False, tries=1)]
-    deeds = [Action(5.0, "end", "", ()), Action(65.0, "rerun", "ann", ())]
+    deeds = [Action(5.0, "end", "", ()), Action(revived_at, "rerun", "ann", ())]
     storage.journal.commit(
         [
             *(e.ActionTaken(action=deed, instance=instance) for deed in deeds),
             e.InstanceReopened(instance=instance),
-            e.NodesReset(instance=instance, resets=resets, at=65.0),
+            e.NodesReset(instance=instance, resets=resets, at=revived_at),
         ]
     )
     storage.journal.commit([e.AttemptFailed(node=plain, attempt=failed(3), retry_at=70.0)])
     (stored,) = storage.reopen().instances
-    assert stored.pauses == (Pause(5.0, 65.0),)
+    assert stored.pauses == (Pause(5.0, revived_at),)
     assert [one.pauses for one in storage.journal.list_instances(before_seq=None, limit=9)] == [stored.pauses]
     assert [(one.tries, one.attempts, len(one.failures)) for one in stored.nodes] == [(3, 1, 2), (1, 0, 0)]
     assert [one.undone for one in stored.nodes] == [

@@ -13,9 +13,10 @@ import pytest
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.states import InstanceState
+from dagorama_broker.core.model.values import Action, Pause
 from dagorama_broker.storage import sqlite as sqlite_journal
 from dagorama_broker.storage.journal import StorageError
-from dagorama_broker.storage.reading import RUNNING_INSTANCES
+from dagorama_broker.storage.reading import DEEDS, RUNNING_INSTANCES
 from dagorama_broker.storage.schema import Migration, load_migrations, migrate
 from dagorama_broker.storage.sqlite import SqliteJournal
 from dagorama_broker.storage.uptime import wall_offset_s
@@ -272,11 +273,12 @@ def test_restoring_reads_only_what_runs(tmp_path: Path) -> None:
     journal.close()
     with closing(sqlite3.connect(path)) as connection:
         plan = connection.execute(f"EXPLAIN QUERY PLAN {RUNNING_INSTANCES}").fetchall()
+        plan += connection.execute(f"EXPLAIN QUERY PLAN {DEEDS}", ("[]",)).fetchall()
     reads = [row[3] for row in plan if row[3].startswith(("SCAN", "SEARCH"))]
     assert reads == [
         "SCAN instances USING INDEX instances_running",
-        "SEARCH actions USING INDEX actions_by_instance (instance=?)",  # of each: its pauses
-        "SCAN (subquery-1)",
+        "SEARCH actions USING INDEX actions_by_instance (instance=?)",  # of those: their pauses
+        "SCAN json_each VIRTUAL TABLE INDEX 1:",
     ]
 
 
@@ -323,6 +325,11 @@ def test_a_clock_that_is_set_moves_what_runs(
                 e.NodesCreated(nodes=nodes),
                 e.AttemptFailed(node=nodes[0], attempt=failed(1), retry_at=2_050.0),
                 e.NodeJoining(node=nodes[1], payload=None, promises=(nodes[0],), at=2_061.0, run=("w1", 2_060.0, 0.5)),
+                *(
+                    e.ActionTaken(action=Action(at, verb, "", ()), instance=it)
+                    for it in (instance, ended)
+                    for verb, at in (("end", 1.0), ("retry", 2.0))
+                ),
                 e.InstanceFinished(instance=ended, state=InstanceState.COMPLETED, at=3.0),
             ]
         )
@@ -334,10 +341,12 @@ def test_a_clock_that_is_set_moves_what_runs(
         (failure,) = first.failures
         assert second.run is not None
         read = [stored.deadline_at, second.created_at, first.retry_at, failure.ended_at, failure.granted_at]
-        read += [second.run[1], second.joined_at]
+        read += [second.run[1], second.joined_at, *stored.pauses[0]]
         expected = [1_060.5, nodes[1].created_at, 2_050.0, failed(1).ended_at, failed(1).granted_at, 2_060.0, 2_061.0]
+        expected += [1.0, 2.0]
         assert read == pytest.approx([at + moved_s for at in expected], abs=1)
-        assert journal.list_instances(before_seq=None, limit=1)[0].created_at == ended.created_at
+        (newest,) = journal.list_instances(before_seq=None, limit=1)
+        assert (newest.created_at, newest.pauses) == (ended.created_at, (Pause(1.0, 2.0),))
         journal.close()
 
 
