@@ -8,7 +8,7 @@ from typing import Protocol
 
 from dagorama.analysis.folding import Fact
 
-#: A node whose end was this much later than the return of its function has waited for what it returned.
+#: A node that ended this much later than the calls of its function came into being has waited for what it returned.
 JOINED_S = 1e-4
 
 
@@ -87,6 +87,7 @@ class Columns(Protocol):
 
 def facts_of(nodes: Columns) -> list[Fact]:
     """Return the nodes as `folding` takes them."""
+    joined = joined_at(nodes)
     return [
         Fact(
             function=nodes.functions[place],
@@ -94,11 +95,24 @@ def facts_of(nodes: Columns) -> list[Fact]:
             label=nodes.labels[place],
             parent=nodes.parents[place],
             dependencies=nodes.dependencies[place],
-            has_joined=nodes.states[place] == "joining"
-            or 0 < nodes.returned_at[place] < nodes.finished_at[place] - JOINED_S,
+            has_joined=place in joined or nodes.states[place] == "joining",
         )
         for place in range(len(nodes))
     ]
+
+
+def joined_at(nodes: Columns) -> dict[int, float]:
+    """Return when nodes began to wait for what they had returned, by their places.
+
+    That a function returned some time before its node ended does not tell: its report may have waited, too. The calls
+    that it made came into being with the report.
+    """
+    made_at = {parent: nodes.created_at[place] for place, parent in enumerate(nodes.parents) if parent >= 0}
+    return {
+        place: at
+        for place, at in made_at.items()
+        if nodes.states[place] == "joining" or nodes.finished_at[place] > at + JOINED_S
+    }
 
 
 def end_of(nodes: Columns, place: int, now: float) -> float:

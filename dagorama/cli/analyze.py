@@ -29,7 +29,7 @@ ADVICE = {
     Phase.QUEUED: "nodes were ready and no worker took them: more workers or slots would help, or a higher priority",
     Phase.TAINTED: "nodes with a taint were ready: more workers that tolerate it would help",
     Phase.RETRYING: "attempts failed, and nodes backed off: `dagorama show` has the tracebacks",
-    Phase.TRANSFER: "nodes and their values travelled: fewer, longer nodes or smaller values would help",
+    Phase.TRANSFER: "nodes and values travelled, or the broker was away: longer nodes or smaller values would help",
     Phase.UNKNOWN: "it is not recorded when nodes were started: they ran before the broker kept that",
 }
 

@@ -109,6 +109,7 @@ class WorkRequest(_message.Message):
     HAND_BACKS_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     REJECTIONS_FIELD_NUMBER: _builtins.int
+    CLOCK_S_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     DEFINITIONS_FIELD_NUMBER: _builtins.int
@@ -116,6 +117,10 @@ class WorkRequest(_message.Message):
     PRINTED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Counts this stream's messages that have completions or results, from 1."""
+    clock_s: _builtins.float
+    """With a sequence: the worker's clock as the message was written, in seconds from any moment on; 0 where it does not
+    tell. The quickest message of a stream shows how the clocks differ, and so for how long the others were under way.
+    """
     draining: _builtins.bool
     """The worker takes no more nodes; it finishes what runs."""
     @_builtins.property
@@ -175,6 +180,7 @@ class WorkRequest(_message.Message):
         hand_backs: _abc.Iterable[Global___Lease] | None = ...,
         sequence: _builtins.int = ...,
         rejections: _abc.Iterable[Global___Rejection] | None = ...,
+        clock_s: _builtins.float = ...,
         draining: _builtins.bool = ...,
         progress: Global___ProgressReports | None = ...,
         definitions: Global___Definitions | None = ...,
@@ -183,7 +189,7 @@ class WorkRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions", "definitions", b"definitions", "hello", b"hello", "labels", b"labels", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions", "definitions", b"definitions", "draining", b"draining", "functions", b"functions", "hand_backs", b"hand_backs", "hello", b"hello", "labels", b"labels", "printed", b"printed", "progress", b"progress", "rejections", b"rejections", "results", b"results", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_s", b"clock_s", "completions", b"completions", "definitions", b"definitions", "draining", b"draining", "functions", b"functions", "hand_backs", b"hand_backs", "hello", b"hello", "labels", b"labels", "printed", b"printed", "progress", b"progress", "rejections", b"rejections", "results", b"results", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -372,6 +378,7 @@ class Completions(_message.Message):
     TOKENS_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
     DURATIONS_US_FIELD_NUMBER: _builtins.int
+    WAITS_US_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def node_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     @_builtins.property
@@ -386,6 +393,10 @@ class Completions(_message.Message):
     def durations_us(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """How long the attempts took, decoding and encoding included."""
 
+    @_builtins.property
+    def waits_us(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """How long before this message was written the attempts had ended; empty where the worker does not tell."""
+
     def __init__(
         self,
         *,
@@ -393,10 +404,11 @@ class Completions(_message.Message):
         tokens: _abc.Iterable[_builtins.int] | None = ...,
         values: _abc.Iterable[_builtins.bytes] | None = ...,
         durations_us: _abc.Iterable[_builtins.int] | None = ...,
+        waits_us: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["durations_us", b"durations_us", "node_ids", b"node_ids", "tokens", b"tokens", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["durations_us", b"durations_us", "node_ids", b"node_ids", "tokens", b"tokens", "values", b"values", "waits_us", b"waits_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -484,6 +496,7 @@ class Result(_message.Message):
     PROMISE_IDS_FIELD_NUMBER: _builtins.int
     CHILDREN_FIELD_NUMBER: _builtins.int
     DURATION_US_FIELD_NUMBER: _builtins.int
+    WAITED_US_FIELD_NUMBER: _builtins.int
     node_id: _builtins.bytes
     token: _builtins.int
     value: _builtins.bytes
@@ -492,6 +505,8 @@ class Result(_message.Message):
     """The function returned exactly this promise."""
     duration_us: _builtins.int
     """How long the attempt took, decoding and encoding included."""
+    waited_us: _builtins.int
+    """How long before this message was written it had ended; 0 where the worker does not tell."""
     @_builtins.property
     def failure(self) -> _graph_pb2.Failure: ...
     @_builtins.property
@@ -515,10 +530,11 @@ class Result(_message.Message):
         promise_ids: _abc.Iterable[_builtins.bytes] | None = ...,
         children: _graph_pb2.Calls | None = ...,
         duration_us: _builtins.int = ...,
+        waited_us: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["alias_id", b"alias_id", "children", b"children", "failure", b"failure", "outcome", b"outcome", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias_id", b"alias_id", "children", b"children", "duration_us", b"duration_us", "failure", b"failure", "node_id", b"node_id", "outcome", b"outcome", "promise_ids", b"promise_ids", "token", b"token", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias_id", b"alias_id", "children", b"children", "duration_us", b"duration_us", "failure", b"failure", "node_id", b"node_id", "outcome", b"outcome", "promise_ids", b"promise_ids", "token", b"token", "value", b"value", "waited_us", b"waited_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["value", "failure", "alias_id"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015

@@ -160,11 +160,12 @@ class NodeResult:
     promise_ids: Sequence[NodeId] = ()
     children: Sequence[NewCall] = ()
     duration_s: float = 0.0
+    waited_s: float = 0.0  #: how long before this was written it ended
 
 
-#: An attempt that gave a value without promises and made no calls: node, token, payload, duration in seconds. Most are
-#: like that, so it is no more than a tuple.
-Completion = tuple[NodeId, int, bytes, float]
+#: An attempt that gave a value without promises and made no calls: node, token, payload, duration in seconds, and how
+#: many seconds before this was written it ended. Most are like that, so it is no more than a tuple.
+Completion = tuple[NodeId, int, bytes, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +175,7 @@ class CompleteNodes(Command):
     worker_id: WorkerId
     results: Sequence[NodeResult] = ()
     completions: Iterable[Completion] = ()
+    clock_s: float = 0.0  #: the worker's as it wrote this, from any moment on; 0: it does not tell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

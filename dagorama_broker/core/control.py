@@ -40,7 +40,9 @@ class Controller:
         nodes = [node for node in instance.nodes.values() if node.state not in TERMINAL]
         if nodes:
             instance.failed = True
-            runs = {node.seq: (node.worker.name, node.leased_at, now - node.leased_at) for node in nodes if node.worker}
+            runs = {
+                node.seq: (node.worker.name, node.leased_at, now, now - node.leased_at) for node in nodes if node.worker
+            }
             graph.events.append(e.NodesCancelled(nodes=nodes, at=now, runs=runs))
         note_action(graph.events, "cancel", command.by, now, of=instance)
         self._dispatcher.revoke_all(nodes, now)

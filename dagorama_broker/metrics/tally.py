@@ -13,7 +13,7 @@ from dagorama.metrics.measures import Readings
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Node
 from dagorama_broker.core.model.states import NodeState
-from dagorama_broker.core.model.values import CUT_OFF, QUARANTINED, SILENT, FailedAttempt, measure
+from dagorama_broker.core.model.values import CUT_OFF, QUARANTINED, SILENT, FailedAttempt, Run, measure
 from dagorama_broker.metrics import catalog as m
 
 #: A time that was told below this is taken as it is.
@@ -51,7 +51,7 @@ class Tally:
             e.InstanceFinished: self._instance_finished,
             e.NodesCreated: self._nodes_created,
             e.NodeCompleted: self._node_completed,
-            e.NodeJoining: lambda event: self._ran(event.node, event.run, event.payload, event.at),
+            e.NodeJoining: lambda event: self._ran(event.node, event.run, event.payload),
             e.AttemptFailed: lambda event: self._attempt_failed(event.node, event.attempt),
             e.LeaseLost: self._lease_lost,
             e.NodeFailed: lambda event: self._ended("failed", 1),
@@ -136,19 +136,19 @@ class Tally:
     def _node_completed(self, event: e.NodeCompleted) -> None:
         self._completed += 1
         if event.run is not None:  # else its attempt ended when it began to join
-            self._ran(event.node, event.run, event.payload, event.at)
+            self._ran(event.node, event.run, event.payload)
 
-    def _ran(self, node: Node, run: tuple[str, float, float] | None, payload: bytes | None, at: float) -> None:
+    def _ran(self, node: Node, run: Run | None, payload: bytes | None) -> None:
         """Count an attempt that gave a value."""
         if payload:
             self._value_bytes += len(payload)
         if run is None:
             return
-        _, granted_at, told_s = run
+        _, granted_at, ended_at, told_s = run
         function = self._known.get(node.function.spec.name) or self._of(node)
         function.completed += 1
         # As told, where it was: to `measure` takes as long as all the rest.
-        function.run_time.observe(told_s if 0 < told_s < _TOLD_S else measure(granted_at, at, told_s)[1])
+        function.run_time.observe(told_s if 0 < told_s < _TOLD_S else measure(granted_at, ended_at, told_s)[1])
 
     def _attempt_failed(self, node: Node, attempt: FailedAttempt) -> None:
         if attempt.failure.type == QUARANTINED:

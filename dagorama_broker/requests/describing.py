@@ -104,8 +104,8 @@ def _ran(stored: StoredNode, node: Node | None) -> _Ran:
         return _Ran(last.worker, last.granted_at, last.started_at, last.duration_s)
     if stored.run is None:
         return _Ran()
-    worker, granted_at, told_s = stored.run
-    return _Ran(worker, granted_at, *measure(granted_at, stored.joined_at or stored.finished_at, told_s))
+    worker, granted_at, ended_at, told_s = stored.run
+    return _Ran(worker, granted_at, *measure(granted_at, ended_at, told_s))
 
 
 def _ready_at(stored: StoredNode, others: Mapping[int, StoredEnd], ran: _Ran, pauses: Sequence[Pause]) -> float:

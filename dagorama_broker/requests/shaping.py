@@ -164,9 +164,8 @@ def _tell(times: NodeTimes, row: StoredTimes, node: Node | None) -> None:
     if node is not None and node.worker is not None:
         worker, granted_at, started_at = node.worker.name, node.leased_at, node.leased_at
     elif row.run is not None:
-        worker, granted_at, told_s = row.run
-        started_at, duration_s = measure(granted_at, row.returned_at, told_s)
-        returned_at = row.returned_at or started_at + duration_s
+        worker, granted_at, returned_at, told_s = row.run
+        started_at, _ = measure(granted_at, returned_at, told_s)
     times.node_ids += row.id
     times.numbers.append(row.seq)
     times.function_places.append(times.functions.setdefault(row.function, len(times.functions)))

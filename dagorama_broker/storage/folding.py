@@ -130,6 +130,7 @@ class OutcomeRow(NamedTuple):
     worker: int | None = None  #: the number of the name of who ran it
     granted_at: float | None = None
     duration_s: float | None = None
+    joined_at: float | None = None  #: when that attempt ended, where the node did not end with it
 
 
 class AttemptRow(NamedTuple):
@@ -189,7 +190,6 @@ class Batch:
     nodes: list[Node] = field(default_factory=list)
     outcomes: dict[int, OutcomeRow] = field(default_factory=dict)
     notes: dict[int, Note] = field(default_factory=dict)  #: an empty text: as it was before
-    joined: dict[int, float] = field(default_factory=dict)  #: when attempts ended whose nodes join; after the outcomes
     attempts: list[AttemptRow] = field(default_factory=list)
     workers: dict[WorkerId, WorkerRow | None] = field(default_factory=dict)  #: None: has left
     actions: list[ActionRow] = field(default_factory=list)
@@ -229,7 +229,6 @@ def _forget_removed(batch: Batch) -> None:
             batch.arguments,
             batch.previous,
             batch.changes,
-            batch.joined,
             batch.notes,
         ):
             rows.pop(seq, None)
@@ -247,9 +246,9 @@ def _fold_one(batch: Batch, event: e.DurableEvent, workers: Mapping[str, int]) -
             if run is None:
                 row = OutcomeRow(seq, COMPLETED, event.at, event.payload, None, None, event.source_seq or None)
             else:
-                name, granted_at, duration_s = run
-                number, payload = workers[name], event.payload
-                row = OutcomeRow(seq, COMPLETED, event.at, payload, None, None, None, number, granted_at, duration_s)
+                row = OutcomeRow(
+                    seq, COMPLETED, event.at, event.payload, None, None, None, *_ran(run, event.at, workers)
+                )
             _put(batch, row)
         case e.NodesCreated():
             batch.nodes.extend(event.nodes)
@@ -262,9 +261,8 @@ def _fold_one(batch: Batch, event: e.DurableEvent, workers: Mapping[str, int]) -
                 batch.notes[node.seq] = note.over(earlier) if earlier is not None else note
         case e.NodeJoining():
             promises = show_seqs(event.promises)
-            row = OutcomeRow(event.node.seq, JOINING, None, event.payload, promises, None)
-            _put(batch, _ran(row, event.run, workers))
-            batch.joined[event.node.seq] = event.at
+            ran = _ran(event.run, None, workers) if event.run is not None else ()
+            _put(batch, OutcomeRow(event.node.seq, JOINING, None, event.payload, promises, None, None, *ran))
         case e.AttemptFailed():
             batch.attempts.append(_attempt_row(event.node, event.attempt, losses=0))
             if event.retry_at is not None:
@@ -278,8 +276,9 @@ def _fold_one(batch: Batch, event: e.DurableEvent, workers: Mapping[str, int]) -
             _put(batch, OutcomeRow(event.node.seq, DEPENDENCY_FAILED, event.at, None, None, event.cause.seq))
         case e.NodesCancelled():
             for node in event.nodes:
-                row = OutcomeRow(node.seq, CANCELLED, event.at, None, None, node.seq)
-                _put(batch, _ran(row, event.runs.get(node.seq), workers))
+                run = event.runs.get(node.seq)
+                ran = _ran(run, event.at, workers) if run is not None else ()
+                _put(batch, OutcomeRow(node.seq, CANCELLED, event.at, None, None, node.seq, None, *ran))
         case e.ValueCompared():
             batch.changes[event.node.seq] = event.change
         case e.NodesReset():
@@ -331,12 +330,10 @@ def _fold_one(batch: Batch, event: e.DurableEvent, workers: Mapping[str, int]) -
             assert_never(event)
 
 
-def _ran(row: OutcomeRow, run: Run | None, workers: Mapping[str, int]) -> OutcomeRow:
-    """Return a row with the attempt that came to this."""
-    if run is None:
-        return row
-    name, granted_at, duration_s = run
-    return row._replace(worker=workers[name], granted_at=granted_at, duration_s=duration_s)
+def _ran(run: Run, at: float | None, workers: Mapping[str, int]) -> tuple[int, float, float, float | None]:
+    """Return the last columns of an outcome: the attempt that came to it, of a node that ended at this time."""
+    name, granted_at, ended_at, duration_s = run
+    return workers[name], granted_at, duration_s, None if ended_at == at else ended_at
 
 
 def _put(batch: Batch, row: OutcomeRow) -> None:
@@ -352,7 +349,6 @@ def _reset(batch: Batch, reset: e.Reset, at: float) -> None:
     batch.outcomes[node.seq] = _merge(earlier, row)._replace(cause=None) if earlier else row
     if not reset.joins:
         batch.unvalued[node.seq] = reset.tries
-        batch.joined.pop(node.seq, None)
     if reset.previous is not None:
         batch.previous[node.seq] = reset.previous
     batch.changes.pop(node.seq, None)
@@ -373,6 +369,7 @@ def _merge(earlier: OutcomeRow, row: OutcomeRow) -> OutcomeRow:
         worker=earlier.worker if row.worker is None else row.worker,
         granted_at=earlier.granted_at if row.worker is None else row.granted_at,
         duration_s=earlier.duration_s if row.worker is None else row.duration_s,
+        joined_at=earlier.joined_at if row.worker is None else row.joined_at,
     )
 
 

@@ -531,11 +531,11 @@ class _Record:
         "_dependencies",
         "_dependencies_end",
         "_durations_s",
+        "_ended_at",
         "_failures",
         "_functions",
         "_granted_at",
         "_inputs",
-        "_joined_at",
         "_labels",
         "_limit_keys",
         "_losses",
@@ -607,8 +607,8 @@ class _Record:
         self._payloads: list[bytes | None] = []
         self._workers: list[str | None] = []  #: who ran it last; None for nobody
         self._granted_at = array("d")
+        self._ended_at = array("d")
         self._durations_s = array("d")
-        self._joined_at: dict[int, float] = {}
         self._labels: dict[int, str] = {}
         self._inputs: dict[int, str] = {}
         self._promises: dict[int, tuple[int, ...]] = {}
@@ -658,6 +658,7 @@ class _Record:
         self._payloads += [None] * count
         self._workers += [None] * count
         self._granted_at.frombytes(bytes(8 * count))
+        self._ended_at.frombytes(bytes(8 * count))
         self._durations_s.frombytes(bytes(8 * count))
 
     def complete(self, event: e.NodeCompleted) -> None:
@@ -666,7 +667,7 @@ class _Record:
         if event.payload is not None:
             self._payloads[row] = event.payload
         if event.run is not None:  # as `_set_run` does, without a call for each of thousands in a second
-            self._workers[row], self._granted_at[row], self._durations_s[row] = event.run
+            self._workers[row], self._granted_at[row], self._ended_at[row], self._durations_s[row] = event.run
         if event.source_seq:
             self._sources[row] = event.source_seq
 
@@ -675,7 +676,6 @@ class _Record:
         row = self._move(event.node, NodeState.JOINING, 0.0)
         self._payloads[row] = event.payload
         self._set_run(row, event.run)
-        self._joined_at[row] = event.at
         self._promises[row] = tuple(promise.seq for promise in event.promises)
 
     def fail_attempt(self, event: e.AttemptFailed) -> None:
@@ -704,7 +704,7 @@ class _Record:
         """Let a node that has ended begin anew."""
         state, since = (NodeState.JOINING, 0.0) if reset.joins else (WAITING, at)
         row = self.row(reset.node.seq)
-        run, ended_at = self._run(row), self._at[row]
+        run = self._run(row)
         row = self._move(reset.node, state, since)
         self._functions[row] = reset.function.spec
         for column in (self._causes, self._attempts, self._losses, self._changes):
@@ -712,12 +712,12 @@ class _Record:
         self._tries[row] = max(self._tries.get(row, 0), reset.tries)
         if not reset.joins:
             if run is not None:
-                ended_at = self._joined_at.get(row, ended_at)
-                self._undone.setdefault(row, []).append(UndoneAttempt(reset.tries, run[0], ended_at, *run[1:]))
+                worker, granted_at, ended_at, duration_s = run
+                attempt = UndoneAttempt(reset.tries, worker, ended_at, granted_at, duration_s)
+                self._undone.setdefault(row, []).append(attempt)
             self._payloads[row] = None
             self._workers[row] = None
             self._promises.pop(row, None)
-            self._joined_at.pop(row, None)
         self._sources.pop(row, None)
         if reset.arguments is not None:
             self._arguments[row] = reset.arguments
@@ -749,8 +749,8 @@ class _Record:
         self._payloads = [old._payloads[row] for row in rows]
         self._workers = [old._workers[row] for row in rows]
         self._granted_at = array("d", [old._granted_at[row] for row in rows])
+        self._ended_at = array("d", [old._ended_at[row] for row in rows])
         self._durations_s = array("d", [old._durations_s[row] for row in rows])
-        self._joined_at = _moved(old._joined_at, rows)
         self._labels = _moved(old._labels, rows)
         self._inputs = _moved(old._inputs, rows)
         self._promises = _moved(old._promises, rows)
@@ -788,11 +788,13 @@ class _Record:
 
     def _set_run(self, row: int, run: Run | None) -> None:
         if run is not None:
-            self._workers[row], self._granted_at[row], self._durations_s[row] = run
+            self._workers[row], self._granted_at[row], self._ended_at[row], self._durations_s[row] = run
 
     def _run(self, row: int) -> Run | None:
         name = self._workers[row]
-        return None if name is None else (name, self._granted_at[row], self._durations_s[row])
+        if name is None:
+            return None
+        return name, self._granted_at[row], self._ended_at[row], self._durations_s[row]
 
     def end_of(self, row: int) -> StoredEnd:
         """Return how one node has ended."""
@@ -816,7 +818,6 @@ class _Record:
             state=state,
             finished_at=at if state in TERMINAL else 0.0,
             run=self._run(row),
-            joined_at=self._joined_at.get(row, 0.0),
             note=self._note(row),
             arguments_bytes=len(self._arguments[row]),
             attempts=self._attempts.get(row, 0),
@@ -871,10 +872,10 @@ class _Record:
     def times(self, row: int) -> StoredTimes:
         """Return the times of a node."""
         node = self.node(row)
-        run, returned_at = node.run, node.joined_at or node.finished_at
+        run = node.run
         if node.state is NodeState.FAILED and node.failures:
             last = node.failures[-1]
-            run, returned_at = (last.worker, last.granted_at, last.duration_s), last.ended_at
+            run = (last.worker, last.granted_at, last.ended_at, last.duration_s)
         return StoredTimes(
             node.seq,
             node.id,
@@ -886,7 +887,6 @@ class _Record:
             node.state,
             node.finished_at,
             run,
-            returned_at,
         )
 
     def stored(self, *, with_nodes: bool = True) -> StoredInstance:

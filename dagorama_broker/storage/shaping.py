@@ -13,7 +13,7 @@ from typing import Any
 
 from dagorama_broker.core.model.states import TERMINAL, NodeState
 from dagorama_broker.core.model.stored import ShapePart, StoredTimes
-from dagorama_broker.core.model.values import InstanceId, NodeId
+from dagorama_broker.core.model.values import InstanceId, NodeId, Run
 
 _INSTANCE = "SELECT seq, created_at FROM instances WHERE id = ?"
 
@@ -69,7 +69,7 @@ SELECT json_group_array(json_array(
 #: Of failed nodes the last attempt, which `outcomes` does not have.
 _FAILED = """
 SELECT json_group_array(json_array(
-    attempts.node, attempts.worker, attempts.granted_at - ?4, attempts.duration_s, attempts.ended_at - ?4
+    attempts.node, attempts.worker, attempts.granted_at - ?4, attempts.ended_at - ?4, attempts.duration_s
 )) FROM attempts
 JOIN outcomes ON outcomes.node = attempts.node AND outcomes.state = 'failed'
 WHERE attempts.instance = ?1 AND attempts.node BETWEEN ?2 AND ?3
@@ -119,27 +119,23 @@ class ShapeReader:
         if not found:
             return []
         failed = {
-            node: (worker, granted + began_at, duration_s, ended + began_at)
-            for node, worker, granted, duration_s, ended in self._rows(
+            node: (worker, granted + began_at, ended + began_at, duration_s)
+            for node, worker, granted, ended, duration_s in self._rows(
                 _FAILED, (instance, found[0][0], found[-1][0], began_at)
             )
         }
         return [self._stored(row, failed.get(row[0]), began_at) for row in found]
 
-    def _stored(
-        self, row: Sequence[Any], failed: tuple[str, float, float, float] | None, began_at: float
-    ) -> StoredTimes:
+    def _stored(self, row: Sequence[Any], failed: Run | None, began_at: float) -> StoredTimes:
         """Return the times of a node, given the last attempt of one that has failed."""
         seq, id, function, parent, dependencies, label, created, *outcome = row
         word, at, worker, granted, duration_s, joined = outcome
         state = _STATES[word or "waiting"]
         finished_at = at + began_at if state in TERMINAL else 0.0
-        run, returned_at = None, finished_at
-        if failed is not None:
-            run, returned_at = failed[:3], failed[3]
-        elif worker is not None:
-            run = (self._worker(worker), granted + began_at, duration_s)
-            returned_at = joined + began_at if joined is not None else finished_at
+        run = failed
+        if failed is None and worker is not None:
+            ended_at = (at if joined is None else joined) + began_at
+            run = (self._worker(worker), granted + began_at, ended_at, duration_s)
         return StoredTimes(
             seq=seq,
             id=NodeId(bytes.fromhex(id)),
@@ -151,7 +147,6 @@ class ShapeReader:
             state=state,
             finished_at=finished_at,
             run=run,
-            returned_at=returned_at,
         )
 
     def _rows(self, statement: str, parameters: Sequence[object]) -> list[list[Any]]:

@@ -256,7 +256,7 @@ class SqliteJournal:
         if batch.hooks:
             self._write_hooks(connection, batch)
         # A statement costs as much as a row, also where it has nothing to do, and these seldom have.
-        if batch.previous or batch.changes or batch.reopened or batch.requests or batch.joined:
+        if batch.previous or batch.changes or batch.reopened or batch.requests:
             self._write_details(connection, batch)
         if batch.controls or batch.limits or batch.queues or batch.workers:
             self._write_words(connection, batch)
@@ -283,9 +283,7 @@ class SqliteJournal:
 
     @staticmethod
     def _write_details(connection: sqlite3.Connection, batch: Batch) -> None:
-        """Write when nodes joined, how values compare with those before, and which requests had nodes begin anew."""
-        joined = [(at, seq) for seq, at in batch.joined.items()]
-        connection.executemany("UPDATE outcomes SET joined_at = ? WHERE node = ?", joined)
+        """Write how values compare with those before, and which requests had nodes begin anew."""
         previous = [(digest, seq) for seq, digest in batch.previous.items()]
         connection.executemany("UPDATE outcomes SET previous = ? WHERE node = ?", previous)
         changes = [(str(change.value), seq) for seq, change in batch.changes.items()]
@@ -604,7 +602,7 @@ _OUTCOMES = RowWriter(
     " payload = coalesce(excluded.payload, payload), promises = coalesce(excluded.promises, promises),"
     " cause = coalesce(excluded.cause, cause), source = coalesce(excluded.source, source),"
     " worker = coalesce(excluded.worker, worker), granted_at = coalesce(excluded.granted_at, granted_at),"
-    " duration_s = coalesce(excluded.duration_s, duration_s)",
+    " duration_s = coalesce(excluded.duration_s, duration_s), joined_at = coalesce(excluded.joined_at, joined_at)",
 )
 _ATTEMPTS = RowWriter("attempts", AttemptRow._fields)
 _INSTANCES = RowWriter(

@@ -227,7 +227,7 @@ class _History:
 
     def _run(self, choice: int) -> Run:
         """Give an attempt; of some workers there are two with one name."""
-        return f"w{choice % 3}", self.graph.clock - choice, choice % 4 * 0.25
+        return f"w{choice % 3}", self.graph.clock - choice, self.graph.clock - choice % 2, choice % 4 * 0.25
 
     def _fail_attempt(self, choice: int) -> None:
         node = self._node(choice, *RUNNABLE)

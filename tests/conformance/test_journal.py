@@ -576,8 +576,8 @@ def test_attempts_are_kept_over_a_reset(storage: Storage) -> None:
     storage.journal.commit(
         [
             e.AttemptFailed(node=plain, attempt=failed(1), retry_at=2.0),
-            e.NodeCompleted(node=plain, payload=b"", at=5.0, run=("host:1", 3.0, 1.5)),
-            e.NodeJoining(node=joined, payload=None, promises=(plain,), at=4.0, run=("host:2", 3.5, 0.0)),
+            e.NodeCompleted(node=plain, payload=b"", at=5.0, run=("host:1", 3.0, 4.75, 1.5)),
+            e.NodeJoining(node=joined, payload=None, promises=(plain,), at=4.0, run=("host:2", 3.5, 4.0, 0.0)),
             e.NodeCompleted(node=joined, payload=None, at=5.0),
             e.InstanceFinished(instance=instance, state=InstanceState.COMPLETED, at=5.0),
         ]
@@ -597,17 +597,17 @@ def test_attempts_are_kept_over_a_reset(storage: Storage) -> None:
     assert [one.pauses for one in storage.journal.list_instances(before_seq=None, limit=9)] == [stored.pauses]
     assert [(one.tries, one.attempts, len(one.failures)) for one in stored.nodes] == [(3, 1, 2), (1, 0, 0)]
     assert [one.undone for one in stored.nodes] == [
-        [UndoneAttempt(2, "host:1", 5.0, 3.0, 1.5)],
+        [UndoneAttempt(2, "host:1", 4.75, 3.0, 1.5)],
         [UndoneAttempt(1, "host:2", 4.0, 3.5, 0.0)],
     ]
 
 
 def test_the_attempt_that_gave_a_value_is_read_back(storage: Storage) -> None:
-    """Who ran it, from when, for how long, and for a node that joined when that ended, as long as the value stands."""
+    """Who ran it, from when, for how long, and when that ended, before the node or with it, while the value stands."""
     graph = Graph()
     instance = graph.instance()
     plain, joins, alias, cancelled, waits = nodes = [graph.node(instance) for _ in range(5)]
-    runs = [("a", 10.0, 1.5), ("b", 11.0, 0.0), ("a", 12.0, 2.5), ("c", 13.0, 4.0)]
+    runs = [("a", 10.0, 19.5, 1.5), ("b", 11.0, 21.0, 0.0), ("a", 12.0, 22.5, 2.5), ("c", 13.0, 24.0, 4.0)]
     storage.journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=nodes)])
     storage.journal.commit(
         [
@@ -623,20 +623,20 @@ def test_the_attempt_that_gave_a_value_is_read_back(storage: Storage) -> None:
 
     def read() -> list[object]:
         found = storage.journal.list_nodes(instance.id, after_seq=0, limit=9)
-        return [(it.run, it.joined_at, it.finished_at) for it in found]
+        return [(it.run, it.finished_at) for it in found]
 
     assert read() == [
-        (runs[0], 0.0, 20.0),
-        (runs[1], 21.0, 22.0),
-        (runs[2], 23.0, 24.0),
-        (runs[3], 0.0, 24.0),
-        (None, 0.0, 24.0),
+        (runs[0], 20.0),
+        (runs[1], 22.0),
+        (runs[2], 24.0),
+        (runs[3], 24.0),
+        (None, 24.0),
     ]
     resets = [e.Reset(plain, FUNCTIONS[0], False), e.Reset(joins, FUNCTIONS[0], True)]
     storage.journal.commit([e.NodesReset(instance=instance, resets=resets, at=30.0)])
-    assert read()[:2] == [(None, 0.0, 0.0), (runs[1], 21.0, 0.0)]
-    storage.journal.commit([e.NodeCompleted(node=plain, payload=b"2", at=40.0, run=("d", 31.0, 2.0))])
-    assert read()[0] == (("d", 31.0, 2.0), 0.0, 40.0)
+    assert read()[:2] == [(None, 0.0), (runs[1], 0.0)]
+    storage.journal.commit([e.NodeCompleted(node=plain, payload=b"2", at=40.0, run=("d", 31.0, 40.0, 2.0))])
+    assert read()[0] == (("d", 31.0, 40.0, 2.0), 40.0)
 
 
 def test_notes_are_read_back(storage: Storage) -> None:

@@ -107,7 +107,8 @@ class SimulatedSlots(Slots):
         took_s = self._rng.uniform(*(_SHORT_S if self._rng.randrange(_LONG_EVERY) else _LONG_S))
         report, held.report = held.report, None
         if report is not None:
-            report = report._replace(duration_us=int(took_s * 1e6))
+            ended_at = self._machine.time() + took_s
+            report = report._replace(duration_us=int(took_s * 1e6), ended_at=ended_at)
         self._machine.call_later(took_s, self._end_in_thread, held, report)
 
     def _end_in_thread(self, held: Held, report: Report | None) -> None:
@@ -124,7 +125,7 @@ class SimulatedSlots(Slots):
 
     def _ended(self, held: Held) -> None:
         if held.report is not None:  # by the clock of this machine it took nothing
-            held.report = held.report._replace(duration_us=1000)
+            held.report = held.report._replace(duration_us=1000, ended_at=self._machine.time())
         super()._ended(held)
 
 

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from dagorama import Instance, InstanceTimes
 from dagorama.analysis.bars import Timeline, timeline_of
-from dagorama.analysis.columns import critical_places
+from dagorama.analysis.columns import critical_places, joined_at
 from dagorama.ui.errors import BadInput
 from dagorama.ui.pages.asked import instance_in
 from dagorama.ui.pages.instance_frame import instance_frame
@@ -33,6 +33,7 @@ class Made(NamedTuple):
     nodes: InstanceTimes
     timeline: Timeline
     path: list[int]
+    joined_at: dict[int, float]
 
 
 async def _make(instance: Instance) -> Made:
@@ -40,7 +41,8 @@ async def _make(instance: Instance) -> Made:
     nodes = await instance.atimes()
     now = time.time()
     timeline = await asyncio.to_thread(timeline_of, nodes, now=now)
-    return Made(nodes, timeline, await asyncio.to_thread(critical_places, nodes, now=now))
+    path = await asyncio.to_thread(critical_places, nodes, now=now)
+    return Made(nodes, timeline, path, await asyncio.to_thread(joined_at, nodes))
 
 
 _made: Shared[Made] = Shared(_make, nodes_in=lambda made: len(made.nodes))
@@ -112,6 +114,7 @@ def _told(made: Made, left: float, right: float, pixels: int) -> dict[str, Any]:
                 nodes.started_at[place],
                 nodes.returned_at[place],
                 nodes.finished_at[place],
+                made.joined_at.get(place, 0.0),
             ]
             for place in singles
         },

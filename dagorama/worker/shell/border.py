@@ -150,9 +150,9 @@ def _report_again(
         # The work is done, and nobody is to blame for that: the next broker is told of it, and asks for them again.
         get_logger().warning("the report of node %s waits for its values: %s", UUID(bytes=held.node_id), error)
     except DagoramaError as error:
-        held.report = Report(report.duration_us, failure=refusal_of(error))
+        held.report = Report(report.duration_us, failure=refusal_of(error), ended_at=report.ended_at)
     except Exception as error:  # without a report the node would run for ever
-        held.report = Report(report.duration_us, failure=failure_of(error))
+        held.report = Report(report.duration_us, failure=failure_of(error), ended_at=report.ended_at)
     stream.send([held])
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from hashlib import blake2b
-from time import perf_counter_ns
+from time import monotonic, perf_counter_ns
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from dagorama.calls import capture
@@ -230,7 +230,8 @@ class Executor:
             return
         calls, scope.calls = scope.calls, _ENDED
         if type(outcome) is DAGPromise:
-            held.report = Report(_elapsed_us(started_ns), alias_id=node_id_of(outcome), children=calls)
+            alias_id = node_id_of(outcome)
+            held.report = Report(_elapsed_us(started_ns), alias_id=alias_id, children=calls, ended_at=monotonic())
         else:
             try:
                 taken = outcome.payload() if type(outcome) is _Kept else draft(outcome, what=found.result)
@@ -242,7 +243,7 @@ class Executor:
             except BaseException as error:  # such as from a __reduce__ of the user's that exits
                 self._fail(held, Failed(error), started_ns)
                 return
-            held.report = report_of((_elapsed_us(started_ns), data, None, None, promise_ids, calls, None))
+            held.report = report_of((_elapsed_us(started_ns), data, None, None, promise_ids, calls, None, monotonic()))
         held.values = None
 
     def _keep(self, taken: Draft) -> Payload:
@@ -280,7 +281,7 @@ class Executor:
 
     def _end(self, held: Held, failure: Failure, started_ns: int, error: BaseException | None = None) -> None:
         kept = error if self._keeps_errors else None
-        held.report = Report(_elapsed_us(started_ns), failure=failure, error=kept)
+        held.report = Report(_elapsed_us(started_ns), failure=failure, error=kept, ended_at=monotonic())
         held.values = None
 
 

@@ -44,6 +44,8 @@ class Report(NamedTuple):
     children: Sequence[CapturedCall] = ()
     #: What the function raised, where somebody wants it itself.
     error: BaseException | None = None
+    #: When it ended, by `time.monotonic()`; 0 for just now.
+    ended_at: float = 0.0
 
 
 #: Makes one of all its fields; the class itself takes twice as long.

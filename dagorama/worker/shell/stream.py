@@ -166,7 +166,8 @@ class Stream:
         if reports:
             self._sequence += 1
             request.sequence = self._sequence
-            write_results(request, reports)
+            request.clock_s = self._now()
+            write_results(request, reports, request.clock_s)
             if labelled := [held for held in reports if held.label]:
                 self._write_labels(request, labelled, are_last=True)
             if printed := [held.token for held in reports if held.has_printed]:
@@ -236,15 +237,16 @@ class Stream:
                 self._labelled[held] = held.label
 
 
-def write_results(request: WorkRequest, reports: Iterable[Held]) -> None:
-    """Write reports: plain values by columns, the others each as a message of its own."""
-    plain: list[tuple[bytes, int, bytes, int]] = []
+def write_results(request: WorkRequest, reports: Iterable[Held], now: float) -> None:
+    """Write reports at a time by `time.monotonic()`: plain values by columns, others each as a message of its own."""
+    plain: list[tuple[bytes, int, bytes, int, int]] = []
     table = FunctionTable(request.functions)
     for held in reports:
         report = held.report
         assert report is not None
+        waited_us = max(int((now - report.ended_at) * 1e6), 0) if report.ended_at else 0
         if report.value is not None and not report.promise_ids and not report.children:
-            plain.append((held.node_id, held.token, report.value, report.duration_us))
+            plain.append((held.node_id, held.token, report.value, report.duration_us, waited_us))
             continue
         result = request.results.add(
             node_id=held.node_id,
@@ -254,11 +256,14 @@ def write_results(request: WorkRequest, reports: Iterable[Held]) -> None:
             failure=None if report.failure is None else graph_pb2.Failure(**report.failure._asdict()),
             promise_ids=report.promise_ids,
             duration_us=report.duration_us,
+            waited_us=waited_us,
         )
         write_calls(result.children, report.children, table)
     if plain:
-        node_ids, tokens, values, durations_us = zip(*plain, strict=True)
-        columns = Completions(node_ids=node_ids, tokens=tokens, values=values, durations_us=durations_us)
+        node_ids, tokens, values, durations_us, waits_us = zip(*plain, strict=True)
+        columns = Completions(
+            node_ids=node_ids, tokens=tokens, values=values, durations_us=durations_us, waits_us=waits_us
+        )
         request.completions.CopyFrom(columns)
 
 
@@ -279,6 +284,6 @@ def fit(held: Held) -> int:
             )
             get_logger().warning("node %s failed: %s", UUID(bytes=held.node_id), message)
             failure = Failure(type="ValueTooLarge", message=message, permanent=True)
-            held.report = Report(report.duration_us, failure=failure)
+            held.report = Report(report.duration_us, failure=failure, ended_at=report.ended_at)
             return 0
     return size

@@ -53,18 +53,21 @@ class Attempts:
 
     def report(self, worker: Worker, command: c.CompleteNodes, now: float) -> None:
         """Take the results of a worker."""
-        for node_id, token, payload, duration_s in command.completions:
+        written_at = worker.written_at(command.clock_s, now)
+        for node_id, token, payload, duration_s, waited_s in command.completions:
             node = self._end_attempt(worker, node_id, token, duration_s, now)
             if node is not None:
-                self._complete_plainly(node, payload, (worker.name, node.leased_at, duration_s), now)
+                run = (worker.name, node.leased_at, _ended_at(node, waited_s, written_at), duration_s)
+                self._complete_plainly(node, payload, run, now)
         for result in command.results:
             node = self._end_attempt(worker, result.node_id, result.token, result.duration_s, now)
             if node is None:
                 continue
             if result.failure is None:
-                self._complete_node(node, worker, result, now)
+                self._complete_node(node, worker, result, _ended_at(node, result.waited_s, written_at), now)
             else:
-                self.fail(node, worker, result.failure, now, result.duration_s)
+                ended_at = _ended_at(node, result.waited_s, written_at)
+                self.fail(node, worker, result.failure, now, result.duration_s, ended_at)
 
     def _end_attempt(self, worker: Worker, node_id: NodeId, token: int, duration_s: float, now: float) -> Node | None:
         """End the lease that a result names and return its node; None, and a refusal, where it is not live."""
@@ -87,7 +90,7 @@ class Attempts:
             e.ResultRefused(worker_id=worker.id, node_id=node_id, presented=presented, reason=reason)
         )
 
-    def _complete_node(self, node: Node, worker: Worker, result: c.NodeResult, now: float) -> None:
+    def _complete_node(self, node: Node, worker: Worker, result: c.NodeResult, ended_at: float, now: float) -> None:
         children: dict[NodeId, Node] = {}
         promises: tuple[Node, ...] = ()
         if result.children or result.promise_ids or result.alias_id is not None:
@@ -97,10 +100,10 @@ class Attempts:
                 promises = self._promised(node, result, children)
             except Refused as refusal:
                 failure = Failure(type="InvalidExpansion", message=f"{refusal}. {_INVALID}", permanent=True)
-                self.fail(node, worker, failure, now, result.duration_s)
+                self.fail(node, worker, failure, now, result.duration_s, ended_at)
                 return
             self._graph.add_nodes(node.instance, children, now, *texts_of(result.children))
-        run = (worker.name, node.leased_at, result.duration_s)
+        run = (worker.name, node.leased_at, ended_at, result.duration_s)
         if promises:
             self._join(node, (result.payload or b"") if result.alias_id is None else None, promises, run, now)
         else:
@@ -152,19 +155,21 @@ class Attempts:
         failure: Failure,
         now: float,
         duration_s: float = 0.0,
+        ended_at: float | None = None,
         *,
         is_over: bool = False,
     ) -> None:
         """Take a failed attempt of a node that is leased: back off, or fail for good.
 
-        With `is_over` the last attempt is judged, which has been counted.
+        It ended just now unless `ended_at` tells. With `is_over` the last attempt is judged, which has been counted.
         """
         # What was lost with its worker counts in `losses` instead: that says less about the function.
         node.attempts += 1
         node.tries += not is_over
-        _, duration_s = measure(node.leased_at, now, duration_s)
+        ended_at = now if ended_at is None else ended_at
+        _, duration_s = measure(node.leased_at, ended_at, duration_s)
         attempt = FailedAttempt(
-            node.tries, worker.name, now, failure, node.token, granted_at=node.leased_at, duration_s=duration_s
+            node.tries, worker.name, ended_at, failure, node.token, granted_at=node.leased_at, duration_s=duration_s
         )
         policy = node.function.spec.retry
         if failure.permanent or node.attempts >= policy.max_attempts:
@@ -296,3 +301,8 @@ class Attempts:
             permanent=True,
         )
         self.fail(node, worker, failure, now, is_over=True)
+
+
+def _ended_at(node: Node, waited_s: float, written_at: float) -> float:
+    """Return when the attempt of a node ended, so many seconds before its report was written."""
+    return max(written_at - waited_s if 0 < waited_s < inf else written_at, node.leased_at)

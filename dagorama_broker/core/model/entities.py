@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from weakref import WeakSet
 
 from dagorama_broker.core.containers.lines import Line, Merge, Roster
@@ -44,6 +45,11 @@ from dagorama_broker.core.model.values import (
 
 #: Room where there is no limit: more than there can be nodes.
 _ANY = 1 << 40
+
+#: Two clocks differ by no more than this after each second.
+_DRIFT = 1e-4
+#: Where a message seems to have been under way for longer, its worker's clock stood, as that of a machine that slept.
+_STOOD_S = 1.0
 
 
 class Timing:
@@ -329,6 +335,22 @@ class Worker:
     #: For one that pulls, what was revoked and it has not reported since. Its reports show no token, so it gets none of
     #: these again before: what it says of an earlier attempt would be taken for the later one's.
     unreported: set[tuple[InstanceId, NodeId]] = field(default_factory=set)
+
+    ahead_s: float = inf  #: how far our clock is ahead of its own, as its quickest message has shown
+    compared_at: float = 0.0
+
+    def written_at(self, clock_s: float, now: float) -> float:
+        """Return when the worker wrote a message, given its own clock then; now where that is 0.
+
+        A minimum filter, as NTP has (RFC 5905, section 10): the quickest message tells best how the clocks differ.
+        """
+        if not 0 < clock_s < inf:
+            return now
+        ahead_s, known_s = now - clock_s, self.ahead_s + _DRIFT * (now - self.compared_at)
+        if not known_s <= ahead_s < known_s + _STOOD_S:
+            known_s = ahead_s
+        self.ahead_s, self.compared_at = known_s, now
+        return clock_s + known_s
 
     @property
     def has_free_slot(self) -> bool:

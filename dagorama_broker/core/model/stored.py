@@ -45,7 +45,6 @@ class StoredNode:
     state: NodeState = NodeState.WAITING
     finished_at: float = 0.0
     run: Run | None = None  #: the attempt that gave its value, or that was cancelled; None for none that is known
-    joined_at: float = 0.0  #: for nodes that joined, when that attempt ended
     attempts: int = 0
     losses: int = 0
     tries: int = 0  #: attempts in all its life that have ended without a value, or have a value that a rerun undid
@@ -202,7 +201,6 @@ class StoredTimes(NamedTuple):
     state: NodeState  #: as in `StoredNode`
     finished_at: float
     run: Run | None  #: the last attempt: of a failed node the one that failed it
-    returned_at: float  #: when that attempt ended
 
 
 #: So many ids of instances a broker knows from its start, in about a megabyte: clocks of clients may differ by the time

@@ -111,9 +111,10 @@ class Failure:
     permanent: bool = False  #: no further attempt, whatever the retry policy says
 
 
-#: The attempt that a node was last run in: the name of its worker, when it was granted, and how many seconds it took, 0
-#: where its worker has not told. One comes with every value, so it is no more than a tuple; `measure` reads it.
-Run = tuple[str, float, float]
+#: The attempt that a node was last run in: the name of its worker, when it was granted and when it ended, and how many
+#: seconds it took, 0 where its worker has not told. One comes with every value, so it is no more than a tuple;
+#: `measure` reads it.
+Run = tuple[str, float, float, float]
 
 #: As much as a worker's message can say, about 71 minutes, in seconds: it may have been longer.
 _DURATION_MAX_S = (2**32 - 1) * 1e-6

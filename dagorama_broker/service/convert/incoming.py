@@ -241,14 +241,15 @@ def to_completions(message: work_pb2.Completions) -> tuple[Iterable[c.Completion
     With them comes whether any of the values refers to large ones.
     """
     node_ids, tokens, values = cast(list[NodeId], message.node_ids[:]), message.tokens[:], message.values[:]
-    durations_us = message.durations_us[:]
-    check_lengths("completions", node_ids, tokens, values, durations_us)
-    rows = zip(node_ids, tokens, values, [duration_us * 1e-6 for duration_us in durations_us], strict=True)
+    durations_us, waits_us = message.durations_us[:], message.waits_us[:] or [0] * len(message.tokens)
+    check_lengths("completions", node_ids, tokens, values, durations_us, waits_us)
+    durations_s, waits_s = [one * 1e-6 for one in durations_us], [one * 1e-6 for one in waits_us]
+    rows = zip(node_ids, tokens, values, durations_s, waits_s, strict=True)
     if max(map(len, values), default=0) <= PAYLOAD_BYTES_MAX:
         return rows, [], bool(referring(values))
     taken, failed = [], []
     for row in rows:
-        node_id, token, value, _ = row
+        node_id, token, value, _, _ = row
         if len(value) <= PAYLOAD_BYTES_MAX:
             taken.append(row)
         else:
@@ -273,7 +274,12 @@ def to_results(request: work_pb2.WorkRequest) -> list[c.NodeResult]:
 
 def _to_result(message: work_pb2.Result, functions: Sequence[FunctionSpec | MalformedRequest]) -> c.NodeResult:
     """Give a result. Raises `MalformedRequest`, or `TooLarge`."""
-    result = c.NodeResult(node_id=NodeId(message.node_id), token=message.token, duration_s=message.duration_us * 1e-6)
+    result = c.NodeResult(
+        node_id=NodeId(message.node_id),
+        token=message.token,
+        duration_s=message.duration_us * 1e-6,
+        waited_s=message.waited_us * 1e-6,
+    )
     outcome = message.WhichOneof("outcome")
     if outcome == "value":
         check_size("the value", len(message.value))
@@ -428,7 +434,8 @@ def to_sent(worker_id: WorkerId, request: work_pb2.WorkRequest) -> Sent:
     if request.results:
         results += to_results(request)
         refers = refers or _refers(request)
-    report = c.CompleteNodes(worker_id=worker_id, results=results, completions=completions)
+    clock_s = request.clock_s
+    report = c.CompleteNodes(worker_id=worker_id, results=results, completions=completions, clock_s=clock_s)
     # No view of the field, which would keep the whole message for as long as its report is on its way to disk.
     return Sent(commands, report, request.sequence, refers=refers, printed=request.printed[:])
 

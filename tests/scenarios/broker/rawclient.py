@@ -351,6 +351,7 @@ def completions(*rows: tuple[bytes, int, bytes]) -> work_pb2.Completions:
         tokens=[token for _, token, _ in rows],
         values=[value for _, _, value in rows],
         durations_us=[0] * len(rows),
+        waits_us=[0] * len(rows),
     )
 
 
@@ -363,6 +364,7 @@ def result(
     promise_ids: tuple[bytes, ...] = (),
     children: tuple[Call, ...] = (),
     duration_us: int = 0,
+    waited_us: int = 0,
 ) -> work_pb2.Result:
     """Give the result of a granted node."""
     message = work_pb2.Result(
@@ -372,6 +374,7 @@ def result(
         promise_ids=promise_ids,
         children=calls(*children) if children else None,
         duration_us=duration_us,
+        waited_us=waited_us,
     )
     if value is not None:
         message.value = value

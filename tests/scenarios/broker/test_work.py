@@ -18,6 +18,7 @@ from tests.scenarios.broker.rawclient import (
     call,
     calls,
     completions,
+    failure,
     function,
     grants_in,
     new_id,
@@ -190,6 +191,27 @@ def test_short_functions_are_granted_ahead_and_recalled(client: Client, connect:
     assert started.node_id not in recalled
 
 
+def test_workers_tell_how_long_ago_attempts_ended(client: Client, connect: Connect) -> None:
+    """Of plain values, of other results and of failures: ones that waited for an hour took no longer for it."""
+    ids = plain, alias, broken = [new_id() for _ in range(3)]
+    instance_id = client.start(*map(call, ids))
+    worker = connect(slots=3)
+    grants = {grant.node_id: grant for grant in worker.take(3)}
+    hour_us = 3_600_000_000
+    column = completions((plain, grants[plain].token, b"value"))
+    column.waits_us[:] = [hour_us]
+    worker.send(work_pb2.WorkRequest(completions=column))
+    worker.finish(
+        result(grants[alias], alias_id=(child := new_id()), children=(call(child),), waited_us=hour_us),
+        result(grants[broken], failure=failure(permanent=True), waited_us=hour_us),
+        functions=[function()],
+    )
+    told = [client.node(instance_id, node_id) for node_id in ids]
+    assert all(0 < node.granted_at == node.started_at for node in told)
+    assert [node.duration_s for node in told] == [0, 0, 0]
+    assert [one.ended_at == one.granted_at for one in told[2].failures] == [True]
+
+
 def test_a_worker_is_told_when_nothing_further_can_come(connect: Connect) -> None:
     """With `exit_when_drained`, `drained` comes when every node has ended, not while one may make others."""
     with launch_broker(port=0) as broker, Client(broker.target) as client:
@@ -344,7 +366,10 @@ def test_a_malformed_report_fails_its_node(client: Client, connect: Connect, bad
     assert said in failed.failures[0].failure.message
 
 
-@pytest.mark.parametrize("column", ["node_ids", "tokens", "values", "durations_us"])
+_COLUMNS = ("node_ids", "tokens", "values", "durations_us", "waits_us")
+
+
+@pytest.mark.parametrize("column", _COLUMNS)
 def test_completions_of_different_lengths_end_the_stream(client: Client, connect: Connect, column: str) -> None:
     """Whichever column lacks an entry: the worker is told which message it is in, and none of its values counts."""
     node_id = new_id()
@@ -358,7 +383,7 @@ def test_completions_of_different_lengths_end_the_stream(client: Client, connect
     other = connect()
     other.complete(other.take()[0], b"good")
     (response,) = client.watch(instance_id, node_id)
-    lengths = ", ".join("1" if name == column else "2" for name in ("node_ids", "tokens", "values", "durations_us"))
+    lengths = ", ".join("1" if name == column else "2" for name in _COLUMNS)
     assert (ended.code, lengths in ended.details) == (INVALID, True)
     assert "the columns of completions have different lengths" in ended.details
     assert values_in(response) == [(node_id, b"good")]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagorama.analysis.bars import Axis, timeline_of
-from dagorama.analysis.columns import critical_places, facts_of
+from dagorama.analysis.columns import critical_places, facts_of, joined_at
 
 
 @dataclass
@@ -145,3 +145,12 @@ def test_the_critical_path_goes_by_calls_dependencies_and_joins() -> None:
     assert critical_places(nodes, now=200.0) == [0, 2, 3]
     assert critical_places(plain(), now=200.0) == []
     assert [fact.has_joined for fact in facts_of(nodes)] == [True, False, False, False]
+    assert joined_at(nodes) == {0: 101.0}
+
+
+def test_a_report_that_waited_is_no_join() -> None:
+    """A node has ended later than its function where a broker was away; its calls came into being when it ended."""
+    nodes = Nodes([("a", 0, 0, 0, 1, 9), ("a", 9, 9, 9, 12, 12)], [-1, 0], [(), ()])
+    assert [fact.has_joined for fact in facts_of(nodes)] == [False, False]
+    assert joined_at(nodes) == {}
+    assert critical_places(nodes, now=200.0) == [0, 1]

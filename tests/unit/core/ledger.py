@@ -101,10 +101,10 @@ class Ledger:
                     earlier = self.nodes[node.seq].note or Note()
                     kept = Note(note.label or earlier.label, note.inputs or earlier.inputs)
                     self.nodes[node.seq].note = kept
-            case e.NodeJoining(node=node, payload=payload, promises=promises, at=at, run=run):
+            case e.NodeJoining(node=node, payload=payload, promises=promises, run=run):
                 row = self.nodes[node.seq]
                 assert run is not None, "a node joins after an attempt"
-                row.run, row.joined_at = run, at
+                row.run = run
                 row.state, row.payload, row.promise_seqs = NodeState.JOINING, payload, tuple(p.seq for p in promises)
             case e.NodeCompleted(node=node, payload=payload, at=at, run=run):
                 row = self.nodes[node.seq]
@@ -127,7 +127,7 @@ class Ledger:
                     row.previous = row.previous if previous is None else previous
                     row.change = None
                     row.payload = row.payload if joins else None
-                    row.run, row.joined_at = (row.run, row.joined_at) if joins else (None, 0.0)
+                    row.run = row.run if joins else None
                     row.promise_seqs = row.promise_seqs if joins else ()
                     row.state, row.function = NodeState.JOINING if joins else NodeState.WAITING, function.spec
                     row.finished_at, row.attempts, row.losses, row.cause_seq = 0.0, 0, 0, 0

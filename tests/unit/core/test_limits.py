@@ -680,7 +680,7 @@ class Walk:
         worker, token = self.rng.choice(held)
         node = worker.leases.get(token) or worker.stopping[token]
         if token in worker.leases and self.rng.random() < 0.7:
-            self.tell(c.CompleteNodes(worker_id=worker.id, completions=[(node.id, token, b"", 0.1)]))
+            self.tell(c.CompleteNodes(worker_id=worker.id, completions=[(node.id, token, b"", 0.1, 0.0)]))
         else:
             self.tell(c.HandBack(worker_id=worker.id, leases=[c.HeldLease(node_id=node.id, token=token)]))
 

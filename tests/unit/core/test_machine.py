@@ -818,7 +818,7 @@ def report(worker_id: WorkerId, result: c.NodeResult) -> c.CompleteNodes:
     """Report a result as a worker does: a plain value as a completion."""
     if result.payload is None or result.promise_ids or result.children:
         return c.CompleteNodes(worker_id=worker_id, results=[result])
-    completion = (result.node_id, result.token, result.payload, result.duration_s)
+    completion = (result.node_id, result.token, result.payload, result.duration_s, result.waited_s)
     return c.CompleteNodes(worker_id=worker_id, completions=[completion])
 
 

@@ -117,7 +117,7 @@ def test_nodes_of_a_large_instance_leave_in_slices() -> None:
     calls = [NewCall(NodeId(b"%d" % number), spec, b"", ()) for number in range(10_000)]
     scheduler.handle(c.SubmitNodes(instance_id=InstanceId(b"i"), definition="D", calls=calls), 0.0)
     scheduler.handle(c.GrantWork(), 0.0)
-    done = [(node.id, token, b"", 0.0) for token, node in scheduler.workers[worker].leases.items()]
+    done = [(node.id, token, b"", 0.0, 0.0) for token, node in scheduler.workers[worker].leases.items()]
     scheduler.handle(c.CompleteNodes(worker_id=worker, completions=done), 0.0)
     scheduler.handle(c.Heartbeat(worker_id=worker), 0.0)
     assert before < len(left())

@@ -302,7 +302,7 @@ def run(bench: Bench, times: int, durations_s: dict[str, float]) -> str:
             for node, token in event.leases:
                 name = node.function.spec.name
                 ran += name
-                completion = (node.id, token, b"", durations_s.get(name, 0.1))
+                completion = (node.id, token, b"", durations_s.get(name, 0.1), 0.0)
                 bench.handle(c.CompleteNodes(worker_id=W1, completions=[completion]))
     return ran
 
@@ -355,7 +355,7 @@ def test_what_others_had_elsewhere_is_no_debt_of_a_new_group(bench: Bench) -> No
     for _ in range(40):
         for event in bench.handle(c.GrantWork()):
             for node, token in event.leases if isinstance(event, e.WorkGranted) else ():
-                completion = (node.id, token, b"", 10.0)
+                completion = (node.id, token, b"", 10.0, 0.0)
                 bench.handle(c.CompleteNodes(worker_id=WorkerId(b"w2"), completions=[completion]))
     submit(bench, "a", "here", 50)
     run(bench, 5, {})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from math import inf, nan
+from typing import Any, cast
 
 import pytest
 
+from dagorama_broker.core.model.entities import View, Worker
 from dagorama_broker.core.model.states import NodeState
 from dagorama_broker.core.model.stored import StoredEnd, StoredNode
 from dagorama_broker.core.model.values import (
@@ -14,6 +16,7 @@ from dagorama_broker.core.model.values import (
     FunctionSpec,
     InstanceId,
     NodeId,
+    WorkerId,
     measure,
 )
 from dagorama_broker.requests.describing import describe_node
@@ -50,6 +53,83 @@ def test_a_value_tells_of_its_attempt(bench: Bench) -> None:
         w1 110 115 120
     """
     assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_an_attempt_ended_when_its_worker_says_so(bench: Bench) -> None:
+    """Its report may have waited for others, or for a broker that was away; it never ended before it was granted."""
+    transcript = """
+        given
+        function t attempts=2
+        connect w1 slots=5
+        submit i1 a b:t d e f
+        at 100
+        grant
+        at 110
+        complete w1 a seconds=4 waited=3
+        fail w1 b seconds=1 waited=2
+        complete w1 d seconds=4 waited=99
+        complete w1 e value=[c] promises=c waited=5 + c
+        complete w1 f waited=nan
+
+        run a
+        run b
+        run d
+        run e
+        run f
+        ----
+        w1 100 103 107
+        w1 100 107 108
+        w1 100 100 104
+        w1 100 100 105
+        w1 100 100 110
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_the_quickest_message_tells_how_long_others_were_under_way(bench: Bench) -> None:
+    """Until the worker's clock has stood, or drifted; without a clock a message was written as it came."""
+    transcript = """
+        given
+        connect w1 slots=9
+        submit i1 a b d e f g
+        at 100
+        grant
+        at 110
+        complete w1 a clock=9
+        at 111
+        complete w1 b clock=9.5
+        complete w1 d clock=11
+        complete w1 e clock=10.75 waited=2
+        at 120
+        complete w1 f clock=11
+        complete w1 g
+
+        run a
+        run b
+        run d
+        run e
+        run f
+        run g
+        ----
+        w1 100 100 110
+        w1 100 100 110.5
+        w1 100 100 111
+        w1 100 100 108.75
+        w1 100 100 120
+        w1 100 100 120
+    """
+    assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_clocks_that_drift_apart_are_compared_anew() -> None:
+    """In an hour by no more than a third of a second; what came quicker than any message before counts at once."""
+    view = cast(View, None)
+    worker = Worker(id=WorkerId(b"w"), name="w", view=view, slots=1, lease_duration_s=15.0, expires_at=0.0)
+    assert worker.written_at(1.0, 101.0) == 101.0
+    assert worker.written_at(2.0, 102.2) == pytest.approx(102.0, abs=0.001)
+    assert worker.written_at(3601.0, 3701.3) == pytest.approx(3701.3, abs=0.1)
+    assert worker.written_at(3602.0, 3701.9) == 3701.9
+    assert [worker.written_at(clock_s, 9.0) for clock_s in (0.0, -1.0, inf, nan)] == [9.0] * 4
 
 
 def test_attempts_without_a_value_tell_of_themselves(bench: Bench) -> None:

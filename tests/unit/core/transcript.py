@@ -360,8 +360,8 @@ class Bench:
         row = next(row for row in self.ledger.nodes.values() if row.id == words[0].encode())
         told = [(one.worker, one.granted_at, one.started_at, one.ended_at) for one in row.failures]
         if row.run is not None:
-            worker, granted_at, told_s = row.run
-            started_at, duration_s = measure(granted_at, row.joined_at or row.finished_at, told_s)
+            worker, granted_at, ended_at, told_s = row.run
+            started_at, duration_s = measure(granted_at, ended_at, told_s)
             told.append((worker, granted_at, started_at, started_at + duration_s))
         return [f"{worker or '-'} {granted:g} {started:g} {ended:g}" for worker, granted, started, ended in told]
 
@@ -418,9 +418,10 @@ class Bench:
                     promise_ids=[NodeId(promise.encode()) for promise in _names(options.get("promises", ""))],
                     children=children,
                     duration_s=float(options.get("seconds", 0)),
+                    waited_s=float(options.get("waited", 0)),
                 )
             )
-        return c.CompleteNodes(worker_id=worker_id, results=results)
+        return c.CompleteNodes(worker_id=worker_id, results=results, clock_s=float(options.get("clock", 0)))
 
     def _name_and_token(self, word: str) -> tuple[str, str]:
         """Read `a#1`; for `a` take the token of the last lease."""

@@ -142,7 +142,7 @@ def test_ten_thousand_names_are_few_series(bench: CountedBench) -> None:
             created_at=0.0,
         )
         granted = e.WorkGranted(worker=worker, leases=[(node, number)])
-        bench.tally.told([granted, e.NodeCompleted(node=node, payload=b"", at=2.0, run=("w1", 1.0, 0.5))])
+        bench.tally.told([granted, e.NodeCompleted(node=node, payload=b"", at=2.0, run=("w1", 1.0, 2.0, 0.5))])
     read = bench.tally.read()
     assert len(read[m.RUN_TIME.name]) == m.FUNCTIONS_MAX + 1
     assert len(read[m.ATTEMPTS.name]) == 4 * (m.FUNCTIONS_MAX + 1)

@@ -66,7 +66,7 @@ def test_a_plain_value_that_is_too_large_fails_its_node_alone() -> None:
         node_ids=[A, B], tokens=[1, 2], values=[bytes(100), bytes(101)], durations_us=[5, 5]
     )
     assert convert.to_completions(completions) == (
-        [(A, 1, bytes(100), 5 * 1e-6)],
+        [(A, 1, bytes(100), 5 * 1e-6, 0.0)],
         [NodeResult(node_id=B, token=2, failure=failed("the value has 101 bytes"))],  # type: ignore[arg-type]  # an id
         False,
     )

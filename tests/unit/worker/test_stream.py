@@ -23,10 +23,10 @@ def held(number: int, report: Report) -> Held:
     return node
 
 
-def written(*reports: Report) -> WorkRequest:
+def written(*reports: Report, now: float = 0.0) -> WorkRequest:
     """Gives the request for the reports, of nodes in their order."""
     request = WorkRequest()
-    write_results(request, [held(number, report) for number, report in enumerate(reports)])
+    write_results(request, [held(number, report) for number, report in enumerate(reports)], now)
     return request
 
 
@@ -39,7 +39,9 @@ def test_plain_values_go_out_as_completions() -> None:
     """Values without promises and children stand in columns, in their order, an empty payload too."""
     request = written(Report(5, value=b"zero"), Report(6, value=b""))
     assert request == WorkRequest(
-        completions=Completions(node_ids=NODES[:2], tokens=[10, 11], values=[b"zero", b""], durations_us=[5, 6])
+        completions=Completions(
+            node_ids=NODES[:2], tokens=[10, 11], values=[b"zero", b""], durations_us=[5, 6], waits_us=[0, 0]
+        )
     )
 
 
@@ -60,6 +62,16 @@ def test_everything_else_goes_out_as_a_result() -> None:
         Result(node_id=NODES[3], token=13, value=b"made one", children=children, duration_us=4),
     ]
     assert not request.HasField("completions")
+
+
+def test_reports_tell_how_long_ago_their_attempts_ended() -> None:
+    """Those that have waited for a broker say so each time that they are sent; none ended later than it is sent."""
+    plain = [Report(1, value=b"", ended_at=99.5), Report(1, value=b"", ended_at=100.25), Report(1, value=b"")]
+    other = Report(1, failure=Failure(type="ValueError", message=""), ended_at=40.0)
+    request = written(*plain, other, now=100.0)
+    assert list(request.completions.waits_us) == [500_000, 0, 0]
+    assert [result.waited_us for result in request.results] == [60_000_000]
+    assert list(written(plain[0], now=5_099.5).completions.waits_us) == [5_000_000_000]
 
 
 def test_each_report_of_a_request_goes_its_own_way() -> None:

@@ -127,14 +127,15 @@ class Timeline {
     rows.className = "rows";
     const add = (word, value) => { const name = document.createElement("span"), told = document.createElement("span"); name.textContent = word; told.textContent = value; rows.append(name, told); };
     if (node) {
-      const [, name, , label, state, created, granted, started, returned, finished] = node, ready = this.began + timeAt(this, bar[1]);
+      const [, name, , label, state, created, granted, started, returned, finished, joined] = node, ready = this.began + timeAt(this, bar[1]);
       title.textContent = label ? `${name} · ${label}` : name;
       add("state", wordOf(state));
       if (ready - created > 0.0005) add("waited for values", lasting(ready - created));
       add("waited in a queue", lasting(Math.max((granted || started) - Math.max(ready, created), 0)));
       add("on its way", lasting(Math.max(started - (granted || started), 0)));
       add(returned ? "ran" : "has run", lasting(Math.max((returned || Date.now() / 1000) - started, 0)));
-      if (finished - returned > 0.0005 && returned) add("joined", lasting(finished - returned));
+      if (returned && (joined || finished) - returned > 0.0005) add("reported after", lasting((joined || finished) - returned));
+      if (joined && finished - joined > 0.0005) add("joined", lasting(finished - joined));
       add("began at", `+${lasting(Math.max(started - this.began, 0))}`);
     } else {
       title.textContent = `${grouped(bar[6])} runs, too narrow to tell apart`;
