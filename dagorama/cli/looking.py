@@ -31,7 +31,14 @@ from dagorama.cli.tables import (
     short_moment,
     table_lines,
 )
-from dagorama.client.status import AttemptStatus, InstanceStatus, NodeStatus, QueueStatus, WorkerStatus
+from dagorama.client.status import (
+    AttemptStatus,
+    InstanceStatus,
+    NodeStatus,
+    QueueStatus,
+    UndoneStatus,
+    WorkerStatus,
+)
 from dagorama.logging import printable
 
 #: Of a label so many letters stand in a list.
@@ -254,7 +261,8 @@ def _show_node(instance: str, node: str, *, as_json: bool) -> None:
             ("cause", str(found.cause_id or "") if found.cause_id != found.node_id else ""),
         ]
     )
-    for attempt in found.failures:
+    over: list[AttemptStatus | UndoneStatus] = [*found.failures, *found.undone]
+    for attempt in sorted(over, key=lambda one: one.number):
         click.echo()
         print_attempt(attempt)
 
@@ -358,8 +366,11 @@ def served(worker: WorkerStatus) -> str:
     return f"{queues} but {', '.join(worker.exclude_queues)}" if worker.exclude_queues else queues
 
 
-def print_attempt(attempt: AttemptStatus) -> None:
-    """Print a failed attempt with its traceback."""
+def print_attempt(attempt: AttemptStatus | UndoneStatus) -> None:
+    """Print an attempt: with its traceback, or that it gave a value which is no more."""
     print_text(printable(f"attempt {attempt.number} on {attempt.worker or '?'}, {moment(attempt.ended_at)}:"))
+    if isinstance(attempt, UndoneStatus):
+        print_text("  it gave a value, which is no more: the node began anew")
+        return
     text = printable(attempt.traceback.rstrip() or f"{attempt.type}: {attempt.message}")
     print_text("\n".join(f"  {line}" for line in text.splitlines()))

@@ -15,12 +15,10 @@ from dagorama.logging import printable
 def find_node(instance: Instance, text: str) -> UUID:
     """Return the id of the node that a person means.
 
-    #412 is the 412th that was made. It may be given whole, as the first or last digits of the id of a node of the
-    instance, or by what only one node has: a label, the name of a function, or both, as in "load/orders-17.csv". A
-    text that is the label of one and abbreviates the id of another is refused.
+    It may be given whole, as the first or last digits of the id of a node of the instance, or by what only one node
+    has: a label, the name of a function, or both, as in "load/orders-17.csv". A text that is the label of one and
+    abbreviates the id of another is refused.
     """
-    if text.startswith("#") and text[1:].isascii() and text[1:].isdigit():
-        return _in_place(instance, int(text[1:]))
     digits = digits_of(text)
     if digits is not None and len(digits) == 32:
         return UUID(digits)
@@ -37,14 +35,6 @@ def find_node(instance: Instance, text: str) -> UUID:
     has = f"has an id that begins or ends with {shown}," if digits is not None else "has"
     what = f"the label {shown}, or a function of the name {shown}"
     raise Refused(f"none {whose} {has} {what}; `dagorama show {name} --all` lists them")
-
-
-def _in_place(instance: Instance, number: int) -> UUID:
-    """Return the id of a node by its place in the order in which they were made, from 1."""
-    times = instance.times()
-    if not 1 <= number <= len(times):
-        raise Refused(f"instance {instance.id} has {len(times)} nodes, and none is #{number}")
-    return times.node_id(number - 1)
 
 
 def _fitting(
@@ -77,8 +67,11 @@ def _is_named(node: NodeStatus, text: str) -> bool:
 
 
 def _labels(node: NodeStatus) -> tuple[str, ...]:
-    """Return the label of a node as it is, and as it is shown; nothing for none."""
-    return (node.label, _shown(node.label)) if node.label else ()
+    """Return the label of a node as it is, and as logs, fields and tables show it; nothing for none."""
+    if not node.label:
+        return ()
+    shown = _shown(node.label)
+    return node.label, shown, shown.replace("\t", "\\t"), printable(" ".join(node.label.split()))
 
 
 def _shown(label: str) -> str:

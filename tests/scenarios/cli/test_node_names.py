@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from dagorama import attach
 from dagorama.cli.failure import Refused
 from dagorama.cli.node_names import find_node
-from dagorama.client.status import NodeStatus
-from tests.scenarios.cli.told import INSTANCE, Told, instance, node, telling
+from dagorama.client.status import AttemptStatus, NodeStatus, UndoneStatus
+from tests.scenarios.cli.commands import dagorama
+from tests.scenarios.cli.told import BEGAN, INSTANCE, Told, instance, node, telling
 
 NODES = (
     node(0xAAAA0001, function="etl:Etl.load", label="orders-17.csv"),
@@ -23,6 +25,8 @@ NODES = (
     node(0xAAAA0007, function="etl:Etl.check", label="same"),
     node(0xAAAA0008, function="etl:Etl.check", label="same"),
     node(0xAAAA0009, function="etl:Etl.check", label="load/orders-20.csv"),
+    node(0xAAAA000A, function="etl:Etl.part", label="#2"),
+    node(0xAAAA000B, function="etl:Etl.part", label="a\ttab  and\nmore"),
 )
 
 
@@ -46,6 +50,12 @@ def find(text: str, nodes: Sequence[NodeStatus] = NODES) -> int:
         ("check/two\nlines \x1b[31m", 6),
         ("check/two\\nlines \\x1b[31m", 6),
         ("two\\nlines \\x1b[31m", 6),
+        ("check/two lines \\x1b[31m", 6),
+        ("#2", 10),
+        ("a\ttab  and\nmore", 11),
+        ("a\ttab  and\\nmore", 11),
+        ("a\\ttab  and\\nmore", 11),
+        ("Etl.part a tab and more", 11),
         ("load/orders-20.csv", 9),
         ("check/load/orders-20.csv", 9),
     ],
@@ -95,3 +105,30 @@ def test_what_names_no_node_is_refused(text: str) -> None:
     """Also a part of a name, or of a label."""
     with pytest.raises(Refused, match=r"none of the nodes of instance .* has the label"):
         find(text)
+
+
+def test_a_node_lists_the_attempts_that_are_over() -> None:
+    """Failed ones and those that gave a value which is no more, in the order of their numbers."""
+    ended_at = BEGAN + timedelta(seconds=2)
+    failed = [
+        AttemptStatus(number=number, worker="w:1", ended_at=ended_at, type="OSError", message="no", traceback="")
+        for number in (1, 3)
+    ]
+    undone = UndoneStatus(number=2, worker="w:2", ended_at=ended_at)
+    known = node(1, failures=tuple(failed), undone=(undone,), attempts=4)
+    with telling(Told([instance()], [known])):
+        status, printed = dagorama("node", str(INSTANCE), str(known.node_id))
+    lines = printed.splitlines()
+    assert (status, lines[-8:]) == (
+        0,
+        [
+            "attempt 1 on w:1, 2026-03-02 09:15:02Z:",
+            "  OSError: no",
+            "",
+            "attempt 2 on w:2, 2026-03-02 09:15:02Z:",
+            "  it gave a value, which is no more: the node began anew",
+            "",
+            "attempt 3 on w:1, 2026-03-02 09:15:02Z:",
+            "  OSError: no",
+        ],
+    )

@@ -11,8 +11,6 @@ import httpx
 import pytest
 
 from dagorama import DAGDefinition, Instance, Node, dagorama, instances
-from dagorama.cli.failure import Refused
-from dagorama.cli.node_names import find_node
 from dagorama.ui.pages.words import linked
 from tests.unit.ui.test_pages import page, post
 
@@ -99,15 +97,6 @@ async def test_nodes_in_reasons_lead_to_their_pages() -> None:
     assert f'<a href="/instances/{there}/nodes/{other}" title="{other}">{other.hex[-12:]}</a>' in told
     assert f'of instance <a href="/instances/{there}"' in told
     assert "<code>m:D.g</code>" in told
-
-
-async def test_a_node_is_named_by_its_place() -> None:
-    """In the order in which nodes were made."""
-    one, node = counted("ant")
-    assert find_node(one, "#2") == node.id
-    for wrong in ("#0", "#3"):
-        with pytest.raises(Refused, match="has 2 nodes"):
-            find_node(one, wrong)
 
 
 async def test_leaving_a_search_keeps_what_was_found() -> None:
