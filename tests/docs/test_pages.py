@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
@@ -27,6 +28,9 @@ RUN_ELSEWHERE = {
 
 #: The variable that names the reader's own PostgreSQL database, on pages that need one.
 DATABASE = "DATABASE_URL"
+
+#: The port of servers that pages have readers write; here it is another one, as several suites may run at once.
+SERVED_PORT = "8765"
 
 #: A reader who types `pytest` has not got these plugins of ours, whose import takes longer than all else that it does.
 PLUGINS = " ".join(f"-p no:{name}" for name in ("schemathesis", "hypothesispytest", "asyncio", "anyio", "xdist"))
@@ -82,15 +86,22 @@ def beside_the_door(code: str) -> list[str]:
     ]
 
 
+@pytest.fixture
+def served() -> Iterator[str]:
+    """The port that servers of a page listen on."""
+    with reserved() as port:
+        yield str(port)
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", PAGES, ids=ident)
-def test_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
+def test_page_does_what_it_says(page: Path, tmp_path: Path, served: str) -> None:
     """Every snippet of a page runs, and every command prints what the page shows."""
     typed: list[Command] = []
     for block in blocks(page):
         if block.language == "python" and block.file != "cell":
             name = block.file or f"snippet_{block.line}.py"
-            (tmp_path / name).write_text(block.text)
+            (tmp_path / name).write_text(block.text.replace(SERVED_PORT, served))
             if not block.file:
                 typed.append(Command(line=block.line, typed=f"python {name}", expected="..."))
         elif block.language == "console":
@@ -108,7 +119,8 @@ def test_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
         "COLUMNS": "80",
     }
     with reserved() as port, postgresql() if DATABASE in page.read_text() else nullcontext("") as url:
-        said = said_by_shell(script(typed), tmp_path, {**environment, "DAGORAMA_PORT": str(port), DATABASE: url})
+        commands_typed = script(typed).replace(SERVED_PORT, served)
+        said = said_by_shell(commands_typed, tmp_path, {**environment, "DAGORAMA_PORT": str(port), DATABASE: url})
     printed = said.split(f"{MARK}\n")
     background = tmp_path / "background.log"
     log = background.read_text() if background.exists() else ""
