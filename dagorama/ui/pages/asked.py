@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from dagorama import Instance, Listing, attach
+from dagorama import Instance, Listing, Node, UnknownId, attach
 
 T = TypeVar("T")
 
@@ -45,6 +46,15 @@ def id_in(request: Request, name: str) -> UUID:
     except ValueError:
         what = f"{text!r} is no id of {'an' if name == 'instance' else 'a'} {name}"
         raise HTTPException(404, f"{what}: copy it from a list, or from `dagorama list`") from None
+
+
+async def nodes_of(instance: Instance, ids: Iterable[UUID]) -> list[Node]:
+    """Return the nodes of these ids that the instance still has: others went when their callers ran again."""
+    found = await asyncio.gather(*[instance.anode(one) for one in ids], return_exceptions=True)
+    for one in found:
+        if isinstance(one, BaseException) and not isinstance(one, UnknownId):
+            raise one
+    return [one for one in found if isinstance(one, Node)]
 
 
 def text_in(request: Request, name: str) -> str:

@@ -18,7 +18,7 @@ from dagorama import Instance, InstanceTimes
 from dagorama.analysis.columns import critical_places, facts_of
 from dagorama.analysis.folding import Folded, Link, Vertex, fold, fold_groups
 from dagorama.analysis.scene import Scene, compose
-from dagorama.ui.pages.asked import instance_in, number_of
+from dagorama.ui.pages.asked import instance_in, nodes_of, number_of
 from dagorama.ui.pages.instance_frame import instance_frame
 from dagorama.ui.pages.rendering import render
 from dagorama.ui.pages.shared import Shared
@@ -181,12 +181,9 @@ async def _read_part(instance: Instance, vertex: Vertex, cursor: str, has_severa
     nodes = page.items
     if has_several:
         makers = {node.parent_id for node in nodes if node.parent_id is not None}
-        made_by = dict(zip(makers, await asyncio.gather(*[instance.anode(one) for one in makers]), strict=True))
-        nodes = [
-            node
-            for node in nodes
-            if (made_by[node.parent_id].function if node.parent_id is not None else "") == vertex.maker
-        ]
+        made_by: dict[UUID | None, str] = {one.id: one.function for one in await nodes_of(instance, makers)}
+        made_by[None] = ""
+        nodes = [node for node in nodes if made_by.get(node.parent_id) == vertex.maker]
     first = number_of(before)
     return Shown(
         cells=[{"id": str(node.id), "state": node.state, "label": node.label} for node in nodes],

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dagorama import ArgumentInfo, Instance, InstanceTimes, Node, UnknownId, Why
-from dagorama.ui.pages.asked import id_in, instance_in
+from dagorama import ArgumentInfo, Instance, InstanceTimes, Node, Why
+from dagorama.ui.pages.asked import id_in, instance_in, nodes_of
 from dagorama.ui.pages.instance_frame import DONE
 from dagorama.ui.pages.json_fields import PREFIX
 from dagorama.ui.pages.logs import LEVELS, attempt_in, level_in, part_of
@@ -82,7 +82,7 @@ async def dependents(request: Request) -> Response:
     """Show the nodes that take the value of a node, as a part of its page."""
     instance = await instance_in(request).arefresh()
     ids = dependents_in(await times.of(instance), id_in(request, "node"))
-    nodes = await asyncio.gather(*[instance.anode(one) for one in ids[:NAMED_MAX]])
+    nodes = await nodes_of(instance, ids[:NAMED_MAX])
     more = max(0, len(ids) - NAMED_MAX)
     return render(request, "dependents.html", instance_url=f"/instances/{instance.id}", nodes=nodes, more=more)
 
@@ -130,12 +130,7 @@ async def _cause(instance: Instance, node: Node) -> Node | None:
 
 async def dependencies_of(instance: Instance, node: Node) -> Sequence[Node]:
     """Return the first of the nodes whose values it takes."""
-    ids = list(islice(dict.fromkeys(node.dependency_ids), NAMED_MAX))
-    found = await asyncio.gather(*[instance.anode(one) for one in ids], return_exceptions=True)
-    for one in found:
-        if isinstance(one, BaseException) and not isinstance(one, UnknownId):
-            raise one
-    return [one for one in found if isinstance(one, Node)]
+    return await nodes_of(instance, islice(dict.fromkeys(node.dependency_ids), NAMED_MAX))
 
 
 def routes() -> list[Route]:

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dagorama import Instance, InstanceState, LogLine, Node, UnknownId, Why
-from dagorama.ui.pages.asked import instance_in
+from dagorama import Instance, InstanceState, LogLine, Node, Why
+from dagorama.ui.pages.asked import instance_in, nodes_of
 from dagorama.ui.pages.instance_frame import Frame, instance_frame
 from dagorama.ui.pages.reasons import being_stopped, labels_in
 from dagorama.ui.pages.rendering import render
@@ -76,11 +76,7 @@ async def whose_are(instance: Instance, lines: Sequence[object]) -> Whose:
     """Return what there is to know of the nodes of some lines."""
     ids = list(dict.fromkeys(line.node_id for line in lines if isinstance(line, LogLine)))
     asked = ids[max(0, len(ids) - ASKED_MAX) :]
-    found = await asyncio.gather(*[instance.anode(one) for one in asked], return_exceptions=True)
-    for one in found:
-        if isinstance(one, BaseException) and not isinstance(one, UnknownId):
-            raise one
-    nodes = [one for one in found if isinstance(one, Node)]
+    nodes = await nodes_of(instance, asked)
     known = {node.id: node.label or method_of(node.function) for node in nodes}
     return Whose(
         labels=known if len(asked) == len(ids) else {**await _labels(instance, ids), **known},

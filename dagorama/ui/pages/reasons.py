@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from dagorama import Instance, Node, Reason, Why
+from dagorama import Instance, Reason, Why
+from dagorama.ui.pages.asked import nodes_of
 
 #: So many nodes that reasons name are looked up.
 NAMED_MAX = 50
@@ -22,8 +22,7 @@ def being_stopped(why: Why) -> Why | None:
 async def labels_in(instance: Instance, why: Why | None) -> dict[UUID, str]:
     """Return the labels of the nodes of this instance that reasons name, by id, as far as they have some."""
     ids = list(dict.fromkeys(_named(why.reasons)))[:NAMED_MAX] if why is not None else []
-    found = await asyncio.gather(*[instance.anode(one) for one in ids], return_exceptions=True)
-    return {one.id: one.label for one in found if isinstance(one, Node) and one.label}
+    return {one.id: one.label for one in await nodes_of(instance, ids) if one.label}
 
 
 def _named(reasons: Sequence[Reason]) -> Iterator[UUID]:

@@ -12,8 +12,8 @@ from functools import partial
 from itertools import islice
 from uuid import UUID
 
-from dagorama import Instance, InstanceTimes, Listing, Node, UnknownId
-from dagorama.ui.pages.asked import LOOKED_AT_MAX, ROWS, Found, number_of, search
+from dagorama import Instance, InstanceTimes, Listing, Node
+from dagorama.ui.pages.asked import LOOKED_AT_MAX, ROWS, Found, nodes_of, number_of, search
 from dagorama.ui.pages.shared import times
 
 #: The columns are waited for so long; where they take longer, the nodes are looked at one by one.
@@ -96,12 +96,4 @@ def _has(words: Sequence[str], *texts: str) -> bool:
 
 async def _nodes(instance: Instance, ids: Sequence[UUID], states: Collection[str]) -> list[Node]:
     """Return the nodes of these ids that are in one of the states now."""
-    found = await asyncio.gather(*[instance.anode(one) for one in ids], return_exceptions=True)
-    nodes = []
-    for one in found:
-        if isinstance(one, Node):
-            if not states or one.state in states:
-                nodes.append(one)
-        elif not isinstance(one, UnknownId):  # it has been removed since
-            raise one
-    return nodes
+    return [one for one in await nodes_of(instance, ids) if not states or one.state in states]

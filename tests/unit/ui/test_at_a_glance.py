@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
+from typing import cast
 from uuid import UUID
 
 import httpx
 import pytest
 
-from dagorama import DAGDefinition, Instance, Node, dagorama, instances
+from dagorama import BrokerUnavailable, DAGDefinition, Instance, Node, dagorama, instances
+from dagorama.ui.pages.asked import nodes_of
 from dagorama.ui.pages.words import linked
 from tests.unit.ui.test_pages import page, post
 
@@ -97,6 +99,26 @@ async def test_nodes_in_reasons_lead_to_their_pages() -> None:
     assert f'<a href="/instances/{there}/nodes/{other}" title="{other}">{other.hex[-12:]}</a>' in told
     assert f'of instance <a href="/instances/{there}"' in told
     assert "<code>m:D.g</code>" in told
+
+
+async def test_nodes_that_are_no_more_are_left_out(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What names them was read before the functions that had called them ran again; the other nodes are shown."""
+    one, node = counted("ant")
+    gone = UUID(int=5)
+    monkeypatch.setattr("dagorama.ui.pages.node.dependents_in", lambda *_: [gone, node.id])
+    shown = await page(client, f"/instances/{one.id}/nodes/{node.id}/dependents")
+    assert (str(node.id) in shown, str(gone) in shown) == (True, False)
+
+
+async def test_an_error_of_one_node_is_one_of_the_page() -> None:
+    """Nodes that cannot be asked for are not left out as if they were no more."""
+
+    class Away:
+        async def anode(self, id: UUID) -> Node:
+            raise BrokerUnavailable(host="h", port=1, waited_s=1.0, detail="away")
+
+    with pytest.raises(BrokerUnavailable):
+        await nodes_of(cast(Instance, Away()), [UUID(int=5)])
 
 
 async def test_leaving_a_search_keeps_what_was_found() -> None:
