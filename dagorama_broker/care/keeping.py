@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from dagorama_broker.values.faults import BadUpload
 from dagorama_broker.values.store import ValueStore
 
+T = TypeVar("T")
+
 #: Where values are that are no files: a scheme and a place.
 _ELSEWHERE = "://"
 
+
+#: So many values are on their way at once, as each waits for the broker and for the disk; and so many are next.
+_AT_ONCE, _BATCH = 8, 1_000
 
 #: Gives a value, by digest and size, in chunks. Raises `NotThere`.
 ReadValue = Callable[[bytes, int], Iterator[bytes]]
@@ -61,19 +67,41 @@ def used_in(connection: sqlite3.Connection) -> dict[bytes, int]:
 def keep_values(store: ValueStore, wanted: Mapping[bytes, int], read: ReadValue, now: float) -> Kept:
     """Put all of some values into an open store that lacks them, and tell which could not be had.
 
-    Raises `ValuesError` where the store cannot take them.
+    Raises `ValuesError` where the store cannot take them. `read` is called in several threads.
     """
-    problems: list[str] = []
-    count = size_all = 0
-    for digest, size in wanted.items():
+
+    def keep(value: tuple[bytes, int]) -> str:
+        digest, size = value
         try:
             if store.find([digest], now, math.inf).get(digest) != size:
                 _put(store, digest, size, read(digest, size))
         except (NotThere, BadUpload) as error:
-            problems.append(str(error))
-        else:
-            count, size_all = count + 1, size_all + size
-    return Kept(count, size_all, tuple(problems))
+            return str(error)
+        return ""
+
+    problems: list[str] = []
+    size_all = 0
+    values = list(wanted.items())
+    for start in range(0, len(values), _BATCH):
+        batch = values[start : start + _BATCH]
+        for (_, size), problem in zip(batch, _each(keep, batch), strict=True):
+            if problem:
+                problems.append(problem)
+            else:
+                size_all += size
+    return Kept(len(values) - len(problems), size_all, tuple(problems))
+
+
+def _each(function: Callable[[T], str], many: Sequence[T]) -> list[str]:
+    """Call a function with each of many, several at once. The first error calls off the calls that have not begun."""
+    if len(many) <= _AT_ONCE:
+        return [function(one) for one in many]
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="values") as threads:
+        try:
+            return list(threads.map(function, many))
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def remove_others(store: ValueStore, wanted: Mapping[bytes, int]) -> None:

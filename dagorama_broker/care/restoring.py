@@ -82,15 +82,15 @@ def _check_is_free(path: Path, storage: str, values: str, *, goes_on: bool) -> N
         take(path).close()  # which tells of a broker that runs on it
         raise CareError(f"{path} is there already, and stays as it is. Move it away, or name another storage")
     logs = logs_file(storage)
-    place = Path(open_store(values, storage).location)
+    location = open_store(values, storage).location
     in_the_way = [Path(f"{path}{end}") for end in ("-wal", "-journal")]
     for other in in_the_way if goes_on or logs is None else [*in_the_way, logs]:
         if other.exists():
             raise CareError(f"{other} is there already, and stays as it is. Move it away, or name another storage")
-    if not goes_on and not are_elsewhere(str(place)) and place.is_dir() and os.listdir(place):
+    if not goes_on and not are_elsewhere(location) and os.path.isdir(location) and os.listdir(location):
         raise CareError(
-            f"{place} has something in it, and values would be restored there. Move it away, or name another directory "
-            "with --values or DAGORAMA_VALUES"
+            f"{location} has something in it, and values would be restored there. Move it away, or name another "
+            "directory with --values or DAGORAMA_VALUES"
         )
 
 

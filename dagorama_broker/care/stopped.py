@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from dagorama_broker.care.faults import CareError, Misnamed
+from dagorama_broker.care.faults import CareError, Misnamed, explained
 from dagorama_broker.care.keeping import are_elsewhere, used_in
 from dagorama_broker.copies.stepped import Copies, measure
 from dagorama_broker.storage.faults import explain
@@ -84,7 +84,8 @@ class StoppedStorage:
         """Name them. Raises `CareError`."""
         self._path = existing(storage)
         self._logs_path = logs_file(storage) if with_logs else None
-        self.store: ValueStore = open_store(values, storage)
+        with explained(values):
+            self.store: ValueStore = open_store(values, storage)
         self.location = str(self._path)
         self.values_location = self.store.location
         self.version = version("dagorama")

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -196,6 +197,8 @@ def test_a_stopped_storage_is_backed_up_and_measured(tmp_path: Path) -> None:
         assert (result.exit_code, "another broker holds it" in result.output) == (3, True)
     result = care("size", "--storage", url(tmp_path / "none.db"))
     assert (result.exit_code, "there is no such file" in result.output) == (3, True)
+    result = care("size", "--storage", url(path), "--values", "ftp://somewhere")
+    assert (result.exit_code, "values cannot be kept there" in result.output) == (3, True), result.output
 
 
 def test_values_that_are_lost_are_told_and_the_rest_is_kept(tmp_path: Path) -> None:
@@ -215,6 +218,22 @@ def test_values_that_are_lost_are_told_and_the_rest_is_kept(tmp_path: Path) -> N
     result = care("restore", tmp_path / "backup", "--storage", url(tmp_path / "restored.db"))
     assert (result.exit_code, f"value {DIGESTS[0].hex()}" in result.output) == (1, True)
     assert "; 1 problems" in result.output.splitlines()[-1]
+
+
+def test_many_values_go_at_once_until_there_is_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the backup is not whole, and is gone on with when there is."""
+    path = tmp_path / "broker.db"
+    make_used_storage(path, [bytes([number]) * 1_000 for number in range(30)])
+    with monkeypatch.context() as full:
+        disk = SimpleNamespace(f_blocks=1_000, f_frsize=1_000, f_bavail=50)
+        full.setattr("dagorama_broker.values.directory.os.fstatvfs", lambda _: disk)
+        result = care("backup", tmp_path / "backup", "--storage", url(path))
+    assert (result.exit_code, "there is no room for the 1000 bytes" in result.output) == (3, True), result.output
+    assert not (tmp_path / "backup" / MANIFEST).exists()
+    result = care("backup", tmp_path / "backup", "--storage", url(path))
+    assert (result.exit_code, ", 30 values of 30000 bytes" in result.output) == (0, True), result.output
+    result = care("restore", tmp_path / "backup", "--storage", url(tmp_path / "restored.db"))
+    assert (result.exit_code, "of 30 values of 30000 bytes" in result.output) == (0, True), result.output
 
 
 def test_a_backup_that_was_changed_is_found_out(tmp_path: Path) -> None:
