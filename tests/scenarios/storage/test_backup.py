@@ -220,6 +220,21 @@ def test_values_that_are_lost_are_told_and_the_rest_is_kept(tmp_path: Path) -> N
     assert "; 1 problems" in result.output.splitlines()[-1]
 
 
+def test_values_of_pruned_instances_are_not_missed(tmp_path: Path) -> None:
+    """Their rows are removed bit by bit, and may be there when their values are gone already."""
+    path = tmp_path / "broker.db"
+    make_used_storage(path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO sweeps SELECT seq, id FROM instances")
+        connection.execute("DELETE FROM instances")
+    for file in value_files(tmp_path / "broker.db.values"):
+        file.unlink()
+    result = care("backup", tmp_path / "backup", "--storage", url(path))
+    assert (result.exit_code, ", 0 values of 0 bytes" in result.output) == (0, True), result.output
+    result = care("restore", tmp_path / "backup", "--storage", url(tmp_path / "restored.db"))
+    assert (result.exit_code, "0 uses of 0 values" in result.output) == (0, True), result.output
+
+
 def test_many_values_go_at_once_until_there_is_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the backup is not whole, and is gone on with when there is."""
     path = tmp_path / "broker.db"

@@ -63,6 +63,33 @@ def test_what_is_committed_meanwhile_is_in_the_copy(journal: SqliteJournal, tmp_
     assert [name for name in os.listdir(tmp_path) if "copy-" in name] == []
 
 
+def test_a_file_that_becomes_shorter_meanwhile_is_copied(journal: SqliteJournal, tmp_path: Path) -> None:
+    """Pages are moved and cut off between two steps; the copy has what is left."""
+    graph = Graph()
+    write(journal, graph, 700)
+    instance = graph.instance()
+    nodes = [graph.node(instance, arguments=os.urandom(4_000)) for _ in range(700)]
+    journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=nodes)])
+    write(journal, graph, 100)
+    copy = journal.begin_copy()
+    assert copy.step()
+    assert copy.step()
+    journal.commit([e.NodesRemoved(instance=instance, nodes=nodes)])
+    before = journal.measure_file()
+    assert before.free_pages > 200
+    assert journal.give_back(50 * before.page_bytes) > 0
+    assert copy.step()
+    assert journal.give_back(50 * before.page_bytes) > 0
+    finish(copy, tmp_path / "copy.db")
+    assert journal.measure_file().pages < before.pages
+    copy.close()
+    with closing(sqlite3.connect(tmp_path / "copy.db")) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert connection.execute("PRAGMA page_count").fetchone() == (journal.measure_file().pages,)
+        assert connection.execute("SELECT count(*) FROM calls").fetchone() == (800,)
+    journal.close()
+
+
 def test_a_copy_that_is_given_up_leaves_nothing(journal: SqliteJournal, tmp_path: Path) -> None:
     """Before its first step, in the middle and when the journal is closed; several may be under way at once."""
     write(journal, Graph(), 700)
