@@ -6,6 +6,7 @@ import os
 import pickle
 import sys
 from contextlib import suppress
+from typing import IO
 
 import click
 
@@ -62,24 +63,35 @@ def result(instance: str, wait: bool, output: str | None, as_json: bool) -> None
 
 
 def _write(value: object, output: str, *, as_json: bool) -> None:
-    """Write a value to a file, which is what it was until all of it is written."""
-    aside = f"{output}.{os.getpid()}"
+    """Write a value to a file, which is what it was until all of it is written; a device or a pipe gets it at once."""
     try:
-        with open(aside, "xb") as file:
-            if as_json:
-                file.write(f"{rendered(value, 'json')}\n".encode())
-            elif isinstance(value, bytes | bytearray):
-                file.write(value)
-            elif isinstance(value, str):
-                file.write(value.encode("utf-8", "surrogatepass"))
-            else:
-                pickle.dump(value, file, protocol=5)
-        os.replace(aside, output)
+        if os.path.exists(output) and not os.path.isfile(output):
+            with open(output, "wb") as file:
+                _write_into(file, value, as_json=as_json)
+            return
+        output = os.path.realpath(output)
+        aside = f"{output}.{os.getpid()}"
+        try:
+            with open(aside, "xb") as file:
+                _write_into(file, value, as_json=as_json)
+            os.replace(aside, output)
+        finally:
+            with suppress(OSError):
+                os.unlink(aside)
     except OSError as error:
         raise Refused(f"{output} cannot be written: {error.strerror}") from None
-    finally:
-        with suppress(OSError):
-            os.unlink(aside)
+
+
+def _write_into(file: IO[bytes], value: object, *, as_json: bool) -> None:
+    """Write a value to an open file."""
+    if as_json:
+        file.write(f"{rendered(value, 'json')}\n".encode())
+    elif isinstance(value, bytes | bytearray):
+        file.write(value)
+    elif isinstance(value, str):
+        file.write(value.encode("utf-8", "surrogatepass"))
+    else:
+        pickle.dump(value, file, protocol=5)
 
 
 def _value(instance: Instance, first: Node, wait: bool) -> object:
