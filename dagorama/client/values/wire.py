@@ -92,13 +92,16 @@ class Wire:
                 return
             except grpc.RpcError as error:
                 call = cast(grpc.Call, error)
-                self._after_broken_upload(call, what, patience, tried_at, store)
+                # What was there may be damaged, as by a crash, and is not this process's: it sends all of it then.
+                begins_anew = offset > 0 and call.code() is grpc.StatusCode.INVALID_ARGUMENT
+                if not begins_anew:
+                    self._after_broken_upload(call, what, patience, tried_at, store)
             missing = self.find([reference.digest])
             if not missing:
                 return  # it, or somebody else's upload, has come through
             if missing[reference.digest] > offset:
                 store.since_at = None  # it has taken something since
-            offset = missing[reference.digest]
+            offset = 0 if begins_anew else missing[reference.digest]
 
     def _after_broken_upload(
         self, call: grpc.Call, what: str, patience: Patience, tried_at: float, store: StorePatience

@@ -159,6 +159,14 @@ def test_a_value_that_came_from_the_store_is_not_hashed_again(
     assert values.put([Content([mapped])]) == [REFERENCE]
 
 
+def test_an_upload_begins_anew_where_what_was_there_is_damaged(far: ValueServer) -> None:
+    """A crash may have left zeros of one that was broken off, which is no fault of the next."""
+    far.parts[REFERENCE.digest] = bytes(CHUNK_BYTES)
+    client(far).put([Content([VALUE])])
+    assert far.values == {REFERENCE.digest: VALUE}
+    assert far.asked == ["find", "put", "find", "put"]
+
+
 @pytest.mark.parametrize("breaks_at", [1, 2 * CHUNK_BYTES, len(VALUE)])
 def test_an_upload_goes_on_where_it_broke(far: ValueServer, breaks_at: int) -> None:
     """No byte is sent again that had arrived."""

@@ -106,6 +106,7 @@ class ValueServer(ValueServiceServicer):
             if breaks_at is not None and len(come) >= breaks_at:
                 context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
         if sha256(come).digest() != header.digest or len(come) != header.size:
+            self.parts.pop(header.digest)
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "another digest")
         self.values[header.digest] = come
         return v.PutValueResponse(stored_bytes=len(come))
