@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import lru_cache, partial
 from inspect import getattr_static, isclass, iscoroutinefunction, signature
@@ -18,6 +19,7 @@ from dagorama.calls.construction import make_again
 from dagorama.calls.labels import Labels
 from dagorama.calls.large import ValueStore
 from dagorama.calls.names import class_name, followed, known_classes, module_name, registered
+from dagorama.calls.references import is_referring, total_size
 from dagorama.code.importing import import_users
 from dagorama.code.main_guard import MAIN_GUARD
 from dagorama.code.policy import CodeMismatch
@@ -30,6 +32,8 @@ from dagorama.running.base_context import Settings, import_in_base, settings_of
 
 #: Definitions kept ready, each with its constructor's arguments; far more than a worker serves at a time.
 DEFINITIONS_MAX = 1024
+#: Of those whose arguments are large, so many bytes of these, and the last few in any case.
+LARGE_BYTES_MAX, LARGE_LEAST = 2**30, 4
 
 
 class MadeDefinition(NamedTuple):
@@ -93,6 +97,7 @@ def forget_definitions() -> None:
     followed.clear()
     _making.cache_clear()
     with _making_lock:
+        _large.clear()
         _all_making.clear()
 
 
@@ -150,7 +155,8 @@ def made_for(
     """
     if found.registered is not None:
         return found.registered
-    making = _making(found.definition_class, definition_arguments, release)
+    find_making = _large_making if is_referring(definition_arguments) else _making
+    making = find_making(found.definition_class, definition_arguments, release)
     if making.made is None:
         with making.lock:
             if making.made is None:
@@ -202,6 +208,8 @@ class _Making:
 
 #: All that somebody holds: threads that ask for one at once get the same.
 _all_making: WeakValueDictionary[tuple[type[DAGDefinition], bytes, str], _Making] = WeakValueDictionary()
+#: Those that are kept of definitions with large arguments, the one that was wanted last at the end.
+_large: OrderedDict[tuple[type[DAGDefinition], bytes, str], _Making] = OrderedDict()
 _making_lock = Lock()
 
 
@@ -209,6 +217,21 @@ _making_lock = Lock()
 def _making(definition_class: type[DAGDefinition], definition_arguments: bytes, release: str) -> _Making:
     with _making_lock:
         return _all_making.setdefault((definition_class, definition_arguments, release), _Making())
+
+
+def _large_making(definition_class: type[DAGDefinition], definition_arguments: bytes, release: str) -> _Making:
+    """Do as `_making`; each of these may be a gigabyte, so no more than some bytes are kept."""
+    key = definition_class, definition_arguments, release
+    with _making_lock:
+        if key in _large:
+            _large.move_to_end(key)
+            return _large[key]
+        making = _large[key] = _all_making.setdefault(key, _Making())
+        kept_bytes = sum(total_size(arguments) for _, arguments, _ in _large)
+        while len(_large) > LARGE_LEAST and (kept_bytes > LARGE_BYTES_MAX or len(_large) > DEFINITIONS_MAX):
+            (_, arguments, _), _ = _large.popitem(last=False)
+            kept_bytes -= total_size(arguments)
+    return making
 
 
 def _make(

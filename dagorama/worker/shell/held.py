@@ -156,6 +156,6 @@ class Held(Node):
     def has_large_values(self) -> bool:
         """Return whether large values may have to be fetched before it can begin."""
         arguments = self.arguments
-        if is_json(arguments) or is_referring(arguments):
+        if is_json(arguments) or is_referring(arguments) or is_referring(self.function.definition_arguments):
             return True
         return self.values is not None and self.values.has_references

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import textwrap
+import weakref
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -14,9 +16,11 @@ from uuid import uuid4
 
 import pytest
 
+from dagorama import serializer
 from dagorama.calls.ids import new_id
+from dagorama.calls.large import MemoryValues
 from dagorama.calls.names import followed, registered
-from dagorama.calls.payload import encode
+from dagorama.calls.payload import encode, keep_whole
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, DAGInstance
 from dagorama.errors import PayloadError, UnknownFunction
@@ -26,6 +30,7 @@ from dagorama.serializer import (
     find_function,
     forget_functions,
     function_to_name,
+    made_for,
     name_to_function,
     register_definition,
 )
@@ -359,3 +364,21 @@ def test_a_class_below_the_guard_of_a_script_is_told_where_to_stand(monkeypatch:
         find_function("__main__:BelowTheGuard.entrypoint")
     assert 'above `if __name__ == "__main__":`' in raised.value.way_out
     assert "launch_workers" not in str(raised.value)
+
+
+def test_of_definitions_made_with_large_values_the_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may be a gigabyte; one that is wanted again is made again, and one that a node has lives on."""
+    store = MemoryValues()
+    found = find_function(f"{HERE}Needy.entrypoint")
+    payloads = [keep_whole(arguments(chr(97 + number) * 100_000), lambda: store) for number in range(6)]
+    monkeypatch.setattr(serializer, "LARGE_BYTES_MAX", 250_000)
+    monkeypatch.setattr(serializer, "LARGE_LEAST", 1)
+    made = [weakref.ref(made_for(found, payload, store=store).definition) for payload in payloads]
+    gc.collect()
+    assert [one() is not None for one in made] == [False] * 4 + [True] * 2
+    kept = made_for(found, payloads[4], store=store).definition
+    assert kept is made[4]()
+    made_for(found, payloads[0], store=store)
+    gc.collect()
+    assert made[5]() is None
+    assert made_for(found, payloads[4], store=store).definition is kept
