@@ -206,6 +206,14 @@ class RemoteValues:
     # -- fetching ------------------------------------------------------------------------------------------------------
 
     def _get(self, reference: Reference, what: str) -> Buffer:
+        try:
+            return self._fetched(reference, what)
+        except PayloadError:
+            if self._wire.find([reference.digest]):
+                raise
+            return self._fetched(reference, what)  # somebody has put it anew, as it was damaged
+
+    def _fetched(self, reference: Reference, what: str) -> Buffer:
         if not reference.size:
             return b""
         mapping = self._mapped.get(reference)

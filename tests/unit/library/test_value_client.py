@@ -234,6 +234,19 @@ def test_a_value_over_the_limit_is_not_sent(server: ValueServer) -> None:
     assert server.asked == []
 
 
+def test_a_value_that_was_put_anew_is_read_anew(far: ValueServer, cache: Path) -> None:
+    """Another has found it damaged, too, and had it at hand. One that stays damaged is told of."""
+    client(far).put([Content([VALUE])])
+    (cache / REFERENCE.digest.hex()).unlink()
+    far.damaged = 1
+    assert read(client(far)) == VALUE
+    (cache / REFERENCE.digest.hex()).unlink()
+    far.damaged = 9
+    with pytest.raises(PayloadError, match="has been changed"):
+        read(client(far))
+    assert far.damaged == 7
+
+
 def test_a_value_that_is_lost_is_named(server: ValueServer) -> None:
     """With who needs it, and what to do."""
     with pytest.raises(

@@ -34,6 +34,8 @@ class ValueServer(ValueServiceServicer):
         self.refuses_files = False
         #: An upload, or a download, breaks after so many bytes; each once.
         self.breaks_at: list[int] = []
+        #: So often a value is found damaged when it is read, and put anew by somebody else.
+        self.damaged = 0
         #: So often there is no room.
         self.full = 0
         #: What finds the store away, in this order: "find", "put" or "get".
@@ -130,6 +132,9 @@ class ValueServer(ValueServiceServicer):
         if value is None:
             context.abort(grpc.StatusCode.NOT_FOUND, f"there is no value {request.digest.hex()}")
             return
+        if self.damaged:
+            self.damaged -= 1
+            context.abort(grpc.StatusCode.DATA_LOSS, "it has been changed and is removed")
         breaks_at = self.breaks_at.pop(0) if self.breaks_at else None
         for first in range(request.offset, len(value), CHUNK_BYTES):
             if breaks_at is not None and first >= breaks_at:
