@@ -242,7 +242,8 @@ class DirectoryStore:
         try:
             yield
         except OSError as error:
-            self.forget(digest, remove=error.errno in _NO_ROOM)
+            # After an error of a disk the system takes what it has not written for written.
+            self.forget(digest, remove=error.errno in _NO_ROOM or error.errno == errno.EIO)
             if error.errno in _NO_ROOM:
                 self._refuse(digest, size, 0)
             raise self._unusable(error) from error

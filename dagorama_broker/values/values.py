@@ -104,13 +104,13 @@ class Values:
     async def sizes(self, digests: Iterable[bytes]) -> dict[bytes, int]:
         """Return the sizes of those, of some values, that are there. They are kept for a while. Raises `StoreAway`."""
         sizes, unseen = self._seen_of(digests)
-        return sizes | await self._look(unseen)
+        return sizes | await self._find(unseen)
 
     async def sizes_now(self, digests: Iterable[bytes]) -> dict[bytes, int]:
         """Do as `sizes`; of values that the store cannot tell of now, return none."""
         sizes, unseen = self._seen_of(digests)
         with suppress(StoreAway):
-            sizes |= await self._look(unseen)
+            sizes |= await self._find(unseen)
         return sizes
 
     def _seen_of(self, digests: Iterable[bytes]) -> tuple[dict[bytes, int], list[bytes]]:
@@ -128,10 +128,18 @@ class Values:
 
     async def missing(self, digests: Sequence[bytes]) -> list[tuple[bytes, int]]:
         """Return those, of some values, that are not there, with how much is there of a broken upload of each."""
-        found = await self._look(digests)
+        found = await self._find(digests)
         missing = [digest for digest in dict.fromkeys(digests) if digest not in found]
         received = await self.run(lambda: [self.store.received(digest) for digest in missing]) if missing else []
         return list(zip(missing, received, strict=True))
+
+    async def _find(self, digests: Sequence[bytes]) -> dict[bytes, int]:
+        """Do as `_look`, for those that are to be durable: a file may be found a moment before it is."""
+        found = await self._look(digests)
+        while settling := {self._writing[digest] for digest in found if digest in self._writing}:
+            await asyncio.wait(settling)
+            found = await self._look(digests)
+        return found
 
     async def _look(self, digests: Sequence[bytes]) -> dict[bytes, int]:
         """Return the sizes of those that are there, which are not deleted from now on."""
@@ -147,7 +155,8 @@ class Values:
             for digest in digests:
                 self._seen.forget(digest)
             for digest, size in found.items():
-                self._seen.note(digest, size, at)
+                if digest not in self._writing:
+                    self._seen.note(digest, size, at)
             return found
         finally:
             self._looking.subtract(digests)
@@ -195,7 +204,10 @@ class Values:
             await asyncio.wait({self._writing[digest]})
         done = self._writing[digest] = asyncio.get_running_loop().create_future()
         try:
-            yield digest in await self._look([digest])
+            found = await self._look([digest])
+            if found:
+                self._seen.note(digest, found[digest], self._clock())
+            yield bool(found)
         finally:
             del self._writing[digest]
             done.set_result(None)

@@ -226,6 +226,23 @@ def test_a_full_disk_is_named_and_its_upload_removed(
     put(store)
 
 
+def test_an_upload_that_a_disk_has_failed_begins_anew(
+    store: DirectoryStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second sync would find nothing to write, and the value would not be on the disk."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fail)
+        with pytest.raises(StoreUnusable, match="Input/output error"):
+            put(store)
+    assert store.received(DIGEST) == 0
+    assert store.find([DIGEST], 0.0, 0.0) == {}
+    put(store)
+
+
 def test_room_is_left_for_the_database(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database without room stops the broker; what other uploads are still to bring counts as well."""
     free = 100_000_000

@@ -11,7 +11,7 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import wraps
 from hashlib import sha256
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import pytest
 
@@ -425,6 +425,40 @@ async def test_a_look_does_not_wait_for_what_is_written(tmp_path: Path) -> None:
         finally:
             go_on.set()
             await asyncio.wait(busy)
+
+
+@on_a_loop
+async def test_a_value_is_found_once_it_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file is found a moment before, and a power cut then would take what somebody refers to."""
+    async with opened(tmp_path) as values:
+        assert isinstance(values.store, DirectoryStore)
+        loop, renamed, go_on, looked = asyncio.get_running_loop(), asyncio.Event(), threading.Event(), asyncio.Event()
+        sync, find = values.store._sync, values.store.find
+
+        def sync_later(name: str) -> None:
+            if len(name) == 5 and list((tmp_path / name).iterdir()):
+                loop.call_soon_threadsafe(renamed.set)
+                assert go_on.wait(60)
+            sync(name)
+
+        def find_and_tell(*args: Any) -> dict[bytes, int]:
+            found = find(*args)
+            loop.call_soon_threadsafe(looked.set)
+            return found
+
+        monkeypatch.setattr(values.store, "_sync", sync_later)
+        putting = asyncio.create_task(put(values))
+        await renamed.wait()
+        monkeypatch.setattr(values.store, "find", find_and_tell)
+        asking = [asyncio.create_task(values.sizes([DIGEST])), asyncio.create_task(values.missing([DIGEST]))]
+        await looked.wait()
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        assert not any(task.done() for task in (putting, *asking))
+        go_on.set()
+        await putting
+        assert [await task for task in asking] == [{DIGEST: len(VALUE)}, []]
+        assert await values.sizes([DIGEST]) == {DIGEST: len(VALUE)}
 
 
 @on_a_loop
