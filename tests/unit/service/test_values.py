@@ -61,7 +61,16 @@ class Serving:
         """Send the messages of an upload."""
         messages = [] if header is None else [values_pb2.PutValueRequest(header=header)]
         messages += [values_pb2.PutValueRequest(chunk=chunk) for chunk in chunks]
-        return (await self.stub.PutValue(iter(messages))).stored_bytes
+        return await self.upload(messages)
+
+    async def upload(self, messages: Sequence[values_pb2.PutValueRequest]) -> int:
+        """Upload; again where gRPC has lost the answer, which the broker gave while more was being sent."""
+        while True:
+            try:
+                return (await self.stub.PutValue(iter(messages))).stored_bytes
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.INTERNAL:
+                    raise
 
     async def get(self, digest: bytes, offset: int = 0) -> bytes:
         """Get a value; the first message, and no other, tells its size."""
@@ -163,7 +172,7 @@ async def test_uploads_that_lie_are_refused() -> None:
             await served.send(values_pb2.PutValueHeader(digest=DIGEST, size=2**23), [bytes(2**22 + 1)])
         with refused(bad, "other than the first, has no chunk"):
             header = values_pb2.PutValueHeader(digest=DIGEST, size=size)
-            await served.stub.PutValue(iter([values_pb2.PutValueRequest(header=header)] * 2))
+            await served.upload([values_pb2.PutValueRequest(header=header)] * 2)
         with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "Raise DAGORAMA_VALUE_MAX"):
             await served.send(values_pb2.PutValueHeader(digest=DIGEST, size=10 * size + 1), [])
         with refused(bad, "10001 values are asked for; the limit is 10000"):
