@@ -4,11 +4,13 @@ ARG BASE_IMAGE=python:3.12-slim
 FROM ${BASE_IMAGE} AS build
 # pip stands aside, so that it is not in the final image.
 RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/dagorama
+# With `metrics,object-store` it can keep values in a bucket.
+ARG EXTRAS=metrics
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY dagorama dagorama
 COPY dagorama_broker dagorama_broker
-RUN /opt/pip/bin/pip --python /opt/dagorama/bin/python install --no-cache-dir ".[metrics]"
+RUN /opt/pip/bin/pip --python /opt/dagorama/bin/python install --no-cache-dir ".[${EXTRAS}]"
 
 FROM ${BASE_IMAGE}
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin dagorama \

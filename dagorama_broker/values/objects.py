@@ -30,6 +30,9 @@ _RETRIES_MAX = 8
 _PAUSE_FIRST_S, _PAUSE_LAST_S = 0.1, 2.0
 _CONNECT_S, _REQUEST_S, _QUESTION_S = 3, 120, 10
 
+#: What is read back is compared by so much at a time.
+_PIECE_BYTES = 2**18
+
 #: Answers that mean that the whole bucket is missing, not the object: S3, Azure, Google.
 _NO_BUCKET = re.compile("NoSuchBucket|ContainerNotFound|bucket does not exist|ContainerBeingDeleted")
 _NO_ROOM = re.compile("507 Insufficient Storage|XMinioStorageFull|QuotaExceeded|no space left on device|EntityTooLarge")
@@ -112,9 +115,19 @@ class Objects:
                 raise StoreUnusable(self.location, f"object {name} reads back otherwise than it was written")
 
     def _has(self, name: str, data: bytes | bytearray) -> bool:
-        found = self.get(name)
-        # Views are compared byte by byte, which takes a hundred times as long and keeps the interpreter all the while.
-        return found is not None and bytearray.__eq__(bytearray(data) if isinstance(data, bytes) else data, found)
+        """Tell whether an object has these bytes, without as much memory again."""
+        try:
+            return self._do(lambda: self._equals(name, memoryview(data)))
+        except FileNotFoundError:
+            return False
+
+    def _equals(self, name: str, data: memoryview) -> bool:
+        at = 0
+        for piece in self._obstore.get(self._patient, name).stream(min_chunk_size=_PIECE_BYTES):
+            if bytes(data[at : at + len(piece)]) != bytes(piece):
+                return False
+            at += len(piece)
+        return at == len(data)
 
     def names(self, folder: str, limit: int | None = None) -> list[Object]:
         """Return the objects whose names begin with a folder's name, or so many of them."""

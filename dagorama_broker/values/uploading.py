@@ -98,9 +98,8 @@ class Uploading:
         self._filled += len(data)
 
     def _take_block(self) -> bytearray:
-        """Return the next part as it has come."""
-        del self._block[self._filled :]
-        return self._block
+        """Return the next part as it has come. It is not cut: the request before may still have a hand on it."""
+        return self._block if self._filled == len(self._block) else self._block[: self._filled]
 
     def finish(self) -> None:
         """Make the value durable and let it be found."""
