@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, TypeAlias
+from unittest.mock import patch
 
 import grpc
 import pytest
@@ -23,7 +24,7 @@ from dagorama_broker.service.server import Server
 from dagorama_broker.service.values import CODES
 from dagorama_broker.storage.memory import MemoryJournal
 from dagorama_broker.values.directory import DirectoryStore
-from dagorama_broker.values.faults import ValuesError
+from dagorama_broker.values.faults import StoreAway, ValuesError
 from dagorama_broker.values.memory import MemoryStore
 from dagorama_broker.values.values import Values
 from tests.unit.host.commands import instance_id, node_id, until
@@ -97,7 +98,7 @@ async def serving(folder: Path | None = None) -> AsyncIterator[Serving]:
     host = Host(MemoryJournal(), settings=Settings(), rng=Random(0))
     values = Values(MemoryStore() if folder is None else DirectoryStore(folder), size_max=10 * len(VALUE))
     await values.open(bytes(16), is_used=False)
-    host.find_values = values.sizes
+    host.find_values, host.find_reported = values.sizes, values.sizes_now
     server = Server(host, logs_of(host), values)
     port = server.bind("localhost", 0)
     await host.start()
@@ -397,4 +398,42 @@ async def test_a_report_is_not_taken_while_its_values_are_missing() -> None:
         assert states() == ["completed", "completed", "failed", "completed", "failed"]
         digests = [sha256(value).digest() for value in (VALUE, b"exception", b"child")]
         assert served.host.journal.find_used(digests) == set(digests)
+        await worker.call.done_writing()
+
+
+async def test_a_store_that_is_away_is_not_taken_for_the_broker() -> None:
+    """Clients are told which of the two does not answer; a report is not taken, and that of others in it is."""
+    away = StoreAway(location="s3://bucket", problem="no answer")
+    async with serving() as served:
+        dag: dag_pb2_grpc.DagServiceAsyncStub = dag_pb2_grpc.DagServiceStub(served.channel)
+        await dag.Submit(start(b"", b""))
+        worker = Worker(served.channel)
+        await worker.begin()
+        while len(worker.tokens) < 2:
+            await worker.read()
+        ids = [node_id(str(number)) for number in range(2)]
+        tokens = [worker.tokens[id] for id in ids]
+        report = work_pb2.WorkRequest(
+            functions=[FUNCTION],
+            completions=work_pb2.Completions(
+                node_ids=ids, tokens=tokens, values=[referring(VALUE, stream=None), b"v"], durations_us=[1, 1]
+            ),
+        )
+        with patch.object(served.values.store, "find", side_effect=away):
+            request = dag_pb2.SubmitRequest(
+                instance_id=instance_id("other"),
+                definition="d",
+                functions=[FUNCTION],
+                calls=graph_pb2.Calls(node_ids=[node_id("o")], functions=[0], arguments=[referring(VALUE)]),
+            )
+            for asking in (lambda: dag.Submit(request), lambda: served.missing(DIGEST), lambda: served.put(VALUE)):
+                with refused(grpc.StatusCode.UNAVAILABLE, "store of values s3://bucket cannot be used") as caught:
+                    await asking()
+                assert dict(caught.value.trailing_metadata() or ())["dagorama-store"] == "away"
+            (missing,) = await worker.report(1, report)
+            assert (missing.node_id, list(missing.missing)) == (ids[0], [DIGEST])
+        nodes = served.host.scheduler.instances[INSTANCE].nodes
+        assert [str(nodes[id].state) for id in ids] == [str(NodeState.LEASED), "completed"]
+        await served.put(VALUE)
+        await dag.Submit(request)
         await worker.call.done_writing()
