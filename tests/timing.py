@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from time import monotonic, sleep
+from warnings import catch_warnings, simplefilter, warn
 
 #: Waiting for anything ends after so long: a machine may be slow.
 WAIT_S = 90.0
@@ -29,12 +29,17 @@ def with_more_time(check: Callable[[int], None], *times_s: int) -> None:
     """Run a check with a time, in seconds; where it fails, again with the next, which is longer. The last has the say.
 
     It is for what holds only where something is done within that time, as a lease is renewed, and for which the check
-    has to wait: a busy machine may be late for it. What is wrong with the code fails with all of them.
+    has to wait: a busy machine may be late for it. What is wrong with the code fails with all of them; pytest shows
+    what failed with the shorter ones among the warnings, as it may have had another reason.
     """
     *shorter, longest = times_s
     for time_s in shorter:
-        with suppress(Exception):
+        try:
             return check(time_s)
+        except Exception as error:
+            with catch_warnings():
+                simplefilter("always")  # which fail a test otherwise
+                warn(f"it is tried again, as it failed with {time_s} s: {error!r}", stacklevel=2)
     return check(longest)
 
 

@@ -10,7 +10,7 @@ import random
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from itertools import accumulate, pairwise
+from itertools import accumulate, count, pairwise
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -27,6 +27,7 @@ from dagorama.worker.processes.process import WorkerProcess, start_worker, stop_
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 from tests.queries import list_nodes
 from tests.scenarios.limits.limits_definitions import BURST, MAX, RATE_PER_S, Limited, Paced
+from tests.timing import least_s
 
 LONG = bool(os.environ.get("DAGORAMA_LONG_TESTS"))
 SEED = int(os.environ.get("DAGORAMA_TEST_SEED", "1"))
@@ -35,8 +36,9 @@ KILL_INTERVAL_S = 0.2  #: the mean time from one kill to the next
 BROKER_KILLS = 5 if LONG else 0
 #: No place of a limit is left empty for longer, whatever is killed. The broker sees broken connections at once, so it
 #: is not the expiry of leases that gives places back; a shorter lease would be lost by workers that are merely slow.
-LEASE_S = 4.0
+LEASE_S = 60.0
 RECONNECT_GRACE_S = 5.0
+PACED = 30  #: nodes of each tenant whose starts have a rate
 
 
 class Line(NamedTuple):
@@ -207,23 +209,30 @@ def report(lines: list[Line], numbers: list[tuple[float, int]], chaos: Chaos, cu
 
 def test_starts_keep_to_the_rate_and_to_the_order(tmp_path: Path) -> None:
     """In no window more start than the burst and the rate let; each key has a rate of its own, in order."""
-    count, rounded_s = 30, 1e-5
-    record = tmp_path / "record"
+    records = (tmp_path / f"record-{number}" for number in count())
+    limit_s = 4 * PACED / RATE_PER_S  # what is held up for longer than the rate has it is so in each try
+    assert least_s(lambda: paced_s(next(records)), limit_s) < limit_s
+
+
+def paced_s(record: Path) -> float:
+    """Run nodes of two tenants and check their starts; return how long all of one's took to be granted, at most."""
+    rounded_s, took_s = 1e-5, 0.0
     with launch_broker(port=0), LaunchedWorkers(1, WorkerOptions()):
-        instance, _ = Paced(str(record))(count)
+        instance, _ = Paced(str(record))(PACED)
         instance.result(timeout=60)
         nodes = [node for node in list_nodes(instance.instance_id.bytes) if node.function.endswith(".work")]
     for place, tenant in enumerate(("a", "b")):
-        assert [line.node for line in lines_of(Path(f"{record}.{tenant}"))] == list(range(count))
+        assert [line.node for line in lines_of(Path(f"{record}.{tenant}"))] == list(range(PACED))
         # None starts before it is granted. On a busy machine some start late, together with those that follow them.
         times = [(node.granted_at, node.started_at) for node in nodes[place::2]]
         granted_at = [granted.timestamp() for granted, started in times if granted and started and started >= granted]
-        assert len(granted_at) == count
+        assert len(granted_at) == PACED
         too_soon = [
             (first, last)
-            for first in range(count)
-            for last in range(first, count)
+            for first in range(PACED)
+            for last in range(first, PACED)
             if last - first + 1 > BURST + RATE_PER_S * (granted_at[last] - granted_at[first] + rounded_s)
         ]
         assert too_soon == []
-        assert granted_at[-1] - granted_at[0] < 4 * count / RATE_PER_S
+        took_s = max(took_s, granted_at[-1] - granted_at[0])
+    return took_s
