@@ -41,7 +41,9 @@ def end(
     if made:
         events.append(e.NodesCreated(nodes=made, labels=["label"] * nodes))
         events += [e.AttemptFailed(node=node, attempt=failed(1), retry_at=5.0) for node in made]
-        events += [e.NodeCompleted(node=node, payload=referring("r"), at=7.0, run=("w", 1.0, 3.0, 2.0)) for node in made]
+        events += [
+            e.NodeCompleted(node=node, payload=referring("r"), at=7.0, run=("w", 1.0, 3.0, 2.0)) for node in made
+        ]
     storage.journal.commit(events)
     storage.journal.commit([finished(instance, state=state, on=on, until=until)])
     instance.nodes.update({node.id: node for node in made})
