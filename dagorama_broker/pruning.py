@@ -14,7 +14,6 @@ from time import perf_counter
 from dagorama_broker.core.model.values import InstanceId, Keep, PruneReason
 from dagorama_broker.host.host import Host, HostStopped
 from dagorama_broker.logs.logs import Logs
-from dagorama_broker.storage.journal import StorageError
 
 log = logging.getLogger("dagorama.broker")
 
@@ -62,7 +61,7 @@ class Pruning:
                 await self.round()
             except HostStopped:
                 return
-            except StorageError as error:
+            except Exception as error:
                 log.warning("instances that are not to be kept were not removed, and will be tried again: %s", error)
             try:
                 async with asyncio.timeout(self.pause_s):
@@ -169,8 +168,7 @@ class Pruning:
 
     async def _remove_logs(self, instance_ids: Sequence[InstanceId]) -> None:
         if self._logs is not None:
-            for instance_id in instance_ids:
-                await self._logs.remove(instance_id)
+            await self._logs.remove_all(instance_ids)
 
     async def _in_slices(self, remove: Callable[..., bool]) -> bool:
         """Remove some rows, and leave the journal to others for as long as that took; return whether none are left."""

@@ -195,9 +195,9 @@ class Logs:
             )
         )
 
-    async def remove(self, instance_id: InstanceId) -> None:
-        """Remove all that is kept of an instance, which is no more."""
-        await self.run(self._store.remove, instance_id, self._now())
+    async def remove_all(self, instance_ids: Sequence[InstanceId]) -> None:
+        """Remove all that is kept of instances, which are no more."""
+        await self.run(self._store.remove_all, instance_ids, self._now())
 
     def change(self, instance_id: InstanceId) -> asyncio.Future[None]:
         """Return a future that is set when something further of an instance has come."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -178,13 +178,13 @@ async def test_rounds_remove_what_is_due(journal: Journal, gate: Gate) -> None:
         logs = Logs(LogStore(None), is_running=lambda _: False, now=host.now)
         removed: list[InstanceId] = []
         await logs.open()
-        remove = logs.remove
+        remove = logs.remove_all
 
-        async def note(instance_id: InstanceId) -> None:
-            removed.append(instance_id)
-            await remove(instance_id)
+        async def note(instance_ids: Sequence[InstanceId]) -> None:
+            removed.extend(instance_ids)
+            await remove(instance_ids)
 
-        logs.remove = note  # type: ignore[method-assign] # it does what it did
+        logs.remove_all = note  # type: ignore[method-assign] # it does what it did
         pruning = Pruning(host, logs, keep)
         assert pruning.pause_s == 25
         Channel(host, gate.log, slots=999)
