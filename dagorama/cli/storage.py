@@ -12,15 +12,15 @@ from typing import ParamSpec
 import click
 
 from dagorama.cli.asking import asks, print_json
-from dagorama.cli.compacting import compact
 from dagorama.cli.failure import CannotStart
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import Form, print_table, print_text
 from dagorama.client.connection import broker_address
 from dagorama.client.storage_care import BrokerCopy, FileSize, StorageSize, ValuesSize, measure_storage
 from dagorama.logging import printable
-from dagorama_broker.auditing import CannotAudit, audit_storage
+from dagorama_broker.care.auditing import audit_storage
 from dagorama_broker.care.backups import COPIED, Manifest
+from dagorama_broker.care.compacting import compact_storage
 from dagorama_broker.care.faults import CareError, Misnamed
 from dagorama_broker.care.migrating import migrate_storage
 from dagorama_broker.care.restoring import restore as restore_backup
@@ -92,9 +92,6 @@ def _places(url: str | None, values: str | None) -> tuple[str, str]:
     return settings.storage, settings.values if values is None else values
 
 
-storage.add_command(compact)
-
-
 @storage.command(context_settings=HELP)
 @_takes_storage
 @click.option("--quick", is_flag=True, help="Read no values: only look whether each is there, by its size.")
@@ -110,10 +107,7 @@ def check(url: str | None, values: str | None, quick: bool) -> None:
 
 def _check(url: str, values: str, *, reads: bool) -> int:
     """Print what a check finds; return the exit status."""
-    try:
-        audit = audit_storage(url, values, lambda line: print_text(printable(line)), reads=reads)
-    except CannotAudit as error:
-        raise (click.UsageError if error.is_misnamed else CannotStart)(str(error)) from None
+    audit = audit_storage(url, values, lambda line: print_text(printable(line)), reads=reads)
     print_text(
         f"{audit.uses} uses of {audit.values} values of {audit.value_bytes} bytes; {audit.unused} unused values of "
         f"{audit.unused_bytes} bytes; {audit.problems} problems"
@@ -191,6 +185,19 @@ def migrate(url: str | None, backup: Path | None) -> None:
         print_text(f"{done.path}: schema {done.after} is the newest; there was nothing to do")
     else:
         print_text(f"{done.path}: from schema {done.before} to {done.after}")
+
+
+@storage.command(context_settings=HELP)
+@_takes_url
+def compact(url: str | None) -> None:
+    """Write the file of a storage anew, without what is free in it.
+
+    Brokers give room back to the disk by themselves, but for files that versions before 0.3 made: such a file is as
+    large as it ever was, until it is written anew once. Beside it there has to be room for a second one. Exit status: 0
+    done, 2 a setting that cannot be used, 3 it cannot be opened, as where a broker runs on it, or there is no room.
+    """
+    done = compact_storage(_places(url, None)[0])
+    print_text(f"{done.location}: {done.before} bytes before, {done.after} now")
 
 
 @storage.command(context_settings=HELP)

@@ -40,7 +40,7 @@ def existing(storage: str) -> Path:
         begun = restoring_of(path)
         if begun.exists():
             raise CareError(f"{path}: a backup was being restored into it, and that was broken off. Restore it again")
-        raise CareError(f"{path}: there is no such file. Look whether the name is right")
+        raise CareError(f"{path}: there is no such file. Look whether the name is right.")
     return path
 
 

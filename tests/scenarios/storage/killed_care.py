@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dagorama_broker.auditing import audit_storage
+from dagorama_broker.care.auditing import audit_storage
 from dagorama_broker.care.backups import MANIFEST, UNDERWAY, read_manifest
 from dagorama_broker.care.faults import CareError
 from dagorama_broker.care.restoring import restore

@@ -7,25 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
+from dagorama_broker.care.faults import explained
+from dagorama_broker.care.stopped import existing
 from dagorama_broker.core.model.stored import ValueUse
 from dagorama_broker.storage.auditing import audit_uses, list_all_uses
-from dagorama_broker.storage.journal import Journal, StorageError
-from dagorama_broker.storage.url import UnknownStorage, open_journal
+from dagorama_broker.storage.journal import Journal
+from dagorama_broker.storage.url import open_journal
 from dagorama_broker.values.directory import DirectoryStore
-from dagorama_broker.values.faults import StoreAway, StoreUnusable, UnknownValue
+from dagorama_broker.values.faults import UnknownValue
 from dagorama_broker.values.place import open_store
 from dagorama_broker.values.store import CHUNK_BYTES, ValueStore
 
 #: What is wrong with one value or use is told there.
 Tell = Callable[[str], None]
-
-
-class CannotAudit(Exception):
-    """A storage cannot be checked. `is_misnamed` where its name is that of none."""
-
-    def __init__(self, reason: Exception, *, is_misnamed: bool = False) -> None:
-        self.is_misnamed = is_misnamed
-        super().__init__(str(reason))
 
 
 @dataclass(slots=True)
@@ -43,22 +37,14 @@ class Audit:
 def audit_storage(storage: str, values: str, tell: Tell, *, reads: bool) -> Audit:
     """Check a storage and its values, which are read as a whole where `reads` says so; tell each thing that is wrong.
 
-    It takes both as a broker does. Raises `CannotAudit`, also where a broker holds them.
+    It takes both as a broker does. Raises `CareError`, also where a broker holds them.
     """
-    try:
+    with explained(existing(storage)):
         return _audit(storage, values, tell, reads=reads)
-    except UnknownStorage as error:
-        raise CannotAudit(error, is_misnamed=True) from error
-    except (StorageError, StoreAway, StoreUnusable) as error:
-        raise CannotAudit(error) from error
 
 
 def _audit(storage: str, values: str, tell: Tell, *, reads: bool) -> Audit:
     journal = open_journal(storage)
-    if not journal.blocking:
-        raise StorageError(f"{storage}: there is nothing to check, as it keeps nothing")
-    if not os.path.exists(journal.location):
-        raise StorageError(f"{journal.location}: there is no such file. Look whether the name is right.")
     journal.open()
     try:
         audit = Audit()
