@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import click
 
@@ -66,14 +67,14 @@ def prune(
         return
     since = parsed_since(older_than, option="--older-than")
     age = None if since is None else max(timedelta(microseconds=1), datetime.now(UTC) - since)
-    chosen = {"state": states or None, "definition": definition or None, "older_than": age}
+    remove = partial(prune_instances, state=states or None, definition=definition or None, older_than=age)
     if dry_run or not yes:
-        found_many = prune_instances(**chosen, dry_run=True)  # type: ignore[arg-type] # they are of these types
+        found_many = remove(dry_run=True)
         if dry_run or not found_many:
             _report(found_many, dry_run=dry_run, as_json=as_json)
             return
         _ask(found_many)
-    _report(prune_instances(**chosen), dry_run=False, as_json=as_json)  # type: ignore[arg-type] # as above
+    _report(remove(), dry_run=False, as_json=as_json)
 
 
 def _ask(found: Sequence[InstanceStatus]) -> None:
