@@ -350,7 +350,7 @@ class Worker:
         if not known_s <= ahead_s < known_s + _STOOD_S:
             known_s = ahead_s
         self.ahead_s, self.compared_at = known_s, now
-        return clock_s + known_s
+        return min(clock_s + known_s, now)  # a clock of 1e17 s tells seconds no more
 
     @property
     def has_free_slot(self) -> bool:

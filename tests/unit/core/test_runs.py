@@ -132,6 +132,14 @@ def test_clocks_that_drift_apart_are_compared_anew() -> None:
     assert [worker.written_at(clock_s, 9.0) for clock_s in (0.0, -1.0, inf, nan)] == [9.0] * 4
 
 
+@pytest.mark.parametrize("clock_s", [1e17, 1e25, 1e300])
+def test_a_clock_that_tells_no_seconds_gives_no_time_to_come(clock_s: float) -> None:
+    """So large a number is rounded by more than what there is to tell."""
+    view = cast(View, None)
+    worker = Worker(id=WorkerId(b"w"), name="w", view=view, slots=1, lease_duration_s=15.0, expires_at=0.0)
+    assert [worker.written_at(clock_s, now) <= now for now in (1_796_000_007.0, 1_796_000_009.5)] == [True, True]
+
+
 def test_attempts_without_a_value_tell_of_themselves(bench: Bench) -> None:
     """Failed, timed out, lost with the worker, or cancelled: the time counts to when that was seen."""
     transcript = """
