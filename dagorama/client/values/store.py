@@ -72,7 +72,8 @@ class RemoteValues:
 
     def put_again(self, digests: Sequence[bytes]) -> None:
         """Store values anew that the store has lost; raise `PayloadError` for one that is not at hand any more."""
-        gone = [digest for digest in digests if not self._put_anew(digest)]
+        not_at_hand = [digest for digest in digests if not self._put_anew(digest)]
+        gone = list(self._wire.find(not_at_hand))  # those of a store that was away were there all the time
         if gone:
             raise PayloadError(
                 what="a payload that was stored in part",

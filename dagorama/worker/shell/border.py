@@ -11,7 +11,7 @@ from uuid import UUID
 
 from dagorama.calls.hook_calls import HOOKS_MODULE
 from dagorama.calls.ids import new_id
-from dagorama.errors import BrokerUnavailable, CodeMismatchException, DagoramaError, PayloadError
+from dagorama.errors import BrokerRefused, BrokerUnavailable, CodeMismatchException, DagoramaError, PayloadError
 from dagorama.logging import get_logger
 from dagorama.v1.work_pb2 import FunctionVersion, Hello, Lease, Refusal, WorkResponse
 from dagorama.worker.kernel import messages as m
@@ -150,7 +150,11 @@ def _report_again(
         # The work is done, and nobody is to blame for that: the next broker is told of it, and asks for them again.
         get_logger().warning("the report of node %s waits for its values: %s", UUID(bytes=held.node_id), error)
     except DagoramaError as error:
-        held.report = Report(report.duration_us, failure=refusal_of(error), ended_at=report.ended_at)
+        if isinstance(error, BrokerRefused) and error.code == "UNAVAILABLE":
+            # So it is while the broker's store does not answer. The broker asks for them again until it does.
+            get_logger().warning("the report of node %s waits for its values: %s", UUID(bytes=held.node_id), error)
+        else:
+            held.report = Report(report.duration_us, failure=refusal_of(error), ended_at=report.ended_at)
     except Exception as error:  # without a report the node would run for ever
         held.report = Report(report.duration_us, failure=failure_of(error), ended_at=report.ended_at)
     stream.send([held])

@@ -321,8 +321,16 @@ def test_a_value_that_the_store_has_lost_is_stored_anew(server: ValueServer) -> 
     server.parts.clear()
     values.put_again([REFERENCE.digest])
     assert server.values == {REFERENCE.digest: VALUE}
+    server.values.clear()
     with pytest.raises(PayloadError, match="run the node again"):
         client(server).put_again([REFERENCE.digest])
+
+
+def test_a_value_that_is_not_at_hand_and_was_not_lost_is_no_failure(server: ValueServer) -> None:
+    """A broker whose store does not answer names it missing, too."""
+    client(server).put([Content([VALUE])])
+    client(server).put_again([REFERENCE.digest])
+    assert server.values == {REFERENCE.digest: VALUE}
 
 
 def test_a_broker_of_an_earlier_version_has_no_store() -> None:

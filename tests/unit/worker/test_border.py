@@ -11,7 +11,7 @@ import pytest
 
 from dagorama.calls.large import NoStore
 from dagorama.code.policy import CodeMismatch
-from dagorama.errors import BrokerUnavailable, CodeMismatchException, PayloadError, UnknownFunction
+from dagorama.errors import BrokerRefused, BrokerUnavailable, CodeMismatchException, PayloadError, UnknownFunction
 from dagorama.v1.graph_pb2 import FunctionSpec, Values
 from dagorama.v1.work_pb2 import FunctionVersion, Grants, Lease, Refusal, Trace, Welcome, WorkResponse
 from dagorama.worker.kernel import messages as m
@@ -235,11 +235,19 @@ def test_a_report_whose_values_cannot_be_stored_anew_is_a_failure(error: Excepti
     assert type(error).__name__ in sent.report.failure.type
 
 
-def test_a_report_is_kept_while_no_broker_takes_its_values() -> None:
-    """The work is done, and that the broker is away is nobody's failure: the next one is told of the report."""
+@pytest.mark.parametrize(
+    "error",
+    [
+        BrokerUnavailable(host="broker", port=1, waited_s=1.0, detail="it is away", was_there=True),
+        BrokerRefused(request="to store a value", code="UNAVAILABLE", detail="its store does not answer"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_report_is_kept_while_no_broker_takes_its_values(error: Exception) -> None:
+    """The work is done, and that broker or store are away is nobody's failure: the next one is told of the report."""
 
     def put_again(digests: Sequence[bytes]) -> None:
-        raise BrokerUnavailable(host="broker", port=1, waited_s=1.0, detail="it is away", was_there=True)
+        raise error
 
     it = Bench(put_again=put_again)
     it.noted.nodes = [held(1)]
