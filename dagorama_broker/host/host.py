@@ -8,7 +8,7 @@ SIGMOD 1984), and there is no timer in it.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast, get_args
@@ -142,9 +142,9 @@ class Host:
         #: The settings that people are told of, each a name, a value and its source.
         self.told_settings: Sequence[Any] = ()
         #: Gives the sizes of those, of some values, that are in the store; without one there are none.
-        self.find_values: Callable[[Iterable[bytes]], Awaitable[dict[bytes, int]]] = _find_no_values
+        self.find_values: Callable[[Mapping[bytes, int]], Awaitable[dict[bytes, int]]] = _find_no_values
         #: The same of those that are reported, where that is another: it gives none that the store cannot tell of now.
-        self.find_reported: Callable[[Iterable[bytes]], Awaitable[dict[bytes, int]]] | None = None
+        self.find_reported: Callable[[Mapping[bytes, int]], Awaitable[dict[bytes, int]]] | None = None
         #: Set when pruned instances have left something to be removed.
         self.leftovers = asyncio.Event()
         #: Told of everything, where metrics are asked for.

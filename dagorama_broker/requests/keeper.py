@@ -1,6 +1,6 @@
 """Say what a request needs of the keeper of the state: the host, or the broker of a unit test."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from dagorama_broker.core.commands import Command, RerunNode, RetryInstance, SubmitNodes
@@ -38,7 +38,7 @@ class Keeper(Protocol):
         ...
 
     @property
-    def find_values(self) -> Callable[[Iterable[bytes]], Awaitable[dict[bytes, int]]]:
+    def find_values(self) -> Callable[[Mapping[bytes, int]], Awaitable[dict[bytes, int]]]:
         """Return the function that gives the sizes of those, of some values, that are in the store."""
         ...
 

@@ -4,7 +4,7 @@ A value is put before anything refers to it. Payloads whose values are not in th
 worker is told of these, puts them, and asks again.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -27,8 +27,8 @@ from dagorama_broker.requests.keeper import Keeper
 #: So many are named in a refusal: they go into a header, where there is little room.
 NAMED_MAX = 64
 
-#: Return the sizes of those, of some values, that are in the store.
-FindSizes = Callable[[Iterable[bytes]], Awaitable[dict[bytes, int]]]
+#: Return the sizes of those, of some values, that are in the store, given the sizes that payloads say they have.
+FindSizes = Callable[[Mapping[bytes, int]], Awaitable[dict[bytes, int]]]
 
 
 async def find_none(digests: Iterable[bytes]) -> dict[bytes, int]:
@@ -125,7 +125,7 @@ async def check_references(payloads: Sequence[bytes], find_sizes: FindSizes) -> 
     references = _references_in(payloads)
     if not references:
         return
-    missing = _missing(references, await find_sizes([reference.digest for reference in references]))
+    missing = _missing(references, await find_sizes({reference.digest: reference.size for reference in references}))
     if missing:
         raise MissingValues(missing)
 
@@ -146,7 +146,10 @@ def _references_in(payloads: Sequence[bytes]) -> list[Reference]:
 
 
 def _missing(references: Iterable[Reference], sizes: dict[bytes, int]) -> list[bytes]:
-    """Return the values that are not there. Raises `MalformedRequest` where one has another size."""
+    """Return the values that are not there. Raises `MalformedRequest` where one has another size.
+
+    One that was cut short is not there: `find_sizes` sees to that.
+    """
     missing = []
     for reference in references:
         size = sizes.get(reference.digest)
@@ -171,7 +174,7 @@ async def sift_report(report: CompleteNodes, find_sizes: FindSizes) -> tuple[Com
     completions = list(report.completions)
     whole = [NodeResult(node_id=id, token=token, payload=payload) for id, token, payload, _, _ in completions]
     of_each = [_references_of(result) for result in (*whole, *report.results)]
-    sizes = await find_sizes({one.digest for found in of_each if isinstance(found, list) for one in found})
+    sizes = await find_sizes({one.digest: one.size for found in of_each if isinstance(found, list) for one in found})
     missing: list[MissingReport] = []
     results: list[NodeResult] = []
     taken = []

@@ -8,7 +8,7 @@ and a deletion that begins.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from hashlib import sha256
@@ -106,11 +106,27 @@ class Values:
         sizes, unseen = self._seen_of(digests)
         return sizes | await self._find(unseen)
 
-    async def sizes_now(self, digests: Iterable[bytes]) -> dict[bytes, int]:
-        """Do as `sizes`; of values that the store cannot tell of now, return none."""
-        sizes, unseen = self._seen_of(digests)
+    async def whole(self, wanted: Mapping[bytes, int]) -> dict[bytes, int]:
+        """Do as `sizes`, for values of which somebody says what sizes they have; see `_without_damaged`."""
+        return await self._without_damaged(await self.sizes(wanted), wanted)
+
+    async def whole_now(self, wanted: Mapping[bytes, int]) -> dict[bytes, int]:
+        """Do as `whole`; of values that the store cannot tell of now, return none."""
+        sizes, unseen = self._seen_of(wanted)
         with suppress(StoreAway):
             sizes |= await self._find(unseen)
+        return await self._without_damaged(sizes, wanted)
+
+    async def _without_damaged(self, sizes: dict[bytes, int], wanted: Mapping[bytes, int]) -> dict[bytes, int]:
+        """Remove those that have another size than is said because they were cut short, so that they are put again.
+
+        Their bytes tell whether that is so, or whoever says it is wrong.
+        """
+        for digest in [digest for digest, size in sizes.items() if size != wanted[digest]]:
+            del sizes[digest]
+            with suppress(ValuesError):  # it cannot be read now, so nobody is blamed for what is said of it
+                await self._remove(digest)
+                sizes |= await self._find([digest])
         return sizes
 
     def _seen_of(self, digests: Iterable[bytes]) -> tuple[dict[bytes, int], list[bytes]]:

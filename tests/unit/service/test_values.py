@@ -98,7 +98,7 @@ async def serving(folder: Path | None = None) -> AsyncIterator[Serving]:
     host = Host(MemoryJournal(), settings=Settings(), rng=Random(0))
     values = Values(MemoryStore() if folder is None else DirectoryStore(folder), size_max=10 * len(VALUE))
     await values.open(bytes(16), is_used=False)
-    host.find_values, host.find_reported = values.sizes, values.sizes_now
+    host.find_values, host.find_reported = values.whole, values.whole_now
     server = Server(host, logs_of(host), values)
     port = server.bind("localhost", 0)
     await host.start()

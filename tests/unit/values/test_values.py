@@ -213,6 +213,25 @@ async def test_a_damaged_value_is_told_and_removed(tmp_path: Path) -> None:
         assert (await got(values, DIGEST), values.stored_count) == (VALUE, 1)
 
 
+@on_a_loop
+async def test_a_value_that_was_cut_short_is_removed_when_another_size_is_told(tmp_path: Path) -> None:
+    """A whole one stays: then whoever tells of another size is wrong, and hears the true one."""
+    async with opened(tmp_path) as values:
+        digits = DIGEST.hex()
+        path = tmp_path / digits[:2] / digits[2:4] / digits
+        for find in (values.whole, values.whole_now):
+            await put(values)
+            assert await find({DIGEST: 7}) == {DIGEST: len(VALUE)}
+            path.chmod(0o600)
+            path.write_bytes(VALUE[:7])
+            values._seen.forget(DIGEST)
+            assert await values.missing([DIGEST]) == []
+            assert await find({DIGEST: len(VALUE)}) == {}
+            assert await values.missing([DIGEST]) == [(DIGEST, 0)]
+        await put(values)
+        assert await got(values, DIGEST) == VALUE
+
+
 def open_files(folder: Path) -> list[str]:
     """Return the files in a folder that this process has open, each as often as it has."""
     found = []
