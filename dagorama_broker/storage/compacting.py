@@ -31,7 +31,7 @@ def compact(path: Path) -> Compacted:
 
     Raises `StorageError`, also where a broker runs on it.
     """
-    path = path.absolute()
+    path = path.resolve()  # of a link, the file is replaced, and not the link
     if not path.exists() or not path.stat().st_size:
         what = "there is nothing in it" if path.exists() else "there is no such file"
         raise StorageError(f"{path}: {what}. Look whether the name is right.")

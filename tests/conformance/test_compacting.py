@@ -51,6 +51,17 @@ def test_an_older_file_is_made_shorter_once(tmp_path: Path) -> None:
     journal.close()
 
 
+def test_a_link_goes_on_leading_to_the_file(tmp_path: Path) -> None:
+    """A database that is kept on another disk stays there."""
+    folder, link = tmp_path / "volume", tmp_path / "broker.db"
+    folder.mkdir()
+    older_file(folder / "broker.db")
+    link.symlink_to(folder / "broker.db")
+    compact(link)
+    assert (link.is_symlink(), link.stat().st_size < 1_000_000) == (True, True)
+    assert [one.name for one in folder.iterdir()] == ["broker.db"]
+
+
 def test_what_was_left_of_one_that_broke_off_does_not_matter(tmp_path: Path) -> None:
     """The database was not touched; the file beside it is made anew."""
     path = tmp_path / "broker.db"
