@@ -9,7 +9,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from math import inf
 
 from dagorama_broker.core.model.states import ENDED, InstanceState
 from dagorama_broker.core.model.stored import EndedInstance, Lived, Tombstone, Usage
@@ -23,11 +22,12 @@ _TAGS_OF = f"""
 SELECT entry.value ->> 0, entry.value ->> 1, instances.seq FROM instances, json_each(instances.tags) AS entry
 WHERE instances.seq {_AMONG}
 """
+#: One by one: with a list of them, all instances are looked at that have the same tag.
+_UNTAG = "DELETE FROM tags WHERE name = ? AND value = ? AND instance = ?"
 _TOMBSTONES = RowWriter("tombstones", TombstoneRow._fields)
 _TAKE_AWAY = (
     f"INSERT INTO sweeps SELECT seq, id FROM instances WHERE seq {_AMONG}",
     "UPDATE removed SET instance_last = max(instance_last, (SELECT max(value) FROM json_each(?1)))",
-    f"DELETE FROM tags WHERE (name, value, instance) IN ({_TAGS_OF})",
     f"DELETE FROM hooks WHERE instance {_AMONG}",
     f"DELETE FROM requests WHERE instance {_AMONG}",
     f"DELETE FROM instances WHERE seq {_AMONG}",
@@ -40,9 +40,9 @@ _DUE = f"{_WITHOUT_OPTION} AND ended_on <= ? ORDER BY ended_on LIMIT ?"
 #: Those that had ended before lived time began count from there.
 _DUE_OLD = f"{_WITHOUT_OPTION} AND ended_on IS NULL LIMIT ?"
 _DUE_KEPT = f"{_ENDED} WHERE kept_until <= ? ORDER BY kept_until LIMIT ?"
-_OLDEST = f"""{_ENDED}
-WHERE state = ? AND state <> 'running' AND (kept_until IS NULL OR kept_until < ?) ORDER BY ended_on, seq LIMIT ?
-"""
+_OLDEST = f"{_WITHOUT_OPTION} ORDER BY ended_on, seq LIMIT ?"
+#: As in the index: 9e999 is for ever.
+_OLDEST_KEPT = f"{_ENDED} INDEXED BY instances_kept_since WHERE kept_until < 9e999 ORDER BY ended_on, seq LIMIT ?"
 
 _TOMBSTONE = "SELECT id, definition, state, finished_at, pruned_at, reason, actor, coalesce(key, '') FROM tombstones"
 
@@ -78,6 +78,7 @@ def write_pruned(connection: sqlite3.Connection, rows: Sequence[TombstoneRow]) -
     """Take instances away, as a part of a commit."""
     _TOMBSTONES.write(connection, rows)
     seqs = str([row.instance for row in rows])
+    connection.executemany(_UNTAG, connection.execute(_TAGS_OF, (seqs,)).fetchall())
     for statement in _TAKE_AWAY:
         connection.execute(statement, (seqs,))
 
@@ -109,7 +110,8 @@ def find_due(
 
 def find_oldest(connection: sqlite3.Connection, limit: int) -> list[EndedInstance]:
     """Return the instances that ended first, see `Journal.find_oldest`."""
-    found = [ended for state in ENDED for ended in _ended(connection, _OLDEST, str(state.value), inf, limit)]
+    found = [ended for state in ENDED for ended in _ended(connection, _OLDEST, str(state.value), limit)]
+    found += _ended(connection, _OLDEST_KEPT, limit)
     return sorted(found, key=lambda ended: (ended.ended_on, ended.seq))[:limit]
 
 

@@ -3,8 +3,10 @@
 ALTER TABLE instances ADD COLUMN keep TEXT; -- JSON list of seconds, by how it ends; NULL: as the broker is set
 ALTER TABLE instances ADD COLUMN ended_on REAL; -- lived time at its end; NULL: it runs, or ended before there was any
 ALTER TABLE instances ADD COLUMN kept_until REAL; -- lived time until which its own option keeps it; NULL: it has none
-CREATE INDEX instances_ended ON instances (state, ended_on) WHERE state <> 'running';
+-- Each look at what is to go reads no instance that stays: those with an option have indexes of their own.
+CREATE INDEX instances_ended ON instances (state, ended_on) WHERE state <> 'running' AND kept_until IS NULL;
 CREATE INDEX instances_kept ON instances (kept_until) WHERE kept_until IS NOT NULL;
+CREATE INDEX instances_kept_since ON instances (ended_on) WHERE kept_until < 9e999; -- not those kept for ever
 
 CREATE TABLE lived (at REAL NOT NULL, lived_s REAL NOT NULL); -- one row at most: when it was noted last
 
