@@ -35,7 +35,8 @@ class StorageServiceServicer(object):
         had by GetValue: the caller closes the stream when it has them all.
 
         FAILED_PRECONDITION: the broker keeps everything in memory, or there is no room for the copy, which lies beside the
-        database until it is sent. DEADLINE_EXCEEDED: nothing has been read for a minute.
+        database until it is sent. DEADLINE_EXCEEDED: nothing has been read for a minute, or the
+        stream has been open for a day after all was sent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

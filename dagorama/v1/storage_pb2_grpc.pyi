@@ -37,7 +37,8 @@ class StorageServiceStub:
     had by GetValue: the caller closes the stream when it has them all.
 
     FAILED_PRECONDITION: the broker keeps everything in memory, or there is no room for the copy, which lies beside the
-    database until it is sent. DEADLINE_EXCEEDED: nothing has been read for a minute.
+    database until it is sent. DEADLINE_EXCEEDED: nothing has been read for a minute, or the
+    stream has been open for a day after all was sent.
     """
     MeasureStorage: _grpc.UnaryUnaryMultiCallable[_storage_pb2.MeasureStorageRequest, _storage_pb2.MeasureStorageResponse]
     """Tells how large everything is that is kept."""
@@ -51,7 +52,8 @@ class StorageServiceAsyncStub(StorageServiceStub):
     had by GetValue: the caller closes the stream when it has them all.
 
     FAILED_PRECONDITION: the broker keeps everything in memory, or there is no room for the copy, which lies beside the
-    database until it is sent. DEADLINE_EXCEEDED: nothing has been read for a minute.
+    database until it is sent. DEADLINE_EXCEEDED: nothing has been read for a minute, or the
+    stream has been open for a day after all was sent.
     """
     MeasureStorage: _aio.UnaryUnaryMultiCallable[_storage_pb2.MeasureStorageRequest, _storage_pb2.MeasureStorageResponse]  # type: ignore[assignment]
     """Tells how large everything is that is kept."""
@@ -68,7 +70,8 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         had by GetValue: the caller closes the stream when it has them all.
 
         FAILED_PRECONDITION: the broker keeps everything in memory, or there is no room for the copy, which lies beside the
-        database until it is sent. DEADLINE_EXCEEDED: nothing has been read for a minute.
+        database until it is sent. DEADLINE_EXCEEDED: nothing has been read for a minute, or the
+        stream has been open for a day after all was sent.
         """
 
     @_abc_1.abstractmethod

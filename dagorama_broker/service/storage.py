@@ -20,6 +20,10 @@ from dagorama_broker.values.values import IDLE_S, Values
 #: What is sent in one message.
 CHUNK_BYTES = 2**20
 
+#: All values stay for a caller for so long after the copies were sent. One that was stopped, or is cut off without a
+#: word, would hold up collection for ever; one that needs longer goes on with its backup by a call anew.
+HELD_MAX_S = 24 * 3600.0
+
 _VERSION = installed_version("dagorama")
 _IN_MEMORY = (
     "this broker keeps everything in memory, so there is nothing to back up; start one with a file, as "
@@ -45,7 +49,7 @@ class StorageService(storage_pb2_grpc.StorageServiceServicer):
         self._stopping.set()
 
     async def Backup(self, request: storage_pb2.BackupRequest, context: _Context) -> None:  # type: ignore[override]  # it writes
-        """Send copies, and have all values stay until the caller has gone."""
+        """Send copies, and have all values stay until the caller has gone, or for a day."""
         database = self._host.journal
         if not isinstance(database, Copied):
             await abort(context, grpc.StatusCode.FAILED_PRECONDITION, CannotCopy(_IN_MEMORY))
@@ -57,7 +61,10 @@ class StorageService(storage_pb2_grpc.StorageServiceServicer):
                 await asyncio.wait({sending, stopping}, return_when=asyncio.FIRST_COMPLETED)
                 if sending.done():
                     sending.result()
-                    await stopping
+                    await asyncio.wait({stopping}, timeout=HELD_MAX_S)
+                    if not stopping.done():
+                        text = f"values were kept for {HELD_MAX_S:g} s; make the backup again, which goes on"
+                        await abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, text)
             except CannotCopy as error:
                 await abort(context, grpc.StatusCode.FAILED_PRECONDITION, error)
             finally:
