@@ -224,8 +224,8 @@ class Looking:
         rows = await self._keeper.read(
             lambda: journal.list_nodes(instance_id, after_seq=after_seq, limit=size + 1, arguments_max=arguments_max)
         )
-        if not rows and not after_seq:
-            await self.get_instance(instance_id)  # raises for one that does not exist
+        if not rows:
+            await self.get_instance(instance_id)  # raises for one that does not exist, or no longer
         infos = await self._describe(instance_id, rows[:size], arguments_max)
         return Page(infos, str(rows[size - 1].seq) if len(rows) > size else "")
 
@@ -234,8 +234,6 @@ class Looking:
     ) -> Page[NodeInfo]:
         """Return a page of these nodes, read in steps between which others may read and write."""
         journal = self._keeper.journal
-        if not after_seq:
-            await self.get_instance(instance_id)  # raises for one that does not exist
         rows: list[StoredNode] = []
         for _ in range(_STEPS_MAX):
             limit = size - len(rows)
@@ -245,6 +243,8 @@ class Looking:
             if step.next_seq is None or len(rows) >= size:
                 break
             after_seq = step.next_seq
+        if not rows:
+            await self.get_instance(instance_id)  # raises for one that does not exist, or no longer
         infos = await self._describe(instance_id, rows, arguments_max)
         # Their states may have changed meanwhile.
         found = [info for info in infos if not selection.states or info.state in selection.states]
@@ -266,13 +266,12 @@ class Looking:
         nodes = list(instance.nodes.values()) if instance is not None else []
         if instance is None or not instance.whole:
             await self._count_stored(instance_id, [node.seq for node in nodes], counts)
+            await self.get_instance(instance_id)  # raises for one that does not exist, or no longer
         for start in range(0, len(nodes), _COUNTED_AT_ONCE):
             of_parts = Counter([(node.function, node.state) for node in nodes[start : start + _COUNTED_AT_ONCE]])
             for (function, state), count in of_parts.items():
                 counts.setdefault(function.spec.name, Counter())[state] += count
             await keeper.flush()  # memory may be ahead of the journal
-        if not counts:
-            await self.get_instance(instance_id)  # raises for one that does not exist
         return [FunctionCount(name, of_function) for name, of_function in counts.items()]
 
     async def _count_stored(

@@ -44,11 +44,10 @@ class Shaping(Looking):
         if instance is None or not instance.whole:
             await self._fold_stored(instance_id, [node.seq for node in nodes], folding)
             await self._know_makers(nodes, folding)
+            await self.get_instance(instance_id)  # raises for one that does not exist, or no longer
         for start in range(0, len(nodes), _FOLDED_AT_ONCE):
             folding.take_nodes(nodes[start : start + _FOLDED_AT_ONCE])
             await keeper.flush()  # memory may be ahead of the journal
-        if not folding.counts:
-            await self.get_instance(instance_id)  # raises for one that does not exist
         return folding.shape()
 
     async def _fold_stored(self, instance_id: InstanceId, without: Sequence[int], folding: _Folding) -> None:
@@ -100,6 +99,8 @@ class Shaping(Looking):
                     _tell(times, row, self.live_node(instance_id, row.id))
                 await keeper.flush()
             if len(rows) < limit:
+                if not rows:
+                    await self.get_instance(instance_id)  # raises for one that was pruned meanwhile
                 return times
             after_seq = rows[-1].seq
         times.next_page_token = str(after_seq)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
+from typing import TypeVar
 
 import pytest
 
@@ -23,7 +25,7 @@ from dagorama_broker.host.host import Host
 from dagorama_broker.logs.logs import Logs
 from dagorama_broker.logs.store import LogStore
 from dagorama_broker.pruning import Pruning, adjusted
-from dagorama_broker.requests import Requests
+from dagorama_broker.requests import Requests, looking, shaping
 from dagorama_broker.storage.journal import Journal
 from dagorama_broker.storage.sqlite import SqliteJournal
 from tests.unit.host.commands import Channel, complete, fail, instance_id, node_id, submit
@@ -31,6 +33,8 @@ from tests.unit.host.conftest import Running
 from tests.unit.host.gate import Gate
 
 pytestmark = pytest.mark.asyncio
+
+T = TypeVar("T")
 
 I = instance_id("i")  # noqa: E741
 REQUEST = PruneReason.REQUEST
@@ -87,6 +91,65 @@ async def test_a_pruned_instance_is_told_of(running: Running, gate: Gate) -> Non
             assert (refused.value.instance_id, refused.value.reason) == (I, REQUEST)
         with pytest.raises(UnknownInstance, match="no instance"):
             await requests.get_instance(instance_id("j"))
+
+
+async def test_what_is_read_in_parts_does_not_end_in_silence(running: Running, gate: Gate) -> None:
+    """An instance that is pruned between two pages, or two reads, is not taken for one with fewer nodes."""
+    async with running() as host:
+        Channel(host, gate.log, slots=9)
+        await host.submit(submit("a", "b"))
+        await host.commit(complete(host, "a"))
+        await host.commit(complete(host, "b"))
+        requests = Requests(host)
+        token = (await requests.list_nodes(I, 1)).next_token
+        times = (await requests.list_times(I, 1)).next_page_token
+        assert token
+        assert times
+        assert await host.prune([I], REQUEST)
+        asked = [
+            requests.list_nodes(I, 1, token),
+            requests.list_nodes(I, 1, token, states=["completed"]),
+            requests.list_nodes(I, 1, token, functions=["f"]),
+            requests.list_times(I, 1, times),
+        ]
+        for answer in asked:
+            with pytest.raises(PrunedInstance):
+                await answer
+
+
+@pytest.mark.parametrize("read", ["count_nodes", "fold_nodes", "list_times"])
+async def test_one_that_is_pruned_while_it_is_read_is_told_of(
+    running: Running, gate: Gate, monkeypatch: pytest.MonkeyPatch, read: str
+) -> None:
+    """What was read of it until then is no answer."""
+    async with running() as host:
+        Channel(host, gate.log, slots=9)
+        await host.submit(submit("a", "b"))
+        await host.commit(complete(host, "a"))
+        await host.commit(complete(host, "b"))
+        await host.flush()
+        for module in (looking, shaping):
+            monkeypatch.setattr(module, "_READ_AT_ONCE", 1)
+        journal_read, is_pruned = host.read, False
+
+        async def pruning_read(function: Callable[..., T], *arguments: object) -> T:
+            nonlocal is_pruned
+            answer = await journal_read(function, *arguments)
+            if isinstance(function, partial) and function.func.__name__ == read and not is_pruned:
+                is_pruned = True
+                assert await host.prune([I], REQUEST)
+            return answer
+
+        monkeypatch.setattr(host, "read", pruning_read)
+        requests = Requests(host)
+        ask: dict[str, Callable[[InstanceId], Awaitable[object]]] = {
+            "count_nodes": requests.count_nodes,
+            "fold_nodes": requests.get_shape,
+            "list_times": requests.list_times,
+        }
+        with pytest.raises(PrunedInstance):
+            await ask[read](I)
+        assert is_pruned
 
 
 async def test_a_key_is_not_started_again(running: Running, gate: Gate) -> None:
