@@ -88,6 +88,9 @@ class Outcomes(Looking):
                     continue
                 if stored.seq not in known:
                     known = await self._read_values(stored, [found[other] for other in wanted[place:][:_READ_MAX]])
+                    await self.get_instance(
+                        instance_id
+                    )  # of one that was pruned meanwhile, not all may have been there
                 values = [(known[seq].id, payload) for seq, payload in _in_order(known[stored.seq], known)]
                 yield Outcome(node_id, stored.state, values)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import TypeVar
@@ -25,7 +26,7 @@ from dagorama_broker.host.host import Host
 from dagorama_broker.logs.logs import Logs
 from dagorama_broker.logs.store import LogStore
 from dagorama_broker.pruning import Pruning, adjusted
-from dagorama_broker.requests import Requests, looking, shaping
+from dagorama_broker.requests import Requests, looking, outcomes, shaping
 from dagorama_broker.storage.journal import Journal
 from dagorama_broker.storage.sqlite import SqliteJournal
 from tests.unit.host.commands import Channel, complete, fail, instance_id, node_id, submit
@@ -150,6 +151,25 @@ async def test_one_that_is_pruned_while_it_is_read_is_told_of(
         with pytest.raises(PrunedInstance):
             await ask[read](I)
         assert is_pruned
+
+
+async def test_a_value_of_one_that_is_pruned_is_told_of(
+    running: Running, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asked for several values and had one of them learns why there are no more."""
+    monkeypatch.setattr(outcomes, "_READ_MAX", 1)
+    async with running() as host:
+        Channel(host, gate.log, slots=9)
+        await host.submit(submit("a", "b"))
+        await host.commit(complete(host, "a"))
+        await host.commit(complete(host, "b"))
+        await host.flush()
+        async with aclosing(Requests(host).stored_outcomes(I, [node_id("a"), node_id("b")])) as asked:
+            assert (await anext(asked)).node_id == node_id("a")
+            assert await host.prune([I], REQUEST)
+            await Pruning(host, None, Keep(inf, inf, inf)).sweep()
+            with pytest.raises(PrunedInstance):
+                await anext(asked)
 
 
 async def test_a_key_is_not_started_again(running: Running, gate: Gate) -> None:
