@@ -283,6 +283,10 @@ class Values:
 
     async def _remove(self, digest: bytes) -> None:
         """Remove a value that is damaged, so that it can be put again: unless that has happened meanwhile."""
+        # Also where the call was given up: a thread may be at it, and would remove what is put meanwhile.
+        await asyncio.shield(self._remove_damaged(digest))
+
+    async def _remove_damaged(self, digest: bytes) -> None:
         while busy := self._dying.get(digest) or self._writing.get(digest):
             await asyncio.wait({busy})
         async with self.dying([digest]):

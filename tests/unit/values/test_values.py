@@ -12,6 +12,7 @@ from functools import wraps
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ParamSpec
+from unittest.mock import patch
 
 import pytest
 
@@ -229,6 +230,35 @@ async def test_a_value_that_was_cut_short_is_removed_when_another_size_is_told(t
             assert await find({DIGEST: len(VALUE)}) == {}
             assert await values.missing([DIGEST]) == [(DIGEST, 0)]
         await put(values)
+        assert await got(values, DIGEST) == VALUE
+
+
+@on_a_loop
+async def test_nobody_puts_a_value_while_a_damaged_one_is_removed(tmp_path: Path) -> None:
+    """Also when the one who has found it damaged has gone: what was put would be removed."""
+    async with opened(tmp_path) as values:
+        await put(values)
+        digits = DIGEST.hex()
+        path = tmp_path / digits[:2] / digits[2:4] / digits
+        path.chmod(0o600)
+        path.write_bytes(VALUE[:7])
+        values._seen.forget(DIGEST)
+        delete, begun, go_on = values.store.delete, threading.Event(), threading.Event()
+
+        def slowly(digest: bytes) -> int | None:
+            begun.set()
+            go_on.wait(WAIT_S)
+            return delete(digest)
+
+        with patch.object(values.store, "delete", slowly):
+            asking = asyncio.create_task(values.whole({DIGEST: len(VALUE)}))
+            assert await asyncio.to_thread(begun.wait, WAIT_S)
+            asking.cancel()
+            await asyncio.sleep(0)
+            is_kept, putting = DIGEST in values._dying, asyncio.create_task(put(values))
+            go_on.set()
+            await putting
+        assert is_kept
         assert await got(values, DIGEST) == VALUE
 
 
