@@ -169,7 +169,7 @@ class Latest:
             changed = _Changed(nodes={} if instance_id in self._named else None)
             if len(self._changed) >= KEPT_MAX:
                 first = next(iter(self._changed))
-                self._forgotten = self._changed.pop(first).number
+                self._forgotten = max(self._forgotten, self._changed.pop(first).number)
         else:
             del self._changed[instance_id]
         self._changed[instance_id] = changed

@@ -10,7 +10,8 @@ import pytest
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Function, Instance, Lane, Node, Timing, Worker
 from dagorama_broker.core.model.states import InstanceState, NodeState
-from dagorama_broker.core.model.values import FunctionSpec, InstanceId, NodeId, WorkerId
+from dagorama_broker.core.model.stored import EndedInstance
+from dagorama_broker.core.model.values import FunctionSpec, InstanceId, NodeId, PruneReason, WorkerId
 from dagorama_broker.requests.answers import ChangeBatch
 from dagorama_broker.requests.feed import ExpiredCursor
 from dagorama_broker.requests.latest import KEPT_MAX, KEPT_S, LOOK_S, NAMED_MAX, NAMED_S, Latest
@@ -196,6 +197,17 @@ def test_of_very_many_instances_the_last_are_kept(latest: Latest, instances: Ins
     assert (len(batch.instances), batch.missed) == (KEPT_MAX, True)
     batch = quick.read()
     assert ([change.instance_id for change in batch.instances], batch.missed) == ([last.id], False)
+
+
+def test_older_changes_that_go_hide_no_pruning(latest: Latest, instances: Instances) -> None:
+    """A watcher is told that there was more, though what makes room for a later change is from before."""
+    for number in range(10, KEPT_MAX + 10):
+        latest.take([e.InstanceCreated(instance=instance(number))], 2.0)
+    reader = Reader(latest, instances)
+    gone = EndedInstance(5, instance(5).id, "shop:Order", InstanceState.COMPLETED, 1.0, 1.0, None, "")
+    latest.take([e.InstancesPruned(instances=[gone], at=2.0, lived_s=2.0, reason=PruneReason.AGE, by="")], 2.0)
+    latest.take([e.InstanceCreated(instance=instance(9_999))], 2.0)
+    assert reader.read().missed
 
 
 def test_nothing_is_kept_when_nobody_has_asked_for_long(latest: Latest, instances: Instances) -> None:
