@@ -139,7 +139,7 @@ def backup(directory: Path, url: str | None, values: str | None, no_logs: bool, 
             manifest = save(stopped, directory, with_values=with_values)
     for problem in manifest.problems:
         print_text(printable(problem))
-    print_text(f"{directory}: {_told(manifest)}")
+    print_text(f"{directory}: {_told(manifest)}; {len(manifest.problems)} problems")
     sys.exit(1 if manifest.problems else 0)
 
 
@@ -148,7 +148,7 @@ def _told(manifest: Manifest) -> str:
     if manifest.values_kept != COPIED:
         values = f"values stay in {manifest.values_location}"
     logs = f"logs of {manifest.logs.bytes} bytes" if manifest.logs else "no logs"
-    return f"a database of {manifest.database.bytes} bytes, {values}, {logs}; {len(manifest.problems)} problems"
+    return f"a database of {manifest.database.bytes} bytes, {values}, {logs}"
 
 
 @storage.command(context_settings=HELP)
@@ -166,6 +166,11 @@ def restore(directory: Path, url: str | None, values: str | None) -> None:
     for problem in restored.problems:
         print_text(printable(problem))
     print_text(f"{where[0]}: restored {_told(restored.manifest)}; made at {restored.manifest.made_at}")
+    if restored.problems:
+        print_text(
+            f"{len(restored.problems)} of its values are not in {directory} as they were saved: nodes that need one "
+            "fail until they are run again. Restore another backup where there is one"
+        )
     sys.exit(_check(*where, reads=True))
 
 

@@ -15,7 +15,7 @@ from dagorama_broker.care.faults import CareError, Misnamed, explained
 from dagorama_broker.care.keeping import are_elsewhere, used_in
 from dagorama_broker.copies.stepped import Copies, measure
 from dagorama_broker.storage.faults import explain
-from dagorama_broker.storage.files import restoring_of
+from dagorama_broker.storage.files import check_writable, restoring_of
 from dagorama_broker.storage.url import UnknownStorage, logs_file, open_journal
 from dagorama_broker.values.faults import UnknownValue, ValuesError
 from dagorama_broker.values.place import open_store
@@ -36,17 +36,24 @@ def database_of(storage: str) -> Path:
 def existing(storage: str) -> Path:
     """Return the file of a storage that is there. Raises `CareError`."""
     path = database_of(storage)
-    if not path.exists():
-        begun = restoring_of(path)
-        if begun.exists():
-            raise CareError(f"{path}: a backup was being restored into it, and that was broken off. Restore it again")
-        raise CareError(f"{path}: there is no such file. Look whether the name is right.")
+    with explained(path):
+        if path.is_dir():
+            raise CareError(f"{path} is a directory, not a database file. Look whether the name is right.")
+        if not path.exists():
+            begun = restoring_of(path)
+            if begun.exists():
+                raise CareError(
+                    f"{path}: a backup was being restored into it, and that was broken off. Restore it again"
+                )
+            raise CareError(f"{path}: there is no such file. Look whether the name is right.")
     return path
 
 
 def take(path: Path) -> sqlite3.Connection:
     """Open a database for this process alone. Raises `CareError`, as where a broker runs on it."""
-    connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    with explained(path):
+        check_writable(path)
+        connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("BEGIN EXCLUSIVE")

@@ -172,7 +172,7 @@ async def sift_report(report: CompleteNodes, find_sizes: FindSizes) -> tuple[Com
     An attempt whose references cannot be fails its node.
     """
     completions = list(report.completions)
-    whole = [NodeResult(node_id=id, token=token, payload=payload) for id, token, payload, _, _ in completions]
+    whole = [NodeResult(node_id=id, token=token, payload=payload) for id, token, payload, *_ in completions]
     of_each = [_references_of(result) for result in (*whole, *report.results)]
     sizes = await find_sizes({one.digest: one.size for found in of_each if isinstance(found, list) for one in found})
     missing: list[MissingReport] = []

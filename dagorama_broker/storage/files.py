@@ -28,7 +28,7 @@ def prepare_file(path: Path) -> None:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         except FileExistsError:
             # Not opened to find out: closing any handle of a file drops the locks that this process has on it.
-            _check_writable(path)
+            check_writable(path)
             return
         sync_folder(path.parent)
     except OSError as error:
@@ -46,7 +46,8 @@ def prepare_folder(path: Path) -> None:
         sync_folder(folder.parent)
 
 
-def _check_writable(path: Path) -> None:
+def check_writable(path: Path) -> None:
+    """Raise `StorageError` for a file or folder that this user may not write to."""
     # SQLite calls a read-only folder a disk error. The folder has to take the write-ahead log.
     for target in (path, path.parent):
         if not os.access(target, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):

@@ -119,3 +119,17 @@ def test_a_storage_that_a_broker_runs_on_is_left_alone(database: Path) -> None:
         with grpc.insecure_channel(broker.target) as channel:
             grpc.channel_ready_future(channel).result(30)
     assert check(database).exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["check", "compact", "migrate", "size", "backup"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("", "is a directory, not a database file"), (f"{'x' * 300}.db", "File name too long")],
+    ids=range(2),
+)
+def test_a_name_of_no_file_is_told_by_each_command(tmp_path: Path, command: str, name: str, said: str) -> None:
+    """What the system says of it is no traceback."""
+    words = [command, *([str(tmp_path / "copy")] if command == "backup" else []), "--storage"]
+    result = CliRunner().invoke(group, ["storage", *words, f"sqlite:///{tmp_path / name}"])
+    assert (result.exit_code, type(result.exception)) == (3, SystemExit)
+    assert said in result.output
