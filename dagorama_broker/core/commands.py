@@ -163,8 +163,8 @@ class NodeResult:
     waited_s: float = 0.0  #: how long before this was written it ended
 
 
-#: An attempt that gave a value without promises and made no calls: node, token, payload, duration in seconds, and, where
-#: it did not end as this was written, how many seconds before. Most are like that, so it is no more than a tuple.
+#: An attempt that gave a value without promises and made no calls: node, token, payload, duration in seconds, and how
+#: many seconds before this was written it ended, if it was before. Most are like that, so it is no more than a tuple.
 Completion = tuple[NodeId, int, bytes, float] | tuple[NodeId, int, bytes, float, float]
 
 
