@@ -94,7 +94,7 @@ class Pruning:
             host, now = self._host, self._host.now()
             retention, journal = host.scheduler.retention, host.journal
             cutoffs, lived_s = retention.cutoffs(now), retention.lived_s(now)
-            due = await host.read(lambda: journal.find_due(cutoffs, lived_s=lived_s, limit=_AT_ONCE))  # noqa: B023
+            due = await host.read(partial(journal.find_due, cutoffs, lived_s=lived_s, limit=_AT_ONCE))
             pruned = await host.prune([ended.id for ended in due], PruneReason.AGE)
             count += len(pruned)
             await self.sweep()

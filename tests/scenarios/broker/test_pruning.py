@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
-import time
 from contextlib import closing, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -23,7 +22,7 @@ from dagorama_broker.storage.auditing import audit_uses
 from dagorama_broker.storage.sqlite import SqliteJournal
 from tests.scenarios.broker.rawclient import Client, call, new_id
 from tests.scenarios.broker.test_values import Store
-from tests.timing import WAIT_S
+from tests.timing import WAIT_S, until
 
 KILLS = min(100, int(os.environ.get("DAGORAMA_TEST_KILLS", "6")))
 SEED = int(os.environ.get("DAGORAMA_TEST_SEED", "1"))
@@ -69,10 +68,7 @@ def test_pruning_outlives_kills(database: str, tmp_path: Path) -> None:
         with launch_broker(port=0, storage=database, environment=SHORT) as broker:
             work_until_killed(broker, rng, ended, running)
     with launch_broker(port=0, storage=database, environment=SHORT) as broker, Client(broker.target) as client:
-        until = time.monotonic() + 4 * WAIT_S
-        while any(is_known(client, instance_id) for instance_id in ended):
-            assert time.monotonic() < until, "what ended is not pruned"
-            time.sleep(0.1)
+        until(lambda: not any(is_known(client, instance_id) for instance_id in ended), within_s=4 * WAIT_S)
         assert all(is_known(client, instance_id) for instance_id in running)
     journal = SqliteJournal(tmp_path / "broker.db")
     journal.open()

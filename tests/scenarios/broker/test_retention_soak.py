@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +20,7 @@ from dagorama.v1 import dag_pb2
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 from tests.scenarios.broker.conftest import Connect
 from tests.scenarios.broker.rawclient import Client, Worker, call, new_id
-from tests.timing import WAIT_S
+from tests.timing import WAIT_S, until
 
 SOAK_S = float(os.environ.get("DAGORAMA_SOAK_S", "0"))
 PER_MINUTE = 1_000
@@ -64,14 +63,6 @@ def is_empty(client: Client) -> bool:
     return not response.instances
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for a state of the broker, for as long as a slow machine may take."""
-    until = time.monotonic() + 2 * WAIT_S
-    while not condition():
-        assert time.monotonic() < until, what
-        time.sleep(0.2)
-
-
 def memory_mib(broker: LaunchedBroker) -> float:
     """Give the memory that the broker has now (`VmRSS`; proc(5)), in MiB."""
     status = Path(f"/proc/{broker.process.pid}/status").read_text()
@@ -83,7 +74,7 @@ def sample(broker: LaunchedBroker, client: Client, worker: Worker, path: Path, b
     at = time.monotonic()
     run_instances(client, worker, ROUND)
     took_s = time.monotonic() - at
-    wait_until(lambda: is_empty(client), "what need not be kept is not removed")
+    until(lambda: is_empty(client), within_s=2 * WAIT_S)
     size = path.stat().st_size if path.exists() else 0
     return Sample(time.monotonic() - began_at, memory_mib(broker), size, took_s)
 
