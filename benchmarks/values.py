@@ -19,6 +19,7 @@ import click
 from benchmarks.columns import Column, Readers, Relay, column
 from benchmarks.cpu import descendants
 from benchmarks.measure import Numbers, as_one_object, in_folder, tell
+from benchmarks.watchers import setting
 from benchmarks.wire import Wire, counted
 from dagorama.runner import launch_workers
 from dagorama_broker.launch import launch_broker
@@ -52,34 +53,19 @@ def crew(folder: Path, workers: int) -> Iterator[Crew]:
     """Starts them, with a store and a cache of values of their own."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory(dir=folder, prefix="dagorama-bench-")))
-        stack.enter_context(environment(DAGORAMA_VALUE_CACHE=str(directory / "cache")))
+        stack.enter_context(setting({"DAGORAMA_VALUE_CACHE": str(directory / "cache")}))
         before = descendants(os.getpid())
         settings = {"DAGORAMA_VALUES": str(directory / "values")}
         url = f"sqlite:///{directory}/broker.sqlite3"
         broker = stack.enter_context(launch_broker(port=0, storage=url, environment=settings))
         (broker_pid,) = descendants(os.getpid()) - before
         wire = stack.enter_context(counted(broker.port))
-        stack.enter_context(environment(DAGORAMA_PORT=str(wire.port)))
+        stack.enter_context(setting({"DAGORAMA_PORT": str(wire.port)}))
         stack.enter_context(launch_workers(workers))
         made = Crew(directory, wire, broker_pid)
         read(column(0, MIB), 10 * workers)
         relay(0, MIB)
         yield made
-
-
-@contextmanager
-def environment(**settings: str) -> Iterator[None]:
-    """Sets variables that processes inherit which start in the block."""
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def relay(seed: int, size: int) -> Column:

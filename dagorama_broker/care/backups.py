@@ -17,6 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from dagorama_broker.care.faults import CareError
+from dagorama_broker.storage.files import sync_folder
 
 MANIFEST, UNDERWAY = "backup.json", "backup.incomplete"
 DATABASE, LOGS, VALUES = "database.db", "logs.db", "values"
@@ -144,15 +145,6 @@ def chunks_of(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             yield chunk
-
-
-def sync_folder(folder: Path) -> None:
-    """Make new names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def remove(*paths: Path) -> None:

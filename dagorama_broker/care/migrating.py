@@ -8,9 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from dagorama_broker.care.backups import sync_folder
 from dagorama_broker.care.faults import CareError, explained
 from dagorama_broker.care.stopped import existing, take
+from dagorama_broker.storage.files import sync_folder
 from dagorama_broker.storage.schema import check_schema, load_migrations, migrate
 
 

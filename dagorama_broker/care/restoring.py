@@ -27,13 +27,12 @@ from dagorama_broker.care.backups import (
     locked,
     read_manifest,
     remove,
-    sync_folder,
     write_file,
 )
 from dagorama_broker.care.faults import CareError, explained
 from dagorama_broker.care.keeping import NotThere, are_elsewhere, keep_values, read_only, used_values
 from dagorama_broker.care.stopped import database_of, owner_of, take
-from dagorama_broker.storage.files import prepare_folder, restoring_of
+from dagorama_broker.storage.files import prepare_folder, restoring_of, sync_folder
 from dagorama_broker.storage.schema import load_migrations
 from dagorama_broker.storage.url import logs_file
 from dagorama_broker.values.place import open_store
