@@ -127,3 +127,15 @@ def test_the_dashboard_is_one() -> None:
     ]
     assert len(set(places)) == len(places)
     assert {target["datasource"]["uid"] for panel in panels for target in panel.get("targets", [])} == {"${datasource}"}
+
+
+def test_queues_of_an_idle_broker_are_shown_as_empty(start_broker: StartBroker) -> None:
+    """A number is 0 where no node is ready, and is missing only where no broker answers."""
+    scraped = start_broker("--storage", "memory:").scrape()
+    told = {sample.name for sample in scraped.samples}
+    numbers = [panel for panel in json.loads(DASHBOARD.read_text())["panels"] if panel["type"] == "stat"]
+    of_queues = [panel["targets"][0]["expr"] for panel in numbers if "_queue_" in panel["targets"][0]["expr"]]
+    assert len(of_queues) == 2
+    for text in of_queues:
+        names = [selector.name for selector in selectors(promql_parser.parse(text))]
+        assert [name for name in names if name in told] == ["dagorama_broker_workers"]
