@@ -16,6 +16,7 @@ from benchmarks import layout as layouts
 from benchmarks import page as pages
 from benchmarks import trips
 from benchmarks.broadcast import broadcast
+from benchmarks.echo import echo_ms
 from benchmarks.floods import logs
 from benchmarks.measure import Options, as_one_object, fsync_ms, in_folder, measure, report, tell, timed
 from benchmarks.peers import PEERS
@@ -85,7 +86,7 @@ def throughput(options: Options, as_json: bool) -> None:
 
 @benchmark(nodes=1_000, rounds=3)
 def chain(options: Options, as_json: bool) -> None:
-    """Nodes of which each needs the one before it: milliseconds per hop."""
+    """Nodes of which each needs the one before it: milliseconds per hop, and of a bare message to a worker and back."""
 
     def run(system: System) -> list[float]:
         return [timed(lambda: system.chain(options.nodes), options.nodes) / options.nodes * 1000]
@@ -94,6 +95,7 @@ def chain(options: Options, as_json: bool) -> None:
     numbers = {f"{name}_ms_per_hop": samples.median(name) for name in samples.numbers}
     # For the pool a hop is one round trip.
     numbers["process_pool_ms"] = numbers.pop("process_pool_ms_per_hop")
+    numbers["echo_ms"] = statistics.median(echo_ms(options.nodes) for _ in range(options.rounds))
     report(options, samples, numbers | {"fsync_ms": fsync_ms(options.folder)}, as_json=as_json)
 
 

@@ -80,10 +80,10 @@ def chain() -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.timeout(480)
 def test_chain_measures_hops_and_round_trips(chain: subprocess.CompletedProcess[str]) -> None:
-    """A chain gives milliseconds per hop, beside one round trip of the process pool."""
+    """A chain gives milliseconds per hop, beside one round trip of the process pool, and a bare one of gRPC."""
     assert chain.returncode == 0, chain.stderr
     found = json.loads(chain.stdout.splitlines()[-1])
-    times = {"durable_ms_per_hop", "memory_ms_per_hop", "process_pool_ms"}
+    times = {"durable_ms_per_hop", "memory_ms_per_hop", "process_pool_ms", "echo_ms"}
     assert set(found) - {"ray_ms_per_hop"} == times | COMMON
     assert positive(found, times)
     measured = iter([found])
