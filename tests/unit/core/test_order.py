@@ -192,3 +192,19 @@ def test_a_draining_worker_gets_nothing_further(bench: Bench) -> None:
         WorkGranted w2 b#2
     """
     assert bench.replay(transcript) == tidy(transcript)
+
+
+def test_workers_with_more_slots_than_there_are_nodes_share_them_evenly(bench: Bench) -> None:
+    """Nobody takes all that is ready while others with the same slots would have one."""
+    transcript = """
+        given
+        connect w1 slots=10
+        connect w2 slots=10
+        submit i1 a b c d e f
+
+        grant
+        ----
+        WorkGranted w1 a#1 c#3 d#4
+        WorkGranted w2 b#2 e#5 f#6
+    """
+    assert bench.replay(transcript) == tidy(transcript)
