@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dagorama.call_options import node_options
     from dagorama.calls.edits import ArgumentInfo, NodeArguments
     from dagorama.calls.previews import ValuePreview
     from dagorama.client.changes import ChangeSet, InstanceChange
@@ -194,6 +195,7 @@ __all__ = [
     "launch_workers",
     "list_limits",
     "list_limits_async",
+    "node_options",
     "prune",
     "prune_async",
     "queues",
@@ -287,6 +289,7 @@ _MODULES = {
     "instance_options": "options",
     "instances": "looking.lists",
     "launch_workers": "runner",
+    "node_options": "call_options",
     "prune": "looking.pruning",
     "prune_async": "looking.pruning",
     "queues": "looking.lists",

@@ -13,6 +13,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, Literal, NoReturn, TypeVar, cast, overload
 
+from dagorama.call_options import NO_OWN, NodeOptions, OwnSpecs, chosen_options, retry_of
 from dagorama.calls import capture
 from dagorama.calls.capture import (
     Begun,
@@ -313,6 +314,7 @@ class _Captor:
             _check_redacted(fn, signature, options.redact)
             if self.labels is not None and (told := self.labels.told_whole.intersection(options.redact)):
                 raise ValueError(f"label= of {fn.__qualname__} would tell {min(told)!r}, which redact= is to hide")
+        self.own = OwnSpecs(fn, signature)
         self.decorated: Callable[..., object] = fn
 
     def instance_in(self, args: Args) -> DAGInstance[Any]:
@@ -336,29 +338,44 @@ class _Captor:
 
         `scope` is that of the running node which makes the call.
         """
-        spec = self.spec_of(instance, None if scope is None else scope.store)
+        own = chosen_options()
+        spec = self.spec_of(instance, None if scope is None else scope.store, own)
         taken = self.draft(spec.name, args, kwargs)
         if type(taken) is Payload:
-            return self.captured(spec, taken, args, kwargs)
+            return self.captured(spec, taken, args, kwargs, own)
         large = cast(Draft, taken)
-        return self.captured(spec, self.keep_for(scope, large, args, kwargs), args, kwargs, large.beginning())
+        return self.captured(spec, self.keep_for(scope, large, args, kwargs), args, kwargs, own, large.beginning())
 
-    def spec_of(self, instance: DAGInstance[Any], store: ValueStore | None) -> FunctionSpec:
-        """Return the spec of the function as a method of an instance's definition. `store` has what is large in it."""
+    def spec_of(
+        self, instance: DAGInstance[Any], store: ValueStore | None, own: NodeOptions | None = None
+    ) -> FunctionSpec:
+        """Return the spec of a call of the function as a method of an instance's definition, with options of its `own`.
+
+        `store` has what is large in it.
+        """
         construction = construction_of(definition_of(instance))
         spec = construction.specs.get(self.decorated)
         if spec is None:
             spec = construction.specs[self.decorated] = self._spec(definition_of(instance), construction, store)
-        return spec
+        return spec if own is None else self.own.spec(spec, own)
 
     def captured(
-        self, spec: FunctionSpec, payload: Payload, args: Args, kwargs: Kwargs, beginning: bytes = b""
+        self,
+        spec: FunctionSpec,
+        payload: Payload,
+        args: Args,
+        kwargs: Kwargs,
+        own: NodeOptions | None = None,
+        beginning: bytes = b"",
     ) -> CapturedCall:
         """Make a node to be of a call with these arguments. `beginning` is that of a pickle too large for a payload."""
         arguments, dependency_ids = payload
         limit_keys = self.limits.of_call(spec.name, args, kwargs) if self.limits else ()
         # One that needs values which are not there yet is left to the worker.
         label = self.labels.of_call(args, kwargs, may_wait=bool(dependency_ids)) if self.labels else ""
+        if own is not None:
+            limit_keys = limit_keys if own.limits is None else self.own.limit_keys(own, spec.name, args, kwargs)
+            label = label if own.label is None else own.label
         inputs = self._shown(arguments, beginning) if self.options.redact or beginning else ""
         return captured_call((new_id(), spec, arguments, dependency_ids, limit_keys, label, inputs))
 
@@ -382,12 +399,16 @@ class _Captor:
         kind = cast(type[DAGDefinition], type(definition_of(instance)))
         return start_of(instance, call, arguments, constructor_of(kind), options)
 
-    def capture_inline(self, instance: DAGInstance[Any], args: Args, kwargs: Kwargs) -> InlineCall:
+    def capture_inline(
+        self, instance: DAGInstance[Any], args: Args, kwargs: Kwargs, own: NodeOptions | None
+    ) -> InlineCall:
         """Return a function that runs a call at once, if its arguments are right."""
         name = self._name(definition_of(instance))
         if self.limits:
             self.limits.of_call(name, args, kwargs)  # they have no effect inline, but tests are to see the error
         taken = self.draft(name, args, kwargs)
+        own = own or NO_OWN
+        self.own.limit_keys(own, name, args, kwargs)
         store = None if type(taken) is Payload else MemoryValues()
         payload = taken if type(taken) is Payload else self.keep(cast(Draft, taken), args, kwargs, store)
         return InlineCall(
@@ -398,8 +419,8 @@ class _Captor:
             make_self=instance_in_node,
             arguments=payload.data,
             store=store,
-            retry=self.options.retry,
-            timeout_s=self.options.timeout_s,
+            retry=retry_of(own, self.options.retry),
+            timeout_s=self.options.timeout_s if own.timeout_s is None else own.timeout_s,
         )
 
     def draft(self, name: str, args: Args, kwargs: Kwargs) -> Payload | Draft:
@@ -501,7 +522,7 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         scope = _scope_of(instance, fn.__qualname__)
         if scope is None:
             if should_run_inline():
-                return captor.capture_inline(instance, args, kwargs).run()
+                return captor.capture_inline(instance, args, kwargs, chosen_options()).run()
             take_state(definition_of(instance))
         captured = captor.capture(instance, args, kwargs, scope)
         if scope is not None:
@@ -524,13 +545,19 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
             return fn(*args, **kwargs)
         captor.rules.check(args, kwargs)
         caller = _scope_of(instance, fn.__qualname__) or current_scope.get() or inline_node.get()
-        options = current_options.get()  # it may be awaited in another context
+        options, own = current_options.get(), chosen_options()  # it may be awaited in another context
         if caller is None:
-            return promise_of(None, 0, instance, args, kwargs, options)
-        return remembered(caller, promise_of, instance, args, kwargs, options)
+            return promise_of(None, 0, instance, args, kwargs, options, own)
+        return remembered(caller, promise_of, instance, args, kwargs, options, own)
 
     async def promise_of(
-        begun: Begun | None, key: int, instance: DAGInstance[Any], args: Args, kwargs: Kwargs, options: InstanceOptions
+        begun: Begun | None,
+        key: int,
+        instance: DAGInstance[Any],
+        args: Args,
+        kwargs: Kwargs,
+        options: InstanceOptions,
+        own: NodeOptions | None,
     ) -> object:
         __tracebackhide__ = True
         if begun is not None:
@@ -538,9 +565,9 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         scope = _scope_of(instance, fn.__qualname__)
         if scope is None:
             if should_run_inline():
-                return await captor.capture_inline(instance, args, kwargs).run_async()
+                return await captor.capture_inline(instance, args, kwargs, own).run_async()
             take_state(definition_of(instance))
-        spec = captor.spec_of(instance, None if scope is None else scope.store)
+        spec = captor.spec_of(instance, None if scope is None else scope.store, own)
         taken = captor.draft(spec.name, args, kwargs)
         beginning = b""
         if type(taken) is not Payload:
@@ -549,7 +576,7 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
             large = cast(Draft, taken)
             beginning = large.beginning()
             taken = await run_in_thread(captor.keep_for, scope, large, args, kwargs)
-        captured = captor.captured(spec, taken, args, kwargs, beginning)
+        captured = captor.captured(spec, taken, args, kwargs, own, beginning)
         if scope is not None:
             scope.calls.append(captured)
             return new_promise(captured.node_id, captured.function.name, Arguments.OF_A_NODE)

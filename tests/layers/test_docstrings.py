@@ -34,6 +34,7 @@ ROOMS = (
     "dagorama/tracing",
     "dagorama/ui",
     "dagorama/worker",
+    "dagorama/workflows",
 )
 
 #: A sentence has a thing for its subject, and no clause that goes round it.

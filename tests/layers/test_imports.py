@@ -44,6 +44,7 @@ ROOMS = {
     "dagorama.instance": "instance",
     "dagorama.looking": "looking",
     "dagorama.ui": "ui",
+    "dagorama.workflows": "workflows",
     "dagorama.worker": "worker",
     "dagorama.worker.kernel": "kernel",
     "dagorama.worker.logs": "output",
@@ -83,6 +84,7 @@ LIBRARY = (
     "testing",
     "cli",
     "ui",
+    "workflows",
     "runner",
     "processes",
     "shell",
@@ -142,6 +144,8 @@ ARROWS = {
     },
     # A client of the Python API, as users' programs are.
     "ui": {"front", "analysis", "words"},
+    # Front ends over the Python API: what a file says becomes nodes of one definition.
+    "workflows": {"front", "words"},
     # The in-process broker is a broker with its worker: it has the worker's executor run what the core grants, answers
     # with the broker's own requests, and has the memory journal keep finished instances. It knows no gRPC.
     "testing": {

@@ -46,6 +46,7 @@ from dagorama import (
     generate_instance_id,
     instance_options,
     instances,
+    node_options,
     queues,
     queues_async,
     resolve,
@@ -177,6 +178,10 @@ def use_plain() -> None:
     assert_type(instance.rerun(promise), tuple[UUID, ...])
     with instance_options(priority=5, group="night", running_max=4, deadline=1.5, key="k", tags={"a": "b"}) as nothing:
         assert_type(nothing, None)
+    with node_options(queue_name="q", taint_name="t", retry=StaticRetry(2, 1), timeout=1, label="l") as no_more:
+        assert_type(no_more, None)
+    with node_options(start_timeout=1, limit=[Limit("database", max=1)]):
+        pass
     derived, _ = Derived(3)(1)
     assert_type(derived.result(), Counter[int])
 

@@ -1,0 +1,138 @@
+"""The checks that workflows of all formats go through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from dagorama.workflows.model import Loaded, Task, Workflow
+from dagorama.workflows.problems import Place, Problem, WorkflowError, in_order, quoted
+
+#: The longest id of a task: that of a label.
+ID_CHARS_MAX = 200
+#: So many tasks may be in a workflow.
+TASKS_MAX = 100_000
+#: So many tasks of a cycle are named.
+_NAMED_MAX = 20
+
+
+def checked(workflow: Workflow, problems: Iterable[Problem] = (), *, strict: bool = False) -> Loaded:
+    """Return a workflow that can run, with its warnings, those among `problems` included.
+
+    Raises `WorkflowError` with all that is wrong with it, and the front end's `problems`, where it can't run. With
+    `strict` a warning is wrong, too.
+    """
+    found = in_order([*problems, *check_workflow(workflow)])
+    if any(strict or not problem.is_warning for problem in found):
+        raise WorkflowError([replace(problem, is_warning=False) for problem in found] if strict else found)
+    return Loaded(workflow=workflow, warnings=found)
+
+
+def check_workflow(workflow: Workflow) -> list[Problem]:
+    """Return all that is wrong with a workflow."""
+    file = Place(file=workflow.source)
+    if not workflow.tasks:
+        return [Problem(place=file, message="it has no task", way_out="write at least one")]
+    if len(workflow.tasks) > TASKS_MAX:
+        message = f"it has {len(workflow.tasks)} tasks, and may have {TASKS_MAX}"
+        return [Problem(place=file, message=message, way_out="make several workflows of it")]
+    problems = [*_ids(workflow.tasks), *_numbers(workflow), *_edges(workflow.tasks)]
+    cycle = find_cycle({task.id: task.depends for task in workflow.tasks})
+    if len(cycle) > 1:
+        named = [*cycle[:_NAMED_MAX], *(["..."] if len(cycle) > _NAMED_MAX else []), cycle[0]]
+        message = f"tasks wait for each other: {' -> '.join(name if name == '...' else quoted(name) for name in named)}"
+        place = workflow.task(cycle[0]).place
+        problems.append(Problem(place=place, message=message, way_out="take one of these dependencies out"))
+    return problems
+
+
+def find_cycle(depends: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the ids along one cycle, each depending on the next, and the last on the first; empty for none.
+
+    Edges to ids that there are not, and of an id to itself, are passed over. It goes depth first, without recursion.
+    """
+    done: set[str] = set()
+    for start in depends:
+        path: list[str] = []
+        on_path: set[str] = set()
+        steps: list[Iterator[str]] = [iter([start])]
+        while steps:
+            following = next(steps[-1], None)
+            if following is None:
+                steps.pop()
+                if path:
+                    on_path.discard(path[-1])
+                    done.add(path.pop())
+            elif following in on_path:
+                if following != path[-1]:
+                    return path[path.index(following) :]
+            elif following not in done and following in depends:
+                path.append(following)
+                on_path.add(following)
+                steps.append(iter(depends[following]))
+    return []
+
+
+def in_start_order(tasks: Sequence[Task]) -> list[Task]:
+    """Return tasks so that each comes after all that it depends on, and else as they stand (Kahn's algorithm).
+
+    There must be no cycle.
+    """
+    by_id = {task.id: task for task in tasks}
+    waiting = {task.id: len(set(task.depends)) for task in tasks}
+    dependents: dict[str, list[str]] = {}
+    for task in tasks:
+        for one in set(task.depends):
+            dependents.setdefault(one, []).append(task.id)
+    order = [task.id for task in tasks if not waiting[task.id]]
+    for task_id in order:  # it grows meanwhile
+        for one in dependents.get(task_id, ()):
+            waiting[one] -= 1
+            if not waiting[one]:
+                order.append(one)
+    return [by_id[task_id] for task_id in order]
+
+
+def _ids(tasks: Sequence[Task]) -> Iterator[Problem]:
+    seen: dict[str, Task] = {}
+    for task in tasks:
+        if not task.id or not task.id.isprintable() or len(task.id) > ID_CHARS_MAX:
+            message = f"the id {quoted(task.id)} is no name"
+            way_out = f"a name has 1 to {ID_CHARS_MAX} printable characters"
+            yield Problem(place=task.place, message=message, way_out=way_out)
+        elif task.id in seen:
+            message = f"the id {quoted(task.id)} is taken by the task at {seen[task.id].place}"
+            yield Problem(place=task.place, message=message, way_out="give one of them another id")
+        seen.setdefault(task.id, task)
+
+
+def _numbers(workflow: Workflow) -> Iterator[Problem]:
+    if workflow.parallelism < 0:
+        yield Problem(place=Place(file=workflow.source), message="parallelism must be 1 or more, or left out")
+    for task in workflow.tasks:
+        for what, value in (("retries", task.retries), ("timeout", task.timeout_s)):
+            if value < 0:
+                message = f"{what} of {quoted(task.id)} must be 0 or more, not {value:g}"
+                yield Problem(place=task.place, message=message)
+
+
+def _edges(tasks: Sequence[Task]) -> Iterator[Problem]:
+    ids = {task.id for task in tasks}
+    for task in tasks:
+        for one in dict.fromkeys(task.depends):
+            if one == task.id:
+                message = f"{quoted(task.id)} depends on itself"
+                yield Problem(place=task.place, message=message, way_out="leave that out")
+            elif one not in ids:
+                message = f"{quoted(task.id)} depends on {quoted(one)}, which there is not"
+                yield Problem(place=task.place, message=message, way_out=_like(one, ids))
+
+
+def _like(name: str, ids: set[str]) -> str:
+    """Return a way out for an unknown name: names that are like it, or the first of all."""
+    from difflib import get_close_matches
+
+    alike = get_close_matches(name[:ID_CHARS_MAX], sorted(ids)[:1000], n=3)
+    if alike:
+        return f"did you mean {' or '.join(map(quoted, alike))}?"
+    return f"there are {', '.join(map(quoted, sorted(ids)[:5]))}{', ...' if len(ids) > 5 else ''}"

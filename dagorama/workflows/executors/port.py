@@ -1,0 +1,115 @@
+"""The interface of executors, and the words that it is told in.
+
+An executor runs jobs: one for each command of a task. A job belongs to its key, not to the worker that has submitted
+it: a worker that finds a job of the key, as after the death of the one before, goes on following it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NewType, Protocol
+
+from dagorama.workflows.model import Command
+
+#: The name of a job at its executor: a text that any worker which reaches the executor can use.
+Handle = NewType("Handle", str)
+
+
+class JobState(StrEnum):
+    """The state of a job."""
+
+    RUNNING = "running"  #: It runs or is about to; also where the executor says a word that nobody knows.
+    SUCCEEDED = "succeeded"  #: It has ended well.
+    FAILED = "failed"  #: It has ended otherwise, by itself or since somebody else has ended it.
+    OVERRAN = "overran"  #: It took longer than its timeout, and was ended.
+    CANCELLED = "cancelled"  #: It was ended by `cancel`.
+
+
+#: The states of a job of which nothing is left that runs.
+ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.OVERRAN, JobState.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStatus:
+    """A job as its executor tells of it."""
+
+    state: JobState
+    #: How it ended, for people: "ended with exit status 3". Empty while it runs.
+    problem: str = ""
+    #: The word for the state that the executor has said and that this program does not know; empty for none.
+    unknown: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A command of a task, with all that an executor has to know."""
+
+    #: The same in all attempts; no other job has it. Made of letters, digits, "-" and ".".
+    key: str
+    #: The names of the workflow and the task, for people.
+    workflow: str
+    task_id: str
+    run_id: str
+    command: Command
+    #: The variables of its environment, beside those that the executor gives to all jobs.
+    env: Mapping[str, str]
+    #: How long it may take from its submission; 0 for any time.
+    timeout_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """A piece of a job's output."""
+
+    #: 1 is standard output, 2 standard error. An executor that has both in one says 1.
+    stream: int
+    data: bytes
+
+
+class JobLogs(Protocol):
+    """The output of a job, read from where the followers before have left off."""
+
+    def read(self) -> Sequence[Output]:
+        """Return what has come since the last call, without waiting; empty for nothing.
+
+        After the job has ended, call it until it returns nothing more.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what it holds, such as a connection."""
+        ...
+
+
+class Executor(Protocol):
+    """A place where jobs run. Methods may be called by several threads at once."""
+
+    def submit(self, job: Job) -> Handle:
+        """Start a job, or find the one of its key, and return its handle. The job is started once for each key.
+
+        The caller follows it from now on: it calls `wait` again and again, `cancel` to end it, and `forget` when it has
+        ended. Raises `TaskFailed` for a job that cannot be started.
+        """
+        ...
+
+    def status(self, handle: Handle) -> JobStatus:
+        """Return how a job stands. An ended one stays as it is until it is forgotten."""
+        ...
+
+    def cancel(self, handle: Handle) -> None:
+        """Have a job and all that it started end, at first politely; return at once. An ended one stays as it is."""
+        ...
+
+    def logs(self, handle: Handle) -> JobLogs:
+        """Return the output of a job."""
+        ...
+
+    def wait(self, handle: Handle, timeout_s: float) -> None:
+        """Wait until there may be something new of a job, `timeout_s` at most."""
+        ...
+
+    def forget(self, handle: Handle) -> None:
+        """Remove what is kept of a job that has ended: a job of the same key is a new one from then on."""
+        ...

@@ -1,0 +1,85 @@
+"""Problems of files: each with its place and the way out, all of a file at once.
+
+DagoramaError
+|-- WorkflowError   (ValueError)   a file is no workflow, and why
+`-- TaskFailed                     a task has run and failed
+    `-- TaskNotStarted             a task has not run, as another had failed before
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from dagorama.errors import DagoramaError
+from dagorama.logging import printable
+
+#: So many problems of a file are told; the rest is counted.
+TOLD_MAX = 50
+#: A part of a file that is quoted in a message is no longer.
+QUOTED_MAX = 80
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Place:
+    """A line of a file; line 0 is the whole file."""
+
+    file: str = ""
+    line: int = 0
+
+    def __str__(self) -> str:
+        """Write it as compilers do."""
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A thing that is wrong with a workflow, or that its author ought to know."""
+
+    place: Place
+    message: str
+    #: The next thing to do; empty where the message says it.
+    way_out: str = ""
+    #: It runs all the same, unless it is read strictly.
+    is_warning: bool = False
+
+    def __str__(self) -> str:
+        """Write it in one line that ends with the way out."""
+        kind = "warning: " if self.is_warning else ""
+        parts = [f"{self.place}: {kind}{self.message}" if str(self.place) else f"{kind}{self.message}", self.way_out]
+        return printable("; ".join(filter(None, parts)))
+
+
+class WorkflowError(DagoramaError, ValueError):
+    """A file is no workflow that could run."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        """Take all problems of the file, in any order."""
+        self.problems = in_order(problems)
+        told = [str(problem) for problem in self.problems[:TOLD_MAX]]
+        rest = len(self.problems) - TOLD_MAX
+        super().__init__("\n".join([*told, *([f"and {rest} more"] if rest > 0 else [])]))
+
+
+class TaskFailed(DagoramaError):
+    """A task has run and failed."""
+
+    def __init__(self, *, task_id: str, problem: str) -> None:
+        """`problem` says how it ended, such as "ended with exit status 3"."""
+        self.task_id = task_id
+        self.problem = problem
+        super().__init__(f"{quoted(task_id)} {problem}")
+
+
+class TaskNotStarted(TaskFailed):
+    """A task has not run: another had failed, and the workflow does not allow partial failure."""
+
+
+def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Return problems in the order of their places."""
+    return tuple(sorted(problems, key=lambda problem: problem.place))
+
+
+def quoted(text: str) -> str:
+    """Return a part of a file for a message: printable, and not too long."""
+    return repr(text if len(text) <= QUOTED_MAX else f"{text[: QUOTED_MAX - 1]}…")

@@ -1,0 +1,76 @@
+"""A task that runs in a node: the facts that its work is told, and its commands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import count
+
+from dagorama.logging import get_logger
+from dagorama.node_context import context
+from dagorama.workflows.executors.finding import executor_named
+from dagorama.workflows.executors.following import follow
+from dagorama.workflows.executors.port import Job, JobState
+from dagorama.workflows.model import Command, RunInfo, Task
+from dagorama.workflows.problems import TaskFailed
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningTask:
+    """The `TaskRun` of a node."""
+
+    task: Task
+    info: RunInfo
+    values: Mapping[str, object]
+    #: Numbers the commands: each is a job of its own.
+    _numbers: count[int] = field(default_factory=lambda: count(1), compare=False)
+
+    @property
+    def run_id(self) -> str:
+        """Return the id of the run, which is that of the instance."""
+        return str(context().instance_id)
+
+    @property
+    def key(self) -> str:
+        """Return a key that all attempts of the task in this run share, and no other task."""
+        return context().idempotency_key
+
+    @property
+    def attempt(self) -> int:
+        """Return which attempt this is, from 1."""
+        return context().attempt
+
+    def execute(self, command: Command) -> None:
+        """Run a command by the task's executor until it has ended, with its output in the node's log.
+
+        Commands of a task are told apart by their order, so each attempt has to run them in the same.
+        """
+        node = context()
+        executor = executor_named(self.task.executor, self.task.id)
+        job = Job(
+            key=f"{self.key}-{next(self._numbers)}",
+            workflow=self.info.name,
+            task_id=self.task.id,
+            run_id=self.run_id,
+            command=command,
+            env={**dict(self.task.env), **dict(command.env)},
+            timeout_s=self.task.timeout_s,
+        )
+        status = follow(executor, job, should_stop=lambda: node.cancelled, tell=_told, warn=self._warn)
+        if status.state is JobState.CANCELLED:
+            node.raise_if_cancelled()
+        if status.state is JobState.OVERRAN:
+            raise TimeoutError(f"{self.task.id!r} took longer than its timeout of {self.task.timeout_s:g} s")
+        if status.state is not JobState.SUCCEEDED:
+            raise TaskFailed(task_id=self.task.id, problem=status.problem)
+
+    def _warn(self, message: str) -> None:
+        get_logger().warning("task %r: %s", self.task.id, message)
+
+
+def _told(stream: int, text: str) -> None:
+    """Print a piece of output, which the worker takes into the node's log."""
+    to = sys.stdout if stream == 1 else sys.stderr
+    to.write(text)
+    to.flush()
