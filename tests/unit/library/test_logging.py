@@ -19,6 +19,14 @@ from dagorama_broker.__main__ import LOG_FORMAT
 LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
+@pytest.fixture(autouse=True)
+def level() -> Iterator[None]:
+    """Leave the logger at the level of the environment, which is the one that it takes for set by itself."""
+    yield
+    logging.getLogger("Dagorama").setLevel(logging.NOTSET)
+    get_logger()
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_the_level_is_that_of_the_environment(
     level: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -119,10 +127,9 @@ class Kept(logging.Handler):
 def own_logger() -> Iterator[logging.Logger]:
     """Gives the library's logger, and leaves it as it was found."""
     logger = logging.getLogger("Dagorama")
-    before = logger.level, logger.handlers[:], logger.propagate
+    before = logger.handlers[:], logger.propagate
     yield logger
-    logger.setLevel(logging.NOTSET)
-    logger.level, logger.handlers[:], logger.propagate = before
+    logger.handlers[:], logger.propagate = before
     logger.disabled = False
 
 
