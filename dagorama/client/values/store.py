@@ -51,6 +51,8 @@ class RemoteValues:
         self._mapped = Mapped()
         self._lock = threading.Lock()
         self._described: tuple[Description | None, float] | None = None
+        #: The proof by which the store's directory was last found on this host.
+        self._proof = ""
         #: When a value was known to be in the store, by `time.monotonic()`.
         self._sure: dict[bytes, float] = {}
 
@@ -316,8 +318,19 @@ class RemoteValues:
         return description
 
     def _host(self) -> HostStore | None:
-        """Return the store's directory, if it is one of this host."""
-        return proved(self._description())
+        """Return the store's directory, if it is one of this host.
+
+        A broker that was started anew has another proof there: it is asked for that as soon as the last one is gone.
+        """
+        description = self._description()
+        host = proved(description)
+        if host is None and description.proof_name and description.proof_name == self._proof:
+            with self._lock:
+                self._described = None
+            description = self._description()
+            host = proved(description)
+        self._proof = description.proof_name if host is not None else ""
+        return host
 
     def _progress(self, verb: str, reference: Reference) -> Progress:
         return Progress(verb, reference.size, shows=self._shows)

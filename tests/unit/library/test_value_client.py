@@ -117,6 +117,18 @@ def test_a_directory_counts_by_its_proof_alone(tmp_path: Path) -> None:
         assert server.asked == ["find", "put"]
 
 
+def test_a_broker_that_was_started_anew_is_on_this_host_still(tmp_path: Path) -> None:
+    """It has another proof, which clients ask for when the one that they know is gone; nothing is streamed."""
+    directory = tmp_path / "store"
+    directory.mkdir()
+    with ValueServer(directory) as server:
+        values = client(server)
+        values.put([Content([VALUE])])
+        server.prove_anew()
+        values.put([Content([VALUE[1:]])])
+        assert server.asked == ["find", "adopt"] * 2
+
+
 def test_a_value_in_parts_is_one(server: ValueServer) -> None:
     """Its digest is that of all of them."""
     parts = [VALUE[:9], bytearray(VALUE[9:70_000]), memoryview(VALUE)[70_000:]]

@@ -40,9 +40,10 @@ class ValueServer(ValueServiceServicer):
         self.full = 0
         #: What finds the store away, in this order: "find", "put" or "get".
         self.away: list[str] = []
+        self.proof = "proof"
         if directory is not None:
             (directory / "incoming").mkdir()
-            (directory / "proof").write_text("abc")
+            (directory / self.proof).write_text("abc")
         self._server = grpc.server(ThreadPoolExecutor(8))
         add_ValueServiceServicer_to_server(self, self._server)
         self.port = self._server.add_insecure_port("localhost:0")
@@ -55,6 +56,12 @@ class ValueServer(ValueServiceServicer):
     def __exit__(self, *_: object) -> None:
         """Stop at once."""
         self._server.stop(0).wait()
+
+    def prove_anew(self) -> None:
+        """Have another proof, as a broker that was started anew."""
+        assert self.directory is not None
+        before, self.proof = self.proof, f"{self.proof} again"
+        (self.directory / before).rename(self.directory / self.proof)
 
     def path(self, digest: bytes) -> Path:
         """Return the file of a value."""
@@ -74,7 +81,7 @@ class ValueServer(ValueServiceServicer):
         """Tell of the directory."""
         return v.DescribeStoreResponse(
             directory=str(self.directory or ""),
-            proof_name="proof" if self.directory else "",
+            proof_name=self.proof if self.directory else "",
             proof_token="abc" if self.directory else "",
             chunk_bytes=CHUNK_BYTES,
             value_max_bytes=self.value_max_bytes,
