@@ -195,7 +195,8 @@ class Batch:
     actions: list[ActionRow] = field(default_factory=list)
     # Of nodes that were reset; applied before the outcomes are written, and after the nodes.
     uncaused: list[int] = field(default_factory=list)  #: whose failures are no more
-    unvalued: dict[int, int] = field(default_factory=dict)  #: whose values are no more, with how many attempts are over
+    #: Whose values of before the batch are no more, with how many attempts are over.
+    unvalued: dict[int, int] = field(default_factory=dict)
     functions: dict[int, Function] = field(default_factory=dict)  #: what they call now
     arguments: dict[int, bytes] = field(default_factory=dict)  #: the other ones that some of them get
     previous: dict[int, bytes] = field(default_factory=dict)  #: after the outcomes
@@ -285,7 +286,7 @@ def _fold_one(batch: Batch, event: e.DurableEvent, workers: Mapping[str, int]) -
             batch.reopened[event.instance.seq] = event.void_token
             batch.requests[event.instance.seq] = event.request
             for reset in event.resets:
-                _reset(batch, reset, event.at)
+                _reset(batch, reset, event.at, workers)
         case e.NodesRemoved():
             batch.removed.update([node.seq for node in event.nodes])
         case e.NodesStarted():
@@ -341,14 +342,16 @@ def _put(batch: Batch, row: OutcomeRow) -> None:
     batch.outcomes[row.node] = _merge(earlier, row) if earlier else row
 
 
-def _reset(batch: Batch, reset: e.Reset, at: float) -> None:
+def _reset(batch: Batch, reset: e.Reset, at: float, workers: Mapping[str, int]) -> None:
     node = reset.node
     state, since = (JOINING, None) if reset.joins else (WAITING, at)
     row = OutcomeRow(node.seq, state, since, None, None, None)
-    earlier = batch.outcomes.get(node.seq) if reset.joins else None
-    batch.outcomes[node.seq] = _merge(earlier, row)._replace(cause=None) if earlier else row
+    earlier = batch.outcomes.get(node.seq)
+    batch.outcomes[node.seq] = _merge(earlier, row)._replace(cause=None) if earlier and reset.joins else row
     if not reset.joins:
-        batch.unvalued[node.seq] = reset.tries
+        if earlier is not None and earlier.worker is not None:
+            batch.attempts.append(_undone_row(node, reset.tries, earlier, workers))
+        batch.unvalued.setdefault(node.seq, reset.tries)  # the value of before the batch is that of the first reset
     if reset.previous is not None:
         batch.previous[node.seq] = reset.previous
     batch.changes.pop(node.seq, None)
@@ -358,6 +361,16 @@ def _reset(batch: Batch, reset: e.Reset, at: float) -> None:
         batch.arguments[node.seq] = reset.arguments
     batch.attempts.append(
         AttemptRow(node.instance.seq, node.seq, reset.tries, RESET, "", 0.0, "", "", "", b"", False, 0, 0.0, 0.0)
+    )
+
+
+def _undone_row(node: Node, number: int, value: OutcomeRow, workers: Mapping[str, int]) -> AttemptRow:
+    """Return the attempt that gave a value in the same batch in which its node begins anew."""
+    worker = next(name for name, known in workers.items() if known == value.worker)
+    ended_at = value.at if value.joined_at is None else value.joined_at
+    took = value.granted_at or 0.0, value.duration_s or 0.0
+    return AttemptRow(
+        node.instance.seq, node.seq, number, UNDONE, worker, ended_at or 0.0, "", "", "", b"", False, 0, *took
     )
 
 

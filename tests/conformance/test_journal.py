@@ -602,6 +602,38 @@ def test_attempts_are_kept_over_a_reset(storage: Storage) -> None:
     ]
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_attempts_are_kept_where_all_comes_in_one_commit(storage: Storage, together: bool) -> None:
+    """A node that completes and begins anew, twice, keeps both attempts, under the number that each had."""
+    graph = Graph()
+    instance = graph.instance()
+    plain, joined = nodes = [graph.node(instance) for _ in range(2)]
+    events: list[e.DurableEvent] = [e.InstanceCreated(instance=instance), e.NodesCreated(nodes=nodes)]
+    for number in (1, 2):
+        at = 10.0 * number
+        resets = [e.Reset(node, FUNCTIONS[0], False, tries=number) for node in nodes]
+        events += [
+            e.NodeCompleted(node=plain, payload=b"v", at=at, run=(f"host:{number}", at - 2, at - 1, 0.5)),
+            e.NodeJoining(node=joined, payload=b"w", promises=(plain,), at=at, run=("host:3", at - 3, at, 2.0)),
+            e.NodeCompleted(node=joined, payload=None, at=at + 1),
+            e.InstanceFinished(instance=instance, state=InstanceState.COMPLETED, at=at + 1),
+            e.InstanceReopened(instance=instance),
+            e.NodesReset(instance=instance, resets=resets, at=at + 2),
+        ]
+    # The first completions in a commit of their own, and the rest in another, is a third case of the same.
+    for batch in [events] if together else [events[:5], events[5:]]:
+        storage.journal.commit(batch)
+    (stored,) = storage.reopen().instances
+    assert [(one.state, one.payload, one.run, one.tries) for one in stored.nodes] == [
+        (NodeState.WAITING, None, None, 2),
+        (NodeState.WAITING, None, None, 2),
+    ]
+    assert [one.undone for one in stored.nodes] == [
+        [UndoneAttempt(1, "host:1", 9.0, 8.0, 0.5), UndoneAttempt(2, "host:2", 19.0, 18.0, 0.5)],
+        [UndoneAttempt(1, "host:3", 10.0, 7.0, 2.0), UndoneAttempt(2, "host:3", 20.0, 17.0, 2.0)],
+    ]
+
+
 def test_the_attempt_that_gave_a_value_is_read_back(storage: Storage) -> None:
     """Who ran it, from when, for how long, and when that ended, before the node or with it, while the value stands."""
     graph = Graph()
