@@ -264,7 +264,7 @@ class Changing(LookingAtLimits):
             if isinstance(event, NodesReset):
                 ids += [reset.node.id for reset in event.resets]
             elif isinstance(event, RequestRepeated):
-                ids += await self._ids_of(event.seqs)
+                ids += await self._ids_of(instance_id, event.seqs)
         return ids
 
     async def _change(self, command: c.CancelInstance | c.ControlInstance, wanted: str) -> None:
@@ -279,12 +279,14 @@ class Changing(LookingAtLimits):
                 raise await self._unknown(command.instance_id) from None
             raise InstanceEnded(instance_id=command.instance_id, state=summary.state, wanted=wanted) from None
 
-    async def _ids_of(self, seqs: Sequence[int]) -> list[NodeId]:
-        """Return the ids of nodes by number; they may be many, and have left memory."""
+    async def _ids_of(self, instance_id: InstanceId, seqs: Sequence[int]) -> list[NodeId]:
+        """Return the ids of nodes by number; they may be many, and have left memory. Raises `UnknownInstance`."""
         keeper = self._keeper
         ids: list[NodeId] = []
         for start in range(0, len(seqs), _LOOKED_UP_MAX):
             wanted = seqs[start : start + _LOOKED_UP_MAX]
             found = await keeper.read(keeper.journal.find_nodes, wanted)
             ids += [found[seq].id for seq in wanted if seq in found]
+        if len(ids) < len(seqs):
+            await self.get_instance(instance_id)  # raises for one that was pruned meanwhile
         return ids

@@ -415,19 +415,31 @@ class Looking:
         stopping = list(explain_stopping(keeper.scheduler, node_id)) if info.state in TERMINAL else []
         if node is not None:
             return Explanation(info, [*explain(keeper.scheduler, node, keeper.now()), *stopping])
-        return Explanation(info, [await self._why_ended(stored), *stopping])
+        reason = await self._why_ended(instance_id, stored)
+        return Explanation(info, [reason, *stopping]) if reason else await self.why(instance_id, node_id)
 
-    async def _why_ended(self, stored: StoredNode) -> Reason:
-        """Return the reason of a node whose instance has left memory."""
-        cause = await self.find_cause(stored) if stored.cause_seq not in (0, stored.seq) else stored
+    async def _why_ended(self, instance_id: InstanceId, stored: StoredNode) -> Reason | None:
+        """Return the reason of a node whose instance has left memory; None where it has begun anew meanwhile."""
+        is_caused = stored.cause_seq not in (0, stored.seq)
+        cause = await self.find_cause(instance_id, stored) if is_caused else stored
+        if cause is None:
+            return None
         failure = cause.failures[-1].failure if cause.failures else None
         return ended(stored.state, cause.id, cause.function.name, cause.attempts, failure)
 
-    async def find_cause(self, stored: StoredNode) -> StoredNode:
-        """Return the root cause of a node without a value, with its failures, from the journal."""
+    async def find_cause(self, instance_id: InstanceId, stored: StoredNode) -> StoredNode | None:
+        """Return the root cause of a node without a value, with its failures, from the journal.
+
+        None where it is no more, as the node has begun anew since it was read. Raises `UnknownInstance` for an instance
+        that was pruned since.
+        """
+        if not stored.cause_seq:
+            return stored
         journal = self._keeper.journal
         causes = await self._keeper.read(lambda: journal.find_nodes([stored.cause_seq], values=True))
-        return causes.get(stored.cause_seq, stored)
+        if stored.cause_seq not in causes:
+            await self.get_instance(instance_id)
+        return causes.get(stored.cause_seq)
 
     async def _first_live(self, instance_id: InstanceId, instance: Instance | None) -> NodeId:
         """Return the node of an instance that it makes most sense to ask about."""

@@ -84,7 +84,7 @@ class Outcomes(Looking):
             for place, node_id in enumerate(wanted):
                 stored = found[node_id]
                 if stored.state is not NodeState.COMPLETED:
-                    yield await self._stored_failure(stored)
+                    yield await self._stored_failure(instance_id, stored)
                     continue
                 if stored.seq not in known:
                     known = await self._read_values(stored, [found[other] for other in wanted[place:][:_READ_MAX]])
@@ -114,9 +114,11 @@ class Outcomes(Looking):
             seqs.append(stored.seq)
         return await self._keeper.read(self._keeper.journal.find_values, seqs)
 
-    async def _stored_failure(self, stored: StoredNode) -> Outcome:
-        """Return the outcome of a node without a value, with its root cause."""
-        cause = await self.find_cause(stored)
+    async def _stored_failure(self, instance_id: InstanceId, stored: StoredNode) -> Outcome:
+        """Return the outcome of a node without a value, with its root cause. Raises what `stored_outcomes` does."""
+        cause = await self.find_cause(instance_id, stored)
+        if cause is None:
+            raise UnknownNode(instance_id=instance_id, node_id=stored.id)
         failure = cause.failures[-1].failure if cause.failures else None
         return Outcome(stored.id, stored.state, cause=Cause(cause.id, cause.function.name, cause.attempts, failure))
 

@@ -10,14 +10,15 @@ from functools import partial
 from math import inf
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from dagorama_broker.core import commands as c
-from dagorama_broker.core.errors import PrunedInstance, UnknownInstance
+from dagorama_broker.core.errors import PrunedInstance, UnknownInstance, UnknownNode
 from dagorama_broker.core.invariants import check_invariants
 from dagorama_broker.core.model.states import InstanceState
+from dagorama_broker.core.model.stored import StoredNode
 from dagorama_broker.core.model.values import FunctionSpec, InstanceId, Keep, NewCall, PruneReason
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.host import returning
@@ -29,7 +30,7 @@ from dagorama_broker.pruning import Pruning, adjusted
 from dagorama_broker.requests import Requests, looking, outcomes, shaping
 from dagorama_broker.storage.journal import Journal
 from dagorama_broker.storage.sqlite import SqliteJournal
-from tests.unit.host.commands import Channel, complete, fail, instance_id, node_id, submit
+from tests.unit.host.commands import WORKER, Channel, complete, fail, instance_id, node_id, submit
 from tests.unit.host.conftest import Running
 from tests.unit.host.gate import Gate
 
@@ -116,6 +117,64 @@ async def test_what_is_read_in_parts_does_not_end_in_silence(running: Running, g
         for answer in asked:
             with pytest.raises(PrunedInstance):
                 await answer
+
+
+@pytest.mark.parametrize("ask", ["outcome", "why"])
+async def test_nobody_is_blamed_for_what_is_no_more(
+    running: Running, gate: Gate, monkeypatch: pytest.MonkeyPatch, ask: str
+) -> None:
+    """Where an instance is pruned before the cause of a failure is read, that is told, and no other cause."""
+    async with running() as host:
+        Channel(host, gate.log, slots=9)
+        await host.submit(submit("a"))
+        await host.submit(submit("b", after=["a"]))
+        await host.commit(fail(host, "a"))
+        await host.flush()
+        requests = Requests(host)
+        causing = requests.find_cause
+
+        async def prune_first(*arguments: Any) -> StoredNode | None:
+            assert await host.prune([I], REQUEST)
+            await Pruning(host, None, Keep(inf, inf, inf)).sweep()
+            return await causing(*arguments)
+
+        monkeypatch.setattr(requests, "find_cause", prune_first)
+        with pytest.raises(PrunedInstance):
+            await getattr(requests, ask)(I, node_id("b"))
+
+
+@pytest.mark.parametrize("ask", ["outcome", "why"])
+async def test_nobody_is_blamed_for_what_has_begun_anew(
+    running: Running, gate: Gate, monkeypatch: pytest.MonkeyPatch, ask: str
+) -> None:
+    """Where the node that failed is removed by a rerun before it is read, its dependent has not ended, and waits."""
+    async with running() as host:
+        Channel(host, gate.log, slots=9)
+        await host.submit(submit("p"))
+        parent = host.scheduler.node(I, node_id("p"))
+        calls = [NewCall(node_id("a"), FunctionSpec(name="f", queue="f"), b"", ())]
+        calls.append(NewCall(node_id("b"), FunctionSpec(name="f", queue="f"), b"", (node_id("a"),)))
+        result = c.NodeResult(
+            node_id=parent.id, token=parent.token, children=calls, promise_ids=(node_id("b"),), alias_id=node_id("b")
+        )
+        await host.commit(c.CompleteNodes(worker_id=WORKER, results=[result]))
+        await host.commit(fail(host, "a"))
+        await host.flush()
+        requests = Requests(host)
+        causing = requests.find_cause
+
+        async def rerun_first(*arguments: Any) -> StoredNode | None:
+            monkeypatch.setattr(requests, "find_cause", causing)
+            await requests.rerun_node(I, node_id("p"))
+            return await causing(*arguments)
+
+        monkeypatch.setattr(requests, "find_cause", rerun_first)
+        if ask == "why":
+            explanation = await requests.why(I, node_id("p"))
+            assert [reason.kind for reason in explanation.reasons] == ["running"]
+        else:
+            with pytest.raises(UnknownNode):
+                await requests.outcome(I, node_id("p"))
 
 
 @pytest.mark.parametrize("read", ["count_nodes", "fold_nodes", "list_times"])
