@@ -11,14 +11,18 @@ from functools import partial
 from math import inf
 from time import perf_counter
 
+from dagorama_broker.core.model.stored import EndedInstance
 from dagorama_broker.core.model.values import InstanceId, Keep, PruneReason
 from dagorama_broker.host.host import Host, HostStopped
 from dagorama_broker.logs.logs import Logs
+from dagorama_broker.storage.journal import Journal
 
 log = logging.getLogger("dagorama.broker")
 
 #: So many instances go with one commit, which takes a few milliseconds.
 _AT_ONCE = 100
+#: So many where it is looked after each commit whether that is enough.
+_ROOM_AT_ONCE = 20
 #: So many tombstones are removed at once.
 _TOMBSTONES_AT_ONCE = 1_000
 
@@ -52,6 +56,9 @@ class Pruning:
         self._pages_bytes = 64 * _PAGE_BYTES
         self._is_full = False  #: and nothing is left that could go: that is told once
         self._tells_of_room = True  #: once, that the file cannot be made shorter
+        #: Whether logs of instances may be there that are gone: it is looked for them once at the start.
+        self._has_logs_left = logs is not None
+        self._says_of_logs = True
         self.pause_s = min(_PAUSE_MAX_S, max(_PAUSE_MIN_S, min(keep) / 4))
 
     async def run(self) -> None:
@@ -64,15 +71,35 @@ class Pruning:
             except Exception as error:
                 log.warning("instances that are not to be kept were not removed, and will be tried again: %s", error)
             try:
-                async with asyncio.timeout(self.pause_s):
+                async with asyncio.timeout(await self.next_pause_s()):
                     await self._host.leftovers.wait()
+            except HostStopped:
+                return
             except TimeoutError:
                 pass  # nobody is in a hurry
+
+    async def next_pause_s(self) -> float:
+        """Return how long to wait for the next round: less than usual where an instance is due before by its option.
+
+        One that ends meanwhile sets `leftovers`, where it is due before that.
+        """
+        host = self._host
+        retention, now = host.scheduler.retention, host.now()
+        lived_s = retention.lived_s(now)
+        host.next_round_s = lived_s + self.pause_s
+        soon = partial(host.journal.find_due, {}, lived_s=lived_s + self.pause_s, limit=1 + len(retention.held))
+        due_s = [ended.kept_until for ended in await host.read(soon) if ended.id not in retention.held]
+        pause_s = self.pause_s if not due_s else max(_PAUSE_MIN_S, min(self.pause_s, (due_s[0] or 0.0) - lived_s))
+        host.next_round_s = lived_s + pause_s if pause_s > _PAUSE_MIN_S else -inf
+        return pause_s
 
     async def round(self) -> None:
         """Remove what is due now, and all that is left over from before."""
         self._host.leftovers.clear()
+        self._host.next_round_s = -inf  # what ends until this one is over is found when the next is planned
         await self.sweep()
+        if self._has_logs_left:
+            await self._remove_left_logs()
         pruned = await self._prune_due()
         if pruned:
             log.info("retention: removed %d instances that were kept for as long as is wanted", pruned)
@@ -94,8 +121,10 @@ class Pruning:
             host, now = self._host, self._host.now()
             retention, journal = host.scheduler.retention, host.journal
             cutoffs, lived_s = retention.cutoffs(now), retention.lived_s(now)
-            due = await host.read(partial(journal.find_due, cutoffs, lived_s=lived_s, limit=_AT_ONCE))
-            pruned = await host.prune([ended.id for ended in due], PruneReason.AGE)
+            limit = _AT_ONCE + len(retention.held)  # so that those which are held are never all that is found
+            found = await host.read(partial(journal.find_due, cutoffs, lived_s=lived_s, limit=limit))
+            due = self._free(found, _AT_ONCE)
+            pruned = await host.prune(due, PruneReason.AGE)
             count += len(pruned)
             await self.sweep()
             if len(due) < _AT_ONCE or not pruned:
@@ -104,10 +133,13 @@ class Pruning:
     async def _make_room(self) -> None:
         """Remove the instances that ended first until the rest takes no more room than it may."""
         host, count = self._host, 0
-        while (over := await self._measure() - self._bytes_max) > 0:
-            oldest = await host.read(host.journal.find_oldest, _AT_ONCE // 5)
-            pruned = await host.prune([ended.id for ended in oldest], PruneReason.ROOM)
+        held = host.scheduler.retention.held
+        value_bytes = await self._measure_values()
+        while (over := (await host.read(host.journal.measure)).used + value_bytes - self._bytes_max) > 0:
+            found = await host.read(host.journal.find_oldest, _ROOM_AT_ONCE + len(held))
+            pruned = await host.prune(self._free(found, _ROOM_AT_ONCE), PruneReason.ROOM)
             count += len(pruned)
+            value_bytes -= await host.read(host.journal.measure_freed, [ended.seq for ended in pruned])
             await self.sweep()
             if not pruned:
                 if not self._is_full:
@@ -117,10 +149,15 @@ class Pruning:
         if count:
             log.warning("retention: removed %d instances that ended first, to make room", count)
 
-    async def _measure(self) -> int:
-        """Return how many bytes the database takes, with the values that it uses."""
+    def _free(self, found: Sequence[EndedInstance], count: int) -> list[InstanceId]:
+        """Return up to so many of some instances, but for any that are kept until their hooks have run."""
+        held = self._host.scheduler.retention.held
+        return [ended.id for ended in found if ended.id not in held][:count]
+
+    async def _measure_values(self) -> int:
+        """Return how many bytes the values take that the database uses: they may be many, so this takes a while."""
         host = self._host
-        used, after = (await host.read(host.journal.measure)).used, b""
+        used, after = 0, b""
         while True:
             measure = partial(host.journal.measure_values, after=after, limit=_VALUES_AT_ONCE)
             some, after = await host.read(measure)
@@ -167,8 +204,32 @@ class Pruning:
                 pass
 
     async def _remove_logs(self, instance_ids: Sequence[InstanceId]) -> None:
-        if self._logs is not None:
-            await self._logs.remove_all(instance_ids)
+        """Remove logs, or note that they are still there: a log store that cannot be used holds up nothing else."""
+        if self._logs is None or await self._logs.remove_all(instance_ids):
+            return
+        self._has_logs_left = True
+        if self._says_of_logs:
+            log.warning(
+                "retention: the logs of removed instances stay for now, as the log store %s cannot be used; "
+                "they go once it can be",
+                self._logs.store.location,
+            )
+        self._says_of_logs = False
+
+    async def _remove_left_logs(self) -> None:
+        """Remove the logs of instances that were pruned while the log store could not be used, or lines came late."""
+        logs, host, after = self._logs, self._host, InstanceId(b"")
+        while logs is not None:
+            found = await logs.list_instances(after, _AT_ONCE)
+            if found is None:
+                return  # with a later round
+            if not found:
+                break
+            gone = await host.read(_pruned_of, host.journal, found)
+            if gone and not await logs.remove_all(gone):
+                return
+            after = found[-1]
+        self._has_logs_left, self._says_of_logs = False, True
 
     async def _in_slices(self, remove: Callable[..., bool]) -> bool:
         """Remove some rows, and leave the journal to others for as long as that took; return whether none are left."""
@@ -181,6 +242,11 @@ class Pruning:
         began_at = perf_counter()
         is_done = remove(rows_max=self._rows_max)
         return is_done, perf_counter() - began_at
+
+
+def _pruned_of(journal: Journal, instance_ids: Sequence[InstanceId]) -> list[InstanceId]:
+    """Return those of some instances that were pruned."""
+    return [one for one in instance_ids if journal.find_tombstone(one) is not None]
 
 
 def adjusted(rows_max: int, took_s: float) -> int:

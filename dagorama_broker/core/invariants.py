@@ -37,6 +37,8 @@ def check_invariants(scheduler: Scheduler) -> None:
     _require(not strangers, "values are compared in known instances only", strangers=strangers)
     keyed = {each.start.key: each for each in scheduler.instances.values() if each.start is not None}
     _require(keyed == graph.started, "instances are known by their keys", keyed=keyed, known=graph.started)
+    telling = Counter(each.tells_of for each in scheduler.instances.values() if each.tells_of is not None)
+    _require(telling == graph.untold, "who has hooks to be called is known", telling=telling, known=graph.untold)
     ended = set(graph.ended)
     untold = {dependent for node in ended for dependent in node.dependents or ()}
     moving = untold | set(graph.backlog) | {node for node, _ in graph.doomed}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from math import inf
+
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.errors import show_id
@@ -9,7 +12,7 @@ from dagorama_broker.core.graph.graph import Graph
 from dagorama_broker.core.model.keeping import cutoffs, is_due
 from dagorama_broker.core.model.states import InstanceState
 from dagorama_broker.core.model.stored import EndedInstance, Lived
-from dagorama_broker.core.model.values import PruneReason
+from dagorama_broker.core.model.values import InstanceId, PruneReason
 from dagorama_broker.core.noting import note_action
 from dagorama_broker.core.settings import Settings
 
@@ -56,10 +59,23 @@ class Retention:
             self._noted_at = now
             graph.events.append(e.LifeNoted(at=now, lived_s=lived_s))
 
+    @property
+    def held(self) -> Collection[InstanceId]:
+        """Return the ended instances that are kept until their hooks have run, which may look at them."""
+        return self._graph.untold
+
+    def take_next_due_s(self) -> float:
+        """Return the first lived time at which the option of an instance is over that has ended since the last call."""
+        due_s, self._graph.next_due_s = self._graph.next_due_s, inf
+        return due_s
+
     def _may_go(self, ended: EndedInstance, reason: PruneReason, lived_s: float) -> bool:
         if ended.state is InstanceState.RUNNING or ended.id in self._graph.instances:
             return False
-        return reason is not PruneReason.AGE or is_due(ended, self._settings.keep, lived_s)
+        if reason is PruneReason.REQUEST:
+            return True
+        is_over = reason is PruneReason.ROOM or is_due(ended, self._settings.keep, lived_s)
+        return is_over and ended.id not in self.held
 
     def _note(self, gone: list[EndedInstance], command: c.PruneInstances, now: float) -> None:
         """Have the history tell who has removed what: of one, which; of many, how many."""

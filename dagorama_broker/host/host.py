@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Protocol, TypeVar, cast, get_args
 from weakref import WeakValueDictionary
 
@@ -145,8 +146,10 @@ class Host:
         self.find_values: Callable[[Mapping[bytes, int]], Awaitable[dict[bytes, int]]] = _find_no_values
         #: The same of those that are reported, where that is another: it gives none that the store cannot tell of now.
         self.find_reported: Callable[[Mapping[bytes, int]], Awaitable[dict[bytes, int]]] | None = None
-        #: Set when pruned instances have left something to be removed.
+        #: Set when pruned instances have left something to be removed, or one is due before `next_round_s`.
         self.leftovers = asyncio.Event()
+        #: The lived time at which it is looked next for instances that are due.
+        self.next_round_s = inf
         #: Told of everything, where metrics are asked for.
         self.observer: Observer | None = None
 
@@ -361,6 +364,8 @@ class Host:
                 await self._store(batch.durable)
             if self.observer is not None:
                 self.observer.told(batch.events)
+            if self.scheduler.retention.take_next_due_s() < self.next_round_s:
+                self.leftovers.set()
             self.listeners.tell(batch.events, self.now)
             self._outdated.look(self.scheduler, batch.events)
             for function in batch.then:

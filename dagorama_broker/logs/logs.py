@@ -195,9 +195,13 @@ class Logs:
             )
         )
 
-    async def remove_all(self, instance_ids: Sequence[InstanceId]) -> None:
-        """Remove all that is kept of instances, which are no more."""
-        await self.run(self._store.remove_all, instance_ids, self._now())
+    async def remove_all(self, instance_ids: Sequence[InstanceId]) -> bool:
+        """Remove all that is kept of instances, which are no more. False where the file cannot be used now."""
+        return await self.run(self._store.remove_all, instance_ids, self._now())
+
+    async def list_instances(self, after: InstanceId, limit: int) -> list[InstanceId] | None:
+        """Return instances of which something is kept, see `LogStore.list_instances`."""
+        return await self.run(self._store.list_instances, after, limit, self._now())
 
     def change(self, instance_id: InstanceId) -> asyncio.Future[None]:
         """Return a future that is set when something further of an instance has come."""

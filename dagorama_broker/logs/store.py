@@ -189,18 +189,18 @@ class LogStore:
         if len(self._losses) < _COUNTED_MAX or (instance_id, loss.loss) in self._losses:
             _add(self._losses, instance_id, loss)
 
-    def remove(self, instance_id: InstanceId, now: float) -> None:
-        """Remove all that is kept of an instance, which is no more."""
-        self.remove_all([instance_id], now)
+    def remove(self, instance_id: InstanceId, now: float) -> bool:
+        """Remove all that is kept of an instance, which is no more. False where the file cannot be used now."""
+        return self.remove_all([instance_id], now)
 
-    def remove_all(self, instance_ids: Sequence[InstanceId], now: float) -> None:
+    def remove_all(self, instance_ids: Sequence[InstanceId], now: float) -> bool:
         """Do as `remove` for several instances, in one transaction."""
         for instance_id in instance_ids:
             for loss in Loss:
                 self._losses.pop((instance_id, loss), None)
         tables = self._usable(now)
         if tables is None:
-            return
+            return False
         execute = tables.connection.execute
         try:
             execute("BEGIN IMMEDIATE")
@@ -210,6 +210,22 @@ class LogStore:
             tables.shrink()
         except FAULTS as error:
             self._fail(error, now)
+            return False
+        return True
+
+    def list_instances(self, after: InstanceId, limit: int, now: float) -> list[InstanceId] | None:
+        """Return up to `limit` instances of which something is kept, in the order of their ids, after that one.
+
+        None while the file cannot be used.
+        """
+        tables = self._usable(now)
+        if tables is None:
+            return None
+        try:
+            return tables.list_instances(after, limit)
+        except FAULTS as error:
+            self._fail(error, now)
+            return None
 
     # -- reading ------------------------------------------------------------------------------------------------------
 

@@ -318,6 +318,16 @@ class Tables:
                 block = Block(instance_id=instance_id, sequence=0, parts=[part], data=b"", compression=_AS_THEY_ARE)
                 yield StoredBlock(0, worker, block)
 
+    def list_instances(self, after: InstanceId, limit: int) -> list[InstanceId]:
+        """Return instances of which there is anything, in the order of their ids, after that one."""
+        columns = ("id FROM instances", "instance FROM missing", "instance FROM awaited")
+        some = " UNION ".join(
+            f"SELECT * FROM (SELECT DISTINCT {each} WHERE {each.split()[0]} > ?1 ORDER BY 1 LIMIT ?2)"
+            for each in columns
+        )
+        rows = self.connection.execute(f"{some} ORDER BY 1 LIMIT ?2", (after, limit))
+        return [InstanceId(instance_id) for (instance_id,) in rows]
+
     def missing(self, instance_id: InstanceId) -> list[tuple[int, bool, Missing]]:
         """Return what is missing of an instance: with the number under which it was told, and whether all of it was."""
         rows = self.connection.execute(f"{_MISSING} WHERE instance = ? ORDER BY number", (instance_id,))

@@ -237,6 +237,10 @@ class Journal(Protocol):
         """
         ...
 
+    def measure_freed(self, instance_seqs: Sequence[int]) -> int:
+        """Return the bytes of the values that only these instances use, which were pruned and are not swept yet."""
+        ...
+
     def give_back(self, bytes_max: int) -> int:
         """Give up to so many bytes back to the file system; return how many are still free.
 

@@ -371,6 +371,10 @@ class MemoryJournal:
         """Return that no room is taken on any disk."""
         return 0, b""
 
+    def measure_freed(self, instance_seqs: Sequence[int]) -> int:
+        """Return that no room becomes free on any disk."""
+        return 0
+
     def give_back(self, bytes_max: int) -> int:
         """Do nothing."""
         return 0

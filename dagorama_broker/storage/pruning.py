@@ -70,6 +70,15 @@ SELECT digest, max(size) FROM value_uses WHERE digest > ? AND instance NOT IN (S
 GROUP BY digest ORDER BY digest LIMIT ?
 """
 
+#: The values of instances that were pruned, but for any that others use which were not.
+_FREED = f"""
+SELECT coalesce(sum(bytes), 0) FROM (
+    SELECT digest, max(size) AS bytes FROM value_uses WHERE instance {_AMONG} GROUP BY digest
+) AS theirs WHERE NOT EXISTS (
+    SELECT 1 FROM value_uses WHERE value_uses.digest = theirs.digest AND instance NOT IN (SELECT instance FROM sweeps)
+)
+"""
+
 #: The mode of a database whose file can be made shorter.
 _INCREMENTAL = 2
 
@@ -199,6 +208,11 @@ def measure_values(connection: sqlite3.Connection, after: bytes, limit: int) -> 
     """Return the bytes of some values that are used, see `Journal.measure_values`."""
     rows = connection.execute(_VALUES, (after, limit)).fetchall()
     return sum(size for _, size in rows), rows[-1][0] if rows else b""
+
+
+def measure_freed(connection: sqlite3.Connection, instance_seqs: Sequence[int]) -> int:
+    """Return the bytes of values that only pruned instances use, see `Journal.measure_freed`."""
+    return int(connection.execute(_FREED, (str(list(instance_seqs)),)).fetchone()[0])
 
 
 def measure(connection: sqlite3.Connection) -> Usage:

@@ -492,6 +492,11 @@ class SqliteJournal:
         with self._using() as connection:
             return pruning.measure_values(connection, after, limit)
 
+    def measure_freed(self, instance_seqs: Sequence[int]) -> int:
+        """Return the bytes of values that only pruned instances use, see `Journal.measure_freed`."""
+        with self._using() as connection:
+            return pruning.measure_freed(connection, instance_seqs)
+
     def give_back(self, bytes_max: int) -> int:
         """Make the file shorter, see `Journal.give_back`."""
         with self._using() as connection:

@@ -8,7 +8,7 @@ dependents, whatever else waits.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from math import inf
 from typing import NamedTuple
@@ -71,6 +71,8 @@ class Graph:
         self.ended: list[Node] = []  #: nodes that have ended, in whose `dependents` are some that are still to be told
         self.overdue: deque[Node] = deque()  #: ready nodes and such that back off, of which the deadline has passed
         self.hooked: list[Instance] = []  #: instances that have ended in this command, and have hooks
+        self.untold: Counter[InstanceId] = Counter()  #: ended instances with hooks that have not run, by how many ends
+        self.next_due_s = inf  #: the first lived time at which the option of an instance is over that has ended lately
         self.leaving: list[_Leaving] = []  #: what is left of instances that have ended, see `sweep`
         self.doomed: deque[tuple[Node, Node]] = deque()  #: nodes that begin anew in vain, each with the cause
         self._room = 0  #: so many nodes may still follow from the current command
@@ -111,6 +113,8 @@ class Graph:
 
     def hold(self, instance: Instance) -> None:
         """Take an instance into memory."""
+        if instance.tells_of is not None and instance.id not in self.instances:
+            self.untold[instance.tells_of] += 1
         self.instances[instance.id] = instance
         if instance.start is not None:
             self.started[instance.start.key] = instance
@@ -431,6 +435,10 @@ class Graph:
         del self.instances[instance.id]
         if instance.start is not None:
             del self.started[instance.start.key]
+        if instance.tells_of is not None:
+            self.untold[instance.tells_of] -= 1
+            if not self.untold[instance.tells_of]:
+                del self.untold[instance.tells_of]
         self.deadline_timers.discard(instance)
         self.partial.discard(instance.id)
         if instance.state is InstanceState.RUNNING:
@@ -441,6 +449,9 @@ class Graph:
                 instance.ends += 1
                 self.hooked.append(instance)
             lived_s = self.lived.at(now)
+            until_s = kept_until(instance.keep, instance.state, lived_s)
+            if until_s is not None:
+                self.next_due_s = min(self.next_due_s, until_s)
             self.events.append(
                 e.InstanceFinished(
                     instance=instance,
@@ -449,7 +460,7 @@ class Graph:
                     counts=counts,
                     ends=instance.ends,
                     lived_s=lived_s,
-                    kept_until=kept_until(instance.keep, instance.state, lived_s),
+                    kept_until=until_s,
                 )
             )
         else:

@@ -1,7 +1,7 @@
 """Hooks: when an instance has ended, another one makes the calls that were given for its end.
 
 It is made in the same command, so it is durable with the end, or neither is: there is one for each end. Its ids follow
-from those of the instance and the number of the end.
+from those of the instance and the number of the end. Until it has ended itself, the other is kept.
 """
 
 from __future__ import annotations
@@ -14,10 +14,15 @@ from dagorama_broker.core.graph.graph import Graph
 from dagorama_broker.core.graph.submitting import build_nodes
 from dagorama_broker.core.model.entities import Instance, Node
 from dagorama_broker.core.model.states import InstanceState
-from dagorama_broker.core.model.values import InstanceId, NewCall, NodeId
+from dagorama_broker.core.model.values import InstanceId, NewCall, NodeId, Tags
 
 #: So much is kept of how a node failed: as much as of any tag.
 ERROR_LENGTH_MAX = 500
+
+#: Their definitions begin with this, before the name of the other definition.
+_PREFIX = "hooks of "
+#: The bytes of a derived id that tell the time.
+_TIME_BYTES = 6
 
 
 def call_hooks(graph: Graph, now: float) -> list[InstanceId]:
@@ -27,7 +32,7 @@ def call_hooks(graph: Graph, now: float) -> list[InstanceId]:
         hooks = [hook for hook in ended.hooks if ended.state is InstanceState.FAILED or not hook.only_failed]
         if hooks:
             calls = [
-                NewCall(NodeId(_derive(ended, now, place + 1)), hook.function, hook.arguments, ())
+                NewCall(NodeId(_derive(ended.id, ended.ends, now, place + 1)), hook.function, hook.arguments, ())
                 for place, hook in enumerate(hooks)
             ]
             made.append(_begin(graph, ended, calls, now))
@@ -40,8 +45,8 @@ def _begin(graph: Graph, ended: Instance, calls: list[NewCall], now: float) -> I
     graph.instance_seq += 1
     instance = Instance(
         seq=graph.instance_seq,
-        id=InstanceId(_derive(ended, now, 0)),
-        definition=f"hooks of {ended.definition}",
+        id=InstanceId(_derive(ended.id, ended.ends, now, 0)),
+        definition=f"{_PREFIX}{ended.definition}",
         created_at=now,
         group=ended.group,
         keep=ended.keep,
@@ -53,6 +58,7 @@ def _begin(graph: Graph, ended: Instance, calls: list[NewCall], now: float) -> I
             ("state", str(ended.state.value)),
         ),
     )
+    instance.tells_of = ended.id
     graph.hold(instance)
     graph.events.append(e.InstanceCreated(instance=instance))
     graph.add_nodes(instance, build_nodes(graph, instance, calls, parent=None, now=now), now)
@@ -67,9 +73,25 @@ def _show_failure(node: Node) -> str:
     return shown if len(shown) <= ERROR_LENGTH_MAX else f"{shown[: ERROR_LENGTH_MAX - 3]}..."
 
 
-def _derive(ended: Instance, now: float, place: int) -> bytes:
+def tells_of(instance_id: InstanceId, definition: str, tags: Tags) -> InstanceId | None:
+    """Return the ended instance whose hooks an instance was made to call; None for one that is of somebody else.
+
+    Anybody may give tags and names, so its own id has to follow from what they say.
+    """
+    if not definition.startswith(_PREFIX):
+        return None
+    said = dict(tags)
+    try:
+        ended_id, end = bytes.fromhex(said["instance"].replace("-", "")), int(said["end"])
+    except (KeyError, ValueError):
+        return None
+    derived = _derive(InstanceId(ended_id), end, 0.0, 0)
+    return InstanceId(ended_id) if derived[_TIME_BYTES:] == instance_id[_TIME_BYTES:] else None
+
+
+def _derive(ended_id: InstanceId, end: int, now: float, place: int) -> bytes:
     """Return an id for an end of an instance: a UUID of version 7 (RFC 9562), with a digest for what is random."""
-    digest = bytearray(sha256(b"%s %d %d" % (ended.id, ended.ends, place)).digest()[:10])
+    digest = bytearray(sha256(b"%s %d %d" % (ended_id, end, place)).digest()[:10])
     digest[0] = 0x70 | digest[0] & 0x0F
     digest[2] = 0x80 | digest[2] & 0x3F
-    return (int(now * 1000) % 2**48).to_bytes(6, "big") + bytes(digest)
+    return (int(now * 1000) % 2**48).to_bytes(_TIME_BYTES, "big") + bytes(digest)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dagorama_broker.core.errors import show_id
 from dagorama_broker.core.graph.digests import Comparison
 from dagorama_broker.core.graph.graph import Graph
+from dagorama_broker.core.graph.hooking import tells_of
 from dagorama_broker.core.model.entities import Instance, Node
 from dagorama_broker.core.model.states import TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
 from dagorama_broker.core.model.stored import StoredInstance, StoredNode
@@ -96,6 +97,7 @@ def _make_instance(graph: Graph, stored: StoredInstance, now: float) -> Instance
         keep=stored.keep,
     )
     instance.ends = stored.ends
+    instance.tells_of = tells_of(stored.id, stored.definition, stored.tags)
     instance.limit = graph.limits.recap(None, f"instance {show_id(instance.id)}", instance.control.running_max, ())
     instance.state = stored.state
     instance.finished_at = stored.finished_at

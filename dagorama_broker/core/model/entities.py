@@ -117,6 +117,7 @@ class Instance:
         "started_by",
         "state",
         "tags",
+        "tells_of",
         "void_token",
         "whole",
     )
@@ -150,6 +151,7 @@ class Instance:
         self.started_by = started_by  #: as its client has said; empty: it has not
         self.ends = 0  #: how often it has ended, if it has hooks
         self.blamed: Node | None = None  #: the first of its nodes that failed, if it has hooks
+        self.tells_of: InstanceId | None = None  #: the ended instance whose hooks it was made to call
         self.state = InstanceState.RUNNING
         self.nodes: dict[NodeId, Node] = {}
         self.whole = True  #: False: of the nodes that had ended when it was restored, `nodes` has those in use only

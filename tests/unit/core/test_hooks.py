@@ -7,9 +7,20 @@ import pytest
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.errors import show_id
+from dagorama_broker.core.graph.hooking import tells_of
 from dagorama_broker.core.model.entities import Instance
 from dagorama_broker.core.model.states import InstanceState
-from dagorama_broker.core.model.values import Failure, FunctionSpec, HookCall, InstanceId, NewCall, NodeId, WorkerId
+from dagorama_broker.core.model.stored import EndedInstance
+from dagorama_broker.core.model.values import (
+    Failure,
+    FunctionSpec,
+    HookCall,
+    InstanceId,
+    NewCall,
+    NodeId,
+    PruneReason,
+    WorkerId,
+)
 from dagorama_broker.core.scheduler import Scheduler
 
 ORDER = InstanceId(b"order".ljust(16))
@@ -139,3 +150,39 @@ def test_the_error_is_as_long_as_a_tag_may_be(scheduler: Scheduler) -> None:
     (instance,) = made(report(scheduler, Failure(type="E", message="\0" + "x" * 10_000)))
     error = dict(instance.tags)["error"]
     assert (len(error), error[-3:], "\0" in error) == (500, "...", False)
+
+
+def tell_of(ended: EndedInstance, reason: PruneReason) -> c.PruneInstances:
+    """Ask for one to be removed."""
+    return c.PruneInstances(instances=[ended], reason=reason)
+
+
+def test_an_instance_is_kept_until_its_hooks_have_run(scheduler: Scheduler) -> None:
+    """They may look at it, however late they run: neither age nor a full disk removes it before; a person may."""
+    start(scheduler)
+    (instance,) = made(report(scheduler))
+    ended = EndedInstance(1, ORDER, "shop:Order", InstanceState.COMPLETED, 11.0, 1.0, None, "")
+
+    def removed(reason: PruneReason, now: float) -> bool:
+        events = scheduler.handle(tell_of(ended, reason), now)
+        return any(isinstance(event, e.InstancesPruned) for event in events)
+
+    assert list(scheduler.retention.held) == [ORDER]
+    assert not removed(PruneReason.AGE, 1e9)
+    assert not removed(PruneReason.ROOM, 1e9)
+    assert removed(PruneReason.REQUEST, 1e9)
+    scheduler.handle(c.CancelInstance(instance_id=instance.id), 1e9)
+    assert not scheduler.retention.held
+    assert removed(PruneReason.AGE, 1e9)
+
+
+def test_only_what_calls_hooks_holds_an_instance(scheduler: Scheduler) -> None:
+    """Whoever gives an instance the same name and tags holds nothing by that."""
+    start(scheduler)
+    (instance,) = made(report(scheduler))
+    of = instance.definition, instance.tags
+    assert tells_of(instance.id, *of) == ORDER
+    assert tells_of(InstanceId(bytes(16)), *of) is None
+    assert tells_of(instance.id, "shop:Order", instance.tags) is None
+    for lies in ((), (("end", "2"), ("instance", show_id(ORDER))), (("end", "x"), ("instance", "?"))):
+        assert tells_of(instance.id, instance.definition, lies) is None

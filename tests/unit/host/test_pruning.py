@@ -17,14 +17,16 @@ import pytest
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.errors import PrunedInstance, UnknownInstance, UnknownNode
 from dagorama_broker.core.invariants import check_invariants
+from dagorama_broker.core.model.references import Reference, write_references
 from dagorama_broker.core.model.states import InstanceState
 from dagorama_broker.core.model.stored import StoredNode
-from dagorama_broker.core.model.values import FunctionSpec, InstanceId, Keep, NewCall, PruneReason
+from dagorama_broker.core.model.values import FunctionSpec, HookCall, InstanceId, Keep, NewCall, PruneReason
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.host import returning
 from dagorama_broker.host.clock import SystemClock
 from dagorama_broker.host.host import Host
-from dagorama_broker.logs.logs import Logs
+from dagorama_broker.logs.blocks import Block, Part
+from dagorama_broker.logs.logs import Logs, Sender
 from dagorama_broker.logs.store import LogStore
 from dagorama_broker.pruning import Pruning, adjusted
 from dagorama_broker.requests import Requests, looking, outcomes, shaping
@@ -322,9 +324,9 @@ async def test_rounds_remove_what_is_due(journal: Journal, gate: Gate) -> None:
         await logs.open()
         remove = logs.remove_all
 
-        async def note(instance_ids: Sequence[InstanceId]) -> None:
+        async def note(instance_ids: Sequence[InstanceId]) -> bool:
             removed.extend(instance_ids)
-            await remove(instance_ids)
+            return await remove(instance_ids)
 
         logs.remove_all = note  # type: ignore[method-assign] # it does what it did
         pruning = Pruning(host, logs, keep)
@@ -388,6 +390,146 @@ async def test_the_oldest_make_room(tmp_path: Path) -> None:
         await Pruning(host, None, Keep(), bytes_max=1).round()
         listed = journal.list_instances(before_seq=None, limit=99)
         assert [one.id for one in listed] == [instance_id("running")]
+
+
+async def test_values_are_measured_once_to_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many instances go: what becomes free with each is known. A value that another uses stays counted."""
+    journal, clock = SqliteJournal(tmp_path / "broker.db"), SteppedClock()
+    async with stepped(journal, clock, Settings()) as host:
+        Channel(host, [], slots=999)
+        shared = Reference(b"s" * 32, 1_000_000)
+        for number in range(90):
+            own = Reference(bytes([number]) * 32, 100_000)
+            spec, name = FunctionSpec(name="f", queue="f"), f"i{number:02}"
+            calls = [NewCall(node_id("a"), spec, write_references([own, shared], b"."), ())]
+            await host.submit(c.SubmitNodes(instance_id=instance_id(name), definition="d", calls=calls))
+            await host.commit(complete(host, "a", instance=name))
+            clock.at += 1
+        assert journal.measure_values(after=b"", limit=99)[0] == 10_000_000
+        measured = 0
+        measure = journal.measure_values
+
+        def count(*, after: bytes, limit: int) -> tuple[int, bytes]:
+            nonlocal measured
+            measured += after == b""
+            return measure(after=after, limit=limit)
+
+        monkeypatch.setattr(journal, "measure_values", count)
+        await Pruning(host, None, Keep(), bytes_max=journal.measure().used + 3_000_000).round()
+        left = journal.list_instances(before_seq=None, limit=99)
+        assert (measured, len(left)) == (1, 10)
+        assert measure(after=b"", limit=99)[0] == 2_000_000
+
+
+async def test_one_with_a_short_option_does_not_wait_for_the_usual_time(journal: Journal, gate: Gate) -> None:
+    """The next round is when it is due, over a restart too; one that ends meanwhile has it begin earlier."""
+    clock = SteppedClock()
+    keep = Keep(completed_s=4_000, failed_s=1e9, cancelled_s=1e9)
+
+    async def end_with(host: Host, name: str, kept_s: float) -> None:
+        options = c.InstanceOptions(keep=Keep(kept_s, kept_s, kept_s))
+        command = submit("a", instance=name)
+        await Requests(host).submit(command.instance_id, command.definition, command.calls, options)
+        await host.commit(complete(host, "a", instance=name))
+        await host.flush()
+
+    async with stepped(journal, clock, replace(Settings(), keep=keep)) as host:
+        pruning = Pruning(host, None, keep)
+        Channel(host, gate.log, slots=9)
+        await pruning.round()
+        assert await pruning.next_pause_s() == 600
+        await end_with(host, "late", 900)
+        assert not host.leftovers.is_set()
+        await end_with(host, "soon", 60)
+        assert host.leftovers.is_set()
+        await pruning.round()
+        assert await pruning.next_pause_s() == 60
+        await end_with(host, "as soon", 60)
+        assert not host.leftovers.is_set()
+        clock.at += 20
+    async with stepped(journal, clock, replace(Settings(), keep=keep)) as host:
+        pruning = Pruning(host, None, keep)
+        await pruning.round()
+        assert await pruning.next_pause_s() == 40
+        clock.at += 40
+        await pruning.round()
+        listed = host.journal.list_instances(before_seq=None, limit=9)
+        assert [one.id for one in listed] == [instance_id("late")]
+        assert await pruning.next_pause_s() == 600
+
+
+async def test_those_whose_hooks_have_not_run_hold_up_no_others(journal: Journal, gate: Gate) -> None:
+    """However many these are, and over a restart: what has no hooks goes, and they go once the hooks have run."""
+    clock = SteppedClock()
+    keep = Keep(100, 100, 100)
+    hook = HookCall(FunctionSpec(name="hooks:f", queue="h"), b"told", False)
+    held = [f"h{number}" for number in range(120)]
+    settings = replace(Settings(), keep=keep)
+    async with stepped(journal, clock, settings) as host:
+        await Pruning(host, None, keep).round()  # which notes lived time
+        host.apply(c.ConnectWorker(worker_id=WORKER, name="w1", slots=999, include_queues=frozenset({"f"})))
+        for name in held:
+            command = submit("a", instance=name)
+            await Requests(host).submit(command.instance_id, command.definition, command.calls, hooks=[hook])
+            await host.commit(complete(host, "a", instance=name))
+        clock.at += 1
+        await host.submit(submit("a"))
+        await host.commit(complete(host, "a"))
+        clock.at += 100
+    async with stepped(journal, clock, settings) as host:
+        await Pruning(host, None, keep).round()
+        check_invariants(host.scheduler)
+        listed = host.journal.list_instances(before_seq=None, limit=999)
+        ended = {one.id for one in listed if one.state is InstanceState.COMPLETED}
+        assert ended == {instance_id(name) for name in held}
+        for one in listed:
+            if one.state is InstanceState.RUNNING:
+                await host.commit(c.CancelInstance(instance_id=one.id))
+        await Pruning(host, None, keep).round()
+        listed = host.journal.list_instances(before_seq=None, limit=999)
+        assert {one.definition for one in listed} == {"hooks of d"}
+
+
+async def test_logs_that_could_not_be_removed_go_later(journal: Journal, gate: Gate, tmp_path: Path) -> None:
+    """A log store that cannot be used holds up nothing, and keeps nothing of an instance that is no more."""
+    clock, folder = SteppedClock(), tmp_path / "logs"
+    folder.mkdir()
+    async with stepped(journal, clock, Settings()) as host:
+        store = LogStore(folder / "broker.logs.db")
+        logs = Logs(store, is_running=lambda _: False, now=host.now)
+        await logs.open()
+        Channel(host, gate.log, slots=9)
+
+        async def log_of(*names: str) -> None:
+            arrivals = [arrival_of(number, name) for number, name in enumerate(names, start=1)]
+            await logs.append(Sender(b"s" * 16, "w"), arrivals)
+
+        def arrival_of(number: int, name: str) -> Block:
+            part = Part(node_id("a"), 1, 1, 1, 10, 0, 0, ended=False)
+            return Block(instance_id=instance_id(name), sequence=number, parts=[part], data=b"data", compression=1)
+
+        for name in ("gone", "late", "kept"):
+            await end(host, name)
+        await log_of("gone", "kept")
+        pruning = Pruning(host, logs, Keep())
+        await pruning.round()
+        store.close()
+        aside = folder.rename(tmp_path / "aside")  # as a disk that is not mounted
+        folder.write_bytes(b"")
+        await host.prune([instance_id("gone"), instance_id("late")], REQUEST)
+        await pruning.round()
+        assert host.journal.list_sweeps(9) == []
+        assert await logs.list_instances(InstanceId(b""), 9) is None
+        folder.unlink()
+        aside.rename(folder)
+        clock.at += 3_600
+        await pruning.round()
+        assert await logs.list_instances(InstanceId(b""), 9) == [instance_id("kept")]
+        # Lines that come after their instance has gone are found with the next start.
+        await logs.append(Sender(b"t" * 16, "w"), [arrival_of(1, "late")])
+        await Pruning(host, logs, Keep()).round()
+        assert await logs.list_instances(InstanceId(b""), 9) == [instance_id("kept")]
+        await logs.close()
 
 
 @pytest.mark.parametrize(
