@@ -14,10 +14,10 @@ from typing import NamedTuple
 from dagorama_broker.care.faults import CareError, Misnamed, explained
 from dagorama_broker.care.keeping import are_elsewhere, used_in
 from dagorama_broker.copies.stepped import Copies, measure
-from dagorama_broker.storage.faults import explain
 from dagorama_broker.storage.files import check_writable, restoring_of
+from dagorama_broker.storage.taking import take_file
 from dagorama_broker.storage.url import UnknownStorage, logs_file, open_journal
-from dagorama_broker.values.faults import UnknownValue, ValuesError
+from dagorama_broker.values.faults import UnknownValue
 from dagorama_broker.values.place import open_store
 from dagorama_broker.values.store import CHUNK_BYTES, ValueStore
 
@@ -53,15 +53,7 @@ def take(path: Path) -> sqlite3.Connection:
     """Open a database for this process alone. Raises `CareError`, as where a broker runs on it."""
     with explained(path):
         check_writable(path)
-        connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("BEGIN EXCLUSIVE")
-        connection.execute("COMMIT")
-        return connection
-    except sqlite3.Error as error:
-        connection.close()
-        raise CareError(str(explain(str(path), error))) from error
+        return take_file(path)
 
 
 def owner_of(connection: sqlite3.Connection) -> bytes | None:
@@ -70,6 +62,18 @@ def owner_of(connection: sqlite3.Connection) -> bytes | None:
         return None
     (owner,) = connection.execute("SELECT id FROM value_owner").fetchone()
     return bytes(owner)
+
+
+def existing_store(values: str, storage: str) -> ValueStore:
+    """Return the store for the values of a storage. Raises `CareError` for a directory that is named and is not there.
+
+    Where none is named, there may be no directory beside the database yet.
+    """
+    with explained(values):
+        store = open_store(values, storage)
+        if values and not are_elsewhere(store.location) and not os.path.exists(store.location):
+            raise CareError(f"{store.location}: there is no such directory of values. Look whether the name is right")
+    return store
 
 
 class FileSizes(NamedTuple):
@@ -91,8 +95,7 @@ class StoppedStorage:
         """Name them. Raises `CareError`."""
         self._path = existing(storage)
         self._logs_path = logs_file(storage) if with_logs else None
-        with explained(values):
-            self.store: ValueStore = open_store(values, storage)
+        self.store: ValueStore = existing_store(values, storage)
         self.location = str(self._path)
         self.values_location = self.store.location
         self.version = version("dagorama")
@@ -102,21 +105,22 @@ class StoppedStorage:
     def __enter__(self) -> StoppedStorage:
         """Take them."""
         try:
-            self.connection = self._stack.enter_context(closing(take(self._path)))
-            owner = owner_of(self.connection)
-            is_used = bool(used_in(self.connection))
-            is_there = are_elsewhere(self.store.location) or os.path.exists(self.store.location)
-            if owner is not None and (is_used or is_there):
-                self.store.open(owner, is_used=is_used)
-                self._stack.callback(self.store.close)
-                self.has_values = True
-        except ValuesError as error:
-            self._stack.close()
-            raise CareError(str(error)) from error
+            with explained(self.store.location):
+                self._take()
         except BaseException:
             self._stack.close()
             raise
         return self
+
+    def _take(self) -> None:
+        self.connection = self._stack.enter_context(closing(take(self._path)))
+        owner = owner_of(self.connection)
+        is_used = bool(used_in(self.connection))
+        is_there = are_elsewhere(self.store.location) or os.path.exists(self.store.location)
+        if owner is not None and (is_used or is_there):
+            self.store.open(owner, is_used=is_used)
+            self._stack.callback(self.store.close)
+            self.has_values = True
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -1,7 +1,8 @@
 """Compacting: a database file that no broker runs on is written anew, without its free pages.
 
 The new file can be made shorter at any time, which files of earlier versions cannot: that is chosen when a file is
-made. It is written beside the old one, synced and renamed, so the database is there at any moment, old or new.
+made. It is written beside the old one, synced and renamed, so the database is there at any moment, old or new. It
+belongs to the same user, also where root has it written.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dagorama_broker.storage.faults import explain
 from dagorama_broker.storage.files import sync_folder
 from dagorama_broker.storage.journal import StorageError
 from dagorama_broker.storage.schema import schema_number
+from dagorama_broker.storage.taking import take_file
 
 
 class Compacted(NamedTuple):
@@ -37,11 +39,12 @@ def compact(path: Path) -> Compacted:
         raise StorageError(f"{path}: {what}. Look whether the name is right.")
     new = path.with_name(f"{path.name}.compacting")
     try:
-        with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
-            _take(connection, path)
+        with closing(take_file(path)) as connection:
+            schema_number(connection, str(path))  # raises for a database of another program
+            connection.execute("PRAGMA journal_mode = DELETE")  # with all that a log beside it had
             before = path.stat().st_size
             new.unlink(missing_ok=True)
-            os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, path.stat().st_mode & 0o777))
+            _make(new, path.stat())
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("VACUUM INTO ?", (str(new),))
             _sync(new)
@@ -54,14 +57,16 @@ def compact(path: Path) -> Compacted:
     return Compacted(str(path), before, path.stat().st_size)
 
 
-def _take(connection: sqlite3.Connection, path: Path) -> None:
-    """Hold the file, with all that a log beside it had."""
-    execute = connection.execute
-    execute("PRAGMA locking_mode = EXCLUSIVE")
-    execute("BEGIN EXCLUSIVE")
-    execute("COMMIT")
-    schema_number(connection, str(path))  # raises for a database of another program
-    execute("PRAGMA journal_mode = DELETE")
+def _make(new: Path, old: os.stat_result) -> None:
+    """Make a file with the rights and the owner of another: the broker of another user is to go on with it."""
+    handle = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        made = os.fstat(handle)
+        if (made.st_uid, made.st_gid) != (old.st_uid, old.st_gid):
+            os.fchown(handle, old.st_uid, old.st_gid)
+        os.fchmod(handle, old.st_mode & 0o777)
+    finally:
+        os.close(handle)
 
 
 def _sync(path: Path) -> None:

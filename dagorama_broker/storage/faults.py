@@ -35,6 +35,11 @@ GONE = (
     "the file was removed or moved while the broker ran, so nothing more can be kept in it. Put it back where it was, "
     "or restore it from a backup, then start the broker again; without it the broker starts empty"
 )
+#: Said where there is another file by its name then.
+REPLACED = (
+    "another file was put in its place while it was used, so nothing more can be kept in the one that was opened. Look "
+    "which one it is to be, then start the broker again"
+)
 
 
 def explain(location: str, error: Exception) -> StorageError:

@@ -43,7 +43,7 @@ from dagorama_broker.core.model.values import (
     WorkerId,
 )
 from dagorama_broker.storage import pruning
-from dagorama_broker.storage.faults import GONE, explain
+from dagorama_broker.storage.faults import GONE, REPLACED, explain
 from dagorama_broker.storage.files import prepare_file
 from dagorama_broker.storage.folding import (
     UNDONE,
@@ -65,14 +65,14 @@ from dagorama_broker.storage.reading import Reader
 from dagorama_broker.storage.rows import Parameter, RowWriter
 from dagorama_broker.storage.schema import load_migrations, migrate
 from dagorama_broker.storage.shaping import ShapeReader
+from dagorama_broker.storage.taking import file_id, take_file
 from dagorama_broker.storage.uptime import boot_id, wall_offset_s
 from dagorama_broker.storage.uses import RESULT, uses_of_attempts, uses_of_hooks, uses_of_nodes, uses_of_outcomes
 
-#: Applied in this order. The lock mode comes first: only then does WAL mode work without a shared-memory file.
+#: Applied before the file is locked, which is the first thing: only then WAL mode needs no shared-memory file.
 _PRAGMAS = (
     "page_size = 8192",  # of a new file; measured fastest for small payloads, which fill a few pages in each batch
     "auto_vacuum = INCREMENTAL",  # the same: it can be made shorter; an older one is as it is, see `compacting`
-    "locking_mode = EXCLUSIVE",
 )
 _PRAGMAS_LOCKED = (
     "journal_mode = WAL",
@@ -151,6 +151,7 @@ class SqliteJournal:
         self._path = Path(os.path.expanduser(path)).absolute()
         self.location = str(self._path)
         self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None  #: the one that is open
         self._copies = Copies()
         self._failure: StorageError | None = None
         self.sync_s = 0.0
@@ -163,12 +164,11 @@ class SqliteJournal:
         """Take the file, see `Journal.open`."""
         prepare_file(self._path)
         try:
-            self._connection = sqlite3.connect(
-                self.location, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=128
-            )
+            self._connection = take_file(self._path, _PRAGMAS)
+            self._file = file_id(self._path)
             self._failure = None
             return self._take(self._connection)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self.close()
             raise explain(self.location, error) from error
         except BaseException:
@@ -177,11 +177,6 @@ class SqliteJournal:
 
     def _take(self, connection: sqlite3.Connection) -> Snapshot:
         execute = connection.execute
-        for pragma in _PRAGMAS:
-            execute(f"PRAGMA {pragma}")
-        # In exclusive mode the lock outlives the transaction.
-        execute("BEGIN EXCLUSIVE")
-        execute("COMMIT")
         migrations = load_migrations()
         migrate(connection, self.location, migrations)
         for pragma in _PRAGMAS_LOCKED:
@@ -216,9 +211,10 @@ class SqliteJournal:
         try:
             connection.execute("BEGIN IMMEDIATE")
             self._write(connection, batch)
-            if not os.path.exists(self.location):
+            found = file_id(self.location)
+            if found != self._file:
                 # SQLite would go on with the file that has no name any more, and nobody could read it later.
-                raise FileNotFoundError(GONE)
+                raise FileNotFoundError(GONE if found is None else REPLACED)
             began_at = time.perf_counter()
             connection.execute("COMMIT")
             self.sync_s = time.perf_counter() - began_at

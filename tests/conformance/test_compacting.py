@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dagorama_broker.care.stopped import take
 from dagorama_broker.core import events as e
 from dagorama_broker.storage.compacting import compact
 from dagorama_broker.storage.journal import StorageError
@@ -49,6 +52,62 @@ def test_an_older_file_is_made_shorter_once(tmp_path: Path) -> None:
     assert journal.measure().gives_back
     assert journal.find_head(instance.id) is not None
     journal.close()
+
+
+def test_the_file_stays_that_of_its_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An administrator who compacts the database of a broker that has a user of its own locks nobody out."""
+    path = tmp_path / "broker.db"
+    older_file(path)
+    path.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(path, 4321, 8765)
+        of = 4321, 8765
+    else:
+        given: list[tuple[int, int]] = []
+        real = path.stat()
+        monkeypatch.setattr(os, "fchown", lambda handle, *owner: given.append(owner))
+        monkeypatch.setattr(os, "fstat", lambda handle: os.stat_result((0, 0, 0, 0, 4321, 8765, 0, 0, 0, 0)))
+        of = real.st_uid, real.st_gid
+    compact(path)
+    monkeypatch.undo()
+    status = path.stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (*of, 0o640)
+    assert os.geteuid() == 0 or given == [of]
+
+
+@pytest.mark.parametrize("taker", ["journal", "compact", "take"])
+def test_a_file_that_is_replaced_as_it_is_opened_is_opened_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taker: str
+) -> None:
+    """Who has opened the old one by then would lock, and write, a file that nobody finds again."""
+    path, newer = tmp_path / "broker.db", tmp_path / "newer.db"
+    for each, count in ((path, 1), (newer, 2)):
+        journal = SqliteJournal(each)
+        journal.open()
+        graph = Graph()
+        journal.commit([e.InstanceCreated(instance=graph.instance()) for _ in range(count)])
+        journal.close()
+    connect = sqlite3.connect
+
+    def replaced(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*arguments, **options)
+        if newer.exists():
+            os.replace(newer, path)  # as another process does that compacts it
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", replaced)
+    if taker == "journal":
+        journal = SqliteJournal(path)
+        journal.open()
+        journal.close()
+    elif taker == "take":
+        take(path).close()
+    else:
+        compact(path)
+    monkeypatch.undo()
+    assert not newer.exists()
+    with closing(sqlite3.connect(f"file:{path}?immutable=1&mode=ro", uri=True)) as connection:
+        assert connection.execute("SELECT count(*) FROM instances").fetchone() == (2,)
 
 
 def test_a_link_goes_on_leading_to_the_file(tmp_path: Path) -> None:

@@ -124,6 +124,19 @@ def test_a_file_that_was_taken_away_takes_no_commits(tmp_path: Path) -> None:
     journal.close()
 
 
+def test_a_file_that_was_replaced_takes_no_commits(tmp_path: Path) -> None:
+    """What is written to the one that was opened would be found by nobody."""
+    path, other = tmp_path / "broker.db", tmp_path / "other.db"
+    journal = SqliteJournal(path)
+    journal.open()
+    graph = Graph()
+    other.write_bytes(path.read_bytes())
+    other.rename(path)
+    with pytest.raises(StorageError, match=r"broker\.db: another file was put in its place"):
+        journal.commit([e.InstanceCreated(instance=graph.instance())])
+    journal.close()
+
+
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     """A file of a later version is left as it is, with a message that names both schemas."""
     path = tmp_path / "broker.db"
