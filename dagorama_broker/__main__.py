@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dagorama.metrics.faults import MetricsError
+from dagorama.variables import warn_of_unknown
 from dagorama_broker import polling as polling  # before gRPC is imported
 from dagorama_broker.core.model.stored import ValueUse
 from dagorama_broker.ending import PlainEnd
@@ -104,6 +105,7 @@ def main(
     that, 1 if the storage failed, 2 for an option or a setting that cannot be used, 3 if it could not start.
     """
     logging.basicConfig(level=log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
+    warn_of_unknown(log)
     try:
         settings = from_environment(storage=storage)
         settings = replace(

@@ -21,6 +21,7 @@ from dagorama.cli.options import (
 from dagorama.code.policy import CodeMismatch
 from dagorama.logging import program_log
 from dagorama.metrics.faults import MetricsError
+from dagorama.variables import warn_of_unknown
 from dagorama.worker.options import (
     CONCURRENCY_MAX,
     WorkerOptions,
@@ -145,6 +146,7 @@ def worker(
     at_host, at_port = use_address(host, port)
     check_settings(cancel_grace_s, default_code_mismatch, captures_logs_by_default, log_bytes_max)
     log = program_log("worker")
+    warn_of_unknown(log)
     log.info("%s, at %s:%d: %s", _does(processes, concurrency), at_host, at_port, _serves(options))
     metrics = _metrics(metrics_host, metrics_port)
     if metrics is not None:

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from dagorama_broker.care.faults import explained
-from dagorama_broker.care.stopped import existing
+from dagorama_broker.care.stopped import existing, existing_store
 from dagorama_broker.core.model.stored import ValueUse
 from dagorama_broker.storage.auditing import audit_uses, list_all_uses
 from dagorama_broker.storage.journal import Journal
 from dagorama_broker.storage.url import open_journal
 from dagorama_broker.values.directory import DirectoryStore
 from dagorama_broker.values.faults import UnknownValue
-from dagorama_broker.values.place import open_store
 from dagorama_broker.values.store import CHUNK_BYTES, ValueStore
 
 #: What is wrong with one value or use is told there.
@@ -51,7 +50,7 @@ def _audit(storage: str, values: str, tell: Tell, *, reads: bool) -> Audit:
         for fault in audit_uses(journal):
             audit.problems += 1
             tell(str(fault))
-        store = open_store(values, storage)
+        store = existing_store(values, storage)
         is_used = bool(journal.list_uses(after=None, limit=1))
         if not is_used and isinstance(store, DirectoryStore) and not os.path.exists(store.location):
             return audit

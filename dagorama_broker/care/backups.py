@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from pathlib import Path
 
-from dagorama_broker.care.faults import CareError
+from dagorama_broker.care.faults import CareError, told
 from dagorama_broker.storage.files import sync_folder
 
 MANIFEST, UNDERWAY = "backup.json", "backup.incomplete"
@@ -65,7 +65,9 @@ def read_manifest(directory: Path) -> Manifest:
                 "directory, which goes on with what is there, or name another backup"
             ) from None
         raise CareError(f"{directory}: there is no backup. Name a directory that `storage backup` has made") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise CareError(told(error, directory / MANIFEST)) from error
+    except ValueError as error:
         raise CareError(f"{directory / MANIFEST} cannot be read: {error}. Name another backup") from error
     if not isinstance(read, dict) or read.pop("form", None) != FORM:
         raise CareError(f"{directory}: a newer version of dagorama has made this backup. Restore it with that one")
@@ -76,6 +78,13 @@ def read_manifest(directory: Path) -> Manifest:
         return Manifest(**values, database=database, logs=logs and FileEntry(**logs), problems=problems)
     except (KeyError, TypeError) as error:
         raise CareError(f"{directory / MANIFEST} has been changed: {error}. Name another backup") from error
+
+
+def check_has_all(directory: Path, manifest: Manifest) -> None:
+    """Raise `CareError` where a backup lacks a file that it had when it was made."""
+    for name in (DATABASE, *([LOGS] if manifest.logs is not None else [])):
+        if not (directory / name).exists():
+            raise CareError(f"{directory} lacks {name}, which it had when it was made. Restore another backup")
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:

@@ -23,6 +23,7 @@ from dagorama_broker.care.backups import (
     VALUES,
     FileEntry,
     Manifest,
+    check_has_all,
     chunks_of,
     locked,
     read_manifest,
@@ -61,6 +62,7 @@ def restore(directory: Path, storage: str, values: str) -> Restored:
     path = database_of(storage)
     begun = restoring_of(path)
     with explained(path):
+        check_has_all(directory, manifest)
         _check_is_free(path, storage, values, goes_on=begun.exists())
         prepare_folder(path)
         with locked(begun, f"{path}: another backup is being restored into it. Wait for that one"):
@@ -128,12 +130,12 @@ def _restore_values(directory: Path, manifest: Manifest, database: Path, storage
         except FileNotFoundError:
             raise NotThere(f"value {name} of {size} bytes is not in {directory / VALUES}") from None
 
-    wanted = used_values(database)
-    if manifest.values_kept != COPIED or not wanted:
-        return ()
     with closing(read_only(database)) as connection:
         owner = owner_of(connection)
-    assert owner is not None, "whoever refers to values has an id"
+    wanted = used_values(database)
+    # A place that was named is made, as a broker does, also where there are none yet.
+    if manifest.values_kept != COPIED or owner is None or not (wanted or values):
+        return ()
     store = open_store(values, storage)
     store.open(owner, is_used=False)
     try:

@@ -1,6 +1,7 @@
 """The choice of a place for values, as text: the setting DAGORAMA_VALUES."""
 
 import os
+import re
 from pathlib import Path
 
 from dagorama_broker.values.bucket import BucketStore
@@ -11,6 +12,8 @@ from dagorama_broker.values.objects import SCHEMES, scheme_of
 from dagorama_broker.values.store import ValueStore
 
 _SQLITE = "sqlite:///"
+#: A URL of a bucket with too few slashes; it would be taken for a directory of a strange name.
+_ONE_SLASH = re.compile(f"({'|'.join(SCHEMES)}):", re.IGNORECASE)
 
 
 def open_store(values: str, storage: str) -> ValueStore:
@@ -24,6 +27,10 @@ def open_store(values: str, storage: str) -> ValueStore:
     if scheme:
         known = ", ".join(f"{one}://" for one in SCHEMES)
         raise StoreUnusable(values, f"values cannot be kept there; a URL of a bucket begins with {known}")
+    if found := _ONE_SLASH.match(values):
+        raise StoreUnusable(
+            values, f"that names no place for values; a URL has two slashes, as {found[1]}://bucket/prefix"
+        )
     if values:
         return DirectoryStore(Path(os.path.expanduser(values)).absolute())
     if not storage.startswith(_SQLITE):

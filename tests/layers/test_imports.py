@@ -29,6 +29,7 @@ ROOMS = {
             "retry",
             "settings",
             "states",
+            "variables",
             "why",
         )
     },

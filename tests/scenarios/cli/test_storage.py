@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from contextlib import closing
 from hashlib import sha256
@@ -12,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dagorama.cli.main import group
+from dagorama_broker.care.backups import FileEntry
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.references import Reference, write_references
 from dagorama_broker.launch import launch_broker
@@ -133,3 +136,44 @@ def test_a_name_of_no_file_is_told_by_each_command(tmp_path: Path, command: str,
     result = CliRunner().invoke(group, ["storage", *words, f"sqlite:///{tmp_path / name}"])
     assert (result.exit_code, type(result.exception)) == (3, SystemExit)
     assert said in result.output
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EACCES, "this user may not read or write it (Permission denied). Run the command as the user"),
+        (errno.ENOSPC, "the disk is full (No space left on device). Make room there"),
+        (errno.EROFS, "the disk is read-only (Read-only file system). Name another place"),
+        (errno.ENOTDIR, "Not a directory. Look whether the name is right"),
+    ],
+)
+@pytest.mark.parametrize("command", ["backup", "restore"])
+def test_what_the_system_refuses_has_a_way_out(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, number: int, said: str
+) -> None:
+    """By the name of the file: that permission is denied says little to somebody at night."""
+    backup, named = tmp_path / "backup", f"sqlite:///{database}"
+    if command == "restore":
+        made = CliRunner().invoke(group, ["storage", "backup", str(backup), "--storage", named])
+        assert made.exit_code == 0, made.output
+        named = f"sqlite:///{tmp_path / 'restored.db'}"
+
+    def refuse(path: Path, chunks: object) -> FileEntry:
+        raise OSError(number, os.strerror(number), str(path))
+
+    module = "restoring" if command == "restore" else "saving"
+    monkeypatch.setattr(f"dagorama_broker.care.{module}.write_file", refuse)
+    result = CliRunner().invoke(group, ["storage", command, str(backup), "--storage", named])
+    file = tmp_path / "restored.db.restoring" if command == "restore" else backup / "database.db"
+    assert (result.exit_code, f"{file}: {said}" in result.output) == (3, True), result.output
+
+
+def test_commands_do_not_speak_of_a_broker_that_is_not_there(database: Path) -> None:
+    """It has no settings that could be changed: another storage is named with the option."""
+    (database.parent / "text.db").write_bytes(b"text" * 5_000)
+    result = check(database.parent / "text.db")
+    assert "it is not an SQLite database" in result.output
+    assert "Look whether the name is right, or name another storage with --storage." in result.output
+    with launch_broker(port=0, storage=f"sqlite:///{database}"):
+        result = check(database)
+    assert "Stop that one, or name another storage with --storage." in result.output

@@ -270,6 +270,33 @@ def test_a_backup_that_was_changed_is_found_out(tmp_path: Path) -> None:
         SqliteJournal(tmp_path / "again.db").open()
 
 
+def test_a_backup_that_lacks_a_file_is_told_by_its_name(tmp_path: Path) -> None:
+    """It was whole when it was made: the message says what it lacks, and nothing is begun."""
+    path, backup = tmp_path / "broker.db", tmp_path / "backup"
+    make_used_storage(path)
+    assert care("backup", backup, "--storage", url(path)).exit_code == 0
+    (backup / DATABASE).unlink()
+    result = care("restore", backup, "--storage", url(tmp_path / "restored.db"))
+    assert (result.exit_code, f"{backup} lacks database.db, which it had" in result.output) == (3, True), result.output
+    assert not list(tmp_path.glob("restored.db*"))
+
+
+def test_a_directory_of_values_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """Where it is named: to count nothing in it would look as if there were no values. A restore makes it."""
+    path, nowhere = tmp_path / "broker.db", tmp_path / "nowhere"
+    journal = SqliteJournal(path)  # which has no values
+    journal.open()
+    journal.close()
+    named = "--storage", url(path), "--values", str(nowhere)
+    for words in (("size",), ("check",), ("backup", tmp_path / "backup")):
+        result = care(*words, *named)
+        assert (result.exit_code, f"{nowhere}: there is no such directory of values" in result.output) == (3, True)
+    assert care("size", "--storage", url(path)).exit_code == 0
+    assert care("backup", tmp_path / "saved", "--storage", url(path)).exit_code == 0
+    result = care("restore", tmp_path / "saved", "--storage", url(tmp_path / "new.db"), "--values", str(nowhere))
+    assert (result.exit_code, nowhere.is_dir()) == (0, True), result.output
+
+
 def test_nothing_is_restored_where_something_is(tmp_path: Path) -> None:
     """A database, one that a broker runs on, logs, values; each stays as it is."""
     path = tmp_path / "broker.db"

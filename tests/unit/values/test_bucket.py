@@ -12,6 +12,7 @@ import pytest
 
 from dagorama_broker.values import bucket, objects
 from dagorama_broker.values.bucket import BucketStore
+from dagorama_broker.values.directory import DirectoryStore
 from dagorama_broker.values.faults import StoreAway, StoreFull, StoreUnusable, UnknownValue
 from dagorama_broker.values.naming import folder_of
 from dagorama_broker.values.objects import Objects
@@ -205,6 +206,14 @@ def test_without_the_extra_the_setting_is_refused_with_the_way_to_get_it(url: st
         pytest.raises(StoreUnusable, match=r"pip install 'dagorama\[object-store\]'"),
     ):
         open_store(url, "memory:")
+
+
+@pytest.mark.parametrize("values", ["s3:/bucket", "S3:bucket/prefix", "gs:/", "az:bucket"])
+def test_a_url_with_too_few_slashes_is_no_directory(values: str) -> None:
+    """It is refused: a directory of that name would be made, and fill the broker's disk."""
+    with pytest.raises(StoreUnusable, match=r"a URL has two slashes, as (s3|S3|gs|az)://bucket/prefix"):
+        open_store(values, "memory:")
+    assert type(open_store(f"./{values}", "memory:")) is DirectoryStore
 
 
 @pytest.mark.parametrize("scheme", ["gs", "az"])
