@@ -19,6 +19,7 @@ from time import monotonic, sleep, time
 from typing import NamedTuple
 
 from dagorama.calls.references import Reference
+from dagorama.client.values.checked import TABLE
 from dagorama.client.values.mapped import open_regular
 
 #: The bytes of all files, unless `DAGORAMA_VALUE_CACHE_MAX` says otherwise.
@@ -117,6 +118,8 @@ class Cache:
         with suppress(OSError), os.scandir(self.directory) as entries:
             for entry in entries:
                 with suppress(OSError):
+                    if entry.name == TABLE:
+                        continue
                     about = entry.stat(follow_symlinks=False)
                     if entry.name.endswith(_PART) or entry.name.startswith(_SPOOL):
                         if time() - about.st_mtime > _STALE_S:

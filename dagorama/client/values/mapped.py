@@ -19,9 +19,8 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from dagorama.calls.large import Content
 from dagorama.calls.pickling import Buffer
 from dagorama.calls.references import Reference
+from dagorama.client.values.checked import Checked, FileState
 
-#: So many files are known to have the bytes of their values.
-_CHECKED_MAX = 4096
 #: Clocks of file systems may tell two changes within so long apart by nothing.
 _SAME_TIME_NS = 50_000_000
 #: So many values that were stored last are known again when they are to be stored once more, of so many bytes together:
@@ -42,30 +41,15 @@ class Kept(NamedTuple):
     bytes: mmap.mmap
 
 
-class _FileState(NamedTuple):
-    """A file as it is, by the time of its last change of any kind; no program can set that time."""
-
-    device: int
-    inode: int
-    changed_at_ns: int
-
-    @classmethod
-    def of(cls, descriptor: int) -> _FileState:
-        """Return that of an open file."""
-        about = os.fstat(descriptor)
-        return cls(about.st_dev, about.st_ino, about.st_ctime_ns)
-
-
 class Mapped:
     """The mappings of a process, by the values that they are of."""
 
-    def __init__(self) -> None:
-        """Begin without any."""
+    def __init__(self, checked: Checked) -> None:
+        """Begin without any; `checked` are the files that need not be hashed."""
+        self._checked = checked
         self._lock = threading.Lock()
         self._by_digest: WeakValueDictionary[bytes, mmap.mmap] = WeakValueDictionary()
         self._references: WeakKeyDictionary[mmap.mmap, Reference] = WeakKeyDictionary()
-        #: The files that were hashed, as they were then, by the digests that they have.
-        self._checked: OrderedDict[bytes, _FileState] = OrderedDict()
         #: By some of the bytes of a value that was stored.
         self._stored: OrderedDict[tuple[int, bytes], Kept] = OrderedDict()
 
@@ -87,27 +71,23 @@ class Mapped:
     def map_checked(self, reference: Reference, descriptor: int) -> mmap.mmap | None:
         """Map an open file whose bytes have been hashed as they are now; return None where they are not the value's.
 
-        A file is hashed once, not by each node that maps it: many may read it, one after the other.
+        A file is hashed once, not by each node or process that maps it: many may read it, one after the other.
         """
         found = self.get(reference)
         if found is not None:
             return found
-        state = _FileState.of(descriptor)
-        with self._lock:
-            is_known = self._checked.get(reference.digest) == state
-        if not is_known:
+        state = FileState.of(descriptor)
+        if not self._checked.has(reference, state):
             with mmap.mmap(descriptor, reference.size, prot=mmap.PROT_READ) as looked_at:
                 if sha256(looked_at).digest() != reference.digest:
                     return None
             if time.time_ns() > state.changed_at_ns + _SAME_TIME_NS:
-                self._know_checked(reference, state)
+                self._checked.note(reference, state)
         return self.map(reference, descriptor)
 
-    def _know_checked(self, reference: Reference, state: _FileState) -> None:
-        with self._lock:
-            self._checked[reference.digest] = state
-            if len(self._checked) > _CHECKED_MAX:
-                self._checked.popitem(last=False)
+    def wrote(self, reference: Reference, descriptor: int) -> None:
+        """Note that an open file is as it will stay. This process has written and hashed it, and nobody else has."""
+        self._checked.note(reference, FileState.of(descriptor))
 
     def remember(self, content: Content, reference: Reference, mapping: mmap.mmap) -> None:
         """Keep the bytes of a value that was stored, to know it again."""

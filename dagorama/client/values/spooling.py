@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import sha256
 from mmap import PROT_READ, mmap
@@ -18,6 +18,8 @@ from dagorama.logging import get_logger
 
 #: Written and hashed at a time.
 _STEP_BYTES = 4 * 2**20
+#: So much is written before the disk is to begin, while more comes.
+_SYNC_BYTES = 64 * 2**20
 #: Left free for others on a disk, as the broker does; on a small one this share of it.
 _SPARE_BYTES, _SPARE_SHARE = 256 * 2**20, 0.05
 
@@ -30,15 +32,42 @@ class Spooled(NamedTuple):
     path: str
 
 
-def spool(content: Content, directory: Path) -> Spooled | None:
-    """Write a value to a new file; return None where there is no room for one."""
+class _EarlySync:
+    """Has the disk write what there is of a file while more comes. At its end, less is left to wait for."""
+
+    def __init__(self, descriptor: int, beside: Executor) -> None:
+        """Take an open file, and a thread that may wait for the disk."""
+        self._descriptor = descriptor
+        self._beside = beside
+        self._unsynced_bytes = 0
+        self._syncing: Future[None] | None = None
+
+    def wrote(self, size: int) -> None:
+        """Note that so many bytes were written."""
+        self._unsynced_bytes += size
+        if self._unsynced_bytes >= _SYNC_BYTES and (self._syncing is None or self._syncing.done()):
+            self.end()
+            self._unsynced_bytes = 0
+            self._syncing = self._beside.submit(os.fdatasync, self._descriptor)
+
+    def end(self) -> None:
+        """Wait for the disk. Raises `OSError`: the system tells of an error once, and a later sync would succeed."""
+        if self._syncing is not None:
+            self._syncing.result()
+
+
+def spool(content: Content, directory: Path, *, syncs: bool = False) -> Spooled | None:
+    """Write a value to a new file; return None where there is no room for one.
+
+    With `syncs` the disk begins early, as the file will be synced: the caller still has to do that.
+    """
     path = str(directory / spool_name())
     descriptor = -1
     try:
         if not has_room(directory, content.size):
             return None
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        return Spooled(Reference(_written(content, descriptor), content.size), descriptor, path)
+        return Spooled(Reference(_written(content, descriptor, syncs=syncs), content.size), descriptor, path)
     except OSError as error:
         get_logger().debug("no file could be written in %s: %s", directory, error)
         if descriptor >= 0:
@@ -55,10 +84,10 @@ def has_room(directory: Path, size: int) -> bool:
     return size <= disk.f_bavail * disk.f_frsize - spare
 
 
-def _written(content: Content, descriptor: int) -> bytes:
+def _written(content: Content, descriptor: int, *, syncs: bool) -> bytes:
     """Write a value; return the digest of what was written, also where somebody changes the value meanwhile.
 
-    Another thread hashes the file behind this one, where that takes a while.
+    Other threads hash the file behind this one, and sync it, where that takes a while.
     """
     if content.size < _STEP_BYTES:
         whole = bytes(content.whole())
@@ -68,17 +97,22 @@ def _written(content: Content, descriptor: int) -> bytes:
     written: SimpleQueue[int] = SimpleQueue()
     with (
         mmap(descriptor, content.size, prot=PROT_READ) as file,
-        ThreadPoolExecutor(1, "dagorama-hash") as beside,
+        ThreadPoolExecutor(2, "dagorama-hash") as beside,
     ):
         digest = beside.submit(_hashed, file, written)
+        early = _EarlySync(descriptor, beside) if syncs else None
         try:
             for view in content.views():
                 for first in range(0, view.nbytes, _STEP_BYTES):
                     with view[first : first + _STEP_BYTES] as step:
                         write(descriptor, step)
                         written.put(step.nbytes)
+                        if early is not None:
+                            early.wrote(step.nbytes)
         finally:
             written.put(0)
+        if early is not None:
+            early.end()
         return digest.result()
 
 

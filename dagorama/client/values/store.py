@@ -14,12 +14,14 @@ from functools import cache as once
 from functools import cached_property
 from hashlib import sha256
 from mmap import mmap
+from pathlib import Path
 from time import monotonic
 
 from dagorama.calls.large import Content, NoStore, TooLarge
 from dagorama.calls.pickling import Buffer
 from dagorama.calls.references import Reference, is_referring, read_references
 from dagorama.client.values.cache import Cache, Part, cache_bytes_max, cache_directory
+from dagorama.client.values.checked import Checked
 from dagorama.client.values.host import HostStore, proved
 from dagorama.client.values.keeping import Keeper
 from dagorama.client.values.mapped import Mapped
@@ -48,7 +50,7 @@ class RemoteValues:
         self._address = host, port
         self._patience_s = patience_s
         self._shows = shows
-        self._mapped = Mapped()
+        self._mapped = Mapped(Checked(_own_directory))
         self._lock = threading.Lock()
         self._described: tuple[Description | None, float] | None = None
         #: The proof by which the store's directory was last found on this host.
@@ -116,7 +118,7 @@ class RemoteValues:
         if known is not None and self._has(known):
             return known
         host = self._host()
-        spooled = spool(content, host.spools) if host is not None else None
+        spooled = spool(content, host.spools, syncs=True) if host is not None else None
         is_at_host, cache = spooled is not None, _cache()
         if spooled is None and cache is not None:
             spooled = spool(content, cache.directory)
@@ -182,6 +184,7 @@ class RemoteValues:
             get_logger().debug("the value %s is sent: %s", spooled.reference, refused)
             return False
         self._is_sure(spooled.reference)
+        self._mapped.wrote(spooled.reference, spooled.descriptor)
         return True
 
     def _put_from_memory(self, content: Content) -> Reference:
@@ -205,6 +208,7 @@ class RemoteValues:
         if cache is not None:
             with suppress(OSError):
                 cache.finish(spooled.reference, spooled.path)
+                self._mapped.wrote(spooled.reference, spooled.descriptor)
 
     # -- fetching ------------------------------------------------------------------------------------------------------
 
@@ -268,6 +272,7 @@ class RemoteValues:
             mapping = self._mapped.map(reference, part.descriptor)
             if os.fstat(part.descriptor).st_nlink:  # else another has begun anew, as nothing has come for long
                 cache.finish(reference, part.path)
+                self._mapped.wrote(reference, part.descriptor)
             return memoryview(mapping)
 
     def _fetch(self, reference: Reference, what: str, part: Part) -> None:
@@ -344,6 +349,12 @@ def _cache() -> Cache | None:
     except OSError as error:
         get_logger().warning("large values are kept in memory alone: %s", error)
         return None
+
+
+def _own_directory() -> Path | None:
+    """Return the directory of this user's values; None where there is none to be had."""
+    cache = _cache()
+    return None if cache is None else cache.directory
 
 
 _stores: dict[tuple[int, str, int], RemoteValues] = {}
