@@ -28,11 +28,12 @@ def inline_max() -> int:
 class Content:
     """The bytes of a value that is to be stored, in parts. They are not copied: nobody may change them meanwhile."""
 
-    __slots__ = ("parts", "size")
+    __slots__ = ("is_object", "parts", "size")
 
-    def __init__(self, parts: Sequence[Buffer]) -> None:
-        """Take parts in their order."""
+    def __init__(self, parts: Sequence[Buffer], *, is_object: bool = False) -> None:
+        """Take parts in their order. With `is_object` the only part is the user's own, which may be stored again."""
         self.parts = parts
+        self.is_object = is_object
         self.size = sum(map(size_of, parts))
 
     def views(self) -> Iterator[memoryview]:
@@ -81,9 +82,11 @@ class ValueStore(Protocol):
         """
         ...
 
-    def get(self, references: Sequence[Reference], what: str) -> Sequence[Buffer]:
+    def get(self, references: Sequence[Reference], what: str, *, as_bytes: bool = False) -> Sequence[Buffer]:
         """Return the bytes of values, which nobody can write to. Raises `PayloadError`, naming `what` needs a value
         that cannot be had.
+
+        With `as_bytes` nothing but `bytes` are made of them, so a store may give what it has as such.
         """
         ...
 
@@ -115,9 +118,10 @@ class MemoryValues:
             references.append(Reference(digest, content.size))
         return references
 
-    def get(self, references: Sequence[Reference], what: str) -> Sequence[Buffer]:
+    def get(self, references: Sequence[Reference], what: str, *, as_bytes: bool = False) -> Sequence[Buffer]:
         """Return values as they are kept."""
-        return [memoryview(self._values[reference.digest]) for reference in references]
+        values = [self._values[reference.digest] for reference in references]
+        return values if as_bytes else [memoryview(value) for value in values]
 
     def hold(self, owner: object, payload: bytes) -> None:
         """Do nothing: all values are kept."""

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from dagorama.calls.large import Content, NoStore, TooLarge, ValueStore, inline_max
-from dagorama.calls.pickling import PROTOCOL, Buffer, Copying, Pickling, Pieces, size_of, unpickled
+from dagorama.calls.pickling import PROTOCOL, Buffer, Copying, Pickling, Pieces, are_bytes, size_of, unpickled
 from dagorama.calls.placeholders import MARK, SOME_ARE_KEYS, exchange
 from dagorama.calls.promise_keys import dump_with_keys, dumps_with_keys
 from dagorama.calls.references import (
@@ -115,7 +115,7 @@ class Draft:
             raise self._too_large(error, parts) from None
 
     def _kept(self, store: ValueStore) -> bytes:
-        references = store.put([Content([buffer]) for buffer in self._pieces.buffers])
+        references = store.put([Content([buffer], is_object=True) for buffer in self._pieces.buffers])
         distinct = list(dict.fromkeys(references))
         stream = self._pieces.stream
         if len(distinct) < len(references):
@@ -315,7 +315,8 @@ def _decode_referring(data: bytes, resolve: Callable[[bytes], object], what: str
             problem=f"it refers to {len(references)} large values, and there is no store here that has them",
             way_out="Ask for it where a broker is connected.",
         )
-    contents = list(store.get(references, what))
+    as_bytes = stream is not None and are_bytes(stream, len(references))
+    contents = list(store.get(references, what, as_bytes=as_bytes))
     whole: Buffer = contents.pop() if stream is None else stream
     buffers: Sequence[Buffer] = ()
     outer = exchange.value_of

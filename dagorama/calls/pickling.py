@@ -12,7 +12,7 @@ import pickle
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
-from dagorama.calls.references import REFERENCES_MAX
+from dagorama.calls.references import ORDER_BYTES_MAX, REFERENCES_MAX, BadReferences, read_order
 
 PROTOCOL = 5
 
@@ -38,10 +38,12 @@ def _text(text: str) -> bytes:
     return b"\x8c" + bytes([len(text)]) + text.encode()
 
 
+_BYTES_MAKER = _builtin("bytes") + _NEXT_BUFFER + b"\x85R"
+
 #: By the opcode of an object: the size of its length, and what makes the object of a buffer.
 _MAKERS = {
-    ord("B"): (4, _builtin("bytes") + _NEXT_BUFFER + b"\x85R"),
-    0x8E: (8, _builtin("bytes") + _NEXT_BUFFER + b"\x85R"),
+    ord("B"): (4, _BYTES_MAKER),
+    0x8E: (8, _BYTES_MAKER),
     0x96: (8, _builtin("bytearray") + _NEXT_BUFFER + b"\x85R"),
     ord("X"): (4, _builtin("str") + _NEXT_BUFFER + _text("utf-8") + _text("surrogatepass") + b"\x87R"),
     0x8D: (8, _builtin("str") + _NEXT_BUFFER + _text("utf-8") + _text("surrogatepass") + b"\x87R"),
@@ -151,6 +153,19 @@ def _maker_before(piece: Buffer, size: int) -> tuple[int, bytes] | None:
         ):
             return 1 + length_bytes, makes
     return None
+
+
+def are_bytes(stream: bytes, count: int) -> bool:
+    """Return whether of each buffer of a stream, which has so many different ones, nothing but `bytes` is made.
+
+    Texts that look like that may be in the stream, too. Then it may have one buffer, as `bytes`, that is for something
+    else, which has the same bytes.
+    """
+    try:
+        places, _ = read_order(stream[:ORDER_BYTES_MAX])
+    except BadReferences:
+        return False
+    return stream.count(_BYTES_MAKER) == (count if places is None else len(places))
 
 
 def size_of(buffer: Buffer) -> int:

@@ -26,6 +26,7 @@ from dagorama.client.values.host import HostStore, proved
 from dagorama.client.values.keeping import Keeper
 from dagorama.client.values.mapped import Mapped
 from dagorama.client.values.progress import Progress
+from dagorama.client.values.shared import SharedBytes
 from dagorama.client.values.spooling import Spooled, spool, write
 from dagorama.client.values.wire import Description, Wire, lost
 from dagorama.errors import BrokerRefused, PayloadError
@@ -42,14 +43,23 @@ _STEP_BYTES = 4 * 2**20
 class RemoteValues:
     """Stores and gives the values of one broker. Any thread may call it."""
 
-    def __init__(self, host: str, port: int, *, patience_s: float | None = None, shows: bool = False) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        patience_s: float | None = None,
+        shows: bool = False,
+        shared: SharedBytes | None = None,
+    ) -> None:
         """Connect when there is something to do. Wait for a broker that is away for so long; None: as is set.
 
-        With `shows` people see how far a long transfer has come.
+        With `shows` people see how far a long transfer has come. Values that are `bytes` are objects of `shared`.
         """
         self._address = host, port
         self._patience_s = patience_s
         self._shows = shows
+        self._shared = shared
         self._mapped = Mapped(Checked(_own_directory))
         self._lock = threading.Lock()
         self._described: tuple[Description | None, float] | None = None
@@ -89,10 +99,12 @@ class RemoteValues:
     def _put_anew(self, digest: bytes) -> bool:
         """Store a value that the store has lost; return whether it was at hand."""
         self._sure.pop(digest, None)
-        kept = self._mapped.bytes_of(digest)
-        if kept is not None:
-            self._put(Content([kept.bytes]))
-        return kept is not None
+        mapped = self._mapped.bytes_of(digest)
+        shared = self._shared.get(digest) if mapped is None and self._shared is not None else None
+        at_hand = shared if mapped is None else mapped.bytes
+        if at_hand is not None:
+            self._put(Content([at_hand]))
+        return at_hand is not None
 
     def hold(self, owner: object, payload: bytes) -> None:
         """Keep the values that a payload refers to; see `ValueStore`."""
@@ -104,16 +116,28 @@ class RemoteValues:
         for digest in self._wire.find(digests):
             self._put_anew(digest)
 
-    def get(self, references: Sequence[Reference], what: str) -> Sequence[Buffer]:
+    def get(self, references: Sequence[Reference], what: str, *, as_bytes: bool = False) -> Sequence[Buffer]:
         """Return values, mapped from files where they have one; see `ValueStore`."""
+        get = self._get_shared if as_bytes and self._shared is not None else self._get
         try:
-            return [self._get(reference, what) for reference in references]
+            return [get(reference, what) for reference in references]
         except NoStore:
             raise lost(references[0], what, "it is of a version that has no store of values") from None
 
     # -- storing -------------------------------------------------------------------------------------------------------
 
     def _put(self, content: Content) -> Reference:
+        part = content.parts[0] if content.is_object else None
+        if type(part) is not bytes or self._shared is None:
+            return self._put_any(content)
+        known = self._shared.reference_of(part)
+        if known is not None and self._has(known):
+            return known
+        reference = self._put_any(content)
+        self._shared.keep(reference, part)
+        return reference
+
+    def _put_any(self, content: Content) -> Reference:
         known = self._mapped.known(content)
         if known is not None and self._has(known):
             return known
@@ -211,6 +235,13 @@ class RemoteValues:
                 self._mapped.wrote(spooled.reference, spooled.descriptor)
 
     # -- fetching ------------------------------------------------------------------------------------------------------
+
+    def _get_shared(self, reference: Reference, what: str) -> Buffer:
+        """Return a value as `bytes`, the same object for as many as take it, unless it is too large for that."""
+        if self._shared is None or not self._shared.fits(reference):
+            return self._get(reference, what)
+        found = self._shared.get(reference.digest)
+        return found if found is not None else self._shared.keep(reference, bytes(self._get(reference, what)))
 
     def _get(self, reference: Reference, what: str) -> Buffer:
         try:
