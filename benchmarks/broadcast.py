@@ -1,4 +1,4 @@
-"""One large array for many nodes that take a while, beside what others do with it.
+"""One large table for many nodes that take a while, beside what others do with it.
 
 python -m benchmarks broadcast
 """
@@ -15,32 +15,46 @@ from time import perf_counter
 
 import click
 
-from benchmarks.columns import NAP_S, Broadcast, column, nap
+from benchmarks.columns import NAP_S, Broadcast, Column, column, nap
 from benchmarks.measure import Numbers, as_one_object, in_folder, tell
 from benchmarks.values import MIB, crew
 
-#: Gives an array to so many nodes; returns the sum of the sizes that they have seen.
+#: Gives a table to so many nodes; returns the sum of the sizes that they have seen.
 Give = Callable[[bytes, int], int]
 Starter = Callable[[int, Path], AbstractContextManager[Give]]
 
 
 @contextmanager
 def argument(workers: int, folder: Path) -> Iterator[Give]:
-    """Dagorama, durable: the array is an argument of the instance."""
+    """Dagorama, durable: `bytes` are an argument of the instance."""
     with crew(folder, workers):
-        yield lambda table, width: Broadcast()(table, 0, width)[0].result(timeout=600)
+        yield lambda table, width: Broadcast()(table, 0, width, False)[0].result(timeout=600)
 
 
 @contextmanager
 def promise(workers: int, folder: Path) -> Iterator[Give]:
-    """Dagorama, durable: the array is what a node gives."""
+    """Dagorama, durable: `bytes` are what a node gives, which makes them, too."""
     with crew(folder, workers):
-        yield lambda table, width: Broadcast()(None, len(table), width)[0].result(timeout=600)
+        yield lambda table, width: Broadcast()(None, len(table), width, False)[0].result(timeout=600)
+
+
+@contextmanager
+def array_argument(workers: int, folder: Path) -> Iterator[Give]:
+    """Dagorama, durable: an array is an argument of the instance."""
+    with crew(folder, workers):
+        yield lambda table, width: Broadcast()(Column(table), 0, width, True)[0].result(timeout=600)
+
+
+@contextmanager
+def array_promise(workers: int, folder: Path) -> Iterator[Give]:
+    """Dagorama, durable: an array is what a node gives, which makes it, too."""
+    with crew(folder, workers):
+        yield lambda table, width: Broadcast()(None, len(table), width, True)[0].result(timeout=600)
 
 
 @contextmanager
 def process_pool(workers: int, folder: Path) -> Iterator[Give]:
-    """The standard library's process pool, which sends the array with each call."""
+    """The standard library's process pool, which sends the table with each call."""
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         yield lambda table, width: sum(pool.map(nap, [table] * width))
 
@@ -61,7 +75,7 @@ def joblib(workers: int, folder: Path) -> Iterator[Give]:
 
 @contextmanager
 def ray(workers: int, folder: Path) -> Iterator[Give]:
-    """Ray, which keeps the array in shared memory."""
+    """Ray, which keeps the table in shared memory."""
     module = import_module("ray")
     module.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="error")
     try:
@@ -78,7 +92,7 @@ def ray(workers: int, folder: Path) -> Iterator[Give]:
 
 @contextmanager
 def dask(workers: int, folder: Path) -> Iterator[Give]:
-    """Dask's distributed scheduler, whose workers are given the array beforehand."""
+    """Dask's distributed scheduler, whose workers are given the table beforehand."""
     module = import_module("distributed")
     cluster = module.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
     with cluster, module.Client(cluster) as client:
@@ -93,6 +107,8 @@ def dask(workers: int, folder: Path) -> Iterator[Give]:
 SYSTEMS: dict[str, Starter] = {
     "argument": argument,
     "promise": promise,
+    "array_argument": array_argument,
+    "array_promise": array_promise,
     "process_pool": process_pool,
     "joblib": joblib,
     "ray": ray,
@@ -103,7 +119,7 @@ NEEDED = {"joblib": ("joblib", "numpy"), "ray": ("ray",), "dask": ("distributed"
 
 
 def took_s(give: Give, table: bytes, width: int) -> float:
-    """Returns how long it takes to give an array to all; a wrong sum is an error."""
+    """Returns how long it takes to give a table to all; a wrong sum is an error."""
     began_at = perf_counter()
     found = give(table, width)
     if found != width * len(table):
@@ -113,15 +129,17 @@ def took_s(give: Give, table: bytes, width: int) -> float:
 
 @click.command()
 @as_one_object
-@click.option("--megabytes", default=50, show_default=True, type=click.IntRange(min=1), help="Of the array, MiB.")
+@click.option("--megabytes", default=50, show_default=True, type=click.IntRange(min=1), help="Of the table, MiB.")
 @click.option("--nodes", default=60, show_default=True, type=click.IntRange(min=1), help=f"Each sleeps {NAP_S:g} s.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(min=1), help="Worker processes.")
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(min=1))
 @in_folder
 def broadcast(as_json: bool, megabytes: int, nodes: int, workers: int, rounds: int, folder: Path) -> None:
-    """One array for many nodes: seconds until all have had it, beside what they sleep alone.
+    """One table for many nodes: seconds until all have had it, beside what they sleep alone.
 
-    As an argument and as a promise, and by the standard library's process pool, joblib, Ray and Dask where installed.
+    As an argument and as a promise, `bytes` and an array, and by the standard library's process pool, joblib, Ray and
+    Dask where installed; joblib gets an array, and the others `bytes`. All are warm: their workers have had a small one
+    before. Everything else counts: sending, hashing and storing the table, and for a promise making it.
     """
     found: dict[str, list[float]] = {}
     for number in range(1, rounds + 1):

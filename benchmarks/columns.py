@@ -3,8 +3,8 @@
 import mmap
 from pickle import PickleBuffer
 from random import Random
-from time import sleep
-from typing import SupportsIndex
+from time import perf_counter, sleep
+from typing import NamedTuple, SupportsIndex
 
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
@@ -23,26 +23,42 @@ class Column:
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[type["Column"], tuple[PickleBuffer]]:
         return Column, (PickleBuffer(self.data),)
 
+    def __len__(self) -> int:
+        return len(self.data)
+
     def touch(self) -> int:
         """Reads a byte of each page of memory; returns their sum."""
         return sum(self.data[::PAGE_BYTES])
+
+
+#: What many nodes get: an array, which is mapped, or `bytes`, which each process has to make.
+Table = bytes | Column
+
+
+class Made(NamedTuple):
+    """A large value, and how long the function has taken that has made it, in seconds."""
+
+    value: Column
+    made_s: float
 
 
 class Relay(DAGDefinition):
     """One large value, from a node to another, and from there to whoever asks for it."""
 
     @dagorama().syncfn
-    def entrypoint(self, seed: int, size: int) -> Column:
+    def entrypoint(self, seed: int, size: int) -> Made:
         return self.passed(self.made(seed, size))
 
     @dagorama().syncfn
-    def made(self, seed: int, size: int) -> Column:
-        return column(seed, size)
+    def made(self, seed: int, size: int) -> Made:
+        began_at = perf_counter()
+        value = column(seed, size)
+        return Made(value, perf_counter() - began_at)
 
     @dagorama().syncfn
-    def passed(self, value: Column) -> Column:
-        value.touch()
-        return value
+    def passed(self, made: Made) -> Made:
+        made.value.touch()
+        return made
 
 
 class Readers(DAGDefinition):
@@ -69,19 +85,20 @@ class Readers(DAGDefinition):
 
 
 class Broadcast(DAGDefinition):
-    """One array for nodes that take a while: given to the instance, or made by a node of it."""
+    """One table for nodes that take a while: given to the instance, or made by a node of it."""
 
     @dagorama().syncfn
-    def entrypoint(self, table: bytes | None, size: int, width: int) -> int:
-        source = self.made(size) if table is None else table
+    def entrypoint(self, table: Table | None, size: int, width: int, is_array: bool) -> int:
+        source = self.made(size, is_array) if table is None else table
         return self.gather([self.nap(source) for _ in range(width)])
 
     @dagorama().syncfn
-    def made(self, size: int) -> bytes:
-        return bytes(column(0, size).data)
+    def made(self, size: int, is_array: bool) -> Table:
+        made = column(0, size)
+        return made if is_array else bytes(made.data)
 
     @dagorama().syncfn
-    def nap(self, table: bytes) -> int:
+    def nap(self, table: Table) -> int:
         return nap(table)
 
     @dagorama().syncfn
@@ -94,7 +111,7 @@ def column(seed: int, size: int) -> Column:
     return Column(bytearray(Random(seed).randbytes(PIECE_BYTES) * (size // PIECE_BYTES + 1))[:size])
 
 
-def nap(table: bytes) -> int:
+def nap(table: Table) -> int:
     """Takes a while; returns how many bytes it has got."""
     sleep(NAP_S)
     return len(table)
