@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping, MutableSequence, Sequence
 from copy import copy
 from heapq import nlargest
 from itertools import islice
+from struct import Struct, pack
 from typing import Any, TypeVar, assert_never
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Instance, Node
-from dagorama_broker.core.model.references import refers
+from dagorama_broker.core.model.references import ABOVE_MARK, refers
 from dagorama_broker.core.model.selections import InstanceSelection, NodeSelection, Selected
 from dagorama_broker.core.model.states import COMPLETED, TERMINAL, WAITING, Change, InstanceState, NodeState
 from dagorama_broker.core.model.stored import (
@@ -63,6 +64,12 @@ _RUNS_MIN = 10_000
 #: A state is kept as its place in here: waiting is 0.
 _STATES = tuple(NodeState)
 _PLACES = {state: place for place, state in enumerate(_STATES)}
+_COMPLETED = _PLACES[COMPLETED]
+
+#: The times of each row stand side by side, so that those of one row are written at once.
+_TIMES = 4
+_TIMES_BYTES = 8 * _TIMES
+_write_times = Struct(f"{_TIMES}d").pack_into
 
 
 class MemoryJournal:
@@ -121,7 +128,97 @@ class MemoryJournal:
     def commit(self, events: Sequence[e.DurableEvent]) -> None:
         """Take a batch over, event by event."""
         for event in events:
-            self._take(event)
+            match event:  # the most frequent come first
+                case e.NodeCompleted():  # without a call for each of thousands in a second, where it can do without
+                    node, payload = event.node, event.payload
+                    self._running[node.instance.seq].complete(event)
+                    if payload is not None and payload < ABOVE_MARK and refers(payload):
+                        self._use_result(node, payload)
+                case e.NodesCreated():
+                    self._add_nodes(event)
+                case e.NodesNoted():
+                    for node, note in event.notes:
+                        self._record(node.instance).note(node, note)
+                case e.NodeJoining():
+                    self._record(event.node.instance).join(event)
+                    if event.payload is not None and refers(event.payload):
+                        self._use_result(event.node, event.payload)
+                case e.AttemptFailed():
+                    self._record(event.node.instance).fail_attempt(event)
+                    exception = event.attempt.failure.exception
+                    self._uses.add(uses_in(event.node.instance.seq, event.node.seq, EXCEPTION, exception))
+                case e.LeaseLost():
+                    self._record(event.node.instance).lose(event)
+                case e.NodeFailed():
+                    self._record(event.node.instance).end(event.node, NodeState.FAILED, event.node, event.at)
+                case e.NodesCancelled():
+                    for node in event.nodes:
+                        self._record(node.instance).cancel(node, event.at, event.runs.get(node.seq))
+                case e.DependencyFailed():
+                    self._record(event.node.instance).end(
+                        event.node, NodeState.DEPENDENCY_FAILED, event.cause, event.at
+                    )
+                case e.ValueCompared():
+                    self._record(event.node.instance).compare(event)
+                case e.NodesReset():
+                    record = self._record(event.instance)
+                    record.deadline_at = 0.0
+                    record.request = event.request
+                    record.void_token = event.void_token
+                    for reset in event.resets:
+                        record.reset(reset, event.at)
+                        if not reset.joins:
+                            self._uses.drop(record.seq, reset.node.seq, RESULT)
+                case e.NodesRemoved():
+                    seqs = {node.seq for node in event.nodes}
+                    self._removed_last = max(self._removed_last, *seqs)
+                    self._record(event.instance).remove(seqs)
+                    for seq in seqs:
+                        self._uses.drop(event.instance.seq, seq)
+                case e.NodesStarted():
+                    for node in event.nodes:
+                        self._record(node.instance).stand(node, NodeState.STARTED, 0.0)
+                case e.NodesHandedBack():
+                    for node in event.nodes:
+                        self._record(node.instance).stand(node, WAITING, event.at)
+                case e.InstanceCreated():
+                    record = _Record(event.instance, event.control)
+                    self._records.append(record)
+                    self._instance_last = record.seq
+                    self._by_id[record.id] = self._running[record.seq] = record
+                    if record.start is not None:
+                        self._by_key[record.start.key] = record
+                    self._uses.add(uses_of_hooks(record.seq, record.hooks))
+                case e.InstanceReopened():
+                    record = self._by_id[event.instance.id]
+                    record.state, record.finished_at = InstanceState.RUNNING, 0.0
+                    self._running[record.seq] = record
+                case e.InstanceFinished():
+                    record = self._running.pop(event.instance.seq)
+                    record.state, record.finished_at = event.state, event.at
+                    record.ends = event.ends
+                    record.ended_on, record.kept_until = event.lived_s, event.kept_until
+                    self._ends.add(record.ended())
+                case e.InstancesPruned():
+                    self._prune(event)
+                case e.LifeNoted():
+                    self._lived = Lived(event.at, event.lived_s)
+                case e.InstanceControlled():
+                    self._record(event.instance).control = event.control
+                case e.QueueControlled():
+                    self._queues.pop(event.queue, None)
+                    if event.control != QueueControl():
+                        self._queues[event.queue] = event.control
+                case e.ActionTaken():
+                    self._keep_action(event)
+                case e.LimitChanged():
+                    self._limits[event.key] = event.word
+                case e.WorkerJoined():
+                    self._workers[event.worker_id] = event.name
+                case e.WorkerLeft():
+                    self._workers.pop(event.worker_id, None)
+                case _:
+                    assert_never(event)
 
     def find_instance(self, instance_id: InstanceId) -> StoredInstance | None:
         """Return an instance with its nodes."""
@@ -431,114 +528,20 @@ class MemoryJournal:
     def _use_result(self, node: Node, payload: bytes) -> None:
         self._uses.add(uses_in(node.instance.seq, node.seq, RESULT, payload))
 
-    def _take(self, event: e.DurableEvent) -> None:
-        match event:  # the most frequent come first
-            case e.NodeCompleted():
-                self._record(event.node.instance).complete(event)
-                if event.payload is not None and refers(event.payload):
-                    self._use_result(event.node, event.payload)
-            case e.NodesCreated():
-                self._add_nodes(event)
-            case e.NodesNoted():
-                for node, note in event.notes:
-                    self._record(node.instance).note(node, note)
-            case e.NodeJoining():
-                self._record(event.node.instance).join(event)
-                if event.payload is not None and refers(event.payload):
-                    self._use_result(event.node, event.payload)
-            case e.AttemptFailed():
-                self._record(event.node.instance).fail_attempt(event)
-                exception = event.attempt.failure.exception
-                self._uses.add(uses_in(event.node.instance.seq, event.node.seq, EXCEPTION, exception))
-            case e.LeaseLost():
-                self._record(event.node.instance).lose(event)
-            case e.NodeFailed():
-                self._record(event.node.instance).end(event.node, NodeState.FAILED, event.node, event.at)
-            case e.NodesCancelled():
-                for node in event.nodes:
-                    self._record(node.instance).cancel(node, event.at, event.runs.get(node.seq))
-            case e.DependencyFailed():
-                self._record(event.node.instance).end(event.node, NodeState.DEPENDENCY_FAILED, event.cause, event.at)
-            case e.ValueCompared():
-                self._record(event.node.instance).compare(event)
-            case e.NodesReset():
-                record = self._record(event.instance)
-                record.deadline_at = 0.0
-                record.request = event.request
-                record.void_token = event.void_token
-                for reset in event.resets:
-                    record.reset(reset, event.at)
-                    if not reset.joins:
-                        self._uses.drop(record.seq, reset.node.seq, RESULT)
-            case e.NodesRemoved():
-                seqs = {node.seq for node in event.nodes}
-                self._removed_last = max(self._removed_last, *seqs)
-                self._record(event.instance).remove(seqs)
-                for seq in seqs:
-                    self._uses.drop(event.instance.seq, seq)
-            case e.NodesStarted():
-                for node in event.nodes:
-                    self._record(node.instance).stand(node, NodeState.STARTED, 0.0)
-            case e.NodesHandedBack():
-                for node in event.nodes:
-                    self._record(node.instance).stand(node, WAITING, event.at)
-            case e.InstanceCreated():
-                record = _Record(event.instance, event.control)
-                self._records.append(record)
-                self._instance_last = record.seq
-                self._by_id[record.id] = self._running[record.seq] = record
-                if record.start is not None:
-                    self._by_key[record.start.key] = record
-                self._uses.add(uses_of_hooks(record.seq, record.hooks))
-            case e.InstanceReopened():
-                record = self._by_id[event.instance.id]
-                record.state, record.finished_at = InstanceState.RUNNING, 0.0
-                self._running[record.seq] = record
-            case e.InstanceFinished():
-                record = self._running.pop(event.instance.seq)
-                record.state, record.finished_at = event.state, event.at
-                record.ends = event.ends
-                record.ended_on, record.kept_until = event.lived_s, event.kept_until
-                self._ends.add(record.ended())
-            case e.InstancesPruned():
-                self._prune(event)
-            case e.LifeNoted():
-                self._lived = Lived(event.at, event.lived_s)
-            case e.InstanceControlled():
-                self._record(event.instance).control = event.control
-            case e.QueueControlled():
-                self._queues.pop(event.queue, None)
-                if event.control != QueueControl():
-                    self._queues[event.queue] = event.control
-            case e.ActionTaken():
-                self._keep_action(event)
-            case e.LimitChanged():
-                self._limits[event.key] = event.word
-            case e.WorkerJoined():
-                self._workers[event.worker_id] = event.name
-            case e.WorkerLeft():
-                self._workers.pop(event.worker_id, None)
-            case _:
-                assert_never(event)
-
 
 class _Record:
     """An instance and its nodes, a row for each, in columns."""
 
     __slots__ = (
         "_arguments",
-        "_at",
         "_attempts",
         "_causes",
         "_changes",
         "_created_at",
         "_dependencies",
         "_dependencies_end",
-        "_durations_s",
-        "_ended_at",
         "_failures",
         "_functions",
-        "_granted_at",
         "_inputs",
         "_labels",
         "_limit_keys",
@@ -550,6 +553,7 @@ class _Record:
         "_rows_by_id",
         "_sources",
         "_states",
+        "_times",
         "_tries",
         "_undone",
         "_workers",
@@ -607,12 +611,10 @@ class _Record:
         self._dependencies = array("q")  #: of all rows, one after the other
         self._dependencies_end = array("q")
         self._states = bytearray()
-        self._at = array("d")  #: see `OutcomeRow`
+        #: Four of each row: the one of its state, see `OutcomeRow`; when it was granted and ended, and what it took.
+        self._times = array("d")
         self._payloads: list[bytes | None] = []
         self._workers: list[str | None] = []  #: who ran it last; None for nobody
-        self._granted_at = array("d")
-        self._ended_at = array("d")
-        self._durations_s = array("d")
         self._labels: dict[int, str] = {}
         self._inputs: dict[int, str] = {}
         self._promises: dict[int, tuple[int, ...]] = {}
@@ -630,7 +632,13 @@ class _Record:
 
     def row(self, seq: int) -> int:
         """Return the row of a node; where there is none, the row that it would have."""
-        return bisect_left(self.seqs, seq)
+        seqs = self.seqs
+        if not seqs:
+            return 0
+        most = max(0, seq - seqs[0])  # it is that one where no other instance was given nodes meanwhile
+        if most < len(seqs) and seqs[most] == seq:
+            return most
+        return bisect_left(seqs, seq, 0, min(most, len(seqs)))
 
     def rows_by_id(self) -> dict[NodeId, int]:
         """Return the row of each node. Kept once they have been asked for."""
@@ -644,34 +652,37 @@ class _Record:
         start = len(self.seqs)
         self._labels.update({row: label for row, label in enumerate(labels, start) if label})
         self._inputs.update({row: shown for row, shown in enumerate(inputs, start) if shown})
+        self.seqs.frombytes(_packed("q", [node.seq for node in nodes]))
+        self.ids += [node.id for node in nodes]
+        self._functions += [node.function.spec for node in nodes]
+        self._parents.frombytes(_packed("q", [node.parent_seq for node in nodes]))
+        self._created_at.frombytes(_packed("d", [node.created_at for node in nodes]))
+        self._arguments += [node.arguments for node in nodes]
+        ends = []
         for node in nodes:
-            self.seqs.append(node.seq)
-            self.ids.append(node.id)
-            self._functions.append(node.function.spec)
-            self._parents.append(node.parent_seq)
-            self._created_at.append(node.created_at)
-            self._arguments.append(node.arguments)
             if node.dependencies:
                 self._dependencies.extend([dependency.seq for dependency in node.dependencies])
-            self._dependencies_end.append(len(self._dependencies))
+            ends.append(len(self._dependencies))
             if node.limits:
                 self._limit_keys[self.row(node.seq)] = tuple(limit.key for limit in node.limits)
+        self._dependencies_end.frombytes(_packed("q", ends))
         count = len(nodes)
         self._states += bytes(count)
-        self._at.frombytes(bytes(8 * count))
+        self._times.frombytes(bytes(_TIMES_BYTES * count))
         self._payloads += [None] * count
         self._workers += [None] * count
-        self._granted_at.frombytes(bytes(8 * count))
-        self._ended_at.frombytes(bytes(8 * count))
-        self._durations_s.frombytes(bytes(8 * count))
 
     def complete(self, event: e.NodeCompleted) -> None:
         """Store the value of a node, unless it has stored it when it joined."""
-        row = self._move(event.node, COMPLETED, event.at)
+        row = self.row(event.node.seq)  # the rest as `_move` and `_set_run` do, without calls
+        self._states[row] = _COMPLETED
         if event.payload is not None:
             self._payloads[row] = event.payload
-        if event.run is not None:  # as `_set_run` does, without a call for each of thousands in a second
-            self._workers[row], self._granted_at[row], self._ended_at[row], self._durations_s[row] = event.run
+        if event.run is not None:
+            self._workers[row], granted_at, ended_at, duration_s = event.run
+            _write_times(self._times, _TIMES_BYTES * row, event.at, granted_at, ended_at, duration_s)
+        else:
+            self._times[_TIMES * row] = event.at
         if event.source_seq:
             self._sources[row] = event.source_seq
 
@@ -749,12 +760,11 @@ class _Record:
             self._dependencies.extend(old._dependencies[start : old._dependencies_end[row]])
             self._dependencies_end.append(len(self._dependencies))
         self._states = bytearray([old._states[row] for row in rows])
-        self._at = array("d", [old._at[row] for row in rows])
+        self._times = array("d")
+        for row in rows:
+            self._times += old._times[_TIMES * row : _TIMES * (row + 1)]
         self._payloads = [old._payloads[row] for row in rows]
         self._workers = [old._workers[row] for row in rows]
-        self._granted_at = array("d", [old._granted_at[row] for row in rows])
-        self._ended_at = array("d", [old._ended_at[row] for row in rows])
-        self._durations_s = array("d", [old._durations_s[row] for row in rows])
         self._labels = _moved(old._labels, rows)
         self._inputs = _moved(old._inputs, rows)
         self._promises = _moved(old._promises, rows)
@@ -792,23 +802,25 @@ class _Record:
 
     def _set_run(self, row: int, run: Run | None) -> None:
         if run is not None:
-            self._workers[row], self._granted_at[row], self._ended_at[row], self._durations_s[row] = run
+            self._workers[row] = run[0]
+            self._times[_TIMES * row + 1 : _TIMES * (row + 1)] = array("d", run[1:])
 
     def _run(self, row: int) -> Run | None:
         name = self._workers[row]
         if name is None:
             return None
-        return name, self._granted_at[row], self._ended_at[row], self._durations_s[row]
+        _, granted_at, ended_at, duration_s = self._times[_TIMES * row : _TIMES * (row + 1)]
+        return name, granted_at, ended_at, duration_s
 
     def end_of(self, row: int) -> StoredEnd:
         """Return how one node has ended."""
         state = _STATES[self._states[row]]
-        return StoredEnd(self.ids[row], state, self._at[row] if state in TERMINAL else 0.0)
+        return StoredEnd(self.ids[row], state, self._times[_TIMES * row] if state in TERMINAL else 0.0)
 
     def node(self, row: int) -> StoredNode:
         """Return one node."""
         state = _STATES[self._states[row]]
-        at = self._at[row]
+        at = self._times[_TIMES * row]
         start = self._dependencies_end[row - 1] if row else 0
         return StoredNode(
             seq=self.seqs[row],
@@ -968,8 +980,13 @@ class _Record:
     def _move(self, node: Node, state: NodeState, at: float) -> int:
         row = self.row(node.seq)
         self._states[row] = _PLACES[state]
-        self._at[row] = at
+        self._times[_TIMES * row] = at
         return row
+
+
+def _packed(kind: str, column: Sequence[float]) -> bytes:
+    """Return what an array of this kind has of a column; an array itself takes five times as long to take it in."""
+    return pack(f"{len(column)}{kind}", *column)
 
 
 def _moved(column: dict[int, T], rows: Sequence[int]) -> dict[int, T]:

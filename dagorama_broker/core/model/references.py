@@ -6,12 +6,14 @@ digest and size. The rest is for clients alone. `protos/dagorama/v1/values.proto
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 #: A payload that refers to values begins with this: no pickle or JSON does, and nothing else of a client's by chance.
 MARK = b"\x01values\x01"
-_ABOVE_MARK = b"\x02"
+#: It is less than this, and hardly any other payload is; to see that takes less than a call of `refers`.
+ABOVE_MARK = b"\x02"
 #: Of a SHA-256 (decision 0030).
 DIGEST_BYTES = 32
 #: A payload refers to so many values at most.
@@ -22,6 +24,8 @@ SIZE_END = 2**63
 _STREAM_IS_LAST = 1
 
 _EDITS = b"{"
+
+_first_byte: Callable[[bytes], int] = itemgetter(0)
 
 
 class Reference(NamedTuple):
@@ -46,12 +50,14 @@ def refers(payload: bytes) -> bool:
 def referring(payloads: Sequence[bytes]) -> list[int]:
     """Return the places of those payloads, of many, that refer to values.
 
-    Nearly always there are none, which the least of them tells, and that is found fast.
+    Nearly always there are none, and that is found without a step of Python for each: none begins with the mark's byte.
     """
-    least = min(filter(None, payloads), default=_ABOVE_MARK)  # an empty one would be less than all others
-    if least >= _ABOVE_MARK:
-        return []
-    return [at for at, payload in enumerate(payloads) if payload < _ABOVE_MARK and refers(payload)]
+    try:
+        if MARK[0] not in map(_first_byte, payloads):
+            return []
+    except IndexError:  # one is empty
+        pass
+    return [at for at, payload in enumerate(payloads) if payload < ABOVE_MARK and refers(payload)]
 
 
 def references_of(payload: bytes) -> Sequence[Reference]:
