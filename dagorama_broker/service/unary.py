@@ -122,7 +122,7 @@ class UnaryService(api_pb2_grpc.DagoramaServicer):
         worker, node = await self._held(request)
         try:
             check_size("the value", len(request.result))
-            report = c.CompleteNodes(worker_id=worker.id, completions=[(node.id, node.token, request.result, 0.0)])
+            report = c.CompleteNodes(worker_id=worker.id, completions=[(node.id, node.token, request.result, 0.0, 0.0)])
         except TooLarge as error:
             report = c.CompleteNodes(worker_id=worker.id, results=[to_failed(node.id, node.token, error)])
         self._host.apply(report)

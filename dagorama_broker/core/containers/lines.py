@@ -91,6 +91,10 @@ class Line(Generic[T]):
         if not self.things:
             self.heap.clear()
             return None
+        return self.tidy_first()
+
+    def tidy_first(self) -> int:
+        """Return the lowest number where there is something, and let go of the numbers before it."""
         passed_max = _STALE_MIN + len(self.things) // 8  # to pass more over takes longer than to make the heap anew
         while (number := self.heap[0]) not in self.things:
             heappop(self.heap)
@@ -133,13 +137,20 @@ class Merge(Generic[L, T]):
     def first(self) -> tuple[int, T] | None:
         """Return the thing whose turn it is, with its key."""
         lanes = self.lanes
-        while (key := lanes.first()) is not None:
-            lane = lanes.things[key]
+        while lanes.things:
+            # Asked for each node that is granted: a line is only called where its first number stands for nothing.
+            key = lanes.heap[0]
+            lane = lanes.things.get(key)
+            if lane is None:
+                key = lanes.tidy_first()
+                lane = lanes.things[key]
             line = self._lines[lane]
-            number = line.first()
-            if number is None:
+            if not line.things:
                 self.forget(lane)
                 continue
+            number = line.heap[0]
+            if number not in line.things:
+                number = line.tidy_first()
             found = number + lane.group.rank
             if found != key:
                 self.keys[lane] = found

@@ -54,12 +54,15 @@ class Attempts:
     def report(self, worker: Worker, command: c.CompleteNodes, now: float) -> None:
         """Take the results of a worker."""
         written_at = worker.written_at(command.clock_s, now)
-        for node_id, token, payload, duration_s, *waited in command.completions:
+        name = worker.name
+        for node_id, token, payload, duration_s, waited_s in command.completions:
             node = self._end_attempt(worker, node_id, token, duration_s, now)
             if node is not None:
-                ended_at = _ended_at(node, waited[0] if waited else 0.0, written_at)
-                run = (worker.name, node.leased_at, ended_at, duration_s)
-                self._complete_plainly(node, payload, run, now)
+                leased_at = node.leased_at
+                ended_at = written_at - waited_s if 0 < waited_s < inf else written_at  # as `_ended_at`, without calls
+                if ended_at < leased_at:
+                    ended_at = leased_at
+                self._complete_plainly(node, payload, (name, leased_at, ended_at, duration_s), now)
         for result in command.results:
             node = self._end_attempt(worker, result.node_id, result.token, result.duration_s, now)
             if node is None:

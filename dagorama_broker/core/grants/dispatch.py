@@ -50,31 +50,33 @@ class Dispatcher:
     def lease(self, node: Node, worker: Worker, now: float, began_at: float | None = None) -> int:
         """Lease a ready node to a worker, which may have had it before, since `began_at`; return the fencing token."""
         function = node.function
+        queues, leases = self._queues, worker.leases
         node.move(LEASED)
-        self._queues.remove(node)
-        self.token_last += 1
-        node.token = self.token_last
+        queues.remove(node)
+        token = node.token = self.token_last = self.token_last + 1
         node.worker = worker
         node.leased_at = now if began_at is None else began_at
-        node.charge_s = max(function.timing.duration_s or 0.0, _COST_MIN_S)
-        if not worker.leases:
+        charge_s = function.timing.duration_s or 0.0
+        node.charge_s = charge_s = charge_s if charge_s > _COST_MIN_S else _COST_MIN_S
+        worker.load_s += charge_s
+        if not leases:
             worker.reported_at = now
-        worker.leases[node.token] = node
-        if len(worker.leases) > worker.slots > 0:
+        leases[token] = node
+        if len(leases) > worker.slots > 0:
             self.recalls.ahead[worker] = None
-        worker.load_s += node.charge_s
-        if self._queues.is_shared:
-            self._queues.serve(node, worker.view)
+        if queues.is_shared:
+            queues.serve(node, worker.view)
         if node.losses:
             worker.suspect = node
         if node.limits or self._limits.is_capped:
             self._enter_limits(node, now)
-        if function.spec.timeout_s:
-            self._timeouts.set(node, node.leased_at + function.spec.timeout_s)
+        spec = function.spec
+        if spec.timeout_s:
+            self._timeouts.set(node, node.leased_at + spec.timeout_s)
         if function.is_recorded:
             self._recorded.append(node)
-            self._queues.start_timers.discard(node)
-        return node.token
+            queues.start_timers.discard(node)
+        return token
 
     def _enter_limits(self, node: Node, now: float) -> None:
         """Take the places of a lease. A rate that is more open than when it let this node in lets in further nodes."""
@@ -109,7 +111,8 @@ class Dispatcher:
         self.recalls.stirred = True
         if not worker.stirred:
             self._queues.stir(worker)
-        worker.recalled.discard(node.token)
+        if worker.recalled:
+            worker.recalled.discard(node.token)
         if node.function.spec.timeout_s:
             self._timeouts.discard(node)
         if worker.progress:

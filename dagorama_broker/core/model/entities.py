@@ -278,10 +278,11 @@ class Node:
 
     def move(self, target: NodeState) -> None:
         """Change the state; the only place where that happens, but for `end_all`."""
-        if target not in MOVES[self.state]:
-            raise IllegalMove(node_id=self.id, state=self.state, target=target)
+        state = self.state
+        if target not in MOVES[state]:
+            raise IllegalMove(node_id=self.id, state=state, target=target)
         counts = self.instance.counts
-        counts[self.state] -= 1
+        counts[state] -= 1
         counts[target] += 1
         self.state = target
 
