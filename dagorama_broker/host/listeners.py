@@ -113,8 +113,8 @@ class Listeners:
 
     def _tell_outcome(self, event: e.NodeCompleted | e.NodeFailed | e.DependencyFailed) -> None:
         node = event.node
-        if self._outcomes:
-            _set(self._outcomes.pop((node.instance.id, node.id), ()), node)
+        if self._outcomes and (waiting := self._outcomes.pop((node.instance.id, node.id), None)):
+            _set(waiting, node)
         if self._changes:
             self._tell_change(node.instance)
 

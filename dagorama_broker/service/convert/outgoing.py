@@ -9,7 +9,7 @@ from dagorama.v1 import dag_pb2, graph_pb2, work_pb2
 from dagorama_broker.core.containers.caches import Cache
 from dagorama_broker.core.errors import show_id
 from dagorama_broker.core.graph.payloads import payload_of
-from dagorama_broker.core.model.entities import Function, Node
+from dagorama_broker.core.model.entities import Function, Instance, Node
 from dagorama_broker.core.model.states import Change, InstanceState, NodeState
 from dagorama_broker.core.model.stored import InstanceSummary
 from dagorama_broker.core.model.values import FailedAttempt, Failure, FunctionSpec, NodeId
@@ -161,22 +161,23 @@ def _leases(leases: Iterable[tuple[Node, int]]) -> Iterable[work_pb2.Lease]:
 def _write_grants(response: work_pb2.WorkResponse, grants: Sequence[tuple[Node, int]]) -> None:
     """Write grants by columns, and the function table that they refer to."""
     nodes = [node for node, _ in grants]
+    instances = [node.instance for node in nodes]
     table: dict[Function, int] = {}
     functions = [table.setdefault(node.function, len(table)) for node in nodes]
     response.functions.extend([from_function(function.spec) for function in table])
     columns = response.grants
     columns.node_ids.extend([node.id for node in nodes])
     columns.tokens.extend([token for _, token in grants])
-    columns.instance_ids.extend([node.instance.id for node in nodes])
+    columns.instance_ids.extend([instance.id for instance in instances])
     columns.functions.extend(functions)
     columns.arguments.extend([node.arguments for node in nodes])
     columns.attempts.extend([node.tries + 1 for node in nodes])
-    _write_traces(response, nodes)
+    _write_traces(response, dict.fromkeys(instances))
 
 
-def _write_traces(response: work_pb2.WorkResponse, nodes: Sequence[Node]) -> None:
+def _write_traces(response: work_pb2.WorkResponse, instances: Iterable[Instance]) -> None:
     """Write in which traces instances are."""
-    for instance in {node.instance.id: node.instance for node in nodes if node.instance.tags}.values():
+    for instance in instances:
         traceparent = dict(instance.tags).get(_TRACEPARENT)
         if traceparent:
             response.traces.add(instance_id=instance.id, traceparent=traceparent)
