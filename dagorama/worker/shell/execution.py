@@ -18,7 +18,9 @@ from dagorama.calls.capture import CapturedCall, Logs, Scope, current_scope
 from dagorama.calls.hook_calls import HOOKS_MODULE
 from dagorama.calls.json_form import is_json
 from dagorama.calls.large import ValueStore
+from dagorama.calls.names import followed
 from dagorama.calls.payload import Draft, Payload, decode, decode_value, draft, may_have_promises, no_promises
+from dagorama.calls.references import is_referring
 from dagorama.calls.typed_arguments import typed_arguments
 from dagorama.client.steps import run_in_thread
 from dagorama.definition import DAGInstance, instance_in_node
@@ -28,12 +30,12 @@ from dagorama.retry import RetryConfiguration
 from dagorama.running.attempt import Failed, attempt, attempt_async
 from dagorama.running.base_context import node_context
 from dagorama.running.belonging import follow_threads
-from dagorama.serializer import DEFINITIONS_MAX, FoundFunction, find_function, is_name, made_for
+from dagorama.serializer import DEFINITIONS_MAX, FoundFunction, MadeDefinition, find_function, is_name, made_for
 from dagorama.tracing.ids import parse
 from dagorama.worker.kernel.states import GIVEN
 from dagorama.worker.shell import forking
 from dagorama.worker.shell.failures import failure_of, refusal_of, sendable
-from dagorama.worker.shell.held import Failure, Held, Rejected, Report, ValueTable, report_of
+from dagorama.worker.shell.held import Failure, Function, Held, Rejected, Report, ValueTable, report_of
 from dagorama.worker.shell.listing import is_inside
 from dagorama.worker.shell.node_loop import Rest
 from dagorama.worker.shell.versions import VersionCheck
@@ -63,6 +65,16 @@ class _EndedScope(list[CapturedCall]):
             f"{call.function.name} was called after the node whose function calls it had ended; await or join what a "
             "function starts before it returns"
         )
+
+
+class _Known(NamedTuple):
+    """The function of a node, as it came in a message, with what it led to. It holds as long as its name is followed
+    there.
+    """
+
+    function: Function
+    found: FoundFunction
+    made: MadeDefinition
 
 
 class Executor:
@@ -99,6 +111,8 @@ class Executor:
         self._logs = logs
         self._spans = spans
         self._store = store
+        #: Of the last node: those that come in one message share their functions.
+        self._known: _Known | None = None
         follow_threads()
 
     def run(self, held: Held) -> Rest | None:
@@ -120,17 +134,12 @@ class Executor:
         """Do what `run` does; an error that it raises is neither the function's nor one of finding and calling it."""
         scope = Scope(held.instance_id, held, self._progressed, self._logs, self._store)
         try:
-            name, definition_arguments, _, wanted, release, _ = held.function
-            if self._only_modules:
-                _check_module(name, self._only_modules)
-            found = find_function(name)
-            if wanted != found.code_version:
-                if not self._versions.accepts(held.function, found):
-                    held.rejected = Rejected(found.code_version)
+            function, known = held.function, self._known
+            if known is None or known.function is not function or followed.get(function.name) is not known.found:
+                known = self._know(held)
+                if known is None:
                     return None
-                release = ""  # somebody has chosen that other code runs, and so does what that calls
-            # Only now: other code may not even take these arguments.
-            definition, settings = made_for(found, definition_arguments, release, self._store)
+            _, found, (definition, settings) = known
             instance = instance_in_node(held.instance_id, definition, scope)
             used: dict[bytes, None] | None = {} if self._spans is not None and held.traceparent else None
             if is_json(held.arguments):
@@ -162,6 +171,25 @@ class Executor:
         if held.span is not None:
             _end_span(held)
         return None
+
+    def _know(self, held: Held) -> _Known | None:
+        """Return what is to be called for a node; None where it is rejected. Raises what finding and making it does."""
+        function = held.function
+        name, definition_arguments, _, wanted, release, _ = function
+        if self._only_modules:
+            _check_module(name, self._only_modules)
+        found = find_function(name)
+        if wanted != found.code_version:
+            if not self._versions.accepts(function, found):
+                held.rejected = Rejected(found.code_version)
+                return None
+            release = ""  # somebody has chosen that other code runs, and so does what that calls
+        # Only now: other code may not even take these arguments.
+        known = _Known(function, found, made_for(found, definition_arguments, release, self._store))
+        # Not for code that was accepted just this once, nor arguments of which only some are kept.
+        if wanted == found.code_version and not is_referring(definition_arguments):
+            self._known = known
+        return known
 
     def _begin_span(self, held: Held, used: Iterable[bytes], context: Context) -> None:
         """Have an attempt be traced, linked to the attempts whose values it `used`."""

@@ -15,7 +15,7 @@ from dagorama.client.connection import Connection
 from dagorama.client.convert import FunctionTable, write_calls
 from dagorama.logging import get_logger
 from dagorama.v1 import graph_pb2
-from dagorama.v1.work_pb2 import Completions, Hello, Lease, ProgressReports, Rejection, WorkRequest, WorkResponse
+from dagorama.v1.work_pb2 import Hello, Lease, ProgressReports, Rejection, WorkRequest, WorkResponse
 from dagorama.v1.work_pb2_grpc import WorkServiceStub
 from dagorama.worker.kernel.states import ENDED, GIVEN
 from dagorama.worker.shell.announcer import Announcer
@@ -244,9 +244,10 @@ def write_results(request: WorkRequest, reports: Iterable[Held], now: float) -> 
     for held in reports:
         report = held.report
         assert report is not None
-        waited_us = max(int((now - report.ended_at) * 1e6), 0) if report.ended_at else 0
-        if report.value is not None and not report.promise_ids and not report.children:
-            plain.append((held.node_id, held.token, report.value, report.duration_us, waited_us))
+        duration_us, value, _, _, promise_ids, children, _, ended_at = report
+        waited_us = int((now - ended_at) * 1e6) if 0 < ended_at < now else 0
+        if value is not None and not promise_ids and not children:
+            plain.append((held.node_id, held.token, value, duration_us, waited_us))
             continue
         result = request.results.add(
             node_id=held.node_id,
@@ -261,10 +262,12 @@ def write_results(request: WorkRequest, reports: Iterable[Held], now: float) -> 
         write_calls(result.children, report.children, table)
     if plain:
         node_ids, tokens, values, durations_us, waits_us = zip(*plain, strict=True)
-        columns = Completions(
-            node_ids=node_ids, tokens=tokens, values=values, durations_us=durations_us, waits_us=waits_us
-        )
-        request.completions.CopyFrom(columns)
+        columns = request.completions
+        columns.node_ids.extend(node_ids)
+        columns.tokens.extend(tokens)
+        columns.values.extend(values)
+        columns.durations_us.extend(durations_us)
+        columns.waits_us.extend(waits_us)
 
 
 def fit(held: Held) -> int:
