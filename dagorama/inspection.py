@@ -116,6 +116,8 @@ class CallRules:
         self._any_name = any(p.kind is Parameter.VAR_KEYWORD for p in parameters)
         #: For each number of positional arguments: the names that must follow, and those that may.
         self._names = [self._after(places[:count], parameters) for count in range(len(places) + 1)]
+        #: How many arguments without names are enough, and no more than it takes: such a call needs no check.
+        self.counts = frozenset(count for count, (required, _) in enumerate(self._names) if not required)
 
     @staticmethod
     def _after(taken: list[Parameter], parameters: list[Parameter]) -> tuple[frozenset[str], frozenset[str]]:
