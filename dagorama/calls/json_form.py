@@ -4,6 +4,8 @@ It is one line of JSON in ASCII, an object, which no pickle begins like, and wha
 "kwargs" it has the arguments of a call. With "edits" it has some of them by name, and the arguments that these take the
 place of are the payload that follows: the broker puts the line before what it has stored, and opens neither.
 
+Where it is too large for a message, a payload that refers to a value with the line stands for it, as for a pickle.
+
 The worker makes values of the type hints of it, see `typed`.
 """
 
@@ -31,6 +33,12 @@ class JsonArguments(NamedTuple):
     edits: Mapping[str, object]
     #: The payload of the other arguments; empty where there are none.
     rest: bytes
+
+
+class JsonText(bytes):
+    """A payload of this form that was stored as a value, as it was before."""
+
+    __slots__ = ()
 
 
 def is_json(payload: bytes) -> bool:

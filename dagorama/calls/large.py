@@ -13,8 +13,8 @@ from dagorama.calls.references import Reference
 
 #: A payload, and each buffer in it, may have so many bytes; `DAGORAMA_INLINE_MAX` sets another number.
 INLINE_MAX = 64 * 1024
-#: Less would make values of what is smaller than what it takes to refer to it.
-INLINE_MIN, INLINE_END = 1024, 64 * 2**20
+#: What is smaller goes with the message in any case: to store it, and to ask for it, takes longer than it does there.
+INLINE_MIN, INLINE_END = 16 * 1024, 64 * 2**20
 
 
 def inline_max() -> int:

@@ -18,7 +18,8 @@ from io import BytesIO
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
-from dagorama.calls.large import Content, NoStore, TooLarge, ValueStore, inline_max
+from dagorama.calls.json_form import BEGIN, JsonText
+from dagorama.calls.large import INLINE_MIN, Content, NoStore, TooLarge, ValueStore, inline_max
 from dagorama.calls.pickling import PROTOCOL, Buffer, Copying, Pickling, Pieces, are_bytes, size_of, unpickled
 from dagorama.calls.placeholders import MARK, SOME_ARE_KEYS, exchange
 from dagorama.calls.promise_keys import dump_with_keys, dumps_with_keys
@@ -43,8 +44,9 @@ _idle: list[Pickling] = []
 #: One with a larger table of objects is dropped: the table is emptied for each value, which takes longer than a new one
 #: where there were some hundred objects in it.
 _IDLE_BYTES_MAX = 4 * 1024
-#: A pickle of more bytes, and the buffer for it, is large: nothing of it is kept for others.
-_SMALL_BYTES_MAX = 16 * 1024
+#: A pickle of more bytes, and the buffer for it, is large: nothing of it is kept for others. Smaller ones are never too
+#: large for a payload, so nothing is asked of the settings for them.
+_SMALL_BYTES_MAX = INLINE_MIN
 #: How many parts of a value are looked at for the one that is too large.
 _SEARCH_PARTS_MAX = 10_000
 
@@ -151,7 +153,10 @@ def too_large(error: TooLarge, what: str, part: str = "") -> PayloadError:
 
 
 def keep_whole(data: bytes, store: Callable[[], ValueStore]) -> bytes:
-    """Store a payload that is large as one value, and return the payload that refers to it; any other as it is."""
+    """Store a payload that is large as one value, and return the payload that refers to it; any other as it is.
+
+    Raises `TooLarge`.
+    """
     if len(data) <= inline_max():
         return data
     try:
@@ -286,7 +291,7 @@ def decode(
 
     `what` names the payload in the `PayloadError` that is raised where it cannot be decoded here. So it is when
     `resolve` fails, but for errors of dagorama, which pass through. `store` has the values that it refers to; buffers
-    among them cannot be written to.
+    among them cannot be written to. Of arguments that were stored as JSON it gives the text.
     """
     here = exchange.__dict__  # as in `draft`
     outer = here.get("value_of")
@@ -318,6 +323,8 @@ def _decode_referring(data: bytes, resolve: Callable[[bytes], object], what: str
     as_bytes = stream is not None and are_bytes(stream, len(references))
     contents = list(store.get(references, what, as_bytes=as_bytes))
     whole: Buffer = contents.pop() if stream is None else stream
+    if not contents and bytes(memoryview(whole)[: len(BEGIN)]) == BEGIN:
+        return JsonText(whole)
     buffers: Sequence[Buffer] = ()
     outer = exchange.value_of
     exchange.value_of = _asked_once(resolve)

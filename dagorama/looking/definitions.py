@@ -5,16 +5,20 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from hashlib import sha256
 from uuid import UUID
 
 from dagorama.calls.capture import CapturedCall
 from dagorama.calls.hook_calls import HookCall
 from dagorama.calls.ids import new_id
 from dagorama.calls.json_form import encode_arguments, encode_edits
+from dagorama.calls.large import TooLarge, inline_max
+from dagorama.calls.payload import keep_whole, too_large
 from dagorama.client.asking import ask_broker, ask_broker_async, broker
 from dagorama.client.definitions import DefinitionInfo, signature_of
 from dagorama.client.port import ListDefinitions
-from dagorama.client.steps import Steps, run, run_async
+from dagorama.client.steps import InThread, Steps, run, run_async
 from dagorama.instance.handle import check_is_no_inline
 from dagorama.instance.instance import Instance
 from dagorama.options import InstanceOptions, Keep, checked_name, current_options
@@ -48,7 +52,7 @@ def start(definition: str | DefinitionInfo, arguments: JsonArguments = ()) -> In
 
     The start is durable when this returns. Raises `LookupError` for a definition that no worker has told of,
     `ValueError` for one that cannot be started like this, `TypeError` for arguments that its entrypoint does not take,
-    `KeyConflict`, `BrokerRefused` and `BrokerUnavailable`.
+    `PayloadError` for larger ones than the broker keeps, `KeyConflict`, `BrokerRefused` and `BrokerUnavailable`.
     """
     check_is_no_inline("to start a definition by its name")
     return run(_start(definition, arguments, current_options.get()))
@@ -69,7 +73,12 @@ def _start(definition: str | DefinitionInfo, arguments: JsonArguments, options: 
         raise ValueError(f"{info.name} cannot be started by its name: {info.problem}")
     args, kwargs = _checked(info, arguments)
     announced, instance_id = info.announced, new_id()
-    payload = encode_arguments(args, kwargs)
+    text = encode_arguments(args, kwargs)
+    payload = text
+    if len(text) > inline_max():
+        payload = yield InThread(partial(_stored, text, info.name))
+        # A start under a key is the same with another bound for what is stored.
+        options = replace(options, arguments_digest=sha256(text).digest())
     call = CapturedCall(new_id(), announced.entrypoint, payload, (), announced.limit_keys)
     if options.keep is None and len(announced.keep) == len(Keep._fields):
         options = replace(options, keep=Keep(*announced.keep))
@@ -77,6 +86,14 @@ def _start(definition: str | DefinitionInfo, arguments: JsonArguments, options: 
     what = f"to start {info.name}"
     known = yield from broker().submit(instance_id, info.name, [call], options, what, hooks)
     return Instance(UUID(bytes=instance_id if known is None else known.instance_id))
+
+
+def _stored(text: bytes, name: str) -> bytes:
+    """Return the payload of arguments that are too large for a message. Raises `PayloadError`."""
+    try:
+        return keep_whole(text, broker().values)
+    except TooLarge as error:
+        raise too_large(error, f"the arguments of {name}") from None
 
 
 def _only(name: str, found: Sequence[DefinitionInfo]) -> DefinitionInfo:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from dagorama.calls import capture
 from dagorama.calls.capture import CapturedCall, Logs, Scope, current_scope
 from dagorama.calls.hook_calls import HOOKS_MODULE
-from dagorama.calls.json_form import is_json
+from dagorama.calls.json_form import JsonText, is_json
 from dagorama.calls.large import ValueStore
 from dagorama.calls.names import followed
 from dagorama.calls.payload import Draft, Payload, decode, decode_value, draft, may_have_promises, no_promises
@@ -427,6 +427,8 @@ def _decoded(
     match decoded:
         case (tuple() as args, dict() as kwargs):
             return args, kwargs
+        case JsonText():
+            return typed_arguments(decoded, found.function, held.function.name, lambda rest: ((), {}))
     raise PayloadError(
         what=found.arguments,
         problem=f"they are a {type(decoded).__qualname__} instead of (args, kwargs)",

@@ -261,7 +261,7 @@ def test_streams_that_make_no_sense_are_refused(stream: bytes) -> None:
 def test_a_wrong_limit_for_payloads_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the setting."""
     monkeypatch.setenv("DAGORAMA_INLINE_MAX", text)
-    with pytest.raises(ValueError, match=r"DAGORAMA_INLINE_MAX=.* is not a number of bytes from 1024"):
+    with pytest.raises(ValueError, match=r"DAGORAMA_INLINE_MAX=.* is not a number of bytes from 16384"):
         inline_max()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import namedtuple
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -17,8 +17,12 @@ import pytest
 
 import dagorama
 from dagorama import DefinitionInfo, KeyConflict, NodeFailed, instance_options
+from dagorama.calls.large import Content, MemoryValues, TooLarge
+from dagorama.calls.references import Reference
 from dagorama.calls.typed import Unfit, fitted
 from dagorama.calls.typed_arguments import typed_arguments
+from dagorama.client.asking import ask_broker
+from dagorama.client.port import GetArguments
 from dagorama.errors import PayloadError
 from dagorama.testing import in_process_broker
 from tests.unit.library import start_definitions
@@ -82,6 +86,43 @@ def test_arguments_become_what_the_hints_say() -> None:
     assert entry.label == "b"
     assert entry.inputs is not None
     assert entry.inputs.startswith("path='a/b.csv', orders=[{'number': '7', 'day': '2026-11-27'}")
+
+
+@pytest.mark.parametrize("way", ["blocking", "async"])
+def test_large_arguments_are_stored_and_go_by_reference(way: str) -> None:
+    """The broker holds none of them; the worker makes the same of them, with edits in their place as well."""
+    orders = [{"number": number, "day": "2026-11-27"} for number in range(10_000)]
+    name, arguments = f"{MODULE}:Etl", {"path": "a/b.csv", "orders": orders}
+    with instance_options(key="k"):
+        if way == "blocking":
+            instance = dagorama.start(name, arguments)
+        else:
+            instance = asyncio.run(dagorama.start_async(name, arguments))
+        assert dagorama.start(name, arguments).id == instance.id
+        with pytest.raises(KeyConflict):
+            dagorama.start(name, {**arguments, "limit": 1})
+    result: Any = instance.result()
+    assert (result[0], len(result[1]), result[1][9_999]) == (Path("a/b.csv"), 10_000, Order(9_999, date(2026, 11, 27)))
+    entry = next(iter(instance.nodes()))
+    told = ask_broker(GetArguments(instance.id.bytes, entry.id.bytes))
+    assert 0 < told.arguments_bytes < 200
+    assert entry.label == "b"
+    entry.rerun({"path": "c.csv"})
+    again: Any = instance.result()
+    assert again[:2] == [Path("c.csv"), result[1]]
+
+
+def test_arguments_over_the_limit_are_refused_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its number, before anything is made."""
+
+    def refuse(self: MemoryValues, contents: Sequence[Content]) -> Sequence[Reference]:
+        raise TooLarge(contents[0], 100_000)
+
+    monkeypatch.setattr(MemoryValues, "put", refuse)
+    problem = r"arguments of .*:Plain.* it has \d+ bytes; the limit for a value is 100000 bytes"
+    with pytest.raises(PayloadError, match=problem):
+        dagorama.start(f"{MODULE}:Plain", ["x" * 200_000])
+    assert list(dagorama.instances()) == []
 
 
 def test_arguments_may_come_in_order() -> None:
