@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
-from time import perf_counter
 
 from dagorama_broker.core.model.stored import EndedInstance
 from dagorama_broker.core.model.values import InstanceId, Keep, PruneReason
@@ -190,9 +189,9 @@ class Pruning:
         await host.read(host.journal.give_back, 0)
 
     def _time_giving_back(self, wanted_bytes: int) -> tuple[int, float]:
-        began_at = perf_counter()
+        began_at = self._host.counter()
         free = self._host.journal.give_back(min(wanted_bytes, self._pages_bytes))
-        return free, perf_counter() - began_at
+        return free, self._host.counter() - began_at
 
     async def sweep(self) -> None:
         """Remove all that pruned instances have left behind: their logs first, while it is known what is to go."""
@@ -239,9 +238,9 @@ class Pruning:
         return is_done
 
     def _time(self, remove: Callable[..., bool]) -> tuple[bool, float]:
-        began_at = perf_counter()
+        began_at = self._host.counter()
         is_done = remove(rows_max=self._rows_max)
-        return is_done, perf_counter() - began_at
+        return is_done, self._host.counter() - began_at
 
 
 def _pruned_of(journal: Journal, instance_ids: Sequence[InstanceId]) -> list[InstanceId]:

@@ -174,6 +174,10 @@ class Host:
         """Give the time in seconds since the epoch; it never goes back."""
         return self._clock.now()
 
+    def counter(self) -> float:
+        """Give seconds by a clock that goes evenly, to tell how long something takes."""
+        return self._clock.counter()
+
     # -- life ---------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:

@@ -14,8 +14,10 @@ from dagorama.v1 import dag_pb2, work_pb2
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
 from dagorama_broker.core.invariants import check_invariants
+from dagorama_broker.core.model.values import Keep
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.host import Host
+from dagorama_broker.pruning import Pruning
 from dagorama_broker.service.dag import DagService
 from dagorama_broker.service.work import WorkService
 from dagorama_broker.storage.journal import StorageError
@@ -23,6 +25,10 @@ from tests.simulation.disk import Disk, DiskClock, DiskThread
 from tests.simulation.machine import Machine, Process
 from tests.simulation.network import Broken, End, Network
 from tests.simulation.trace import Trace
+
+#: So long instances are kept that have ended. By then the client has its value, whatever stands still.
+KEPT_S = 90.0
+KEEP = Keep(KEPT_S, KEPT_S, KEPT_S)
 
 
 class Aborted(Exception):
@@ -76,7 +82,7 @@ class Broker(Process):
         self._decided = decided
         self._host = Host(
             disk,
-            settings=Settings(),
+            settings=Settings(keep=KEEP),
             rng=rng,
             clock=DiskClock(machine, disk, epoch_at),
             executor=DiskThread(machine, disk),
@@ -93,6 +99,8 @@ class Broker(Process):
         await host.start()
         self._watch()
         running = asyncio.create_task(host.run())
+        pruning = asyncio.create_task(Pruning(host, None, KEEP).run())
+        pruning.add_done_callback(_raise_what_it_raised)
         self._network.listen(self._accept)
         host.begin_grace()
         await running
@@ -139,6 +147,12 @@ class Broker(Process):
             pass
         finally:
             self._network.forget(end)
+
+
+def _raise_what_it_raised(task: asyncio.Task[None]) -> None:
+    """Have the simulation end where pruning does with an error: it goes on after those that may be."""
+    if not task.cancelled():
+        task.result()
 
 
 async def _read_request(end: End) -> bytes:

@@ -24,7 +24,7 @@ from dagorama.worker.shell.held import Held
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.values import NodeId
 from dagorama_broker.storage.journal import StorageError
-from tests.simulation.broker import Broker
+from tests.simulation.broker import KEPT_S, Broker
 from tests.simulation.client import Client, request_of
 from tests.simulation.definitions import VALUE, Tour
 from tests.simulation.disk import Disk
@@ -35,6 +35,8 @@ from tests.simulation.worker import Worker
 
 #: What the clocks show in the beginning: seconds of the machine, and those from the epoch to then.
 _BEGAN_AT, _EPOCH_AT = 1000.0, 1_700_000_000.0
+#: What is pruned in the end: the tour, and the instance that calls its hook.
+_INSTANCES = 2
 #: A simulation that has not come to its end after so many seconds never will.
 _ENDS_S = 300.0
 #: So long it takes until somebody starts a process again.
@@ -86,6 +88,7 @@ class Ledger:
     ended: int = 0  #: instances with hooks
     hooked: int = 0  #: instances that call hooks
     called: int = 0  #: the same, that have completed
+    pruned: set[bytes] = field(default_factory=set)  #: instances that are no more
 
     def store(self, events: Sequence[e.DurableEvent]) -> None:
         """Take down what is durable."""
@@ -109,9 +112,19 @@ class Ledger:
                 case e.InstanceFinished():
                     self.ended += bool(event.instance.hooks)
                     self.called += event.instance.definition.startswith("hooks of ")
+                case e.InstancesPruned():
+                    self.prune(event)
                 case _:
                     pass
         _require(self.ended == self.hooked, "hooks are called once for each end, from the same commit on", b"")
+
+    def prune(self, event: e.InstancesPruned) -> None:
+        """Look at instances that are removed because of their age, which nobody asks about."""
+        for ended in event.instances:
+            _require(ended.id not in self.pruned, "an instance is pruned once", ended.id)
+            _require(event.lived_s >= ended.ended_on + KEPT_S, "it is kept for as long as is wanted", ended.id)
+            _require(self.called == self.hooked, "it is kept until its hooks have run", ended.id)
+            self.pruned.add(ended.id)
 
     def decide(self, events: Sequence[e.Event]) -> None:
         """Look at what a broker decides."""
@@ -161,6 +174,7 @@ class Simulation:
         self._faults = faults
         self._happened: Counter[Fault] = Counter()
         self._workers: list[Worker] = []
+        self._spares_pruning = True
         self._broker = self._start_broker()
         for _ in range(rng.randint(2, 3)):
             self._start_worker()
@@ -201,7 +215,7 @@ class Simulation:
         return result
 
     def _step(self) -> bool:
-        if self._client.value is not None and self._ledger.called:
+        if self._client.value is not None and self._ledger.called and len(self._ledger.pruned) == _INSTANCES:
             return False
         if self._machine.time() > _BEGAN_AT + _ENDS_S:
             raise NothingLeft(f"there is no value after {_ENDS_S} s")
@@ -227,10 +241,17 @@ class Simulation:
             rng=self._fork(),
             trace=self._trace,
             epoch_at=_EPOCH_AT,
-            decided=self._ledger.decide,
+            decided=self._decided,
         )
         self._begin(broker, self._serve(broker))
         return broker
+
+    def _decided(self, events: Sequence[e.Event]) -> None:
+        """Look at what a broker decides. Where storage fails at all, it may do so with the commit that prunes, too."""
+        self._ledger.decide(events)
+        if self._spares_pruning and any(isinstance(event, e.InstancesPruned) for event in events):
+            self._spares_pruning = False
+            self._disk.fails_next = Fault.STORAGE in self._faults and self._rng.random() < 0.5
 
     async def _serve(self, broker: Broker) -> None:
         """Let a broker serve; it ends with its storage, and is started again."""

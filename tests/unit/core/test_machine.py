@@ -6,7 +6,8 @@ DAGORAMA_LONG_TESTS=1 runs many more of them, other ones each time, and makes wh
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import count
 from math import inf
@@ -22,15 +23,18 @@ from dagorama_broker.core import events as e
 from dagorama_broker.core.errors import InstanceEnded, NodeInUse, Refused, UnfitInstance
 from dagorama_broker.core.invariants import check_invariants
 from dagorama_broker.core.model.entities import Node, Worker
+from dagorama_broker.core.model.keeping import kept_s
 from dagorama_broker.core.model.states import ACTIVE, LIVE, TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
 from dagorama_broker.core.model.stored import StoredNode
 from dagorama_broker.core.model.values import (
     Failure,
     FunctionSpec,
     InstanceId,
+    Keep,
     LimitSpec,
     NewCall,
     NodeId,
+    PruneReason,
     RetryPolicy,
     WorkerId,
 )
@@ -66,6 +70,8 @@ FUNCTIONS = [
     FunctionSpec(name="once", queue="q", at_most_once=True),
     FunctionSpec(name="urgent", queue="r", retry=RetryPolicy(max_attempts=2), start_timeout_s=3.0),
 ]
+#: So long that some have ended for that long, and others have not.
+KEEP = Keep(completed_s=0.2, failed_s=2.0, cancelled_s=0.1)
 RERUNNABLE = {InstanceState.COMPLETED, InstanceState.FAILED}
 KEYS = ["a", "b"]
 QUEUE_NAMES = ["q", "r"]
@@ -120,6 +126,7 @@ class Model:
         self.cancelled: dict[InstanceId, set[NodeId]] = {}  #: of stopped instances the nodes that had not ended
         self.workers: dict[WorkerId, Person] = {}
         self.begun: dict[NodeId, WorkerId] = {}  #: of nodes that must not run twice, who may have begun to run them
+        self.pruned: Counter[bytes] = Counter()  #: how many instances of each place are no more
         self.token_last = 0
         self.tokens_new: set[int] = set()
 
@@ -134,6 +141,14 @@ class Model:
         """Note the one report that ends a node's running."""
         assert node_id not in self.outcomes, "a node ends once"
         self.outcomes[node_id] = outcome
+
+    def prune(self, instance_id: InstanceId) -> None:
+        """Note that an instance is no more; another one has its place, under an id of its own."""
+        for call in self.calls.pop(instance_id):
+            self.forget(call.node_id)
+            del self.specs[call.node_id]
+        self.cancelled.pop(instance_id, None)
+        self.pruned[instance_id[:2]] += 1
 
     def forget(self, node_id: NodeId) -> None:
         """Note that a node has not run."""
@@ -171,7 +186,7 @@ class CoreMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bench = Bench()
+        self.bench = Bench(settings=replace(SETTINGS, keep=KEEP))
         self.model = Model()
         self.number = count(1)
         self.is_eager = True
@@ -292,7 +307,7 @@ class CoreMachine(RuleBasedStateMachine):
         """Submit as the host does, which fetches a finished instance first; give what was decided on that alone."""
         if instance_id not in self.scheduler.instances and instance_id in self.bench.ledger.instances:
             self.scheduler.restore_instance(self.bench.ledger.stored(instance_id), self.bench.now)
-        options = c.InstanceOptions(group="g" if instance_id in {b"i1", b"i3"} else "", deadline_s=deadline_s)
+        options = c.InstanceOptions(group="g" if instance_id[:2] in {b"i1", b"i3"} else "", deadline_s=deadline_s)
         return self.tell_alone(c.SubmitNodes(instance_id=instance_id, definition="D", calls=calls, options=options))
 
     @initialize(data=st.data(), at_once=st.sampled_from([1, 2, 1000]))
@@ -305,7 +320,8 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(data=st.data(), instance=st.integers(0, 3), deadline_s=st.sampled_from([0.0, 0.0, 5.0, 60.0]))
     def submit_nodes(self, data: st.DataObject, instance: int, deadline_s: float) -> None:
         """Add nodes to an instance: new, running or finished."""
-        instance_id = InstanceId(b"i%d" % instance)
+        place = b"i%d" % instance
+        instance_id = InstanceId(place + b"'" * self.model.pruned[place])
         calls = self.draw_calls(data, [call.node_id for call in self.model.calls.get(instance_id, [])], 4)
         if calls and instance_id in self.model.cancelled:
             with pytest.raises(InstanceEnded):
@@ -375,6 +391,29 @@ class CoreMachine(RuleBasedStateMachine):
         self.tell(command)
         assert instance_id not in self.scheduler.instances
         self.maybe_grant()
+
+    @rule(data=st.data(), reason=st.sampled_from([PruneReason.AGE, PruneReason.AGE, *PruneReason]))
+    def prune(self, data: st.DataObject, reason: PruneReason) -> None:
+        """Remove instances as the host does, which reads those that have ended: any that may go, and no others."""
+        ended = self.bench.ledger.ended
+        asked = data.draw(st.lists(st.sampled_from(sorted(ended)), min_size=1, unique=True)) if ended else []
+        lived_s = self.scheduler.retention.lived_s(self.bench.now)
+        expected = {
+            instance_id
+            for instance_id in asked
+            if instance_id not in self.scheduler.instances
+            and (
+                reason is not PruneReason.AGE
+                or lived_s >= ended[instance_id].ended_on + kept_s(KEEP, ended[instance_id].state)
+            )
+        }
+        command = c.PruneInstances(instances=[ended[instance_id] for instance_id in asked], reason=reason)
+        pruned = [event for event in self.tell(command) if isinstance(event, e.InstancesPruned)]
+        assert {one.id for event in pruned for one in event.instances} == expected
+        for instance_id in expected:
+            self.model.prune(instance_id)
+        if not self.model.calls:
+            self.submit_nodes(data, instance=0, deadline_s=0.0)  # the other rules want one to be there
 
     @rule(
         data=st.data(),
@@ -595,7 +634,8 @@ class CoreMachine(RuleBasedStateMachine):
 
     def expansion(self, lease: Lease, data: st.DataObject) -> c.NodeResult:
         """Complete with children, and with promises for them or for what has ended before."""
-        rows = self.bench.ledger.instances[lease.instance_id].nodes
+        stored = self.bench.ledger.instances.get(lease.instance_id)
+        rows = stored.nodes if stored is not None else []  # of one that was pruned nothing is known
         ended = [row.id for row in rows if row.state in TERMINAL]
         result = self.value(lease, data)
         result.children = self.draw_calls(data, ended, 3)
@@ -757,6 +797,15 @@ class CoreMachine(RuleBasedStateMachine):
             else:
                 assert instance.state is (InstanceState.FAILED if states & UNSUCCESSFUL else InstanceState.COMPLETED)
             assert (instance.id in self.scheduler.instances) == (instance.state is InstanceState.RUNNING)
+        self.prune_all()
+
+    def prune_all(self) -> None:
+        """Let all that has ended be old: it goes, and what runs is all that is left."""
+        self.bench.now += max(KEEP)
+        ended = list(self.bench.ledger.ended.values())
+        self.tell(c.PruneInstances(instances=ended, reason=PruneReason.AGE))
+        assert {*self.bench.ledger.instances} == {*self.scheduler.instances}
+        self.holds()
 
     def finish(self) -> None:
         """Let one worker that can do everything complete whatever is left."""
