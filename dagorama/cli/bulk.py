@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from uuid import UUID
 
 import click
 
@@ -18,21 +16,10 @@ from dagorama.cli.tables import Form, end_of, print_table, print_text
 from dagorama.cli.verbs import Verb
 from dagorama.errors import BrokerRefused, BrokerUnavailable
 from dagorama.logging import printable
+from dagorama.wishes import Done
 
 #: So many definitions are named in the question.
 NAMED_MAX = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
-    """The end of the wish for one instance."""
-
-    instance_id: UUID
-    definition: str
-    #: Afterwards; where it was refused, as it was listed.
-    state: str
-    #: Why the broker refused it; empty where it did not.
-    refused: str
 
 
 takes_yes = click.option("--yes", is_flag=True, help="Do it to all that fit without asking.")

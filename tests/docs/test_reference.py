@@ -8,7 +8,6 @@ import pytest
 import dagorama
 from dagorama.analysis.summary import FunctionTimes
 from dagorama.calls.payload import MESSAGE_BYTES_MAX
-from dagorama.cli.bulk import Done
 from dagorama.client.log_lines import LogLine
 from dagorama.client.status import (
     AttemptStatus,
@@ -20,6 +19,7 @@ from dagorama.client.status import (
     WorkerStatus,
 )
 from dagorama.why import Reason
+from dagorama.wishes import Done
 from dagorama_broker.core.model.references import REFERENCES_MAX
 from dagorama_broker.core.why import Kind
 from dagorama_broker.requests import checks, logs

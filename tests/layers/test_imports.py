@@ -31,6 +31,7 @@ ROOMS = {
             "states",
             "variables",
             "why",
+            "wishes",
         )
     },
     "dagorama.analysis": "analysis",

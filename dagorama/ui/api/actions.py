@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from uuid import UUID
 
 from starlette.exceptions import HTTPException
 
@@ -25,6 +24,7 @@ from dagorama.ui.api.kinds import Arguments, Name, Number, Tags
 from dagorama.ui.api.looks import PAGE_MAX, SELECTION, listed
 from dagorama.ui.api.rows import Asked, Field, Operation
 from dagorama.ui.errors import BadInput
+from dagorama.wishes import Done
 
 #: So many instances are changed at the same time.
 AT_ONCE = 8
@@ -51,18 +51,6 @@ ARGUMENTS = Field(
 )
 TAGS = Field(name="tags", kind=Tags(), about="with each of these tags", default=None)
 MANY = Field(name="limit", kind=Number(1, PAGE_MAX), about="so many instances at most, the newest", default=PAGE_MAX)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
-    """The end of the wish for one instance."""
-
-    instance_id: UUID
-    definition: str
-    #: Afterwards; where it was refused, as it was listed.
-    state: str
-    #: Why the broker refused it; empty where it did not.
-    refused: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from dagorama import (
     WorkerEvent,
     WorkerStatus,
 )
-from dagorama.ui.api.actions import Done
+from dagorama.wishes import Done
 
 #: The components by their names; what they refer to comes along under the names of `_NAMED`.
 COMPONENTS: dict[str, type] = {

@@ -20,7 +20,7 @@ from dagorama.why import Reason, Why
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 from tests import queries
 from tests.queries import control_queue, list_nodes, list_workers, watch_instance
-from tests.scenarios.broker.rawclient import Worker, new_id
+from tests.scenarios.broker.rawclient import LEASE_S, Worker, new_id
 from tests.scenarios.why.why_definitions import Broken, Held, Limited, Pair, Plain, Retried, Steps, Tainted
 from tests.scenarios.worker.conftest import MakePipe, StartWorkers
 from tests.scenarios.worker.worker_definitions import hear, say
@@ -118,7 +118,13 @@ def test_workers_that_lack_different_things(broker: LaunchedBroker, workers: Sta
     assert [(reason.kind, list(reason.workers)) for reason in reasons] == [("taint", [second]), ("queue", first)]
 
 
-def test_another_code_version(broker: LaunchedBroker) -> None:
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the broker that comes next wait for workers that are played by hand, and send no heartbeats."""
+    monkeypatch.setenv("DAGORAMA_LEASE_DURATION_S", str(LEASE_S))
+
+
+def test_another_code_version(patience: None, broker: LaunchedBroker) -> None:
     """A worker that has the function in another version gave the node back: both versions are told."""
     instance, _ = Plain()()
     worker = Worker(broker.target, work_pb2.Hello(worker_id=new_id(), name="old code", slots=1))
