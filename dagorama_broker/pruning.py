@@ -7,6 +7,7 @@ behind is removed: in slices so small that whoever waits for the journal notices
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from math import inf
 
@@ -63,19 +64,17 @@ class Pruning:
     async def run(self) -> None:
         """Remove what is due again and again, for as long as the broker runs."""
         while True:
+            pause_s = self.pause_s
             try:
                 await self.round()
+                pause_s = await self.next_pause_s()
             except HostStopped:
                 return
             except Exception as error:
                 log.warning("instances that are not to be kept were not removed, and will be tried again: %s", error)
-            try:
-                async with asyncio.timeout(await self.next_pause_s()):
+            with suppress(TimeoutError):  # nobody is in a hurry
+                async with asyncio.timeout(pause_s):
                     await self._host.leftovers.wait()
-            except HostStopped:
-                return
-            except TimeoutError:
-                pass  # nobody is in a hurry
 
     async def next_pause_s(self) -> float:
         """Return how long to wait for the next round: less than usual where an instance is due before by its option.

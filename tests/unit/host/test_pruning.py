@@ -32,6 +32,7 @@ from dagorama_broker.pruning import Pruning, adjusted
 from dagorama_broker.requests import Requests, looking, outcomes, shaping
 from dagorama_broker.storage.journal import Journal
 from dagorama_broker.storage.sqlite import SqliteJournal
+from tests.timing import WAIT_S
 from tests.unit.host.commands import WORKER, Channel, complete, fail, instance_id, node_id, submit
 from tests.unit.host.conftest import Running
 from tests.unit.host.gate import Gate
@@ -456,6 +457,36 @@ async def test_one_with_a_short_option_does_not_wait_for_the_usual_time(journal:
         listed = host.journal.list_instances(before_seq=None, limit=9)
         assert [one.id for one in listed] == [instance_id("late")]
         assert await pruning.next_pause_s() == 600
+
+
+async def test_what_goes_wrong_once_is_tried_again(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a round, or as the next one is planned: pruning goes on for as long as the broker does."""
+    async with stepped(journal, SteppedClock(), Settings()) as host:
+        pruning, happened = Pruning(host, None, Keep()), list[str]()
+        planned = asyncio.Event()
+        make_round, plan = pruning.round, pruning.next_pause_s
+
+        async def failing_round() -> None:
+            happened.append("round")
+            if len(happened) == 1:
+                raise OSError("no room")
+            await make_round()
+
+        async def failing_plan() -> float:
+            happened.append("plan")
+            host.leftovers.set()
+            if happened.count("plan") == 1:
+                raise OSError("no room")
+            planned.set()
+            return await plan()
+
+        monkeypatch.setattr(pruning, "round", failing_round)
+        monkeypatch.setattr(pruning, "next_pause_s", failing_plan)
+        host.leftovers.set()
+        running = asyncio.create_task(pruning.run())
+        await asyncio.wait_for(planned.wait(), WAIT_S)
+        running.cancel()
+        assert happened[:5] == ["round", "round", "plan", "round", "plan"]
 
 
 async def test_those_whose_hooks_have_not_run_hold_up_no_others(journal: Journal, gate: Gate) -> None:
