@@ -11,6 +11,7 @@ from contextlib import suppress
 from functools import partial
 from math import inf
 
+from dagorama_broker.core.commands import PruneInstances
 from dagorama_broker.core.model.stored import EndedInstance
 from dagorama_broker.core.model.values import InstanceId, Keep, PruneReason
 from dagorama_broker.host.host import Host, HostStopped
@@ -122,7 +123,7 @@ class Pruning:
             limit = _AT_ONCE + len(retention.held)  # so that those which are held are never all that is found
             found = await host.read(partial(journal.find_due, cutoffs, lived_s=lived_s, limit=limit))
             due = self._free(found, _AT_ONCE)
-            pruned = await host.prune(due, PruneReason.AGE)
+            pruned = await host.prune(due, PruneInstances(reason=PruneReason.AGE))
             count += len(pruned)
             await self.sweep()
             if len(due) < _AT_ONCE or not pruned:
@@ -135,7 +136,7 @@ class Pruning:
         value_bytes = await self._measure_values()
         while (over := (await host.read(host.journal.measure)).used + value_bytes - self._bytes_max) > 0:
             found = await host.read(host.journal.find_oldest, _ROOM_AT_ONCE + len(held))
-            pruned = await host.prune(self._free(found, _ROOM_AT_ONCE), PruneReason.ROOM)
+            pruned = await host.prune(self._free(found, _ROOM_AT_ONCE), PruneInstances(reason=PruneReason.ROOM))
             count += len(pruned)
             value_bytes -= await host.read(host.journal.measure_freed, [ended.seq for ended in pruned])
             await self.sweep()

@@ -9,6 +9,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from math import inf
 from typing import TypeVar, cast
@@ -26,7 +27,7 @@ from dagorama_broker.core.invariants import check_invariants
 from dagorama_broker.core.model.entities import Node
 from dagorama_broker.core.model.keeping import told_by
 from dagorama_broker.core.model.stored import EndedInstance
-from dagorama_broker.core.model.values import AnnouncedDefinition, InstanceId, NodeId, PruneReason, WorkerId
+from dagorama_broker.core.model.values import AnnouncedDefinition, InstanceId, NodeId, WorkerId
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.logs.blocks import Arrival, Chunk
@@ -121,17 +122,11 @@ class Core:
         return self._handle(command)
 
     async def prune(
-        self,
-        instance_ids: Sequence[InstanceId],
-        reason: PruneReason,
-        *,
-        by: str = "",
-        asked: tuple[tuple[str, object], ...] = (),
-        waits: bool = False,
+        self, instance_ids: Sequence[InstanceId], command: c.PruneInstances, *, waits: bool = False
     ) -> list[EndedInstance]:
         """Remove those of some instances that may go, with all that belongs to them; return them."""
         instances = self._journal.find_ended(instance_ids)
-        events = self._handle(c.PruneInstances(instances=instances, reason=reason, by=by, asked=asked))
+        events = self._handle(replace(command, instances=instances))
         pruned = [ended for event in events if isinstance(event, e.InstancesPruned) for ended in event.instances]
         self._journal.sweep([ended.seq for ended in pruned], rows_max=sys.maxsize)
         for ended in pruned:

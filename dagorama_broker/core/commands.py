@@ -264,8 +264,8 @@ class PruneInstances(Command):
     brought back between the reading of the journal and this command.
     """
 
-    instances: Sequence[EndedInstance]
     reason: PruneReason
+    instances: Sequence[EndedInstance] = ()  #: filled in by the host, which locks them before it reads them
     by: str = ""
     asked: tuple[tuple[str, object], ...] = ()  #: what was asked for, for the history, where many go by request
 

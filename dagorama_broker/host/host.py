@@ -29,7 +29,7 @@ from dagorama_broker.core.commands import (
 )
 from dagorama_broker.core.errors import Refused
 from dagorama_broker.core.model.stored import EndedInstance
-from dagorama_broker.core.model.values import InstanceId, PruneReason, Rng
+from dagorama_broker.core.model.values import InstanceId, Rng
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.host.clock import Clock, SystemClock
@@ -292,25 +292,14 @@ class Host:
         self.apply(command, then)
 
     async def prune(
-        self,
-        instance_ids: Sequence[InstanceId],
-        reason: PruneReason,
-        *,
-        by: str = "",
-        asked: tuple[tuple[str, object], ...] = (),
-        waits: bool = False,
+        self, instance_ids: Sequence[InstanceId], command: PruneInstances, *, waits: bool = False
     ) -> list[EndedInstance]:
         """Remove those of some instances that may go, and return them when that is durable. Raises `HostStopped`.
 
-        Where one is being brought back this `waits`, or leaves it out.
+        The command says why; how the instances stand is read for it. Where one is being brought back this `waits`, or
+        leaves it out.
         """
-        pruned = await prune(
-            self,
-            self._restoring,
-            instance_ids,
-            lambda instances: PruneInstances(instances=instances, reason=reason, by=by, asked=asked),
-            waits=waits,
-        )
+        pruned = await prune(self, self._restoring, instance_ids, command, waits=waits)
         if pruned:
             self.leftovers.set()
         return pruned

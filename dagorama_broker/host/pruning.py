@@ -9,6 +9,7 @@ from __future__ import annotations
 from asyncio import Lock
 from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from dagorama_broker.core.commands import Command, PruneInstances
@@ -37,13 +38,13 @@ async def prune(
     host: _Decides,
     locks: MutableMapping[InstanceId, Lock],
     wanted: Sequence[InstanceId],
-    make: Callable[[Sequence[EndedInstance]], PruneInstances],
+    command: PruneInstances,
     *,
     waits: bool,
 ) -> list[EndedInstance]:
     """Have those of some instances removed that may go, and return them when that is durable.
 
-    `make` makes the command. Where somebody else is at an instance this `waits`, or leaves it out.
+    The command has them as they are read here. Where somebody else is at an instance this `waits`, or leaves it out.
     """
     async with AsyncExitStack() as held:
         ids = []
@@ -52,6 +53,7 @@ async def prune(
                 await held.enter_async_context(locks.setdefault(instance_id, Lock()))
                 ids.append(instance_id)
         await host.flush()  # what was decided before the locks were taken
-        events = host.apply(make(await host.read(host.journal.find_ended, ids) if ids else ()))
+        instances = await host.read(host.journal.find_ended, ids) if ids else ()
+        events = host.apply(replace(command, instances=instances))
     await host.flush()
     return [ended for event in events if isinstance(event, InstancesPruned) for ended in event.instances]

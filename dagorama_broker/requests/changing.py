@@ -171,7 +171,8 @@ class Changing(LookingAtLimits):
         Raises `UnfitInstance` for one that runs, or `UnknownInstance`.
         """
         check_actor(by)
-        while not await self._keeper.prune([instance_id], PruneReason.REQUEST, by=by, waits=True):
+        command = c.PruneInstances(reason=PruneReason.REQUEST, by=by)
+        while not await self._keeper.prune([instance_id], command, waits=True):
             try:
                 summary = await self.get_instance(instance_id)
             except PrunedInstance:
@@ -210,7 +211,8 @@ class Changing(LookingAtLimits):
             return Page(chosen, page.next_token)
         asked = [("states", ", ".join(states)), ("definition", definition), ("ended_until", ended_until)]
         wanted = tuple((name, value) for name, value in asked if value) or (("all", True),)
-        gone = await self._keeper.prune([one.id for one in chosen], PruneReason.REQUEST, by=by, asked=wanted)
+        command = c.PruneInstances(reason=PruneReason.REQUEST, by=by, asked=wanted)
+        gone = await self._keeper.prune([one.id for one in chosen], command)
         ids = {one.id for one in gone}
         return Page([one for one in chosen if one.id in ids], page.next_token)
 

@@ -3,11 +3,11 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from dagorama_broker.core.commands import Command, RerunNode, RetryInstance, SubmitNodes
+from dagorama_broker.core.commands import Command, PruneInstances, RerunNode, RetryInstance, SubmitNodes
 from dagorama_broker.core.events import Event
 from dagorama_broker.core.model.states import InstanceState
 from dagorama_broker.core.model.stored import EndedInstance
-from dagorama_broker.core.model.values import InstanceId, PruneReason
+from dagorama_broker.core.model.values import InstanceId
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.requests.answers import SettingInfo
 from dagorama_broker.storage.journal import Journal
@@ -55,15 +55,12 @@ class Keeper(Protocol):
         ...
 
     async def prune(
-        self,
-        instance_ids: Sequence[InstanceId],
-        reason: PruneReason,
-        *,
-        by: str = "",
-        asked: tuple[tuple[str, object], ...] = (),
-        waits: bool = False,
+        self, instance_ids: Sequence[InstanceId], command: PruneInstances, *, waits: bool = False
     ) -> list[EndedInstance]:
-        """Remove those of some instances that may go, and return them when that is durable."""
+        """Remove those of some instances that may go, and return them when that is durable.
+
+        The command says why; how the instances stand is read for it.
+        """
         ...
 
     async def flush(self) -> None:

@@ -42,7 +42,7 @@ pytestmark = pytest.mark.asyncio
 T = TypeVar("T")
 
 I = instance_id("i")  # noqa: E741
-REQUEST = PruneReason.REQUEST
+REQUEST = c.PruneInstances(reason=PruneReason.REQUEST)
 
 
 class SteppedClock(SystemClock):
@@ -74,7 +74,7 @@ async def test_a_pruned_instance_is_told_of(running: Running, gate: Gate) -> Non
     async with running() as host:
         Channel(host, gate.log, slots=9)
         await end(host, fails=True)
-        pruned = await host.prune([I], REQUEST, by="ann")
+        pruned = await host.prune([I], replace(REQUEST, by="ann"))
         assert [(one.id, one.state) for one in pruned] == [(I, InstanceState.FAILED)]
         assert await host.prune([I], REQUEST) == []
     async with running() as host:
@@ -93,7 +93,7 @@ async def test_a_pruned_instance_is_told_of(running: Running, gate: Gate) -> Non
         for answer in asked:
             with pytest.raises(PrunedInstance, match="of d is failed and was deleted by ann on 2") as refused:
                 await answer
-            assert (refused.value.instance_id, refused.value.reason) == (I, REQUEST)
+            assert (refused.value.instance_id, refused.value.reason) == (I, PruneReason.REQUEST)
         with pytest.raises(UnknownInstance, match="no instance"):
             await requests.get_instance(instance_id("j"))
 
