@@ -98,8 +98,8 @@ def _caller() -> object:
 
 def chosen_options() -> NodeOptions | None:
     """Return the options of a call that is made here; None where it has none of its own."""
-    options = _here()
-    return None if options is NO_OWN else options
+    options, caller = _chosen.get()
+    return None if options is NO_OWN or caller is not _caller() else options
 
 
 def _checked_retry(retry: object) -> RetryConfiguration:

@@ -45,7 +45,7 @@ class Kernel:
         self._cancel_grace_s = cancel_grace_s
         self._may_leave = may_leave
         self._connect_timeout_s = connect_timeout_s
-        self._give_up_at: float | None = None
+        self.give_up_at: float | None = None  #: when a broker that has not answered is waited for no more
         self._leaves = False  #: `Leave` was said
         self._ends = False  #: `EndStream` or `Cut` was said of this stream
         #: Of the nodes that are stopping, those on the event loop.
@@ -70,7 +70,7 @@ class Kernel:
         instructions = self._handlers[type(message)](message, now)
         # Looked at here, because many messages can let go of the last node, and each would have to remember it. A
         # stream that nobody has answered is cut: its end would be read only when the broker answers.
-        if self.is_drained and not self._ends and self.link is not Link.NONE:
+        if self.is_draining and not self.held and not self._ends and self.link is not Link.NONE:
             self._ends = True
             instructions.append(i.EndStream() if self.link is Link.WELCOME else i.Cut())
         return instructions
@@ -83,7 +83,7 @@ class Kernel:
     @property
     def due_at(self) -> float | None:
         """Return when a `Tick` is wanted; None for never."""
-        due_at = self._give_up_at
+        due_at = self.give_up_at
         if self.stopping:
             stopped_at = min(self.stopping.values())
             due_at = stopped_at if due_at is None else min(due_at, stopped_at)
@@ -95,8 +95,8 @@ class Kernel:
         self.link = Link.OPEN
         self._ends = False  # it was said of an earlier stream
         # From the first stream on: of several, one may be refused at once and another hang.
-        if self._give_up_at is None and self._connect_timeout_s is not None:
-            self._give_up_at = now + self._connect_timeout_s
+        if self.give_up_at is None and self._connect_timeout_s is not None:
+            self.give_up_at = now + self._connect_timeout_s
         return []
 
     def _disconnected(self, _: m.Disconnected, now: float) -> list[Instruction]:
@@ -107,7 +107,7 @@ class Kernel:
     def _welcomed(self, message: m.Welcomed, now: float) -> list[Instruction]:
         """Go on with what the broker leaves to this worker, and drop the rest."""
         self.link = Link.WELCOME
-        self._connect_timeout_s = self._give_up_at = None
+        self._connect_timeout_s = self.give_up_at = None
         # By both ids, as clients choose those of nodes: two instances may have equal ones. Tokens are new each time.
         tokens = {(lease.instance_id, lease.node_id): lease.token for lease in message.leases}
         kept: list[Node] = []
@@ -290,9 +290,9 @@ class Kernel:
     def _tick(self, _: m.Tick, now: float) -> list[Instruction]:
         """Do something about nodes that should have stopped by now, and about a broker that should have answered."""
         instructions: list[Instruction] = []
-        if self._connect_timeout_s is not None and self._give_up_at is not None and self._give_up_at <= now:
+        if self._connect_timeout_s is not None and self.give_up_at is not None and self.give_up_at <= now:
             instructions.append(i.GiveUp(self._connect_timeout_s))
-            self._connect_timeout_s = self._give_up_at = None
+            self._connect_timeout_s = self.give_up_at = None
         for node in [node for node, at in self.stopping.items() if at <= now]:
             del self.stopping[node]  # whatever follows, it is not waited for again
             instructions += self._overran(node, now)

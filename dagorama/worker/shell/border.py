@@ -79,15 +79,15 @@ class Border:
     def receive(self, stream: Stream, response: WorkResponse) -> None:
         """Tell the kernel what a response says, part by part."""
         messages: list[m.Message] = []
-        # A report that was refused for want of values is acknowledged like the others, now or later.
-        self._missing.update((one.presented, list(one.missing)) for one in response.refusals if one.missing)
+        if response.refusals:
+            # A report that was refused for want of values is acknowledged like the others, now or later.
+            self._missing.update((one.presented, list(one.missing)) for one in response.refusals if one.missing)
+            self._log_refusals(response.refusals)
         if response.acknowledged:
             acknowledged = list(stream.acknowledge(response.acknowledged))
             if self._missing:
                 acknowledged = self._keep_incomplete(stream, acknowledged)
             messages.append(m.Acknowledged(acknowledged))
-        if response.refusals:
-            self._log_refusals(response.refusals)
         if response.HasField("welcome"):
             stream.welcome(response.welcome.lease_duration_s)
             leases = response.welcome.leases

@@ -111,7 +111,7 @@ class Executor:
         self._logs = logs
         self._spans = spans
         self._store = store
-        #: Of the last node: those that come in one message share their functions.
+        #: Of the last node: the next is mostly of the same function.
         self._known: _Known | None = None
         follow_threads()
 
@@ -135,7 +135,7 @@ class Executor:
         scope = Scope(held.instance_id, held, self._progressed, self._logs, self._store)
         try:
             function, known = held.function, self._known
-            if known is None or known.function is not function or followed.get(function.name) is not known.found:
+            if known is None or known.function != function or followed.get(function.name) is not known.found:
                 known = self._know(held)
                 if known is None:
                     return None

@@ -24,12 +24,12 @@ class FailureLog:
         self._log = log
         self._lines = 0
         self._ends_at = 0.0  #: of the present interval
-        self._more: Counter[str] = Counter()  #: by function, what no line was written for
+        self.more: Counter[str] = Counter()  #: by function, what no line was written for
 
     @property
     def due_at(self) -> float | None:
         """Return when what was counted is to be told; None where nothing was."""
-        return self._ends_at if self._more else None
+        return self._ends_at if self.more else None
 
     def tell(self, held: Held, failure: Failure, now: float) -> None:
         """Log or count an attempt that has failed."""
@@ -38,7 +38,7 @@ class FailureLog:
             self._lines, self._ends_at = 0, now + INTERVAL_S
         self._lines += 1
         if self._lines > LINES_MAX:
-            self._more[held.function.name] += 1
+            self.more[held.function.name] += 1
             return
         self._log.warn(
             "attempt %d of node %s (%s) failed: %s",
@@ -50,7 +50,7 @@ class FailureLog:
 
     def flush(self) -> None:
         """Tell what was counted and not told yet."""
-        more, self._more = self._more, Counter()
+        more, self.more = self.more, Counter()
         if more:
             functions = ", ".join(f"{count} of {name}" for name, count in more.most_common())
             self._log.warn("more attempts failed: %s; `dagorama show` lists the nodes", functions)

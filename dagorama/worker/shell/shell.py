@@ -233,7 +233,14 @@ class Shell:
                 self._stream.cancel()
 
     def _handle(self, item: Item) -> None:
-        match item:
+        match item:  # the most frequent come first
+            case m.Ended():
+                if self.tally is not None:
+                    self.tally.ended(cast("Sequence[Held]", item.nodes))
+                self._note_failures(cast("Sequence[Held]", item.nodes))
+                self._tell(item)
+            case m.Granted() | m.Acknowledged():
+                self._tell(item)
             case Freed():
                 self._slots.freed(item)
             case Passed():
@@ -256,11 +263,6 @@ class Shell:
                 if self._failures is not None and (self._failures.due_at or inf) <= self._now():
                     self._failures.flush()
                 self._tell(item)
-            case m.Ended():
-                if self.tally is not None:
-                    self.tally.ended(cast("Sequence[Held]", item.nodes))
-                self._note_failures(cast("Sequence[Held]", item.nodes))
-                self._tell(item)
             case StreamChanged():
                 raise TypeError(f"{item!r} is neither Opened nor Closed")
             case _:
@@ -268,9 +270,12 @@ class Shell:
 
     def _tell(self, message: m.Message) -> None:
         """Tell the kernel, and do what it says."""
-        for instruction in self._kernel.handle(message, self._now()):
+        kernel, failures = self._kernel, self._failures
+        for instruction in kernel.handle(message, self._now()):
             self._carry_out(instruction)
-        self._set_timer()
+        # Hardly ever is anything due, and this is passed three times on the way of each node of a chain.
+        if kernel.stopping or kernel.give_up_at is not None or (failures is not None and failures.more):
+            self._set_timer()
 
     def _carry_out(self, instruction: i.Instruction) -> None:
         stream = self._stream
@@ -325,9 +330,9 @@ class Shell:
 
     def _note_failures(self, nodes: Iterable[Held]) -> None:
         """Log the attempts that have failed while their leases held, or keep what the first of them raised."""
-        for held in [held for held in nodes if held.report is not None and held.report.failure is not None]:
+        for held in nodes:
             report = held.report
-            if held.state is not GIVEN or report is None or report.failure is None:
+            if report is None or report.failure is None or held.state is not GIVEN:
                 continue
             if self._failures is not None:
                 self._failures.tell(held, report.failure, self._now())
