@@ -26,7 +26,7 @@ from dagorama.client.values.host import HostStore, proved
 from dagorama.client.values.keeping import Keeper
 from dagorama.client.values.mapped import Mapped
 from dagorama.client.values.progress import Progress
-from dagorama.client.values.shared import SharedBytes
+from dagorama.client.values.recent import RecentValues
 from dagorama.client.values.spooling import Spooled, spool, write
 from dagorama.client.values.wire import Description, Wire, lost
 from dagorama.errors import BrokerRefused, PayloadError
@@ -50,16 +50,16 @@ class RemoteValues:
         *,
         patience_s: float | None = None,
         shows: bool = False,
-        shared: SharedBytes | None = None,
+        recent: RecentValues | None = None,
     ) -> None:
         """Connect when there is something to do. Wait for a broker that is away for so long; None: as is set.
 
-        With `shows` people see how far a long transfer has come. Values that are `bytes` are objects of `shared`.
+        With `shows` people see how far a long transfer has come. Nodes that come later find values in `recent`.
         """
         self._address = host, port
         self._patience_s = patience_s
         self._shows = shows
-        self._shared = shared
+        self._recent = recent
         self._mapped = Mapped(Checked(_own_directory))
         self._lock = threading.Lock()
         self._described: tuple[Description | None, float] | None = None
@@ -100,8 +100,8 @@ class RemoteValues:
         """Store a value that the store has lost; return whether it was at hand."""
         self._sure.pop(digest, None)
         mapped = self._mapped.bytes_of(digest)
-        shared = self._shared.get(digest) if mapped is None and self._shared is not None else None
-        at_hand = shared if mapped is None else mapped.bytes
+        made = self._recent.objects.get(digest) if mapped is None and self._recent is not None else None
+        at_hand = made if mapped is None else mapped.bytes
         if at_hand is not None:
             self._put(Content([at_hand]))
         return at_hand is not None
@@ -118,9 +118,8 @@ class RemoteValues:
 
     def get(self, references: Sequence[Reference], what: str, *, as_bytes: bool = False) -> Sequence[Buffer]:
         """Return values, mapped from files where they have one; see `ValueStore`."""
-        get = self._get_shared if as_bytes and self._shared is not None else self._get
         try:
-            return [get(reference, what) for reference in references]
+            return [self._get_recent(reference, what, as_bytes=as_bytes) for reference in references]
         except NoStore:
             raise lost(references[0], what, "it is of a version that has no store of values") from None
 
@@ -128,13 +127,13 @@ class RemoteValues:
 
     def _put(self, content: Content) -> Reference:
         part = content.parts[0] if content.is_object else None
-        if type(part) is not bytes or self._shared is None:
+        if type(part) is not bytes or self._recent is None:
             return self._put_any(content)
-        known = self._shared.reference_of(part)
+        known = self._recent.objects.reference_of(part)
         if known is not None and self._has(known):
             return known
         reference = self._put_any(content)
-        self._shared.keep(reference, part)
+        self._recent.objects.keep(reference, part)
         return reference
 
     def _put_any(self, content: Content) -> Reference:
@@ -236,12 +235,19 @@ class RemoteValues:
 
     # -- fetching ------------------------------------------------------------------------------------------------------
 
-    def _get_shared(self, reference: Reference, what: str) -> Buffer:
-        """Return a value as `bytes`, the same object for as many as take it, unless it is too large for that."""
-        if self._shared is None or not self._shared.fits(reference):
+    def _get_recent(self, reference: Reference, what: str, *, as_bytes: bool) -> Buffer:
+        """Return a value, as the object that nodes have had of it lately; with `as_bytes` as such, unless too large."""
+        if self._recent is None:
             return self._get(reference, what)
-        found = self._shared.get(reference.digest)
-        return found if found is not None else self._shared.keep(reference, bytes(self._get(reference, what)))
+        objects, mappings = self._recent.objects, self._recent.mappings
+        if as_bytes and objects.fits(reference):
+            found = objects.get(reference.digest)
+            return found if found is not None else objects.keep(reference, bytes(self._get(reference, what)))
+        buffer = self._get(reference, what)
+        mapping = self._mapped.get(reference)
+        if mapping is not None:
+            mappings.keep(reference, mapping)
+        return buffer
 
     def _get(self, reference: Reference, what: str) -> Buffer:
         try:

@@ -9,7 +9,7 @@ from time import sleep
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from dagorama.client.values.shared import SharedBytes
+from dagorama.client.values.recent import RecentValues
 from dagorama.client.values.store import RemoteValues
 from dagorama.logging import get_log_level
 from dagorama.metrics.measures import Readings
@@ -86,7 +86,7 @@ class Worker:
             self._sender = Sender(host=host, port=port, worker=name, bytes_max=log_bytes_max(), warn=log.warn)
             logs = WorkerLogs(self._sender)
         # A node has its lease while it waits for the broker to come back.
-        store = RemoteValues(host, port, patience_s=inf, shared=SharedBytes())
+        store = RemoteValues(host, port, patience_s=inf, recent=RecentValues())
         self._shell = Shell(
             options,
             versions=self._versions,

@@ -1,4 +1,4 @@
-"""Nodes of a process that take the same `bytes` have one object of them, for as long as somebody takes it."""
+"""Nodes of a process that take the same value have one object of it, for as long as somebody takes it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dagorama.calls.pickling import _BYTES_MAKER
 from dagorama.calls.references import Reference, read_references
 from dagorama.client.values import mapped, spooling
 from dagorama.client.values import store as stores
-from dagorama.client.values.shared import SharedBytes
+from dagorama.client.values.recent import Recent, RecentValues
 from dagorama.client.values.store import RemoteValues
 from tests.timing import until
 from tests.unit.library.value_server import ValueServer
@@ -54,9 +54,9 @@ def server() -> Iterator[ValueServer]:
         yield server
 
 
-def worker(server: ValueServer, shared: SharedBytes | None = None) -> RemoteValues:
+def worker(server: ValueServer, recent: RecentValues | None = None) -> RemoteValues:
     """Return a worker's store."""
-    return RemoteValues("localhost", server.port, patience_s=60.0, shared=shared or SharedBytes(unused_s=HOUR_S))
+    return RemoteValues("localhost", server.port, patience_s=60.0, recent=recent or RecentValues(unused_s=HOUR_S))
 
 
 def kept(value: object, store: ValueStore) -> bytes:
@@ -156,33 +156,57 @@ def test_whatever_is_beside_bytes_comes_as_it_was(server: ValueServer, value: An
 
 def test_no_more_is_kept_than_some_bytes(server: ValueServer) -> None:
     """Those go that were used longest ago; a larger one is made for each node."""
-    shared = SharedBytes(bytes_max=250_000, unused_s=HOUR_S)
-    values = worker(server, shared)
+    recent = RecentValues(objects_bytes_max=250_000, unused_s=HOUR_S)
+    values = worker(server, recent)
     payloads = [kept(bytes([number]) + DATA, RemoteValues("localhost", server.port)) for number in range(3)]
     first, second = (had(payload, values) for payload in payloads[:2])
     assert had(payloads[0], values) is first
     had(payloads[2], values)
     assert had(payloads[0], values) is first
     assert had(payloads[1], values) is not second
-    assert shared.size == 2 * (len(DATA) + 1)
+    assert recent.objects.size == 2 * (len(DATA) + 1)
     large = kept(OTHER + DATA, values)
     assert had(large, values) == had(large, values) == OTHER + DATA
-    assert shared.size == 2 * (len(DATA) + 1)
+    assert recent.objects.size == 2 * (len(DATA) + 1)
 
 
 def test_what_nobody_takes_any_more_is_let_go() -> None:
     """A worker without work keeps nothing; what comes later is kept and let go again."""
-    shared = SharedBytes(unused_s=0.01)
+    recent: Recent[bytes] = Recent(2**20, unused_s=0.01)
     for data in (DATA, OTHER):
-        assert shared.keep(reference_of(data), data) is data
-        until(lambda: not shared.size)
-        assert shared.get(reference_of(data).digest) is None
-        assert shared.reference_of(data) is None
+        assert recent.keep(reference_of(data), data) is data
+        until(lambda: not recent.size)
+        assert recent.get(reference_of(data).digest) is None
+        assert recent.reference_of(data) is None
 
 
 def test_a_value_that_is_kept_can_be_stored_anew(server: ValueServer) -> None:
     """Where a store has lost it, and no file of it is mapped any more."""
-    shared = SharedBytes(unused_s=HOUR_S)
-    shared.keep(reference_of(DATA), DATA)
-    worker(server, shared).put_again([reference_of(DATA).digest])
+    recent = RecentValues(unused_s=HOUR_S)
+    recent.objects.keep(reference_of(DATA), DATA)
+    worker(server, recent).put_again([reference_of(DATA).digest])
     assert server.values == {reference_of(DATA).digest: DATA}
+
+
+def test_a_mapping_is_kept_for_the_next_node(server: ValueServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each would open the file, map it, and have all that it reads brought in again. Programs keep none."""
+    payload = kept(Table(bytearray(DATA)), RemoteValues("localhost", server.port))
+    recent = RecentValues(unused_s=HOUR_S)
+    values, program = worker(server, recent), RemoteValues("localhost", server.port)
+    assert bytes(had(payload, values).data) == bytes(had(payload, program).data) == DATA
+    assert recent.mappings.size == len(DATA)
+    monkeypatch.setattr(mapped, "mmap", None)
+    assert bytes(had(payload, values).data) == DATA
+    with pytest.raises(AttributeError):
+        had(payload, program)
+
+
+def test_no_more_files_are_open_than_some(server: ValueServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small what is mapped."""
+    monkeypatch.setattr("dagorama.client.values.recent._COUNT_MAX", 2)
+    recent = RecentValues(unused_s=HOUR_S)
+    values = worker(server, recent)
+    for number in range(5):
+        payload = kept(Table(bytes([number]) + DATA), RemoteValues("localhost", server.port))
+        assert bytes(had(payload, values).data) == bytes([number]) + DATA
+    assert recent.mappings.size == 2 * (len(DATA) + 1)
