@@ -20,14 +20,15 @@ from time import monotonic
 from dagorama.calls.large import Content, NoStore, TooLarge
 from dagorama.calls.pickling import Buffer
 from dagorama.calls.references import Reference, is_referring, read_references
-from dagorama.client.values.cache import Cache, Part, cache_bytes_max, cache_directory
+from dagorama.client.values.cache import Cache, cache_bytes_max, cache_directory
 from dagorama.client.values.checked import Checked
+from dagorama.client.values.fetching import Fetcher, map_file
 from dagorama.client.values.host import HostStore, proved
 from dagorama.client.values.keeping import Keeper
 from dagorama.client.values.mapped import Mapped
 from dagorama.client.values.progress import Progress
 from dagorama.client.values.recent import RecentValues
-from dagorama.client.values.spooling import Spooled, spool, write
+from dagorama.client.values.spooling import Spooled, spool
 from dagorama.client.values.wire import Description, Wire, lost
 from dagorama.errors import BrokerRefused, PayloadError
 from dagorama.logging import get_logger
@@ -36,8 +37,6 @@ from dagorama.logging import get_logger
 SURE_S, _SURE_MAX = 20 * 60.0, 10_000
 #: So long the layout of the store is taken for what it was: the broker may restart with another.
 DESCRIBED_S = 60.0
-#: Hashed at a time.
-_STEP_BYTES = 4 * 2**20
 
 
 class RemoteValues:
@@ -75,6 +74,10 @@ class RemoteValues:
     @cached_property
     def _wire(self) -> Wire:
         return Wire(*self._address, self._patience_s)
+
+    @cached_property
+    def _fetcher(self) -> Fetcher:
+        return Fetcher(self._wire, self._mapped, shows=self._shows)
 
     def put(self, contents: Sequence[Content]) -> Sequence[Reference]:
         """Store values; see `ValueStore`."""
@@ -220,7 +223,7 @@ class RemoteValues:
     def _upload(self, reference: Reference, whole: memoryview) -> None:
         missing = self._wire.find([reference.digest])
         if missing:
-            with self._progress("storing", reference) as told:
+            with Progress("storing", reference.size, shows=self._shows) as told:
                 chunk_bytes = self._description().chunk_bytes
                 self._wire.put(reference, whole, missing[reference.digest], chunk_bytes, told)
         self._is_sure(reference)
@@ -265,86 +268,19 @@ class RemoteValues:
             return memoryview(mapping)
         host = self._host()
         if host is not None and (descriptor := host.open(reference)) is not None:
-            mapped = self._map(reference, descriptor)
+            mapped = map_file(self._mapped, reference, descriptor)
             if mapped is not None:
                 return mapped  # else the broker says what is wrong with it
         cache = _cache()
         if cache is not None:
             try:
-                return self._get_by_cache(reference, what, cache)
+                return self._fetcher.into_cache(reference, what, cache)
             except OSError as error:
                 get_logger().warning(
                     "the value %s is fetched into memory, as it cannot be kept in %s: %s",
                     *(reference, cache.directory, error),
                 )
-        return self._get_into_memory(reference, what)
-
-    def _map(self, reference: Reference, descriptor: int) -> Buffer | None:
-        """Map a file that this process has not hashed yet; return None where its bytes are another value's."""
-        try:
-            mapping = self._mapped.map_checked(reference, descriptor)
-        except OSError:  # no room for another mapping
-            return None
-        finally:
-            os.close(descriptor)
-        if mapping is None:
-            get_logger().warning("a file of the value %s has other bytes: it is fetched from the broker", reference)
-            return None
-        return memoryview(mapping)
-
-    def _get_by_cache(self, reference: Reference, what: str, cache: Cache) -> Buffer:
-        descriptor = cache.open(reference)
-        if descriptor is not None:
-            mapped = self._map(reference, descriptor)
-            if mapped is not None:
-                return mapped
-            cache.remove(reference)
-        with cache.part(reference) as part:
-            if part.descriptor < 0:
-                found = cache.open(reference)
-                mapped = self._map(reference, found) if found is not None else None
-                # It may have been removed again at once.
-                return mapped if mapped is not None else self._get_into_memory(reference, what)
-            self._fetch(reference, what, part)
-            mapping = self._mapped.map(reference, part.descriptor)
-            if os.fstat(part.descriptor).st_nlink:  # else another has begun anew, as nothing has come for long
-                cache.finish(reference, part.path)
-                self._mapped.wrote(reference, part.descriptor)
-            return memoryview(mapping)
-
-    def _fetch(self, reference: Reference, what: str, part: Part) -> None:
-        """Fetch a value into its file, on from what has come before."""
-        digest = sha256()
-        size = part.size if part.size < reference.size else 0
-        if size:
-            os.lseek(part.descriptor, 0, os.SEEK_SET)
-            left = size
-            while left and (step := os.read(part.descriptor, min(_STEP_BYTES, left))):
-                digest.update(step)
-                left -= len(step)
-        os.ftruncate(part.descriptor, size)
-        os.lseek(part.descriptor, size, os.SEEK_SET)
-        with self._progress("fetching", reference) as told:
-            told(size)
-            for chunk in self._wire.get(reference, size, what):
-                digest.update(chunk)
-                write(part.descriptor, memoryview(chunk))
-                told(len(chunk))
-        if digest.digest() != reference.digest:
-            os.ftruncate(part.descriptor, 0)
-            if not size:
-                raise lost(reference, what, "what came has another digest")
-            self._fetch(reference, what, part._replace(size=0))  # it may be what was there before
-
-    def _get_into_memory(self, reference: Reference, what: str) -> Buffer:
-        whole = bytearray()
-        with self._progress("fetching", reference) as told:
-            for chunk in self._wire.get(reference, 0, what):
-                whole += chunk
-                told(len(chunk))
-        if sha256(whole).digest() != reference.digest:
-            raise lost(reference, what, "what came has another digest")
-        return memoryview(whole).toreadonly()
+        return self._fetcher.into_memory(reference, what)
 
     # -- the store -----------------------------------------------------------------------------------------------------
 
@@ -373,9 +309,6 @@ class RemoteValues:
             host = proved(description)
         self._proof = description.proof_name if host is not None else ""
         return host
-
-    def _progress(self, verb: str, reference: Reference) -> Progress:
-        return Progress(verb, reference.size, shows=self._shows)
 
 
 @once
