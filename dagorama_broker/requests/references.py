@@ -27,6 +27,9 @@ from dagorama_broker.requests.keeper import Keeper
 #: So many are named in a refusal: they go into a header, where there is little room.
 NAMED_MAX = 64
 
+#: No value has it.
+_ANY_SIZE = -1
+
 #: Return the sizes of those, of some values, that are in the store, given the sizes that payloads say they have.
 FindSizes = Callable[[Mapping[bytes, int]], Awaitable[dict[bytes, int]]]
 
@@ -174,7 +177,7 @@ async def sift_report(report: CompleteNodes, find_sizes: FindSizes) -> tuple[Com
     completions = list(report.completions)
     whole = [NodeResult(node_id=id, token=token, payload=payload) for id, token, payload, *_ in completions]
     of_each = [_references_of(result) for result in (*whole, *report.results)]
-    sizes = await find_sizes({one.digest: one.size for found in of_each if isinstance(found, list) for one in found})
+    sizes = await find_sizes(_sizes_said([one for found in of_each if isinstance(found, list) for one in found]))
     missing: list[MissingReport] = []
     results: list[NodeResult] = []
     taken = []
@@ -189,6 +192,17 @@ async def sift_report(report: CompleteNodes, find_sizes: FindSizes) -> tuple[Com
         else:
             results.append(result)
     return replace(report, results=results, completions=taken), missing
+
+
+def _sizes_said(references: Iterable[Reference]) -> dict[bytes, int]:
+    """Return the sizes that values are said to have; `_ANY_SIZE` for one of which several are said.
+
+    One of these may be that of a value that was cut short, so its bytes have to tell.
+    """
+    said: dict[bytes, int] = {}
+    for digest, size in references:
+        said[digest] = size if said.get(digest, size) == size else _ANY_SIZE
+    return said
 
 
 def _references_of(result: NodeResult) -> list[Reference] | MalformedRequest:
