@@ -7,11 +7,12 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from dagorama_broker.values.faults import BadUpload
-from dagorama_broker.values.store import ValueStore
+from dagorama_broker.values.store import CHUNK_BYTES, ValueStore
 
 T = TypeVar("T")
 
@@ -67,13 +68,16 @@ def used_in(connection: sqlite3.Connection) -> dict[bytes, int]:
 def keep_values(store: ValueStore, wanted: Mapping[bytes, int], read: ReadValue, now: float) -> Kept:
     """Put all of some values into an open store that lacks them, and tell which could not be had.
 
+    Those that are there, from an earlier time that was broken off, are read, and put again where they are damaged.
     Raises `ValuesError` where the store cannot take them. `read` is called in several threads.
     """
 
     def keep(value: tuple[bytes, int]) -> str:
         digest, size = value
         try:
-            if store.find([digest], now, math.inf).get(digest) != size:
+            found = store.find([digest], now, math.inf).get(digest)
+            is_whole = found is not None and _is_whole(store, digest)
+            if found != size or not is_whole:
                 _put(store, digest, size, read(digest, size))
         except (NotThere, BadUpload) as error:
             return str(error)
@@ -110,6 +114,18 @@ def remove_others(store: ValueStore, wanted: Mapping[bytes, int]) -> None:
         for one in store.list(shard):
             if one.digest not in wanted:
                 store.delete(one.digest)
+
+
+def _is_whole(store: ValueStore, digest: bytes) -> bool:
+    """Tell whether the bytes of a value that is there are its own; it is removed else."""
+    found = sha256()
+    with closing(store.read(digest)) as reading:
+        for at in range(0, reading.size, CHUNK_BYTES):
+            found.update(reading.read(at, CHUNK_BYTES))
+    if found.digest() == digest:
+        return True
+    store.delete(digest)
+    return False
 
 
 def _put(store: ValueStore, digest: bytes, size: int, chunks: Iterable[bytes]) -> None:

@@ -251,6 +251,24 @@ def test_many_values_go_at_once_until_there_is_no_room(tmp_path: Path, monkeypat
     assert (result.exit_code, "of 30 values of 30000 bytes" in result.output) == (0, True), result.output
 
 
+def test_a_value_that_was_damaged_in_a_broken_backup_is_copied_again(tmp_path: Path) -> None:
+    """It has the size that it should have: a backup that goes on reads what is there."""
+    path, backup = tmp_path / "broker.db", tmp_path / "backup"
+    make_used_storage(path)
+    result = care("backup", backup, "--storage", url(path))
+    assert result.exit_code == 0, result.output
+    (backup / UNDERWAY).write_text(f"{read_manifest(backup).id}\n")
+    (backup / MANIFEST).unlink()
+    for file in value_files(backup / VALUES):
+        file.chmod(0o600)
+        with file.open("r+b") as damaged:
+            damaged.write(b"X")
+    result = care("backup", backup, "--storage", url(path))
+    assert (result.exit_code, ", 2 values of " in result.output) == (0, True), result.output
+    result = care("restore", backup, "--storage", url(tmp_path / "restored.db"))
+    assert (result.exit_code, "; 0 problems" in result.output) == (0, True), result.output
+
+
 def test_a_backup_that_was_changed_is_found_out(tmp_path: Path) -> None:
     """A value is left out, with a line; of a changed database nothing is restored."""
     path = tmp_path / "broker.db"
