@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x64\x61gorama/v1/values.proto\x12\x0b\x64\x61gorama.v1\"\x16\n\x14\x44\x65scribeStoreRequest\"\x93\x01\n\x15\x44\x65scribeStoreResponse\x12\x11\n\tdirectory\x18\x01 \x01(\t\x12\x12\n\nproof_name\x18\x02 \x01(\t\x12\x13\n\x0bproof_token\x18\x03 \x01(\t\x12\x13\n\x0b\x63hunk_bytes\x18\x04 \x01(\r\x12\x17\n\x0fvalue_max_bytes\x18\x05 \x01(\x04\x12\x10\n\x08unused_s\x18\x06 \x01(\x01\"$\n\x11\x46indValuesRequest\x12\x0f\n\x07\x64igests\x18\x01 \x03(\x0c\"@\n\x12\x46indValuesResponse\x12*\n\x07missing\x18\x01 \x03(\x0b\x32\x19.dagorama.v1.MissingValue\"6\n\x0cMissingValue\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x16\n\x0ereceived_bytes\x18\x02 \x01(\x04\"Y\n\x0fPutValueRequest\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1b.dagorama.v1.PutValueHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\">\n\x0ePutValueHeader\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"(\n\x10PutValueResponse\x12\x14\n\x0cstored_bytes\x18\x01 \x01(\x04\"D\n\x11\x41\x64optValueRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x11\n\tfile_name\x18\x03 \x01(\t\"*\n\x12\x41\x64optValueResponse\x12\x14\n\x0cstored_bytes\x18\x01 \x01(\x04\"1\n\x0fGetValueRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"/\n\x10GetValueResponse\x12\x0c\n\x04size\x18\x01 \x01(\x04\x12\r\n\x05\x63hunk\x18\x02 \x01(\x0c\x32\x9a\x03\n\x0cValueService\x12V\n\rDescribeStore\x12!.dagorama.v1.DescribeStoreRequest\x1a\".dagorama.v1.DescribeStoreResponse\x12M\n\nFindValues\x12\x1e.dagorama.v1.FindValuesRequest\x1a\x1f.dagorama.v1.FindValuesResponse\x12I\n\x08PutValue\x12\x1c.dagorama.v1.PutValueRequest\x1a\x1d.dagorama.v1.PutValueResponse(\x01\x12M\n\nAdoptValue\x12\x1e.dagorama.v1.AdoptValueRequest\x1a\x1f.dagorama.v1.AdoptValueResponse\x12I\n\x08GetValue\x12\x1c.dagorama.v1.GetValueRequest\x1a\x1d.dagorama.v1.GetValueResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x64\x61gorama/v1/values.proto\x12\x0b\x64\x61gorama.v1\"\x16\n\x14\x44\x65scribeStoreRequest\"\x93\x01\n\x15\x44\x65scribeStoreResponse\x12\x11\n\tdirectory\x18\x01 \x01(\t\x12\x12\n\nproof_name\x18\x02 \x01(\t\x12\x13\n\x0bproof_token\x18\x03 \x01(\t\x12\x13\n\x0b\x63hunk_bytes\x18\x04 \x01(\r\x12\x17\n\x0fvalue_max_bytes\x18\x05 \x01(\x04\x12\x10\n\x08unused_s\x18\x06 \x01(\x01\"3\n\x11\x46indValuesRequest\x12\x0f\n\x07\x64igests\x18\x01 \x03(\x0c\x12\r\n\x05sizes\x18\x02 \x03(\x04\"@\n\x12\x46indValuesResponse\x12*\n\x07missing\x18\x01 \x03(\x0b\x32\x19.dagorama.v1.MissingValue\"6\n\x0cMissingValue\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x16\n\x0ereceived_bytes\x18\x02 \x01(\x04\"Y\n\x0fPutValueRequest\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1b.dagorama.v1.PutValueHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\">\n\x0ePutValueHeader\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"(\n\x10PutValueResponse\x12\x14\n\x0cstored_bytes\x18\x01 \x01(\x04\"D\n\x11\x41\x64optValueRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x11\n\tfile_name\x18\x03 \x01(\t\"*\n\x12\x41\x64optValueResponse\x12\x14\n\x0cstored_bytes\x18\x01 \x01(\x04\"1\n\x0fGetValueRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"/\n\x10GetValueResponse\x12\x0c\n\x04size\x18\x01 \x01(\x04\x12\r\n\x05\x63hunk\x18\x02 \x01(\x0c\x32\x9a\x03\n\x0cValueService\x12V\n\rDescribeStore\x12!.dagorama.v1.DescribeStoreRequest\x1a\".dagorama.v1.DescribeStoreResponse\x12M\n\nFindValues\x12\x1e.dagorama.v1.FindValuesRequest\x1a\x1f.dagorama.v1.FindValuesResponse\x12I\n\x08PutValue\x12\x1c.dagorama.v1.PutValueRequest\x1a\x1d.dagorama.v1.PutValueResponse(\x01\x12M\n\nAdoptValue\x12\x1e.dagorama.v1.AdoptValueRequest\x1a\x1f.dagorama.v1.AdoptValueResponse\x12I\n\x08GetValue\x12\x1c.dagorama.v1.GetValueRequest\x1a\x1d.dagorama.v1.GetValueResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -26,25 +26,25 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_DESCRIBESTORERESPONSE']._serialized_start=66
   _globals['_DESCRIBESTORERESPONSE']._serialized_end=213
   _globals['_FINDVALUESREQUEST']._serialized_start=215
-  _globals['_FINDVALUESREQUEST']._serialized_end=251
-  _globals['_FINDVALUESRESPONSE']._serialized_start=253
-  _globals['_FINDVALUESRESPONSE']._serialized_end=317
-  _globals['_MISSINGVALUE']._serialized_start=319
-  _globals['_MISSINGVALUE']._serialized_end=373
-  _globals['_PUTVALUEREQUEST']._serialized_start=375
-  _globals['_PUTVALUEREQUEST']._serialized_end=464
-  _globals['_PUTVALUEHEADER']._serialized_start=466
-  _globals['_PUTVALUEHEADER']._serialized_end=528
-  _globals['_PUTVALUERESPONSE']._serialized_start=530
-  _globals['_PUTVALUERESPONSE']._serialized_end=570
-  _globals['_ADOPTVALUEREQUEST']._serialized_start=572
-  _globals['_ADOPTVALUEREQUEST']._serialized_end=640
-  _globals['_ADOPTVALUERESPONSE']._serialized_start=642
-  _globals['_ADOPTVALUERESPONSE']._serialized_end=684
-  _globals['_GETVALUEREQUEST']._serialized_start=686
-  _globals['_GETVALUEREQUEST']._serialized_end=735
-  _globals['_GETVALUERESPONSE']._serialized_start=737
-  _globals['_GETVALUERESPONSE']._serialized_end=784
-  _globals['_VALUESERVICE']._serialized_start=787
-  _globals['_VALUESERVICE']._serialized_end=1197
+  _globals['_FINDVALUESREQUEST']._serialized_end=266
+  _globals['_FINDVALUESRESPONSE']._serialized_start=268
+  _globals['_FINDVALUESRESPONSE']._serialized_end=332
+  _globals['_MISSINGVALUE']._serialized_start=334
+  _globals['_MISSINGVALUE']._serialized_end=388
+  _globals['_PUTVALUEREQUEST']._serialized_start=390
+  _globals['_PUTVALUEREQUEST']._serialized_end=479
+  _globals['_PUTVALUEHEADER']._serialized_start=481
+  _globals['_PUTVALUEHEADER']._serialized_end=543
+  _globals['_PUTVALUERESPONSE']._serialized_start=545
+  _globals['_PUTVALUERESPONSE']._serialized_end=585
+  _globals['_ADOPTVALUEREQUEST']._serialized_start=587
+  _globals['_ADOPTVALUEREQUEST']._serialized_end=655
+  _globals['_ADOPTVALUERESPONSE']._serialized_start=657
+  _globals['_ADOPTVALUERESPONSE']._serialized_end=699
+  _globals['_GETVALUEREQUEST']._serialized_start=701
+  _globals['_GETVALUEREQUEST']._serialized_end=750
+  _globals['_GETVALUERESPONSE']._serialized_start=752
+  _globals['_GETVALUERESPONSE']._serialized_end=799
+  _globals['_VALUESERVICE']._serialized_start=802
+  _globals['_VALUESERVICE']._serialized_end=1212
 # @@protoc_insertion_point(module_scope)

@@ -51,7 +51,8 @@ class ValueServiceStub:
     """Uploads one value. The first message has `header`, each other one `chunk`. The answer comes when the value is durable;
     before the end of the stream where the store has got it from somebody else meanwhile. It may be repeated.
 
-    Refused: INVALID_ARGUMENT (the bytes are not those of the digest, fewer or more than the size; a chunk is too large),
+    Refused: INVALID_ARGUMENT (the bytes are not those of the digest, fewer or more than the size; the store has the value,
+    and it has another size; a chunk is too large),
     OUT_OF_RANGE (`offset` is beyond what is there: ask FindValues), RESOURCE_EXHAUSTED (no room, or a value over the
     limit), FAILED_PRECONDITION (the store cannot be written), DEADLINE_EXCEEDED (nothing came for a minute).
     """
@@ -77,7 +78,8 @@ class ValueServiceAsyncStub(ValueServiceStub):
     """Uploads one value. The first message has `header`, each other one `chunk`. The answer comes when the value is durable;
     before the end of the stream where the store has got it from somebody else meanwhile. It may be repeated.
 
-    Refused: INVALID_ARGUMENT (the bytes are not those of the digest, fewer or more than the size; a chunk is too large),
+    Refused: INVALID_ARGUMENT (the bytes are not those of the digest, fewer or more than the size; the store has the value,
+    and it has another size; a chunk is too large),
     OUT_OF_RANGE (`offset` is beyond what is there: ask FindValues), RESOURCE_EXHAUSTED (no room, or a value over the
     limit), FAILED_PRECONDITION (the store cannot be written), DEADLINE_EXCEEDED (nothing came for a minute).
     """
@@ -118,7 +120,8 @@ class ValueServiceServicer(metaclass=_abc_1.ABCMeta):
         """Uploads one value. The first message has `header`, each other one `chunk`. The answer comes when the value is durable;
         before the end of the stream where the store has got it from somebody else meanwhile. It may be repeated.
 
-        Refused: INVALID_ARGUMENT (the bytes are not those of the digest, fewer or more than the size; a chunk is too large),
+        Refused: INVALID_ARGUMENT (the bytes are not those of the digest, fewer or more than the size; the store has the value,
+        and it has another size; a chunk is too large),
         OUT_OF_RANGE (`offset` is beyond what is there: ask FindValues), RESOURCE_EXHAUSTED (no room, or a value over the
         limit), FAILED_PRECONDITION (the store cannot be written), DEADLINE_EXCEEDED (nothing came for a minute).
         """

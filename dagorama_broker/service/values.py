@@ -70,7 +70,7 @@ class ValueService(values_pb2_grpc.ValueServiceServicer):
     ) -> values_pb2.FindValuesResponse:
         """Tell which of some values are missing."""
         try:
-            missing = await self._values.missing(_digests(request.digests))
+            missing = await self._values.missing(_digests(request.digests), _sizes(request))
         except tuple(CODES) as error:
             await abort(context, CODES[type(error)], error)
         found = [values_pb2.MissingValue(digest=digest, received_bytes=received) for digest, received in missing]
@@ -168,3 +168,10 @@ def _digests(raw: Sequence[bytes]) -> list[bytes]:
     for digest in raw:
         _check(digest, 0)
     return list(raw)
+
+
+def _sizes(request: values_pb2.FindValuesRequest) -> dict[bytes, int]:
+    """Return the sizes that values are said to have; none where the client does not say. Raises `MalformedRequest`."""
+    if request.sizes and len(request.sizes) != len(request.digests):
+        raise MalformedRequest(f"{len(request.digests)} values are asked for, with {len(request.sizes)} sizes")
+    return dict(zip(request.digests, request.sizes, strict=False))

@@ -18,7 +18,7 @@ from threading import Lock
 from typing import NoReturn
 
 from dagorama_broker.values.faults import BadOffset, BadUpload, StoreFull, StoreUnusable, UnknownValue
-from dagorama_broker.values.holding import hold
+from dagorama_broker.values.holding import hold, sync_folder
 from dagorama_broker.values.memory import check_complete, check_digest, check_room
 from dagorama_broker.values.store import CHUNK_BYTES, Place, Stored
 
@@ -220,10 +220,12 @@ class DirectoryStore:
                 if folder not in self._made:
                     with suppress(FileExistsError):
                         os.mkdir(folder, 0o700, dir_fd=self._root)
-                    self._sync(parent)  # also where it is there: whoever has made it may not have come to that
+                    sync_folder(
+                        parent, self._root
+                    )  # also where it is there: whoever has made it may not have come to that
                     self._made.add(folder)
             os.rename(name, target, src_dir_fd=self._root, dst_dir_fd=self._root)
-        self._sync(target[:5])
+        sync_folder(target[:5], self._root)
 
     def note_received(self, digest: bytes, size: int) -> None:
         """Note that so many bytes of an upload have come."""
@@ -282,13 +284,6 @@ class DirectoryStore:
                 "Give the broker's user the right to write it, or name another place in DAGORAMA_VALUES",
             )
         return StoreUnusable(self.location, f"the system says: {error.strerror or error}")
-
-    def _sync(self, folder: str) -> None:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY, dir_fd=self._root)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
     def _status(self, name: str) -> os.stat_result | None:
         """Return the status of a plain file, None where there is none."""

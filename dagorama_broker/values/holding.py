@@ -50,7 +50,7 @@ def _make(path: Path, *, is_used: bool) -> None:
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(mode=0o700, parents=True)
     for folder in missing:
-        _sync(folder.parent)
+        sync_folder(folder.parent)
 
 
 def _lock(path: Path, root: int) -> int:
@@ -115,8 +115,9 @@ def _has_values(root: int) -> bool:
     return False
 
 
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def sync_folder(folder: str | Path, root: int | None = None) -> None:
+    """Make new names in a folder durable; one that is named from an open folder on, where that is given."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY, dir_fd=root)
     try:
         os.fsync(handle)
     finally:

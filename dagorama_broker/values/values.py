@@ -15,7 +15,15 @@ from hashlib import sha256
 from threading import Lock
 from typing import TypeVar
 
-from dagorama_broker.values.faults import DamagedValue, StoreAway, UnknownValue, UploadIdle, ValuesError, ValueTooLarge
+from dagorama_broker.values.faults import (
+    BadUpload,
+    DamagedValue,
+    StoreAway,
+    UnknownValue,
+    UploadIdle,
+    ValuesError,
+    ValueTooLarge,
+)
 from dagorama_broker.values.seen import Seen
 from dagorama_broker.values.store import CHUNK_BYTES, Place, Reading, ValueStore, Writing
 
@@ -122,7 +130,7 @@ class Values:
 
         Their bytes tell whether that is so, or whoever says it is wrong.
         """
-        for digest in [digest for digest, size in sizes.items() if size != wanted[digest]]:
+        for digest in [digest for digest, size in sizes.items() if size != wanted.get(digest, size)]:
             del sizes[digest]
             with suppress(ValuesError):  # it cannot be read now, so nobody is blamed for what is said of it
                 await self._remove(digest)
@@ -142,9 +150,16 @@ class Values:
                 unseen.append(digest)
         return sizes, unseen
 
-    async def missing(self, digests: Sequence[bytes]) -> list[tuple[bytes, int]]:
-        """Return those, of some values, that are not there, with how much is there of a broken upload of each."""
+    async def missing(
+        self, digests: Sequence[bytes], said: Mapping[bytes, int] | None = None
+    ) -> list[tuple[bytes, int]]:
+        """Return those, of some values, that are not there, with how much is there of a broken upload of each.
+
+        `said` has the sizes that they are said to have; see `_without_damaged`.
+        """
         found = await self._find(digests)
+        if said:
+            found = await self._without_damaged(found, said)
         missing = [digest for digest in dict.fromkeys(digests) if digest not in found]
         received = await self.run(lambda: [self.store.received(digest) for digest in missing]) if missing else []
         return list(zip(missing, received, strict=True))
@@ -183,29 +198,45 @@ class Values:
     async def put(self, digest: bytes, size: int, offset: int, read: ReadChunk) -> None:
         """Take a value, from `offset` on, unless it is there. Return when it is durable.
 
-        Uploads of one value come one after the other: the later ones find it. Raises `ValuesError`.
+        Uploads of one value come one after the other: the later ones find it. One that is there and was cut short is
+        taken anew, from its beginning. Raises `ValuesError`.
         """
         if size > self.size_max:
             raise ValueTooLarge(digest=digest, size=size, size_max=self.size_max)
-        async with self._claimed(digest) as is_there:
-            if is_there:
-                return
-            async with self._uploading:
-                self.uploads += 1
-                try:
-                    await self._take(digest, size, offset, read)
-                finally:
-                    self.uploads -= 1
+        while True:
+            async with self._claimed(digest) as stored:
+                if stored == size:
+                    return
+                if stored is None:
+                    async with self._uploading:
+                        self.uploads += 1
+                        try:
+                            await self._take(digest, size, offset, read)
+                        finally:
+                            self.uploads -= 1
+                    break
+            await self._remove_cut(digest, size)
         self._note_put(digest, size)
 
     async def adopt(self, digest: bytes, size: int, file_name: str) -> None:
         """Take a file over that a client on this host has written. Raises `ValuesError`."""
         if size > self.size_max:
             raise ValueTooLarge(digest=digest, size=size, size_max=self.size_max)
-        async with self._claimed(digest) as is_there:
-            await self.run(self.store.adopt, digest, size, file_name)
-        if not is_there:
+        while True:
+            async with self._claimed(digest) as stored:
+                if stored is None or stored == size:
+                    await self.run(self.store.adopt, digest, size, file_name)
+                    break
+            await self._remove_cut(digest, size)
+        if stored is None:
             self._note_put(digest, size)
+
+    async def _remove_cut(self, digest: bytes, size: int) -> None:
+        """Remove a value that is there with another size than it has; raise `BadUpload` where its bytes are right."""
+        await self._remove(digest)
+        found = (await self._find([digest])).get(digest, size)
+        if found != size:
+            raise BadUpload(f"value {digest.hex()} is there with {found} bytes, and was announced with {size}")
 
     def _note_put(self, digest: bytes, size: int) -> None:
         self.stored_bytes += size
@@ -214,8 +245,8 @@ class Values:
         self._seen.note(digest, size, self._clock())
 
     @asynccontextmanager
-    async def _claimed(self, digest: bytes) -> AsyncIterator[bool]:
-        """Put a value alone; tell whether it is there by now."""
+    async def _claimed(self, digest: bytes) -> AsyncIterator[int | None]:
+        """Put a value alone; give the size with which it is there by now."""
         while digest in self._writing:
             await asyncio.wait({self._writing[digest]})
         done = self._writing[digest] = asyncio.get_running_loop().create_future()
@@ -223,7 +254,7 @@ class Values:
             found = await self._look([digest])
             if found:
                 self._seen.note(digest, found[digest], self._clock())
-            yield bool(found)
+            yield found.get(digest)
         finally:
             del self._writing[digest]
             done.set_result(None)

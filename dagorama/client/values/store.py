@@ -176,7 +176,7 @@ class RemoteValues:
         known_at = self._sure.get(reference.digest)
         if known_at is not None and known_at + self._sure_s() > monotonic():
             return True
-        if self._wire.find([reference.digest]):
+        if self._wire.find([reference.digest], [reference.size]):
             return False
         self._is_sure(reference)
         return True
@@ -221,7 +221,7 @@ class RemoteValues:
         return reference
 
     def _upload(self, reference: Reference, whole: memoryview) -> None:
-        missing = self._wire.find([reference.digest])
+        missing = self._wire.find([reference.digest], [reference.size])
         if missing:
             with Progress("storing", reference.size, shows=self._shows) as told:
                 chunk_bytes = self._description().chunk_bytes

@@ -67,11 +67,15 @@ class Wire:
             told.unused_s,
         )
 
-    def find(self, digests: Sequence[bytes]) -> dict[bytes, int]:
-        """Return the values that the store lacks, by digest, each with how many bytes of an upload are there."""
+    def find(self, digests: Sequence[bytes], sizes: Sequence[int] = ()) -> dict[bytes, int]:
+        """Return the values that the store lacks, by digest, each with how many bytes of an upload are there.
+
+        With sizes given, one that is there and was cut short is missing, too.
+        """
         missing: dict[bytes, int] = {}
         for first in range(0, len(digests), DIGESTS_MAX):
-            request = v.FindValuesRequest(digests=digests[first : first + DIGESTS_MAX])
+            some = slice(first, first + DIGESTS_MAX)
+            request = v.FindValuesRequest(digests=digests[some], sizes=sizes[some])
             told = self._ask(self._stub.FindValues, request, "to find large values")
             missing.update((one.digest, one.received_bytes) for one in told.missing)
         return missing
@@ -96,7 +100,7 @@ class Wire:
                 begins_anew = offset > 0 and call.code() is grpc.StatusCode.INVALID_ARGUMENT
                 if not begins_anew:
                     self._after_broken_upload(call, what, patience, tried_at, store)
-            missing = self.find([reference.digest])
+            missing = self.find([reference.digest], [reference.size])
             if not missing:
                 return  # it, or somebody else's upload, has come through
             if missing[reference.digest] > offset:

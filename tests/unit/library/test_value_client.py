@@ -177,6 +177,13 @@ def test_an_upload_begins_anew_where_what_was_there_is_damaged(far: ValueServer)
     assert far.asked == ["find", "put", "find", "put"]
 
 
+def test_a_value_that_was_cut_short_in_the_store_is_sent_again(far: ValueServer) -> None:
+    """The store is told which size it has, so that nobody has to read it first."""
+    far.values[REFERENCE.digest] = VALUE[:-1]
+    client(far).put([Content([VALUE])])
+    assert far.values == {REFERENCE.digest: VALUE}
+
+
 @pytest.mark.parametrize("breaks_at", [1, 2 * CHUNK_BYTES, len(VALUE)])
 def test_an_upload_goes_on_where_it_broke(far: ValueServer, breaks_at: int) -> None:
     """No byte is sent again that had arrived."""

@@ -91,6 +91,9 @@ class ValueServer(ValueServiceServicer):
     def FindValues(self, request: v.FindValuesRequest, context: Any) -> v.FindValuesResponse:
         """Tell which are missing, and how much of them is there."""
         self._ask("find", context)
+        for digest, size in zip(request.digests, request.sizes, strict=False):
+            if len(self.values.get(digest, bytes(size))) != size:
+                del self.values[digest]
         return v.FindValuesResponse(
             missing=[
                 v.MissingValue(digest=digest, received_bytes=len(self.parts.get(digest, b"")))

@@ -192,6 +192,23 @@ async def test_a_value_that_is_not_there_is_named() -> None:
             await served.get(DIGEST)
 
 
+async def test_a_value_that_was_cut_short_is_missing_for_who_knows_its_size(tmp_path: Path) -> None:
+    """A client that says no size hears that it is there, as before."""
+    async with serving(tmp_path) as served:
+        await served.put(VALUE)
+        digits = DIGEST.hex()
+        path = tmp_path / digits[:2] / digits[2:4] / digits
+        path.chmod(0o600)
+        path.write_bytes(VALUE[:-1])
+        assert await served.missing(DIGEST) == []
+        request = values_pb2.FindValuesRequest(digests=[DIGEST, b"x" * 32], sizes=[len(VALUE), 1])
+        assert [one.digest for one in (await served.stub.FindValues(request)).missing] == [DIGEST, b"x" * 32]
+        await served.put(VALUE)
+        assert await served.get(DIGEST) == VALUE
+        with refused(grpc.StatusCode.INVALID_ARGUMENT, "2 values are asked for, with 1 sizes"):
+            await served.stub.FindValues(values_pb2.FindValuesRequest(digests=request.digests, sizes=[1]))
+
+
 async def test_a_client_on_the_same_host_has_its_file_adopted(tmp_path: Path) -> None:
     """Once it has seen by the proof that the directory is the broker's."""
     async with serving(tmp_path / "values") as served:
@@ -206,7 +223,8 @@ async def test_a_client_on_the_same_host_has_its_file_adopted(tmp_path: Path) ->
         with refused(grpc.StatusCode.INVALID_ARGUMENT, "no file 'mine' to adopt"):
             await served.stub.AdoptValue(request)
         with refused(grpc.StatusCode.INVALID_ARGUMENT, "is no name of a file to adopt"):
-            await served.stub.AdoptValue(values_pb2.AdoptValueRequest(digest=DIGEST, file_name="../owner"))
+            request.file_name = "../owner"
+            await served.stub.AdoptValue(request)
 
 
 async def test_an_adopted_file_that_is_another_value_is_found_out(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import pytest
 from dagorama_broker.values.collecting import FindUsed, collect, count_unused, keep_collecting
 from dagorama_broker.values.directory import DirectoryStore
 from dagorama_broker.values.faults import BadUpload, DamagedValue, UnknownValue, UploadIdle, ValueTooLarge
+from dagorama_broker.values.holding import sync_folder
 from dagorama_broker.values.memory import MemoryStore
 from dagorama_broker.values.values import Values
 from tests.timing import WAIT_S
@@ -230,6 +231,44 @@ async def test_a_value_that_was_cut_short_is_removed_when_another_size_is_told(t
             assert await find({DIGEST: len(VALUE)}) == {}
             assert await values.missing([DIGEST]) == [(DIGEST, 0)]
         await put(values)
+        assert await got(values, DIGEST) == VALUE
+
+
+@on_a_loop
+async def test_a_value_that_was_cut_short_is_put_again_by_who_knows_its_size(tmp_path: Path) -> None:
+    """Whether it is asked for, put or adopted first; nobody has to read it before."""
+    digits = DIGEST.hex()
+    path = tmp_path / digits[:2] / digits[2:4] / digits
+    async with opened(tmp_path) as values:
+
+        async def adopt() -> None:
+            (tmp_path / "incoming" / "file").write_bytes(VALUE)
+            await values.adopt(DIGEST, len(VALUE), "file")
+
+        for put_again in (lambda: put(values), adopt):
+            await put(values)
+            for is_asked_for in (True, False):
+                path.chmod(0o600)
+                path.write_bytes(VALUE[:-1])
+                assert await values.missing([DIGEST]) == []
+                if is_asked_for:
+                    assert await values.missing([DIGEST], {DIGEST: len(VALUE)}) == [(DIGEST, 0)]
+                await put_again()
+                assert await got(values, DIGEST) == VALUE
+        assert values.stored_count == 1
+
+
+@on_a_loop
+async def test_a_whole_value_is_not_put_with_another_size(folder: Path | None) -> None:
+    """It stays, and is told to be there."""
+    async with opened(folder) as values:
+        await put(values)
+        for size in (0, len(VALUE) - 1, len(VALUE) + 1):
+            assert await values.missing([DIGEST], {DIGEST: size}) == []
+            with pytest.raises(BadUpload, match=f"is there with {len(VALUE)} bytes, and was announced with {size}"):
+                await values.put(DIGEST, size, 0, Source().read)
+            with pytest.raises(BadUpload):
+                await values.adopt(DIGEST, size, "file")
         assert await got(values, DIGEST) == VALUE
 
 
@@ -482,20 +521,20 @@ async def test_a_value_is_found_once_it_is_durable(tmp_path: Path, monkeypatch: 
     async with opened(tmp_path) as values:
         assert isinstance(values.store, DirectoryStore)
         loop, renamed, go_on, looked = asyncio.get_running_loop(), asyncio.Event(), threading.Event(), asyncio.Event()
-        sync, find = values.store._sync, values.store.find
+        find = values.store.find
 
-        def sync_later(name: str) -> None:
+        def sync_later(name: str, root: int) -> None:
             if len(name) == 5 and list((tmp_path / name).iterdir()):
                 loop.call_soon_threadsafe(renamed.set)
                 assert go_on.wait(60)
-            sync(name)
+            sync_folder(name, root)
 
         def find_and_tell(*args: Any) -> dict[bytes, int]:
             found = find(*args)
             loop.call_soon_threadsafe(looked.set)
             return found
 
-        monkeypatch.setattr(values.store, "_sync", sync_later)
+        monkeypatch.setattr("dagorama_broker.values.directory.sync_folder", sync_later)
         putting = asyncio.create_task(put(values))
         await renamed.wait()
         monkeypatch.setattr(values.store, "find", find_and_tell)
