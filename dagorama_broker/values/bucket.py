@@ -1,9 +1,11 @@
 """Values as objects in a bucket of an object store; `naming` says under which names.
 
-Only the broker that has taken the place writes there. Nothing that others might be writing is ever written over:
-whatever a broker that was killed still has on its way comes under names that no other broker uses.
+Only the broker that has taken the place writes there. Nothing that others might be writing is ever written over, or
+gone on with: whatever a broker that was killed, or that another one has superseded, still has on its way comes under
+names that no other broker uses.
 """
 
+import secrets
 import time
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -12,7 +14,7 @@ from functools import partial
 from threading import Lock
 
 from dagorama_broker.values.claiming import claim, read_owner
-from dagorama_broker.values.faults import BadOffset, BadUpload, StoreUnusable, UnknownValue
+from dagorama_broker.values.faults import BadOffset, BadUpload, StoreAway, StoreUnusable, UnknownValue
 from dagorama_broker.values.naming import (
     PARTS,
     VALUES,
@@ -38,8 +40,12 @@ PART_BYTES = 4 * 2**20
 #: So many questions are asked at once where many values are looked for.
 _QUESTIONS_MAX = 16
 
-#: It is looked so often at most whether the place is still ours, before anything is deleted.
+#: It is looked so often at most whether the place is still ours before values are found or put; each time before any is
+#: deleted.
 _OURS_S = 10.0
+
+#: The name of an upload begins with so many bytes for the start of the broker, which no other start has.
+_START_BYTES, _UPLOAD_BYTES = 4, 4
 
 
 class BucketStore:
@@ -57,13 +63,14 @@ class BucketStore:
         self._lock = Lock()
         self._uploads: Counter[bytes] = Counter()  #: those that are under way
         self._owner = b""
-        self._ours_until = 0.0
+        self._start = secrets.token_hex(_START_BYTES)
+        self._ours_at = 0.0  #: when it was last seen, by the monotonic clock
         self._asking: ThreadPoolExecutor | None = None
 
     def open(self, owner_id: bytes, *, is_used: bool) -> Place:
         """Take the place for one broker; no client can read there."""
         self._owner = claim(self._objects, owner_id, VALUES, is_used=is_used)
-        self._ours_until = time.monotonic() + _OURS_S
+        self._ours_at = time.monotonic()
         # It is not known who has asked for what is there, and when: all of it may have been wanted just now.
         self._wanted = Wanted(time.time())
         self._asking = ThreadPoolExecutor(_QUESTIONS_MAX, thread_name_prefix="objects")
@@ -72,6 +79,7 @@ class BucketStore:
     def find(self, digests: Sequence[bytes], now: float, refresh_s: float) -> dict[bytes, int]:
         """Return the sizes of those that are there."""
         assert self._asking is not None, "the store is not open"
+        self._check_ours(seen_s=_OURS_S)
         asked = [self._entry(digest) for digest in digests] if len(digests) == 1 else []
         found = {}
         for digest, entry in zip(digests, asked or self._asking.map(self._entry, digests), strict=True):
@@ -89,16 +97,21 @@ class BucketStore:
 
     def begin(self, digest: bytes, size: int, offset: int) -> Uploading:
         """Begin an upload, or go on with one."""
+        self._check_ours(seen_s=_OURS_S)
         chain = self._longest(digest) if offset else []
         there = chain[-1].start + chain[-1].size if chain else 0
         if offset > there:
             raise BadOffset(digest=digest, offset=offset, received=there)
         with self._lock:
+            is_alone = digest not in self._uploads
             self._uploads[digest] += 1
         try:
-            writing = Uploading(self, self._objects, digest, size, self._part_bytes)
-            if chain:
+            upload = f"{self._start}{secrets.token_hex(_UPLOAD_BYTES)}"
+            writing = Uploading(self, self._objects, digest, size, self._part_bytes, upload)
+            if chain and is_alone and self._is_left(digest, chain[0].upload):
                 writing.resume(chain, offset)
+            elif chain:
+                writing.copy(chain, offset)
         except BaseException:
             self.forget(digest)
             raise
@@ -128,7 +141,6 @@ class BucketStore:
 
     def delete(self, digest: bytes) -> int | None:
         """Remove a value, once nobody reads it."""
-        self._check_ours()
         entry = self._entry(digest)
         if entry is None:
             return None
@@ -150,7 +162,7 @@ class BucketStore:
 
     def clear_incoming(self, before: float, underway: Collection[bytes]) -> int:
         """Remove the parts of uploads that nobody has gone on with, and of values that are no more."""
-        self._check_ours()
+        self._check_ours(seen_s=_OURS_S)
         return sum(self._clear_shard(shard, before, {*underway}) for shard in self._shards(PARTS))
 
     def _clear_shard(self, shard: int, before: float, underway: set[bytes]) -> int:
@@ -161,6 +173,7 @@ class BucketStore:
         # Their values are looked for after their parts: one that was finished in between is seen.
         whole = {(entry.digest, entry.upload) for entry in entries_in(self._objects.names(shard_of(VALUES, shard)))}
         freed = 0
+        self._check_ours()
         for key in old - whole:
             digest = key[0]
             if digest not in underway and not self._is_busy(digest):
@@ -177,6 +190,7 @@ class BucketStore:
 
     def settle(self, digest: bytes, size: int, data: bytearray) -> None:
         """Write a value that is one object, and let it be found."""
+        self._check_ours(seen_s=_OURS_S)
         self._readers.spare(
             digest
         )  # an object that was deleted under this name is compared, and replaced if it differs
@@ -185,6 +199,7 @@ class BucketStore:
 
     def settle_parts(self, digest: bytes, size: int, upload: str) -> None:
         """Let a value be found whose parts are there."""
+        self._check_ours(seen_s=_OURS_S)
         chain = chain_of(self._parts(digest, upload))
         there = chain[-1].start + chain[-1].size if chain else 0
         if there != size:
@@ -239,6 +254,7 @@ class BucketStore:
 
     def _remove(self, digest: bytes) -> None:
         """Remove the objects of a value: first those by which it is there."""
+        self._check_ours()
         entries = self._entries(digest)
         self._objects.delete(entry.name for entry in entries)
         for entry in entries:
@@ -246,14 +262,23 @@ class BucketStore:
                 self.drop_upload(digest, entry.upload)
         self._wanted.forget(digest)
 
-    def _check_ours(self) -> None:
-        """Raise `StoreUnusable` where another broker has taken the place: it may use what this one would delete."""
-        if time.monotonic() < self._ours_until:
+    def _is_left(self, digest: bytes, upload: str) -> bool:
+        """Tell whether an upload was begun by this broker since its start, and never ended: then nobody else has it."""
+        return upload.startswith(self._start) and all(entry.upload != upload for entry in self._entries(digest))
+
+    def _check_ours(self, *, seen_s: float = 0.0) -> None:
+        """Raise `StoreAway` where another broker has taken the place: each would remove what the other uses.
+
+        It need not be looked where that was done so many seconds ago.
+        """
+        now = time.monotonic()
+        if now - self._ours_at < seen_s:
             return
         if read_owner(self._objects) != self._owner:
-            raise StoreUnusable(
-                self.location,
-                "another broker has taken it while this one ran",
-                "Stop one of them; nothing there is deleted by this one any more",
+            raise StoreAway(
+                location=self.location,
+                problem="another broker has taken it while this one ran. Stop one of the two, and start again the one "
+                "that is to have it",
+                is_refusal=True,
             )
-        self._ours_until = time.monotonic() + _OURS_S
+        self._ours_at = now

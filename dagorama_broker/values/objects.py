@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -113,6 +114,11 @@ class Objects:
             self.replace(name, data)
             if not self._has(name, data):
                 raise StoreUnusable(self.location, f"object {name} reads back otherwise than it was written")
+
+    def copy(self, name: str, other: str) -> None:
+        """Make an object with the bytes of another, unless that is not there. Raises `NoRoom`."""
+        with suppress(FileNotFoundError):
+            self._do(lambda: self._obstore.copy(self._patient, name, other))
 
     def _has(self, name: str, data: bytes | bytearray) -> bool:
         """Tell whether an object has these bytes, without as much memory again."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import sha256
@@ -35,14 +34,14 @@ class Bucket(Protocol):
 class Uploading:
     """An upload under way. What is less than a part waits in memory, and a value that is less is one object."""
 
-    def __init__(self, store: Bucket, objects: Objects, digest: bytes, size: int, part_bytes: int) -> None:
-        """Begin anew; `resume` goes on with what is there."""
+    def __init__(self, store: Bucket, objects: Objects, digest: bytes, size: int, part_bytes: int, upload: str) -> None:
+        """Begin anew, under a name that no other upload has; `resume` or `copy` goes on with what is there."""
         self._store = store
         self._objects = objects
         self._digest = digest
         self._size = size
         self._part_bytes = part_bytes
-        self._upload = secrets.token_hex(8)
+        self._upload = upload
         self._written = 0  #: bytes in parts
         self._block = bytearray()  #: the next part, of which so much has come: it is the same for all parts
         self._filled = 0
@@ -56,23 +55,39 @@ class Uploading:
         return self._written + self._filled
 
     def resume(self, chain: Sequence[Part], offset: int) -> None:
-        """Go on with an earlier upload from a byte on: read what is before that, and drop what is behind it."""
+        """Go on with an upload that nobody else has, from a byte on: read what is before, and drop what is behind."""
         is_one_object = self._size <= self._part_bytes
         self._upload = chain[0].upload
         dropped = [] if is_one_object else [part.name for part in chain if part.start + part.size > offset]
-        for part in chain:
-            if part.start >= offset:
-                break
-            data = memoryview(self._objects.get(part.name) or b"")[: offset - part.start]
-            if len(data) != min(part.size, offset - part.start):
-                raise BadUpload(f"what is there of an upload of value {self._digest.hex()} has changed; begin anew")
-            self._sum.update(data)
-            if is_one_object or part.name in dropped:
-                self._fill(data)
-            else:
-                self._written += len(data)
+        self._read(chain, offset, lambda part: part.name)
         self._left = [part.name for part in chain] if is_one_object else []
         self._objects.delete(dropped)
+
+    def copy(self, chain: Sequence[Part], offset: int) -> None:
+        """Go on as an upload that somebody may still be at, from a byte on: its parts stay, and are copied."""
+
+        def copied(part: Part) -> str:
+            name = part_name(self._digest, self._upload, part.start)
+            self._explained(lambda: self._objects.copy(part.name, name))
+            return name
+
+        self._read(chain, offset, copied)
+
+    def _read(self, chain: Sequence[Part], offset: int, own: Callable[[Part], str]) -> None:
+        """Read the parts before a byte; `own` gives the name of one that is taken as a whole."""
+        for part in chain:
+            size = min(part.size, offset - part.start)
+            if size <= 0:
+                break
+            is_taken = size == part.size and self._size > self._part_bytes
+            data = memoryview(self._objects.get(own(part) if is_taken else part.name) or b"")[:size]
+            if len(data) != size:
+                raise BadUpload(f"what is there of an upload of value {self._digest.hex()} has changed; begin anew")
+            self._sum.update(data)
+            if is_taken:
+                self._written += len(data)
+            else:
+                self._fill(data)
 
     def write(self, chunk: bytes) -> None:
         """Take the next bytes."""

@@ -142,70 +142,97 @@ def test_an_empty_place_is_refused_where_values_are_used(url: str) -> None:
     store.close()
 
 
-def test_a_broker_whose_place_was_taken_deletes_no_more(
-    store: BucketStore, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The later one may use what the earlier takes for unused."""
-    monkeypatch.setattr(bucket, "_OURS_S", 0.0)
+def test_a_broker_whose_place_was_taken_deletes_nothing_from_then_on(store: BucketStore, url: str) -> None:
+    """The later one may use what the earlier takes for unused; it has looked a moment ago, and looks again."""
     put(store)
+    writing = store.begin(sha256(b"other").digest(), 3 * PART_BYTES, 0)
+    writing.write(bytes(2 * PART_BYTES))
+    writing.close()
+    reading = store.read(DIGEST)
+    assert store.delete(DIGEST) == len(VALUE)  # once it is read
     later = BucketStore(url, part_bytes=PART_BYTES)
     later.open(OWNER, is_used=True)
-    store._ours_until = 0.0
-    with pytest.raises(StoreUnusable, match="another broker has taken it"):
+    before = names(url)
+    reading.close()
+    with pytest.raises(StoreAway, match="another broker has taken it"):
         store.delete(DIGEST)
-    with pytest.raises(StoreUnusable, match="another broker has taken it"):
+    with pytest.raises(StoreAway, match="another broker has taken it"):
         store.clear_incoming(time.time() + 60, [])
-    assert (read(later), later.delete(DIGEST)) == (VALUE, len(VALUE))
+    assert (names(url), read(later), later.delete(DIGEST)) == (before, VALUE, len(VALUE))
     later.close()
 
 
-def test_an_object_store_without_conditional_writes_is_refused(
-    rclone: ObjectServer, monkeypatch: pytest.MonkeyPatch
+def test_a_broker_whose_place_was_taken_soon_puts_and_finds_no_more(
+    store: BucketStore, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the reason, and nothing is left there; it is taken where somebody says so."""
-    reach(rclone, monkeypatch)
-    monkeypatch.delenv("AWS_CONDITIONAL_PUT")
-    url = rclone.place()
-    told = refusal(url)
-    assert ("writes over an object although it was told not to" in told, "AWS_CONDITIONAL_PUT=disabled" in told) == (
-        True,
-        True,
-    )
-    monkeypatch.setenv("AWS_CONDITIONAL_PUT", "disabled")
-    assert names(url) == []
-    store = BucketStore(url)
-    store.open(OWNER, is_used=False)
-    store.close()
-
-
-def test_a_start_tells_what_is_wrong_in_one_line(
-    rclone: ObjectServer, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A bucket that is missing, credentials that are wrong, an endpoint that is not there, a URL of nothing."""
-    missing = refusal(url.replace(BUCKET, "no-such-bucket"))
-    assert ("there is no such bucket" in missing, "NoSuchBucket" in missing) == (True, True)
-    reach(rclone, monkeypatch, retries_max=1)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    wrong = refusal(url)
-    assert ("does not let us" in wrong, "credentials in AWS_... are right" in wrong) == (True, True)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    away = refusal(url)
-    assert "does not answer as one" in away
-    for text in (missing, wrong, away):
-        assert ("\n" not in text, "Debug" not in text, len(text) < 1_500) == (True, True, True)
-    with pytest.raises(StoreUnusable, match="no URL of a bucket"):
-        open_store("s3://", "memory:")
-    with pytest.raises(StoreUnusable, match="a URL of a bucket begins with s3://, gs://, az://"):
-        open_store("ftp://bucket/prefix", "memory:")
-
-
-def test_without_the_extra_the_setting_is_refused_with_the_way_to_get_it(url: str) -> None:
-    """It is not looked for where values are in a directory."""
-    with (
-        patch.dict("sys.modules", {"obstore": None}),
-        pytest.raises(StoreUnusable, match=r"pip install 'dagorama\[object-store\]'"),
+    """The later one would collect what the earlier puts; nodes wait, and are told why."""
+    put(store)
+    writing = store.begin(sha256(b"other").digest(), 5, 0)
+    writing.write(b"other")
+    later = BucketStore(url, part_bytes=PART_BYTES)
+    later.open(OWNER, is_used=True)
+    monkeypatch.setattr(bucket, "_OURS_S", 0.0)
+    for refused in (
+        writing.finish,
+        lambda: store.begin(DIGEST, len(VALUE), 0),
+        lambda: store.find([DIGEST], time.time(), 60),
     ):
-        open_store(url, "memory:")
+        with pytest.raises(StoreAway, match="Stop one of the two"):
+            refused()
+    assert (later.find([DIGEST, sha256(b"other").digest()], time.time(), 60), read(store)) == (
+        {DIGEST: len(VALUE)},
+        VALUE,
+    )
+    later.close()
+
+
+@pytest.mark.parametrize("offset", [1_000, 1_500, 2_000])
+def test_an_upload_that_another_broker_may_be_at_is_not_touched(store: BucketStore, url: str, offset: int) -> None:
+    """The next one goes on with copies of its parts: both may end it, and each finds all of its own there."""
+    writing = store.begin(DIGEST, len(VALUE), 0)
+    writing.write(VALUE[:2_100])
+    before = set(names(url))
+    later = BucketStore(url, part_bytes=PART_BYTES)
+    later.open(OWNER, is_used=False)
+    assert later.received(DIGEST) == 2_000
+    other = later.begin(DIGEST, len(VALUE), offset)
+    other.write(VALUE[offset:])
+    assert before <= set(names(url))
+    writing.write(VALUE[2_100:])
+    writing.finish()
+    other.finish()
+    (first, _) = sorted(name for name in names(url) if name.startswith("values/"))
+    for gone in ([], [first]):
+        Objects(url).delete(gone)
+        assert read(later) == VALUE
+    later.close()
+
+
+def test_an_upload_of_this_broker_goes_on_in_its_place(store: BucketStore, url: str) -> None:
+    """Nothing is copied, and what is behind the place where it goes on is written anew."""
+    writing = store.begin(DIGEST, len(VALUE), 0)
+    writing.write(VALUE[:2_300])
+    writing.close()
+    assert (len(names(url)), store.received(DIGEST)) == (1 + 3, 2_300)
+    writing = store.begin(DIGEST, len(VALUE), 1_500)
+    assert len(names(url)) == 1 + 1
+    writing.write(VALUE[1_500:])
+    writing.finish()
+    assert (read(store), len(names(url))) == (VALUE, 1 + 1 + 3)
+
+
+def test_parts_of_a_value_that_is_deleted_while_it_is_read_are_not_gone_on_with(store: BucketStore, url: str) -> None:
+    """They are read still, so the next upload of it has copies."""
+    put(store)
+    reading = store.read(DIGEST)
+    store.delete(DIGEST)
+    assert store.received(DIGEST) == len(VALUE)
+    writing = store.begin(DIGEST, len(VALUE), 1_500)
+    assert reading.read(0, reading.size) == VALUE
+    writing.write(VALUE[1_500:])
+    writing.finish()
+    reading.close()
+    assert read(store) == VALUE
 
 
 @pytest.mark.parametrize("values", ["s3:/bucket", "S3:bucket/prefix", "gs:/", "az:bucket"])
