@@ -154,21 +154,23 @@ def _told(manifest: Manifest) -> str:
 @storage.command(context_settings=HELP)
 @click.argument("directory", type=_DIRECTORY)
 @_takes_storage
-def restore(directory: Path, url: str | None, values: str | None) -> None:
+@click.option("--take-over", is_flag=True, help="Take the bucket from the original, which will never run again.")
+def restore(directory: Path, url: str | None, values: str | None, take_over: bool) -> None:
     """Restore the backup in DIRECTORY into a storage that is not there yet, then check it.
 
     A restore that was broken off is gone on with; until it is done no broker starts there. A broker on it goes on as of
-    the backup: instances that ran then are run. Exit status: as of `check`, whose findings are printed; 3 also for a
-    backup that is not whole or was changed, and where something is in the way.
+    the backup: instances that ran then are run. Values that the backup refers to in a bucket are copied from there,
+    unless it takes the bucket over. Exit status: as of `check`, whose findings are printed; 3 also for a backup that is
+    not whole or was changed, and where something is in the way.
     """
     where = _places(url, values)
-    restored = restore_backup(directory, *where)
+    restored = restore_backup(directory, *where, takes_over=take_over)
     for problem in restored.problems:
         print_text(printable(problem))
     print_text(f"{where[0]}: restored {_told(restored.manifest)}; made at {restored.manifest.made_at}")
     if restored.problems:
         print_text(
-            f"{len(restored.problems)} of its values are not in {directory} as they were saved: nodes that need one "
+            f"{len(restored.problems)} of its values are not there as they were saved: nodes that need one "
             "fail until they are run again. Restore another backup where there is one"
         )
     sys.exit(_check(*where, reads=True))
