@@ -1,8 +1,9 @@
-"""`dagorama check`: whether the connected workers would run the functions of a module."""
+"""`dagorama check`: whether a workflow file is right, or the connected workers would run the functions of a module."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import click
 
@@ -10,22 +11,35 @@ from dagorama.cli.asking import asks_broker, print_json
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import print_text
 from dagorama.cli.target import class_in, import_target, split_target
+from dagorama.cli.workflows import is_workflow
 from dagorama.logging import printable
 from dagorama.looking.functions import check_functions
 from dagorama.worker.shell.listing import functions_in, functions_of
+from dagorama.workflows.formats import load_workflow
+from dagorama.workflows.problems import Problem, WorkflowError
 
 
 @click.command(context_settings=HELP)
 @click.argument("target")
+@click.option("--strict", is_flag=True, help="Workflow: take warnings for errors.")
 @asks_broker
-def check(target: str, as_json: bool) -> None:
-    """List the functions of a module that no connected worker would run, and why. Nothing is submitted.
+def check(target: str, strict: bool, as_json: bool) -> None:
+    """List the functions of a module that no connected worker would run, and why; or all that is wrong with a workflow.
+    Nothing is submitted.
 
     TARGET is a module or path.py, with :Class after it for one definition of it; of a module, those inside it count as
     far as it imports them. Exit status: 0 all functions of its definitions would be run, 1 some would not, 2 it cannot
     be imported or has no definition. Workers without --import do not tell the broker the versions of their functions:
     where only such a worker would run a function, it is named, and may turn out to have another version.
+
+    A TARGET such as nightly.cfg is a workflow file, for which no broker is asked. Exit status: 0 it is right, 1 it has
+    problems, which are listed with file and line.
     """
+    if is_workflow(target):
+        _check_workflow(target, strict=strict, as_json=as_json)
+        return
+    if strict:
+        raise click.UsageError("--strict is for workflows, and this is none")
     where, name = split_target(target)
     module, _ = import_target(where)
     functions = functions_in(class_in(module, name, where)) if name else functions_of([module.__name__])
@@ -43,3 +57,21 @@ def check(target: str, as_json: bool) -> None:
         for worker in dict.fromkeys(worker for one in checked for worker in one.unsure_workers):
             print_text(printable(f"version not known for worker {worker}: it has no --import"))
     sys.exit(1 if unable else 0)
+
+
+def _check_workflow(target: str, *, strict: bool, as_json: bool) -> None:
+    """List the problems of a workflow file, and end with status 1 where it cannot run."""
+    found: Sequence[Problem]
+    try:
+        loaded = load_workflow(target, strict=strict)
+        count, found = len(loaded.workflow.tasks), [*loaded.warnings, *loaded.notices]
+    except WorkflowError as error:
+        count, found = 0, error.problems
+    if as_json:
+        print_json(found)
+    else:
+        for problem in found:
+            print_text(str(problem))
+        if count:
+            print_text(printable(f"{target} is right ({'one task' if count == 1 else f'{count} tasks'})"))
+    sys.exit(0 if count else 1)

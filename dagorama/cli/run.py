@@ -1,9 +1,11 @@
-"""`dagorama run`: a definition on a broker and workers that live as long as the command does."""
+"""`dagorama run`: a definition or a workflow on a broker and workers that live as long as the command does."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import sys
+from pathlib import Path
 
 import click
 
@@ -13,6 +15,7 @@ from dagorama.cli.progress import LiveProgress
 from dagorama.cli.session import Outcome, Settings, execute
 from dagorama.cli.stopping import stopping_on_signals
 from dagorama.cli.target import check_arguments, load_target, parse_arguments
+from dagorama.cli.workflows import is_workflow, prepared, run_workflow, workflow_options
 from dagorama.settings import should_run_inline
 from dagorama.worker.options import CONCURRENCY_MAX, cancel_grace_s, default_code_mismatch
 
@@ -37,6 +40,7 @@ FAILURES_SHOWN_MAX = 3
 @click.option(
     "--output", type=click.Choice(["python", "json"]), default="python", show_default=True, help="Form of the value."
 )
+@workflow_options
 def run(
     target: str,
     arguments: tuple[str, ...],
@@ -46,25 +50,37 @@ def run(
     storage: str,
     tolerations: tuple[str, ...],
     output: str,
+    strict: bool,
+    uploads: tuple[tuple[str, Path], ...],
+    commands: Path | None,
 ) -> None:
-    """Run a definition on a broker and workers of its own, and print the value.
+    """Run a definition or a workflow file on a broker and workers of its own, and print the value.
 
     TARGET is module:Class or path.py:Class, or the module or file alone if it has one definition. ARGUMENTS are Python
     literals, such as 1, "['a', 'b']" or name=None; what is no literal is a string. Put -- before arguments that begin
-    with a dash.
+    with a dash. A TARGET such as nightly.cfg is a workflow, by the suffix of the file, and takes no arguments.
 
-    The value goes to standard output: a string as it is, everything else as Python writes it. What nodes print, and how
-    it goes on, goes to standard error. Exit status: 0 done, 1 a node failed, 2 called wrongly, 3 could not start.
+    The value goes to standard output: a string as it is, everything else as Python writes it; of a workflow, a line for
+    each task that changes. What nodes print, and how it goes on, goes to standard error. Exit status: 0 done, 1 a node
+    failed, 2 called wrongly, 3 could not start.
     """
     for word in tolerations:
         check_is_name(word)
     check_settings(should_run_inline, cancel_grace_s, default_code_mismatch)
-    loaded = load_target(target)
-    parsed = parse_arguments(arguments, json_text)
-    check_arguments(loaded.definition, parsed)
     settings = Settings(
         workers=workers or usable_cpus(), concurrency=concurrency, storage=storage, tolerations=tolerations
     )
+    if is_workflow(target):
+        if arguments or json_text is not None:
+            raise click.UsageError(f"{target} is a workflow, which takes no arguments")
+        ready = prepared(target, strict=strict, uploads=uploads, commands=commands)
+        with stopping_on_signals():
+            sys.exit(run_workflow(ready, settings))
+    if strict or uploads or commands is not None:
+        raise click.UsageError("--strict, --upload and --commands are for workflows, and this is none")
+    loaded = load_target(target)
+    parsed = parse_arguments(arguments, json_text)
+    check_arguments(loaded.definition, parsed)
     with stopping_on_signals():
         with LiveProgress(target) as progress:
             outcome = execute(loaded, parsed, settings, progress)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack, redirect_stdout
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from inspect import iscoroutine
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
@@ -70,6 +71,26 @@ def execute(target: Target, arguments: Arguments, settings: Settings, progress: 
     if should_run_inline():
         with redirect_stdout(sys.stderr):
             return Outcome(value=start(target, arguments).result(), failed=[])
+    with house(target.folder, settings, progress) as workers:
+        try:
+            started = start(target, arguments)
+            instance = attach(UUID(bytes=id_of(started)))
+            follow(instance, workers, _drawn(instance, progress), settings.tolerations)
+            value = started.result()
+            failed = [node.status for node in instance.nodes(state="failed", inputs=False)]
+        except (BrokerUnavailable, BrokerRefused) as error:
+            raise CannotStart(str(error)) from None
+        except DagoramaError as error:
+            raise Failed(str(error)) from None
+    return Outcome(value=value, failed=failed)
+
+
+@contextmanager
+def house(folder: Path, settings: Settings, progress: LiveProgress) -> Iterator[subprocess.Popen[str]]:
+    """Run a broker and workers for the block, which find modules in `folder` first; yield the workers.
+
+    Raises `CannotStart` and `CalledWrongly`.
+    """
     from dagorama_broker.launch import BrokerNotStarted, launch_broker
 
     with ExitStack() as stack:
@@ -80,28 +101,35 @@ def execute(target: Target, arguments: Arguments, settings: Settings, progress: 
             raise kind(f"the broker could not be started: {error}") from None
         workers = stack.enter_context(
             crew(
-                target.folder,
+                folder,
                 processes=settings.workers,
                 concurrency=settings.concurrency,
                 tolerations=settings.tolerations,
                 show=progress.show if progress.live else None,
             )
         )
-        left = sum(1 for _ in instances(state="running"))
+        try:
+            left = sum(1 for _ in instances(state="running"))
+        except (BrokerUnavailable, BrokerRefused) as error:
+            raise CannotStart(str(error)) from None
         if left:
             what = "an instance" if left == 1 else f"{left} instances"
             progress.show(f"{settings.storage} has {what} that had not ended: what is older is run first")
-        try:
-            started = start(target, arguments)
-            instance = attach(UUID(bytes=id_of(started)))
-            follow(instance, workers, progress, settings.tolerations)
-            value = started.result()
-            failed = [node.status for node in instance.nodes(state="failed", inputs=False)]
-        except (BrokerUnavailable, BrokerRefused) as error:
-            raise CannotStart(str(error)) from None
-        except DagoramaError as error:
-            raise Failed(str(error)) from None
-    return Outcome(value=value, failed=failed)
+        yield workers
+
+
+def _drawn(instance: Instance, progress: LiveProgress) -> Callable[[InstanceStatus], None]:
+    """Return a function that draws the progress of an instance, given how it stands."""
+    count_at = 0.0
+
+    def draw(status: InstanceStatus) -> None:
+        nonlocal count_at
+        progress.update(status.counts)
+        if progress.live and monotonic() >= count_at:
+            progress.update_functions(instance.progress().functions)
+            count_at = monotonic() + COUNT_S
+
+    return draw
 
 
 def start(target: Target, arguments: Arguments) -> DAGInstance[object]:
@@ -121,17 +149,17 @@ async def _awaited(started: Awaitable[T]) -> T:
 def follow(
     instance: Instance,
     workers: subprocess.Popen[str],
-    progress: LiveProgress,
+    show: Callable[[InstanceStatus], None],
     tolerations: Sequence[str],
 ) -> None:
-    """Show progress until no node of the instance is left to run; raises when that can't come to be.
+    """Wait until no node of the instance is left to run, and `show` each change; raise when that can't come to be.
 
     It waits for the whole instance, not for its value only: nodes that nobody waits for are run as well.
     """
     happenings: SimpleQueue[Happening] = SimpleQueue()
     Thread(target=_watch_instance, args=(instance, happenings.put), daemon=True).start()
     Thread(target=_watch_workers, args=(workers, happenings.put), daemon=True).start()
-    idle, count_at = False, 0.0
+    idle = False
     while True:
         try:
             happening = happenings.get(timeout=IDLE_S if idle else None)
@@ -143,10 +171,7 @@ def follow(
             raise happening
         if isinstance(happening, WorkersEnded):
             raise CannotStart(f"the workers ended with status {happening.status}")
-        progress.update(happening.counts)
-        if progress.live and monotonic() >= count_at:
-            progress.update_functions(instance.progress().functions)
-            count_at = monotonic() + COUNT_S
+        show(happening)
         if happening.state != "running":
             return
         idle = "ready" in happening.counts and happening.counts.keys().isdisjoint({"leased", "started", "backoff"})

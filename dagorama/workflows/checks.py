@@ -16,8 +16,10 @@ TASKS_MAX = 100_000
 _NAMED_MAX = 20
 
 
-def checked(workflow: Workflow, problems: Iterable[Problem] = (), *, strict: bool = False) -> Loaded:
-    """Return a workflow that can run, with its warnings, those among `problems` included.
+def checked(
+    workflow: Workflow, problems: Iterable[Problem] = (), *, notices: Iterable[Problem] = (), strict: bool = False
+) -> Loaded:
+    """Return a workflow that can run, with its warnings, those among `problems` included, and the `notices`.
 
     Raises `WorkflowError` with all that is wrong with it, and the front end's `problems`, where it can't run. With
     `strict` a warning is wrong, too.
@@ -25,7 +27,7 @@ def checked(workflow: Workflow, problems: Iterable[Problem] = (), *, strict: boo
     found = in_order([*problems, *check_workflow(workflow)])
     if any(strict or not problem.is_warning for problem in found):
         raise WorkflowError([replace(problem, is_warning=False) for problem in found] if strict else found)
-    return Loaded(workflow=workflow, warnings=found)
+    return Loaded(workflow=workflow, warnings=found, notices=in_order(notices))
 
 
 def check_workflow(workflow: Workflow) -> list[Problem]:

@@ -42,6 +42,11 @@ class Format:
 
 #: By the names that `dagorama export --to` knows.
 FORMATS: dict[str, Format] = {
+    "ini": Format(
+        suffixes=(".cfg", ".ini"),
+        read="dagorama.workflows.ini.reading:read",
+        write="dagorama.workflows.ini.writing:write",
+    ),
     "mermaid": Format(write="dagorama.workflows.mermaid:write"),
 }
 

@@ -50,6 +50,8 @@ class Task:
     retry_interval_s: float = 0.0
     #: How long an attempt may take; 0 for any time.
     timeout_s: float = 0.0
+    #: The name of its resource class; queue, taint and limits come of it. Empty for none.
+    tier: str = ""
     #: Empty for one that all workers take from.
     queue: str = ""
     #: Empty for none.
@@ -101,7 +103,10 @@ class Loaded:
     """A workflow that was read, and what its author ought to know."""
 
     workflow: Workflow
+    #: Slips and doubts, which a strict reader takes for errors.
     warnings: tuple[Problem, ...] = ()
+    #: Things to know that are nobody's fault: no reader takes them for errors.
+    notices: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +116,8 @@ class RunInfo:
     name: str
     version: str
     allow_partial_failure: bool = True
+    #: The folder that commands begin in; empty for that of their worker.
+    directory: str = ""
     #: What this run was started with, beside the workflow: a front end's own frozen dataclass; None for nothing.
     parameters: object = None
 

@@ -23,12 +23,13 @@ from dagorama.workflows.task_run import RunningTask
 MakeNode = Callable[[Task, RunInfo, dict[str, object]], object]
 
 
-def make_nodes(make_node: MakeNode, workflow: Workflow, parameters: object) -> dict[str, object]:
+def make_nodes(make_node: MakeNode, workflow: Workflow, parameters: object, directory: str) -> dict[str, object]:
     """Make the nodes of all tasks, and return the promise of each by its id, in the order of the file."""
     info = RunInfo(
         name=workflow.name,
         version=workflow.version,
         allow_partial_failure=workflow.allow_partial_failure,
+        directory=directory,
         parameters=parameters,
     )
     values: dict[str, object] = {}

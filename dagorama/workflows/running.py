@@ -25,9 +25,9 @@ class RunWorkflow(DAGDefinition):
     """One run of a workflow."""
 
     @dagorama(queue_name=WORKFLOWS_QUEUE, label="{workflow.name}").syncfn
-    def entrypoint(self, workflow: Workflow, parameters: object = None) -> dict[str, object]:
+    def entrypoint(self, workflow: Workflow, parameters: object = None, directory: str = "") -> dict[str, object]:
         """Make the nodes of all tasks, and return the value of each by its id."""
-        values: dict[str, object] = _elsewhere("make_nodes")(self.run_task, workflow, parameters)
+        values: dict[str, object] = _elsewhere("make_nodes")(self.run_task, workflow, parameters, directory)
         return values
 
     @dagorama(queue_name=TASKS_QUEUE, label="{task.id}", retry=StaticRetry(1, 0, give_up_on=TaskNotStarted)).syncfn
@@ -37,19 +37,19 @@ class RunWorkflow(DAGDefinition):
 
 
 def start_workflow(
-    workflow: Workflow, parameters: object = None, *, tags: Mapping[str, str] | None = None
+    workflow: Workflow, parameters: object = None, *, directory: str = "", tags: Mapping[str, str] | None = None
 ) -> DAGInstance[dict[str, object]]:
     """Start a run of a workflow, which must have been checked, and return it; its result has each task's value by id.
 
-    `parameters` are told to all of its tasks. The start is durable when this returns. Tags name the workflow, its
-    version and its file; `tags` are added to them.
+    `parameters` are told to all of its tasks, and its commands begin in `directory`. The start is durable when this
+    returns. Tags name the workflow, its version and its file; `tags` are added to them.
     """
     own = {NAME_TAG: workflow.name, VERSION_TAG: workflow.version, FILE_TAG: workflow.source}
     told = {name: value[:_TAG_CHARS_MAX] for name, value in own.items() if value}
     with instance_options(
         running_max=workflow.parallelism or None, tags={**told, **(tags or {})}, keep=_kept(workflow.keep)
     ):
-        instance, _ = RunWorkflow()(workflow, parameters)
+        instance, _ = RunWorkflow()(workflow, parameters, directory)
     return instance
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from dagorama.logging import get_logger
@@ -53,7 +54,7 @@ class RunningTask:
             workflow=self.info.name,
             task_id=self.task.id,
             run_id=self.run_id,
-            command=command,
+            command=replace(command, directory=os.path.join(self.info.directory, command.directory)),
             env={**dict(self.task.env), **dict(command.env)},
             timeout_s=self.task.timeout_s,
         )

@@ -6,7 +6,7 @@ A fenced block of a page is one of these:
 - `python cell`: a cell of a notebook, run in a kernel by `tests/scenarios/notebook`.
 - `console`: lines that begin with `$ ` are typed into one shell in that directory, what follows is what must come out,
   where `...` stands for anything. A command that ends in `&` goes on in the background until the end of the page.
-- `diff`, `text`, `toml`, `yaml`: nothing to type.
+- `diff`, `ini`, `text`, `toml`, `yaml`: nothing to type; with `file=NAME` they are written as Python is.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ PAGES = sorted(
 #: Every line of the log has it.
 LOGGED = " - Dagorama - ["
 
-LANGUAGES = {"python", "console", "diff", "text", "toml", "yaml"}
+LANGUAGES = {"python", "console", "diff", "ini", "text", "toml", "yaml"}
+#: Those that are no Python, and of which a file may be made.
+FILES = {"ini", "toml", "yaml"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import dagorama
-from tests.docs.pages import LANGUAGES, PAGES, ROOT, Command, blocks, commands
+from tests.docs.pages import FILES, LANGUAGES, PAGES, ROOT, Command, blocks, commands
 from tests.ports import reserved
 from tests.postgresql import postgresql
 
@@ -104,6 +104,8 @@ def test_page_does_what_it_says(page: Path, tmp_path: Path, served: str) -> None
             (tmp_path / name).write_text(block.text.replace(SERVED_PORT, served))
             if not block.file:
                 typed.append(Command(line=block.line, typed=f"python {name}", expected="..."))
+        elif block.file and block.language in FILES:
+            (tmp_path / block.file).write_text(block.text)
         elif block.language == "console":
             typed.extend(command for command in commands(block) if command.typed not in RUN_ELSEWHERE)
     if not typed:

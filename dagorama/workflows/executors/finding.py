@@ -11,6 +11,8 @@ from dagorama.workflows.problems import TaskFailed, quoted
 
 #: The group of entry points. Each names a function without arguments, or a class, that gives an executor.
 GROUP = "dagorama.executors"
+#: Those that dagorama brings. They need no metadata, which a checkout may have from an earlier version.
+OWN = {"process": "dagorama.workflows.executors.process.executor:ProcessExecutor"}
 
 
 def executor_names() -> list[str]:
@@ -32,7 +34,8 @@ def executor_named(name: str, task_id: str) -> Executor:
 
 @cache
 def _installed() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
+    own = {name: EntryPoint(name, value, GROUP) for name, value in OWN.items()}
+    return {**own, **{point.name: point for point in entry_points(group=GROUP)}}
 
 
 @cache

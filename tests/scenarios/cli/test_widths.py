@@ -107,7 +107,23 @@ CALLS = (
 LINES = ("logs ONE", "logs ONE 00000001", "events ONE --limit 4")
 #: `top` and `instances --watch` draw a screen, see below; the others draw nothing, or what they draw is in test_run.
 SCREENS = {"top"}
-ELSEWHERE = {"broker", "completion", "graph", "result", "run", "storage", "trace", "ui", "version", "worker"}
+ELSEWHERE = {
+    *(
+        "apply",
+        "broker",
+        "completion",
+        "cron",
+        "export",
+        "graph",
+        "result",
+        "run",
+        "services",
+        "storage",
+        "trace",
+        "ui",
+    ),
+    *("version", "worker"),
+}
 
 
 class Terminal(io.StringIO):

@@ -1,0 +1,37 @@
+"""`dagorama services`: the models and apps that workflows have deployed on this machine."""
+
+from __future__ import annotations
+
+import click
+
+from dagorama.cli.failure import Refused
+from dagorama.cli.options import HELP
+from dagorama.cli.tables import Form, print_table
+from dagorama.logging import printable
+from dagorama.workflows.services.records import deploying
+from dagorama.workflows.services.records import services as deployed
+
+
+@click.group(context_settings=HELP, invoke_without_command=True)
+@click.pass_context
+def services(ctx: click.Context) -> None:
+    """List the models and apps that workflows have deployed on this machine."""
+    if ctx.invoked_subcommand is None:
+        rows = [
+            (printable(one.id), one.kind, printable(one.name), one.url, "runs" if one.runs else "was killed")
+            for one in deployed()
+        ]
+        print_table(Form(("ID", "KIND", "NAME", "ADDRESS", "STATE"), rows), wraps="NAME")
+
+
+@services.command(context_settings=HELP)
+@click.argument("service", metavar="ID")
+def stop(service: str) -> None:
+    """Stop the service with this ID, or the only one of this name. Exit status: 0 done, 4 there is no such service."""
+    with deploying():
+        found = [one for one in deployed() if service == one.id] or [one for one in deployed() if service == one.name]
+        if len(found) > 1:
+            raise Refused(f"there are several services {service!r}: {', '.join(one.id for one in found)}")
+        if not found:
+            raise Refused(f"there is no service {service!r} on this machine")
+        found[0].stop()

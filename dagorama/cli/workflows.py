@@ -1,0 +1,157 @@
+"""Workflow files on the command line: read, checked, run, started and written in other formats."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any, TypeVar
+from uuid import UUID
+
+import click
+
+from dagorama import attach
+from dagorama.cli.failure import CannotStart
+from dagorama.cli.progress import LiveProgress
+from dagorama.cli.session import Settings, follow, house
+from dagorama.client.status import InstanceStatus
+from dagorama.definition import DAGInstance
+from dagorama.errors import BrokerRefused, BrokerUnavailable
+from dagorama.logging import printable
+from dagorama.settings import should_run_inline
+from dagorama.workflows.formats import RunOptions, format_of, load_workflow, prepare_run
+from dagorama.workflows.model import Workflow
+from dagorama.workflows.problems import Problem, WorkflowError
+from dagorama.workflows.running import start_workflow
+from dagorama.workflows.view import TextView, statuses_of
+
+F = TypeVar("F", bound=Callable[..., object])
+
+#: Statuses are listed no more often than this many seconds, or ten times as long as listing them takes.
+_LIST_S = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A workflow that can be started."""
+
+    workflow: Workflow
+    parameters: object
+    #: Its commands begin there.
+    directory: Path
+
+
+class _Upload(click.ParamType[tuple[str, Path]]):
+    """NAME=PATH."""
+
+    name = "upload"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path]:
+        """Split it; refuse a file that is not there."""
+        name, equals, path = str(value).partition("=")
+        if not equals or not name or not path:
+            self.fail(f"{value!r} is no upload: write NAME=PATH", param, ctx)
+        if not Path(path).is_file():
+            self.fail(f"there is no file {path!r}", param, ctx)
+        return name, Path(path)
+
+
+def workflow_options(command: F) -> F:
+    """Add the options that runs of workflows have."""
+    for option in (
+        click.option(
+            "--commands",
+            type=click.Path(exists=True, file_okay=False, path_type=Path),
+            metavar="DIR",
+            help="Workflow: where commands such as /timer.py are looked for.",
+        ),
+        click.option(
+            "--upload", "uploads", type=_Upload(), multiple=True, metavar="NAME=PATH", help="Workflow: a file to send."
+        ),
+        click.option("--strict", is_flag=True, help="Workflow: take warnings for errors."),
+    ):
+        command = option(command)
+    return command
+
+
+def is_workflow(target: str) -> bool:
+    """Return whether a target is a workflow file, by its suffix."""
+    return format_of(Path(target)) is not None
+
+
+def prepared(
+    target: str, *, strict: bool, uploads: Sequence[tuple[str, Path]] = (), commands: Path | None = None
+) -> Prepared:
+    """Read a workflow, tell its warnings, and make it ready to start; `click.UsageError` with all that is wrong."""
+    workflow = loaded(target, strict=strict)
+    if len(dict(uploads)) < len(uploads):
+        raise click.UsageError("two uploads have the same name")
+    try:
+        parameters = prepare_run(workflow, RunOptions(uploads=dict(uploads), commands=commands))
+    except WorkflowError as error:
+        raise click.UsageError(printable(str(error))) from None
+    return Prepared(workflow=workflow, parameters=parameters, directory=Path(target).resolve().parent)
+
+
+def loaded(target: str, *, strict: bool) -> Workflow:
+    """Read a workflow and tell its warnings and notices; `click.UsageError` with all that is wrong with it."""
+    try:
+        found = load_workflow(target, strict=strict)
+    except WorkflowError as error:
+        raise click.UsageError("\n".join(printable(line) for line in str(error).splitlines())) from None
+    tell([*found.warnings, *found.notices])
+    return found.workflow
+
+
+def tell(problems: Sequence[Problem]) -> None:
+    """Print problems to standard error, in the order of their places."""
+    for problem in sorted(problems, key=lambda problem: problem.place):
+        click.echo(str(problem), err=True)
+
+
+def begin(ready: Prepared) -> DAGInstance[dict[str, object]]:
+    """Start a run."""
+    return start_workflow(ready.workflow, ready.parameters, directory=str(ready.directory))
+
+
+def run_workflow(ready: Prepared, settings: Settings) -> int:
+    """Run a workflow on a broker and workers of its own, print a line for each change, and return the exit status."""
+    if should_run_inline():
+        raise click.UsageError("a workflow runs on workers, and DAGORAMA_INLINE is set: unset it")
+    # When this command is killed, so are the workers, and nobody would follow their jobs again.
+    os.environ.setdefault("DAGORAMA_ORPHAN_S", "0")
+    view = TextView(ready.workflow)
+    with house(ready.directory, settings, LiveProgress(ready.workflow.name)) as workers:
+        try:
+            run = begin(ready)
+            instance = attach(UUID(str(run.instance_id)))
+            follow(instance, workers, _printed(view, run), settings.tolerations)
+            _print(view, run)
+        except (BrokerUnavailable, BrokerRefused) as error:
+            raise CannotStart(str(error)) from None
+    click.echo(view.last_line())
+    return 0 if view.has_succeeded else 1
+
+
+def _printed(view: TextView, run: DAGInstance[dict[str, object]]) -> Callable[[InstanceStatus], None]:
+    """Return a function that prints what has changed in a run, from time to time."""
+    again_at = 0.0
+
+    def show(_: InstanceStatus) -> None:
+        nonlocal again_at
+        began_at = monotonic()
+        if began_at >= again_at:
+            _print(view, run)
+            took_s = monotonic() - began_at
+            again_at = monotonic() + max(_LIST_S, 10 * took_s)
+
+    return show
+
+
+def _print(view: TextView, run: DAGInstance[dict[str, object]]) -> None:
+    statuses, ready = statuses_of(run)
+    if statuses:
+        for line in view.lines(statuses, ready):
+            click.echo(printable(line))

@@ -1,0 +1,46 @@
+"""Commands of jobs as the machine is to run them: interpreters, folders, environments."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+
+from dagorama.workflows.executors.port import Job
+
+#: The interpreter of a script that stands alone, by its suffix in small letters.
+INTERPRETERS: dict[str, tuple[str, ...]] = {
+    ".py": (sys.executable,),
+    ".sh": ("bash",),
+    ".r": ("Rscript",),
+}
+#: Variables of the worker's that its jobs do not get: how it is set up, which may be secret.
+_OWN_PREFIX = "DAGORAMA_"
+_SHELL = "/bin/sh"
+
+
+def words_of(argv: Sequence[str] | str, directory: str) -> list[str]:
+    """Return the words to run for a command that begins in a folder: text goes to a shell, a script to its interpreter.
+
+    A script with a folder in its name that may be run as it is, is.
+    """
+    if isinstance(argv, str):
+        return [_SHELL, "-c", argv]
+    program = argv[0]
+    interpreter = INTERPRETERS.get(PurePath(program).suffix.lower())
+    if interpreter is None or ("/" in program and os.access(os.path.join(directory, program), os.X_OK)):
+        return list(argv)
+    return [*interpreter, *argv]
+
+
+def directory_of(job: Job) -> str:
+    """Return the folder that a job begins in: its own, or the worker's."""
+    return os.path.join(os.getcwd(), job.command.directory)
+
+
+def environment_of(job: Job, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of a job: the worker's but for its settings, the facts of the run, and the job's own."""
+    told = {"WORKFLOW_NAME": job.workflow, "WORKFLOW_TASK": job.task_id, "WORKFLOW_RUN_ID": job.run_id}
+    kept = {name: value for name, value in inherited.items() if not name.startswith(_OWN_PREFIX)}
+    return {**kept, **told, **job.env}

@@ -1,0 +1,161 @@
+"""The executor that runs jobs as processes of its machine, each below a keeper."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from time import monotonic, sleep
+
+from dagorama.workflows.executors.port import ENDED, Handle, Job, JobState, JobStatus
+from dagorama.workflows.executors.process.commands import directory_of, environment_of, words_of
+from dagorama.workflows.executors.process.launching import grace_s, launch, seconds_of, status_in
+from dagorama.workflows.executors.process.output import ProcessLogs
+from dagorama.workflows.executors.process.places import is_locked, jobs_folder, lock_now
+from dagorama.workflows.problems import TaskFailed
+
+#: A job that nobody has followed for so long is ended; `DAGORAMA_ORPHAN_S` sets another time. It is longer than a
+#: worker takes to be replaced, and its node to be granted again.
+ORPHAN_S = 30.0
+#: Waiting looks at the files of a job so often, at first and in the end, in seconds.
+_LOOK_S, _LOOK_MAX_S = 0.005, 0.1
+
+
+@dataclass
+class _Followed:
+    """A job that this process follows."""
+
+    folder: Path
+    lock: int  #: held as long as it is followed
+    keeper: subprocess.Popen[bytes] | None  #: None where another worker has started it
+    logs: ProcessLogs | None = None
+
+
+class ProcessExecutor:
+    """Runs jobs as processes, each in a session of its own."""
+
+    def __init__(self) -> None:
+        """Follow nothing yet."""
+        self._followed: dict[Handle, _Followed] = {}
+        self._lock = Lock()
+
+    def submit(self, job: Job) -> Handle:
+        """Start a job, or find the one of its key on this machine, once nobody else follows it."""
+        try:
+            folder = jobs_folder() / job.key
+            lock = _lock_of_follower(folder)
+        except OSError as error:
+            raise TaskFailed(task_id=job.task_id, problem=f"cannot be started: {error}") from None
+        keeper_process = None
+        try:
+            if not _goes_on(folder):
+                _clear(folder)
+                keeper_process = _start(job, folder)
+        except BaseException:
+            os.close(lock)
+            raise
+        handle = Handle(job.key)
+        with self._lock:
+            self._followed[handle] = _Followed(folder, lock, keeper_process)
+        return handle
+
+    def status(self, handle: Handle) -> JobStatus:
+        """Return how a job stands."""
+        return status_in(self._job(handle).folder)
+
+    def cancel(self, handle: Handle) -> None:
+        """Have all processes of a job end: SIGTERM, and SIGKILL after the grace time."""
+        (self._job(handle).folder / "cancel").touch()
+
+    def logs(self, handle: Handle) -> ProcessLogs:
+        """Return the output of a job."""
+        followed = self._job(handle)
+        followed.logs = ProcessLogs(followed.folder)
+        return followed.logs
+
+    def wait(self, handle: Handle, timeout_s: float) -> None:
+        """Wait until a job has written or ended, `timeout_s` at most."""
+        followed = self._job(handle)
+        until = monotonic() + timeout_s
+        pause_s = _LOOK_S
+        while monotonic() < until:
+            if status_in(followed.folder).state in ENDED or (followed.logs is not None and followed.logs.has_more()):
+                return
+            sleep(pause_s)
+            pause_s = min(2 * pause_s, _LOOK_MAX_S)
+
+    def forget(self, handle: Handle) -> None:
+        """Remove the folder of a job that has ended."""
+        with self._lock:
+            followed = self._followed.pop(handle)
+        shutil.rmtree(followed.folder, ignore_errors=True)
+        os.close(followed.lock)
+        if followed.keeper is not None:
+            followed.keeper.wait()
+
+    def _job(self, handle: Handle) -> _Followed:
+        with self._lock:
+            return self._followed[handle]
+
+
+def _lock_of_follower(folder: Path) -> int:
+    """Return the lock of the follower of a job, once nobody else has it: the one before may be about to leave."""
+    pause_s = _LOOK_S
+    while True:
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            lock = lock_now(folder / "follower.lock")
+        except FileNotFoundError:  # the one before has just removed it
+            continue
+        if lock is not None:
+            return lock
+        sleep(pause_s)
+        pause_s = min(2 * pause_s, _LOOK_MAX_S)
+
+
+def _goes_on(folder: Path) -> bool:
+    """Return whether there is a job that can be followed; one that was ended by force is no such job."""
+    if not (folder / "job.json").exists():
+        return False
+    while (status := status_in(folder)).state is JobState.RUNNING and (folder / "cancel").exists():
+        sleep(_LOOK_S)  # two at once of a job would be one too many
+    return status.state is not JobState.CANCELLED and not _was_lost(folder)
+
+
+def _was_lost(folder: Path) -> bool:
+    return not (folder / "end.json").exists() and not is_locked(folder / "keeper.lock")
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier job of the key has left behind, but for the lock."""
+    for path in folder.iterdir():
+        if path.name != "follower.lock":
+            path.unlink()
+
+
+def _start(job: Job, folder: Path) -> subprocess.Popen[bytes]:
+    directory = directory_of(job)
+    told = {
+        "argv": words_of(job.command.argv, directory),
+        "directory": directory,
+        "env": environment_of(job, os.environ),
+        "timeout_s": job.timeout_s,
+        "resource_limits": _checked_limits(job),
+        "grace_s": grace_s(),
+        "orphan_s": seconds_of("DAGORAMA_ORPHAN_S", ORPHAN_S),
+    }
+    try:
+        return launch(folder, told)
+    except OSError as error:
+        raise TaskFailed(task_id=job.task_id, problem=f"cannot be started: {error}") from None
+
+
+def _checked_limits(job: Job) -> list[tuple[str, int]]:
+    for name, _ in job.command.resource_limits:
+        if not hasattr(resource, f"RLIMIT_{name.upper()}"):
+            raise TaskFailed(task_id=job.task_id, problem=f"cannot be started: there is no resource limit {name!r}")
+    return list(job.command.resource_limits)

@@ -1,0 +1,245 @@
+"""The keeper of one job: a process of its own, which starts the command and ends all that has come of it.
+
+It imports the standard library alone, and not even `site`, so that it starts in a few milliseconds. As a subreaper it
+is given each process of the job whose parent has ended, also one that has left the job's process group: nothing of the
+job is left when the keeper has no children (prctl(2), PR_SET_CHILD_SUBREAPER, which is Linux's).
+
+The worker that follows the job holds a lock on a file. When nobody has held it for a while, the job ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterable
+
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+#: The keeper looks so often whether it is to end the job, and when nothing happens, in seconds.
+LOOK_S = 0.25
+#: While a job ends it looks more often.
+ENDING_LOOK_S = 0.02
+#: Processes that are not gone so long after SIGKILL belong to somebody else, or hang in the kernel.
+GIVE_UP_S = 30.0
+#: A program that is to go on is started anew after so long, and twice as long each time that it ends soon.
+RESTART_S, RESTART_MAX_S = 0.5, 60.0
+#: Exit statuses of shells for a program that cannot be run, and for one that is not there.
+NOT_RUNNABLE, NOT_FOUND = 126, 127
+
+_SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+
+
+def prctl(option: int, value: int) -> None:
+    """Set an attribute of this process; nothing happens where there is no such call."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+class Keeper:
+    """One job, from its start to the end of its last process."""
+
+    def __init__(self, directory: str) -> None:
+        """Take the folder of the job, in which its `job.json` is."""
+        self.directory = directory
+        with open(self.path("job.json"), encoding="utf-8") as file:
+            self.job = json.load(file)
+        self.began_at = time.monotonic()
+        self.pid = 0
+        self.status: int | None = None  #: as `os.waitpid` gives it
+        self.reason = ""  #: why it is to end: "cancelled", "overran", "orphaned", "ended"
+        self.kill_at = 0.0
+        self.restart_s = RESTART_S
+        self.restart_at = 0.0
+        self.started_at = self.began_at
+        self.alone_since: float | None = None
+        self.lock: int | None = None  #: that of the follower, once the job ends for want of one
+
+    def path(self, name: str) -> str:
+        """Return the path of a file of the job."""
+        return os.path.join(self.directory, name)
+
+    def run(self) -> None:
+        """Run the job to its end, and write how it ended."""
+        self.start()
+        while True:
+            signal.sigtimedwait(_SIGNALS, ENDING_LOOK_S if self.reason else LOOK_S)
+            is_empty = self.reap()
+            now = time.monotonic()
+            if self.job.get("restart") and self.status is not None and not self.reason:
+                self.start_again(now)
+            if not self.reason:
+                self.reason = self.reason_to_end(now)
+                if self.reason:
+                    self.kill_at = now + self.job["grace_s"]
+                    self.signal_all(signal.SIGTERM)
+            elif now >= self.kill_at:
+                self.signal_all(signal.SIGKILL)
+            if self.reason and self.status is not None and (is_empty or now >= self.kill_at + GIVE_UP_S):
+                break
+        self.end({"reason": self.reason, "status": os.waitstatus_to_exitcode(self.status)})
+
+    def start_again(self, now: float) -> None:
+        """Start the command anew, after a while: it has ended, and is to go on."""
+        if not self.restart_at:
+            if now - self.started_at > RESTART_MAX_S:
+                self.restart_s = RESTART_S
+            self.restart_at = now + self.restart_s
+            self.restart_s = min(2 * self.restart_s, RESTART_MAX_S)
+            self.signal_all(signal.SIGKILL)  # what it has left behind may hold its port
+        elif now >= self.restart_at:
+            self.restart_at, self.started_at, self.status = 0.0, now, None
+            self.start()
+
+    def start(self) -> None:
+        """Start the command, in a session of its own."""
+        out, err = (os.open(self.path(name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) for name in ("out", "err"))
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        keeper_pid = os.getpid()
+        self.pid = os.fork()
+        if self.pid:
+            os.close(out)
+            os.close(err)
+            return
+        try:
+            os.setsid()
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != keeper_pid:  # it was killed before that
+                os._exit(NOT_RUNNABLE)
+            os.dup2(nothing, 0)
+            os.dup2(out, 1)
+            os.dup2(err, 2)
+            for number in (*_SIGNALS, signal.SIGPIPE):
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, set())
+            self.limit()
+            os.chdir(self.job["directory"])
+        except BaseException as error:
+            self.fail(f"{self.job['directory']}: {getattr(error, 'strerror', None) or error}", NOT_RUNNABLE)
+        program = self.job["argv"][0]
+        try:
+            os.execvpe(program, self.job["argv"], self.job["env"])
+        except FileNotFoundError:
+            self.fail(f"{program}: there is no such program", NOT_FOUND)
+        except BaseException as error:
+            self.fail(f"{program}: {getattr(error, 'strerror', None) or error}", NOT_RUNNABLE)
+
+    def limit(self) -> None:
+        """Set the limits of the command's resources."""
+        for name, most in self.job["resource_limits"]:
+            number = getattr(resource, f"RLIMIT_{name.upper()}")
+            hard = resource.getrlimit(number)[1]
+            resource.setrlimit(number, (most if hard == resource.RLIM_INFINITY else min(most, hard),) * 2)
+
+    def fail(self, message: str, status: int) -> None:
+        """End the process that was to become the command, and say why."""
+        os.write(2, f"{message}\n".encode(errors="backslashreplace"))
+        os._exit(status)
+
+    def reap(self) -> bool:
+        """Take note of processes that have ended; return whether none is left."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return True
+            if not pid:
+                return False
+            if pid == self.pid:
+                self.status = status
+
+    def reason_to_end(self, now: float) -> str:
+        """Return why the job is to end now; empty for no reason."""
+        if self.status is not None and not self.job.get("restart"):
+            return "ended"  # and what it has left behind ends, as with a container
+        if os.path.exists(self.path("cancel")):
+            return "cancelled"
+        if self.job["timeout_s"] and now - self.began_at >= self.job["timeout_s"]:
+            return "overran"
+        return "orphaned" if self.is_orphaned(now) else ""
+
+    def is_orphaned(self, now: float) -> bool:
+        """Return whether nobody has followed the job for too long; then nobody may any more."""
+        lock = self.follower_lock()
+        if lock is None:
+            self.alone_since = None
+            return False
+        if self.alone_since is None:
+            self.alone_since = now
+        if self.job["orphan_s"] is not None and now - self.alone_since >= self.job["orphan_s"]:
+            self.lock = lock
+            return True
+        os.close(lock)
+        return False
+
+    def follower_lock(self) -> int | None:
+        """Take the lock of the worker that follows; return its descriptor, None where one does."""
+        lock = os.open(self.path("follower.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return None
+        return lock
+
+    def signal_all(self, number: int) -> None:
+        """Send a signal to all processes of the job."""
+        for pid in descendants(os.getpid()):
+            try:
+                os.kill(pid, number)
+            except OSError:  # it has ended, or is somebody else's
+                continue
+        if self.status is None:
+            try:
+                os.killpg(self.pid, number)
+            except OSError:  # it has no group yet
+                os.kill(self.pid, number)
+
+    def end(self, told: dict[str, object]) -> None:
+        """Write how the job ended; where nobody is left to read it, remove the job."""
+        partial = self.path("end.partial")
+        with open(partial, "w", encoding="utf-8") as file:
+            json.dump(told, file)
+        os.replace(partial, self.path("end.json"))
+        if self.reason == "cancelled":
+            self.lock = self.follower_lock()  # the worker may have been killed meanwhile
+        if self.lock is not None:
+            for name in os.listdir(self.directory):
+                os.unlink(self.path(name))
+            os.rmdir(self.directory)
+
+
+def descendants(pid: int) -> Iterable[int]:
+    """Return all processes below one, the oldest generation first, as `/proc` has them."""
+    children: dict[int, list[int]] = {}
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return []
+    for name in filter(str.isdigit, names):
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                parent = int(file.read().rpartition(b")")[2].split()[1])
+        except (OSError, IndexError, ValueError):  # it has ended
+            continue
+        children.setdefault(parent, []).append(int(name))
+    found = list(children.get(pid, ()))
+    for one in found:  # it grows meanwhile
+        found += children.get(one, ())
+    return found
+
+
+def main() -> None:
+    """Keep the job whose folder is the first argument; the second is the descriptor of the keeper's lock."""
+    os.set_inheritable(int(sys.argv[2]), False)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    Keeper(sys.argv[1]).run()
+
+
+if __name__ == "__main__":
+    main()

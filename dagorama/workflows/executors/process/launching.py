@@ -1,0 +1,85 @@
+"""Keepers are started, and how their jobs stand is read from their files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from dagorama.workflows.executors.port import JobState, JobStatus
+from dagorama.workflows.executors.process import keeper
+from dagorama.workflows.executors.process.places import is_locked, lock_now
+
+#: How long the processes of a job may take to end after SIGTERM; `DAGORAMA_JOB_GRACE_S` sets another time. It is less
+#: than a worker gives a node that was cancelled, so that it sees the end.
+GRACE_S = 3.0
+#: Why a keeper ends a job, where that is not its own end.
+_STATES = {"cancelled": JobState.CANCELLED, "orphaned": JobState.CANCELLED, "overran": JobState.OVERRAN}
+
+
+def launch(folder: Path, job: Mapping[str, object]) -> subprocess.Popen[bytes]:
+    """Start the keeper of a job in its folder; `OSError` where that cannot be. The caller must wait for it."""
+    # The variables of the environment may be secret; the folder is the user's alone.
+    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    lock = lock_now(folder / "keeper.lock")
+    assert lock is not None
+    try:
+        # The lock is the keeper's from its first moment on, and free when it is gone, however that came about.
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", keeper.__file__, str(folder), str(lock)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[lock],
+            start_new_session=True,
+        )
+    finally:
+        os.close(lock)
+
+
+def status_in(folder: Path) -> JobStatus:
+    """Return how a job stands by its files."""
+    is_kept = is_locked(folder / "keeper.lock")  # first: the end is written while it is
+    try:
+        end = json.loads((folder / "end.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if is_kept:
+            return JobStatus(state=JobState.RUNNING)
+        return JobStatus(state=JobState.FAILED, problem="was killed together with its keeper")
+    reason, status = end["reason"], end["status"]
+    if reason in _STATES:
+        return JobStatus(state=_STATES[reason], problem=f"was ended, as it was {reason}")
+    if status == 0:
+        return JobStatus(state=JobState.SUCCEEDED)
+    return JobStatus(state=JobState.FAILED, problem=_how_it_ended(status))
+
+
+def _how_it_ended(status: int) -> str:
+    """Return the end of a program for people, by its exit status, negative for a signal."""
+    if status >= 0:
+        return f"ended with exit status {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was killed by signal {-status}"
+
+
+def grace_s() -> float:
+    """Return how long processes may take to end; `ValueError` for a setting that is no time."""
+    return seconds_of("DAGORAMA_JOB_GRACE_S", GRACE_S)
+
+
+def seconds_of(variable: str, default_s: float) -> float:
+    """Return a time that a variable of the environment may set; `ValueError` for a setting that is no time."""
+    setting = os.environ.get(variable) or default_s
+    try:
+        seconds = float(setting)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"{variable}={setting!r} is not a number of seconds from 0")
+    return seconds

@@ -1,0 +1,224 @@
+"""Control files become workflows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TypeVar
+
+from dagorama.workflows.checks import checked
+from dagorama.workflows.cron.parsing import parse_cron
+from dagorama.workflows.cron.times import never_comes
+from dagorama.workflows.cron.words import in_words, likely_meant
+from dagorama.workflows.ini import options
+from dagorama.workflows.ini.lines import DEFAULT, Lines, Option, Section
+from dagorama.workflows.ini.options import APP, MODEL, OF_WORKFLOW, OPTIONS, RUN, SCHEDULED
+from dagorama.workflows.ini.works import Scheduled
+from dagorama.workflows.model import Command, Loaded, Task, Work, Workflow
+from dagorama.workflows.problems import Place, Problem, quoted
+from dagorama.workflows.services.works import AppService, ModelService
+from dagorama.workflows.tiers import Tier, configured_tiers
+
+T = TypeVar("T")
+
+_NO_WORDS: tuple[str, ...] = ()
+#: The types as messages have them.
+_TOLD = {RUN: "a run", SCHEDULED: "a scheduled job", MODEL: "a model", APP: "an app"}
+
+
+def read(text: str, source: str, *, strict: bool) -> Loaded:
+    """Read a control file. `WorkflowError` with all that is wrong with it."""
+    lines = Lines(text, source, {*OPTIONS, *OF_WORKFLOW})
+    reading = _Reading(lines, configured_tiers())
+    tasks = tuple([task for section in lines.sections if (task := reading.task(section)) is not None])
+    workflow = Workflow(
+        name=Path(source).stem or "workflow",
+        tasks=tasks or _stand_ins(lines.sections),
+        allow_partial_failure=reading.partial_failure(),
+        source=source,
+    )
+    reading.note_dependents(workflow)
+    return checked(workflow, [*lines.problems, *reading.problems], notices=reading.notices, strict=strict)
+
+
+def _stand_ins(sections: Iterable[Section]) -> tuple[Task, ...]:
+    """Return tasks where each section has a problem: that there are none is not another."""
+    return tuple([Task(id=one.name, work=Command(argv="true"), place=one.place) for one in sections])
+
+
+class _Reading:
+    """One control file on its way to a workflow, with all that is wrong with it."""
+
+    def __init__(self, lines: Lines, tiers: dict[str, Tier]) -> None:
+        """Take the lines, and the tiers that there are."""
+        self._default = lines.default.options
+        self._tiers = tiers
+        self._has_said: set[str] = set()
+        self.problems: list[Problem] = []
+        self.notices: list[Problem] = []
+        for name, option in self._default.items():
+            if name not in OPTIONS and name not in OF_WORKFLOW:
+                self._unknown(name, option.place)
+
+    def partial_failure(self) -> bool:
+        """Return whether independent branches go on after a failure."""
+        return self._read_option(self._default.get("allow_partial_failure"), options.boolean, True)
+
+    def task(self, section: Section) -> Task | None:
+        """Return the task of a section; one of which an option is wrong is made as far as it can be."""
+        given = {**{name: one for name, one in self._default.items() if name in OPTIONS}, **section.options}
+        kind = self._read_option(given.get("type"), options.kind, RUN)
+        kind = SCHEDULED if kind == RUN and "cron_string" in given else kind
+        for name, option in section.options.items():
+            self._check_option(name, option, kind)
+        is_of_type = "type" not in given or given["type"].value.strip().lower() in options.TYPES
+        missing = [name for name, known in OPTIONS.items() if kind in known.needed and name not in given and is_of_type]
+        for name in missing:
+            message = f"{quoted(section.name)}, {_TOLD[kind]}, has no {quoted(name)}"
+            self._wrong(section.place, message, f"write {name} = ...")
+        tier = self._tier(given.get("tier"), kind)
+        return Task(
+            id=section.name,
+            work=self._work(kind, given, section.name, tier),
+            title=_text(given, "title") if kind in OPTIONS["title"].types else "",
+            depends=tuple(dict.fromkeys(_text(given, "depends").split())),
+            retries=self._read_option(given.get("max_retries"), options.retries, 0) if kind == RUN else 0,
+            timeout_s=self._read_option(given.get("timeout"), options.seconds, 0.0) if kind == RUN else 0.0,
+            tier=tier.name,
+            queue=tier.queue,
+            taint=tier.taint,
+            limits=tier.limits,
+            place=section.place,
+        )
+
+    def note_dependents(self, workflow: Workflow) -> None:
+        """Warn of tasks that wait for a scheduled job: it is its registration that they wait for."""
+        scheduled = {task.id for task in workflow.tasks if isinstance(task.work, Scheduled)}
+        for task in workflow.tasks:
+            for one in scheduled.intersection(task.depends):
+                message = f"{quoted(task.id)} waits for the registration of the schedule {quoted(one)}, not for its job"
+                self._warn(task.place, message, "leave the dependency out")
+
+    # -- the work --------------------------------------------------------------------------------------------------
+
+    def _work(self, kind: str, given: dict[str, Option], task_id: str, tier: Tier) -> Work:
+        if kind == MODEL:
+            self._ignored(given, "environment")
+            return self._model(given, task_id)
+        if kind == APP:
+            name = _text(given, "name") or task_id
+            command = self._read_option(given.get("command"), options.words, _NO_WORDS)
+            return AppService(name=name, description=_text(given, "description"), argv=command)
+        if kind == SCHEDULED:
+            self._ignored(given, "submit_as_running_user")
+            return self._scheduled(given)
+        command_option = given.get("command")
+        argv: tuple[str, ...] | str
+        if self._read_option(given.get("direct"), options.boolean, False):
+            argv = _text(given, "command")
+        else:
+            argv = self._read_option(command_option if _text(given, "command") else None, options.words, _NO_WORDS)
+        return Command(argv=argv, resource_limits=tier.resource_limits)
+
+    def _model(self, given: dict[str, Option], task_id: str) -> ModelService:
+        model_id, by_name = _text(given, "model_id"), self._flag(given, "deploy_by_name")
+        if model_id and by_name:
+            message = "'deploy_by_name' goes before 'model_id'"
+            self._warn(given["model_id"].place, message, "leave one of them out")
+        return ModelService(
+            name=_text(given, "name") or task_id,
+            description=_text(given, "description"),
+            file=_text(given, "file"),
+            function=_text(given, "function"),
+            model_id="" if by_name else model_id,
+            deploy_by_name=by_name,
+        )
+
+    def _scheduled(self, given: dict[str, Option]) -> Scheduled:
+        option = given["cron_string"]
+        try:
+            cron = parse_cron(option.value)
+        except ValueError as error:
+            self._wrong(option.place, f"'cron_string' is wrong: {error}", "")
+        else:
+            meant = likely_meant(cron)
+            if never_comes(cron, datetime.now()):
+                self._wrong(option.place, f"'cron_string' names no time that comes: {quoted(option.value)}", "")
+            elif meant:
+                message = f"'cron_string' starts the job {in_words(cron)}"
+                self._warn(option.place, message, f"{meant} was probably meant")
+            message = f"it is loaded and checked, but not scheduled: it would run {in_words(cron)}"
+            self.notices.append(Problem(place=option.place, message=message))
+        return Scheduled(
+            cron=option.value,
+            command=_text(given, "command"),
+            submit_as_running_user=self._flag(given, "submit_as_running_user"),
+            deploy_by_name=self._flag(given, "deploy_by_name"),
+        )
+
+    # -- options ---------------------------------------------------------------------------------------------------
+
+    def _check_option(self, name: str, option: Option, kind: str) -> None:
+        """Tell of an option that there is not, or that means nothing for a type of tasks."""
+        if name in OF_WORKFLOW:
+            self._wrong(option.place, f"{quoted(name)} is for the whole file", f"write it in the section [{DEFAULT}]")
+        elif name not in OPTIONS:
+            self._unknown(name, option.place)
+        elif kind not in OPTIONS[name].types:
+            self._warn(option.place, f"{quoted(name)} does nothing for {_TOLD[kind]}", "leave it out")
+
+    def _tier(self, option: Option | None, kind: str) -> Tier:
+        if option is None or kind == MODEL or not option.value:
+            return Tier(name="")
+        if not self._tiers:
+            if "tiers" not in self._has_said:
+                self._has_said.add("tiers")
+                message = "'tier' does nothing, as no tiers are configured"
+                self._warn(option.place, message, "DAGORAMA_TIERS names a file that says what each of them is")
+            return Tier(name=option.value)
+        tier = self._tiers.get(option.value.lower())
+        if tier is None:
+            names = ", ".join(one.name for one in self._tiers.values())
+            self._wrong(option.place, f"there is no tier {quoted(option.value)}", f"there are {names}")
+            return Tier(name=option.value)
+        return tier
+
+    def _flag(self, given: dict[str, Option], name: str) -> bool:
+        return self._read_option(given.get(name), options.boolean, False)
+
+    def _ignored(self, given: dict[str, Option], name: str) -> None:
+        """Say once of an option that it is for other executors."""
+        if name in given and name not in self._has_said:
+            self._has_said.add(name)
+            message = f"{quoted(name)} is for other executors, and does nothing here"
+            self.notices.append(Problem(place=given[name].place, message=message))
+
+    def _read_option(self, option: Option | None, reader: options.Reader[T], default: T) -> T:
+        """Read the value of an option; the default where it is wrong, which is told of once."""
+        if option is None or not option.value:  # that it is empty is told of already
+            return default
+        try:
+            return reader(option.value)
+        except ValueError as error:
+            message = f"{quoted(option.name)} is {quoted(option.value)}: {error}"
+            problem = Problem(place=option.place, message=message)
+            if problem not in self.problems:
+                self.problems.append(problem)
+            return default
+
+    def _unknown(self, name: str, place: Place) -> None:
+        alike = get_close_matches(name, [*OPTIONS, *OF_WORKFLOW], n=1)
+        way_out = f"did you mean {quoted(alike[0])}?" if alike else f"there are {', '.join(OPTIONS)}"
+        self._wrong(place, f"there is no option {quoted(name)}", way_out)
+
+    def _wrong(self, place: Place, message: str, way_out: str) -> None:
+        self.problems.append(Problem(place=place, message=message, way_out=way_out))
+
+    def _warn(self, place: Place, message: str, way_out: str) -> None:
+        self.problems.append(Problem(place=place, message=message, way_out=way_out, is_warning=True))
+
+
+def _text(given: dict[str, Option], name: str) -> str:
+    return given[name].value if name in given else ""

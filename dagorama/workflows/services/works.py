@@ -1,0 +1,74 @@
+"""The work of tasks that deploy a service: it succeeds when the service answers."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import ClassVar
+
+from dagorama.workflows.model import TaskRun
+from dagorama.workflows.problems import TaskFailed
+from dagorama.workflows.services.deploying import Plan, deploy, free_port
+
+#: The command of an app that names none, and its port.
+APP_COMMAND, APP_PORT = ("app.sh",), 8888
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelService:
+    """A function of Python behind HTTP and JSON."""
+
+    kind: ClassVar[str] = "model"
+    keeps_timeout: ClassVar[bool] = False
+
+    name: str
+    description: str = ""
+    file: str
+    function: str
+    #: The service of this id is replaced; empty for one that has none.
+    model_id: str = ""
+    #: The service of this name is replaced.
+    deploy_by_name: bool = False
+
+    def run(self, here: TaskRun) -> dict[str, str]:
+        """Deploy it, and return its id, name and address once its health check passes."""
+        module = "dagorama.workflows.services.model_server"
+        plan = Plan(
+            kind=self.kind,
+            id=self.model_id or ("" if self.deploy_by_name else f"{self.name}-{here.key[:8]}"),
+            name=self.name,
+            description=self.description,
+            argv=(sys.executable, "-m", module, self.file, self.function),
+            directory=os.path.join(os.getcwd(), here.info.directory),
+            health="/health",
+        )
+        return deploy(plan, here, free_port())
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppService:
+    """A web application that goes on."""
+
+    kind: ClassVar[str] = "app"
+    keeps_timeout: ClassVar[bool] = False
+
+    name: str
+    description: str = ""
+    #: Empty: the project's `app.sh`.
+    argv: tuple[str, ...] = ()
+
+    def run(self, here: TaskRun) -> dict[str, str]:
+        """Stop the app of this name, deploy it anew, and return its name and address once it answers."""
+        setting = os.environ.get("PORT") or str(APP_PORT)
+        if not (setting.isascii() and setting.isdigit() and 0 < int(setting) < 65536):
+            raise TaskFailed(task_id=here.task.id, problem=f"cannot be deployed: PORT={setting!r} is no port")
+        plan = Plan(
+            kind=self.kind,
+            name=self.name,
+            description=self.description,
+            argv=self.argv or APP_COMMAND,
+            directory=os.path.join(os.getcwd(), here.info.directory),
+            health="/",
+        )
+        return deploy(plan, here, int(setting))

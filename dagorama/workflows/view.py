@@ -1,0 +1,93 @@
+"""A run as text: one line for each task that changes, in the words of control files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+
+from dagorama.definition import DAGInstance
+from dagorama.states import NodeState
+from dagorama.workflows.model import Workflow
+from dagorama.workflows.problems import TaskNotStarted
+
+#: Names of tasks are padded to so many characters.
+ID_WIDTH = 15
+#: So many tasks are named in one line.
+_NAMED_MAX = 50
+
+
+class Status(StrEnum):
+    """The status of a task, for people who know control files."""
+
+    UNSUBMITTED = "Unsubmitted"  #: It has not run: it waits, or will never run.
+    IN_PROGRESS = "In-progress"  #: It runs, or waits for a further attempt.
+    SUCCEEDED = "Succeeded"  #: It has run and succeeded.
+    FAILED = "Failed"  #: It has run and failed.
+
+
+_STATUSES = {
+    NodeState.WAITING: Status.UNSUBMITTED,
+    NodeState.READY: Status.UNSUBMITTED,
+    NodeState.COMPLETED: Status.SUCCEEDED,
+    NodeState.FAILED: Status.FAILED,
+    NodeState.DEPENDENCY_FAILED: Status.UNSUBMITTED,
+    NodeState.CANCELLED: Status.UNSUBMITTED,
+}
+
+
+class TextView:
+    """The lines of one run, as its nodes change."""
+
+    def __init__(self, workflow: Workflow) -> None:
+        """Begin before anything has run."""
+        self._workflow = workflow
+        self._statuses: dict[str, Status] = {}
+        self._submitted: set[str] = set()
+
+    def lines(self, statuses: Mapping[str, Status], ready: Iterable[str] = ()) -> list[str]:
+        """Return the lines for tasks whose status, by id, has changed, and for tasks that are newly `ready`."""
+        new = [task_id for task_id in ready if task_id not in self._submitted]
+        self._submitted.update(new)
+        told = [f"Task(s) ready for submission: {named(new)}"] if new else []
+        for task in self._workflow.tasks:
+            status = statuses.get(task.id, Status.UNSUBMITTED)
+            if self._statuses.get(task.id) is not status:
+                self._statuses[task.id] = status
+                told.append(f"task_id: {task.id:<{ID_WIDTH}} status:{status}")
+        return told
+
+    @property
+    def failed(self) -> list[str]:
+        """Return the tasks that have failed, in the order of the file."""
+        return [task.id for task in self._workflow.tasks if self._statuses.get(task.id) is Status.FAILED]
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Return whether all tasks have succeeded."""
+        return all(self._statuses.get(task.id) is Status.SUCCEEDED for task in self._workflow.tasks)
+
+    def last_line(self) -> str:
+        """Return the line that says how the run has ended."""
+        if self.has_succeeded:
+            return "Pipeline completed successfully."
+        return f"Pipeline failed: {named(self.failed)}" if self.failed else "Pipeline did not complete."
+
+
+def statuses_of(run: DAGInstance[dict[str, object]]) -> tuple[dict[str, Status], list[str]]:
+    """Ask the broker for the statuses of a run's tasks, by id; return them, and the ids of all that are ready."""
+    found: dict[str, Status] = {}
+    ready: list[str] = []
+    for node in run.nodes(function="run_task", inputs=False):
+        status = _STATUSES.get(node.state, Status.IN_PROGRESS)
+        if status is Status.FAILED and node.status.failures[-1].type.endswith(TaskNotStarted.__name__):
+            status = Status.UNSUBMITTED
+        elif node.state is NodeState.READY or status is not Status.UNSUBMITTED:
+            ready.append(node.label)
+        found[node.label] = status
+    return found, ready
+
+
+def named(names: list[str]) -> str:
+    """Return names in one line, and how many more there are."""
+    rest = len(names) - _NAMED_MAX
+    return ", ".join(names[:_NAMED_MAX]) + (f" and {rest} more" if rest > 0 else "")

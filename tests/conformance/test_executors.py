@@ -1,0 +1,253 @@
+"""The rules that all executors keep; and those of processes, which only they can break."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dagorama.workflows.executors.finding import executor_named, executor_names
+from dagorama.workflows.executors.port import Executor, JobState
+from dagorama.workflows.executors.process.executor import ProcessExecutor
+from dagorama.workflows.problems import TaskFailed
+from tests.conformance.executors import Told, is_alive, job
+from tests.timing import WAIT_S, until
+
+pytestmark = pytest.mark.timeout(300)
+
+#: A program whose child leaves its group, and which, like the child, will not end when asked to. Each writes its id.
+STUBBORN = """
+trap '' TERM
+setsid sh -c 'trap "" TERM; echo $$ > child; while :; do sleep 0.1; done' &
+while [ ! -s child ]; do sleep 0.01; done
+echo $$ > parent
+while :; do sleep 0.1; done
+"""
+
+
+@pytest.fixture(autouse=True)
+def _settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have jobs of a test's own, which begin in its folder."""
+    monkeypatch.setenv("DAGORAMA_JOBS", str(tmp_path / "jobs"))
+    monkeypatch.setenv("DAGORAMA_JOB_GRACE_S", "0.3")
+    monkeypatch.setenv("DAGORAMA_ORPHAN_S", "600")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(params=["process"])
+def executor(request: pytest.FixtureRequest) -> Executor:
+    """Give an executor of each kind."""
+    return executor_named(request.param, "a")
+
+
+@pytest.fixture
+def worker(request: pytest.FixtureRequest) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Give a list of workers, which are killed in the end."""
+    workers: list[subprocess.Popen[bytes]] = []
+    yield workers
+    for one in workers:
+        one.kill()
+        one.communicate()
+
+
+def begin(workers: list[subprocess.Popen[bytes]], text: str) -> subprocess.Popen[bytes]:
+    """Have a worker of its own submit and follow a job."""
+    here = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "tests.conformance.executors", "process", "job-1", text]
+    environment = {**os.environ, "PYTHONPATH": str(here)}
+    workers.append(subprocess.Popen(command, stdout=subprocess.PIPE, env=environment))
+    return workers[-1]
+
+
+def has_number(path: str) -> bool:
+    """Return whether a number has been written to a file."""
+    return Path(path).exists() and Path(path).read_text().endswith("\n")
+
+
+def number_in(path: str) -> int:
+    """Wait for a number in a file, and return it."""
+    until(lambda: has_number(path))
+    return int(Path(path).read_text())
+
+
+def test_the_executors_are_those_that_are_tested() -> None:
+    """Each executor that is installed with dagorama goes through this suite."""
+    assert executor_names() == ["process"]
+
+
+def test_a_job_has_its_output_and_environment(executor: Executor) -> None:
+    """Both streams come whole, with the job's variables, and the facts of its run."""
+    told = Told()
+    status = told.follow(executor, job('echo "$X $WORKFLOW_TASK $WORKFLOW_RUN_ID"; printf half >&2', X="1 2"))
+    assert (status.state, told.text) == (JobState.SUCCEEDED, {1: "1 2 a run\n", 2: "half"})
+
+
+def test_words_are_no_text_for_a_shell(executor: Executor) -> None:
+    """A command that is given in words gets each as it is."""
+    told = Told()
+    assert told.follow(executor, job(("printf", "%s|", "a b", "$HOME", "%", "'"))).state is JobState.SUCCEEDED
+    assert told.text[1] == "a b|$HOME|%|'|"
+
+
+@pytest.mark.parametrize(
+    ("argv", "problem"),
+    [("exit 3", "exit status 3"), ("kill -KILL $$", "SIGKILL"), (("no-such-program",), "exit status 127")],
+)
+def test_a_failed_job_says_how_it_ended(executor: Executor, argv: tuple[str, ...] | str, problem: str) -> None:
+    """An exit status, a signal, and a program that is not there are told of."""
+    status = Told().follow(executor, job(argv))
+    assert status.state is JobState.FAILED
+    assert problem in status.problem
+
+
+def test_output_comes_once_and_whole(executor: Executor) -> None:
+    """Much output is told in pieces that make it up, characters of several bytes included."""
+    told = Told()
+    assert told.follow(executor, job("yes 'äöü€𝄞' | head -n 200000")).state is JobState.SUCCEEDED
+    assert told.text[1] == "äöü€𝄞\n" * 200_000
+
+
+def test_output_comes_while_the_job_runs(executor: Executor, tmp_path: Path) -> None:
+    """A line is told as it comes: here the job ends only after that."""
+    told = Told()
+    go = tmp_path / "go"
+
+    def tell(stream: int, text: str) -> None:
+        told.tell(stream, text)
+        if "first" in told.text[1]:
+            go.touch()
+
+    text = f"echo first; while [ ! -e {go} ]; do sleep 0.05; done; echo last"
+    follower = Told()
+    follower.tell = tell  # type: ignore[method-assign]
+    assert follower.follow(executor, job(text)).state is JobState.SUCCEEDED
+    assert told.text[1] == "first\nlast\n"
+
+
+def test_a_job_that_is_to_stop_ends_with_all_that_it_started(executor: Executor) -> None:
+    """One that ignores SIGTERM is gone after the grace time, and so is a child that has left its group."""
+    status = Told().follow(executor, job(STUBBORN), should_stop=lambda: has_number("parent"))
+    assert status.state is JobState.CANCELLED
+    assert [is_alive(number_in(name)) for name in ("parent", "child")] == [False, False]
+
+
+def test_a_job_that_may_clean_up_does(executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM comes first, and the output after it is told."""
+    monkeypatch.setenv("DAGORAMA_JOB_GRACE_S", str(WAIT_S))
+    told = Told()
+    text = "trap 'echo cleaned; exit 0' TERM; touch parent; while :; do sleep 0.05; done"
+    status = told.follow(executor, job(text), should_stop=lambda: Path("parent").exists())
+    assert status.state is JobState.CANCELLED
+    assert "cleaned" in told.text[1]
+
+
+def test_a_job_that_takes_too_long_ends_with_all_that_it_started(executor: Executor) -> None:
+    """After its timeout a job is ended as one that is to stop."""
+    status = Told().follow(executor, job(STUBBORN, timeout_s=2))
+    assert status.state is JobState.OVERRAN
+    pids = [number_in(name) for name in ("parent", "child") if has_number(name)]
+    assert [pid for pid in pids if is_alive(pid)] == []
+
+
+def test_what_a_job_leaves_behind_ends_with_it(executor: Executor) -> None:
+    """A job ends with its first program, as in a container: what that has left running ends, too."""
+    text = "setsid sh -c 'echo $$ > child; while :; do sleep 0.1; done' & while [ ! -s child ]; do sleep 0.01; done"
+    assert Told().follow(executor, job(text)).state is JobState.SUCCEEDED
+    assert not is_alive(number_in("child"))
+
+
+def test_a_key_is_new_once_its_job_is_forgotten(executor: Executor) -> None:
+    """A next attempt of a job that has failed starts it again."""
+    for _ in range(2):
+        assert Told().follow(executor, job("echo >> started; exit 1")).state is JobState.FAILED
+    assert Path("started").read_text() == "\n\n"
+
+
+def test_a_job_whose_worker_is_killed_is_followed_on(executor: Executor, worker: list[subprocess.Popen[bytes]]) -> None:
+    """It is not started twice, and its output goes on where the dead worker had left off."""
+    text = "echo >> started; echo first; while [ ! -e go ]; do sleep 0.05; done; echo last"
+    dead = begin(worker, text)
+    assert dead.stdout is not None
+    assert dead.stdout.readline() == b"first\n"
+    dead.kill()
+    dead.wait()
+    Path("go").touch()
+    told = Told()
+    assert told.follow(executor, job(text)).state is JobState.SUCCEEDED
+    assert (told.text[1], Path("started").read_text()) == ("last\n", "\n")
+
+
+def test_the_end_of_a_job_waits_for_the_next_worker(executor: Executor, worker: list[subprocess.Popen[bytes]]) -> None:
+    """A job that has ended while nobody followed it is not started again."""
+    text = "echo >> started; echo $$ > parent; while [ ! -e go ]; do sleep 0.05; done; exit 5"
+    dead = begin(worker, text)
+    pid = number_in("parent")
+    dead.kill()
+    dead.wait()
+    Path("go").touch()
+    until(lambda: not is_alive(pid))
+    status = Told().follow(executor, job(text))
+    assert (status.state, Path("started").read_text()) == (JobState.FAILED, "\n")
+    assert "exit status 5" in status.problem
+
+
+def test_a_job_that_nobody_follows_ends(
+    worker: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A killed worker leaves no process behind for longer than `DAGORAMA_ORPHAN_S`, and nothing on the disk."""
+    monkeypatch.setenv("DAGORAMA_ORPHAN_S", "0")
+    dead = begin(worker, STUBBORN)
+    pids = [number_in(name) for name in ("child", "parent")]
+    dead.kill()
+    until(lambda: not any(map(is_alive, pids)))
+    until(lambda: not list((tmp_path / "jobs").iterdir()))
+
+
+def test_a_job_ends_with_its_keeper() -> None:
+    """A job whose keeper is killed has failed, and its program is gone."""
+    executor = ProcessExecutor()
+    handle = executor.submit(job("echo $$ > parent; exec sleep 600"))
+    pid = number_in("parent")
+    keeper = executor._job(handle).keeper
+    assert keeper is not None
+    os.kill(keeper.pid, signal.SIGKILL)
+    keeper.wait(WAIT_S)
+    assert executor.status(handle).state is JobState.FAILED
+    until(lambda: not is_alive(pid))
+    executor.forget(handle)
+
+
+def test_settings_of_the_worker_are_no_business_of_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job has the worker's environment, without its settings, among which are tokens."""
+    monkeypatch.setenv("DAGORAMA_TOKEN", "secret")
+    monkeypatch.setenv("KEPT", "yes")
+    told = Told()
+    told.follow(ProcessExecutor(), job("env"))
+    assert "secret" not in told.text[1]
+    assert "KEPT=yes\n" in told.text[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "out"),
+    [("x.py", "import sys; print(sys.argv[1])", "a b\n"), ("x.sh", 'echo "${BASH_VERSION:+bash} $1"', "bash a b\n")],
+)
+def test_a_script_runs_by_its_interpreter(name: str, text: str, out: str) -> None:
+    """A bare `x.py` or `x.sh` need not be a program."""
+    Path(name).write_text(text)
+    told = Told()
+    assert told.follow(ProcessExecutor(), job((name, "a b"))).state is JobState.SUCCEEDED
+    assert told.text[1] == out
+
+
+def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs lie in no folder that another user could have laid out."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    monkeypatch.setenv("DAGORAMA_JOBS", str(tmp_path / "link"))
+    with pytest.raises(TaskFailed, match="DAGORAMA_JOBS"):
+        ProcessExecutor().submit(job("true"))

@@ -1,0 +1,127 @@
+"""Control files run: on brokers and workers of their own, with the text that their people know."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import pytest
+
+from dagorama.workflows.services.deploying import free_port
+from dagorama.workflows.services.records import services
+from tests.conformance.executors import is_alive
+from tests.timing import WAIT_S, until
+
+#: Each run starts a broker and workers.
+pytestmark = pytest.mark.timeout(600)
+
+DEMO = Path(__file__).parents[3] / "samples" / "control"
+DAGORAMA = [sys.executable, "-m", "dagorama"]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What is left of a command that has ended."""
+
+    status: int
+    out: list[str]
+    err: str
+
+
+def command(*words: str) -> Finished:
+    """Run a command of dagorama to its end."""
+    done = subprocess.run([*DAGORAMA, *words], capture_output=True, text=True, check=False, timeout=400)
+    return Finished(done.returncode, done.stdout.splitlines(), done.stderr)
+
+
+@pytest.fixture(autouse=True)
+def _own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have jobs and services of the test's own, in its folder, and stop what is left."""
+    monkeypatch.setenv("DAGORAMA_JOBS", str(tmp_path / "jobs"))
+    monkeypatch.setenv("DAGORAMA_HEALTH_S", str(WAIT_S))
+    monkeypatch.setenv("PORT", str(free_port()))
+    monkeypatch.delenv("DAGORAMA_TIERS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    yield
+    for service in services():
+        service.stop()
+
+
+def written(name: str, text: str) -> str:
+    """Write a file, and return its path."""
+    Path(name).write_text(text)
+    return name
+
+
+def asked(url: str, data: object = None) -> str:
+    """Return what a server answers."""
+    body = None if data is None else json.dumps(data).encode()
+    with urlopen(Request(url, body, {"Content-Type": "application/json"}), timeout=WAIT_S) as response:
+        return str(response.read().decode())
+
+
+def test_the_demo_graph_runs_to_its_end() -> None:
+    """Six tasks succeed; the model answers, the app serves its page, and both go on until they are stopped."""
+    shutil.copytree(DEMO, "control")
+    done = command("run", "control/demo.cfg", "--workers", "2")
+    assert (done.status, done.out[-1]) == (0, "Pipeline completed successfully."), done.err
+    assert done.out[0] == "Task(s) ready for submission: job_1, job_2, job_3, sched_job_1"
+    succeeded = [line.split()[1] for line in done.out if line.endswith("status:Succeeded")]
+    assert sorted(succeeded) == ["app_1", "job_1", "job_2", "job_3", "model_1", "sched_job_1"]
+    assert succeeded.index("job_3") < succeeded.index("model_1") < succeeded.index("app_1")
+    assert "hello from job_1\n" in done.err
+    assert "100% of job_2\n" in done.err
+    assert "hello from the schedule" not in done.err, "it is not scheduled"
+    app, model = services()
+    assert asked(model.url, {"data": {"a": 1, "b": 2}}) == '{"result": 3}'
+    assert "demo.cfg" in asked(app.url)
+    assert Path("control/out/trained_at.txt").exists(), "commands begin in the folder of the file"
+
+
+def test_a_failed_task_is_named_at_the_end() -> None:
+    """Its dependents have not run, all else has, and the exit status says that it failed."""
+    file = written(
+        "x.cfg",
+        "[a]\ncommand = false\nmax_retries = 1\n[b]\ncommand = touch b\ndepends = a\n[c]\ncommand = touch c\n",
+    )
+    done = command("run", file, "--workers", "1")
+    assert (done.status, done.out[-1]) == (1, "Pipeline failed: a")
+    assert [line for line in done.out if line.startswith("task_id: b ")] == [
+        "task_id: b               status:Unsubmitted"
+    ]
+    assert (Path("b").exists(), Path("c").exists()) == (False, True)
+
+
+def test_jobs_of_a_run_that_is_killed_end() -> None:
+    """When the command is killed nothing of its jobs goes on."""
+    file = written("x.cfg", "[a]\ndirect = true\ncommand = echo $$ > pid; exec sleep 600\n")
+    with subprocess.Popen([*DAGORAMA, "run", file, "--workers", "1"], stdout=subprocess.DEVNULL) as running:
+        until(lambda: Path("pid").exists() and Path("pid").read_text().endswith("\n"))
+        running.kill()
+    pid = int(Path("pid").read_text())
+    until(lambda: not is_alive(pid))
+
+
+def test_a_job_is_followed_on_when_its_worker_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`kill -9` of the worker in the middle of a job: the next attempt goes on with it, and it runs once."""
+    monkeypatch.setenv("DAGORAMA_ORPHAN_S", "600")
+    text = "echo >> started; cat /proc/$PPID/stat > keeper; while [ ! -e go ]; do sleep 0.05; done; echo done"
+    file = written("x.cfg", f"[a]\ndirect = true\ncommand = {text}\n")
+    running = subprocess.Popen([*DAGORAMA, "run", file, "--workers", "1"], stdout=subprocess.PIPE, text=True)
+    with running:
+        until(lambda: Path("keeper").exists() and Path("keeper").read_text().endswith("\n"))
+        # The parent of the keeper is the worker that has submitted the job.
+        os.kill(int(Path("keeper").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
+        Path("go").touch()
+        assert running.stdout is not None
+        out = running.stdout.read().splitlines()
+    assert out[-1] == "Pipeline completed successfully."
+    assert Path("started").read_text() == "\n"

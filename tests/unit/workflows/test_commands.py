@@ -1,0 +1,116 @@
+"""The commands for workflow files that need no broker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from dagorama.cli.main import group
+from dagorama.workflows.services.records import Service
+
+DEMO = str(Path(__file__).parents[3] / "samples" / "control" / "demo.cfg")
+
+
+@pytest.fixture(autouse=True)
+def _own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have files and services of the test's own."""
+    monkeypatch.setenv("DAGORAMA_JOBS", str(tmp_path / "jobs"))
+    monkeypatch.delenv("DAGORAMA_TIERS", raising=False)
+    monkeypatch.delenv("DAGORAMA_INLINE", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def command(*words: str) -> Result:
+    """Run a command."""
+    return CliRunner().invoke(group, list(words), prog_name="dagorama")
+
+
+def written(name: str, text: str) -> str:
+    """Write a file, and return its path."""
+    Path(name).write_text(text)
+    return name
+
+
+def test_a_file_with_problems_does_not_run() -> None:
+    """They are listed with their lines, by `run`, `apply`, `export` and `check`."""
+    wrong = written("x.cfg", "[a]\ncommand = touch a\ndepends = b\nfoo = 1\n")
+    told = ["x.cfg:1: 'a' depends on 'b', which there is not; there are 'a'", "x.cfg:4: there is no option 'foo'"]
+    for words in (["run", wrong], ["apply", wrong], ["export", wrong, "--to", "mermaid"]):
+        done = command(*words)
+        assert done.exit_code == 2
+        assert all(line in done.output for line in told)
+    checked = command("check", wrong)
+    assert (checked.exit_code, len(checked.stdout.splitlines())) == (1, 2)
+    assert '"line": 4' in command("check", wrong, "--json").stdout
+
+
+def test_warnings_are_problems_when_strict() -> None:
+    """A slip is told of, and refused strictly."""
+    slip = written("y.cfg", "[a]\ncommand = touch a\ntitle One\n")
+    done = command("check", slip)
+    assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, "y.cfg is right (one task)")
+    assert "y.cfg:3: warning: " in done.stdout
+    assert command("check", slip, "--strict").exit_code == 1
+    assert command("run", slip, "--strict").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["run", DEMO, "7"], "no arguments"),
+        (["run", DEMO, "--upload", "a"], "NAME=PATH"),
+        (["run", DEMO, "--upload", "a=nowhere"], "no file 'nowhere'"),
+        (["run", DEMO, "--upload", f"a={DEMO}"], "no uploads"),
+        (["run", "nowhere.cfg"], "no such file"),
+        (["run", "nowhere.py", "--strict"], "workflows"),
+        (["check", "nowhere.py", "--strict"], "workflows"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(words: list[str], problem: str) -> None:
+    """They are for workflows, or for definitions."""
+    done = command(*words)
+    assert done.exit_code in (1, 2)
+    assert problem in done.output
+
+
+def test_a_workflow_does_not_run_inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its jobs are followed by workers."""
+    monkeypatch.setenv("DAGORAMA_INLINE", "1")
+    done = command("run", DEMO)
+    assert done.exit_code == 2
+    assert "DAGORAMA_INLINE" in done.output
+
+
+def test_it_is_written_in_other_formats() -> None:
+    """What can be written is on standard output, alone."""
+    done = command("export", DEMO, "--to", "mermaid")
+    assert (done.exit_code, done.stdout.splitlines()[:2]) == (0, ["flowchart TD", '    t1["Hello One"]'])
+    again = command("export", DEMO, "--to", "ini").stdout
+    assert "cron_string = 0 0/20 0 ? * SUN,MON,TUE,WED,THU,FRI *" in again.splitlines()
+
+
+def test_a_cron_string_is_explained() -> None:
+    """In words, with the next times, and the doubts."""
+    done = command("cron", "explain", "* 0/20 0 ? * SUN,MON,TUE,WED,THU,FRI *", "--count", "2")
+    lines = done.stdout.splitlines()
+    assert (done.exit_code, len(lines)) == (0, 3)
+    assert lines[0] == "every second of minutes 0, 20 and 40 of hour 0, except Saturdays"
+    assert "probably meant" in done.stderr
+    assert "never" in command("cron", "explain", "0 0 30 2 *").stderr
+    assert command("cron", "explain", "* *").exit_code == 2
+
+
+def test_services_are_listed_and_stopped() -> None:
+    """By id, or by a name that only one of them has; one whose keeper was killed is listed as such."""
+    for service_id, name in (("a-1", "a"), ("a-2", "a"), ("b", "c")):
+        Service(kind="model", id=service_id, name=name, description="", port=1, run_id="r", task_id="t").write()
+    listed = command("services").stdout.splitlines()
+    assert [line.split()[0] for line in listed[1:]] == ["a-1", "a-2", "b"]
+    assert all(line.endswith("was killed") for line in listed[1:])
+    assert command("services", "stop", "c").exit_code == 0
+    assert command("services", "stop", "a").exit_code == 4
+    assert command("services", "stop", "a-1").exit_code == 0
+    assert command("services", "stop", "a-1").exit_code == 4
+    assert len(command("services").stdout.splitlines()) == 2

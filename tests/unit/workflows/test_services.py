@@ -1,0 +1,118 @@
+"""Services that tasks deploy: replaced, refused, started anew, stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import pytest
+
+from dagorama import NodeFailed
+from dagorama.testing import in_process_broker
+from dagorama.workflows.model import Task, Work, Workflow
+from dagorama.workflows.running import start_workflow
+from dagorama.workflows.services.deploying import free_port
+from dagorama.workflows.services.records import services
+from dagorama.workflows.services.works import AppService, ModelService
+from tests.timing import WAIT_S, until
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(autouse=True)
+def _own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have services of the test's own, and stop what is left."""
+    monkeypatch.setenv("DAGORAMA_JOBS", str(tmp_path / "jobs"))
+    monkeypatch.setenv("DAGORAMA_HEALTH_S", str(WAIT_S))
+    monkeypatch.chdir(tmp_path)
+    Path("m.py").write_text("import os\ndef f(x): return x + 1\ndef pid(): return os.getpid()\n")
+    with in_process_broker():
+        yield
+    for service in services():
+        service.stop()
+
+
+def deploy(work: Work) -> dict[str, str]:
+    """Run a workflow of one task, and return what that gives."""
+    result: object = start_workflow(Workflow(name="w", tasks=(Task(id="t", work=work),))).result()["t"]
+    assert isinstance(result, dict)
+    return result
+
+
+def asked(url: str, data: object) -> object:
+    """Return the result that a model gives."""
+    request = Request(url, json.dumps({"data": data}).encode(), {"Content-Type": "application/json"})
+    with urlopen(request, timeout=WAIT_S) as response:
+        return json.loads(response.read())["result"]
+
+
+def test_a_model_replaces_the_one_of_its_name() -> None:
+    """By its name there is one; without it each run deploys another; and two of a name cannot be replaced."""
+    by_name = ModelService(name="m", file="m.py", function="f", deploy_by_name=True)
+    deploy(by_name)
+    told = deploy(by_name)
+    assert (told["id"], asked(told["url"], [1])) == ("m", 2)
+    assert [service.id for service in services()] == ["m"]
+    deploy(ModelService(name="m", file="m.py", function="f"))
+    assert len(services()) == 2
+    with pytest.raises(NodeFailed, match="several models of the name 'm'"):
+        deploy(by_name)
+    assert all(service.runs for service in services())
+
+
+def test_a_model_replaces_the_one_of_its_id() -> None:
+    """A new version has another name, if it likes, and the same id."""
+    deploy(ModelService(name="first", file="m.py", function="f", model_id="7"))
+    deploy(ModelService(name="second", file="m.py", function="f", model_id="7"))
+    assert [(service.id, service.name) for service in services()] == [("7", "second")]
+
+
+def test_a_service_that_dies_is_started_anew() -> None:
+    """Its keeper sees to that, at the same address."""
+    url = deploy(ModelService(name="m", file="m.py", function="pid"))["url"]
+    first = asked(url, [])
+    assert isinstance(first, int)
+    os.kill(first, signal.SIGKILL)
+
+    def is_another() -> bool:
+        try:
+            return asked(url, []) != first
+        except OSError:
+            return False
+
+    until(is_another)
+
+
+def test_a_service_that_never_answers_fails_and_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it is left."""
+    monkeypatch.setenv("PORT", str(free_port()))
+    monkeypatch.setenv("DAGORAMA_HEALTH_S", "0.5")
+    with pytest.raises(NodeFailed, match="did not answer"):
+        deploy(AppService(name="a", argv=("sleep", "600")))
+    assert services() == []
+
+
+def test_the_port_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An app says which port it wants, and a word that is none is refused."""
+    other = deploy(ModelService(name="m", file="m.py", function="f"))
+    monkeypatch.setenv("PORT", other["url"].rpartition(":")[2].rstrip("/"))
+    with pytest.raises(NodeFailed, match="set PORT to another"):
+        deploy(AppService(name="a", argv=("true",)))
+    monkeypatch.setenv("PORT", "many")
+    with pytest.raises(NodeFailed, match="no port"):
+        deploy(AppService(name="a", argv=("true",)))
+
+
+def test_an_app_replaces_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old one is stopped first, so that the port is free."""
+    port = free_port()
+    monkeypatch.setenv("PORT", str(port))
+    Path("app.sh").write_text('exec python3 -m http.server --bind 127.0.0.1 "$PORT"\n')
+    for _ in range(2):
+        assert deploy(AppService(name="a"))["url"] == f"http://127.0.0.1:{port}/"
+    (app,) = services()
+    assert app.runs

@@ -1,0 +1,32 @@
+"""Runs as text, in the words that people of control files know."""
+
+from __future__ import annotations
+
+from dagorama.workflows.model import Command, Task, Workflow
+from dagorama.workflows.view import Status, TextView
+
+TASKS = tuple(Task(id=name, work=Command(argv=("true",))) for name in ("job_1", "a_long_name_of_a_task", "job_2"))
+
+
+def test_a_line_for_each_task_that_changes() -> None:
+    """Names are padded, and a task is told of as ready once."""
+    view = TextView(Workflow(name="w", tasks=TASKS))
+    assert view.lines({"job_1": Status.IN_PROGRESS}, ["job_1", "job_2"]) == [
+        "Task(s) ready for submission: job_1, job_2",
+        "task_id: job_1           status:In-progress",
+        "task_id: a_long_name_of_a_task status:Unsubmitted",
+        "task_id: job_2           status:Unsubmitted",
+    ]
+    assert view.lines({"job_1": Status.SUCCEEDED}, ["job_1"]) == ["task_id: job_1           status:Succeeded"]
+    assert view.lines({"job_1": Status.SUCCEEDED}) == []
+
+
+def test_the_last_line_says_how_it_ended() -> None:
+    """It names the tasks that failed, in the order of the file."""
+    view = TextView(Workflow(name="w", tasks=TASKS))
+    view.lines({"job_2": Status.FAILED, "job_1": Status.FAILED})
+    assert (view.last_line(), view.has_succeeded) == ("Pipeline failed: job_1, job_2", False)
+    view.lines(dict.fromkeys([task.id for task in TASKS], Status.SUCCEEDED))
+    assert (view.last_line(), view.has_succeeded) == ("Pipeline completed successfully.", True)
+    view.lines({"job_2": Status.UNSUBMITTED})
+    assert view.last_line() == "Pipeline did not complete."
