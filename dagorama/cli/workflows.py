@@ -21,7 +21,7 @@ from dagorama.definition import DAGInstance
 from dagorama.errors import BrokerRefused, BrokerUnavailable
 from dagorama.logging import printable
 from dagorama.settings import should_run_inline
-from dagorama.workflows.formats import RunOptions, format_of, load_workflow, prepare_run
+from dagorama.workflows.formats import RunOptions, Telling, format_of, load_workflow, prepare_run
 from dagorama.workflows.model import Workflow
 from dagorama.workflows.problems import Problem, WorkflowError
 from dagorama.workflows.running import start_workflow
@@ -112,8 +112,11 @@ def tell(problems: Sequence[Problem]) -> None:
 
 
 def begin(ready: Prepared) -> DAGInstance[dict[str, object]]:
-    """Start a run."""
-    return start_workflow(ready.workflow, ready.parameters, directory=str(ready.directory))
+    """Start a run, and say to standard error what its starter ought to know."""
+    run = start_workflow(ready.workflow, ready.parameters, directory=str(ready.directory))
+    for sentence in ready.parameters.told(str(run.instance_id)) if isinstance(ready.parameters, Telling) else ():
+        click.echo(printable(sentence), err=True)
+    return run
 
 
 def run_workflow(ready: Prepared, settings: Settings) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from dagorama.workflows.model import Loaded, Workflow
 from dagorama.workflows.problems import Place, Problem, WorkflowError
@@ -23,6 +23,15 @@ class RunOptions:
     uploads: Mapping[str, Path] = field(default_factory=dict)
     #: Where commands with absolute paths are looked for; None: as the format says.
     commands: Path | None = None
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """Parameters of a run that its starter is told something about."""
+
+    def told(self, run_id: str) -> Sequence[str]:
+        """Return sentences for the person who has started the run."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +55,11 @@ FORMATS: dict[str, Format] = {
         suffixes=(".cfg", ".ini"),
         read="dagorama.workflows.ini.reading:read",
         write="dagorama.workflows.ini.writing:write",
+    ),
+    "yaml": Format(
+        suffixes=(".yaml", ".yml", ".json"),
+        read="dagorama.workflows.jobs.reading:read",
+        prepare="dagorama.workflows.jobs.starting:prepare",
     ),
     "mermaid": Format(write="dagorama.workflows.mermaid:write"),
 }

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from dagorama.limits import Limit
 from dagorama.options import Keep
 from dagorama.workflows.problems import Place, Problem
 from dagorama.workflows.versions import version_of
+
+if TYPE_CHECKING:
+    from dagorama.workflows.artifacts import Artifact
 
 
 @runtime_checkable
@@ -153,6 +156,10 @@ class TaskRun(Protocol):
     @property
     def values(self) -> Mapping[str, object]:
         """Return the values of the tasks that it depends on, by id."""
+        ...
+
+    def keep(self, artifact: Artifact) -> None:
+        """Save a file of the run, if the task succeeds."""
         ...
 
     def execute(self, command: Command) -> None:

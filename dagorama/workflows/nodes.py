@@ -14,6 +14,7 @@ from dagorama.definition import attach
 from dagorama.node_context import context
 from dagorama.retry import StaticRetry
 from dagorama.settings import should_run_inline
+from dagorama.workflows.artifacts import Artifact
 from dagorama.workflows.checks import in_start_order
 from dagorama.workflows.model import RunInfo, Task, Workflow
 from dagorama.workflows.problems import TaskNotStarted, quoted
@@ -39,11 +40,13 @@ def make_nodes(make_node: MakeNode, workflow: Workflow, parameters: object, dire
     return {task.id: values[task.id] for task in workflow.tasks}
 
 
-def do_work(task: Task, info: RunInfo, values: Mapping[str, object]) -> object:
-    """Do the work of a task, and return its value."""
+def do_work(
+    task: Task, info: RunInfo, values: Mapping[str, object], keep_artifact: Callable[[Artifact], object]
+) -> object:
+    """Do the work of a task, and return its value. `keep_artifact` makes a node of a file that it saves."""
     if not info.allow_partial_failure:
         _check_none_has_failed(task)
-    return task.work.run(RunningTask(task=task, info=info, values=values))
+    return task.work.run(RunningTask(task=task, info=info, values=values, keep_artifact=keep_artifact))
 
 
 def _options_of(task: Task) -> AbstractContextManager[None]:

@@ -10,6 +10,7 @@ from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, DAGInstance
 from dagorama.options import Keep, instance_options
 from dagorama.retry import StaticRetry
+from dagorama.workflows.artifacts import Artifact
 from dagorama.workflows.model import RunInfo, Task, Workflow
 from dagorama.workflows.problems import TaskNotStarted
 
@@ -33,7 +34,12 @@ class RunWorkflow(DAGDefinition):
     @dagorama(queue_name=TASKS_QUEUE, label="{task.id}", retry=StaticRetry(1, 0, give_up_on=TaskNotStarted)).syncfn
     def run_task(self, task: Task, info: RunInfo, values: dict[str, object]) -> object:
         """Do the work of a task, once the tasks that it depends on have succeeded with these values."""
-        return _elsewhere("do_work")(task, info, values)
+        return _elsewhere("do_work")(task, info, values, self.keep_artifact)
+
+    @dagorama(queue_name=TASKS_QUEUE, label="{artifact.label}").syncfn
+    def keep_artifact(self, artifact: Artifact) -> Artifact:
+        """Return a file that a task has saved, so that it is a value of the run."""
+        return artifact
 
 
 def start_workflow(

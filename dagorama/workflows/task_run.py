@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 
 from dagorama.logging import get_logger
 from dagorama.node_context import context
+from dagorama.workflows.artifacts import Artifact
 from dagorama.workflows.executors.finding import executor_named
 from dagorama.workflows.executors.following import follow
 from dagorama.workflows.executors.port import Job, JobState
@@ -24,6 +25,8 @@ class RunningTask:
     task: Task
     info: RunInfo
     values: Mapping[str, object]
+    #: Makes a node of an artifact.
+    keep_artifact: Callable[[Artifact], object]
     #: Numbers the commands: each is a job of its own.
     _numbers: count[int] = field(default_factory=lambda: count(1), compare=False)
 
@@ -41,6 +44,10 @@ class RunningTask:
     def attempt(self) -> int:
         """Return which attempt this is, from 1."""
         return context().attempt
+
+    def keep(self, artifact: Artifact) -> None:
+        """Save a file of the run, if the task succeeds."""
+        self.keep_artifact(artifact)
 
     def execute(self, command: Command) -> None:
         """Run a command by the task's executor until it has ended, with its output in the node's log.

@@ -250,6 +250,7 @@ BARE = {"click", "google.protobuf", "grpc", "grpc_health", "rich"}
 EXTRAS = {
     "dagorama.ui": {"jinja2", "markupsafe", "starlette", "uvicorn"},
     "dagorama.hot_reload": {"watchfiles"},
+    "dagorama.workflows.jobs.yaml_reading": {"yaml"},
     "dagorama.effects": {"psycopg"},
     "dagorama.testing.plugin": {"pytest"},
     "dagorama.metrics.exposing": {"prometheus_client"},

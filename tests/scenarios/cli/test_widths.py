@@ -110,6 +110,7 @@ SCREENS = {"top"}
 ELSEWHERE = {
     *(
         "apply",
+        "artifacts",
         "broker",
         "completion",
         "cron",
@@ -118,6 +119,7 @@ ELSEWHERE = {
         "result",
         "run",
         "services",
+        "snapshot",
         "storage",
         "trace",
         "ui",

@@ -1,0 +1,90 @@
+"""`dagorama artifacts` and `dagorama snapshot`: the files of a workflow's run."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path, PurePosixPath
+
+import click
+
+from dagorama.cli.asking import asks, asks_broker, find_instance
+from dagorama.cli.failure import Refused
+from dagorama.cli.options import HELP
+from dagorama.logging import printable
+from dagorama.workflows.artifacts import SavedArtifact, artifacts
+from dagorama.workflows.snapshot import snapshot as write_snapshot
+from dagorama.workflows.staging.faults import StagingFailed
+from dagorama.workflows.staging.places import BadPlace, place_below
+
+
+@click.command("artifacts", context_settings=HELP)
+@click.argument("instance")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--output", "-o", type=click.Path(file_okay=False), metavar="DIRECTORY", help="Write them there.")
+@asks_broker
+def artifacts_command(instance: str, names: tuple[str, ...], output: str | None, as_json: bool) -> None:
+    """List the files that the jobs of a run have saved, or write them to a directory.
+
+    Each is named after its job, such as apple/output.txt. NAMES choose some of them: a whole name, or a job. INSTANCE
+    is an id, at least four of the digits that it begins or ends with, or a key. Status 4 for a name that there is not.
+    """
+    found = find_instance(instance)
+    chosen = _chosen(list(artifacts(found.id)), names)
+    if output is not None:
+        for each in chosen:
+            _write(each, Path(output))
+    elif as_json:
+        click.echo(json.dumps([{"name": each.label, "node": str(each.node.id)} for each in chosen]))
+    else:
+        for each in chosen:
+            click.echo(printable(each.label))
+
+
+def _chosen(found: list[SavedArtifact], names: tuple[str, ...]) -> list[SavedArtifact]:
+    """Return the artifacts of these names, all of them for none."""
+    unknown = [name for name in names if not any(_fits(each, name) for each in found)]
+    if unknown:
+        has = ", ".join(each.label for each in found[:10]) or "none"
+        raise Refused(f"the run has no artifact {', '.join(unknown)}; it has {has}")
+    return [each for each in found if not names or any(_fits(each, name) for name in names)]
+
+
+def _fits(artifact: SavedArtifact, name: str) -> bool:
+    return artifact.label == name or artifact.label.startswith(f"{name.rstrip('/')}/")
+
+
+def _write(artifact: SavedArtifact, directory: Path) -> None:
+    """Write an artifact below a directory, whatever its job is named."""
+    try:
+        path = directory / PurePosixPath(place_below(".", artifact.label))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        size = artifact.write_to(path)
+    except BadPlace as error:
+        raise Refused(f"{artifact.label!r} cannot be written: {error}") from None
+    except OSError as error:
+        raise Refused(f"{artifact.label} cannot be written: {error.strerror}") from None
+    click.echo(printable(f"{path}  {size:,} bytes"))
+
+
+@click.command("snapshot", context_settings=HELP)
+@click.argument("instance")
+@click.option(
+    "--output", "-o", type=click.Path(dir_okay=False), metavar="FILE", help="The archive.  [default: INSTANCE.zip]"
+)
+@asks
+def snapshot_command(instance: str, output: str | None) -> None:
+    """Pack the directory of a run into a zip archive.
+
+    It has to be on this machine, or where this machine and the workers share files (DAGORAMA_RUNS). INSTANCE is an id,
+    at least four of the digits that it begins or ends with, or a key. Status 4 for a run without a directory here.
+    """
+    found = find_instance(instance)
+    path = output or f"{found.id}.zip"
+    try:
+        write_snapshot(found.id, path)
+    except StagingFailed as error:
+        raise Refused(f"{error}; run it where the workers are, or set DAGORAMA_RUNS") from None
+    except OSError as error:
+        raise Refused(f"{path} cannot be written: {error.strerror}") from None
+    click.echo(f"{path}  {os.path.getsize(path):,} bytes")

@@ -1,0 +1,1 @@
+"""Jobs files: workflows written as YAML or JSON, a command for each job."""

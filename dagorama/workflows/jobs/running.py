@@ -1,0 +1,60 @@
+"""Runs a job in its node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from time import sleep
+
+from dagorama.node_context import context
+from dagorama.workflows.artifacts import Artifact, media_type_of
+from dagorama.workflows.jobs.parameters import JobsParameters
+from dagorama.workflows.model import Command, TaskRun
+from dagorama.workflows.staging.bringing import bring
+from dagorama.workflows.staging.directory import Directory
+from dagorama.workflows.staging.leaving import check_outputs, saved
+from dagorama.workflows.staging.progress import Progress
+from dagorama.workflows.staging.runs import make_run_directory
+from dagorama.workflows.staging.steps import Output, Staging
+
+
+def run_job(command: Command, staging: Staging, here: TaskRun) -> tuple[str, ...]:
+    """Bring the inputs of a job, run its command, and look after its outputs; return the names of its artifacts.
+
+    A worker that takes the job over from one that has died goes on: it brings no input again, as the command may be
+    at work with it.
+    """
+    directory = make_run_directory(here.run_id)
+    parameters = here.info.parameters if isinstance(here.info.parameters, JobsParameters) else JobsParameters()
+    check = context().raise_if_cancelled
+    with directory.folder(staging.folder, make=True):
+        pass  # it is there, and no link
+    progress = Progress(directory, here.key)
+    for number, step in enumerate(staging.inputs, start=1):
+        if number > progress.done:
+            bring([step], directory, uploads=dict(parameters.uploads), pause=sleep, check=check)
+            progress.note(number)
+    try:
+        here.execute(_placed(command, staging, here, directory, parameters))
+    finally:
+        progress.forget()
+    return _keep(staging.outputs, here, directory, check)
+
+
+def _placed(
+    command: Command, staging: Staging, here: TaskRun, directory: Directory, parameters: JobsParameters
+) -> Command:
+    """Return a command with the program that stands for it here, in the folder where it works."""
+    argv = command.argv
+    if here.task.executor == "process" and isinstance(argv, tuple):
+        argv = (dict(parameters.commands).get(argv[0], argv[0]), *argv[1:])
+    return replace(command, argv=argv, directory=str(directory.path / staging.folder))
+
+
+def _keep(outputs: Sequence[Output], here: TaskRun, directory: Directory, check: Callable[[], None]) -> tuple[str, ...]:
+    names = []
+    for file in saved(check_outputs(outputs, directory), directory, check):
+        media_type = media_type_of(file.name)
+        here.keep(Artifact(task_id=here.task.id, name=file.name, media_type=media_type, data=file.data))
+        names.append(file.name)
+    return tuple(names)

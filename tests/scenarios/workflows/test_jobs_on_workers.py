@@ -1,0 +1,106 @@
+"""Jobs files run on real workers, to their end."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import zipfile
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+
+import pytest
+
+from dagorama import Instance, LogLine, NodeEvent, attach, events, launch_workers
+from dagorama.workflows.artifacts import artifacts
+from dagorama.workflows.formats import RunOptions, load_workflow, prepare_run
+from dagorama.workflows.running import start_workflow
+from dagorama.workflows.staging.runs import ROOT_SETTING, run_path
+from dagorama_broker.launch import launch_broker
+from tests.timing import WAIT_S, until
+
+FRUIT = Path(__file__).parents[3] / "samples" / "fruit" / "fruit.yaml"
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give a broker, and a root for runs and jobs."""
+    monkeypatch.setenv(ROOT_SETTING, str(tmp_path / "runs"))
+    monkeypatch.setenv("DAGORAMA_JOBS", str(tmp_path / "jobs"))
+    with launch_broker(port=0):
+        yield tmp_path / "runs"
+
+
+def begun(file: Path) -> Instance:
+    """Start a run of a jobs file."""
+    workflow = load_workflow(file).workflow
+    return attach(start_workflow(workflow, prepare_run(workflow, RunOptions())).instance_id)
+
+
+def test_the_fruits_end_in_the_total(root: Path) -> None:
+    """The sample runs to its total, each fruit after the one before it, and never more than three at once."""
+    with launch_workers(2, concurrency=4):
+        run = begun(FRUIT)
+        run.wait(timeout=WAIT_S)
+        kept = {each.label: bytes(each.fetch().data) for each in artifacts(run.id)}
+        nodes = {node.label: node for node in run.nodes(function="run_task")}
+        printed = [line.text for line in nodes["total"].logs() if isinstance(line, LogLine)]
+    assert kept["total/total.txt"] == b"seconds of all fruits: 1.2\n"
+    assert printed == ["1.2"]
+    archive = zipfile.ZipFile(io.BytesIO(kept["total/run.zip"]))
+    assert {"apple/output.txt", "elderberry/output.txt", "title.txt", "total.txt"} < set(archive.namelist())
+    assert (root / str(run.id) / "durian" / "output.txt").read_text() == "0.1\n"
+    for before, after in (("apple", "banana"), ("apple", "cantaloupe"), ("banana", "durian"), ("durian", "total")):
+        ended_at, began_at = nodes[before].finished_at, nodes[after].started_at
+        assert ended_at is not None
+        assert began_at is not None
+        assert ended_at <= began_at
+
+
+def test_never_more_than_the_parallelism_run_at_once(tmp_path: Path) -> None:
+    """By the times of a run no more of its jobs run at once than its file says, however many could."""
+    lines = "\n".join(f"- {{name: job-{number}, cmd: sleep, args: [0.05]}}" for number in range(12))
+    (tmp_path / "jobs.yaml").write_text(f"parallelism: 3\njobs:\n{lines}\n")
+    with launch_workers(2, concurrency=6):
+        run = begun(tmp_path / "jobs.yaml")
+        run.wait(timeout=WAIT_S)
+        nodes = list(run.nodes(function="run_task"))
+    changes = [(node.started_at, 1) for node in nodes] + [(node.finished_at, -1) for node in nodes]
+    assert all(at is not None for at, _ in changes)
+    running = list(accumulate(change for _, change in sorted(changes, key=lambda one: (str(one[0]), one[1]))))
+    assert 1 < max(running) <= 3
+
+
+def test_a_job_is_taken_over_with_what_was_brought(tmp_path: Path) -> None:
+    """A worker that goes on for one that was killed starts no second command, and brings no input over its work."""
+    (tmp_path / "works.py").write_text(
+        "import os, time\n"
+        "open('begun', 'a').write(f'{os.getppid()}\\n')\n"
+        "open('given', 'w').write('worked on')\n"
+        "while not os.path.exists('go'): time.sleep(0.02)\n"
+    )
+    (tmp_path / "jobs.yaml").write_text(
+        "jobs:\n"
+        "- name: apple\n"
+        "  cmd: /works.py\n"
+        "  inputs: [{content: given, local: draft}, {move: draft, local: given}]\n"
+        "  outputs: [{local: given, save: true}, {local: begun, save: true}]\n"
+    )
+    after = events().begin()
+    with launch_workers(1) as (worker,):
+        run = begun(tmp_path / "jobs.yaml")
+        directory = run_path(str(run.id))
+        until(lambda: (directory / "given").exists() and (directory / "given").read_text() == "worked on")
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGKILL)
+        next(
+            event
+            for event in events(instance=run.id, after=after)
+            if isinstance(event, NodeEvent) and event.kind == "attempt_lost"
+        )
+        (directory / "go").touch()
+        run.wait(timeout=WAIT_S)
+        kept = {each.label: bytes(each.fetch().data).decode() for each in artifacts(run.id)}
+    assert kept["apple/given"] == "worked on"
+    assert len(kept["apple/begun"].splitlines()) == 1

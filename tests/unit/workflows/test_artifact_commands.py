@@ -1,0 +1,86 @@
+"""The files of a run are listed, written and packed by commands."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from dagorama import Instance, attach
+from dagorama.cli.artifacts import artifacts_command, snapshot_command
+from dagorama.testing import in_process_broker
+from dagorama.workflows.formats import RunOptions, prepare_run
+from dagorama.workflows.jobs.reading import read
+from dagorama.workflows.running import start_workflow
+from dagorama.workflows.staging.runs import ROOT_SETTING
+from tests.timing import WAIT_S
+
+TEXT = """
+jobs:
+- name: apple pie
+  cmd: sh
+  args: [-c, echo 1 > a.txt; mkdir out; echo 2 > out/b.txt; ln -s /etc/passwd out/link]
+  outputs: [{local: a.txt, save: true}, {local: out, save: true}]
+- {name: ../../up, cmd: sh, args: [-c, echo 3 > c.txt], outputs: [{local: c.txt, save: true}]}
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Instance]:
+    """Run jobs that save files to their end."""
+    monkeypatch.setenv(ROOT_SETTING, str(tmp_path / "runs"))
+    with in_process_broker():
+        workflow = read(TEXT, str(tmp_path / "jobs.yaml")).workflow
+        instance = attach(start_workflow(workflow, prepare_run(workflow, RunOptions())).instance_id)
+        instance.wait(timeout=WAIT_S)
+        yield instance
+
+
+def typed(*words: str) -> Result:
+    """Run `dagorama artifacts` with these words."""
+    return CliRunner().invoke(artifacts_command, words)
+
+
+def test_artifacts_are_listed_and_written(run: Instance, tmp_path: Path) -> None:
+    """All of them are listed by their names, and those of some jobs or names are written to a directory."""
+    listed = typed(str(run.id))
+    assert (
+        sorted(listed.stdout.splitlines()),
+        listed.exit_code,
+    ) == (["../../up/c.txt", "apple pie/a.txt", "apple pie/out/b.txt"], 0)
+    told = json.loads(typed(str(run.id), "apple pie/a.txt", "--json").stdout)
+    assert [each["name"] for each in told] == ["apple pie/a.txt"]
+    written = typed(str(run.id), "apple pie", "--output", str(tmp_path / "to"))
+    assert written.exit_code == 0, written.output
+    files = {str(path.relative_to(tmp_path / "to")): path.read_text() for path in (tmp_path / "to").rglob("*.txt")}
+    assert files == {"apple pie/a.txt": "1\n", "apple pie/out/b.txt": "2\n"}
+
+
+def test_nothing_is_written_elsewhere(run: Instance, tmp_path: Path) -> None:
+    """The name of a job leads no file out of the directory that was named."""
+    (tmp_path / "deep" / "to").mkdir(parents=True)
+    written = typed(str(run.id), "../../up", "--output", str(tmp_path / "deep" / "to"))
+    assert (written.exit_code, "leads out of" if "leads out of" in written.output else "") == (4, "leads out of")
+    assert list(tmp_path.glob("**/c.txt.*")) + list((tmp_path / "deep").rglob("c.txt")) == []
+
+
+def test_an_unknown_name_is_refused(run: Instance) -> None:
+    """Who asks for what there is not is told what there is."""
+    refused = typed(str(run.id), "pear")
+    assert refused.exit_code == 4
+    assert "no artifact pear; it has " in refused.output
+
+
+def test_a_snapshot_has_all_files(run: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The archive of a run has what its jobs have left, but for links; without a directory here that is told."""
+    archive = tmp_path / "run.zip"
+    packed = CliRunner().invoke(snapshot_command, [str(run.id), "--output", str(archive)])
+    assert packed.exit_code == 0, packed.output
+    assert sorted(zipfile.ZipFile(archive).namelist()) == ["a.txt", "c.txt", "out/b.txt"]
+    monkeypatch.setenv(ROOT_SETTING, str(tmp_path / "other"))
+    refused = CliRunner().invoke(snapshot_command, [str(run.id), "--output", str(archive)])
+    assert (refused.exit_code, "is not there; run it where the workers are" in refused.output) == (4, True)

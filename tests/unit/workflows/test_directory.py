@@ -1,0 +1,202 @@
+"""No path in the directory of a run leads out of it, whatever a job has put there."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dagorama.workflows.staging.directory import Directory
+from dagorama.workflows.staging.faults import LeadsElsewhere, Missing, StagingFailed
+from dagorama.workflows.staging.places import OWN, BadPlace, place_below
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Directory:
+    """The directory of a run, beside a folder with a secret that is none of its."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "secret").write_text("secret")
+    return Directory(tmp_path / "run")
+
+
+def write(directory: Directory, place: str, text: str = "text") -> None:
+    """Write a file."""
+    with directory.writing(place) as to:
+        to.write(text.encode())
+
+
+def text_of(directory: Directory, place: str) -> str:
+    """Read a file."""
+    with directory.reading(place) as opened:
+        return opened.read().decode()
+
+
+@pytest.mark.parametrize(
+    ("folder", "text", "place"),
+    [
+        (".", "a.txt", "a.txt"),
+        ("apple", "a.txt", "apple/a.txt"),
+        ("apple", "../pear/./b//c", "pear/b/c"),
+        ("apple", ".", "apple"),
+        ("apple", "..", "."),
+        (".", "folder/", "folder"),
+        (".", "a b/ü", "a b/ü"),
+    ],
+)
+def test_paths_name_places(folder: str, text: str, place: str) -> None:
+    """A path is relative to the folder in which a job works, and may go to that of another."""
+    assert place == place_below(folder, text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "/a", "../..", "a/../../..", "x\0y", "x\ny", f"../{OWN}/x", "x" * 256, "a/" * 3_000, "x\u202ey"]
+)
+def test_other_texts_name_none(text: str) -> None:
+    """A path that leads out of the run's directory, or cannot be shown, is refused."""
+    with pytest.raises(BadPlace):
+        place_below("apple", text)
+
+
+def test_files_are_written_and_read(directory: Directory) -> None:
+    """A file is at its place when all of it is there, in folders that are made, and replaces what was there."""
+    write(directory, "a/b/c.txt", "first")
+    write(directory, "a/b/c.txt", "second")
+    assert text_of(directory, "a/b/c.txt") == "second"
+    with pytest.raises(TypeError), directory.writing("a/b/c.txt") as to:
+        to.write("no bytes")  # type: ignore[call-overload]
+    assert text_of(directory, "a/b/c.txt") == "second"
+    assert os.listdir(directory.path / OWN) == []
+
+
+def _folder_link(run: Path) -> str:
+    (run / "link").symlink_to(run.parent / "elsewhere")
+    return "link/secret"
+
+
+def _file_link(run: Path) -> str:
+    (run / "link").symlink_to(run.parent / "elsewhere" / "secret")
+    return "link"
+
+
+def _deep_link(run: Path) -> str:
+    (run / "a").mkdir()
+    (run / "a" / "b").symlink_to("../../elsewhere")
+    return "a/b/secret"
+
+
+LINKS = [_folder_link, _file_link, _deep_link]
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_links_are_not_followed(directory: Directory, link: Callable[[Path], str]) -> None:
+    """A link that a job has put on the way is told as such, by whatever goes there."""
+    place = link(directory.path)
+    for use in (
+        lambda: text_of(directory, place),
+        lambda: directory.kind(place),
+        lambda: directory.move(place, "moved"),
+    ):
+        with pytest.raises(LeadsElsewhere):
+            use()
+    assert not (directory.path / "moved").exists()
+
+
+def test_nothing_is_written_through_a_link(directory: Directory) -> None:
+    """A file takes the place of a link; below a linked folder nothing is written."""
+    _file_link(directory.path)
+    write(directory, "link", "mine")
+    assert (
+        text_of(directory, "link"),
+        (directory.path.parent / "elsewhere" / "secret").read_text(),
+    ) == ("mine", "secret")
+    (directory.path / "folder").symlink_to(directory.path.parent / "elsewhere")
+    with pytest.raises(LeadsElsewhere):
+        write(directory, "folder/secret")
+    with pytest.raises(LeadsElsewhere):
+        write(directory, "folder/new/deep")
+    assert os.listdir(directory.path.parent / "elsewhere") == ["secret"]
+
+
+def test_a_link_made_after_the_check_is_not_followed(directory: Directory) -> None:
+    """A job that changes a folder for a link between the check of a place and its use gains nothing."""
+    write(directory, "a/secret", "mine")
+    assert directory.kind("a/secret") == stat.S_IFREG
+    (directory.path / "a").rename(directory.path / "b")
+    (directory.path / "a").symlink_to(directory.path.parent / "elsewhere")
+    with pytest.raises(LeadsElsewhere):
+        text_of(directory, "a/secret")
+
+
+def test_a_folder_that_becomes_a_link_while_it_is_written_to_stays_the_folder(directory: Directory) -> None:
+    """What was opened is what is written to: the file comes to be in the folder that was there."""
+    write(directory, "a/first")
+    with directory.writing("a/second") as to:
+        (directory.path / "a").rename(directory.path / "b")
+        (directory.path / "a").symlink_to(directory.path.parent / "elsewhere")
+        to.write(b"text")
+    assert (
+        sorted(os.listdir(directory.path / "b")),
+        os.listdir(directory.path.parent / "elsewhere"),
+    ) == (["first", "second"], ["secret"])
+
+
+def test_own_folder_cannot_become_a_link(directory: Directory) -> None:
+    """A job that puts a link where dagorama keeps its own files has them refused, not written elsewhere."""
+    (directory.path / OWN).symlink_to(directory.path.parent / "elsewhere")
+    with pytest.raises(LeadsElsewhere):
+        write(directory, "a")
+    with pytest.raises(LeadsElsewhere), directory.scratch():
+        pass
+    assert os.listdir(directory.path.parent / "elsewhere") == ["secret"]
+
+
+def test_what_is_no_file_is_not_read(directory: Directory) -> None:
+    """Nobody waits for a pipe, and a folder is no file; what is not there is missing."""
+    os.mkfifo(directory.path / "pipe")
+    write(directory, "folder/file")
+    for place in ("pipe", "folder"):
+        with pytest.raises(StagingFailed, match="no file"):
+            text_of(directory, place)
+    with pytest.raises(StagingFailed, match="neither a file nor a folder"):
+        directory.kind("pipe")
+    for place in ("missing", "missing/too", "folder/missing"):
+        with pytest.raises(Missing):
+            text_of(directory, place)
+        with pytest.raises(Missing):
+            directory.kind(place)
+    with pytest.raises(StagingFailed, match="is no folder"):
+        write(directory, "folder/file/below")
+    with pytest.raises(StagingFailed, match="is a folder already"):
+        write(directory, "folder")
+
+
+def test_moving_makes_folders_and_replaces(directory: Directory) -> None:
+    """A file gets another name, in a folder that is made; a folder goes as a whole."""
+    write(directory, "from.txt", "moved")
+    directory.move("from.txt", "to/deep/name.txt")
+    assert text_of(directory, "to/deep/name.txt") == "moved"
+    directory.move("to", "other")
+    assert (text_of(directory, "other/deep/name.txt"), visible(directory)) == ("moved", ["other"])
+    with pytest.raises(Missing):
+        directory.move("from.txt", "x")
+
+
+def visible(directory: Directory) -> list[str]:
+    """Return what is in a directory but for dagorama's own."""
+    return sorted(set(os.listdir(directory.path)) - {OWN})
+
+
+def test_files_of_a_folder_are_without_links(directory: Directory) -> None:
+    """All files below a folder are found, by name; links, pipes and dagorama's own are none of them."""
+    for place in ("b/2", "a", "b/1", "b/c/d"):
+        write(directory, place, place)
+    (directory.path / "b" / "0").symlink_to("/etc/passwd")
+    (directory.path / "b" / "e").symlink_to("/etc")
+    os.mkfifo(directory.path / "b" / "pipe")
+    found = [(each.name, os.read(each.descriptor, 9).decode()) for each in directory.files(".")]
+    assert found == [("a", "a"), ("b/1", "b/1"), ("b/2", "b/2"), ("b/c/d", "b/c/d")]
+    assert [each.name for each in directory.files("b")] == ["1", "2", "c/d"]
