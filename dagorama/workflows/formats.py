@@ -59,6 +59,7 @@ FORMATS: dict[str, Format] = {
     "yaml": Format(
         suffixes=(".yaml", ".yml", ".json"),
         read="dagorama.workflows.jobs.reading:read",
+        write="dagorama.workflows.jobs.writing:write",
         prepare="dagorama.workflows.jobs.starting:prepare",
     ),
     "mermaid": Format(write="dagorama.workflows.mermaid:write"),

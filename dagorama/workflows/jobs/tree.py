@@ -21,6 +21,7 @@ class Kind(Enum):
     NUMBER = "a number"
     TRUTH = "true or false"
     NULL = "nothing"
+    MERGE = "a merge key"  #: `<<` in YAML, where it is not in quotes; as a value it is a text
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 ALIASED_MAX = 100_000
 
 _TAG = "tag:yaml.org,2002:"
-_KINDS = {f"{_TAG}null": Kind.NULL, f"{_TAG}bool": Kind.TRUTH, f"{_TAG}int": Kind.NUMBER, f"{_TAG}float": Kind.NUMBER}
-_MERGE = "<<"
+_KINDS = {
+    f"{_TAG}null": Kind.NULL,
+    f"{_TAG}bool": Kind.TRUTH,
+    f"{_TAG}int": Kind.NUMBER,
+    f"{_TAG}float": Kind.NUMBER,
+    f"{_TAG}merge": Kind.MERGE,
+}
 
 
 class NoYaml(WorkflowError, ImportError):
@@ -161,7 +166,7 @@ class _Builder:
             within.key = self._key(tree)
         else:
             key, within.key = within.key, None
-            if key.text == _MERGE:
+            if key.kind is Kind.MERGE:
                 within.merged += self._mergeable(tree)
             else:
                 put(within.tree, key.text, Entry(key.line, tree), self._problems)
@@ -176,7 +181,7 @@ class _Builder:
         several = tree.items if isinstance(tree, Items) else [tree]
         fields = [each for each in several if isinstance(each, Fields)]
         if len(fields) < len(several):
-            self._problems.add(tree.line, f"{_MERGE} merges mappings, and this is none", "name one by its alias")
+            self._problems.add(tree.line, "<< merges mappings, and this is none", "name one by its alias")
         return fields
 
 
