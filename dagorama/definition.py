@@ -24,7 +24,7 @@ from dagorama.calls.capture import Scope, current_scope, inline_node
 from dagorama.calls.class_attributes import check_nodes, class_attribute, decorated_in
 from dagorama.calls.class_state import note_set
 from dagorama.calls.construction import Construction, remember_state, take_state
-from dagorama.calls.hook_calls import Hook, checked_hooks
+from dagorama.calls.hook_calls import Hook, checked_hooks, hooks_of_starts
 from dagorama.calls.ids import new_id
 from dagorama.calls.names import Definition, class_name, followed, known, known_classes
 from dagorama.calls.placeholders import exchange
@@ -219,7 +219,7 @@ class DAGDefinition(_Definition):
                 _tell_if_it_runs_here(type(self))
             instance = instance_of(new_id(), self)
             hooked = self._dagorama_on_end or self._dagorama_on_failure or self._dagorama_keep is not None
-            if hooked or current_options.get().key or should_trace():
+            if hooked or current_options.get().key or hooks_of_starts.get() or should_trace():
                 _begin_start(instance, type(self))
         else:
             check_process(running.process, f"{class_name(type(self))}.entrypoint")

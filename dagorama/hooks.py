@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import smtplib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from hashlib import sha256
@@ -21,7 +22,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 from uuid import UUID
 
-from dagorama.calls.hook_calls import QUEUE, Hook, HookSettings
+from dagorama.calls.hook_calls import QUEUE, Hook, HookSettings, checked_hooks, hooks_of_starts
 from dagorama.client.asking import ask_broker
 from dagorama.client.port import PAGE_SIZE, ListInstances
 from dagorama.client.status import InstanceStatus
@@ -34,9 +35,10 @@ from dagorama.logging import printable
 from dagorama.node_context import context
 from dagorama.options import checked_seconds
 from dagorama.retry import RetryConfiguration
+from dagorama.running.belonging import run_apart
 from dagorama.states import InstanceState
 
-__all__ = ["EndedInstance", "Hook", "email", "webhook"]
+__all__ = ["QUEUE", "EndedInstance", "Hook", "HookSettings", "email", "post", "run_apart", "started_hooks", "webhook"]
 
 #: So much of what a server says about a request that it does not take is told.
 _ANSWER_CHARS_MAX = 500
@@ -78,6 +80,20 @@ def _own_instance(own_id: UUID, of: bytes) -> InstanceStatus:
                 return status
         if not token:
             raise LookupError(f"the broker does not list instance {own_id}, in which this node runs")
+
+
+@contextmanager
+def started_hooks(*, on_end: Hook | Sequence[Hook]) -> Iterator[None]:
+    """Give hooks to the instances that are started in the `with` block, beside those of their definitions.
+
+    They are called for every end, as `on_end` of a definition is. The block is that of a thread or task. Raises
+    `ValueError` for a hook that no worker could call.
+    """
+    token = hooks_of_starts.set((*hooks_of_starts.get(), *checked_hooks("on_end", "started_hooks()", on_end)))
+    try:
+        yield
+    finally:
+        hooks_of_starts.reset(token)
 
 
 def webhook(
@@ -158,21 +174,38 @@ class _Webhook(HookSettings):
 
     def __call__(self, ended: EndedInstance) -> None:
         """Post an end. Raises `OSError` for a server that is not there, `RuntimeError` for one that refuses."""
-        body = json.dumps(_shown(ended)).encode()
-        request = Request(self.url, body, {**self.headers, "Content-Type": "application/json"}, method="POST")
-        request.add_header("Idempotency-Key", _delivery(ended))
-        if self.secret_env:
-            signature = new_hmac(_secret(self.secret_env).encode(), body, sha256).hexdigest()
-            request.add_header("X-Dagorama-Signature", f"sha256={signature}")
-        try:
-            with build_opener(_NoRedirects).open(request, timeout=self.timeout_s) as answer:
-                answer.read(_ANSWER_CHARS_MAX)
-        except HTTPError as error:
-            with error:
-                said = error.read(_ANSWER_CHARS_MAX).decode("utf-8", "replace")
-            # Its path may be a secret, as of addresses for chats, and failures are shown to all who look.
-            host = urlsplit(self.url).netloc.rpartition("@")[2]
-            raise RuntimeError(f"{host} answered {error.code} {error.reason}: {said}") from None
+        secret = _secret(self.secret_env) if self.secret_env else ""
+        post(self.url, _shown(ended), _delivery(ended), headers=self.headers, secret=secret, timeout_s=self.timeout_s)
+
+
+def post(
+    url: str,
+    facts: Mapping[str, object],
+    delivery: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    secret: str = "",
+    timeout_s: float = 10.0,
+) -> None:
+    """Post facts as JSON, signed if there is a secret. `delivery` is the same in all attempts to tell of one thing.
+
+    Raises `OSError` for a server that is not there, `RuntimeError` for one that refuses.
+    """
+    body = json.dumps(facts).encode()
+    request = Request(url, body, {**(headers or {}), "Content-Type": "application/json"}, method="POST")
+    request.add_header("Idempotency-Key", delivery)
+    if secret:
+        signature = new_hmac(secret.encode(), body, sha256).hexdigest()
+        request.add_header("X-Dagorama-Signature", f"sha256={signature}")
+    try:
+        with build_opener(_NoRedirects).open(request, timeout=timeout_s) as answer:
+            answer.read(_ANSWER_CHARS_MAX)
+    except HTTPError as error:
+        with error:
+            said = error.read(_ANSWER_CHARS_MAX).decode("utf-8", "replace")
+        # Its path may be a secret, as of addresses for chats, and failures are shown to all who look.
+        host = urlsplit(url).netloc.rpartition("@")[2]
+        raise RuntimeError(f"{host} answered {error.code} {error.reason}: {said}") from None
 
 
 class _NoRedirects(HTTPRedirectHandler):

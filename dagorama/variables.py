@@ -42,6 +42,7 @@ KNOWN = frozenset(
         "LOG_STORE_BYTES_MAX",
         "METRICS_HOST",
         "METRICS_PORT",
+        "NOTICE_SECRET",
         "ORIGINS",
         "ORPHAN_S",
         "PORT",

@@ -6,6 +6,7 @@ They are nodes of `dagorama.hooks:Hooks`, with the hook as their argument, so a 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -29,6 +30,9 @@ HOOKS_MAX = 20
 
 #: A function that is told of an end.
 Hook = Callable[[EndedInstance], object]
+
+#: The hooks of instances that are started in this context, beside those of their definitions.
+hooks_of_starts: ContextVar[tuple[Hook, ...]] = ContextVar("hooks_of_starts", default=())
 
 
 class HookSettings:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dagorama.calls.capture import CapturedCall
 from dagorama.calls.construction import construction_of
-from dagorama.calls.hook_calls import HookCall, hook_calls
+from dagorama.calls.hook_calls import HookCall, hook_calls, hooks_of_starts
 from dagorama.instance.handle import Handle, definition_of, id_of
 from dagorama.options import InstanceOptions
 
@@ -55,7 +55,7 @@ def start_of(
     kind: Any = type(definition_of(instance))
     if options.keep is None and kind._dagorama_keep is not None:
         options = replace(options, keep=kind._dagorama_keep)
-    hooks = hook_calls(kind, id_of(instance), options.key, options.tags, *traced)
+    hooks = hook_calls(kind, id_of(instance), options.key, options.tags, *hooks_of_starts.get(), *traced)
     if not options.key:
         return Start(options, hooks)
     from dagorama.calls.digests import digest_of_call, digest_of_construction  # few have keys

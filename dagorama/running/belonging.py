@@ -10,11 +10,19 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Callable
+from contextvars import Context, ContextVar
+from typing import TypeVar
 from weakref import ReferenceType, WeakKeyDictionary, WeakSet, ref
 
 from dagorama.calls import capture
 from dagorama.calls.capture import Process, Scope, current_scope, inline_node
 from dagorama.errors import CalledElsewhere
+
+T = TypeVar("T")
+
+#: Whether what is started here belongs to no node, although one runs.
+_apart: ContextVar[bool] = ContextVar("_apart", default=False)
 
 #: What multiprocessing calls a worker process, by which a child of one knows that it is.
 WORKER_NAME = "dagorama-worker"
@@ -75,6 +83,8 @@ def check_process(process: Process | None, call: str) -> None:
 def check_is_no_node(call: str) -> None:
     """Raise `CalledElsewhere` where no node is known, but something is started for one all the same."""
     check_is_no_child(call)
+    if _apart.get():
+        return
     if _worker is capture.here or threading.current_thread() in _of_nodes:
         raise CalledElsewhere(
             call=call,
@@ -82,6 +92,17 @@ def check_is_no_node(call: str) -> None:
             way_out="Start what a node starts in the node itself, or in a thread that runs in a copy of its context: "
             "asyncio.to_thread(...), or pool.submit(contextvars.copy_context().run, ...).",
         )
+
+
+def run_apart(function: Callable[[], T]) -> T:
+    """Call a function whose starts are those of a program, also inside a node, which no instance of them joins.
+
+    They are durable when they return, whatever becomes of the node. A node that runs again starts them again, so they
+    need keys. The function finds none of the context here.
+    """
+    context = Context()
+    context.run(_apart.set, True)
+    return context.run(function)
 
 
 def check_is_no_child(call: str) -> None:

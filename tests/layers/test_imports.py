@@ -254,6 +254,7 @@ EXTRAS = {
     "dagorama.effects": {"psycopg"},
     "dagorama.testing.plugin": {"pytest"},
     "dagorama.metrics.exposing": {"prometheus_client"},
+    "dagorama.workflows.function_process": {"cloudpickle"},
     "dagorama.tracing.spans": {"opentelemetry"},
     "dagorama_broker.values.objects": {"obstore"},
 }

@@ -62,6 +62,20 @@ def test_the_decorated_class_gives_what_the_plain_one_does() -> None:
     assert float(printed[1]) >= 2.0
 
 
+def test_operations_run_as_their_scripts_have_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each kind of operation ends well, with what its last task has printed, and nothing of the runs is left."""
+    monkeypatch.setenv("DAGORAMA_RUNS", str(tmp_path))
+    printed = output(SAMPLES / "operations.py").splitlines()
+    assert {line for line in printed if " Succeeded: " in line or "sum" in line} == {
+        "test-sync-op Succeeded: whatever",
+        "test-pipeline-op Succeeded: whatever",
+        "test-parallel-op Succeeded: whatever",
+        "test-dag-op Succeeded: whatever",
+        "test-custom-connected-op Succeeded: the file that was downloaded",
+        "the sum is 3.0",
+    }
+
+
 def test_four_workers_do_four_things_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of four pieces of 2 s of work each is begun before any other has ended."""
     monkeypatch.syspath_prepend(SAMPLES)

@@ -1,0 +1,140 @@
+"""Messages that workflows leave for others, such as exit notices: kept by the broker, read in their order.
+
+    for message in subscribe("ends", start="earliest"):
+        print(message.body["status"])
+        message.acknowledge()
+
+A message is an instance of `Notice` with the name of its queue in its tags. It is durable when it has been published,
+and kept as long as instances are. A reader says by `acknowledge` that it is done with a message; any other is told
+again to the next subscription of its group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import takewhile
+from typing import Any, Literal, cast
+from uuid import UUID
+
+import dagorama
+from dagorama.decorators import dagorama as node
+from dagorama.definition import DAGDefinition
+from dagorama.hooks import QUEUE, run_apart
+from dagorama.options import instance_options
+
+#: The tags of a message, and of its acknowledgement.
+QUEUE_TAG, ACKNOWLEDGED_TAG = "message_queue", "acknowledged_queue"
+#: The longest name of a queue, and of a group of readers.
+NAME_LENGTH_MAX = 100
+
+
+class Notice(DAGDefinition):
+    """A message."""
+
+    @node(queue_name=QUEUE, label="{queue}").syncfn
+    def entrypoint(self, queue: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Return what the message says."""
+        return body
+
+
+class Acknowledged(DAGDefinition):
+    """The word of a reader that it is done with a message."""
+
+    @node(queue_name=QUEUE, label="{group}").syncfn
+    def entrypoint(self, group: str, message_id: str) -> None:
+        """Do nothing: that it was called is all there is to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A message of a queue, as a group of readers gets it."""
+
+    id: UUID
+    queue: str
+    group: str
+    published_at: datetime
+    body: Mapping[str, Any]
+
+    def acknowledge(self) -> None:
+        """Say that the group is done with the message, which is durable when this returns; again is a no-op."""
+        tags = {ACKNOWLEDGED_TAG: self.queue, "group": self.group, "message": str(self.id)}
+        with instance_options(key=f"acknowledged {self.id} by {self.group}", tags=tags):
+            Acknowledged()(self.group, str(self.id))
+
+
+def publish(queue: str, body: Mapping[str, Any], *, key: str | None = None) -> None:
+    """Put a message into a queue, which is durable when this returns; under the same key there is one only.
+
+    Raises `KeyConflict` where another message has the key.
+    """
+    name, told = _checked("queue", queue), dict(body)
+    # Inside a node a definition would join the instance of the node; a message is one of its own.
+    run_apart(lambda: _publish(name, told, key))
+
+
+def _publish(queue: str, body: dict[str, Any], key: str | None) -> None:
+    with instance_options(key=key, tags={QUEUE_TAG: queue}):
+        Notice()(queue, body)
+
+
+def subscribe(
+    queue: str,
+    start: Literal["earliest", "latest"] = "earliest",
+    *,
+    group: str = "default",
+    follow: bool = True,
+) -> Iterator[Message]:
+    """Return the messages of a queue that the group has not acknowledged, the oldest first.
+
+    With "earliest" these are all that the broker still has, with "latest" only the ones that come after this call. With
+    `follow` reading goes on and waits for further ones; else it ends with the last there is. Each subscription tells
+    a message once. Raises `ValueError`, and as it is read `BrokerUnavailable`.
+    """
+    _checked("queue", queue)
+    _checked("group", group)
+    if start not in ("earliest", "latest"):
+        raise ValueError(f"start must be 'earliest' or 'latest', not {start!r}")
+    changes = dagorama.changes()
+    changes.begin()
+    told = set() if start == "earliest" else {each.id for each in _published(queue, ())}
+    return _read(queue, group, told, changes if follow else None)
+
+
+def _read(queue: str, group: str, told: set[UUID], changes: dagorama.Changes | None) -> Iterator[Message]:
+    while True:
+        done = _acknowledged(queue, group)
+        for instance in reversed(_published(queue, told)):
+            told.add(instance.id)
+            if instance.id not in done:
+                body = cast(dict[str, Any], instance.result())
+                yield Message(id=instance.id, queue=queue, group=group, published_at=instance.created_at, body=body)
+        if changes is None:
+            return
+        try:
+            next(iter(changes))
+        except dagorama.CursorExpired:  # there may be one
+            changes.begin()
+
+
+def _published(queue: str, told: Collection[UUID]) -> list[dagorama.Instance]:
+    """Return the messages of a queue that came after those told, the newest first."""
+    listed = dagorama.instances(definition=Notice, tags={QUEUE_TAG: queue})
+    return list(takewhile(lambda each: each.id not in told, listed))
+
+
+def _acknowledged(queue: str, group: str) -> set[UUID]:
+    tags = {ACKNOWLEDGED_TAG: queue, "group": group}
+    return {UUID(each.tags["message"]) for each in dagorama.instances(definition=Acknowledged, tags=tags)}
+
+
+def _checked(what: str, name: object) -> str:
+    if not isinstance(name, str) or not 0 < len(name) <= NAME_LENGTH_MAX or not name.isprintable():
+        raise ValueError(
+            f"{what} must be a name of 1 to {NAME_LENGTH_MAX} characters that can be printed, not {name!r}"
+        )
+    return name
+
+
+__all__ = ["Message", "publish", "subscribe"]

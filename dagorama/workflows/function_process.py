@@ -1,0 +1,80 @@
+"""A function in a process of its own. Call, value and error are files of a folder.
+
+It is run as `python -m dagorama.workflows.function_process FOLDER`.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+#: The file with the function and its arguments, that with its value, and that with the last line of its error.
+CALL, VALUE, ERROR = "call", "value", "error"
+
+
+def write_call(folder: Path, call: bytes) -> None:
+    """Write what is to be called, as `pack` gives it."""
+    _write(folder / CALL, call)
+
+
+def pack(function: Callable[..., object], args: tuple[object, ...]) -> bytes:
+    """Return a function and its arguments as bytes; `ImportError` where cloudpickle is missing, or an error of it."""
+    import cloudpickle  # type: ignore[import-untyped, unused-ignore]
+
+    packed: bytes = cloudpickle.dumps((function, args))
+    return packed
+
+
+def read_value(folder: Path) -> object:
+    """Return the value that the function has returned."""
+    return pickle.loads((folder / VALUE).read_bytes())
+
+
+def read_error(folder: Path) -> str:
+    """Return the error that the function has ended with, in a line; empty for none."""
+    try:
+        return (folder / ERROR).read_text("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+
+
+def main(folder: Path) -> int:
+    """Call the function, and write its value or its error."""
+    for name in (VALUE, ERROR):
+        (folder / name).unlink(missing_ok=True)
+    try:
+        function, args = pickle.loads((folder / CALL).read_bytes())
+        value = function(*args)
+        _write(folder / VALUE, pickle.dumps(value) if _is_plain(value) else pack_value(value))
+    except Exception as error:
+        traceback.print_exc()
+        line = "".join(traceback.format_exception_only(error)).strip()
+        _write(folder / ERROR, line[:2000].encode("utf-8", "replace"))
+        return 1
+    return 0
+
+
+def pack_value(value: object) -> bytes:
+    """Return a value as bytes, of classes that only this process has, too."""
+    import cloudpickle
+
+    packed: bytes = cloudpickle.dumps(value)
+    return packed
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or type(value) in (bool, int, float, str, bytes)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file so that it is there as a whole or not at all."""
+    unfinished = path.with_name(f"{path.name}.new")
+    unfinished.write_bytes(data)
+    unfinished.rename(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

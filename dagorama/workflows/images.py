@@ -1,0 +1,156 @@
+"""Images that need no container: functions that do what stock images of the other system do.
+
+Each reads what it is to do from its environment, as the image does: that is where the keywords of its task are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from dagorama.workflows.configuration import SHARED_VARIABLE, BadOperationConfiguration
+
+#: The most of a file that is sent as a result.
+RESULT_BYTES_MAX = 1024 * 1024
+#: It stands in place of a file that is larger.
+TOO_LARGE = "Error: size exceeded"
+#: It stands in place of a file that is no text.
+NO_TEXT = "Error: not a text"
+#: The variable that names a folder of the shared directory.
+_FOLDER = "folder"
+#: So much of a zip file is unpacked at most, and so many files.
+_UNPACKED_BYTES_MAX, _UNPACKED_FILES_MAX = 10 * 1024**3, 100_000
+
+
+def extract_download() -> None:
+    """Fetch `url` into the shared directory, below `folder`, and unpack it where it is a zip file."""
+    url = _variable("url")
+    name = unquote(urlsplit(url).path.rstrip("/").rpartition("/")[2]) or "index.html"
+    if name in (".", "..") or "/" in name or "\0" in name:
+        raise ValueError(f"the url ends in no name of a file: {url}")
+    folder = _shared() / os.environ.get(_FOLDER, "")
+    if not folder.resolve().is_relative_to(_shared().resolve()):
+        raise ValueError(f"folder leads out of the shared directory: {os.environ[_FOLDER]}")
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / name
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise ValueError(f"url must be one of http or https, not {url}")
+    print(f"downloading {url} to {file}", flush=True)
+    with urllib.request.urlopen(url, timeout=60) as answer, file.open("wb") as target:
+        shutil.copyfileobj(answer, target)
+    if name.endswith(".zip"):
+        _unpack(file, folder)
+        file.unlink()
+
+
+def print_file() -> None:
+    """Print the file `file_path`."""
+    print(Path(_variable("file_path")).read_text(encoding="utf-8", errors="backslashreplace"))
+
+
+def send_result_event() -> list[dict[str, str]]:
+    """Return `{file name: text}` of each file in the shared directory, in the order of their names."""
+    return [{file.name: _text_of(file)} for file in sorted(_shared().iterdir()) if _is_result(file)]
+
+
+def samples_sum() -> None:
+    """Write the sum of `a` and `b` into the file `result` of the shared directory."""
+    (_shared() / "result").write_text(str(float(_variable("a")) + float(_variable("b"))))
+
+
+def samples_secret() -> None:
+    """Write the secret that the worker has under the name `secret` into the file `result` of the shared directory."""
+    file = _shared() / "result"
+    file.touch(stat.S_IRUSR | stat.S_IWUSR)
+    file.write_text(_variable("secret"))
+
+
+_IMAGES: dict[str, Callable[[], object]] = {
+    "workflows-extract-download": extract_download,
+    "workflows-print-file": print_file,
+    "workflows-send-result-event": send_result_event,
+    "samples-print-file": print_file,
+    "samples-secret": samples_secret,
+    "samples-sum": samples_sum,
+}
+
+
+def register_image(name: str, function: Callable[[], object]) -> None:
+    """Have tasks of an image, of whatever registry and tag, call a function in place of a container.
+
+    It takes nothing, reads the keywords of its task from its environment, and its value is the task's. Operations that
+    this process submits have it.
+    """
+    if not callable(function):
+        raise BadOperationConfiguration(f"image {name!r} must have a function, not {function!r}")
+    _IMAGES[short_name(name)] = function
+
+
+def function_of(image: str) -> Callable[[], object] | None:
+    """Return the function that stands for an image; None where a container is needed."""
+    return _IMAGES.get(short_name(image))
+
+
+def image_names() -> list[str]:
+    """Return the names of the images that need no container."""
+    return sorted(_IMAGES)
+
+
+def short_name(image: str) -> str:
+    """Return the name of an image without its registry, tag and digest."""
+    return image.partition("@")[0].rpartition("/")[2].partition(":")[0]
+
+
+def _variable(name: str) -> str:
+    value = os.environ.get(name)
+    if value is None:
+        raise ValueError(f"the variable {name} is missing: give the task {name}=...")
+    return value
+
+
+def _shared() -> Path:
+    folder = os.environ.get(SHARED_VARIABLE)
+    if not folder:
+        raise ValueError("the task has no shared directory: give the operation shared_directory=...")
+    return Path(folder)
+
+
+def _is_result(file: Path) -> bool:
+    return not file.name.startswith(".") and file.is_file() and not file.is_symlink()
+
+
+def _text_of(file: Path) -> str:
+    with file.open("rb") as opened:
+        data = opened.read(RESULT_BYTES_MAX + 1)
+    if len(data) > RESULT_BYTES_MAX:
+        return TOO_LARGE
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return NO_TEXT
+
+
+def _unpack(file: Path, folder: Path) -> None:
+    """Unpack a zip file; `ValueError` for one that leads out of the folder, or is much larger than it looks."""
+    with zipfile.ZipFile(file) as packed:
+        infos = packed.infolist()
+        if len(infos) > _UNPACKED_FILES_MAX or sum(info.file_size for info in infos) > _UNPACKED_BYTES_MAX:
+            raise ValueError(
+                f"{file.name} unpacks to more than {_UNPACKED_BYTES_MAX} bytes or {_UNPACKED_FILES_MAX} files"
+            )
+        for name in _members(packed, folder):
+            packed.extract(name, folder)
+
+
+def _members(packed: zipfile.ZipFile, folder: Path) -> Iterator[str]:
+    for name in packed.namelist():
+        if not (folder / name).resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"{json.dumps(name)} leads out of the folder that it is unpacked into")
+        yield name

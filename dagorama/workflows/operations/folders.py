@@ -1,0 +1,139 @@
+"""The folders of a run on this machine, shared by its tasks or each for one.
+
+Below the root are a folder for each run, which goes with it, and one for each claim, which stays. The root is the
+setting `DAGORAMA_RUNS`; workers on several machines share a run's folders where it is on a file system that they share.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from dagorama.workflows.configuration import SHARED_VARIABLE, SharedDirectory
+from dagorama.workflows.problems import TaskFailed
+from dagorama.workflows.staging.runs import run_path, runs_root
+
+#: The folder of claims, beside those of runs.
+_CLAIMS = "claims"
+#: Beside a copy for reading stands how it was when it was made.
+_MADE = ".made.json"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFolders:
+    """The folders of a task of a run. Attempts of the task share them."""
+
+    run_id: str
+    task_id: str
+    directories: tuple[SharedDirectory, ...]
+
+    @property
+    def own(self) -> Path:
+        """Return the folder that only this task has."""
+        name = re.sub(r"[^-\w.]", "-", self.task_id)[:80]
+        return run_path(self.run_id) / "tasks" / f"{name}-{sha256(self.task_id.encode()).hexdigest()[:8]}"
+
+    @property
+    def work(self) -> Path:
+        """Return the folder that the task begins in."""
+        return self.own / "work"
+
+    def make(self) -> None:
+        """Make the folders that are not there as yet, and a copy of each that may only be read."""
+        run_path(self.run_id).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.work.mkdir(parents=True, exist_ok=True)
+        for directory in self.directories:
+            self._kept(directory).mkdir(parents=True, exist_ok=True)
+            if directory.is_read_only:
+                self._make_copy(directory)
+
+    def place(self, directory: SharedDirectory) -> Path:
+        """Return where a shared directory is for this task."""
+        return self._copy(directory) if directory.is_read_only else self._kept(directory)
+
+    def environment(self, variables: Iterable[tuple[str, str]]) -> dict[str, str]:
+        """Return variables of the task in which paths of shared directories are those of this machine."""
+        places = {one.path: str(self.place(one)) for one in self.directories}
+        found = {name: _in_places(value, places) for name, value in variables}
+        if self.directories:
+            found.setdefault(SHARED_VARIABLE, str(self.place(self.directories[0])))
+        return found
+
+    def check_unwritten(self) -> None:
+        """Raise `TaskFailed` where the task has written to what it may only read, as a user can who may do anything."""
+        for directory in self.directories:
+            if not directory.is_read_only:
+                continue
+            made: Mapping[str, object] = json.loads(self._made(directory).read_text())
+            now = _state_of(self._copy(directory))
+            changed = sorted(name for name in made.keys() | now.keys() if made.get(name) != now.get(name))
+            if changed:
+                problem = f"wrote to {changed[0]!r} in {directory.path}, which is read-only for it"
+                raise TaskFailed(task_id=self.task_id, problem=problem)
+
+    def remove_copies(self) -> None:
+        """Remove the copies for reading, so that another attempt gets new ones."""
+        for directory in self.directories:
+            if directory.is_read_only:
+                remove_tree(self._copy(directory))
+
+    def _kept(self, directory: SharedDirectory) -> Path:
+        if directory.claim:
+            return runs_root() / _CLAIMS / directory.claim
+        return run_path(self.run_id) / "shared" / directory.volume_name
+
+    def _copy(self, directory: SharedDirectory) -> Path:
+        return self.own / f"read-{directory.volume_name}"
+
+    def _made(self, directory: SharedDirectory) -> Path:
+        copy = self._copy(directory)
+        return copy.with_name(copy.name + _MADE)
+
+    def _make_copy(self, directory: SharedDirectory) -> None:
+        copy = self._copy(directory)
+        if copy.exists():
+            return  # of a worker before, whose task may still run
+        unfinished = copy.with_name(f"{copy.name}.new")
+        remove_tree(unfinished)
+        shutil.copytree(self._kept(directory), unfinished, symlinks=True)
+        for folder, _, files in os.walk(unfinished, topdown=False):
+            for name in files:
+                path = Path(folder, name)
+                if not path.is_symlink():
+                    path.chmod(path.stat().st_mode & ~0o222)
+            Path(folder).chmod(0o555)
+        made = self._made(directory)
+        made.write_text(json.dumps(_state_of(unfinished)))
+        unfinished.chmod(0o755)  # to be renamed
+        unfinished.rename(copy)
+        copy.chmod(0o555)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder and what is in it, be it read-only; a no-op where there is none."""
+    for folder, _, _ in os.walk(path):
+        Path(folder).chmod(0o755)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _state_of(folder: Path) -> dict[str, object]:
+    """Return what tells whether files of a folder were written: their names, sizes and times."""
+    found: dict[str, object] = {}
+    for path in sorted(folder.rglob("*")):
+        facts = path.lstat()
+        is_folder = path.is_dir() and not path.is_symlink()
+        found[str(path.relative_to(folder))] = None if is_folder else [facts.st_size, facts.st_mtime_ns]
+    return found
+
+
+def _in_places(value: str, places: Mapping[str, str]) -> str:
+    for path in sorted(places, key=len, reverse=True):
+        if value == path or value.startswith(f"{path}/"):
+            return places[path] + value[len(path) :]
+    return value

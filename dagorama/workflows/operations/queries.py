@@ -1,0 +1,106 @@
+"""Runs of operations, by their names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import dagorama
+from dagorama import Instance
+from dagorama.errors import DagoramaError, UnknownId
+from dagorama.options import whole_number
+from dagorama.workflows.operations.execution import OPERATION_TAG, STATUS_OF, Execution, Status
+
+#: The definition of runs.
+_DEFINITION = "dagorama.workflows.running:RunWorkflow"
+_TAGS = {"front_end": "operations"}
+
+
+class OperationNotFound(DagoramaError, LookupError):
+    """There is no run of that name; it may have been removed."""
+
+    def __init__(self, *, name: str) -> None:
+        """Take the name."""
+        self.name = name
+        super().__init__(
+            f"there is no run {name!r}: its time to live may be over, and get_workflows() lists those there are"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResult:
+    """A part of the list of runs, the newest first."""
+
+    items: tuple[Execution, ...]
+    #: Given to `get_workflows`, it leads to the part after this one; None where there is none.
+    continue_token: str | None
+
+    @property
+    def raw(self) -> list[dict[str, Any]]:
+        """Return the facts of each run."""
+        return [each.raw.to_dict() for each in self.items]
+
+
+def get_workflows(status: str | None = None, limit: int = 10, continue_token: str | None = None) -> SearchResult:
+    """Return `limit` runs of operations at most, the newest first, from a token on if there is one.
+
+    `status` is one of `Status`. Raises `ValueError` for a status that there is not.
+    """
+    number = whole_number(limit)
+    if number is None or not 1 <= number <= 1000:
+        raise ValueError(f"limit must be from 1 to 1000, not {limit!r}")
+    wanted = None if status is None else _status(status)
+    listing = dagorama.instances(
+        definition=_DEFINITION, tags=_TAGS, state=None if wanted is None else _state_of(wanted)
+    )
+    found: list[Execution] = []
+    cursor = continue_token or ""
+    while True:
+        page = listing.page(cursor, number - len(found))
+        runs = map(_execution, page.items)
+        found += [run for run in runs if wanted is None or run.status is wanted]
+        cursor = page.next_cursor
+        if not cursor or len(found) >= number:
+            return SearchResult(items=tuple(found), continue_token=cursor or None)
+
+
+def get_workflow(workflow_name: str) -> Execution:
+    """Return a run by its name, be it that it has failed. Raises `OperationNotFound`."""
+    return _execution(_found(workflow_name))
+
+
+def delete_workflow(workflow_name: str) -> None:
+    """Remove a run, which is stopped before that where it has not ended. Raises `OperationNotFound`."""
+    instance = _found(workflow_name)
+    _execution(instance).cancel()
+    instance.delete()
+
+
+def get_workflow_logs(workflow_name: str) -> str:
+    """Return what the tasks of a run have printed. Raises `OperationNotFound`."""
+    return get_workflow(workflow_name).logs()
+
+
+def _found(name: str) -> Instance:
+    try:
+        instance = dagorama.find(name)
+        if OPERATION_TAG in instance.tags:
+            return instance
+    except (UnknownId, ValueError):
+        pass
+    raise OperationNotFound(name=name)
+
+
+def _execution(instance: Instance) -> Execution:
+    return Execution(instance.key, instance.id)
+
+
+def _status(status: str) -> Status:
+    try:
+        return Status(status)
+    except ValueError:
+        raise ValueError(f"there is no status {status!r}; there are {', '.join(Status)}") from None
+
+
+def _state_of(status: Status) -> str:
+    return next((str(state) for state, each in STATUS_OF.items() if each is status), "running")

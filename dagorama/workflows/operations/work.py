@@ -1,0 +1,120 @@
+"""The works that tasks of operations do: a function, or a program, in a process with the run's shared directories."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar
+
+from dagorama.workflows import function_process
+from dagorama.workflows.configuration import SharedDirectory
+from dagorama.workflows.events import publish
+from dagorama.workflows.model import Command, TaskRun
+from dagorama.workflows.operations.folders import TaskFolders
+from dagorama.workflows.problems import TaskFailed
+
+#: The variable that has the name of the run.
+RUN_NAME = "CH_WORKFLOW_NAME"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """The facts of a run that its tasks are told."""
+
+    #: The name of the run.
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionCall:
+    """A function that is called in a process of its own; its value is the task's."""
+
+    kind: ClassVar[str] = "function"
+    keeps_timeout: ClassVar[bool] = True
+
+    #: Function and arguments, as `function_process.pack` gives them.
+    packed: bytes
+    directories: tuple[SharedDirectory, ...] = ()
+
+    def run(self, here: TaskRun) -> object:
+        """Call it, and return its value."""
+        with _folders(here, self.directories) as folders:
+            function_process.write_call(folders.own, self.packed)
+            module = function_process.__name__
+            argv = (sys.executable, "-u", "-m", module, str(folders.own))
+            # The modules that this worker can import, the function's process can.
+            path = os.pathsep.join(each or os.getcwd() for each in sys.path)
+            try:
+                here.execute(_command(here, folders, argv, ("PYTHONPATH", path)))
+            except TaskFailed:
+                error = function_process.read_error(folders.own)
+                if not error:
+                    raise
+                raise TaskFailed(task_id=here.task.id, problem=f"failed: {error}") from None
+            folders.check_unwritten()
+            return function_process.read_value(folders.own)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A program that runs in a process; `source` is a script that it is given as its last argument."""
+
+    kind: ClassVar[str] = "program"
+    keeps_timeout: ClassVar[bool] = True
+
+    argv: tuple[str, ...]
+    source: str | None = None
+    directories: tuple[SharedDirectory, ...] = ()
+
+    def run(self, here: TaskRun) -> None:
+        """Run it."""
+        with _folders(here, self.directories) as folders:
+            argv = self.argv
+            if self.source is not None:
+                script = folders.own / "script"
+                script.write_text(self.source, encoding="utf-8", errors="surrogateescape")
+                argv = (*argv, str(script))
+            here.execute(_command(here, folders, argv))
+            folders.check_unwritten()
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueMessage:
+    """A message to a queue, of how something ended; it is there once, however often the task is tried."""
+
+    kind: ClassVar[str] = "message"
+    keeps_timeout: ClassVar[bool] = False
+
+    queue: str
+    status: str
+    payload: str | None = None
+
+    def run(self, here: TaskRun) -> None:
+        """Put it into the queue."""
+        message = {"status": self.status, "payload": self.payload, "workflow": _run_name(here)}
+        publish(self.queue, message, key=f"message {here.key}")
+
+
+@contextmanager
+def _folders(here: TaskRun, directories: tuple[SharedDirectory, ...]) -> Iterator[TaskFolders]:
+    """Return the folders of a task that are made for an attempt; a failed one leaves no copies that were for it."""
+    folders = TaskFolders(here.run_id, here.task.id, directories)
+    folders.make()
+    try:
+        yield folders
+    except (TaskFailed, TimeoutError):
+        folders.remove_copies()
+        raise
+
+
+def _command(here: TaskRun, folders: TaskFolders, argv: tuple[str, ...], *more: tuple[str, str]) -> Command:
+    variables = {**folders.environment(here.task.env), RUN_NAME: _run_name(here), **dict(more)}
+    return Command(argv=argv, directory=str(folders.work), env=tuple(variables.items()))
+
+
+def _run_name(here: TaskRun) -> str:
+    facts = here.info.parameters
+    return facts.name if isinstance(facts, RunFacts) else here.info.name

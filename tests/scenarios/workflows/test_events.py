@@ -1,0 +1,105 @@
+"""Messages that workflows leave, on a real broker: durable, each once, in their order, until they are acknowledged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+import dagorama
+from dagorama.hooks import started_hooks
+from dagorama.workflows.events import Message, publish, subscribe
+from dagorama.workflows.operations.exit_notices import QueueNotice
+from dagorama_broker.launch import launch_broker
+from tests.scenarios.library.kept_definitions import Plain
+from tests.timing import WAIT_S, until
+
+
+@pytest.fixture(scope="module")
+def _broker() -> Iterator[None]:
+    """Run a broker and a worker for all tests here."""
+    with launch_broker(port=0), dagorama.launch_workers(1):
+        yield
+
+
+def bodies(messages: Iterator[Message]) -> list[object]:
+    """Return what messages say, and acknowledge each."""
+    found: list[object] = []
+    for message in messages:
+        found.append(message.body)
+        message.acknowledge()
+    return found
+
+
+@pytest.mark.usefixtures("_broker")
+def test_message_is_told_until_it_is_acknowledged() -> None:
+    """Each group of readers gets every message, in the order in which they came, until it has acknowledged it."""
+    for number in range(3):
+        publish("numbers", {"number": number})
+    first = next(subscribe("numbers", follow=False))
+    assert first.body == {"number": 0}
+    assert bodies(subscribe("numbers", follow=False)) == [{"number": number} for number in range(3)]
+    first.acknowledge()  # again, which changes nothing
+    assert bodies(subscribe("numbers", follow=False)) == []
+    assert len(bodies(subscribe("numbers", follow=False, group="others"))) == 3
+
+
+@pytest.mark.usefixtures("_broker")
+def test_latest_tells_only_what_comes_after() -> None:
+    """A reader of the latest waits for what is published after it has subscribed."""
+    publish("late", {"number": 1})
+    messages = subscribe("late", "latest")
+    found: list[object] = []
+    reader = Thread(target=lambda: found.append(next(messages).body), daemon=True)
+    reader.start()
+    publish("other", {})
+    publish("late", {"number": 2})
+    reader.join(WAIT_S)
+    assert found == [{"number": 2}]
+
+
+@pytest.mark.usefixtures("_broker")
+def test_message_under_a_key_is_there_once() -> None:
+    """What is published again under its key is no second message; another message under it is refused."""
+    for _ in range(2):
+        publish("once", {"a": 1}, key="the only one")
+    with pytest.raises(dagorama.KeyConflict):
+        publish("once", {"a": 2}, key="the only one")
+    assert bodies(subscribe("once", follow=False)) == [{"a": 1}]
+
+
+@pytest.mark.parametrize(("queue", "start"), [("", "earliest"), ("q" * 101, "earliest"), ("q", "newest")])
+def test_wrong_words_are_refused(queue: str, start: str) -> None:
+    """A name that is none, and a start that there is not, are told when one subscribes."""
+    with pytest.raises(ValueError, match=r"queue must be|start must be"):
+        subscribe(queue, start)  # type: ignore[arg-type]
+
+
+def told(queue: str) -> list[object]:
+    """Return the messages of a queue, none of which is acknowledged."""
+    return [message.body for message in subscribe(queue, follow=False)]
+
+
+def test_end_is_told_once_whatever_crashes(tmp_path: Path) -> None:
+    """Hooks of a start outlive a broker that is killed with the end; each end is one message, its payload as it was."""
+    payload = '{"ä": "\\u00e4"}\n'
+    url = f"sqlite:///{tmp_path}/broker.db"
+    with launch_broker(port=0, storage=url) as broker:
+        with started_hooks(on_end=[QueueNotice("ends", payload)]), dagorama.instance_options(key="run-1"):
+            stopped, _ = Plain()(1)
+        stopped.cancel()
+        broker.process.kill()
+        broker.process.wait(WAIT_S)
+    with launch_broker(broker.port, storage=url), dagorama.launch_workers(1):
+        with started_hooks(on_end=[QueueNotice("ends", payload)]), dagorama.instance_options(key="run-2"):
+            done, _ = Plain()(2)
+        done.wait(WAIT_S)
+        until(lambda: len(told("ends")) >= 2)
+        for hooks in dagorama.instances(definition="hooks of tests.scenarios.library.kept_definitions:Plain"):
+            hooks.wait(WAIT_S)
+        assert sorted(told("ends"), key=str) == [
+            {"status": "Cancelled", "payload": payload, "workflow": "run-1"},
+            {"status": "Succeeded", "payload": payload, "workflow": "run-2"},
+        ]

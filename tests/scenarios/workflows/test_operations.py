@@ -1,0 +1,302 @@
+"""Operations on a real broker and worker: tasks in their order, values, environments, directories, ends."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer, SimpleHTTPRequestHandler
+from math import inf
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import pytest
+
+import dagorama
+from dagorama.workflows import operations, tasks
+from dagorama.workflows.configuration import SHARED_VARIABLE
+from dagorama.workflows.events import subscribe
+from dagorama_broker.launch import launch_broker
+from tests.scenarios.workflows.operations_functions import write
+from tests.timing import WAIT_S, until
+
+#: The folder of runs, for all tests here.
+FOLDER: list[Path] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Run a broker and a worker for all tests here."""
+    FOLDER[:] = [tmp_path_factory.mktemp("runs")]
+    before = os.environ.get("DAGORAMA_RUNS")
+    os.environ["DAGORAMA_RUNS"] = str(FOLDER[0])
+    try:
+        with launch_broker(port=0), dagorama.launch_workers(1, concurrency=4):
+            yield
+    finally:
+        os.environ.pop("DAGORAMA_RUNS")
+        if before is not None:
+            os.environ["DAGORAMA_RUNS"] = before
+
+
+def bash(name: str, source: str, **kwargs: Any) -> tasks.BashTask:
+    """Return a task that runs a script."""
+    return tasks.BashTask(name, source=source, **kwargs)
+
+
+def run(operation: operations.AsyncOperation) -> operations.Execution:
+    """Run an operation to its end."""
+    execution: operations.Execution = operation.execute()
+    return execution.wait(WAIT_S)
+
+
+def wait_for_hooks(execution: operations.Execution) -> None:
+    """Wait until all that is done at the end of a run is done."""
+    tags = {"instance": str(execution.instance_id)}
+    until(lambda: list(dagorama.instances(tags=tags)))
+    for hooks in dagorama.instances(tags=tags):
+        hooks.wait(WAIT_S)
+
+
+def test_functions_return_values_and_scripts_print() -> None:
+    """A closure is called with its arguments, a script has its variables, and the run tells all of it."""
+    more = 5
+
+    def add(number: int) -> dict[str, int]:
+        print("adding", os.environ["EXTRA"])
+        return {"sum": number + more}
+
+    op = operations.PipelineOperation(
+        "My Op-", (tasks.PythonTask("add it", add, 3, EXTRA=7), bash("say", 'echo "$X $CH_WORKFLOW_NAME"', X=1))
+    )
+    assert not op.is_running()
+    execution = run(op)
+    assert execution.values() == {"add-it": {"sum": 8}, "say": None}
+    assert execution.name.startswith("my-op-")
+    assert (execution.status, execution.is_finished(), execution.succeeded()) == ("Succeeded", True, True)
+    assert execution.logs().splitlines() == ["adding 7", f"1 {execution.name}"]
+    assert (op.is_running(), op.is_error(), op.logs()) == (False, False, execution.logs())
+    assert execution.raw.to_dict()["status"]["phase"] == "Succeeded"
+    assert str(execution.instance_id) in op.get_operation_update_url()
+
+
+def test_failure_is_told() -> None:
+    """A failed run is looked at like any other: its status, message and logs are there, and what waits is not run."""
+
+    def fail() -> None:
+        print("about to")
+        raise ValueError("no way")
+
+    op = operations.PipelineOperation("bad-", (tasks.PythonTask("bad", fail), bash("after", "echo after")))
+    execution = run(op)
+    assert (execution.status, execution.failed(), op.is_error()) == ("Failed", True, True)
+    assert "ValueError: no way" in execution.get_status_message()
+    assert {"about to", "ValueError: no way"} <= set(execution.logs().splitlines())
+    assert execution.tasks() == {"bad": "failed", "after": "dependency_failed"}
+    assert operations.get_workflow(execution.name).failed()
+    with pytest.raises(dagorama.InstanceFailed):
+        execution.values()
+
+
+def test_groups_run_after_each_other() -> None:
+    """Tasks of a group run at the same time, each waiting for the other; the next group begins when both have ended."""
+    meet = 'touch "$shared_directory/{0}"; until [ -e "$shared_directory/{1}" ]; do sleep 0.05; done; echo {0}'
+    op = operations.SimpleDagOperation(
+        "dag-",
+        (bash("a", meet.format("a", "b")), bash("b", meet.format("b", "a"))),
+        bash("c", 'ls "$shared_directory"'),
+        shared_directory=True,
+    )
+    lines = run(op).logs().splitlines()
+    assert (sorted(lines[:2]), lines[2:]) == (["a", "b"], ["a", "b"])
+
+
+def test_task_is_tried_again() -> None:
+    """A task that fails at first succeeds with the retries that it has, and fails without."""
+    once = '[ -e "$shared_directory/seen" ] || { touch "$shared_directory/seen"; exit 3; }'
+    op = operations.ParallelOperation("again-", [bash("again", once, retry_limit=1)], shared_directory=True)
+    assert run(op).succeeded()
+    op = operations.ParallelOperation("once-", [bash("once", once)], shared_directory=True)
+    assert "exit status 3" in run(op).get_status_message()
+
+
+def test_results_are_the_files_of_the_shared_directory() -> None:
+    """Each file is its text by its name, in order; one of more than 1 MiB, and one that is no text, say so."""
+
+    def make() -> None:
+        folder = Path(os.environ[SHARED_VARIABLE])
+        (folder / "b.txt").write_text("ä")
+        (folder / "a.txt").write_text("1")
+        (folder / "exact").write_bytes(b"x" * 2**20)
+        (folder / "large").write_bytes(b"x" * (2**20 + 1))
+        (folder / "raw").write_bytes(b"\xff")
+        (folder / "folder").mkdir()
+
+    op = operations.DistributedSyncOperationWithResults("results-", tasks.PythonTask("make", make))
+    assert op.execute(timeout=WAIT_S) == [
+        {"a.txt": "1"},
+        {"b.txt": "ä"},
+        {"exact": "x" * 2**20},
+        {"large": "Error: size exceeded"},
+        {"raw": "Error: not a text"},
+    ]
+
+
+def test_temporary_directory_goes_and_claim_stays() -> None:
+    """What a run has for itself is removed at its end; a claim is there for the next operation that names it."""
+    writer = tasks.PythonTask("write", write, "kept.txt", "text")
+    op = operations.SingleTaskOperation("first-", writer, shared_directory=["data:/mnt/data", "/mnt/own"])
+    execution = run(op)
+    assert execution.values() == {"write": 4}
+    wait_for_hooks(execution)
+    assert [path.name for path in FOLDER[0].iterdir()].count(str(execution.instance_id)) == 0
+    reader = tasks.CustomTask("print", "workflows-print-file", file_path="/mnt/data/kept.txt")
+    assert run(operations.SingleTaskOperation("second-", reader, shared_directory="data:/mnt/data")).logs() == "text"
+
+
+def test_read_only_directory_is_not_written_to() -> None:
+    """A task that writes to what it may read only fails, and the directory is as it was."""
+    made = operations.SingleTaskOperation(
+        "make-", bash("make", 'echo 1 > "$shared_directory/f"'), shared_directory="ro:/x"
+    )
+    assert run(made).succeeded()
+    read = operations.SingleTaskOperation(
+        "read-", bash("read", 'cat "$shared_directory/f"'), shared_directory="ro:/x:ro"
+    )
+    assert run(read).logs() == "1"
+    spoil = operations.SingleTaskOperation(
+        "spoil-", bash("spoil", 'echo 2 > "$shared_directory/f"'), shared_directory="ro:/x:ro"
+    )
+    assert run(spoil).failed()
+    assert run(read).logs() == "1"
+
+
+def test_sample_images_need_no_container(tmp_path: Path) -> None:
+    """Download and unpack, print, and sum do what their images do, with paths of the shared directory as written."""
+    with ZipFile(tmp_path / "packed.zip", "w") as packed:
+        packed.writestr("README.md", "# read me")
+    server = HTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        write_it = operations.CustomTask(
+            "download-file", "workflows-extract-download", url=f"http://127.0.0.1:{server.server_port}/packed.zip"
+        )
+        print_it = operations.CustomTask("print-file", "samples-print-file", file_path="/mnt/shared/README.md")
+        op = operations.PipelineOperation("connected-", (write_it, print_it), shared_directory="/mnt/shared")
+        assert "# read me" in run(op).logs()
+    finally:
+        server.shutdown()
+        server.server_close()
+    op_sum = operations.DistributedSyncOperationWithResults("sum-", tasks.CustomTask("sum", "samples-sum", a=1, b=2))
+    assert op_sum.execute(timeout=WAIT_S) == [{"result": "3.0"}]
+
+
+def test_own_function_stands_for_an_image() -> None:
+    """A registered function runs in place of its image, whatever registry and tag it is written with."""
+    operations.register_image("mine", lambda: os.environ["WORD"] * 2)
+    task = tasks.CustomTask("mine", "registry.example:5000/team/mine:1.2", WORD="ab")
+    assert run(operations.SingleTaskOperation("mine-", task)).values() == {"mine": "abab"}
+
+
+def test_waiting_ends_in_time() -> None:
+    """A run that takes longer is an error for who waits; it goes on, or is cancelled where that was asked for."""
+    op = operations.DistributedSyncOperation("long-", bash("long", "sleep 600"))
+    with pytest.raises(dagorama.ResultTimeout):
+        op.execute(timeout=0.1)
+    assert op.is_running()
+    op.cancel()
+    assert op.persisted is not None
+    execution = op.persisted.wait(WAIT_S)
+    assert (execution.status, execution.get_status_message()) == ("Cancelled", "it was cancelled")
+    with pytest.raises(dagorama.ResultTimeout):
+        op.execute(timeout=0.1, cancel_on_timeout=True)
+    assert op.is_error()
+
+
+def test_runs_are_listed_and_deleted() -> None:
+    """Runs are found by name and status, page by page, and one that runs is stopped before it is removed."""
+    for _ in range(3):
+        run(operations.SingleTaskOperation("listed-", bash("t", "true")))
+    running = operations.SingleTaskOperation("listed-running-", bash("t", "sleep 600")).execute()
+    page = operations.get_workflows(status="Succeeded", limit=2)
+    assert [each.succeeded() for each in page.items] == [True, True]
+    following = operations.get_workflows(status="Succeeded", limit=1, continue_token=page.continue_token)
+    assert not {each.name for each in page.items} & {each.name for each in following.items}
+    assert operations.get_workflow(running.name).instance_id == running.instance_id
+    operations.delete_workflow(running.name)
+    for ask in (operations.get_workflow, operations.get_workflow_logs, operations.delete_workflow):
+        with pytest.raises(operations.OperationNotFound, match=running.name):
+            ask(running.name)
+    with pytest.raises(ValueError, match="no status"):
+        operations.get_workflows(status="Done")
+
+
+def test_time_to_live_is_that_of_the_outcome() -> None:
+    """A run is kept for the time of its outcome, else for that of any; for ever without one, as the broker is told."""
+    usual = operations.SingleTaskOperation("usual-", bash("t", "true")).to_workflow(engine="dagorama").keep
+    assert usual is not None
+    assert usual._asdict() == {"completed_s": 1200, "failed_s": 7200, "cancelled_s": 7200}
+    short = {"secondsAfterCompletion": 60, "secondsAfterFailure": 0}
+    ends = {
+        name: operations.SingleTaskOperation("op-", bash("t", "true"), ttl_strategy=ttl)
+        for name, ttl in (("short", short), ("kept", None))
+    }
+    keeps = {name: op.to_workflow(engine="dagorama").keep for name, op in ends.items()}
+    assert keeps["short"] is not None
+    assert keeps["short"].completed_s == 60
+    assert 0 < keeps["short"].failed_s < 1
+    assert keeps["kept"] == (inf, inf, inf)
+
+
+class _Ends(BaseHTTPRequestHandler):
+    """Takes what is posted; the first time it refuses."""
+
+    posted: list[tuple[str, bytes]] = []  # noqa: RUF012 - one server for one test
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.posted.append((self.headers["Idempotency-Key"], body))
+        self.send_response(503 if len(self.posted) == 1 else 204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def test_each_end_is_told_once_to_queue_and_url() -> None:
+    """Success, failure and cancelling are one message each, with the payload as it was; a refused post is repeated."""
+    server = HTTPServer(("127.0.0.1", 0), _Ends)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        payload = '{"insert": 1}'
+        notify = {"queue": "ends", "payload": payload, "url": f"http://127.0.0.1:{server.server_port}/"}
+        good = run(operations.SingleTaskOperation("good-", bash("t", "true"), on_exit_notify=notify))
+        bad = run(operations.SingleTaskOperation("bad-", bash("t", "false"), on_exit_notify={"queue": "ends"}))
+        stopped = operations.SingleTaskOperation("stopped-", bash("t", "sleep 600"), on_exit_notify={"queue": "ends"})
+        cancelled = stopped.execute()
+        cancelled.cancel()
+        for each in (good, bad, cancelled):
+            wait_for_hooks(each)
+    finally:
+        server.shutdown()
+        server.server_close()
+    told = {each.body["workflow"]: dict(each.body) for each in subscribe("ends", follow=False)}
+    assert len(list(subscribe("ends", follow=False))) == len(told) == 3
+    assert told[good.name] == {"status": "Succeeded", "payload": payload, "workflow": good.name}
+    assert [told[each.name]["status"] for each in (bad, cancelled)] == ["Failed", "Cancelled"]
+    assert len({key for key, _ in _Ends.posted}) == 1
+    assert len({body for _, body in _Ends.posted}) == 1
+    assert len(_Ends.posted) >= 2
+
+
+def test_queue_is_told_by_a_task() -> None:
+    """The image that notifies a queue puts one message there."""
+    task = tasks.CustomTask(
+        "notify", "workflows-notify-queue", queue_name="tasks", workflow_result="Succeeded", payload="x"
+    )
+    execution = run(operations.SingleTaskOperation("notify-", task))
+    assert [dict(each.body) for each in subscribe("tasks", follow=False)] == [
+        {"status": "Succeeded", "payload": "x", "workflow": execution.name}
+    ]

@@ -1,0 +1,152 @@
+"""Operations and tasks as they are written: what is taken, what is refused, and with which words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dagorama.errors import DagoramaError
+from dagorama.workflows import operations, tasks
+from dagorama.workflows.configuration import read_directory
+
+Bad = operations.BadOperationConfiguration
+
+
+def bash(name: str = "b", **kwargs: Any) -> tasks.BashTask:
+    """Return a task."""
+    return tasks.BashTask(name, source="true", **kwargs)
+
+
+def test_keywords_become_variables() -> None:
+    """What a task does not know goes into its environment, as text."""
+    task = tasks.CustomTask("t", "image", url="http://x", count=3, resources={"limits": {}})
+    task.add_env("more", 1.5)
+    assert task.env == {"url": "http://x", "count": "3", "more": "1.5"}
+    assert task.resources == {"limits": {}}
+
+
+def test_names_are_normalised() -> None:
+    """Names are written in small letters and with "-" for blanks, and tasks of one name are equal."""
+    assert (bash("My Task").name, operations.PipelineOperation("My Op-", [bash()]).name) == ("my-task", "my-op-")
+    assert len({bash("a b"), bash("A-b"), bash("c")}) == 2
+
+
+def test_containers_are_tried_again() -> None:
+    """Tasks with a container are tried again 10 times unless they say otherwise; others are not."""
+    assert [bash().retry_limit, tasks.CustomTask("c", "i").retry_limit, tasks.SendResultTask().retry_limit] == [
+        0,
+        10,
+        10,
+    ]
+    assert tasks.CustomTask("c", "i", retry_limit=2).retry_limit == 2
+
+
+def test_direct_operation_returns_the_value() -> None:
+    """It runs here and now."""
+    assert operations.DirectOperation("add", lambda a, b: a + b).execute(1, b=2) == 3
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda: operations.PipelineOperation("op", [bash("a"), bash("A")]), "two are 'a'"),
+        (lambda: operations.SimpleDagOperation("op", (bash("a"), bash("b")), bash("a")), "two are 'a'"),
+        (lambda: operations.PipelineOperation("op", []), "must have a task"),
+        (lambda: operations.SimpleDagOperation("op", bash(), ()), "group without tasks"),
+        (lambda: pipeline(bash()), "must be several"),
+        (lambda: pipeline([print]), "is none"),
+        (lambda: operations.PipelineOperation(" ", [bash()]), "must have a name"),
+        (lambda: bash("a/b"), "no '/'"),
+        (lambda: bash("a" * 201), "at most 200"),
+        (lambda: bash(retry_limit=-1), "from 0 to 1000"),
+        (lambda: bash().add_env("a=b", 1), "cannot have the variable"),
+        (lambda: tasks.CustomTask("t", "an image"), "name of an image"),
+        (lambda: tasks.CustomTask("t", "i", image_pull_policy="Sometimes"), "must be one of"),
+        (lambda: tasks.CommandBasedTask("t", []), "list of texts"),
+        (lambda: tasks.PythonTask("t", anything("print()")), "must have a function"),
+        (lambda: operation(shared_directory="relative"), "PATH"),
+        (lambda: operation(shared_directory="c:/a:rw:x"), "PATH"),
+        (lambda: operation(shared_directory="c:/a:w"), "mode must be"),
+        (lambda: operation(shared_directory="c:/a/../b"), "without '..'"),
+        (lambda: operation(shared_directory="C_x:/a"), "small letters"),
+        (lambda: operation(shared_directory=["a:/x", "a:/y"]), "volume 'a' twice"),
+        (lambda: operation(shared_directory=["a:/x", "/x"]), "directory '/x' twice"),
+        (lambda: operation(shared_directory=7), "must be a text"),
+        (lambda: operation(pod_context=("a", "b")), "PodExecutionContext"),
+        (lambda: operation(ttl_strategy={"seconds": 1}), "ttl_strategy"),
+        (lambda: operation(ttl_strategy={"secondsAfterFailure": -1}), "number of seconds"),
+        (lambda: operation(on_exit_notify={"payload": "x"}), "neither queue"),
+        (lambda: operation(on_exit_notify={"topic": "x"}), "must have the keys"),
+        (lambda: operation(on_exit_notify={"queue": "q", "payload": {"a": 1}}), "payload in"),
+        (lambda: operation(on_exit_notify={"url": "ftp://x"}), "http"),
+        (lambda: operation(pod_gc="Never"), "pod_gc"),
+        (lambda: operation(shared_volume_size=0), "MiB"),
+    ],
+    ids=lambda value: value.replace(" ", "_") if isinstance(value, str) else "",
+)
+def test_wrong_configuration_is_refused(make: Callable[[], object], why: str) -> None:
+    """It raises where it is written, an error that scripts and programs of ours both catch."""
+    with pytest.raises(Bad, match=why) as caught:
+        make()
+    assert isinstance(caught.value, RuntimeError)
+    assert isinstance(caught.value, DagoramaError)
+
+
+def anything(value: Any) -> Any:
+    """Return a value as programs without types have it."""
+    return value
+
+
+def pipeline(given: Any) -> operations.PipelineOperation:
+    """Return an operation of whatever is given for its tasks."""
+    return operations.PipelineOperation("op", given)
+
+
+def operation(**kwargs: Any) -> operations.PipelineOperation:
+    """Return an operation with some options."""
+    return operations.PipelineOperation("op-", [bash()], **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("text", "claim", "path", "mode"),
+    [
+        ("/opt/shared", "", "/opt/shared", ""),
+        ("data:/opt/shared", "data", "/opt/shared", ""),
+        ("data:/opt/shared/:ro", "data", "/opt/shared", "ro"),
+        ("/opt/shared:rwx", "", "/opt/shared", "rwx"),
+    ],
+)
+def test_directory_has_claim_path_and_mode(text: str, claim: str, path: str, mode: str) -> None:
+    """All but the path may be left out."""
+    directory = read_directory(text)
+    assert (directory.claim, directory.path, directory.mode) == (claim, path, mode)
+
+
+def test_operation_without_a_run_says_so() -> None:
+    """Questions about a run need one; whether it runs is answered without."""
+    op = operation()
+    assert not op.is_running()
+    assert not op.is_error()
+    with pytest.raises(Bad, match="submit"):
+        op.logs()
+
+
+def test_what_cannot_run_here_is_refused() -> None:
+    """A required context, and an image that nothing stands for, are refused with the way out."""
+    required = operations.PodExecutionContext("a", "b", required=True)
+    with pytest.raises(Bad, match="argo"):
+        operation(pod_context=required).to_workflow(engine="dagorama")
+    image = operations.SingleTaskOperation("op-", tasks.CustomTask("t", "myapp-mytask"))
+    with pytest.raises(Bad, match="register_image"):
+        image.to_workflow(engine="dagorama")
+    with pytest.raises(ValueError, match="engine"):
+        image.to_workflow(engine="airflow")  # type: ignore[call-overload]
+
+
+def test_groups_become_dependencies() -> None:
+    """Each task of a group depends on all of the group before."""
+    op = operations.SimpleDagOperation("op-", (bash("a"), bash("b")), (bash("c"), bash("d")), bash("e"))
+    made = {task.id: task.depends for task in op.to_workflow(engine="dagorama").tasks}
+    assert made == {"a": (), "b": (), "c": ("a", "b"), "d": ("a", "b"), "e": ("c", "d")}
