@@ -62,6 +62,7 @@ FORMATS: dict[str, Format] = {
         write="dagorama.workflows.jobs.writing:write",
         prepare="dagorama.workflows.jobs.starting:prepare",
     ),
+    "argo": Format(write="dagorama.workflows.argo.dag:write"),
     "mermaid": Format(write="dagorama.workflows.mermaid:write"),
 }
 
