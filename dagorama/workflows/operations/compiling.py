@@ -28,6 +28,7 @@ _AT_ONCE_S = 0.001
 def workflow_of(plan: Plan) -> Workflow:
     """Return the workflow of an operation. Raises `BadOperationConfiguration` for what cannot run here."""
     _check_contexts(plan)
+    _check_notice(plan)
     tasks: list[Task] = []
     before: tuple[str, ...] = ()
     for group in plan.groups:
@@ -123,6 +124,15 @@ def _check_contexts(plan: Plan) -> None:
                 f"the context {context.key}={context.value} is required, and tasks cannot be bound to one worker as "
                 "yet: leave required out, or use to_workflow(engine='argo') on a cluster"
             )
+
+
+def _check_notice(plan: Plan) -> None:
+    notice = plan.notice
+    if notice is not None and notice.image and not (notice.queue or notice.url):
+        raise BadOperationConfiguration(
+            f"on_exit_notify names the image {notice.image} alone, and no executor here runs containers: name a queue "
+            "or a url, or use to_workflow(engine='argo') on a cluster"
+        )
 
 
 def _keep(plan: Plan) -> Keep:

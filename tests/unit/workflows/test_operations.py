@@ -138,6 +138,8 @@ def test_what_cannot_run_here_is_refused() -> None:
     required = operations.PodExecutionContext("a", "b", required=True)
     with pytest.raises(Bad, match="argo"):
         operation(pod_context=required).to_workflow(engine="dagorama")
+    with pytest.raises(Bad, match="name a queue"):
+        operation(on_exit_notify={"image": "mine"}).to_workflow(engine="dagorama")
     image = operations.SingleTaskOperation("op-", tasks.CustomTask("t", "myapp-mytask"))
     with pytest.raises(Bad, match="register_image"):
         image.to_workflow(engine="dagorama")
